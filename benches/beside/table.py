@@ -1,0 +1,60 @@
+"""The answers as a table for people, or as JSON for programs. A row is either a
+ratio (more is better, *must* is the least) or an amount of ours (less is better,
+*must* is the most).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+@dataclass
+class Row:
+    name: str
+    unit: str  # of `ours` and `redis`
+    ours: float
+    redis: float
+    ratio: float  # redis / ours: how many times less we take
+    low: float  # of the rounds' ratios, or of our amounts when `amount`
+    high: float
+    must: float | None
+    amount: bool = False  # judged by our amount, not by the ratio
+    busy: tuple | None = None  # share of its core that each server used
+
+    def verdict(self):
+        if self.must is None:
+            return ""
+        return "ok" if (self.ours <= self.must if self.amount else self.ratio >= self.must) else "MISSED"
+
+
+HEADINGS = ["workload", "ours", "Redis", "Redis/ours", "spread", "must", "", "server busy"]
+
+
+def plain(value, unit):
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    return f"{value:.{digits}f} {unit}"
+
+
+def cells(row):
+    if row.amount:
+        spread = f"{plain(row.low, '')[:-1]}–{plain(row.high, row.unit)}"
+        must = "" if row.must is None else f"≤ {row.must:g} {row.unit}"
+    else:
+        spread = f"{row.low:.2f}–{row.high:.2f}"
+        must = "" if row.must is None else f"≥ {row.must:g}"
+    busy = "" if row.busy is None else f"{row.busy[0]:.0%} / {row.busy[1]:.0%}"
+    return [row.name, plain(row.ours, row.unit), plain(row.redis, row.unit), f"{row.ratio:.2f}", spread, must,
+            row.verdict(), busy]
+
+
+def text(rows):
+    table = [HEADINGS] + [cells(row) for row in rows]
+    widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
+    lines = []
+    for line in table:
+        first, rest = line[0].ljust(widths[0]), [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
+        lines.append("  ".join([first, *rest]).rstrip())
+    return "\n".join(lines)
+
+
+def as_json(rows, facts):
+    return json.dumps({**facts, "rows": [{**asdict(row), "verdict": row.verdict()} for row in rows]}, indent=2)

@@ -1,0 +1,169 @@
+"""CPU per operation of the server process, ours beside Redis.
+
+Why CPU and not operations per second: on a small machine the load tool is
+often the slower side, and a rate would measure that. Why in pairs: a rented
+machine changes its speed from minute to minute, so each round runs one server
+directly after the other and only the two numbers of a round are divided.
+"""
+
+import random
+import statistics
+import time
+from dataclasses import dataclass, field
+
+from .load import CONNECTIONS, RANDOM, SERVER_CORE, Load
+from .servers import Server, Starter, note
+from .table import Row
+
+KEYS = 1_000_000
+# Half as many tags as keys: each transaction touches two keys under one tag.
+TAGS = KEYS // 2
+
+
+@dataclass
+class Workload:
+    """One row of the table. `run(load, server, operations)` plays it and returns
+    the operations (for a transaction: transactions) that the CPU is divided by."""
+
+    name: str
+    operations: int
+    must: float | None
+    run: object
+
+
+@dataclass
+class Group:
+    """Workloads that share one pair of servers and the data in them."""
+
+    name: str
+    data: str
+    fill: list
+    units: int
+    keys: int
+    workloads: list = field(default_factory=list)
+    sample: object = None
+
+
+def lone(command, pipeline, value_bytes=3):
+    return lambda load, server, operations: load.benchmark(server, command, pipeline, operations, KEYS, value_bytes)
+
+
+def units(words, pipeline, keyspace):
+    return lambda load, server, count: load.units(server, words, pipeline, count, keyspace)
+
+
+def transaction(pipeline):
+    words = [
+        ["MULTI"],
+        ["SET", f"{{tag:{RANDOM}}}:name", "xxx"],
+        ["GET", f"{{tag:{RANDOM}}}:name"],
+        ["INCR", f"{{tag:{RANDOM}}}:count"],
+        ["EXEC"],
+    ]
+    return units(words, pipeline, TAGS)
+
+
+def groups():
+    key = f"key:{RANDOM}"
+    small = Group("plain", f"{KEYS:,} keys of 3 bytes", [["SET", key, "xxx"]], KEYS, KEYS)
+    small.sample = lambda number: ("GET", f"key:{number:012d}")
+    for pipeline, operations, must in ((1, 100_000, 1.05), (16, 800_000, 2.1), (64, 1_600_000, 3.0)):
+        for command in ("get", "set"):
+            small.workloads.append(Workload(f"{command.upper()} P={pipeline}", operations, must, lone(command, pipeline)))
+
+    multi = Group(
+        "multi", f"{KEYS:,} keys under {TAGS:,} tags",
+        [["SET", f"{{tag:{RANDOM}}}:name", "xxx"], ["SET", f"{{tag:{RANDOM}}}:count", "1000"]], TAGS, KEYS,
+    )
+    multi.sample = lambda number: ("GET", f"{{tag:{number % TAGS:012d}}}:count")
+    multi.workloads += [
+        Workload("MULTI+3+EXEC P=16", 200_000, 2.5, transaction(16)),
+        Workload("MULTI+3+EXEC P=1", 60_000, None, transaction(1)),
+    ]
+
+    hashes = Group(
+        "hash", f"{KEYS:,} hashes of 4 fields",
+        [["HSET", f"hash:{RANDOM}", "f0", "v0", "f1", "v1", "f2", "v2", "f3", "v3"]], KEYS, KEYS,
+    )
+    hashes.sample = lambda number: ("HGET", f"hash:{number:012d}", "f2")
+    hashes.workloads += [
+        Workload("HGET P=16", 800_000, None, units([["HGET", f"hash:{RANDOM}", "f2"]], 16, KEYS)),
+        Workload("HSET P=16", 800_000, None, units([["HSET", f"hash:{RANDOM}", "f2", "v9"]], 16, KEYS)),
+    ]
+
+    large = Group("large", f"{KEYS:,} keys of 1 KiB", [["SET", key, "x" * 1024]], KEYS, KEYS)
+    large.sample = small.sample
+    large.workloads += [
+        Workload("GET 1 KiB P=16", 500_000, 2.0, lone("get", 16, 1024)),
+        Workload("SET 1 KiB P=16", 500_000, 2.0, lone("set", 16, 1024)),
+    ]
+    return [small, multi, hashes, large]
+
+
+def same_data(group, pair):
+    """Refuses to compare two servers that do not hold the same."""
+    numbers = random.Random(1).sample(range(KEYS), 1000)
+    seen = []
+    for server in pair:
+        with server.client() as client:
+            seen.append((client.call("DBSIZE"), client.pipeline([group.sample(number) for number in numbers])))
+    if seen[0] != seen[1] or seen[0][0] != group.keys or None in seen[0][1]:
+        raise SystemExit(f"beside-redis: the servers differ: {seen[0][0]} and {seen[1][0]} keys, {group.keys} expected")
+
+
+@dataclass
+class Round:
+    cpu_ns: float  # per operation
+    busy: float  # share of one core that the server used while the load ran
+
+
+def measure(load, server, workload, operations):
+    cpu, wall = server.cpu_ns(), time.monotonic_ns()
+    done = workload.run(load, server, operations)
+    wall = time.monotonic_ns() - wall
+    cpu = server.cpu_ns() - cpu
+    return Round(cpu / done, cpu / wall)
+
+
+def compare(load, pair, workload, rounds, scale):
+    """A warm-up of each, then rounds of ours and Redis in turn."""
+    operations = max(int(workload.operations * scale), CONNECTIONS * 64)
+    for server in pair:
+        measure(load, server, workload, operations // 4)
+    ours, redis = [], []
+    for _ in range(rounds):
+        ours.append(measure(load, pair[0], workload, operations))
+        redis.append(measure(load, pair[1], workload, operations))
+    ratios = [theirs.cpu_ns / mine.cpu_ns for mine, theirs in zip(ours, redis)]
+
+    def middle(rounds_of_one, what):
+        return statistics.median(getattr(one, what) for one in rounds_of_one)
+
+    return Row(
+        name=workload.name,
+        unit="ns",
+        ours=middle(ours, "cpu_ns"),
+        redis=middle(redis, "cpu_ns"),
+        ratio=statistics.median(ratios),
+        low=min(ratios),
+        high=max(ratios),
+        must=workload.must,
+        busy=(middle(ours, "busy"), middle(redis, "busy")),
+    )
+
+
+def rows(starter: Starter, load: Load, wanted, rounds, scale):
+    """Yields a row per wanted workload."""
+    for group in groups():
+        workloads = [workload for workload in group.workloads if wanted(workload.name)]
+        if not workloads:
+            continue
+        note(f"{group.name}: filling both servers with {group.data}")
+        with starter.start("slotway", cpu=SERVER_CORE) as ours, starter.start("redis", cpu=SERVER_CORE) as redis:
+            pair: list[Server] = [ours, redis]
+            for server in pair:
+                load.fill(server, group.fill, group.units)
+            same_data(group, pair)
+            for workload in workloads:
+                note(f"{group.name}: {workload.name}, {rounds} rounds each")
+                yield compare(load, pair, workload, rounds, scale)

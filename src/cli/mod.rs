@@ -1,0 +1,67 @@
+//! The command line: the only folder that names clap.
+//!
+//! An error here is for a person at a terminal: it says what is wrong and what to do, on stderr,
+//! and ends the program with a code (2 for a wrong command line, 1 for anything else).
+
+mod options;
+mod ready;
+mod serve;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A cluster-aware hash-slot transaction router: any Redis client, many in-process shards.
+#[derive(Parser)]
+#[command(name = "slotway", version, about, arg_required_else_help = true)]
+#[command(after_help = "Start here:  slotway serve        then:  redis-cli -p 7000")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a router over in-process shards.
+    #[command(after_help = options::PRECEDENCE)]
+    Serve(Box<options::Options>),
+}
+
+/// What stops the program: for its reader to mend.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    /// The command line or the configuration is wrong.
+    fn usage(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: 2 }
+    }
+
+    /// The machine does not allow it.
+    fn machine(message: impl Into<String>) -> Self {
+        Self { message: message.into(), code: 1 }
+    }
+}
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Serve(options) => serve::run(*options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where the program speaks of its failure")]
+fn complain(message: &str) {
+    eprintln!("slotway: {message}");
+}

@@ -1,0 +1,94 @@
+//! A request's arguments, borrowed from wherever its bytes lie.
+//!
+//! The same type reads a request in the connection's read buffer, a command queued in a MULTI and
+//! a batch that waits for its shard: bytes, and a span for each argument.
+
+use super::Refusal;
+use crate::number::{parse_f64, parse_i64};
+use crate::resp::Span;
+use std::ops::Index;
+
+/// The arguments of one request, the command's name first; never empty.
+#[derive(Clone, Copy)]
+pub struct Args<'a> {
+    buf: &'a [u8],
+    spans: &'a [Span],
+}
+
+impl<'a> Args<'a> {
+    /// The arguments that lie at `spans` in `buf`.
+    ///
+    /// # Panics
+    /// If there are none: a request is never empty.
+    #[must_use]
+    pub fn new(buf: &'a [u8], spans: &'a [Span]) -> Self {
+        assert!(!spans.is_empty(), "a request is never empty");
+        Self { buf, spans }
+    }
+
+    /// How many arguments there are, the name counted.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub fn len(self) -> usize {
+        self.spans.len()
+    }
+
+    /// Argument `i`, or `None` behind the last.
+    #[must_use]
+    pub fn get(self, i: usize) -> Option<&'a [u8]> {
+        Some(self.spans.get(i)?.of(self.buf))
+    }
+
+    /// Argument `i`, which the arity says is there, for as long as the request lives.
+    #[must_use]
+    pub fn at(self, i: usize) -> &'a [u8] {
+        self.spans[i].of(self.buf)
+    }
+
+    /// The arguments from `first` on.
+    pub fn from(self, first: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
+        self.spans[first.min(self.spans.len())..].iter().map(move |span| span.of(self.buf))
+    }
+
+    /// Whether argument `i` is there and is `word`, whatever its case.
+    #[must_use]
+    pub fn is(self, i: usize, word: &str) -> bool {
+        self.get(i).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// Argument `i` as a 64-bit integer.
+    ///
+    /// # Errors
+    /// `ERR value is not an integer or out of range`.
+    pub fn int(self, i: usize) -> Result<i64, Refusal> {
+        parse_i64(self.at(i)).ok_or(Refusal::NOT_AN_INTEGER)
+    }
+
+    /// Argument `i` as a floating-point number.
+    ///
+    /// # Errors
+    /// `ERR value is not a valid float`.
+    pub fn float(self, i: usize) -> Result<f64, Refusal> {
+        parse_f64(self.at(i)).ok_or(Refusal::NOT_A_FLOAT)
+    }
+
+    /// The bytes that all arguments lie in, and where: what a copy of the request needs.
+    #[must_use]
+    pub fn parts(self) -> (&'a [u8], &'a [Span]) {
+        (self.buf, self.spans)
+    }
+}
+
+impl Index<usize> for Args<'_> {
+    type Output = [u8];
+
+    fn index(&self, i: usize) -> &[u8] {
+        self.at(i)
+    }
+}
+
+impl std::fmt::Debug for Args<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.from(0).map(|arg| arg.escape_ascii().to_string())).finish()
+    }
+}

@@ -1,0 +1,378 @@
+//! CLIENT: what clients are called, who is connected, and how to be rid of them.
+
+use super::super::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
+use super::super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer, acl};
+use super::super::{Args, HostCx, Outcome, Refusal, help};
+use crate::clients::{Client, Label};
+use crate::keyspace::Millis;
+use crate::number::parse_i64;
+use crate::resp::Sink;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What the subcommands' rows share.
+const CLIENT: Spec = Spec {
+    parent: "client",
+    arity: Exactly(2),
+    flags: NOSCRIPT | LOADING | STALE,
+    group: Group::Connection,
+    acl: acl::CONNECTION,
+    ..BASE
+};
+
+/// How many clients a listing shows between two words to the pace.
+const CLIENTS_A_STEP: usize = 16;
+
+pub(super) const ROW: Spec = Spec {
+    name: "client",
+    arity: AtLeast(2),
+    group: Group::Connection,
+    since: "2.4.0",
+    complexity: "Depends on subcommand.",
+    summary: "Holds the commands about clients.",
+    subcommands: &[
+        Spec {
+            name: "id",
+            since: "5.0.0",
+            summary: "Tells the connection's number.",
+            run: Run::Host(|cx, _, out| {
+                out.int(cx.me.id.cast_signed());
+                Ok(())
+            }),
+            ..CLIENT
+        },
+        Spec {
+            name: "getname",
+            since: "2.6.9",
+            summary: "Tells the connection's name.",
+            run: Run::Host(getname),
+            ..CLIENT
+        },
+        Spec {
+            name: "setname",
+            arity: Exactly(3),
+            since: "2.6.9",
+            summary: "Names the connection; the empty name takes its name away.",
+            run: Run::Host(|cx, args, out| set(cx.me, Label::Name, args.at(2), out)),
+            ..CLIENT
+        },
+        Spec {
+            name: "setinfo",
+            arity: Exactly(4),
+            since: "7.2.0",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+            summary: "Tells the server which client library, in which version, is speaking.",
+            run: Run::Host(setinfo),
+            ..CLIENT
+        },
+        Spec {
+            name: "info",
+            since: "6.2.0",
+            tips: &["nondeterministic_output"],
+            summary: "Tells what the server knows of this connection.",
+            run: Run::Host(info),
+            ..CLIENT
+        },
+        Spec {
+            name: "list",
+            arity: AtLeast(2),
+            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            since: "2.4.0",
+            complexity: "O(N) where N is the number of client connections",
+            tips: &["nondeterministic_output"],
+            summary: "Tells what the server knows of its connections.",
+            run: Run::Host(list),
+            ..CLIENT
+        },
+        Spec {
+            name: "kill",
+            arity: AtLeast(3),
+            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            since: "2.4.0",
+            complexity: "O(N) where N is the number of client connections",
+            summary: "Closes connections, by address, number, kind or user.",
+            run: Run::Host(kill),
+            ..CLIENT
+        },
+        Spec {
+            name: "reply",
+            arity: Exactly(3),
+            since: "3.2.0",
+            summary: "Turns the replies to this connection off, on, or off for one command.",
+            run: Run::Session(Steer::ClientReply),
+            ..CLIENT
+        },
+        Spec {
+            name: "no-evict",
+            arity: Exactly(3),
+            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            since: "7.0.0",
+            summary: "Keeps this connection from being closed to free memory.",
+            run: Run::Host(|cx, args, out| switch(args, out, |on| cx.me.set_no_evict(on))),
+            ..CLIENT
+        },
+        Spec {
+            name: "no-touch",
+            arity: Exactly(3),
+            since: "7.2.0",
+            summary: "Keeps this connection's reads from counting as use of the keys.",
+            run: Run::Host(|cx, args, out| switch(args, out, |on| cx.me.set_no_touch(on))),
+            ..CLIENT
+        },
+        Spec {
+            name: "help",
+            flags: LOADING | STALE,
+            since: "5.0.0",
+            summary: "Lists the subcommands.",
+            run: Run::Host(|_, _, out| {
+                help(&ROW, out);
+                Ok(())
+            }),
+            ..CLIENT
+        },
+    ],
+    ..BASE
+};
+
+fn getname(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let name = cx.me.labels().name;
+    out.bulk_or_null((!name.is_empty()).then_some(&name));
+    Ok(())
+}
+
+fn setinfo(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let label = if args.is(2, "lib-name") {
+        Label::LibName
+    } else if args.is(2, "lib-ver") {
+        Label::LibVer
+    } else {
+        return Err(Refusal::new([b"ERR Unrecognized option '", args.at(2), b"'"].concat()));
+    };
+    set(cx.me, label, args.at(3), out)
+}
+
+fn set(me: &Client, label: Label, text: &[u8], out: &mut Sink<'_>) -> Outcome {
+    let what = match label {
+        Label::Name => "Client names",
+        Label::LibName => "lib-name",
+        Label::LibVer => "lib-ver",
+    };
+    me.set_label(label, text).map_err(|_unfit| {
+        Refusal::new(format!("ERR {what} cannot contain spaces, newlines or special characters."))
+    })?;
+    out.ok();
+    Ok(())
+}
+
+fn switch(args: Args<'_>, out: &mut Sink<'_>, set: impl FnOnce(bool)) -> Outcome {
+    let on = args.is(2, "on");
+    if !on && !args.is(2, "off") {
+        return Err(Refusal::SYNTAX);
+    }
+    set(on);
+    out.ok();
+    Ok(())
+}
+
+fn info(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let mut text = Vec::with_capacity(400);
+    describe(cx.me, cx.now, &mut text);
+    out.verbatim(*b"txt", &text);
+    Ok(())
+}
+
+fn list(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let shown = if args.len() == 2 {
+        cx.host.clients.all()
+    } else if args.len() == 4 && args.is(2, "type") {
+        let kind = Kind::parse(args.at(3))?;
+        let mut all = cx.host.clients.all();
+        all.retain(|client| Kind::of(client) == kind);
+        all
+    } else if args.len() > 3 && args.is(2, "id") {
+        let invalid = || Refusal::of("ERR Invalid client ID");
+        let ids = args.from(3).map(|id| parse_i64(id).ok_or_else(invalid)).collect::<Result<Vec<_>, _>>()?;
+        let found = ids.into_iter().filter_map(|id| cx.host.clients.get(u64::try_from(id).ok()?));
+        found.collect()
+    } else {
+        return Err(Refusal::SYNTAX);
+    };
+    let mut text = Vec::new();
+    for (i, client) in shown.iter().enumerate() {
+        if i % CLIENTS_A_STEP == 0 {
+            cx.pace.step(1000);
+        }
+        describe(client, cx.now, &mut text);
+    }
+    out.verbatim(*b"txt", &text);
+    Ok(())
+}
+
+/// A client's line in CLIENT LIST.
+fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
+    let Client { id, peer, local, fd, connected_at, .. } = client;
+    let (at, labels) = (client.activity(), client.labels());
+    let seconds_since = |then: Millis| (now - then).max(0) / 1000;
+    let mut flags = String::new();
+    for (letter, is_set) in [
+        ('x', at.queued.is_some()),
+        ('d', at.dirty),
+        ('b', at.blocked),
+        ('c', client.is_closing()),
+        ('e', client.no_evict()),
+        ('T', client.no_touch()),
+    ] {
+        if is_set {
+            flags.push(letter);
+        }
+    }
+    if flags.is_empty() {
+        flags.push('N');
+    }
+    let queued = at.queued.map_or(-1, i64::from);
+    let total = at.unread + at.unread_room + at.unsent + at.queued_bytes + size_of::<Client>();
+    let events = if at.unsent > 0 { "rw" } else { "r" };
+    let command = match (at.container, at.command) {
+        ("", "") => "NULL".to_owned(),
+        ("", command) => command.to_owned(),
+        (container, command) => format!("{container}|{command}"),
+    };
+    // Writing into memory does not fail. What is always 0 stands for what we do not have: other
+    // databases, subscriptions, buffers kept between batches.
+    let _ = write!(text, "id={id} addr={peer} laddr={local} fd={fd} name=");
+    text.extend(&*labels.name);
+    let _ = write!(
+        text,
+        " age={} idle={} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={queued} watch={} qbuf={} qbuf-free={} \
+         argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={total} events={events} cmd={command} \
+         user=default redir=-1 resp={}",
+        seconds_since(*connected_at),
+        seconds_since(at.last_active),
+        at.watched,
+        at.unread,
+        at.unread_room,
+        at.queued_bytes,
+        at.unsent,
+        at.unsent,
+        at.resp,
+    );
+    for (label, value) in [(" lib-name=", &labels.lib_name), (" lib-ver=", &labels.lib_ver)] {
+        if !value.is_empty() {
+            text.extend(label.as_bytes());
+            text.extend(&**value);
+        }
+    }
+    text.push(b'\n');
+}
+
+/// The kinds of clients that filters tell apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Normal,
+    /// There are none of these yet.
+    Master,
+    Replica,
+    Pubsub,
+}
+
+impl Kind {
+    fn of(_: &Client) -> Self {
+        Self::Normal
+    }
+
+    fn parse(name: &[u8]) -> Result<Self, Refusal> {
+        match &*name.to_ascii_lowercase() {
+            b"normal" => Ok(Self::Normal),
+            b"master" => Ok(Self::Master),
+            b"slave" | b"replica" => Ok(Self::Replica),
+            b"pubsub" => Ok(Self::Pubsub),
+            _ => Err(Refusal::new([b"ERR Unknown client type '", name, b"'"].concat())),
+        }
+    }
+}
+
+/// Which clients CLIENT KILL means: those that fit all that is said.
+#[derive(Default)]
+struct Filter<'a> {
+    id: Option<u64>,
+    kind: Option<Kind>,
+    peer: Option<&'a [u8]>,
+    local: Option<&'a [u8]>,
+    /// The asking client itself is not meant.
+    spares: Option<u64>,
+}
+
+impl<'a> Filter<'a> {
+    fn parse(args: Args<'a>, me: &Client) -> Result<Self, Refusal> {
+        let mut filter = Self { spares: Some(me.id), ..Self::default() };
+        let mut at = 2;
+        while at < args.len() {
+            let value = args.get(at + 1).ok_or(Refusal::SYNTAX)?;
+            if args.is(at, "id") {
+                let id = parse_i64(value).and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
+                filter.id = Some(id.ok_or(Refusal::of("ERR client-id should be greater than 0"))?);
+            } else if args.is(at, "type") {
+                filter.kind = Some(Kind::parse(value)?);
+            } else if args.is(at, "addr") {
+                filter.peer = Some(value);
+            } else if args.is(at, "laddr") {
+                filter.local = Some(value);
+            } else if args.is(at, "user") {
+                // There is but the default user, and every client is it.
+                if value != b"default" {
+                    return Err(Refusal::new([b"ERR No such user '", value, b"'"].concat()));
+                }
+            } else if args.is(at, "skipme") && value.eq_ignore_ascii_case(b"yes") {
+                filter.spares = Some(me.id);
+            } else if args.is(at, "skipme") && value.eq_ignore_ascii_case(b"no") {
+                filter.spares = None;
+            } else {
+                return Err(Refusal::SYNTAX);
+            }
+            at += 2;
+        }
+        Ok(filter)
+    }
+
+    fn fits(&self, client: &Client) -> bool {
+        let shown_as = |address: SocketAddr, text: &[u8]| address.to_string().as_bytes() == text;
+        self.spares != Some(client.id)
+            && self.id.is_none_or(|id| id == client.id)
+            && self.kind.is_none_or(|kind| kind == Kind::of(client))
+            && self.peer.is_none_or(|text| shown_as(client.peer, text))
+            && self.local.is_none_or(|text| shown_as(client.local, text))
+    }
+}
+
+fn kill(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    // The old form, CLIENT KILL addr:port, may also mean oneself, and answers without a number.
+    let is_old_form = args.len() == 3;
+    let filter = if is_old_form {
+        Filter { peer: Some(args.at(2)), ..Filter::default() }
+    } else {
+        Filter::parse(args, cx.me)?
+    };
+    let named = |id| cx.host.clients.get(id).into_iter().collect();
+    let mut meant: Vec<Arc<Client>> = filter.id.map_or_else(|| cx.host.clients.all(), named);
+    meant.retain(|client| filter.fits(client));
+    if is_old_form && meant.is_empty() {
+        return Err(Refusal::of("ERR No such client"));
+    }
+    for (i, client) in meant.iter().enumerate() {
+        if i % CLIENTS_A_STEP == 0 {
+            cx.pace.step(100);
+        }
+        if client.id == cx.me.id {
+            client.close_after_reply();
+        } else {
+            client.close();
+        }
+    }
+    if is_old_form {
+        out.ok();
+    } else {
+        out.count(meant.len());
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! DUMP and RESTORE: a value as bytes that another server of this kind takes in.
+
+use super::spec::access::{ACCESS, OW, RO, UPDATE};
+use super::spec::flag::{DENYOOM, READ, WRITE};
+use super::spec::{
+    Arity::{AtLeast, Exactly},
+    BASE, Keys, Run, Spec, acl, check,
+};
+use super::generic::is_taken;
+use super::{Args, Cx, Outcome, Refusal};
+use crate::keyspace::{Hash, Keyspace, Ttl, Value};
+use crate::rdb::{self, Decoded};
+use crate::resp::Sink;
+
+pub(super) const ROWS: &[Spec] = &[
+    Spec {
+        name: "dump",
+        arity: Exactly(2),
+        flags: READ,
+        acl: acl::KEYSPACE,
+        keys: &[Keys::at(RO | ACCESS, 1)],
+        tips: &["nondeterministic_output"],
+        since: "2.6.0",
+        complexity: "O(1) to access the key and additional O(N*M) to serialize it, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1).",
+        summary: "Turns the value at a key into bytes that RESTORE reads.",
+        run: Run::Shard(dump),
+        ..BASE
+    },
+    Spec {
+        name: "restore",
+        arity: AtLeast(4),
+        flags: WRITE | DENYOOM,
+        acl: acl::KEYSPACE | acl::DANGEROUS,
+        keys: &[Keys::at(OW | UPDATE, 1)],
+        since: "2.6.0",
+        complexity: "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
+        summary: "Sets a key to the value in the bytes that DUMP gave.",
+        run: Run::Shard(restore),
+        ..BASE
+    },
+];
+const _: () = check(ROWS);
+
+/// So many bytes of a payload are one step of the pace.
+const BYTES_PER_STEP: usize = 100;
+
+fn dump(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let key = cx.key(args.at(1));
+    let Some(value) = cx.keyspace.read(key) else {
+        out.null();
+        return Ok(());
+    };
+    cx.pace.step(value.weight());
+    out.bulk(&match value {
+        Value::Hash(hash) => {
+            let pairs = hash.numbered();
+            rdb::encode_hash((0..hash.len()).map(|n| pairs.at(n)))
+        }
+        string => rdb::encode_string(&string.as_text().ok_or(Refusal::WRONG_TYPE)?),
+    });
+    Ok(())
+}
+
+/// RESTORE's options.
+#[derive(Default)]
+struct Options {
+    /// REPLACE: whatever is there goes.
+    replace: bool,
+    /// ABSTTL: the time is counted from the epoch.
+    absolute: bool,
+    /// IDLETIME: since when the key has not been used.
+    idle_s: Option<u64>,
+    /// FREQ, which is read and then of no use: there is no LFU eviction here.
+    freq: Option<i64>,
+}
+
+impl Options {
+    fn of(args: Args<'_>) -> Result<Self, Refusal> {
+        let mut options = Self::default();
+        let mut i = 4;
+        while i < args.len() {
+            let has_value = i + 1 < args.len();
+            if args.is(i, "replace") {
+                options.replace = true;
+            } else if args.is(i, "absttl") {
+                options.absolute = true;
+            } else if args.is(i, "idletime") && has_value && options.freq.is_none() {
+                i += 1;
+                let idle_s = u64::try_from(args.int(i)?);
+                options.idle_s = Some(idle_s.map_err(|_| {
+                    Refusal::of("ERR Invalid IDLETIME value, must be >= 0")
+                })?);
+            } else if args.is(i, "freq") && has_value && options.idle_s.is_none() {
+                i += 1;
+                let freq = args.int(i)?;
+                if !(0..=255).contains(&freq) {
+                    return Err(Refusal::of("ERR Invalid FREQ value, must be >= 0 and <= 255"));
+                }
+                options.freq = Some(freq);
+            } else {
+                return Err(Refusal::SYNTAX);
+            }
+            i += 1;
+        }
+        Ok(options)
+    }
+}
+
+fn restore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let options = Options::of(args)?;
+    let key = cx.key(args.at(1));
+    if !options.replace && is_taken(cx.keyspace, key) {
+        return Err(Refusal::of("BUSYKEY Target key name already exists."));
+    }
+    let ttl_ms = args.int(2)?;
+    if ttl_ms < 0 {
+        return Err(Refusal::of("ERR Invalid TTL value, must be >= 0"));
+    }
+    let payload = args.at(3);
+    cx.pace.step(payload.len() / BYTES_PER_STEP);
+    let decoded = rdb::decode(payload).map_err(|error| Refusal::new(error.to_string()))?;
+    let now = cx.now();
+    let ttl = match ttl_ms {
+        0 => Ttl::Clear,
+        at if options.absolute => Ttl::At(at),
+        // A time beyond the last wraps into the past, as in Redis.
+        span => Ttl::At(now.wrapping_add(span)),
+    };
+    match ttl {
+        Ttl::At(at) if at <= now => {
+            cx.keyspace.delete(key);
+        }
+        _ => {
+            let value = value_of(decoded, cx.keyspace);
+            cx.keyspace.set(key, value, ttl);
+            if let Some(idle_s) = options.idle_s {
+                cx.keyspace.set_idle(key, idle_s);
+            }
+        }
+    }
+    out.ok();
+    Ok(())
+}
+
+fn value_of(decoded: Decoded, keyspace: &Keyspace) -> Value {
+    match decoded {
+        Decoded::String(bytes) => Value::string(&bytes),
+        Decoded::Hash(pairs) => {
+            let mut hash = Hash::default();
+            for (name, value) in pairs {
+                hash.set(&name, &value, keyspace.pack, keyspace.hasher());
+            }
+            Value::Hash(hash)
+        }
+    }
+}

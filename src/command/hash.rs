@@ -1,0 +1,396 @@
+//! Hashes: many small values under the names of one key.
+//!
+//! ```text
+//! hash          the rows; fields read, set and removed
+//! hash/count    values that are numbers: HINCRBY, HINCRBYFLOAT
+//! hash/random   fields by chance: HRANDFIELD
+//! hash/scan     fields page by page: HSCAN
+//! ```
+//!
+//! A missing key is an empty hash, and a hash that loses its last field is a missing key.
+
+mod count;
+mod random;
+mod scan;
+
+use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
+use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
+use super::spec::{
+    Arity::{AtLeast, Exactly},
+    BASE, Group, Keys, Run, Spec, acl, check,
+};
+use super::scan::Strides;
+use super::{Args, Cx, Outcome, Refusal};
+use crate::keyspace::{Edited, Hash, Key, Keyspace, Pair, Ttl, Value};
+use crate::resp::Sink;
+
+/// What all hashes' rows share.
+const HASH: Spec = Spec { group: Group::Hash, acl: acl::HASH, since: "2.0.0", ..BASE };
+
+/// One key that is read to the client.
+const GIVEN: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
+/// One key of which only a size or a presence is told.
+const JUDGED: &[Keys] = &[Keys::at(RO, 1)];
+/// One key of which a value is changed and told.
+const COUNTED: &[Keys] = &[Keys::at(RW | ACCESS | UPDATE, 1)];
+/// One key that gets values.
+const CHANGED: &[Keys] = &[Keys::at(RW | UPDATE, 1)];
+
+const RANDOM: &[&str] = &["nondeterministic_output"];
+const UNORDERED: &[&str] = &["nondeterministic_output_order"];
+
+pub(super) const ROWS: &[Spec] = &[
+    Spec {
+        name: "hdel",
+        arity: AtLeast(3),
+        flags: WRITE | FAST,
+        keys: &[Keys::at(RW | DELETE, 1)],
+        complexity: "O(N) where N is the number of fields to be removed.",
+        summary: "Removes fields from a hash and counts those that were there.",
+        run: Run::Shard(hdel),
+        ..HASH
+    },
+    Spec {
+        name: "hexists",
+        arity: Exactly(3),
+        flags: READ | FAST,
+        keys: JUDGED,
+        summary: "Says whether a hash has a field.",
+        run: Run::Shard(hexists),
+        ..HASH
+    },
+    Spec {
+        name: "hget",
+        arity: Exactly(3),
+        flags: READ | FAST,
+        keys: GIVEN,
+        summary: "Reads the value of a field.",
+        run: Run::Shard(hget),
+        ..HASH
+    },
+    Spec {
+        name: "hgetall",
+        arity: Exactly(2),
+        flags: READ,
+        keys: GIVEN,
+        tips: UNORDERED,
+        complexity: "O(N) where N is the size of the hash.",
+        summary: "Reads every field of a hash with its value.",
+        run: Run::Shard(hgetall),
+        ..HASH
+    },
+    Spec {
+        name: "hincrby",
+        arity: Exactly(4),
+        flags: WRITE | DENYOOM | FAST,
+        keys: COUNTED,
+        summary: "Adds a number to an integer in a field; a missing field counts as 0.",
+        run: Run::Shard(count::hincrby),
+        ..HASH
+    },
+    Spec {
+        name: "hincrbyfloat",
+        arity: Exactly(4),
+        flags: WRITE | DENYOOM | FAST,
+        keys: COUNTED,
+        since: "2.6.0",
+        summary: "Adds a number, whole or not, to the one in a field; a missing field counts as 0.",
+        run: Run::Shard(count::hincrbyfloat),
+        ..HASH
+    },
+    Spec {
+        name: "hkeys",
+        arity: Exactly(2),
+        flags: READ,
+        keys: GIVEN,
+        tips: UNORDERED,
+        complexity: "O(N) where N is the size of the hash.",
+        summary: "Reads the name of every field of a hash.",
+        run: Run::Shard(hkeys),
+        ..HASH
+    },
+    Spec {
+        name: "hlen",
+        arity: Exactly(2),
+        flags: READ | FAST,
+        keys: JUDGED,
+        summary: "Counts the fields of a hash.",
+        run: Run::Shard(hlen),
+        ..HASH
+    },
+    Spec {
+        name: "hmget",
+        arity: AtLeast(3),
+        flags: READ | FAST,
+        keys: GIVEN,
+        complexity: "O(N) where N is the number of fields being requested.",
+        summary: "Reads the values of several fields.",
+        run: Run::Shard(hmget),
+        ..HASH
+    },
+    Spec {
+        name: "hmset",
+        arity: AtLeast(4),
+        flags: WRITE | DENYOOM | FAST,
+        keys: CHANGED,
+        complexity: "O(N) where N is the number of fields being set.",
+        summary: "Sets several fields.",
+        run: Run::Shard(hmset),
+        ..HASH
+    },
+    Spec {
+        name: "hrandfield",
+        arity: AtLeast(2),
+        flags: READ,
+        keys: GIVEN,
+        tips: RANDOM,
+        since: "6.2.0",
+        complexity: "O(N) where N is the number of fields returned",
+        summary: "Picks fields of a hash at random.",
+        run: Run::Shard(random::hrandfield),
+        ..HASH
+    },
+    Spec {
+        name: "hscan",
+        arity: AtLeast(3),
+        flags: READ,
+        keys: GIVEN,
+        tips: RANDOM,
+        since: "2.8.0",
+        complexity: "O(1) for every call. O(N) for a complete iteration, including enough command \
+                     calls for the cursor to return back to 0. N is the number of elements inside \
+                     the collection..",
+        summary: "Reads the fields of a hash page by page.",
+        run: Run::Shard(scan::hscan),
+        ..HASH
+    },
+    Spec {
+        name: "hset",
+        arity: AtLeast(4),
+        flags: WRITE | DENYOOM | FAST,
+        keys: CHANGED,
+        complexity: "O(1) for each field/value pair added, so O(N) to add N field/value pairs when \
+                     the command is called with multiple field/value pairs.",
+        summary: "Sets one or more fields and counts those that are new.",
+        run: Run::Shard(hset),
+        ..HASH
+    },
+    Spec {
+        name: "hsetnx",
+        arity: Exactly(4),
+        flags: WRITE | DENYOOM | FAST,
+        keys: &[Keys::at(RW | INSERT, 1)],
+        summary: "Sets a field that is not there yet.",
+        run: Run::Shard(hsetnx),
+        ..HASH
+    },
+    Spec {
+        name: "hstrlen",
+        arity: Exactly(3),
+        flags: READ | FAST,
+        keys: JUDGED,
+        since: "3.2.0",
+        summary: "Tells the length of a field's value in bytes.",
+        run: Run::Shard(hstrlen),
+        ..HASH
+    },
+    Spec {
+        name: "hvals",
+        arity: Exactly(2),
+        flags: READ,
+        keys: GIVEN,
+        tips: UNORDERED,
+        complexity: "O(N) where N is the size of the hash.",
+        summary: "Reads every value of a hash.",
+        run: Run::Shard(hvals),
+        ..HASH
+    },
+];
+const _: () = check(ROWS);
+
+/// So many bytes are copied in about the time of one step of the pace.
+const BYTES_PER_STEP: usize = 100;
+
+/// What reading or writing a name or a value of `len` bytes costs, in steps of the pace.
+fn units(len: usize) -> usize {
+    1 + len / BYTES_PER_STEP
+}
+
+/// The hash at `key`, as a read that counts.
+fn hash_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k Hash>, Refusal> {
+    match keyspace.read(key) {
+        None => Ok(None),
+        Some(Value::Hash(hash)) => Ok(Some(hash)),
+        Some(_) => Err(Refusal::WRONG_TYPE),
+    }
+}
+
+/// Changes the hash at `key`, which is made if it is missing and something is left in it.
+fn change<R>(
+    keyspace: &mut Keyspace,
+    key: Key<'_>,
+    mut change: impl FnMut(&mut Hash) -> Edited<Result<R, Refusal>>,
+) -> Result<R, Refusal> {
+    let changed = keyspace.edit(key, |value| match value {
+        Value::Hash(hash) => change(hash),
+        _ => Edited::Kept(Err(Refusal::WRONG_TYPE)),
+    });
+    if let Some(told) = changed {
+        return told;
+    }
+    let mut hash = Hash::default();
+    let (Edited::Kept(told) | Edited::Changed(told) | Edited::Emptied(told)) = change(&mut hash);
+    if !hash.is_empty() {
+        keyspace.set(key, Value::Hash(hash), Ttl::Clear);
+    }
+    told
+}
+
+/// HSET key field value [field value ...]
+fn hset(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let new = set_pairs(cx, args, "hset")?;
+    out.count(new);
+    Ok(())
+}
+
+/// HMSET key field value [field value ...]
+fn hmset(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    set_pairs(cx, args, "hmset")?;
+    out.ok();
+    Ok(())
+}
+
+/// Sets all fields; gives how many are new.
+fn set_pairs(cx: &mut Cx<'_>, args: Args<'_>, command: &str) -> Result<usize, Refusal> {
+    if !args.len().is_multiple_of(2) {
+        return Err(Refusal::arity(command));
+    }
+    let (limits, hasher) = (cx.keyspace.pack, cx.keyspace.hasher().clone());
+    let key = cx.key(args.at(1));
+    change(cx.keyspace, key, |hash| {
+        let (mut new, mut strides) = (0, Strides::new(cx.pace));
+        for i in (2..args.len()).step_by(2) {
+            let (name, value) = (args.at(i), args.at(i + 1));
+            new += usize::from(hash.set(name, value, limits, &hasher));
+            strides.step(units(name.len() + value.len()));
+        }
+        Edited::Changed(Ok(new))
+    })
+}
+
+/// HSETNX key field value
+fn hsetnx(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (limits, hasher) = (cx.keyspace.pack, cx.keyspace.hasher().clone());
+    let (key, name) = (cx.key(args.at(1)), args.at(2));
+    let set = change(cx.keyspace, key, |hash| {
+        if hash.contains(name, &hasher) {
+            return Edited::Kept(Ok(false));
+        }
+        hash.set(name, args.at(3), limits, &hasher);
+        Edited::Changed(Ok(true))
+    })?;
+    out.int(set.into());
+    Ok(())
+}
+
+/// HDEL key field [field ...]
+fn hdel(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let hasher = cx.keyspace.hasher().clone();
+    let key = cx.key(args.at(1));
+    let removed = change(cx.keyspace, key, |hash| {
+        let (mut removed, mut strides) = (0, Strides::new(cx.pace));
+        for name in args.from(2) {
+            removed += usize::from(hash.remove(name, &hasher));
+            strides.step(units(name.len()));
+        }
+        match removed {
+            0 => Edited::Kept(Ok(0)),
+            _ if hash.is_empty() => Edited::Emptied(Ok(removed)),
+            _ => Edited::Changed(Ok(removed)),
+        }
+    })?;
+    out.count(removed);
+    Ok(())
+}
+
+/// HGET key field
+fn hget(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
+    let hash = hash_at(cx.keyspace, key)?;
+    out.bulk_or_null(hash.and_then(|hash| hash.get(args.at(2), &hasher)).as_deref());
+    Ok(())
+}
+
+/// HMGET key field [field ...]
+fn hmget(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
+    let hash = hash_at(cx.keyspace, key)?;
+    out.array(args.len() - 2);
+    let mut strides = Strides::new(cx.pace);
+    for name in args.from(2) {
+        let value = hash.and_then(|hash| hash.get(name, &hasher));
+        out.bulk_or_null(value.as_deref());
+        strides.step(units(value.map_or(0, |value| value.len())));
+    }
+    Ok(())
+}
+
+/// HEXISTS key field
+fn hexists(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
+    let hash = hash_at(cx.keyspace, key)?;
+    out.int(hash.is_some_and(|hash| hash.contains(args.at(2), &hasher)).into());
+    Ok(())
+}
+
+/// HSTRLEN key field
+fn hstrlen(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
+    let hash = hash_at(cx.keyspace, key)?;
+    out.count(hash.and_then(|hash| hash.get(args.at(2), &hasher)).map_or(0, |value| value.len()));
+    Ok(())
+}
+
+/// HLEN key
+fn hlen(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let key = cx.key(args.at(1));
+    out.count(hash_at(cx.keyspace, key)?.map_or(0, Hash::len));
+    Ok(())
+}
+
+/// HGETALL key
+fn hgetall(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    each_pair(cx, args, out, Sink::map, |out, (name, value)| {
+        out.bulk(&name);
+        out.bulk(&value);
+    })
+}
+
+/// HKEYS key
+fn hkeys(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    each_pair(cx, args, out, Sink::array, |out, (name, _)| out.bulk(&name))
+}
+
+/// HVALS key
+fn hvals(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    each_pair(cx, args, out, Sink::array, |out, (_, value)| out.bulk(&value))
+}
+
+/// Writes a head for all pairs of the hash, then something of each.
+fn each_pair<'o>(
+    cx: &mut Cx<'_>,
+    args: Args<'_>,
+    out: &mut Sink<'o>,
+    head: impl Fn(&mut Sink<'o>, usize),
+    each: impl Fn(&mut Sink<'o>, Pair<'_>),
+) -> Outcome {
+    let key = cx.key(args.at(1));
+    let hash = hash_at(cx.keyspace, key)?;
+    head(out, hash.map_or(0, Hash::len));
+    let mut strides = Strides::new(cx.pace);
+    for pair in hash.into_iter().flat_map(Hash::pairs) {
+        strides.step(units(pair.0.len() + pair.1.len()));
+        each(out, pair);
+    }
+    Ok(())
+}

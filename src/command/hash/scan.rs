@@ -1,0 +1,39 @@
+//! HSCAN: the fields page by page, while others may change the hash.
+
+use super::{hash_at, units};
+use crate::command::scan::{Page, Strides, cursor};
+use crate::command::{Args, Cx, Outcome};
+use crate::keyspace::Pair;
+use crate::resp::Sink;
+
+/// HSCAN key cursor [MATCH pattern] [COUNT count]
+pub(super) fn hscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let cursor = cursor(args.at(2))?;
+    let key = cx.key(args.at(1));
+    let Some(hash) = hash_at(cx.keyspace, key)? else {
+        // Redis does not look at the options of a scan of nothing.
+        write(out, 0, &[]);
+        return Ok(());
+    };
+    let Page { count, pattern, .. } = Page::of(args, 3, false)?;
+    let mut strides = Strides::new(cx.pace);
+    let (pairs, next) = hash.page(cursor, count);
+    let found: Vec<_> = pairs
+        .filter(|(name, value)| {
+            strides.step(pattern.units(name) + units(value.len()));
+            pattern.matches(name)
+        })
+        .collect();
+    write(out, next, &found);
+    Ok(())
+}
+
+fn write(out: &mut Sink<'_>, next: u64, pairs: &[Pair<'_>]) {
+    out.array(2);
+    out.bulk_int(next as i64);
+    out.array(2 * pairs.len());
+    for (name, value) in pairs {
+        out.bulk(name);
+        out.bulk(value);
+    }
+}

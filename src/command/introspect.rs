@@ -1,0 +1,368 @@
+//! COMMAND and its subcommands: the table told to clients, in the server's own shapes.
+
+use super::spec::flag::{LOADING, STALE};
+use super::spec::{
+    Arity::AtLeast, Arity::Exactly, BASE, Begin, Find, Group, Keys, Run, Spec, access, acl, check, flag,
+};
+use super::{Args, HostCx, Outcome, Refusal, all, find, find_in, help};
+use crate::glob;
+use crate::resp::Sink;
+
+/// What the rows of COMMAND share.
+const COMMAND: Spec = Spec {
+    parent: "command",
+    arity: AtLeast(2),
+    flags: LOADING | STALE,
+    acl: acl::CONNECTION,
+    group: Group::Server,
+    since: "2.8.13",
+    ..BASE
+};
+
+pub(super) const ROWS: &[Spec] = &[ROW];
+const _: () = check(ROWS);
+
+const ROW: Spec = Spec {
+    name: "command",
+    parent: "",
+    arity: AtLeast(1),
+    tips: &["nondeterministic_output_order"],
+    complexity: "O(N) where N is the total number of Redis commands",
+    summary: "Tells about every command.",
+    run: Run::Host(|_, _, out| {
+        describe_all(out);
+        Ok(())
+    }),
+    subcommands: &[
+        Spec {
+            name: "count",
+            arity: Exactly(2),
+            summary: "Counts the commands.",
+            run: Run::Host(|_, _, out| {
+                out.count(all().count());
+                Ok(())
+            }),
+            ..COMMAND
+        },
+        Spec {
+            name: "info",
+            tips: &["nondeterministic_output_order"],
+            complexity: "O(N) where N is the number of commands to look up",
+            summary: "Tells about the named commands, or about every command.",
+            run: Run::Host(info),
+            ..COMMAND
+        },
+        Spec {
+            name: "docs",
+            since: "7.0.0",
+            tips: &["nondeterministic_output_order"],
+            complexity: "O(N) where N is the number of commands to look up",
+            summary: "Tells what the named commands, or all, are for.",
+            run: Run::Host(docs),
+            ..COMMAND
+        },
+        Spec {
+            name: "list",
+            since: "7.0.0",
+            tips: &["nondeterministic_output_order"],
+            complexity: "O(N) where N is the total number of Redis commands",
+            summary: "Lists the commands' names: all, those of an ACL category, or those that match a pattern.",
+            run: Run::Host(list),
+            ..COMMAND
+        },
+        Spec {
+            name: "getkeys",
+            arity: AtLeast(4),
+            complexity: "O(N) where N is the number of arguments to the command",
+            summary: "Finds the keys in a whole request.",
+            run: Run::Host(getkeys),
+            ..COMMAND
+        },
+        Spec {
+            name: "getkeysandflags",
+            arity: AtLeast(4),
+            since: "7.0.0",
+            complexity: "O(N) where N is the number of arguments to the command",
+            summary: "Finds the keys in a whole request, and what it would do to each.",
+            run: Run::Host(getkeysandflags),
+            ..COMMAND
+        },
+        Spec {
+            name: "help",
+            arity: Exactly(2),
+            since: "5.0.0",
+            summary: "Lists the subcommands.",
+            run: Run::Host(|_, _, out| {
+                help(&ROW, out);
+                Ok(())
+            }),
+            ..COMMAND
+        },
+    ],
+    ..COMMAND
+};
+
+/// The row of a name as COMMAND shows it: `get`, `client|list`.
+fn named(name: &[u8]) -> Option<&'static Spec> {
+    let Some(bar) = name.iter().position(|&byte| byte == b'|') else { return find(name) };
+    find_in(find(&name[..bar])?, &name[bar + 1..])
+}
+
+// ── INFO ──────────────────────────────────────────────────────────────────────────────────────────
+
+fn info(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    if args.len() == 2 {
+        describe_all(out);
+        return Ok(());
+    }
+    let names = args.from(2);
+    out.array(names.len());
+    for name in names {
+        match named(name) {
+            Some(spec) => describe(spec, out),
+            None => out.null_array(),
+        }
+    }
+    Ok(())
+}
+
+fn describe_all(out: &mut Sink<'_>) {
+    out.array(all().count());
+    for spec in all() {
+        describe(spec, out);
+    }
+}
+
+fn describe(spec: &Spec, out: &mut Sink<'_>) {
+    let (first, last, step) = spec.legacy_range();
+    out.array(10);
+    out.bulk(spec.full_name().as_bytes());
+    out.int(spec.arity.as_redis());
+    words(spec.flags, flag::NAMES, out);
+    out.int(first);
+    out.int(last);
+    out.int(step);
+    words(spec.categories(), acl::NAMES, out);
+    out.set(spec.tips.len());
+    for tip in spec.tips {
+        out.bulk(tip.as_bytes());
+    }
+    out.set(spec.keys.len());
+    for keys in spec.keys {
+        describe_keys(keys, out);
+    }
+    if spec.subcommands.is_empty() {
+        out.set(0);
+    } else {
+        out.array(spec.subcommands.len());
+        for sub in spec.subcommands {
+            describe(sub, out);
+        }
+    }
+}
+
+/// The names of the bits that are set, as a set of simple strings.
+fn words<B: Copy + std::ops::BitAnd<Output = B> + Default + PartialEq>(
+    bits: B,
+    names: &[(B, &str)],
+    out: &mut Sink<'_>,
+) {
+    let set = || names.iter().filter(|&&(bit, _)| bits & bit != B::default());
+    out.set(set().count());
+    for (_, name) in set() {
+        out.simple(name);
+    }
+}
+
+fn describe_keys(keys: &Keys, out: &mut Sink<'_>) {
+    let noted = !keys.notes.is_empty();
+    out.map(3 + usize::from(noted));
+    if noted {
+        out.bulk(b"notes");
+        out.bulk(keys.notes.as_bytes());
+    }
+    out.bulk(b"flags");
+    words(keys.access, access::NAMES, out);
+    out.bulk(b"begin_search");
+    match keys.begin {
+        Begin::Index(at) => {
+            typed("index", 1, out);
+            field("index", at.into(), out);
+        }
+        Begin::Keyword(word, from) => {
+            typed("keyword", 2, out);
+            out.bulk(b"keyword");
+            out.bulk(word.as_bytes());
+            field("startfrom", from.into(), out);
+        }
+    }
+    out.bulk(b"find_keys");
+    match keys.find {
+        Find::Range { last, step, limit } => {
+            typed("range", 3, out);
+            field("lastkey", last.into(), out);
+            field("keystep", step.into(), out);
+            field("limit", limit.into(), out);
+        }
+        Find::Count { at, first, step } => {
+            typed("keynum", 3, out);
+            field("keynumidx", at.into(), out);
+            field("firstkey", first.into(), out);
+            field("keystep", step.into(), out);
+        }
+    }
+}
+
+/// The head of a search's description; its `fields` follow.
+fn typed(kind: &str, fields: usize, out: &mut Sink<'_>) {
+    out.map(2);
+    out.bulk(b"type");
+    out.bulk(kind.as_bytes());
+    out.bulk(b"spec");
+    out.map(fields);
+}
+
+fn field(name: &str, value: i64, out: &mut Sink<'_>) {
+    out.bulk(name.as_bytes());
+    out.int(value);
+}
+
+// ── DOCS ──────────────────────────────────────────────────────────────────────────────────────────
+
+fn docs(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let specs: Vec<_> = if args.len() == 2 { all().collect() } else { args.from(2).filter_map(named).collect() };
+    document_all(&specs, out);
+    Ok(())
+}
+
+fn document_all(specs: &[&Spec], out: &mut Sink<'_>) {
+    out.map(specs.len());
+    for spec in specs {
+        out.bulk(spec.full_name().as_bytes());
+        document(spec, out);
+    }
+}
+
+fn document(spec: &Spec, out: &mut Sink<'_>) {
+    let fields = [
+        ("summary", spec.summary),
+        ("since", spec.since),
+        ("group", spec.group.name()),
+        ("complexity", spec.complexity),
+    ];
+    let has_subcommands = !spec.subcommands.is_empty();
+    out.map(fields.len() + usize::from(has_subcommands));
+    for (name, text) in fields {
+        out.bulk(name.as_bytes());
+        out.bulk(text.as_bytes());
+    }
+    if has_subcommands {
+        out.bulk(b"subcommands");
+        document_all(&spec.subcommands.iter().collect::<Vec<_>>(), out);
+    }
+}
+
+// ── LIST ──────────────────────────────────────────────────────────────────────────────────────────
+
+/// Which commands LIST names.
+enum Filter<'a> {
+    All,
+    /// Those of a module: there are no modules.
+    None,
+    Category(u32),
+    Pattern(&'a [u8]),
+}
+
+impl<'a> Filter<'a> {
+    fn parse(args: Args<'a>) -> Result<Self, Refusal> {
+        if args.len() == 2 {
+            return Ok(Self::All);
+        }
+        if args.len() != 5 || !args.is(2, "filterby") {
+            return Err(Refusal::SYNTAX);
+        }
+        let by = args.at(4);
+        if args.is(3, "pattern") {
+            Ok(Self::Pattern(by))
+        } else if args.is(3, "aclcat") {
+            let is_meant = |shown: &str| shown[1..].as_bytes().eq_ignore_ascii_case(by);
+            let category = acl::NAMES.iter().find(|&&(_, shown)| is_meant(shown));
+            Ok(category.map_or(Self::None, |&(category, _)| Self::Category(category)))
+        } else if args.is(3, "module") {
+            Ok(Self::None)
+        } else {
+            Err(Refusal::SYNTAX)
+        }
+    }
+
+    fn fits(&self, spec: &Spec) -> bool {
+        match self {
+            Self::All => true,
+            Self::None => false,
+            Self::Category(category) => spec.categories() & category != 0,
+            Self::Pattern(pattern) => glob::matches_nocase(pattern, spec.full_name().as_bytes()),
+        }
+    }
+}
+
+fn list(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let filter = Filter::parse(args)?;
+    let with_subcommands = all().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
+    let names: Vec<_> = with_subcommands.filter(|spec| filter.fits(spec)).map(Spec::full_name).collect();
+    out.array(names.len());
+    for name in names {
+        out.bulk(name.as_bytes());
+    }
+    Ok(())
+}
+
+// ── GETKEYS ───────────────────────────────────────────────────────────────────────────────────────
+
+/// The keys in the request that stands behind the first two arguments, and what is done to them.
+fn keys_of<'a>(args: Args<'a>) -> Result<Vec<(&'a [u8], u16)>, Refusal> {
+    let (buf, spans) = args.parts();
+    let request = Args::new(buf, &spans[2..]);
+    let invalid = || Refusal::of("ERR Invalid command specified");
+    let mut spec = find(&request[0]).ok_or_else(invalid)?;
+    if let (Some(name), false) = (request.get(1), spec.subcommands.is_empty()) {
+        spec = find_in(spec, name).ok_or_else(invalid)?;
+    }
+    let mut keys = spec.keys_with_access(request)?;
+    for (_, access) in &mut keys {
+        if *access & access::VARIABLE_FLAGS != 0 {
+            *access = settled(spec, request, *access);
+        }
+    }
+    Ok(keys)
+}
+
+/// What a command whose access depends on its options does in this request. SET is the only one
+/// whose options take some of it away: without GET it overwrites unread.
+fn settled(spec: &Spec, request: Args<'_>, access: u16) -> u16 {
+    let access = access & !access::VARIABLE_FLAGS;
+    if spec.name == "set" && !(3..request.len()).any(|at| request.is(at, "get")) {
+        access::OW | access::UPDATE
+    } else {
+        access
+    }
+}
+
+fn getkeys(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let keys = keys_of(args)?;
+    out.array(keys.len());
+    for (key, _) in keys {
+        out.bulk(key);
+    }
+    Ok(())
+}
+
+fn getkeysandflags(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let keys = keys_of(args)?;
+    out.array(keys.len());
+    for (key, done) in keys {
+        out.array(2);
+        out.bulk(key);
+        words(done, access::NAMES, out);
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! Which arguments of a request are keys: Redis 7's key specifications, read off the row.
+//!
+//! Nearly every command has its key at one place or in one plain range, so that the slot of a
+//! request is found without a list; the general rule is [`each`].
+
+use super::spec::{Begin, Find, Keys, Spec, access};
+use super::{Args, Refusal};
+use crate::number::parse_i64;
+use crate::slot::{Footprint, Slot};
+
+/// Calls `found` with the place of each key of `args`, in the order of the specifications.
+/// `Err(())` if the arguments contradict the row: a number of keys that is no number, or more keys
+/// than arguments.
+pub(super) fn each(
+    spec: &Spec,
+    args: Args<'_>,
+    mut found: impl FnMut(usize, &'static Keys),
+) -> Result<(), ()> {
+    for keys in spec.keys {
+        let Some(begin) = beginning(keys, args) else { continue };
+        let (first, last, step) = match keys.find {
+            Find::Range { last, step, limit } => {
+                let last = if last >= 0 {
+                    begin + last as usize
+                } else if limit <= 1 {
+                    args.len().saturating_sub(last.unsigned_abs().into())
+                } else {
+                    begin + ((args.len() - begin) / limit as usize).saturating_sub(last.unsigned_abs().into())
+                };
+                (begin, last, step)
+            }
+            Find::Count { at, first, step } => {
+                let count = args.get(begin + at as usize).and_then(parse_i64).ok_or(())?;
+                let count = usize::try_from(count).map_err(drop)?;
+                let first = begin + first as usize;
+                if count == 0 {
+                    continue;
+                }
+                let room = args.len().saturating_sub(first).div_ceil(step.into());
+                if count > room {
+                    return Err(());
+                }
+                (first, first + (count - 1) * step as usize, step)
+            }
+        };
+        if last >= args.len() {
+            return Err(());
+        }
+        for at in (first..=last).step_by(step.into()) {
+            found(at, keys);
+        }
+    }
+    Ok(())
+}
+
+fn beginning(keys: &Keys, args: Args<'_>) -> Option<usize> {
+    match keys.begin {
+        Begin::Index(at) => ((at as usize) < args.len()).then_some(at as usize),
+        Begin::Keyword(word, from) if from >= 0 => {
+            (from as usize..args.len().saturating_sub(1)).find(|&i| args.is(i, word)).map(|i| i + 1)
+        }
+        Begin::Keyword(word, from) => {
+            let last = args.len().checked_sub(from.unsigned_abs().into())?;
+            (1..=last).rev().find(|&i| args.is(i, word)).map(|i| i + 1).filter(|&i| i < args.len())
+        }
+    }
+}
+
+impl Spec {
+    /// The one argument that is this command's only key, if its row says so plainly.
+    #[must_use]
+    pub fn only_key(&self) -> Option<usize> {
+        match self.keys {
+            [Keys { begin: Begin::Index(at), find: Find::Range { last: 0, .. }, access, .. }]
+                if access & access::NOT_KEY == 0 =>
+            {
+                Some(*at as usize)
+            }
+            _ => None,
+        }
+    }
+
+    /// Calls `found` with each key of `args`. Where the arguments contradict the row, what was
+    /// found until then stands: the command itself will refuse them.
+    pub fn each_key<'a>(&self, args: Args<'a>, mut found: impl FnMut(&'a [u8])) {
+        let _contradiction = each(self, args, |at, keys| {
+            if keys.access & access::NOT_KEY == 0 {
+                found(args.at(at));
+            }
+        });
+    }
+
+    /// The slots that `args` ask for.
+    #[must_use]
+    pub fn footprint(&self, args: Args<'_>) -> Footprint {
+        if let Some(at) = self.only_key() {
+            return Footprint::In(Slot::of(args.at(at)));
+        }
+        if self.keys.is_empty() {
+            return Footprint::Anywhere;
+        }
+        let (mut footprint, mut count) = (Footprint::Anywhere, 0);
+        self.each_key(args, |key| {
+            let slot = Slot::of(key);
+            match footprint {
+                Footprint::Anywhere => footprint = Footprint::In(slot),
+                Footprint::In(first) if first != slot => {
+                    footprint = Footprint::Crossing { first, other: slot, at: count };
+                }
+                Footprint::In(_) | Footprint::Crossing { .. } => {}
+            }
+            count += 1;
+        });
+        footprint
+    }
+
+    /// Key number `n`, counted from 0 in the order of [`Spec::each_key`].
+    #[must_use]
+    pub fn nth_key<'a>(&self, args: Args<'a>, n: usize) -> Option<&'a [u8]> {
+        let (mut count, mut nth) = (0, None);
+        self.each_key(args, |key| {
+            if count == n {
+                nth = Some(key);
+            }
+            count += 1;
+        });
+        nth
+    }
+
+    /// The keys of `args` with what the command does to each, for `COMMAND GETKEYSANDFLAGS`.
+    ///
+    /// # Errors
+    /// As `COMMAND GETKEYS` answers for a command without keys or for arguments that do not fit.
+    pub fn keys_with_access<'a>(&self, args: Args<'a>) -> Result<Vec<(&'a [u8], u16)>, Refusal> {
+        if self.keys.is_empty() {
+            return Err(Refusal::of("ERR The command has no key arguments"));
+        }
+        if !self.arity.admits(args.len()) {
+            return Err(Refusal::of("ERR Invalid number of arguments specified for command"));
+        }
+        let mut found = Vec::new();
+        let fits = each(self, args, |at, keys| {
+            if keys.access & access::NOT_KEY == 0 {
+                found.push((args.at(at), keys.access));
+            }
+        });
+        match fits {
+            Ok(()) if !found.is_empty() => Ok(found),
+            _ => Err(Refusal::of("ERR Invalid arguments specified for command")),
+        }
+    }
+
+    /// First key, last key and step, as the legacy fields of `COMMAND INFO` show them: the range
+    /// that contains what plain ranges say, by the rule of Redis 7.
+    #[must_use]
+    pub fn legacy_range(&self) -> (i64, i64, i64) {
+        let mut ranges = self.keys.iter().filter_map(|keys| match (keys.begin, keys.find) {
+            (Begin::Index(first), Find::Range { last, step, .. }) => {
+                let last = if last >= 0 { i64::from(first) + i64::from(last) } else { i64::from(last) };
+                Some((i64::from(first), last, i64::from(step)))
+            }
+            _ => None,
+        });
+        let Some((mut first, mut last, step)) = ranges.next() else { return (0, 0, 0) };
+        for (f, l, s) in ranges {
+            if f != last + 1 && l != last || s != step {
+                continue;
+            }
+            first = first.min(f);
+            last = if l < 0 || last < 0 { last.min(l).max(-1) } else { last.max(l) };
+        }
+        (first, last, step)
+    }
+}

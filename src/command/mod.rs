@@ -1,0 +1,278 @@
+//! The table of commands: a command is one row and one function in one file.
+//!
+//! ```text
+//! spec        the row, and the compile-time check of all rows
+//! args        a request's arguments, borrowed
+//! keys        which of them are keys: slots, CROSSSLOT, COMMAND GETKEYS
+//! refusal     what a command answers when it does not do it
+//! string hash | generic expire scan object dump                       the families: of keys,
+//! connection server transaction introspect                            and of the process
+//! ```
+//!
+//! A command function sees its arguments, the keyspace of its shard and a sink for its reply. It
+//! never sees a connection, a socket, another shard or the clock.
+
+mod args;
+mod connection;
+mod dump;
+mod expire;
+mod generic;
+mod hash;
+mod introspect;
+mod keys;
+mod object;
+mod queue;
+mod refusal;
+mod scan;
+mod server;
+mod spec;
+mod string;
+mod transaction;
+
+pub use args::Args;
+pub use queue::{QUEUE_BYTES_MAX, Queue};
+pub use refusal::{Outcome, Refusal};
+pub use spec::{Arity, Begin, Find, Group, HostFn, Keys, Run, ShardFn, Spec, Steer, access, acl, flag};
+
+use crate::clients::Client;
+use crate::host::Host;
+use crate::keyspace::{Key, Keyspace, Millis, Text, Value};
+use crate::slot::Slot;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+/// Every family's rows, in the order of `docs/commands.md`.
+static FAMILIES: &[&[Spec]] = &[
+    string::ROWS,
+    hash::ROWS,
+    generic::ROWS,
+    expire::ROWS,
+    scan::ROWS,
+    object::ROWS,
+    dump::ROWS,
+    transaction::ROWS,
+    connection::ROWS,
+    server::ROWS,
+    introspect::ROWS,
+];
+
+/// The longest name of a command or subcommand, in bytes.
+pub const NAME_LEN_MAX: usize = 24;
+/// An unknown command's name and its arguments are each shown up to this many bytes.
+const UNKNOWN_SHOWN_MAX: usize = 128;
+
+/// What the rim does for the middle while a batch runs: it knows threads, clocks and timers.
+pub trait Pace {
+    /// `units` cheap steps (an element visited, a hundred bytes compared) were made. Long work
+    /// says so every thousand steps or so, and the rim gives the runtime its worker back.
+    fn step(&mut self, units: usize);
+    /// Waits, away from the runtime's workers.
+    fn sleep(&mut self, time: Duration);
+    /// Does `work`, which may block the thread, away from the runtime's workers.
+    fn outside(&mut self, work: &mut dyn FnMut());
+    /// Drops something that takes long to drop, on another thread.
+    fn dispose(&mut self, dead: Box<dyn Send>);
+    /// Does `work` soon, on its own.
+    fn later(&mut self, work: Box<dyn FnOnce(&mut dyn Pace) + Send>);
+}
+
+/// What a command sees of its shard.
+pub struct Cx<'a> {
+    /// The shard's keys; its time is the batch's.
+    pub keyspace: &'a mut Keyspace,
+    /// The slot that all keys of the request live in; `None` if they may live in several.
+    pub slot: Option<Slot>,
+    /// Longest string that a command may make (`proto-max-bulk-len`), in bytes.
+    pub string_len_max: u64,
+    /// To be told of long work.
+    pub pace: &'a mut dyn Pace,
+}
+
+impl Cx<'_> {
+    /// Names a key of the request.
+    #[must_use]
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        let slot = self.slot.unwrap_or_else(|| Slot::of(bytes));
+        self.keyspace.key(slot, bytes)
+    }
+
+    /// The time of this batch, in milliseconds since the epoch.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.keyspace.now()
+    }
+
+    /// Reads the string at `key`, as a read that counts.
+    ///
+    /// # Errors
+    /// WRONGTYPE when the key holds something else.
+    pub fn text(&mut self, key: Key<'_>) -> Result<Option<Text<'_>>, Refusal> {
+        let Some(value) = self.keyspace.read(key) else { return Ok(None) };
+        value.as_text().map(Some).ok_or(Refusal::WRONG_TYPE)
+    }
+
+    /// Reads the value at `key`, as a read that counts.
+    pub fn value(&mut self, key: Key<'_>) -> Option<&Value> {
+        self.keyspace.read(key)
+    }
+}
+
+/// What a command sees that concerns the process, or all shards in view.
+pub struct HostCx<'a> {
+    /// The process: settings, clients, counters.
+    pub host: &'a Host,
+    /// The client that asks.
+    pub me: &'a Arc<Client>,
+    /// For [`Run::Cluster`]: every shard in view, held, in ascending order. Else empty.
+    pub shards: Vec<&'a mut Keyspace>,
+    /// The time of this batch, in milliseconds since the epoch.
+    pub now: Millis,
+    /// To be told of long work.
+    pub pace: &'a mut dyn Pace,
+}
+
+/// A request whose row was found and whose number of arguments fits.
+#[derive(Clone, Copy, Debug)]
+pub struct Invocation<'a> {
+    /// The row of the command or, if it has them, of the subcommand.
+    pub spec: &'static Spec,
+    /// The arguments.
+    pub args: Args<'a>,
+}
+
+/// Every command's row in the order of the families, without subcommands.
+pub fn all() -> impl Iterator<Item = &'static Spec> {
+    FAMILIES.iter().flat_map(|rows| rows.iter())
+}
+
+/// The command of this name, in any case.
+#[must_use]
+pub fn find(name: &[u8]) -> Option<&'static Spec> {
+    INDEX.find(name)
+}
+
+/// The subcommand of this name, in any case.
+#[must_use]
+pub fn find_in(container: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
+    container.subcommands.iter().find(|sub| name.eq_ignore_ascii_case(sub.name.as_bytes()))
+}
+
+/// Finds the row for a request and checks the number of its arguments.
+///
+/// # Errors
+/// The command or subcommand is not known, or takes another number of arguments.
+pub fn resolve(args: Args<'_>) -> Result<Invocation<'_>, Refusal> {
+    let spec = find(&args[0]).ok_or_else(|| unknown(args))?;
+    if spec.subcommands.is_empty() {
+        return if spec.arity.admits(args.len()) {
+            Ok(Invocation { spec, args })
+        } else {
+            Err(Refusal::arity(&spec.full_name()))
+        };
+    }
+    let Some(name) = args.get(1) else {
+        // A container may itself be a command when it stands alone: COMMAND.
+        return match spec.run {
+            Run::Container => Err(Refusal::arity(spec.name)),
+            _ => Ok(Invocation { spec, args }),
+        };
+    };
+    let sub = find_in(spec, name).ok_or_else(|| unknown_subcommand(spec, name))?;
+    if sub.arity.admits(args.len()) {
+        Ok(Invocation { spec: sub, args })
+    } else {
+        Err(Refusal::arity(&sub.full_name()))
+    }
+}
+
+fn unknown(args: Args<'_>) -> Refusal {
+    let shown = |arg: &[u8], max: usize| arg[..arg.len().min(max)].to_vec();
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend(shown(&args[0], UNKNOWN_SHOWN_MAX));
+    text.extend(b"', with args beginning with: ");
+    let mut listed = Vec::new();
+    for arg in args.from(1) {
+        if listed.len() >= UNKNOWN_SHOWN_MAX {
+            break;
+        }
+        listed.push(b'\'');
+        listed.extend(shown(arg, UNKNOWN_SHOWN_MAX - (listed.len() - 1)));
+        listed.extend(b"' ");
+    }
+    text.extend(listed);
+    Refusal::new(text)
+}
+
+fn unknown_subcommand(container: &Spec, name: &[u8]) -> Refusal {
+    let mut text = b"ERR unknown subcommand '".to_vec();
+    text.extend(&name[..name.len().min(UNKNOWN_SHOWN_MAX)]);
+    text.extend(b"'. Try ");
+    text.extend(container.name.to_ascii_uppercase().as_bytes());
+    text.extend(b" HELP.");
+    Refusal::new(text)
+}
+
+/// Commands by name: one probe of a small open-addressing table.
+struct NameIndex {
+    hasher: foldhash::fast::FixedState,
+    table: hashbrown::HashTable<&'static Spec>,
+}
+
+static INDEX: LazyLock<NameIndex> = LazyLock::new(|| {
+    let hasher = foldhash::fast::FixedState::with_seed(0);
+    let mut table = hashbrown::HashTable::with_capacity(512);
+    let hash = |name: &str| NameIndex::hash(&hasher, name.as_bytes());
+    for spec in all() {
+        table.insert_unique(hash(spec.name), spec, |spec| hash(spec.name));
+    }
+    NameIndex { hasher, table }
+});
+
+impl NameIndex {
+    fn hash(hasher: &foldhash::fast::FixedState, lower: &[u8]) -> u64 {
+        let mut state = hasher.build_hasher();
+        state.write(lower);
+        state.finish()
+    }
+
+    fn find(&self, name: &[u8]) -> Option<&'static Spec> {
+        let mut lower = [0; NAME_LEN_MAX];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let hash = Self::hash(&self.hasher, lower);
+        self.table.find(hash, |spec| spec.name.as_bytes() == lower).copied()
+    }
+}
+
+/// Answers `HELP` of a container from its rows.
+pub(crate) fn help(container: &Spec, out: &mut crate::resp::Sink<'_>) {
+    out.array(1 + 2 * container.subcommands.len());
+    out.simple(&format!(
+        "{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        container.name.to_ascii_uppercase()
+    ));
+    for sub in container.subcommands {
+        out.simple(&sub.name.to_ascii_uppercase());
+        out.simple(&format!("    {}", sub.summary));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_command_is_found_by_its_name_and_only_once() {
+        let mut seen = HashSet::new();
+        for spec in all() {
+            assert!(seen.insert(spec.name), "{} stands twice", spec.name);
+            for name in [spec.name.to_owned(), spec.name.to_ascii_uppercase()] {
+                assert_eq!(find(name.as_bytes()).expect(&name).name, spec.name);
+            }
+        }
+        assert!(find(b"").is_none() && find(b"nosuch").is_none() && find(&[b'x'; 1000]).is_none());
+    }
+}

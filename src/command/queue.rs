@@ -1,0 +1,88 @@
+//! Commands kept for later: a MULTI's queue, or what waits for a busy shard.
+//!
+//! The bytes of all of them lie in one piece, so that keeping a command is one copy and running
+//! the queue is a walk: the same [`Args`] read it that read the connection's buffer.
+
+use super::{Args, Invocation, Spec};
+use crate::resp::Span;
+use crate::slot::Slot;
+
+/// Commands with copies of their arguments, in order.
+#[derive(Debug, Default)]
+pub struct Queue {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+    commands: Vec<Queued>,
+}
+
+/// One of them. `spans[spans_from..spans_to]` is never empty and lies within `bytes`.
+#[derive(Debug)]
+struct Queued {
+    spec: &'static Spec,
+    slot: Option<Slot>,
+    spans_from: u32,
+    spans_to: u32,
+}
+
+/// A queue holds fewer bytes than this, so that spans can address them.
+pub const QUEUE_BYTES_MAX: usize = u32::MAX as usize;
+
+impl Queue {
+    /// Keeps a command; `slot` is where its keys live, if it has any. Says whether there was room:
+    /// a queue stays below [`QUEUE_BYTES_MAX`].
+    #[must_use]
+    pub fn push(&mut self, invocation: Invocation<'_>, slot: Option<Slot>) -> bool {
+        let (buf, spans) = invocation.args.parts();
+        // One copy takes the arguments together with the few header bytes between them.
+        let from = spans[0].start as usize;
+        let last = spans[spans.len() - 1];
+        let to = last.start as usize + last.len as usize;
+        if self.bytes.len() + (to - from) > QUEUE_BYTES_MAX {
+            return false;
+        }
+        let moved = self.bytes.len();
+        self.bytes.extend_from_slice(&buf[from..to]);
+        let spans_from = self.spans.len() as u32;
+        let shifted = |s: &Span| Span { start: (s.start as usize - from + moved) as u32, len: s.len };
+        self.spans.extend(spans.iter().map(shifted));
+        let spans_to = self.spans.len() as u32;
+        self.commands.push(Queued { spec: invocation.spec, slot, spans_from, spans_to });
+        true
+    }
+
+    /// How many commands there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// How many bytes the arguments take.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The commands in order, each with the slot of its keys.
+    pub fn iter(&self) -> impl Iterator<Item = (Invocation<'_>, Option<Slot>)> {
+        self.commands.iter().map(|c| {
+            let spans = &self.spans[c.spans_from as usize..c.spans_to as usize];
+            (Invocation { spec: c.spec, args: Args::new(&self.bytes, spans) }, c.slot)
+        })
+    }
+
+    /// Forgets the commands, keeping the memory unless it is more than `keep_bytes_max`.
+    pub fn clear(&mut self, keep_bytes_max: usize) {
+        if self.bytes.capacity() > keep_bytes_max || self.spans.capacity() * 8 > keep_bytes_max {
+            *self = Self::default();
+        }
+        self.bytes.clear();
+        self.spans.clear();
+        self.commands.clear();
+    }
+}

@@ -1,0 +1,85 @@
+//! What a command answers when it does not do what it was asked: one error line, and on it goes.
+
+use std::borrow::Cow;
+
+/// An error reply: its code and text, without the leading `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal(Cow<'static, [u8]>);
+
+/// What a command function gives back; on `Err` it has written nothing.
+pub type Outcome = Result<(), Refusal>;
+
+macro_rules! refusals {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        impl Refusal {
+            $($(#[$doc])* pub const $name: Self = Self::of($text);)*
+        }
+    };
+}
+
+refusals! {
+    /// The key holds a value of another type.
+    WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value";
+    /// The options make no sense.
+    SYNTAX = "ERR syntax error";
+    /// An argument, or the value at the key, is not an integer.
+    NOT_AN_INTEGER = "ERR value is not an integer or out of range";
+    /// An argument, or the value at the key, is not a number.
+    NOT_A_FLOAT = "ERR value is not a valid float";
+    /// A key that must be there is not.
+    NO_SUCH_KEY = "ERR no such key";
+    /// A number outside its range.
+    OUT_OF_RANGE = "ERR value is out of range";
+    /// A value would grow beyond the longest that is allowed.
+    TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
+    /// The keys of one request, or of one transaction on the router port, live in several slots.
+    CROSS_SLOT = "CROSSSLOT Keys in request don't hash to the same slot";
+    /// The client has yet to authenticate.
+    NO_AUTH = "NOAUTH Authentication required.";
+    /// Wrong password or user, which of the two is not said.
+    WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled.";
+    /// The command cannot be part of a transaction.
+    NOT_IN_MULTI = "ERR Command not allowed inside a transaction";
+    /// A client name with bytes that would break the lines of CLIENT LIST.
+    UNFIT_NAME = "ERR Client names cannot contain spaces, newlines or special characters.";
+    /// A panic in the shard: the batch may have run in part.
+    SHARD_PANIC = "ERR internal error: the shard failed while it ran this; the command may have run in part";
+}
+
+impl Refusal {
+    /// A refusal with this text, code first.
+    #[must_use]
+    pub const fn of(text: &'static str) -> Self {
+        Self(Cow::Borrowed(text.as_bytes()))
+    }
+
+    /// A refusal with a text made for the occasion, code first.
+    #[must_use]
+    pub fn new(text: impl Into<Vec<u8>>) -> Self {
+        Self(Cow::Owned(text.into()))
+    }
+
+    /// `ERR invalid expire time in 'set' command`.
+    #[must_use]
+    pub fn invalid_expire(command: &str) -> Self {
+        Self::new(format!("ERR invalid expire time in '{command}' command"))
+    }
+
+    /// `ERR wrong number of arguments for 'get' command`; `name` as `client|list`.
+    #[must_use]
+    pub fn arity(name: &str) -> Self {
+        Self::new(format!("ERR wrong number of arguments for '{name}' command"))
+    }
+
+    /// The text, code first.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Refusal {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -1,0 +1,414 @@
+//! Walking over all keys: KEYS, RANDOMKEY, SCAN.
+//!
+//! A cursor says where in the cluster's slots the scan stands, never which shard that was, so it
+//! stays good when slots move:
+//!
+//! ```text
+//! cursor   places left in the slot │ slot, 14 bits        slots ascend, places within one descend
+//! 0        the start: slot 0, all its places; as an answer: the end
+//! ```
+//!
+//! As removal only ever moves a slot's last entry to a lower place, a key that stays is met at
+//! least once, whatever comes and goes meanwhile. Slots without keys are passed for nothing.
+
+use super::spec::flag::READ;
+use super::spec::{
+    Arity::{AtLeast, Exactly},
+    BASE, Run, Spec, acl, check,
+};
+use super::{Args, HostCx, Outcome, Pace, Refusal};
+use crate::glob;
+use crate::keyspace::{Entry, Keyed, Keyspace};
+use crate::resp::Sink;
+use crate::slot::{SLOTS, Slot};
+
+/// What the rows share.
+const WALK: Spec = Spec { flags: READ, acl: acl::KEYSPACE, ..BASE };
+
+pub(super) const ROWS: &[Spec] = &[
+    Spec {
+        name: "keys",
+        arity: Exactly(2),
+        acl: acl::KEYSPACE | acl::DANGEROUS,
+        tips: &["request_policy:all_shards", "nondeterministic_output_order"],
+        complexity: "O(N) with N being the number of keys in the database, under the assumption that the key names in the database and the given pattern have limited length.",
+        summary: "Lists every key that matches a pattern.",
+        run: Run::Cluster(keys),
+        ..WALK
+    },
+    Spec {
+        name: "randomkey",
+        arity: Exactly(1),
+        tips: &["request_policy:all_shards", "nondeterministic_output"],
+        summary: "Picks a key at random.",
+        run: Run::Cluster(randomkey),
+        ..WALK
+    },
+    Spec {
+        name: "scan",
+        arity: AtLeast(2),
+        tips: &["nondeterministic_output", "request_policy:special"],
+        since: "2.8.0",
+        complexity: "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.",
+        summary: "Walks over the keys page by page.",
+        run: Run::Cluster(scan),
+        ..WALK
+    },
+];
+const _: () = check(ROWS);
+
+/// How many slots' bits a cursor holds below the places.
+const SLOT_BITS: u32 = SLOTS.trailing_zeros();
+/// How many keys a page visits when COUNT is not given.
+const COUNT_DEFAULT: usize = 10;
+/// So many expired keys RANDOMKEY may meet before it takes any key that has not expired.
+const RANDOM_TRIES_MAX: usize = 100;
+/// So many units of work are gathered before the pace is told.
+const STRIDE_UNITS: usize = 1000;
+
+/// Which names KEYS, SCAN and HSCAN ask for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pattern<'a> {
+    /// A lone `*`, or none given: also the empty name, which no glob but the empty one matches.
+    All,
+    Glob(&'a [u8]),
+}
+
+impl<'a> Pattern<'a> {
+    fn of(glob: &'a [u8]) -> Self {
+        if glob == b"*" { Self::All } else { Self::Glob(glob) }
+    }
+
+    pub(super) fn matches(self, name: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Glob(glob) => glob::matches(glob, name),
+        }
+    }
+
+    /// What [`Pattern::matches`] may cost, in steps of the pace.
+    pub(super) fn units(self, name: &[u8]) -> usize {
+        match self {
+            Self::All => 1,
+            Self::Glob(glob) => 1 + glob.len() * name.len() / 100,
+        }
+    }
+}
+
+/// What a page of a scan shall hold.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Page<'a> {
+    /// About how many elements to visit, from 1.
+    pub(super) count: usize,
+    /// Which of them to return.
+    pub(super) pattern: Pattern<'a>,
+    /// Only keys that hold this type; SCAN alone knows it.
+    type_name: Option<&'a [u8]>,
+}
+
+impl<'a> Page<'a> {
+    /// Reads SCAN's options from argument `first` on; `typed` says whether TYPE is one.
+    ///
+    /// # Errors
+    /// A syntax error, or COUNT is no integer.
+    pub(super) fn of(args: Args<'a>, first: usize, typed: bool) -> Result<Self, Refusal> {
+        let mut page = Self { count: COUNT_DEFAULT, pattern: Pattern::All, type_name: None };
+        for i in (first..args.len()).step_by(2) {
+            let Some(value) = args.get(i + 1) else { return Err(Refusal::SYNTAX) };
+            if args.is(i, "count") {
+                let count = args.int(i + 1)?;
+                page.count = usize::try_from(count).ok().filter(|&n| n > 0).ok_or(Refusal::SYNTAX)?;
+            } else if args.is(i, "match") {
+                page.pattern = Pattern::of(value);
+            } else if typed && args.is(i, "type") {
+                page.type_name = Some(value);
+            } else {
+                return Err(Refusal::SYNTAX);
+            }
+        }
+        Ok(page)
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        let type_name = entry.value().type_name().as_bytes();
+        self.type_name.is_none_or(|wanted| wanted.eq_ignore_ascii_case(type_name))
+            && self.pattern.matches(entry.key())
+    }
+}
+
+/// Reads a cursor as C's `strtoul` does, because Redis does: nothing is 0, a sign is taken and
+/// wraps, a NUL ends it.
+///
+/// # Errors
+/// `ERR invalid cursor`.
+pub(super) fn cursor(text: &[u8]) -> Result<u64, Refusal> {
+    const INVALID: Refusal = Refusal::of("ERR invalid cursor");
+    let text = text.split(|&b| b == 0).next().unwrap_or_default();
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return Err(INVALID);
+    }
+    let mut value = 0u64;
+    for &b in digits {
+        if !b.is_ascii_digit() {
+            return Err(INVALID);
+        }
+        let shifted = value.checked_mul(10).ok_or(INVALID)?;
+        value = shifted.checked_add(u64::from(b - b'0')).ok_or(INVALID)?;
+    }
+    Ok(if negative { value.wrapping_neg() } else { value })
+}
+
+/// Tells the pace of many small steps in strides.
+pub(super) struct Strides<'p> {
+    pace: &'p mut dyn Pace,
+    units: usize,
+}
+
+impl<'p> Strides<'p> {
+    pub(super) fn new(pace: &'p mut dyn Pace) -> Self {
+        Self { pace, units: 0 }
+    }
+
+    pub(super) fn step(&mut self, units: usize) {
+        self.units += units;
+        if self.units >= STRIDE_UNITS {
+            self.pace.step(std::mem::take(&mut self.units));
+        }
+    }
+}
+
+fn keys(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let pattern = Pattern::of(args.at(1));
+    let mut strides = Strides::new(cx.pace);
+    let mut found: Vec<&[u8]> = Vec::new();
+    for shard in &cx.shards {
+        let mut from = Slot::new(0);
+        while let Some(slot) = from.and_then(|from| shard.next_slot_with_keys(from)) {
+            shard.walk_slot(slot, usize::MAX, |entry| {
+                strides.step(pattern.units(entry.key()));
+                if pattern.matches(entry.key()) {
+                    found.push(entry.key());
+                }
+                true
+            });
+            from = Slot::new(slot.number() + 1);
+        }
+    }
+    out.array(found.len());
+    for key in found {
+        strides.step(1 + key.len() / 100);
+        out.bulk(key);
+    }
+    Ok(())
+}
+
+fn randomkey(cx: &mut HostCx<'_>, _args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    for _ in 0..RANDOM_TRIES_MAX {
+        let total: usize = cx.shards.iter().map(|shard| shard.len()).sum();
+        let Some(first) = cx.shards.first_mut() else { break };
+        let mut at = ((u128::from(first.random()) * total as u128) >> 64) as usize;
+        let here = |shard: &&mut &mut Keyspace| match at.checked_sub(shard.len()) {
+            Some(beyond) => {
+                at = beyond;
+                false
+            }
+            None => true,
+        };
+        let Some(shard) = cx.shards.iter_mut().find(here) else { break };
+        let Some(entry) = shard.random_key() else { break };
+        if entry.expires_at().is_none_or(|at| cx.now <= at) {
+            out.bulk(entry.key());
+            return Ok(());
+        }
+        // Whoever looks at an expired key takes it away.
+        let bytes: Box<[u8]> = entry.key().into();
+        shard.peek(shard.key(Slot::of(&bytes), &bytes));
+    }
+    let live = cx.shards.iter().find_map(|shard| first_live(shard, cx.pace));
+    out.bulk_or_null(live);
+    Ok(())
+}
+
+/// The first key that has not expired, for a keyspace in which nearly all have.
+fn first_live<'k>(shard: &'k Keyspace, pace: &mut dyn Pace) -> Option<&'k [u8]> {
+    let mut from = Slot::new(0);
+    let mut found = None;
+    while let Some(slot) = from.and_then(|from| shard.next_slot_with_keys(from)) {
+        pace.step(shard.slot_len(slot));
+        shard.walk_slot(slot, usize::MAX, |entry| {
+            found = Some(entry.key());
+            false
+        });
+        if found.is_some() {
+            break;
+        }
+        from = Slot::new(slot.number() + 1);
+    }
+    found
+}
+
+fn scan(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let cursor = cursor(args.at(1))?;
+    let page = Page::of(args, 2, true)?;
+    let shards: Vec<&Keyspace> = cx.shards.iter().map(|shard| &**shard).collect();
+    let (next, found) = scan_page(&shards, cursor, &page, cx.pace);
+    out.array(2);
+    out.bulk(next.to_string().as_bytes());
+    out.array(found.len());
+    for key in found {
+        out.bulk(key);
+    }
+    Ok(())
+}
+
+/// The page at `cursor`: the cursor of the next one and the keys of this one.
+fn scan_page<'k>(
+    shards: &[&'k Keyspace],
+    cursor: u64,
+    page: &Page<'_>,
+    pace: &mut dyn Pace,
+) -> (u64, Vec<&'k [u8]>) {
+    let mut strides = Strides::new(pace);
+    let mut found = Vec::new();
+    let mut visited = 0;
+    // Which shard holds the slot at hand: most often the one that held the slot before.
+    let mut holder = 0;
+    let first = (cursor & u64::from(SLOTS - 1)) as u16;
+    for slot in (first..SLOTS).filter_map(Slot::new) {
+        if !shards.get(holder).is_some_and(|shard| shard.holds(slot)) {
+            let Some(other) = shards.iter().position(|shard| shard.holds(slot)) else { continue };
+            holder = other;
+        }
+        if shards[holder].slot_len(slot) == 0 {
+            continue;
+        }
+        if visited >= page.count {
+            return (slot.number().into(), found);
+        }
+        let left = if slot.number() == first { (cursor >> SLOT_BITS) as usize } else { 0 };
+        let from = if left == 0 { usize::MAX } else { left };
+        let left = shards[holder].walk_slot(slot, from, |entry| {
+            strides.step(page.pattern.units(entry.key()));
+            if page.takes(entry) {
+                found.push(entry.key());
+            }
+            visited += 1;
+            visited < page.count
+        });
+        if left > 0 {
+            return ((left as u64) << SLOT_BITS | u64::from(slot.number()), found);
+        }
+    }
+    (0, found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{KeyHasher, Ttl, Value};
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    struct NoPace;
+    impl Pace for NoPace {
+        fn step(&mut self, _: usize) {}
+        fn sleep(&mut self, _: Duration) {}
+        fn outside(&mut self, work: &mut dyn FnMut()) {
+            work();
+        }
+        fn dispose(&mut self, _: Box<dyn Send>) {}
+        fn later(&mut self, work: Box<dyn FnOnce(&mut dyn Pace) + Send>) {
+            work(self);
+        }
+    }
+
+    #[test]
+    fn cursors_read_as_in_c() {
+        let cases: [(&[u8], Option<u64>); 16] = [
+            (b"", Some(0)),
+            (b"\0", Some(0)),
+            (b"0", Some(0)),
+            (b"007", Some(7)),
+            (b"12\0x", Some(12)),
+            (b"+5", Some(5)),
+            (b"-1", Some(u64::MAX)),
+            (b"-18446744073709551615", Some(1)),
+            (b"18446744073709551615", Some(u64::MAX)),
+            (b"18446744073709551616", None),
+            (b"-18446744073709551616", None),
+            (b"-", None),
+            (b"+-1", None),
+            (b" 0", None),
+            (b"0 ", None),
+            (b"0x1", None),
+        ];
+        for (text, value) in cases {
+            assert_eq!(cursor(text).ok(), value, "{}", text.escape_ascii());
+        }
+    }
+
+    /// Keys that hash to few slots (so that pages end within them) or to many.
+    fn name(n: u32) -> Vec<u8> {
+        if n.is_multiple_of(3) { format!("{{{}}}{n}", n % 6) } else { n.to_string() }.into_bytes()
+    }
+
+    fn flip(shards: &mut [Keyspace], n: u32, add: bool) {
+        let bytes = name(n);
+        let slot = Slot::of(&bytes);
+        let shard = shards.iter_mut().find(|shard| shard.holds(slot)).expect("all slots are held");
+        let key = shard.key(slot, &bytes);
+        if add {
+            shard.set(key, Value::string(b"v"), Ttl::Clear);
+        } else {
+            shard.delete(key);
+        }
+    }
+
+    proptest! {
+        /// Redis' promise: what is there for the whole scan is returned at least once; and nothing
+        /// that was never there.
+        #[test]
+        fn a_scan_over_several_shards_meets_what_stays(
+            stay in 0u32..300,
+            shard_count in 1u16..5,
+            count in 1usize..30,
+            churn in prop::collection::vec((any::<bool>(), 0u32..300), 0..200),
+        ) {
+            let mut shards: Vec<Keyspace> = (0..shard_count)
+                .map(|i| {
+                    // Odd ones hold interleaved slots, even ones ranges.
+                    let holds = move |slot: &Slot| slot.number() / 100 % shard_count == i;
+                    Keyspace::new(Slot::all().filter(holds), KeyHasher::new(3), 5)
+                })
+                .collect();
+            (0..stay).for_each(|n| flip(&mut shards, n, true));
+            (0..150).for_each(|n| flip(&mut shards, 1000 + 2 * n, true));
+            let page = Page { count, pattern: Pattern::All, type_name: None };
+            let (mut met, mut at, mut churn) = (BTreeSet::new(), 0, churn.chunks(3));
+            loop {
+                let held: Vec<&Keyspace> = shards.iter().collect();
+                let (next, found) = scan_page(&held, at, &page, &mut NoPace);
+                prop_assert!(found.len() <= count);
+                prop_assert!(next == 0 || !found.is_empty());
+                met.extend(found.into_iter().map(<[u8]>::to_vec));
+                for &(add, n) in churn.next().unwrap_or_default() {
+                    flip(&mut shards, 1000 + n, add);
+                }
+                at = next;
+                if at == 0 { break; }
+            }
+            prop_assert!((0..stay).all(|n| met.contains(&name(n))));
+            let known: BTreeSet<_> = (0..stay).chain(1000..1300).map(name).collect();
+            prop_assert!(met.is_subset(&known));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! CONFIG: the parameters of [`crate::settings`], asked and changed.
+
+use super::super::help;
+use super::*;
+
+/// What the subcommands' rows share.
+const CONFIG: Spec = Spec {
+    parent: "config",
+    arity: Exactly(2),
+    flags: ADMIN | NOSCRIPT | LOADING | STALE,
+    since: "2.0.0",
+    ..SERVER
+};
+
+pub(super) const ROW: Spec = Spec {
+    name: "config",
+    arity: AtLeast(2),
+    since: "2.0.0",
+    complexity: "Depends on subcommand.",
+    summary: "Holds the commands about the server's parameters.",
+    subcommands: &[
+        Spec {
+            name: "get",
+            arity: AtLeast(3),
+            complexity: "O(N) when N is the number of configuration parameters provided",
+            summary: "Tells the values of parameters, named or by glob pattern.",
+            run: Run::Host(get),
+            ..CONFIG
+        },
+        Spec {
+            name: "set",
+            arity: AtLeast(4),
+            complexity: "O(N) when N is the number of configuration parameters provided",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+            summary: "Changes parameters: all that are named, or none.",
+            run: Run::Host(set),
+            ..CONFIG
+        },
+        Spec {
+            name: "resetstat",
+            summary: "Lets the counters that INFO shows start from zero.",
+            run: Run::Cluster(resetstat),
+            ..CONFIG
+        },
+        Spec {
+            name: "rewrite",
+            since: "2.8.0",
+            summary: "Would write the parameters to the configuration file, which is not the server's to write.",
+            run: Run::Host(|_, _, _| Err(Refusal::of("ERR The server is running without a config file"))),
+            ..CONFIG
+        },
+        Spec {
+            name: "help",
+            flags: LOADING | STALE,
+            since: "5.0.0",
+            summary: "Lists the subcommands.",
+            run: Run::Host(|_, _, out| {
+                help(&ROW, out);
+                Ok(())
+            }),
+            ..CONFIG
+        },
+    ],
+    ..SERVER
+};
+
+fn get(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let found = cx.host.settings.get(args.from(2));
+    out.map(found.len());
+    for (name, value) in &found {
+        out.bulk(name);
+        out.bulk(value);
+    }
+    Ok(())
+}
+
+fn set(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    if args.len() % 2 != 0 {
+        return Err(Refusal::SYNTAX);
+    }
+    let pairs: Vec<_> = (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1))).collect();
+    cx.host.settings.set(&pairs).map_err(|error| Refusal::new(error.text()))?;
+    out.ok();
+    Ok(())
+}
+
+fn resetstat(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    cx.host.stats.reset();
+    for shard in &mut cx.shards {
+        shard.reset_counts();
+    }
+    out.ok();
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! MULTI, EXEC and WATCH: rows only. What they do is the session's: they change what it does with
+//! the requests that follow.
+
+use super::spec::access::RO;
+use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NOSCRIPT, SKIP_SLOWLOG, STALE};
+use super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Keys, Run, Spec, Steer, acl, check};
+
+/// What all transactions' rows share.
+const TRANSACTION: Spec = Spec {
+    group: Group::Transactions,
+    acl: acl::TRANSACTION,
+    flags: NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY,
+    arity: Exactly(1),
+    ..BASE
+};
+
+pub(super) const ROWS: &[Spec] = &[
+    Spec {
+        name: "multi",
+        since: "1.2.0",
+        summary: "Begins a transaction: what follows is queued until EXEC.",
+        run: Run::Session(Steer::Multi),
+        ..TRANSACTION
+    },
+    Spec {
+        name: "exec",
+        flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG,
+        since: "1.2.0",
+        complexity: "Depends on commands in the transaction",
+        summary: "Runs what was queued since MULTI as one, unless a watched key was touched.",
+        run: Run::Session(Steer::Exec),
+        ..TRANSACTION
+    },
+    Spec {
+        name: "discard",
+        since: "2.0.0",
+        complexity: "O(N), when N is the number of queued commands",
+        summary: "Drops what was queued since MULTI and watches no key any more.",
+        run: Run::Session(Steer::Discard),
+        ..TRANSACTION
+    },
+    Spec {
+        name: "watch",
+        arity: AtLeast(2),
+        keys: &[Keys::range(RO, 1, -1, 1)],
+        since: "2.2.0",
+        complexity: "O(1) for every key.",
+        summary: "Makes the next EXEC do nothing if one of the keys is touched before it.",
+        run: Run::Session(Steer::Watch),
+        ..TRANSACTION
+    },
+    Spec {
+        name: "unwatch",
+        since: "2.2.0",
+        summary: "Watches no key any more.",
+        run: Run::Session(Steer::Unwatch),
+        ..TRANSACTION
+    },
+];
+const _: () = check(ROWS);

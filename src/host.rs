@@ -1,0 +1,122 @@
+//! The process as its commands see it: its settings, its clients, its counters, and who it is.
+//!
+//! Everything that comes from outside, chance, the clock and the operating system, is handed in
+//! through [`HostConfig`]; [`process`] is what the program hands in.
+
+pub mod process;
+mod stats;
+
+pub use process::Usage;
+pub use stats::{Counter, Stats};
+
+use crate::clients::Clients;
+use crate::keyspace::Millis;
+use crate::settings::Settings;
+use std::sync::Arc;
+
+/// The Redis version whose clients we please: some choose what they send by it.
+pub const REDIS_VERSION: &str = "7.2.4";
+/// Our own version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The process.
+#[derive(Debug)]
+pub struct Host {
+    /// What CONFIG reads and changes.
+    pub settings: Settings,
+    /// Who is connected.
+    pub clients: Arc<Clients>,
+    /// What was counted.
+    pub stats: Stats,
+    /// What does not change while it runs.
+    pub identity: Identity,
+    /// 40 hexadecimal digits, different for each run.
+    pub run_id: String,
+    usage: fn() -> Usage,
+}
+
+/// What does not change while a process runs.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The process's id.
+    pub pid: u32,
+    /// The router's port.
+    pub port: u16,
+    /// The program's path.
+    pub executable: String,
+    /// The configuration file's path, or nothing.
+    pub config_file: String,
+    /// The operating system, as `INFO` shows it.
+    pub os: String,
+    /// When it started.
+    pub started_at: Millis,
+    /// How many shards it has.
+    pub shards: usize,
+    /// How many threads run them.
+    pub threads: usize,
+    /// `standalone` or `cluster`, as clients are to see it.
+    pub mode: &'static str,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            pid: 0,
+            port: 0,
+            executable: String::new(),
+            config_file: String::new(),
+            os: String::new(),
+            started_at: 0,
+            shards: 1,
+            threads: 1,
+            mode: "standalone",
+        }
+    }
+}
+
+/// All that makes a [`Host`].
+#[derive(Debug)]
+pub struct HostConfig {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its settings at the start.
+    pub settings: Settings,
+    /// Chance, for the run's id.
+    pub seed: u64,
+    /// What the process uses of the machine, when asked.
+    pub usage: fn() -> Usage,
+}
+
+impl Default for HostConfig {
+    fn default() -> Self {
+        Self {
+            identity: Identity::default(),
+            settings: Settings::default(),
+            seed: 0,
+            usage: Usage::default,
+        }
+    }
+}
+
+impl Host {
+    /// A process without clients.
+    #[must_use]
+    pub fn new(config: HostConfig) -> Self {
+        let mut chance = fastrand::Rng::with_seed(config.seed);
+        let mut digit = || char::from_digit(chance.u32(..16), 16).unwrap_or('0');
+        Self {
+            settings: config.settings,
+            clients: Arc::default(),
+            stats: Stats::default(),
+            identity: config.identity,
+            run_id: (0..40).map(|_| digit()).collect(),
+            usage: config.usage,
+        }
+    }
+
+    /// What the process uses of the machine at this moment.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        (self.usage)()
+    }
+}

@@ -1,0 +1,80 @@
+//! What the operating system says of this process. Nothing in the library calls it by itself: the
+//! program hands these functions to [`super::Host`] as values.
+
+use std::time::Duration;
+
+/// What the process uses of the machine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Memory that is resident, in bytes.
+    pub resident: u64,
+    /// The most that was ever resident, in bytes.
+    pub resident_peak: u64,
+    /// Time that its own code has run.
+    pub cpu_user: Duration,
+    /// Time that the kernel has worked for it.
+    pub cpu_system: Duration,
+}
+
+impl Usage {
+    /// What this process uses now, read from `/proc`; zeros where there is none.
+    #[must_use]
+    #[cfg(target_os = "linux")]
+    pub fn of_process() -> Self {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        Self::parse(&read("/proc/self/status"), &read("/proc/self/stat"))
+    }
+
+    /// Not known on this system: zeros.
+    #[must_use]
+    #[cfg(not(target_os = "linux"))]
+    pub fn of_process() -> Self {
+        Self::default()
+    }
+
+    /// Reads Linux' `/proc/self/status` and `/proc/self/stat`.
+    #[cfg(any(target_os = "linux", test))]
+    fn parse(status: &str, stat: &str) -> Self {
+        let bytes = |field: &str| -> u64 {
+            let line = status.lines().find_map(|line| line.strip_prefix(field));
+            let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+            kib.unwrap_or(0) * 1024
+        };
+        // The second field is the program's name in parentheses and may hold anything; user and
+        // system time are the 12th and 13th behind it, in hundredths of a second.
+        let behind_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+        let time = |at: usize| {
+            let ticks = behind_name.split(' ').nth(at).and_then(|field| field.parse::<u64>().ok());
+            Duration::from_millis(ticks.unwrap_or(0) * 10)
+        };
+        Self {
+            resident: bytes("VmRSS:"),
+            resident_peak: bytes("VmHWM:"),
+            cpu_user: time(11),
+            cpu_system: time(12),
+        }
+    }
+}
+
+/// The operating system's name, release and machine, as `INFO` shows it.
+#[must_use]
+pub fn os() -> String {
+    let uname = rustix::system::uname();
+    let [name, release, machine] = [uname.sysname(), uname.release(), uname.machine()].map(|text| text.to_string_lossy());
+    format!("{name} {release} {machine}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_read_from_what_linux_writes() {
+        let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
+        let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 31 0 0 20 0 1 0 5 6 7";
+        let usage = Usage::parse(status, stat);
+        assert_eq!((usage.resident, usage.resident_peak), (1 << 20, 2 << 20));
+        assert_eq!((usage.cpu_user, usage.cpu_system), (Duration::from_millis(2500), Duration::from_millis(310)));
+        assert_eq!(Usage::parse("", ""), Usage::default());
+    }
+}

@@ -1,0 +1,616 @@
+//! What a shard remembers: one table per slot, values with their expiry, and who watches what.
+//!
+//! ```text
+//! Keyspace
+//!  ├─ place[slot] ──► slots[i] ──► Table of Entry { key, value, expires_at, accessed }
+//!  └─ watchers: key ──► guards to trip
+//! ```
+//!
+//! A table per slot bounds how long a growing table can stall the shard, gives SCAN a cursor that
+//! survives growth, counts keys per slot for nothing, and makes moving a slot the move of one
+//! table. Time and chance come in from outside: [`Keyspace::begin`] sets the time once per batch.
+//!
+//! A key that has expired is gone for whoever asks; the first to meet it takes it away, and
+//! [`Keyspace::expire_some`] takes away what nobody meets.
+
+mod blob;
+mod hash;
+mod table;
+mod value;
+mod watch;
+
+pub use blob::{Blob, INLINE_LEN_MAX};
+pub use hash::{Hash, Numbered, PackLimits, Pair, Pairs};
+pub use table::{KeyHasher, Keyed, Table};
+pub use value::{Digits, EMBSTR_LEN_MAX, SHARED_INTEGERS, Text, Value};
+pub use watch::{Guard, Watchers};
+
+use crate::slot::{SLOTS, Slot};
+
+/// Milliseconds since the Unix epoch.
+pub type Millis = i64;
+
+/// A value with more elements than this is freed away from the shard.
+pub const HEAVY_LEN: usize = 4096;
+
+/// Stands in [`Entry::expires_at`] for a key that never expires. As an unsigned number it is later
+/// than every moment, so that one comparison knows what has expired.
+const NEVER: Millis = -1;
+
+/// A key with what it holds.
+#[derive(Debug)]
+pub struct Entry {
+    key: Blob,
+    value: Value,
+    /// The last millisecond at which it is still there, from 0; [`NEVER`] if it stays.
+    expires_at: Millis,
+    /// When it was last read or written, in seconds since the epoch, for `OBJECT IDLETIME`.
+    accessed: u32,
+}
+
+impl Keyed for Entry {
+    fn key(&self) -> &[u8] {
+        &self.key
+    }
+}
+
+impl Entry {
+    /// What the key holds.
+    #[must_use]
+    pub fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// When it expires, if ever.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Millis> {
+        (self.expires_at != NEVER).then_some(self.expires_at)
+    }
+
+    /// When it was last read or written, in seconds since the epoch.
+    #[must_use]
+    pub fn accessed_at(&self) -> u32 {
+        self.accessed
+    }
+
+    fn has_expired(&self, now: Millis) -> bool {
+        now as u64 > self.expires_at as u64
+    }
+}
+
+/// A key as a command names it: its bytes, its slot and its hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'k> {
+    /// The key's bytes.
+    pub bytes: &'k [u8],
+    /// The slot it lives in.
+    pub slot: Slot,
+    hash: u64,
+}
+
+/// What a write does to the key's expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    /// The key no longer expires.
+    Clear,
+    /// An expiry that is there stays.
+    Keep,
+    /// The key expires after this millisecond.
+    At(Millis),
+}
+
+impl Ttl {
+    /// What an entry stores, given what it has stored until now.
+    fn apply(self, before: Millis) -> Millis {
+        match self {
+            Self::Clear => NEVER,
+            Self::Keep => before,
+            Self::At(at) => at.max(0),
+        }
+    }
+}
+
+/// What an edit did to a value, with what the editor wants to tell its caller.
+#[derive(Debug)]
+pub enum Edited<R> {
+    /// Nothing changed: nobody who watches the key is told.
+    Kept(R),
+    /// The value changed.
+    Changed(R),
+    /// The value changed and nothing is left of it: the key goes.
+    Emptied(R),
+}
+
+/// One slot's keys.
+#[derive(Debug, Default)]
+struct SlotTable {
+    table: Table<Entry>,
+    /// How many of the entries have an expiry.
+    volatile: u32,
+}
+
+/// What the keyspace has counted since its start or the last reset.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Reads that met their key.
+    pub hits: u64,
+    /// Reads that did not.
+    pub misses: u64,
+    /// Keys that went because their time had come.
+    pub expired: u64,
+}
+
+/// A shard's keys.
+#[derive(Debug)]
+pub struct Keyspace {
+    /// Where each slot's table lies in `slots`; `NOT_HERE` for a slot that lives elsewhere.
+    place: Box<[u16]>,
+    slots: Vec<SlotTable>,
+    hasher: KeyHasher,
+    chance: fastrand::Rng,
+    watchers: Watchers,
+    now: Millis,
+    /// How many entries all tables hold.
+    len: usize,
+    /// How many of them have an expiry.
+    volatile: usize,
+    /// Where the next round of [`Keyspace::expire_some`] begins.
+    expire_from: usize,
+    counts: Counts,
+    /// How hashes are packed at this moment.
+    pub pack: PackLimits,
+    /// What is slow to free; whoever holds the shard frees it after letting go.
+    graveyard: Graveyard,
+}
+
+const NOT_HERE: u16 = u16::MAX;
+
+/// Removed values that are slow to free; dropping the graveyard frees them.
+#[derive(Default)]
+pub struct Graveyard(Vec<Box<dyn Send>>);
+
+impl std::fmt::Debug for Graveyard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Graveyard({})", self.0.len())
+    }
+}
+
+impl Keyspace {
+    /// An empty keyspace for `slots`. `hasher` is shared by all shards of a cluster, so that a
+    /// [`Key`] made for one is good for all; `seed` feeds the random commands.
+    pub fn new(slots: impl Iterator<Item = Slot>, hasher: KeyHasher, seed: u64) -> Self {
+        let mut place = vec![NOT_HERE; SLOTS as usize].into_boxed_slice();
+        let mut count = 0;
+        for slot in slots {
+            place[slot.index()] = count;
+            count += 1;
+        }
+        Self {
+            place,
+            slots: std::iter::repeat_with(SlotTable::default).take(count as usize).collect(),
+            hasher,
+            chance: fastrand::Rng::with_seed(seed),
+            watchers: Watchers::default(),
+            now: 0,
+            len: 0,
+            volatile: 0,
+            expire_from: 0,
+            counts: Counts::default(),
+            pack: PackLimits::default(),
+            graveyard: Graveyard::default(),
+        }
+    }
+
+    /// Begins a batch: `now` is the time until the next one begins.
+    pub fn begin(&mut self, now: Millis) {
+        self.now = now;
+    }
+
+    /// The time of this batch.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.now
+    }
+
+    /// Names a key of `slot`.
+    #[must_use]
+    pub fn key<'k>(&self, slot: Slot, bytes: &'k [u8]) -> Key<'k> {
+        Key { bytes, slot, hash: self.hasher.hash(bytes) }
+    }
+
+    /// A number that is uniform over all `u64`, for the random commands.
+    pub fn random(&mut self) -> u64 {
+        self.chance.u64(..)
+    }
+
+    /// The keyed hash that tables of this keyspace use.
+    #[must_use]
+    pub fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
+
+    /// How many keys there are; expired ones that nobody has met yet still count, as in Redis.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no keys.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many keys have an expiry.
+    #[must_use]
+    pub fn volatile(&self) -> usize {
+        self.volatile
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Counts from zero again.
+    pub fn reset_counts(&mut self) {
+        self.counts = Counts::default();
+    }
+
+    /// How many slots live here.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether this keyspace holds `slot`.
+    #[must_use]
+    pub fn holds(&self, slot: Slot) -> bool {
+        self.place[slot.index()] != NOT_HERE
+    }
+
+    /// Touches the memory that a look-up of `key` will read first; see [`Table::warm`].
+    #[must_use]
+    pub fn warm(&self, key: Key<'_>) -> u64 {
+        self.slots.get(self.place[key.slot.index()] as usize).map_or(0, |s| s.table.warm(key.hash))
+    }
+
+    // ── reading ───────────────────────────────────────────────────────────────────────────────
+
+    /// Reads a key: counts a hit or a miss and notes the access.
+    pub fn read(&mut self, key: Key<'_>) -> Option<&Value> {
+        let Some((s, at)) = self.find(key) else {
+            self.counts.misses += 1;
+            return None;
+        };
+        self.counts.hits += 1;
+        let second = (self.now / 1000) as u32;
+        let entry = self.slots[s].table.at_mut(at);
+        // A write to a line that was only read costs more than the comparison.
+        if entry.accessed != second {
+            entry.accessed = second;
+        }
+        Some(&entry.value)
+    }
+
+    /// Looks at a key as a read that counts a hit or a miss, but is no use of it: its access time
+    /// stays. TYPE and TTL read so.
+    pub fn inspect(&mut self, key: Key<'_>) -> Option<&Entry> {
+        let Some((s, at)) = self.find(key) else {
+            self.counts.misses += 1;
+            return None;
+        };
+        self.counts.hits += 1;
+        Some(&self.slots[s].table.entries()[at])
+    }
+
+    /// Looks at a key without leaving a trace: no count, no access time.
+    pub fn peek(&mut self, key: Key<'_>) -> Option<&Entry> {
+        let (s, at) = self.find(key)?;
+        Some(&self.slots[s].table.entries()[at])
+    }
+
+    // ── writing ───────────────────────────────────────────────────────────────────────────────
+
+    /// Sets a key, whatever was there before.
+    pub fn set(&mut self, key: Key<'_>, value: Value, ttl: Ttl) {
+        let accessed = (self.now / 1000) as u32;
+        if let Some((s, at)) = self.find(key) {
+            let slot = &mut self.slots[s];
+            let entry = slot.table.at_mut(at);
+            let old = std::mem::replace(&mut entry.value, value);
+            entry.accessed = accessed;
+            let expires_at = ttl.apply(entry.expires_at);
+            let change = i32::from(expires_at != NEVER) - i32::from(entry.expires_at != NEVER);
+            entry.expires_at = expires_at;
+            self.count_volatile(s, change);
+            self.bury(old);
+        } else {
+            let expires_at = ttl.apply(NEVER);
+            let entry = Entry { key: key.bytes.into(), value, expires_at, accessed };
+            let s = self.slot_place(key.slot);
+            self.slots[s].table.insert(entry, key.hash, &self.hasher);
+            self.len += 1;
+            self.count_volatile(s, i32::from(expires_at != NEVER));
+        }
+        self.touch(key.bytes, false);
+    }
+
+    /// Changes the value of a key that is there, telling whoever watches it if `edit` says so.
+    /// `None` if the key is not there.
+    pub fn edit<R>(&mut self, key: Key<'_>, edit: impl FnOnce(&mut Value) -> Edited<R>) -> Option<R> {
+        let (s, at) = self.find(key)?;
+        let accessed = (self.now / 1000) as u32;
+        let entry = self.slots[s].table.at_mut(at);
+        entry.accessed = accessed;
+        Some(match edit(&mut entry.value) {
+            Edited::Kept(told) => told,
+            Edited::Changed(told) => {
+                self.touch(key.bytes, false);
+                told
+            }
+            Edited::Emptied(told) => {
+                self.take_out(s, at);
+                self.touch(key.bytes, true);
+                told
+            }
+        })
+    }
+
+    /// Removes a key; gives what it held.
+    pub fn remove(&mut self, key: Key<'_>) -> Option<Value> {
+        let (s, at) = self.find(key)?;
+        let entry = self.take_out(s, at);
+        self.touch(key.bytes, true);
+        Some(entry.value)
+    }
+
+    /// Removes a key and frees what it held; says whether it was there.
+    pub fn delete(&mut self, key: Key<'_>) -> bool {
+        let gone = self.remove(key);
+        let was_there = gone.is_some();
+        if let Some(value) = gone {
+            self.bury(value);
+        }
+        was_there
+    }
+
+    /// Changes when a key expires, telling whoever watches it; says whether the key was there.
+    /// A time that has passed takes the key away at once.
+    pub fn set_expiry(&mut self, key: Key<'_>, expires_at: Option<Millis>) -> bool {
+        self.edit_expiry(key, |_| expires_at.map_or(Ttl::Clear, Ttl::At))
+    }
+
+    /// Changes when a key expires as `decide` says, who is told when it expires so far; with
+    /// [`Ttl::Keep`] nothing changes and nobody is told. Says whether it changed. A time that has
+    /// passed takes the key away at once.
+    pub fn edit_expiry(&mut self, key: Key<'_>, decide: impl FnOnce(Option<Millis>) -> Ttl) -> bool {
+        let Some((s, at)) = self.find(key) else { return false };
+        let now = self.now;
+        let entry = self.slots[s].table.at_mut(at);
+        entry.accessed = (now / 1000) as u32;
+        let ttl = decide(entry.expires_at());
+        match ttl {
+            Ttl::Keep => return false,
+            Ttl::At(end) if end <= now => {
+                let gone = self.take_out(s, at);
+                self.touch(key.bytes, true);
+                self.bury(gone.value);
+            }
+            Ttl::Clear | Ttl::At(_) => {
+                let expires_at = ttl.apply(NEVER);
+                let change = i32::from(expires_at != NEVER) - i32::from(entry.expires_at != NEVER);
+                entry.expires_at = expires_at;
+                self.count_volatile(s, change);
+                self.touch(key.bytes, false);
+            }
+        }
+        true
+    }
+
+    /// Makes a key look as if it had last been used `idle_s` seconds ago; nobody is told.
+    pub fn set_idle(&mut self, key: Key<'_>, idle_s: u64) {
+        if let Some((s, at)) = self.find(key) {
+            let second = (self.now / 1000) as u64;
+            self.slots[s].table.at_mut(at).accessed = second.saturating_sub(idle_s) as u32;
+        }
+    }
+
+    /// Removes every key; gives how many there were. Watchers of keys that were there are told.
+    pub fn clear(&mut self) -> usize {
+        let watched: Vec<Box<[u8]>> = self.watchers.keys().map(Into::into).collect();
+        for bytes in watched {
+            let key = self.key(Slot::of(&bytes), &bytes);
+            if self.holds(key.slot) && self.find_unexpired_or_not(key).is_some() {
+                self.watchers.touch(&bytes, true);
+            }
+        }
+        if self.len > 0 {
+            let empty = std::iter::repeat_with(SlotTable::default).take(self.slots.len()).collect();
+            let gone = std::mem::replace(&mut self.slots, empty);
+            self.graveyard.0.push(Box::new(gone));
+        }
+        self.volatile = 0;
+        std::mem::take(&mut self.len)
+    }
+
+    /// Hands a removed value over to be freed, away from the shard if that takes long.
+    pub fn bury(&mut self, value: Value) {
+        if value.is_heavy() {
+            self.graveyard.0.push(Box::new(value));
+        }
+    }
+
+    /// What is slow to free, if there is any: dropping it frees it.
+    pub fn take_graveyard(&mut self) -> Option<Graveyard> {
+        (!self.graveyard.0.is_empty()).then(|| std::mem::take(&mut self.graveyard))
+    }
+
+    /// Makes tables and counts agree with the entries again, after a panic amid a change.
+    pub fn mend(&mut self) {
+        for slot in &mut self.slots {
+            slot.table.mend(&self.hasher);
+            slot.volatile = slot.table.entries().iter().filter(|e| e.expires_at != NEVER).count() as u32;
+        }
+        self.len = self.slots.iter().map(|slot| slot.table.len()).sum();
+        self.volatile = self.slots.iter().map(|slot| slot.volatile as usize).sum();
+    }
+
+    // ── watching ──────────────────────────────────────────────────────────────────────────────
+
+    /// Trips `guard` when `key` is touched from now on.
+    pub fn watch(&mut self, key: Key<'_>, guard: &Guard) {
+        let now = self.now;
+        let expired = self.find_unexpired_or_not(key).is_some_and(|(s, at)| {
+            self.slots[s].table.entries()[at].has_expired(now)
+        });
+        self.watchers.file(key.bytes, guard, expired);
+    }
+
+    /// Ends the watch of `keys` by `guard` and says whether it had been lost: a key was touched,
+    /// or has expired since, even if nobody has taken it away yet.
+    pub fn unwatch<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]> + Clone, guard: &Guard) -> bool {
+        let now = self.now;
+        let lost = guard.is_tripped()
+            || keys.clone().any(|bytes| {
+                let key = self.key(Slot::of(bytes), bytes);
+                let place = self.find_unexpired_or_not(key);
+                place.is_some_and(|(s, at)| self.slots[s].table.entries()[at].has_expired(now))
+                    && !self.watchers.was_expired(bytes, guard)
+            });
+        self.watchers.unfile(keys, guard);
+        lost
+    }
+
+    /// Forgets watches that their sessions have abandoned.
+    pub fn sweep_watchers(&mut self) {
+        self.watchers.sweep();
+    }
+
+    /// How many keys are watched, by sessions that may have left since.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.watchers.keys().count()
+    }
+
+    // ── walking ───────────────────────────────────────────────────────────────────────────────
+
+    /// The first slot from `slot` up that lives here and has keys.
+    #[must_use]
+    pub fn next_slot_with_keys(&self, slot: Slot) -> Option<Slot> {
+        (slot.number()..SLOTS).filter_map(Slot::new).find(|&slot| self.slot_len(slot) > 0)
+    }
+
+    /// How many keys `slot` has here.
+    #[must_use]
+    pub fn slot_len(&self, slot: Slot) -> usize {
+        self.slots.get(self.place[slot.index()] as usize).map_or(0, |s| s.table.len())
+    }
+
+    /// Walks `slot`'s unexpired keys down from place `from` (`usize::MAX` for all) until `each`
+    /// says stop; gives the place to go on from, 0 at the end. What stays is met at least once.
+    pub fn walk_slot<'k>(
+        &'k self,
+        slot: Slot,
+        from: usize,
+        mut each: impl FnMut(&'k Entry) -> bool,
+    ) -> usize {
+        let Some(slot) = self.slots.get(self.place[slot.index()] as usize) else { return 0 };
+        slot.table.walk_down(from, |entry| entry.has_expired(self.now) || each(entry))
+    }
+
+    /// A key picked uniformly; it may have expired.
+    pub fn random_key(&mut self) -> Option<&Entry> {
+        let pick = self.random();
+        let mut at = ((u128::from(pick) * self.len as u128) >> 64) as usize;
+        for slot in &self.slots {
+            match slot.table.entries().get(at) {
+                Some(entry) => return Some(entry),
+                None => at -= slot.table.len(),
+            }
+        }
+        None
+    }
+
+    /// Looks at up to `slots_max` slots, from where the last call ended, and removes what has
+    /// expired there, `entries_max` looked at in all; gives how many entries it looked at and how
+    /// many it removed.
+    pub fn expire_some(&mut self, slots_max: usize, entries_max: usize) -> (usize, usize) {
+        let (mut looked, mut removed) = (0, 0);
+        if self.volatile == 0 {
+            return (0, 0);
+        }
+        for _ in 0..slots_max.min(self.slots.len()) {
+            let s = self.expire_from % self.slots.len();
+            if looked >= entries_max {
+                break;
+            }
+            self.expire_from = s + 1;
+            if self.slots[s].volatile == 0 {
+                continue;
+            }
+            let mut at = self.slots[s].table.len();
+            looked += at;
+            while at > 0 {
+                at -= 1;
+                if self.slots[s].table.entries()[at].has_expired(self.now) {
+                    self.reap(s, at);
+                    removed += 1;
+                }
+            }
+        }
+        (looked, removed)
+    }
+
+    // ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    fn slot_place(&self, slot: Slot) -> usize {
+        let place = self.place[slot.index()];
+        assert!(place != NOT_HERE, "slot {} does not live on this shard", slot.number());
+        place as usize
+    }
+
+    fn find_unexpired_or_not(&self, key: Key<'_>) -> Option<(usize, usize)> {
+        let s = self.slot_place(key.slot);
+        Some((s, self.slots[s].table.find(key.bytes, key.hash)?))
+    }
+
+    /// Finds a key that has not expired; one that has is taken away.
+    fn find(&mut self, key: Key<'_>) -> Option<(usize, usize)> {
+        let (s, at) = self.find_unexpired_or_not(key)?;
+        if self.slots[s].table.entries()[at].has_expired(self.now) {
+            self.reap(s, at);
+            return None;
+        }
+        Some((s, at))
+    }
+
+    fn reap(&mut self, s: usize, at: usize) {
+        let entry = self.take_out(s, at);
+        self.counts.expired += 1;
+        self.touch(&entry.key, true);
+        self.bury(entry.value);
+    }
+
+    fn take_out(&mut self, s: usize, at: usize) -> Entry {
+        let entry = self.slots[s].table.remove(at, &self.hasher);
+        self.len -= 1;
+        self.count_volatile(s, -i32::from(entry.expires_at != NEVER));
+        entry
+    }
+
+    fn count_volatile(&mut self, s: usize, change: i32) {
+        if change != 0 {
+            let slot = &mut self.slots[s];
+            slot.volatile = slot.volatile.wrapping_add_signed(change);
+            self.volatile = self.volatile.wrapping_add_signed(change as isize);
+        }
+    }
+
+    fn touch(&mut self, key: &[u8], gone: bool) {
+        if !self.watchers.is_empty() {
+            self.watchers.touch(key, gone);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What a key holds.
+
+use super::blob::Blob;
+use super::hash::Hash;
+use crate::number::parse_i64;
+use std::io::Write;
+use std::ops::Deref;
+
+/// Longest byte string that Redis would embed in its object (`OBJECT ENCODING` says `embstr`).
+pub const EMBSTR_LEN_MAX: usize = 44;
+/// Integers from 0 below this are shared objects in Redis, which `OBJECT REFCOUNT` shows.
+pub const SHARED_INTEGERS: i64 = 10_000;
+
+/// A value: 24 bytes in the entry, the rest on the heap.
+#[derive(Clone, Debug)]
+pub enum Value {
+    /// A string whose bytes are exactly this integer's decimal digits.
+    Int(i64),
+    /// Any other string as it was set.
+    Str(Blob),
+    /// A string that was grown or changed in place; it has room to grow.
+    #[expect(clippy::box_collection, reason = "one word keeps the value at 24 bytes")]
+    Raw(Box<Vec<u8>>),
+    /// A hash; never empty.
+    Hash(Hash),
+}
+
+impl Value {
+    /// The string `bytes`, as an integer if they are one.
+    #[must_use]
+    pub fn string(bytes: &[u8]) -> Self {
+        // Redis does the same, so that OBJECT ENCODING answers alike: 20 digits at the most.
+        match bytes.first() {
+            Some(b'-' | b'0'..=b'9') if bytes.len() <= 20 => {
+                parse_i64(bytes).map_or_else(|| Self::Str(bytes.into()), Self::Int)
+            }
+            _ => Self::Str(bytes.into()),
+        }
+    }
+
+    /// The value's type as `TYPE` names it.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Int(_) | Self::Str(_) | Self::Raw(_) => "string",
+            Self::Hash(_) => "hash",
+        }
+    }
+
+    /// The value's representation as `OBJECT ENCODING` names it.
+    #[must_use]
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "int",
+            Self::Str(bytes) if bytes.len() <= EMBSTR_LEN_MAX => "embstr",
+            Self::Str(_) | Self::Raw(_) => "raw",
+            Self::Hash(hash) => hash.encoding(),
+        }
+    }
+
+    /// The bytes of a string, or `None` for another type.
+    #[must_use]
+    pub fn as_text(&self) -> Option<Text<'_>> {
+        match self {
+            Self::Int(value) => Some(Text::Digits(Digits::of(*value))),
+            Self::Str(bytes) => Some(Text::Bytes(bytes)),
+            Self::Raw(bytes) => Some(Text::Bytes(bytes)),
+            Self::Hash(_) => None,
+        }
+    }
+
+    /// The string as bytes that can be changed and grown in place, or `None` for another type.
+    pub fn as_raw_mut(&mut self) -> Option<&mut Vec<u8>> {
+        if !matches!(self, Self::Raw(_)) {
+            let bytes = self.as_text()?.to_vec();
+            *self = Self::Raw(Box::new(bytes));
+        }
+        match self {
+            Self::Raw(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// About how many steps a copy of it takes, as the pace counts them.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Int(_) => 1,
+            Self::Str(bytes) => 1 + bytes.len() / 100,
+            Self::Raw(bytes) => 1 + bytes.len() / 100,
+            Self::Hash(hash) => 1 + hash.len(),
+        }
+    }
+
+    /// Whether freeing it takes long enough to be done away from the shard.
+    #[must_use]
+    pub fn is_heavy(&self) -> bool {
+        match self {
+            Self::Hash(hash) => hash.len() > super::HEAVY_LEN,
+            Self::Int(_) | Self::Str(_) | Self::Raw(_) => false,
+        }
+    }
+}
+
+/// The bytes of a string value, borrowed from it or written out from its integer.
+#[derive(Debug)]
+pub enum Text<'v> {
+    /// Stored as bytes.
+    Bytes(&'v [u8]),
+    /// Stored as an integer.
+    Digits(Digits),
+}
+
+impl Deref for Text<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Text::Bytes(bytes) => bytes,
+            Text::Digits(digits) => digits,
+        }
+    }
+}
+
+/// An integer's decimal digits, in place.
+#[derive(Debug)]
+pub struct Digits {
+    len: u8,
+    bytes: [u8; 20],
+}
+
+impl Digits {
+    pub(super) fn of(value: i64) -> Self {
+        let mut bytes = [0; 20];
+        let mut rest = &mut bytes[..];
+        // No integer has more digits than there is room for, so this cannot fail.
+        let _ = write!(rest, "{value}");
+        let len = 20 - rest.len() as u8;
+        Self { len, bytes }
+    }
+}
+
+impl Deref for Digits {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_three_words() {
+        assert_eq!(size_of::<Value>(), 24);
+    }
+
+    #[test]
+    fn strings_read_back_as_set() {
+        for text in ["", "0", "-1", "-0", "01", "+1", "9223372036854775807", "9223372036854775808", "abc", " 1"] {
+            let value = Value::string(text.as_bytes());
+            assert_eq!(&*value.as_text().expect("a string"), text.as_bytes());
+            let is_int = text.parse::<i64>().is_ok_and(|n| n.to_string() == text);
+            assert_eq!(value.encoding() == "int", is_int, "{text}");
+        }
+    }
+}

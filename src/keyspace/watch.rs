@@ -1,0 +1,177 @@
+//! Who is watching which keys.
+//!
+//! A session that WATCHes holds a [`Guard`]; the keyspace files it under each watched key and
+//! trips it when that key is touched. EXEC then reads one flag. A flag, not a version: a version
+//! per key misses create-then-delete, and costs every key its bytes.
+//!
+//! ```text
+//! session ──Arc──► Guard { dirty } ◄──Arc── watchers[key] ◄── keyspace.touch(key)
+//! ```
+//!
+//! A session that unwatches or leaves just drops its side; what it filed is dead weight that the
+//! next [`Watchers::file`] or touch clears away, so the table stays within twice what is alive.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// One session's set of WATCHes, from the first WATCH to the EXEC, UNWATCH or DISCARD that ends it.
+#[derive(Clone, Debug, Default)]
+pub struct Guard(Arc<AtomicBool>);
+
+impl Guard {
+    /// Whether a watched key has been touched. Exact while the keys' shard is held.
+    #[must_use]
+    pub fn is_tripped(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Marks the guarded transaction as lost.
+    pub fn trip(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    fn is_abandoned(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+#[derive(Debug)]
+struct Watcher {
+    guard: Guard,
+    /// The key had expired when it was watched but still lay there: its removal changes nothing.
+    expired: bool,
+}
+
+/// A keyspace's watched keys. Every list in it is non-empty.
+#[derive(Debug, Default)]
+pub struct Watchers {
+    by_key: HashMap<Box<[u8]>, Vec<Watcher>>,
+    /// How many watchers are filed, dead ones too.
+    filed: usize,
+    /// When `filed` reaches this, the dead are cleared away.
+    sweep_at: usize,
+}
+
+/// Fewer filed watchers than this are not worth a sweep.
+const SWEEP_MIN: usize = 1024;
+
+impl Watchers {
+    /// Whether nobody watches anything: the one test that a write makes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Files `guard` under `key`; `expired` says that the key lies there but has expired.
+    pub fn file(&mut self, key: &[u8], guard: &Guard, expired: bool) {
+        if self.filed >= self.sweep_at.max(SWEEP_MIN) {
+            self.sweep();
+        }
+        let watchers = match self.by_key.get_mut(key) {
+            Some(watchers) => watchers,
+            None => self.by_key.entry(key.into()).or_default(),
+        };
+        if !watchers.iter().any(|w| w.guard.is(guard)) {
+            watchers.push(Watcher { guard: guard.clone(), expired });
+            self.filed += 1;
+        }
+    }
+
+    /// Takes `guard` out of the lists of `keys`.
+    pub fn unfile<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, guard: &Guard) {
+        for key in keys {
+            self.keep(key, |watcher| !watcher.guard.is(guard));
+        }
+    }
+
+    /// The key was changed, created or removed. `gone` says that it is not there any more: who
+    /// began to watch it when it had already expired then sees no change.
+    pub fn touch(&mut self, key: &[u8], gone: bool) {
+        self.keep(key, |watcher| {
+            if watcher.expired && gone {
+                watcher.expired = false;
+                return true;
+            }
+            watcher.guard.trip();
+            false
+        });
+    }
+
+    /// Whether `guard` was filed under `key` when the key had expired already.
+    #[must_use]
+    pub fn was_expired(&self, key: &[u8], guard: &Guard) -> bool {
+        let watchers = self.by_key.get(key).map_or(&[][..], Vec::as_slice);
+        watchers.iter().any(|w| w.expired && w.guard.is(guard))
+    }
+
+    /// Every watched key.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.by_key.keys().map(|key| &**key)
+    }
+
+    /// Drops what sessions have abandoned.
+    pub fn sweep(&mut self) {
+        self.by_key.retain(|_, watchers| {
+            watchers.retain(|w| !w.guard.is_abandoned());
+            !watchers.is_empty()
+        });
+        self.filed = self.by_key.values().map(Vec::len).sum();
+        self.sweep_at = 2 * self.filed;
+        self.by_key.shrink_to(2 * self.by_key.len());
+    }
+
+    fn keep(&mut self, key: &[u8], keep: impl FnMut(&mut Watcher) -> bool) {
+        let Some(watchers) = self.by_key.get_mut(key) else { return };
+        let before = watchers.len();
+        watchers.retain_mut(keep);
+        self.filed -= before - watchers.len();
+        if watchers.is_empty() {
+            self.by_key.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_touch_trips_who_watches_the_key() {
+        let (mut watchers, mine, other) = (Watchers::default(), Guard::default(), Guard::default());
+        watchers.file(b"a", &mine, false);
+        watchers.file(b"b", &other, false);
+        watchers.touch(b"a", false);
+        assert!(mine.is_tripped() && !other.is_tripped());
+        watchers.unfile([&b"b"[..]].into_iter(), &other);
+        watchers.touch(b"b", true);
+        assert!(!other.is_tripped() && watchers.is_empty() && watchers.filed == 0);
+    }
+
+    #[test]
+    fn the_removal_of_what_had_expired_is_no_change() {
+        let (mut watchers, guard) = (Watchers::default(), Guard::default());
+        watchers.file(b"a", &guard, true);
+        watchers.touch(b"a", true);
+        assert!(!guard.is_tripped());
+        watchers.touch(b"a", false);
+        assert!(guard.is_tripped());
+    }
+
+    #[test]
+    fn abandoned_watches_do_not_pile_up() {
+        let mut watchers = Watchers::default();
+        let alive = Guard::default();
+        watchers.file(b"alive", &alive, false);
+        for i in 0..100_000u32 {
+            watchers.file(&i.to_le_bytes(), &Guard::default(), false);
+        }
+        assert!(watchers.filed <= 2 * SWEEP_MIN, "{}", watchers.filed);
+        watchers.touch(b"alive", false);
+        assert!(alive.is_tripped());
+    }
+}

@@ -1,0 +1,20 @@
+//! Slotway: a cluster-aware hash-slot transaction router over in-process Redis shards.
+//!
+//! The modules stand in the order of dependence: each uses only those above it.
+
+pub mod slot;
+pub mod number;
+pub mod glob;
+pub mod resp;
+pub mod rdb;
+pub mod keyspace;
+pub mod clients;
+pub mod settings;
+pub mod host;
+pub mod command;
+pub mod session;
+pub mod shard;
+pub mod topology;
+pub mod router;
+pub mod server;
+pub mod cli;

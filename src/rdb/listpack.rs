@@ -1,0 +1,152 @@
+//! The listpack: a small list of byte strings and integers in one piece.
+//!
+//! ```text
+//! total bytes 4, LE | elements 2, LE | element ... | FF
+//!
+//! element: encoding and content                 | length of that, for walking backwards
+//!   0vvvvvvv                                    an integer 0 to 127
+//!   10nnnnnn             + n bytes              a string
+//!   110vvvvv vvvvvvvv                           an integer of 13 bits, signed
+//!   1110nnnn nnnnnnnn    + n bytes              a string
+//!   11110000 + 4, LE     + n bytes              a string
+//!   11110001 to 11110100 + 2, 3, 4, 8 bytes     an integer, signed, LE
+//! ```
+//! A count of 65535 means that there are that many or more.
+
+use std::borrow::Cow;
+
+use super::input::Input;
+use super::integer_text;
+use crate::number;
+
+/// Bytes before the first element.
+const HEADER_BYTES: usize = 4 + 2;
+
+/// The byte that ends the list.
+const END: u8 = 0xFF;
+
+/// The largest element lengths whose backward length takes 1, 2, 3 and 4 bytes. All but the first
+/// stop one short of what 7 bits a byte could hold, as in the reference server.
+const BACKWARD_MAX: [usize; 4] = [(1 << 7) - 1, (1 << 14) - 2, (1 << 21) - 2, (1 << 28) - 2];
+
+/// Packs elements, each as an integer where that gives back the same text. Their number must be
+/// below 65535 and their bytes below 2^32 in all; hashes are kept far below both.
+pub(super) fn encode<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut out = vec![0; HEADER_BYTES];
+    let mut count = 0_u16;
+    for element in elements {
+        let start = out.len();
+        match number::parse_i64(element) {
+            Some(integer) => write_integer(&mut out, integer),
+            None => write_string(&mut out, element),
+        }
+        let length = out.len() - start;
+        out.extend(backward(length));
+        count += 1;
+    }
+    out.push(END);
+    let total = out.len() as u32;
+    out[..4].copy_from_slice(&total.to_le_bytes());
+    out[4..HEADER_BYTES].copy_from_slice(&count.to_le_bytes());
+    out
+}
+
+fn write_integer(out: &mut Vec<u8>, value: i64) {
+    let bytes = value.to_le_bytes();
+    match value {
+        0..=127 => out.push(bytes[0]),
+        -4096..=4095 => out.extend_from_slice(&[0xC0 | bytes[1] & 0x1F, bytes[0]]),
+        -0x8000..=0x7FFF => {
+            out.push(0xF1);
+            out.extend_from_slice(&bytes[..2]);
+        }
+        -0x80_0000..=0x7F_FFFF => {
+            out.push(0xF2);
+            out.extend_from_slice(&bytes[..3]);
+        }
+        -0x8000_0000..=0x7FFF_FFFF => {
+            out.push(0xF3);
+            out.extend_from_slice(&bytes[..4]);
+        }
+        _ => {
+            out.push(0xF4);
+            out.extend_from_slice(&bytes);
+        }
+    }
+}
+
+fn write_string(out: &mut Vec<u8>, text: &[u8]) {
+    match text.len() {
+        length @ 0..64 => out.push(0x80 | length as u8),
+        length @ 64..4096 => out.extend_from_slice(&(0xE000 | length as u16).to_be_bytes()),
+        length => {
+            out.push(0xF0);
+            out.extend_from_slice(&(length as u32).to_le_bytes());
+        }
+    }
+    out.extend_from_slice(text);
+}
+
+/// The length of an element in a form that can be read from its last byte: 7 bits a byte, the
+/// highest first, and all but the first marked by the top bit.
+fn backward(length: usize) -> impl Iterator<Item = u8> {
+    let more = BACKWARD_MAX.iter().filter(|&&max| length > max).count();
+    (0..=more).rev().map(move |at| {
+        let mark = if at == more { 0 } else { 0x80 };
+        (length >> (7 * at)) as u8 & 0x7F | mark
+    })
+}
+
+/// Passes the elements of a listpack on, in order. None when the listpack is malformed anywhere,
+/// or when `take` gives None; what was passed on before is then worth nothing.
+pub(super) fn read<'a>(
+    packed: &'a [u8],
+    mut take: impl FnMut(Cow<'a, [u8]>) -> Option<()>,
+) -> Option<()> {
+    let mut header = Input::new(packed);
+    let total = u32::from_le_bytes(header.array()?);
+    let count = u16::from_le_bytes(header.array()?);
+    let (&END, body) = header.rest().split_last()? else { return None };
+    let mut input = Input::new(body);
+    let mut found = 0_usize;
+    while !input.is_empty() {
+        take(element(&mut input)?)?;
+        found += 1;
+    }
+    let sized = usize::try_from(total) == Ok(packed.len());
+    let counted = count == u16::MAX || usize::from(count) == found;
+    (sized && counted).then_some(())
+}
+
+fn element<'a>(input: &mut Input<'a>) -> Option<Cow<'a, [u8]>> {
+    let before = input.rest().len();
+    let element = match input.byte()? {
+        first @ 0x00..=0x7F => integer_text(first.into()),
+        first @ 0x80..=0xBF => Cow::Borrowed(input.take(usize::from(first & 0x3F))?),
+        first @ 0xC0..=0xDF => {
+            // The 13 bits are put at the top, so that the shift back brings their sign along.
+            let bits = i16::from_be_bytes([first, input.byte()?]) << 3;
+            integer_text((bits >> 3).into())
+        }
+        first @ 0xE0..=0xEF => {
+            let length = usize::from(first & 0x0F) << 8 | usize::from(input.byte()?);
+            Cow::Borrowed(input.take(length)?)
+        }
+        0xF0 => {
+            let length = usize::try_from(u32::from_le_bytes(input.array()?)).ok()?;
+            Cow::Borrowed(input.take(length)?)
+        }
+        0xF1 => integer_text(i16::from_le_bytes(input.array()?).into()),
+        0xF2 => integer_text(input.i24()?.into()),
+        0xF3 => integer_text(i32::from_le_bytes(input.array()?).into()),
+        0xF4 => integer_text(i64::from_le_bytes(input.array()?)),
+        _ => return None,
+    };
+    let length = before - input.rest().len();
+    for expected in backward(length) {
+        if input.byte()? != expected {
+            return None;
+        }
+    }
+    Some(element)
+}

@@ -1,0 +1,43 @@
+//! LZF decompression: runs of literal bytes, and copies of what was produced before.
+//!
+//! ```text
+//! 000nnnnn                      n + 1 literal bytes follow
+//! lllooooo          oooooooo    copy l + 2 bytes (l below 7), o + 1 bytes back
+//! 111ooooo llllllll oooooooo    copy l + 9 bytes, o + 1 bytes back
+//! ```
+//! A copy may reach into itself: 9 bytes from 1 byte back repeat that byte.
+
+use super::input::Input;
+
+/// Unfolds `compressed`. None unless it is well formed and yields `length` bytes exactly.
+pub(super) fn decompress(compressed: &[u8], length: usize) -> Option<Vec<u8>> {
+    let mut input = Input::new(compressed);
+    // Not reserved to `length`, which is a claim: it grows by what is really produced.
+    let mut out = Vec::new();
+    while !input.is_empty() {
+        let control = usize::from(input.byte()?);
+        if control < 0x20 {
+            let literal = input.take(control + 1)?;
+            if literal.len() > length - out.len() {
+                return None;
+            }
+            out.extend_from_slice(literal);
+            continue;
+        }
+        let short = control >> 5;
+        let copied = if short < 7 { short + 2 } else { usize::from(input.byte()?) + 9 };
+        let back = ((control & 0x1F) << 8 | usize::from(input.byte()?)) + 1;
+        let from = out.len().checked_sub(back)?;
+        if copied > length - out.len() {
+            return None;
+        }
+        if back >= copied {
+            out.extend_from_within(from..from + copied);
+        } else {
+            for at in from..from + copied {
+                out.push(out[at]);
+            }
+        }
+    }
+    (out.len() == length).then_some(out)
+}

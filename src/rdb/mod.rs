@@ -1,0 +1,220 @@
+//! The payload of DUMP and RESTORE: one value as bytes, in the format of Redis 7.0.
+//!
+//! ```text
+//! type | value                                                  | version | checksum
+//! 1    | by type                                                | 2, LE   | 8, LE: CRC64 of all before
+//!
+//! 0      string                                                             read, written
+//! 4      length, then field and value, each a string                        read, written
+//! 16     a string holding a listpack of field, value, field, ...            read, written
+//! 13     the same in a ziplist, the listpack's forerunner                   read
+//! ```
+//!
+//! What is written here, Redis restores, and the other way round. The bytes are equal too, unless
+//! Redis compresses: strings (listpacks are strings) of more than 20 bytes that LZF makes shorter
+//! are written plain here, which every version reads.
+//!
+//! A payload comes from a client and is checked to the last byte, as the reference server does
+//! under `sanitize-dump-payload yes`: a right checksum proves nothing. Differences that remain, all
+//! towards refusing: a string that runs on into the footer, compressed data behind a claim of no
+//! bytes, an integer's mark where a length belongs, and the zipmap (type 9, before Redis 2.6).
+//! Bytes between the value and the footer are ignored, as there.
+//!
+//! Memory is taken for bytes that exist, never for a length that a payload claims.
+
+mod input;
+mod listpack;
+mod lzf;
+mod ziplist;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use crc::{CRC_64_REDIS, Crc, Table};
+
+use crate::number;
+use input::Input;
+
+/// The format version of Redis 7.0, the newest that is read and the one that is written.
+const VERSION: u16 = 10;
+
+/// Bytes of the footer: the version and the checksum.
+const FOOTER_BYTES: usize = 2 + 8;
+
+/// Hashes of more fields than this are written as pairs (`hash-max-listpack-entries`).
+const LISTPACK_FIELDS_MAX: usize = 512;
+
+/// Hashes with a longer field or value than this are written as pairs (`hash-max-listpack-value`).
+const LISTPACK_ELEMENT_BYTES_MAX: usize = 64;
+
+/// The first byte of a payload: what the value is and how it is laid out.
+mod kind {
+    pub(super) const STRING: u8 = 0;
+    pub(super) const HASH_PAIRS: u8 = 4;
+    pub(super) const HASH_ZIPLIST: u8 = 13;
+    pub(super) const HASH_LISTPACK: u8 = 16;
+}
+
+static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+
+/// A value read from a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// A string, of any bytes.
+    String(Vec<u8>),
+    /// The fields and values of a hash in their stored order: at least one, no field twice.
+    Hash(Vec<(Vec<u8>, Vec<u8>)>),
+}
+
+/// Why a payload is refused. The client is to blame in both cases; nothing was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreError {
+    /// The footer is missing, from a newer version, or does not fit the bytes.
+    VersionOrChecksum,
+    /// The footer is right, but the bytes are no value that is known here.
+    BadFormat,
+}
+
+impl fmt::Display for RestoreError {
+    /// The reply of RESTORE, without the leading `-`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::VersionOrChecksum => "ERR DUMP payload version or checksum are wrong",
+            Self::BadFormat => "ERR Bad data format",
+        })
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+/// The payload of a string.
+#[must_use]
+pub fn encode_string(value: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(1 + 5 + value.len() + FOOTER_BYTES);
+    payload.push(kind::STRING);
+    input::write_string(&mut payload, value);
+    seal(payload)
+}
+
+/// The payload of a hash, given its fields and values in the order to be kept. The fields must
+/// differ and there must be one at least, or the payload will be refused when it comes back.
+#[must_use]
+pub fn encode_hash<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
+    let pairs: Vec<_> = pairs.into_iter().collect();
+    let elements = || pairs.iter().flat_map(|&(field, value)| [field, value]);
+    let mut payload = Vec::new();
+    let small = pairs.len() <= LISTPACK_FIELDS_MAX
+        && elements().all(|element| element.len() <= LISTPACK_ELEMENT_BYTES_MAX);
+    if small {
+        payload.push(kind::HASH_LISTPACK);
+        input::write_string(&mut payload, &listpack::encode(elements()));
+    } else {
+        payload.push(kind::HASH_PAIRS);
+        input::write_length(&mut payload, pairs.len());
+        for element in elements() {
+            input::write_string(&mut payload, element);
+        }
+    }
+    seal(payload)
+}
+
+/// Appends the footer.
+fn seal(mut payload: Vec<u8>) -> Vec<u8> {
+    payload.extend_from_slice(&VERSION.to_le_bytes());
+    let checksum = CHECKSUM.checksum(&payload);
+    payload.extend_from_slice(&checksum.to_le_bytes());
+    payload
+}
+
+/// Reads a payload, whoever made it.
+///
+/// # Errors
+/// See [`RestoreError`].
+pub fn decode(payload: &[u8]) -> Result<Decoded, RestoreError> {
+    let value = unseal(payload).ok_or(RestoreError::VersionOrChecksum)?;
+    decode_value(value).ok_or(RestoreError::BadFormat)
+}
+
+/// Checks the footer and returns what stands before it.
+fn unseal(payload: &[u8]) -> Option<&[u8]> {
+    let (checked, checksum) = payload.split_last_chunk()?;
+    let (value, version) = checked.split_last_chunk()?;
+    let known = u16::from_le_bytes(*version) <= VERSION;
+    let intact = u64::from_le_bytes(*checksum) == CHECKSUM.checksum(checked);
+    (known && intact).then_some(value)
+}
+
+/// Reads the type and the value.
+fn decode_value(value: &[u8]) -> Option<Decoded> {
+    let mut input = Input::new(value);
+    match input.byte()? {
+        kind::STRING => Some(Decoded::String(input.string()?.into_owned())),
+        kind::HASH_PAIRS => {
+            let mut hash = HashBuilder::default();
+            for _ in 0..input.length()? {
+                hash.push(input.string()?)?;
+                hash.push(input.string()?)?;
+            }
+            hash.finish()
+        }
+        kind::HASH_LISTPACK => {
+            let packed = input.string()?;
+            let mut hash = HashBuilder::default();
+            listpack::read(&packed, |element| hash.push(element))?;
+            hash.finish()
+        }
+        kind::HASH_ZIPLIST => {
+            let packed = input.string()?;
+            let mut hash = HashBuilder::default();
+            ziplist::read(&packed, |element| hash.push(element))?;
+            hash.finish()
+        }
+        _ => None,
+    }
+}
+
+/// A hash that grows by one element after the other: field, value, field, value.
+///
+/// A field that comes twice is noticed at once, not in the end, so a payload of many copies of the
+/// shortest pair, two bytes each, cannot make this large.
+#[derive(Default)]
+struct HashBuilder<'a> {
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The fields of `pairs`, and `field`.
+    fields: HashSet<Cow<'a, [u8]>>,
+    /// A field that waits for its value.
+    field: Option<Vec<u8>>,
+}
+
+impl<'a> HashBuilder<'a> {
+    /// Takes the next element. None when it is a field for the second time.
+    fn push(&mut self, element: Cow<'a, [u8]>) -> Option<()> {
+        match self.field.take() {
+            Some(field) => self.pairs.push((field, element.into_owned())),
+            None => {
+                self.field = Some(element.to_vec());
+                if !self.fields.insert(element) {
+                    return None;
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// The hash. None when it is empty or its last field has no value.
+    fn finish(self) -> Option<Decoded> {
+        let whole = self.field.is_none() && !self.pairs.is_empty();
+        whole.then_some(Decoded::Hash(self.pairs))
+    }
+}
+
+/// An element that is stored as an integer, as the text it stands for.
+fn integer_text<'a>(value: i64) -> Cow<'a, [u8]> {
+    let mut text = Vec::new();
+    number::write_i64(&mut text, value);
+    Cow::Owned(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! Bytes to requests, replies to bytes: RESP2 and RESP3 without I/O.
+//!
+//! ```text
+//! decode   feed bytes, take whole requests; half a request stays put     -> spans into the buffer
+//! sink     replies are written straight into the connection's output     <- RESP2 or RESP3
+//! ```
+//!
+//! Arguments are never copied here: a request is a list of [`Span`]s into the bytes it came in.
+
+mod decode;
+mod sink;
+
+pub use decode::{Decoded, Decoder, Limits, ProtocolError};
+pub use sink::{Proto, Sink};
+
+/// Longest line without its newline: a multibulk header, a bulk header, an inline request.
+pub const LINE_LEN_MAX: usize = 64 * 1024;
+/// Most arguments that one request may announce.
+pub const REQUEST_ARGS_MAX: i64 = i32::MAX as i64;
+/// Longest argument by default (`proto-max-bulk-len`), in bytes.
+pub const BULK_LEN_MAX_DEFAULT: u64 = 512 * 1024 * 1024;
+/// Most arguments in one request of a client that has yet to authenticate.
+pub const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
+/// Longest argument of a client that has yet to authenticate, in bytes.
+pub const UNAUTHENTICATED_BULK_LEN_MAX: i64 = 16 * 1024;
+
+/// One argument's place in the buffer that a request was decoded from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+impl Span {
+    /// The span of `len` bytes from `start`. Buffers stay below 4 GiB by the query-buffer limit,
+    /// so a span that does not fit is a bug.
+    #[must_use]
+    pub fn new(start: usize, len: usize) -> Self {
+        let narrow = |n: usize| u32::try_from(n).expect("a query buffer stays below 4 GiB");
+        Self { start: narrow(start), len: narrow(len) }
+    }
+
+    /// The bytes at this place in `buf`.
+    #[must_use]
+    pub fn of(self, buf: &[u8]) -> &[u8] {
+        &buf[self.start as usize..self.start as usize + self.len as usize]
+    }
+
+    /// This span in a buffer where its bytes stand `by` later.
+    #[must_use]
+    pub(crate) fn shifted(self, by: usize) -> Self {
+        Self::new(self.start as usize + by, self.len as usize)
+    }
+}

@@ -1,0 +1,483 @@
+//! From requests to replies: each batch to the shard that owns its slot.
+//!
+//! ```text
+//! input ─ decode ahead ─► requests ─ session.admit ─► step ─► shard │ host │ all shards ─► output
+//!                                                      └─ the shard is taken: a job in its queue,
+//!                                                         and the connection waits for that
+//! ```
+//!
+//! [`Router::process`] is the whole path of a request as a plain function: bytes in, bytes out, no
+//! socket and no clock. Consecutive commands for one shard share one hold of it; the order across
+//! shards is the client's. What needs all shards holds them in ascending order, and where it must
+//! wait for one it does so away from the runtime's workers.
+
+use crate::command::{Args, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, resolve};
+use crate::host::Host;
+use crate::keyspace::{KeyHasher, Keyspace};
+use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Sink, Span};
+use crate::session::{Reach, Session, Step, Transaction};
+use crate::shard::engine::{Engine, Terms};
+use crate::shard::{Hold, Pending, Shard, Work};
+use crate::slot::{Footprint, Slot};
+use crate::topology::Topology;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Execution stops when a connection has more unsent output than this, in bytes.
+pub const OUTPUT_LEN_MAX: usize = 1 << 20;
+/// Requests are decoded ahead of their execution up to this many.
+const AHEAD_MAX: usize = 128;
+/// What a client that has yet to authenticate may leave unread, in bytes.
+pub const UNAUTHENTICATED_OUTPUT_MAX: usize = 17 * 1024;
+
+/// All shards behind one endpoint.
+#[derive(Debug)]
+pub struct Router {
+    /// The process: settings, clients, counters.
+    pub host: Host,
+    topology: Topology,
+    shards: Vec<Arc<Shard>>,
+}
+
+/// Buffers that belong to a thread and are lent to whichever connection runs on it.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    spans: Vec<Span>,
+    requests: Vec<Request>,
+}
+
+/// A decoded request: `spans[first..first + count]`; the next one begins at `end` of the input.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    first: usize,
+    count: usize,
+    end: usize,
+}
+
+/// Why [`Router::process`] stopped.
+#[derive(Debug)]
+pub enum Progress {
+    /// Every whole request has been answered; at least `missing` bytes make the next one whole.
+    Drained {
+        /// From 1.
+        missing: usize,
+    },
+    /// There is much output: send it, then come again with the rest.
+    Full,
+    /// A shard was taken: await the replies, send them unless `muted`, then come again.
+    Wait {
+        /// The replies, once the shard has run the job.
+        pending: Pending,
+        /// The client does not want to see them.
+        muted: bool,
+    },
+    /// Send the output, then close.
+    Close,
+    /// Close at once.
+    Sever,
+}
+
+/// What one request came to.
+enum Done {
+    Replied,
+    Wait(Pending),
+    Close,
+    Sever,
+}
+
+/// What a turn works with besides the session.
+struct Turn<'t> {
+    terms: &'t Terms,
+    pace: &'t mut dyn Pace,
+}
+
+impl Router {
+    /// A router over fresh, empty shards. `seed` is where all chance comes from.
+    #[must_use]
+    pub fn new(host: Host, topology: Topology, seed: u64) -> Self {
+        let hasher = KeyHasher::new(seed);
+        let shards = (0..topology.shards())
+            .map(|shard| {
+                let seed = seed.wrapping_add(shard as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+                Shard::new(Engine::new(Keyspace::new(topology.slots_of(shard), hasher.clone(), seed)))
+            })
+            .collect();
+        Self { host, topology, shards }
+    }
+
+    /// The shards, in the order of the topology.
+    #[must_use]
+    pub fn shards(&self) -> &[Arc<Shard>] {
+        &self.shards
+    }
+
+    /// What holds for a batch that begins at `now`, by the settings of this moment.
+    #[must_use]
+    pub fn terms(&self, now: i64) -> Terms {
+        let settings = &self.host.settings;
+        Terms { now, string_len_max: settings.bulk_len_max(), pack: settings.pack_limits() }
+    }
+
+    /// Runs the requests at the front of `input` and appends their replies to `out`; gives how
+    /// many bytes were taken and why it stopped.
+    #[expect(clippy::too_many_arguments, reason = "the whole state of a turn, named one by one")]
+    pub fn process(
+        &self,
+        session: &mut Session,
+        decoder: &mut Decoder,
+        input: &mut [u8],
+        scratch: &mut Scratch,
+        out: &mut Vec<u8>,
+        now: i64,
+        pace: &mut dyn Pace,
+    ) -> (usize, Progress) {
+        let terms = self.terms(now);
+        let mut turn = Turn { terms: &terms, pace };
+        let (mut taken, mut commands, mut latest) = (0, 0, None);
+        let progress = loop {
+            let ahead = self.decode_ahead(session, decoder, input, taken, scratch);
+            let mut hold = None;
+            let mut stop = None;
+            let mut next = 0;
+            while let Some(&request) = scratch.requests.get(next) {
+                let before = out.len();
+                let args = args_of(input, scratch, request);
+                (next, taken, commands) = (next + 1, request.end, commands + 1);
+                let proto = session.proto();
+                let step = session.admit(&self.host, args, &mut Sink::new(out, proto));
+                let done = match step {
+                    Step::Replied => Done::Replied,
+                    Step::Run { invocation, slot } => {
+                        latest = Some(invocation.spec);
+                        match self.run(session, invocation, slot, &mut hold, &mut turn, out) {
+                            Some(()) => Done::Replied,
+                            None => {
+                                let queue = self.follow(session, invocation, slot, input, scratch, &mut next);
+                                taken = scratch.requests[next - 1].end;
+                                self.submit(session, slot, Work::Each(queue), &mut turn)
+                            }
+                        }
+                    }
+                    step => self.steer(session, step, &mut hold, &mut turn, out),
+                };
+                let muted = session.is_muted();
+                if muted {
+                    out.truncate(before);
+                }
+                session.settle();
+                stop = match done {
+                    Done::Replied if out.len() > OUTPUT_LEN_MAX => Some(Progress::Full),
+                    Done::Replied => None,
+                    Done::Wait(mut pending) => match pending.try_recv() {
+                        Ok(replies) => {
+                            if !muted {
+                                out.extend_from_slice(&replies);
+                            }
+                            None
+                        }
+                        Err(_) => Some(Progress::Wait { pending, muted }),
+                    },
+                    Done::Close => Some(Progress::Close),
+                    Done::Sever => Some(Progress::Sever),
+                };
+                if stop.is_some() || session.client().is_closing() {
+                    break;
+                }
+            }
+            release(&mut hold, &mut turn);
+            if let Some(stop) = stop {
+                decoder.rewind();
+                break stop;
+            }
+            if session.client().is_closing() {
+                break Progress::Close;
+            }
+            match ahead {
+                Ok(Ahead::More { taken: at }) => taken = at,
+                Ok(Ahead::Missing { taken: at, missing }) => {
+                    taken = at;
+                    break Progress::Drained { missing };
+                }
+                Err(error) => {
+                    tracing::debug!(client = session.client().id, %error, "protocol error");
+                    Sink::new(out, session.proto()).error(format!("ERR {error}"));
+                    break Progress::Close;
+                }
+            }
+        };
+        self.host.stats.commands.add(commands);
+        session.record(now, latest);
+        (taken, progress)
+    }
+
+    /// Decodes requests from `input[from..]` into the scratch.
+    fn decode_ahead(
+        &self,
+        session: &Session,
+        decoder: &mut Decoder,
+        input: &mut [u8],
+        from: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Ahead, ProtocolError> {
+        scratch.spans.clear();
+        scratch.requests.clear();
+        // Before AUTH the limits may change with every request.
+        let ahead_max = if session.is_authenticated() { AHEAD_MAX } else { 1 };
+        let limits = Limits {
+            bulk_len_max: self.host.settings.bulk_len_max(),
+            authenticated: session.is_authenticated(),
+        };
+        let mut at = from;
+        while scratch.requests.len() < ahead_max {
+            // An inline request is unquoted in place, so it must not be decoded twice: it is taken
+            // only when nothing before it can make this turn stop short of it.
+            if !scratch.requests.is_empty() && input.get(at).is_some_and(|&b| b != b'*') {
+                break;
+            }
+            let first = scratch.spans.len();
+            match decoder.next(input, at, limits, &mut scratch.spans)? {
+                Decoded::Request { end } => {
+                    scratch.requests.push(Request { first, count: scratch.spans.len() - first, end });
+                    at = end;
+                }
+                Decoded::Nothing { end } => at = end,
+                Decoded::Incomplete { missing } => return Ok(Ahead::Missing { taken: at, missing }),
+            }
+        }
+        Ok(Ahead::More { taken: at })
+    }
+
+    /// Runs one command on its shard; `None` if the shard is taken.
+    fn run<'r>(
+        &'r self,
+        session: &Session,
+        invocation: Invocation<'_>,
+        slot: Option<Slot>,
+        hold: &mut Option<(usize, Hold<'r>)>,
+        turn: &mut Turn<'_>,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        let held = self.hold(slot, hold, turn)?;
+        held.run(invocation, slot, turn.pace, &mut Sink::new(out, session.proto()));
+        Some(())
+    }
+
+    /// The hold of the shard that runs `slot`, kept from the command before if it was the same.
+    fn hold<'h, 'r>(
+        &'r self,
+        slot: Option<Slot>,
+        hold: &'h mut Option<(usize, Hold<'r>)>,
+        turn: &mut Turn<'_>,
+    ) -> Option<&'h mut Hold<'r>> {
+        let shard = match (slot, &hold) {
+            (Some(slot), _) => self.topology.shard_of(slot),
+            (None, Some((held, _))) => *held,
+            (None, None) => 0,
+        };
+        if hold.as_ref().is_none_or(|(held, _)| *held != shard) {
+            release(hold, turn);
+            *hold = Some((shard, self.shards[shard].try_hold(turn.terms)?));
+        }
+        hold.as_mut().map(|(_, hold)| hold)
+    }
+
+    /// The command that found its shard taken, with those that follow it and go there too.
+    fn follow(
+        &self,
+        session: &Session,
+        invocation: Invocation<'_>,
+        slot: Option<Slot>,
+        input: &[u8],
+        scratch: &Scratch,
+        next: &mut usize,
+    ) -> Queue {
+        let mut queue = Queue::default();
+        let mut fits = queue.push(invocation, slot);
+        debug_assert!(fits, "one request fits an empty queue");
+        let shard = slot.map(|slot| self.topology.shard_of(slot));
+        while session.is_plain()
+            && fits
+            && let Some(&request) = scratch.requests.get(*next)
+        {
+            let args = args_of(input, scratch, request);
+            let Ok(invocation) = resolve(args) else { break };
+            let Run::Shard(_) = invocation.spec.run else { break };
+            let Footprint::In(slot) = invocation.spec.footprint(args) else { break };
+            if Some(self.topology.shard_of(slot)) != shard {
+                break;
+            }
+            fits = queue.push(invocation, Some(slot));
+            *next += usize::from(fits);
+        }
+        queue
+    }
+
+    fn submit(&self, session: &Session, slot: Option<Slot>, work: Work, turn: &mut Turn<'_>) -> Done {
+        let shard = slot.map_or(0, |slot| self.topology.shard_of(slot));
+        Done::Wait(self.shards[shard].submit(work, session.proto(), turn.terms, turn.pace))
+    }
+
+    /// Does what is not a lone command on a shard.
+    fn steer<'r>(
+        &'r self,
+        session: &mut Session,
+        step: Step<'_>,
+        hold: &mut Option<(usize, Hold<'r>)>,
+        turn: &mut Turn<'_>,
+        out: &mut Vec<u8>,
+    ) -> Done {
+        match step {
+            Step::Replied | Step::Run { .. } => Done::Replied,
+            Step::Close => Done::Close,
+            Step::Sever => Done::Sever,
+            Step::Host(invocation) => {
+                // It may show the client to itself.
+                session.record(turn.terms.now, Some(invocation.spec));
+                let mut sink = Sink::new(out, session.proto());
+                match invocation.spec.run {
+                    Run::Host(function) => self.call(session, function, invocation, Vec::new(), turn, &mut sink),
+                    Run::Cluster(function) => {
+                        release(hold, turn);
+                        let mut holds = self.hold_all(turn);
+                        let shards = holds.iter_mut().map(|h| &mut h.engine().keyspace).collect();
+                        self.call(session, function, invocation, shards, turn, &mut sink);
+                        holds.into_iter().for_each(|hold| hold.release(turn.pace));
+                    }
+                    Run::Shard(_) | Run::Session(_) | Run::Container => sink.error(Refusal::SYNTAX),
+                }
+                Done::Replied
+            }
+            Step::Watch { invocation, slot } => {
+                let Some(watched) = session.watched() else { return Done::Replied };
+                match self.hold(Some(slot), hold, turn) {
+                    Some(held) => {
+                        let mut sink = Sink::new(out, session.proto());
+                        held.engine().watch(invocation, slot, &watched.guard, &mut sink);
+                        Done::Replied
+                    }
+                    None => {
+                        let mut queue = Queue::default();
+                        let fits = queue.push(invocation, Some(slot));
+                        debug_assert!(fits, "one request fits an empty queue");
+                        let work = Work::Watch(queue, slot, watched.guard.clone());
+                        self.submit(session, Some(slot), work, turn)
+                    }
+                }
+            }
+            Step::Exec(transaction) if transaction.reach == Reach::Shard => {
+                let slot = transaction.slot;
+                match self.hold(slot, hold, turn) {
+                    Some(held) => {
+                        let watched = transaction.watched.as_deref();
+                        let mut sink = Sink::new(out, session.proto());
+                        held.exec(&transaction.queue, watched, turn.pace, &mut sink);
+                        Done::Replied
+                    }
+                    None => {
+                        let Transaction { queue, watched, .. } = *transaction;
+                        self.submit(session, slot, Work::Exec(queue, watched), turn)
+                    }
+                }
+            }
+            Step::Exec(transaction) => {
+                release(hold, turn);
+                self.exec_wide(session, &transaction, turn, out);
+                Done::Replied
+            }
+        }
+    }
+
+    /// Runs a transaction that touches more than its shard: the session, the process, all shards.
+    fn exec_wide(
+        &self,
+        session: &mut Session,
+        transaction: &Transaction,
+        turn: &mut Turn<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let pinned = transaction.slot.map_or(0, |slot| self.topology.shard_of(slot));
+        let (mut holds, own) = match transaction.reach {
+            Reach::Cluster => (self.hold_all(turn), pinned),
+            Reach::Shard | Reach::Host => (vec![self.hold_one(pinned, turn)], 0),
+        };
+        let mut sink = Sink::new(out, session.proto());
+        if holds[own].engine().is_lost(transaction.watched.as_deref()) {
+            sink.null_array();
+        } else {
+            sink.array(transaction.queue.len());
+            for (invocation, slot) in transaction.queue.iter() {
+                match invocation.spec.run {
+                    Run::Shard(_) => holds[own].run(invocation, slot, turn.pace, &mut sink),
+                    Run::Host(function) => {
+                        self.call(session, function, invocation, Vec::new(), turn, &mut sink);
+                    }
+                    Run::Cluster(function) => {
+                        let shards = holds.iter_mut().map(|h| &mut h.engine().keyspace).collect();
+                        self.call(session, function, invocation, shards, turn, &mut sink);
+                    }
+                    Run::Session(steer) => {
+                        session.steer_queued(&self.host, steer, invocation.args, &mut sink);
+                    }
+                    Run::Container => sink.error(Refusal::SYNTAX),
+                }
+            }
+        }
+        holds.into_iter().for_each(|hold| hold.release(turn.pace));
+    }
+
+    /// Calls a function of the process; a panic in it stays with its command.
+    fn call(
+        &self,
+        session: &Session,
+        function: HostFn,
+        invocation: Invocation<'_>,
+        shards: Vec<&mut Keyspace>,
+        turn: &mut Turn<'_>,
+        out: &mut Sink<'_>,
+    ) {
+        let before = out.len();
+        let (now, pace) = (turn.terms.now, &mut *turn.pace);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let mut cx = HostCx { host: &self.host, me: session.client(), shards, now, pace };
+            function(&mut cx, invocation.args, out)
+        }));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(refusal)) => out.error(refusal),
+            Err(_panic) => {
+                tracing::error!(command = %invocation.spec.full_name(), "a command panicked");
+                out.truncate(before);
+                out.error(Refusal::SHARD_PANIC);
+            }
+        }
+    }
+
+    fn hold_all(&self, turn: &mut Turn<'_>) -> Vec<Hold<'_>> {
+        (0..self.shards.len()).map(|shard| self.hold_one(shard, turn)).collect()
+    }
+
+    fn hold_one(&self, shard: usize, turn: &mut Turn<'_>) -> Hold<'_> {
+        let (shard, terms) = (&self.shards[shard], turn.terms);
+        let mut hold = shard.try_hold(terms);
+        if hold.is_none() {
+            turn.pace.outside(&mut || hold = Some(shard.hold(terms)));
+        }
+        hold.unwrap_or_else(|| shard.hold(terms))
+    }
+}
+
+/// Where decoding ahead stopped; `taken` is the offset of the first undecoded byte.
+enum Ahead {
+    More { taken: usize },
+    Missing { taken: usize, missing: usize },
+}
+
+fn args_of<'i>(input: &'i [u8], scratch: &'i Scratch, request: Request) -> Args<'i> {
+    Args::new(input, &scratch.spans[request.first..request.first + request.count])
+}
+
+fn release(hold: &mut Option<(usize, Hold<'_>)>, turn: &mut Turn<'_>) {
+    if let Some((_, hold)) = hold.take() {
+        hold.release(turn.pace);
+    }
+}

@@ -1,0 +1,253 @@
+//! One connection: read what is there, run it, write the replies.
+//!
+//! ```text
+//! socket ─read─► thread's buffer ─ process ─► thread's output ─write─► socket
+//!                  │ half a request                │ what the socket did not take
+//!                  ▼                               ▼
+//!                carry                           unsent
+//! ```
+//!
+//! The big buffers belong to the thread and are lent to a connection for the length of a turn; an
+//! idle connection owns neither. A turn runs inside one poll without awaiting, so that the task's
+//! own state stays a few words.
+//!
+//! A client that does not read is not read from: while output is unsent nothing more is executed.
+
+use super::clock;
+use super::pace::WorkerPace;
+use crate::clients::Seat;
+use crate::resp::Decoder;
+use crate::router::{Progress, Router, Scratch, UNAUTHENTICATED_OUTPUT_MAX};
+use crate::session::Session;
+use crate::shard::Pending;
+use bytes::{Buf, BytesMut};
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Read at most this much before executing it, in bytes.
+const READ_LEN_MAX: usize = 64 * 1024;
+/// Turns that one connection takes before others get theirs.
+const TURNS_MAX: usize = 16;
+/// A thread keeps an output buffer of up to this size for the next turn, in bytes.
+const OUTPUT_KEPT_MAX: usize = 256 * 1024;
+
+/// What a thread lends to the connection whose turn it is.
+struct Buffers {
+    input: Box<[u8]>,
+    output: Vec<u8>,
+    scratch: Scratch,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::new(Buffers {
+        input: vec![0; READ_LEN_MAX].into_boxed_slice(),
+        output: Vec::new(),
+        scratch: Scratch::default(),
+    });
+}
+
+/// A client's connection.
+pub(super) struct Connection {
+    stream: TcpStream,
+    /// The place in the registry, given up with the connection.
+    _seat: Seat,
+    router: Arc<Router>,
+    session: Session,
+    decoder: Decoder,
+    /// Input that was read but not executed: the front of a request, or whole ones that must wait.
+    carry: BytesMut,
+    /// Whether `carry` may hold a whole request.
+    carry_is_ready: bool,
+    /// How many bytes `carry` lacks at the least, if it holds but the front of a request.
+    missing: usize,
+    /// Output that the socket has yet to take.
+    unsent: BytesMut,
+    /// Close once everything is sent.
+    is_closing: bool,
+}
+
+/// Why a poll ended.
+enum Event {
+    /// It is the others' turn.
+    Yield,
+    /// A shard was taken; the replies come from whoever holds it.
+    Wait(Pending, bool),
+    /// The connection is over.
+    Closed,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, router: Arc<Router>, seat: Seat) -> Self {
+        let authenticated = !router.host.settings.needs_password();
+        Self {
+            stream,
+            router,
+            session: Session::new(Arc::clone(&seat), authenticated),
+            _seat: seat,
+            decoder: Decoder::default(),
+            carry: BytesMut::new(),
+            carry_is_ready: false,
+            missing: 1,
+            unsent: BytesMut::new(),
+            is_closing: false,
+        }
+    }
+
+    /// Serves the client until either side closes.
+    pub(super) async fn serve(mut self) {
+        loop {
+            match poll_fn(|cx| self.poll_turns(cx)).await {
+                Event::Yield => tokio::task::yield_now().await,
+                Event::Wait(pending, muted) => match pending.await {
+                    Ok(replies) if !muted => self.unsent.extend_from_slice(&replies),
+                    Ok(_) => {}
+                    Err(_shard_is_gone) => return,
+                },
+                Event::Closed => return,
+            }
+        }
+    }
+
+    fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        for _ in 0..TURNS_MAX {
+            if ready!(self.poll_flush(cx)).is_err() || self.is_closing {
+                return Poll::Ready(Event::Closed);
+            }
+            let event = BUFFERS.with_borrow_mut(|buffers| self.poll_turn(cx, buffers));
+            match ready!(event) {
+                Ok(None) => {}
+                Ok(Some(event)) => return Poll::Ready(event),
+                Err(error) => {
+                    tracing::debug!(client = self.session.client().id, %error, "connection lost");
+                    return Poll::Ready(Event::Closed);
+                }
+            }
+        }
+        Poll::Ready(Event::Yield)
+    }
+
+    /// Reads once if there is nothing to execute, executes, and tries to write the replies.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<io::Result<Option<Event>>> {
+        let Buffers { input, output, scratch } = buffers;
+        let mut read_len = 0;
+        if !self.carry_is_ready {
+            if self.carry.is_empty() {
+                let mut buf = ReadBuf::new(input);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+                read_len = buf.filled().len();
+            } else {
+                // A big argument is read straight to where it stays, which grows with the bytes
+                // that have come and not with those that were announced.
+                self.carry.reserve(self.missing.min(self.carry.len()).max(READ_LEN_MAX / 4));
+                read_len = ready!(pin!(self.stream.read_buf(&mut self.carry)).poll(cx))?;
+            }
+            if read_len == 0 {
+                return Poll::Ready(Ok(Some(Event::Closed)));
+            }
+        }
+        let now = clock::now();
+        let from_thread = self.carry.is_empty();
+        let bytes = if from_thread { &mut input[..read_len] } else { &mut self.carry[..] };
+        let (taken, progress) = if bytes.len() < self.missing {
+            (0, Progress::Drained { missing: self.missing - bytes.len() })
+        } else {
+            self.router.process(
+                &mut self.session,
+                &mut self.decoder,
+                bytes,
+                scratch,
+                output,
+                now,
+                &mut WorkerPace::default(),
+            )
+        };
+        if from_thread {
+            self.carry.extend_from_slice(&input[taken..read_len]);
+        } else {
+            self.carry.advance(taken);
+            if self.carry.is_empty() {
+                // Nothing is owned while nothing is under way.
+                self.carry = BytesMut::new();
+            }
+        }
+        let stats = &self.router.host.stats;
+        stats.bytes_in.add(read_len as u64);
+        stats.bytes_out.add(output.len() as u64);
+        self.carry_is_ready = false;
+        self.missing = 1;
+        let mut event = None;
+        match progress {
+            Progress::Drained { missing } => {
+                // `missing` is counted from the end of what is here.
+                self.missing = if self.carry.is_empty() { 1 } else { self.carry.len() + missing };
+                if self.carry.len() > self.router.host.settings.query_buffer_max() {
+                    event = Some(Event::Closed);
+                }
+            }
+            Progress::Full => self.carry_is_ready = !self.carry.is_empty(),
+            Progress::Wait { pending, muted } => {
+                self.carry_is_ready = !self.carry.is_empty();
+                event = Some(Event::Wait(pending, muted));
+            }
+            Progress::Close => self.is_closing = true,
+            Progress::Sever => event = Some(Event::Closed),
+        }
+        self.send(cx, output)?;
+        if self.is_too_slow() {
+            event = Some(Event::Closed);
+        }
+        Poll::Ready(Ok(event))
+    }
+
+    /// Writes as much of `output` as the socket takes, keeps the rest, and empties it.
+    fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < output.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &output[sent..]) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(n)) => sent += n,
+                Poll::Ready(Err(error)) => {
+                    output.clear();
+                    return Err(error);
+                }
+                Poll::Pending => break,
+            }
+        }
+        self.unsent.extend_from_slice(&output[sent..]);
+        output.clear();
+        if output.capacity() > OUTPUT_KEPT_MAX {
+            *output = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent.is_empty() {
+            let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.unsent))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.unsent.advance(sent);
+        }
+        if self.unsent.capacity() > 0 {
+            self.unsent = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the client has left more unread than it may.
+    fn is_too_slow(&self) -> bool {
+        let limit = if self.session.is_authenticated() {
+            self.router.host.settings.output_max().unwrap_or(usize::MAX)
+        } else {
+            UNAUTHENTICATED_OUTPUT_MAX
+        };
+        self.unsent.len() > limit
+    }
+}

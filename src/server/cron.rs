@@ -1,0 +1,82 @@
+//! What happens by the clock: keys that nobody asks for expire, idle clients go, watches that
+//! their sessions abandoned are cleared away.
+
+use super::clock;
+use super::pace::WorkerPace;
+use crate::keyspace::Millis;
+use crate::router::Router;
+use crate::shard::Hold;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+
+/// How often.
+const EVERY: Duration = Duration::from_millis(100);
+/// A tick takes the lock of a shard this many times at the most, each time for
+/// [`ENTRIES_PER_HOLD`]: expiry has at most some 10 ms in 100, and never long at a stretch.
+const HOLDS_MAX: usize = 64;
+/// Entries looked at under one hold: about 0.1 ms.
+const ENTRIES_PER_HOLD: usize = 4096;
+/// Expiry goes on within a tick while at least this share of what it looks at had expired.
+const WORTHWHILE: f64 = 0.1;
+/// Idle clients and abandoned watches are looked for once in so many ticks.
+const TICKS_PER_SWEEP: u64 = 10;
+
+/// Runs until it is dropped.
+pub(super) async fn run(router: Arc<Router>) {
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for tick in 0u64.. {
+        ticks.tick().await;
+        let now = clock::now();
+        for shard in 0..router.shards().len() {
+            expire(&router, shard, now).await;
+        }
+        if tick % TICKS_PER_SWEEP == 0 {
+            sweep(&router, now);
+        }
+    }
+}
+
+/// Takes away some of what has expired on a shard; much, if there is much.
+async fn expire(router: &Router, shard: usize, now: Millis) {
+    for _ in 0..HOLDS_MAX {
+        if !expire_once(router, shard, now) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// One hold's worth of expiry; says whether there is enough left to go on.
+fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
+    // A shard that is busy now is looked at again in the next tick.
+    let Some(mut hold) = router.shards()[shard].try_hold(&router.terms(now)) else { return false };
+    let keyspace = &mut hold.engine().keyspace;
+    let slots = keyspace.slots();
+    let (looked, removed) = keyspace.expire_some(slots, ENTRIES_PER_HOLD);
+    release(hold);
+    looked >= ENTRIES_PER_HOLD && removed as f64 >= looked as f64 * WORTHWHILE
+}
+
+fn sweep(router: &Router, now: Millis) {
+    for shard in router.shards() {
+        if let Some(mut hold) = shard.try_hold(&router.terms(now)) {
+            hold.engine().keyspace.sweep_watchers();
+            release(hold);
+        }
+    }
+    if let Some(timeout_s) = router.host.settings.timeout_s() {
+        for client in router.host.clients.all() {
+            let activity = client.activity();
+            if !activity.blocked && now - activity.last_active > i64::from(timeout_s) * 1000 {
+                tracing::debug!(client = client.id, "closing an idle client");
+                client.close();
+            }
+        }
+    }
+}
+
+fn release(hold: Hold<'_>) {
+    hold.release(&mut WorkerPace::default());
+}

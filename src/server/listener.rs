@@ -1,0 +1,117 @@
+//! Taking connections in.
+
+use super::clock;
+use super::connection::Connection;
+use crate::router::Router;
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Connections that may wait to be accepted; the kernel may allow fewer.
+pub const BACKLOG: i32 = 4096;
+/// How long accepting rests when the process has run out of file descriptors.
+const REST: Duration = Duration::from_millis(100);
+
+/// A port that is listened on, before the runtime exists.
+#[derive(Debug)]
+pub struct Bound {
+    listener: StdListener,
+    /// The address, with the port that was chosen if any would do.
+    pub address: SocketAddr,
+}
+
+/// Listens on `address`; port 0 stands for any free one.
+///
+/// # Errors
+/// The port is taken, or the address is not this machine's.
+pub fn bind(address: SocketAddr) -> io::Result<Bound> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    let listener = StdListener::from(socket);
+    let address = listener.local_addr()?;
+    Ok(Bound { listener, address })
+}
+
+/// Accepts connections for as long as it runs.
+pub(super) async fn accept_all(bound: Bound, router: Arc<Router>) {
+    let listener = match TcpListener::from_std(bound.listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(address = %bound.address, %error, "cannot listen");
+            return;
+        }
+    };
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => welcome(stream, peer, &router),
+            Err(error) if is_lack_of_room(&error) => {
+                // The connection stays in the backlog: without a rest this would spin.
+                tracing::warn!(%error, "cannot accept a connection; trying again shortly");
+                tokio::time::sleep(REST).await;
+            }
+            Err(error) => tracing::debug!(%error, "a connection was gone before it was accepted"),
+        }
+    }
+}
+
+fn is_lack_of_room(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}
+
+fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>) {
+    let host = &router.host;
+    host.stats.connections_received.add(1);
+    let local = stream.local_addr().unwrap_or(peer);
+    let settings = &host.settings;
+    if settings.protected() && !settings.needs_password() && !is_loopback(local) && !peer.ip().is_loopback() {
+        return turn_away(stream, router, DENIED);
+    }
+    let (fd, clients_max) = (stream.as_raw_fd(), settings.clients_max());
+    let Ok(seat) = host.clients.register(peer, local, fd, clock::now(), clients_max) else {
+        return turn_away(stream, router, b"-ERR max number of clients reached\r\n");
+    };
+    if let Err(error) = tune(&stream, settings.tcp_keepalive_s()) {
+        tracing::debug!(%peer, %error, "cannot tune the socket");
+    }
+    let client = Arc::clone(&seat);
+    let task = tokio::spawn(Connection::new(stream, Arc::clone(router), seat).serve());
+    client.attach(task.abort_handle());
+}
+
+/// What Redis tells strangers while protected mode is on.
+const DENIED: &[u8] = b"-DENIED Slotway is running in protected mode because protected mode is enabled and no \
+password is set. Set one with --requirepass, or, if you mean to be open to this network, turn protected mode off \
+from this machine with 'CONFIG SET protected-mode no'.\r\n";
+
+fn is_loopback(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+fn turn_away(stream: TcpStream, router: &Router, why: &[u8]) {
+    router.host.stats.connections_rejected.add(1);
+    // A fresh socket takes a line at once; if it does not, nobody reads it.
+    if let Ok(mut stream) = stream.into_std() {
+        let _unheard = stream.write(why);
+    }
+}
+
+fn tune(stream: &TcpStream, keepalive_s: Option<u32>) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    if let Some(seconds) = keepalive_s {
+        let time = Duration::from_secs(seconds.into());
+        // As Redis: three probes in the time of one more interval.
+        let keepalive = TcpKeepalive::new().with_time(time).with_interval(time / 3).with_retries(3);
+        SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
+    }
+    Ok(())
+}

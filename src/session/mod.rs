@@ -1,0 +1,234 @@
+//! One connection's state, and what it makes of a request. Pure: no I/O, no clock, no shard.
+//!
+//! ```text
+//!                    ┌─ refused, or answered here ───────────────► Replied
+//!  request ─ admit ──┼─ open: a batch of one ────────────────────► Run | Host
+//!                    ├─ queueing: appended (copied), +QUEUED ────► Replied
+//!                    └─ control: MULTI WATCH EXEC … steer ───────► Watch | Exec | Close …
+//! ```
+//!
+//! The order of the checks is Redis': unknown command and arity, then authentication, then slots,
+//! then the transaction. The slot rules of a transaction are the router port's: see
+//! [`transaction`].
+
+mod steer;
+mod transaction;
+
+pub use transaction::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
+
+use crate::clients::Client;
+use crate::command::{self, Args, Invocation, Queue, Refusal, Run, Spec, Steer, flag};
+use crate::host::Host;
+use crate::keyspace::Millis;
+use crate::resp::{Proto, Sink};
+use crate::slot::{Footprint, Slot};
+use std::sync::Arc;
+
+/// What is to be done next with a request.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// Nothing: the reply is written.
+    Replied,
+    /// Run this on the shard that owns `slot`, or on any if it has no keys.
+    Run {
+        /// The command.
+        invocation: Invocation<'a>,
+        /// The slot that all its keys live in.
+        slot: Option<Slot>,
+    },
+    /// Run this on the process or on all shards in view.
+    Host(Invocation<'a>),
+    /// File the session's guard under these keys of `slot`, then answer OK.
+    Watch {
+        /// The WATCH.
+        invocation: Invocation<'a>,
+        /// The slot that the session watches.
+        slot: Slot,
+    },
+    /// Run the transaction as one.
+    Exec(Box<Transaction>),
+    /// Close once the output is written.
+    Close,
+    /// Close at once without a word: an attack, not a client.
+    Sever,
+}
+
+/// Which replies the client wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ReplyMode {
+    On,
+    Off,
+    /// The request after this one is not answered.
+    SkipNext,
+    Skip,
+}
+
+/// One connection's state.
+#[derive(Debug)]
+pub struct Session {
+    client: Arc<Client>,
+    proto: Proto,
+    authenticated: bool,
+    reply_mode: ReplyMode,
+    /// A WATCH was refused: EXEC must not run what the client meant to guard.
+    watch_failed: bool,
+    /// Present between MULTI and what ends it.
+    transaction: Option<Box<Transaction>>,
+    /// Present from the first WATCH to what ends it.
+    watched: Option<Box<Watched>>,
+}
+
+impl Session {
+    /// A fresh session of `client`; `authenticated` if the server asks for no password.
+    #[must_use]
+    pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
+        Self {
+            client,
+            proto: Proto::Resp2,
+            authenticated,
+            reply_mode: ReplyMode::On,
+            watch_failed: false,
+            transaction: None,
+            watched: None,
+        }
+    }
+
+    /// The client that this session serves.
+    #[must_use]
+    pub fn client(&self) -> &Arc<Client> {
+        &self.client
+    }
+
+    /// The protocol that replies are written in.
+    #[must_use]
+    pub fn proto(&self) -> Proto {
+        self.proto
+    }
+
+    /// Whether the client may do more than authenticate.
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        self.authenticated
+    }
+
+    /// Whether admitting a command that runs on a shard has no effect on this session: then several
+    /// may be looked at before the first has run.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.authenticated && self.transaction.is_none() && self.reply_mode == ReplyMode::On
+    }
+
+    /// Whether the reply to the present request is to be dropped.
+    #[must_use]
+    pub fn is_muted(&self) -> bool {
+        matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
+    }
+
+    /// The present request is done with, its reply written or dropped.
+    pub fn settle(&mut self) {
+        self.reply_mode = match self.reply_mode {
+            ReplyMode::SkipNext => ReplyMode::Skip,
+            ReplyMode::Skip => ReplyMode::On,
+            mode => mode,
+        };
+    }
+
+    /// The guard that a WATCH is filed with.
+    #[must_use]
+    pub fn watched(&self) -> Option<&Watched> {
+        self.watched.as_deref()
+    }
+
+    /// Takes a request in.
+    pub fn admit<'a>(&mut self, host: &Host, args: Args<'a>, out: &mut Sink<'_>) -> Step<'a> {
+        let invocation = match command::resolve(args) {
+            Ok(invocation) => invocation,
+            Err(_) if is_attack(&args[0]) => return Step::Sever,
+            Err(refusal) => {
+                let steer = command::find(&args[0]).map(|spec| spec.run);
+                return self.reject(if let Some(Run::Session(s)) = steer { Some(s) } else { None }, &refusal, out);
+            }
+        };
+        let spec = invocation.spec;
+        let steer = if let Run::Session(steer) = spec.run { Some(steer) } else { None };
+        if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
+            return self.reject(steer, &Refusal::NO_AUTH, out);
+        }
+        if self.transaction.is_some() {
+            return match steer {
+                Some(
+                    steer @ (Steer::Multi | Steer::Exec | Steer::Discard | Steer::Watch | Steer::Quit | Steer::Reset),
+                ) => self.steer(host, steer, invocation, out),
+                _ => self.enqueue(host, invocation, out),
+            };
+        }
+        match spec.run {
+            Run::Session(steer) => self.steer(host, steer, invocation, out),
+            Run::Host(_) | Run::Cluster(_) | Run::Container => Step::Host(invocation),
+            Run::Shard(_) => match spec.footprint(args) {
+                Footprint::Anywhere => Step::Run { invocation, slot: None },
+                Footprint::In(slot) => Step::Run { invocation, slot: Some(slot) },
+                Footprint::Crossing { first, other, at } => {
+                    let crossing = transaction::Crossing {
+                        context: transaction::Context::Command,
+                        first,
+                        other,
+                        first_key: spec.nth_key(args, 0).unwrap_or_default(),
+                        violating_key: spec.nth_key(args, at).unwrap_or_default(),
+                    };
+                    let refusal = crossing.refusal(host, invocation.spec);
+                    self.reject(None, &refusal, out)
+                }
+            },
+        }
+    }
+
+    /// Refuses a request before it is run or queued, which spoils the transaction it belongs to.
+    fn reject(&mut self, steer: Option<Steer>, refusal: &Refusal, out: &mut Sink<'_>) -> Step<'static> {
+        match steer {
+            Some(Steer::Exec) => {
+                self.end_transaction();
+                let because = refusal.text();
+                let because = because.strip_prefix(b"ERR ").unwrap_or(because);
+                out.error([b"EXECABORT Transaction discarded because of: ", because].concat());
+                return Step::Replied;
+            }
+            Some(Steer::Watch) if self.transaction.is_none() => self.watch_failed = true,
+            _ => {}
+        }
+        if let Some(transaction) = &mut self.transaction {
+            transaction.poison();
+        }
+        out.error(refusal);
+        Step::Replied
+    }
+
+    /// Forgets the transaction and every WATCH.
+    fn end_transaction(&mut self) -> Option<Box<Transaction>> {
+        self.watched = None;
+        self.watch_failed = false;
+        self.transaction.take()
+    }
+
+    /// Notes in the registry what the session is at, `command` being its latest.
+    pub fn record(&self, now: Millis, command: Option<&'static Spec>) {
+        let queue = self.transaction.as_ref().map(|transaction| &transaction.queue);
+        self.client.record(|activity| {
+            activity.last_active = now;
+            if let Some(spec) = command {
+                (activity.container, activity.command) = (spec.parent, spec.name);
+            }
+            activity.resp = self.proto.version();
+            activity.queued = queue.map(|queue| queue.len() as u32);
+            activity.queued_bytes = queue.map_or(0, Queue::bytes_len);
+            activity.watched = self.watched.as_ref().map_or(0, |w| w.keys.len() as u32);
+            activity.dirty = self.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
+            activity.reply_off = self.reply_mode == ReplyMode::Off;
+        });
+    }
+}
+
+/// What a browser sends when a page was made to talk to this port: Redis hangs up, and so do we.
+fn is_attack(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}

@@ -1,0 +1,185 @@
+//! The commands that steer the connection: who it is, what it speaks, when it ends.
+
+use super::{ReplyMode, Session, Step};
+use crate::clients::{Label, is_fit_label};
+use crate::command::{Args, Invocation, Refusal, Steer};
+use crate::host::Host;
+use crate::number::parse_i64;
+use crate::resp::{Proto, Sink};
+
+/// The one user there is until ACLs come.
+const DEFAULT_USER: &[u8] = b"default";
+
+impl Session {
+    /// Runs a command that steers the connection.
+    pub(super) fn steer<'a>(
+        &mut self,
+        host: &Host,
+        steer: Steer,
+        invocation: Invocation<'a>,
+        out: &mut Sink<'_>,
+    ) -> Step<'a> {
+        let args = invocation.args;
+        let outcome = match steer {
+            Steer::Multi => return self.multi(out),
+            Steer::Exec => return self.exec(out),
+            Steer::Discard => return self.discard(out),
+            Steer::Watch => return self.watch(host, invocation, out),
+            Steer::Unwatch => return self.unwatch(out),
+            Steer::Reset => {
+                self.reset(host);
+                out.proto = self.proto;
+                out.simple("RESET");
+                return Step::Replied;
+            }
+            Steer::Quit => {
+                out.ok();
+                return Step::Close;
+            }
+            Steer::Auth => self.auth(host, args, out),
+            Steer::Hello => self.hello(host, args, out),
+            Steer::ClientReply => self.client_reply(args, out),
+        };
+        if let Err(refusal) = outcome {
+            out.error(refusal);
+        }
+        Step::Replied
+    }
+
+    /// Runs one that stood in a transaction's queue.
+    pub fn steer_queued(&mut self, host: &Host, steer: Steer, args: Args<'_>, out: &mut Sink<'_>) {
+        let outcome = match steer {
+            Steer::Auth => self.auth(host, args, out),
+            Steer::Hello => self.hello(host, args, out),
+            Steer::ClientReply => self.client_reply(args, out),
+            // EXEC ended every WATCH before the first command ran.
+            Steer::Unwatch => {
+                out.ok();
+                Ok(())
+            }
+            Steer::Multi | Steer::Exec | Steer::Discard | Steer::Watch | Steer::Quit | Steer::Reset => {
+                Err(Refusal::NOT_IN_MULTI)
+            }
+        };
+        if let Err(refusal) = outcome {
+            out.error(refusal);
+        }
+    }
+
+    fn reset(&mut self, host: &Host) {
+        self.end_transaction();
+        self.proto = Proto::Resp2;
+        self.reply_mode = ReplyMode::On;
+        self.authenticated = !host.settings.needs_password();
+        self.client.reset();
+    }
+
+    /// `AUTH password`, `AUTH user password`. A failure leaves an earlier login as it was.
+    fn auth(&mut self, host: &Host, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
+        let (user, password) = match args.len() {
+            2 if !host.settings.needs_password() => {
+                return Err(Refusal::of(
+                    "ERR AUTH <password> called without any password configured for the default user. \
+                     Are you sure your configuration is correct?",
+                ));
+            }
+            2 => (DEFAULT_USER, args.at(1)),
+            3 => (args.at(1), args.at(2)),
+            _ => return Err(Refusal::SYNTAX),
+        };
+        self.log_in(host, user, password)?;
+        out.ok();
+        Ok(())
+    }
+
+    fn log_in(&mut self, host: &Host, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
+        // The password is compared whatever the user, so that both failures take as long.
+        let right = host.settings.check_password(password);
+        if user != DEFAULT_USER || !right {
+            return Err(Refusal::WRONG_PASS);
+        }
+        self.authenticated = true;
+        Ok(())
+    }
+
+    /// `HELLO [protover [AUTH user password] [SETNAME name]]`: all or nothing.
+    fn hello(&mut self, host: &Host, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
+        let proto = match args.get(1) {
+            None => self.proto,
+            Some(version) => match parse_i64(version) {
+                Some(2) => Proto::Resp2,
+                Some(3) => Proto::Resp3,
+                Some(_) => return Err(Refusal::of("NOPROTO unsupported protocol version")),
+                None => {
+                    return Err(Refusal::of("ERR Protocol version is not an integer or out of range"));
+                }
+            },
+        };
+        let (mut login, mut name) = (None, None);
+        let mut i = 2;
+        while i < args.len() {
+            let more = args.len() - 1 - i;
+            if args.is(i, "auth") && more >= 2 {
+                login = Some((args.at(i + 1), args.at(i + 2)));
+                i += 3;
+            } else if args.is(i, "setname") && more >= 1 {
+                name = Some(args.at(i + 1));
+                if !is_fit_label(args.at(i + 1)) {
+                    return Err(Refusal::UNFIT_NAME);
+                }
+                i += 2;
+            } else {
+                let option = args.at(i);
+                return Err(Refusal::new([b"ERR Syntax error in HELLO option '", option, b"'"].concat()));
+            }
+        }
+        if let Some((user, password)) = login {
+            self.log_in(host, user, password)?;
+        }
+        if !self.authenticated {
+            return Err(Refusal::of(
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+                 HELLO AUTH <user> <pass> option can be used to authenticate the client and select \
+                 the RESP protocol version at the same time",
+            ));
+        }
+        if let Some(name) = name {
+            self.client.set_label(Label::Name, name).map_err(|_unfit| Refusal::UNFIT_NAME)?;
+        }
+        self.proto = proto;
+        out.proto = proto;
+        out.map(7);
+        out.bulk(b"server");
+        out.bulk(b"redis");
+        out.bulk(b"version");
+        out.bulk(crate::host::REDIS_VERSION.as_bytes());
+        out.bulk(b"proto");
+        out.int(proto.version().into());
+        out.bulk(b"id");
+        out.int(self.client.id as i64);
+        out.bulk(b"mode");
+        out.bulk(host.identity.mode.as_bytes());
+        out.bulk(b"role");
+        out.bulk(b"master");
+        out.bulk(b"modules");
+        out.array(0);
+        Ok(())
+    }
+
+    /// `CLIENT REPLY ON|OFF|SKIP`.
+    fn client_reply(&mut self, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
+        if args.is(2, "on") {
+            self.reply_mode = ReplyMode::On;
+            out.ok();
+        } else if args.is(2, "off") {
+            self.reply_mode = ReplyMode::Off;
+        } else if args.is(2, "skip") {
+            if self.reply_mode != ReplyMode::Off {
+                self.reply_mode = ReplyMode::SkipNext;
+            }
+        } else {
+            return Err(Refusal::SYNTAX);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,288 @@
+//! MULTI's queue and WATCH's guard, with the slot rules of the router port.
+//!
+//! ```text
+//!  event \ state      open                 queueing                    queueing, poisoned
+//!  MULTI              → queueing           error, goes on              error, goes on
+//!  command            runs                 +QUEUED, or refused → poisoned      refused or +QUEUED
+//!  WATCH              guard armed          error, goes on              error, goes on
+//!  EXEC               error                runs → open                 EXECABORT → open
+//!  DISCARD            error                → open                      → open
+//! ```
+//!
+//! A transaction belongs to one slot: the watched one if anything is watched, else that of the
+//! first command with keys. A command in another slot is refused when it is queued, and EXEC then
+//! answers EXECABORT. Commands without keys run where the transaction runs and pin nothing.
+//!
+//! Once a guard is tripped the transaction is lost, so nothing is kept or judged any more: EXEC
+//! answers nil, as every Redis does.
+
+use super::{Session, Step};
+use crate::command::{Invocation, Queue, Refusal, Run, Spec, Steer, flag};
+use crate::host::Host;
+use crate::keyspace::{Blob, Guard};
+use crate::resp::Sink;
+use crate::slot::{Footprint, Slot};
+use std::collections::BTreeSet;
+
+/// Most keys that one session may watch.
+pub const WATCHED_KEYS_MAX: usize = 1 << 20;
+
+/// What a transaction touches beyond the shard that owns its slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// Nothing.
+    #[default]
+    Shard,
+    /// The session or the process.
+    Host,
+    /// All shards in view.
+    Cluster,
+}
+
+/// What MULTI began.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// The commands so far.
+    pub queue: Queue,
+    /// What they touch.
+    pub reach: Reach,
+    /// The slot that the transaction belongs to, once known.
+    pub slot: Option<Slot>,
+    /// The guard that must still be whole when it runs.
+    pub watched: Option<Box<Watched>>,
+    /// A command was refused: EXEC will not run the others.
+    poisoned: bool,
+}
+
+impl Transaction {
+    /// Makes EXEC refuse to run.
+    pub(super) fn poison(&mut self) {
+        self.poisoned = true;
+    }
+
+    /// The first key that pinned the slot, for the explanation of a refusal.
+    fn first_key(&self) -> Vec<u8> {
+        self.queue
+            .iter()
+            .find(|(_, slot)| slot.is_some())
+            .and_then(|(invocation, _)| invocation.spec.nth_key(invocation.args, 0))
+            .unwrap_or_default()
+            .to_vec()
+    }
+}
+
+/// What a session watches: keys of one slot.
+#[derive(Debug)]
+pub struct Watched {
+    /// The slot that every key lives in.
+    pub slot: Slot,
+    /// The keys; never empty.
+    pub keys: BTreeSet<Blob>,
+    /// Trips when one of them is touched.
+    pub guard: Guard,
+}
+
+/// Where a slot was crossed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Context {
+    Command,
+    Watch,
+    Multi,
+}
+
+/// A refusal in the making: what crossed what.
+#[derive(Debug)]
+pub(super) struct Crossing<'k> {
+    pub(super) context: Context,
+    pub(super) first: Slot,
+    pub(super) other: Slot,
+    pub(super) first_key: &'k [u8],
+    pub(super) violating_key: &'k [u8],
+}
+
+impl Crossing<'_> {
+    /// The reply: the plain sentence that clients match, with the keys behind it if asked for.
+    pub(super) fn refusal(&self, host: &Host, spec: &Spec) -> Refusal {
+        host.stats.crossslot_refusals.add(1);
+        if !host.settings.explain() {
+            return Refusal::CROSS_SLOT;
+        }
+        let context = match self.context {
+            Context::Command => "within one command",
+            Context::Watch => "within WATCH",
+            Context::Multi => "within MULTI",
+        };
+        let mut text = Refusal::CROSS_SLOT.text().to_vec();
+        let (first, other) = (self.first.number(), self.other.number());
+        let command = spec.full_name().to_ascii_uppercase();
+        text.extend(
+            format!(" (context='{context}', command='{command}', original-slot='{first}', wrong-slot='{other}'")
+                .into_bytes(),
+        );
+        text.extend_from_slice(b", first-key='");
+        text.extend_from_slice(self.first_key);
+        text.extend_from_slice(b"', violating-key='");
+        text.extend_from_slice(self.violating_key);
+        text.extend_from_slice(b"')");
+        Refusal::new(text)
+    }
+}
+
+impl Session {
+    pub(super) fn multi(&mut self, out: &mut Sink<'_>) -> Step<'static> {
+        if self.transaction.is_some() {
+            out.error("ERR MULTI calls can not be nested");
+        } else {
+            self.transaction = Some(Box::default());
+            out.ok();
+        }
+        Step::Replied
+    }
+
+    pub(super) fn discard(&mut self, out: &mut Sink<'_>) -> Step<'static> {
+        if self.transaction.is_none() {
+            out.error("ERR DISCARD without MULTI");
+        } else {
+            self.end_transaction();
+            out.ok();
+        }
+        Step::Replied
+    }
+
+    pub(super) fn unwatch(&mut self, out: &mut Sink<'_>) -> Step<'static> {
+        self.watched = None;
+        self.watch_failed = false;
+        out.ok();
+        Step::Replied
+    }
+
+    pub(super) fn watch<'a>(
+        &mut self,
+        host: &Host,
+        invocation: Invocation<'a>,
+        out: &mut Sink<'_>,
+    ) -> Step<'a> {
+        if self.transaction.is_some() {
+            out.error("ERR WATCH inside MULTI is not allowed");
+            return Step::Replied;
+        }
+        let Invocation { spec, args } = invocation;
+        let crossing = match (spec.footprint(args), &self.watched) {
+            (Footprint::In(slot), Some(watched)) if watched.slot != slot => {
+                let first_key = watched.keys.first().map_or(&[][..], |key| &**key).to_vec();
+                Some((watched.slot, slot, first_key, 0))
+            }
+            (Footprint::Crossing { first, other, at }, _) => {
+                Some((first, other, args.at(1).to_vec(), at))
+            }
+            (Footprint::In(slot), _) => {
+                let room = self.watched.as_ref().map_or(0, |w| w.keys.len()) + args.len() - 1;
+                if room > WATCHED_KEYS_MAX {
+                    let refusal = Refusal::of("ERR too many watched keys");
+                    return self.reject(Some(Steer::Watch), &refusal, out);
+                }
+                let watched = self.watched.get_or_insert_with(|| {
+                    Box::new(Watched { slot, keys: BTreeSet::new(), guard: Guard::default() })
+                });
+                watched.keys.extend(args.from(1).map(Blob::from));
+                return Step::Watch { invocation, slot };
+            }
+            (Footprint::Anywhere, _) => None,
+        };
+        let refusal = crossing.map_or(Refusal::SYNTAX, |(first, other, first_key, at)| {
+            let violating_key = spec.nth_key(args, at).unwrap_or_default();
+            let context = Context::Watch;
+            Crossing { context, first, other, first_key: &first_key, violating_key }.refusal(host, spec)
+        });
+        self.reject(Some(Steer::Watch), &refusal, out)
+    }
+
+    /// Keeps a command for EXEC.
+    pub(super) fn enqueue<'a>(
+        &mut self,
+        host: &Host,
+        invocation: Invocation<'a>,
+        out: &mut Sink<'_>,
+    ) -> Step<'a> {
+        let Invocation { spec, args } = invocation;
+        if spec.flags & flag::NO_MULTI != 0 {
+            return self.reject(None, &Refusal::NOT_IN_MULTI, out);
+        }
+        let lost = self.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
+        let Some(transaction) = &mut self.transaction else { return Step::Replied };
+        let pinned = transaction.slot.or(self.watched.as_ref().map(|w| w.slot));
+        let footprint = spec.footprint(args);
+        let slot = match (footprint, pinned) {
+            (Footprint::Anywhere, _) => None,
+            (Footprint::In(slot), Some(pinned)) if slot != pinned && !lost => {
+                let first_key = match &self.watched {
+                    Some(watched) => watched.keys.first().map(|key| key.to_vec()).unwrap_or_default(),
+                    None => transaction.first_key(),
+                };
+                let crossing = Crossing {
+                    context: Context::Multi,
+                    first: pinned,
+                    other: slot,
+                    first_key: &first_key,
+                    violating_key: spec.nth_key(args, 0).unwrap_or_default(),
+                };
+                let refusal = crossing.refusal(host, spec);
+                return self.reject(None, &refusal, out);
+            }
+            (Footprint::In(slot), _) => Some(slot),
+            (Footprint::Crossing { first, other, at }, _) => {
+                let crossing = Crossing {
+                    context: Context::Multi,
+                    first,
+                    other,
+                    first_key: spec.nth_key(args, 0).unwrap_or_default(),
+                    violating_key: spec.nth_key(args, at).unwrap_or_default(),
+                };
+                let refusal = crossing.refusal(host, spec);
+                return self.reject(None, &refusal, out);
+            }
+        };
+        // What will not run need not be kept.
+        if !lost && !transaction.poisoned {
+            if transaction.queue.bytes_len() > host.settings.query_buffer_max()
+                || !transaction.queue.push(invocation, slot)
+            {
+                let refusal = Refusal::of("ERR transaction exceeds client-query-buffer-limit");
+                return self.reject(None, &refusal, out);
+            }
+            transaction.slot = transaction.slot.or(slot);
+            transaction.reach = transaction.reach.max(match spec.run {
+                Run::Shard(_) => Reach::Shard,
+                Run::Cluster(_) => Reach::Cluster,
+                Run::Host(_) | Run::Session(_) | Run::Container => Reach::Host,
+            });
+        }
+        out.raw(b"+QUEUED\r\n");
+        Step::Replied
+    }
+
+    pub(super) fn exec(&mut self, out: &mut Sink<'_>) -> Step<'static> {
+        if self.transaction.is_none() {
+            out.error("ERR EXEC without MULTI");
+            return Step::Replied;
+        }
+        let failed = self.watch_failed;
+        let watched = self.watched.take();
+        let Some(mut transaction) = self.end_transaction() else { return Step::Replied };
+        if transaction.poisoned || failed {
+            out.error("EXECABORT Transaction discarded because of previous errors.");
+            return Step::Replied;
+        }
+        if watched.as_ref().is_some_and(|w| w.guard.is_tripped()) {
+            out.null_array();
+            return Step::Replied;
+        }
+        if watched.is_none() && transaction.queue.is_empty() {
+            out.array(0);
+            return Step::Replied;
+        }
+        transaction.slot = transaction.slot.or(watched.as_ref().map(|w| w.slot));
+        transaction.watched = watched;
+        Step::Exec(transaction)
+    }
+}

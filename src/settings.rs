@@ -1,0 +1,490 @@
+//! What can be asked and changed while the server runs: CONFIG GET and CONFIG SET, and the same
+//! road for what the command line and the configuration file say at the start.
+//!
+//! A parameter is one row of [`ROWS`]: its name, the form of its values, how it is read and
+//! whether it can be changed. What the hot path asks for is an atomic with a typed getter; what
+//! Slotway does not have (persistence, a memory limit) is a row that tells the one value it has,
+//! because clients ask, and refuses every other with the reason.
+
+mod form;
+
+use crate::glob;
+use crate::keyspace::PackLimits;
+use crate::resp::BULK_LEN_MAX_DEFAULT;
+use form::{BufferLimit, Form, Value};
+use parking_lot::{Mutex, RwLock};
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use subtle::{Choice, ConstantTimeEq};
+
+/// What is settled when the process starts.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The addresses that are listened on, separated by spaces.
+    pub bind: String,
+    /// The router's port.
+    pub port: u16,
+    /// Whether clients are to take this for a node of a cluster.
+    pub cluster_enabled: bool,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        Self { bind: "127.0.0.1".to_owned(), port: 0, cluster_enabled: false }
+    }
+}
+
+/// Every runtime parameter's value.
+#[derive(Debug)]
+pub struct Settings {
+    start: Start,
+    clients_max: AtomicI64,
+    /// Seconds of idleness after which a client is closed; 0 for never.
+    timeout: AtomicI64,
+    /// Seconds between probes of a silent peer; 0 for none.
+    tcp_keepalive: AtomicI64,
+    bulk_len_max: AtomicI64,
+    query_buffer_max: AtomicI64,
+    pack_entries_max: AtomicI64,
+    pack_value_len_max: AtomicI64,
+    protected: AtomicBool,
+    explain: AtomicBool,
+    /// By class, as [`form::CLASSES`].
+    output_limits: Mutex<[BufferLimit; 3]>,
+    /// The hard limit of normal clients once more, for the hot path.
+    output_max: AtomicI64,
+    password: RwLock<Box<[u8]>>,
+    /// Whether `password` is not empty, for the hot path.
+    has_password: AtomicBool,
+    /// Held while one CONFIG SET puts its values in place, so that two do not mix.
+    changing: Mutex<()>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new(Start::default())
+    }
+}
+
+/// Why parameters were not set; none was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetError {
+    /// There is no parameter of this name.
+    Unknown(Vec<u8>),
+    /// This parameter does not take what it was given.
+    Refused {
+        /// Its name.
+        name: Vec<u8>,
+        /// Why.
+        why: Cow<'static, str>,
+    },
+}
+
+impl SetError {
+    /// As CONFIG SET answers it, code first.
+    #[must_use]
+    pub fn text(&self) -> Vec<u8> {
+        match self {
+            Self::Unknown(name) => {
+                [b"ERR Unknown option or number of arguments for CONFIG SET - '", &name[..], b"'"].concat()
+            }
+            Self::Refused { name, why } => {
+                let before = b"ERR CONFIG SET failed (possibly related to argument '";
+                [before, &name[..], b"') - ", why.as_bytes()].concat()
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for SetError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "there is no setting '{}'", name.escape_ascii()),
+            Self::Refused { name, why } => write!(f, "setting '{}': {why}", name.escape_ascii()),
+        }
+    }
+}
+
+impl std::error::Error for SetError {}
+
+impl Settings {
+    /// The defaults, for a process that starts like this.
+    #[must_use]
+    pub fn new(start: Start) -> Self {
+        let output_limits = form::OUTPUT_LIMITS;
+        Self {
+            start,
+            clients_max: AtomicI64::new(10_000),
+            timeout: AtomicI64::new(0),
+            tcp_keepalive: AtomicI64::new(300),
+            bulk_len_max: AtomicI64::new(BULK_LEN_MAX_DEFAULT as i64),
+            query_buffer_max: AtomicI64::new(1 << 30),
+            pack_entries_max: AtomicI64::new(512),
+            pack_value_len_max: AtomicI64::new(64),
+            protected: AtomicBool::new(true),
+            explain: AtomicBool::new(false),
+            output_max: AtomicI64::new(output_limits[0].hard),
+            output_limits: Mutex::new(output_limits),
+            password: RwLock::default(),
+            has_password: AtomicBool::new(false),
+            changing: Mutex::default(),
+        }
+    }
+
+    /// Most clients at a time.
+    #[must_use]
+    pub fn clients_max(&self) -> usize {
+        size(&self.clients_max)
+    }
+
+    /// Seconds of idleness after which a client is closed; `None` for never.
+    #[must_use]
+    pub fn timeout_s(&self) -> Option<u32> {
+        u32::try_from(number(&self.timeout)).ok().filter(|&seconds| seconds > 0)
+    }
+
+    /// Seconds between probes of a silent peer; `None` for no probes.
+    #[must_use]
+    pub fn tcp_keepalive_s(&self) -> Option<u32> {
+        u32::try_from(number(&self.tcp_keepalive)).ok().filter(|&seconds| seconds > 0)
+    }
+
+    /// Longest argument and longest string value, in bytes.
+    #[must_use]
+    pub fn bulk_len_max(&self) -> u64 {
+        number(&self.bulk_len_max).unsigned_abs()
+    }
+
+    /// Most bytes that a client may have sent without their having been executed.
+    #[must_use]
+    pub fn query_buffer_max(&self) -> usize {
+        size(&self.query_buffer_max)
+    }
+
+    /// Most bytes of replies that may wait for a client before it is closed; `None` for no such
+    /// limit (the server then stops reading from who does not read).
+    #[must_use]
+    pub fn output_max(&self) -> Option<usize> {
+        Some(size(&self.output_max)).filter(|&max| max > 0)
+    }
+
+    /// Up to where hashes stay packed.
+    #[must_use]
+    pub fn pack_limits(&self) -> PackLimits {
+        PackLimits { entries_max: size(&self.pack_entries_max), value_len_max: size(&self.pack_value_len_max) }
+    }
+
+    /// Whether CROSSSLOT errors name the keys and slots.
+    #[must_use]
+    pub fn explain(&self) -> bool {
+        self.explain.load(Ordering::Relaxed)
+    }
+
+    /// Whether strangers from other machines are turned away while there is no password.
+    #[must_use]
+    pub fn protected(&self) -> bool {
+        self.protected.load(Ordering::Relaxed)
+    }
+
+    /// Whether clients have to authenticate.
+    #[must_use]
+    pub fn needs_password(&self) -> bool {
+        self.has_password.load(Ordering::Acquire)
+    }
+
+    /// Whether `candidate` is the password. How long this takes depends on the candidate's length
+    /// alone. Without a password every candidate is right, as the default user then has none.
+    #[must_use]
+    pub fn check_password(&self, candidate: &[u8]) -> bool {
+        let password = self.password.read();
+        if password.is_empty() {
+            return true;
+        }
+        let repeated = password.iter().cycle();
+        let same_len = (candidate.len() as u64).ct_eq(&(password.len() as u64));
+        let same: Choice = candidate.iter().zip(repeated).fold(same_len, |same, (a, b)| same & a.ct_eq(b));
+        same.into()
+    }
+
+    /// The parameters that any of `patterns` names, with their values: a plain name as it was
+    /// written, a glob's matches as the table names them; none twice.
+    #[must_use]
+    pub fn get<'p>(&self, patterns: impl Iterator<Item = &'p [u8]>) -> Vec<(Cow<'p, [u8]>, Vec<u8>)> {
+        let mut shown = [false; ROWS.len()];
+        let mut found = Vec::new();
+        for pattern in patterns {
+            let is_glob = pattern.iter().any(|byte| b"*?[".contains(byte));
+            for (row, shown) in ROWS.iter().zip(&mut shown) {
+                let name = row.name.as_bytes();
+                let matches = if is_glob {
+                    glob::matches_nocase(pattern, name)
+                } else {
+                    pattern.eq_ignore_ascii_case(name)
+                };
+                if matches && !*shown {
+                    *shown = true;
+                    let name = Cow::Borrowed(if is_glob { name } else { pattern });
+                    found.push((name, (row.get)(self).text()));
+                }
+            }
+        }
+        found
+    }
+
+    /// Sets parameters, all or none.
+    ///
+    /// # Errors
+    /// What is wrong with the first that is wrong: names before values, as Redis looks at them.
+    pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), SetError> {
+        let refused = |name: &[u8], why| SetError::Refused { name: name.to_vec(), why };
+        let mut rows: Vec<&Row> = Vec::with_capacity(pairs.len());
+        for &(name, _) in pairs {
+            let row = ROWS.iter().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
+            let row = row.ok_or_else(|| SetError::Unknown(name.to_vec()))?;
+            if matches!(row.set, Set::Never) {
+                return Err(refused(name, "can't set immutable config".into()));
+            }
+            if rows.iter().any(|earlier| earlier.name == row.name) {
+                return Err(refused(name, "duplicate parameter".into()));
+            }
+            rows.push(row);
+        }
+        let mut changes = Vec::with_capacity(pairs.len());
+        for (row, &(_, text)) in rows.into_iter().zip(pairs) {
+            let value = row.form.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
+            match row.set {
+                Set::Freely(set) => changes.push((set, value)),
+                // To ask for what already is, as many clients do at their start, is no change.
+                Set::Never => {}
+                Set::Fixed(_) if value == (row.get)(self) => {}
+                Set::Fixed(why) => return Err(refused(row.name.as_bytes(), why.into())),
+            }
+        }
+        let _one_at_a_time = self.changing.lock();
+        for (set, value) in changes {
+            set(self, value);
+        }
+        Ok(())
+    }
+}
+
+/// A parameter.
+struct Row {
+    /// Lower case.
+    name: &'static str,
+    /// What its values look like.
+    form: Form,
+    get: fn(&Settings) -> Value,
+    set: Set,
+}
+
+/// How a parameter is changed.
+#[derive(Clone, Copy)]
+enum Set {
+    /// By this.
+    Freely(fn(&Settings, Value)),
+    /// Redis can change it, Slotway cannot, for this reason.
+    Fixed(&'static str),
+    /// Redis cannot change it either.
+    Never,
+}
+
+fn number(cell: &AtomicI64) -> i64 {
+    cell.load(Ordering::Relaxed)
+}
+
+fn size(cell: &AtomicI64) -> usize {
+    usize::try_from(number(cell)).unwrap_or(usize::MAX)
+}
+
+/// A row whose value is a number in an atomic of [`Settings`].
+macro_rules! number {
+    ($name:literal, $form:expr, $cell:ident) => {
+        Row {
+            name: $name,
+            form: $form,
+            get: |settings| Value::Number(number(&settings.$cell).into()),
+            set: Set::Freely(|settings, value| settings.$cell.store(value.number(), Ordering::Relaxed)),
+        }
+    };
+}
+
+/// A row whose value is a truth in an atomic of [`Settings`].
+macro_rules! yes_no {
+    ($name:literal, $cell:ident) => {
+        Row {
+            name: $name,
+            form: Form::YesNo,
+            get: |settings| Value::Truth(settings.$cell.load(Ordering::Relaxed)),
+            set: Set::Freely(|settings, value| settings.$cell.store(value.is_yes(), Ordering::Relaxed)),
+        }
+    };
+}
+
+const NOT_PERSISTENT: &str = "slotway keeps its data in memory only";
+const CHOSEN_AT_START: &str = "it is chosen when the server starts";
+const I32_MAX: i128 = i32::MAX as i128;
+const I64_MAX: i128 = i64::MAX as i128;
+
+/// Every parameter.
+const ROWS: &[Row] = &[
+    number!("maxclients", Form::Int(1, u32::MAX as i128), clients_max),
+    number!("timeout", Form::Int(0, I32_MAX), timeout),
+    number!("tcp-keepalive", Form::Int(0, I32_MAX), tcp_keepalive),
+    number!("proto-max-bulk-len", Form::Memory(1 << 20, I64_MAX), bulk_len_max),
+    number!("client-query-buffer-limit", Form::Memory(1 << 20, I64_MAX), query_buffer_max),
+    Row {
+        name: "client-output-buffer-limit",
+        form: Form::OutputLimits,
+        get: |settings| Value::limits(&*settings.output_limits.lock()),
+        set: Set::Freely(|settings, value| {
+            let mut limits = settings.output_limits.lock();
+            value.put_limits(&mut limits);
+            settings.output_max.store(limits[0].hard, Ordering::Relaxed);
+        }),
+    },
+    Row {
+        name: "requirepass",
+        form: Form::Text,
+        get: |settings| Value::Text(settings.password.read().clone()),
+        set: Set::Freely(|settings, value| {
+            let mut password = settings.password.write();
+            *password = value.into_text();
+            settings.has_password.store(!password.is_empty(), Ordering::Release);
+        }),
+    },
+    number!("hash-max-listpack-entries", Form::Int(0, I64_MAX), pack_entries_max),
+    number!("hash-max-ziplist-entries", Form::Int(0, I64_MAX), pack_entries_max),
+    number!("hash-max-listpack-value", Form::Memory(0, I64_MAX), pack_value_len_max),
+    number!("hash-max-ziplist-value", Form::Memory(0, I64_MAX), pack_value_len_max),
+    yes_no!("protected-mode", protected),
+    yes_no!("explain", explain),
+    Row {
+        name: "bind",
+        form: Form::Text,
+        get: |settings| Value::Text(settings.start.bind.as_bytes().into()),
+        set: Set::Fixed(CHOSEN_AT_START),
+    },
+    Row {
+        name: "port",
+        form: Form::Int(0, u16::MAX as i128),
+        get: |settings| Value::Number(settings.start.port.into()),
+        set: Set::Fixed(CHOSEN_AT_START),
+    },
+    Row {
+        name: "cluster-enabled",
+        form: Form::YesNo,
+        get: |settings| Value::Truth(settings.start.cluster_enabled),
+        set: Set::Never,
+    },
+    Row {
+        // What a Redis node of a cluster says too, which like us has but database 0.
+        name: "databases",
+        form: Form::Int(1, I32_MAX),
+        get: |_| Value::Number(16),
+        set: Set::Never,
+    },
+    Row {
+        name: "enable-debug-command",
+        form: Form::OneOf(&["no", "yes", "local"]),
+        get: |_| Value::Word("local"),
+        set: Set::Never,
+    },
+    Row {
+        name: "maxmemory",
+        form: Form::Memory(0, u64::MAX as i128),
+        get: |_| Value::Number(0),
+        set: Set::Fixed("slotway does not limit its memory: only 0 is possible"),
+    },
+    Row {
+        name: "maxmemory-policy",
+        form: Form::OneOf(&[
+            "volatile-lru",
+            "volatile-lfu",
+            "volatile-random",
+            "volatile-ttl",
+            "allkeys-lru",
+            "allkeys-lfu",
+            "allkeys-random",
+            "noeviction",
+        ]),
+        get: |_| Value::Word("noeviction"),
+        set: Set::Fixed("slotway never evicts keys: only noeviction is possible"),
+    },
+    Row {
+        name: "save",
+        form: Form::Text,
+        get: |_| Value::Text(Box::default()),
+        set: Set::Fixed(NOT_PERSISTENT),
+    },
+    Row {
+        name: "appendonly",
+        form: Form::YesNo,
+        get: |_| Value::Truth(false),
+        set: Set::Fixed(NOT_PERSISTENT),
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(settings: &Settings, pattern: &str) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+        let found = settings.get([pattern.as_bytes()].into_iter());
+        found.iter().map(|(name, value)| (text(name), text(value))).collect()
+    }
+
+    #[test]
+    fn every_row_reads_what_it_shows() {
+        let settings = Settings::default();
+        for row in ROWS {
+            let value = (row.get)(&settings);
+            let read = row.form.read(&value.text()).unwrap_or_else(|why| panic!("{}: {why}", row.name));
+            assert_eq!(read, value, "{}", row.name);
+            assert_eq!(ROWS.iter().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn all_or_none() {
+        let settings = Settings::default();
+        let refused = settings.set(&[(b"timeout", b"7"), (b"tcp-keepalive", b"x")]);
+        assert!(refused.is_err() && settings.timeout_s().is_none());
+        settings.set(&[(b"TIMEOUT", b"7"), (b"hash-max-ziplist-value", b"1k")]).expect("both fit");
+        assert_eq!(settings.timeout_s(), Some(7));
+        assert_eq!(settings.pack_limits().value_len_max, 1000);
+        assert_eq!(get(&settings, "hash-max-list*value"), [("hash-max-listpack-value".into(), "1000".into())]);
+    }
+
+    #[test]
+    fn what_is_fixed_may_be_asked_for_as_it_is() {
+        let settings = Settings::default();
+        settings.set(&[(b"save", b""), (b"appendonly", b"NO"), (b"maxmemory", b"0gb")]).expect("no change");
+        let refused = settings.set(&[(b"appendonly", b"yes")]).expect_err("fixed");
+        assert!(refused.text().ends_with(NOT_PERSISTENT.as_bytes()));
+    }
+
+    #[test]
+    fn passwords() {
+        let settings = Settings::default();
+        assert!(!settings.needs_password() && settings.check_password(b"any"));
+        settings.set(&[(b"requirepass", b"ab")]).expect("any text fits");
+        assert!(settings.needs_password() && settings.check_password(b"ab"));
+        for wrong in [&b""[..], b"a", b"abab", b"aba", b"ab\0", b"AB"] {
+            assert!(!settings.check_password(wrong), "{}", wrong.escape_ascii());
+        }
+        settings.set(&[(b"requirepass", b"")]).expect("any text fits");
+        assert!(!settings.needs_password());
+    }
+
+    #[test]
+    fn the_hard_limit_of_normal_clients_is_the_one_in_use() {
+        let settings = Settings::default();
+        assert_eq!(settings.output_max(), None);
+        settings.set(&[(b"client-output-buffer-limit", b"pubsub 1 2 3 normal 1mb 0 0")]).expect("fits");
+        assert_eq!(settings.output_max(), Some(1 << 20));
+        let shown = "normal 1048576 0 0 slave 268435456 67108864 60 pubsub 1 2 3";
+        assert_eq!(get(&settings, "client-output-buffer-limit")[0].1, shown);
+    }
+}

@@ -1,0 +1,142 @@
+//! Which slot a key lives in, and whether a set of keys lives in one.
+//!
+//! ```text
+//! key      {user:7}:cart          slot = CRC16/XMODEM(hashed part) mod 16384
+//! hashed    ^^^^^^                the bytes between the first `{` and the first `}` after it,
+//!                                 if there is at least one; else the whole key
+//! ```
+//!
+//! The rule is the Redis Cluster specification's. This is the only file that names the CRC.
+
+use crc16::{State, XMODEM};
+
+/// How many hash slots a cluster has.
+pub const SLOTS: u16 = 16384;
+
+/// A hash slot: always below [`SLOTS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(u16);
+
+impl Slot {
+    /// The slot with this number, or `None` from 16384 up.
+    #[must_use]
+    pub const fn new(number: u16) -> Option<Self> {
+        if number < SLOTS { Some(Self(number)) } else { None }
+    }
+
+    /// The slot that `key` hashes to.
+    #[must_use]
+    pub fn of(key: &[u8]) -> Self {
+        Self(State::<XMODEM>::calculate(hashed_part(key)) % SLOTS)
+    }
+
+    /// The slot's number, `0..16384`.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self.0
+    }
+
+    /// The slot's number as an index into a table of [`SLOTS`] places.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// Every slot in ascending order.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..SLOTS).map(Self)
+    }
+}
+
+/// The part of `key` that is hashed: its hashtag if it has one with a byte inside, else all of it.
+#[must_use]
+pub fn hashed_part(key: &[u8]) -> &[u8] {
+    let Some(open) = key.iter().position(|&b| b == b'{') else { return key };
+    let inside = &key[open + 1..];
+    match inside.iter().position(|&b| b == b'}') {
+        Some(close) if close > 0 => &inside[..close],
+        _ => key,
+    }
+}
+
+/// What the keys of a command or a transaction ask of the slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Footprint {
+    /// No keys: it may run wherever its company runs.
+    Anywhere,
+    /// Every key lives in this slot.
+    In(Slot),
+    /// The keys live in more than one slot.
+    Crossing {
+        /// The slot of the first key.
+        first: Slot,
+        /// The slot of the first key that lives elsewhere.
+        other: Slot,
+        /// That key's place among the keys, counted from 0 (so at least 1).
+        at: usize,
+    },
+}
+
+impl Footprint {
+    /// The footprint of `keys` in their order.
+    pub fn of<'k>(keys: impl IntoIterator<Item = &'k [u8]>) -> Self {
+        let mut keys = keys.into_iter();
+        let Some(first) = keys.next().map(Slot::of) else { return Self::Anywhere };
+        for (i, key) in keys.enumerate() {
+            let other = Slot::of(key);
+            if other != first {
+                return Self::Crossing { first, other, at: i + 1 };
+            }
+        }
+        Self::In(first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_of_the_specification() {
+        for (key, slot) in [
+            (&b"foo"[..], 12182),
+            (b"{user}a", 5474),
+            (b"user", 5474),
+            (b"foo{}{bar}", 8363),
+            (b"foo{{bar}}zap", Slot::of(b"{bar").number()),
+            (b"foo{{bar}}zap", 4015),
+            (b"foo{bar}{zap}", 5061),
+            (b"bar", 5061),
+            (b"}{", 12793),
+            (b"", 0),
+            (b"123456789", 0x31C3 % SLOTS),
+        ] {
+            assert_eq!(Slot::of(key).number(), slot, "{}", String::from_utf8_lossy(key));
+        }
+    }
+
+    #[test]
+    fn hashed_parts() {
+        for (key, part) in [
+            (&b"plain"[..], &b"plain"[..]),
+            (b"{a}b", b"a"),
+            (b"x{a}{b}", b"a"),
+            (b"{}a", b"{}a"),
+            (b"{a", b"{a"),
+            (b"a}b{c}", b"c"),
+            (b"{{}}", b"{"),
+        ] {
+            assert_eq!(hashed_part(key), part);
+        }
+    }
+
+    #[test]
+    fn footprints() {
+        let of = |keys: &[&'static str]| Footprint::of(keys.iter().map(|k| k.as_bytes()));
+        assert_eq!(of(&[]), Footprint::Anywhere);
+        assert_eq!(of(&["{a}1", "{a}2"]), Footprint::In(Slot::of(b"a")));
+        let crossing =
+            Footprint::Crossing { first: Slot::of(b"a"), other: Slot::of(b"b"), at: 2 };
+        assert_eq!(of(&["{a}1", "{a}2", "{b}", "c"]), crossing);
+    }
+}

@@ -1,0 +1,373 @@
+//! Random commands to the reference and to our server at once, and every pair of replies compared.
+//!
+//! One seed makes one stream: `SLOTWAY_SEED` repeats a run, `SLOTWAY_DIFF_COMMANDS` sets its length.
+//! Commands go to both servers in lockstep, so that what three clients do to each other (WATCH!) has
+//! one order. What the reference leaves to chance is left out of the comparison by [`Looseness`], one
+//! row per command, and by nothing else.
+//!
+//! Left out of the stream: whatever races with the clock (short expiries; relative ones are far apart,
+//! so that comparing two of them never hangs on a millisecond), and transactions over several slots,
+//! which the router refuses by a rule of its own.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt::Write as _;
+
+use crate::notation::Node;
+use crate::oracle::Oracle;
+use crate::ours::Ours;
+use crate::stream::{CLIENTS, Command, Stream};
+use crate::transcripts::say;
+use crate::wire::{Answer, Client, Reply, text};
+
+/// The seed of a run that names none: the same commands every time, so that a failure stays.
+const SEED: u64 = 0x51_07_3A_11;
+/// How many commands, unless told otherwise: some seconds in a debug build.
+const COMMANDS: usize = 20_000;
+/// So often the whole keyspace is compared.
+const AUDIT_EVERY: usize = 2_000;
+/// How many commands per key a report shows.
+const HISTORY: usize = 12;
+
+/// What of a reply may differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looseness {
+    /// Nothing.
+    Exact,
+    /// The order of a flat aggregate's elements.
+    Order,
+    /// The order of the pairs of names and values in a flat array (a map's pairs always).
+    PairOrder,
+    /// As `Order` or `PairOrder`, but only if the reference keeps the key in a hash table: the small
+    /// encoding keeps the order of insertion.
+    OrderIfTable,
+    PairOrderIfTable,
+    /// Nothing, unless the reference keeps the key in a hash table, which each server walks in its own
+    /// steps: then all.
+    AllIfTable,
+    /// All but that it is no error.
+    All,
+    /// Which of the elements: only the type and the number of them count.
+    Choice,
+    /// An integer that moves with the clock, by this much at most.
+    Clock(i64),
+}
+
+/// The table of all that is not compared byte for byte.
+fn looseness(command: &Command) -> Looseness {
+    use Looseness::{AllIfTable, Choice, Clock, Exact, Order, OrderIfTable, PairOrderIfTable};
+    match command.name().as_str() {
+        // Order is undefined.
+        "keys" => Order,
+        "hgetall" => PairOrderIfTable,
+        "hkeys" | "hvals" => OrderIfTable,
+        // The audit compares whole rounds.
+        "hscan" => AllIfTable,
+        // Chance decides.
+        "randomkey" | "hrandfield" => Choice,
+        // Both servers read their own clock; the replies may straddle a tick.
+        "ttl" | "expiretime" => Clock(2),
+        "pttl" | "pexpiretime" => Clock(2_000),
+        // The payload is the server's own affair: transcripts restore it.
+        "dump" => Choice,
+        _ => Exact,
+    }
+}
+
+#[test]
+fn random_commands_get_the_same_replies() {
+    let number = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().expect(name));
+    let seed = number("SLOTWAY_SEED").unwrap_or(SEED);
+    let length = number("SLOTWAY_DIFF_COMMANDS").map_or(COMMANDS, |n| n as usize);
+    let Some(oracle) = Oracle::start(&[]) else {
+        say("no reference server: no command was compared");
+        return;
+    };
+    let ours = Ours::start(&[]);
+    let mut pair = Pair::new(&oracle, &ours);
+    let mut stream = Stream::new(seed);
+    for step in 0..length {
+        let (client, command) = stream.next();
+        if let Err(difference) = pair.compare(client, &command) {
+            panic!(
+                "seed {seed}, step {step}: {difference}\nRepeat: SLOTWAY_SEED={seed} \
+                 SLOTWAY_DIFF_COMMANDS={} cargo test --test it differential",
+                step + 1
+            );
+        }
+        let is_due = step % AUDIT_EVERY == AUDIT_EVERY - 1 || step == length - 1;
+        if is_due && let Err(difference) = pair.audit() {
+            panic!("seed {seed}, all keys after step {step}: {difference}");
+        }
+    }
+    say(&format!(
+        "seed {seed}: {} commands compared, {} replies of EXEC among them",
+        pair.compared, pair.execs
+    ));
+    assert!(pair.compared >= length, "every step compares a reply");
+}
+
+/// The same clients on both servers.
+struct Pair {
+    theirs: Vec<Client>,
+    ours: Vec<Client>,
+    /// For looking at the reference without disturbing its clients.
+    probe: [Client; 2],
+    /// Per client, what it has queued since MULTI.
+    queued: Vec<Vec<Command>>,
+    history: HashMap<Vec<u8>, VecDeque<String>>,
+    compared: usize,
+    /// How many transactions ran.
+    execs: usize,
+}
+
+impl Pair {
+    fn new(oracle: &Oracle, ours: &Ours) -> Self {
+        let open = |address| Client::connect(address).expect("both servers accept connections");
+        let mut pair = Self {
+            theirs: (0..CLIENTS).map(|_| open(oracle.address)).collect(),
+            ours: (0..CLIENTS).map(|_| open(ours.address)).collect(),
+            probe: [open(oracle.address), open(ours.address)],
+            queued: vec![vec![]; CLIENTS],
+            history: HashMap::new(),
+            compared: 0,
+            execs: 0,
+        };
+        pair.probe[0].call(&["FLUSHALL"]);
+        // One of the clients speaks RESP3. The handshake names the server, so it is not compared.
+        for client in [&mut pair.theirs[1], &mut pair.ours[1]] {
+            let hello = client.call(&["HELLO", "3"]);
+            assert!(matches!(hello, Answer::Reply(Reply::Map(_))), "{hello:?}");
+        }
+        pair
+    }
+
+    fn compare(&mut self, client: usize, command: &Command) -> Result<(), String> {
+        self.remember(client, command);
+        let theirs = self.theirs[client].call(&command.argv);
+        let ours = self.ours[client].call(&command.argv);
+        self.compared += 1;
+        let (Answer::Reply(their_reply), Answer::Reply(our_reply)) = (&theirs, &ours) else {
+            return Err(self.difference(client, command, &theirs, &ours, &[]));
+        };
+        let is_queued = *their_reply == Reply::Simple(b"QUEUED".to_vec());
+        if is_queued {
+            self.queued[client].push(command.clone());
+        }
+        let transaction = match command.name().as_str() {
+            "exec" | "discard" => std::mem::take(&mut self.queued[client]),
+            _ => vec![],
+        };
+        let same = match (their_reply, our_reply) {
+            (Reply::Array(theirs), Reply::Array(ours)) if command.name() == "exec" => {
+                self.execs += 1;
+                theirs.len() == ours.len()
+                    && theirs.len() == transaction.len()
+                    && transaction.iter().zip(theirs.iter().zip(ours)).all(
+                        |(command, (theirs, ours))| {
+                            // By now the encoding may be another than when the command ran.
+                            let looseness = match looseness(command) {
+                                Looseness::OrderIfTable => Looseness::Order,
+                                Looseness::PairOrderIfTable => Looseness::PairOrder,
+                                other => other,
+                            };
+                            is_same(theirs, ours, looseness)
+                        },
+                    )
+            }
+            _ => {
+                let looseness = if is_queued { Looseness::Exact } else { self.settle(command) };
+                is_same(their_reply, our_reply, looseness)
+            }
+        };
+        if same {
+            Ok(())
+        } else {
+            Err(self.difference(client, command, &theirs, &ours, &transaction))
+        }
+    }
+
+    /// The looseness of a command that has just run, with the reference asked for what it depends on.
+    fn settle(&mut self, command: &Command) -> Looseness {
+        let (table, other) = match looseness(command) {
+            Looseness::OrderIfTable => (Looseness::Order, Looseness::Exact),
+            Looseness::PairOrderIfTable => (Looseness::PairOrder, Looseness::Exact),
+            Looseness::AllIfTable => (Looseness::All, Looseness::Exact),
+            other => return other,
+        };
+        let Some(key) = command.argv.get(1) else { return other };
+        let encoding = self.probe[0].call(&[&b"OBJECT"[..], b"ENCODING", key]);
+        if encoding == Answer::Reply(Reply::Bulk(b"hashtable".to_vec())) { table } else { other }
+    }
+
+    /// Compares the whole keyspace: names, values, expiries.
+    fn audit(&mut self) -> Result<(), String> {
+        let [theirs, ours] = self.probe.each_mut().map(dump_all);
+        for (key, value) in &theirs {
+            if ours.get(key) != Some(value) {
+                let of =
+                    |value: Option<&String>| value.cloned().unwrap_or("(no such key)\n".to_owned());
+                return Err(format!(
+                    "the key {}\nreference:\n{}ours:\n{}{}",
+                    text(key),
+                    value,
+                    of(ours.get(key)),
+                    self.history_of(std::slice::from_ref(key))
+                ));
+            }
+        }
+        match ours.keys().find(|key| !theirs.contains_key(*key)) {
+            Some(key) => Err(format!(
+                "the key {} is only ours\n{}",
+                text(key),
+                self.history_of(std::slice::from_ref(key))
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn remember(&mut self, client: usize, command: &Command) {
+        let line = format!("{client}> {command}");
+        for key in &command.keys {
+            let lines = self.history.entry(key.clone()).or_default();
+            if lines.len() == HISTORY {
+                lines.pop_front();
+            }
+            lines.push_back(line.clone());
+        }
+    }
+
+    fn history_of(&self, keys: &[Vec<u8>]) -> String {
+        let mut out = String::new();
+        for key in keys {
+            let _ = writeln!(out, "last commands on {}:", text(key));
+            for line in self.history.get(key).into_iter().flatten() {
+                let _ = writeln!(out, "  {line}");
+            }
+        }
+        out
+    }
+
+    fn difference(
+        &self,
+        client: usize,
+        command: &Command,
+        theirs: &Answer,
+        ours: &Answer,
+        transaction: &[Command],
+    ) -> String {
+        let mut keys: Vec<_> =
+            transaction.iter().chain([command]).flat_map(|command| command.keys.clone()).collect();
+        keys.sort();
+        keys.dedup();
+        let mut out = format!("{client}> {command}\n");
+        for queued in transaction {
+            let _ = writeln!(out, "  queued: {queued}");
+        }
+        let _ = write!(out, "reference:\n{}ours:\n{}", Node::of(theirs), Node::of(ours));
+        out + &self.history_of(&keys)
+    }
+}
+
+/// Every key with its value and expiry, as text; a hash with its fields in one order. What SCAN and
+/// HSCAN find in a whole round has to be what KEYS and HGETALL know.
+fn dump_all(client: &mut Client) -> BTreeMap<Vec<u8>, String> {
+    let mut names = elements(&client.call(&["KEYS", "*"]), "KEYS");
+    names.sort();
+    let mut scanned = round(client, &[b"SCAN"]);
+    scanned.sort();
+    scanned.dedup();
+    assert_eq!(names, scanned, "KEYS and a round of SCAN");
+    let mut all = BTreeMap::new();
+    for key in names {
+        let key = key.as_slice();
+        let value = if client.call(&[b"TYPE", key])
+            == Answer::Reply(Reply::Simple(b"hash".to_vec()))
+        {
+            let mut pairs = pairs(elements(&client.call(&[b"HGETALL", key]), "HGETALL"));
+            pairs.sort();
+            let mut scanned = self::pairs(round(client, &[b"HSCAN", key]));
+            scanned.sort();
+            scanned.dedup();
+            assert_eq!(pairs, scanned, "HGETALL and a round of HSCAN");
+            let line = |pair: &[Vec<u8>; 2]| format!("{} = {}\n", text(&pair[0]), text(&pair[1]));
+            pairs.iter().map(line).collect()
+        } else {
+            Node::of(&client.call(&[b"GET", key])).to_string()
+        };
+        let expiry = match client.call(&[b"PEXPIRETIME", key]) {
+            // A relative expiry was counted from two clocks.
+            Answer::Reply(Reply::Int(at)) if at > 0 => "expires",
+            _ => "stays",
+        };
+        all.insert(key.to_vec(), format!("{value}{expiry}\n"));
+    }
+    all
+}
+
+/// All that a whole round of a SCAN command finds.
+fn round(client: &mut Client, command: &[&[u8]]) -> Vec<Vec<u8>> {
+    let mut cursor = b"0".to_vec();
+    let mut found = Vec::new();
+    for _ in 0..100_000 {
+        let answer = client.call(&[command, &[&cursor]].concat());
+        match &answer {
+            Answer::Reply(Reply::Array(parts)) if parts.len() == 2 => {
+                let Reply::Bulk(next) = &parts[0] else { panic!("a cursor {:?}", parts[0]) };
+                cursor.clone_from(next);
+                found.extend(elements(&Answer::Reply(parts[1].clone()), "SCAN"));
+            }
+            other => panic!("a SCAN command answers {other:?}"),
+        }
+        if cursor == b"0" {
+            return found;
+        }
+    }
+    panic!("a round of {:?} does not end", text(command[0]));
+}
+
+fn elements(answer: &Answer, what: &str) -> Vec<Vec<u8>> {
+    let Answer::Reply(Reply::Array(elements)) = answer else { panic!("{what} answers {answer:?}") };
+    let bytes = |element: &Reply| match element {
+        Reply::Bulk(bytes) => bytes.clone(),
+        other => panic!("{what} holds {other:?}"),
+    };
+    elements.iter().map(bytes).collect()
+}
+
+fn pairs(elements: Vec<Vec<u8>>) -> Vec<[Vec<u8>; 2]> {
+    elements.chunks(2).map(|pair| [pair[0].clone(), pair[1].clone()]).collect()
+}
+
+fn is_same(theirs: &Reply, ours: &Reply, looseness: Looseness) -> bool {
+    match (looseness, theirs, ours) {
+        // A negative answer is no time but a state.
+        (Looseness::Clock(most), &Reply::Int(theirs), &Reply::Int(ours)) if theirs >= 0 => {
+            ours >= 0 && theirs.abs_diff(ours) <= most.unsigned_abs()
+        }
+        (Looseness::All, Reply::Array(_), Reply::Array(_)) => true,
+        (Looseness::Choice, Reply::Bulk(_), Reply::Bulk(_)) => true,
+        (Looseness::Choice, Reply::Array(theirs), Reply::Array(ours)) => {
+            theirs.len() == ours.len()
+                && theirs.iter().zip(ours).all(|(theirs, ours)| is_same(theirs, ours, looseness))
+        }
+        (Looseness::Order | Looseness::PairOrder, _, _) => {
+            loosened(theirs.clone(), looseness) == loosened(ours.clone(), looseness)
+        }
+        _ => theirs == ours,
+    }
+}
+
+/// The reply with what has no order put in one.
+fn loosened(reply: Reply, looseness: Looseness) -> Reply {
+    let sort = |elements: Vec<Reply>, group: usize| {
+        let mut groups: Vec<_> = elements.chunks(group).map(<[_]>::to_vec).collect();
+        groups.sort();
+        groups.concat()
+    };
+    match (looseness, reply) {
+        (Looseness::Order, Reply::Array(elements)) => Reply::Array(sort(elements, 1)),
+        (Looseness::PairOrder, Reply::Array(elements)) => Reply::Array(sort(elements, 2)),
+        (Looseness::PairOrder, Reply::Map(elements)) => Reply::Map(sort(elements, 2)),
+        (_, reply) => reply,
+    }
+}

@@ -1,0 +1,10 @@
+//! skeleton
+mod differential;
+mod notation;
+mod oracle;
+mod ours;
+mod player;
+mod stream;
+mod transcript;
+mod transcripts;
+mod wire;

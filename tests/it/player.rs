@@ -1,0 +1,263 @@
+//! Plays a transcript against a server: the one place that knows both the format and the connection.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::notation::{CLOSED, NOTHING, Node};
+use crate::transcript::{Action, Piece, Step, Token, Transcript};
+use crate::wire::{Answer, Client, PATIENCE, Reply, command, text};
+
+/// What a play found.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Answers that differ from the record, each with the line of its command.
+    pub(crate) failures: Vec<(usize, String)>,
+    /// When recording: the answers that differ, by the step's place in the transcript.
+    pub(crate) fresh: BTreeMap<usize, Vec<Node>>,
+}
+
+/// After this many wrong answers the rest of a file says nothing new.
+const FAILURES_MAX: usize = 8;
+
+/// How long a recording waits after raw bytes for one more answer. Only recording: a play knows how
+/// many answers there are.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// Plays every step and compares.
+pub(crate) fn play(transcript: &Transcript, address: SocketAddr) -> Outcome {
+    Player::new(address, false).run(transcript)
+}
+
+/// Plays every step and takes down what the server answers. Answers with holes, and those of
+/// `@until`, were written by hand: they are compared.
+pub(crate) fn record(transcript: &Transcript, address: SocketAddr) -> Outcome {
+    Player::new(address, true).run(transcript)
+}
+
+struct Player {
+    address: SocketAddr,
+    records: bool,
+    clients: HashMap<String, Client>,
+    /// Per client, commands that wait for the one they leave with, and their number.
+    held: HashMap<String, (Vec<u8>, usize)>,
+    saved: HashMap<String, Vec<u8>>,
+    outcome: Outcome,
+}
+
+/// The connection says nothing sensible any more: the rest of the file cannot be judged.
+struct Lost;
+
+impl Player {
+    fn new(address: SocketAddr, records: bool) -> Self {
+        Self {
+            address,
+            records,
+            clients: HashMap::new(),
+            held: HashMap::new(),
+            saved: HashMap::new(),
+            outcome: Outcome::default(),
+        }
+    }
+
+    fn run(mut self, transcript: &Transcript) -> Outcome {
+        for (index, step) in transcript.steps.iter().enumerate() {
+            if self.step(index, step).is_err() || self.outcome.failures.len() >= FAILURES_MAX {
+                return self.outcome;
+            }
+        }
+        let end = transcript.steps.last().map_or(0, |step| step.line);
+        for (name, client) in &mut self.clients {
+            let unread = client.unread();
+            if !unread.is_empty() {
+                let what =
+                    format!("an answer that nobody waited for, to {name}: {}", text(&unread));
+                self.outcome.failures.push((end, what));
+            }
+        }
+        self.outcome
+    }
+
+    fn step(&mut self, index: usize, step: &Step) -> Result<(), Lost> {
+        let name = step.client.as_str();
+        let commands = match &step.action {
+            Action::Resp3 => {
+                let answer = self.client(name).call(&["HELLO", "3"]);
+                return match answer {
+                    Answer::Reply(Reply::Map(_)) => Ok(()),
+                    other => self.lost(step, &format!("HELLO 3 answers {}", Node::of(&other))),
+                };
+            }
+            Action::Held(tokens) => {
+                let bytes = command(&self.resolve(step, tokens)?);
+                let held = self.held.entry(name.to_owned()).or_default();
+                held.0.extend_from_slice(&bytes);
+                held.1 += 1;
+                return Ok(());
+            }
+            Action::Listen => 1,
+            Action::Command(tokens) if step.until => return self.until(step, tokens),
+            Action::Command(tokens) => {
+                let argv = self.resolve(step, tokens)?;
+                let (mut bytes, held) = self.held.remove(name).unwrap_or_default();
+                bytes.extend_from_slice(&command(&argv));
+                self.client(name).send(&bytes);
+                held + 1
+            }
+            Action::Raw(tokens) => {
+                let bytes = self.resolve(step, tokens)?.concat();
+                self.client(name).send(&bytes);
+                usize::MAX
+            }
+            Action::Trickle(tokens) => {
+                let bytes = self.resolve(step, tokens)?.concat();
+                let client = self.client(name);
+                bytes.iter().for_each(|byte| client.send(&[*byte]));
+                usize::MAX
+            }
+        };
+        if step.answers.is_empty() && !self.records {
+            return self.lost(
+                step,
+                "no answer is recorded: run `UPDATE=1 cargo test --test it transcripts`",
+            );
+        }
+        let nothings = step.answers.iter().filter(|answer| answer.is(NOTHING)).count();
+        let answers = if self.records {
+            if step.answers.len() == nothings && nothings > 0 {
+                vec![]
+            } else {
+                self.take_all(name, commands.saturating_sub(nothings))
+            }
+        } else {
+            self.take(name, step.answers.len() - nothings)
+        };
+        self.judge(index, step, &answers)
+    }
+
+    /// The next `count` answers, fewer if one of them is the last that this connection gives.
+    fn take(&mut self, name: &str, count: usize) -> Vec<Answer> {
+        let mut answers = Vec::new();
+        for _ in 0..count {
+            answers.push(self.client(name).read());
+            if self.is_over(name, &answers) {
+                break;
+            }
+        }
+        answers
+    }
+
+    /// As [`Player::take`]; with no known count, until the server has nothing more to say.
+    fn take_all(&mut self, name: &str, count: usize) -> Vec<Answer> {
+        if count < 1 << 32 {
+            return self.take(name, count);
+        }
+        let mut answers = Vec::new();
+        loop {
+            match self.client(name).read_within(QUIET) {
+                Answer::Silent => return answers,
+                answer => answers.push(answer),
+            }
+            if self.is_over(name, &answers) {
+                return answers;
+            }
+        }
+    }
+
+    /// Whether the last answer ends the connection; then the name is free for a new one.
+    fn is_over(&mut self, name: &str, answers: &[Answer]) -> bool {
+        let over = !matches!(answers.last(), Some(Answer::Reply(_)));
+        if over {
+            self.clients.remove(name);
+        }
+        over
+    }
+
+    fn judge(&mut self, index: usize, step: &Step, answers: &[Answer]) -> Result<(), Lost> {
+        if let (Some(name), Some(value)) = (&step.save, answers.last().and_then(Node::saved)) {
+            self.saved.insert(name.clone(), value);
+        }
+        let got: Vec<_> = answers.iter().map(Node::of).collect();
+        let wanted: Vec<_> = step.answers.iter().filter(|answer| !answer.is(NOTHING)).collect();
+        let broken = matches!(answers.last(), Some(Answer::Silent | Answer::Malformed(_)));
+        let fits = wanted.len() == got.len()
+            && wanted.iter().zip(&got).all(|(wanted, got)| wanted.accepts(got, step.order));
+        let unheard = self.records && step.answers.is_empty();
+        if fits && !unheard {
+            return Ok(());
+        }
+        if self.records && !broken && !step.answers.iter().any(Node::has_holes) {
+            let mut fresh: Vec<_> = got.iter().map(|got| got.sorted(step.order, true)).collect();
+            // `nothing` keeps its place among the answers.
+            for (at, _) in step.answers.iter().enumerate().filter(|(_, a)| a.is(NOTHING)) {
+                fresh.insert(at.min(fresh.len()), step.answers[at].clone());
+            }
+            if fresh.is_empty() {
+                fresh.push(Node::nothing());
+            }
+            self.outcome.fresh.insert(index, fresh);
+            return Ok(());
+        }
+        let mut message = String::new();
+        let _ = writeln!(message, "expected");
+        step.answers.iter().for_each(|wanted| message.push_str(&wanted.to_string()));
+        let _ = writeln!(message, "got");
+        got.iter().for_each(|got| message.push_str(&got.to_string()));
+        self.outcome.failures.push((step.line, message));
+        let closed = got.last().is_some_and(|got| got.is(CLOSED));
+        if broken || closed || wanted.len() != got.len() { Err(Lost) } else { Ok(()) }
+    }
+
+    fn until(&mut self, step: &Step, tokens: &[Token]) -> Result<(), Lost> {
+        let [wanted] = &step.answers[..] else {
+            return self.lost(step, "@until needs the one answer to wait for");
+        };
+        let argv = self.resolve(step, tokens)?;
+        let started = Instant::now();
+        loop {
+            let answer = self.client(&step.client).call(&argv);
+            let got = Node::of(&answer);
+            if wanted.accepts(&got, step.order) {
+                return Ok(());
+            }
+            if !matches!(answer, Answer::Reply(_)) || started.elapsed() > PATIENCE {
+                return self.lost(step, &format!("waited for\n{wanted}last got\n{got}"));
+            }
+            // Between two questions, so that asking is not all that the server does.
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn client(&mut self, name: &str) -> &mut Client {
+        let address = self.address;
+        self.clients
+            .entry(name.to_owned())
+            .or_insert_with(|| Client::connect(address).expect("the server accepts connections"))
+    }
+
+    fn resolve(&mut self, step: &Step, tokens: &[Token]) -> Result<Vec<Vec<u8>>, Lost> {
+        let mut argv = Vec::new();
+        for token in tokens {
+            let mut argument = Vec::new();
+            for piece in token {
+                match piece {
+                    Piece::Bytes(bytes) => argument.extend_from_slice(bytes),
+                    Piece::Saved(name) => match self.saved.get(name) {
+                        Some(value) => argument.extend_from_slice(value),
+                        None => {
+                            return self.lost(step, &format!("nothing is remembered as {name}"));
+                        }
+                    },
+                }
+            }
+            argv.push(argument);
+        }
+        Ok(argv)
+    }
+
+    fn lost<T>(&mut self, step: &Step, what: &str) -> Result<T, Lost> {
+        self.outcome.failures.push((step.line, what.to_owned()));
+        Err(Lost)
+    }
+}

@@ -1,0 +1,419 @@
+//! The stream of random commands: a table of templates, a dice, and what each client is in the middle
+//! of (a transaction, a WATCH), so that a stream stays within what both servers promise alike.
+
+use std::collections::VecDeque;
+
+use fastrand::Rng;
+
+use crate::wire::text;
+
+/// Clients of a stream; number 1 speaks RESP3.
+pub(crate) const CLIENTS: usize = 3;
+/// Keys live in these slots, a few in each.
+const TAGS: [&str; 3] = ["{a}", "{b}", "{c}"];
+const KEYS_PER_TAG: usize = 5;
+
+/// What is drawn: a weight, then a command. `$…` is drawn anew each time, `a|b` is one of the two, and
+/// an empty choice leaves the argument out.
+const KEYED: &[&str] = &[
+    "8 SET $key $value",
+    "2 SET $key $value |NX|XX |GET",
+    "2 SET $key $value |NX|XX |GET KEEPTTL",
+    "2 SET $key $value EX|ex $seconds |NX|XX",
+    "1 SET $key $value PX $millis |GET",
+    "2 SET $key $value EXAT $second",
+    "2 SET $key $value PXAT $milli |GET",
+    "1 SETEX $key $seconds $value",
+    "1 PSETEX $key $millis $value",
+    "2 SETNX $key $value",
+    "5 GET $key",
+    "1 GETDEL $key",
+    "1 GETEX $key |PERSIST",
+    "1 GETEX $key EX $seconds",
+    "1 GETEX $key PXAT $milli",
+    "1 GETEX $key EXAT $second",
+    "2 GETSET $key $value",
+    "3 APPEND $key $value",
+    "2 STRLEN $key",
+    "2 GETRANGE|SUBSTR $key $index $index",
+    "2 SETRANGE $key $offset $value",
+    "4 INCR|DECR $key",
+    "4 INCRBY|DECRBY $key $integer",
+    "3 INCRBYFLOAT $key $float",
+    "2 MGET $key $key $key",
+    "2 MSET $key $value $key $value",
+    "1 MSETNX $key $value $key $value",
+    "1 LCS $key $key |LEN|IDX",
+    "1 LCS $key $key IDX MINMATCHLEN $index |WITHMATCHLEN",
+    "8 HSET $key $field $value $field $value",
+    "2 HSET $key $fields",
+    "2 HMSET $key $field $value",
+    "2 HSETNX $key $field $value",
+    "3 HGET $key $field",
+    "2 HMGET $key $field $field",
+    "4 HDEL $key $field $field",
+    "3 HGETALL $key",
+    "1 HKEYS|HVALS $key",
+    "2 HLEN $key",
+    "1 HEXISTS|HSTRLEN $key $field",
+    "3 HINCRBY $key $field $integer",
+    "2 HINCRBYFLOAT $key $field $float",
+    "1 HRANDFIELD $key",
+    "1 HRANDFIELD $key $index |WITHVALUES",
+    "3 DEL|UNLINK $key",
+    "1 DEL|UNLINK $key $key",
+    "2 EXISTS|TOUCH $key $key",
+    "2 TYPE $key",
+    "1 OBJECT ENCODING $key",
+    "3 EXPIRE $key $seconds |NX|XX|GT|LT",
+    "2 PEXPIRE $key $millis |NX|XX|GT|LT",
+    "2 EXPIREAT $key $second |NX|XX|GT|LT",
+    "2 PEXPIREAT $key $milli |NX|XX|GT|LT",
+    "1 EXPIRE|PEXPIRE $key 0|-1 |LT|XX",
+    "2 PERSIST $key",
+    "1 TTL|PTTL $key",
+    "1 EXPIRETIME|PEXPIRETIME $key",
+    "2 RENAME $key $key",
+    "1 RENAMENX $key $key",
+    "2 COPY $key $key |REPLACE",
+    "1 DUMP $key",
+    "1 PING|ECHO $value",
+    "1 PING",
+];
+
+/// Commands that look at more than one slot: never within a transaction.
+const WHOLE: &[&str] = &[
+    "2 DBSIZE",
+    "2 KEYS *",
+    "1 KEYS {a}*|*1|*[2-3]|nosuch",
+    "1 RANDOMKEY",
+    "1 FLUSHALL|FLUSHDB",
+    "1 SELECT 0|1|x",
+    "1 HSCAN $key 0",
+    "1 HSCAN $key 0 MATCH *1",
+];
+
+const BAD: &[&str] = &[
+    "",
+    "0",
+    "-1",
+    "abc",
+    "1.5",
+    " 1",
+    "1e3",
+    "nan",
+    "inf",
+    "0x10",
+    "+1",
+    "-0",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+    "NOSUCH",
+    "\u{e9}\r\n",
+];
+
+/// One command, and which of its arguments are keys.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    pub(crate) argv: Vec<Vec<u8>>,
+    pub(crate) keys: Vec<Vec<u8>>,
+}
+
+impl Command {
+    fn of(words: &[&str]) -> Self {
+        Self { argv: words.iter().map(|word| word.as_bytes().to_vec()).collect(), keys: vec![] }
+    }
+
+    /// In lower case.
+    pub(crate) fn name(&self) -> String {
+        String::from_utf8_lossy(&self.argv[0]).to_lowercase()
+    }
+}
+
+impl std::fmt::Display for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, argument) in self.argv.iter().enumerate() {
+            let gap = if index == 0 { "" } else { " " };
+            write!(f, "{gap}\"{}\"", text(argument))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a client is in the middle of.
+#[derive(Clone, Debug, Default)]
+struct State {
+    in_multi: bool,
+    /// The slot that its WATCH or its transaction is bound to.
+    tag: Option<usize>,
+    /// Commands that have to come next.
+    next: VecDeque<Command>,
+}
+
+/// The endless stream that belongs to a seed.
+pub(crate) struct Stream {
+    rng: Rng,
+    states: Vec<State>,
+    keyed: Vec<Vec<&'static str>>,
+    whole: Vec<Vec<&'static str>>,
+}
+
+impl Stream {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            rng: Rng::with_seed(seed),
+            states: vec![State::default(); CLIENTS],
+            keyed: weighted(KEYED),
+            whole: weighted(WHOLE),
+        }
+    }
+
+    /// The next command, and the client that sends it.
+    pub(crate) fn next(&mut self) -> (usize, Command) {
+        let client = self.rng.usize(..CLIENTS);
+        let command = match self.states[client].next.pop_front() {
+            Some(command) => command,
+            None if self.states[client].in_multi => self.in_transaction(client),
+            None => self.outside(client),
+        };
+        (client, command)
+    }
+
+    fn outside(&mut self, client: usize) -> Command {
+        match self.rng.u32(..1000) {
+            0..80 => {
+                let tag = self.bind(client);
+                self.states[client] =
+                    State { in_multi: true, tag: Some(tag), next: VecDeque::new() };
+                Command::of(&["MULTI"])
+            }
+            80..140 => {
+                let tag = self.bind(client);
+                self.states[client].tag = Some(tag);
+                let keys: Vec<_> = (0..self.rng.usize(1..4)).map(|_| self.key(tag)).collect();
+                self.watch(keys)
+            }
+            140..155 => {
+                self.states[client] = State::default();
+                Command::of(&["UNWATCH"])
+            }
+            155..160 => Command::of(&["EXEC"]),
+            160..165 => Command::of(&["DISCARD"]),
+            165..168 => Command::of(&["MULTI", "x"]),
+            // Client 1 would fall back to RESP2.
+            168..171 if client != 1 => {
+                self.states[client] = State::default();
+                Command::of(&["RESET"])
+            }
+            171..174 => Command::of(&["NOSUCH", "x"]),
+            174..200 => self.draw(client, true),
+            _ => self.draw(client, false),
+        }
+    }
+
+    fn in_transaction(&mut self, client: usize) -> Command {
+        let over = State::default();
+        match self.rng.u32(..1000) {
+            0..150 => {
+                self.states[client] = over;
+                Command::of(&["EXEC"])
+            }
+            150..180 => {
+                self.states[client] = over;
+                Command::of(&["DISCARD"])
+            }
+            180..184 => {
+                self.states[client] = over;
+                Command::of(&["EXEC", "x"])
+            }
+            184..188 => Command::of(&["DISCARD", "x"]),
+            188..198 => Command::of(&["MULTI"]),
+            198..205 => {
+                let tag = self.bind(client);
+                let key = self.key(tag);
+                self.watch(vec![key])
+            }
+            205..215 => Command::of(&["UNWATCH"]),
+            215..220 => Command::of(&["NOSUCH", "x"]),
+            _ => self.draw(client, false),
+        }
+    }
+
+    /// The slot that the client is bound to, or one to be bound to.
+    fn bind(&mut self, client: usize) -> usize {
+        self.states[client].tag.unwrap_or_else(|| self.rng.usize(..TAGS.len()))
+    }
+
+    fn watch(&mut self, keys: Vec<Vec<u8>>) -> Command {
+        let mut argv = vec![b"WATCH".to_vec()];
+        argv.extend_from_slice(&keys);
+        Command { argv, keys }
+    }
+
+    fn draw(&mut self, client: usize, whole: bool) -> Command {
+        let templates = if whole { &self.whole } else { &self.keyed };
+        let template = templates[self.rng.usize(..templates.len())].clone();
+        let in_multi = self.states[client].in_multi;
+        let tag = match self.states[client].tag {
+            Some(tag) if in_multi => tag,
+            _ => self.rng.usize(..TAGS.len()),
+        };
+        let strays = !in_multi && self.rng.u32(..50) == 0;
+        let mut command = Command { argv: vec![], keys: vec![] };
+        for word in template {
+            self.fill(word, if strays { None } else { Some(tag) }, &mut command);
+        }
+        // A SET may leave behind a key that is already past its time. When such a key is reaped is the
+        // server's affair, and DBSIZE shows it: so somebody looks at it at once.
+        if command.name() == "set" {
+            let mut look = Command::of(&["EXISTS"]);
+            look.argv.push(command.keys[0].clone());
+            look.keys = command.keys.clone();
+            if command.argv.iter().any(|argument| {
+                argument.eq_ignore_ascii_case(b"PXAT") || argument.eq_ignore_ascii_case(b"EXAT")
+            }) {
+                self.states[client].next.push_back(look);
+            }
+        }
+        if self.rng.u32(..25) == 0 {
+            self.spoil(&mut command);
+        }
+        command
+    }
+
+    /// Makes one argument too many, too few, or wrong. Keys stay: they are what binds a transaction.
+    fn spoil(&mut self, command: &mut Command) {
+        let bad = BAD[self.rng.usize(..BAD.len())].as_bytes().to_vec();
+        match self.rng.u32(..4) {
+            0 => command.argv.push(bad),
+            1 if command.argv.len() > 1 => {
+                command.argv.pop();
+            }
+            _ if command.argv.len() > 1 => {
+                let at = self.rng.usize(1..command.argv.len());
+                if !command.keys.contains(&command.argv[at]) {
+                    command.argv[at] = bad;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn fill(&mut self, word: &str, tag: Option<usize>, command: &mut Command) {
+        let argument = match word {
+            "$key" => {
+                let tag = tag.unwrap_or_else(|| self.rng.usize(..TAGS.len()));
+                let key = self.key(tag);
+                command.keys.push(key.clone());
+                key
+            }
+            "$value" => self.value(),
+            "$field" => self.field(),
+            "$fields" => {
+                // Enough, over a few draws, to leave the small encoding behind.
+                for _ in 0..self.rng.usize(1..60) {
+                    let field = format!("wide{}", self.rng.u32(..200));
+                    let value = self.value();
+                    command.argv.extend([field.into_bytes(), value]);
+                }
+                return;
+            }
+            "$integer" => self.integer(),
+            "$float" => self.pick(&[
+                "0.1",
+                "-0.1",
+                "1",
+                "-2.5",
+                "1e3",
+                "3.0e-5",
+                "123456.789",
+                "0",
+                "1e17",
+                "0.25",
+            ]),
+            "$index" => self.rng.i32(-20..40).to_string().into_bytes(),
+            "$offset" => self.rng.u32(..100).to_string().into_bytes(),
+            // Far ahead, and far from one another: see the note in `differential.rs`.
+            "$seconds" => (10_000 + 7 * self.rng.u64(..1_000_000)).to_string().into_bytes(),
+            "$millis" => (10_000_000 + 7_000 * self.rng.u64(..1_000_000)).to_string().into_bytes(),
+            "$second" => {
+                self.pick(&["33177117420", "33177117421", "33177117500", "1", "1000000000"])
+            }
+            "$milli" => self.pick(&[
+                "33177117420000",
+                "33177117420001",
+                "33177117420999",
+                "1",
+                "1000000000000",
+            ]),
+            word => {
+                let choices: Vec<_> = word.split('|').collect();
+                match self.pick(&choices) {
+                    choice if choice.is_empty() => return,
+                    choice => choice,
+                }
+            }
+        };
+        command.argv.push(argument);
+    }
+
+    fn pick(&mut self, choices: &[&str]) -> Vec<u8> {
+        choices[self.rng.usize(..choices.len())].as_bytes().to_vec()
+    }
+
+    fn key(&mut self, tag: usize) -> Vec<u8> {
+        format!("{}{}", TAGS[tag], self.rng.usize(..KEYS_PER_TAG)).into_bytes()
+    }
+
+    fn field(&mut self) -> Vec<u8> {
+        match self.rng.u32(..20) {
+            0 => vec![],
+            1 => b"\x00\xff\r\n".to_vec(),
+            2 => format!("wide{}", self.rng.u32(..200)).into_bytes(),
+            3 => self.rng.u32(..100).to_string().into_bytes(),
+            _ => format!("f{}", self.rng.u32(..8)).into_bytes(),
+        }
+    }
+
+    fn integer(&mut self) -> Vec<u8> {
+        match self.rng.u32(..10) {
+            0 => self.pick(&["9223372036854775807", "-9223372036854775808", "9223372036854775806"]),
+            1 => self.rng.i64(..).to_string().into_bytes(),
+            _ => self.rng.i32(-100..1000).to_string().into_bytes(),
+        }
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        match self.rng.u32(..20) {
+            0..6 => self.integer(),
+            6..9 => {
+                let number = f64::from(self.rng.i32(-1_000_000..1_000_000)) / 1000.0;
+                number.to_string().into_bytes()
+            }
+            9 => self
+                .pick(&["1e5", "-0", "01", " 1", "1 ", "+1", "5.0e3", "nan", "inf", "0.30", "-"]),
+            10 => vec![],
+            // Around the lengths at which the reference changes an encoding: 20, 44, 64.
+            11..14 => {
+                let lengths = [19, 20, 21, 43, 44, 45, 63, 64, 65, 200];
+                let length = lengths[self.rng.usize(..lengths.len())];
+                vec![self.rng.lowercase() as u8; length]
+            }
+            14 => (0..self.rng.usize(..40)).map(|_| self.rng.u8(..)).collect(),
+            15 => vec![b'L'; self.rng.usize(1000..3000)],
+            _ => (0..self.rng.usize(1..12)).map(|_| self.rng.lowercase() as u8).collect(),
+        }
+    }
+}
+
+/// Each template as often as its weight says, split into words.
+fn weighted(templates: &[&'static str]) -> Vec<Vec<&'static str>> {
+    let mut all = Vec::new();
+    for template in templates {
+        let (weight, words) = template.split_once(' ').expect("a weight, then a command");
+        let weight = weight.parse().expect("a weight is a number");
+        all.extend(std::iter::repeat_n(words.split(' ').collect::<Vec<_>>(), weight));
+    }
+    all
+}

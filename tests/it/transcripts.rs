@@ -1,0 +1,169 @@
+//! The transcripts in `tests/transcripts`, played three ways: against our server, against the
+//! reference, and against our command table to see that no command is without one.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use crate::oracle::Oracle;
+use crate::ours::Ours;
+use crate::player::{self, Outcome};
+use crate::transcript::{Action, Piece, Token, Transcript};
+use crate::wire::{Answer, Client, Reply};
+
+/// Our server answers every transcript, byte for byte. With `UPDATE=1` in the environment the
+/// reference's answers are taken down first.
+#[test]
+fn transcripts_hold() {
+    if std::env::var_os("UPDATE").is_some() {
+        rerecord();
+    }
+    report(each_file(|_, transcript| {
+        // A server of its own for each file: none inherits a key, a setting or a client.
+        let ours = Ours::start(&transcript.ours);
+        player::play(transcript, ours.address)
+    }));
+}
+
+/// What the transcripts say of Redis is still what Redis says.
+#[test]
+fn transcripts_are_what_the_reference_answers() {
+    if std::env::var_os("UPDATE").is_some() {
+        return;
+    }
+    let mut oracles = Oracles::default();
+    report(each_file(|name, transcript| match oracles.for_file(name, transcript) {
+        Some(oracle) => player::play(transcript, oracle.address),
+        None => Outcome::default(),
+    }));
+}
+
+/// Every command and subcommand that our server lists is used in some transcript.
+#[test]
+fn every_command_has_a_transcript() {
+    let mut used = BTreeSet::new();
+    for (_, transcript) in read_all() {
+        for step in &transcript.steps {
+            let (Action::Command(argv) | Action::Held(argv)) = &step.action else { continue };
+            let words: Vec<_> = argv.iter().take(2).map(lower).collect();
+            used.insert(words[0].clone());
+            used.insert(words.join("|"));
+        }
+    }
+    let ours = Ours::start(&[]);
+    let mut client = Client::connect(ours.address).expect("our server accepts connections");
+    let listed = match client.call(&["COMMAND", "LIST"]) {
+        Answer::Reply(Reply::Array(names)) => names,
+        other => panic!("COMMAND LIST answers {other:?}"),
+    };
+    assert!(!listed.is_empty(), "COMMAND LIST is empty");
+    let missing: Vec<_> = listed
+        .iter()
+        .map(|name| match name {
+            Reply::Bulk(name) | Reply::Simple(name) => String::from_utf8_lossy(name).into_owned(),
+            other => panic!("COMMAND LIST names a command {other:?}"),
+        })
+        .filter(|name| !used.contains(name))
+        .collect();
+    assert!(missing.is_empty(), "no file in tests/transcripts uses {missing:?}");
+}
+
+fn lower(token: &Token) -> String {
+    let bytes = token.iter().flat_map(|piece| match piece {
+        Piece::Bytes(bytes) => bytes.as_slice(),
+        Piece::Saved(_) => b"$",
+    });
+    bytes.map(|byte| char::from(byte.to_ascii_lowercase())).collect()
+}
+
+fn rerecord() {
+    let mut oracles = Oracles::default();
+    report(each_file(|name, transcript| {
+        let Some(oracle) = oracles.for_file(name, transcript) else { return Outcome::default() };
+        let outcome = player::record(transcript, oracle.address);
+        if !outcome.fresh.is_empty() {
+            let text = transcript.with_answers(&outcome.fresh);
+            std::fs::write(folder().join(name), text).expect("the transcripts are writable");
+        }
+        outcome
+    }));
+}
+
+/// One reference server per set of options, started when first needed.
+#[derive(Default)]
+struct Oracles(HashMap<Vec<String>, Option<Oracle>>);
+
+impl Oracles {
+    /// The reference for a file, emptied; `None` if the file is our own rule or none can be had.
+    fn for_file(&mut self, name: &str, transcript: &Transcript) -> Option<&Oracle> {
+        if transcript.is_rule {
+            return None;
+        }
+        let options = &transcript.redis;
+        let oracle =
+            self.0.entry(options.clone()).or_insert_with(|| Oracle::start(options)).as_ref();
+        let Some(oracle) = oracle else {
+            say(&format!("{name}: no reference server, so its answers stand unchecked"));
+            return None;
+        };
+        let mut client =
+            Client::connect(oracle.address).expect("the reference accepts connections");
+        if let Some(at) = options.iter().position(|option| option == "--requirepass") {
+            client.call(&["AUTH", &options[at + 1]]);
+        }
+        let flushed = client.call(&["FLUSHALL"]);
+        assert_eq!(flushed, Answer::Reply(Reply::Simple(b"OK".to_vec())), "{name}");
+        Some(oracle)
+    }
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")
+}
+
+fn read_all() -> Vec<(String, Transcript)> {
+    let entries = std::fs::read_dir(folder()).expect("tests/transcripts exists");
+    let paths = entries.map(|entry| entry.expect("tests/transcripts is readable").path());
+    let mut paths: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|e| e == "txt")).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "no transcript to play");
+    let read = |path: PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).expect("a transcript is UTF-8 text");
+        match Transcript::parse(&text) {
+            Ok(transcript) => (name, transcript),
+            Err(error) => panic!("tests/transcripts/{name}:{error}"),
+        }
+    };
+    paths.into_iter().map(read).collect()
+}
+
+fn each_file(mut visit: impl FnMut(&str, &Transcript) -> Outcome) -> Vec<(String, Outcome)> {
+    // `ONLY=strings` in the environment plays the files whose name holds the word.
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let files = read_all().into_iter().filter(|(name, _)| name.contains(&only));
+    files.map(|(name, file)| (name.clone(), visit(&name, &file))).collect()
+}
+
+/// Fails if any file failed, with all of them.
+fn report(outcomes: Vec<(String, Outcome)>) {
+    let mut failed = BTreeSet::new();
+    for (name, outcome) in &outcomes {
+        for (line, what) in &outcome.failures {
+            failed.insert(name.as_str());
+            say(&format!("tests/transcripts/{name}:{line}: {what}"));
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {} transcripts fail: {failed:?}",
+        failed.len(),
+        outcomes.len()
+    );
+}
+
+/// Test output: shown by the test harness when the test fails.
+#[expect(clippy::print_stderr, reason = "the harness shows it beside the failure")]
+pub(crate) fn say(line: &str) {
+    eprintln!("{line}");
+}
