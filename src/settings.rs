@@ -86,7 +86,8 @@ impl SetError {
     pub fn text(&self) -> Vec<u8> {
         match self {
             Self::Unknown(name) => {
-                [b"ERR Unknown option or number of arguments for CONFIG SET - '", &name[..], b"'"].concat()
+                [b"ERR Unknown option or number of arguments for CONFIG SET - '", &name[..], b"'"]
+                    .concat()
             }
             Self::Refused { name, why } => {
                 let before = b"ERR CONFIG SET failed (possibly related to argument '";
@@ -171,7 +172,10 @@ impl Settings {
     /// Up to where hashes stay packed.
     #[must_use]
     pub fn pack_limits(&self) -> PackLimits {
-        PackLimits { entries_max: size(&self.pack_entries_max), value_len_max: size(&self.pack_value_len_max) }
+        PackLimits {
+            entries_max: size(&self.pack_entries_max),
+            value_len_max: size(&self.pack_value_len_max),
+        }
     }
 
     /// Whether CROSSSLOT errors name the keys and slots.
@@ -202,14 +206,18 @@ impl Settings {
         }
         let repeated = password.iter().cycle();
         let same_len = (candidate.len() as u64).ct_eq(&(password.len() as u64));
-        let same: Choice = candidate.iter().zip(repeated).fold(same_len, |same, (a, b)| same & a.ct_eq(b));
+        let same: Choice =
+            candidate.iter().zip(repeated).fold(same_len, |same, (a, b)| same & a.ct_eq(b));
         same.into()
     }
 
     /// The parameters that any of `patterns` names, with their values: a plain name as it was
     /// written, a glob's matches as the table names them; none twice.
     #[must_use]
-    pub fn get<'p>(&self, patterns: impl Iterator<Item = &'p [u8]>) -> Vec<(Cow<'p, [u8]>, Vec<u8>)> {
+    pub fn get<'p>(
+        &self,
+        patterns: impl Iterator<Item = &'p [u8]>,
+    ) -> Vec<(Cow<'p, [u8]>, Vec<u8>)> {
         let mut shown = [false; ROWS.len()];
         let mut found = Vec::new();
         for pattern in patterns {
@@ -304,7 +312,9 @@ macro_rules! number {
             name: $name,
             form: $form,
             get: |settings| Value::Number(number(&settings.$cell).into()),
-            set: Set::Freely(|settings, value| settings.$cell.store(value.number(), Ordering::Relaxed)),
+            set: Set::Freely(|settings, value| {
+                settings.$cell.store(value.number(), Ordering::Relaxed)
+            }),
         }
     };
 }
@@ -316,7 +326,9 @@ macro_rules! yes_no {
             name: $name,
             form: Form::YesNo,
             get: |settings| Value::Truth(settings.$cell.load(Ordering::Relaxed)),
-            set: Set::Freely(|settings, value| settings.$cell.store(value.is_yes(), Ordering::Relaxed)),
+            set: Set::Freely(|settings, value| {
+                settings.$cell.store(value.is_yes(), Ordering::Relaxed)
+            }),
         }
     };
 }
@@ -336,7 +348,7 @@ const ROWS: &[Row] = &[
     Row {
         name: "client-output-buffer-limit",
         form: Form::OutputLimits,
-        get: |settings| Value::limits(&*settings.output_limits.lock()),
+        get: |settings| Value::limits(&settings.output_limits.lock()),
         set: Set::Freely(|settings, value| {
             let mut limits = settings.output_limits.lock();
             value.put_limits(&mut limits);
@@ -440,9 +452,15 @@ mod tests {
         let settings = Settings::default();
         for row in ROWS {
             let value = (row.get)(&settings);
-            let read = row.form.read(&value.text()).unwrap_or_else(|why| panic!("{}: {why}", row.name));
+            let read =
+                row.form.read(&value.text()).unwrap_or_else(|why| panic!("{}: {why}", row.name));
             assert_eq!(read, value, "{}", row.name);
-            assert_eq!(ROWS.iter().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+            assert_eq!(
+                ROWS.iter().filter(|other| other.name == row.name).count(),
+                1,
+                "{}",
+                row.name
+            );
         }
     }
 
@@ -454,13 +472,18 @@ mod tests {
         settings.set(&[(b"TIMEOUT", b"7"), (b"hash-max-ziplist-value", b"1k")]).expect("both fit");
         assert_eq!(settings.timeout_s(), Some(7));
         assert_eq!(settings.pack_limits().value_len_max, 1000);
-        assert_eq!(get(&settings, "hash-max-list*value"), [("hash-max-listpack-value".into(), "1000".into())]);
+        assert_eq!(
+            get(&settings, "hash-max-list*value"),
+            [("hash-max-listpack-value".into(), "1000".into())]
+        );
     }
 
     #[test]
     fn what_is_fixed_may_be_asked_for_as_it_is() {
         let settings = Settings::default();
-        settings.set(&[(b"save", b""), (b"appendonly", b"NO"), (b"maxmemory", b"0gb")]).expect("no change");
+        settings
+            .set(&[(b"save", b""), (b"appendonly", b"NO"), (b"maxmemory", b"0gb")])
+            .expect("no change");
         let refused = settings.set(&[(b"appendonly", b"yes")]).expect_err("fixed");
         assert!(refused.text().ends_with(NOT_PERSISTENT.as_bytes()));
     }
@@ -482,7 +505,9 @@ mod tests {
     fn the_hard_limit_of_normal_clients_is_the_one_in_use() {
         let settings = Settings::default();
         assert_eq!(settings.output_max(), None);
-        settings.set(&[(b"client-output-buffer-limit", b"pubsub 1 2 3 normal 1mb 0 0")]).expect("fits");
+        settings
+            .set(&[(b"client-output-buffer-limit", b"pubsub 1 2 3 normal 1mb 0 0")])
+            .expect("fits");
         assert_eq!(settings.output_max(), Some(1 << 20));
         let shown = "normal 1048576 0 0 slave 268435456 67108864 60 pubsub 1 2 3";
         assert_eq!(get(&settings, "client-output-buffer-limit")[0].1, shown);

@@ -4,7 +4,8 @@ else to do (no persistence), read through /proc, stopped with SIGTERM.
 CPU is the sum of every thread's run time in nanoseconds, from
 /proc/PID/task/*/schedstat. The kernel brings a running thread's number up to
 date only at its next tick, so it is read before and after a load, when the
-server sleeps; neither server ends a thread in between.
+server sleeps; neither server ends a thread in between. The same file tells how
+long the threads stood in line for a core: that is how a busy machine shows.
 """
 
 import os
@@ -88,11 +89,17 @@ class Server:
         return Client(self.port)
 
     def cpu_ns(self):
-        total = 0
+        return self.schedule_ns()[0]
+
+    def schedule_ns(self):
+        """Nanoseconds that the threads ran, and that they were ready to run but
+        waited for a core."""
+        ran = waited = 0
         for task in os.listdir(f"/proc/{self.pid}/task"):
             with open(f"/proc/{self.pid}/task/{task}/schedstat") as file:
-                total += int(file.read().split()[0])
-        return total
+                numbers = file.read().split()
+                ran, waited = ran + int(numbers[0]), waited + int(numbers[1])
+        return ran, waited
 
     def rss_bytes(self):
         with open(f"/proc/{self.pid}/status") as file:

@@ -18,7 +18,8 @@ class Row:
     high: float
     must: float | None
     amount: bool = False  # judged by our amount, not by the ratio
-    busy: tuple | None = None  # share of its core that each server used
+    busy: tuple | None = None  # share of the time in which each server ran
+    waited: float = 0  # share in which the unluckier one waited for its core
 
     def verdict(self):
         if self.must is None:

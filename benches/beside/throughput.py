@@ -114,15 +114,16 @@ def same_data(group, pair):
 @dataclass
 class Round:
     cpu_ns: float  # per operation
-    busy: float  # share of one core that the server used while the load ran
+    busy: float  # share of the time in which the server ran
+    waited: float  # share of the time in which it wanted to run, and others did
 
 
 def measure(load, server, workload, operations):
-    cpu, wall = server.cpu_ns(), time.monotonic_ns()
+    (ran, waited), wall = server.schedule_ns(), time.monotonic_ns()
     done = workload.run(load, server, operations)
     wall = time.monotonic_ns() - wall
-    cpu = server.cpu_ns() - cpu
-    return Round(cpu / done, cpu / wall)
+    (ran_after, waited_after) = server.schedule_ns()
+    return Round((ran_after - ran) / done, (ran_after - ran) / wall, (waited_after - waited) / wall)
 
 
 def compare(load, pair, workload, rounds, scale):
@@ -149,6 +150,7 @@ def compare(load, pair, workload, rounds, scale):
         high=max(ratios),
         must=workload.must,
         busy=(middle(ours, "busy"), middle(redis, "busy")),
+        waited=max(middle(ours, "waited"), middle(redis, "waited")),
     )
 
 

@@ -11,7 +11,8 @@ use crate::resp::Sink;
 /// What all connections' rows share.
 const CONNECTION: Spec = Spec { group: Group::Connection, acl: acl::CONNECTION, ..BASE };
 /// What the rows share that a client may send before it has authenticated.
-const GATE: Spec = Spec { flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY, ..CONNECTION };
+const GATE: Spec =
+    Spec { flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY, ..CONNECTION };
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {
@@ -89,7 +90,10 @@ fn echo(_: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 fn select(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    if args.int(1)? != 0 {
+    let number = i32::try_from(args.int(1)?).map_err(|_too_far| {
+        Refusal::of("ERR value is out of range, value must between -2147483648 and 2147483647")
+    })?;
+    if number != 0 {
         return Err(Refusal::of("ERR SELECT is not allowed in cluster mode"));
     }
     out.ok();

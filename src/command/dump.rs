@@ -1,12 +1,12 @@
 //! DUMP and RESTORE: a value as bytes that another server of this kind takes in.
 
+use super::generic::is_taken;
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{DENYOOM, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Keys, Run, Spec, acl, check,
 };
-use super::generic::is_taken;
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Hash, Keyspace, Ttl, Value};
 use crate::rdb::{self, Decoded};
@@ -87,9 +87,9 @@ impl Options {
             } else if args.is(i, "idletime") && has_value && options.freq.is_none() {
                 i += 1;
                 let idle_s = u64::try_from(args.int(i)?);
-                options.idle_s = Some(idle_s.map_err(|_| {
-                    Refusal::of("ERR Invalid IDLETIME value, must be >= 0")
-                })?);
+                options.idle_s = Some(
+                    idle_s.map_err(|_| Refusal::of("ERR Invalid IDLETIME value, must be >= 0"))?,
+                );
             } else if args.is(i, "freq") && has_value && options.idle_s.is_none() {
                 i += 1;
                 let freq = args.int(i)?;

@@ -16,7 +16,7 @@ use super::spec::{
     BASE, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Millis, Ttl};
+use crate::keyspace::{Entry, Millis, Ttl};
 use crate::resp::Sink;
 
 const SETS: Spec = Spec {
@@ -184,9 +184,9 @@ fn set(
     let at = args.int(2)?.checked_mul(unit).and_then(|span| span.checked_add(from));
     let at = at.ok_or_else(|| Refusal::invalid_expire(name))?;
     let key = cx.key(args.at(1));
-    let changed = cx.keyspace.edit_expiry(key, |so_far| {
-        if only.admits(so_far, at) { Ttl::At(at) } else { Ttl::Keep }
-    });
+    let changed = cx
+        .keyspace
+        .edit_expiry(key, |so_far| if only.admits(so_far, at) { Ttl::At(at) } else { Ttl::Keep });
     out.int(changed.into());
     Ok(())
 }
@@ -219,13 +219,71 @@ fn pexpiretime(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 /// TTL and its kin: -2 without the key, -1 without an expiry, else the time from `from` on in
 /// units of `unit` milliseconds, rounded to the nearest.
-fn tell(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>, unit: Millis, from: Millis) -> Outcome {
+fn tell(
+    cx: &mut Cx<'_>,
+    args: Args<'_>,
+    out: &mut Sink<'_>,
+    unit: Millis,
+    from: Millis,
+) -> Outcome {
     let key = cx.key(args.at(1));
-    out.int(match cx.keyspace.inspect(key).map(|entry| entry.expires_at()) {
+    out.int(match cx.keyspace.inspect(key).map(Entry::expires_at) {
         None => -2,
         Some(None) => -1,
-        // The rounding must not overflow at the end of time.
-        Some(Some(at)) => ((at - from).max(0) as u64 + unit as u64 / 2).div_euclid(unit as u64) as i64,
+        // Unsigned, so that rounding does not overflow at the end of time.
+        Some(Some(at)) => (((at - from).max(0) as u64 + unit as u64 / 2) / unit as u64) as i64,
     });
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{KeyHasher, Keyspace, Value};
+    use crate::slot::Slot;
+
+    #[test]
+    fn conditions_by_the_expiry_so_far() {
+        let (nx, xx) = (
+            Only { none_yet: true, ..Only::default() },
+            Only { some_already: true, ..Only::default() },
+        );
+        let (gt, lt) =
+            (Only { later: true, ..Only::default() }, Only { earlier: true, ..Only::default() });
+        let xx_lt = Only { some_already: true, ..lt };
+        // So far: never, earlier than the new time, the same, later.
+        let so_far = [None, Some(4), Some(5), Some(6)];
+        for (only, admitted) in [
+            (Only::default(), [true, true, true, true]),
+            (nx, [true, false, false, false]),
+            (xx, [false, true, true, true]),
+            (gt, [false, true, false, false]),
+            (lt, [true, false, false, true]),
+            (xx_lt, [false, false, false, true]),
+        ] {
+            assert_eq!(so_far.map(|so_far| only.admits(so_far, 5)), admitted, "{only:?}");
+        }
+    }
+
+    #[test]
+    fn an_expiry_is_any_time_up_to_the_last() {
+        let mut keyspace = Keyspace::new(Slot::all(), KeyHasher::new(1), 1);
+        keyspace.begin(1000);
+        let key = keyspace.key(Slot::of(b"k"), b"k");
+        keyspace.set(key, Value::Int(1), Ttl::Clear);
+        for at in [1001, Millis::MAX] {
+            assert!(keyspace.edit_expiry(key, |_| Ttl::At(at)));
+            assert_eq!(keyspace.peek(key).map(Entry::expires_at), Some(Some(at)));
+            assert_eq!(keyspace.volatile(), 1);
+            assert!(!keyspace.edit_expiry(key, |so_far| {
+                assert_eq!(so_far, Some(at));
+                Ttl::Keep
+            }));
+        }
+        assert!(keyspace.edit_expiry(key, |_| Ttl::Clear));
+        assert_eq!((keyspace.len(), keyspace.volatile()), (1, 0));
+        assert!(keyspace.edit_expiry(key, |_| Ttl::At(1000)));
+        assert_eq!((keyspace.len(), keyspace.volatile()), (0, 0));
+        assert!(!keyspace.edit_expiry(key, |_| Ttl::At(2000)));
+    }
 }

@@ -8,7 +8,7 @@ use super::spec::{
     BASE, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, HostCx, Outcome, Refusal};
-use crate::keyspace::{Edited, Key, Keyspace, Ttl};
+use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value};
 use crate::number::parse_i64;
 use crate::resp::Sink;
 
@@ -192,7 +192,7 @@ fn rekey(cx: &mut Cx<'_>, args: Args<'_>, replace: bool) -> Result<bool, Refusal
     if from.bytes == to.bytes || !replace && is_taken(cx.keyspace, to) {
         return Ok(false);
     }
-    let expires_at = cx.keyspace.peek(from).and_then(|entry| entry.expires_at());
+    let expires_at = cx.keyspace.peek(from).and_then(Entry::expires_at);
     let ttl = expires_at.map_or(Ttl::Clear, Ttl::At);
     if let Some(value) = cx.keyspace.remove(from) {
         cx.keyspace.set(to, value, ttl);
@@ -232,7 +232,7 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if from.bytes == to.bytes {
         return Err(Refusal::of("ERR source and destination objects are the same"));
     }
-    let units = cx.keyspace.read(from).map(|value| value.weight());
+    let units = cx.keyspace.read(from).map(Value::weight);
     let Some(units) = units.filter(|_| replace || !is_taken(cx.keyspace, to)) else {
         out.int(0);
         return Ok(());

@@ -13,13 +13,13 @@ mod count;
 mod random;
 mod scan;
 
+use super::scan::Strides;
 use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Group, Keys, Run, Spec, acl, check,
 };
-use super::scan::Strides;
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Hash, Key, Keyspace, Pair, Ttl, Value};
 use crate::resp::Sink;

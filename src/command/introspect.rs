@@ -2,7 +2,8 @@
 
 use super::spec::flag::{LOADING, STALE};
 use super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, Begin, Find, Group, Keys, Run, Spec, access, acl, check, flag,
+    Arity::AtLeast, Arity::Exactly, BASE, Begin, Find, Group, Keys, Run, Spec, access, acl, check,
+    flag,
 };
 use super::{Args, HostCx, Outcome, Refusal, all, find, find_in, help};
 use crate::glob;
@@ -120,7 +121,7 @@ fn info(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     for name in names {
         match named(name) {
             Some(spec) => describe(spec, out),
-            None => out.null_array(),
+            None => out.null(),
         }
     }
     Ok(())
@@ -230,7 +231,8 @@ fn field(name: &str, value: i64, out: &mut Sink<'_>) {
 // ── DOCS ──────────────────────────────────────────────────────────────────────────────────────────
 
 fn docs(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let specs: Vec<_> = if args.len() == 2 { all().collect() } else { args.from(2).filter_map(named).collect() };
+    let specs: Vec<_> =
+        if args.len() == 2 { all().collect() } else { args.from(2).filter_map(named).collect() };
     document_all(&specs, out);
     Ok(())
 }
@@ -285,7 +287,7 @@ impl<'a> Filter<'a> {
         if args.is(3, "pattern") {
             Ok(Self::Pattern(by))
         } else if args.is(3, "aclcat") {
-            let is_meant = |shown: &str| shown[1..].as_bytes().eq_ignore_ascii_case(by);
+            let is_meant = |shown: &str| shown.as_bytes()[1..].eq_ignore_ascii_case(by);
             let category = acl::NAMES.iter().find(|&&(_, shown)| is_meant(shown));
             Ok(category.map_or(Self::None, |&(category, _)| Self::Category(category)))
         } else if args.is(3, "module") {
@@ -308,7 +310,8 @@ impl<'a> Filter<'a> {
 fn list(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let filter = Filter::parse(args)?;
     let with_subcommands = all().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
-    let names: Vec<_> = with_subcommands.filter(|spec| filter.fits(spec)).map(Spec::full_name).collect();
+    let names: Vec<_> =
+        with_subcommands.filter(|spec| filter.fits(spec)).map(Spec::full_name).collect();
     out.array(names.len());
     for name in names {
         out.bulk(name.as_bytes());

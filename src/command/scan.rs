@@ -117,7 +117,8 @@ impl<'a> Page<'a> {
             let Some(value) = args.get(i + 1) else { return Err(Refusal::SYNTAX) };
             if args.is(i, "count") {
                 let count = args.int(i + 1)?;
-                page.count = usize::try_from(count).ok().filter(|&n| n > 0).ok_or(Refusal::SYNTAX)?;
+                page.count =
+                    usize::try_from(count).ok().filter(|&n| n > 0).ok_or(Refusal::SYNTAX)?;
             } else if args.is(i, "match") {
                 page.pattern = Pattern::of(value);
             } else if typed && args.is(i, "type") {
@@ -374,6 +375,9 @@ mod tests {
     }
 
     proptest! {
+        // A case walks all slots once a page, which is slow without optimisation.
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         /// Redis' promise: what is there for the whole scan is returned at least once; and nothing
         /// that was never there.
         #[test]

@@ -3,7 +3,9 @@
 
 use super::spec::access::RO;
 use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NOSCRIPT, SKIP_SLOWLOG, STALE};
-use super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Keys, Run, Spec, Steer, acl, check};
+use super::spec::{
+    Arity::AtLeast, Arity::Exactly, BASE, Group, Keys, Run, Spec, Steer, acl, check,
+};
 
 /// What all transactions' rows share.
 const TRANSACTION: Spec = Spec {

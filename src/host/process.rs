@@ -60,7 +60,8 @@ impl Usage {
 #[must_use]
 pub fn os() -> String {
     let uname = rustix::system::uname();
-    let [name, release, machine] = [uname.sysname(), uname.release(), uname.machine()].map(|text| text.to_string_lossy());
+    let [name, release, machine] =
+        [uname.sysname(), uname.release(), uname.machine()].map(|text| text.to_string_lossy());
     format!("{name} {release} {machine}")
 }
 
@@ -74,7 +75,10 @@ mod tests {
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 31 0 0 20 0 1 0 5 6 7";
         let usage = Usage::parse(status, stat);
         assert_eq!((usage.resident, usage.resident_peak), (1 << 20, 2 << 20));
-        assert_eq!((usage.cpu_user, usage.cpu_system), (Duration::from_millis(2500), Duration::from_millis(310)));
+        assert_eq!(
+            (usage.cpu_user, usage.cpu_system),
+            (Duration::from_millis(2500), Duration::from_millis(310))
+        );
         assert_eq!(Usage::parse("", ""), Usage::default());
     }
 }

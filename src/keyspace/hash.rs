@@ -117,7 +117,13 @@ impl Hash {
     }
 
     /// Sets the value of a field; says whether the field is new.
-    pub fn set(&mut self, name: &[u8], value: &[u8], limits: PackLimits, hasher: &KeyHasher) -> bool {
+    pub fn set(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        limits: PackLimits,
+        hasher: &KeyHasher,
+    ) -> bool {
         if let Repr::Packed(packed) = &mut self.0 {
             // The limits may have shrunk since the last change, which then counts here.
             let fits = name.len().max(value.len()) <= limits.value_len_max

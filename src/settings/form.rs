@@ -58,7 +58,8 @@ impl Form {
     pub(super) fn read(self, text: &[u8]) -> Result<Value, Cow<'static, str>> {
         match self {
             Self::Int(min, max) => {
-                let number = parse_i64(text).ok_or("argument couldn't be parsed into an integer")?;
+                let number =
+                    parse_i64(text).ok_or("argument couldn't be parsed into an integer")?;
                 within(number.into(), min, max)
             }
             Self::Memory(min, max) => {
@@ -107,7 +108,8 @@ fn read_memory(text: &[u8]) -> Option<u64> {
 }
 
 fn read_limits(text: &[u8]) -> Result<Value, &'static str> {
-    const WRONG_LIMIT: &str = "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
+    const WRONG_LIMIT: &str =
+        "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
     let words: Vec<&[u8]> =
         if text.is_empty() { Vec::new() } else { text.split(|&byte| byte == b' ').collect() };
     let (groups, []) = words.as_chunks::<4>() else {

@@ -128,16 +128,7 @@ mod tests {
     use crate::command::{Args, Arity, Outcome, Spec};
     use crate::keyspace::KeyHasher;
     use crate::resp::{Proto, Span};
-    use crate::slot::Slot;
-
-    struct NoPace;
-    impl Pace for NoPace {
-        fn step(&mut self, _: usize) {}
-        fn sleep(&mut self, _: std::time::Duration) {}
-        fn outside(&mut self, work: &mut dyn FnMut()) {
-            work();
-        }
-    }
+    use crate::shard::tests::Later;
 
     fn bad(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.int(1);
@@ -161,7 +152,7 @@ mod tests {
         let invocation = crate::command::resolve(Args::new(get, &spans)).expect("GET is a command");
         assert!(queue.push(invocation, Some(Slot::of(b"half"))));
         let mut out = Vec::new();
-        engine.exec(&queue, None, &terms, &mut NoPace, &mut Sink::new(&mut out, Proto::Resp2));
+        engine.exec(&queue, None, &terms, &mut Later::default(), &mut Sink::new(&mut out, Proto::Resp2));
         let error = String::from_utf8_lossy(Refusal::SHARD_PANIC.text()).into_owned();
         assert_eq!(String::from_utf8_lossy(&out), format!("*2\r\n-{error}\r\n$1\r\n1\r\n"));
     }

@@ -210,3 +210,118 @@ impl Job {
         let _left = self.reply.send(replies);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Args, resolve};
+    use crate::keyspace::{KeyHasher, Keyspace, PackLimits};
+    use crate::resp::Span;
+    use std::time::Duration;
+
+    const TERMS: Terms =
+        Terms { now: 1, string_len_max: 1 << 20, pack: PackLimits { entries_max: 128, value_len_max: 64 } };
+
+    /// Keeps what is to be done later, for the test to do.
+    #[derive(Default)]
+    pub(super) struct Later(Vec<Box<dyn FnOnce(&mut dyn Pace) + Send>>);
+
+    impl Pace for Later {
+        fn step(&mut self, _: usize) {}
+        fn sleep(&mut self, _: Duration) {}
+        fn outside(&mut self, work: &mut dyn FnMut()) {
+            work();
+        }
+        fn dispose(&mut self, dead: Box<dyn Send>) {
+            drop(dead);
+        }
+        fn later(&mut self, work: Box<dyn FnOnce(&mut dyn Pace) + Send>) {
+            self.0.push(work);
+        }
+    }
+
+    fn shard() -> Arc<Shard> {
+        Shard::new(Engine::new(Keyspace::new(Slot::all(), KeyHasher::new(1), 1)))
+    }
+
+    /// `INCR n` as a job.
+    fn increment() -> Work {
+        let (buf, spans) = (b"incr n", [Span::new(0, 4), Span::new(5, 1)]);
+        let mut queue = Queue::default();
+        let invocation = resolve(Args::new(buf, &spans)).expect("INCR is a command");
+        assert!(queue.push(invocation, Some(Slot::of(b"n"))));
+        Work::Each(queue)
+    }
+
+    #[test]
+    fn who_holds_serves_who_came_meanwhile_in_order() {
+        let (shard, mut pace) = (shard(), Later::default());
+        let hold = shard.try_hold(&TERMS).expect("free");
+        assert!(shard.try_hold(&TERMS).is_none());
+        let mut pending: Vec<Pending> =
+            (0..5).map(|_| shard.submit(increment(), Proto::Resp2, &TERMS, &mut pace)).collect();
+        assert!(pending.iter_mut().all(|p| p.try_recv().is_err()), "nothing runs while it is held");
+        hold.release(&mut pace);
+        for (i, mut pending) in pending.into_iter().enumerate() {
+            assert_eq!(pending.try_recv().expect("served"), format!(":{}\r\n", i + 1).into_bytes());
+        }
+        assert!(pace.0.is_empty() && shard.try_hold(&TERMS).is_some());
+    }
+
+    #[test]
+    fn who_submits_to_a_free_shard_is_served_at_once() {
+        let (shard, mut pace) = (shard(), Later::default());
+        let mut pending = shard.submit(increment(), Proto::Resp2, &TERMS, &mut pace);
+        assert_eq!(pending.try_recv().expect("served"), b":1\r\n");
+    }
+
+    #[test]
+    fn a_holder_serves_so_many_and_leaves_the_rest_to_another() {
+        let (shard, mut pace) = (shard(), Later::default());
+        let hold = shard.try_hold(&TERMS).expect("free");
+        let mut pending: Vec<Pending> =
+            (0..2 * DRAIN_MAX + 5).map(|_| shard.submit(increment(), Proto::Resp2, &TERMS, &mut pace)).collect();
+        hold.release(&mut pace);
+        assert!(pending[DRAIN_MAX - 1].try_recv().is_ok() && pending[DRAIN_MAX].try_recv().is_err());
+        let mut rounds = 0;
+        while let Some(work) = pace.0.pop() {
+            work(&mut pace);
+            rounds += 1;
+        }
+        assert!(rounds == 2 && pending.iter_mut().skip(DRAIN_MAX).all(|p| p.try_recv().is_ok()));
+    }
+
+    /// Threads that hold and threads that queue, as fast as they can: every job is answered, and
+    /// the count shows that each ran once.
+    #[test]
+    fn no_job_is_forgotten() {
+        const THREADS: usize = 4;
+        const JOBS: usize = 5000;
+        let shard = shard();
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    let mut pace = Later::default();
+                    for job in 0..JOBS {
+                        if job % 3 == 0
+                            && let Some(hold) = shard.try_hold(&TERMS)
+                        {
+                            hold.release(&mut pace);
+                        }
+                        let pending = shard.submit(increment(), Proto::Resp2, &TERMS, &mut pace);
+                        while let Some(work) = pace.0.pop() {
+                            work(&mut pace);
+                        }
+                        // Whoever holds the shard now must see the job: this would hang if not.
+                        pending.blocking_recv().expect("an answer");
+                    }
+                });
+            }
+        });
+        let mut hold = shard.try_hold(&TERMS).expect("free");
+        let keyspace = &mut hold.engine().keyspace;
+        let key = keyspace.key(Slot::of(b"n"), b"n");
+        let value = keyspace.read(key).and_then(|v| v.as_text().map(|t| t.to_vec())).expect("a count");
+        assert_eq!(value, (THREADS * JOBS).to_string().into_bytes());
+    }
+}

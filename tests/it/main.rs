@@ -1,10 +1,15 @@
-//! skeleton
+//! The one binary of integration tests.
+mod concurrency;
+mod conversation;
 mod differential;
+mod layers;
 mod notation;
 mod oracle;
 mod ours;
 mod player;
+mod splits;
 mod stream;
+mod table;
 mod transcript;
 mod transcripts;
 mod wire;

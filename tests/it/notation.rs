@@ -162,7 +162,8 @@ impl Node {
         }
     }
 
-    fn write(&self, out: &mut String, indent: usize) {
+    /// Appends the answer as it stands in a file, this many columns in.
+    pub(crate) fn write(&self, out: &mut String, indent: usize) {
         let _ = writeln!(out, "{:indent$}{}", "", self.line);
         self.children.iter().for_each(|child| child.write(out, indent + 2));
     }

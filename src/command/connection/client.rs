@@ -192,7 +192,10 @@ fn list(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         all
     } else if args.len() > 3 && args.is(2, "id") {
         let invalid = || Refusal::of("ERR Invalid client ID");
-        let ids = args.from(3).map(|id| parse_i64(id).ok_or_else(invalid)).collect::<Result<Vec<_>, _>>()?;
+        let ids = args
+            .from(3)
+            .map(|id| parse_i64(id).ok_or_else(invalid))
+            .collect::<Result<Vec<_>, _>>()?;
         let found = ids.into_iter().filter_map(|id| cx.host.clients.get(u64::try_from(id).ok()?));
         found.collect()
     } else {
@@ -310,7 +313,8 @@ impl<'a> Filter<'a> {
         while at < args.len() {
             let value = args.get(at + 1).ok_or(Refusal::SYNTAX)?;
             if args.is(at, "id") {
-                let id = parse_i64(value).and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
+                let id =
+                    parse_i64(value).and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
                 filter.id = Some(id.ok_or(Refusal::of("ERR client-id should be greater than 0"))?);
             } else if args.is(at, "type") {
                 filter.kind = Some(Kind::parse(value)?);

@@ -103,7 +103,9 @@ fn sample<'h>(
 /// `wanted` different numbers below `len`, of which there are several times as many.
 fn distinct(wanted: usize, len: usize, chance: &mut fastrand::Rng) -> impl Iterator<Item = usize> {
     let mut taken = HashSet::with_capacity(wanted);
-    std::iter::repeat_with(move || chance.usize(..len)).filter(move |&at| taken.insert(at)).take(wanted)
+    std::iter::repeat_with(move || chance.usize(..len))
+        .filter(move |&at| taken.insert(at))
+        .take(wanted)
 }
 
 /// The fields on their way out: in RESP3 a pair is an array of two.
@@ -152,8 +154,9 @@ mod tests {
         let mut chance = fastrand::Rng::with_seed(1);
         let (mut sampled, mut drawn) = ([0_usize; 9], [0_usize; 9]);
         for _ in 0..ROUNDS {
-            let picks: Vec<usize> =
-                sample(&hash, 3, &mut chance).map(|(name, _)| usize::from(name[0] - b'0')).collect();
+            let picks: Vec<usize> = sample(&hash, 3, &mut chance)
+                .map(|(name, _)| usize::from(name[0] - b'0'))
+                .collect();
             assert!(picks.len() == 3 && picks.is_sorted_by(|a, b| a < b));
             picks.iter().for_each(|&at| sampled[at] += 1);
             let picks: HashSet<usize> = distinct(3, 9, &mut chance).collect();

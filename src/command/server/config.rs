@@ -46,7 +46,9 @@ pub(super) const ROW: Spec = Spec {
             name: "rewrite",
             since: "2.8.0",
             summary: "Would write the parameters to the configuration file, which is not the server's to write.",
-            run: Run::Host(|_, _, _| Err(Refusal::of("ERR The server is running without a config file"))),
+            run: Run::Host(|_, _, _| {
+                Err(Refusal::of("ERR The server is running without a config file"))
+            }),
             ..CONFIG
         },
         Spec {
@@ -75,10 +77,11 @@ fn get(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 fn set(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(Refusal::SYNTAX);
     }
-    let pairs: Vec<_> = (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1))).collect();
+    let pairs: Vec<_> =
+        (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1))).collect();
     cx.host.settings.set(&pairs).map_err(|error| Refusal::new(error.text()))?;
     out.ok();
     Ok(())

@@ -37,7 +37,9 @@ const SECTIONS: &[(&str, Section)] = &[
 ];
 
 fn info(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let is_all = |word: &[u8]| ["all", "everything", "default"].iter().any(|all| word.eq_ignore_ascii_case(all.as_bytes()));
+    let is_all = |word: &[u8]| {
+        ["all", "everything", "default"].iter().any(|all| word.eq_ignore_ascii_case(all.as_bytes()))
+    };
     let all = args.len() == 1 || args.from(1).any(is_all);
     let mut text = String::new();
     for &(heading, section) in SECTIONS {
@@ -110,7 +112,9 @@ fn persistence(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
 
 fn stats(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
     let stats = &cx.host.stats;
-    let sum = |count: fn(&Counts) -> u64| cx.shards.iter().map(|shard| count(&shard.counts())).sum::<u64>();
+    let sum = |count: fn(&Counts) -> u64| {
+        cx.shards.iter().map(|shard| count(&shard.counts())).sum::<u64>()
+    };
     write!(
         text,
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ntotal_net_input_bytes:{}\r\n\

@@ -223,29 +223,21 @@ pub(super) fn getex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
         out.null();
         return Ok(());
     };
-    let deadline = match expiry {
-        Expiry::At(clock, number) => Some(clock.deadline(number, "getex", now)?),
-        _ => None,
+    let ttl = match expiry {
+        Expiry::At(clock, number) => Ttl::At(clock.deadline(number, "getex", now)?),
+        Expiry::Drop => Ttl::Clear,
+        Expiry::Unsaid | Expiry::Keep => Ttl::Keep,
     };
     out.bulk(&text);
-    match deadline {
-        // SET leaves such a key to be found expired; GETEX takes it away at once.
-        Some(at) if at <= now => {
-            cx.keyspace.delete(key);
-        }
-        Some(at) => {
-            cx.keyspace.set_expiry(key, Some(at));
-        }
-        None if expiry == Expiry::Drop && expires(cx, key) => {
-            cx.keyspace.set_expiry(key, None);
-        }
-        None => {}
+    if ttl != Ttl::Keep {
+        // PERSIST of a key that stays anyway changes nothing. A time that has passed takes the key
+        // away at once, where SET leaves it to be found expired.
+        cx.keyspace.edit_expiry(key, |until| match until {
+            None if ttl == Ttl::Clear => Ttl::Keep,
+            _ => ttl,
+        });
     }
     Ok(())
-}
-
-fn expires(cx: &mut Cx<'_>, key: Key<'_>) -> bool {
-    cx.keyspace.peek(key).is_some_and(|entry| entry.expires_at().is_some())
 }
 
 #[cfg(test)]

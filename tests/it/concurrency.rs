@@ -1,0 +1,174 @@
+//! Many clients at once, and a history of what each saw: not only the totals must be right.
+//!
+//! - Compare-and-swap loops (WATCH, GET, MULTI, SET, EXEC): every committed write names the write
+//!   that it read. The writes of a key must form one chain: two commits that read the same write
+//!   are a lost update.
+//! - Appends in MULTI: each transaction takes a number and appends its name to a log, in one slot.
+//!   The i-th entry of the log belongs to whoever was given number i; whoever reads number and log
+//!   in one MULTI sees as many entries as the number says, and a front of the final log; and every
+//!   client finds its own entries in the order in which it wrote them.
+//!
+//! The clients' choices come from a seed, which is printed (SLOTWAY_SEED repeats it); the order in
+//! which the server meets them does not, and is what varies from run to run.
+
+use crate::ours::Ours;
+use crate::wire::{Answer, Client, Reply, text};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::thread;
+
+const CLIENTS: usize = 8;
+
+fn seed() -> u64 {
+    let seed = std::env::var("SLOTWAY_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+        std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id())
+    });
+    println!("SLOTWAY_SEED={seed}");
+    seed
+}
+
+fn call(client: &mut Client, argv: &[&str]) -> Reply {
+    match client.call(argv) {
+        Answer::Reply(reply) => reply,
+        other => panic!("{argv:?} was answered {other:?}"),
+    }
+}
+
+fn bulk(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::Bulk(bytes) => Some(text(bytes)),
+        _ => None,
+    }
+}
+
+/// Runs `each` on as many threads as there are clients; gives what they gathered.
+fn at_once<T: Send>(address: SocketAddr, each: impl Fn(usize, Client) -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let each = &each;
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|id| {
+                let client = Client::connect(address).expect("the server accepts");
+                scope.spawn(move || each(id, client))
+            })
+            .collect();
+        clients.into_iter().map(|c| c.join().expect("a client finished")).collect()
+    })
+}
+
+#[test]
+fn no_update_is_lost() {
+    const COMMITS: usize = 150;
+    const KEYS: usize = 6;
+    let seed = seed();
+    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    /// A committed write: the key, what was read, what was written.
+    type Commit = (String, String, String);
+    let histories: Vec<(Vec<Commit>, usize)> = at_once(ours.address, |id, mut client| {
+        let mut chance = fastrand::Rng::with_seed(seed ^ id as u64);
+        let (mut commits, mut lost) = (Vec::new(), 0);
+        while commits.len() < COMMITS {
+            let key = format!("counter:{{{}}}", chance.usize(..KEYS));
+            call(&mut client, &["WATCH", &key]);
+            let read = bulk(&call(&mut client, &["GET", &key])).unwrap_or_default();
+            let written = format!("{id}/{}", commits.len());
+            call(&mut client, &["MULTI"]);
+            call(&mut client, &["SET", &key, &written]);
+            match call(&mut client, &["EXEC"]) {
+                Reply::NullArray => lost += 1,
+                Reply::Array(replies) if replies.len() == 1 => commits.push((key, read, written)),
+                other => panic!("EXEC answered {other:?}"),
+            }
+        }
+        (commits, lost)
+    });
+    let lost: usize = histories.iter().map(|(_, lost)| lost).sum();
+    let mut next: HashMap<(String, String), String> = HashMap::new();
+    for (key, read, written) in histories.into_iter().flat_map(|(commits, _)| commits) {
+        if let Some(other) = next.insert((key.clone(), read.clone()), written.clone()) {
+            panic!("{key}: both {other} and {written} were committed over {read:?}");
+        }
+    }
+    let commits = next.len();
+    assert_eq!(commits, CLIENTS * COMMITS);
+    let mut client = Client::connect(ours.address).expect("the server accepts");
+    let mut reached = 0;
+    for key in (0..KEYS).map(|k| format!("counter:{{{k}}}")) {
+        let mut at = String::new();
+        while let Some(written) = next.remove(&(key.clone(), at.clone())) {
+            (at, reached) = (written, reached + 1);
+        }
+        assert_eq!(bulk(&call(&mut client, &["GET", &key])).unwrap_or_default(), at, "the end of {key}'s chain");
+    }
+    assert_eq!(reached, commits, "every commit lies on its key's chain");
+    assert!(lost > 0, "the clients were in each other's way");
+    println!("histories checked: {commits} commits in {KEYS} chains, {lost} EXECs answered nil");
+}
+
+#[test]
+fn a_transaction_is_seen_whole_or_not_at_all() {
+    const APPENDS: usize = 120;
+    const LOGS: usize = 3;
+    let seed = seed();
+    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    #[derive(Default)]
+    struct Seen {
+        /// Log, number given, entry.
+        written: Vec<(usize, i64, String)>,
+        /// Log, number, the log's text at that moment.
+        read: Vec<(usize, i64, String)>,
+    }
+    let seen: Vec<Seen> = at_once(ours.address, |id, mut client| {
+        let mut chance = fastrand::Rng::with_seed(seed ^ id as u64);
+        let mut seen = Seen::default();
+        while seen.written.len() < APPENDS {
+            let log = chance.usize(..LOGS);
+            let (number_key, log_key) = (format!("{{{log}}}number"), format!("{{{log}}}log"));
+            let writes = chance.bool();
+            let entry = format!("{id}/{} ", seen.written.len());
+            let steps: Vec<Vec<&str>> = if writes {
+                vec![vec!["MULTI"], vec!["INCR", &number_key], vec!["APPEND", &log_key, &entry], vec!["EXEC"]]
+            } else {
+                vec![vec!["MULTI"], vec!["GET", &number_key], vec!["GET", &log_key], vec!["EXEC"]]
+            };
+            // Half of the time in one write, so that pipelines meet single commands.
+            let answers: Vec<Reply> = if chance.bool() {
+                client.send(&steps.iter().flat_map(|step| crate::wire::command(step)).collect::<Vec<u8>>());
+                steps.iter().map(|_| client.read()).map(|a| if let Answer::Reply(r) = a { r } else { panic!("{a:?}") }).collect()
+            } else {
+                steps.iter().map(|step| call(&mut client, step)).collect()
+            };
+            let Some(Reply::Array(replies)) = answers.last() else { panic!("EXEC answered {answers:?}") };
+            match &replies[..] {
+                [Reply::Int(number), Reply::Int(_)] if writes => seen.written.push((log, *number, entry)),
+                [number, content] if !writes => {
+                    let number = bulk(number).map_or(0, |n| n.parse().expect("a number"));
+                    seen.read.push((log, number, bulk(content).unwrap_or_default()));
+                }
+                other => panic!("EXEC answered {other:?}"),
+            }
+        }
+        seen
+    });
+    let mut client = Client::connect(ours.address).expect("the server accepts");
+    let logs: Vec<String> = (0..LOGS)
+        .map(|log| bulk(&call(&mut client, &["GET", &format!("{{{log}}}log")])).expect("a log"))
+        .collect();
+    let entries: Vec<Vec<&str>> = logs.iter().map(|log| log.split_inclusive(' ').collect()).collect();
+    let mut places = HashSet::new();
+    for one in &seen {
+        let mut last = [0; LOGS];
+        for (log, number, entry) in &one.written {
+            assert_eq!(entries[*log][*number as usize - 1], entry, "entry {number} of log {log}");
+            assert!(*number > last[*log], "a client's own entries are in the order of its writing");
+            assert!(places.insert((*log, *number)), "a number is given once");
+            last[*log] = *number;
+        }
+        for (log, number, content) in &one.read {
+            assert_eq!(content.matches(' ').count() as i64, *number, "as many entries as the number says");
+            assert!(logs[*log].starts_with(content.as_str()), "a front of log {log}");
+        }
+    }
+    assert_eq!(places.len(), entries.iter().map(Vec::len).sum::<usize>());
+    let reads: usize = seen.iter().map(|s| s.read.len()).sum();
+    println!("histories checked: {} appends, {reads} reads", places.len());
+}

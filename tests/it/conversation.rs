@@ -1,0 +1,67 @@
+//! The whole path of a request (decode, session, router, shards, replies) as a function, without
+//! sockets. The property test beside this file and the fuzz target share it.
+
+use slotway::command::Pace;
+use slotway::host::{Host, HostConfig};
+use slotway::resp::Decoder;
+use slotway::router::{Progress, Router, Scratch};
+use slotway::session::Session;
+use slotway::topology::Topology;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Nothing takes long here.
+struct NoPace;
+
+impl Pace for NoPace {
+    fn step(&mut self, _: usize) {}
+    fn sleep(&mut self, _: Duration) {}
+    fn outside(&mut self, work: &mut dyn FnMut()) {
+        work();
+    }
+    fn dispose(&mut self, dead: Box<dyn Send>) {
+        drop(dead);
+    }
+    fn later(&mut self, work: Box<dyn FnOnce(&mut dyn Pace) + Send>) {
+        work(self);
+    }
+}
+
+/// The replies to `pieces`, which arrive one after the other on one connection.
+pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
+    let router = Router::new(Host::new(HostConfig::default()), Topology::even(4), 7);
+    // The smallest limit there is, so that no bytes make strings of half a gigabyte.
+    router.host.settings.set(&[(b"proto-max-bulk-len", b"1048576")]).expect("a setting");
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let seat = router.host.clients.register(address, address, 3, 0, 1).expect("a seat");
+    let mut session = Session::new(Arc::clone(&seat), true);
+    let (mut decoder, mut scratch) = (Decoder::default(), Scratch::default());
+    let (mut input, mut output) = (Vec::new(), Vec::new());
+    for piece in pieces {
+        input.extend_from_slice(piece);
+        loop {
+            let now = 1_700_000_000_000;
+            let (taken, progress) = router.process(
+                &mut session,
+                &mut decoder,
+                &mut input,
+                &mut scratch,
+                &mut output,
+                now,
+                &mut NoPace,
+            );
+            input.drain(..taken);
+            match progress {
+                Progress::Drained { missing } => {
+                    assert!(missing > 0);
+                    break;
+                }
+                Progress::Full => {}
+                Progress::Wait { .. } => panic!("nobody else holds a shard"),
+                Progress::Close | Progress::Sever => return output,
+            }
+        }
+    }
+    output
+}

@@ -1,0 +1,303 @@
+//! The table of commands against the reference's: every row as COMMAND INFO and COMMAND DOCS tell
+//! it, and where COMMAND GETKEYS finds the keys. `docs/commands.md` is the table too, for people.
+//!
+//! Without a `redis-server` at hand the reference is its recorded word, `tests/data/commands.txt`.
+//! `UPDATE=1` in the environment writes both files anew.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use slotway::command::{self, Arity, Begin, Find, Keys, Spec, access, flag};
+
+use crate::oracle::Oracle;
+use crate::ours::Ours;
+use crate::transcripts::say;
+use crate::wire::{Answer, Client, Reply, text};
+
+/// Rows of commands that the reference has yet to learn.
+const NOT_IN_REFERENCE: &[&str] = &["client|no-touch", "client|setinfo"];
+
+/// Requests whose keys are asked for.
+const REQUESTS: &[&str] = &[
+    "append k v",
+    "command getkeys get k",
+    "copy a b",
+    "copy a b db 0 replace",
+    "config get x",
+    "del a a b",
+    "dump k",
+    "echo x",
+    "exists a b",
+    "expire k 1",
+    "get a b",
+    "get k",
+    "getdel k",
+    "getex k persist",
+    "getset k v",
+    "hdel h f g",
+    "hgetall h",
+    "hincrbyfloat h f 1.5",
+    "hrandfield h 2 withvalues",
+    "hscan h 0 match x",
+    "hset h f v",
+    "keys *",
+    "lcs a b",
+    "lcs a b idx",
+    "mget a b c",
+    "mset a",
+    "mset a 1",
+    "mset a 1 b",
+    "mset a 1 b 2",
+    "msetnx a 1 b 2",
+    "nosuch x",
+    "object encoding",
+    "object freq k",
+    "object nosuch k",
+    "ping x",
+    "rename a b",
+    "restore k 0 x",
+    "scan 0",
+    "set k",
+    "set k GET",
+    "set k v",
+    "set k v EX 10 GET",
+    "set k v get",
+    "set k v nx",
+    "setrange k 1 v",
+    "touch a b",
+    "type k",
+    "unlink a",
+    "watch a b",
+];
+
+#[test]
+fn every_row_is_the_references() {
+    let ours = Ours::start(&[]);
+    let told = told_by(ours_client(&ours));
+    let path = file("tests/data/commands.txt");
+    let reference = match Oracle::start(&[]) {
+        Some(oracle) => {
+            let live = told_by(
+                Client::connect(oracle.address).expect("the reference accepts connections"),
+            );
+            let lines = live.iter().map(|(question, answer)| format!("{question}\t{answer}\n"));
+            is_fresh(&path, &lines.collect::<String>());
+            live
+        }
+        None => {
+            say(
+                "no redis-server: the rows are compared with what it said when tests/data was written",
+            );
+            let lines = std::fs::read_to_string(&path).expect("tests/data/commands.txt is there");
+            let pair =
+                |line: &str| line.split_once('\t').map(|(q, a)| (q.to_owned(), a.to_owned()));
+            lines.lines().map(|line| pair(line).expect("a question and its answer")).collect()
+        }
+    };
+    let mut differences = 0;
+    for (question, our_answer) in &told {
+        let Some(answer) = reference.get(question) else {
+            panic!(
+                "no answer to '{question}' in tests/data: run with UPDATE=1 where a redis-server is"
+            );
+        };
+        let is_ours_only = NOT_IN_REFERENCE.contains(&question.as_str());
+        assert_eq!(answer == UNKNOWN, is_ours_only, "{question}: NOT_IN_REFERENCE says otherwise");
+        if answer != our_answer && !is_ours_only {
+            differences += 1;
+            say(&format!("{question}\n  reference {answer}\n  ours      {our_answer}"));
+        }
+    }
+    assert_eq!(differences, 0, "rows differ from the reference's");
+}
+
+#[test]
+fn docs_of_commands_are_fresh() {
+    is_fresh(&file("docs/commands.md"), &page());
+}
+
+// ── asking a server ───────────────────────────────────────────────────────────────────────────────
+
+/// What stands for a command that a server does not know.
+const UNKNOWN: &str = "unknown";
+
+/// A server's answers about every row of our table, and about every one of [`REQUESTS`].
+fn told_by(mut client: Client) -> BTreeMap<String, String> {
+    let mut told = BTreeMap::new();
+    for name in rows().map(Spec::full_name) {
+        let info = elements(ask(&mut client, &["COMMAND", "INFO", &name]));
+        let docs = elements(ask(&mut client, &["COMMAND", "DOCS", &name]));
+        let line = match (&info[..], &docs[..]) {
+            ([Reply::Array(info)], [_, Reply::Array(docs)]) => {
+                // Subcommands, the last field, have lines of their own.
+                let info = Reply::Array(info[..9].to_vec());
+                let field = |name: &str| {
+                    let at = docs.chunks(2).find(|pair| plain(&pair[0]) == name);
+                    at.map_or(String::new(), |pair| plain(&pair[1]))
+                };
+                let [since, group, complexity] = ["since", "group", "complexity"].map(field);
+                format!("{} since {since} group {group} complexity {complexity}", line(&info))
+            }
+            _ => UNKNOWN.to_owned(),
+        };
+        told.insert(name.into_owned(), line);
+    }
+    for request in REQUESTS {
+        for question in ["COMMAND GETKEYS", "COMMAND GETKEYSANDFLAGS"] {
+            let question = format!("{question} {request}");
+            let answer = ask(&mut client, &question.split(' ').collect::<Vec<_>>());
+            told.insert(question, line(&answer));
+        }
+    }
+    told
+}
+
+fn ours_client(ours: &Ours) -> Client {
+    Client::connect(ours.address).expect("our server accepts connections")
+}
+
+fn ask(client: &mut Client, argv: &[&str]) -> Reply {
+    match client.call(argv) {
+        Answer::Reply(reply) => reply,
+        other => panic!("{argv:?} answers {other:?}"),
+    }
+}
+
+fn elements(reply: Reply) -> Vec<Reply> {
+    match reply {
+        Reply::Array(elements) => elements,
+        other => panic!("not an array: {other:?}"),
+    }
+}
+
+fn plain(reply: &Reply) -> String {
+    match reply {
+        Reply::Bulk(bytes) => text(bytes),
+        other => panic!("not a byte string: {other:?}"),
+    }
+}
+
+/// A RESP2 reply on one line.
+fn line(reply: &Reply) -> String {
+    match reply {
+        Reply::Simple(word) => format!("+{}", text(word)),
+        Reply::Error(error) => format!("-{}", text(error)),
+        Reply::Int(number) => number.to_string(),
+        Reply::Bulk(bytes) => format!("\"{}\"", text(bytes)),
+        Reply::Array(elements) => {
+            format!("[{}]", elements.iter().map(line).collect::<Vec<_>>().join(" "))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+// ── docs/commands.md ──────────────────────────────────────────────────────────────────────────────
+
+/// The page, from the table.
+fn page() -> String {
+    let mut page = String::from(
+        "# Commands\n\n\
+         What each command does, and how, is Redis': this page says which there are. It is written from the \
+         table in `src/command` by `UPDATE=1 cargo test --test it docs`, and a test compares the table with a \
+         real Redis.\n\n\
+         *Arguments* counts the command's name; *keys* are counted from 1 behind it; *since* is the Redis version \
+         that brought the command.\n",
+    );
+    let mut groups: Vec<&str> = Vec::new();
+    for group in command::all().map(|spec| spec.group.name()) {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    for group in groups {
+        let (first, rest) = group.split_at(1);
+        let _ = write!(
+            page,
+            "\n## {}{rest}\n\n\
+             | command | summary | arguments | keys | flags | running time | since |\n|---|---|---|---|---|---|---|\n",
+            first.to_ascii_uppercase(),
+        );
+        let in_group = command::all().filter(|spec| spec.group.name() == group);
+        for spec in in_group
+            .flat_map(with_subcommands)
+            .filter(|spec| spec.subcommands.is_empty() || spec.arity.admits(1))
+        {
+            page.push_str(&row(spec));
+        }
+    }
+    page
+}
+
+fn row(spec: &Spec) -> String {
+    let name = spec.full_name().replace('|', " ").to_ascii_uppercase();
+    let arity = match spec.arity {
+        Arity::Exactly(n) => n.to_string(),
+        Arity::AtLeast(n) => format!("{n} or more"),
+    };
+    let is_key = |keys: &&Keys| keys.access & access::NOT_KEY == 0;
+    let keys: Vec<_> = spec.keys.iter().filter(is_key).map(place).collect();
+    let flags: Vec<_> = flag::NAMES
+        .iter()
+        .filter(|(bit, _)| spec.flags & bit != 0)
+        .map(|(_, name)| *name)
+        .collect();
+    // Redis' word on the running time may go on for sentences; the first one says it.
+    let time = spec.complexity.split(". ").next().unwrap_or_default().trim_end_matches('.');
+    let cells =
+        [&name, spec.summary, &arity, &keys.join(", "), &flags.join(", "), time, spec.since];
+    format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
+}
+
+/// Where keys stand, in words.
+fn place(keys: &Keys) -> String {
+    let from = match keys.begin {
+        Begin::Index(at) => at.to_string(),
+        Begin::Keyword(word, _) => format!("behind {word}"),
+    };
+    match keys.find {
+        Find::Range { last: 0, .. } => from,
+        Find::Range { last, step, .. } => {
+            let every = if step == 1 { String::new() } else { format!(", one in {step}") };
+            let to = match (last, keys.begin) {
+                (-1, _) => "the last".to_owned(),
+                (..0, _) => format!("the last but {}", last.unsigned_abs() - 1),
+                (0.., Begin::Index(at)) => (i64::from(at) + i64::from(last)).to_string(),
+                (0.., Begin::Keyword(..)) => format!("{last} behind it"),
+            };
+            format!("{from} to {to}{every}")
+        }
+        Find::Count { at, .. } => format!("as many as {from} + {at} says"),
+    }
+}
+
+fn rows() -> impl Iterator<Item = &'static Spec> {
+    command::all().flat_map(with_subcommands)
+}
+
+fn with_subcommands(spec: &'static Spec) -> impl Iterator<Item = &'static Spec> {
+    std::iter::once(spec).chain(spec.subcommands)
+}
+
+// ── files ─────────────────────────────────────────────────────────────────────────────────────────
+
+/// Compares a written file with what it should hold; with `UPDATE` set, writes it.
+fn is_fresh(path: &Path, contents: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        let folder = path.parent().expect("a file is in a folder");
+        std::fs::create_dir_all(folder).expect("the project's folders are writable");
+        std::fs::write(path, contents).expect("the project's files are writable");
+        return;
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    let stale = written.lines().zip(contents.lines()).find(|(written, fresh)| written != fresh);
+    assert!(
+        written == contents,
+        "{} is stale, at {stale:?}: run UPDATE=1 cargo test --test it table",
+        path.display(),
+    );
+}
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
