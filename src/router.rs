@@ -254,7 +254,7 @@ impl Router {
         invocation: Invocation<'_>,
         slot: Option<Slot>,
         hold: &mut Option<(usize, Hold<'r>)>,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'r>,
         out: &mut Vec<u8>,
     ) -> Option<()> {
         let held = self.hold(slot, hold, turn)?;
@@ -267,7 +267,7 @@ impl Router {
         &'r self,
         slot: Option<Slot>,
         hold: &'h mut Option<(usize, Hold<'r>)>,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'r>,
     ) -> Option<&'h mut Hold<'r>> {
         let shard = match (slot, &hold) {
             (Some(slot), _) => self.topology.shard_of(slot),
@@ -323,7 +323,7 @@ impl Router {
         session: &mut Session,
         step: Step<'_>,
         hold: &mut Option<(usize, Hold<'r>)>,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'r>,
         out: &mut Vec<u8>,
     ) -> Done {
         match step {
@@ -388,11 +388,11 @@ impl Router {
     }
 
     /// Runs a transaction that touches more than its shard: the session, the process, all shards.
-    fn exec_wide(
-        &self,
+    fn exec_wide<'r>(
+        &'r self,
         session: &mut Session,
         transaction: &Transaction,
-        turn: &mut Turn<'_>,
+        turn: &mut Turn<'r>,
         out: &mut Vec<u8>,
     ) {
         let pinned = transaction.slot.map_or(0, |slot| self.topology.shard_of(slot));
@@ -452,11 +452,11 @@ impl Router {
         }
     }
 
-    fn hold_all(&self, turn: &mut Turn<'_>) -> Vec<Hold<'_>> {
+    fn hold_all<'r>(&'r self, turn: &mut Turn<'r>) -> Vec<Hold<'r>> {
         (0..self.shards.len()).map(|shard| self.hold_one(shard, turn)).collect()
     }
 
-    fn hold_one(&self, shard: usize, turn: &mut Turn<'_>) -> Hold<'_> {
+    fn hold_one<'r>(&'r self, shard: usize, turn: &mut Turn<'r>) -> Hold<'r> {
         let (shard, terms) = (&self.shards[shard], turn.terms);
         let mut hold = shard.try_hold(terms);
         if hold.is_none() {

@@ -38,7 +38,6 @@ use crate::clients::Client;
 use crate::host::Host;
 use crate::keyspace::{Key, Keyspace, Millis, Text, Value};
 use crate::slot::Slot;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -213,36 +212,63 @@ fn unknown_subcommand(container: &Spec, name: &[u8]) -> Refusal {
     Refusal::new(text)
 }
 
-/// Commands by name: one probe of a small open-addressing table.
+/// Commands by name: a small open-addressing table over the name's length and first eight bytes,
+/// which nearly every command is told apart by; the rest of a name is compared only when they fit.
 struct NameIndex {
-    hasher: foldhash::fast::FixedState,
-    table: hashbrown::HashTable<&'static Spec>,
+    /// A power of two, at most half full: `word` and `len` place a command, the next free place
+    /// takes it.
+    places: Box<[Option<(u64, &'static Spec)>]>,
 }
 
 static INDEX: LazyLock<NameIndex> = LazyLock::new(|| {
-    let hasher = foldhash::fast::FixedState::with_seed(0);
-    let mut table = hashbrown::HashTable::with_capacity(512);
-    let hash = |name: &str| NameIndex::hash(&hasher, name.as_bytes());
+    let mut places = vec![None; (2 * all().count()).next_power_of_two()].into_boxed_slice();
     for spec in all() {
-        table.insert_unique(hash(spec.name), spec, |spec| hash(spec.name));
+        let word = NameIndex::word(spec.name.as_bytes());
+        let mut place = NameIndex::place(word, spec.name.len(), places.len());
+        while places[place].is_some() {
+            place = (place + 1) % places.len();
+        }
+        places[place] = Some((word, spec));
     }
-    NameIndex { hasher, table }
+    NameIndex { places }
 });
 
 impl NameIndex {
-    fn hash(hasher: &foldhash::fast::FixedState, lower: &[u8]) -> u64 {
-        let mut state = hasher.build_hasher();
-        state.write(lower);
-        state.finish()
+    /// The name's first eight bytes, letters in lower case, zeros behind a shorter one.
+    #[inline]
+    fn word(name: &[u8]) -> u64 {
+        // Setting this bit turns upper case into lower; other bytes it may confuse, which the
+        // comparison of the whole name then sorts out.
+        const LOWER: u64 = 0x2020_2020_2020_2020;
+        let four = |at: usize| u64::from(u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]]));
+        LOWER
+            | match *name {
+                [] => 0,
+                [a, b, c, d, e, f, g, h, ..] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+                [_, _, _, _, ..] => four(0) | four(name.len() - 4) << (8 * (name.len() - 4)),
+                [a, ..] => {
+                    let (middle, last) = (name[name.len() / 2], name[name.len() - 1]);
+                    u64::from(a) | u64::from(middle) << (8 * (name.len() / 2)) | u64::from(last) << (8 * (name.len() - 1))
+                }
+            }
+    }
+
+    #[inline]
+    fn place(word: u64, len: usize, places: usize) -> usize {
+        let mixed = (word ^ len as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (mixed >> 40) as usize & (places - 1)
     }
 
     fn find(&self, name: &[u8]) -> Option<&'static Spec> {
-        let mut lower = [0; NAME_LEN_MAX];
-        let lower = lower.get_mut(..name.len())?;
-        lower.copy_from_slice(name);
-        lower.make_ascii_lowercase();
-        let hash = Self::hash(&self.hasher, lower);
-        self.table.find(hash, |spec| spec.name.as_bytes() == lower).copied()
+        let word = Self::word(name);
+        let mut place = Self::place(word, name.len(), self.places.len());
+        while let Some((its, spec)) = self.places[place] {
+            if its == word && name.eq_ignore_ascii_case(spec.name.as_bytes()) {
+                return Some(spec);
+            }
+            place = (place + 1) & (self.places.len() - 1);
+        }
+        None
     }
 }
 

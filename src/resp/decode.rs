@@ -154,12 +154,16 @@ impl Decoder {
         limits: Limits,
         spans: &mut Vec<Span>,
     ) -> Result<Decoded, ProtocolError> {
-        let Some((line, at)) = header(buf, from) else {
-            return incomplete_line(buf, from, ProtocolError::MultibulkLine);
+        let (args_left, at) = match short_header(buf, from) {
+            Some((args, at)) => (args as i64, at),
+            None => {
+                let Some((line, at)) = header(buf, from) else {
+                    return incomplete_line(buf, from, ProtocolError::MultibulkLine);
+                };
+                let args = parse_i64(&line[1..]).filter(|&n| n <= REQUEST_ARGS_MAX);
+                (args.ok_or(ProtocolError::MultibulkLength)?, at)
+            }
         };
-        let args_left = parse_i64(&line[1..])
-            .filter(|&n| n <= REQUEST_ARGS_MAX)
-            .ok_or(ProtocolError::MultibulkLength)?;
         if args_left > UNAUTHENTICATED_ARGS_MAX && !limits.authenticated {
             return Err(ProtocolError::UnauthenticatedMultibulk);
         }
@@ -184,16 +188,22 @@ impl Decoder {
         let missing = loop {
             let len = match state.bulk_len {
                 Some(len) => len,
-                None => {
-                    let Some((line, at)) = header(buf, state.at) else {
-                        match incomplete_line(buf, state.at, ProtocolError::BulkLine)? {
-                            Decoded::Incomplete { missing } => break missing,
-                            done => return Ok(done),
-                        }
-                    };
-                    state.at = at;
-                    bulk_len(line, limits)?
-                }
+                None => match short_header(buf, state.at) {
+                    Some((len, at)) if buf[state.at] == b'$' => {
+                        state.at = at;
+                        len
+                    }
+                    _ => {
+                        let Some((line, at)) = header(buf, state.at) else {
+                            match incomplete_line(buf, state.at, ProtocolError::BulkLine)? {
+                                Decoded::Incomplete { missing } => break missing,
+                                done => return Ok(done),
+                            }
+                        };
+                        state.at = at;
+                        bulk_len(line, limits)?
+                    }
+                },
             };
             // The two bytes behind a bulk are taken for CRLF unread, as Redis does.
             let whole = len + 2;
@@ -226,6 +236,26 @@ struct State {
     at: usize,
     args_left: i64,
     bulk_len: Option<usize>,
+}
+
+/// The number of a header of one to three digits, as nearly all are, and the offset behind its
+/// line. `None` for any other header, or half of one: the long way then says what it is.
+#[inline]
+fn short_header(buf: &[u8], at: usize) -> Option<(usize, usize)> {
+    let digit = |b: u8| b.wrapping_sub(b'0');
+    let (value, len) = match *buf.get(at + 1..at + 5)? {
+        [a, b'\r', _, _] if digit(a) < 10 => (digit(a).into(), 3),
+        [a, b, b'\r', _] if digit(a).wrapping_sub(1) < 9 && digit(b) < 10 => {
+            (usize::from(digit(a)) * 10 + usize::from(digit(b)), 4)
+        }
+        [a, b, c, b'\r']
+            if digit(a).wrapping_sub(1) < 9 && digit(b) < 10 && digit(c) < 10 && buf.len() > at + 5 =>
+        {
+            (usize::from(digit(a)) * 100 + usize::from(digit(b)) * 10 + usize::from(digit(c)), 5)
+        }
+        _ => return None,
+    };
+    Some((value, at + 1 + len))
 }
 
 /// The line from `at` up to its CR, and the offset behind the byte that follows the CR.

@@ -51,7 +51,8 @@ async fn expire(router: &Router, shard: usize, now: Millis) {
 /// One hold's worth of expiry; says whether there is enough left to go on.
 fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
     // A shard that is busy now is looked at again in the next tick.
-    let Some(mut hold) = router.shards()[shard].try_hold(&router.terms(now)) else { return false };
+    let terms = router.terms(now);
+    let Some(mut hold) = router.shards()[shard].try_hold(&terms) else { return false };
     let keyspace = &mut hold.engine().keyspace;
     let slots = keyspace.slots();
     let (looked, removed) = keyspace.expire_some(slots, ENTRIES_PER_HOLD);
@@ -60,8 +61,9 @@ fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
 }
 
 fn sweep(router: &Router, now: Millis) {
+    let terms = router.terms(now);
     for shard in router.shards() {
-        if let Some(mut hold) = shard.try_hold(&router.terms(now)) {
+        if let Some(mut hold) = shard.try_hold(&terms) {
             hold.engine().keyspace.sweep_watchers();
             release(hold);
         }

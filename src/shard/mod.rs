@@ -67,7 +67,7 @@ pub struct Hold<'s> {
     shard: &'s Arc<Shard>,
     /// Present until the hold is released.
     engine: Option<MutexGuard<'s, Engine>>,
-    terms: Terms,
+    terms: &'s Terms,
 }
 
 impl Shard {
@@ -79,7 +79,7 @@ impl Shard {
 
     /// Holds the shard if it is free, or becomes so within a few moments.
     #[must_use]
-    pub fn try_hold<'s>(self: &'s Arc<Self>, terms: &Terms) -> Option<Hold<'s>> {
+    pub fn try_hold<'s>(self: &'s Arc<Self>, terms: &'s Terms) -> Option<Hold<'s>> {
         for _ in 0..SPINS_MAX {
             if let Some(engine) = self.engine.try_lock() {
                 return Some(self.held(engine, terms));
@@ -91,13 +91,13 @@ impl Shard {
 
     /// Holds the shard, blocking the thread until it is free: never on a runtime worker.
     #[must_use]
-    pub fn hold<'s>(self: &'s Arc<Self>, terms: &Terms) -> Hold<'s> {
+    pub fn hold<'s>(self: &'s Arc<Self>, terms: &'s Terms) -> Hold<'s> {
         self.held(self.engine.lock(), terms)
     }
 
-    fn held<'s>(self: &'s Arc<Self>, mut engine: MutexGuard<'s, Engine>, terms: &Terms) -> Hold<'s> {
+    fn held<'s>(self: &'s Arc<Self>, mut engine: MutexGuard<'s, Engine>, terms: &'s Terms) -> Hold<'s> {
         engine.begin(terms);
-        Hold { shard: self, engine: Some(engine), terms: *terms }
+        Hold { shard: self, engine: Some(engine), terms }
     }
 
     /// Queues work for whoever holds the shard, and runs it at once if nobody does any more.
@@ -142,7 +142,7 @@ impl Hold<'_> {
     /// Runs one command.
     pub fn run(&mut self, invocation: Invocation<'_>, slot: Option<Slot>, pace: &mut dyn Pace, out: &mut Sink<'_>) {
         let terms = self.terms;
-        self.engine().run(invocation, slot, &terms, pace, out);
+        self.engine().run(invocation, slot, terms, pace, out);
     }
 
     /// Runs a transaction whose commands all run on this shard.
@@ -154,7 +154,7 @@ impl Hold<'_> {
         out: &mut Sink<'_>,
     ) {
         let terms = self.terms;
-        self.engine().exec(queue, watched, &terms, pace, out);
+        self.engine().exec(queue, watched, terms, pace, out);
     }
 
     /// Serves whoever queued meanwhile, then lets go.
@@ -168,7 +168,7 @@ impl Hold<'_> {
             while served < DRAIN_MAX
                 && let Some(job) = self.shard.next_job()
             {
-                job.run(&mut engine, &self.terms, pace);
+                job.run(&mut engine, self.terms, pace);
                 served += 1;
             }
             let dead = engine.keyspace.take_graveyard();
@@ -181,7 +181,7 @@ impl Hold<'_> {
             }
             if served >= DRAIN_MAX {
                 // Somebody is always to come: a task of its own, if nobody takes the lock before.
-                let (shard, terms) = (Arc::clone(self.shard), self.terms);
+                let (shard, terms) = (Arc::clone(self.shard), *self.terms);
                 return pace.later(Box::new(move |pace| {
                     if let Some(engine) = shard.engine.try_lock() {
                         shard.held(engine, &terms).release(pace);

@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 use crate::notation::Node;
 use crate::oracle::Oracle;
 use crate::ours::Ours;
+use crate::rim::setting;
 use crate::stream::{CLIENTS, Command, Stream};
 use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
@@ -75,7 +76,7 @@ fn looseness(command: &Command) -> Looseness {
 
 #[test]
 fn random_commands_get_the_same_replies() {
-    let number = |name: &str| std::env::var(name).ok().map(|n| n.parse::<u64>().expect(name));
+    let number = |name: &str| setting(name).map(|n| n.parse::<u64>().expect(name));
     let seed = number("SLOTWAY_SEED").unwrap_or(SEED);
     let length = number("SLOTWAY_DIFF_COMMANDS").map_or(COMMANDS, |n| n as usize);
     let Some(oracle) = Oracle::start(&[]) else {
@@ -99,11 +100,18 @@ fn random_commands_get_the_same_replies() {
             panic!("seed {seed}, all keys after step {step}: {difference}");
         }
     }
+    let Pair { compared, ran, kept, errors, .. } = pair;
     say(&format!(
-        "seed {seed}: {} commands compared, {} replies of EXEC among them",
-        pair.compared, pair.execs
+        "seed {seed}: {compared} commands compared; {errors} errors, {ran} transactions run, {kept} \
+         kept from it by WATCH"
     ));
-    assert!(pair.compared >= length, "every step compares a reply");
+    assert_eq!(compared, length, "every step compares a reply");
+    if length >= COMMANDS {
+        assert!(
+            ran > 100 && kept > 10 && errors > 100 && errors < length / 2,
+            "the stream is dull"
+        );
+    }
 }
 
 /// The same clients on both servers.
@@ -116,8 +124,11 @@ struct Pair {
     queued: Vec<Vec<Command>>,
     history: HashMap<Vec<u8>, VecDeque<String>>,
     compared: usize,
-    /// How many transactions ran.
-    execs: usize,
+    /// How many transactions ran, how many their guard kept from running, and how many replies were
+    /// errors: a stream that never gets anywhere proves nothing.
+    ran: usize,
+    kept: usize,
+    errors: usize,
 }
 
 impl Pair {
@@ -130,7 +141,9 @@ impl Pair {
             queued: vec![vec![]; CLIENTS],
             history: HashMap::new(),
             compared: 0,
-            execs: 0,
+            ran: 0,
+            kept: 0,
+            errors: 0,
         };
         pair.probe[0].call(&["FLUSHALL"]);
         // One of the clients speaks RESP3. The handshake names the server, so it is not compared.
@@ -149,6 +162,11 @@ impl Pair {
         let (Answer::Reply(their_reply), Answer::Reply(our_reply)) = (&theirs, &ours) else {
             return Err(self.difference(client, command, &theirs, &ours, &[]));
         };
+        match their_reply {
+            Reply::Error(_) => self.errors += 1,
+            Reply::NullArray | Reply::Null if command.name() == "exec" => self.kept += 1,
+            _ => {}
+        }
         let is_queued = *their_reply == Reply::Simple(b"QUEUED".to_vec());
         if is_queued {
             self.queued[client].push(command.clone());
@@ -159,7 +177,7 @@ impl Pair {
         };
         let same = match (their_reply, our_reply) {
             (Reply::Array(theirs), Reply::Array(ours)) if command.name() == "exec" => {
-                self.execs += 1;
+                self.ran += 1;
                 theirs.len() == ours.len()
                     && theirs.len() == transaction.len()
                     && transaction.iter().zip(theirs.iter().zip(ours)).all(

@@ -7,6 +7,7 @@ mod notation;
 mod oracle;
 mod ours;
 mod player;
+mod rim;
 mod splits;
 mod stream;
 mod table;

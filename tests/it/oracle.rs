@@ -7,9 +7,9 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-use crate::wire::{Answer, Client, PATIENCE, Reply};
+use crate::rim::{poll, setting};
+use crate::wire::{Answer, Client, Reply};
 
 /// A reachable reference server; if this test started it, it ends when dropped.
 pub(crate) struct Oracle {
@@ -26,7 +26,7 @@ impl Oracle {
     /// Starts a reference with these options beside the usual ones. `None` if there is no
     /// `redis-server`, or if an external one is named and `options` ask for another.
     pub(crate) fn start(options: &[String]) -> Option<Self> {
-        if let Ok(named) = std::env::var("SLOTWAY_ORACLE") {
+        if let Some(named) = setting("SLOTWAY_ORACLE") {
             let address = named.to_socket_addrs().expect("SLOTWAY_ORACLE is host:port").next();
             let address = address.expect("SLOTWAY_ORACLE resolves");
             return options.is_empty().then_some(Self { address, process: None });
@@ -46,30 +46,25 @@ impl Oracle {
 
     /// Waits until the server takes part in a healthy cluster; false if it has exited.
     fn becomes_ready(&mut self, options: &[String]) -> bool {
-        let started = Instant::now();
         let mut assigned = false;
-        while started.elapsed() < PATIENCE {
+        let ready = poll(|| {
             if self.process.as_mut().is_none_or(|p| !matches!(p.child.try_wait(), Ok(None))) {
-                return false;
+                return Some(false);
             }
-            if let Ok(mut client) = Client::connect(self.address) {
-                if let Some(at) = options.iter().position(|o| o == "--requirepass") {
-                    client.call(&["AUTH", &options[at + 1]]);
-                }
-                if !assigned {
-                    let answer = client.call(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
-                    assigned = answer == Answer::Reply(Reply::Simple(b"OK".to_vec()));
-                }
-                if let Answer::Reply(Reply::Bulk(info)) = client.call(&["CLUSTER", "INFO"])
-                    && String::from_utf8_lossy(&info).contains("cluster_state:ok")
-                {
-                    return true;
-                }
+            let mut client = Client::connect(self.address).ok()?;
+            if let Some(at) = options.iter().position(|o| o == "--requirepass") {
+                client.call(&["AUTH", &options[at + 1]]);
             }
-            // Between two looks at the state, not instead of one.
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        false
+            if !assigned {
+                let answer = client.call(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+                assigned = answer == Answer::Reply(Reply::Simple(b"OK".to_vec()));
+            }
+            let Answer::Reply(Reply::Bulk(info)) = client.call(&["CLUSTER", "INFO"]) else {
+                return None;
+            };
+            String::from_utf8_lossy(&info).contains("cluster_state:ok").then_some(true)
+        });
+        ready == Some(true)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::notation::{CLOSED, NOTHING, Node};
+use crate::rim::poll;
 use crate::transcript::{Action, Piece, Step, Token, Transcript};
-use crate::wire::{Answer, Client, PATIENCE, Reply, command, text};
+use crate::wire::{Answer, Client, Reply, command, text};
 
 /// What a play found.
 #[derive(Default)]
@@ -214,19 +215,18 @@ impl Player {
             return self.lost(step, "@until needs the one answer to wait for");
         };
         let argv = self.resolve(step, tokens)?;
-        let started = Instant::now();
-        loop {
+        let mut last = String::new();
+        let answered = poll(|| {
             let answer = self.client(&step.client).call(&argv);
             let got = Node::of(&answer);
-            if wanted.accepts(&got, step.order) {
-                return Ok(());
-            }
-            if !matches!(answer, Answer::Reply(_)) || started.elapsed() > PATIENCE {
-                return self.lost(step, &format!("waited for\n{wanted}last got\n{got}"));
-            }
-            // Between two questions, so that asking is not all that the server does.
-            std::thread::sleep(Duration::from_millis(2));
+            last = got.to_string();
+            let fits = wanted.accepts(&got, step.order);
+            (fits || !matches!(answer, Answer::Reply(_))).then_some(fits)
+        });
+        if answered == Some(true) {
+            return Ok(());
         }
+        self.lost(step, &format!("waited for\n{wanted}last got\n{last}"))
     }
 
     fn client(&mut self, name: &str) -> &mut Client {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::oracle::Oracle;
 use crate::ours::Ours;
 use crate::player::{self, Outcome};
+use crate::rim::setting;
 use crate::transcript::{Action, Piece, Token, Transcript};
 use crate::wire::{Answer, Client, Reply};
 
@@ -14,7 +15,7 @@ use crate::wire::{Answer, Client, Reply};
 /// reference's answers are taken down first.
 #[test]
 fn transcripts_hold() {
-    if std::env::var_os("UPDATE").is_some() {
+    if setting("UPDATE").is_some() {
         rerecord();
     }
     report(each_file(|_, transcript| {
@@ -27,7 +28,7 @@ fn transcripts_hold() {
 /// What the transcripts say of Redis is still what Redis says.
 #[test]
 fn transcripts_are_what_the_reference_answers() {
-    if std::env::var_os("UPDATE").is_some() {
+    if setting("UPDATE").is_some() {
         return;
     }
     let mut oracles = Oracles::default();
@@ -140,7 +141,7 @@ fn read_all() -> Vec<(String, Transcript)> {
 
 fn each_file(mut visit: impl FnMut(&str, &Transcript) -> Outcome) -> Vec<(String, Outcome)> {
     // `ONLY=strings` in the environment plays the files whose name holds the word.
-    let only = std::env::var("ONLY").unwrap_or_default();
+    let only = setting("ONLY").unwrap_or_default();
     let files = read_all().into_iter().filter(|(name, _)| name.contains(&only));
     files.map(|(name, file)| (name.clone(), visit(&name, &file))).collect()
 }
