@@ -11,9 +11,9 @@
 //! shards is the client's. What needs all shards holds them in ascending order, and where it must
 //! wait for one it does so away from the runtime's workers.
 
-use crate::command::{Args, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, resolve};
+use crate::command::{Args, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, resolve};
 use crate::host::Host;
-use crate::keyspace::{KeyHasher, Keyspace};
+use crate::keyspace::{Key, KeyHasher, Keyspace, Seen};
 use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Sink, Span};
 use crate::session::{Reach, Session, Step, Transaction};
 use crate::shard::engine::{Engine, Terms};
@@ -37,6 +37,8 @@ pub struct Router {
     pub host: Host,
     topology: Topology,
     shards: Vec<Arc<Shard>>,
+    /// The hash that every shard's tables use.
+    hasher: KeyHasher,
 }
 
 /// Buffers that belong to a thread and are lent to whichever connection runs on it.
@@ -44,6 +46,8 @@ pub struct Router {
 pub struct Scratch {
     spans: Vec<Span>,
     requests: Vec<Request>,
+    /// The first request of the batch for each shard, or [`NO_REQUEST`].
+    first_there: Vec<u16>,
 }
 
 /// A decoded request: `spans[first..first + count]`; the next one begins at `end` of the input.
@@ -52,7 +56,28 @@ struct Request {
     first: usize,
     count: usize,
     end: usize,
+    /// Its row; `None` if it fits none.
+    spec: Option<&'static Spec>,
+    footprint: Footprint,
+    /// What a first look at its only key found, if there was one.
+    seen: Option<Seen>,
+    /// The next request for the same shard in the batch, or [`NO_REQUEST`].
+    next_there: u16,
 }
+
+/// The two rounds of a first look: what the second reads lies where the first has looked.
+#[derive(Clone, Copy)]
+enum Round {
+    Tables,
+    Entries,
+}
+
+/// Ends a chain of requests.
+const NO_REQUEST: u16 = u16::MAX;
+/// Batches of fewer requests are run without a first look.
+const WARM_MIN: usize = 4;
+/// With more shards than this a batch has little to look at on each of them.
+const WARM_SHARDS_MAX: usize = 64;
 
 /// Why [`Router::process`] stopped.
 #[derive(Debug)]
@@ -102,7 +127,7 @@ impl Router {
                 Shard::new(Engine::new(Keyspace::new(topology.slots_of(shard), hasher.clone(), seed)))
             })
             .collect();
-        Self { host, topology, shards }
+        Self { host, topology, shards, hasher }
     }
 
     /// The shards, in the order of the topology.
@@ -136,6 +161,9 @@ impl Router {
         let (mut taken, mut commands, mut latest) = (0, 0, None);
         let progress = loop {
             let ahead = self.decode_ahead(session, decoder, input, taken, scratch);
+            if scratch.requests.len() >= WARM_MIN && self.shards.len() <= WARM_SHARDS_MAX {
+                self.warm(input, scratch, &mut turn);
+            }
             let mut hold = None;
             let mut stop = None;
             let mut next = 0;
@@ -144,20 +172,33 @@ impl Router {
                 let args = args_of(input, scratch, request);
                 (next, taken, commands) = (next + 1, request.end, commands + 1);
                 let proto = session.proto();
-                let step = session.admit(&self.host, args, &mut Sink::new(out, proto));
+                let mut sink = Sink::new(out, proto);
+                let step = match request.spec {
+                    Some(spec) => {
+                        latest = Some(spec);
+                        let invocation = Invocation { spec, args, footprint: request.footprint };
+                        session.admit(&self.host, invocation, &mut sink)
+                    }
+                    None => match resolve(args) {
+                        Ok(invocation) => session.admit(&self.host, invocation, &mut sink),
+                        Err(refusal) => session.turn_away(args, &refusal, &mut sink),
+                    },
+                };
                 let done = match step {
                     Step::Replied => Done::Replied,
-                    Step::Run { invocation, slot } => {
-                        latest = Some(invocation.spec);
-                        match self.run(session, invocation, slot, &mut hold, &mut turn, out) {
-                            Some(()) => Done::Replied,
-                            None => {
-                                let queue = self.follow(session, invocation, slot, input, scratch, &mut next);
-                                taken = scratch.requests[next - 1].end;
-                                self.submit(session, slot, Work::Each(queue), &mut turn)
-                            }
+                    Step::Run(invocation) => match self.hold(invocation.slot(), &mut hold, &mut turn) {
+                        Some(held) => {
+                            let known = invocation.slot().zip(request.seen).zip(invocation.spec.only_key());
+                            let known = known.map(|((slot, seen), at)| Key::seen(args.at(at), slot, seen));
+                            held.run(invocation, known, turn.pace, &mut sink);
+                            Done::Replied
                         }
-                    }
+                        None => {
+                            let queue = self.follow(session, invocation, input, scratch, &mut next);
+                            taken = scratch.requests[next - 1].end;
+                            self.submit(session, invocation.slot(), Work::Each(queue), &mut turn)
+                        }
+                    },
                     step => self.steer(session, step, &mut hold, &mut turn, out),
                 };
                 let muted = session.is_muted();
@@ -237,7 +278,16 @@ impl Router {
             let first = scratch.spans.len();
             match decoder.next(input, at, limits, &mut scratch.spans)? {
                 Decoded::Request { end } => {
-                    scratch.requests.push(Request { first, count: scratch.spans.len() - first, end });
+                    let resolved = resolve(Args::new(input, &scratch.spans[first..])).ok();
+                    scratch.requests.push(Request {
+                        first,
+                        count: scratch.spans.len() - first,
+                        end,
+                        spec: resolved.map(|invocation| invocation.spec),
+                        footprint: resolved.map_or(Footprint::Anywhere, |invocation| invocation.footprint),
+                        seen: None,
+                        next_there: NO_REQUEST,
+                    });
                     at = end;
                 }
                 Decoded::Nothing { end } => at = end,
@@ -247,19 +297,51 @@ impl Router {
         Ok(Ahead::More { taken: at })
     }
 
-    /// Runs one command on its shard; `None` if the shard is taken.
-    fn run<'r>(
-        &'r self,
-        session: &Session,
-        invocation: Invocation<'_>,
-        slot: Option<Slot>,
-        hold: &mut Option<(usize, Hold<'r>)>,
-        turn: &mut Turn<'r>,
-        out: &mut Vec<u8>,
-    ) -> Option<()> {
-        let held = self.hold(slot, hold, turn)?;
-        held.run(invocation, slot, turn.pace, &mut Sink::new(out, session.proto()));
-        Some(())
+    /// Looks at the only keys of a batch's requests before the first is run, shard by shard, so
+    /// that the memory each will need is on its way while the others' is asked for: the look-ups
+    /// of one command after the other would each wait for theirs. Nothing is decided here; where
+    /// the keys were seen is but a hint. At 16 requests on a million keys this saves a quarter of
+    /// a GET's time.
+    fn warm<'r>(&'r self, input: &[u8], scratch: &mut Scratch, turn: &mut Turn<'r>) {
+        let Scratch { spans, requests, first_there } = scratch;
+        first_there.clear();
+        first_there.resize(self.shards.len(), NO_REQUEST);
+        for i in (0..requests.len()).rev() {
+            if let (Footprint::In(slot), Some(at)) =
+                (requests[i].footprint, requests[i].spec.and_then(Spec::only_key))
+            {
+                let shard = self.topology.shard_of(slot);
+                let request = &mut requests[i];
+                let key = spans[request.first + at].of(input);
+                request.seen = Some(Seen::unplaced(self.hasher.hash(key)));
+                request.next_there = std::mem::replace(&mut first_there[shard], i as u16);
+            }
+        }
+        for (shard, &first) in first_there.iter().enumerate() {
+            if first == NO_REQUEST {
+                continue;
+            }
+            let Some(mut hold) = self.shards[shard].try_hold(turn.terms) else { continue };
+            let keyspace = &hold.engine().keyspace;
+            let mut touched = 0;
+            for round in [Round::Tables, Round::Entries] {
+                let mut i = first;
+                while let Some(request) = requests.get_mut(i as usize) {
+                    i = request.next_there;
+                    let (Some(slot), Some(seen)) = (request.slot(), request.seen) else { continue };
+                    touched ^= match round {
+                        Round::Tables => keyspace.touch_table(slot, seen),
+                        Round::Entries => {
+                            let (seen, value) = keyspace.look(slot, seen);
+                            request.seen = Some(seen);
+                            value
+                        }
+                    };
+                }
+            }
+            std::hint::black_box(touched);
+            hold.release(turn.pace);
+        }
     }
 
     /// The hold of the shard that runs `slot`, kept from the command before if it was the same.
@@ -286,27 +368,26 @@ impl Router {
         &self,
         session: &Session,
         invocation: Invocation<'_>,
-        slot: Option<Slot>,
         input: &[u8],
         scratch: &Scratch,
         next: &mut usize,
     ) -> Queue {
         let mut queue = Queue::default();
-        let mut fits = queue.push(invocation, slot);
+        let mut fits = queue.push(invocation);
         debug_assert!(fits, "one request fits an empty queue");
-        let shard = slot.map(|slot| self.topology.shard_of(slot));
+        let shard = invocation.slot().map(|slot| self.topology.shard_of(slot));
         while session.is_plain()
             && fits
             && let Some(&request) = scratch.requests.get(*next)
         {
-            let args = args_of(input, scratch, request);
-            let Ok(invocation) = resolve(args) else { break };
-            let Run::Shard(_) = invocation.spec.run else { break };
-            let Footprint::In(slot) = invocation.spec.footprint(args) else { break };
+            let Some(spec) = request.spec else { break };
+            let Run::Shard(_) = spec.run else { break };
+            let Footprint::In(slot) = request.footprint else { break };
             if Some(self.topology.shard_of(slot)) != shard {
                 break;
             }
-            fits = queue.push(invocation, Some(slot));
+            let args = args_of(input, scratch, request);
+            fits = queue.push(Invocation { spec, args, footprint: request.footprint });
             *next += usize::from(fits);
         }
         queue
@@ -327,7 +408,7 @@ impl Router {
         out: &mut Vec<u8>,
     ) -> Done {
         match step {
-            Step::Replied | Step::Run { .. } => Done::Replied,
+            Step::Replied | Step::Run(_) => Done::Replied,
             Step::Close => Done::Close,
             Step::Sever => Done::Sever,
             Step::Host(invocation) => {
@@ -357,7 +438,7 @@ impl Router {
                     }
                     None => {
                         let mut queue = Queue::default();
-                        let fits = queue.push(invocation, Some(slot));
+                        let fits = queue.push(invocation);
                         debug_assert!(fits, "one request fits an empty queue");
                         let work = Work::Watch(queue, slot, watched.guard.clone());
                         self.submit(session, Some(slot), work, turn)
@@ -405,9 +486,9 @@ impl Router {
             sink.null_array();
         } else {
             sink.array(transaction.queue.len());
-            for (invocation, slot) in transaction.queue.iter() {
+            for invocation in transaction.queue.iter() {
                 match invocation.spec.run {
-                    Run::Shard(_) => holds[own].run(invocation, slot, turn.pace, &mut sink),
+                    Run::Shard(_) => holds[own].run(invocation, None, turn.pace, &mut sink),
                     Run::Host(function) => {
                         self.call(session, function, invocation, Vec::new(), turn, &mut sink);
                     }
@@ -470,6 +551,13 @@ impl Router {
 enum Ahead {
     More { taken: usize },
     Missing { taken: usize, missing: usize },
+}
+
+impl Request {
+    /// The slot that all its keys live in.
+    fn slot(&self) -> Option<Slot> {
+        if let Footprint::In(slot) = self.footprint { Some(slot) } else { None }
+    }
 }
 
 fn args_of<'i>(input: &'i [u8], scratch: &'i Scratch, request: Request) -> Args<'i> {

@@ -9,6 +9,7 @@
 //! The rule is the Redis Cluster specification's. This is the only file that names the CRC.
 
 use crc16::{State, XMODEM};
+use memchr::memchr;
 use std::sync::LazyLock;
 
 /// How many hash slots a cluster has.
@@ -82,9 +83,9 @@ fn crc(bytes: &[u8]) -> u16 {
 /// The part of `key` that is hashed: its hashtag if it has one with a byte inside, else all of it.
 #[must_use]
 pub fn hashed_part(key: &[u8]) -> &[u8] {
-    let Some(open) = key.iter().position(|&b| b == b'{') else { return key };
+    let Some(open) = memchr(b'{', key) else { return key };
     let inside = &key[open + 1..];
-    match inside.iter().position(|&b| b == b'}') {
+    match memchr(b'}', inside) {
         Some(close) if close > 0 => &inside[..close],
         _ => key,
     }

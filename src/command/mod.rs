@@ -37,7 +37,8 @@ pub use spec::{Arity, Begin, Find, Group, HostFn, Keys, Run, ShardFn, Spec, Stee
 use crate::clients::Client;
 use crate::host::Host;
 use crate::keyspace::{Key, Keyspace, Millis, Text, Value};
-use crate::slot::Slot;
+use crate::resp::Sink;
+use crate::slot::{Footprint, Slot};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -82,16 +83,26 @@ pub struct Cx<'a> {
     pub keyspace: &'a mut Keyspace,
     /// The slot that all keys of the request live in; `None` if they may live in several.
     pub slot: Option<Slot>,
+    /// The request's only key, if it was already looked at.
+    pub known: Option<Key<'a>>,
     /// Longest string that a command may make (`proto-max-bulk-len`), in bytes.
     pub string_len_max: u64,
     /// To be told of long work.
     pub pace: &'a mut dyn Pace,
 }
 
-impl Cx<'_> {
+impl<'a> Cx<'a> {
     /// Names a key of the request.
     #[must_use]
-    pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k>
+    where
+        'a: 'k,
+    {
+        if let Some(known) = self.known
+            && std::ptr::eq(known.bytes, bytes)
+        {
+            return known;
+        }
         let slot = self.slot.unwrap_or_else(|| Slot::of(bytes));
         self.keyspace.key(slot, bytes)
     }
@@ -109,6 +120,20 @@ impl Cx<'_> {
     pub fn text(&mut self, key: Key<'_>) -> Result<Option<Text<'_>>, Refusal> {
         let Some(value) = self.keyspace.read(key) else { return Ok(None) };
         value.as_text().map(Some).ok_or(Refusal::WRONG_TYPE)
+    }
+
+    /// Answers the string at `key`, or null, as a read that counts.
+    ///
+    /// # Errors
+    /// WRONGTYPE when the key holds something else.
+    pub fn answer_text(&mut self, key: Key<'_>, out: &mut Sink<'_>) -> Outcome {
+        match self.keyspace.read(key) {
+            None => out.null(),
+            Some(Value::Str(bytes)) => out.bulk(bytes),
+            Some(Value::Int(value)) => out.bulk_int(*value),
+            Some(value) => out.bulk(&value.as_text().ok_or(Refusal::WRONG_TYPE)?),
+        }
+        Ok(())
     }
 
     /// Reads the value at `key`, as a read that counts.
@@ -138,6 +163,20 @@ pub struct Invocation<'a> {
     pub spec: &'static Spec,
     /// The arguments.
     pub args: Args<'a>,
+    /// The slots that its keys live in.
+    pub footprint: Footprint,
+}
+
+impl<'a> Invocation<'a> {
+    fn new(spec: &'static Spec, args: Args<'a>) -> Self {
+        Self { spec, args, footprint: spec.footprint(args) }
+    }
+
+    /// The one slot that its keys live in; `None` without keys or if they cross slots.
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        if let Footprint::In(slot) = self.footprint { Some(slot) } else { None }
+    }
 }
 
 /// Every command's row in the order of the families, without subcommands.
@@ -165,7 +204,7 @@ pub fn resolve(args: Args<'_>) -> Result<Invocation<'_>, Refusal> {
     let spec = find(&args[0]).ok_or_else(|| unknown(args))?;
     if spec.subcommands.is_empty() {
         return if spec.arity.admits(args.len()) {
-            Ok(Invocation { spec, args })
+            Ok(Invocation::new(spec, args))
         } else {
             Err(Refusal::arity(&spec.full_name()))
         };
@@ -174,12 +213,12 @@ pub fn resolve(args: Args<'_>) -> Result<Invocation<'_>, Refusal> {
         // A container may itself be a command when it stands alone: COMMAND.
         return match spec.run {
             Run::Container => Err(Refusal::arity(spec.name)),
-            _ => Ok(Invocation { spec, args }),
+            _ => Ok(Invocation::new(spec, args)),
         };
     };
     let sub = find_in(spec, name).ok_or_else(|| unknown_subcommand(spec, name))?;
     if sub.arity.admits(args.len()) {
-        Ok(Invocation { spec: sub, args })
+        Ok(Invocation::new(sub, args))
     } else {
         Err(Refusal::arity(&sub.full_name()))
     }
@@ -223,6 +262,8 @@ struct NameIndex {
 static INDEX: LazyLock<NameIndex> = LazyLock::new(|| {
     let mut places = vec![None; (2 * all().count()).next_power_of_two()].into_boxed_slice();
     for spec in all() {
+        // A letter with bit 0x20 set comes of a letter only, so that such a word says all.
+        assert!(spec.name.len() > 8 || spec.name.bytes().all(|b| b.is_ascii_lowercase()));
         let word = NameIndex::word(spec.name.as_bytes());
         let mut place = NameIndex::place(word, spec.name.len(), places.len());
         while places[place].is_some() {
@@ -263,7 +304,9 @@ impl NameIndex {
         let word = Self::word(name);
         let mut place = Self::place(word, name.len(), self.places.len());
         while let Some((its, spec)) = self.places[place] {
-            if its == word && name.eq_ignore_ascii_case(spec.name.as_bytes()) {
+            // Up to eight letters the word is the name.
+            let rest_fits = || name.len() <= 8 || name.eq_ignore_ascii_case(spec.name.as_bytes());
+            if its == word && name.len() == spec.name.len() && rest_fits() {
                 return Some(spec);
             }
             place = (place + 1) & (self.places.len() - 1);
@@ -273,7 +316,7 @@ impl NameIndex {
 }
 
 /// Answers `HELP` of a container from its rows.
-pub(crate) fn help(container: &Spec, out: &mut crate::resp::Sink<'_>) {
+pub(crate) fn help(container: &Spec, out: &mut Sink<'_>) {
     out.array(1 + 2 * container.subcommands.len());
     out.simple(&format!(
         "{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

@@ -5,7 +5,7 @@
 
 use super::{Args, Invocation, Spec};
 use crate::resp::Span;
-use crate::slot::Slot;
+use crate::slot::Footprint;
 
 /// Commands with copies of their arguments, in order.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub struct Queue {
 #[derive(Debug)]
 struct Queued {
     spec: &'static Spec,
-    slot: Option<Slot>,
+    footprint: Footprint,
     spans_from: u32,
     spans_to: u32,
 }
@@ -28,10 +28,9 @@ struct Queued {
 pub const QUEUE_BYTES_MAX: usize = u32::MAX as usize;
 
 impl Queue {
-    /// Keeps a command; `slot` is where its keys live, if it has any. Says whether there was room:
-    /// a queue stays below [`QUEUE_BYTES_MAX`].
+    /// Keeps a command; says whether there was room: a queue stays below [`QUEUE_BYTES_MAX`].
     #[must_use]
-    pub fn push(&mut self, invocation: Invocation<'_>, slot: Option<Slot>) -> bool {
+    pub fn push(&mut self, invocation: Invocation<'_>) -> bool {
         let (buf, spans) = invocation.args.parts();
         // One copy takes the arguments together with the few header bytes between them.
         let from = spans[0].start as usize;
@@ -46,7 +45,8 @@ impl Queue {
         let shifted = |s: &Span| Span { start: (s.start as usize - from + moved) as u32, len: s.len };
         self.spans.extend(spans.iter().map(shifted));
         let spans_to = self.spans.len() as u32;
-        self.commands.push(Queued { spec: invocation.spec, slot, spans_from, spans_to });
+        let Invocation { spec, footprint, .. } = invocation;
+        self.commands.push(Queued { spec, footprint, spans_from, spans_to });
         true
     }
 
@@ -68,21 +68,11 @@ impl Queue {
         self.bytes.len()
     }
 
-    /// The commands in order, each with the slot of its keys.
-    pub fn iter(&self) -> impl Iterator<Item = (Invocation<'_>, Option<Slot>)> {
+    /// The commands in order.
+    pub fn iter(&self) -> impl Iterator<Item = Invocation<'_>> {
         self.commands.iter().map(|c| {
             let spans = &self.spans[c.spans_from as usize..c.spans_to as usize];
-            (Invocation { spec: c.spec, args: Args::new(&self.bytes, spans) }, c.slot)
+            Invocation { spec: c.spec, args: Args::new(&self.bytes, spans), footprint: c.footprint }
         })
-    }
-
-    /// Forgets the commands, keeping the memory unless it is more than `keep_bytes_max`.
-    pub fn clear(&mut self, keep_bytes_max: usize) {
-        if self.bytes.capacity() > keep_bytes_max || self.spans.capacity() * 8 > keep_bytes_max {
-            *self = Self::default();
-        }
-        self.bytes.clear();
-        self.spans.clear();
-        self.commands.clear();
     }
 }

@@ -272,8 +272,7 @@ const KEYS_PER_STEP: usize = 1000;
 
 fn get(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
-    out.bulk_or_null(cx.text(key)?.as_deref());
-    Ok(())
+    cx.answer_text(key, out)
 }
 
 fn getdel(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

@@ -85,7 +85,31 @@ pub struct Key<'k> {
     pub bytes: &'k [u8],
     /// The slot it lives in.
     pub slot: Slot,
+    seen: Seen,
+}
+
+impl<'k> Key<'k> {
+    /// A key of `slot` that was looked at before: `seen` must have been made of its hash.
+    #[must_use]
+    pub fn seen(bytes: &'k [u8], slot: Slot, seen: Seen) -> Self {
+        Self { bytes, slot, seen }
+    }
+}
+
+/// What is known of a key before it is looked up: its hash, and a hint of where it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
     hash: u64,
+    /// The place in its table where it may lie, or any other number.
+    hint: u32,
+}
+
+impl Seen {
+    /// A hash, and no hint.
+    #[must_use]
+    pub fn unplaced(hash: u64) -> Self {
+        Self { hash, hint: u32::MAX }
+    }
 }
 
 /// What a write does to the key's expiry.
@@ -215,7 +239,7 @@ impl Keyspace {
     /// Names a key of `slot`.
     #[must_use]
     pub fn key<'k>(&self, slot: Slot, bytes: &'k [u8]) -> Key<'k> {
-        Key { bytes, slot, hash: self.hasher.hash(bytes) }
+        Key { bytes, slot, seen: Seen::unplaced(self.hasher.hash(bytes)) }
     }
 
     /// A number that is uniform over all `u64`, for the random commands.
@@ -270,10 +294,22 @@ impl Keyspace {
         self.place[slot.index()] != NOT_HERE
     }
 
-    /// Touches the memory that a look-up of `key` will read first; see [`Table::warm`].
+    /// Reads the memory that [`Keyspace::look`] will need, and gives a value that depends on it.
+    /// Several of these in a row overlap their cache misses.
     #[must_use]
-    pub fn warm(&self, key: Key<'_>) -> u64 {
-        self.slots.get(self.place[key.slot.index()] as usize).map_or(0, |s| s.table.warm(key.hash))
+    pub fn touch_table(&self, slot: Slot, seen: Seen) -> u64 {
+        self.slots.get(self.place[slot.index()] as usize).map_or(0, |s| s.table.touch(seen.hash))
+    }
+
+    /// Looks where a key of this hash may lie, reads that memory, and gives the hint with a value
+    /// that depends on it. Several of these in a row overlap their cache misses.
+    #[must_use]
+    pub fn look(&self, slot: Slot, seen: Seen) -> (Seen, u64) {
+        let Some(slot) = self.slots.get(self.place[slot.index()] as usize) else { return (seen, 0) };
+        match slot.table.guess(seen.hash) {
+            Some((at, entry)) => (Seen { hint: at as u32, ..seen }, u64::from(entry.accessed)),
+            None => (seen, 0),
+        }
     }
 
     // ── reading ───────────────────────────────────────────────────────────────────────────────
@@ -330,7 +366,7 @@ impl Keyspace {
             let expires_at = ttl.apply(NEVER);
             let entry = Entry { key: key.bytes.into(), value, expires_at, accessed };
             let s = self.slot_place(key.slot);
-            self.slots[s].table.insert(entry, key.hash, &self.hasher);
+            self.slots[s].table.insert(entry, key.seen.hash, &self.hasher);
             self.len += 1;
             self.count_volatile(s, i32::from(expires_at != NEVER));
         }
@@ -573,7 +609,13 @@ impl Keyspace {
 
     fn find_unexpired_or_not(&self, key: Key<'_>) -> Option<(usize, usize)> {
         let s = self.slot_place(key.slot);
-        Some((s, self.slots[s].table.find(key.bytes, key.hash)?))
+        let table = &self.slots[s].table;
+        if let Some(entry) = table.entries().get(key.seen.hint as usize)
+            && *entry.key == *key.bytes
+        {
+            return Some((s, key.seen.hint as usize));
+        }
+        Some((s, table.find(key.bytes, key.seen.hash)?))
     }
 
     /// Finds a key that has not expired; one that has is taken away.

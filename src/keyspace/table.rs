@@ -138,20 +138,37 @@ impl<E: Keyed> Table<E> {
         matches.map(|(i, _)| base + i).find(|&at| self.entries[at].key() == key)
     }
 
-    /// Reads the memory that a look-up of `hash` will need first and gives back a value that
-    /// depends on it. Several of these in a row overlap their cache misses; look-ups cannot.
+    /// Reads the memory that [`Table::guess`] will need, and gives a value that depends on it.
     #[must_use]
-    pub fn warm(&self, hash: u64) -> u64 {
+    pub fn touch(&self, hash: u64) -> u64 {
         match &self.index {
-            Some(index) => {
-                index.find(spread(hash as u32), |p| p.hash == hash as u32).map_or(0, |p| u64::from(p.at))
-            }
+            Some(index) => index.find(spread(hash as u32), |p| p.hash == hash as u32).map_or(0, |p| p.at.into()),
             None => {
                 let middle = self.prints.len() / 2;
-                u64::from(self.prints.first().copied().unwrap_or(0))
-                    + u64::from(self.prints.get(middle).copied().unwrap_or(0))
+                let read = |at| self.prints.get(at).copied().map_or(0, u64::from);
+                read(0) + read(middle)
             }
         }
+    }
+
+    /// The entry that most likely has a key of this hash, with its place: nearly always the right
+    /// one if there is one.
+    #[must_use]
+    pub fn guess(&self, hash: u64) -> Option<(usize, &E)> {
+        let at = match &self.index {
+            Some(index) => index.find(spread(hash as u32), |p| p.hash == hash as u32)?.at as usize,
+            None => {
+                let print = print_of(hash);
+                let (groups, rest) = self.prints.as_chunks::<GROUP>();
+                let has = |group: &[u16; GROUP]| group.iter().fold(false, |any, &p| any | (p == print));
+                let (base, group) = match groups.iter().position(has) {
+                    Some(g) => (g * GROUP, &groups[g][..]),
+                    None => (groups.len() * GROUP, rest),
+                };
+                base + group.iter().position(|&p| p == print)?
+            }
+        };
+        Some((at, self.entries.get(at)?))
     }
 
     /// Adds an entry whose key, with hash `hash`, is not in the table; gives its place.

@@ -63,6 +63,10 @@ const PAIRS: [[u8; 2]; 100] = {
 
 /// Appends the decimal spelling of `value`, without a heap allocation of its own.
 pub fn write_i64(out: &mut Vec<u8>, value: i64) {
+    // Most numbers in replies are lengths and counts of one digit.
+    if (0..10).contains(&value) {
+        return out.push(b'0' + value as u8);
+    }
     let mut text = [0_u8; I64_BYTES_MAX];
     let mut start = text.len();
     let mut rest = value.unsigned_abs();

@@ -96,7 +96,12 @@ impl<'o> Sink<'o> {
 
     /// A byte string.
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.head(b'$', bytes.len() as i64);
+        self.out.reserve(bytes.len() + 32);
+        if bytes.len() < 10 {
+            self.raw(&[b'$', b'0' + bytes.len() as u8, b'\r', b'\n']);
+        } else {
+            self.head(b'$', bytes.len() as i64);
+        }
         self.raw(bytes);
         self.crlf();
     }

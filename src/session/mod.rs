@@ -29,13 +29,8 @@ use std::sync::Arc;
 pub enum Step<'a> {
     /// Nothing: the reply is written.
     Replied,
-    /// Run this on the shard that owns `slot`, or on any if it has no keys.
-    Run {
-        /// The command.
-        invocation: Invocation<'a>,
-        /// The slot that all its keys live in.
-        slot: Option<Slot>,
-    },
+    /// Run this on the shard that owns its slot, or on any if it has no keys.
+    Run(Invocation<'a>),
     /// Run this on the process or on all shards in view.
     Host(Invocation<'a>),
     /// File the session's guard under these keys of `slot`, then answer OK.
@@ -139,23 +134,14 @@ impl Session {
         self.watched.as_deref()
     }
 
-    /// Takes a request in.
-    pub fn admit<'a>(&mut self, host: &Host, args: Args<'a>, out: &mut Sink<'_>) -> Step<'a> {
-        let invocation = match command::resolve(args) {
-            Ok(invocation) => invocation,
-            Err(_) if is_attack(&args[0]) => return Step::Sever,
-            Err(refusal) => {
-                let steer = command::find(&args[0]).map(|spec| spec.run);
-                return self.reject(if let Some(Run::Session(s)) = steer { Some(s) } else { None }, &refusal, out);
-            }
-        };
+    /// Takes a request in: one whose row was found, or the refusal of one for which none fits.
+    pub fn admit<'a>(&mut self, host: &Host, invocation: Invocation<'a>, out: &mut Sink<'_>) -> Step<'a> {
         let spec = invocation.spec;
-        let steer = if let Run::Session(steer) = spec.run { Some(steer) } else { None };
         if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
-            return self.reject(steer, &Refusal::NO_AUTH, out);
+            return self.reject(steer_of(spec), &Refusal::NO_AUTH, out);
         }
         if self.transaction.is_some() {
-            return match steer {
+            return match steer_of(spec) {
                 Some(
                     steer @ (Steer::Multi | Steer::Exec | Steer::Discard | Steer::Watch | Steer::Quit | Steer::Reset),
                 ) => self.steer(host, steer, invocation, out),
@@ -163,24 +149,31 @@ impl Session {
             };
         }
         match spec.run {
-            Run::Session(steer) => self.steer(host, steer, invocation, out),
-            Run::Host(_) | Run::Cluster(_) | Run::Container => Step::Host(invocation),
-            Run::Shard(_) => match spec.footprint(args) {
-                Footprint::Anywhere => Step::Run { invocation, slot: None },
-                Footprint::In(slot) => Step::Run { invocation, slot: Some(slot) },
+            Run::Shard(_) => match invocation.footprint {
+                Footprint::Anywhere | Footprint::In(_) => Step::Run(invocation),
                 Footprint::Crossing { first, other, at } => {
                     let crossing = transaction::Crossing {
                         context: transaction::Context::Command,
                         first,
                         other,
-                        first_key: spec.nth_key(args, 0).unwrap_or_default(),
-                        violating_key: spec.nth_key(args, at).unwrap_or_default(),
+                        first_key: spec.nth_key(invocation.args, 0).unwrap_or_default(),
+                        violating_key: spec.nth_key(invocation.args, at).unwrap_or_default(),
                     };
-                    let refusal = crossing.refusal(host, invocation.spec);
+                    let refusal = crossing.refusal(host, spec);
                     self.reject(None, &refusal, out)
                 }
             },
+            Run::Session(steer) => self.steer(host, steer, invocation, out),
+            Run::Host(_) | Run::Cluster(_) | Run::Container => Step::Host(invocation),
         }
+    }
+
+    /// Turns a request away that fits no row.
+    pub fn turn_away(&mut self, args: Args<'_>, refusal: &Refusal, out: &mut Sink<'_>) -> Step<'static> {
+        if is_attack(args.at(0)) {
+            return Step::Sever;
+        }
+        self.reject(command::find(args.at(0)).and_then(steer_of), refusal, out)
     }
 
     /// Refuses a request before it is run or queued, which spoils the transaction it belongs to.
@@ -226,6 +219,10 @@ impl Session {
             activity.reply_off = self.reply_mode == ReplyMode::Off;
         });
     }
+}
+
+fn steer_of(spec: &Spec) -> Option<Steer> {
+    if let Run::Session(steer) = spec.run { Some(steer) } else { None }
 }
 
 /// What a browser sends when a page was made to talk to this port: Redis hangs up, and so do we.

@@ -64,8 +64,8 @@ impl Transaction {
     fn first_key(&self) -> Vec<u8> {
         self.queue
             .iter()
-            .find(|(_, slot)| slot.is_some())
-            .and_then(|(invocation, _)| invocation.spec.nth_key(invocation.args, 0))
+            .find(|invocation| invocation.slot().is_some())
+            .and_then(|invocation| invocation.spec.nth_key(invocation.args, 0))
             .unwrap_or_default()
             .to_vec()
     }
@@ -166,8 +166,8 @@ impl Session {
             out.error("ERR WATCH inside MULTI is not allowed");
             return Step::Replied;
         }
-        let Invocation { spec, args } = invocation;
-        let crossing = match (spec.footprint(args), &self.watched) {
+        let Invocation { spec, args, footprint } = invocation;
+        let crossing = match (footprint, &self.watched) {
             (Footprint::In(slot), Some(watched)) if watched.slot != slot => {
                 let first_key = watched.keys.first().map_or(&[][..], |key| &**key).to_vec();
                 Some((watched.slot, slot, first_key, 0))
@@ -204,14 +204,13 @@ impl Session {
         invocation: Invocation<'a>,
         out: &mut Sink<'_>,
     ) -> Step<'a> {
-        let Invocation { spec, args } = invocation;
+        let Invocation { spec, args, footprint } = invocation;
         if spec.flags & flag::NO_MULTI != 0 {
             return self.reject(None, &Refusal::NOT_IN_MULTI, out);
         }
         let lost = self.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
         let Some(transaction) = &mut self.transaction else { return Step::Replied };
         let pinned = transaction.slot.or(self.watched.as_ref().map(|w| w.slot));
-        let footprint = spec.footprint(args);
         let slot = match (footprint, pinned) {
             (Footprint::Anywhere, _) => None,
             (Footprint::In(slot), Some(pinned)) if slot != pinned && !lost => {
@@ -245,7 +244,7 @@ impl Session {
         // What will not run need not be kept.
         if !lost && !transaction.poisoned {
             if transaction.queue.bytes_len() > host.settings.query_buffer_max()
-                || !transaction.queue.push(invocation, slot)
+                || !transaction.queue.push(invocation)
             {
                 let refusal = Refusal::of("ERR transaction exceeds client-query-buffer-limit");
                 return self.reject(None, &refusal, out);

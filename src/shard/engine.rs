@@ -9,7 +9,7 @@
 //! on. Nothing here knows connections, locks or the clock.
 
 use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run};
-use crate::keyspace::{Guard, Keyspace, Millis, PackLimits};
+use crate::keyspace::{Guard, Key, Keyspace, Millis, PackLimits};
 use crate::resp::Sink;
 use crate::session::Watched;
 use crate::slot::Slot;
@@ -46,16 +46,16 @@ impl Engine {
         self.keyspace.pack = terms.pack;
     }
 
-    /// Runs one command.
+    /// Runs one command; `known` is its only key, if that was looked at before.
     pub fn run(
         &mut self,
         invocation: Invocation<'_>,
-        slot: Option<Slot>,
+        known: Option<Key<'_>>,
         terms: &Terms,
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) {
-        let Invocation { spec, args } = invocation;
+        let Invocation { spec, args, .. } = invocation;
         let Run::Shard(function) = spec.run else {
             debug_assert!(false, "{} does not run on a shard", spec.name);
             return out.error(Refusal::NOT_IN_MULTI);
@@ -63,7 +63,8 @@ impl Engine {
         let before = out.len();
         let keyspace = &mut self.keyspace;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut cx = Cx { keyspace, slot, string_len_max: terms.string_len_max, pace };
+            let slot = invocation.slot();
+            let mut cx = Cx { keyspace, slot, known, string_len_max: terms.string_len_max, pace };
             function(&mut cx, args, out)
         }));
         match outcome {
@@ -83,8 +84,8 @@ impl Engine {
 
     /// Runs commands that each stand alone.
     pub fn run_each(&mut self, queue: &Queue, terms: &Terms, pace: &mut dyn Pace, out: &mut Sink<'_>) {
-        for (invocation, slot) in queue.iter() {
-            self.run(invocation, slot, terms, pace, out);
+        for invocation in queue.iter() {
+            self.run(invocation, None, terms, pace, out);
         }
     }
 
@@ -101,9 +102,9 @@ impl Engine {
             return out.null_array();
         }
         out.array(queue.len());
-        for (invocation, slot) in queue.iter() {
+        for invocation in queue.iter() {
             pace.step(1);
-            self.run(invocation, slot, terms, pace, out);
+            self.run(invocation, None, terms, pace, out);
         }
     }
 
@@ -128,6 +129,7 @@ mod tests {
     use crate::command::{Args, Arity, Outcome, Spec};
     use crate::keyspace::KeyHasher;
     use crate::resp::{Proto, Span};
+    use crate::slot::Footprint;
     use crate::shard::tests::Later;
 
     fn bad(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
@@ -146,11 +148,12 @@ mod tests {
         engine.begin(&terms);
         let (buf, span) = (b"bad".to_vec(), [Span::new(0, 3)]);
         let mut queue = Queue::default();
-        assert!(queue.push(Invocation { spec: &BAD, args: Args::new(&buf, &span) }, None));
+        let footprint = Footprint::Anywhere;
+        assert!(queue.push(Invocation { spec: &BAD, args: Args::new(&buf, &span), footprint }));
         let get = b"get half";
         let spans = [Span::new(0, 3), Span::new(4, 4)];
         let invocation = crate::command::resolve(Args::new(get, &spans)).expect("GET is a command");
-        assert!(queue.push(invocation, Some(Slot::of(b"half"))));
+        assert!(queue.push(invocation));
         let mut out = Vec::new();
         engine.exec(&queue, None, &terms, &mut Later::default(), &mut Sink::new(&mut out, Proto::Resp2));
         let error = String::from_utf8_lossy(Refusal::SHARD_PANIC.text()).into_owned();

@@ -15,7 +15,7 @@
 pub mod engine;
 
 use crate::command::{Invocation, Pace, Queue};
-use crate::keyspace::Guard;
+use crate::keyspace::{Guard, Key};
 use crate::resp::{Proto, Sink};
 use crate::session::Watched;
 use crate::slot::Slot;
@@ -139,10 +139,16 @@ impl Hold<'_> {
         self.engine.as_mut().expect("held until released")
     }
 
-    /// Runs one command.
-    pub fn run(&mut self, invocation: Invocation<'_>, slot: Option<Slot>, pace: &mut dyn Pace, out: &mut Sink<'_>) {
+    /// Runs one command; `known` is its only key, if that was looked at before.
+    pub fn run(
+        &mut self,
+        invocation: Invocation<'_>,
+        known: Option<Key<'_>>,
+        pace: &mut dyn Pace,
+        out: &mut Sink<'_>,
+    ) {
         let terms = self.terms;
-        self.engine().run(invocation, slot, terms, pace, out);
+        self.engine().run(invocation, known, terms, pace, out);
     }
 
     /// Runs a transaction whose commands all run on this shard.
@@ -201,7 +207,7 @@ impl Job {
             Work::Each(queue) => engine.run_each(queue, terms, pace, &mut out),
             Work::Exec(queue, watched) => engine.exec(queue, watched.as_deref(), terms, pace, &mut out),
             Work::Watch(queue, slot, guard) => {
-                for (watch, _) in queue.iter() {
+                for watch in queue.iter() {
                     engine.watch(watch, *slot, guard, &mut out);
                 }
             }
@@ -249,7 +255,7 @@ mod tests {
         let (buf, spans) = (b"incr n", [Span::new(0, 4), Span::new(5, 1)]);
         let mut queue = Queue::default();
         let invocation = resolve(Args::new(buf, &spans)).expect("INCR is a command");
-        assert!(queue.push(invocation, Some(Slot::of(b"n"))));
+        assert!(queue.push(invocation));
         Work::Each(queue)
     }
 

@@ -7,6 +7,7 @@ mod notation;
 mod oracle;
 mod ours;
 mod player;
+mod redis_rs;
 mod rim;
 mod splits;
 mod stream;
