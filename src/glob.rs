@@ -26,7 +26,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte)
 }
 
-/// As [`matches`], with ASCII letters equal to their other case.
+/// As [`matches()`], with ASCII letters equal to their other case.
 #[must_use]
 pub fn matches_nocase(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte.to_ascii_lowercase())

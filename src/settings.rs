@@ -1,7 +1,7 @@
 //! What can be asked and changed while the server runs: CONFIG GET and CONFIG SET, and the same
 //! road for what the command line and the configuration file say at the start.
 //!
-//! A parameter is one row of [`ROWS`]: its name, the form of its values, how it is read and
+//! A parameter is one row of `ROWS`: its name, the form of its values, how it is read and
 //! whether it can be changed. What the hot path asks for is an atomic with a typed getter; what
 //! Slotway does not have (persistence, a memory limit) is a row that tells the one value it has,
 //! because clients ask, and refuses every other with the reason.

@@ -21,6 +21,7 @@ impl<'a> Args<'a> {
     /// # Panics
     /// If there are none: a request is never empty.
     #[must_use]
+    #[inline]
     pub fn new(buf: &'a [u8], spans: &'a [Span]) -> Self {
         assert!(!spans.is_empty(), "a request is never empty");
         Self { buf, spans }
@@ -35,12 +36,14 @@ impl<'a> Args<'a> {
 
     /// Argument `i`, or `None` behind the last.
     #[must_use]
+    #[inline]
     pub fn get(self, i: usize) -> Option<&'a [u8]> {
         Some(self.spans.get(i)?.of(self.buf))
     }
 
     /// Argument `i`, which the arity says is there, for as long as the request lives.
     #[must_use]
+    #[inline]
     pub fn at(self, i: usize) -> &'a [u8] {
         self.spans[i].of(self.buf)
     }

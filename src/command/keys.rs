@@ -69,12 +69,12 @@ fn beginning(keys: &Keys, args: Args<'_>) -> Option<usize> {
 impl Spec {
     /// The one argument that is this command's only key, if its row says so plainly.
     #[must_use]
-    pub fn only_key(&self) -> Option<usize> {
+    pub fn only_key(&self) -> Option<u8> {
         match self.keys {
             [Keys { begin: Begin::Index(at), find: Find::Range { last: 0, .. }, access, .. }]
                 if access & access::NOT_KEY == 0 =>
             {
-                Some(*at as usize)
+                Some(*at)
             }
             _ => None,
         }
@@ -93,9 +93,6 @@ impl Spec {
     /// The slots that `args` ask for.
     #[must_use]
     pub fn footprint(&self, args: Args<'_>) -> Footprint {
-        if let Some(at) = self.only_key() {
-            return Footprint::In(Slot::of(args.at(at)));
-        }
         if self.keys.is_empty() {
             return Footprint::Anywhere;
         }

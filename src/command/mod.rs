@@ -74,8 +74,11 @@ pub trait Pace {
     /// Drops something that takes long to drop, on another thread.
     fn dispose(&mut self, dead: Box<dyn Send>);
     /// Does `work` soon, on its own.
-    fn later(&mut self, work: Box<dyn FnOnce(&mut dyn Pace) + Send>);
+    fn later(&mut self, work: Errand);
 }
+
+/// Work for later, which brings its own pace along when it is done.
+pub type Errand = Box<dyn FnOnce(&mut dyn Pace) + Send>;
 
 /// What a command sees of its shard.
 pub struct Cx<'a> {
@@ -94,6 +97,7 @@ pub struct Cx<'a> {
 impl<'a> Cx<'a> {
     /// Names a key of the request.
     #[must_use]
+    #[inline]
     pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k>
     where
         'a: 'k,
@@ -126,6 +130,7 @@ impl<'a> Cx<'a> {
     ///
     /// # Errors
     /// WRONGTYPE when the key holds something else.
+    #[inline]
     pub fn answer_text(&mut self, key: Key<'_>, out: &mut Sink<'_>) -> Outcome {
         match self.keyspace.read(key) {
             None => out.null(),
@@ -165,11 +170,18 @@ pub struct Invocation<'a> {
     pub args: Args<'a>,
     /// The slots that its keys live in.
     pub footprint: Footprint,
+    /// The argument that is its only key, if the row says so plainly.
+    pub only_key: Option<u8>,
 }
 
 impl<'a> Invocation<'a> {
     fn new(spec: &'static Spec, args: Args<'a>) -> Self {
-        Self { spec, args, footprint: spec.footprint(args) }
+        let only_key = spec.only_key();
+        let footprint = match only_key {
+            Some(at) => Footprint::In(Slot::of(args.at(at.into()))),
+            None => spec.footprint(args),
+        };
+        Self { spec, args, footprint, only_key }
     }
 
     /// The one slot that its keys live in; `None` without keys or if they cross slots.

@@ -72,7 +72,7 @@ impl Queue {
     pub fn iter(&self) -> impl Iterator<Item = Invocation<'_>> {
         self.commands.iter().map(|c| {
             let spans = &self.spans[c.spans_from as usize..c.spans_to as usize];
-            Invocation { spec: c.spec, args: Args::new(&self.bytes, spans), footprint: c.footprint }
+            Invocation { spec: c.spec, args: Args::new(&self.bytes, spans), footprint: c.footprint, only_key: None }
         })
     }
 }

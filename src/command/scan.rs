@@ -327,7 +327,7 @@ mod tests {
             work();
         }
         fn dispose(&mut self, _: Box<dyn Send>) {}
-        fn later(&mut self, work: Box<dyn FnOnce(&mut dyn Pace) + Send>) {
+        fn later(&mut self, work: crate::command::Errand) {
             work(self);
         }
     }

@@ -15,6 +15,7 @@
 
 mod blob;
 mod hash;
+mod prefetch;
 mod table;
 mod value;
 mod watch;
@@ -26,6 +27,7 @@ pub use value::{Digits, EMBSTR_LEN_MAX, SHARED_INTEGERS, Text, Value};
 pub use watch::{Guard, Watchers};
 
 use crate::slot::{SLOTS, Slot};
+use prefetch::prefetch;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
@@ -37,8 +39,9 @@ pub const HEAVY_LEN: usize = 4096;
 /// than every moment, so that one comparison knows what has expired.
 const NEVER: Millis = -1;
 
-/// A key with what it holds.
+/// A key with what it holds: one cache line, and never across two.
 #[derive(Debug)]
+#[repr(align(64))]
 pub struct Entry {
     key: Blob,
     value: Value,
@@ -110,6 +113,20 @@ impl Seen {
     pub fn unplaced(hash: u64) -> Self {
         Self { hash, hint: u32::MAX }
     }
+}
+
+/// The rounds of a first look at a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is what it asks for")]
+pub enum Round {
+    Slot,
+    Prints,
+    Entry,
+}
+
+impl Round {
+    /// In their order.
+    pub const ALL: [Self; 3] = [Self::Slot, Self::Prints, Self::Entry];
 }
 
 /// What a write does to the key's expiry.
@@ -294,27 +311,27 @@ impl Keyspace {
         self.place[slot.index()] != NOT_HERE
     }
 
-    /// Reads the memory that [`Keyspace::look`] will need, and gives a value that depends on it.
-    /// Several of these in a row overlap their cache misses.
-    #[must_use]
-    pub fn touch_table(&self, slot: Slot, seen: Seen) -> u64 {
-        self.slots.get(self.place[slot.index()] as usize).map_or(0, |s| s.table.touch(seen.hash))
-    }
-
-    /// Looks where a key of this hash may lie, reads that memory, and gives the hint with a value
-    /// that depends on it. Several of these in a row overlap their cache misses.
-    #[must_use]
-    pub fn look(&self, slot: Slot, seen: Seen) -> (Seen, u64) {
-        let Some(slot) = self.slots.get(self.place[slot.index()] as usize) else { return (seen, 0) };
-        match slot.table.guess(seen.hash) {
-            Some((at, entry)) => (Seen { hint: at as u32, ..seen }, u64::from(entry.accessed)),
-            None => (seen, 0),
+    /// Asks for the memory that round `round` of a first look at a key will have to read; each
+    /// round reads what the one before has asked for. The last one gives a hint where the key lies.
+    #[inline]
+    pub fn look(&self, slot: Slot, seen: &mut Seen, round: Round) {
+        let Some(slot) = self.slots.get(self.place[slot.index()] as usize) else { return };
+        match round {
+            Round::Slot => prefetch(slot),
+            Round::Prints => slot.table.prefetch(seen.hash),
+            Round::Entry => {
+                if let Some((at, entry)) = slot.table.guess(seen.hash) {
+                    seen.hint = at as u32;
+                    prefetch(entry);
+                }
+            }
         }
     }
 
     // ── reading ───────────────────────────────────────────────────────────────────────────────
 
     /// Reads a key: counts a hit or a miss and notes the access.
+    #[inline]
     pub fn read(&mut self, key: Key<'_>) -> Option<&Value> {
         let Some((s, at)) = self.find(key) else {
             self.counts.misses += 1;
@@ -607,6 +624,7 @@ impl Keyspace {
         place as usize
     }
 
+    #[inline]
     fn find_unexpired_or_not(&self, key: Key<'_>) -> Option<(usize, usize)> {
         let s = self.slot_place(key.slot);
         let table = &self.slots[s].table;
@@ -619,6 +637,7 @@ impl Keyspace {
     }
 
     /// Finds a key that has not expired; one that has is taken away.
+    #[inline]
     fn find(&mut self, key: Key<'_>) -> Option<(usize, usize)> {
         let (s, at) = self.find_unexpired_or_not(key)?;
         if self.slots[s].table.entries()[at].has_expired(self.now) {
@@ -628,6 +647,7 @@ impl Keyspace {
         Some((s, at))
     }
 
+    #[cold]
     fn reap(&mut self, s: usize, at: usize) {
         let entry = self.take_out(s, at);
         self.counts.expired += 1;

@@ -12,6 +12,7 @@
 //! scan simple: a scan walks *down* from the end; as removal only ever moves the last entry to a
 //! lower place, an entry that stays is met at least once, whatever comes and goes meanwhile.
 
+use super::prefetch::prefetch;
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 
@@ -138,16 +139,16 @@ impl<E: Keyed> Table<E> {
         matches.map(|(i, _)| base + i).find(|&at| self.entries[at].key() == key)
     }
 
-    /// Reads the memory that [`Table::guess`] will need, and gives a value that depends on it.
-    #[must_use]
-    pub fn touch(&self, hash: u64) -> u64 {
-        match &self.index {
-            Some(index) => index.find(spread(hash as u32), |p| p.hash == hash as u32).map_or(0, |p| p.at.into()),
-            None => {
-                let middle = self.prints.len() / 2;
-                let read = |at| self.prints.get(at).copied().map_or(0, u64::from);
-                read(0) + read(middle)
-            }
+    /// Asks for the memory that [`Table::guess`] will read first.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(index) = &self.index {
+            // The index cannot be asked for its memory, so the look-up itself brings it.
+            let _place = index.find(spread(hash as u32), |p| p.hash == hash as u32);
+            return;
+        }
+        for line in self.prints.chunks(64 / size_of::<u16>()) {
+            prefetch(line);
         }
     }
 

@@ -131,7 +131,10 @@ impl Decoder {
         }
         match buf.get(from) {
             None => Ok(Decoded::Incomplete { missing: 1 }),
-            Some(b'*') => self.multibulk(buf, from, limits, spans),
+            Some(b'*') => match short_request(buf, from, limits, spans) {
+                Some(end) => Ok(Decoded::Request { end }),
+                None => self.multibulk(buf, from, limits, spans),
+            },
             Some(_) => inline(buf, from, spans),
         }
     }
@@ -154,16 +157,12 @@ impl Decoder {
         limits: Limits,
         spans: &mut Vec<Span>,
     ) -> Result<Decoded, ProtocolError> {
-        let (args_left, at) = match short_header(buf, from) {
-            Some((args, at)) => (args as i64, at),
-            None => {
-                let Some((line, at)) = header(buf, from) else {
-                    return incomplete_line(buf, from, ProtocolError::MultibulkLine);
-                };
-                let args = parse_i64(&line[1..]).filter(|&n| n <= REQUEST_ARGS_MAX);
-                (args.ok_or(ProtocolError::MultibulkLength)?, at)
-            }
+        let Some((line, at)) = header(buf, from) else {
+            return incomplete_line(buf, from, ProtocolError::MultibulkLine);
         };
+        let args_left = parse_i64(&line[1..])
+            .filter(|&n| n <= REQUEST_ARGS_MAX)
+            .ok_or(ProtocolError::MultibulkLength)?;
         if args_left > UNAUTHENTICATED_ARGS_MAX && !limits.authenticated {
             return Err(ProtocolError::UnauthenticatedMultibulk);
         }
@@ -188,22 +187,16 @@ impl Decoder {
         let missing = loop {
             let len = match state.bulk_len {
                 Some(len) => len,
-                None => match short_header(buf, state.at) {
-                    Some((len, at)) if buf[state.at] == b'$' => {
-                        state.at = at;
-                        len
-                    }
-                    _ => {
-                        let Some((line, at)) = header(buf, state.at) else {
-                            match incomplete_line(buf, state.at, ProtocolError::BulkLine)? {
-                                Decoded::Incomplete { missing } => break missing,
-                                done => return Ok(done),
-                            }
-                        };
-                        state.at = at;
-                        bulk_len(line, limits)?
-                    }
-                },
+                None => {
+                    let Some((line, at)) = header(buf, state.at) else {
+                        match incomplete_line(buf, state.at, ProtocolError::BulkLine)? {
+                            Decoded::Incomplete { missing } => break missing,
+                            done => return Ok(done),
+                        }
+                    };
+                    state.at = at;
+                    bulk_len(line, limits)?
+                }
             };
             // The two bytes behind a bulk are taken for CRLF unread, as Redis does.
             let whole = len + 2;
@@ -236,6 +229,27 @@ struct State {
     at: usize,
     args_left: i64,
     bulk_len: Option<usize>,
+}
+
+/// Decodes a whole request with short headers, as nearly all are, and gives its end. `None` leaves
+/// the spans as they were: the long way then says what stands there.
+#[inline]
+fn short_request(buf: &[u8], from: usize, limits: Limits, spans: &mut Vec<Span>) -> Option<usize> {
+    let (args, mut at) = short_header(buf, from).filter(|&(args, _)| args > 0 && limits.authenticated)?;
+    let first = spans.len();
+    for _ in 0..args {
+        match short_header(buf, at) {
+            Some((len, start)) if buf[at] == b'$' && start + len + 2 <= buf.len() => {
+                spans.push(Span { start: start as u32, len: len as u32 });
+                at = start + len + 2;
+            }
+            _ => {
+                spans.truncate(first);
+                return None;
+            }
+        }
+    }
+    Some(at)
 }
 
 /// The number of a header of one to three digits, as nearly all are, and the offset behind its

@@ -58,6 +58,7 @@ impl<'o> Sink<'o> {
     }
 
     /// Bytes that are already RESP.
+    #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
@@ -95,6 +96,7 @@ impl<'o> Sink<'o> {
     }
 
     /// A byte string.
+    #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len() + 32);
         if bytes.len() < 10 {
@@ -194,6 +196,7 @@ impl<'o> Sink<'o> {
         }
     }
 
+    #[inline]
     fn head(&mut self, kind: u8, number: i64) {
         self.out.push(kind);
         write_i64(self.out, number);

@@ -32,6 +32,8 @@ use tokio::net::TcpStream;
 
 /// Read at most this much before executing it, in bytes.
 const READ_LEN_MAX: usize = 64 * 1024;
+/// Longest request whatever `client-query-buffer-limit` says: its places have 32 bits.
+const CARRY_LEN_MAX: usize = u32::MAX as usize - READ_LEN_MAX;
 /// Turns that one connection takes before others get theirs.
 const TURNS_MAX: usize = 16;
 /// A thread keeps an output buffer of up to this size for the next turn, in bytes.
@@ -186,7 +188,8 @@ impl Connection {
             Progress::Drained { missing } => {
                 // `missing` is counted from the end of what is here.
                 self.missing = if self.carry.is_empty() { 1 } else { self.carry.len() + missing };
-                if self.carry.len() > self.router.host.settings.query_buffer_max() {
+                let limit = self.router.host.settings.query_buffer_max().min(CARRY_LEN_MAX);
+                if self.carry.len() > limit {
                     event = Some(Event::Closed);
                 }
             }

@@ -4,7 +4,7 @@
 //! time, the worker's place in the runtime is given to another thread and the work goes on
 //! outside: cheap commands never pay for that, and a slow one stalls nobody but its own shard.
 
-use crate::command::Pace;
+use crate::command::{Errand, Pace};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use tokio::task::{block_in_place, spawn_blocking};
@@ -37,7 +37,7 @@ impl WorkerPace {
         if now.saturating_sub(began) > BUDGET && self.hand_overs < HAND_OVERS_MAX {
             self.hand_overs += 1;
             self.began = Some(now);
-            block_in_place(|| std::thread::sleep(HAND_OVER));
+            block_in_place(|| rest(HAND_OVER));
         }
     }
 }
@@ -52,7 +52,7 @@ impl Pace for WorkerPace {
     }
 
     fn sleep(&mut self, time: Duration) {
-        block_in_place(|| std::thread::sleep(time));
+        block_in_place(|| rest(time));
     }
 
     fn outside(&mut self, work: &mut dyn FnMut()) {
@@ -63,7 +63,12 @@ impl Pace for WorkerPace {
         spawn_blocking(move || drop(dead));
     }
 
-    fn later(&mut self, work: Box<dyn FnOnce(&mut dyn Pace) + Send>) {
+    fn later(&mut self, work: Errand) {
         tokio::spawn(async move { work(&mut Self::default()) });
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the rim that everybody else is sent to")]
+fn rest(time: Duration) {
+    std::thread::sleep(time);
 }

@@ -9,7 +9,7 @@
 //!
 //! The order of the checks is Redis': unknown command and arity, then authentication, then slots,
 //! then the transaction. The slot rules of a transaction are the router port's: see
-//! [`transaction`].
+//! `transaction`.
 
 mod steer;
 mod transaction;

@@ -166,7 +166,7 @@ impl Session {
             out.error("ERR WATCH inside MULTI is not allowed");
             return Step::Replied;
         }
-        let Invocation { spec, args, footprint } = invocation;
+        let Invocation { spec, args, footprint, .. } = invocation;
         let crossing = match (footprint, &self.watched) {
             (Footprint::In(slot), Some(watched)) if watched.slot != slot => {
                 let first_key = watched.keys.first().map_or(&[][..], |key| &**key).to_vec();
@@ -204,7 +204,7 @@ impl Session {
         invocation: Invocation<'a>,
         out: &mut Sink<'_>,
     ) -> Step<'a> {
-        let Invocation { spec, args, footprint } = invocation;
+        let Invocation { spec, args, footprint, .. } = invocation;
         if spec.flags & flag::NO_MULTI != 0 {
             return self.reject(None, &Refusal::NOT_IN_MULTI, out);
         }

@@ -41,6 +41,7 @@ impl Engine {
     }
 
     /// Begins a batch.
+    #[inline]
     pub fn begin(&mut self, terms: &Terms) {
         self.keyspace.begin(terms.now);
         self.keyspace.pack = terms.pack;
@@ -149,7 +150,7 @@ mod tests {
         let (buf, span) = (b"bad".to_vec(), [Span::new(0, 3)]);
         let mut queue = Queue::default();
         let footprint = Footprint::Anywhere;
-        assert!(queue.push(Invocation { spec: &BAD, args: Args::new(&buf, &span), footprint }));
+        assert!(queue.push(Invocation { spec: &BAD, args: Args::new(&buf, &span), footprint, only_key: None }));
         let get = b"get half";
         let spans = [Span::new(0, 3), Span::new(4, 4)];
         let invocation = crate::command::resolve(Args::new(get, &spans)).expect("GET is a command");

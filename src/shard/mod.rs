@@ -220,7 +220,7 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Args, resolve};
+    use crate::command::{Args, Errand, resolve};
     use crate::keyspace::{KeyHasher, Keyspace, PackLimits};
     use crate::resp::Span;
     use std::time::Duration;
@@ -230,7 +230,7 @@ mod tests {
 
     /// Keeps what is to be done later, for the test to do.
     #[derive(Default)]
-    pub(super) struct Later(Vec<Box<dyn FnOnce(&mut dyn Pace) + Send>>);
+    pub(super) struct Later(Vec<Errand>);
 
     impl Pace for Later {
         fn step(&mut self, _: usize) {}
@@ -241,7 +241,7 @@ mod tests {
         fn dispose(&mut self, dead: Box<dyn Send>) {
             drop(dead);
         }
-        fn later(&mut self, work: Box<dyn FnOnce(&mut dyn Pace) + Send>) {
+        fn later(&mut self, work: Errand) {
             self.0.push(work);
         }
     }

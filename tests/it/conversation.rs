@@ -1,7 +1,7 @@
 //! The whole path of a request (decode, session, router, shards, replies) as a function, without
 //! sockets. The property test beside this file and the fuzz target share it.
 
-use slotway::command::Pace;
+use slotway::command::{Errand, Pace};
 use slotway::host::{Host, HostConfig};
 use slotway::resp::Decoder;
 use slotway::router::{Progress, Router, Scratch};
@@ -23,7 +23,7 @@ impl Pace for NoPace {
     fn dispose(&mut self, dead: Box<dyn Send>) {
         drop(dead);
     }
-    fn later(&mut self, work: Box<dyn FnOnce(&mut dyn Pace) + Send>) {
+    fn later(&mut self, work: Errand) {
         work(self);
     }
 }
