@@ -162,7 +162,7 @@ impl Router {
             let mut hold = None;
             let mut stop = None;
             let mut next = 0;
-            while let Some(&request) = scratch.requests.get(next) {
+            while let Some(request) = scratch.requests.get(next) {
                 let before = out.len();
                 let args = args_of(input, scratch, request);
                 (next, taken, commands) = (next + 1, request.end, commands + 1);
@@ -171,7 +171,7 @@ impl Router {
                 let step = match request.spec {
                     Some(spec) => {
                         latest = Some(spec);
-                        let Request { footprint, only_key, .. } = request;
+                        let &Request { footprint, only_key, .. } = request;
                         let invocation = Invocation { spec, args, footprint, only_key };
                         session.admit(&self.host, invocation, &mut sink)
                     }
@@ -189,6 +189,10 @@ impl Router {
                                 _ => None,
                             };
                             held.run(invocation, known, turn.pace, &mut sink);
+                            // Nothing below concerns a plain session: the common case goes on.
+                            if session.is_plain() && out.len() <= OUTPUT_LEN_MAX {
+                                continue;
+                            }
                             Done::Replied
                         }
                         None => {
@@ -239,7 +243,7 @@ impl Router {
                 }
                 Err(error) => {
                     tracing::debug!(client = session.client().id, %error, "protocol error");
-                    Sink::new(out, session.proto()).error(format!("ERR {error}"));
+                    Sink::new(out, session.proto()).error([b"ERR ", &error.text()[..]].concat());
                     break Progress::Close;
                 }
             }
@@ -365,7 +369,7 @@ impl Router {
         let shard = invocation.slot().map(|slot| self.topology.shard_of(slot));
         while session.is_plain()
             && fits
-            && let Some(&request) = scratch.requests.get(*next)
+            && let Some(request) = scratch.requests.get(*next)
         {
             let Some(spec) = request.spec else { break };
             let Run::Shard(_) = spec.run else { break };
@@ -374,7 +378,7 @@ impl Router {
                 break;
             }
             let args = args_of(input, scratch, request);
-            let Request { footprint, only_key, .. } = request;
+            let &Request { footprint, only_key, .. } = request;
             fits = queue.push(Invocation { spec, args, footprint, only_key });
             *next += usize::from(fits);
         }
@@ -548,7 +552,8 @@ impl Request {
     }
 }
 
-fn args_of<'i>(input: &'i [u8], scratch: &'i Scratch, request: Request) -> Args<'i> {
+#[inline]
+fn args_of<'i>(input: &'i [u8], scratch: &'i Scratch, request: &Request) -> Args<'i> {
     Args::new(input, &scratch.spans[request.first..request.first + request.count])
 }
 

@@ -86,8 +86,8 @@ impl SetError {
     pub fn text(&self) -> Vec<u8> {
         match self {
             Self::Unknown(name) => {
-                [b"ERR Unknown option or number of arguments for CONFIG SET - '", &name[..], b"'"]
-                    .concat()
+                let before = b"ERR Unknown option or number of arguments for CONFIG SET - '";
+                [before, until_nul(name), b"'"].concat()
             }
             Self::Refused { name, why } => {
                 let before = b"ERR CONFIG SET failed (possibly related to argument '";

@@ -78,16 +78,17 @@ fn crc_unbraced(key: &[u8]) -> Option<u16> {
     let (eights, rest) = key.as_chunks::<8>();
     let mut crc = 0u16;
     for b in eights {
+        let word = u64::from_le_bytes(*b);
         // A byte of `differing` is zero where there is a brace; the rest of the line tells
         // whether one is.
-        let differing = u64::from_ne_bytes(*b) ^ BRACES;
+        let differing = word ^ BRACES;
         if differing.wrapping_sub(ONES) & !differing & (ONES << 7) != 0 {
             return None;
         }
-        // What was summed up so far meets the first two bytes.
-        let [high, low] = crc.to_be_bytes();
-        crc = at(7, b[0] ^ high) ^ at(6, b[1] ^ low) ^ at(5, b[2]) ^ at(4, b[3]) ^ at(3, b[4]) ^ at(2, b[5])
-            ^ at(1, b[6]) ^ at(0, b[7]);
+        // What was summed up so far meets the first two bytes. The bytes are taken from the word
+        // since a load of each would make the compiler build the word of them.
+        let met = word ^ u64::from(crc.swap_bytes());
+        crc = (0..8).fold(0, |sum, i| sum ^ at(7 - i, (met >> (8 * i)) as u8));
     }
     for &byte in rest {
         if byte == b'{' {

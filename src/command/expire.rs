@@ -17,7 +17,7 @@ use super::spec::{
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Entry, Millis, Ttl};
-use crate::resp::Sink;
+use crate::resp::{Sink, until_nul};
 
 const SETS: Spec = Spec {
     arity: AtLeast(3),
@@ -144,9 +144,7 @@ impl Only {
                 o if o.eq_ignore_ascii_case(b"gt") => only.later = true,
                 o if o.eq_ignore_ascii_case(b"lt") => only.earlier = true,
                 o => {
-                    // Redis prints it as a C string.
-                    let shown = o.split(|&b| b == 0).next().unwrap_or_default();
-                    return Err(Refusal::new([b"ERR Unsupported option ", shown].concat()));
+                    return Err(Refusal::new([b"ERR Unsupported option ", until_nul(o)].concat()));
                 }
             }
         }

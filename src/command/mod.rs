@@ -37,7 +37,7 @@ pub use spec::{Arity, Begin, Find, Group, HostFn, Keys, Run, ShardFn, Spec, Stee
 use crate::clients::Client;
 use crate::host::Host;
 use crate::keyspace::{Key, Keyspace, Millis, Text, Value};
-use crate::resp::Sink;
+use crate::resp::{Sink, until_nul};
 use crate::slot::{Footprint, Slot};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -237,7 +237,7 @@ pub fn resolve(args: Args<'_>) -> Result<Invocation<'_>, Refusal> {
 }
 
 fn unknown(args: Args<'_>) -> Refusal {
-    let shown = |arg: &[u8], max: usize| arg[..arg.len().min(max)].to_vec();
+    let shown = |arg, max| cut(until_nul(arg), max).to_vec();
     let mut text = b"ERR unknown command '".to_vec();
     text.extend(shown(&args[0], UNKNOWN_SHOWN_MAX));
     text.extend(b"', with args beginning with: ");
@@ -254,9 +254,13 @@ fn unknown(args: Args<'_>) -> Refusal {
     Refusal::new(text)
 }
 
+fn cut(text: &[u8], len_max: usize) -> &[u8] {
+    &text[..text.len().min(len_max)]
+}
+
 fn unknown_subcommand(container: &Spec, name: &[u8]) -> Refusal {
     let mut text = b"ERR unknown subcommand '".to_vec();
-    text.extend(&name[..name.len().min(UNKNOWN_SHOWN_MAX)]);
+    text.extend(cut(until_nul(name), UNKNOWN_SHOWN_MAX));
     text.extend(b"'. Try ");
     text.extend(container.name.to_ascii_uppercase().as_bytes());
     text.extend(b" HELP.");

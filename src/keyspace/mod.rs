@@ -495,6 +495,12 @@ impl Keyspace {
         }
     }
 
+    /// Whether something slow to free was removed.
+    #[must_use]
+    pub fn has_graveyard(&self) -> bool {
+        !self.graveyard.0.is_empty()
+    }
+
     /// What is slow to free, if there is any: dropping it frees it.
     pub fn take_graveyard(&mut self) -> Option<Graveyard> {
         (!self.graveyard.0.is_empty()).then(|| std::mem::take(&mut self.graveyard))

@@ -69,15 +69,15 @@ pub enum ProtocolError {
     UnauthenticatedBulk,
 }
 
-impl std::fmt::Display for ProtocolError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Protocol error: ")?;
-        f.write_str(match self {
+impl ProtocolError {
+    /// What the client is told, without the code. The byte that Redis shows is shown as it came.
+    #[must_use]
+    pub fn text(&self) -> Vec<u8> {
+        let text = match self {
             Self::MultibulkLength => "invalid multibulk length",
             Self::BulkLength => "invalid bulk length",
             Self::NotABulk(byte) => {
-                let shown = if byte.is_ascii_control() { ' ' } else { char::from(*byte) };
-                return write!(f, "expected '$', got '{shown}'");
+                return [b"Protocol error: expected '$', got '", &[*byte][..], b"'"].concat();
             }
             Self::MultibulkLine => "too big mbulk count string",
             Self::BulkLine => "too big bulk count string",
@@ -85,7 +85,14 @@ impl std::fmt::Display for ProtocolError {
             Self::Quotes => "unbalanced quotes in request",
             Self::UnauthenticatedMultibulk => "unauthenticated multibulk length",
             Self::UnauthenticatedBulk => "unauthenticated bulk length",
-        })
+        };
+        [b"Protocol error: ", text.as_bytes()].concat()
+    }
+}
+
+impl std::fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.text().escape_ascii())
     }
 }
 
@@ -323,12 +330,14 @@ fn inline(buf: &mut [u8], from: usize, spans: &mut Vec<Span>) -> Result<Decoded,
     Ok(if spans.len() == first { Decoded::Nothing { end } } else { Decoded::Request { end } })
 }
 
-/// Splits an inline request into arguments the way Redis' `sdssplitargs` does: blanks separate,
+/// Splits an inline request into arguments the way Redis' `sdssplitargs` does: blanks separate, but
+/// a vertical tab or a form feed in a word belongs to it;
 /// `"…"` understands `\n \r \t \b \a \xHH` and takes any other escaped byte for itself, `'…'`
 /// only `\'`; a closing quote must be followed by a blank or the end. The unquoted bytes, never
 /// more than the quoted ones, overwrite the line from its front. `None` when quotes are unbalanced.
 fn unquote(line: &mut [u8], offset: usize, spans: &mut Vec<Span>) -> Option<()> {
     let is_blank = |b: u8| b.is_ascii_whitespace() || b == 0x0b;
+    let ends_word = |b: u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | 0);
     let (mut read, mut write) = (0, 0);
     loop {
         while read < line.len() && is_blank(line[read]) {
@@ -339,7 +348,7 @@ fn unquote(line: &mut [u8], offset: usize, spans: &mut Vec<Span>) -> Option<()> 
         }
         let start = write;
         // Outside quotes a quote may also open in the middle of a word: `a"b c"` is one argument.
-        while read < line.len() && !is_blank(line[read]) && line[read] != 0 {
+        while read < line.len() && !ends_word(line[read]) {
             let quote = line[read];
             if quote != b'"' && quote != b'\'' {
                 line[write] = line[read];

@@ -76,12 +76,14 @@ impl<'o> Sink<'o> {
         self.crlf();
     }
 
-    /// An error, text with its code and without the `-`. Line breaks are shown as spaces, so that
-    /// whatever a client put into it stays one line.
+    /// An error, text with its code and without the `-`. Whatever a client put into it stays one
+    /// line: breaks at its end go, others are shown as spaces.
     pub fn error(&mut self, text: impl AsRef<[u8]>) {
+        let is_break = |&b: &u8| b == b'\r' || b == b'\n';
+        let text = text.as_ref();
+        let len = text.iter().rposition(|b| !is_break(b)).map_or(0, |last| last + 1);
         self.out.push(b'-');
-        let unbroken = |&b: &u8| if b == b'\r' || b == b'\n' { b' ' } else { b };
-        self.out.extend(text.as_ref().iter().map(unbroken));
+        self.out.extend(text[..len].iter().map(|b| if is_break(b) { b' ' } else { *b }));
         self.crlf();
     }
 

@@ -170,7 +170,9 @@ impl Connection {
             )
         };
         if from_thread {
-            self.carry.extend_from_slice(&input[taken..read_len]);
+            if taken < read_len {
+                self.carry.extend_from_slice(&input[taken..read_len]);
+            }
         } else {
             self.carry.advance(taken);
             if self.carry.is_empty() {
@@ -222,7 +224,9 @@ impl Connection {
                 Poll::Pending => break,
             }
         }
-        self.unsent.extend_from_slice(&output[sent..]);
+        if sent < output.len() {
+            self.unsent.extend_from_slice(&output[sent..]);
+        }
         output.clear();
         if output.capacity() > OUTPUT_KEPT_MAX {
             *output = Vec::new();

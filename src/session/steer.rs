@@ -5,7 +5,7 @@ use crate::clients::{Label, is_fit_label};
 use crate::command::{Args, Invocation, Refusal, Steer};
 use crate::host::Host;
 use crate::number::parse_i64;
-use crate::resp::{Proto, Sink};
+use crate::resp::{Proto, Sink, until_nul};
 
 /// The one user there is until ACLs come.
 const DEFAULT_USER: &[u8] = b"default";
@@ -102,7 +102,9 @@ impl Session {
         Ok(())
     }
 
-    /// `HELLO [protover [AUTH user password] [SETNAME name]]`: all or nothing.
+    /// `HELLO [protover [AUTH user password] [SETNAME name]]`. The options are done with from left to
+    /// right, as in Redis: who is logged in by one stays so although a later one is refused. Name and
+    /// protocol change at the end or not at all.
     fn hello(&mut self, host: &Host, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
         let proto = match args.get(1) {
             None => self.proto,
@@ -115,12 +117,12 @@ impl Session {
                 }
             },
         };
-        let (mut login, mut name) = (None, None);
+        let mut name = None;
         let mut i = 2;
         while i < args.len() {
             let more = args.len() - 1 - i;
             if args.is(i, "auth") && more >= 2 {
-                login = Some((args.at(i + 1), args.at(i + 2)));
+                self.log_in(host, args.at(i + 1), args.at(i + 2))?;
                 i += 3;
             } else if args.is(i, "setname") && more >= 1 {
                 name = Some(args.at(i + 1));
@@ -129,12 +131,9 @@ impl Session {
                 }
                 i += 2;
             } else {
-                let option = args.at(i);
+                let option = until_nul(args.at(i));
                 return Err(Refusal::new([b"ERR Syntax error in HELLO option '", option, b"'"].concat()));
             }
-        }
-        if let Some((user, password)) = login {
-            self.log_in(host, user, password)?;
         }
         if !self.authenticated {
             return Err(Refusal::of(

@@ -79,6 +79,7 @@ impl Shard {
 
     /// Holds the shard if it is free, or becomes so within a few moments.
     #[must_use]
+    #[inline]
     pub fn try_hold<'s>(self: &'s Arc<Self>, terms: &'s Terms) -> Option<Hold<'s>> {
         for _ in 0..SPINS_MAX {
             if let Some(engine) = self.engine.try_lock() {
@@ -140,6 +141,7 @@ impl Hold<'_> {
     }
 
     /// Runs one command; `known` is its only key, if that was looked at before.
+    #[inline]
     pub fn run(
         &mut self,
         invocation: Invocation<'_>,
@@ -164,11 +166,31 @@ impl Hold<'_> {
     }
 
     /// Serves whoever queued meanwhile, then lets go.
+    #[inline]
     pub fn release(mut self, pace: &mut dyn Pace) {
         self.serve_and_unlock(pace);
     }
 
+    /// Unlocks a shard that nobody waits for; else serves those who do.
+    #[inline]
     fn serve_and_unlock(&mut self, pace: &mut dyn Pace) {
+        if let Some(mut engine) = self.engine.take() {
+            if self.shard.waiting.load(Ordering::Relaxed) == 0 && !engine.keyspace.has_graveyard() {
+                drop(engine);
+                if self.shard.waiting() == 0 {
+                    return;
+                }
+                let Some(again) = self.shard.engine.try_lock() else { return };
+                engine = again;
+            }
+            self.engine = Some(engine);
+            self.serve(pace);
+        }
+    }
+
+    /// Serves whoever queued, a bounded number of them, and unlocks.
+    #[cold]
+    fn serve(&mut self, pace: &mut dyn Pace) {
         let mut served = 0;
         while let Some(mut engine) = self.engine.take() {
             while served < DRAIN_MAX

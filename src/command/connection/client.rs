@@ -6,7 +6,7 @@ use super::super::{Args, HostCx, Outcome, Refusal, help};
 use crate::clients::{Client, Label};
 use crate::keyspace::Millis;
 use crate::number::parse_i64;
-use crate::resp::Sink;
+use crate::resp::{Sink, until_nul};
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -147,7 +147,7 @@ fn setinfo(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     } else if args.is(2, "lib-ver") {
         Label::LibVer
     } else {
-        return Err(Refusal::new([b"ERR Unrecognized option '", args.at(2), b"'"].concat()));
+        return Err(Refusal::new([b"ERR Unrecognized option '", until_nul(args.at(2)), b"'"].concat()));
     };
     set(cx.me, label, args.at(3), out)
 }
@@ -290,7 +290,7 @@ impl Kind {
             b"master" => Ok(Self::Master),
             b"slave" | b"replica" => Ok(Self::Replica),
             b"pubsub" => Ok(Self::Pubsub),
-            _ => Err(Refusal::new([b"ERR Unknown client type '", name, b"'"].concat())),
+            _ => Err(Refusal::new([b"ERR Unknown client type '", until_nul(name), b"'"].concat())),
         }
     }
 }
@@ -325,7 +325,7 @@ impl<'a> Filter<'a> {
             } else if args.is(at, "user") {
                 // There is but the default user, and every client is it.
                 if value != b"default" {
-                    return Err(Refusal::new([b"ERR No such user '", value, b"'"].concat()));
+                    return Err(Refusal::new([b"ERR No such user '", until_nul(value), b"'"].concat()));
                 }
             } else if args.is(at, "skipme") && value.eq_ignore_ascii_case(b"yes") {
                 filter.spares = Some(me.id);

@@ -46,7 +46,7 @@ fn debug(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         }
     } else {
         let name = &args[1];
-        let shown = &name[..name.len().min(SHOWN_MAX)];
+        let shown = until_nul(&name[..name.len().min(SHOWN_MAX)]);
         let before = b"ERR unknown subcommand or wrong number of arguments for '";
         return Err(Refusal::new([before, shown, b"'. Try DEBUG HELP."].concat()));
     }
