@@ -213,6 +213,12 @@ impl Client {
 
     /// Closes another's connection: at its next pause its task is dropped, and nothing of what it
     /// queued runs.
+    ///
+    /// Whoever runs requests asks [`Client::is_closing`] before each, so that no request begins
+    /// that the client sends after this has returned: who was told that a client is killed may
+    /// rely on its EXEC not running. What waits for a shard does not run either. A request that
+    /// another thread has just begun comes to its end, as nothing is ever cut in two; Redis, with
+    /// its one thread, has no such moment.
     pub fn close(&self) {
         self.close_after_reply();
         let mut end = self.end.lock();
@@ -227,7 +233,7 @@ impl Client {
         self.close_after_reply.store(true, Ordering::Release);
     }
 
-    /// Whether the connection is to end after what it has to send.
+    /// Whether the connection is to end: then nothing more is to be begun for it.
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.close_after_reply.load(Ordering::Acquire)

@@ -48,6 +48,8 @@ pub struct Scratch {
     requests: Vec<Request>,
     /// The first request of the batch for each shard, or [`NO_REQUEST`].
     first_there: Vec<u16>,
+    /// Whether the last batch had many bytes per request, in or out: so, likely, has the next.
+    values_are_long: bool,
 }
 
 /// A decoded request: `spans[first..first + count]`; the next one begins at `end` of the input.
@@ -67,6 +69,8 @@ struct Request {
     next_there: u16,
 }
 
+/// From this many bytes of request and reply on, values are likely on the heap.
+const LONG_BYTES: usize = 128;
 /// Ends a chain of requests.
 const NO_REQUEST: u16 = u16::MAX;
 /// Batches of fewer requests are run without a first look.
@@ -82,7 +86,7 @@ pub enum Progress {
         /// From 1.
         missing: usize,
     },
-    /// There is much output: send it, then come again with the rest.
+    /// There is much output, or the rest goes by other terms: send it, then come again.
     Full,
     /// A shard was taken: await the replies, send them unless `muted`, then come again.
     Wait {
@@ -100,6 +104,8 @@ pub enum Progress {
 /// What one request came to.
 enum Done {
     Replied,
+    /// The reply is written; the terms do not hold for what follows.
+    NewTerms,
     Wait(Pending),
     Close,
     Sever,
@@ -135,11 +141,12 @@ impl Router {
     #[must_use]
     pub fn terms(&self, now: i64) -> Terms {
         let settings = &self.host.settings;
-        Terms { now, string_len_max: settings.bulk_len_max(), pack: settings.pack_limits() }
+        let (string_len_max, pack) = (settings.bulk_len_max(), settings.pack_limits());
+        Terms { now, string_len_max, pack, no_touch: false }
     }
 
     /// Runs the requests at the front of `input` and appends their replies to `out`; gives how
-    /// many bytes were taken and why it stopped.
+    /// many bytes were taken and why it stopped. Nothing is begun for a client that was closed.
     #[expect(clippy::too_many_arguments, reason = "the whole state of a turn, named one by one")]
     pub fn process(
         &self,
@@ -151,10 +158,14 @@ impl Router {
         now: i64,
         pace: &mut dyn Pace,
     ) -> (usize, Progress) {
-        let terms = self.terms(now);
+        if session.client().is_closing() {
+            return (0, Progress::Sever);
+        }
+        let terms = Terms { no_touch: session.client().no_touch(), ..self.terms(now) };
         let mut turn = Turn { terms: &terms, pace };
         let (mut taken, mut commands, mut latest) = (0, 0, None);
         let progress = loop {
+            let (input_from, output_from) = (taken, out.len());
             let ahead = self.decode_ahead(session, decoder, input, taken, scratch);
             if scratch.requests.len() >= WARM_MIN && self.shards.len() <= WARM_SHARDS_MAX {
                 self.warm(input, scratch, &mut turn);
@@ -181,7 +192,7 @@ impl Router {
                     },
                 };
                 let done = match step {
-                    Step::Replied => Done::Replied,
+                    Step::Replied if session.client().no_touch() == terms.no_touch => Done::Replied,
                     Step::Run(invocation) => match self.hold(invocation.slot(), &mut hold, &mut turn) {
                         Some(held) => {
                             let known = match (invocation.slot(), request.seen, request.only_key) {
@@ -189,8 +200,11 @@ impl Router {
                                 _ => None,
                             };
                             held.run(invocation, known, turn.pace, &mut sink);
-                            // Nothing below concerns a plain session: the common case goes on.
-                            if session.is_plain() && out.len() <= OUTPUT_LEN_MAX {
+                            // Nothing below concerns the common case.
+                            if session.hears_all() && out.len() <= OUTPUT_LEN_MAX {
+                                if session.client().is_closing() {
+                                    break;
+                                }
                                 continue;
                             }
                             Done::Replied
@@ -201,8 +215,17 @@ impl Router {
                             self.submit(session, invocation.slot(), Work::Each(queue), &mut turn)
                         }
                     },
-                    step => self.steer(session, step, &mut hold, &mut turn, out),
+                    step => match self.steer(session, step, &mut hold, &mut turn, out) {
+                        Done::Replied if session.client().no_touch() != terms.no_touch => Done::NewTerms,
+                        done => done,
+                    },
                 };
+                if matches!(done, Done::Replied) && session.hears_all() && out.len() <= OUTPUT_LEN_MAX {
+                    if session.client().is_closing() {
+                        break;
+                    }
+                    continue;
+                }
                 let muted = session.is_muted();
                 if muted {
                     out.truncate(before);
@@ -211,6 +234,7 @@ impl Router {
                 stop = match done {
                     Done::Replied if out.len() > OUTPUT_LEN_MAX => Some(Progress::Full),
                     Done::Replied => None,
+                    Done::NewTerms => Some(Progress::Full),
                     Done::Wait(mut pending) => match pending.try_recv() {
                         Ok(replies) => {
                             if !muted {
@@ -228,6 +252,8 @@ impl Router {
                 }
             }
             release(&mut hold, &mut turn);
+            let bytes = (taken - input_from) + (out.len() - output_from.min(out.len()));
+            scratch.values_are_long = bytes > LONG_BYTES * scratch.requests.len();
             if let Some(stop) = stop {
                 decoder.rewind();
                 break stop;
@@ -280,17 +306,13 @@ impl Router {
             let first = scratch.spans.len();
             match decoder.next(input, at, limits, &mut scratch.spans)? {
                 Decoded::Request { end } => {
-                    let resolved = resolve(Args::new(input, &scratch.spans[first..])).ok();
-                    scratch.requests.push(Request {
-                        first,
-                        count: scratch.spans.len() - first,
-                        end,
-                        spec: resolved.map(|invocation| invocation.spec),
-                        footprint: resolved.map_or(Footprint::Anywhere, |invocation| invocation.footprint),
-                        only_key: resolved.and_then(|invocation| invocation.only_key),
-                        seen: None,
-                        next_there: NO_REQUEST,
-                    });
+                    let (spec, footprint, only_key) = match resolve(Args::new(input, &scratch.spans[first..])) {
+                        Ok(Invocation { spec, footprint, only_key, .. }) => (Some(spec), footprint, only_key),
+                        Err(_) => (None, Footprint::Anywhere, None),
+                    };
+                    let count = scratch.spans.len() - first;
+                    let (seen, next_there) = (None, NO_REQUEST);
+                    scratch.requests.push(Request { first, count, end, spec, footprint, only_key, seen, next_there });
                     at = end;
                 }
                 Decoded::Nothing { end } => at = end,
@@ -305,7 +327,10 @@ impl Router {
     /// one command after the other would each wait for theirs. Nothing is decided here; where a key
     /// was seen is but a hint. Each round holds each shard for some ten nanoseconds a key.
     fn warm<'r>(&'r self, input: &[u8], scratch: &mut Scratch, turn: &mut Turn<'r>) {
-        let Scratch { spans, requests, first_there } = scratch;
+        let Scratch { spans, requests, first_there, values_are_long } = scratch;
+        // The last round pays only where values lie on the heap.
+        let all = Round::ALL.len();
+        let rounds = if *values_are_long { all } else { all - 1 };
         first_there.clear();
         first_there.resize(self.shards.len(), NO_REQUEST);
         for (i, request) in requests.iter_mut().enumerate().rev() {
@@ -316,7 +341,7 @@ impl Router {
                 request.next_there = std::mem::replace(first, i as u16);
             }
         }
-        for round in Round::ALL {
+        for round in Round::ALL.into_iter().take(rounds) {
             for (shard, &first) in first_there.iter().enumerate() {
                 if first == NO_REQUEST {
                     continue;
@@ -387,7 +412,7 @@ impl Router {
 
     fn submit(&self, session: &Session, slot: Option<Slot>, work: Work, turn: &mut Turn<'_>) -> Done {
         let shard = slot.map_or(0, |slot| self.topology.shard_of(slot));
-        Done::Wait(self.shards[shard].submit(work, session.proto(), turn.terms, turn.pace))
+        Done::Wait(self.shards[shard].submit(session.client(), work, session.proto(), turn.terms, turn.pace))
     }
 
     /// Does what is not a lone command on a shard.
@@ -412,6 +437,11 @@ impl Router {
                     Run::Cluster(function) => {
                         release(hold, turn);
                         let mut holds = self.hold_all(turn);
+                        if session.client().is_closing() {
+                            // Closed while this waited.
+                            holds.into_iter().for_each(|hold| hold.release(turn.pace));
+                            return Done::Sever;
+                        }
                         let shards = holds.iter_mut().map(|h| &mut h.engine().keyspace).collect();
                         self.call(session, function, invocation, shards, turn, &mut sink);
                         holds.into_iter().for_each(|hold| hold.release(turn.pace));
@@ -454,8 +484,7 @@ impl Router {
             }
             Step::Exec(transaction) => {
                 release(hold, turn);
-                self.exec_wide(session, &transaction, turn, out);
-                Done::Replied
+                self.exec_wide(session, &transaction, turn, out)
             }
         }
     }
@@ -467,12 +496,17 @@ impl Router {
         transaction: &Transaction,
         turn: &mut Turn<'r>,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Done {
         let pinned = transaction.slot.map_or(0, |slot| self.topology.shard_of(slot));
         let (mut holds, own) = match transaction.reach {
             Reach::Cluster => (self.hold_all(turn), pinned),
             Reach::Shard | Reach::Host => (vec![self.hold_one(pinned, turn)], 0),
         };
+        if session.client().is_closing() {
+            // Closed while this waited.
+            holds.into_iter().for_each(|hold| hold.release(turn.pace));
+            return Done::Sever;
+        }
         let mut sink = Sink::new(out, session.proto());
         if holds[own].engine().is_lost(transaction.watched.as_deref()) {
             sink.null_array();
@@ -480,7 +514,11 @@ impl Router {
             sink.array(transaction.queue.len());
             for invocation in transaction.queue.iter() {
                 match invocation.spec.run {
-                    Run::Shard(_) => holds[own].run(invocation, None, turn.pace, &mut sink),
+                    Run::Shard(_) => {
+                        // A command before this one may have changed it.
+                        holds[own].engine().keyspace.no_touch = session.client().no_touch();
+                        holds[own].run(invocation, None, turn.pace, &mut sink);
+                    }
                     Run::Host(function) => {
                         self.call(session, function, invocation, Vec::new(), turn, &mut sink);
                     }
@@ -496,6 +534,7 @@ impl Router {
             }
         }
         holds.into_iter().for_each(|hold| hold.release(turn.pace));
+        Done::Replied
     }
 
     /// Calls a function of the process; a panic in it stays with its command.

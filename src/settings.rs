@@ -10,7 +10,7 @@ mod form;
 
 use crate::glob;
 use crate::keyspace::PackLimits;
-use crate::resp::BULK_LEN_MAX_DEFAULT;
+use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
 use form::{BufferLimit, Form, Value};
 use parking_lot::{Mutex, RwLock};
 use std::borrow::Cow;
@@ -26,11 +26,14 @@ pub struct Start {
     pub port: u16,
     /// Whether clients are to take this for a node of a cluster.
     pub cluster_enabled: bool,
+    /// Asks the machine for room for so many clients; told how many are possible if that is too many.
+    pub make_room: fn(usize) -> Result<(), usize>,
 }
 
 impl Default for Start {
     fn default() -> Self {
-        Self { bind: "127.0.0.1".to_owned(), port: 0, cluster_enabled: false }
+        let bind = "127.0.0.1".to_owned();
+        Self { bind, port: 0, cluster_enabled: false, make_room: |_| Ok(()) }
     }
 }
 
@@ -262,6 +265,10 @@ impl Settings {
             let value = row.form.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
             match row.set {
                 Set::Freely(set) => changes.push((set, value)),
+                Set::Checked(check, set) => {
+                    check(self, &value).map_err(|why| refused(row.name.as_bytes(), why))?;
+                    changes.push((set, value));
+                }
                 // To ask for what already is, as many clients do at their start, is no change.
                 Set::Never => {}
                 Set::Fixed(_) if value == (row.get)(self) => {}
@@ -291,6 +298,8 @@ struct Row {
 enum Set {
     /// By this.
     Freely(fn(&Settings, Value)),
+    /// By the second, unless the first says why not.
+    Checked(fn(&Settings, &Value) -> Result<(), Cow<'static, str>>, fn(&Settings, Value)),
     /// Redis can change it, Slotway cannot, for this reason.
     Fixed(&'static str),
     /// Redis cannot change it either.
@@ -340,7 +349,20 @@ const I64_MAX: i128 = i64::MAX as i128;
 
 /// Every parameter.
 const ROWS: &[Row] = &[
-    number!("maxclients", Form::Int(1, u32::MAX as i128), clients_max),
+    Row {
+        name: "maxclients",
+        form: Form::Int(1, u32::MAX as i128),
+        get: |settings| Value::Number(number(&settings.clients_max).into()),
+        set: Set::Checked(
+            |settings, value| {
+                (settings.start.make_room)(value.number() as usize).map_err(|possible| {
+                    let sorry = "The operating system is not able to handle the specified number of clients";
+                    format!("{sorry}, try with {possible}").into()
+                })
+            },
+            |settings, value| settings.clients_max.store(value.number(), Ordering::Relaxed),
+        ),
+    },
     number!("timeout", Form::Int(0, I32_MAX), timeout),
     number!("tcp-keepalive", Form::Int(0, I32_MAX), tcp_keepalive),
     number!("proto-max-bulk-len", Form::Memory(1 << 20, I64_MAX), bulk_len_max),
@@ -486,6 +508,18 @@ mod tests {
             .expect("no change");
         let refused = settings.set(&[(b"appendonly", b"yes")]).expect_err("fixed");
         assert!(refused.text().ends_with(NOT_PERSISTENT.as_bytes()));
+    }
+
+    #[test]
+    fn clients_are_allowed_as_far_as_there_is_room() {
+        let make_room = |clients| if clients > 100 { Err(100) } else { Ok(()) };
+        let settings = Settings::new(Start { make_room, ..Start::default() });
+        let refused = settings.set(&[(b"timeout", b"7"), (b"maxclients", b"101")]);
+        let refused = refused.expect_err("no room");
+        assert!(refused.text().ends_with(b"specified number of clients, try with 100"));
+        assert_eq!((settings.timeout_s(), settings.clients_max()), (None, 10_000));
+        settings.set(&[(b"maxclients", b"100")]).expect("there is room");
+        assert_eq!(settings.clients_max(), 100);
     }
 
     #[test]

@@ -9,7 +9,6 @@
 //! The rule is the Redis Cluster specification's. This is the only file that names the CRC.
 
 use crc16::{State, XMODEM};
-use memchr::memchr;
 use std::sync::LazyLock;
 
 /// How many hash slots a cluster has.
@@ -29,9 +28,7 @@ impl Slot {
     /// The slot that `key` hashes to.
     #[must_use]
     pub fn of(key: &[u8]) -> Self {
-        // Most keys have no brace: one pass then finds that out and the slot.
-        let crc = crc_unbraced(key).unwrap_or_else(|| State::<XMODEM>::calculate(hashed_part(key)));
-        Self(crc % SLOTS)
+        Self(crc(hashed_part(key)) % SLOTS)
     }
 
     /// The slot's number, `0..16384`.
@@ -67,44 +64,47 @@ static EIGHT: LazyLock<[[u16; 256]; 8]> = LazyLock::new(|| {
     })
 });
 
-/// CRC16/XMODEM (polynomial 0x1021, nothing reflected, nothing added) of a key without a `{`;
-/// `None` if it has one.
+/// CRC16/XMODEM: polynomial 0x1021, nothing reflected, nothing added.
 #[inline]
-fn crc_unbraced(key: &[u8]) -> Option<u16> {
-    const ONES: u64 = u64::MAX / 255;
-    const BRACES: u64 = ONES * b'{' as u64;
+fn crc(bytes: &[u8]) -> u16 {
     let table = &*EIGHT;
-    let at = |zeros: usize, byte: u8| table[zeros][byte as usize];
-    let (eights, rest) = key.as_chunks::<8>();
-    let mut crc = 0u16;
-    for b in eights {
-        let word = u64::from_le_bytes(*b);
-        // A byte of `differing` is zero where there is a brace; the rest of the line tells
-        // whether one is.
-        let differing = word ^ BRACES;
-        if differing.wrapping_sub(ONES) & !differing & (ONES << 7) != 0 {
-            return None;
+    let (eights, rest) = bytes.as_chunks::<8>();
+    let crc = eights.iter().fold(0, |crc, b| crc_on(table, crc, u64::from_le_bytes(*b)));
+    rest.iter().fold(crc, |crc, &byte| (crc << 8) ^ table[0][usize::from((crc >> 8) as u8 ^ byte)])
+}
+
+/// The checksum of what came before, `crc`, and of eight bytes more, the first of them lowest.
+/// (Taken from one word, since a load of each byte would make the compiler build the word of them.)
+#[inline]
+fn crc_on(table: &[[u16; 256]; 8], crc: u16, word: u64) -> u16 {
+    // What was summed up so far meets the first two bytes.
+    let met = word ^ u64::from(crc.swap_bytes());
+    (0..8).fold(0, |sum, i| sum ^ table[7 - i][usize::from((met >> (8 * i)) as u8)])
+}
+
+/// The place of the first `byte`, eight at a time: keys are too short for a call to pay.
+#[inline]
+fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for (i, b) in eights.iter().enumerate() {
+        // Zero where the byte is; the lowest mark of a zero byte is always a true one.
+        let differing = u64::from_le_bytes(*b) ^ (ONES * u64::from(byte));
+        let zeros = differing.wrapping_sub(ONES) & !differing & (ONES << 7);
+        if zeros != 0 {
+            return Some(8 * i + zeros.trailing_zeros() as usize / 8);
         }
-        // What was summed up so far meets the first two bytes. The bytes are taken from the word
-        // since a load of each would make the compiler build the word of them.
-        let met = word ^ u64::from(crc.swap_bytes());
-        crc = (0..8).fold(0, |sum, i| sum ^ at(7 - i, (met >> (8 * i)) as u8));
     }
-    for &byte in rest {
-        if byte == b'{' {
-            return None;
-        }
-        crc = (crc << 8) ^ at(0, (crc >> 8) as u8 ^ byte);
-    }
-    Some(crc)
+    rest.iter().position(|&b| b == byte).map(|at| 8 * eights.len() + at)
 }
 
 /// The part of `key` that is hashed: its hashtag if it has one with a byte inside, else all of it.
 #[must_use]
+#[inline]
 pub fn hashed_part(key: &[u8]) -> &[u8] {
-    let Some(open) = memchr(b'{', key) else { return key };
+    let Some(open) = find(b'{', key) else { return key };
     let inside = &key[open + 1..];
-    match memchr(b'}', inside) {
+    match find(b'}', inside) {
         Some(close) if close > 0 => &inside[..close],
         _ => key,
     }
@@ -169,9 +169,13 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_byte_is_found_where_it_is(bytes in prop::collection::vec(0u8..4, 0..40), byte in 0u8..4) {
+            prop_assert_eq!(find(byte, &bytes), bytes.iter().position(|&b| b == byte));
+        }
+
+        #[test]
         fn eight_bytes_at_a_time_are_the_same_checksum(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let whole = State::<XMODEM>::calculate(&bytes);
-            prop_assert_eq!(crc_unbraced(&bytes), (!bytes.contains(&b'{')).then_some(whole));
+            prop_assert_eq!(crc(&bytes), State::<XMODEM>::calculate(&bytes));
         }
     }
 

@@ -13,7 +13,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -22,8 +21,6 @@ const SHARDS_DEFAULT: usize = 3;
 const CLIENTS_DEFAULT: usize = 10_000;
 /// File descriptors that the process needs besides its clients'.
 const FILES_RESERVED: u64 = 32;
-/// How long running batches get to finish when the program is told to stop.
-const FAREWELL: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT.
 pub(super) fn run(options: Options) -> Result<(), Failure> {
@@ -39,7 +36,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     let address = bound[0].address;
 
     let bind = binds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let settings = Settings::new(Start { bind, port: address.port(), cluster_enabled: false });
+    let settings = Settings::new(Start { bind, port: address.port(), cluster_enabled: false, make_room });
     let explain = if options.explain.unwrap_or(false) { "yes" } else { "no" };
     let password = options.requirepass.as_deref().unwrap_or_default();
     for (name, value) in
@@ -90,7 +87,8 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         server::serve(router, bound, told_to_stop).await;
         io::Result::Ok(())
     });
-    runtime.shutdown_timeout(FAREWELL);
+    // Who was to finish has had the time for it.
+    runtime.shutdown_background();
     outcome.map_err(|error| Failure::machine(format!("cannot handle signals: {error}")))
 }
 
@@ -132,28 +130,32 @@ fn bind_all(binds: &[IpAddr], mut port: u16) -> Result<Vec<Bound>, Failure> {
 /// Makes sure that there are file descriptors for the clients; gives how many clients there may be.
 fn allow_clients(asked: Option<usize>) -> Result<usize, Failure> {
     let wanted = asked.unwrap_or(CLIENTS_DEFAULT);
+    let Err(possible) = make_room(wanted) else { return Ok(wanted) };
     let files = wanted as u64 + FILES_RESERVED;
+    if asked.is_some() || possible == 0 {
+        return Err(Failure::machine(format!(
+            "{wanted} clients need {files} file descriptors, and this process may have them for {possible}: \
+             raise the limit (ulimit -n {files}) or ask for fewer with --maxclients {}",
+            possible.max(1)
+        )));
+    }
+    tracing::warn!("maxclients is {possible} instead of {wanted}: too few file descriptors (ulimit -n {files})");
+    Ok(possible)
+}
+
+/// Raises the limit of file descriptors, if need be, for so many clients; on failure tells for how
+/// many there are.
+fn make_room(clients: usize) -> Result<(), usize> {
+    let files = clients as u64 + FILES_RESERVED;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= files) {
-        return Ok(wanted);
+        return Ok(());
     }
     let raised = maximum.map_or(files, |maximum| maximum.min(files));
     let limit = Rlimit { current: Some(raised), maximum };
     let granted =
         if setrlimit(Resource::Nofile, limit).is_ok() { raised } else { current.unwrap_or(raised) };
-    if granted >= files {
-        return Ok(wanted);
-    }
-    let possible = granted.saturating_sub(FILES_RESERVED) as usize;
-    if asked.is_some() || possible == 0 {
-        return Err(Failure::machine(format!(
-            "{wanted} clients need {files} file descriptors and this process may have {granted}: raise the limit \
-             (ulimit -n {files}) or ask for fewer with --maxclients {}",
-            possible.max(1)
-        )));
-    }
-    tracing::warn!("maxclients is {possible} instead of {wanted}: only {granted} file descriptors (ulimit -n)");
-    Ok(possible)
+    if granted >= files { Ok(()) } else { Err(granted.saturating_sub(FILES_RESERVED) as usize) }
 }
 
 fn os() -> String {

@@ -152,7 +152,12 @@ fn exists(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 fn touch(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    count_keys(cx, args, out, |cx, key| cx.keyspace.read(key).is_some())
+    count_keys(cx, args, out, |cx, key| {
+        let is_there = cx.keyspace.read(key).is_some();
+        // This is meant as a use of the key even under CLIENT NO-TOUCH.
+        cx.keyspace.set_idle(key, 0);
+        is_there
+    })
 }
 
 fn type_(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

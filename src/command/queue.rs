@@ -28,6 +28,12 @@ struct Queued {
 pub const QUEUE_BYTES_MAX: usize = u32::MAX as usize;
 
 impl Queue {
+    /// An empty queue with room for a transaction of the usual size.
+    #[must_use]
+    pub fn with_room() -> Self {
+        Self { bytes: Vec::with_capacity(256), spans: Vec::with_capacity(16), commands: Vec::with_capacity(8) }
+    }
+
     /// Keeps a command; says whether there was room: a queue stays below [`QUEUE_BYTES_MAX`].
     #[must_use]
     pub fn push(&mut self, invocation: Invocation<'_>) -> bool {

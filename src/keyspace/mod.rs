@@ -122,11 +122,12 @@ pub enum Round {
     Slot,
     Prints,
     Entry,
+    Value,
 }
 
 impl Round {
     /// In their order.
-    pub const ALL: [Self; 3] = [Self::Slot, Self::Prints, Self::Entry];
+    pub const ALL: [Self; 4] = [Self::Slot, Self::Prints, Self::Entry, Self::Value];
 }
 
 /// What a write does to the key's expiry.
@@ -200,6 +201,8 @@ pub struct Keyspace {
     counts: Counts,
     /// How hashes are packed at this moment.
     pub pack: PackLimits,
+    /// While true, keys that are there keep their access times, whatever is done to them.
+    pub no_touch: bool,
     /// What is slow to free; whoever holds the shard frees it after letting go.
     graveyard: Graveyard,
 }
@@ -238,6 +241,7 @@ impl Keyspace {
             expire_from: 0,
             counts: Counts::default(),
             pack: PackLimits::default(),
+            no_touch: false,
             graveyard: Graveyard::default(),
         }
     }
@@ -325,6 +329,15 @@ impl Keyspace {
                     prefetch(entry);
                 }
             }
+            Round::Value => {
+                let entry = slot.table.entries().get(seen.hint as usize);
+                if let Some(Value::Str(bytes)) = entry.map(|entry| &entry.value)
+                    && bytes.len() > INLINE_LEN_MAX
+                {
+                    // The first lines; the processor sees by itself that the others follow.
+                    bytes.chunks(64).take(4).for_each(prefetch);
+                }
+            }
         }
     }
 
@@ -341,7 +354,7 @@ impl Keyspace {
         let second = (self.now / 1000) as u32;
         let entry = self.slots[s].table.at_mut(at);
         // A write to a line that was only read costs more than the comparison.
-        if entry.accessed != second {
+        if entry.accessed != second && !self.no_touch {
             entry.accessed = second;
         }
         Some(&entry.value)
@@ -373,7 +386,9 @@ impl Keyspace {
             let slot = &mut self.slots[s];
             let entry = slot.table.at_mut(at);
             let old = std::mem::replace(&mut entry.value, value);
-            entry.accessed = accessed;
+            if !self.no_touch {
+                entry.accessed = accessed;
+            }
             let expires_at = ttl.apply(entry.expires_at);
             let change = i32::from(expires_at != NEVER) - i32::from(entry.expires_at != NEVER);
             entry.expires_at = expires_at;
@@ -396,7 +411,9 @@ impl Keyspace {
         let (s, at) = self.find(key)?;
         let accessed = (self.now / 1000) as u32;
         let entry = self.slots[s].table.at_mut(at);
-        entry.accessed = accessed;
+        if !self.no_touch {
+            entry.accessed = accessed;
+        }
         Some(match edit(&mut entry.value) {
             Edited::Kept(told) => told,
             Edited::Changed(told) => {
@@ -442,7 +459,9 @@ impl Keyspace {
         let Some((s, at)) = self.find(key) else { return false };
         let now = self.now;
         let entry = self.slots[s].table.at_mut(at);
-        entry.accessed = (now / 1000) as u32;
+        if !self.no_touch {
+            entry.accessed = (now / 1000) as u32;
+        }
         let ttl = decide(entry.expires_at());
         match ttl {
             Ttl::Keep => return false,

@@ -374,6 +374,7 @@ fn unquote(line: &mut [u8], offset: usize, spans: &mut Vec<Span>) -> Option<()> 
             if read < line.len() && !is_blank(line[read]) {
                 return None;
             }
+            break;
         }
         spans.push(Span::new(offset + start, write - start));
         if read < line.len() && line[read] == 0 {

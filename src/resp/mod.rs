@@ -24,6 +24,12 @@ pub const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
 /// Longest argument of a client that has yet to authenticate, in bytes.
 pub const UNAUTHENTICATED_BULK_LEN_MAX: i64 = 16 * 1024;
 
+/// An argument as an error shows it: up to its first NUL byte, which ends a text in Redis' words.
+#[must_use]
+pub fn until_nul(argument: &[u8]) -> &[u8] {
+    argument.split(|&byte| byte == 0).next().unwrap_or_default()
+}
+
 /// One argument's place in the buffer that a request was decoded from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {

@@ -15,6 +15,7 @@ pub use listener::{BACKLOG, Bound, bind};
 
 use crate::router::Router;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The wall clock, in milliseconds since the epoch.
 #[must_use]
@@ -22,9 +23,14 @@ pub fn now() -> crate::keyspace::Millis {
     clock::now()
 }
 
-/// Serves `router` on `listeners` until `shutdown` completes; then accepts nothing more and
-/// returns. What runs at that moment runs to its end when the runtime is dropped. Must be called
-/// on tokio's multi-thread runtime.
+/// How long what runs gets to finish when the server is told to stop.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// How often to see whether everybody has left.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Serves `router` on `listeners` until `shutdown` completes; then accepts nothing more, closes
+/// every connection and returns. A batch that runs at that moment runs to its end and its replies
+/// are sent, unless it takes longer than 10 seconds. Must be called on tokio's multi-thread runtime.
 pub async fn serve(router: Arc<Router>, listeners: Vec<Bound>, shutdown: impl Future<Output = ()>) {
     let mut tasks = tokio::task::JoinSet::new();
     for listener in listeners {
@@ -33,4 +39,19 @@ pub async fn serve(router: Arc<Router>, listeners: Vec<Bound>, shutdown: impl Fu
     tasks.spawn(cron::run(Arc::clone(&router)));
     shutdown.await;
     tasks.shutdown().await;
+    say_goodbye(&router).await;
+}
+
+/// Closes every connection: a closed one is dropped between two turns, never within one.
+async fn say_goodbye(router: &Router) {
+    let clients = &router.host.clients;
+    clients.all().iter().for_each(|client| client.close());
+    let all_left = async {
+        while clients.count() > 0 {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    if tokio::time::timeout(FAREWELL, all_left).await.is_err() {
+        tracing::warn!(clients = clients.count(), "leaving what still runs unfinished");
+    }
 }

@@ -113,6 +113,12 @@ impl Session {
         self.authenticated && self.transaction.is_none() && self.reply_mode == ReplyMode::On
     }
 
+    /// Whether every reply is wanted.
+    #[must_use]
+    pub fn hears_all(&self) -> bool {
+        self.reply_mode == ReplyMode::On
+    }
+
     /// Whether the reply to the present request is to be dropped.
     #[must_use]
     pub fn is_muted(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The commands that steer the connection: who it is, what it speaks, when it ends.
 
 use super::{ReplyMode, Session, Step};
-use crate::clients::{Label, is_fit_label};
+use crate::clients::Label;
 use crate::command::{Args, Invocation, Refusal, Steer};
 use crate::host::Host;
 use crate::number::parse_i64;
@@ -103,8 +103,8 @@ impl Session {
     }
 
     /// `HELLO [protover [AUTH user password] [SETNAME name]]`. The options are done with from left to
-    /// right, as in Redis: who is logged in by one stays so although a later one is refused. Name and
-    /// protocol change at the end or not at all.
+    /// right, as in Redis: what one has done stays done although a later one is refused. The protocol
+    /// changes at the end or not at all.
     fn hello(&mut self, host: &Host, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
         let proto = match args.get(1) {
             None => self.proto,
@@ -117,7 +117,6 @@ impl Session {
                 }
             },
         };
-        let mut name = None;
         let mut i = 2;
         while i < args.len() {
             let more = args.len() - 1 - i;
@@ -125,10 +124,8 @@ impl Session {
                 self.log_in(host, args.at(i + 1), args.at(i + 2))?;
                 i += 3;
             } else if args.is(i, "setname") && more >= 1 {
-                name = Some(args.at(i + 1));
-                if !is_fit_label(args.at(i + 1)) {
-                    return Err(Refusal::UNFIT_NAME);
-                }
+                let named = self.client.set_label(Label::Name, args.at(i + 1));
+                named.map_err(|_unfit| Refusal::UNFIT_NAME)?;
                 i += 2;
             } else {
                 let option = until_nul(args.at(i));
@@ -141,9 +138,6 @@ impl Session {
                  HELLO AUTH <user> <pass> option can be used to authenticate the client and select \
                  the RESP protocol version at the same time",
             ));
-        }
-        if let Some(name) = name {
-            self.client.set_label(Label::Name, name).map_err(|_unfit| Refusal::UNFIT_NAME)?;
         }
         self.proto = proto;
         out.proto = proto;

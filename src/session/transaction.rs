@@ -133,7 +133,7 @@ impl Session {
         if self.transaction.is_some() {
             out.error("ERR MULTI calls can not be nested");
         } else {
-            self.transaction = Some(Box::default());
+            self.transaction = Some(Box::new(Transaction { queue: Queue::with_room(), ..Transaction::default() }));
             out.ok();
         }
         Step::Replied

@@ -24,6 +24,8 @@ pub struct Terms {
     pub string_len_max: u64,
     /// Up to where hashes stay packed.
     pub pack: PackLimits,
+    /// Keys that are used keep their access times (`CLIENT NO-TOUCH`).
+    pub no_touch: bool,
 }
 
 /// A shard's state, for whoever holds it.
@@ -45,6 +47,7 @@ impl Engine {
     pub fn begin(&mut self, terms: &Terms) {
         self.keyspace.begin(terms.now);
         self.keyspace.pack = terms.pack;
+        self.keyspace.no_touch = terms.no_touch;
     }
 
     /// Runs one command; `known` is its only key, if that was looked at before.
@@ -145,7 +148,8 @@ mod tests {
     fn a_panic_stays_with_its_command() {
         static BAD: Spec = Spec { name: "bad", arity: Arity::Exactly(1), run: Run::Shard(bad), ..Spec::BASE };
         let mut engine = Engine::new(Keyspace::new(Slot::all(), KeyHasher::new(1), 1));
-        let terms = Terms { now: 1, string_len_max: 1 << 20, pack: PackLimits::default() };
+        let pack = PackLimits::default();
+        let terms = Terms { now: 1, string_len_max: 1 << 20, pack, no_touch: false };
         engine.begin(&terms);
         let (buf, span) = (b"bad".to_vec(), [Span::new(0, 3)]);
         let mut queue = Queue::default();

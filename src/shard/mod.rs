@@ -14,6 +14,7 @@
 
 pub mod engine;
 
+use crate::clients::Client;
 use crate::command::{Invocation, Pace, Queue};
 use crate::keyspace::{Guard, Key};
 use crate::resp::{Proto, Sink};
@@ -54,6 +55,8 @@ pub enum Work {
 /// Work that waits for its shard.
 #[derive(Debug)]
 struct Job {
+    /// Who it is for: once that client is closed, nothing of it runs.
+    client: Arc<Client>,
     work: Work,
     proto: Proto,
     reply: oneshot::Sender<Vec<u8>>,
@@ -102,9 +105,18 @@ impl Shard {
     }
 
     /// Queues work for whoever holds the shard, and runs it at once if nobody does any more.
-    pub fn submit(self: &Arc<Self>, work: Work, proto: Proto, terms: &Terms, pace: &mut dyn Pace) -> Pending {
+    /// The replies never come if the client was closed before its turn.
+    pub fn submit(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        work: Work,
+        proto: Proto,
+        terms: &Terms,
+        pace: &mut dyn Pace,
+    ) -> Pending {
         let (reply, pending) = oneshot::channel();
-        self.queue.lock().push_back(Job { work, proto, reply });
+        let job = Job { client: Arc::clone(client), work, proto, reply };
+        self.queue.lock().push_back(job);
         self.waiting.fetch_add(1, Ordering::AcqRel);
         if let Some(engine) = self.engine.try_lock() {
             self.held(engine, terms).release(pace);
@@ -223,6 +235,10 @@ impl Hold<'_> {
 
 impl Job {
     fn run(self, engine: &mut Engine, terms: &Terms, pace: &mut dyn Pace) {
+        if self.client.is_closing() {
+            return;
+        }
+        engine.keyspace.no_touch = self.client.no_touch();
         let mut replies = Vec::new();
         let mut out = Sink::new(&mut replies, self.proto);
         match &self.work {
@@ -242,13 +258,19 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::{Clients, Seat};
     use crate::command::{Args, Errand, resolve};
     use crate::keyspace::{KeyHasher, Keyspace, PackLimits};
     use crate::resp::Span;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
-    const TERMS: Terms =
-        Terms { now: 1, string_len_max: 1 << 20, pack: PackLimits { entries_max: 128, value_len_max: 64 } };
+    const TERMS: Terms = Terms {
+        now: 1,
+        string_len_max: 1 << 20,
+        pack: PackLimits { entries_max: 128, value_len_max: 64 },
+        no_touch: false,
+    };
 
     /// Keeps what is to be done later, for the test to do.
     #[derive(Default)]
@@ -272,6 +294,11 @@ mod tests {
         Shard::new(Engine::new(Keyspace::new(Slot::all(), KeyHasher::new(1), 1)))
     }
 
+    fn client() -> Seat {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        Arc::new(Clients::default()).register(address, address, 3, 0, 1).expect("a seat")
+    }
+
     /// `INCR n` as a job.
     fn increment() -> Work {
         let (buf, spans) = (b"incr n", [Span::new(0, 4), Span::new(5, 1)]);
@@ -283,11 +310,11 @@ mod tests {
 
     #[test]
     fn who_holds_serves_who_came_meanwhile_in_order() {
-        let (shard, mut pace) = (shard(), Later::default());
+        let (shard, client, mut pace) = (shard(), client(), Later::default());
         let hold = shard.try_hold(&TERMS).expect("free");
         assert!(shard.try_hold(&TERMS).is_none());
         let mut pending: Vec<Pending> =
-            (0..5).map(|_| shard.submit(increment(), Proto::Resp2, &TERMS, &mut pace)).collect();
+            (0..5).map(|_| shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace)).collect();
         assert!(pending.iter_mut().all(|p| p.try_recv().is_err()), "nothing runs while it is held");
         hold.release(&mut pace);
         for (i, mut pending) in pending.into_iter().enumerate() {
@@ -297,18 +324,31 @@ mod tests {
     }
 
     #[test]
+    fn nothing_runs_for_a_client_that_was_closed_meanwhile() {
+        let (shard, victim, other) = (shard(), client(), client());
+        let mut pace = Later::default();
+        let hold = shard.try_hold(&TERMS).expect("free");
+        let mut job = |client| shard.submit(client, increment(), Proto::Resp2, &TERMS, &mut pace);
+        let (mut lost, mut served) = (job(&victim), job(&other));
+        victim.close();
+        hold.release(&mut pace);
+        assert_eq!(lost.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!(served.try_recv().expect("served"), b":1\r\n", "only the other's ran");
+    }
+
+    #[test]
     fn who_submits_to_a_free_shard_is_served_at_once() {
-        let (shard, mut pace) = (shard(), Later::default());
-        let mut pending = shard.submit(increment(), Proto::Resp2, &TERMS, &mut pace);
+        let (shard, client, mut pace) = (shard(), client(), Later::default());
+        let mut pending = shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace);
         assert_eq!(pending.try_recv().expect("served"), b":1\r\n");
     }
 
     #[test]
     fn a_holder_serves_so_many_and_leaves_the_rest_to_another() {
-        let (shard, mut pace) = (shard(), Later::default());
+        let (shard, client, mut pace) = (shard(), client(), Later::default());
         let hold = shard.try_hold(&TERMS).expect("free");
         let mut pending: Vec<Pending> =
-            (0..2 * DRAIN_MAX + 5).map(|_| shard.submit(increment(), Proto::Resp2, &TERMS, &mut pace)).collect();
+            (0..2 * DRAIN_MAX + 5).map(|_| shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace)).collect();
         hold.release(&mut pace);
         assert!(pending[DRAIN_MAX - 1].try_recv().is_ok() && pending[DRAIN_MAX].try_recv().is_err());
         let mut rounds = 0;
@@ -325,7 +365,7 @@ mod tests {
     fn no_job_is_forgotten() {
         const THREADS: usize = 4;
         const JOBS: usize = 5000;
-        let shard = shard();
+        let (shard, client) = (shard(), client());
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
@@ -336,7 +376,7 @@ mod tests {
                         {
                             hold.release(&mut pace);
                         }
-                        let pending = shard.submit(increment(), Proto::Resp2, &TERMS, &mut pace);
+                        let pending = shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace);
                         while let Some(work) = pace.0.pop() {
                             work(&mut pace);
                         }

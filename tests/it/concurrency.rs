@@ -12,6 +12,8 @@
 //! which the server meets them does not, and is what varies from run to run.
 
 use crate::ours::Ours;
+use crate::rim::setting;
+use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -20,10 +22,10 @@ use std::thread;
 const CLIENTS: usize = 8;
 
 fn seed() -> u64 {
-    let seed = std::env::var("SLOTWAY_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
+    let seed = setting("SLOTWAY_SEED").and_then(|s| s.parse().ok()).unwrap_or_else(|| {
         std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), std::process::id())
     });
-    println!("SLOTWAY_SEED={seed}");
+    say(&format!("SLOTWAY_SEED={seed}"));
     seed
 }
 
@@ -101,7 +103,7 @@ fn no_update_is_lost() {
     }
     assert_eq!(reached, commits, "every commit lies on its key's chain");
     assert!(lost > 0, "the clients were in each other's way");
-    println!("histories checked: {commits} commits in {KEYS} chains, {lost} EXECs answered nil");
+    say(&format!("histories checked: {commits} commits in {KEYS} chains, {lost} EXECs answered nil"));
 }
 
 #[test]
@@ -170,5 +172,5 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
     }
     assert_eq!(places.len(), entries.iter().map(Vec::len).sum::<usize>());
     let reads: usize = seen.iter().map(|s| s.read.len()).sum();
-    println!("histories checked: {} appends, {reads} reads", places.len());
+    say(&format!("histories checked: {} appends, {reads} reads", places.len()));
 }

@@ -1,7 +1,9 @@
 //! The one binary of integration tests.
+mod cli;
 mod concurrency;
 mod conversation;
 mod differential;
+mod fuzzing;
 mod layers;
 mod notation;
 mod oracle;

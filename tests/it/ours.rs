@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use crate::wire::{Client, Reply};
+
 /// A running `slotway serve`; killed when dropped.
 pub(crate) struct Ours {
     child: Child,
@@ -15,7 +17,18 @@ pub(crate) struct Ours {
 impl Ours {
     /// Starts the server on a port of its own choosing and returns once it says that it is ready.
     pub(crate) fn start(options: &[String]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_slotway"))
+        Self::launch(&mut Command::new(env!("CARGO_BIN_EXE_slotway")), options)
+    }
+
+    /// As [`Ours::start`], for a process that may have no more than this many files open.
+    pub(crate) fn start_with_files(files_max: usize, options: &[String]) -> Self {
+        let mut shell = Command::new("sh");
+        let limited = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
+        Self::launch(shell.args(["-c", &limited, env!("CARGO_BIN_EXE_slotway")]), options)
+    }
+
+    fn launch(command: &mut Command, options: &[String]) -> Self {
+        let mut child = command
             .args("serve --port 0 --node-ports off --shards 4 --output json".split(' '))
             .args(options)
             .stdin(Stdio::null())
@@ -36,6 +49,35 @@ impl Ours {
         }
         ours
     }
+
+    /// A new connection.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.address).expect("the server accepts connections")
+    }
+
+    /// The bytes of memory that the server has resident; 0 where the system does not tell, so that
+    /// nothing has grown there.
+    pub(crate) fn resident(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        kilobytes.map_or(0, |kb| 1024 * kb.trim().parse::<usize>().expect("a number of kB"))
+    }
+}
+
+/// How many clients the server of `observer` lists.
+pub(crate) fn clients(observer: &mut Client) -> usize {
+    match observer.ask(&["CLIENT", "LIST"]) {
+        Reply::Bulk(list) => list.iter().filter(|&&byte| byte == b'\n').count(),
+        other => panic!("CLIENT LIST answered {other:?}"),
+    }
+}
+
+/// A number in what INFO tells.
+pub(crate) fn info(observer: &mut Client, field: &str) -> u64 {
+    let Reply::Bulk(told) = observer.ask(&["INFO"]) else { panic!("INFO is a bulk") };
+    let told = String::from_utf8(told).expect("INFO is text");
+    let value = told.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no number {field} in {told}"))
 }
 
 impl Drop for Ours {

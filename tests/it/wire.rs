@@ -78,6 +78,22 @@ impl Client {
         self.read()
     }
 
+    /// As [`Client::call`], where a reply is sure to come.
+    ///
+    /// # Panics
+    /// None came.
+    pub(crate) fn ask<A: AsRef<[u8]>>(&mut self, argv: &[A]) -> Reply {
+        match self.call(argv) {
+            Answer::Reply(reply) => reply,
+            other => panic!("{:?} was answered {other:?}", argv.iter().map(|a| text(a.as_ref())).collect::<Vec<_>>()),
+        }
+    }
+
+    /// The socket, for what is not a conversation.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        self.input.get_ref()
+    }
+
     /// Waits for the next reply.
     pub(crate) fn read(&mut self) -> Answer {
         match self.reply() {

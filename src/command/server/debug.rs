@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::number::parse_f64;
+use crate::resp::until_nul;
 use std::time::Duration;
 
 /// The longest DEBUG SLEEP; more is cut to it.

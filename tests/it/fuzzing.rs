@@ -1,0 +1,57 @@
+//! What the fuzz target asks of any input, asked here of the inputs in `fuzz/seeds`; and the
+//! freshness of the fuzzer's dictionary (`UPDATE=1 cargo test --test it fuzzing` writes it anew).
+
+use crate::conversation::converse;
+
+/// Runs a conversation in one piece and in two: no panic, and the same replies. The first byte of
+/// `input` says where the rest is cut.
+pub(crate) fn check(input: &[u8]) {
+    let Some((&cut, bytes)) = input.split_first() else { return };
+    let (front, back) = bytes.split_at(usize::from(cut) * bytes.len() / 256);
+    let (whole, halves) = (converse(&[bytes]), converse(&[front, back]));
+    if !counts_reads(bytes) {
+        assert_eq!(whole.escape_ascii().to_string(), halves.escape_ascii().to_string());
+    }
+}
+
+/// Whether the conversation may ask how it went: INFO, CLIENT INFO and CLIENT LIST count by the
+/// read, and so may tell where the bytes were cut.
+fn counts_reads(bytes: &[u8]) -> bool {
+    [&b"info"[..], b"list"].iter().any(|&word| bytes.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check;
+    use slotway::command;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    #[test]
+    fn every_seed_holds() {
+        let seeds = std::fs::read_dir(file("fuzz/seeds")).expect("fuzz/seeds is there");
+        let seeds: Vec<_> = seeds.map(|seed| seed.expect("a file").path()).collect();
+        assert!(seeds.len() >= 10, "the seeds were not found");
+        for seed in seeds {
+            println!("{}", seed.display());
+            check(&std::fs::read(seed).expect("a seed can be read"));
+        }
+    }
+
+    #[test]
+    fn the_dictionary_is_fresh() {
+        let names = command::all().flat_map(|spec| [spec.parent, spec.name]).filter(|name| !name.is_empty());
+        let names: BTreeSet<_> = names.map(|name| format!("\"{name}\"\n")).collect();
+        let fresh = names.into_iter().collect::<String>();
+        let path = file("fuzz/commands.dict");
+        if std::env::var_os("UPDATE").is_some() {
+            return std::fs::write(path, fresh).expect("the project's files are writable");
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == fresh, "stale: run UPDATE=1 cargo test --test it fuzzing");
+    }
+
+    fn file(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+    }
+}
