@@ -263,8 +263,7 @@ impl Client {
 }
 
 /// Whether `text` can stand in a line of `CLIENT LIST`: printable ASCII without spaces.
-#[must_use]
-pub fn is_fit_label(text: &[u8]) -> bool {
+fn is_fit_label(text: &[u8]) -> bool {
     text.iter().all(u8::is_ascii_graphic)
 }
 

@@ -11,20 +11,18 @@
 //! shards is the client's. What needs all shards holds them in ascending order, and where it must
 //! wait for one it does so away from the runtime's workers.
 
-use crate::command::{Args, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, resolve};
+use crate::command::{Args, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, named, resolve};
 use crate::host::Host;
-use crate::keyspace::{Key, KeyHasher, Keyspace, Round, Seen};
+use crate::keyspace::{KeyHasher, Keyspace, Round, Seen};
 use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Sink, Span};
 use crate::session::{Reach, Session, Step, Transaction};
 use crate::shard::engine::{Engine, Terms};
-use crate::shard::{Hold, Pending, Shard, Work};
+use crate::shard::{Hold, OUTPUT_LEN_MAX, Pending, Shard, Work};
 use crate::slot::{Footprint, Slot};
 use crate::topology::Topology;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Execution stops when a connection has more unsent output than this, in bytes.
-pub const OUTPUT_LEN_MAX: usize = 1 << 20;
 /// Requests are decoded ahead of their execution up to this many.
 const AHEAD_MAX: usize = 128;
 /// What a client that has yet to authenticate may leave unread, in bytes.
@@ -95,6 +93,8 @@ pub enum Progress {
         /// The client does not want to see them.
         muted: bool,
     },
+    /// There is much output: send it, then [`Router::resume`] these commands, then come again.
+    Rest(Box<Queue>),
     /// Send the output, then close.
     Close,
     /// Close at once.
@@ -179,27 +179,23 @@ impl Router {
                 (next, taken, commands) = (next + 1, request.end, commands + 1);
                 let proto = session.proto();
                 let mut sink = Sink::new(out, proto);
-                let step = match request.spec {
-                    Some(spec) => {
-                        latest = Some(spec);
-                        let &Request { footprint, only_key, .. } = request;
-                        let invocation = Invocation { spec, args, footprint, only_key };
-                        session.admit(&self.host, invocation, &mut sink)
-                    }
-                    None => match resolve(args) {
-                        Ok(invocation) => session.admit(&self.host, invocation, &mut sink),
-                        Err(refusal) => session.turn_away(args, &refusal, &mut sink),
-                    },
+                let &Request { footprint, only_key, seen, .. } = request;
+                let spec = request.spec.unwrap_or(&Spec::BASE);
+                // Handed on by reference: the compiler would copy it anew at every call.
+                let invocation = Invocation { spec, args, footprint, only_key, seen };
+                let step = if request.spec.is_some() {
+                    latest = Some(spec);
+                    session.admit(&self.host, &invocation, &mut sink)
+                } else {
+                    latest = Some(named(args).unwrap_or(&Spec::BASE));
+                    let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
+                    session.turn_away(args, &refusal, &mut sink)
                 };
                 let done = match step {
                     Step::Replied if session.client().no_touch() == terms.no_touch => Done::Replied,
-                    Step::Run(invocation) => match self.hold(invocation.slot(), &mut hold, &mut turn) {
+                    Step::Run => match self.hold(invocation.slot(), &mut hold, &mut turn) {
                         Some(held) => {
-                            let known = match (invocation.slot(), request.seen, request.only_key) {
-                                (Some(slot), Some(seen), Some(at)) => Some(Key::seen(args.at(at.into()), slot, seen)),
-                                _ => None,
-                            };
-                            held.run(invocation, known, turn.pace, &mut sink);
+                            held.run(&invocation, turn.pace, &mut sink);
                             // Nothing below concerns the common case.
                             if session.hears_all() && out.len() <= OUTPUT_LEN_MAX {
                                 if session.client().is_closing() {
@@ -210,12 +206,12 @@ impl Router {
                             Done::Replied
                         }
                         None => {
-                            let queue = self.follow(session, invocation, input, scratch, &mut next);
+                            let queue = self.follow(session, &invocation, input, scratch, &mut next);
                             taken = scratch.requests[next - 1].end;
                             self.submit(session, invocation.slot(), Work::Each(queue), &mut turn)
                         }
                     },
-                    step => match self.steer(session, step, &mut hold, &mut turn, out) {
+                    step => match self.steer(session, step, &invocation, &mut hold, &mut turn, out) {
                         Done::Replied if session.client().no_touch() != terms.no_touch => Done::NewTerms,
                         done => done,
                     },
@@ -236,11 +232,11 @@ impl Router {
                     Done::Replied => None,
                     Done::NewTerms => Some(Progress::Full),
                     Done::Wait(mut pending) => match pending.try_recv() {
-                        Ok(replies) => {
+                        Ok(served) => {
                             if !muted {
-                                out.extend_from_slice(&replies);
+                                out.extend_from_slice(&served.replies);
                             }
-                            None
+                            served.rest.map(Progress::Rest)
                         }
                         Err(_) => Some(Progress::Wait { pending, muted }),
                     },
@@ -383,7 +379,7 @@ impl Router {
     fn follow(
         &self,
         session: &Session,
-        invocation: Invocation<'_>,
+        invocation: &Invocation<'_>,
         input: &[u8],
         scratch: &Scratch,
         next: &mut usize,
@@ -403,11 +399,20 @@ impl Router {
                 break;
             }
             let args = args_of(input, scratch, request);
-            let &Request { footprint, only_key, .. } = request;
-            fits = queue.push(Invocation { spec, args, footprint, only_key });
+            let &Request { footprint, only_key, seen, .. } = request;
+            fits = queue.push(&Invocation { spec, args, footprint, only_key, seen });
             *next += usize::from(fits);
         }
         queue
+    }
+
+    /// Goes on with commands that each stand alone and belong to one shard; their replies follow
+    /// what was sent for those before them.
+    pub fn resume(&self, session: &Session, rest: Queue, now: i64, pace: &mut dyn Pace) -> Pending {
+        let terms = self.terms(now);
+        let slot = rest.iter().next().and_then(|invocation| invocation.slot());
+        let shard = slot.map_or(0, |slot| self.topology.shard_of(slot));
+        self.shards[shard].submit(session.client(), Work::Each(rest), session.proto(), &terms, pace)
     }
 
     fn submit(&self, session: &Session, slot: Option<Slot>, work: Work, turn: &mut Turn<'_>) -> Done {
@@ -419,16 +424,17 @@ impl Router {
     fn steer<'r>(
         &'r self,
         session: &mut Session,
-        step: Step<'_>,
+        step: Step,
+        invocation: &Invocation<'_>,
         hold: &mut Option<(usize, Hold<'r>)>,
         turn: &mut Turn<'r>,
         out: &mut Vec<u8>,
     ) -> Done {
         match step {
-            Step::Replied | Step::Run(_) => Done::Replied,
+            Step::Replied | Step::Run => Done::Replied,
             Step::Close => Done::Close,
             Step::Sever => Done::Sever,
-            Step::Host(invocation) => {
+            Step::Host => {
                 // It may show the client to itself.
                 session.record(turn.terms.now, Some(invocation.spec));
                 let mut sink = Sink::new(out, session.proto());
@@ -450,7 +456,7 @@ impl Router {
                 }
                 Done::Replied
             }
-            Step::Watch { invocation, slot } => {
+            Step::Watch(slot) => {
                 let Some(watched) = session.watched() else { return Done::Replied };
                 match self.hold(Some(slot), hold, turn) {
                     Some(held) => {
@@ -474,6 +480,7 @@ impl Router {
                         let watched = transaction.watched.as_deref();
                         let mut sink = Sink::new(out, session.proto());
                         held.exec(&transaction.queue, watched, turn.pace, &mut sink);
+                        transaction.recycle();
                         Done::Replied
                     }
                     None => {
@@ -517,14 +524,14 @@ impl Router {
                     Run::Shard(_) => {
                         // A command before this one may have changed it.
                         holds[own].engine().keyspace.no_touch = session.client().no_touch();
-                        holds[own].run(invocation, None, turn.pace, &mut sink);
+                        holds[own].run(&invocation, turn.pace, &mut sink);
                     }
                     Run::Host(function) => {
-                        self.call(session, function, invocation, Vec::new(), turn, &mut sink);
+                        self.call(session, function, &invocation, Vec::new(), turn, &mut sink);
                     }
                     Run::Cluster(function) => {
                         let shards = holds.iter_mut().map(|h| &mut h.engine().keyspace).collect();
-                        self.call(session, function, invocation, shards, turn, &mut sink);
+                        self.call(session, function, &invocation, shards, turn, &mut sink);
                     }
                     Run::Session(steer) => {
                         session.steer_queued(&self.host, steer, invocation.args, &mut sink);
@@ -542,7 +549,7 @@ impl Router {
         &self,
         session: &Session,
         function: HostFn,
-        invocation: Invocation<'_>,
+        invocation: &Invocation<'_>,
         shards: Vec<&mut Keyspace>,
         turn: &mut Turn<'_>,
         out: &mut Sink<'_>,

@@ -36,7 +36,7 @@ pub use spec::{Arity, Begin, Find, Group, HostFn, Keys, Run, ShardFn, Spec, Stee
 
 use crate::clients::Client;
 use crate::host::Host;
-use crate::keyspace::{Key, Keyspace, Millis, Text, Value};
+use crate::keyspace::{Key, Keyspace, Millis, Seen, Text, Value};
 use crate::resp::{Sink, until_nul};
 use crate::slot::{Footprint, Slot};
 use std::sync::{Arc, LazyLock};
@@ -172,6 +172,8 @@ pub struct Invocation<'a> {
     pub footprint: Footprint,
     /// The argument that is its only key, if the row says so plainly.
     pub only_key: Option<u8>,
+    /// What a first look at that key found, if there was one.
+    pub seen: Option<Seen>,
 }
 
 impl<'a> Invocation<'a> {
@@ -181,7 +183,17 @@ impl<'a> Invocation<'a> {
             Some(at) => Footprint::In(Slot::of(args.at(at.into()))),
             None => spec.footprint(args),
         };
-        Self { spec, args, footprint, only_key }
+        Self { spec, args, footprint, only_key, seen: None }
+    }
+
+    /// Its only key, if that was looked at before.
+    #[must_use]
+    #[inline]
+    pub fn known(&self) -> Option<Key<'a>> {
+        match (self.slot(), self.only_key, self.seen) {
+            (Some(slot), Some(at), Some(seen)) => Some(Key::seen(self.args.at(at.into()), slot, seen)),
+            _ => None,
+        }
     }
 
     /// The one slot that its keys live in; `None` without keys or if they cross slots.
@@ -233,6 +245,16 @@ pub fn resolve(args: Args<'_>) -> Result<Invocation<'_>, Refusal> {
         Ok(Invocation::new(sub, args))
     } else {
         Err(Refusal::arity(&sub.full_name()))
+    }
+}
+
+/// The row that a request names, however many arguments it has; `None` if there is none.
+#[must_use]
+pub fn named(args: Args<'_>) -> Option<&'static Spec> {
+    let spec = find(args.at(0))?;
+    match args.get(1) {
+        Some(name) if !spec.subcommands.is_empty() => find_in(spec, name),
+        _ => Some(spec),
     }
 }
 

@@ -4,6 +4,7 @@
 //! the queue is a walk: the same [`Args`] read it that read the connection's buffer.
 
 use super::{Args, Invocation, Spec};
+use crate::keyspace::Seen;
 use crate::resp::Span;
 use crate::slot::Footprint;
 
@@ -20,6 +21,8 @@ pub struct Queue {
 struct Queued {
     spec: &'static Spec,
     footprint: Footprint,
+    only_key: Option<u8>,
+    seen: Option<Seen>,
     spans_from: u32,
     spans_to: u32,
 }
@@ -28,15 +31,24 @@ struct Queued {
 pub const QUEUE_BYTES_MAX: usize = u32::MAX as usize;
 
 impl Queue {
-    /// An empty queue with room for a transaction of the usual size.
+    /// Forgets the commands and keeps their memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+        self.commands.clear();
+    }
+
+    /// How much memory the queue has taken, in bytes.
     #[must_use]
-    pub fn with_room() -> Self {
-        Self { bytes: Vec::with_capacity(256), spans: Vec::with_capacity(16), commands: Vec::with_capacity(8) }
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+            + self.spans.capacity() * size_of::<Span>()
+            + self.commands.capacity() * size_of::<Queued>()
     }
 
     /// Keeps a command; says whether there was room: a queue stays below [`QUEUE_BYTES_MAX`].
     #[must_use]
-    pub fn push(&mut self, invocation: Invocation<'_>) -> bool {
+    pub fn push(&mut self, invocation: &Invocation<'_>) -> bool {
         let (buf, spans) = invocation.args.parts();
         // One copy takes the arguments together with the few header bytes between them.
         let from = spans[0].start as usize;
@@ -51,9 +63,14 @@ impl Queue {
         let shifted = |s: &Span| Span { start: (s.start as usize - from + moved) as u32, len: s.len };
         self.spans.extend(spans.iter().map(shifted));
         let spans_to = self.spans.len() as u32;
-        let Invocation { spec, footprint, .. } = invocation;
-        self.commands.push(Queued { spec, footprint, spans_from, spans_to });
+        let &Invocation { spec, footprint, only_key, seen, .. } = invocation;
+        self.commands.push(Queued { spec, footprint, only_key, seen, spans_from, spans_to });
         true
+    }
+
+    /// Forgets the first `count` commands, or all if there are no more.
+    pub fn skip(&mut self, count: usize) {
+        self.commands.drain(..count.min(self.commands.len()));
     }
 
     /// How many commands there are.
@@ -78,7 +95,8 @@ impl Queue {
     pub fn iter(&self) -> impl Iterator<Item = Invocation<'_>> {
         self.commands.iter().map(|c| {
             let spans = &self.spans[c.spans_from as usize..c.spans_to as usize];
-            Invocation { spec: c.spec, args: Args::new(&self.bytes, spans), footprint: c.footprint, only_key: None }
+            let &Queued { spec, footprint, only_key, seen, .. } = c;
+            Invocation { spec, args: Args::new(&self.bytes, spans), footprint, only_key, seen }
         })
     }
 }

@@ -16,6 +16,8 @@
 use super::clock;
 use super::pace::WorkerPace;
 use crate::clients::Seat;
+use crate::command::Queue;
+use crate::keyspace::Millis;
 use crate::resp::Decoder;
 use crate::router::{Progress, Router, Scratch, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::Session;
@@ -66,6 +68,8 @@ pub(super) struct Connection {
     carry: BytesMut,
     /// Whether `carry` may hold a whole request.
     carry_is_ready: bool,
+    /// Commands that come before `carry`, and wait until what was replied so far is sent.
+    rest: Option<Box<Queue>>,
     /// How many bytes `carry` lacks at the least, if it holds but the front of a request.
     missing: usize,
     /// Output that the socket has yet to take.
@@ -95,6 +99,7 @@ impl Connection {
             decoder: Decoder::default(),
             carry: BytesMut::new(),
             carry_is_ready: false,
+            rest: None,
             missing: 1,
             unsent: BytesMut::new(),
             is_closing: false,
@@ -107,9 +112,13 @@ impl Connection {
             match poll_fn(|cx| self.poll_turns(cx)).await {
                 Event::Yield => tokio::task::yield_now().await,
                 Event::Wait(pending, muted) => match pending.await {
-                    Ok(replies) if !muted => self.unsent.extend_from_slice(&replies),
-                    Ok(_) => {}
-                    Err(_shard_is_gone) => return,
+                    Ok(served) => {
+                        if !muted {
+                            self.unsent.extend_from_slice(&served.replies);
+                        }
+                        self.rest = served.rest;
+                    }
+                    Err(_client_was_closed) => return,
                 },
                 Event::Closed => return,
             }
@@ -118,7 +127,12 @@ impl Connection {
 
     fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
         for _ in 0..TURNS_MAX {
-            if ready!(self.poll_flush(cx)).is_err() || self.is_closing {
+            let flushed = self.poll_flush(cx);
+            if flushed.is_pending() && self.is_too_slow() {
+                tracing::debug!(client = self.session.client().id, "closing a client that does not read");
+                return Poll::Ready(Event::Closed);
+            }
+            if ready!(flushed).is_err() || self.is_closing {
                 return Poll::Ready(Event::Closed);
             }
             let event = BUFFERS.with_borrow_mut(|buffers| self.poll_turn(cx, buffers));
@@ -136,6 +150,10 @@ impl Connection {
 
     /// Reads once if there is nothing to execute, executes, and tries to write the replies.
     fn poll_turn(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<io::Result<Option<Event>>> {
+        if let Some(rest) = self.rest.take() {
+            let pending = self.router.resume(&self.session, *rest, clock::now(), &mut WorkerPace::default());
+            return Poll::Ready(Ok(Some(Event::Wait(pending, false))));
+        }
         let Buffers { input, output, scratch } = buffers;
         let mut read_len = 0;
         if !self.carry_is_ready {
@@ -157,7 +175,9 @@ impl Connection {
         let from_thread = self.carry.is_empty();
         let bytes = if from_thread { &mut input[..read_len] } else { &mut self.carry[..] };
         let (taken, progress) = if bytes.len() < self.missing {
-            (0, Progress::Drained { missing: self.missing - bytes.len() })
+            let missing = self.missing - bytes.len();
+            self.note_life(now);
+            (0, Progress::Drained { missing })
         } else {
             self.router.process(
                 &mut self.session,
@@ -200,11 +220,17 @@ impl Connection {
                 self.carry_is_ready = !self.carry.is_empty();
                 event = Some(Event::Wait(pending, muted));
             }
+            Progress::Rest(rest) => {
+                self.carry_is_ready = !self.carry.is_empty();
+                self.rest = Some(rest);
+            }
             Progress::Close => self.is_closing = true,
             Progress::Sever => event = Some(Event::Closed),
         }
+        // Strangers get little at a time, whether they read it or not; it is sent, to tell them why.
+        let is_too_much = !self.session.is_authenticated() && output.len() > UNAUTHENTICATED_OUTPUT_MAX;
         self.send(cx, output)?;
-        if self.is_too_slow() {
+        if is_too_much {
             event = Some(Event::Closed);
         }
         Poll::Ready(Ok(event))
@@ -241,6 +267,7 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.unsent.advance(sent);
+            self.note_life(clock::now());
         }
         if self.unsent.capacity() > 0 {
             self.unsent = BytesMut::new();
@@ -248,13 +275,13 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
+    /// Notes that the client sends or reads, though nothing is executed: it is not idle.
+    fn note_life(&self, now: Millis) {
+        self.session.client().record(|activity| activity.last_active = now);
+    }
+
     /// Whether the client has left more unread than it may.
     fn is_too_slow(&self) -> bool {
-        let limit = if self.session.is_authenticated() {
-            self.router.host.settings.output_max().unwrap_or(usize::MAX)
-        } else {
-            UNAUTHENTICATED_OUTPUT_MAX
-        };
-        self.unsent.len() > limit
+        self.router.host.settings.output_max().is_some_and(|max| self.unsent.len() > max)
     }
 }

@@ -26,20 +26,15 @@ use std::sync::Arc;
 
 /// What is to be done next with a request.
 #[derive(Debug)]
-pub enum Step<'a> {
+pub enum Step {
     /// Nothing: the reply is written.
     Replied,
     /// Run this on the shard that owns its slot, or on any if it has no keys.
-    Run(Invocation<'a>),
+    Run,
     /// Run this on the process or on all shards in view.
-    Host(Invocation<'a>),
+    Host,
     /// File the session's guard under these keys of `slot`, then answer OK.
-    Watch {
-        /// The WATCH.
-        invocation: Invocation<'a>,
-        /// The slot that the session watches.
-        slot: Slot,
-    },
+    Watch(Slot),
     /// Run the transaction as one.
     Exec(Box<Transaction>),
     /// Close once the output is written.
@@ -142,18 +137,18 @@ impl Session {
 
     /// Takes a request in whose row was found.
     #[inline]
-    pub fn admit<'a>(&mut self, host: &Host, invocation: Invocation<'a>, out: &mut Sink<'_>) -> Step<'a> {
+    pub fn admit(&mut self, host: &Host, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Step {
         // What follows comes to the same for a plain session; most requests end here.
         if self.is_plain()
             && let Run::Shard(_) = invocation.spec.run
             && !matches!(invocation.footprint, Footprint::Crossing { .. })
         {
-            return Step::Run(invocation);
+            return Step::Run;
         }
         self.admit_any(host, invocation, out)
     }
 
-    fn admit_any<'a>(&mut self, host: &Host, invocation: Invocation<'a>, out: &mut Sink<'_>) -> Step<'a> {
+    fn admit_any(&mut self, host: &Host, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Step {
         let spec = invocation.spec;
         if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
             return self.reject(steer_of(spec), &Refusal::NO_AUTH, out);
@@ -168,7 +163,7 @@ impl Session {
         }
         match spec.run {
             Run::Shard(_) => match invocation.footprint {
-                Footprint::Anywhere | Footprint::In(_) => Step::Run(invocation),
+                Footprint::Anywhere | Footprint::In(_) => Step::Run,
                 Footprint::Crossing { first, other, at } => {
                     let crossing = transaction::Crossing {
                         context: transaction::Context::Command,
@@ -182,12 +177,12 @@ impl Session {
                 }
             },
             Run::Session(steer) => self.steer(host, steer, invocation, out),
-            Run::Host(_) | Run::Cluster(_) | Run::Container => Step::Host(invocation),
+            Run::Host(_) | Run::Cluster(_) | Run::Container => Step::Host,
         }
     }
 
     /// Turns a request away that fits no row.
-    pub fn turn_away(&mut self, args: Args<'_>, refusal: &Refusal, out: &mut Sink<'_>) -> Step<'static> {
+    pub fn turn_away(&mut self, args: Args<'_>, refusal: &Refusal, out: &mut Sink<'_>) -> Step {
         if is_attack(args.at(0)) {
             return Step::Sever;
         }
@@ -195,7 +190,7 @@ impl Session {
     }
 
     /// Refuses a request before it is run or queued, which spoils the transaction it belongs to.
-    fn reject(&mut self, steer: Option<Steer>, refusal: &Refusal, out: &mut Sink<'_>) -> Step<'static> {
+    fn reject(&mut self, steer: Option<Steer>, refusal: &Refusal, out: &mut Sink<'_>) -> Step {
         match steer {
             Some(Steer::Exec) => {
                 self.end_transaction();

@@ -12,13 +12,13 @@ const DEFAULT_USER: &[u8] = b"default";
 
 impl Session {
     /// Runs a command that steers the connection.
-    pub(super) fn steer<'a>(
+    pub(super) fn steer(
         &mut self,
         host: &Host,
         steer: Steer,
-        invocation: Invocation<'a>,
+        invocation: &Invocation<'_>,
         out: &mut Sink<'_>,
-    ) -> Step<'a> {
+    ) -> Step {
         let args = invocation.args;
         let outcome = match steer {
             Steer::Multi => return self.multi(out),

@@ -22,6 +22,7 @@ use crate::host::Host;
 use crate::keyspace::{Blob, Guard};
 use crate::resp::Sink;
 use crate::slot::{Footprint, Slot};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 /// Most keys that one session may watch.
@@ -54,7 +55,30 @@ pub struct Transaction {
     poisoned: bool,
 }
 
+thread_local! {
+    /// A transaction that has run, for the next one's memory: it belongs to the thread, as the
+    /// read buffers do, so that idle connections own none.
+    static SPARE: Cell<Option<Box<Transaction>>> = const { Cell::new(None) };
+}
+
+/// A transaction with more memory than this is not kept for the next, in bytes.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+
 impl Transaction {
+    fn begin() -> Box<Self> {
+        SPARE.take().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a transaction that has run.
+    pub fn recycle(mut self: Box<Self>) {
+        if self.queue.memory() <= SPARE_BYTES_MAX {
+            self.queue.clear();
+            let queue = std::mem::take(&mut self.queue);
+            *self = Self { queue, ..Self::default() };
+            SPARE.set(Some(self));
+        }
+    }
+
     /// Makes EXEC refuse to run.
     pub(super) fn poison(&mut self) {
         self.poisoned = true;
@@ -129,17 +153,17 @@ impl Crossing<'_> {
 }
 
 impl Session {
-    pub(super) fn multi(&mut self, out: &mut Sink<'_>) -> Step<'static> {
+    pub(super) fn multi(&mut self, out: &mut Sink<'_>) -> Step {
         if self.transaction.is_some() {
             out.error("ERR MULTI calls can not be nested");
         } else {
-            self.transaction = Some(Box::new(Transaction { queue: Queue::with_room(), ..Transaction::default() }));
+            self.transaction = Some(Transaction::begin());
             out.ok();
         }
         Step::Replied
     }
 
-    pub(super) fn discard(&mut self, out: &mut Sink<'_>) -> Step<'static> {
+    pub(super) fn discard(&mut self, out: &mut Sink<'_>) -> Step {
         if self.transaction.is_none() {
             out.error("ERR DISCARD without MULTI");
         } else {
@@ -149,24 +173,19 @@ impl Session {
         Step::Replied
     }
 
-    pub(super) fn unwatch(&mut self, out: &mut Sink<'_>) -> Step<'static> {
+    pub(super) fn unwatch(&mut self, out: &mut Sink<'_>) -> Step {
         self.watched = None;
         self.watch_failed = false;
         out.ok();
         Step::Replied
     }
 
-    pub(super) fn watch<'a>(
-        &mut self,
-        host: &Host,
-        invocation: Invocation<'a>,
-        out: &mut Sink<'_>,
-    ) -> Step<'a> {
+    pub(super) fn watch(&mut self, host: &Host, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Step {
         if self.transaction.is_some() {
             out.error("ERR WATCH inside MULTI is not allowed");
             return Step::Replied;
         }
-        let Invocation { spec, args, footprint, .. } = invocation;
+        let &Invocation { spec, args, footprint, .. } = invocation;
         let crossing = match (footprint, &self.watched) {
             (Footprint::In(slot), Some(watched)) if watched.slot != slot => {
                 let first_key = watched.keys.first().map_or(&[][..], |key| &**key).to_vec();
@@ -185,7 +204,7 @@ impl Session {
                     Box::new(Watched { slot, keys: BTreeSet::new(), guard: Guard::default() })
                 });
                 watched.keys.extend(args.from(1).map(Blob::from));
-                return Step::Watch { invocation, slot };
+                return Step::Watch(slot);
             }
             (Footprint::Anywhere, _) => None,
         };
@@ -198,13 +217,8 @@ impl Session {
     }
 
     /// Keeps a command for EXEC.
-    pub(super) fn enqueue<'a>(
-        &mut self,
-        host: &Host,
-        invocation: Invocation<'a>,
-        out: &mut Sink<'_>,
-    ) -> Step<'a> {
-        let Invocation { spec, args, footprint, .. } = invocation;
+    pub(super) fn enqueue(&mut self, host: &Host, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Step {
+        let &Invocation { spec, args, footprint, .. } = invocation;
         if spec.flags & flag::NO_MULTI != 0 {
             return self.reject(None, &Refusal::NOT_IN_MULTI, out);
         }
@@ -260,7 +274,7 @@ impl Session {
         Step::Replied
     }
 
-    pub(super) fn exec(&mut self, out: &mut Sink<'_>) -> Step<'static> {
+    pub(super) fn exec(&mut self, out: &mut Sink<'_>) -> Step {
         if self.transaction.is_none() {
             out.error("ERR EXEC without MULTI");
             return Step::Replied;

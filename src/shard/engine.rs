@@ -8,8 +8,9 @@
 //! A command that panics answers an error; the shard mends its tables from its entries and serves
 //! on. Nothing here knows connections, locks or the clock.
 
+use super::OUTPUT_LEN_MAX;
 use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run};
-use crate::keyspace::{Guard, Key, Keyspace, Millis, PackLimits};
+use crate::keyspace::{Guard, Keyspace, Millis, PackLimits};
 use crate::resp::Sink;
 use crate::session::Watched;
 use crate::slot::Slot;
@@ -50,16 +51,15 @@ impl Engine {
         self.keyspace.no_touch = terms.no_touch;
     }
 
-    /// Runs one command; `known` is its only key, if that was looked at before.
+    /// Runs one command.
     pub fn run(
         &mut self,
-        invocation: Invocation<'_>,
-        known: Option<Key<'_>>,
+        invocation: &Invocation<'_>,
         terms: &Terms,
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) {
-        let Invocation { spec, args, .. } = invocation;
+        let &Invocation { spec, args, .. } = invocation;
         let Run::Shard(function) = spec.run else {
             debug_assert!(false, "{} does not run on a shard", spec.name);
             return out.error(Refusal::NOT_IN_MULTI);
@@ -67,7 +67,7 @@ impl Engine {
         let before = out.len();
         let keyspace = &mut self.keyspace;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let slot = invocation.slot();
+            let (slot, known) = (invocation.slot(), invocation.known());
             let mut cx = Cx { keyspace, slot, known, string_len_max: terms.string_len_max, pace };
             function(&mut cx, args, out)
         }));
@@ -86,11 +86,15 @@ impl Engine {
         }
     }
 
-    /// Runs commands that each stand alone.
-    pub fn run_each(&mut self, queue: &Queue, terms: &Terms, pace: &mut dyn Pace, out: &mut Sink<'_>) {
-        for invocation in queue.iter() {
-            self.run(invocation, None, terms, pace, out);
+    /// Runs commands that each stand alone, until there is much to reply; gives how many were run.
+    pub fn run_each(&mut self, queue: &Queue, terms: &Terms, pace: &mut dyn Pace, out: &mut Sink<'_>) -> usize {
+        for (before, invocation) in queue.iter().enumerate() {
+            if out.len() > OUTPUT_LEN_MAX {
+                return before;
+            }
+            self.run(&invocation, terms, pace, out);
         }
+        queue.len()
     }
 
     /// Runs a transaction whose commands all run on a shard.
@@ -108,7 +112,7 @@ impl Engine {
         out.array(queue.len());
         for invocation in queue.iter() {
             pace.step(1);
-            self.run(invocation, None, terms, pace, out);
+            self.run(&invocation, terms, pace, out);
         }
     }
 
@@ -118,7 +122,7 @@ impl Engine {
     }
 
     /// Files `guard` under the keys of a WATCH.
-    pub fn watch(&mut self, watch: Invocation<'_>, slot: Slot, guard: &Guard, out: &mut Sink<'_>) {
+    pub fn watch(&mut self, watch: &Invocation<'_>, slot: Slot, guard: &Guard, out: &mut Sink<'_>) {
         watch.spec.each_key(watch.args, |bytes| {
             let key = self.keyspace.key(slot, bytes);
             self.keyspace.watch(key, guard);
@@ -154,11 +158,11 @@ mod tests {
         let (buf, span) = (b"bad".to_vec(), [Span::new(0, 3)]);
         let mut queue = Queue::default();
         let footprint = Footprint::Anywhere;
-        assert!(queue.push(Invocation { spec: &BAD, args: Args::new(&buf, &span), footprint, only_key: None }));
+        assert!(queue.push(&Invocation { spec: &BAD, args: Args::new(&buf, &span), footprint, only_key: None, seen: None }));
         let get = b"get half";
         let spans = [Span::new(0, 3), Span::new(4, 4)];
         let invocation = crate::command::resolve(Args::new(get, &spans)).expect("GET is a command");
-        assert!(queue.push(invocation));
+        assert!(queue.push(&invocation));
         let mut out = Vec::new();
         engine.exec(&queue, None, &terms, &mut Later::default(), &mut Sink::new(&mut out, Proto::Resp2));
         let error = String::from_utf8_lossy(Refusal::SHARD_PANIC.text()).into_owned();

@@ -16,7 +16,7 @@ pub mod engine;
 
 use crate::clients::Client;
 use crate::command::{Invocation, Pace, Queue};
-use crate::keyspace::{Guard, Key};
+use crate::keyspace::Guard;
 use crate::resp::{Proto, Sink};
 use crate::session::Watched;
 use crate::slot::Slot;
@@ -31,6 +31,8 @@ use tokio::sync::oneshot;
 const SPINS_MAX: u32 = 40;
 /// A holder serves at most this many jobs of others before it lets somebody else do so.
 const DRAIN_MAX: usize = 64;
+/// Execution stops when a connection has more unsent output than this, in bytes.
+pub const OUTPUT_LEN_MAX: usize = 1 << 20;
 
 /// A shard. The queue is bounded by the number of clients: each has one job in it at the most.
 #[derive(Debug)]
@@ -59,11 +61,20 @@ struct Job {
     client: Arc<Client>,
     work: Work,
     proto: Proto,
-    reply: oneshot::Sender<Vec<u8>>,
+    reply: oneshot::Sender<Served>,
 }
 
-/// The replies to a job, once it has run.
-pub type Pending = oneshot::Receiver<Vec<u8>>;
+/// What came of a job.
+#[derive(Debug)]
+pub struct Served {
+    /// The replies.
+    pub replies: Vec<u8>,
+    /// What was not run, as there is much to send first; never empty.
+    pub rest: Option<Box<Queue>>,
+}
+
+/// What will come of a job, once it has run.
+pub type Pending = oneshot::Receiver<Served>;
 
 /// A held shard. Letting go of it serves whoever queued meanwhile.
 pub struct Hold<'s> {
@@ -152,17 +163,11 @@ impl Hold<'_> {
         self.engine.as_mut().expect("held until released")
     }
 
-    /// Runs one command; `known` is its only key, if that was looked at before.
+    /// Runs one command.
     #[inline]
-    pub fn run(
-        &mut self,
-        invocation: Invocation<'_>,
-        known: Option<Key<'_>>,
-        pace: &mut dyn Pace,
-        out: &mut Sink<'_>,
-    ) {
+    pub fn run(&mut self, invocation: &Invocation<'_>, pace: &mut dyn Pace, out: &mut Sink<'_>) {
         let terms = self.terms;
-        self.engine().run(invocation, known, terms, pace, out);
+        self.engine().run(invocation, terms, pace, out);
     }
 
     /// Runs a transaction whose commands all run on this shard.
@@ -241,17 +246,21 @@ impl Job {
         engine.keyspace.no_touch = self.client.no_touch();
         let mut replies = Vec::new();
         let mut out = Sink::new(&mut replies, self.proto);
-        match &self.work {
-            Work::Each(queue) => engine.run_each(queue, terms, pace, &mut out),
-            Work::Exec(queue, watched) => engine.exec(queue, watched.as_deref(), terms, pace, &mut out),
+        let mut rest = None;
+        match self.work {
+            Work::Each(mut queue) => {
+                queue.skip(engine.run_each(&queue, terms, pace, &mut out));
+                rest = Some(Box::new(queue)).filter(|queue| !queue.is_empty());
+            }
+            Work::Exec(queue, watched) => engine.exec(&queue, watched.as_deref(), terms, pace, &mut out),
             Work::Watch(queue, slot, guard) => {
                 for watch in queue.iter() {
-                    engine.watch(watch, *slot, guard, &mut out);
+                    engine.watch(&watch, slot, &guard, &mut out);
                 }
             }
         }
         // The client may have left while its job waited; then nobody reads the replies.
-        let _left = self.reply.send(replies);
+        let _left = self.reply.send(Served { replies, rest });
     }
 }
 
@@ -304,7 +313,7 @@ mod tests {
         let (buf, spans) = (b"incr n", [Span::new(0, 4), Span::new(5, 1)]);
         let mut queue = Queue::default();
         let invocation = resolve(Args::new(buf, &spans)).expect("INCR is a command");
-        assert!(queue.push(invocation));
+        assert!(queue.push(&invocation));
         Work::Each(queue)
     }
 
@@ -318,7 +327,7 @@ mod tests {
         assert!(pending.iter_mut().all(|p| p.try_recv().is_err()), "nothing runs while it is held");
         hold.release(&mut pace);
         for (i, mut pending) in pending.into_iter().enumerate() {
-            assert_eq!(pending.try_recv().expect("served"), format!(":{}\r\n", i + 1).into_bytes());
+            assert_eq!(pending.try_recv().expect("served").replies, format!(":{}\r\n", i + 1).into_bytes());
         }
         assert!(pace.0.is_empty() && shard.try_hold(&TERMS).is_some());
     }
@@ -340,7 +349,7 @@ mod tests {
     fn who_submits_to_a_free_shard_is_served_at_once() {
         let (shard, client, mut pace) = (shard(), client(), Later::default());
         let mut pending = shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace);
-        assert_eq!(pending.try_recv().expect("served"), b":1\r\n");
+        assert_eq!(pending.try_recv().expect("served").replies, b":1\r\n");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!   The i-th entry of the log belongs to whoever was given number i; whoever reads number and log
 //!   in one MULTI sees as many entries as the number says, and a front of the final log; and every
 //!   client finds its own entries in the order in which it wrote them.
+//! - Kills: whoever was told that a client is killed finds nothing of what it sends after that.
 //!
 //! The clients' choices come from a seed, which is printed (SLOTWAY_SEED repeats it); the order in
 //! which the server meets them does not, and is what varies from run to run.
@@ -99,11 +100,17 @@ fn no_update_is_lost() {
         while let Some(written) = next.remove(&(key.clone(), at.clone())) {
             (at, reached) = (written, reached + 1);
         }
-        assert_eq!(bulk(&call(&mut client, &["GET", &key])).unwrap_or_default(), at, "the end of {key}'s chain");
+        assert_eq!(
+            bulk(&call(&mut client, &["GET", &key])).unwrap_or_default(),
+            at,
+            "the end of {key}'s chain"
+        );
     }
     assert_eq!(reached, commits, "every commit lies on its key's chain");
     assert!(lost > 0, "the clients were in each other's way");
-    say(&format!("histories checked: {commits} commits in {KEYS} chains, {lost} EXECs answered nil"));
+    say(&format!(
+        "histories checked: {commits} commits in {KEYS} chains, {lost} EXECs answered nil"
+    ));
 }
 
 #[test]
@@ -128,20 +135,35 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
             let writes = chance.bool();
             let entry = format!("{id}/{} ", seen.written.len());
             let steps: Vec<Vec<&str>> = if writes {
-                vec![vec!["MULTI"], vec!["INCR", &number_key], vec!["APPEND", &log_key, &entry], vec!["EXEC"]]
+                vec![
+                    vec!["MULTI"],
+                    vec!["INCR", &number_key],
+                    vec!["APPEND", &log_key, &entry],
+                    vec!["EXEC"],
+                ]
             } else {
                 vec![vec!["MULTI"], vec!["GET", &number_key], vec!["GET", &log_key], vec!["EXEC"]]
             };
             // Half of the time in one write, so that pipelines meet single commands.
             let answers: Vec<Reply> = if chance.bool() {
-                client.send(&steps.iter().flat_map(|step| crate::wire::command(step)).collect::<Vec<u8>>());
-                steps.iter().map(|_| client.read()).map(|a| if let Answer::Reply(r) = a { r } else { panic!("{a:?}") }).collect()
+                client.send(
+                    &steps.iter().flat_map(|step| crate::wire::command(step)).collect::<Vec<u8>>(),
+                );
+                steps
+                    .iter()
+                    .map(|_| client.read())
+                    .map(|a| if let Answer::Reply(r) = a { r } else { panic!("{a:?}") })
+                    .collect()
             } else {
                 steps.iter().map(|step| call(&mut client, step)).collect()
             };
-            let Some(Reply::Array(replies)) = answers.last() else { panic!("EXEC answered {answers:?}") };
+            let Some(Reply::Array(replies)) = answers.last() else {
+                panic!("EXEC answered {answers:?}")
+            };
             match &replies[..] {
-                [Reply::Int(number), Reply::Int(_)] if writes => seen.written.push((log, *number, entry)),
+                [Reply::Int(number), Reply::Int(_)] if writes => {
+                    seen.written.push((log, *number, entry))
+                }
                 [number, content] if !writes => {
                     let number = bulk(number).map_or(0, |n| n.parse().expect("a number"));
                     seen.read.push((log, number, bulk(content).unwrap_or_default()));
@@ -155,7 +177,8 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
     let logs: Vec<String> = (0..LOGS)
         .map(|log| bulk(&call(&mut client, &["GET", &format!("{{{log}}}log")])).expect("a log"))
         .collect();
-    let entries: Vec<Vec<&str>> = logs.iter().map(|log| log.split_inclusive(' ').collect()).collect();
+    let entries: Vec<Vec<&str>> =
+        logs.iter().map(|log| log.split_inclusive(' ').collect()).collect();
     let mut places = HashSet::new();
     for one in &seen {
         let mut last = [0; LOGS];
@@ -166,11 +189,45 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
             last[*log] = *number;
         }
         for (log, number, content) in &one.read {
-            assert_eq!(content.matches(' ').count() as i64, *number, "as many entries as the number says");
+            assert_eq!(
+                content.matches(' ').count() as i64,
+                *number,
+                "as many entries as the number says"
+            );
             assert!(logs[*log].starts_with(content.as_str()), "a front of log {log}");
         }
     }
     assert_eq!(places.len(), entries.iter().map(Vec::len).sum::<usize>());
     let reads: usize = seen.iter().map(|s| s.read.len()).sum();
     say(&format!("histories checked: {} appends, {reads} reads", places.len()));
+}
+
+/// The EXEC leaves once the kill was answered: whatever the threads are at, it must not run, alone
+/// or in one write with others, on a shard that is free or taken.
+#[test]
+fn nothing_runs_that_a_client_sends_after_it_was_killed() {
+    const KILLS: usize = 60;
+    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    at_once(ours.address, |id, mut killer| {
+        for kill in 0..KILLS {
+            let mut victim = Client::connect(ours.address).expect("the server accepts");
+            let Reply::Int(number) = call(&mut victim, &["CLIENT", "ID"]) else { panic!("no id") };
+            let key = format!("{id}:{kill}");
+            call(&mut victim, &["MULTI"]);
+            call(&mut victim, &["SET", &key, "ran"]);
+            let killed = call(&mut killer, &["CLIENT", "KILL", "ID", &number.to_string()]);
+            assert_eq!(killed, Reply::Int(1));
+            let exec = crate::wire::command(&["EXEC"]);
+            let more = crate::wire::command(&["SET", &key, "ran too"]);
+            victim.send(&if kill % 2 == 0 { exec } else { [exec, more].concat() });
+            assert!(matches!(victim.read(), Answer::Closed), "a killed client is answered");
+            assert_eq!(
+                bulk(&call(&mut killer, &["GET", &key])),
+                None,
+                "what was sent after the kill ran"
+            );
+        }
+    });
+    let mut client = Client::connect(ours.address).expect("the server accepts");
+    assert_eq!(call(&mut client, &["DBSIZE"]), Reply::Int(0));
 }

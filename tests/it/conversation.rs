@@ -58,7 +58,7 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                     break;
                 }
                 Progress::Full => {}
-                Progress::Wait { .. } => panic!("nobody else holds a shard"),
+                Progress::Wait { .. } | Progress::Rest(_) => panic!("nobody else holds a shard"),
                 Progress::Close | Progress::Sever => return output,
             }
         }

@@ -20,11 +20,18 @@ impl Ours {
         Self::launch(&mut Command::new(env!("CARGO_BIN_EXE_slotway")), options)
     }
 
-    /// As [`Ours::start`], for a process that may have no more than this many files open.
-    pub(crate) fn start_with_files(files_max: usize, options: &[String]) -> Self {
-        let mut shell = Command::new("sh");
-        let limited = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
-        Self::launch(shell.args(["-c", &limited, env!("CARGO_BIN_EXE_slotway")]), options)
+    /// As [`Ours::start`], where memory is to be measured: without huge pages what is resident is
+    /// what was touched, and not the two megabytes around it.
+    pub(crate) fn start_with_small_pages(options: &[String]) -> Self {
+        Self::launch(Command::new(env!("CARGO_BIN_EXE_slotway")).env("MIMALLOC_ALLOW_THP", "0"), options)
+    }
+
+    /// Lowers the number of files that the server may have open.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit_files(&self, files_max: u64) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        let limit = Rlimit { current: Some(files_max), maximum: Some(files_max) };
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("a child of ours");
     }
 
     fn launch(command: &mut Command, options: &[String]) -> Self {
