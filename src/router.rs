@@ -11,7 +11,9 @@
 //! shards is the client's. What needs all shards holds them in ascending order, and where it must
 //! wait for one it does so away from the runtime's workers.
 
-use crate::command::{Args, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, named, resolve};
+use crate::command::{
+    Args, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, named, resolve,
+};
 use crate::host::Host;
 use crate::keyspace::{KeyHasher, Keyspace, Round, Seen};
 use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Sink, Span};
@@ -125,7 +127,11 @@ impl Router {
         let shards = (0..topology.shards())
             .map(|shard| {
                 let seed = seed.wrapping_add(shard as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                Shard::new(Engine::new(Keyspace::new(topology.slots_of(shard), hasher.clone(), seed)))
+                Shard::new(Engine::new(Keyspace::new(
+                    topology.slots_of(shard),
+                    hasher.clone(),
+                    seed,
+                )))
             })
             .collect();
         Self { host, topology, shards, hasher }
@@ -206,17 +212,24 @@ impl Router {
                             Done::Replied
                         }
                         None => {
-                            let queue = self.follow(session, &invocation, input, scratch, &mut next);
+                            let queue =
+                                self.follow(session, &invocation, input, scratch, &mut next);
                             taken = scratch.requests[next - 1].end;
                             self.submit(session, invocation.slot(), Work::Each(queue), &mut turn)
                         }
                     },
-                    step => match self.steer(session, step, &invocation, &mut hold, &mut turn, out) {
-                        Done::Replied if session.client().no_touch() != terms.no_touch => Done::NewTerms,
+                    step => match self.steer(session, step, &invocation, &mut hold, &mut turn, out)
+                    {
+                        Done::Replied if session.client().no_touch() != terms.no_touch => {
+                            Done::NewTerms
+                        }
                         done => done,
                     },
                 };
-                if matches!(done, Done::Replied) && session.hears_all() && out.len() <= OUTPUT_LEN_MAX {
+                if matches!(done, Done::Replied)
+                    && session.hears_all()
+                    && out.len() <= OUTPUT_LEN_MAX
+                {
                     if session.client().is_closing() {
                         break;
                     }
@@ -302,17 +315,31 @@ impl Router {
             let first = scratch.spans.len();
             match decoder.next(input, at, limits, &mut scratch.spans)? {
                 Decoded::Request { end } => {
-                    let (spec, footprint, only_key) = match resolve(Args::new(input, &scratch.spans[first..])) {
-                        Ok(Invocation { spec, footprint, only_key, .. }) => (Some(spec), footprint, only_key),
-                        Err(_) => (None, Footprint::Anywhere, None),
-                    };
+                    let (spec, footprint, only_key) =
+                        match resolve(Args::new(input, &scratch.spans[first..])) {
+                            Ok(Invocation { spec, footprint, only_key, .. }) => {
+                                (Some(spec), footprint, only_key)
+                            }
+                            Err(_) => (None, Footprint::Anywhere, None),
+                        };
                     let count = scratch.spans.len() - first;
                     let (seen, next_there) = (None, NO_REQUEST);
-                    scratch.requests.push(Request { first, count, end, spec, footprint, only_key, seen, next_there });
+                    scratch.requests.push(Request {
+                        first,
+                        count,
+                        end,
+                        spec,
+                        footprint,
+                        only_key,
+                        seen,
+                        next_there,
+                    });
                     at = end;
                 }
                 Decoded::Nothing { end } => at = end,
-                Decoded::Incomplete { missing } => return Ok(Ahead::Missing { taken: at, missing }),
+                Decoded::Incomplete { missing } => {
+                    return Ok(Ahead::Missing { taken: at, missing });
+                }
             }
         }
         Ok(Ahead::More { taken: at })
@@ -415,9 +442,21 @@ impl Router {
         self.shards[shard].submit(session.client(), Work::Each(rest), session.proto(), &terms, pace)
     }
 
-    fn submit(&self, session: &Session, slot: Option<Slot>, work: Work, turn: &mut Turn<'_>) -> Done {
+    fn submit(
+        &self,
+        session: &Session,
+        slot: Option<Slot>,
+        work: Work,
+        turn: &mut Turn<'_>,
+    ) -> Done {
         let shard = slot.map_or(0, |slot| self.topology.shard_of(slot));
-        Done::Wait(self.shards[shard].submit(session.client(), work, session.proto(), turn.terms, turn.pace))
+        Done::Wait(self.shards[shard].submit(
+            session.client(),
+            work,
+            session.proto(),
+            turn.terms,
+            turn.pace,
+        ))
     }
 
     /// Does what is not a lone command on a shard.
@@ -439,7 +478,9 @@ impl Router {
                 session.record(turn.terms.now, Some(invocation.spec));
                 let mut sink = Sink::new(out, session.proto());
                 match invocation.spec.run {
-                    Run::Host(function) => self.call(session, function, invocation, Vec::new(), turn, &mut sink),
+                    Run::Host(function) => {
+                        self.call(session, function, invocation, Vec::new(), turn, &mut sink);
+                    }
                     Run::Cluster(function) => {
                         release(hold, turn);
                         let mut holds = self.hold_all(turn);
@@ -580,6 +621,9 @@ impl Router {
         let mut hold = shard.try_hold(terms);
         if hold.is_none() {
             turn.pace.outside(&mut || hold = Some(shard.hold(terms)));
+            if let Some(hold) = &mut hold {
+                hold.engine().keyspace.begin(turn.pace.now());
+            }
         }
         hold.unwrap_or_else(|| shard.hold(terms))
     }

@@ -199,8 +199,7 @@ mod tests {
         let of = |keys: &[&'static str]| Footprint::of(keys.iter().map(|k| k.as_bytes()));
         assert_eq!(of(&[]), Footprint::Anywhere);
         assert_eq!(of(&["{a}1", "{a}2"]), Footprint::In(Slot::of(b"a")));
-        let crossing =
-            Footprint::Crossing { first: Slot::of(b"a"), other: Slot::of(b"b"), at: 2 };
+        let crossing = Footprint::Crossing { first: Slot::of(b"a"), other: Slot::of(b"b"), at: 2 };
         assert_eq!(of(&["{a}1", "{a}2", "{b}", "c"]), crossing);
     }
 }

@@ -97,7 +97,8 @@ impl Options {
     fn from_file(path: &Path) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-        toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+        toml::from_str(&text)
+            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
     }
 
     /// Refuses what cannot be.
@@ -135,11 +136,17 @@ mod tests {
     #[test]
     fn a_file_fills_in_what_was_not_given() {
         let dir = std::env::temp_dir().join(format!("slotway-options-{}", std::process::id()));
-        std::fs::write(&dir, "port = 1\nshards = 8\nbind = [\"::1\"]\noutput = \"json\"\nnode-ports = \"off\"\n")
-            .expect("a temporary file");
+        std::fs::write(
+            &dir,
+            "port = 1\nshards = 8\nbind = [\"::1\"]\noutput = \"json\"\nnode-ports = \"off\"\n",
+        )
+        .expect("a temporary file");
         let given = Options { port: Some(2), config: Some(dir.clone()), ..Options::default() };
         let options = given.with_file().expect("a good file");
-        assert_eq!((options.port, options.shards, options.output), (Some(2), Some(8), Some(Output::Json)));
+        assert_eq!(
+            (options.port, options.shards, options.output),
+            (Some(2), Some(8), Some(Output::Json))
+        );
         std::fs::write(&dir, "sharts = 8\n").expect("a temporary file");
         let given = Options { config: Some(dir.clone()), ..Options::default() };
         let failure = given.with_file().expect_err("an unknown name");

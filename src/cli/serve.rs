@@ -36,12 +36,15 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     let address = bound[0].address;
 
     let bind = binds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let settings = Settings::new(Start { bind, port: address.port(), cluster_enabled: false, make_room });
+    let settings =
+        Settings::new(Start { bind, port: address.port(), cluster_enabled: false, make_room });
     let explain = if options.explain.unwrap_or(false) { "yes" } else { "no" };
     let password = options.requirepass.as_deref().unwrap_or_default();
-    for (name, value) in
-        [("maxclients", clients_max.to_string().as_str()), ("explain", explain), ("requirepass", password)]
-    {
+    for (name, value) in [
+        ("maxclients", clients_max.to_string().as_str()),
+        ("explain", explain),
+        ("requirepass", password),
+    ] {
         settings.set(&[(name.as_bytes(), value.as_bytes())]).map_err(|error| {
             Failure::usage(format!("--{name}: {}", String::from_utf8_lossy(&error.text())))
         })?;
@@ -51,8 +54,14 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         identity: Identity {
             pid: std::process::id(),
             port: address.port(),
-            executable: std::env::current_exe().map(|p| p.display().to_string()).unwrap_or_default(),
-            config_file: options.config.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
+            executable: std::env::current_exe()
+                .map(|p| p.display().to_string())
+                .unwrap_or_default(),
+            config_file: options
+                .config
+                .as_ref()
+                .map(|p| p.display().to_string())
+                .unwrap_or_default(),
             os: os(),
             started_at: server::now(),
             shards,
@@ -96,7 +105,8 @@ fn start_log(filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::usage(format!("--log {filter}: {error}; try --log debug")))?;
     // A library user may have set a subscriber of their own; then theirs stays.
-    let _already_set = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let _already_set =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
     Ok(())
 }
 
@@ -139,7 +149,9 @@ fn allow_clients(asked: Option<usize>) -> Result<usize, Failure> {
             possible.max(1)
         )));
     }
-    tracing::warn!("maxclients is {possible} instead of {wanted}: too few file descriptors (ulimit -n {files})");
+    tracing::warn!(
+        "maxclients is {possible} instead of {wanted}: too few file descriptors (ulimit -n {files})"
+    );
     Ok(possible)
 }
 

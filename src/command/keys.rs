@@ -25,7 +25,9 @@ pub(super) fn each(
                 } else if limit <= 1 {
                     args.len().saturating_sub(last.unsigned_abs().into())
                 } else {
-                    begin + ((args.len() - begin) / limit as usize).saturating_sub(last.unsigned_abs().into())
+                    begin
+                        + ((args.len() - begin) / limit as usize)
+                            .saturating_sub(last.unsigned_abs().into())
                 };
                 (begin, last, step)
             }
@@ -153,7 +155,8 @@ impl Spec {
     pub fn legacy_range(&self) -> (i64, i64, i64) {
         let mut ranges = self.keys.iter().filter_map(|keys| match (keys.begin, keys.find) {
             (Begin::Index(first), Find::Range { last, step, .. }) => {
-                let last = if last >= 0 { i64::from(first) + i64::from(last) } else { i64::from(last) };
+                let last =
+                    if last >= 0 { i64::from(first) + i64::from(last) } else { i64::from(last) };
                 Some((i64::from(first), last, i64::from(step)))
             }
             _ => None,

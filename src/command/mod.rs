@@ -32,7 +32,9 @@ mod transaction;
 pub use args::Args;
 pub use queue::{QUEUE_BYTES_MAX, Queue};
 pub use refusal::{Outcome, Refusal};
-pub use spec::{Arity, Begin, Find, Group, HostFn, Keys, Run, ShardFn, Spec, Steer, access, acl, flag};
+pub use spec::{
+    Arity, Begin, Find, Group, HostFn, Keys, Run, ShardFn, Spec, Steer, access, acl, flag,
+};
 
 use crate::clients::Client;
 use crate::host::Host;
@@ -67,6 +69,9 @@ pub trait Pace {
     /// `units` cheap steps (an element visited, a hundred bytes compared) were made. Long work
     /// says so every thousand steps or so, and the rim gives the runtime its worker back.
     fn step(&mut self, units: usize);
+    /// The time, in milliseconds since the epoch: for work that had to wait, since what its batch
+    /// was told may be long past.
+    fn now(&self) -> Millis;
     /// Waits, away from the runtime's workers.
     fn sleep(&mut self, time: Duration);
     /// Does `work`, which may block the thread, away from the runtime's workers.
@@ -191,7 +196,9 @@ impl<'a> Invocation<'a> {
     #[inline]
     pub fn known(&self) -> Option<Key<'a>> {
         match (self.slot(), self.only_key, self.seen) {
-            (Some(slot), Some(at), Some(seen)) => Some(Key::seen(self.args.at(at.into()), slot, seen)),
+            (Some(slot), Some(at), Some(seen)) => {
+                Some(Key::seen(self.args.at(at.into()), slot, seen))
+            }
             _ => None,
         }
     }
@@ -319,7 +326,9 @@ impl NameIndex {
         // Setting this bit turns upper case into lower; other bytes it may confuse, which the
         // comparison of the whole name then sorts out.
         const LOWER: u64 = 0x2020_2020_2020_2020;
-        let four = |at: usize| u64::from(u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]]));
+        let four = |at: usize| {
+            u64::from(u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]]))
+        };
         LOWER
             | match *name {
                 [] => 0,
@@ -327,7 +336,9 @@ impl NameIndex {
                 [_, _, _, _, ..] => four(0) | four(name.len() - 4) << (8 * (name.len() - 4)),
                 [a, ..] => {
                     let (middle, last) = (name[name.len() / 2], name[name.len() - 1]);
-                    u64::from(a) | u64::from(middle) << (8 * (name.len() / 2)) | u64::from(last) << (8 * (name.len() - 1))
+                    u64::from(a)
+                        | u64::from(middle) << (8 * (name.len() / 2))
+                        | u64::from(last) << (8 * (name.len() - 1))
                 }
             }
     }

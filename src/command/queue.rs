@@ -60,7 +60,8 @@ impl Queue {
         let moved = self.bytes.len();
         self.bytes.extend_from_slice(&buf[from..to]);
         let spans_from = self.spans.len() as u32;
-        let shifted = |s: &Span| Span { start: (s.start as usize - from + moved) as u32, len: s.len };
+        let shifted =
+            |s: &Span| Span { start: (s.start as usize - from + moved) as u32, len: s.len };
         self.spans.extend(spans.iter().map(shifted));
         let spans_to = self.spans.len() as u32;
         let &Invocation { spec, footprint, only_key, seen, .. } = invocation;

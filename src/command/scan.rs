@@ -322,6 +322,9 @@ mod tests {
     struct NoPace;
     impl Pace for NoPace {
         fn step(&mut self, _: usize) {}
+        fn now(&self) -> crate::keyspace::Millis {
+            0
+        }
         fn sleep(&mut self, _: Duration) {}
         fn outside(&mut self, work: &mut dyn FnMut()) {
             work();

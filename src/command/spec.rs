@@ -451,7 +451,10 @@ const fn check_below(rows: &[Spec], parent: &str, depth: usize) {
             if let Begin::Index(first) = row.keys[k].begin {
                 assert!(first as usize > depth, "a key is not the command's name");
                 if let Find::Range { .. } = row.keys[k].find {
-                    assert!((first as usize) < row.arity.least(), "the first key is within the arity");
+                    assert!(
+                        (first as usize) < row.arity.least(),
+                        "the first key is within the arity"
+                    );
                 }
             }
             let (Find::Range { step, .. } | Find::Count { step, .. }) = row.keys[k].find;

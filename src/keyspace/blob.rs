@@ -16,7 +16,10 @@ pub struct Blob(Repr);
 #[derive(Clone, PartialEq, Eq)]
 enum Repr {
     /// Bytes from `len` on are zero, so that equality may compare all of them.
-    Inline { len: u8, bytes: [u8; INLINE_LEN_MAX] },
+    Inline {
+        len: u8,
+        bytes: [u8; INLINE_LEN_MAX],
+    },
     Heap(Box<[u8]>),
 }
 

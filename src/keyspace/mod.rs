@@ -407,7 +407,11 @@ impl Keyspace {
 
     /// Changes the value of a key that is there, telling whoever watches it if `edit` says so.
     /// `None` if the key is not there.
-    pub fn edit<R>(&mut self, key: Key<'_>, edit: impl FnOnce(&mut Value) -> Edited<R>) -> Option<R> {
+    pub fn edit<R>(
+        &mut self,
+        key: Key<'_>,
+        edit: impl FnOnce(&mut Value) -> Edited<R>,
+    ) -> Option<R> {
         let (s, at) = self.find(key)?;
         let accessed = (self.now / 1000) as u32;
         let entry = self.slots[s].table.at_mut(at);
@@ -455,7 +459,11 @@ impl Keyspace {
     /// Changes when a key expires as `decide` says, who is told when it expires so far; with
     /// [`Ttl::Keep`] nothing changes and nobody is told. Says whether it changed. A time that has
     /// passed takes the key away at once.
-    pub fn edit_expiry(&mut self, key: Key<'_>, decide: impl FnOnce(Option<Millis>) -> Ttl) -> bool {
+    pub fn edit_expiry(
+        &mut self,
+        key: Key<'_>,
+        decide: impl FnOnce(Option<Millis>) -> Ttl,
+    ) -> bool {
         let Some((s, at)) = self.find(key) else { return false };
         let now = self.now;
         let entry = self.slots[s].table.at_mut(at);
@@ -529,7 +537,8 @@ impl Keyspace {
     pub fn mend(&mut self) {
         for slot in &mut self.slots {
             slot.table.mend(&self.hasher);
-            slot.volatile = slot.table.entries().iter().filter(|e| e.expires_at != NEVER).count() as u32;
+            slot.volatile =
+                slot.table.entries().iter().filter(|e| e.expires_at != NEVER).count() as u32;
         }
         self.len = self.slots.iter().map(|slot| slot.table.len()).sum();
         self.volatile = self.slots.iter().map(|slot| slot.volatile as usize).sum();
@@ -540,15 +549,19 @@ impl Keyspace {
     /// Trips `guard` when `key` is touched from now on.
     pub fn watch(&mut self, key: Key<'_>, guard: &Guard) {
         let now = self.now;
-        let expired = self.find_unexpired_or_not(key).is_some_and(|(s, at)| {
-            self.slots[s].table.entries()[at].has_expired(now)
-        });
+        let expired = self
+            .find_unexpired_or_not(key)
+            .is_some_and(|(s, at)| self.slots[s].table.entries()[at].has_expired(now));
         self.watchers.file(key.bytes, guard, expired);
     }
 
     /// Ends the watch of `keys` by `guard` and says whether it had been lost: a key was touched,
     /// or has expired since, even if nobody has taken it away yet.
-    pub fn unwatch<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]> + Clone, guard: &Guard) -> bool {
+    pub fn unwatch<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+        guard: &Guard,
+    ) -> bool {
         let now = self.now;
         let lost = guard.is_tripped()
             || keys.clone().any(|bytes| {

@@ -116,7 +116,8 @@ impl<E: Keyed> Table<E> {
     #[must_use]
     pub fn find(&self, key: &[u8], hash: u64) -> Option<usize> {
         if let Some(index) = &self.index {
-            let is_it = |p: &Place| p.hash == hash as u32 && self.entries[p.at as usize].key() == key;
+            let is_it =
+                |p: &Place| p.hash == hash as u32 && self.entries[p.at as usize].key() == key;
             return index.find(spread(hash as u32), is_it).map(|p| p.at as usize);
         }
         let print = print_of(hash);
@@ -161,7 +162,8 @@ impl<E: Keyed> Table<E> {
             None => {
                 let print = print_of(hash);
                 let (groups, rest) = self.prints.as_chunks::<GROUP>();
-                let has = |group: &[u16; GROUP]| group.iter().fold(false, |any, &p| any | (p == print));
+                let has =
+                    |group: &[u16; GROUP]| group.iter().fold(false, |any, &p| any | (p == print));
                 let (base, group) = match groups.iter().position(has) {
                     Some(g) => (g * GROUP, &groups[g][..]),
                     None => (groups.len() * GROUP, rest),
@@ -201,7 +203,8 @@ impl<E: Keyed> Table<E> {
                 place.remove();
             }
             if last != at
-                && let Some(place) = index.find_mut(spread(hash_at(last)), |p| p.at as usize == last)
+                && let Some(place) =
+                    index.find_mut(spread(hash_at(last)), |p| p.at as usize == last)
             {
                 place.at = at as u32;
             }
@@ -278,7 +281,10 @@ impl<E: Keyed> Table<E> {
 
 impl Place {
     fn new(hash: u64, at: usize) -> Self {
-        Self { hash: hash as u32, at: u32::try_from(at).expect("a table holds fewer than 2^32 entries") }
+        Self {
+            hash: hash as u32,
+            at: u32::try_from(at).expect("a table holds fewer than 2^32 entries"),
+        }
     }
 }
 

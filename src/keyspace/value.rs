@@ -159,7 +159,18 @@ mod tests {
 
     #[test]
     fn strings_read_back_as_set() {
-        for text in ["", "0", "-1", "-0", "01", "+1", "9223372036854775807", "9223372036854775808", "abc", " 1"] {
+        for text in [
+            "",
+            "0",
+            "-1",
+            "-0",
+            "01",
+            "+1",
+            "9223372036854775807",
+            "9223372036854775808",
+            "abc",
+            " 1",
+        ] {
             let value = Value::string(text.as_bytes());
             assert_eq!(&*value.as_text().expect("a string"), text.as_bytes());
             let is_int = text.parse::<i64>().is_ok_and(|n| n.to_string() == text);

@@ -133,7 +133,8 @@ impl Decoder {
         if let Some(half) = self.half.take() {
             let first = spans.len();
             spans.extend(half.spans.iter().map(|span| span.shifted(from)));
-            let state = State { at: from + half.at, args_left: half.args_left, bulk_len: half.bulk_len };
+            let state =
+                State { at: from + half.at, args_left: half.args_left, bulk_len: half.bulk_len };
             return self.bulks(buf, from, state, first, limits, spans);
         }
         match buf.get(from) {
@@ -242,7 +243,8 @@ struct State {
 /// the spans as they were: the long way then says what stands there.
 #[inline]
 fn short_request(buf: &[u8], from: usize, limits: Limits, spans: &mut Vec<Span>) -> Option<usize> {
-    let (args, mut at) = short_header(buf, from).filter(|&(args, _)| args > 0 && limits.authenticated)?;
+    let (args, mut at) =
+        short_header(buf, from).filter(|&(args, _)| args > 0 && limits.authenticated)?;
     let first = spans.len();
     for _ in 0..args {
         match short_header(buf, at) {
@@ -270,7 +272,10 @@ fn short_header(buf: &[u8], at: usize) -> Option<(usize, usize)> {
             (usize::from(digit(a)) * 10 + usize::from(digit(b)), 4)
         }
         [a, b, c, b'\r']
-            if digit(a).wrapping_sub(1) < 9 && digit(b) < 10 && digit(c) < 10 && buf.len() > at + 5 =>
+            if digit(a).wrapping_sub(1) < 9
+                && digit(b) < 10
+                && digit(c) < 10
+                && buf.len() > at + 5 =>
         {
             (usize::from(digit(a)) * 100 + usize::from(digit(b)) * 10 + usize::from(digit(c)), 5)
         }
@@ -290,7 +295,11 @@ fn header(buf: &[u8], at: usize) -> Option<(&[u8], usize)> {
     if len + 2 <= rest.len() { Some((&rest[..len], at + len + 2)) } else { None }
 }
 
-fn incomplete_line(buf: &[u8], at: usize, too_long: ProtocolError) -> Result<Decoded, ProtocolError> {
+fn incomplete_line(
+    buf: &[u8],
+    at: usize,
+    too_long: ProtocolError,
+) -> Result<Decoded, ProtocolError> {
     let rest = &buf[at..];
     if rest.len() > LINE_LEN_MAX && !rest.contains(&b'\r') {
         return Err(too_long);
@@ -406,7 +415,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const LIMITS: Limits = Limits { bulk_len_max: super::super::BULK_LEN_MAX_DEFAULT, authenticated: true };
+    const LIMITS: Limits =
+        Limits { bulk_len_max: super::super::BULK_LEN_MAX_DEFAULT, authenticated: true };
 
     type Requests = Vec<Vec<Vec<u8>>>;
 
@@ -456,12 +466,25 @@ mod tests {
 
     #[test]
     fn headers_are_as_strict_as_redis() {
-        for bad in ["*3000000000", "*2147483648", "*99999999999999999999", "*abc", "*+1", "*01", "*", "*1.0", "*-0"] {
+        for bad in [
+            "*3000000000",
+            "*2147483648",
+            "*99999999999999999999",
+            "*abc",
+            "*+1",
+            "*01",
+            "*",
+            "*1.0",
+            "*-0",
+        ] {
             let (_, error) = decode(&[format!("{bad}\r\n").as_bytes()]);
             assert_eq!(error, Some(ProtocolError::MultibulkLength), "{bad}");
         }
         for nothing in ["*0", "*-1", "*-10", "*-9223372036854775808"] {
-            assert_eq!(one(format!("{nothing}\r\nPING\r\n").as_bytes()), Ok(vec![b"PING".to_vec()]));
+            assert_eq!(
+                one(format!("{nothing}\r\nPING\r\n").as_bytes()),
+                Ok(vec![b"PING".to_vec()])
+            );
         }
         for bad in ["$-1", "$536870913", "$abc", "$", "$+4", "$04", "$-0"] {
             let (_, error) = decode(&[format!("*1\r\n{bad}\r\n").as_bytes()]);

@@ -129,7 +129,10 @@ impl Connection {
         for _ in 0..TURNS_MAX {
             let flushed = self.poll_flush(cx);
             if flushed.is_pending() && self.is_too_slow() {
-                tracing::debug!(client = self.session.client().id, "closing a client that does not read");
+                tracing::debug!(
+                    client = self.session.client().id,
+                    "closing a client that does not read"
+                );
                 return Poll::Ready(Event::Closed);
             }
             if ready!(flushed).is_err() || self.is_closing {
@@ -149,9 +152,14 @@ impl Connection {
     }
 
     /// Reads once if there is nothing to execute, executes, and tries to write the replies.
-    fn poll_turn(&mut self, cx: &mut Context<'_>, buffers: &mut Buffers) -> Poll<io::Result<Option<Event>>> {
+    fn poll_turn(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffers: &mut Buffers,
+    ) -> Poll<io::Result<Option<Event>>> {
         if let Some(rest) = self.rest.take() {
-            let pending = self.router.resume(&self.session, *rest, clock::now(), &mut WorkerPace::default());
+            let pending =
+                self.router.resume(&self.session, *rest, clock::now(), &mut WorkerPace::default());
             return Poll::Ready(Ok(Some(Event::Wait(pending, false))));
         }
         let Buffers { input, output, scratch } = buffers;
@@ -228,7 +236,8 @@ impl Connection {
             Progress::Sever => event = Some(Event::Closed),
         }
         // Strangers get little at a time, whether they read it or not; it is sent, to tell them why.
-        let is_too_much = !self.session.is_authenticated() && output.len() > UNAUTHENTICATED_OUTPUT_MAX;
+        let is_too_much =
+            !self.session.is_authenticated() && output.len() > UNAUTHENTICATED_OUTPUT_MAX;
         self.send(cx, output)?;
         if is_too_much {
             event = Some(Event::Closed);

@@ -64,7 +64,9 @@ pub(super) async fn accept_all(bound: Bound, router: Arc<Router>) {
 fn is_lack_of_room(error: &io::Error) -> bool {
     !matches!(
         error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
     )
 }
 
@@ -73,7 +75,11 @@ fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>) {
     host.stats.connections_received.add(1);
     let local = stream.local_addr().unwrap_or(peer);
     let settings = &host.settings;
-    if settings.protected() && !settings.needs_password() && !is_loopback(local) && !peer.ip().is_loopback() {
+    if settings.protected()
+        && !settings.needs_password()
+        && !is_loopback(local)
+        && !peer.ip().is_loopback()
+    {
         return turn_away(stream, router, DENIED);
     }
     let (fd, clients_max) = (stream.as_raw_fd(), settings.clients_max());

@@ -4,7 +4,9 @@
 //! time, the worker's place in the runtime is given to another thread and the work goes on
 //! outside: cheap commands never pay for that, and a slow one stalls nobody but its own shard.
 
+use super::clock;
 use crate::command::{Errand, Pace};
+use crate::keyspace::Millis;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use tokio::task::{block_in_place, spawn_blocking};
@@ -49,6 +51,10 @@ impl Pace for WorkerPace {
             self.steps = 0;
             self.look();
         }
+    }
+
+    fn now(&self) -> Millis {
+        clock::now()
     }
 
     fn sleep(&mut self, time: Duration) {

@@ -156,7 +156,12 @@ impl Session {
         if self.transaction.is_some() {
             return match steer_of(spec) {
                 Some(
-                    steer @ (Steer::Multi | Steer::Exec | Steer::Discard | Steer::Watch | Steer::Quit | Steer::Reset),
+                    steer @ (Steer::Multi
+                    | Steer::Exec
+                    | Steer::Discard
+                    | Steer::Watch
+                    | Steer::Quit
+                    | Steer::Reset),
                 ) => self.steer(host, steer, invocation, out),
                 _ => self.enqueue(host, invocation, out),
             };

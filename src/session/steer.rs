@@ -57,9 +57,12 @@ impl Session {
                 out.ok();
                 Ok(())
             }
-            Steer::Multi | Steer::Exec | Steer::Discard | Steer::Watch | Steer::Quit | Steer::Reset => {
-                Err(Refusal::NOT_IN_MULTI)
-            }
+            Steer::Multi
+            | Steer::Exec
+            | Steer::Discard
+            | Steer::Watch
+            | Steer::Quit
+            | Steer::Reset => Err(Refusal::NOT_IN_MULTI),
         };
         if let Err(refusal) = outcome {
             out.error(refusal);
@@ -113,7 +116,9 @@ impl Session {
                 Some(3) => Proto::Resp3,
                 Some(_) => return Err(Refusal::of("NOPROTO unsupported protocol version")),
                 None => {
-                    return Err(Refusal::of("ERR Protocol version is not an integer or out of range"));
+                    return Err(Refusal::of(
+                        "ERR Protocol version is not an integer or out of range",
+                    ));
                 }
             },
         };
@@ -129,7 +134,9 @@ impl Session {
                 i += 2;
             } else {
                 let option = until_nul(args.at(i));
-                return Err(Refusal::new([b"ERR Syntax error in HELLO option '", option, b"'"].concat()));
+                return Err(Refusal::new(
+                    [b"ERR Syntax error in HELLO option '", option, b"'"].concat(),
+                ));
             }
         }
         if !self.authenticated {

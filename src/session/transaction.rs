@@ -180,7 +180,12 @@ impl Session {
         Step::Replied
     }
 
-    pub(super) fn watch(&mut self, host: &Host, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Step {
+    pub(super) fn watch(
+        &mut self,
+        host: &Host,
+        invocation: &Invocation<'_>,
+        out: &mut Sink<'_>,
+    ) -> Step {
         if self.transaction.is_some() {
             out.error("ERR WATCH inside MULTI is not allowed");
             return Step::Replied;
@@ -211,13 +216,19 @@ impl Session {
         let refusal = crossing.map_or(Refusal::SYNTAX, |(first, other, first_key, at)| {
             let violating_key = spec.nth_key(args, at).unwrap_or_default();
             let context = Context::Watch;
-            Crossing { context, first, other, first_key: &first_key, violating_key }.refusal(host, spec)
+            Crossing { context, first, other, first_key: &first_key, violating_key }
+                .refusal(host, spec)
         });
         self.reject(Some(Steer::Watch), &refusal, out)
     }
 
     /// Keeps a command for EXEC.
-    pub(super) fn enqueue(&mut self, host: &Host, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Step {
+    pub(super) fn enqueue(
+        &mut self,
+        host: &Host,
+        invocation: &Invocation<'_>,
+        out: &mut Sink<'_>,
+    ) -> Step {
         let &Invocation { spec, args, footprint, .. } = invocation;
         if spec.flags & flag::NO_MULTI != 0 {
             return self.reject(None, &Refusal::NOT_IN_MULTI, out);
@@ -229,7 +240,9 @@ impl Session {
             (Footprint::Anywhere, _) => None,
             (Footprint::In(slot), Some(pinned)) if slot != pinned && !lost => {
                 let first_key = match &self.watched {
-                    Some(watched) => watched.keys.first().map(|key| key.to_vec()).unwrap_or_default(),
+                    Some(watched) => {
+                        watched.keys.first().map(|key| key.to_vec()).unwrap_or_default()
+                    }
                     None => transaction.first_key(),
                 };
                 let crossing = Crossing {

@@ -87,7 +87,13 @@ impl Engine {
     }
 
     /// Runs commands that each stand alone, until there is much to reply; gives how many were run.
-    pub fn run_each(&mut self, queue: &Queue, terms: &Terms, pace: &mut dyn Pace, out: &mut Sink<'_>) -> usize {
+    pub fn run_each(
+        &mut self,
+        queue: &Queue,
+        terms: &Terms,
+        pace: &mut dyn Pace,
+        out: &mut Sink<'_>,
+    ) -> usize {
         for (before, invocation) in queue.iter().enumerate() {
             if out.len() > OUTPUT_LEN_MAX {
                 return before;
@@ -137,8 +143,8 @@ mod tests {
     use crate::command::{Args, Arity, Outcome, Spec};
     use crate::keyspace::KeyHasher;
     use crate::resp::{Proto, Span};
-    use crate::slot::Footprint;
     use crate::shard::tests::Later;
+    use crate::slot::Footprint;
 
     fn bad(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.int(1);
@@ -150,7 +156,8 @@ mod tests {
     /// A panic is answered; what follows on the same shard runs.
     #[test]
     fn a_panic_stays_with_its_command() {
-        static BAD: Spec = Spec { name: "bad", arity: Arity::Exactly(1), run: Run::Shard(bad), ..Spec::BASE };
+        static BAD: Spec =
+            Spec { name: "bad", arity: Arity::Exactly(1), run: Run::Shard(bad), ..Spec::BASE };
         let mut engine = Engine::new(Keyspace::new(Slot::all(), KeyHasher::new(1), 1));
         let pack = PackLimits::default();
         let terms = Terms { now: 1, string_len_max: 1 << 20, pack, no_touch: false };
@@ -158,13 +165,25 @@ mod tests {
         let (buf, span) = (b"bad".to_vec(), [Span::new(0, 3)]);
         let mut queue = Queue::default();
         let footprint = Footprint::Anywhere;
-        assert!(queue.push(&Invocation { spec: &BAD, args: Args::new(&buf, &span), footprint, only_key: None, seen: None }));
+        assert!(queue.push(&Invocation {
+            spec: &BAD,
+            args: Args::new(&buf, &span),
+            footprint,
+            only_key: None,
+            seen: None
+        }));
         let get = b"get half";
         let spans = [Span::new(0, 3), Span::new(4, 4)];
         let invocation = crate::command::resolve(Args::new(get, &spans)).expect("GET is a command");
         assert!(queue.push(&invocation));
         let mut out = Vec::new();
-        engine.exec(&queue, None, &terms, &mut Later::default(), &mut Sink::new(&mut out, Proto::Resp2));
+        engine.exec(
+            &queue,
+            None,
+            &terms,
+            &mut Later::default(),
+            &mut Sink::new(&mut out, Proto::Resp2),
+        );
         let error = String::from_utf8_lossy(Refusal::SHARD_PANIC.text()).into_owned();
         assert_eq!(String::from_utf8_lossy(&out), format!("*2\r\n-{error}\r\n$1\r\n1\r\n"));
     }

@@ -88,7 +88,11 @@ impl Shard {
     /// A shard that runs `engine`.
     #[must_use]
     pub fn new(engine: Engine) -> Arc<Self> {
-        Arc::new(Self { engine: Mutex::new(engine), queue: Mutex::default(), waiting: AtomicUsize::new(0) })
+        Arc::new(Self {
+            engine: Mutex::new(engine),
+            queue: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+        })
     }
 
     /// Holds the shard if it is free, or becomes so within a few moments.
@@ -110,7 +114,11 @@ impl Shard {
         self.held(self.engine.lock(), terms)
     }
 
-    fn held<'s>(self: &'s Arc<Self>, mut engine: MutexGuard<'s, Engine>, terms: &'s Terms) -> Hold<'s> {
+    fn held<'s>(
+        self: &'s Arc<Self>,
+        mut engine: MutexGuard<'s, Engine>,
+        terms: &'s Terms,
+    ) -> Hold<'s> {
         engine.begin(terms);
         Hold { shard: self, engine: Some(engine), terms }
     }
@@ -243,6 +251,8 @@ impl Job {
         if self.client.is_closing() {
             return;
         }
+        // The holder may have been at it for seconds.
+        engine.keyspace.begin(pace.now());
         engine.keyspace.no_touch = self.client.no_touch();
         let mut replies = Vec::new();
         let mut out = Sink::new(&mut replies, self.proto);
@@ -252,7 +262,9 @@ impl Job {
                 queue.skip(engine.run_each(&queue, terms, pace, &mut out));
                 rest = Some(Box::new(queue)).filter(|queue| !queue.is_empty());
             }
-            Work::Exec(queue, watched) => engine.exec(&queue, watched.as_deref(), terms, pace, &mut out),
+            Work::Exec(queue, watched) => {
+                engine.exec(&queue, watched.as_deref(), terms, pace, &mut out);
+            }
             Work::Watch(queue, slot, guard) => {
                 for watch in queue.iter() {
                     engine.watch(&watch, slot, &guard, &mut out);
@@ -269,7 +281,7 @@ mod tests {
     use super::*;
     use crate::clients::{Clients, Seat};
     use crate::command::{Args, Errand, resolve};
-    use crate::keyspace::{KeyHasher, Keyspace, PackLimits};
+    use crate::keyspace::{Entry, KeyHasher, Keyspace, Millis, PackLimits};
     use crate::resp::Span;
     use std::net::SocketAddr;
     use std::time::Duration;
@@ -283,10 +295,16 @@ mod tests {
 
     /// Keeps what is to be done later, for the test to do.
     #[derive(Default)]
-    pub(super) struct Later(Vec<Errand>);
+    pub(super) struct Later {
+        errands: Vec<Errand>,
+        now: Millis,
+    }
 
     impl Pace for Later {
         fn step(&mut self, _: usize) {}
+        fn now(&self) -> Millis {
+            self.now
+        }
         fn sleep(&mut self, _: Duration) {}
         fn outside(&mut self, work: &mut dyn FnMut()) {
             work();
@@ -295,7 +313,7 @@ mod tests {
             drop(dead);
         }
         fn later(&mut self, work: Errand) {
-            self.0.push(work);
+            self.errands.push(work);
         }
     }
 
@@ -322,14 +340,18 @@ mod tests {
         let (shard, client, mut pace) = (shard(), client(), Later::default());
         let hold = shard.try_hold(&TERMS).expect("free");
         assert!(shard.try_hold(&TERMS).is_none());
-        let mut pending: Vec<Pending> =
-            (0..5).map(|_| shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace)).collect();
+        let mut pending: Vec<Pending> = (0..5)
+            .map(|_| shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace))
+            .collect();
         assert!(pending.iter_mut().all(|p| p.try_recv().is_err()), "nothing runs while it is held");
         hold.release(&mut pace);
         for (i, mut pending) in pending.into_iter().enumerate() {
-            assert_eq!(pending.try_recv().expect("served").replies, format!(":{}\r\n", i + 1).into_bytes());
+            assert_eq!(
+                pending.try_recv().expect("served").replies,
+                format!(":{}\r\n", i + 1).into_bytes()
+            );
         }
-        assert!(pace.0.is_empty() && shard.try_hold(&TERMS).is_some());
+        assert!(pace.errands.is_empty() && shard.try_hold(&TERMS).is_some());
     }
 
     #[test]
@@ -341,8 +363,26 @@ mod tests {
         let (mut lost, mut served) = (job(&victim), job(&other));
         victim.close();
         hold.release(&mut pace);
-        assert_eq!(lost.try_recv(), Err(oneshot::error::TryRecvError::Closed));
-        assert_eq!(served.try_recv().expect("served"), b":1\r\n", "only the other's ran");
+        assert_eq!(lost.try_recv().err(), Some(oneshot::error::TryRecvError::Closed));
+        assert_eq!(served.try_recv().expect("served").replies, b":1\r\n", "only the other's ran");
+    }
+
+    /// Whoever waited for a holder that took long begins then, not when the holder began.
+    #[test]
+    fn a_job_has_the_time_at_which_it_runs() {
+        let (shard, client, mut pace) = (shard(), client(), Later::default());
+        let hold = shard.try_hold(&TERMS).expect("free");
+        let (buf, mut queue) = (b"setnpx300", Queue::default());
+        let spans = [(0, 3), (3, 1), (3, 1), (4, 2), (6, 3)].map(|(at, len)| Span::new(at, len));
+        assert!(queue.push(&resolve(Args::new(buf, &spans)).expect("SET is a command")));
+        let mut pending = shard.submit(&client, Work::Each(queue), Proto::Resp2, &TERMS, &mut pace);
+        pace.now = 5000;
+        hold.release(&mut pace);
+        assert_eq!(pending.try_recv().expect("served").replies, b"+OK\r\n");
+        let mut hold = shard.try_hold(&TERMS).expect("free");
+        let keyspace = &mut hold.engine().keyspace;
+        let key = keyspace.key(Slot::of(b"n"), b"n");
+        assert_eq!(keyspace.peek(key).and_then(Entry::expires_at), Some(5300));
     }
 
     #[test]
@@ -353,15 +393,44 @@ mod tests {
     }
 
     #[test]
+    fn a_job_stops_where_there_is_much_to_send_and_goes_on_from_there() {
+        const GETS: usize = 5;
+        let (shard, client, mut pace) = (shard(), client(), Later::default());
+        let value = vec![b'v'; OUTPUT_LEN_MAX / 2];
+        let set = [&b"setn"[..], &value].concat();
+        let mut queue = Queue::default();
+        let spans = [Span::new(0, 3), Span::new(3, 1), Span::new(4, value.len())];
+        assert!(queue.push(&resolve(Args::new(&set, &spans)).expect("SET is a command")));
+        for _ in 0..GETS {
+            let spans = [Span::new(0, 3), Span::new(3, 1)];
+            assert!(queue.push(&resolve(Args::new(b"getn", &spans)).expect("GET is a command")));
+        }
+        let (mut rest, mut replies, mut rounds) = (Some(Box::new(queue)), Vec::new(), 0);
+        while let Some(queue) = rest {
+            let mut pending =
+                shard.submit(&client, Work::Each(*queue), Proto::Resp2, &TERMS, &mut pace);
+            let served = pending.try_recv().expect("the shard is free");
+            assert!(served.replies.len() <= OUTPUT_LEN_MAX + value.len() + 20);
+            replies.extend(served.replies);
+            (rest, rounds) = (served.rest, rounds + 1);
+        }
+        let get = [format!("${}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();
+        assert!(replies == [b"+OK\r\n", &get.repeat(GETS)[..]].concat() && rounds == 3);
+    }
+
+    #[test]
     fn a_holder_serves_so_many_and_leaves_the_rest_to_another() {
         let (shard, client, mut pace) = (shard(), client(), Later::default());
         let hold = shard.try_hold(&TERMS).expect("free");
-        let mut pending: Vec<Pending> =
-            (0..2 * DRAIN_MAX + 5).map(|_| shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace)).collect();
+        let mut pending: Vec<Pending> = (0..2 * DRAIN_MAX + 5)
+            .map(|_| shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace))
+            .collect();
         hold.release(&mut pace);
-        assert!(pending[DRAIN_MAX - 1].try_recv().is_ok() && pending[DRAIN_MAX].try_recv().is_err());
+        assert!(
+            pending[DRAIN_MAX - 1].try_recv().is_ok() && pending[DRAIN_MAX].try_recv().is_err()
+        );
         let mut rounds = 0;
-        while let Some(work) = pace.0.pop() {
+        while let Some(work) = pace.errands.pop() {
             work(&mut pace);
             rounds += 1;
         }
@@ -385,8 +454,9 @@ mod tests {
                         {
                             hold.release(&mut pace);
                         }
-                        let pending = shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace);
-                        while let Some(work) = pace.0.pop() {
+                        let pending =
+                            shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace);
+                        while let Some(work) = pace.errands.pop() {
                             work(&mut pace);
                         }
                         // Whoever holds the shard now must see the job: this would hang if not.
@@ -398,7 +468,8 @@ mod tests {
         let mut hold = shard.try_hold(&TERMS).expect("free");
         let keyspace = &mut hold.engine().keyspace;
         let key = keyspace.key(Slot::of(b"n"), b"n");
-        let value = keyspace.read(key).and_then(|v| v.as_text().map(|t| t.to_vec())).expect("a count");
+        let value =
+            keyspace.read(key).and_then(|v| v.as_text().map(|t| t.to_vec())).expect("a count");
         assert_eq!(value, (THREADS * JOBS).to_string().into_bytes());
     }
 }

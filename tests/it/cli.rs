@@ -167,7 +167,8 @@ fn a_wrong_environment_exits_2_and_names_the_option() {
         ("SLOTWAY_OUTPUT", "xml", "--output"),
     ] {
         let mut command = slotway("serve");
-        let End { code, stderr, .. } = Run::of(command.env("SLOTWAY_PORT", "0").env(name, value)).end();
+        let End { code, stderr, .. } =
+            Run::of(command.env("SLOTWAY_PORT", "0").env(name, value)).end();
         assert_eq!(code, Some(2), "{name}={value}: {stderr}");
         assert!(stderr.contains(option), "{name}={value}: {stderr}");
     }
@@ -220,13 +221,30 @@ fn help_and_version_exit_0() {
     assert_eq!(version.stdout, concat!("slotway ", env!("CARGO_PKG_VERSION"), "\n"));
     let help = Run::of(&mut slotway("--help")).end();
     assert_eq!(help.code, Some(0));
-    assert!(help.stdout.contains("serve") && help.stdout.contains("redis-cli -p 7000"), "{}", help.stdout);
+    assert!(
+        help.stdout.contains("serve") && help.stdout.contains("redis-cli -p 7000"),
+        "{}",
+        help.stdout
+    );
     let mut serve = slotway("serve --help");
     let serve = Run::of(serve.env("SLOTWAY_REQUIREPASS", "sesame")).end();
     assert_eq!(serve.code, Some(0));
     for word in [
-        "--port", "--bind", "--shards", "--threads", "--requirepass", "--maxclients", "--node-ports", "--explain",
-        "--log", "--output", "--seed", "--config", "SLOTWAY_PORT", "SLOTWAY_CONFIG", "[default: 7000]",
+        "--port",
+        "--bind",
+        "--shards",
+        "--threads",
+        "--requirepass",
+        "--maxclients",
+        "--node-ports",
+        "--explain",
+        "--log",
+        "--output",
+        "--seed",
+        "--config",
+        "SLOTWAY_PORT",
+        "SLOTWAY_CONFIG",
+        "[default: 7000]",
     ] {
         assert!(serve.stdout.contains(word), "no {word} in {}", serve.stdout);
     }
@@ -281,7 +299,9 @@ fn every_option_may_stand_in_the_environment_or_the_file() {
         address.set_ip([127, 0, 0, 2].into());
         let mut client = client(address);
         assert_eq!(client.ask(&["AUTH", "sesame"]), Reply::Simple(b"OK".to_vec()), "{who}");
-        for (name, value) in [("maxclients", "77"), ("explain", "yes"), ("bind", "127.0.0.1 127.0.0.2")] {
+        for (name, value) in
+            [("maxclients", "77"), ("explain", "yes"), ("bind", "127.0.0.1 127.0.0.2")]
+        {
             let told = client.ask(&["CONFIG", "GET", name]);
             let expected = [name, value].map(|text| Reply::Bulk(text.as_bytes().to_vec()));
             assert_eq!(told, Reply::Array(expected.to_vec()), "{who}");
@@ -322,7 +342,9 @@ fn the_text_line_ends_with_a_url_that_works() {
 #[test]
 fn the_password_is_not_printed() {
     for output in ["text", "json"] {
-        let mut run = Run::of(&mut slotway(&format!("serve --port 0 --log trace --requirepass sesame --output {output}")));
+        let mut run = Run::of(&mut slotway(&format!(
+            "serve --port 0 --log trace --requirepass sesame --output {output}"
+        )));
         let line = run.ready();
         let url = line.split(['"', ' ']).find(|word| word.starts_with("redis://")).expect("a URL");
         let mut client = client(address_in(url.trim_end()));
@@ -355,7 +377,7 @@ fn every_address_is_listened_on_at_one_port() {
     assert!(anywhere.ip().is_loopback(), "{anywhere} is an address to connect to");
     assert_eq!(client(anywhere).ask(&["PING"]), pong());
     if TcpListener::bind("[::1]:0").is_err() {
-        return println!("this machine has no IPv6");
+        return crate::transcripts::say("this machine has no IPv6");
     }
     let (_run, six) = bind("--bind ::1");
     assert!(six.is_ipv6());
@@ -383,7 +405,8 @@ fn the_log_goes_to_stderr_and_is_filtered() {
 
 #[test]
 fn too_many_clients_for_the_descriptors_is_an_error_if_asked_for() {
-    let End { code, stdout, stderr } = Run::of(&mut with_files(64, "serve --port 0 --maxclients 100")).end();
+    let End { code, stdout, stderr } =
+        Run::of(&mut with_files(64, "serve --port 0 --maxclients 100")).end();
     assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
     for word in ["100", "ulimit -n", "--maxclients 32"] {
         assert!(stderr.contains(word), "no {word:?} in {stderr:?}");
@@ -406,7 +429,10 @@ fn too_many_clients_for_the_descriptors_are_fewer_if_not_asked_for() {
         assert_eq!(client.ask(&["PING"]), pong());
     }
     let mut one_more = client(address);
-    assert_eq!(one_more.read(), Answer::Reply(Reply::Error(b"ERR max number of clients reached".to_vec())));
+    assert_eq!(
+        one_more.read(),
+        Answer::Reply(Reply::Error(b"ERR max number of clients reached".to_vec()))
+    );
     assert_eq!(one_more.read(), Answer::Closed);
 }
 
@@ -427,6 +453,7 @@ fn sigterm_and_sigint_end_the_program_with_0() {
     }
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_batch_that_runs_is_answered_before_the_program_ends() {
     const COMMANDS: usize = 40;
@@ -450,7 +477,8 @@ fn a_batch_that_runs_is_answered_before_the_program_ends() {
     // Some 20 ms of work: by then the transaction runs, and is far from its end.
     poll(|| (cpu_ticks(&run) >= before + 2).then_some(())).expect("the transaction runs");
     run.tell(Signal::TERM);
-    poll(|| TcpStream::connect(address).is_err().then_some(())).expect("new connections are refused");
+    poll(|| TcpStream::connect(address).is_err().then_some(()))
+        .expect("new connections are refused");
     match busy.read() {
         Answer::Reply(Reply::Array(replies)) => {
             assert_eq!(replies, vec![Reply::Int(2000); COMMANDS]);
@@ -463,9 +491,15 @@ fn a_batch_that_runs_is_answered_before_the_program_ends() {
 }
 
 /// The CPU time that the program has used, in hundredths of a second.
+#[cfg(target_os = "linux")]
 fn cpu_ticks(run: &Run) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", run.child.id())).expect("the program runs");
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", run.child.id()))
+        .expect("the program runs");
     // The name in parentheses may hold anything; behind it, user and system time are the 12th and 13th.
     let (_, rest) = stat.rsplit_once(')').expect("a name in parentheses");
-    rest.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+    rest.split_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<u64>().expect("a number"))
+        .sum()
 }

@@ -162,7 +162,7 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
             };
             match &replies[..] {
                 [Reply::Int(number), Reply::Int(_)] if writes => {
-                    seen.written.push((log, *number, entry))
+                    seen.written.push((log, *number, entry));
                 }
                 [number, content] if !writes => {
                     let number = bulk(number).map_or(0, |n| n.parse().expect("a number"));

@@ -17,7 +17,9 @@ pub(crate) fn check(input: &[u8]) {
 /// Whether the conversation may ask how it went: INFO, CLIENT INFO and CLIENT LIST count by the
 /// read, and so may tell where the bytes were cut.
 fn counts_reads(bytes: &[u8]) -> bool {
-    [&b"info"[..], b"list"].iter().any(|&word| bytes.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word)))
+    [&b"info"[..], b"list"]
+        .iter()
+        .any(|&word| bytes.windows(word.len()).any(|w| w.eq_ignore_ascii_case(word)))
 }
 
 #[cfg(test)]
@@ -33,14 +35,16 @@ mod tests {
         let seeds: Vec<_> = seeds.map(|seed| seed.expect("a file").path()).collect();
         assert!(seeds.len() >= 10, "the seeds were not found");
         for seed in seeds {
-            println!("{}", seed.display());
+            crate::transcripts::say(&seed.display().to_string());
             check(&std::fs::read(seed).expect("a seed can be read"));
         }
     }
 
     #[test]
     fn the_dictionary_is_fresh() {
-        let names = command::all().flat_map(|spec| [spec.parent, spec.name]).filter(|name| !name.is_empty());
+        let names = command::all()
+            .flat_map(|spec| [spec.parent, spec.name])
+            .filter(|name| !name.is_empty());
         let names: BTreeSet<_> = names.map(|name| format!("\"{name}\"\n")).collect();
         let fresh = names.into_iter().collect::<String>();
         let path = file("fuzz/commands.dict");

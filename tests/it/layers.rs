@@ -22,7 +22,8 @@ fn files(of: &Path, into: &mut Vec<PathBuf>) {
 /// The module that a file of `src` belongs to: the first step of its path.
 fn module_of(path: &Path) -> String {
     let inside = path.strip_prefix(source()).expect("below src");
-    let first = inside.components().next().expect("a file").as_os_str().to_string_lossy().into_owned();
+    let first =
+        inside.components().next().expect("a file").as_os_str().to_string_lossy().into_owned();
     first.trim_end_matches(".rs").to_owned()
 }
 
@@ -31,7 +32,9 @@ fn used(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("crate::") {
         let rest = &text[at + "crate::".len()..];
-        let word = |s: &str| s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+        let word = |s: &str| {
+            s.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+        };
         match rest.strip_prefix('{') {
             Some(list) => {
                 let list = &list[..list.find('}').unwrap_or(list.len())];
@@ -48,7 +51,9 @@ fn a_module_uses_only_those_above_it() {
     let lib = fs::read_to_string(source().join("lib.rs")).expect("lib.rs");
     let order: Vec<&str> = lib
         .lines()
-        .filter_map(|line| line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("mod "))?.strip_suffix(';'))
+        .filter_map(|line| {
+            line.strip_prefix("pub mod ").or_else(|| line.strip_prefix("mod "))?.strip_suffix(';')
+        })
         .collect();
     assert!(order.len() > 8, "the list of modules was read: {order:?}");
     let rank = |module: &str| order.iter().position(|m| *m == module);

@@ -20,7 +20,8 @@ fn pong() -> Reply {
 fn one_client_too_many_is_told_and_closed() {
     let ours = Ours::start(&["--maxclients".into(), "3".into()]);
     let mut seated: Vec<Client> = (0..3).map(|_| ours.client()).collect();
-    let all_answer = |seated: &mut Vec<Client>| seated.iter_mut().all(|client| client.ask(&["PING"]) == pong());
+    let all_answer =
+        |seated: &mut Vec<Client>| seated.iter_mut().all(|client| client.ask(&["PING"]) == pong());
     assert!(all_answer(&mut seated));
     for _ in 0..10 {
         let mut one_more = ours.client();
@@ -119,8 +120,14 @@ fn input_beyond_the_limit_closes_without_a_reply() {
     assert_eq!(greedy.read(), Answer::Closed);
     let refused = command(&["CONFIG", "SET", "client-query-buffer-limit", "1000"]);
     observer.send(&refused);
-    assert!(matches!(observer.read(), Answer::Reply(Reply::Error(_))), "below the least that can be set");
-    assert_eq!(observer.ask(&["EXISTS", "before", "{}after"]), Reply::Error(b"CROSSSLOT Keys in request don't hash to the same slot".to_vec()));
+    assert!(
+        matches!(observer.read(), Answer::Reply(Reply::Error(_))),
+        "below the least that can be set"
+    );
+    assert_eq!(
+        observer.ask(&["EXISTS", "before", "{}after"]),
+        Reply::Error(b"CROSSSLOT Keys in request don't hash to the same slot".to_vec())
+    );
     assert_eq!(observer.ask(&["EXISTS", "after"]), Reply::Int(0));
     // Much input in small requests is not too much: they are executed as they come.
     let mut busy = ours.client();
@@ -133,7 +140,8 @@ fn input_beyond_the_limit_closes_without_a_reply() {
     assert_eq!(hoarder.ask(&["MULTI"]), ok());
     let half = &value[..MEGABYTE / 2];
     let queued = Reply::Simple(b"QUEUED".to_vec());
-    let last = poll(|| Some(hoarder.ask(&[&b"SET"[..], b"k", half])).filter(|reply| *reply != queued));
+    let last =
+        poll(|| Some(hoarder.ask(&[&b"SET"[..], b"k", half])).filter(|reply| *reply != queued));
     let refusal = b"ERR transaction exceeds client-query-buffer-limit";
     assert_eq!(last, Some(Reply::Error(refusal.to_vec())));
     let aborted = b"EXECABORT Transaction discarded because of previous errors.";
@@ -154,12 +162,17 @@ fn a_huge_value_comes_back_byte_for_byte() {
     assert!(is_whole(client.ask(&["GET", "{t}huge"])));
     // As one of many in a transaction, as a field, and as a payload.
     assert_eq!(client.ask(&["MULTI"]), ok());
-    assert_eq!(client.ask(&[&b"HSET"[..], b"{t}h", b"f", &value]), Reply::Simple(b"QUEUED".to_vec()));
+    assert_eq!(
+        client.ask(&[&b"HSET"[..], b"{t}h", b"f", &value]),
+        Reply::Simple(b"QUEUED".to_vec())
+    );
     assert_eq!(client.ask(&["HGET", "{t}h", "f"]), Reply::Simple(b"QUEUED".to_vec()));
     let Reply::Array(mut replies) = client.ask(&["EXEC"]) else { panic!("EXEC answers an array") };
     assert_eq!(replies[0], Reply::Int(1));
     assert!(is_whole(replies.swap_remove(1)));
-    let Reply::Bulk(payload) = client.ask(&["DUMP", "{t}huge"]) else { panic!("DUMP answers a bulk") };
+    let Reply::Bulk(payload) = client.ask(&["DUMP", "{t}huge"]) else {
+        panic!("DUMP answers a bulk")
+    };
     assert_eq!(client.ask(&[&b"RESTORE"[..], b"{t}copy", b"0", &payload]), ok());
     assert!(is_whole(client.ask(&["GET", "{t}copy"])));
 }
@@ -184,4 +197,33 @@ fn a_long_transaction_is_queued_in_nobodys_way() {
     let Reply::Array(replies) = long.ask(&["EXEC"]) else { panic!("EXEC answers an array") };
     assert!(replies.into_iter().eq((1..=COMMANDS as i64).map(Reply::Int)));
     assert_eq!(other.ask(&["GET", "{t}n"]), Reply::Bulk(COMMANDS.to_string().into_bytes()));
+}
+
+// ── replies ───────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn output_beyond_the_limit_closes_if_there_is_one() {
+    let ours = Ours::start(&[]);
+    let mut observer = ours.client();
+    // More than the sockets of both sides take in while nobody reads.
+    let value = vec![b'x'; 48 * MEGABYTE];
+    assert_eq!(observer.ask(&[&b"SET"[..], b"k", &value]), ok());
+    let mut unlimited = ours.client();
+    unlimited.send(&command(&["GET", "k"]));
+    assert_eq!(unlimited.ask(&["PING"]), Reply::Bulk(value), "no limit is the default");
+    assert_eq!(unlimited.read(), Answer::Reply(pong()));
+    let limit = "normal 1mb 0 0";
+    assert_eq!(observer.ask(&["CONFIG", "SET", "client-output-buffer-limit", limit]), ok());
+    for requests in [
+        command(&["GET", "k"]),
+        [command(&["MULTI"]), command(&["GET", "k"]), command(&["EXEC"])].concat(),
+    ] {
+        let mut deaf = ours.client();
+        assert_eq!(deaf.ask(&["PING"]), pong());
+        deaf.send(&requests);
+        poll(|| (clients(&mut observer) == 2).then_some(())).expect("it is cut off");
+        assert_eq!(unlimited.ask(&["PING"]), pong());
+        let whole = poll(|| Some(deaf.read()).filter(|a| matches!(a, Answer::Closed)));
+        assert_eq!(whole, Some(Answer::Closed));
+    }
 }

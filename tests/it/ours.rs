@@ -23,7 +23,10 @@ impl Ours {
     /// As [`Ours::start`], where memory is to be measured: without huge pages what is resident is
     /// what was touched, and not the two megabytes around it.
     pub(crate) fn start_with_small_pages(options: &[String]) -> Self {
-        Self::launch(Command::new(env!("CARGO_BIN_EXE_slotway")).env("MIMALLOC_ALLOW_THP", "0"), options)
+        Self::launch(
+            Command::new(env!("CARGO_BIN_EXE_slotway")).env("MIMALLOC_ALLOW_THP", "0"),
+            options,
+        )
     }
 
     /// Lowers the number of files that the server may have open.
@@ -31,7 +34,8 @@ impl Ours {
     pub(crate) fn limit_files(&self, files_max: u64) {
         use rustix::process::{Pid, Resource, Rlimit, prlimit};
         let limit = Rlimit { current: Some(files_max), maximum: Some(files_max) };
-        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit).expect("a child of ours");
+        prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit)
+            .expect("a child of ours");
     }
 
     fn launch(command: &mut Command, options: &[String]) -> Self {
@@ -65,8 +69,10 @@ impl Ours {
     /// The bytes of memory that the server has resident; 0 where the system does not tell, so that
     /// nothing has grown there.
     pub(crate) fn resident(&self) -> usize {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .unwrap_or_default();
+        let kilobytes =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
         kilobytes.map_or(0, |kb| 1024 * kb.trim().parse::<usize>().expect("a number of kB"))
     }
 }
@@ -84,7 +90,9 @@ pub(crate) fn info(observer: &mut Client, field: &str) -> u64 {
     let Reply::Bulk(told) = observer.ask(&["INFO"]) else { panic!("INFO is a bulk") };
     let told = String::from_utf8(told).expect("INFO is text");
     let value = told.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no number {field} in {told}"))
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("no number {field} in {told}"))
 }
 
 impl Drop for Ours {

@@ -47,18 +47,25 @@ fn memory_follows_bytes_sent_and_not_bytes_claimed() {
     let mut observer = ours.client();
     let mut huge_argument = b"*2\r\n$4\r\nECHO\r\n$536870912\r\n".to_vec();
     huge_argument.resize(10 * 1024, b'x');
-    for claim in [b"*2147483647\r\n".to_vec(), b"*1048576\r\n$536870912\r\n".to_vec(), huge_argument] {
+    for claim in
+        [b"*2147483647\r\n".to_vec(), b"*1048576\r\n$536870912\r\n".to_vec(), huge_argument]
+    {
         let (before, base) = (info(&mut observer, "total_net_input_bytes"), ours.resident());
         let mut peers: Vec<Client> = (0..PEERS).map(|_| ours.client()).collect();
         peers.iter_mut().for_each(|peer| peer.send(&claim));
         wait_for_input(&mut observer, before, PEERS * claim.len());
         let grown = ours.resident().saturating_sub(base);
-        assert!(grown < 5 * MEGABYTE, "{grown} bytes for {PEERS} times {:?}", text(&claim[..30.min(claim.len())]));
+        assert!(
+            grown < 5 * MEGABYTE,
+            "{grown} bytes for {PEERS} times {:?}",
+            text(&claim[..30.min(claim.len())])
+        );
         // They wait for the rest, and so does the server.
         assert!(peers.iter_mut().all(|peer| peer.unread().is_empty()));
         assert_eq!(clients(&mut observer), PEERS + 1);
         drop(peers);
-        poll(|| (clients(&mut observer) == 1).then_some(())).expect("the server notices that they left");
+        poll(|| (clients(&mut observer) == 1).then_some(()))
+            .expect("the server notices that they left");
     }
 }
 
@@ -137,7 +144,10 @@ fn one_byte_at_a_time_is_answered_as_one_write() {
     let mut observer = ours.client();
     // HELLO tells the connection's number: blank it out.
     let told = |replies: Vec<u8>| {
-        let (before, after) = text(&replies).split_once("id\\r\\n:").map(|(b, a)| (b.to_owned(), a.to_owned())).expect("HELLO");
+        let (before, after) = text(&replies)
+            .split_once("id\\r\\n:")
+            .map(|(b, a)| (b.to_owned(), a.to_owned()))
+            .expect("HELLO");
         format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
     };
     let whole = told(replies(ours.address, &[&conversation], || {}));
@@ -161,7 +171,11 @@ fn requests_for_nothing_are_not_answered_and_starve_nobody() {
         }
         peer.send(&command(&["PING"]));
         assert_eq!(peer.read(), Answer::Reply(pong()));
-        assert_eq!(peer.ask(&["ECHO", "x"]), Reply::Bulk(b"x".to_vec()), "one PONG, and nothing else");
+        assert_eq!(
+            peer.ask(&["ECHO", "x"]),
+            Reply::Bulk(b"x".to_vec()),
+            "one PONG, and nothing else"
+        );
     }
 }
 
@@ -174,7 +188,11 @@ fn strangers_may_claim_little() {
     let name = "x".repeat(16_384);
     for (request, answer, closes) in [
         ("*11\r\n".to_owned(), error("ERR Protocol error: unauthenticated multibulk length"), true),
-        ("*1\r\n$16385\r\n".to_owned(), error("ERR Protocol error: unauthenticated bulk length"), true),
+        (
+            "*1\r\n$16385\r\n".to_owned(),
+            error("ERR Protocol error: unauthenticated bulk length"),
+            true,
+        ),
         (text_of(&["MGET", "1", "2", "3", "4", "5", "6", "7", "8", "9"]), no_auth.clone(), false),
         (text_of(&["ECHO", &name]), no_auth, false),
     ] {
@@ -217,7 +235,10 @@ fn a_stranger_who_does_not_read_is_cut_off() {
     let refused = error("ERR unknown command 'x', with args beginning with: ");
     for mut stranger in strangers {
         assert_eq!(stranger.read(), refused);
-        assert!(poll(|| Some(stranger.read()).filter(|answer| *answer != refused)) == Some(Answer::Closed));
+        assert!(
+            poll(|| Some(stranger.read()).filter(|answer| *answer != refused))
+                == Some(Answer::Closed)
+        );
     }
     assert_eq!(observer.ask(&["PING"]), pong());
 }
@@ -289,7 +310,8 @@ fn who_leaves_in_the_middle_leaves_nothing_behind() {
     let value = megabyte(7);
     assert_eq!(observer.ask(&[&b"SET"[..], b"big", &value]), ok());
     let set = command(&[&b"SET"[..], b"never", &value]);
-    let transaction = [command(&["WATCH", "w"]), command(&["MULTI"]), command(&["SET", "w", "1"])].concat();
+    let transaction =
+        [command(&["WATCH", "w"]), command(&["MULTI"]), command(&["SET", "w", "1"])].concat();
     for how in [Leave::Close, Leave::Reset] {
         for (what, bytes, replies) in [
             ("before the first byte", &b""[..], 0),

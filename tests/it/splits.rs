@@ -6,9 +6,9 @@ use proptest::prelude::*;
 /// A request of commands that answer the same whenever they are asked.
 fn request() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![
-        "get", "SET", "incr", "del", "mget", "{a}1", "{a}2", "b", "c", "multi", "exec", "discard", "watch", "unwatch",
-        "ping", "echo", "hello", "2", "3", "hset", "hgetall", "append", "nosuch", "x", "", "dbsize", "reset", "10",
-        "client", "reply", "skip", "on", "off", "quit",
+        "get", "SET", "incr", "del", "mget", "{a}1", "{a}2", "b", "c", "multi", "exec", "discard",
+        "watch", "unwatch", "ping", "echo", "hello", "2", "3", "hset", "hgetall", "append",
+        "nosuch", "x", "", "dbsize", "reset", "10", "client", "reply", "skip", "on", "off", "quit",
     ]);
     let word = prop_oneof![
         12 => word.prop_map(|w| w.as_bytes().to_vec()),
@@ -24,7 +24,13 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
         bytes
     });
     let inline = prop::sample::select(vec![
-        "PING\r\n", "set {a}1 \"x \\x41\"\n", "get {a}1\r\n", "\r\n", "echo 'a b'\r\n", "multi\r\n", "exec\n",
+        "PING\r\n",
+        "set {a}1 \"x \\x41\"\n",
+        "get {a}1\r\n",
+        "\r\n",
+        "echo 'a b'\r\n",
+        "multi\r\n",
+        "exec\n",
     ]);
     prop_oneof![
         30 => framed,

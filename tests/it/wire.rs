@@ -85,7 +85,10 @@ impl Client {
     pub(crate) fn ask<A: AsRef<[u8]>>(&mut self, argv: &[A]) -> Reply {
         match self.call(argv) {
             Answer::Reply(reply) => reply,
-            other => panic!("{:?} was answered {other:?}", argv.iter().map(|a| text(a.as_ref())).collect::<Vec<_>>()),
+            other => panic!(
+                "{:?} was answered {other:?}",
+                argv.iter().map(|a| text(a.as_ref())).collect::<Vec<_>>()
+            ),
         }
     }
 

@@ -147,7 +147,9 @@ fn setinfo(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     } else if args.is(2, "lib-ver") {
         Label::LibVer
     } else {
-        return Err(Refusal::new([b"ERR Unrecognized option '", until_nul(args.at(2)), b"'"].concat()));
+        return Err(Refusal::new(
+            [b"ERR Unrecognized option '", until_nul(args.at(2)), b"'"].concat(),
+        ));
     };
     set(cx.me, label, args.at(3), out)
 }
@@ -325,7 +327,9 @@ impl<'a> Filter<'a> {
             } else if args.is(at, "user") {
                 // There is but the default user, and every client is it.
                 if value != b"default" {
-                    return Err(Refusal::new([b"ERR No such user '", until_nul(value), b"'"].concat()));
+                    return Err(Refusal::new(
+                        [b"ERR No such user '", until_nul(value), b"'"].concat(),
+                    ));
                 }
             } else if args.is(at, "skipme") && value.eq_ignore_ascii_case(b"yes") {
                 filter.spares = Some(me.id);
