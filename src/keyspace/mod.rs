@@ -15,19 +15,21 @@
 
 mod blob;
 mod hash;
+mod look;
 mod prefetch;
 mod table;
 mod value;
+mod walk;
 mod watch;
 
 pub use blob::{Blob, INLINE_LEN_MAX};
 pub use hash::{Hash, Numbered, PackLimits, Pair, Pairs};
+pub use look::{Round, Seen};
 pub use table::{KeyHasher, Keyed, Table};
 pub use value::{Digits, EMBSTR_LEN_MAX, SHARED_INTEGERS, Text, Value};
 pub use watch::{Guard, Watchers};
 
 use crate::slot::{SLOTS, Slot};
-use prefetch::prefetch;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
@@ -97,37 +99,6 @@ impl<'k> Key<'k> {
     pub fn seen(bytes: &'k [u8], slot: Slot, seen: Seen) -> Self {
         Self { bytes, slot, seen }
     }
-}
-
-/// What is known of a key before it is looked up: its hash, and a hint of where it lies.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen {
-    hash: u64,
-    /// The place in its table where it may lie, or any other number.
-    hint: u32,
-}
-
-impl Seen {
-    /// A hash, and no hint.
-    #[must_use]
-    pub fn unplaced(hash: u64) -> Self {
-        Self { hash, hint: u32::MAX }
-    }
-}
-
-/// The rounds of a first look at a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is what it asks for")]
-pub enum Round {
-    Slot,
-    Prints,
-    Entry,
-    Value,
-}
-
-impl Round {
-    /// In their order.
-    pub const ALL: [Self; 4] = [Self::Slot, Self::Prints, Self::Entry, Self::Value];
 }
 
 /// What a write does to the key's expiry.
@@ -313,32 +284,6 @@ impl Keyspace {
     #[must_use]
     pub fn holds(&self, slot: Slot) -> bool {
         self.place[slot.index()] != NOT_HERE
-    }
-
-    /// Asks for the memory that round `round` of a first look at a key will have to read; each
-    /// round reads what the one before has asked for. The last one gives a hint where the key lies.
-    #[inline]
-    pub fn look(&self, slot: Slot, seen: &mut Seen, round: Round) {
-        let Some(slot) = self.slots.get(self.place[slot.index()] as usize) else { return };
-        match round {
-            Round::Slot => prefetch(slot),
-            Round::Prints => slot.table.prefetch(seen.hash),
-            Round::Entry => {
-                if let Some((at, entry)) = slot.table.guess(seen.hash) {
-                    seen.hint = at as u32;
-                    prefetch(entry);
-                }
-            }
-            Round::Value => {
-                let entry = slot.table.entries().get(seen.hint as usize);
-                if let Some(Value::Str(bytes)) = entry.map(|entry| &entry.value)
-                    && bytes.len() > INLINE_LEN_MAX
-                {
-                    // The first lines; the processor sees by itself that the others follow.
-                    bytes.chunks(64).take(4).for_each(prefetch);
-                }
-            }
-        }
     }
 
     // ── reading ───────────────────────────────────────────────────────────────────────────────
@@ -583,75 +528,6 @@ impl Keyspace {
     #[must_use]
     pub fn watched(&self) -> usize {
         self.watchers.keys().count()
-    }
-
-    // ── walking ───────────────────────────────────────────────────────────────────────────────
-
-    /// The first slot from `slot` up that lives here and has keys.
-    #[must_use]
-    pub fn next_slot_with_keys(&self, slot: Slot) -> Option<Slot> {
-        (slot.number()..SLOTS).filter_map(Slot::new).find(|&slot| self.slot_len(slot) > 0)
-    }
-
-    /// How many keys `slot` has here.
-    #[must_use]
-    pub fn slot_len(&self, slot: Slot) -> usize {
-        self.slots.get(self.place[slot.index()] as usize).map_or(0, |s| s.table.len())
-    }
-
-    /// Walks `slot`'s unexpired keys down from place `from` (`usize::MAX` for all) until `each`
-    /// says stop; gives the place to go on from, 0 at the end. What stays is met at least once.
-    pub fn walk_slot<'k>(
-        &'k self,
-        slot: Slot,
-        from: usize,
-        mut each: impl FnMut(&'k Entry) -> bool,
-    ) -> usize {
-        let Some(slot) = self.slots.get(self.place[slot.index()] as usize) else { return 0 };
-        slot.table.walk_down(from, |entry| entry.has_expired(self.now) || each(entry))
-    }
-
-    /// A key picked uniformly; it may have expired.
-    pub fn random_key(&mut self) -> Option<&Entry> {
-        let pick = self.random();
-        let mut at = ((u128::from(pick) * self.len as u128) >> 64) as usize;
-        for slot in &self.slots {
-            match slot.table.entries().get(at) {
-                Some(entry) => return Some(entry),
-                None => at -= slot.table.len(),
-            }
-        }
-        None
-    }
-
-    /// Looks at up to `slots_max` slots, from where the last call ended, and removes what has
-    /// expired there, `entries_max` looked at in all; gives how many entries it looked at and how
-    /// many it removed.
-    pub fn expire_some(&mut self, slots_max: usize, entries_max: usize) -> (usize, usize) {
-        let (mut looked, mut removed) = (0, 0);
-        if self.volatile == 0 {
-            return (0, 0);
-        }
-        for _ in 0..slots_max.min(self.slots.len()) {
-            let s = self.expire_from % self.slots.len();
-            if looked >= entries_max {
-                break;
-            }
-            self.expire_from = s + 1;
-            if self.slots[s].volatile == 0 {
-                continue;
-            }
-            let mut at = self.slots[s].table.len();
-            looked += at;
-            while at > 0 {
-                at -= 1;
-                if self.slots[s].table.entries()[at].has_expired(self.now) {
-                    self.reap(s, at);
-                    removed += 1;
-                }
-            }
-        }
-        (looked, removed)
     }
 
     // ── inside ────────────────────────────────────────────────────────────────────────────────

@@ -11,22 +11,23 @@
 //! shards is the client's. What needs all shards holds them in ascending order, and where it must
 //! wait for one it does so away from the runtime's workers.
 
-use crate::command::{
-    Args, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, named, resolve,
-};
+mod ahead;
+
+pub use ahead::Scratch;
+
+use crate::command::{HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, named, resolve};
 use crate::host::Host;
-use crate::keyspace::{KeyHasher, Keyspace, Round, Seen};
-use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Sink, Span};
+use crate::keyspace::{KeyHasher, Keyspace};
+use crate::resp::{Decoder, Sink};
 use crate::session::{Reach, Session, Step, Transaction};
 use crate::shard::engine::{Engine, Terms};
 use crate::shard::{Hold, OUTPUT_LEN_MAX, Pending, Shard, Work};
 use crate::slot::{Footprint, Slot};
 use crate::topology::Topology;
+use ahead::{Ahead, LONG_BYTES, Request, args_of};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// Requests are decoded ahead of their execution up to this many.
-const AHEAD_MAX: usize = 128;
 /// What a client that has yet to authenticate may leave unread, in bytes.
 pub const UNAUTHENTICATED_OUTPUT_MAX: usize = 17 * 1024;
 
@@ -40,43 +41,6 @@ pub struct Router {
     /// The hash that every shard's tables use.
     hasher: KeyHasher,
 }
-
-/// Buffers that belong to a thread and are lent to whichever connection runs on it.
-#[derive(Debug, Default)]
-pub struct Scratch {
-    spans: Vec<Span>,
-    requests: Vec<Request>,
-    /// The first request of the batch for each shard, or [`NO_REQUEST`].
-    first_there: Vec<u16>,
-    /// Whether the last batch had many bytes per request, in or out: so, likely, has the next.
-    values_are_long: bool,
-}
-
-/// A decoded request: `spans[first..first + count]`; the next one begins at `end` of the input.
-#[derive(Clone, Copy, Debug)]
-struct Request {
-    first: usize,
-    count: usize,
-    end: usize,
-    /// Its row; `None` if it fits none.
-    spec: Option<&'static Spec>,
-    footprint: Footprint,
-    /// The argument that is its only key, if there is one.
-    only_key: Option<u8>,
-    /// What a first look at its only key found, if there was one.
-    seen: Option<Seen>,
-    /// The next request for the same shard in the batch, or [`NO_REQUEST`].
-    next_there: u16,
-}
-
-/// From this many bytes of request and reply on, values are likely on the heap.
-const LONG_BYTES: usize = 128;
-/// Ends a chain of requests.
-const NO_REQUEST: u16 = u16::MAX;
-/// Batches of fewer requests are run without a first look.
-const WARM_MIN: usize = 4;
-/// With more shards than this a batch has little to look at on each of them.
-const WARM_SHARDS_MAX: usize = 64;
 
 /// Why [`Router::process`] stopped.
 #[derive(Debug)]
@@ -173,9 +137,7 @@ impl Router {
         let progress = loop {
             let (input_from, output_from) = (taken, out.len());
             let ahead = self.decode_ahead(session, decoder, input, taken, scratch);
-            if scratch.requests.len() >= WARM_MIN && self.shards.len() <= WARM_SHARDS_MAX {
-                self.warm(input, scratch, &mut turn);
-            }
+            self.warm(input, scratch, &mut turn);
             let mut hold = None;
             let mut stop = None;
             let mut next = 0;
@@ -286,101 +248,6 @@ impl Router {
         self.host.stats.commands.add(commands);
         session.record(now, latest);
         (taken, progress)
-    }
-
-    /// Decodes requests from `input[from..]` into the scratch.
-    fn decode_ahead(
-        &self,
-        session: &Session,
-        decoder: &mut Decoder,
-        input: &mut [u8],
-        from: usize,
-        scratch: &mut Scratch,
-    ) -> Result<Ahead, ProtocolError> {
-        scratch.spans.clear();
-        scratch.requests.clear();
-        // Before AUTH the limits may change with every request.
-        let ahead_max = if session.is_authenticated() { AHEAD_MAX } else { 1 };
-        let limits = Limits {
-            bulk_len_max: self.host.settings.bulk_len_max(),
-            authenticated: session.is_authenticated(),
-        };
-        let mut at = from;
-        while scratch.requests.len() < ahead_max {
-            // An inline request is unquoted in place, so it must not be decoded twice: it is taken
-            // only when nothing before it can make this turn stop short of it.
-            if !scratch.requests.is_empty() && input.get(at).is_some_and(|&b| b != b'*') {
-                break;
-            }
-            let first = scratch.spans.len();
-            match decoder.next(input, at, limits, &mut scratch.spans)? {
-                Decoded::Request { end } => {
-                    let (spec, footprint, only_key) =
-                        match resolve(Args::new(input, &scratch.spans[first..])) {
-                            Ok(Invocation { spec, footprint, only_key, .. }) => {
-                                (Some(spec), footprint, only_key)
-                            }
-                            Err(_) => (None, Footprint::Anywhere, None),
-                        };
-                    let count = scratch.spans.len() - first;
-                    let (seen, next_there) = (None, NO_REQUEST);
-                    scratch.requests.push(Request {
-                        first,
-                        count,
-                        end,
-                        spec,
-                        footprint,
-                        only_key,
-                        seen,
-                        next_there,
-                    });
-                    at = end;
-                }
-                Decoded::Nothing { end } => at = end,
-                Decoded::Incomplete { missing } => {
-                    return Ok(Ahead::Missing { taken: at, missing });
-                }
-            }
-        }
-        Ok(Ahead::More { taken: at })
-    }
-
-    /// Takes a first look at the only keys of a batch's requests before the first of them runs, so
-    /// that the memory each will need is on its way while the others' is asked for: the look-ups of
-    /// one command after the other would each wait for theirs. Nothing is decided here; where a key
-    /// was seen is but a hint. Each round holds each shard for some ten nanoseconds a key.
-    fn warm<'r>(&'r self, input: &[u8], scratch: &mut Scratch, turn: &mut Turn<'r>) {
-        let Scratch { spans, requests, first_there, values_are_long } = scratch;
-        // The last round pays only where values lie on the heap.
-        let all = Round::ALL.len();
-        let rounds = if *values_are_long { all } else { all - 1 };
-        first_there.clear();
-        first_there.resize(self.shards.len(), NO_REQUEST);
-        for (i, request) in requests.iter_mut().enumerate().rev() {
-            if let (Some(slot), Some(at)) = (request.slot(), request.only_key) {
-                let key = spans[request.first + at as usize].of(input);
-                request.seen = Some(Seen::unplaced(self.hasher.hash(key)));
-                let first = &mut first_there[self.topology.shard_of(slot)];
-                request.next_there = std::mem::replace(first, i as u16);
-            }
-        }
-        for round in Round::ALL.into_iter().take(rounds) {
-            for (shard, &first) in first_there.iter().enumerate() {
-                if first == NO_REQUEST {
-                    continue;
-                }
-                let Some(mut hold) = self.shards[shard].try_hold(turn.terms) else { continue };
-                let keyspace = &hold.engine().keyspace;
-                let mut i = first;
-                while let Some(request) = requests.get_mut(i as usize) {
-                    i = request.next_there;
-                    if let (Some(slot), Some(seen)) = (request.slot(), &mut request.seen) {
-                        keyspace.look(slot, seen, round);
-                    }
-                }
-                hold.release(turn.pace);
-            }
-        }
     }
 
     /// The hold of the shard that runs `slot`, kept from the command before if it was the same.
@@ -627,24 +494,6 @@ impl Router {
         }
         hold.unwrap_or_else(|| shard.hold(terms))
     }
-}
-
-/// Where decoding ahead stopped; `taken` is the offset of the first undecoded byte.
-enum Ahead {
-    More { taken: usize },
-    Missing { taken: usize, missing: usize },
-}
-
-impl Request {
-    /// The slot that all its keys live in.
-    fn slot(&self) -> Option<Slot> {
-        if let Footprint::In(slot) = self.footprint { Some(slot) } else { None }
-    }
-}
-
-#[inline]
-fn args_of<'i>(input: &'i [u8], scratch: &'i Scratch, request: &Request) -> Args<'i> {
-    Args::new(input, &scratch.spans[request.first..request.first + request.count])
 }
 
 fn release(hold: &mut Option<(usize, Hold<'_>)>, turn: &mut Turn<'_>) {

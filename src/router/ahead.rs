@@ -1,0 +1,166 @@
+//! Looking ahead: the requests of a read are decoded, matched with their rows and placed in slots
+//! before the first of them runs, and their keys are looked at.
+
+use super::{Router, Turn};
+use crate::command::{Args, Invocation, Spec, resolve};
+use crate::keyspace::{Round, Seen};
+use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Span};
+use crate::session::Session;
+use crate::slot::{Footprint, Slot};
+
+/// Requests are decoded ahead of their execution up to this many.
+const AHEAD_MAX: usize = 128;
+/// From this many bytes of request and reply on, values are likely on the heap.
+pub(super) const LONG_BYTES: usize = 128;
+/// Ends a chain of requests.
+const NO_REQUEST: u16 = u16::MAX;
+/// Batches of fewer requests are run without a first look.
+const WARM_MIN: usize = 4;
+/// With more shards than this a batch has little to look at on each of them.
+const WARM_SHARDS_MAX: usize = 64;
+
+/// Buffers that belong to a thread and are lent to whichever connection runs on it.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    pub(super) spans: Vec<Span>,
+    pub(super) requests: Vec<Request>,
+    /// The first request of the batch for each shard, or [`NO_REQUEST`].
+    first_there: Vec<u16>,
+    /// Whether the last batch had many bytes per request, in or out: so, likely, has the next.
+    pub(super) values_are_long: bool,
+}
+
+/// A decoded request: `spans[first..first + count]`; the next one begins at `end` of the input.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Request {
+    pub(super) first: usize,
+    pub(super) count: usize,
+    pub(super) end: usize,
+    /// Its row; `None` if it fits none.
+    pub(super) spec: Option<&'static Spec>,
+    pub(super) footprint: Footprint,
+    /// The argument that is its only key, if there is one.
+    pub(super) only_key: Option<u8>,
+    /// What a first look at its only key found, if there was one.
+    pub(super) seen: Option<Seen>,
+    /// The next request for the same shard in the batch, or [`NO_REQUEST`].
+    next_there: u16,
+}
+
+/// Where decoding ahead stopped; `taken` is the offset of the first undecoded byte.
+pub(super) enum Ahead {
+    More { taken: usize },
+    Missing { taken: usize, missing: usize },
+}
+
+impl Request {
+    /// The slot that all its keys live in.
+    pub(super) fn slot(&self) -> Option<Slot> {
+        if let Footprint::In(slot) = self.footprint { Some(slot) } else { None }
+    }
+}
+
+#[inline]
+pub(super) fn args_of<'i>(input: &'i [u8], scratch: &'i Scratch, request: &Request) -> Args<'i> {
+    Args::new(input, &scratch.spans[request.first..request.first + request.count])
+}
+
+impl Router {
+    /// Decodes requests from `input[from..]` into the scratch.
+    pub(super) fn decode_ahead(
+        &self,
+        session: &Session,
+        decoder: &mut Decoder,
+        input: &mut [u8],
+        from: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Ahead, ProtocolError> {
+        scratch.spans.clear();
+        scratch.requests.clear();
+        // Before AUTH the limits may change with every request.
+        let ahead_max = if session.is_authenticated() { AHEAD_MAX } else { 1 };
+        let limits = Limits {
+            bulk_len_max: self.host.settings.bulk_len_max(),
+            authenticated: session.is_authenticated(),
+        };
+        let mut at = from;
+        while scratch.requests.len() < ahead_max {
+            // An inline request is unquoted in place, so it must not be decoded twice: it is taken
+            // only when nothing before it can make this turn stop short of it.
+            if !scratch.requests.is_empty() && input.get(at).is_some_and(|&b| b != b'*') {
+                break;
+            }
+            let first = scratch.spans.len();
+            match decoder.next(input, at, limits, &mut scratch.spans)? {
+                Decoded::Request { end } => {
+                    let (spec, footprint, only_key) =
+                        match resolve(Args::new(input, &scratch.spans[first..])) {
+                            Ok(Invocation { spec, footprint, only_key, .. }) => {
+                                (Some(spec), footprint, only_key)
+                            }
+                            Err(_) => (None, Footprint::Anywhere, None),
+                        };
+                    let count = scratch.spans.len() - first;
+                    let (seen, next_there) = (None, NO_REQUEST);
+                    scratch.requests.push(Request {
+                        first,
+                        count,
+                        end,
+                        spec,
+                        footprint,
+                        only_key,
+                        seen,
+                        next_there,
+                    });
+                    at = end;
+                }
+                Decoded::Nothing { end } => at = end,
+                Decoded::Incomplete { missing } => {
+                    return Ok(Ahead::Missing { taken: at, missing });
+                }
+            }
+        }
+        Ok(Ahead::More { taken: at })
+    }
+
+    /// Takes a first look at the only keys of a batch's requests before the first of them runs, so
+    /// that the memory each will need is on its way while the others' is asked for: the look-ups of
+    /// one command after the other would each wait for theirs. Nothing is decided here; where a key
+    /// was seen is but a hint. Each round holds each shard for some ten nanoseconds a key.
+    pub(super) fn warm<'r>(&'r self, input: &[u8], scratch: &mut Scratch, turn: &mut Turn<'r>) {
+        let Scratch { spans, requests, first_there, values_are_long } = scratch;
+        if requests.len() < WARM_MIN || self.shards.len() > WARM_SHARDS_MAX {
+            return;
+        }
+        // The last round pays only where values lie on the heap.
+        let all = Round::ALL.len();
+        let rounds = if *values_are_long { all } else { all - 1 };
+        first_there.clear();
+        first_there.resize(self.shards.len(), NO_REQUEST);
+        for (i, request) in requests.iter_mut().enumerate().rev() {
+            if let (Some(slot), Some(at)) = (request.slot(), request.only_key) {
+                let key = spans[request.first + at as usize].of(input);
+                request.seen = Some(Seen::unplaced(self.hasher.hash(key)));
+                let first = &mut first_there[self.topology.shard_of(slot)];
+                request.next_there = std::mem::replace(first, i as u16);
+            }
+        }
+        for round in Round::ALL.into_iter().take(rounds) {
+            for (shard, &first) in first_there.iter().enumerate() {
+                if first == NO_REQUEST {
+                    continue;
+                }
+                let Some(mut hold) = self.shards[shard].try_hold(turn.terms) else { continue };
+                let keyspace = &hold.engine().keyspace;
+                let mut i = first;
+                while let Some(request) = requests.get_mut(i as usize) {
+                    i = request.next_there;
+                    if let (Some(slot), Some(seen)) = (request.slot(), &mut request.seen) {
+                        keyspace.look(slot, seen, round);
+                    }
+                }
+                hold.release(turn.pace);
+            }
+        }
+    }
+}
