@@ -179,10 +179,11 @@ def server_is_up(server):
 
 
 def find_program(name, hint):
-    found = shutil.which(name) or (str(ROOT / name) if os.access(ROOT / name, os.X_OK) else None)
+    found = shutil.which(name) or (ROOT / name if os.access(ROOT / name, os.X_OK) else None)
     if found is None:
         raise SystemExit(f"beside-redis: {name} is not there; get it with: {hint}")
-    return found
+    # The servers run in folders of their own, where a path from here would lead nowhere.
+    return os.path.abspath(found)
 
 
 def note(text):
