@@ -10,7 +10,7 @@ use crate::settings::{Settings, Start};
 use crate::topology::Topology;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -105,8 +105,11 @@ fn start_log(filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::usage(format!("--log {filter}: {error}; try --log debug")))?;
     // A library user may have set a subscriber of their own; then theirs stays.
-    let _already_set =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let _already_set = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init();
     Ok(())
 }
 

@@ -85,7 +85,7 @@ fn idle_clients_are_closed_and_others_are_not() {
     let mut idle = ours.client();
     assert_eq!(idle.ask(&["PING"]), pong());
     let mut sender = ours.client();
-    assert_eq!(observer.ask(&["CONFIG", "SET", "timeout", "2"]), ok());
+    assert_eq!(observer.ask(&["CONFIG", "SET", "timeout", "3"]), ok());
     // A slow sender of one long argument is not idle, however often the idle are looked for.
     let request = command(&[&b"SET"[..], b"long", &vec![b'v'; MEGABYTE]]);
     let mut pieces = request.chunks(100);
