@@ -126,7 +126,7 @@ impl Router {
     /// Takes a first look at the only keys of a batch's requests before the first of them runs, so
     /// that the memory each will need is on its way while the others' is asked for: the look-ups of
     /// one command after the other would each wait for theirs. Nothing is decided here; where a key
-    /// was seen is but a hint. Each round holds each shard for some ten nanoseconds a key.
+    /// was seen is but a hint. Each round holds a shard for no longer than it takes to ask.
     pub(super) fn warm<'r>(&'r self, input: &[u8], scratch: &mut Scratch, turn: &mut Turn<'r>) {
         let Scratch { spans, requests, first_there, values_are_long } = scratch;
         if requests.len() < WARM_MIN || self.shards.len() > WARM_SHARDS_MAX {

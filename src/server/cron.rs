@@ -13,9 +13,9 @@ use tokio::time::MissedTickBehavior;
 /// How often.
 const EVERY: Duration = Duration::from_millis(100);
 /// A tick takes the lock of a shard this many times at the most, each time for
-/// [`ENTRIES_PER_HOLD`]: expiry has at most some 10 ms in 100, and never long at a stretch.
+/// [`ENTRIES_PER_HOLD`]: expiry has a bounded share of a tick, and never long at a stretch.
 const HOLDS_MAX: usize = 64;
-/// Entries looked at under one hold: about 0.1 ms.
+/// Entries looked at under one hold, so that no hold is long.
 const ENTRIES_PER_HOLD: usize = 4096;
 /// Expiry goes on within a tick while at least this share of what it looks at had expired.
 const WORTHWHILE: f64 = 0.1;

@@ -18,7 +18,7 @@ const STEPS_PER_LOOK: usize = 4096;
 /// How long the worker's successor is given to take over. Taking over is a thread wake-up; when
 /// that comes too late for once, the next look at the clock tries again.
 const HAND_OVER: Duration = Duration::from_micros(300);
-/// Hand-overs tried for one batch; each costs [`HAND_OVER`], and the first nearly always succeeds.
+/// Hand-overs tried for one batch; each costs [`HAND_OVER`].
 const HAND_OVERS_MAX: u32 = 4;
 
 /// The pace of one batch.
