@@ -11,8 +11,9 @@
 
 mod packed;
 
+use super::item::HEAD_LEN_MAX;
 use super::{Blob, KeyHasher, Keyed, Table, Text};
-use packed::{HEAD_LEN_MAX, Packed};
+use packed::Packed;
 
 /// A pack that would grow beyond this many bytes becomes a table, whatever the limits say.
 const PACK_SIZE_MAX: usize = 1 << 30;

@@ -15,6 +15,7 @@
 
 mod blob;
 mod hash;
+mod item;
 mod look;
 mod prefetch;
 mod table;
