@@ -6,8 +6,15 @@
  *       standard input. Every `__rand_int__` in it becomes the same random
  *       twelve-digit number below KEYSPACE, a new one each time the unit is
  *       sent, so that the commands of one transaction share a hashtag. With a
- *       KEYSPACE of 0 the numbers are 0, 1, 2 …: that fills a server. Each
- *       connection keeps PIPELINE units in flight, one write per batch.
+ *       KEYSPACE of 0 the numbers are 0, 1, 2 …: that fills a server. Every
+ *       `__rand_two__` becomes another number, always random. Each connection
+ *       keeps PIPELINE units in flight, one write per batch.
+ *
+ *   load fanout PORT SUBSCRIBERS PIPELINE MESSAGES BYTES
+ *       So many connections subscribe to one channel; one more publishes so
+ *       many messages of so many bytes, PIPELINE in each write, the next write
+ *       only when every subscriber has had all of the last. Checks that each
+ *       subscriber gets every message, whole and in order.
  *
  *   load probe PORT MICROSECONDS KEY...
  *       One connection per key sends GET every so many microseconds (the next
@@ -34,6 +41,7 @@
 #include <unistd.h>
 
 #define PLACEHOLDER "__rand_int__"
+#define OTHER_PLACEHOLDER "__rand_two__"
 #define DIGITS 12
 #define TEMPLATE_BYTES_MAX (64 * 1024)
 #define PROBES_MAX 64
@@ -159,6 +167,8 @@ struct unit {
     size_t length;
     size_t places[256]; /* where each PLACEHOLDER starts */
     size_t place_count;
+    size_t other_places[64]; /* where each OTHER_PLACEHOLDER starts */
+    size_t other_place_count;
     int64_t commands;
 };
 
@@ -173,6 +183,10 @@ static struct unit read_unit(void) {
             if (unit.place_count == sizeof unit.places / sizeof unit.places[0]) give_up("too many placeholders");
             unit.places[unit.place_count++] = at;
             at += DIGITS;
+        } else if (unit.length - at >= DIGITS && memcmp(unit.bytes + at, OTHER_PLACEHOLDER, DIGITS) == 0) {
+            if (unit.other_place_count == sizeof unit.other_places / sizeof unit.other_places[0]) give_up("too many placeholders");
+            unit.other_places[unit.other_place_count++] = at;
+            at += DIGITS;
         } else {
             at++;
         }
@@ -180,13 +194,19 @@ static struct unit read_unit(void) {
     return unit;
 }
 
+static void write_digits(char *digits, uint64_t value) {
+    for (int place = DIGITS - 1; place >= 0; place--, value /= 10) digits[place] = (char)('0' + value % 10);
+}
+
 static void next_batch(struct connection *connection, const struct unit *unit, int64_t units, uint64_t keyspace) {
     for (int64_t index = 0; index < units; index++) {
         char digits[DIGITS];
         uint64_t value = keyspace > 0 ? random_next() % keyspace : in_turn++;
-        for (int place = DIGITS - 1; place >= 0; place--, value /= 10) digits[place] = (char)('0' + value % 10);
+        write_digits(digits, value);
         char *start = connection->batch + (size_t)index * unit->length;
         for (size_t place = 0; place < unit->place_count; place++) memcpy(start + unit->places[place], digits, DIGITS);
+        for (size_t place = 0; place < unit->other_place_count; place++)
+            write_digits(start + unit->other_places[place], random_next() % (keyspace > 0 ? keyspace : 1000000));
     }
     connection->units = units;
     connection->batch_bytes = (size_t)units * unit->length;
@@ -266,6 +286,78 @@ static int run_units(long port, long connection_count, long pipeline, int64_t un
     return errors != 0;
 }
 
+/* A subscriber's stream is known to the byte, so it is compared and not parsed. */
+struct subscriber {
+    int fd;
+    int64_t received; /* bytes */
+};
+
+static int run_fanout(long port, long subscriber_count, long pipeline, int64_t messages, long bytes) {
+    struct subscriber *subscribers = calloc((size_t)subscriber_count, sizeof *subscribers);
+    int epoll = epoll_create1(0);
+    static const char subscribe[] = "*2\r\n$9\r\nSUBSCRIBE\r\n$4\r\nnews\r\n";
+    static const char confirmed[] = "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n";
+    static char input[256 * 1024];
+    for (long index = 0; index < subscriber_count; index++) {
+        int fd = subscribers[index].fd = connect_to(port);
+        if (write(fd, subscribe, sizeof subscribe - 1) != (ssize_t)sizeof subscribe - 1) give_up("write: %s", strerror(errno));
+        for (size_t got = 0; got < sizeof confirmed - 1;) {
+            ssize_t more = read(fd, input + got, sizeof confirmed - 1 - got);
+            if (more <= 0) give_up("subscriber %ld was turned away", index);
+            got += (size_t)more;
+        }
+        if (memcmp(input, confirmed, sizeof confirmed - 1) != 0) give_up("not a confirmation: %.60s", input);
+        fcntl(fd, F_SETFL, O_NONBLOCK);
+        struct epoll_event event = {.events = EPOLLIN, .data.ptr = &subscribers[index]};
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0) give_up("epoll_ctl: %s", strerror(errno));
+    }
+    char *payload = malloc((size_t)bytes + 1), *request = malloc((size_t)bytes + 128), *message = malloc((size_t)bytes + 128);
+    memset(payload, 'm', (size_t)bytes);
+    payload[bytes] = '\0';
+    int request_bytes = sprintf(request, "*3\r\n$7\r\nPUBLISH\r\n$4\r\nnews\r\n$%ld\r\n%s\r\n", bytes, payload);
+    int message_bytes = sprintf(message, "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$%ld\r\n%s\r\n", bytes, payload);
+    char *batch = malloc((size_t)request_bytes * (size_t)pipeline), answer[32];
+    for (long copy = 0; copy < pipeline; copy++) memcpy(batch + copy * request_bytes, request, (size_t)request_bytes);
+    int answer_bytes = sprintf(answer, ":%ld\r\n", subscriber_count);
+    int publisher = connect_to(port);
+    int64_t started = now_ns(), published = 0;
+    while (published < messages) {
+        int64_t take = messages - published < pipeline ? messages - published : pipeline;
+        for (int64_t sent = 0; sent < take * request_bytes;) {
+            ssize_t wrote = write(publisher, batch + sent, (size_t)(take * request_bytes - sent));
+            if (wrote <= 0) give_up("write: %s", strerror(errno));
+            sent += wrote;
+        }
+        for (int64_t got = 0; got < take * answer_bytes;) {
+            ssize_t more = read(publisher, input, (size_t)(take * answer_bytes - got));
+            if (more <= 0) give_up("the server closed the publisher");
+            for (ssize_t at = 0; at < more; at++)
+                if (input[at] != answer[(got + at) % answer_bytes]) give_up("PUBLISH did not reach all subscribers");
+            got += more;
+        }
+        published += take;
+        for (long complete = 0; complete < subscriber_count;) {
+            struct epoll_event events[256];
+            int ready = epoll_wait(epoll, events, 256, 30000);
+            if (ready == 0) give_up("no message for 30 seconds");
+            for (int index = 0; index < ready; index++) {
+                struct subscriber *subscriber = events[index].data.ptr;
+                ssize_t got = read(subscriber->fd, input, sizeof input);
+                if (got < 0 && errno == EAGAIN) continue;
+                if (got <= 0) give_up("the server closed a subscriber");
+                for (ssize_t at = 0; at < got; at++)
+                    if (input[at] != message[(subscriber->received + at) % message_bytes]) give_up("not the message");
+                subscriber->received += got;
+                if (subscriber->received > published * message_bytes) give_up("more messages than were published");
+                complete += subscriber->received == published * message_bytes;
+            }
+        }
+    }
+    double seconds = (double)(now_ns() - started) / 1e9;
+    printf("{\"messages\": %lld, \"seconds\": %.6f}\n", (long long)published, seconds);
+    return 0;
+}
+
 struct probe {
     int fd;
     const char *key;
@@ -342,5 +434,7 @@ int main(int count, char **words) {
         return run_units(number(words[2], 1), number(words[3], 1), number(words[4], 1), number(words[5], 1), (uint64_t)number(words[6], 0));
     if (count >= 5 && strcmp(words[1], "probe") == 0)
         return run_probe(number(words[2], 1), number(words[3], 1), count - 4, words + 4);
-    give_up("usage: load units PORT CONNECTIONS PIPELINE UNITS KEYSPACE < template | load probe PORT MICROSECONDS KEY...");
+    if (count == 7 && strcmp(words[1], "fanout") == 0)
+        return run_fanout(number(words[2], 1), number(words[3], 1), number(words[4], 1), number(words[5], 1), number(words[6], 1));
+    give_up("usage: load units PORT CONNECTIONS PIPELINE UNITS KEYSPACE < template | load fanout PORT SUBSCRIBERS PIPELINE MESSAGES BYTES | load probe PORT MICROSECONDS KEY...");
 }

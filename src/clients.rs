@@ -10,12 +10,18 @@
 //! read, or close it. An idle connection has to stay cheap, so addresses are kept as numbers and
 //! names take memory only when they are set.
 
+mod call;
+mod mail;
+
+pub use call::{Call, Claim, Ending, Waiting};
+pub use mail::{Listening, MAIL_LEN_MAX, Mailbox, OutputLimit, OutputLimits, Scope};
+
 use crate::keyspace::Millis;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use tokio::task::AbortHandle;
 
 /// One connection.
@@ -34,6 +40,10 @@ pub struct Client {
     labels: Mutex<Option<Box<Labels>>>,
     activity: Mutex<Activity>,
     end: Mutex<End>,
+    /// Present while the client waits for a key, and for some time after.
+    call: Mutex<Option<Arc<Call>>>,
+    /// Present from the first time that the client listens to others.
+    mailbox: OnceLock<Box<Mailbox>>,
     /// Set before `end.closing` is, under its lock; read without it.
     close_after_reply: AtomicBool,
     no_evict: AtomicBool,
@@ -90,6 +100,8 @@ pub struct Activity {
     pub blocked: bool,
     /// It wants no replies.
     pub reply_off: bool,
+    /// It sees every command (MONITOR).
+    pub monitors: bool,
     /// Bytes received since it connected.
     pub bytes_in: u64,
     /// Bytes sent since it connected.
@@ -115,6 +127,7 @@ impl Activity {
             dirty: false,
             blocked: false,
             reply_off: false,
+            monitors: false,
             bytes_in: 0,
             bytes_out: 0,
             unread: 0,
@@ -144,6 +157,8 @@ impl Client {
             labels: Mutex::default(),
             activity: Mutex::new(Activity::new(now)),
             end: Mutex::default(),
+            call: Mutex::default(),
+            mailbox: OnceLock::new(),
             close_after_reply: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
@@ -160,6 +175,14 @@ impl Client {
     #[must_use]
     pub fn activity(&self) -> Activity {
         *self.activity.lock()
+    }
+
+    /// How many bytes of memory the client takes: its buffers and itself.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let at = self.activity();
+        let unsent = self.mailbox().map_or(at.unsent, Mailbox::waiting);
+        at.unread + at.unread_room + unsent + at.queued_bytes + size_of::<Self>()
     }
 
     /// The client's names.
@@ -200,6 +223,29 @@ impl Client {
             self.set_no_evict(false);
             self.set_no_touch(false);
         }
+    }
+
+    /// The client begins to wait for a key: gives what ends the wait, and where the end arrives.
+    pub fn wait(&self) -> (Arc<Call>, Waiting) {
+        let (call, waiting) = Call::new();
+        *self.call.lock() = Some(Arc::clone(&call));
+        (call, waiting)
+    }
+
+    /// The client waits no more.
+    pub fn waited(&self) {
+        *self.call.lock() = None;
+    }
+
+    /// Ends the client's wait for a key; says whether it was waiting.
+    pub fn unblock(&self, ending: Ending) -> bool {
+        self.call.lock().as_ref().is_some_and(|call| call.end(ending))
+    }
+
+    /// Whether the client waits for a key.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.call.lock().as_ref().is_some_and(|call| !call.is_over())
     }
 
     /// Gives the client the task that [`Client::close`] ends. Once per connection, after spawning.
@@ -337,6 +383,11 @@ impl Clients {
         let mut all: Vec<_> = self.by_id.iter().map(|client| Arc::clone(&client)).collect();
         all.sort_unstable_by_key(|client| client.id);
         all
+    }
+
+    /// Closes those who have let too much of what others write to them wait for too long.
+    pub fn check_mail(&self, now: Millis) {
+        self.by_id.iter().for_each(|client| client.check_mail(now));
     }
 
     /// How many clients are connected.

@@ -3,16 +3,33 @@
 //! Everything that comes from outside, chance, the clock and the operating system, is handed in
 //! through [`HostConfig`]; [`process`] is what the program hands in.
 
+mod histogram;
+mod monitor;
+mod observer;
+mod pause;
 pub mod process;
+mod slowlog;
+mod spikes;
 mod stats;
+mod tally;
 
+pub use histogram::Histogram;
+pub use monitor::Monitors;
+pub use observer::{Attention, Observer, Sighting};
+pub use pause::{Pause, Paused};
 pub use process::Usage;
-pub use stats::{Counter, Stats};
+pub use slowlog::{SlowEntry, Slowlog};
+pub use spikes::{Sample, Spike, Spikes};
+pub use stats::{Counter, Rate, Stats};
+pub use tally::{Row, Tallies, Tally};
 
 use crate::clients::Clients;
 use crate::keyspace::Millis;
+use crate::pubsub::PubSub;
 use crate::settings::Settings;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use tokio::sync::Notify;
 
 /// The Redis version whose clients we please: some choose what they send by it.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -23,11 +40,21 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Debug)]
 pub struct Host {
     /// What CONFIG reads and changes.
-    pub settings: Settings,
+    pub settings: Arc<Settings>,
     /// Who is connected.
     pub clients: Arc<Clients>,
+    /// Who is subscribed to what.
+    pub pubsub: Arc<PubSub>,
     /// What was counted.
     pub stats: Stats,
+    /// Who is told of commands as they run.
+    pub observer: Arc<Observer>,
+    /// What CLIENT PAUSE holds up.
+    pub pause: Pause,
+    /// Whether keys that nobody asks for are taken away when their time has come.
+    pub expires_keys: AtomicBool,
+    /// Tells the program to stop, once somebody has asked for it (`SHUTDOWN`).
+    pub stop: Stop,
     /// What does not change while it runs.
     pub identity: Identity,
     /// 40 hexadecimal digits, different for each run.
@@ -85,6 +112,8 @@ pub struct HostConfig {
     pub seed: u64,
     /// What the process uses of the machine, when asked.
     pub usage: fn() -> Usage,
+    /// How many nanoseconds a tick of the clock has that commands are measured with.
+    pub tick_ns: f64,
 }
 
 impl Default for HostConfig {
@@ -94,6 +123,7 @@ impl Default for HostConfig {
             settings: Settings::default(),
             seed: 0,
             usage: Usage::default,
+            tick_ns: 1.0,
         }
     }
 }
@@ -104,9 +134,16 @@ impl Host {
     pub fn new(config: HostConfig) -> Self {
         let mut chance = fastrand::Rng::with_seed(config.seed);
         let mut digit = || char::from_digit(chance.u32(..16), 16).unwrap_or('0');
+        let (settings, clients) = (Arc::new(config.settings), Arc::<Clients>::default());
+        let watched = (Arc::clone(&clients), Arc::clone(&settings));
         Self {
-            settings: config.settings,
-            clients: Arc::default(),
+            observer: Arc::new(Observer::new(watched.0, watched.1, config.tick_ns)),
+            settings,
+            clients,
+            pause: Pause::default(),
+            expires_keys: AtomicBool::new(true),
+            stop: Stop::default(),
+            pubsub: Arc::default(),
             stats: Stats::default(),
             identity: config.identity,
             run_id: (0..40).map(|_| digit()).collect(),
@@ -118,5 +155,23 @@ impl Host {
     #[must_use]
     pub fn usage(&self) -> Usage {
         (self.usage)()
+    }
+}
+
+/// A wish that the process end, and whoever waits for it.
+#[derive(Debug, Default)]
+pub struct Stop {
+    wished: Notify,
+}
+
+impl Stop {
+    /// Wishes it. A wish that nobody waits for is kept.
+    pub fn wish(&self) {
+        self.wished.notify_one();
+    }
+
+    /// Completes when it was wished.
+    pub async fn wished(&self) {
+        self.wished.notified().await;
     }
 }

@@ -10,6 +10,7 @@ pub mod rdb;
 pub mod keyspace;
 pub mod clients;
 pub mod settings;
+pub mod pubsub;
 pub mod host;
 pub mod command;
 pub mod session;

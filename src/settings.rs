@@ -8,13 +8,15 @@
 
 mod form;
 
+use crate::clients::OutputLimits;
 use crate::glob;
-use crate::keyspace::PackLimits;
+use crate::keyspace::{EventClass, Limits, PackLimits, event};
 use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
 use form::{BufferLimit, Form, Value};
 use parking_lot::{Mutex, RwLock};
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, Ordering};
 use subtle::{Choice, ConstantTimeEq};
 
 /// What is settled when the process starts.
@@ -50,12 +52,26 @@ pub struct Settings {
     query_buffer_max: AtomicI64,
     pack_entries_max: AtomicI64,
     pack_value_len_max: AtomicI64,
+    zset_entries_max: AtomicI64,
+    zset_value_len_max: AtomicI64,
+    intset_len_max: AtomicI64,
+    list_piece: AtomicI64,
     protected: AtomicBool,
     explain: AtomicBool,
+    /// Microseconds from which on a command is slow; negative for never.
+    slow_us: AtomicI64,
+    slowlog_len_max: AtomicI64,
+    /// Milliseconds from which on a command is a spike; 0 for never.
+    spike_ms: AtomicI64,
+    tracks_latency: AtomicBool,
+    /// The percentiles that INFO tells.
+    percentiles: Mutex<Vec<f64>>,
     /// By class, as [`form::CLASSES`].
     output_limits: Mutex<[BufferLimit; 3]>,
-    /// The hard limit of normal clients once more, for the hot path.
-    output_max: AtomicI64,
+    /// Those of normal clients and of subscribers once more, for the hot path.
+    mail_limits: Arc<OutputLimits>,
+    /// What `notify-keyspace-events` says.
+    events: AtomicU16,
     password: RwLock<Box<[u8]>>,
     /// Whether `password` is not empty, for the hot path.
     has_password: AtomicBool,
@@ -125,9 +141,19 @@ impl Settings {
             query_buffer_max: AtomicI64::new(1 << 30),
             pack_entries_max: AtomicI64::new(512),
             pack_value_len_max: AtomicI64::new(64),
+            zset_entries_max: AtomicI64::new(128),
+            zset_value_len_max: AtomicI64::new(64),
+            intset_len_max: AtomicI64::new(512),
+            list_piece: AtomicI64::new(-2),
             protected: AtomicBool::new(true),
             explain: AtomicBool::new(false),
-            output_max: AtomicI64::new(output_limits[0].hard),
+            slow_us: AtomicI64::new(10_000),
+            slowlog_len_max: AtomicI64::new(128),
+            spike_ms: AtomicI64::new(0),
+            tracks_latency: AtomicBool::new(true),
+            percentiles: Mutex::new(vec![50.0, 99.0, 99.9]),
+            mail_limits: mail_limits(&output_limits),
+            events: AtomicU16::new(0),
             output_limits: Mutex::new(output_limits),
             password: RwLock::default(),
             has_password: AtomicBool::new(false),
@@ -169,16 +195,72 @@ impl Settings {
     /// limit (the server then stops reading from who does not read).
     #[must_use]
     pub fn output_max(&self) -> Option<usize> {
-        Some(size(&self.output_max)).filter(|&max| max > 0)
+        self.mail_limits.normal.hard()
     }
 
-    /// Up to where hashes stay packed.
+    /// Up to where collections keep their small forms.
     #[must_use]
-    pub fn pack_limits(&self) -> PackLimits {
-        PackLimits {
-            entries_max: size(&self.pack_entries_max),
-            value_len_max: size(&self.pack_value_len_max),
+    pub fn limits(&self) -> Limits {
+        Limits {
+            hash: PackLimits {
+                entries_max: size(&self.pack_entries_max),
+                value_len_max: size(&self.pack_value_len_max),
+            },
+            zset: PackLimits {
+                entries_max: size(&self.zset_entries_max),
+                value_len_max: size(&self.zset_value_len_max),
+            },
+            intset_len_max: size(&self.intset_len_max),
+            list_piece: number(&self.list_piece),
         }
+    }
+
+    /// The classes of events that `notify-keyspace-events` asks for, with the ways to tell them; 0
+    /// if it asks for none or for neither of the two ways.
+    #[must_use]
+    #[inline]
+    pub fn events_wanted(&self) -> EventClass {
+        let wanted = self.events.load(Ordering::Relaxed);
+        let ways = event::BY_KEY | event::BY_NAME;
+        if wanted & ways == 0 || wanted & !ways == 0 { 0 } else { wanted }
+    }
+
+    /// How much may wait for clients that others write to.
+    #[must_use]
+    pub fn mail_limits(&self) -> &Arc<OutputLimits> {
+        &self.mail_limits
+    }
+
+    /// From how many microseconds on a command is slow (`slowlog-log-slower-than`); `None` for
+    /// never.
+    #[must_use]
+    pub fn slow_us(&self) -> Option<u64> {
+        u64::try_from(number(&self.slow_us)).ok()
+    }
+
+    /// How many slow commands are kept.
+    #[must_use]
+    pub fn slowlog_len_max(&self) -> usize {
+        size(&self.slowlog_len_max)
+    }
+
+    /// From how many milliseconds on a command is a spike (`latency-monitor-threshold`); `None`
+    /// for never.
+    #[must_use]
+    pub fn spike_ms(&self) -> Option<u64> {
+        u64::try_from(number(&self.spike_ms)).ok().filter(|&ms| ms > 0)
+    }
+
+    /// Whether it is kept how long each command took.
+    #[must_use]
+    pub fn tracks_latency(&self) -> bool {
+        self.tracks_latency.load(Ordering::Relaxed)
+    }
+
+    /// The percentiles of these times that INFO tells.
+    #[must_use]
+    pub fn percentiles(&self) -> Vec<f64> {
+        self.percentiles.lock().clone()
     }
 
     /// Whether CROSSSLOT errors name the keys and slots.
@@ -314,6 +396,20 @@ fn size(cell: &AtomicI64) -> usize {
     usize::try_from(number(cell)).unwrap_or(usize::MAX)
 }
 
+fn mail_limits(limits: &[BufferLimit; 3]) -> Arc<OutputLimits> {
+    let shared = Arc::default();
+    set_mail_limits(&shared, limits);
+    shared
+}
+
+fn set_mail_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 3]) {
+    for (class, limit) in [(&shared.normal, normal), (&shared.pubsub, pubsub)] {
+        let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let soft_s = u32::try_from(limit.soft_s).unwrap_or(u32::MAX);
+        class.set(bytes(limit.hard), bytes(limit.soft), soft_s);
+    }
+}
+
 /// A row whose value is a number in an atomic of [`Settings`].
 macro_rules! number {
     ($name:literal, $form:expr, $cell:ident) => {
@@ -342,7 +438,27 @@ macro_rules! yes_no {
     };
 }
 
+/// A row with one value, which Redis could change and Slotway cannot.
+macro_rules! fixed {
+    ($name:literal, $form:expr, $value:expr, $why:expr) => {
+        Row { name: $name, form: $form, get: |_| $value, set: Set::Fixed($why) }
+    };
+}
+
+/// A row of `lazyfree-lazy-…`.
+macro_rules! lazyfree {
+    ($name:literal) => {
+        fixed!(
+            $name,
+            Form::YesNo,
+            Value::Truth(true),
+            "what is slow to free is always freed beside the shards"
+        )
+    };
+}
+
 const NOT_PERSISTENT: &str = "slotway keeps its data in memory only";
+const NO_EVICTION: &str = "slotway does not limit its memory";
 const CHOSEN_AT_START: &str = "it is chosen when the server starts";
 const I32_MAX: i128 = i32::MAX as i128;
 const I64_MAX: i128 = i64::MAX as i128;
@@ -374,7 +490,7 @@ const ROWS: &[Row] = &[
         set: Set::Freely(|settings, value| {
             let mut limits = settings.output_limits.lock();
             value.put_limits(&mut limits);
-            settings.output_max.store(limits[0].hard, Ordering::Relaxed);
+            set_mail_limits(&settings.mail_limits, &limits);
         }),
     },
     Row {
@@ -391,6 +507,33 @@ const ROWS: &[Row] = &[
     number!("hash-max-ziplist-entries", Form::Int(0, I64_MAX), pack_entries_max),
     number!("hash-max-listpack-value", Form::Memory(0, I64_MAX), pack_value_len_max),
     number!("hash-max-ziplist-value", Form::Memory(0, I64_MAX), pack_value_len_max),
+    number!("zset-max-listpack-entries", Form::Int(0, I64_MAX), zset_entries_max),
+    number!("zset-max-ziplist-entries", Form::Int(0, I64_MAX), zset_entries_max),
+    number!("zset-max-listpack-value", Form::Memory(0, I64_MAX), zset_value_len_max),
+    number!("zset-max-ziplist-value", Form::Memory(0, I64_MAX), zset_value_len_max),
+    number!("set-max-intset-entries", Form::Int(0, I64_MAX), intset_len_max),
+    number!("list-max-listpack-size", Form::Int(i32::MIN as i128, I32_MAX), list_piece),
+    number!("list-max-ziplist-size", Form::Int(i32::MIN as i128, I32_MAX), list_piece),
+    Row {
+        name: "notify-keyspace-events",
+        form: Form::Events,
+        get: |settings| Value::Events(settings.events.load(Ordering::Relaxed)),
+        set: Set::Freely(|settings, value| {
+            settings.events.store(value.events(), Ordering::Relaxed);
+        }),
+    },
+    number!("slowlog-log-slower-than", Form::Int(-1, I64_MAX), slow_us),
+    number!("slowlog-max-len", Form::Int(0, I64_MAX), slowlog_len_max),
+    number!("latency-monitor-threshold", Form::Int(0, I64_MAX), spike_ms),
+    yes_no!("latency-tracking", tracks_latency),
+    Row {
+        name: "latency-tracking-info-percentiles",
+        form: Form::Percentiles,
+        get: |settings| Value::Percentiles(settings.percentiles()),
+        set: Set::Freely(|settings, value| {
+            *settings.percentiles.lock() = value.into_percentiles();
+        }),
+    },
     yes_no!("protected-mode", protected),
     yes_no!("explain", explain),
     Row {
@@ -451,12 +594,52 @@ const ROWS: &[Row] = &[
         get: |_| Value::Text(Box::default()),
         set: Set::Fixed(NOT_PERSISTENT),
     },
+    fixed!("appendonly", Form::YesNo, Value::Truth(false), NOT_PERSISTENT),
+    fixed!(
+        "appendfsync",
+        Form::OneOf(&["everysec", "always", "no"]),
+        Value::Word("no"),
+        NOT_PERSISTENT
+    ),
+    fixed!("maxmemory-clients", Form::Text, Value::Text((*b"0").into()), NO_EVICTION),
+    fixed!("maxmemory-samples", Form::Int(1, I32_MAX), Value::Number(5), NO_EVICTION),
+    fixed!(
+        "hz",
+        Form::Int(0, I32_MAX),
+        Value::Number(10),
+        "the clock's work is done ten times a second"
+    ),
+    fixed!("dynamic-hz", Form::YesNo, Value::Truth(false), "hz is always 10"),
+    fixed!(
+        "loglevel",
+        Form::OneOf(&["debug", "verbose", "notice", "warning"]),
+        Value::Word("notice"),
+        CHOSEN_AT_START
+    ),
     Row {
-        name: "appendonly",
-        form: Form::YesNo,
-        get: |_| Value::Truth(false),
-        set: Set::Fixed(NOT_PERSISTENT),
+        name: "logfile",
+        form: Form::Text,
+        get: |_| Value::Text(Box::default()),
+        set: Set::Never,
     },
+    Row { name: "daemonize", form: Form::YesNo, get: |_| Value::Truth(false), set: Set::Never },
+    fixed!(
+        "list-compress-depth",
+        Form::Int(0, I32_MAX),
+        Value::Number(0),
+        "lists are kept uncompressed"
+    ),
+    fixed!(
+        "activedefrag",
+        Form::YesNo,
+        Value::Truth(false),
+        "the allocator needs no help against fragments"
+    ),
+    lazyfree!("lazyfree-lazy-eviction"),
+    lazyfree!("lazyfree-lazy-expire"),
+    lazyfree!("lazyfree-lazy-server-del"),
+    lazyfree!("lazyfree-lazy-user-del"),
+    lazyfree!("lazyfree-lazy-user-flush"),
 ];
 
 #[cfg(test)]
@@ -493,7 +676,7 @@ mod tests {
         assert!(refused.is_err() && settings.timeout_s().is_none());
         settings.set(&[(b"TIMEOUT", b"7"), (b"hash-max-ziplist-value", b"1k")]).expect("both fit");
         assert_eq!(settings.timeout_s(), Some(7));
-        assert_eq!(settings.pack_limits().value_len_max, 1000);
+        assert_eq!(settings.limits().hash.value_len_max, 1000);
         assert_eq!(
             get(&settings, "hash-max-list*value"),
             [("hash-max-listpack-value".into(), "1000".into())]

@@ -15,6 +15,8 @@ SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 50
 # redis-benchmark puts a random number of twelve digits here, and so does load.c.
 RANDOM = "__rand_int__"
+# Only load.c knows this one: another random number.
+OTHER = "__rand_two__"
 
 
 class Load:
@@ -52,6 +54,12 @@ class Load:
         if answer["units"] != units or answer["errors"]:
             raise SystemExit(f"beside-redis: asked for {units} units and got {answer}")
         return units
+
+    def fanout(self, server, subscribers, pipeline, messages, message_bytes):
+        """Publishes to so many subscribers and returns the messages they got, all together."""
+        done = run(["taskset", "-c", str(LOAD_CORE), self.program, "fanout", str(server.port), str(subscribers),
+                    str(pipeline), str(messages), str(message_bytes)])
+        return json.loads(done.stdout)["messages"] * subscribers
 
     def fill(self, server, commands, units):
         """Sends the commands once with each number from 0 up to `units`."""

@@ -65,6 +65,34 @@ def keys(starter: Starter, load: Load):
     return amount("memory per key of 16+3 bytes", "B", per_key, must=None)
 
 
+# What is filled in, how often (the number is in each command), and the elements that makes.
+COLLECTIONS = [
+    ("element of one list", [["RPUSH", "list", f"element:{RANDOM}"]], KEYS, KEYS),
+    ("element of lists of 10", [["RPUSH", f"list:{RANDOM}", *(f"element:{n}" for n in range(10))]], KEYS // 10, KEYS),
+    ("member of one set", [["SADD", "set", f"member:{RANDOM}"]], KEYS, KEYS),
+    ("member of sets of 10", [["SADD", f"set:{RANDOM}", *(f"member:{n}" for n in range(10))]], KEYS // 10, KEYS),
+    ("member of sets of 10 integers", [["SADD", f"set:{RANDOM}", *map(str, range(1000, 1010))]], KEYS // 10, KEYS),
+    ("member of one sorted set", [["ZADD", "board", RANDOM, f"member:{RANDOM}"]], KEYS, KEYS),
+    ("member of sorted sets of 10",
+     [["ZADD", f"board:{RANDOM}", *(word for n in range(10) for word in (str(n), f"member:{n}"))]], KEYS // 10, KEYS),
+    ("field of one hash", [["HSET", "hash", f"field:{RANDOM}", f"value:{RANDOM}"]], KEYS, KEYS),
+    ("field of hashes of 10",
+     [["HSET", f"hash:{RANDOM}", *(word for n in range(10) for word in (f"field:{n}", f"value:{n}"))]], KEYS // 10, KEYS),
+]
+
+
+def elements(starter: Starter, load: Load, what, commands, units, count):
+    """Resident memory per element of a collection. The *must* is Redis' own."""
+    note(f"memory: per {what}")
+    per_element = {}
+    for kind in ("slotway", "redis"):
+        with starter.start(kind) as server:
+            before = server.settled_rss_bytes()
+            load.fill(server, commands, units)
+            per_element[kind] = (server.settled_rss_bytes() - before) / count
+    return amount(f"memory per {what}", "B", per_element, must=round(per_element["redis"], 1))
+
+
 def start_up(starter: Starter, runs):
     """From exec to the first PONG, the prober trying again at once all the while."""
     note(f"start-up: {runs} runs each")
@@ -179,6 +207,7 @@ def rows(starter: Starter, load: Load, wanted, quick):
     questions = [
         ("memory per idle connection", lambda: idle_connections(starter)),
         ("memory per key", lambda: keys(starter, load)),
+        *((f"memory per {what}", lambda of=(what, *rest): elements(starter, load, *of)) for what, *rest in COLLECTIONS),
         ("start-up", lambda: start_up(starter, 5 if quick else 20)),
         ("other shards 1 busy", lambda: other_shards(starter, load, 1, 2 if quick else 5)),
         ("other shards 2 busy", lambda: other_shards(starter, load, 2, 2 if quick else 5)),

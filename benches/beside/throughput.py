@@ -11,13 +11,17 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
-from .load import CONNECTIONS, RANDOM, SERVER_CORE, Load
+from .load import CONNECTIONS, OTHER, RANDOM, SERVER_CORE, Load
 from .servers import Server, Starter, note
 from .table import Row
 
 KEYS = 1_000_000
 # Half as many tags as keys: each transaction touches two keys under one tag.
 TAGS = KEYS // 2
+# Lists, and the members of the one large set and sorted set.
+LISTS = 10_000
+MEMBERS = 100_000
+SUBSCRIBERS = 1000
 
 
 @dataclass
@@ -50,6 +54,21 @@ def lone(command, pipeline, value_bytes=3):
 
 def units(words, pipeline, keyspace):
     return lambda load, server, count: load.units(server, words, pipeline, count, keyspace)
+
+
+def several(words, pipeline, keyspace):
+    """Commands that come in turn: the CPU is divided by commands, of which so many are in flight."""
+    def run(load, server, count):
+        return load.units(server, words, pipeline // len(words), count // len(words), keyspace) * len(words)
+
+    return run
+
+
+def fanout(pipeline):
+    def run(load, server, count):
+        return load.fanout(server, SUBSCRIBERS, pipeline, max(count // SUBSCRIBERS, pipeline), 32)
+
+    return run
 
 
 def transaction(pipeline):
@@ -97,11 +116,58 @@ def groups():
         Workload("GET 1 KiB P=16", 500_000, 2.0, lone("get", 16, 1024)),
         Workload("SET 1 KiB P=16", 500_000, 2.0, lone("set", 16, 1024)),
     ]
-    return [small, multi, hashes, large]
+    wide = Group(
+        "wide hash", f"{KEYS // 10:,} hashes of 10 fields",
+        [["HSET", f"hash:{RANDOM}", *(word for n in range(10) for word in (f"field{n}", f"value{n}"))]],
+        KEYS // 10, KEYS // 10,
+    )
+    wide.sample = lambda number: ("HGET", f"hash:{number % (KEYS // 10):012d}", "field7")
+    wide.workloads.append(
+        Workload("HGETALL of 10 P=16", 400_000, 2.0, units([["HGETALL", f"hash:{RANDOM}"]], 16, KEYS // 10))
+    )
+
+    # Numbers go round the lists, so that each gets its hundred elements.
+    list_key = f"list:{RANDOM}"
+    lists = Group(
+        "list", f"{LISTS:,} lists of 100 elements",
+        [["RPUSH", list_key, *(f"element{n}" for n in range(100))]], LISTS, LISTS,
+    )
+    lists.sample = lambda number: ("LINDEX", f"list:{number % LISTS:012d}", "42")
+    lists.workloads += [
+        Workload("LPUSH, RPOP P=16", 800_000, 2.0, several([["LPUSH", list_key, "element7"], ["RPOP", list_key]], 16, LISTS)),
+        Workload("LPUSH, LPOP P=16", 800_000, 2.0, several([["LPUSH", list_key, "element7"], ["LPOP", list_key]], 16, LISTS)),
+        Workload("LRANGE 10 P=16", 400_000, None, units([["LRANGE", list_key, "0", "9"]], 16, LISTS)),
+    ]
+
+    sets = Group("set", f"a set of {MEMBERS:,} members", [["SADD", "set", f"member:{RANDOM}"]], MEMBERS, 1)
+    sets.sample = lambda number: ("SISMEMBER", "set", f"member:{number % MEMBERS:012d}")
+    sets.workloads += [
+        Workload("SISMEMBER P=16", 800_000, None, units([["SISMEMBER", "set", f"member:{RANDOM}"]], 16, MEMBERS)),
+        Workload("SADD, SPOP P=16", 800_000, 2.0, several([["SADD", "set", f"member:{RANDOM}"], ["SPOP", "set"]], 16, 10 * MEMBERS)),
+    ]
+
+    board = Group("sorted set", f"a sorted set of {MEMBERS:,} members", [["ZADD", "board", RANDOM, f"member:{RANDOM}"]], MEMBERS, 1)
+    board.sample = lambda number: ("ZSCORE", "board", f"member:{number % MEMBERS:012d}")
+    board.workloads += [
+        Workload("ZRANK P=16", 400_000, 2.0, units([["ZRANK", "board", f"member:{RANDOM}"]], 16, MEMBERS)),
+        Workload("ZRANGE 10 P=16", 400_000, 2.0, units([["ZRANGE", "board", "50000", "50009"]], 16, MEMBERS)),
+        Workload("ZRANGE BYSCORE 10 P=16", 400_000, None,
+                 units([["ZRANGE", "board", RANDOM, "+inf", "BYSCORE", "LIMIT", "0", "10"]], 16, MEMBERS)),
+        Workload("ZADD P=16", 400_000, 2.0, units([["ZADD", "board", OTHER, f"member:{RANDOM}"]], 16, MEMBERS)),
+    ]
+
+    news = Group("pub/sub", "nothing", [], 0, 0)
+    news.workloads += [
+        Workload("PUBLISH to 1,000 P=16, each", 1_600_000, 2.0, fanout(16)),
+        Workload("PUBLISH to 1,000 P=1, each", 400_000, None, fanout(1)),
+    ]
+    return [small, multi, hashes, large, wide, lists, sets, board, news]
 
 
 def same_data(group, pair):
     """Refuses to compare two servers that do not hold the same."""
+    if group.sample is None:
+        return
     numbers = random.Random(1).sample(range(KEYS), 1000)
     seen = []
     for server in pair:
@@ -164,7 +230,8 @@ def rows(starter: Starter, load: Load, wanted, rounds, scale):
         with starter.start("slotway", cpu=SERVER_CORE) as ours, starter.start("redis", cpu=SERVER_CORE) as redis:
             pair: list[Server] = [ours, redis]
             for server in pair:
-                load.fill(server, group.fill, group.units)
+                if group.fill:
+                    load.fill(server, group.fill, group.units)
             same_data(group, pair)
             for workload in workloads:
                 note(f"{group.name}: {workload.name}, {rounds} rounds each")

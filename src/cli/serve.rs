@@ -71,6 +71,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         settings,
         seed: seed.rotate_left(32),
         usage: Usage::of_process,
+        tick_ns: server::tick_ns(),
     });
     let router = Arc::new(Router::new(host, Topology::even(shards), seed));
 
@@ -86,14 +87,16 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         ready.print(output);
+        let host = &router.host;
         let told_to_stop = async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                () = host.stop.wished() => {}
             }
             tracing::info!("told to stop: finishing what runs");
         };
-        server::serve(router, bound, told_to_stop).await;
+        server::serve(Arc::clone(&router), bound, told_to_stop).await;
         io::Result::Ok(())
     });
     // Who was to finish has had the time for it.

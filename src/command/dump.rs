@@ -1,6 +1,6 @@
 //! DUMP and RESTORE: a value as bytes that another server of this kind takes in.
 
-use super::generic::is_taken;
+use super::generic::{is_taken, put_anew};
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{DENYOOM, READ, WRITE};
 use super::spec::{
@@ -8,7 +8,9 @@ use super::spec::{
     BASE, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Hash, Keyspace, Ttl, Value};
+use crate::keyspace::{
+    End, Hash, Keyspace, List, Member, PieceLimit, Set, Ttl, Value, Zset, ZsetBuilder, event,
+};
 use crate::rdb::{self, Decoded};
 use crate::resp::Sink;
 
@@ -43,22 +45,47 @@ const _: () = check(ROWS);
 
 /// So many bytes of a payload are one step of the pace.
 const BYTES_PER_STEP: usize = 100;
+/// A small sorted set of this many members or more is dumped as a large one.
+const PACKED_LEN_END: usize = 1 << 15;
 
 fn dump(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
+    let piece = cx.keyspace.limits.list_piece;
     let Some(value) = cx.keyspace.read(key) else {
         out.null();
         return Ok(());
     };
     cx.pace.step(value.weight());
-    out.bulk(&match value {
+    out.bulk(&payload_of(value, piece));
+    Ok(())
+}
+
+/// A value as DUMP writes it; `piece` is `list-max-listpack-size`.
+pub(super) fn payload_of(value: &Value, piece: i64) -> Vec<u8> {
+    match value {
         Value::Hash(hash) => {
             let pairs = hash.numbered();
             rdb::encode_hash((0..hash.len()).map(|n| pairs.at(n)))
         }
-        string => rdb::encode_string(&string.as_text().ok_or(Refusal::WRONG_TYPE)?),
-    });
-    Ok(())
+        Value::Set(set) => match set.ints_width() {
+            Some(width) => {
+                let members = set.members().filter_map(Member::integer);
+                rdb::encode_integers(width, set.len(), members)
+            }
+            None => rdb::encode_set(set.len(), set.members().map(Member::text)),
+        },
+        Value::Zset(zset) if zset.is_packed() && zset.len() < PACKED_LEN_END => {
+            rdb::encode_packed_zset(zset.members(), Zset::packed_integer)
+        }
+        Value::Zset(zset) => {
+            let all = 0..zset.len();
+            rdb::encode_zset(zset.len(), zset.range(all, true))
+        }
+        Value::List(list) => rdb::encode_list(list.iter(), piece),
+        Value::Int(_) | Value::Str(_) | Value::Raw(_) => {
+            rdb::encode_string(value.as_text().as_deref().unwrap_or_default())
+        }
+    }
 }
 
 /// RESTORE's options.
@@ -128,11 +155,14 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     };
     match ttl {
         Ttl::At(at) if at <= now => {
-            cx.keyspace.delete(key);
+            if cx.keyspace.delete(key) {
+                cx.keyspace.announce(event::GENERIC, "del", key.bytes);
+            }
         }
         _ => {
             let value = value_of(decoded, cx.keyspace);
-            cx.keyspace.set(key, value, ttl);
+            put_anew(cx.keyspace, key, value, ttl);
+            cx.keyspace.announce(event::GENERIC, "restore", key.bytes);
             if let Some(idle_s) = options.idle_s {
                 cx.keyspace.set_idle(key, idle_s);
             }
@@ -145,12 +175,36 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 fn value_of(decoded: Decoded, keyspace: &Keyspace) -> Value {
     match decoded {
         Decoded::String(bytes) => Value::string(&bytes),
+        Decoded::List(elements) => {
+            let (mut list, limit) = (List::default(), PieceLimit::of(keyspace.limits.list_piece));
+            elements.iter().for_each(|element| list.push(End::Back, element, limit));
+            Value::List(list)
+        }
         Decoded::Hash(pairs) => {
             let mut hash = Hash::default();
             for (name, value) in pairs {
-                hash.set(&name, &value, keyspace.pack, keyspace.hasher());
+                hash.set(&name, &value, keyspace.limits.hash, keyspace.hasher());
             }
             Value::Hash(hash)
+        }
+        Decoded::Set(members) => {
+            let mut set = Set::default();
+            for member in members {
+                let ints_max = keyspace.limits.intset_len_max;
+                set.add(Member::Bytes(&member), ints_max, keyspace.hasher());
+            }
+            Value::Set(set)
+        }
+        Decoded::Integers { width, members } => {
+            let ints_max = keyspace.limits.intset_len_max;
+            Value::Set(Set::of_ascending(&members, width, ints_max, keyspace.hasher()))
+        }
+        Decoded::Zset(members) => {
+            let mut zset = ZsetBuilder::default();
+            for (member, score) in members {
+                zset.put(&member, score, keyspace.hasher(), |_| score);
+            }
+            Value::Zset(zset.finish(keyspace.limits.zset))
         }
     }
 }

@@ -16,7 +16,7 @@ use super::spec::{
     BASE, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Entry, Millis, Ttl};
+use crate::keyspace::{Entry, Millis, Ttl, event};
 use crate::resp::{Sink, until_nul};
 
 const SETS: Spec = Spec {
@@ -185,6 +185,10 @@ fn set(
     let changed = cx
         .keyspace
         .edit_expiry(key, |so_far| if only.admits(so_far, at) { Ttl::At(at) } else { Ttl::Keep });
+    if changed {
+        let name = if at <= cx.now() { "del" } else { "expire" };
+        cx.keyspace.announce(event::GENERIC, name, key.bytes);
+    }
     out.int(changed.into());
     Ok(())
 }
@@ -195,6 +199,9 @@ fn persist(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         Some(_) => Ttl::Clear,
         None => Ttl::Keep,
     });
+    if changed {
+        cx.keyspace.announce(event::GENERIC, "persist", key.bytes);
+    }
     out.int(changed.into());
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::spec::{
     BASE, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, HostCx, Outcome, Refusal};
-use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value};
+use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value, event};
 use crate::number::parse_i64;
 use crate::resp::Sink;
 
@@ -144,7 +144,13 @@ fn count_keys(
 }
 
 fn del(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    count_keys(cx, args, out, |cx, key| cx.keyspace.delete(key))
+    count_keys(cx, args, out, |cx, key| {
+        let is_gone = cx.keyspace.delete(key);
+        if is_gone {
+            cx.keyspace.announce(event::GENERIC, "del", key.bytes);
+        }
+        is_gone
+    })
 }
 
 fn exists(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
@@ -194,15 +200,25 @@ fn rekey(cx: &mut Cx<'_>, args: Args<'_>, replace: bool) -> Result<bool, Refusal
         return Err(Refusal::NO_SUCH_KEY);
     }
     // A key that is renamed to itself stays as it is, and who watches it is not told.
-    if from.bytes == to.bytes || !replace && is_taken(cx.keyspace, to) {
+    if from.bytes == to.bytes || is_taken(cx.keyspace, to) && !replace {
         return Ok(false);
     }
     let expires_at = cx.keyspace.peek(from).and_then(Entry::expires_at);
     let ttl = expires_at.map_or(Ttl::Clear, Ttl::At);
     if let Some(value) = cx.keyspace.remove(from) {
-        cx.keyspace.set(to, value, ttl);
+        put_anew(cx.keyspace, to, value, ttl);
+        cx.keyspace.announce(event::GENERIC, "rename_from", from.bytes);
+        cx.keyspace.announce(event::GENERIC, "rename_to", to.bytes);
     }
     Ok(true)
+}
+
+/// Sets a key as if it had not been there before: that is how Redis tells of it.
+pub(super) fn put_anew(keyspace: &mut Keyspace, key: Key<'_>, value: Value, ttl: Ttl) {
+    if keyspace.events_wanted & event::NEW != 0 && keyspace.peek(key).is_some() {
+        keyspace.announce(event::NEW, "new", key.bytes);
+    }
+    keyspace.set(key, value, ttl);
 }
 
 /// How many databases Redis has by default: an index below it is known, though a cluster uses
@@ -245,7 +261,8 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     cx.pace.step(units);
     if let Some(entry) = cx.keyspace.peek(from) {
         let (value, ttl) = (entry.value().clone(), entry.expires_at().map_or(Ttl::Clear, Ttl::At));
-        cx.keyspace.set(to, value, ttl);
+        put_anew(cx.keyspace, to, value, ttl);
+        cx.keyspace.announce(event::GENERIC, "copy_to", to.bytes);
     }
     out.int(1);
     Ok(())

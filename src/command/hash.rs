@@ -21,7 +21,7 @@ use super::spec::{
     BASE, Group, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edited, Hash, Key, Keyspace, Pair, Ttl, Value};
+use crate::keyspace::{Edited, Hash, Key, Keyspace, Pair, Ttl, Value, event};
 use crate::resp::Sink;
 
 /// What all hashes' rows share.
@@ -265,9 +265,9 @@ fn set_pairs(cx: &mut Cx<'_>, args: Args<'_>, command: &str) -> Result<usize, Re
     if !args.len().is_multiple_of(2) {
         return Err(Refusal::arity(command));
     }
-    let (limits, hasher) = (cx.keyspace.pack, cx.keyspace.hasher().clone());
+    let (limits, hasher) = (cx.keyspace.limits.hash, cx.keyspace.hasher().clone());
     let key = cx.key(args.at(1));
-    change(cx.keyspace, key, |hash| {
+    let new = change(cx.keyspace, key, |hash| {
         let (mut new, mut strides) = (0, Strides::new(cx.pace));
         for i in (2..args.len()).step_by(2) {
             let (name, value) = (args.at(i), args.at(i + 1));
@@ -275,12 +275,14 @@ fn set_pairs(cx: &mut Cx<'_>, args: Args<'_>, command: &str) -> Result<usize, Re
             strides.step(units(name.len() + value.len()));
         }
         Edited::Changed(Ok(new))
-    })
+    })?;
+    cx.keyspace.announce(event::HASH, "hset", key.bytes);
+    Ok(new)
 }
 
 /// HSETNX key field value
 fn hsetnx(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let (limits, hasher) = (cx.keyspace.pack, cx.keyspace.hasher().clone());
+    let (limits, hasher) = (cx.keyspace.limits.hash, cx.keyspace.hasher().clone());
     let (key, name) = (cx.key(args.at(1)), args.at(2));
     let set = change(cx.keyspace, key, |hash| {
         if hash.contains(name, &hasher) {
@@ -289,6 +291,9 @@ fn hsetnx(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         hash.set(name, args.at(3), limits, &hasher);
         Edited::Changed(Ok(true))
     })?;
+    if set {
+        cx.keyspace.announce(event::HASH, "hset", key.bytes);
+    }
     out.int(set.into());
     Ok(())
 }
@@ -297,18 +302,24 @@ fn hsetnx(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 fn hdel(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let hasher = cx.keyspace.hasher().clone();
     let key = cx.key(args.at(1));
-    let removed = change(cx.keyspace, key, |hash| {
+    let (removed, emptied) = change(cx.keyspace, key, |hash| {
         let (mut removed, mut strides) = (0, Strides::new(cx.pace));
         for name in args.from(2) {
             removed += usize::from(hash.remove(name, &hasher));
             strides.step(units(name.len()));
         }
         match removed {
-            0 => Edited::Kept(Ok(0)),
-            _ if hash.is_empty() => Edited::Emptied(Ok(removed)),
-            _ => Edited::Changed(Ok(removed)),
+            0 => Edited::Kept(Ok((0, false))),
+            _ if hash.is_empty() => Edited::Emptied(Ok((removed, true))),
+            _ => Edited::Changed(Ok((removed, false))),
         }
     })?;
+    if removed > 0 {
+        cx.keyspace.announce(event::HASH, "hdel", key.bytes);
+    }
+    if emptied {
+        cx.keyspace.announce(event::GENERIC, "del", key.bytes);
+    }
     out.count(removed);
     Ok(())
 }

@@ -196,9 +196,11 @@ fn describe_keys(keys: &Keys, out: &mut Sink<'_>) {
             out.bulk(word.as_bytes());
             field("startfrom", from.into(), out);
         }
+        Begin::Unknown(_) => typed("unknown", 0, out),
     }
     out.bulk(b"find_keys");
     match keys.find {
+        _ if matches!(keys.begin, Begin::Unknown(_)) => typed("unknown", 0, out),
         Find::Range { last, step, limit } => {
             typed("range", 3, out);
             field("lastkey", last.into(), out);

@@ -58,6 +58,7 @@ pub(super) fn each(
 fn beginning(keys: &Keys, args: Args<'_>) -> Option<usize> {
     match keys.begin {
         Begin::Index(at) => ((at as usize) < args.len()).then_some(at as usize),
+        Begin::Unknown(find) => find(args).filter(|&at| at < args.len()),
         Begin::Keyword(word, from) if from >= 0 => {
             (from as usize..args.len().saturating_sub(1)).find(|&i| args.is(i, word)).map(|i| i + 1)
         }
@@ -90,6 +91,19 @@ impl Spec {
                 found(args.at(at));
             }
         });
+    }
+
+    /// The keys that a command waits for if there is nothing in them: those of its first
+    /// specification.
+    #[must_use]
+    pub fn awaited_keys<'a>(&self, args: Args<'a>) -> Vec<&'a [u8]> {
+        let mut found = Vec::new();
+        let _contradiction = each(self, args, |at, keys| {
+            if self.keys.first().is_some_and(|first| std::ptr::eq(first, keys)) {
+                found.push(args.at(at));
+            }
+        });
+        found
     }
 
     /// The slots that `args` ask for.

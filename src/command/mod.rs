@@ -5,7 +5,7 @@
 //! args        a request's arguments, borrowed
 //! keys        which of them are keys: slots, CROSSSLOT, COMMAND GETKEYS
 //! refusal     what a command answers when it does not do it
-//! string hash | generic expire scan object dump                       the families: of keys,
+//! string hash list set | generic sort expire scan object dump                       the families: of keys,
 //! connection server transaction introspect                            and of the process
 //! ```
 //!
@@ -13,6 +13,7 @@
 //! never sees a connection, a socket, another shard or the clock.
 
 mod args;
+mod chance;
 mod connection;
 mod dump;
 mod expire;
@@ -20,40 +21,53 @@ mod generic;
 mod hash;
 mod introspect;
 mod keys;
+mod list;
 mod object;
+mod pubsub;
 mod queue;
 mod refusal;
 mod scan;
 mod server;
+mod set;
+mod sort;
 mod spec;
 mod string;
 mod transaction;
+mod wait;
+mod zset;
 
 pub use args::Args;
 pub use queue::{QUEUE_BYTES_MAX, Queue};
 pub use refusal::{Outcome, Refusal};
 pub use spec::{
-    Arity, Begin, Find, Group, HostFn, Keys, Run, ShardFn, Spec, Steer, access, acl, flag,
+    Arity, Begin, BlockFn, Find, Group, HostFn, Keys, Run, ShardFn, Spec, Steer, access, acl, flag,
 };
+pub use wait::{Absent, Wait, WaitKind};
 
 use crate::clients::Client;
-use crate::host::Host;
+use crate::host::{Host, Tally};
 use crate::keyspace::{Key, Keyspace, Millis, Seen, Text, Value};
 use crate::resp::{Sink, until_nul};
 use crate::slot::{Footprint, Slot};
 use std::sync::{Arc, LazyLock};
+use std::task::Waker;
 use std::time::Duration;
 
 /// Every family's rows, in the order of `docs/commands.md`.
-static FAMILIES: &[&[Spec]] = &[
+const FAMILIES: &[&[Spec]] = &[
     string::ROWS,
     hash::ROWS,
+    list::ROWS,
+    set::ROWS,
+    zset::ROWS,
     generic::ROWS,
+    sort::ROWS,
     expire::ROWS,
     scan::ROWS,
     object::ROWS,
     dump::ROWS,
     transaction::ROWS,
+    pubsub::ROWS,
     connection::ROWS,
     server::ROWS,
     introspect::ROWS,
@@ -72,6 +86,10 @@ pub trait Pace {
     /// The time, in milliseconds since the epoch: for work that had to wait, since what its batch
     /// was told may be long past.
     fn now(&self) -> Millis;
+    /// A count that grows steadily, for how long commands take; 0 where nobody measures that.
+    fn ticks(&self) -> u64 {
+        0
+    }
     /// Waits, away from the runtime's workers.
     fn sleep(&mut self, time: Duration);
     /// Does `work`, which may block the thread, away from the runtime's workers.
@@ -80,6 +98,14 @@ pub trait Pace {
     fn dispose(&mut self, dead: Box<dyn Send>);
     /// Does `work` soon, on its own.
     fn later(&mut self, work: Errand);
+    /// Another client was told something: a step, and perhaps its sleeping connection to be woken,
+    /// soon after the batch is done at the latest.
+    fn told(&mut self, sleeper: Option<Waker>) {
+        self.step(1);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+    }
 }
 
 /// Work for later, which brings its own pace along when it is done.
@@ -97,9 +123,18 @@ pub struct Cx<'a> {
     pub string_len_max: u64,
     /// To be told of long work.
     pub pace: &'a mut dyn Pace,
+    /// The one key that a command is to serve itself from which waited for it.
+    pub ready: Option<&'a [u8]>,
 }
 
 impl<'a> Cx<'a> {
+    /// Whether a command that may wait is to look at `key`: at any of its keys when it runs first,
+    /// only at the one that has come to be when it runs again.
+    #[must_use]
+    pub fn serves(&self, key: &[u8]) -> bool {
+        self.ready.is_none_or(|ready| ready == key)
+    }
+
     /// Names a key of the request.
     #[must_use]
     #[inline]
@@ -160,6 +195,8 @@ pub struct HostCx<'a> {
     pub me: &'a Arc<Client>,
     /// For [`Run::Cluster`]: every shard in view, held, in ascending order. Else empty.
     pub shards: Vec<&'a mut Keyspace>,
+    /// What was counted on each of them.
+    pub tallies: Vec<&'a mut Tally>,
     /// The time of this batch, in milliseconds since the epoch.
     pub now: Millis,
     /// To be told of long work.
@@ -212,7 +249,14 @@ impl<'a> Invocation<'a> {
 
 /// Every command's row in the order of the families, without subcommands.
 pub fn all() -> impl Iterator<Item = &'static Spec> {
-    FAMILIES.iter().flat_map(|rows| rows.iter())
+    spec::COMMANDS.iter()
+}
+
+/// The row that has this number, if any does.
+#[must_use]
+pub fn numbered(id: u16) -> Option<&'static Spec> {
+    let at = usize::from(id.checked_sub(1)?);
+    spec::COMMANDS.get(at).or_else(|| spec::SUBCOMMANDS.get(at - spec::COMMANDS.len()))
 }
 
 /// The command of this name, in any case.
@@ -301,20 +345,29 @@ fn unknown_subcommand(container: &Spec, name: &[u8]) -> Refusal {
 struct NameIndex {
     /// A power of two, at most half full: `word` and `len` place a command, the next free place
     /// takes it.
-    places: Box<[Option<(u64, &'static Spec)>]>,
+    places: Box<[Option<Named>]>,
+}
+
+/// A command in the index.
+#[derive(Clone, Copy)]
+struct Named {
+    word: u64,
+    /// Whether the word, with its length, says all there is to the name.
+    says_all: bool,
+    spec: &'static Spec,
 }
 
 static INDEX: LazyLock<NameIndex> = LazyLock::new(|| {
     let mut places = vec![None; (2 * all().count()).next_power_of_two()].into_boxed_slice();
     for spec in all() {
-        // A letter with bit 0x20 set comes of a letter only, so that such a word says all.
-        assert!(spec.name.len() > 8 || spec.name.bytes().all(|b| b.is_ascii_lowercase()));
+        // A letter with bit 0x20 set comes of a letter only, so that a word of letters says all.
+        let says_all = spec.name.len() <= 8 && spec.name.bytes().all(|b| b.is_ascii_lowercase());
         let word = NameIndex::word(spec.name.as_bytes());
         let mut place = NameIndex::place(word, spec.name.len(), places.len());
         while places[place].is_some() {
             place = (place + 1) % places.len();
         }
-        places[place] = Some((word, spec));
+        places[place] = Some(Named { word, says_all, spec });
     }
     NameIndex { places }
 });
@@ -352,9 +405,8 @@ impl NameIndex {
     fn find(&self, name: &[u8]) -> Option<&'static Spec> {
         let word = Self::word(name);
         let mut place = Self::place(word, name.len(), self.places.len());
-        while let Some((its, spec)) = self.places[place] {
-            // Up to eight letters the word is the name.
-            let rest_fits = || name.len() <= 8 || name.eq_ignore_ascii_case(spec.name.as_bytes());
+        while let Some(Named { word: its, says_all, spec }) = self.places[place] {
+            let rest_fits = || says_all || name.eq_ignore_ascii_case(spec.name.as_bytes());
             if its == word && name.len() == spec.name.len() && rest_fits() {
                 return Some(spec);
             }
@@ -362,6 +414,14 @@ impl NameIndex {
         }
         None
     }
+}
+
+/// What a subcommand answers that has more arguments than it knows.
+fn too_many_arguments(args: Args<'_>) -> Refusal {
+    let before = b"ERR unknown subcommand or wrong number of arguments for '";
+    let name = cut(until_nul(args.get(1).unwrap_or_default()), UNKNOWN_SHOWN_MAX);
+    let container = args.at(0).to_ascii_uppercase();
+    Refusal::new([before, name, b"'. Try ", &container, b" HELP."].concat())
 }
 
 /// Answers `HELP` of a container from its rows.
@@ -391,6 +451,11 @@ mod tests {
                 assert_eq!(find(name.as_bytes()).expect(&name).name, spec.name);
             }
         }
-        assert!(find(b"").is_none() && find(b"nosuch").is_none() && find(&[b'x'; 1000]).is_none());
+        assert!(
+            find(b"").is_none()
+                && find(b"nosuch").is_none()
+                && find(b"sort\x7fro").is_none()
+                && find(&[b'x'; 1000]).is_none()
+        );
     }
 }

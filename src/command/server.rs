@@ -1,14 +1,19 @@
-//! What concerns the server as a whole: its size, its clock, emptying it. CONFIG, INFO and DEBUG
-//! have a file each.
+//! What concerns the server as a whole: its size, its clock, emptying it, stopping it. CONFIG, INFO,
+//! SLOWLOG, LATENCY, MEMORY and DEBUG have a file each.
 
 mod config;
 mod debug;
 mod info;
+mod latency;
+mod memory;
+mod slowlog;
 
-use super::spec::flag::{ADMIN, FAST, LOADING, NOSCRIPT, READ, STALE, WRITE};
-use super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, acl, check};
+use super::spec::flag::{ADMIN, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NOSCRIPT, READ, STALE, WRITE};
+use super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer, acl, check};
 use super::{Args, HostCx, Outcome, Refusal};
-use crate::resp::Sink;
+use crate::host::{REDIS_VERSION, VERSION};
+use crate::number::parse_i64;
+use crate::resp::{Sink, until_nul};
 
 /// What all servers' rows share.
 const SERVER: Spec = Spec { group: Group::Server, ..BASE };
@@ -66,8 +71,61 @@ pub(super) const ROWS: &[Spec] = &[
         run: Run::Host(lastsave),
         ..SERVER
     },
+    Spec {
+        name: "monitor",
+        arity: Exactly(1),
+        flags: ADMIN | NOSCRIPT | LOADING | STALE,
+        complexity: "",
+        summary: "Shows this connection every command as it runs, until RESET.",
+        run: Run::Session(Steer::Monitor),
+        ..SERVER
+    },
+    Spec {
+        name: "role",
+        arity: Exactly(1),
+        flags: NOSCRIPT | LOADING | STALE | FAST,
+        acl: acl::ADMIN | acl::DANGEROUS,
+        since: "2.8.12",
+        summary: "Tells the server's part in replication: a master without replicas.",
+        run: Run::Host(role),
+        ..SERVER
+    },
+    Spec {
+        name: "shutdown",
+        arity: AtLeast(1),
+        flags: ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
+        complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, \
+                     otherwise O(1)",
+        summary: "Stops the server once what runs is done; its data are gone then.",
+        run: Run::Host(shutdown),
+        ..SERVER
+    },
+    Spec {
+        name: "swapdb",
+        arity: Exactly(3),
+        flags: WRITE | FAST,
+        acl: acl::KEYSPACE | acl::DANGEROUS,
+        since: "4.0.0",
+        complexity: "O(N) where N is the count of clients watching or blocking on keys from both databases.",
+        summary: "Would swap two databases, of which a cluster has but one.",
+        run: Run::Host(|_, _, _| Err(Refusal::of("ERR SWAPDB is not allowed in cluster mode"))),
+        ..SERVER
+    },
+    Spec {
+        name: "lolwut",
+        arity: AtLeast(1),
+        flags: READ | FAST,
+        since: "5.0.0",
+        complexity: "",
+        summary: "Tells the version, with a flourish.",
+        run: Run::Host(lolwut),
+        ..SERVER
+    },
     info::ROW,
     config::ROW,
+    slowlog::ROW,
+    latency::ROW,
+    memory::ROW,
     debug::ROW,
 ];
 const _: () = check(ROWS);
@@ -93,6 +151,56 @@ fn time(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.array(2);
     out.bulk_int(cx.now.div_euclid(1000));
     out.bulk_int(cx.now.rem_euclid(1000) * 1000);
+    Ok(())
+}
+
+fn role(_: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    out.array(3);
+    out.bulk(b"master");
+    out.int(0);
+    out.array(0);
+    Ok(())
+}
+
+/// SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]
+fn shutdown(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let is_given = |word: &str| (1..args.len()).any(|at| args.is(at, word));
+    let known = ["nosave", "save", "now", "force", "abort"];
+    let is_known = |at: usize| known.iter().any(|word| args.is(at, word));
+    let others = ["nosave", "save", "now", "force"].iter().any(|word| is_given(word));
+    if !(1..args.len()).all(is_known)
+        || (is_given("nosave") && is_given("save"))
+        || (is_given("abort") && others)
+    {
+        return Err(Refusal::SYNTAX);
+    }
+    if is_given("abort") {
+        return Err(Refusal::of("ERR No shutdown in progress."));
+    }
+    if is_given("save") {
+        // Better to go on than to lose what somebody wanted to keep.
+        return Err(Refusal::of("ERR Errors trying to SHUTDOWN. Check logs."));
+    }
+    tracing::info!(client = cx.me.id, "told to stop by SHUTDOWN");
+    cx.host.stop.wish();
+    cx.me.close_after_reply();
+    let _nothing_is_answered = out;
+    Ok(())
+}
+
+/// LOLWUT [VERSION version [argument ...]]: the shards as the slots see them.
+fn lolwut(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    const COLUMNS: usize = 64;
+    const SHADES: [char; 4] = ['\u{2591}', '\u{2592}', '\u{2593}', '\u{2588}'];
+    for at in (1..args.len()).skip(1) {
+        if args.is(1, "version") {
+            args.int(at)?;
+        }
+    }
+    let shade = |column: usize| SHADES[column * cx.host.identity.shards / COLUMNS % SHADES.len()];
+    let slots: String = (0..COLUMNS).map(shade).collect();
+    let text = format!("{slots}\nSlotway {VERSION}. Redis ver. {REDIS_VERSION}\n");
+    out.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }
 

@@ -9,13 +9,18 @@
 //! COMMAND and its subcommands, ACL categories, `docs/commands.md`. A malformed row does not
 //! compile: see [`check`].
 
-use super::{Cx, HostCx, Outcome};
+use super::{Cx, FAMILIES, HostCx, Outcome, Refusal, Wait};
 use crate::command::Args;
+use crate::pubsub::Scope;
 use crate::resp::Sink;
 use std::borrow::Cow;
 
 /// A command's row.
+#[derive(Clone, Copy)]
 pub struct Spec {
+    /// The row's number in the table, from 1, by which what is counted of it is filed; given when
+    /// the table is put together, 0 before.
+    pub id: u16,
     /// Lower case; a subcommand's own word only (`list`, not `client|list`).
     pub name: &'static str,
     /// A subcommand's container, else nothing.
@@ -83,6 +88,9 @@ impl Arity {
 
 /// Runs a command on the shard that owns its slot.
 pub type ShardFn = fn(&mut Cx<'_>, Args<'_>, &mut Sink<'_>) -> Outcome;
+/// Runs a command that may wait on the shard that owns its slot; gives what it waits for if there
+/// is nothing for it yet, and has written nothing then.
+pub type BlockFn = fn(&mut Cx<'_>, Args<'_>, &mut Sink<'_>) -> Result<Option<Wait>, Refusal>;
 /// Runs a command that concerns the process or all shards in view.
 pub type HostFn = fn(&mut HostCx<'_>, Args<'_>, &mut Sink<'_>) -> Outcome;
 
@@ -91,6 +99,8 @@ pub type HostFn = fn(&mut HostCx<'_>, Args<'_>, &mut Sink<'_>) -> Outcome;
 pub enum Run {
     /// A function of the shard that owns the command's slot, or of any if it has no keys.
     Shard(ShardFn),
+    /// The same, for a command that may wait for the keys of its first key specification.
+    Blocks(BlockFn),
     /// A function of the process; it sees no keys.
     Host(HostFn),
     /// A function of all shards in view, which are held while it runs.
@@ -111,9 +121,12 @@ pub enum Steer {
     Discard,
     Exec,
     Hello,
+    Monitor,
     Multi,
     Quit,
     Reset,
+    Subscribe(Scope),
+    Unsubscribe(Scope),
     Unwatch,
     Watch,
 }
@@ -135,6 +148,7 @@ pub mod flag {
     pub const ASKING: u32 = 1 << 11;
     pub const FAST: u32 = 1 << 12;
     pub const NO_AUTH: u32 = 1 << 13;
+    /// CLIENT PAUSE WRITE holds it up; COMMAND does not show it.
     pub const MAY_REPLICATE: u32 = 1 << 14;
     pub const NO_MANDATORY_KEYS: u32 = 1 << 15;
     pub const NO_ASYNC_LOADING: u32 = 1 << 16;
@@ -159,7 +173,6 @@ pub mod flag {
         (ASKING, "asking"),
         (FAST, "fast"),
         (NO_AUTH, "no_auth"),
-        (MAY_REPLICATE, "may_replicate"),
         (NO_MANDATORY_KEYS, "no_mandatory_keys"),
         (NO_ASYNC_LOADING, "no_async_loading"),
         (NO_MULTI, "no_multi"),
@@ -225,7 +238,11 @@ pub mod acl {
 pub enum Group {
     Generic,
     String,
+    List,
+    Set,
+    SortedSet,
     Hash,
+    PubSub,
     Connection,
     Server,
     Transactions,
@@ -238,6 +255,10 @@ impl Group {
         match self {
             Self::Generic => "generic",
             Self::String => "string",
+            Self::List => "list",
+            Self::Set => "set",
+            Self::SortedSet => "sorted-set",
+            Self::PubSub => "pubsub",
             Self::Hash => "hash",
             Self::Connection => "connection",
             Self::Server => "server",
@@ -261,12 +282,14 @@ pub struct Keys {
 }
 
 /// Where the keys begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Begin {
     /// At this argument; the command's name is argument 0.
     Index(u8),
     /// Behind this word, sought from this argument on (backwards from the end if negative).
     Keyword(&'static str, i8),
+    /// At the argument that this finds, if there is one. COMMAND says that it is unknown.
+    Unknown(fn(Args<'_>) -> Option<usize>),
 }
 
 /// Which arguments from the beginning on are keys.
@@ -353,6 +376,7 @@ impl Keys {
 
 /// A row with nothing in it, for the others to be built on.
 pub(super) const BASE: Spec = Spec {
+    id: 0,
     name: "",
     parent: "",
     arity: Arity::AtLeast(1),
@@ -406,6 +430,41 @@ impl Spec {
         all | if self.flags & flag::FAST != 0 { acl::FAST } else { acl::SLOW }
     }
 
+    /// Whether MONITOR shows the command: not what administrates.
+    #[must_use]
+    pub const fn is_shown(&self) -> bool {
+        self.flags & (flag::SKIP_MONITOR | flag::ADMIN) == 0
+    }
+
+    /// Whether SLOWLOG may keep the command.
+    #[must_use]
+    pub const fn is_logged(&self) -> bool {
+        self.flags & flag::SKIP_SLOWLOG == 0
+    }
+
+    /// A request's arguments as others may see them: without passwords.
+    #[must_use]
+    pub fn without_secrets<'a>(&self, args: Args<'a>) -> Vec<&'a [u8]> {
+        const HIDDEN: &[u8] = b"(redacted)";
+        let mut shown: Vec<_> = args.from(0).collect();
+        let is = |at: usize, word: &str| args.is(at, word);
+        match (self.parent, self.name) {
+            ("", "auth") => shown[1..].iter_mut().for_each(|arg| *arg = HIDDEN),
+            ("", "hello") => {
+                for at in (2..args.len()).filter(|&at| is(at, "auth") && at + 2 < args.len()) {
+                    shown[at + 1..at + 3].fill(HIDDEN);
+                }
+            }
+            ("config", "set") => {
+                for at in (2..args.len()).step_by(2).filter(|&at| is(at, "requirepass")) {
+                    shown[at + 1..].iter_mut().take(1).for_each(|arg| *arg = HIDDEN);
+                }
+            }
+            _ => {}
+        }
+        shown
+    }
+
     /// Whether the command may change keys.
     #[must_use]
     pub const fn writes(&self) -> bool {
@@ -417,6 +476,62 @@ impl std::fmt::Debug for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Spec({})", self.name)
     }
+}
+
+/// How many commands there are, and how many subcommands.
+const COUNTS: (usize, usize) = {
+    let (mut commands, mut subcommands, mut f) = (0, 0, 0);
+    while f < FAMILIES.len() {
+        let mut i = 0;
+        while i < FAMILIES[f].len() {
+            subcommands += FAMILIES[f][i].subcommands.len();
+            i += 1;
+        }
+        commands += FAMILIES[f].len();
+        f += 1;
+    }
+    (commands, subcommands)
+};
+
+/// Every subcommand's row, numbered behind the commands, in their order.
+pub(super) static SUBCOMMANDS: [Spec; COUNTS.1] = {
+    let mut all = [BASE; COUNTS.1];
+    let (mut next, mut f) = (0, 0);
+    while f < FAMILIES.len() {
+        let mut i = 0;
+        while i < FAMILIES[f].len() {
+            let subcommands = FAMILIES[f][i].subcommands;
+            let mut s = 0;
+            while s < subcommands.len() {
+                all[next] = subcommands[s];
+                all[next].id = (COUNTS.0 + next + 1) as u16;
+                (next, s) = (next + 1, s + 1);
+            }
+            i += 1;
+        }
+        f += 1;
+    }
+    all
+};
+
+/// Every command's row, numbered, with its subcommands' numbered rows: the families are the text
+/// that this table is made from.
+pub(super) static COMMANDS: [Spec; COUNTS.0] = with_numbers(&SUBCOMMANDS);
+
+const fn with_numbers(subcommands: &'static [Spec]) -> [Spec; COUNTS.0] {
+    let mut all = [BASE; COUNTS.0];
+    let (mut next, mut rest, mut f) = (0, subcommands, 0);
+    while f < FAMILIES.len() {
+        let mut i = 0;
+        while i < FAMILIES[f].len() {
+            all[next] = FAMILIES[f][i];
+            all[next].id = (next + 1) as u16;
+            (all[next].subcommands, rest) = rest.split_at(all[next].subcommands.len());
+            (next, i) = (next + 1, i + 1);
+        }
+        f += 1;
+    }
+    all
 }
 
 /// Refuses, at compile time, rows that cannot be right: used as `const _: () = check(ROWS);`.
@@ -451,8 +566,10 @@ const fn check_below(rows: &[Spec], parent: &str, depth: usize) {
             if let Begin::Index(first) = row.keys[k].begin {
                 assert!(first as usize > depth, "a key is not the command's name");
                 if let Find::Range { .. } = row.keys[k].find {
+                    // What is no key nobody looks for by its place.
                     assert!(
-                        (first as usize) < row.arity.least(),
+                        (first as usize) < row.arity.least()
+                            || row.keys[k].access & access::NOT_KEY != 0,
                         "the first key is within the arity"
                     );
                 }

@@ -10,6 +10,8 @@ pub struct Usage {
     pub resident: u64,
     /// The most that was ever resident, in bytes.
     pub resident_peak: u64,
+    /// What the machine has, in bytes.
+    pub machine_memory: u64,
     /// Time that its own code has run.
     pub cpu_user: Duration,
     /// Time that the kernel has worked for it.
@@ -22,7 +24,9 @@ impl Usage {
     #[cfg(target_os = "linux")]
     pub fn of_process() -> Self {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-        Self::parse(&read("/proc/self/status"), &read("/proc/self/stat"))
+        let [status, stat, machine] =
+            ["/proc/self/status", "/proc/self/stat", "/proc/meminfo"].map(read);
+        Self::parse(&status, &stat, &machine)
     }
 
     /// Not known on this system: zeros.
@@ -32,11 +36,11 @@ impl Usage {
         Self::default()
     }
 
-    /// Reads Linux' `/proc/self/status` and `/proc/self/stat`.
+    /// Reads Linux' `/proc/self/status`, `/proc/self/stat` and `/proc/meminfo`.
     #[cfg(any(target_os = "linux", test))]
-    fn parse(status: &str, stat: &str) -> Self {
-        let bytes = |field: &str| -> u64 {
-            let line = status.lines().find_map(|line| line.strip_prefix(field));
+    fn parse(status: &str, stat: &str, machine: &str) -> Self {
+        let bytes = |text: &str, field: &str| -> u64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(field));
             let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
             kib.unwrap_or(0) * 1024
         };
@@ -48,8 +52,9 @@ impl Usage {
             Duration::from_millis(ticks.unwrap_or(0) * 10)
         };
         Self {
-            resident: bytes("VmRSS:"),
-            resident_peak: bytes("VmHWM:"),
+            resident: bytes(status, "VmRSS:"),
+            resident_peak: bytes(status, "VmHWM:"),
+            machine_memory: bytes(machine, "MemTotal:"),
             cpu_user: time(11),
             cpu_system: time(12),
         }
@@ -73,12 +78,13 @@ mod tests {
     fn usage_is_read_from_what_linux_writes() {
         let status = "Name:\tx\nVmHWM:\t    2048 kB\nVmRSS:\t    1024 kB\n";
         let stat = "7 (a b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 31 0 0 20 0 1 0 5 6 7";
-        let usage = Usage::parse(status, stat);
+        let usage = Usage::parse(status, stat, "MemTotal:  4 kB\nMemFree: 1 kB\n");
         assert_eq!((usage.resident, usage.resident_peak), (1 << 20, 2 << 20));
+        assert_eq!(usage.machine_memory, 4096);
         assert_eq!(
             (usage.cpu_user, usage.cpu_system),
             (Duration::from_millis(2500), Duration::from_millis(310))
         );
-        assert_eq!(Usage::parse("", ""), Usage::default());
+        assert_eq!(Usage::parse("", "", ""), Usage::default());
     }
 }

@@ -1,5 +1,7 @@
 //! What the process counts from its start, or the last CONFIG RESETSTAT, on.
 
+use crate::keyspace::Millis;
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that only grows.
@@ -30,40 +32,110 @@ pub struct Stats {
     pub connections_received: Counter,
     /// Connections turned away: too many, or strangers to a protected server.
     pub connections_rejected: Counter,
-    /// Commands run, queued ones when their EXEC ran them.
-    pub commands: Counter,
-    /// Commands answered with an error.
-    pub errors: Counter,
+    /// Requests taken in: for the rate only, since what ran is counted in the tallies.
+    pub requests: Counter,
     /// Bytes received.
     pub bytes_in: Counter,
     /// Bytes sent.
     pub bytes_out: Counter,
     /// Requests and transactions refused because their keys live in several slots.
     pub crossslot_refusals: Counter,
-    /// EXECs that ran.
-    pub execs_run: Counter,
-    /// EXECs that answered nil because a watched key had been touched.
-    pub execs_lost: Counter,
-    /// EXECs refused: EXECABORT, CROSSSLOT.
-    pub execs_refused: Counter,
+    rates: Mutex<Rates>,
 }
 
 impl Stats {
     /// Counts from zero again.
     pub fn reset(&self) {
+        let mut rates = self.rates.lock();
         for counter in [
             &self.connections_received,
             &self.connections_rejected,
-            &self.commands,
-            &self.errors,
+            &self.requests,
             &self.bytes_in,
             &self.bytes_out,
             &self.crossslot_refusals,
-            &self.execs_run,
-            &self.execs_lost,
-            &self.execs_refused,
         ] {
             counter.reset();
         }
+        *rates = Rates::default();
+    }
+
+    /// Looks at the counters of traffic: to be done ten times a second or so.
+    pub fn sample(&self, now: Millis) {
+        let totals = [&self.requests, &self.bytes_in, &self.bytes_out].map(Counter::get);
+        self.rates.lock().sample(now, totals);
+    }
+
+    /// What came in lately, per second.
+    #[must_use]
+    pub fn rate(&self) -> Rate {
+        self.rates.lock().rate()
+    }
+}
+
+/// Traffic per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Rate {
+    /// Requests.
+    pub requests: f64,
+    /// Bytes received.
+    pub bytes_in: f64,
+    /// Bytes sent.
+    pub bytes_out: f64,
+}
+
+/// Samples that a rate is the mean of.
+const SAMPLES: usize = 16;
+
+/// The traffic of the last moments.
+#[derive(Debug, Default)]
+struct Rates {
+    /// When the totals below were seen, if they were.
+    last: Option<(Millis, [u64; 3])>,
+    /// Per second, between two looks; a ring.
+    samples: [[f64; 3]; SAMPLES],
+    next: usize,
+}
+
+impl Rates {
+    fn sample(&mut self, now: Millis, totals: [u64; 3]) {
+        if let Some((then, before)) = self.last {
+            if now <= then {
+                return;
+            }
+            let seconds = (now - then) as f64 / 1000.0;
+            self.samples[self.next] =
+                std::array::from_fn(|i| totals[i].saturating_sub(before[i]) as f64 / seconds);
+            self.next = (self.next + 1) % SAMPLES;
+        }
+        self.last = Some((now, totals));
+    }
+
+    fn rate(&self) -> Rate {
+        let mean =
+            |i: usize| self.samples.iter().map(|sample| sample[i]).sum::<f64>() / SAMPLES as f64;
+        Rate { requests: mean(0), bytes_in: mean(1), bytes_out: mean(2) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_means_of_the_last_samples() {
+        let stats = Stats::default();
+        assert_eq!(stats.rate(), Rate::default());
+        for tick in 0..=SAMPLES as i64 {
+            stats.sample(tick * 100);
+            stats.requests.add(10);
+            stats.bytes_in.add(1000);
+        }
+        assert_eq!(stats.rate(), Rate { requests: 100.0, bytes_in: 10_000.0, bytes_out: 0.0 });
+        stats.sample(1600);
+        assert_eq!(stats.rate().requests, 100.0, "a clock that stands still adds nothing");
+        stats.reset();
+        stats.sample(1700);
+        assert_eq!(stats.rate(), Rate::default());
     }
 }

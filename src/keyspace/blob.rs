@@ -34,6 +34,17 @@ impl Deref for Blob {
     }
 }
 
+impl Blob {
+    /// How many bytes of memory it takes besides itself.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match &self.0 {
+            Repr::Inline { .. } => 0,
+            Repr::Heap(bytes) => bytes.len(),
+        }
+    }
+}
+
 impl PartialOrd for Blob {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))

@@ -96,6 +96,21 @@ impl Hash {
         self.len() == 0
     }
 
+    /// About how many bytes of memory it takes besides itself.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match &self.0 {
+            Repr::Packed(packed) => packed.size(),
+            Repr::Table(table) => {
+                let entries = table.entries();
+                let apart = |field: &Field| field.name.memory() + field.value.memory();
+                size_of::<Table<Field>>()
+                    + entries.len() * (size_of::<Field>() + size_of::<u64>())
+                    + entries.iter().map(apart).sum::<usize>()
+            }
+        }
+    }
+
     /// The value of a field.
     #[must_use]
     pub fn get(&self, name: &[u8], hasher: &KeyHasher) -> Option<Text<'_>> {

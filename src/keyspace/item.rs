@@ -145,7 +145,7 @@ pub(super) mod tests {
     use super::*;
 
     /// What an entry of a listpack takes: encoding, bytes, and the length of both again.
-    fn listpack_entry_len(text: &[u8]) -> usize {
+    pub(in crate::keyspace) fn listpack_entry_len(text: &[u8]) -> usize {
         let body = match parse_i64(text) {
             Some(0..=127) => 1,
             Some(-4096..=4095) => 2,

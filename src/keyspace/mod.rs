@@ -14,23 +14,32 @@
 //! [`Keyspace::expire_some`] takes away what nobody meets.
 
 mod blob;
+pub mod event;
 mod hash;
 mod item;
+mod list;
 mod look;
 mod prefetch;
+mod set;
 mod table;
 mod value;
 mod walk;
 mod watch;
+mod zset;
 
 pub use blob::{Blob, INLINE_LEN_MAX};
+pub use event::{Event, EventClass};
 pub use hash::{Hash, Numbered, PackLimits, Pair, Pairs};
+pub use list::{End, Iter as Elements, List, PieceLimit, Sought};
 pub use look::{Round, Seen};
+pub use set::{Lent, Member, Set};
 pub use table::{KeyHasher, Keyed, Table};
 pub use value::{Digits, EMBSTR_LEN_MAX, SHARED_INTEGERS, Text, Value};
 pub use watch::{Guard, Watchers};
+pub use zset::{Edge, LexEdge, Zset, ZsetBuilder};
 
 use crate::slot::{SLOTS, Slot};
+use std::collections::HashSet;
 
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
@@ -71,6 +80,12 @@ impl Entry {
     #[must_use]
     pub fn expires_at(&self) -> Option<Millis> {
         (self.expires_at != NEVER).then_some(self.expires_at)
+    }
+
+    /// About how many bytes of memory it takes, with its key, its value and its place in the index.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + size_of::<u64>() + self.key.memory() + self.value.memory()
     }
 
     /// When it was last read or written, in seconds since the epoch.
@@ -124,6 +139,31 @@ impl Ttl {
     }
 }
 
+/// Up to where collections keep their small forms (`hash-max-listpack-entries` and its kin).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Hashes that stay packed.
+    pub hash: PackLimits,
+    /// Sorted sets that stay packed.
+    pub zset: PackLimits,
+    /// Members of a set of integers (`set-max-intset-entries`).
+    pub intset_len_max: usize,
+    /// The size of a list's pieces (`list-max-listpack-size`): elements if positive, else one of
+    /// five byte sizes, -1 for 4 KiB to -5 for 64 KiB.
+    pub list_piece: i64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            hash: PackLimits::default(),
+            zset: PackLimits { entries_max: 128, value_len_max: 64 },
+            intset_len_max: 512,
+            list_piece: -2,
+        }
+    }
+}
+
 /// What an edit did to a value, with what the editor wants to tell its caller.
 #[derive(Debug)]
 pub enum Edited<R> {
@@ -171,8 +211,16 @@ pub struct Keyspace {
     /// Where the next round of [`Keyspace::expire_some`] begins.
     expire_from: usize,
     counts: Counts,
-    /// How hashes are packed at this moment.
-    pub pack: PackLimits,
+    /// Up to where collections keep their small forms at this moment.
+    pub limits: Limits,
+    /// The classes of events that somebody wants to be told of.
+    pub events_wanted: EventClass,
+    /// What happened and was not told yet.
+    events: Vec<Event>,
+    /// Keys that somebody waits for.
+    awaited: HashSet<Box<[u8]>>,
+    /// Those of them that came to be and were not taken note of yet, in order.
+    ready: Vec<Box<[u8]>>,
     /// While true, keys that are there keep their access times, whatever is done to them.
     pub no_touch: bool,
     /// What is slow to free; whoever holds the shard frees it after letting go.
@@ -212,7 +260,11 @@ impl Keyspace {
             volatile: 0,
             expire_from: 0,
             counts: Counts::default(),
-            pack: PackLimits::default(),
+            limits: Limits::default(),
+            events_wanted: 0,
+            events: Vec::new(),
+            awaited: HashSet::new(),
+            ready: Vec::new(),
             no_touch: false,
             graveyard: Graveyard::default(),
         }
@@ -293,7 +345,7 @@ impl Keyspace {
     #[inline]
     pub fn read(&mut self, key: Key<'_>) -> Option<&Value> {
         let Some((s, at)) = self.find(key) else {
-            self.counts.misses += 1;
+            self.miss(key.bytes);
             return None;
         };
         self.counts.hits += 1;
@@ -310,6 +362,16 @@ impl Keyspace {
     /// stays. TYPE and TTL read so.
     pub fn inspect(&mut self, key: Key<'_>) -> Option<&Entry> {
         let Some((s, at)) = self.find(key) else {
+            self.miss(key.bytes);
+            return None;
+        };
+        self.counts.hits += 1;
+        Some(&self.slots[s].table.entries()[at])
+    }
+
+    /// The same, but nobody is told of a miss. OBJECT reads so.
+    pub fn inspect_untold(&mut self, key: Key<'_>) -> Option<&Entry> {
+        let Some((s, at)) = self.find(key) else {
             self.counts.misses += 1;
             return None;
         };
@@ -321,6 +383,21 @@ impl Keyspace {
     pub fn peek(&mut self, key: Key<'_>) -> Option<&Entry> {
         let (s, at) = self.find(key)?;
         Some(&self.slots[s].table.entries()[at])
+    }
+
+    /// Looks at a key that was read just now, so that several can be looked at at once. One that
+    /// has expired is not there, but nobody takes it away.
+    #[must_use]
+    pub fn glance(&self, key: Key<'_>) -> Option<&Value> {
+        let (s, at) = self.find_unexpired_or_not(key)?;
+        let entry = &self.slots[s].table.entries()[at];
+        (!entry.has_expired(self.now)).then_some(&entry.value)
+    }
+
+    /// Counts and tells a read that did not meet its key.
+    fn miss(&mut self, key: &[u8]) {
+        self.counts.misses += 1;
+        self.announce(event::MISS, "keymiss", key);
     }
 
     // ── writing ───────────────────────────────────────────────────────────────────────────────
@@ -347,8 +424,12 @@ impl Keyspace {
             self.slots[s].table.insert(entry, key.seen.hash, &self.hasher);
             self.len += 1;
             self.count_volatile(s, i32::from(expires_at != NEVER));
+            self.announce(event::NEW, "new", key.bytes);
         }
         self.touch(key.bytes, false);
+        if !self.awaited.is_empty() {
+            self.note_ready(key.bytes);
+        }
     }
 
     /// Changes the value of a key that is there, telling whoever watches it if `edit` says so.
@@ -371,8 +452,10 @@ impl Keyspace {
                 told
             }
             Edited::Emptied(told) => {
-                self.take_out(s, at);
+                let gone = self.take_out(s, at);
                 self.touch(key.bytes, true);
+                // An editor that takes all need not take it out one by one.
+                self.bury(gone.value);
                 told
             }
         })
@@ -490,6 +573,59 @@ impl Keyspace {
         self.volatile = self.slots.iter().map(|slot| slot.volatile as usize).sum();
     }
 
+    // ── telling ───────────────────────────────────────────────────────────────────────────────
+
+    /// Says what happened to a key, for those who asked for events of this class. Commands call
+    /// this where Redis notifies, after the change.
+    #[inline]
+    pub fn announce(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
+        if self.events_wanted & class != 0 {
+            self.events.push(Event { class, name, key: key.into() });
+        }
+    }
+
+    /// Whether something happened that was not told yet.
+    #[must_use]
+    #[inline]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Takes what happened since this was last asked, in order.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    // ── waiting ───────────────────────────────────────────────────────────────────────────────
+
+    /// Whether to note when `key` is set, for those who wait for it.
+    pub fn report(&mut self, key: &[u8], wanted: bool) {
+        if wanted {
+            self.awaited.insert(key.into());
+        } else {
+            self.awaited.remove(key);
+        }
+    }
+
+    /// Whether a key that somebody waits for was set.
+    #[must_use]
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    #[cold]
+    fn note_ready(&mut self, key: &[u8]) {
+        if self.awaited.contains(key) && self.ready.last().is_none_or(|last| **last != *key) {
+            self.ready.push(key.into());
+        }
+    }
+
+    /// Takes the keys that were set and that somebody waits for, in order.
+    pub fn take_ready(&mut self) -> Vec<Box<[u8]>> {
+        std::mem::take(&mut self.ready)
+    }
+
     // ── watching ──────────────────────────────────────────────────────────────────────────────
 
     /// Trips `guard` when `key` is touched from now on.
@@ -566,6 +702,7 @@ impl Keyspace {
     fn reap(&mut self, s: usize, at: usize) {
         let entry = self.take_out(s, at);
         self.counts.expired += 1;
+        self.announce(event::EXPIRED, "expired", &entry.key);
         self.touch(&entry.key, true);
         self.bury(entry.value);
     }

@@ -2,8 +2,10 @@
 
 use super::blob::Blob;
 use super::hash::Hash;
-use crate::number::parse_i64;
-use std::io::Write;
+use super::list::List;
+use super::set::Set;
+use super::zset::Zset;
+use crate::number::{I64_BYTES_MAX, parse_i64, spell_i64};
 use std::ops::Deref;
 
 /// Longest byte string that Redis would embed in its object (`OBJECT ENCODING` says `embstr`).
@@ -23,6 +25,12 @@ pub enum Value {
     Raw(Box<Vec<u8>>),
     /// A hash; never empty.
     Hash(Hash),
+    /// A list; never empty.
+    List(List),
+    /// A set; never empty.
+    Set(Set),
+    /// A sorted set; never empty.
+    Zset(Zset),
 }
 
 impl Value {
@@ -44,6 +52,9 @@ impl Value {
         match self {
             Self::Int(_) | Self::Str(_) | Self::Raw(_) => "string",
             Self::Hash(_) => "hash",
+            Self::List(_) => "list",
+            Self::Set(_) => "set",
+            Self::Zset(_) => "zset",
         }
     }
 
@@ -55,6 +66,9 @@ impl Value {
             Self::Str(bytes) if bytes.len() <= EMBSTR_LEN_MAX => "embstr",
             Self::Str(_) | Self::Raw(_) => "raw",
             Self::Hash(hash) => hash.encoding(),
+            Self::List(list) => list.encoding(),
+            Self::Set(set) => set.encoding(),
+            Self::Zset(zset) => zset.encoding(),
         }
     }
 
@@ -65,7 +79,7 @@ impl Value {
             Self::Int(value) => Some(Text::Digits(Digits::of(*value))),
             Self::Str(bytes) => Some(Text::Bytes(bytes)),
             Self::Raw(bytes) => Some(Text::Bytes(bytes)),
-            Self::Hash(_) => None,
+            Self::Hash(_) | Self::List(_) | Self::Set(_) | Self::Zset(_) => None,
         }
     }
 
@@ -81,6 +95,20 @@ impl Value {
         }
     }
 
+    /// About how many bytes of memory it takes besides itself.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match self {
+            Self::Int(_) => 0,
+            Self::Str(bytes) => bytes.memory(),
+            Self::Raw(bytes) => size_of::<Vec<u8>>() + bytes.capacity(),
+            Self::Hash(hash) => hash.memory(),
+            Self::List(list) => list.memory(),
+            Self::Set(set) => set.memory(),
+            Self::Zset(zset) => zset.memory(),
+        }
+    }
+
     /// About how many steps a copy of it takes, as the pace counts them.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -88,17 +116,32 @@ impl Value {
             Self::Int(_) => 1,
             Self::Str(bytes) => 1 + bytes.len() / 100,
             Self::Raw(bytes) => 1 + bytes.len() / 100,
-            Self::Hash(hash) => 1 + hash.len(),
+            _ => 1 + self.len(),
         }
+    }
+
+    /// How many elements a collection has; 1 for a string.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Int(_) | Self::Str(_) | Self::Raw(_) => 1,
+            Self::Hash(hash) => hash.len(),
+            Self::List(list) => list.len(),
+            Self::Set(set) => set.len(),
+            Self::Zset(zset) => zset.len(),
+        }
+    }
+
+    /// Whether it is a collection with nothing in it: no key ever holds such a one.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Whether freeing it takes long enough to be done away from the shard.
     #[must_use]
     pub fn is_heavy(&self) -> bool {
-        match self {
-            Self::Hash(hash) => hash.len() > super::HEAVY_LEN,
-            Self::Int(_) | Self::Str(_) | Self::Raw(_) => false,
-        }
+        self.len() > super::HEAVY_LEN
     }
 }
 
@@ -125,18 +168,16 @@ impl Deref for Text<'_> {
 /// An integer's decimal digits, in place.
 #[derive(Debug)]
 pub struct Digits {
-    len: u8,
-    bytes: [u8; 20],
+    /// Where they begin; they go on to the end.
+    start: u8,
+    bytes: [u8; I64_BYTES_MAX],
 }
 
 impl Digits {
     pub(super) fn of(value: i64) -> Self {
-        let mut bytes = [0; 20];
-        let mut rest = &mut bytes[..];
-        // No integer has more digits than there is room for, so this cannot fail.
-        let _ = write!(rest, "{value}");
-        let len = 20 - rest.len() as u8;
-        Self { len, bytes }
+        let mut bytes = [0; I64_BYTES_MAX];
+        let start = spell_i64(&mut bytes, value) as u8;
+        Self { start, bytes }
     }
 }
 
@@ -144,7 +185,7 @@ impl Deref for Digits {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len as usize]
+        &self.bytes[self.start as usize..]
     }
 }
 

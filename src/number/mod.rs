@@ -19,7 +19,7 @@ use std::io::Write;
 use literal::{Format, Literal};
 
 /// The longest decimal spelling of an `i64`, in bytes: `-9223372036854775808`.
-const I64_BYTES_MAX: usize = 20;
+pub const I64_BYTES_MAX: usize = 20;
 
 /// What an IEEE double can hold: 53 bits, down to 2^-1074, below 2^1024.
 const DOUBLE: Format = Format { bits: 53, exponent_min: -1074, exponent_end: 1024 };
@@ -68,6 +68,13 @@ pub fn write_i64(out: &mut Vec<u8>, value: i64) {
         return out.push(b'0' + value as u8);
     }
     let mut text = [0_u8; I64_BYTES_MAX];
+    let start = spell_i64(&mut text, value);
+    out.extend_from_slice(&text[start..]);
+}
+
+/// Writes the decimal spelling of `value` to the end of `text`; gives where it starts.
+#[must_use]
+pub fn spell_i64(text: &mut [u8; I64_BYTES_MAX], value: i64) -> usize {
     let mut start = text.len();
     let mut rest = value.unsigned_abs();
     while rest >= 10 {
@@ -84,7 +91,7 @@ pub fn write_i64(out: &mut Vec<u8>, value: i64) {
         start -= 1;
         text[start] = b'-';
     }
-    out.extend_from_slice(&text[start..]);
+    start
 }
 
 /// Reads a double argument: decimal or hexadecimal with optional fraction and exponent, or an

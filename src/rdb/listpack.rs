@@ -30,25 +30,53 @@ const END: u8 = 0xFF;
 const BACKWARD_MAX: [usize; 4] = [(1 << 7) - 1, (1 << 14) - 2, (1 << 21) - 2, (1 << 28) - 2];
 
 /// Packs elements, each as an integer where that gives back the same text. Their number must be
-/// below 65535 and their bytes below 2^32 in all; hashes are kept far below both.
+/// below 65535 and their bytes below 2^32 in all; collections are kept far below both.
 pub(super) fn encode<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut out = vec![0; HEADER_BYTES];
-    let mut count = 0_u16;
-    for element in elements {
-        let start = out.len();
-        match number::parse_i64(element) {
-            Some(integer) => write_integer(&mut out, integer),
-            None => write_string(&mut out, element),
-        }
-        let length = out.len() - start;
-        out.extend(backward(length));
-        count += 1;
+    let mut writer = Writer::default();
+    elements.for_each(|element| writer.push(element));
+    writer.finish()
+}
+
+/// A listpack on its way, element by element; the same holds as for [`encode`].
+pub(super) struct Writer {
+    out: Vec<u8>,
+    count: u16,
+}
+
+impl Default for Writer {
+    fn default() -> Self {
+        Self { out: vec![0; HEADER_BYTES], count: 0 }
     }
-    out.push(END);
-    let total = out.len() as u32;
-    out[..4].copy_from_slice(&total.to_le_bytes());
-    out[4..HEADER_BYTES].copy_from_slice(&count.to_le_bytes());
-    out
+}
+
+impl Writer {
+    pub(super) fn push(&mut self, element: &[u8]) {
+        let start = self.out.len();
+        match number::parse_i64(element) {
+            Some(integer) => write_integer(&mut self.out, integer),
+            None => write_string(&mut self.out, element),
+        }
+        let length = self.out.len() - start;
+        self.out.extend(backward(length));
+        self.count += 1;
+    }
+
+    /// How many bytes the listpack has with what was pushed so far.
+    pub(super) fn size(&self) -> usize {
+        self.out.len() + 1
+    }
+
+    pub(super) fn count(&self) -> u16 {
+        self.count
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.out.push(END);
+        let total = self.out.len() as u32;
+        self.out[..4].copy_from_slice(&total.to_le_bytes());
+        self.out[4..HEADER_BYTES].copy_from_slice(&self.count.to_le_bytes());
+        self.out
+    }
 }
 
 fn write_integer(out: &mut Vec<u8>, value: i64) {

@@ -165,7 +165,7 @@ fn bad_values_are_refused() {
     };
     let cases: &[(&str, &[u8])] = &[
         ("an unknown type", b"\x63\x00"),
-        ("a list", b"\x01\x01\x01a"),
+        ("a list of nothing", b"\x01\x00"),
         ("no string", b"\x00"),
         ("a string cut short", b"\x00\x06hello"),
         ("a length of nearly 2^64", b"\x00\x81\xff\xff\xff\xff\xff\xff\xff\xffhello"),
@@ -324,12 +324,29 @@ proptest! {
             Ok(Decoded::Hash(pairs)) => {
                 prop_assert_eq!(decode(&encode(&pairs)), Ok(Decoded::Hash(pairs)));
             }
+            Ok(Decoded::List(elements)) => {
+                let again = encode_list(elements.iter(), -2);
+                prop_assert_eq!(decode(&again), Ok(Decoded::List(elements)));
+            }
+            Ok(Decoded::Set(members)) => {
+                let again = encode_set(members.len(), members.iter().map(Vec::as_slice));
+                prop_assert_eq!(decode(&again), Ok(Decoded::Set(members)));
+            }
+            Ok(Decoded::Integers { width, members }) => {
+                let again = encode_integers(width, members.len(), members.iter().copied());
+                prop_assert_eq!(decode(&again), Ok(Decoded::Integers { width, members }));
+            }
+            Ok(Decoded::Zset(members)) => {
+                let pairs = || members.iter().map(|(member, score)| (member.as_slice(), *score));
+                let again = encode_zset(members.len(), pairs());
+                prop_assert_eq!(decode(&again), Ok(Decoded::Zset(members.clone())));
+            }
             Err(error) => prop_assert_eq!(error, RestoreError::BadFormat),
         }
     }
 
     #[test]
-    fn no_bytes_panic(kind in prop::sample::select(&[0_u8, 4, 13, 16][..]), rest in vec(any::<u8>(), 0..80)) {
+    fn no_bytes_panic(kind in prop::sample::select(&[0_u8, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 16, 17, 18][..]), rest in vec(any::<u8>(), 0..80)) {
         let _ = decode(&rest);
         let _ = sealed(&[&[kind], &rest[..]].concat());
         // The frame of a packed list of these bytes, so that its elements are reached.

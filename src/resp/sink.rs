@@ -46,6 +46,11 @@ impl<'o> Sink<'o> {
         self.out.len()
     }
 
+    /// The output, for what is RESP already and has its place elsewhere than at the end.
+    pub fn buffer(&mut self) -> &mut Vec<u8> {
+        self.out
+    }
+
     /// Whether the output is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -195,6 +200,14 @@ impl<'o> Sink<'o> {
         match self.proto {
             Proto::Resp2 => self.head(b'*', len as i64),
             Proto::Resp3 => self.head(b'~', len as i64),
+        }
+    }
+
+    /// The head of what is sent unasked; `len` replies follow. An array in RESP2.
+    pub fn push(&mut self, len: usize) {
+        match self.proto {
+            Proto::Resp2 => self.head(b'*', len as i64),
+            Proto::Resp3 => self.head(b'>', len as i64),
         }
     }
 

@@ -15,12 +15,14 @@ mod ahead;
 
 pub use ahead::Scratch;
 
-use crate::command::{HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, named, resolve};
-use crate::host::Host;
-use crate::keyspace::{KeyHasher, Keyspace};
+use crate::command::{
+    HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, Steer, flag, named, resolve,
+};
+use crate::host::{Host, Sighting};
+use crate::keyspace::{KeyHasher, Keyspace, Millis};
 use crate::resp::{Decoder, Sink};
 use crate::session::{Reach, Session, Step, Transaction};
-use crate::shard::engine::{Engine, Terms};
+use crate::shard::engine::{Blocked, Engine, Terms};
 use crate::shard::{Hold, OUTPUT_LEN_MAX, Pending, Shard, Work};
 use crate::slot::{Footprint, Slot};
 use crate::topology::Topology;
@@ -59,6 +61,19 @@ pub enum Progress {
         /// The client does not want to see them.
         muted: bool,
     },
+    /// The client waits for a key: send the output, await the end of the wait, answer unless
+    /// `muted`, then come again.
+    Block {
+        /// The wait.
+        blocked: Box<Blocked>,
+        /// The client does not want to see the answer.
+        muted: bool,
+    },
+    /// The next request is held up: send the output, await the end of the pause, then come again.
+    Paused {
+        /// When it ends by itself.
+        until: Millis,
+    },
     /// There is much output: send it, then [`Router::resume`] these commands, then come again.
     Rest(Box<Queue>),
     /// Send the output, then close.
@@ -70,9 +85,12 @@ pub enum Progress {
 /// What one request came to.
 enum Done {
     Replied,
+    /// What is written goes out even if the client wants no replies.
+    Told,
     /// The reply is written; the terms do not hold for what follows.
     NewTerms,
     Wait(Pending),
+    Block(Box<Blocked>),
     Close,
     Sever,
 }
@@ -91,11 +109,10 @@ impl Router {
         let shards = (0..topology.shards())
             .map(|shard| {
                 let seed = seed.wrapping_add(shard as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-                Shard::new(Engine::new(Keyspace::new(
-                    topology.slots_of(shard),
-                    hasher.clone(),
-                    seed,
-                )))
+                let slots = topology.slots_of(shard);
+                let keyspace = Keyspace::new(slots, hasher.clone(), seed);
+                let (observer, pubsub) = (Arc::clone(&host.observer), Arc::clone(&host.pubsub));
+                Shard::new(Engine::new(keyspace, observer, pubsub))
             })
             .collect();
         Self { host, topology, shards, hasher }
@@ -111,8 +128,18 @@ impl Router {
     #[must_use]
     pub fn terms(&self, now: i64) -> Terms {
         let settings = &self.host.settings;
-        let (string_len_max, pack) = (settings.bulk_len_max(), settings.pack_limits());
-        Terms { now, string_len_max, pack, no_touch: false }
+        let (string_len_max, limits) = (settings.bulk_len_max(), settings.limits());
+        let events_wanted = settings.events_wanted();
+        let attention = self.host.observer.attention(0);
+        Terms { now, string_len_max, limits, events_wanted, no_touch: false, attention }
+    }
+
+    /// Whether a batch may go on by these terms, after a command that may have changed them.
+    fn still_hold(&self, terms: &Terms, session: &Session) -> bool {
+        let client = session.client();
+        client.no_touch() == terms.no_touch
+            && self.host.settings.events_wanted() == terms.events_wanted
+            && self.host.observer.attention(client.id) == terms.attention
     }
 
     /// Runs the requests at the front of `input` and appends their replies to `out`; gives how
@@ -131,11 +158,14 @@ impl Router {
         if session.client().is_closing() {
             return (0, Progress::Sever);
         }
-        let terms = Terms { no_touch: session.client().no_touch(), ..self.terms(now) };
+        let mut terms = Terms { no_touch: session.client().no_touch(), ..self.terms(now) };
+        terms.attention.client = session.client().id;
         let mut turn = Turn { terms: &terms, pace };
         let (mut taken, mut commands, mut latest) = (0, 0, None);
         let progress = loop {
             let (input_from, output_from) = (taken, out.len());
+            let mut pause = self.host.pause.at(now);
+            let line = pause.and_then(|_| inline(&input[taken..])).map(<[u8]>::to_vec);
             let ahead = self.decode_ahead(session, decoder, input, taken, scratch);
             self.warm(input, scratch, &mut turn);
             let mut hold = None;
@@ -151,6 +181,19 @@ impl Router {
                 let spec = request.spec.unwrap_or(&Spec::BASE);
                 // Handed on by reference: the compiler would copy it anew at every call.
                 let invocation = Invocation { spec, args, footprint, only_key, seen };
+                if let Some((paused, until)) = pause
+                    && request.spec.is_some()
+                    && session.is_held_up(&invocation, paused)
+                {
+                    latest = Some(spec);
+                    taken = next.checked_sub(2).map_or(input_from, |i| scratch.requests[i].end);
+                    commands -= 1;
+                    stop = Some(Progress::Paused { until });
+                    break;
+                }
+                // The engine has a clock of its own, and so has a function of the process.
+                let is_ours = matches!(spec.run, Run::Session(_));
+                let began = if is_ours { turn.pace.ticks() } else { 0 };
                 let step = if request.spec.is_some() {
                     latest = Some(spec);
                     session.admit(&self.host, &invocation, &mut sink)
@@ -159,13 +202,21 @@ impl Router {
                     let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
                     session.turn_away(args, &refusal, &mut sink)
                 };
+                let (refused, ran) = (matches!(step, Step::Refused), step.has_run());
+                // These two put what others write to the client into its place themselves.
+                let has_told = matches!(step, Step::Told | Step::Exec(_));
                 let done = match step {
-                    Step::Replied if session.client().no_touch() == terms.no_touch => Done::Replied,
+                    Step::Told => Done::Told,
+                    Step::Replied | Step::Refused | Step::Queued
+                        if session.client().no_touch() == terms.no_touch =>
+                    {
+                        Done::Replied
+                    }
                     Step::Run => match self.hold(invocation.slot(), &mut hold, &mut turn) {
                         Some(held) => {
                             held.run(&invocation, turn.pace, &mut sink);
                             // Nothing below concerns the common case.
-                            if session.hears_all() && out.len() <= OUTPUT_LEN_MAX {
+                            if session.hears_replies_only() && out.len() <= OUTPUT_LEN_MAX {
                                 if session.client().is_closing() {
                                     break;
                                 }
@@ -174,22 +225,37 @@ impl Router {
                             Done::Replied
                         }
                         None => {
-                            let queue =
-                                self.follow(session, &invocation, input, scratch, &mut next);
+                            let more = &mut next;
+                            let queue = match pause {
+                                None => self.follow(session, &invocation, input, scratch, more),
+                                Some(_) => alone(&invocation),
+                            };
                             taken = scratch.requests[next - 1].end;
                             self.submit(session, invocation.slot(), Work::Each(queue), &mut turn)
                         }
                     },
                     step => match self.steer(session, step, &invocation, &mut hold, &mut turn, out)
                     {
-                        Done::Replied if session.client().no_touch() != terms.no_touch => {
-                            Done::NewTerms
-                        }
+                        Done::Replied if !self.still_hold(&terms, session) => Done::NewTerms,
                         done => done,
                     },
                 };
+                if pause.is_some() || is_of_process(spec) {
+                    // It may have begun or ended one.
+                    pause = self.host.pause.at(now);
+                }
+                if refused {
+                    let id = latest.map_or(0, |spec| spec.id);
+                    self.host.observer.tallies.count(terms.attention.client, |tally| {
+                        tally.rejected(id, out.get(before + 1..).unwrap_or_default());
+                    });
+                } else if is_ours && ran {
+                    let reply = out.get(before..).unwrap_or_default();
+                    let ticks = turn.pace.ticks().wrapping_sub(began);
+                    self.note(&invocation, ticks, reply, &terms);
+                }
                 if matches!(done, Done::Replied)
-                    && session.hears_all()
+                    && session.hears_replies_only()
                     && out.len() <= OUTPUT_LEN_MAX
                 {
                     if session.client().is_closing() {
@@ -197,24 +263,31 @@ impl Router {
                     }
                     continue;
                 }
-                let muted = session.is_muted();
+                let muted = session.is_muted() && !matches!(done, Done::Told);
                 if muted {
                     out.truncate(before);
                 }
+                if session.listens() && !has_told {
+                    session.put_mail_before(before, out);
+                }
                 session.settle();
                 stop = match done {
-                    Done::Replied if out.len() > OUTPUT_LEN_MAX => Some(Progress::Full),
-                    Done::Replied => None,
+                    Done::Replied | Done::Told if out.len() > OUTPUT_LEN_MAX => {
+                        Some(Progress::Full)
+                    }
+                    Done::Replied | Done::Told => None,
                     Done::NewTerms => Some(Progress::Full),
                     Done::Wait(mut pending) => match pending.try_recv() {
                         Ok(served) => {
                             if !muted {
                                 out.extend_from_slice(&served.replies);
                             }
-                            served.rest.map(Progress::Rest)
+                            let block = |blocked| Progress::Block { blocked, muted };
+                            served.blocked.map(block).or(served.rest.map(Progress::Rest))
                         }
                         Err(_) => Some(Progress::Wait { pending, muted }),
                     },
+                    Done::Block(blocked) => Some(Progress::Block { blocked, muted }),
                     Done::Close => Some(Progress::Close),
                     Done::Sever => Some(Progress::Sever),
                 };
@@ -226,6 +299,11 @@ impl Router {
             let bytes = (taken - input_from) + (out.len() - output_from.min(out.len()));
             scratch.values_are_long = bytes > LONG_BYTES * scratch.requests.len();
             if let Some(stop) = stop {
+                if let (Progress::Paused { .. }, Some(line)) = (&stop, &line)
+                    && taken == input_from
+                {
+                    input[taken..taken + line.len()].copy_from_slice(line);
+                }
                 decoder.rewind();
                 break stop;
             }
@@ -245,7 +323,7 @@ impl Router {
                 }
             }
         };
-        self.host.stats.commands.add(commands);
+        self.host.stats.requests.add(commands);
         session.record(now, latest);
         (taken, progress)
     }
@@ -278,9 +356,7 @@ impl Router {
         scratch: &Scratch,
         next: &mut usize,
     ) -> Queue {
-        let mut queue = Queue::default();
-        let mut fits = queue.push(invocation);
-        debug_assert!(fits, "one request fits an empty queue");
+        let (mut queue, mut fits) = (alone(invocation), true);
         let shard = invocation.slot().map(|slot| self.topology.shard_of(slot));
         while session.is_plain()
             && fits
@@ -337,7 +413,7 @@ impl Router {
         out: &mut Vec<u8>,
     ) -> Done {
         match step {
-            Step::Replied | Step::Run => Done::Replied,
+            Step::Replied | Step::Refused | Step::Queued | Step::Told | Step::Run => Done::Replied,
             Step::Close => Done::Close,
             Step::Sever => Done::Sever,
             Step::Host => {
@@ -346,7 +422,10 @@ impl Router {
                 let mut sink = Sink::new(out, session.proto());
                 match invocation.spec.run {
                     Run::Host(function) => {
-                        self.call(session, function, invocation, Vec::new(), turn, &mut sink);
+                        self.call(session, function, invocation, &mut [], turn, &mut sink);
+                        if let Some((_, hold)) = hold {
+                            hold.engine().stray();
+                        }
                     }
                     Run::Cluster(function) => {
                         release(hold, turn);
@@ -356,14 +435,27 @@ impl Router {
                             holds.into_iter().for_each(|hold| hold.release(turn.pace));
                             return Done::Sever;
                         }
-                        let shards = holds.iter_mut().map(|h| &mut h.engine().keyspace).collect();
-                        self.call(session, function, invocation, shards, turn, &mut sink);
+                        self.call(session, function, invocation, &mut holds, turn, &mut sink);
                         holds.into_iter().for_each(|hold| hold.release(turn.pace));
                     }
-                    Run::Shard(_) | Run::Session(_) | Run::Container => sink.error(Refusal::SYNTAX),
+                    Run::Shard(_) | Run::Blocks(_) | Run::Session(_) | Run::Container => {
+                        sink.error(Refusal::SYNTAX);
+                    }
                 }
                 Done::Replied
             }
+            Step::Block => match self.hold(invocation.slot(), hold, turn) {
+                Some(held) => {
+                    let mut sink = Sink::new(out, session.proto());
+                    let blocked =
+                        held.run_or_wait(invocation, session.client(), turn.pace, &mut sink);
+                    blocked.map_or(Done::Replied, Done::Block)
+                }
+                None => {
+                    let work = Work::Block(alone(invocation));
+                    self.submit(session, invocation.slot(), work, turn)
+                }
+            },
             Step::Watch(slot) => {
                 let Some(watched) = session.watched() else { return Done::Replied };
                 match self.hold(Some(slot), hold, turn) {
@@ -373,10 +465,7 @@ impl Router {
                         Done::Replied
                     }
                     None => {
-                        let mut queue = Queue::default();
-                        let fits = queue.push(invocation);
-                        debug_assert!(fits, "one request fits an empty queue");
-                        let work = Work::Watch(queue, slot, watched.guard.clone());
+                        let work = Work::Watch(alone(invocation), slot, watched.guard.clone());
                         self.submit(session, Some(slot), work, turn)
                     }
                 }
@@ -422,31 +511,46 @@ impl Router {
             holds.into_iter().for_each(|hold| hold.release(turn.pace));
             return Done::Sever;
         }
+        // No message stands within the reply: those that are here come before it, and so do those
+        // that came before a subscription ended.
+        let head = out.len();
+        session.put_mail_before(head, out);
+        let head = out.len();
         let mut sink = Sink::new(out, session.proto());
         if holds[own].engine().is_lost(transaction.watched.as_deref()) {
+            holds[own].engine().tally.lost();
             sink.null_array();
         } else {
             sink.array(transaction.queue.len());
             for invocation in transaction.queue.iter() {
                 match invocation.spec.run {
-                    Run::Shard(_) => {
+                    Run::Shard(_) if session.pong(&invocation, &mut sink) => {}
+                    Run::Shard(_) | Run::Blocks(_) => {
                         // A command before this one may have changed it.
                         holds[own].engine().keyspace.no_touch = session.client().no_touch();
-                        holds[own].run(&invocation, turn.pace, &mut sink);
+                        holds[own].engine().stray();
+                        holds[own].run_within(&invocation, turn.pace, &mut sink);
                     }
                     Run::Host(function) => {
-                        self.call(session, function, &invocation, Vec::new(), turn, &mut sink);
+                        self.call(session, function, &invocation, &mut [], turn, &mut sink);
                     }
                     Run::Cluster(function) => {
-                        let shards = holds.iter_mut().map(|h| &mut h.engine().keyspace).collect();
-                        self.call(session, function, &invocation, shards, turn, &mut sink);
+                        self.call(session, function, &invocation, &mut holds, turn, &mut sink);
                     }
                     Run::Session(steer) => {
+                        let (began, before) = (turn.pace.ticks(), sink.len());
                         session.steer_queued(&self.host, steer, invocation.args, &mut sink);
+                        let ticks = turn.pace.ticks().wrapping_sub(began);
+                        let reply = sink.buffer().get(before..).unwrap_or_default();
+                        self.note(&invocation, ticks, reply, turn.terms);
+                        if !matches!(steer, Steer::Subscribe(_)) {
+                            session.put_mail_before(head, sink.buffer());
+                        }
                     }
                     Run::Container => sink.error(Refusal::SYNTAX),
                 }
             }
+            holds[own].settle(turn.pace);
         }
         holds.into_iter().for_each(|hold| hold.release(turn.pace));
         Done::Replied
@@ -458,14 +562,20 @@ impl Router {
         session: &Session,
         function: HostFn,
         invocation: &Invocation<'_>,
-        shards: Vec<&mut Keyspace>,
+        holds: &mut [Hold<'_>],
         turn: &mut Turn<'_>,
         out: &mut Sink<'_>,
     ) {
-        let before = out.len();
+        let (before, began) = (out.len(), turn.pace.ticks());
         let (now, pace) = (turn.terms.now, &mut *turn.pace);
+        let parts = holds.iter_mut().map(|hold| {
+            let engine = hold.engine();
+            (&mut engine.keyspace, &mut engine.tally)
+        });
+        let (shards, tallies) = parts.unzip();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut cx = HostCx { host: &self.host, me: session.client(), shards, now, pace };
+            let (host, me) = (&self.host, session.client());
+            let mut cx = HostCx { host, me, shards, tallies, now, pace };
             function(&mut cx, invocation.args, out)
         }));
         match outcome {
@@ -475,6 +585,31 @@ impl Router {
                 tracing::error!(command = %invocation.spec.full_name(), "a command panicked");
                 out.truncate(before);
                 out.error(Refusal::SHARD_PANIC);
+            }
+        }
+        let ticks = turn.pace.ticks().wrapping_sub(began);
+        let reply = out.buffer().get(before..).unwrap_or_default();
+        self.note(invocation, ticks, reply, turn.terms);
+    }
+
+    /// Counts a command that ran on no shard, and tells of it whoever wants to know.
+    fn note(&self, invocation: &Invocation<'_>, ticks: u64, reply: &[u8], terms: &Terms) {
+        let &Invocation { spec, args, .. } = invocation;
+        let (observer, attention) = (&self.host.observer, &terms.attention);
+        observer.tallies.count(attention.client, |tally| {
+            tally.ran(spec.id, ticks, attention.tracks);
+            if let Some((b'-', error)) = reply.split_first() {
+                tally.failed(spec.id, error);
+            }
+        });
+        if attention.monitored || ticks >= attention.slow_ticks {
+            let (shown, client, now) = (spec.without_secrets(args), attention.client, terms.now);
+            let seen = Sighting { args: shown.iter().copied(), client, now };
+            if attention.monitored && spec.is_shown() {
+                observer.show(seen.clone());
+            }
+            if ticks >= attention.slow_ticks {
+                observer.slow(seen, ticks, spec.flags & flag::FAST != 0, !spec.is_logged());
             }
         }
     }
@@ -494,6 +629,26 @@ impl Router {
         }
         hold.unwrap_or_else(|| shard.hold(terms))
     }
+}
+
+/// Whether a command may change what holds for the process.
+fn is_of_process(spec: &Spec) -> bool {
+    matches!(spec.run, Run::Host(_) | Run::Cluster(_) | Run::Session(_))
+}
+
+/// A queue of one.
+fn alone(invocation: &Invocation<'_>) -> Queue {
+    let mut queue = Queue::default();
+    let fits = queue.push(invocation);
+    debug_assert!(fits, "one request fits an empty queue");
+    queue
+}
+
+/// The inline request at the front of `input`, if there is one: decoding unquotes it in place, so
+/// that it has to be put back when it is held up.
+fn inline(input: &[u8]) -> Option<&[u8]> {
+    let first = input.first()?;
+    (*first != b'*').then(|| &input[..input.iter().position(|b| *b == b'\n').unwrap_or(0)])
 }
 
 fn release(hold: &mut Option<(usize, Hold<'_>)>, turn: &mut Turn<'_>) {

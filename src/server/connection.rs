@@ -15,13 +15,14 @@
 
 use super::clock;
 use super::pace::WorkerPace;
-use crate::clients::Seat;
+use crate::clients::{Ending, Seat};
 use crate::command::Queue;
 use crate::keyspace::Millis;
-use crate::resp::Decoder;
+use crate::resp::{Decoder, Sink};
 use crate::router::{Progress, Router, Scratch, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::Session;
-use crate::shard::Pending;
+use crate::shard::engine::Blocked;
+use crate::shard::{Pending, Served};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -29,6 +30,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -84,6 +86,10 @@ enum Event {
     Yield,
     /// A shard was taken; the replies come from whoever holds it.
     Wait(Pending, bool),
+    /// The client waits for a key.
+    Block(Box<Blocked>, bool),
+    /// What comes next is held up by CLIENT PAUSE, until then.
+    Pause(Millis),
     /// The connection is over.
     Closed,
 }
@@ -111,17 +117,142 @@ impl Connection {
         loop {
             match poll_fn(|cx| self.poll_turns(cx)).await {
                 Event::Yield => tokio::task::yield_now().await,
-                Event::Wait(pending, muted) => match pending.await {
-                    Ok(served) => {
+                Event::Wait(pending, muted) => match self.served(pending).await {
+                    Some(served) => {
                         if !muted {
                             self.unsent.extend_from_slice(&served.replies);
                         }
                         self.rest = served.rest;
+                        if let Some(blocked) = served.blocked
+                            && Box::pin(self.wait_for_key(blocked, muted)).await.is_err()
+                        {
+                            return;
+                        }
                     }
-                    Err(_client_was_closed) => return,
+                    None => return,
                 },
+                // Boxed: it takes room in the task only while it lasts.
+                Event::Block(blocked, muted) => {
+                    if Box::pin(self.wait_for_key(blocked, muted)).await.is_err() {
+                        return;
+                    }
+                }
+                Event::Pause(until) => {
+                    if Box::pin(self.wait_for_pause(until)).await.is_err() {
+                        return;
+                    }
+                }
                 Event::Closed => return,
             }
+        }
+    }
+
+    /// What came of a job; nothing if the client was closed or has left.
+    async fn served(&mut self, mut pending: Pending) -> Option<Served> {
+        poll_fn(|cx| {
+            if let Poll::Ready(served) = Pin::new(&mut pending).poll(cx) {
+                return Poll::Ready(served.ok());
+            }
+            if self.poll_mail(cx).is_err() { Poll::Ready(None) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Awaits the end of a pause, its own or an earlier one. What the client sends meanwhile is kept
+    /// for later, with what is held up.
+    async fn wait_for_pause(&mut self, until: Millis) -> io::Result<()> {
+        let (client, router) = (Arc::clone(self.session.client()), Arc::clone(&self.router));
+        client.record(|activity| activity.blocked = true);
+        let now = clock::now();
+        let time_left = Duration::from_millis((until - now).max(0).unsigned_abs());
+        let mut time_out = pin!(tokio::time::sleep(time_left));
+        let mut ended = pin!(router.host.pause.ended(now));
+        let over = poll_fn(|cx| {
+            if ended.as_mut().poll(cx).is_ready() || time_out.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            match self.poll_aside(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        client.record(|activity| activity.blocked = false);
+        over
+    }
+
+    /// Awaits the end of a wait for a key and answers. What the client sends meanwhile is kept for
+    /// later; if it leaves, the wait ends, and nothing is taken for it any more.
+    async fn wait_for_key(&mut self, blocked: Box<Blocked>, muted: bool) -> io::Result<()> {
+        let Blocked { call, mut waiting, wait } = *blocked;
+        let client = Arc::clone(self.session.client());
+        client.record(|activity| activity.blocked = true);
+        let time_left = wait.until.map(|until| (until - clock::now()).max(0).unsigned_abs());
+        let mut time_out =
+            time_left.map(|ms| Box::pin(tokio::time::sleep(Duration::from_millis(ms))));
+        let ending = poll_fn(|cx| {
+            if let Poll::Ready(ending) = Pin::new(&mut waiting).poll(cx) {
+                // The other side never drops its claim unused.
+                return Poll::Ready(Ok(ending.unwrap_or(Ending::TimedOut)));
+            }
+            if let Some(sleep) = &mut time_out
+                && sleep.as_mut().poll(cx).is_ready()
+            {
+                time_out = None;
+                // If this comes too late, somebody has just served the client.
+                if call.end(Ending::TimedOut) {
+                    return Poll::Ready(Ok(Ending::TimedOut));
+                }
+            }
+            match self.poll_aside(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        // A wait that ends because the client left must not be served any more.
+        drop(waiting);
+        client.waited();
+        client.record(|activity| activity.blocked = false);
+        let mut reply = Vec::new();
+        let mut out = Sink::new(&mut reply, self.session.proto());
+        match ending? {
+            Ending::Served(bytes) => reply = bytes,
+            // Whatever the command answers where it cannot wait.
+            Ending::TimedOut => out.null_array(),
+            Ending::Unblocked => out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+        }
+        if !muted {
+            self.unsent.extend_from_slice(&reply);
+            self.router.host.stats.bytes_out.add(reply.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Sends and reads while the client has to wait, and executes nothing: what comes is kept for
+    /// later. Ends with an error when the client has left, or sends more than it may.
+    fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.poll_flush(cx)?.is_pending() && self.is_too_slow() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        self.poll_mail(cx)?;
+        loop {
+            let limit = self.router.host.settings.query_buffer_max().min(CARRY_LEN_MAX);
+            if self.carry.len() > limit {
+                return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
+            }
+            let read_len = BUFFERS.with_borrow_mut(|buffers| {
+                let mut buf = ReadBuf::new(&mut buffers.input);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
+                self.carry.extend_from_slice(buf.filled());
+                Poll::Ready(io::Result::Ok(buf.filled().len()))
+            });
+            let read_len = ready!(read_len)?;
+            if read_len == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            self.router.host.stats.bytes_in.add(read_len as u64);
+            self.carry_is_ready = true;
         }
     }
 
@@ -151,7 +282,27 @@ impl Connection {
         Poll::Ready(Event::Yield)
     }
 
-    /// Reads once if there is nothing to execute, executes, and tries to write the replies.
+    /// Sends what others have written to the client, and has the task woken when there is more:
+    /// whatever the client waits for, its messages do not.
+    fn poll_mail(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.session.client().mailbox().is_none() || self.poll_flush(cx)?.is_pending() {
+            return Ok(());
+        }
+        BUFFERS.with_borrow_mut(|Buffers { output, .. }| {
+            self.take_mail(cx, output);
+            self.send(cx, output)
+        })
+    }
+
+    /// Moves what others have written into `output`.
+    fn take_mail(&self, cx: &Context<'_>, output: &mut Vec<u8>) {
+        if let Some(mailbox) = self.session.client().mailbox() {
+            mailbox.poll(cx.waker(), self.unsent.len(), output);
+        }
+    }
+
+    /// Reads once if there is nothing to execute, executes, and tries to write the replies. What
+    /// others have written to the client stands before them, in the same write.
     fn poll_turn(
         &mut self,
         cx: &mut Context<'_>,
@@ -165,23 +316,32 @@ impl Connection {
         let Buffers { input, output, scratch } = buffers;
         let mut read_len = 0;
         if !self.carry_is_ready {
-            if self.carry.is_empty() {
+            let read = if self.carry.is_empty() {
                 let mut buf = ReadBuf::new(input);
-                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buf))?;
-                read_len = buf.filled().len();
+                let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf)?;
+                read.map(|()| Ok(buf.filled().len()))
             } else {
                 // A big argument is read straight to where it stays, which grows with the bytes
                 // that have come and not with those that were announced.
                 self.carry.reserve(self.missing.min(self.carry.len()).max(READ_LEN_MAX / 4));
-                read_len = ready!(pin!(self.stream.read_buf(&mut self.carry)).poll(cx))?;
+                pin!(self.stream.read_buf(&mut self.carry)).poll(cx)
+            };
+            if read.is_pending() {
+                self.take_mail(cx, output);
+                if !output.is_empty() {
+                    self.send(cx, output)?;
+                }
             }
+            read_len = ready!(read)?;
             if read_len == 0 {
                 return Poll::Ready(Ok(Some(Event::Closed)));
             }
         }
+        self.take_mail(cx, output);
         let now = clock::now();
         let from_thread = self.carry.is_empty();
         let bytes = if from_thread { &mut input[..read_len] } else { &mut self.carry[..] };
+        let mut pace = WorkerPace::default();
         let (taken, progress) = if bytes.len() < self.missing {
             let missing = self.missing - bytes.len();
             self.note_life(now);
@@ -194,9 +354,13 @@ impl Connection {
                 scratch,
                 output,
                 now,
-                &mut WorkerPace::default(),
+                &mut pace,
             )
         };
+        // Who has much to say to others lets them hear it before he goes on: what they have yet to
+        // send is limited.
+        let has_told_much = pace.has_told() && read_len >= READ_LEN_MAX / 4;
+        drop(pace);
         if from_thread {
             if taken < read_len {
                 self.carry.extend_from_slice(&input[taken..read_len]);
@@ -210,7 +374,6 @@ impl Connection {
         }
         let stats = &self.router.host.stats;
         stats.bytes_in.add(read_len as u64);
-        stats.bytes_out.add(output.len() as u64);
         self.carry_is_ready = false;
         self.missing = 1;
         let mut event = None;
@@ -228,6 +391,14 @@ impl Connection {
                 self.carry_is_ready = !self.carry.is_empty();
                 event = Some(Event::Wait(pending, muted));
             }
+            Progress::Block { blocked, muted } => {
+                self.carry_is_ready = !self.carry.is_empty();
+                event = Some(Event::Block(blocked, muted));
+            }
+            Progress::Paused { until } => {
+                self.carry_is_ready = true;
+                event = Some(Event::Pause(until));
+            }
             Progress::Rest(rest) => {
                 self.carry_is_ready = !self.carry.is_empty();
                 self.rest = Some(rest);
@@ -242,11 +413,15 @@ impl Connection {
         if is_too_much {
             event = Some(Event::Closed);
         }
+        if has_told_much && event.is_none() {
+            event = Some(Event::Yield);
+        }
         Poll::Ready(Ok(event))
     }
 
     /// Writes as much of `output` as the socket takes, keeps the rest, and empties it.
     fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> io::Result<()> {
+        self.router.host.stats.bytes_out.add(output.len() as u64);
         let mut sent = 0;
         while sent < output.len() {
             match Pin::new(&mut self.stream).poll_write(cx, &output[sent..]) {
@@ -261,6 +436,7 @@ impl Connection {
         }
         if sent < output.len() {
             self.unsent.extend_from_slice(&output[sent..]);
+            self.note_unsent();
         }
         output.clear();
         if output.capacity() > OUTPUT_KEPT_MAX {
@@ -276,6 +452,7 @@ impl Connection {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.unsent.advance(sent);
+            self.note_unsent();
             self.note_life(clock::now());
         }
         if self.unsent.capacity() > 0 {
@@ -289,8 +466,17 @@ impl Connection {
         self.session.client().record(|activity| activity.last_active = now);
     }
 
-    /// Whether the client has left more unread than it may.
+    /// Tells those who write to the client how much it has yet to read.
+    fn note_unsent(&self) {
+        if let Some(mailbox) = self.session.client().mailbox() {
+            mailbox.note_unsent(self.unsent.len());
+        }
+    }
+
+    /// Whether the client has left more unread than it may. Subscribers have other limits, and are
+    /// closed by those who write to them.
     fn is_too_slow(&self) -> bool {
-        self.router.host.settings.output_max().is_some_and(|max| self.unsent.len() > max)
+        let max = self.router.host.settings.output_max();
+        max.is_some_and(|max| self.unsent.len() > max) && !self.session.listens()
     }
 }

@@ -7,6 +7,7 @@ use crate::keyspace::Millis;
 use crate::router::Router;
 use crate::shard::Hold;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
@@ -29,8 +30,13 @@ pub(super) async fn run(router: Arc<Router>) {
     for tick in 0u64.. {
         ticks.tick().await;
         let now = clock::now();
-        for shard in 0..router.shards().len() {
-            expire(&router, shard, now).await;
+        router.host.stats.sample(now);
+        // While clients are paused the data stand still.
+        let expires = router.host.expires_keys.load(Ordering::Relaxed);
+        if expires && router.host.pause.at(now).is_none() {
+            for shard in 0..router.shards().len() {
+                expire(&router, shard, now).await;
+            }
         }
         if tick % TICKS_PER_SWEEP == 0 {
             sweep(&router, now);
@@ -65,13 +71,17 @@ fn sweep(router: &Router, now: Millis) {
     for shard in router.shards() {
         if let Some(mut hold) = shard.try_hold(&terms) {
             hold.engine().keyspace.sweep_watchers();
+            hold.engine().sweep_waiters();
             release(hold);
         }
     }
+    router.host.clients.check_mail(now);
     if let Some(timeout_s) = router.host.settings.timeout_s() {
         for client in router.host.clients.all() {
             let activity = client.activity();
-            if !activity.blocked && now - activity.last_active > i64::from(timeout_s) * 1000 {
+            // Who waits, for a key, for messages or to see commands, has a reason to be silent.
+            let waits = activity.blocked || activity.monitors || !client.listening().is_nothing();
+            if !waits && now - activity.last_active > i64::from(timeout_s) * 1000 {
                 tracing::debug!(client = client.id, "closing an idle client");
                 client.close();
             }

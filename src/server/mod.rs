@@ -23,6 +23,12 @@ pub fn now() -> crate::keyspace::Millis {
     clock::now()
 }
 
+/// How many nanoseconds a tick has of the clock that commands are measured with.
+#[must_use]
+pub fn tick_ns() -> f64 {
+    clock::tick_ns()
+}
+
 /// How long what runs gets to finish when the server is told to stop.
 const FAREWELL: Duration = Duration::from_secs(10);
 /// How often to see whether everybody has left.

@@ -8,8 +8,9 @@ use super::clock;
 use crate::command::{Errand, Pace};
 use crate::keyspace::Millis;
 use rustix::time::{ClockId, clock_gettime};
+use std::task::Waker;
 use std::time::Duration;
-use tokio::task::{block_in_place, spawn_blocking};
+use tokio::task::{block_in_place, spawn_blocking, yield_now};
 
 /// Thread CPU time that a batch may use on a runtime worker.
 const BUDGET: Duration = Duration::from_millis(5);
@@ -21,6 +22,9 @@ const HAND_OVER: Duration = Duration::from_micros(300);
 /// Hand-overs tried for one batch; each costs [`HAND_OVER`].
 const HAND_OVERS_MAX: u32 = 4;
 
+/// So many sleepers are woken at once; more than that, by and by.
+const ROUSED_FIRST: usize = 32;
+
 /// The pace of one batch.
 #[derive(Debug, Default)]
 pub(super) struct WorkerPace {
@@ -28,9 +32,40 @@ pub(super) struct WorkerPace {
     /// Thread CPU time at the first look, once there was one.
     began: Option<Duration>,
     hand_overs: u32,
+    /// Woken when this is dropped, so that what a batch tells them is sent at once.
+    sleepers: Vec<Waker>,
+    has_told: bool,
+}
+
+impl Drop for WorkerPace {
+    fn drop(&mut self) {
+        if self.sleepers.len() <= ROUSED_FIRST {
+            self.sleepers.drain(..).for_each(Waker::wake);
+        } else {
+            tokio::spawn(rouse(std::mem::take(&mut self.sleepers)));
+        }
+    }
+}
+
+/// Wakes many connections that have messages to send, a few at first and twice as many each time;
+/// in between others get their turn. What a publisher says meanwhile goes out with the same write:
+/// with a thousand subscribers the writes are nearly all the work.
+async fn rouse(sleepers: Vec<Waker>) {
+    let mut sleepers = sleepers.into_iter();
+    let mut count = ROUSED_FIRST;
+    while sleepers.len() > 0 {
+        sleepers.by_ref().take(count).for_each(Waker::wake);
+        count *= 2;
+        yield_now().await;
+    }
 }
 
 impl WorkerPace {
+    /// Whether the batch wrote to other clients.
+    pub(super) fn has_told(&self) -> bool {
+        self.has_told
+    }
+
     #[cold]
     fn look(&mut self) {
         let now = clock_gettime(ClockId::ThreadCPUTime);
@@ -57,6 +92,11 @@ impl Pace for WorkerPace {
         clock::now()
     }
 
+    #[inline]
+    fn ticks(&self) -> u64 {
+        clock::ticks()
+    }
+
     fn sleep(&mut self, time: Duration) {
         block_in_place(|| rest(time));
     }
@@ -71,6 +111,12 @@ impl Pace for WorkerPace {
 
     fn later(&mut self, work: Errand) {
         tokio::spawn(async move { work(&mut Self::default()) });
+    }
+
+    fn told(&mut self, sleeper: Option<Waker>) {
+        self.has_told = true;
+        self.step(1);
+        self.sleepers.extend(sleeper);
     }
 }
 

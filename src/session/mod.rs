@@ -12,14 +12,16 @@
 //! `transaction`.
 
 mod steer;
+mod subscribe;
 mod transaction;
 
 pub use transaction::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
 
 use crate::clients::Client;
 use crate::command::{self, Args, Invocation, Queue, Refusal, Run, Spec, Steer, flag};
-use crate::host::Host;
+use crate::host::{Host, Paused};
 use crate::keyspace::Millis;
+use crate::pubsub::Subscriptions;
 use crate::resp::{Proto, Sink};
 use crate::slot::{Footprint, Slot};
 use std::sync::Arc;
@@ -29,8 +31,16 @@ use std::sync::Arc;
 pub enum Step {
     /// Nothing: the reply is written.
     Replied,
+    /// Nothing: the reply says why it is not done.
+    Refused,
+    /// Nothing: it is kept for EXEC.
+    Queued,
+    /// Nothing: what is written goes out even if the client wants no replies.
+    Told,
     /// Run this on the shard that owns its slot, or on any if it has no keys.
     Run,
+    /// Run this on the shard that owns its slot; it may wait for its keys.
+    Block,
     /// Run this on the process or on all shards in view.
     Host,
     /// File the session's guard under these keys of `slot`, then answer OK.
@@ -41,6 +51,14 @@ pub enum Step {
     Close,
     /// Close at once without a word: an attack, not a client.
     Sever,
+}
+
+impl Step {
+    /// Whether a command that steers the connection has run, or will be run, by this step.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        !matches!(self, Self::Refused | Self::Queued | Self::Sever)
+    }
 }
 
 /// Which replies the client wants to see.
@@ -66,6 +84,10 @@ pub struct Session {
     transaction: Option<Box<Transaction>>,
     /// Present from the first WATCH to what ends it.
     watched: Option<Box<Watched>>,
+    /// The client sees every command, and touches no keys.
+    monitors: bool,
+    /// Present while the client is subscribed to something.
+    subscriptions: Option<Box<Subscriptions>>,
 }
 
 impl Session {
@@ -80,6 +102,8 @@ impl Session {
             watch_failed: false,
             transaction: None,
             watched: None,
+            monitors: false,
+            subscriptions: None,
         }
     }
 
@@ -105,13 +129,17 @@ impl Session {
     /// may be looked at before the first has run.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.authenticated && self.transaction.is_none() && self.reply_mode == ReplyMode::On
+        self.authenticated
+            && self.transaction.is_none()
+            && self.hears_replies_only()
+            && !self.monitors
     }
 
-    /// Whether every reply is wanted.
+    /// Whether every reply is wanted, and nothing else comes in between.
     #[must_use]
-    pub fn hears_all(&self) -> bool {
-        self.reply_mode == ReplyMode::On
+    #[inline]
+    pub fn hears_replies_only(&self) -> bool {
+        self.reply_mode == ReplyMode::On && !self.listens()
     }
 
     /// Whether the reply to the present request is to be dropped.
@@ -153,6 +181,19 @@ impl Session {
         if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
             return self.reject(steer_of(spec), &Refusal::NO_AUTH, out);
         }
+        let touches = flag::READ | flag::WRITE | flag::MAY_REPLICATE;
+        if self.monitors && spec.flags & touches != 0 {
+            let refusal = Refusal::of("ERR Replica can't interact with the keyspace");
+            return self.reject(steer_of(spec), &refusal, out);
+        }
+        if self.is_bound() && !matches!(invocation.footprint, Footprint::Crossing { .. }) {
+            if let Some(refusal) = Self::bound(spec) {
+                return self.reject(steer_of(spec), &refusal, out);
+            }
+            if self.pong(invocation, out) {
+                return Step::Replied;
+            }
+        }
         if self.transaction.is_some() {
             return match steer_of(spec) {
                 Some(
@@ -167,8 +208,11 @@ impl Session {
             };
         }
         match spec.run {
-            Run::Shard(_) => match invocation.footprint {
-                Footprint::Anywhere | Footprint::In(_) => Step::Run,
+            Run::Shard(_) | Run::Blocks(_) => match invocation.footprint {
+                Footprint::Anywhere | Footprint::In(_) => match spec.run {
+                    Run::Blocks(_) => Step::Block,
+                    _ => Step::Run,
+                },
                 Footprint::Crossing { first, other, at } => {
                     let crossing = transaction::Crossing {
                         context: transaction::Context::Command,
@@ -184,6 +228,23 @@ impl Session {
             Run::Session(steer) => self.steer(host, steer, invocation, out),
             Run::Host(_) | Run::Cluster(_) | Run::Container => Step::Host,
         }
+    }
+
+    /// Whether a pause holds up this request: it would run or be queued, and do what is paused.
+    #[must_use]
+    pub fn is_held_up(&self, invocation: &Invocation<'_>, paused: Paused) -> bool {
+        let Invocation { spec, footprint, .. } = invocation;
+        let writes = |flags| flags & (flag::WRITE | flag::MAY_REPLICATE) != 0;
+        let is_refused = (!self.authenticated && spec.flags & flag::NO_AUTH == 0)
+            || matches!(footprint, Footprint::Crossing { .. });
+        let is_meant = match (paused, spec.run) {
+            (Paused::All, _) => true,
+            (Paused::Writes, Run::Session(Steer::Exec)) => {
+                self.transaction.as_ref().is_some_and(|transaction| writes(transaction.flags))
+            }
+            (Paused::Writes, _) => writes(spec.flags),
+        };
+        is_meant && !is_refused
     }
 
     /// Turns a request away that fits no row.
@@ -202,7 +263,7 @@ impl Session {
                 let because = refusal.text();
                 let because = because.strip_prefix(b"ERR ").unwrap_or(because);
                 out.error([b"EXECABORT Transaction discarded because of: ", because].concat());
-                return Step::Replied;
+                return Step::Refused;
             }
             Some(Steer::Watch) if self.transaction.is_none() => self.watch_failed = true,
             _ => {}
@@ -211,7 +272,7 @@ impl Session {
             transaction.poison();
         }
         out.error(refusal);
-        Step::Replied
+        Step::Refused
     }
 
     /// Forgets the transaction and every WATCH.
@@ -234,6 +295,7 @@ impl Session {
             activity.queued_bytes = queue.map_or(0, Queue::bytes_len);
             activity.watched = self.watched.as_ref().map_or(0, |w| w.keys.len() as u32);
             activity.dirty = self.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
+            activity.monitors = self.monitors;
             activity.reply_off = self.reply_mode == ReplyMode::Off;
         });
     }

@@ -5,6 +5,7 @@ use crate::clients::Label;
 use crate::command::{Args, Invocation, Refusal, Steer};
 use crate::host::Host;
 use crate::number::parse_i64;
+use crate::pubsub::Scope;
 use crate::resp::{Proto, Sink, until_nul};
 
 /// The one user there is until ACLs come.
@@ -19,10 +20,10 @@ impl Session {
         invocation: &Invocation<'_>,
         out: &mut Sink<'_>,
     ) -> Step {
-        let args = invocation.args;
+        let (args, before) = (invocation.args, out.len());
         let outcome = match steer {
             Steer::Multi => return self.multi(out),
-            Steer::Exec => return self.exec(out),
+            Steer::Exec => return self.exec(host, out),
             Steer::Discard => return self.discard(out),
             Steer::Watch => return self.watch(host, invocation, out),
             Steer::Unwatch => return self.unwatch(out),
@@ -30,7 +31,14 @@ impl Session {
                 self.reset(host);
                 out.proto = self.proto;
                 out.simple("RESET");
+                self.put_mail_before(before, out.buffer());
                 return Step::Replied;
+            }
+            Steer::Subscribe(scope) => return self.subscribe(host, scope, args, out),
+            Steer::Unsubscribe(scope) => {
+                let told = self.unsubscribe(scope, args, out);
+                self.put_mail_before(before, out.buffer());
+                return told;
             }
             Steer::Quit => {
                 out.ok();
@@ -39,6 +47,10 @@ impl Session {
             Steer::Auth => self.auth(host, args, out),
             Steer::Hello => self.hello(host, args, out),
             Steer::ClientReply => self.client_reply(args, out),
+            Steer::Monitor => {
+                self.monitor(host, out);
+                Ok(())
+            }
         };
         if let Err(refusal) = outcome {
             out.error(refusal);
@@ -52,6 +64,21 @@ impl Session {
             Steer::Auth => self.auth(host, args, out),
             Steer::Hello => self.hello(host, args, out),
             Steer::ClientReply => self.client_reply(args, out),
+            Steer::Monitor => {
+                Err(Refusal::of("ERR MONITOR isn't allowed for DENY BLOCKING client"))
+            }
+            // As Redis 7.0, which has this exception for shard channels only.
+            Steer::Subscribe(Scope::ShardChannel) => {
+                Err(Refusal::of("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"))
+            }
+            Steer::Subscribe(scope) => {
+                self.subscribe(host, scope, args, out);
+                Ok(())
+            }
+            Steer::Unsubscribe(scope) => {
+                self.unsubscribe(scope, args, out);
+                Ok(())
+            }
             // EXEC ended every WATCH before the first command ran.
             Steer::Unwatch => {
                 out.ok();
@@ -69,9 +96,23 @@ impl Session {
         }
     }
 
+    /// `MONITOR`, which is answered but once.
+    fn monitor(&mut self, host: &Host, out: &mut Sink<'_>) {
+        if !self.monitors {
+            self.monitors = true;
+            self.client.listen(host.settings.mail_limits(), self.proto);
+            host.observer.monitors.join(&self.client);
+            out.ok();
+        }
+    }
+
     fn reset(&mut self, host: &Host) {
         self.end_transaction();
-        self.proto = Proto::Resp2;
+        if std::mem::take(&mut self.monitors) {
+            host.observer.monitors.leave(&self.client);
+        }
+        self.subscriptions = None;
+        self.speak(Proto::Resp2);
         self.reply_mode = ReplyMode::On;
         self.authenticated = !host.settings.needs_password();
         self.client.reset();
@@ -146,7 +187,7 @@ impl Session {
                  the RESP protocol version at the same time",
             ));
         }
-        self.proto = proto;
+        self.speak(proto);
         out.proto = proto;
         out.map(7);
         out.bulk(b"server");

@@ -18,7 +18,7 @@
 
 use super::{Session, Step};
 use crate::command::{Invocation, Queue, Refusal, Run, Spec, Steer, flag};
-use crate::host::Host;
+use crate::host::{Host, Tally};
 use crate::keyspace::{Blob, Guard};
 use crate::resp::Sink;
 use crate::slot::{Footprint, Slot};
@@ -51,6 +51,8 @@ pub struct Transaction {
     pub slot: Option<Slot>,
     /// The guard that must still be whole when it runs.
     pub watched: Option<Box<Watched>>,
+    /// The flags of its commands, all together.
+    pub flags: u32,
     /// A command was refused: EXEC will not run the others.
     poisoned: bool,
 }
@@ -277,17 +279,18 @@ impl Session {
                 return self.reject(None, &refusal, out);
             }
             transaction.slot = transaction.slot.or(slot);
+            transaction.flags |= spec.flags;
             transaction.reach = transaction.reach.max(match spec.run {
-                Run::Shard(_) => Reach::Shard,
+                Run::Shard(_) | Run::Blocks(_) => Reach::Shard,
                 Run::Cluster(_) => Reach::Cluster,
                 Run::Host(_) | Run::Session(_) | Run::Container => Reach::Host,
             });
         }
         out.raw(b"+QUEUED\r\n");
-        Step::Replied
+        Step::Queued
     }
 
-    pub(super) fn exec(&mut self, out: &mut Sink<'_>) -> Step {
+    pub(super) fn exec(&mut self, host: &Host, out: &mut Sink<'_>) -> Step {
         if self.transaction.is_none() {
             out.error("ERR EXEC without MULTI");
             return Step::Replied;
@@ -300,6 +303,7 @@ impl Session {
             return Step::Replied;
         }
         if watched.as_ref().is_some_and(|w| w.guard.is_tripped()) {
+            host.observer.tallies.count(self.client.id, Tally::lost);
             out.null_array();
             return Step::Replied;
         }

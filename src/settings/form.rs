@@ -1,7 +1,8 @@
 //! What a parameter's value looks like: read from text as Redis reads it, with its complaints, and
 //! shown as it shows it.
 
-use crate::number::parse_i64;
+use crate::keyspace::{EventClass, event};
+use crate::number::{parse_f64, parse_i64};
 use std::borrow::Cow;
 
 /// The form of a parameter's values. Bounds are inclusive.
@@ -17,19 +18,26 @@ pub(super) enum Form {
     OneOf(&'static [&'static str]),
     /// Any bytes.
     Text,
+    /// Numbers from 0 to 100.
+    Percentiles,
     /// Groups of class, hard limit, soft limit and seconds.
     OutputLimits,
+    /// Letters for classes of events and for the ways to tell them.
+    Events,
 }
 
 /// A parameter's value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Number(i128),
     Truth(bool),
     Word(&'static str),
     Text(Box<[u8]>),
+    Percentiles(Vec<f64>),
     /// The limits of some classes, each a place in [`CLASSES`].
     Limits(Vec<(usize, BufferLimit)>),
+    /// Classes of events and ways to tell them.
+    Events(EventClass),
 }
 
 /// How many bytes of output may wait for a client.
@@ -45,8 +53,7 @@ pub(super) struct BufferLimit {
 /// The classes of clients that have limits of their own, as they are shown.
 const CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
 
-/// The limits that Redis starts with. Those of replicas and subscribers are only told: there are
-/// neither yet.
+/// The limits that Redis starts with. Those of replicas are only told: there are none yet.
 pub(super) const OUTPUT_LIMITS: [BufferLimit; 3] = [
     BufferLimit { hard: 0, soft: 0, soft_s: 0 },
     BufferLimit { hard: 256 << 20, soft: 64 << 20, soft_s: 60 },
@@ -76,7 +83,9 @@ impl Form {
                 })
             }
             Self::Text => Ok(Value::Text(text.into())),
+            Self::Percentiles => read_percentiles(text).map_err(Cow::Borrowed),
             Self::OutputLimits => read_limits(text).map_err(Cow::Borrowed),
+            Self::Events => read_events(text).map_err(Cow::Borrowed),
         }
     }
 }
@@ -107,6 +116,18 @@ fn read_memory(text: &[u8]) -> Option<u64> {
     Some(digits.iter().fold(0, add).saturating_mul(factor))
 }
 
+fn read_percentiles(text: &[u8]) -> Result<Value, &'static str> {
+    let words =
+        if text.is_empty() { Vec::new() } else { text.split(|&byte| byte == b' ').collect() };
+    let number = |word: &[u8]| {
+        let number =
+            parse_f64(word).ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+        let range = "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]";
+        (0.0..=100.0).contains(&number).then_some(number).ok_or(range)
+    };
+    Ok(Value::Percentiles(words.into_iter().map(number).collect::<Result<_, _>>()?))
+}
+
 fn read_limits(text: &[u8]) -> Result<Value, &'static str> {
     const WRONG_LIMIT: &str =
         "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
@@ -131,6 +152,58 @@ fn read_limits(text: &[u8]) -> Result<Value, &'static str> {
         limits.push((place, limit));
     }
     Ok(Value::Limits(limits))
+}
+
+/// The letters of `notify-keyspace-events`, in the order in which they are shown.
+const EVENT_LETTERS: &[(EventClass, char)] = &[
+    (event::GENERIC, 'g'),
+    (event::STRING, '$'),
+    (event::LIST, 'l'),
+    (event::SET, 's'),
+    (event::HASH, 'h'),
+    (event::ZSET, 'z'),
+    (event::EXPIRED, 'x'),
+    (event::EVICTED, 'e'),
+    (event::STREAM, 't'),
+    (event::MODULE, 'd'),
+    (event::NEW, 'n'),
+    (event::BY_KEY, 'K'),
+    (event::BY_NAME, 'E'),
+    (event::MISS, 'm'),
+];
+
+/// What the letter `A` stands for.
+const ALL_EVENTS: EventClass = event::GENERIC
+    | event::STRING
+    | event::LIST
+    | event::SET
+    | event::HASH
+    | event::ZSET
+    | event::EXPIRED
+    | event::EVICTED
+    | event::STREAM
+    | event::MODULE;
+
+fn read_events(text: &[u8]) -> Result<Value, &'static str> {
+    let class = |letter: &u8| match letter {
+        b'A' => Some(ALL_EVENTS),
+        _ => EVENT_LETTERS.iter().find(|(_, its)| *its == char::from(*letter)).map(|row| row.0),
+    };
+    let classes = text.iter().try_fold(0, |all, letter| Some(all | class(letter)?));
+    classes.map(Value::Events).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+}
+
+/// As Redis shows them: where `A` stands, neither what it stands for nor `n` is shown.
+fn show_events(classes: EventClass) -> String {
+    let has_all = classes & ALL_EVENTS == ALL_EVENTS;
+    let hidden = if has_all { ALL_EVENTS | event::NEW } else { 0 };
+    let shown = EVENT_LETTERS.iter().filter(|(class, _)| classes & !hidden & class != 0);
+    has_all.then_some('A').into_iter().chain(shown.map(|(_, letter)| *letter)).collect()
+}
+
+/// A number with six decimals at the most, and no zeros at the end.
+fn plain(number: f64) -> String {
+    format!("{number:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 impl Value {
@@ -161,6 +234,19 @@ impl Value {
         *self == Self::Truth(true)
     }
 
+    /// The classes of events that it is.
+    pub(super) fn events(&self) -> EventClass {
+        if let Self::Events(classes) = *self { classes } else { 0 }
+    }
+
+    /// The percentiles that it is.
+    pub(super) fn into_percentiles(self) -> Vec<f64> {
+        match self {
+            Self::Percentiles(percentiles) => percentiles,
+            _ => Vec::new(),
+        }
+    }
+
     /// The bytes that it is.
     pub(super) fn into_text(self) -> Box<[u8]> {
         match self {
@@ -176,12 +262,16 @@ impl Value {
             Self::Truth(yes) => if *yes { "yes" } else { "no" }.into(),
             Self::Word(word) => (*word).into(),
             Self::Text(text) => text.to_vec(),
+            Self::Percentiles(percentiles) => {
+                percentiles.iter().map(|&p| plain(p)).collect::<Vec<_>>().join(" ").into()
+            }
             Self::Limits(limits) => {
                 let show = |(place, limit): &(usize, BufferLimit)| {
                     format!("{} {} {} {}", CLASSES[*place], limit.hard, limit.soft, limit.soft_s)
                 };
                 limits.iter().map(show).collect::<Vec<_>>().join(" ").into()
             }
+            Self::Events(classes) => show_events(*classes).into(),
         }
     }
 }
@@ -189,6 +279,26 @@ impl Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn classes_of_events() {
+        for (text, shown) in [
+            ("", Some("")),
+            ("KEA", Some("AKE")),
+            ("KE$", Some("$KE")),
+            ("Kg$lshzxetd", Some("AK")),
+            ("Eg$lshzxetdmn", Some("AEm")),
+            ("ndmK", Some("dnKm")),
+            ("etxzhsl$g", Some("g$lshzxet")),
+            ("KEq", None),
+            ("K ", None),
+            ("k", None),
+        ] {
+            let value = Form::Events.read(text.as_bytes()).ok();
+            let found = value.map(|value| String::from_utf8(value.text()).expect("letters"));
+            assert_eq!(found.as_deref(), shown, "{text:?}");
+        }
+    }
 
     #[test]
     fn memory_values() {

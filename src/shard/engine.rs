@@ -3,18 +3,24 @@
 //! ```text
 //! one command ──────────────► run ─► reply
 //! EXEC: guard whole? ─► *n ─► run, run, run …          else nil
+//! then: has a key come to be that somebody waits for? ─► run what waited, reply to its client
 //! ```
 //!
 //! A command that panics answers an error; the shard mends its tables from its entries and serves
 //! on. Nothing here knows connections, locks or the clock.
 
 use super::OUTPUT_LEN_MAX;
-use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run};
-use crate::keyspace::{Guard, Keyspace, Millis, PackLimits};
+use super::waiting::{Waiter, Waiters};
+use crate::clients::{Call, Claim, Client, Ending, Waiting};
+use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run, Wait, WaitKind, flag};
+use crate::host::{Attention, Observer, Sighting, Tally};
+use crate::keyspace::{EventClass, Guard, Keyspace, Limits, Millis};
+use crate::pubsub::PubSub;
 use crate::resp::Sink;
 use crate::session::Watched;
 use crate::slot::Slot;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// What holds for a whole batch.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +29,14 @@ pub struct Terms {
     pub now: Millis,
     /// Longest string that a command may make, in bytes.
     pub string_len_max: u64,
-    /// Up to where hashes stay packed.
-    pub pack: PackLimits,
+    /// Up to where collections keep their small forms.
+    pub limits: Limits,
+    /// The classes of events that somebody wants to be told of.
+    pub events_wanted: EventClass,
     /// Keys that are used keep their access times (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
+    /// What is to be noted of the commands.
+    pub attention: Attention,
 }
 
 /// A shard's state, for whoever holds it.
@@ -34,24 +44,56 @@ pub struct Terms {
 pub struct Engine {
     /// The shard's keys.
     pub keyspace: Keyspace,
+    /// What was counted of the commands that ran here.
+    pub tally: Tally,
+    /// Whose commands run at this moment, and what is to be noted of them.
+    pub attention: Attention,
+    observer: Arc<Observer>,
+    /// The clock when the last command ended, whose end is the next one's beginning; 0 when it has
+    /// to be looked at.
+    lap: u64,
+    waiters: Waiters,
+    /// Where what happens to keys is published.
+    pubsub: Arc<PubSub>,
+}
+
+/// A wait that has begun.
+#[derive(Debug)]
+pub struct Blocked {
+    /// Ends it.
+    pub call: Arc<Call>,
+    /// Where its end arrives.
+    pub waiting: Waiting,
+    /// How long it lasts.
+    pub wait: Wait,
 }
 
 impl Engine {
-    /// An engine over `keyspace`.
+    /// An engine over `keyspace` that tells `pubsub` what happens there.
     #[must_use]
-    pub fn new(keyspace: Keyspace) -> Self {
-        Self { keyspace }
+    pub fn new(keyspace: Keyspace, observer: Arc<Observer>, pubsub: Arc<PubSub>) -> Self {
+        let (tally, waiters) = (Tally::default(), Waiters::default());
+        Self { keyspace, tally, attention: Attention::NONE, observer, lap: 0, waiters, pubsub }
     }
 
     /// Begins a batch.
     #[inline]
     pub fn begin(&mut self, terms: &Terms) {
         self.keyspace.begin(terms.now);
-        self.keyspace.pack = terms.pack;
+        self.keyspace.limits = terms.limits;
+        self.keyspace.events_wanted = terms.events_wanted;
         self.keyspace.no_touch = terms.no_touch;
+        self.attention = terms.attention;
+        self.stray();
     }
 
-    /// Runs one command.
+    /// Says that time has passed since the last command which is not the next one's.
+    #[inline]
+    pub fn stray(&mut self) {
+        self.lap = 0;
+    }
+
+    /// Runs one command; where it would wait, it answers that there is nothing.
     pub fn run(
         &mut self,
         invocation: &Invocation<'_>,
@@ -59,31 +101,183 @@ impl Engine {
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) {
+        if let Some(wait) = self.call(invocation, None, terms, pace, out) {
+            wait.absent.write(out);
+        }
+    }
+
+    /// Runs one command, for the key `ready` alone if it has waited for that; gives what it waits
+    /// for if there is nothing for it yet.
+    fn call(
+        &mut self,
+        invocation: &Invocation<'_>,
+        ready: Option<&[u8]>,
+        terms: &Terms,
+        pace: &mut dyn Pace,
+        out: &mut Sink<'_>,
+    ) -> Option<Wait> {
         let &Invocation { spec, args, .. } = invocation;
-        let Run::Shard(function) = spec.run else {
-            debug_assert!(false, "{} does not run on a shard", spec.name);
-            return out.error(Refusal::NOT_IN_MULTI);
-        };
         let before = out.len();
+        if self.lap == 0 {
+            self.lap = pace.ticks();
+        }
         let keyspace = &mut self.keyspace;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (slot, known) = (invocation.slot(), invocation.known());
-            let mut cx = Cx { keyspace, slot, known, string_len_max: terms.string_len_max, pace };
-            function(&mut cx, args, out)
+            let string_len_max = terms.string_len_max;
+            let pace = &mut *pace;
+            let mut cx = Cx { keyspace, slot, known, string_len_max, pace, ready };
+            match spec.run {
+                Run::Shard(function) => function(&mut cx, args, out).map(|()| None),
+                Run::Blocks(function) => function(&mut cx, args, out),
+                _ => Err(Refusal::NOT_IN_MULTI),
+            }
         }));
-        match outcome {
-            Ok(Ok(())) => {}
+        let wait = match outcome {
+            Ok(Ok(wait)) => wait,
             Ok(Err(refusal)) => {
                 debug_assert_eq!(out.len(), before, "{} wrote before it refused", spec.name);
+                self.tally.failed(spec.id, refusal.text());
                 out.error(refusal);
+                None
             }
             Err(_panic) => {
                 tracing::error!(command = %spec.full_name(), "a command panicked; mending its shard");
                 out.truncate(before);
+                self.tally.failed(spec.id, Refusal::SHARD_PANIC.text());
                 out.error(Refusal::SHARD_PANIC);
                 self.keyspace.mend();
+                None
+            }
+        };
+        self.publish_events(pace);
+        let now = pace.ticks();
+        let ticks = now.wrapping_sub(self.lap);
+        self.lap = now;
+        if ready.is_none() {
+            self.tally.ran(spec.id, ticks, self.attention.tracks);
+        } else {
+            self.tally.went_on(spec.id, ticks);
+        }
+        if ticks >= self.attention.slow_ticks || self.attention.monitored {
+            self.tell(invocation, ready.is_some(), ticks);
+        }
+        wait
+    }
+
+    /// Publishes what happened to keys and was not told yet: after every command, and before
+    /// somebody else gets the shard.
+    #[inline]
+    pub fn publish_events(&mut self, pace: &mut dyn Pace) {
+        if self.keyspace.has_events() {
+            self.publish(pace);
+        }
+    }
+
+    #[cold]
+    fn publish(&mut self, pace: &mut dyn Pace) {
+        let events = self.keyspace.take_events();
+        let (wanted, now) = (self.keyspace.events_wanted, self.keyspace.now());
+        self.pubsub.publish_events(&events, wanted, now, &mut |sleeper| pace.told(sleeper));
+    }
+
+    /// Tells the observer of a command that was slow, or that somebody wants to see.
+    #[cold]
+    fn tell(&self, &Invocation { spec, args, .. }: &Invocation<'_>, again: bool, ticks: u64) {
+        let Attention { client, slow_ticks, monitored, .. } = self.attention;
+        let seen = Sighting { args: args.from(0), client, now: self.keyspace.now() };
+        if monitored && !again && spec.is_shown() {
+            self.observer.show(seen.clone());
+        }
+        if ticks >= slow_ticks {
+            let is_fast = spec.flags & flag::FAST != 0;
+            self.observer.slow(seen, ticks, is_fast, !spec.is_logged());
+        }
+    }
+
+    /// Runs one command that may wait for `client`; gives the wait if it has begun.
+    pub fn run_or_wait(
+        &mut self,
+        invocation: &Invocation<'_>,
+        client: &Arc<Client>,
+        terms: &Terms,
+        pace: &mut dyn Pace,
+        out: &mut Sink<'_>,
+    ) -> Option<Blocked> {
+        let wait = self.call(invocation, None, terms, pace, out)?;
+        let mut request = Queue::default();
+        if !request.push(invocation) {
+            wait.absent.write(out);
+            return None;
+        }
+        let (call, waiting) = client.wait();
+        let waiter = Waiter {
+            client: Arc::clone(client),
+            call: Arc::clone(&call),
+            request,
+            kind: wait.kind,
+            proto: out.proto,
+        };
+        let keys = invocation.spec.awaited_keys(invocation.args);
+        self.waiters.file(waiter, &keys, &mut self.keyspace);
+        Some(Blocked { call, waiting, wait })
+    }
+
+    /// Serves those who waited for keys that have come to be since this was last done: to be
+    /// called when a command that stands alone, or a transaction, is done.
+    #[inline]
+    pub fn settle(&mut self, terms: &Terms, pace: &mut dyn Pace) {
+        if self.keyspace.has_ready() {
+            self.serve(terms, pace);
+        }
+    }
+
+    /// Serves the keys in the order in which they came to be, as Redis 7.0 does, and for each key
+    /// those who wait in the order in which they came. To serve one may make another key ready.
+    #[cold]
+    fn serve(&mut self, terms: &Terms, pace: &mut dyn Pace) {
+        let (no_touch, client) = (self.keyspace.no_touch, self.attention.client);
+        while self.keyspace.has_ready() {
+            for bytes in self.keyspace.take_ready() {
+                while let Some((waiter, claim)) = self.next_waiter(&bytes) {
+                    self.keyspace.no_touch = waiter.client.no_touch();
+                    self.attention.client = waiter.client.id;
+                    let mut reply = Vec::new();
+                    let mut out = Sink::new(&mut reply, waiter.proto);
+                    for request in waiter.request.iter() {
+                        if let Some(wait) = self.call(&request, Some(&bytes), terms, pace, &mut out)
+                        {
+                            // Never so: the key holds what the waiter can use.
+                            debug_assert!(false, "{} left its key", request.spec.name);
+                            wait.absent.write(&mut out);
+                        }
+                    }
+                    // One who leaves at this very moment was served before, as in Redis.
+                    let _gone = claim.end(Ending::Served(reply));
+                }
             }
         }
+        self.keyspace.no_touch = no_touch;
+        self.attention.client = client;
+    }
+
+    /// Whose turn it is at `bytes`, if there is something there for anybody.
+    fn next_waiter(&mut self, bytes: &[u8]) -> Option<(Waiter, Claim)> {
+        let Self { keyspace, waiters, .. } = self;
+        let key = keyspace.key(Slot::of(bytes), bytes);
+        let value = keyspace.peek(key)?.value();
+        let is_list = WaitKind::List.fits(value);
+        let is_zset = WaitKind::Zset.fits(value);
+        let fits = |kind| match kind {
+            WaitKind::List => is_list,
+            WaitKind::Zset => is_zset,
+        };
+        waiters.claim(bytes, fits, keyspace)
+    }
+
+    /// Forgets waiters who have given up.
+    pub fn sweep_waiters(&mut self) {
+        self.waiters.sweep(&mut self.keyspace);
     }
 
     /// Runs commands that each stand alone, until there is much to reply; gives how many were run.
@@ -99,6 +293,7 @@ impl Engine {
                 return before;
             }
             self.run(&invocation, terms, pace, out);
+            self.settle(terms, pace);
         }
         queue.len()
     }
@@ -113,6 +308,7 @@ impl Engine {
         out: &mut Sink<'_>,
     ) {
         if self.is_lost(watched) {
+            self.tally.lost();
             return out.null_array();
         }
         out.array(queue.len());
@@ -120,6 +316,7 @@ impl Engine {
             pace.step(1);
             self.run(&invocation, terms, pace, out);
         }
+        self.settle(terms, pace);
     }
 
     /// Ends the watch and says whether the transaction that it guards is lost.
@@ -158,9 +355,20 @@ mod tests {
     fn a_panic_stays_with_its_command() {
         static BAD: Spec =
             Spec { name: "bad", arity: Arity::Exactly(1), run: Run::Shard(bad), ..Spec::BASE };
-        let mut engine = Engine::new(Keyspace::new(Slot::all(), KeyHasher::new(1), 1));
-        let pack = PackLimits::default();
-        let terms = Terms { now: 1, string_len_max: 1 << 20, pack, no_touch: false };
+        let mut engine = Engine::new(
+            Keyspace::new(Slot::all(), KeyHasher::new(1), 1),
+            Arc::default(),
+            Arc::default(),
+        );
+        let limits = Limits::default();
+        let terms = Terms {
+            now: 1,
+            string_len_max: 1 << 20,
+            limits,
+            events_wanted: 0,
+            no_touch: false,
+            attention: Attention::NONE,
+        };
         engine.begin(&terms);
         let (buf, span) = (b"bad".to_vec(), [Span::new(0, 3)]);
         let mut queue = Queue::default();

@@ -13,6 +13,7 @@
 //! are read-modify-writes of the same counter, so that one of them sees the other.
 
 pub mod engine;
+mod waiting;
 
 use crate::clients::Client;
 use crate::command::{Invocation, Pace, Queue};
@@ -20,7 +21,7 @@ use crate::keyspace::Guard;
 use crate::resp::{Proto, Sink};
 use crate::session::Watched;
 use crate::slot::Slot;
-use engine::{Engine, Terms};
+use engine::{Blocked, Engine, Terms};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,6 +53,8 @@ pub enum Work {
     Exec(Queue, Option<Box<Watched>>),
     /// One WATCH.
     Watch(Queue, Slot, Guard),
+    /// One command that may wait for a key.
+    Block(Queue),
 }
 
 /// Work that waits for its shard.
@@ -71,6 +74,8 @@ pub struct Served {
     pub replies: Vec<u8>,
     /// What was not run, as there is much to send first; never empty.
     pub rest: Option<Box<Queue>>,
+    /// The client waits for a key.
+    pub blocked: Option<Box<Blocked>>,
 }
 
 /// What will come of a job, once it has run.
@@ -175,7 +180,41 @@ impl Hold<'_> {
     #[inline]
     pub fn run(&mut self, invocation: &Invocation<'_>, pace: &mut dyn Pace, out: &mut Sink<'_>) {
         let terms = self.terms;
+        let engine = self.engine();
+        engine.run(invocation, terms, pace, out);
+        engine.settle(terms, pace);
+    }
+
+    /// Runs one command that may wait for `client`; gives the wait if it has begun.
+    pub fn run_or_wait(
+        &mut self,
+        invocation: &Invocation<'_>,
+        client: &Arc<Client>,
+        pace: &mut dyn Pace,
+        out: &mut Sink<'_>,
+    ) -> Option<Box<Blocked>> {
+        let terms = self.terms;
+        let engine = self.engine();
+        let blocked = engine.run_or_wait(invocation, client, terms, pace, out);
+        engine.settle(terms, pace);
+        blocked.map(Box::new)
+    }
+
+    /// Runs one command of a transaction; [`Hold::settle`] ends that.
+    pub fn run_within(
+        &mut self,
+        invocation: &Invocation<'_>,
+        pace: &mut dyn Pace,
+        out: &mut Sink<'_>,
+    ) {
+        let terms = self.terms;
         self.engine().run(invocation, terms, pace, out);
+    }
+
+    /// Serves those who waited for what a transaction has brought.
+    pub fn settle(&mut self, pace: &mut dyn Pace) {
+        let terms = self.terms;
+        self.engine().settle(terms, pace);
     }
 
     /// Runs a transaction whose commands all run on this shard.
@@ -200,6 +239,7 @@ impl Hold<'_> {
     #[inline]
     fn serve_and_unlock(&mut self, pace: &mut dyn Pace) {
         if let Some(mut engine) = self.engine.take() {
+            engine.publish_events(pace);
             if self.shard.waiting.load(Ordering::Relaxed) == 0 && !engine.keyspace.has_graveyard() {
                 drop(engine);
                 if self.shard.waiting() == 0 {
@@ -224,6 +264,7 @@ impl Hold<'_> {
                 job.run(&mut engine, self.terms, pace);
                 served += 1;
             }
+            engine.publish_events(pace);
             let dead = engine.keyspace.take_graveyard();
             drop(engine);
             if let Some(dead) = dead {
@@ -254,9 +295,11 @@ impl Job {
         // The holder may have been at it for seconds.
         engine.keyspace.begin(pace.now());
         engine.keyspace.no_touch = self.client.no_touch();
+        engine.attention.client = self.client.id;
+        engine.stray();
         let mut replies = Vec::new();
         let mut out = Sink::new(&mut replies, self.proto);
-        let mut rest = None;
+        let (mut rest, mut blocked) = (None, None);
         match self.work {
             Work::Each(mut queue) => {
                 queue.skip(engine.run_each(&queue, terms, pace, &mut out));
@@ -270,9 +313,15 @@ impl Job {
                     engine.watch(&watch, slot, &guard, &mut out);
                 }
             }
+            Work::Block(queue) => {
+                for invocation in queue.iter() {
+                    blocked = engine.run_or_wait(&invocation, &self.client, terms, pace, &mut out);
+                    engine.settle(terms, pace);
+                }
+            }
         }
         // The client may have left while its job waited; then nobody reads the replies.
-        let _left = self.reply.send(Served { replies, rest });
+        let _left = self.reply.send(Served { replies, rest, blocked: blocked.map(Box::new) });
     }
 }
 
@@ -281,7 +330,8 @@ mod tests {
     use super::*;
     use crate::clients::{Clients, Seat};
     use crate::command::{Args, Errand, resolve};
-    use crate::keyspace::{Entry, KeyHasher, Keyspace, Millis, PackLimits};
+    use crate::host::Attention;
+    use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, PackLimits};
     use crate::resp::Span;
     use std::net::SocketAddr;
     use std::time::Duration;
@@ -289,8 +339,15 @@ mod tests {
     const TERMS: Terms = Terms {
         now: 1,
         string_len_max: 1 << 20,
-        pack: PackLimits { entries_max: 128, value_len_max: 64 },
+        limits: Limits {
+            hash: PackLimits { entries_max: 128, value_len_max: 64 },
+            zset: PackLimits { entries_max: 128, value_len_max: 64 },
+            intset_len_max: 512,
+            list_piece: -2,
+        },
+        events_wanted: 0,
         no_touch: false,
+        attention: Attention::NONE,
     };
 
     /// Keeps what is to be done later, for the test to do.
@@ -318,7 +375,11 @@ mod tests {
     }
 
     fn shard() -> Arc<Shard> {
-        Shard::new(Engine::new(Keyspace::new(Slot::all(), KeyHasher::new(1), 1)))
+        Shard::new(Engine::new(
+            Keyspace::new(Slot::all(), KeyHasher::new(1), 1),
+            Arc::default(),
+            Arc::default(),
+        ))
     }
 
     fn client() -> Seat {

@@ -3,7 +3,7 @@
 
 use slotway::command::{Errand, Pace};
 use slotway::host::{Host, HostConfig};
-use slotway::resp::Decoder;
+use slotway::resp::{Decoder, Sink};
 use slotway::router::{Progress, Router, Scratch};
 use slotway::session::Session;
 use slotway::topology::Topology;
@@ -64,6 +64,17 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                 }
                 Progress::Full => {}
                 Progress::Wait { .. } | Progress::Rest(_) => panic!("nobody else holds a shard"),
+                // Nobody else is there to push: the time runs out, or the wait has no end.
+                Progress::Block { blocked, muted } => {
+                    if blocked.wait.until.is_none() {
+                        return output;
+                    }
+                    if !muted {
+                        Sink::new(&mut output, session.proto()).null_array();
+                    }
+                }
+                // And nobody is there to end a pause.
+                Progress::Paused { .. } => return output,
                 Progress::Close | Progress::Sever => return output,
             }
         }

@@ -9,7 +9,7 @@
 //! so that comparing two of them never hangs on a millisecond), and transactions over several slots,
 //! which the router refuses by a rule of its own.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 
 use crate::notation::Node;
@@ -60,11 +60,13 @@ fn looseness(command: &Command) -> Looseness {
         // Order is undefined.
         "keys" => Order,
         "hgetall" => PairOrderIfTable,
-        "hkeys" | "hvals" => OrderIfTable,
+        "hkeys" | "hvals" | "smembers" => OrderIfTable,
+        // A result that is no table has an order, but nobody can ask for its encoding.
+        "sinter" | "sunion" | "sdiff" | "spop" => Order,
         // The audit compares whole rounds.
-        "hscan" => AllIfTable,
+        "hscan" | "sscan" | "zscan" => AllIfTable,
         // Chance decides.
-        "randomkey" | "hrandfield" => Choice,
+        "randomkey" | "hrandfield" | "srandmember" | "zrandmember" => Choice,
         // Both servers read their own clock; the replies may straddle a tick.
         "ttl" | "expiretime" => Clock(2),
         "pttl" | "pexpiretime" => Clock(2_000),
@@ -214,7 +216,8 @@ impl Pair {
         };
         let Some(key) = command.argv.get(1) else { return other };
         let encoding = self.probe[0].call(&[&b"OBJECT"[..], b"ENCODING", key]);
-        if encoding == Answer::Reply(Reply::Bulk(b"hashtable".to_vec())) { table } else { other }
+        let is_table = |name: &[u8]| encoding == Answer::Reply(Reply::Bulk(name.to_vec()));
+        if is_table(b"hashtable") || is_table(b"skiplist") { table } else { other }
     }
 
     /// Compares the whole keyspace: names, values, expiries.
@@ -298,19 +301,47 @@ fn dump_all(client: &mut Client) -> BTreeMap<Vec<u8>, String> {
     let mut all = BTreeMap::new();
     for key in names {
         let key = key.as_slice();
-        let value = if client.call(&[b"TYPE", key])
-            == Answer::Reply(Reply::Simple(b"hash".to_vec()))
-        {
-            let mut pairs = pairs(elements(&client.call(&[b"HGETALL", key]), "HGETALL"));
-            pairs.sort();
-            let mut scanned = self::pairs(round(client, &[b"HSCAN", key]));
-            scanned.sort();
-            scanned.dedup();
-            assert_eq!(pairs, scanned, "HGETALL and a round of HSCAN");
-            let line = |pair: &[Vec<u8>; 2]| format!("{} = {}\n", text(&pair[0]), text(&pair[1]));
-            pairs.iter().map(line).collect()
-        } else {
-            Node::of(&client.call(&[b"GET", key])).to_string()
+        let Answer::Reply(Reply::Simple(kind)) = client.call(&[b"TYPE", key]) else {
+            panic!("TYPE answers a word");
+        };
+        let value = match &kind[..] {
+            b"hash" => {
+                let mut pairs = pairs(elements(&client.call(&[b"HGETALL", key]), "HGETALL"));
+                pairs.sort();
+                let mut scanned = self::pairs(round(client, &[b"HSCAN", key]));
+                scanned.sort();
+                scanned.dedup();
+                assert_eq!(pairs, scanned, "HGETALL and a round of HSCAN");
+                let line =
+                    |pair: &[Vec<u8>; 2]| format!("{} = {}\n", text(&pair[0]), text(&pair[1]));
+                pairs.iter().map(line).collect()
+            }
+            b"list" => Node::of(&client.call(&[&b"LRANGE"[..], key, b"0", b"-1"])).to_string(),
+            b"set" => {
+                let mut members = elements(&client.call(&[b"SMEMBERS", key]), "SMEMBERS");
+                members.sort();
+                let mut scanned = round(client, &[b"SSCAN", key]);
+                scanned.sort();
+                scanned.dedup();
+                assert_eq!(members, scanned, "SMEMBERS and a round of SSCAN");
+                let encoding = Node::of(&client.call(&[&b"OBJECT"[..], b"ENCODING", key]));
+                let line = |member: &Vec<u8>| format!("{}\n", text(member));
+                members.iter().map(line).collect::<String>() + &encoding.to_string()
+            }
+            b"zset" => {
+                let all = [&b"ZRANGE"[..], key, b"0", b"-1", b"WITHSCORES"];
+                let members = pairs(elements(&client.call(&all), "ZRANGE"));
+                let names = |pairs: &[[Vec<u8>; 2]]| {
+                    pairs.iter().map(|[name, _]| name.clone()).collect::<BTreeSet<_>>()
+                };
+                let scanned = self::pairs(round(client, &[b"ZSCAN", key]));
+                assert_eq!(names(&members), names(&scanned), "ZRANGE and a round of ZSCAN");
+                let encoding = Node::of(&client.call(&[&b"OBJECT"[..], b"ENCODING", key]));
+                let line =
+                    |[name, score]: &[Vec<u8>; 2]| format!("{} = {}\n", text(name), text(score));
+                members.iter().map(line).collect::<String>() + &encoding.to_string()
+            }
+            _ => Node::of(&client.call(&[b"GET", key])).to_string(),
         };
         let expiry = match client.call(&[b"PEXPIRETIME", key]) {
             // A relative expiry was counted from two clocks.
@@ -363,7 +394,8 @@ fn is_same(theirs: &Reply, ours: &Reply, looseness: Looseness) -> bool {
             ours >= 0 && theirs.abs_diff(ours) <= most.unsigned_abs()
         }
         (Looseness::All, Reply::Array(_), Reply::Array(_)) => true,
-        (Looseness::Choice, Reply::Bulk(_), Reply::Bulk(_)) => true,
+        (Looseness::Choice, Reply::Bulk(_), Reply::Bulk(_))
+        | (Looseness::Choice, Reply::Double(_), Reply::Double(_)) => true,
         (Looseness::Choice, Reply::Array(theirs), Reply::Array(ours)) => {
             theirs.len() == ours.len()
                 && theirs.iter().zip(ours).all(|(theirs, ours)| is_same(theirs, ours, looseness))
@@ -384,6 +416,7 @@ fn loosened(reply: Reply, looseness: Looseness) -> Reply {
     };
     match (looseness, reply) {
         (Looseness::Order, Reply::Array(elements)) => Reply::Array(sort(elements, 1)),
+        (Looseness::Order, Reply::Set(elements)) => Reply::Set(sort(elements, 1)),
         (Looseness::PairOrder, Reply::Array(elements)) => Reply::Array(sort(elements, 2)),
         (Looseness::PairOrder, Reply::Map(elements)) => Reply::Map(sort(elements, 2)),
         (_, reply) => reply,

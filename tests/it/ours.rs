@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use crate::rim::poll;
 use crate::wire::{Client, Reply};
 
 /// A running `slotway serve`; killed when dropped.
@@ -64,6 +65,11 @@ impl Ours {
     /// A new connection.
     pub(crate) fn client(&self) -> Client {
         Client::connect(self.address).expect("the server accepts connections")
+    }
+
+    /// Waits until the server has ended by itself; gives its exit code.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        poll(|| self.child.try_wait().expect("a child of ours"))?.code()
     }
 
     /// The bytes of memory that the server has resident; 0 where the system does not tell, so that

@@ -99,6 +99,11 @@ impl Player {
             }
             Action::Listen => 1,
             Action::Command(tokens) if step.until => return self.until(step, tokens),
+            Action::Command(tokens) if step.blocks => {
+                let argv = self.resolve(step, tokens)?;
+                self.client(name).send(&command(&argv));
+                return self.until_blocked(step);
+            }
             Action::Command(tokens) => {
                 let argv = self.resolve(step, tokens)?;
                 let (mut bytes, held) = self.held.remove(name).unwrap_or_default();
@@ -227,6 +232,29 @@ impl Player {
             return Ok(());
         }
         self.lost(step, &format!("waited for\n{wanted}last got\n{last}"))
+    }
+
+    /// Waits until the server says that the step's client waits for a key.
+    fn until_blocked(&mut self, step: &Step) -> Result<(), Lost> {
+        let local = self.client(&step.client).socket().local_addr().expect("a local address");
+        let mut observer = Client::connect(self.address).expect("the server accepts connections");
+        let mut last = String::new();
+        let blocked = poll(|| {
+            last = match observer.ask(&["CLIENT", "LIST"]) {
+                Reply::Bulk(list) => String::from_utf8_lossy(&list).into_owned(),
+                other => panic!("CLIENT LIST answers {other:?}"),
+            };
+            let waits = |line: &str| {
+                let mut fields = line.split(' ');
+                fields.any(|f| f.strip_prefix("addr=") == Some(&local.to_string()))
+                    && fields.any(|f| f.strip_prefix("flags=").is_some_and(|f| f.contains('b')))
+            };
+            last.lines().any(waits).then_some(())
+        });
+        match blocked {
+            Some(()) => Ok(()),
+            None => self.lost(step, &format!("{local} does not wait for a key:\n{last}")),
+        }
     }
 
     fn client(&mut self, name: &str) -> &mut Client {

@@ -60,6 +60,120 @@ const KEYED: &[&str] = &[
     "2 HINCRBYFLOAT $key $field $float",
     "1 HRANDFIELD $key",
     "1 HRANDFIELD $key $index |WITHVALUES",
+    "6 LPUSH|RPUSH $key:list $element $element",
+    "2 LPUSH|RPUSH $key:list $elements",
+    "2 LPUSHX|RPUSHX $key:list $element",
+    "4 LPOP|RPOP $key:list",
+    "3 LPOP|RPOP $key:list $offset",
+    "2 LLEN $key:list",
+    "3 LRANGE $key:list $index $index",
+    "1 LRANGE $key:list 0 -1",
+    "3 LINDEX $key:list $index",
+    "3 LSET $key:list $index $element",
+    "4 LINSERT $key:list BEFORE|AFTER $element $element",
+    "3 LREM $key:list $rank $element",
+    "2 LTRIM $key:list $index $index",
+    "1 LTRIM $key:list 1|3|-300 -1|-2|300",
+    "2 LPOS $key:list $element |RANK $rank",
+    "2 LPOS $key:list $element RANK $rank COUNT $rank MAXLEN $index",
+    "1 LPOS $key:list $element COUNT 0",
+    "4 LMOVE $key:list $key:list LEFT|RIGHT LEFT|RIGHT",
+    "2 RPOPLPUSH $key:list $key:list",
+    "2 LMPOP 2 $key:list $key:list LEFT|RIGHT",
+    "1 LMPOP 1 $key:list LEFT|RIGHT COUNT $offset",
+    "1 BLPOP|BRPOP $key:list $key:list $key:list 0.001",
+    "1 BLMOVE $key:list $key:list LEFT|RIGHT LEFT|RIGHT 0.001",
+    "1 BRPOPLPUSH $key:list $key:list 0.001",
+    "1 BLMPOP 0.001 2 $key:list $key:list LEFT|RIGHT COUNT 3",
+    "1 COPY|RENAME $key:list $key:list",
+    "1 OBJECT ENCODING $key:list",
+    "1 DUMP|TYPE|TTL $key:list",
+    "1 DEL $key:list",
+    "2 SORT $key:list BY nosort |DESC",
+    "1 SORT $key:list BY nosort |DESC LIMIT $index $index STORE $key:list",
+    "1 SORT $key:set BY nosort |DESC LIMIT $index $index STORE $key:list",
+    "3 RPUSH $only:number $integer $integer $integer",
+    "1 LTRIM $only:number 0 50",
+    "2 SORT|SORT_RO $only:number |ASC|DESC |ALPHA LIMIT $index $index",
+    "1 SORT $only:number |DESC STORE $only:number",
+    "1 SORT $only:number STORE $key:list",
+    "1 SORT $key:zset BY nosort |DESC LIMIT $index $index",
+    "1 SORT $key:zset ALPHA |DESC STORE $key:list",
+    "6 SADD $key:set $member $member",
+    "2 SADD $key:set $members",
+    "3 SREM $key:set $member $member",
+    "1 SREM $key:set $members",
+    "2 SISMEMBER $key:set $member",
+    "1 SMISMEMBER $key:set $member $member",
+    "2 SCARD $key:set",
+    "2 SMEMBERS $key:set",
+    "2 SMOVE $key:set $key:set $member",
+    "1 SPOP $key:set 5000|0|-1|x",
+    "1 SRANDMEMBER $key:set",
+    "1 SRANDMEMBER $key:set $index",
+    "2 SINTER|SUNION|SDIFF $key:set $key:set",
+    "1 SINTER|SUNION|SDIFF $key:set",
+    "1 SINTER|SUNION|SDIFF $key:set $key:set $key:set",
+    "2 SINTERSTORE|SUNIONSTORE|SDIFFSTORE $key:set $key:set $key:set",
+    "1 SINTERSTORE|SUNIONSTORE|SDIFFSTORE $key:set $key:set",
+    "1 SINTERSTORE|SUNIONSTORE|SDIFFSTORE $key:set $key:set $key:set $key:set",
+    "1 SINTERCARD 2 $key:set $key:set",
+    "1 SINTERCARD 2 $key:set $key:set LIMIT $index",
+    "1 DEL $key:set $key:set",
+    "1 COPY $key:set $key:set REPLACE",
+    "1 RENAME $key:set $key:set",
+    "1 EXPIRE $key:set $seconds",
+    "1 OBJECT ENCODING $key:set",
+    "1 DUMP|TYPE|TTL $key:set",
+    "6 ZADD $key:zset $score $rival $score $rival",
+    "2 ZADD $key:zset |NX|XX |CH $score $rival $score $rival",
+    "2 ZADD $key:zset |XX GT|LT |CH $score $rival $score $rival",
+    "2 ZADD $key:zset |NX|XX |GT|LT INCR $score $rival",
+    "2 ZADD $key:zset $rivals",
+    "3 ZINCRBY $key:zset $score $rival",
+    "3 ZREM $key:zset $rival $rival",
+    "2 ZSCORE $key:zset $rival",
+    "1 ZMSCORE $key:zset $rival $rival",
+    "1 ZCARD $key:zset",
+    "3 ZRANK|ZREVRANK $key:zset $rival",
+    "2 ZCOUNT $key:zset $edge $edge",
+    "3 ZRANGE $key:zset $index $index |REV |WITHSCORES",
+    "2 ZRANGE $key:zset $edge $edge BYSCORE |REV |WITHSCORES",
+    "2 ZRANGE $key:zset $edge $edge BYSCORE |REV LIMIT $index $index",
+    "2 ZREVRANGE $key:zset $index $index |WITHSCORES",
+    "2 ZRANGEBYSCORE|ZREVRANGEBYSCORE $key:zset $edge $edge |WITHSCORES",
+    "1 ZRANGEBYSCORE|ZREVRANGEBYSCORE $key:zset $edge $edge LIMIT $index $index",
+    "1 ZRANGESTORE $key:zset $key:zset $index $index |REV",
+    "1 ZRANGESTORE $key:zset $key:zset $edge $edge BYSCORE |REV",
+    "1 ZREMRANGEBYRANK $key:zset $index $index",
+    "1 ZREMRANGEBYSCORE $key:zset $edge $edge",
+    "2 ZPOPMIN|ZPOPMAX $key:zset |1|2|20",
+    "1 ZMPOP 2 $key:zset $key:zset MIN|MAX",
+    "1 ZMPOP 1 $key:zset MIN|MAX COUNT 3|30",
+    "1 BZPOPMIN|BZPOPMAX $key:zset $key:zset $key:zset 0.001",
+    "1 BZMPOP 0.001 3 $key:zset $key:zset $key:zset MIN|MAX",
+    "1 ZRANDMEMBER $key:zset",
+    "1 ZRANDMEMBER $key:zset $index |WITHSCORES",
+    "2 ZUNION|ZINTER|ZDIFF 2 $key:zset $key:zset |WITHSCORES",
+    "2 ZUNION|ZINTER 3 $key:zset $key:zset $key:set WEIGHTS $score $score $score WITHSCORES",
+    "1 ZUNION|ZINTER 2 $key:zset $key:zset AGGREGATE SUM|MIN|MAX WITHSCORES",
+    "2 ZUNIONSTORE|ZINTERSTORE|ZDIFFSTORE $key:zset 2 $key:zset $key:zset",
+    "1 ZUNIONSTORE|ZINTERSTORE $key:zset 2 $key:zset $key:set WEIGHTS $score $score AGGREGATE SUM|MIN|MAX",
+    "1 ZINTERCARD 2 $key:zset $key:zset |LIMIT",
+    "1 ZINTERCARD 2 $key:zset $key:zset LIMIT $index",
+    "1 COPY|RENAME $key:zset $key:zset",
+    "1 OBJECT ENCODING $key:zset",
+    "1 DUMP|TYPE|TTL $key:zset",
+    "1 DEL $key:zset $key:zset",
+    "3 ZADD $only:lex 0 $rival 0 $rival 0 $rival",
+    "1 ZADD $only:lex $rivals:0",
+    "1 ZREM $only:lex $rival $rival",
+    "2 ZLEXCOUNT $only:lex $lex $lex",
+    "2 ZRANGEBYLEX|ZREVRANGEBYLEX $only:lex $lex $lex",
+    "1 ZRANGEBYLEX|ZREVRANGEBYLEX $only:lex $lex $lex LIMIT $index $index",
+    "2 ZRANGE $only:lex $lex $lex BYLEX |REV",
+    "1 ZRANGESTORE $only:lex $only:lex $lex $lex BYLEX",
+    "1 ZREMRANGEBYLEX $only:lex $lex $lex",
     "3 DEL|UNLINK $key",
     "1 DEL|UNLINK $key $key",
     "2 EXISTS|TOUCH $key $key",
@@ -91,6 +205,10 @@ const WHOLE: &[&str] = &[
     "1 SELECT 0|1|x",
     "1 HSCAN $key 0",
     "1 HSCAN $key 0 MATCH *1",
+    "1 ZSCAN $key:zset 0",
+    "1 ZSCAN $key:zset 0 MATCH *1",
+    "1 SSCAN $key:set 0",
+    "1 SSCAN $key:set 0 MATCH *1",
 ];
 
 const BAD: &[&str] = &[
@@ -284,10 +402,20 @@ impl Stream {
 
     /// Makes one argument too many, too few, or wrong. Keys stay: they are what binds a transaction.
     fn spoil(&mut self, command: &mut Command) {
+        // A wait must not become endless.
+        if command.name().starts_with('b') {
+            return;
+        }
+        // What SORT of the reference makes of anything but an integer hangs on an earlier command: it
+        // looks at an `errno` that nobody has set to 0.
+        if command.name() == "rpush" && command.keys[0].windows(6).any(|part| part == b"number") {
+            return;
+        }
         let bad = BAD[self.rng.usize(..BAD.len())].as_bytes().to_vec();
         match self.rng.u32(..4) {
             0 => command.argv.push(bad),
-            1 if command.argv.len() > 1 => {
+            // A SPOP without its count would leave to chance what stays.
+            1 if command.argv.len() > 1 && command.name() != "spop" => {
                 command.argv.pop();
             }
             _ if command.argv.len() > 1 => {
@@ -307,6 +435,62 @@ impl Stream {
                 let key = self.key(tag);
                 command.keys.push(key.clone());
                 key
+            }
+            // Keys that mostly hold one type, or commands would mostly meet another one.
+            word if word.starts_with("$key:") => {
+                let tag = tag.unwrap_or_else(|| self.rng.usize(..TAGS.len()));
+                let key = match self.rng.u32(..20) {
+                    0 => self.key(tag),
+                    _ => format!("{}{}{}", TAGS[tag], &word[5..], self.rng.usize(..4)).into_bytes(),
+                };
+                command.keys.push(key.clone());
+                key
+            }
+            // Keys that hold nothing else, as what is asked of them means nothing of others.
+            word if word.starts_with("$only:") => {
+                let tag = tag.unwrap_or_else(|| self.rng.usize(..TAGS.len()));
+                let key = format!("{}{}{}", TAGS[tag], &word[6..], self.rng.usize(..4));
+                command.keys.push(key.clone().into_bytes());
+                key.into_bytes()
+            }
+            "$score" => self.score(),
+            "$rival" => self.rival(),
+            "$rivals" | "$rivals:0" => {
+                // Enough, over a few draws, to leave the small encoding behind.
+                for _ in 0..self.rng.usize(1..60) {
+                    let score = if word == "$rivals" { self.score() } else { b"0".to_vec() };
+                    let rival = format!("wide{}", self.rng.u32(..300)).into_bytes();
+                    command.argv.extend([score, rival]);
+                }
+                return;
+            }
+            "$edge" => match self.rng.u32(..8) {
+                0 => self.pick(&["-inf", "inf", "+inf", "(inf"]),
+                1..4 => [b"(", &self.score()[..]].concat(),
+                _ => self.score(),
+            },
+            "$lex" => match self.rng.u32(..8) {
+                0 => self.pick(&["-", "+"]),
+                1..4 => [b"(", &self.rival()[..]].concat(),
+                _ => [b"[", &self.rival()[..]].concat(),
+            },
+            "$element" => self.element(),
+            "$elements" => {
+                // Enough, over a few draws, for more than one piece.
+                for _ in 0..self.rng.usize(1..300) {
+                    let element = self.element();
+                    command.argv.push(element);
+                }
+                return;
+            }
+            "$rank" => self.rng.i32(-3..4).to_string().into_bytes(),
+            "$member" => self.member(),
+            "$members" => {
+                // Integers, so many that over a few draws they are too many for an array.
+                let from = self.rng.i32(-400..400);
+                let members = from..from + self.rng.i32(1..300);
+                command.argv.extend(members.map(|member| member.to_string().into_bytes()));
+                return;
             }
             "$value" => self.value(),
             "$field" => self.field(),
@@ -366,6 +550,16 @@ impl Stream {
         format!("{}{}", TAGS[tag], self.rng.usize(..KEYS_PER_TAG)).into_bytes()
     }
 
+    /// Mostly one of a few, so that what is sought is found.
+    fn element(&mut self) -> Vec<u8> {
+        match self.rng.u32(..40) {
+            0..15 => self.rng.u32(..6).to_string().into_bytes(),
+            15..28 => format!("e{}", self.rng.u32(..8)).into_bytes(),
+            28 => vec![b'x'; self.rng.usize(3000..10_000)],
+            _ => self.value(),
+        }
+    }
+
     fn field(&mut self) -> Vec<u8> {
         match self.rng.u32(..20) {
             0 => vec![],
@@ -373,6 +567,38 @@ impl Stream {
             2 => format!("wide{}", self.rng.u32(..200)).into_bytes(),
             3 => self.rng.u32(..100).to_string().into_bytes(),
             _ => format!("f{}", self.rng.u32(..8)).into_bytes(),
+        }
+    }
+
+    /// Mostly a small number, so that scores tie.
+    fn score(&mut self) -> Vec<u8> {
+        match self.rng.u32(..40) {
+            0 => self.pick(&["inf", "-inf", "-0", "1e17", "-1e300", "0x10", "1e-320", "5e18"]),
+            1 => self.rng.i64(..).to_string().into_bytes(),
+            2..6 => (f64::from(self.rng.i32(-100_000..100_000)) / 1000.0).to_string().into_bytes(),
+            6..12 => (f64::from(self.rng.i32(-40..40)) / 4.0).to_string().into_bytes(),
+            _ => self.rng.i32(-10..20).to_string().into_bytes(),
+        }
+    }
+
+    /// A member of a sorted set.
+    fn rival(&mut self) -> Vec<u8> {
+        match self.rng.u32(..60) {
+            0 => self.value(),
+            1..4 => self.field(),
+            4..14 => format!("wide{}", self.rng.u32(..300)).into_bytes(),
+            _ => self.rng.i32(-15..15).to_string().into_bytes(),
+        }
+    }
+
+    /// Mostly a small integer; what is none makes a table of the set.
+    fn member(&mut self) -> Vec<u8> {
+        match self.rng.u32(..60) {
+            0 => self.field(),
+            1 => self.value(),
+            2 => self.integer(),
+            3 => self.rng.i32(..).to_string().into_bytes(),
+            _ => self.rng.i32(-15..15).to_string().into_bytes(),
         }
     }
 

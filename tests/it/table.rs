@@ -21,6 +21,9 @@ const NOT_IN_REFERENCE: &[&str] = &["client|no-touch", "client|setinfo"];
 /// Requests whose keys are asked for.
 const REQUESTS: &[&str] = &[
     "append k v",
+    "blmove a b left left 0",
+    "blmpop 0 2 a b left",
+    "blpop a b 0",
     "command getkeys get k",
     "copy a b",
     "copy a b db 0 replace",
@@ -44,6 +47,11 @@ const REQUESTS: &[&str] = &[
     "keys *",
     "lcs a b",
     "lcs a b idx",
+    "lmove a b left left",
+    "lmpop 2 a b left",
+    "lmpop 3 a b left",
+    "lmpop x a left",
+    "lpush l a",
     "mget a b c",
     "mset a",
     "mset a 1",
@@ -65,6 +73,9 @@ const REQUESTS: &[&str] = &[
     "set k v get",
     "set k v nx",
     "setrange k 1 v",
+    "sort a by store limit 0 store get store store b store c",
+    "sort a store b",
+    "sort_ro a store b",
     "touch a b",
     "type k",
     "unlink a",
@@ -254,6 +265,7 @@ fn place(keys: &Keys) -> String {
     let from = match keys.begin {
         Begin::Index(at) => at.to_string(),
         Begin::Keyword(word, _) => format!("behind {word}"),
+        Begin::Unknown(_) => return "as its options say".to_owned(),
     };
     match keys.find {
         Find::Range { last: 0, .. } => from,
@@ -263,7 +275,7 @@ fn place(keys: &Keys) -> String {
                 (-1, _) => "the last".to_owned(),
                 (..0, _) => format!("the last but {}", last.unsigned_abs() - 1),
                 (0.., Begin::Index(at)) => (i64::from(at) + i64::from(last)).to_string(),
-                (0.., Begin::Keyword(..)) => format!("{last} behind it"),
+                (0.., Begin::Keyword(..) | Begin::Unknown(_)) => format!("{last} behind it"),
             };
             format!("{from} to {to}{every}")
         }

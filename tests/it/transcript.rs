@@ -35,6 +35,8 @@ pub(crate) struct Step {
     pub(crate) action: Action,
     /// `@until`: say it again until the answer is the recorded one.
     pub(crate) until: bool,
+    /// `@blocks`: the client waits in this command, and so does the play, until it does.
+    pub(crate) blocks: bool,
     /// `@as NAME`: remember the answer under this name.
     pub(crate) save: Option<String>,
     pub(crate) order: Order,
@@ -153,6 +155,7 @@ impl Transcript {
 #[derive(Default, PartialEq)]
 struct Pending {
     until: bool,
+    blocks: bool,
     save: Option<String>,
     order: Option<Order>,
 }
@@ -161,6 +164,7 @@ impl Pending {
     fn read(&mut self, directive: &str, line: usize) -> Result<Option<Step>, String> {
         match directive.split_whitespace().collect::<Vec<_>>()[..] {
             ["until"] => self.until = true,
+            ["blocks"] => self.blocks = true,
             ["as", name] => self.save = Some(name.to_owned()),
             ["unordered"] => self.order = Some(Order::Elements),
             ["unordered", "pairs"] => self.order = Some(Order::Pairs),
@@ -181,9 +185,9 @@ impl Pending {
         answers: Vec<Node>,
         answer_lines: usize,
     ) -> Step {
-        let Self { until, save, order } = std::mem::take(self);
+        let Self { until, blocks, save, order } = std::mem::take(self);
         let order = order.unwrap_or(Order::Exact);
-        Step { line, client, action, until, save, order, answers, answer_lines }
+        Step { line, client, action, until, blocks, save, order, answers, answer_lines }
     }
 }
 

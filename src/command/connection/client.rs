@@ -2,8 +2,9 @@
 
 use super::super::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 use super::super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer, acl};
-use super::super::{Args, HostCx, Outcome, Refusal, help};
-use crate::clients::{Client, Label};
+use super::super::{Args, HostCx, Outcome, Refusal, help, too_many_arguments};
+use crate::clients::{Client, Ending, Label, Mailbox};
+use crate::host::Paused;
 use crate::keyspace::Millis;
 use crate::number::parse_i64;
 use crate::resp::{Sink, until_nul};
@@ -93,6 +94,48 @@ pub(super) const ROW: Spec = Spec {
             complexity: "O(N) where N is the number of client connections",
             summary: "Closes connections, by address, number, kind or user.",
             run: Run::Host(kill),
+            ..CLIENT
+        },
+        Spec {
+            name: "unblock",
+            arity: AtLeast(3),
+            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            since: "5.0.0",
+            complexity: "O(log N) where N is the number of client connections",
+            summary: "Ends another connection's wait for a key, as if its time were over or with an error.",
+            run: Run::Host(unblock),
+            ..CLIENT
+        },
+        Spec {
+            name: "pause",
+            arity: AtLeast(3),
+            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            since: "2.9.50",
+            summary: "Holds up every client's commands, or those that write, for some milliseconds.",
+            run: Run::Host(pause),
+            ..CLIENT
+        },
+        Spec {
+            name: "unpause",
+            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            since: "6.2.0",
+            complexity: "O(N) Where N is the number of paused clients",
+            summary: "Ends a pause.",
+            run: Run::Host(|cx, _, out| {
+                cx.host.pause.end();
+                out.ok();
+                Ok(())
+            }),
+            ..CLIENT
+        },
+        Spec {
+            name: "getredir",
+            since: "6.0.0",
+            summary: "Tells whom this connection's invalidations go to: -1, as it tracks no keys.",
+            run: Run::Host(|_, _, out| {
+                out.int(-1);
+                Ok(())
+            }),
             ..CLIENT
         },
         Spec {
@@ -217,10 +260,12 @@ fn list(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 /// A client's line in CLIENT LIST.
 fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
     let Client { id, peer, local, fd, connected_at, .. } = client;
-    let (at, labels) = (client.activity(), client.labels());
+    let (at, labels, listening) = (client.activity(), client.labels(), client.listening());
     let seconds_since = |then: Millis| (now - then).max(0) / 1000;
     let mut flags = String::new();
     for (letter, is_set) in [
+        ('O', at.monitors),
+        ('P', !listening.is_nothing()),
         ('x', at.queued.is_some()),
         ('d', at.dirty),
         ('b', at.blocked),
@@ -236,8 +281,9 @@ fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
         flags.push('N');
     }
     let queued = at.queued.map_or(-1, i64::from);
-    let total = at.unread + at.unread_room + at.unsent + at.queued_bytes + size_of::<Client>();
-    let events = if at.unsent > 0 { "rw" } else { "r" };
+    let unsent = client.mailbox().map_or(at.unsent, Mailbox::waiting);
+    let total = client.memory();
+    let events = if unsent > 0 { "rw" } else { "r" };
     let command = match (at.container, at.command) {
         ("", "") => "NULL".to_owned(),
         ("", command) => command.to_owned(),
@@ -249,17 +295,20 @@ fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
     text.extend(&*labels.name);
     let _ = write!(
         text,
-        " age={} idle={} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={queued} watch={} qbuf={} qbuf-free={} \
+        " age={} idle={} flags={flags} db=0 sub={} psub={} ssub={} multi={queued} watch={} qbuf={} qbuf-free={} \
          argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={total} events={events} cmd={command} \
          user=default redir=-1 resp={}",
         seconds_since(*connected_at),
         seconds_since(at.last_active),
+        listening.channels,
+        listening.patterns,
+        listening.shard_channels,
         at.watched,
         at.unread,
         at.unread_room,
         at.queued_bytes,
-        at.unsent,
-        at.unsent,
+        unsent,
+        unsent,
         at.resp,
     );
     for (label, value) in [(" lib-name=", &labels.lib_name), (" lib-ver=", &labels.lib_ver)] {
@@ -282,8 +331,8 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(_: &Client) -> Self {
-        Self::Normal
+    fn of(client: &Client) -> Self {
+        if client.listening().is_nothing() { Self::Normal } else { Self::Pubsub }
     }
 
     fn parse(name: &[u8]) -> Result<Self, Refusal> {
@@ -351,6 +400,46 @@ impl<'a> Filter<'a> {
             && self.peer.is_none_or(|text| shown_as(client.peer, text))
             && self.local.is_none_or(|text| shown_as(client.local, text))
     }
+}
+
+/// CLIENT PAUSE milliseconds [WRITE|ALL]
+fn pause(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let paused = match args.len() {
+        3 => Paused::All,
+        4 if args.is(3, "write") => Paused::Writes,
+        4 if args.is(3, "all") => Paused::All,
+        4 => return Err(Refusal::of("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+        _ => return Err(too_many_arguments(args)),
+    };
+    let timeout = Refusal::of("ERR timeout is not an integer or out of range");
+    let millis = parse_i64(args.at(2)).ok_or(timeout)?;
+    if millis < 0 {
+        return Err(Refusal::of("ERR timeout is negative"));
+    }
+    cx.host.pause.begin(cx.now, cx.now.saturating_add(millis), paused);
+    out.ok();
+    Ok(())
+}
+
+/// CLIENT UNBLOCK id [TIMEOUT|ERROR]
+fn unblock(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let ending = match args.len() {
+        3 => Ending::TimedOut,
+        4 if args.is(3, "timeout") => Ending::TimedOut,
+        4 if args.is(3, "error") => Ending::Unblocked,
+        4 => {
+            return Err(Refusal::of("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR"));
+        }
+        _ => {
+            let before = b"ERR unknown subcommand or wrong number of arguments for '";
+            let name = until_nul(args.at(1));
+            return Err(Refusal::new([before, name, b"'. Try CLIENT HELP."].concat()));
+        }
+    };
+    let id = u64::try_from(args.int(2)?).ok();
+    let client = id.and_then(|id| cx.host.clients.get(id));
+    out.int(client.is_some_and(|client| client.unblock(ending)).into());
+    Ok(())
 }
 
 fn kill(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

@@ -3,7 +3,7 @@
 
 use super::change;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::Edited;
+use crate::keyspace::{Edited, event};
 use crate::number::extended::Extended;
 use crate::number::{parse_i64, write_i64};
 use crate::resp::Sink;
@@ -22,6 +22,7 @@ pub(super) fn hincrby(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Ou
         write_i64(digits, sum);
         Ok(())
     })?;
+    cx.keyspace.announce(event::HASH, "hincrby", args.at(1));
     out.int(sum);
     Ok(())
 }
@@ -41,6 +42,7 @@ pub(super) fn hincrbyfloat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) 
         sum.write_human(digits);
         Ok(())
     })?;
+    cx.keyspace.announce(event::HASH, "hincrbyfloat", args.at(1));
     out.bulk(&sum);
     Ok(())
 }
@@ -51,7 +53,7 @@ fn add(
     args: Args<'_>,
     mut sum: impl FnMut(Option<&[u8]>, &mut Vec<u8>) -> Outcome,
 ) -> Result<Vec<u8>, Refusal> {
-    let (limits, hasher) = (cx.keyspace.pack, cx.keyspace.hasher().clone());
+    let (limits, hasher) = (cx.keyspace.limits.hash, cx.keyspace.hasher().clone());
     let (key, name) = (cx.key(args.at(1)), args.at(2));
     change(cx.keyspace, key, |hash| {
         let mut digits = Vec::with_capacity(24);

@@ -2,6 +2,7 @@
 
 use super::super::help;
 use super::*;
+use crate::host::Tally;
 
 /// What the subcommands' rows share.
 const CONFIG: Spec = Spec {
@@ -89,9 +90,9 @@ fn set(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 fn resetstat(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     cx.host.stats.reset();
-    for shard in &mut cx.shards {
-        shard.reset_counts();
-    }
+    cx.shards.iter_mut().for_each(|shard| shard.reset_counts());
+    cx.tallies.iter_mut().for_each(|tally| tally.reset());
+    cx.host.observer.tallies.each(Tally::reset);
     out.ok();
     Ok(())
 }

@@ -2,13 +2,18 @@
 //!
 //! To Redis it is one command, not a container, and so it is here.
 
+use super::super::dump::payload_of;
+use super::super::too_many_arguments;
 use super::*;
 use crate::number::parse_f64;
-use crate::resp::until_nul;
+use crate::slot::Slot;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// The longest DEBUG SLEEP; more is cut to it.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
+/// Bytes of a payload that are no part of the value: its type, the version and the checksum.
+const PAYLOAD_FRAME: usize = 11;
 
 pub(super) const ROW: Spec = Spec {
     name: "debug",
@@ -20,6 +25,28 @@ pub(super) const ROW: Spec = Spec {
     ..SERVER
 };
 
+/// What DEBUG PROTOCOL answers for a double, as Redis does.
+const FAMOUS: f64 = 3141.0 / 1000.0;
+
+/// The lines of DEBUG HELP.
+const HELP: &[&str] = &[
+    "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ERROR <string>",
+    "    Answers an error with this text.",
+    "LOG <message>",
+    "    Writes the message to the log.",
+    "OBJECT <key>",
+    "    Tells how the value of a key is kept.",
+    "PROTOCOL <type>",
+    "    Answers with a value of this type: string, integer, double, null, array, set, map, verbatim, true or false.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    With 0, expired keys stay until somebody asks for them; 1 is the default.",
+    "SLEEP <seconds>",
+    "    Stops every shard for this long, fractions allowed.",
+    "HELP",
+    "    Lists the subcommands.",
+];
+
 fn debug(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if !cx.me.peer.ip().to_canonical().is_loopback() {
         return Err(Refusal::of(
@@ -28,31 +55,86 @@ fn debug(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
              restart the server.",
         ));
     }
-    if args.len() == 3 && args.is(1, "sleep") {
-        // A text that is no number is 0, as it is to Redis.
-        let seconds = parse_f64(args.at(2)).unwrap_or(0.0).clamp(0.0, SLEEP_MAX.as_secs_f64());
-        cx.pace.sleep(Duration::from_secs_f64(seconds));
-        out.ok();
-    } else if args.len() == 2 && args.is(1, "help") {
-        let lines = [
-            "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-            "SLEEP <seconds>",
-            "    Stops every shard for this long, fractions allowed.",
-            "HELP",
-            "    Lists the subcommands.",
-        ];
-        out.array(lines.len());
-        for line in lines {
-            out.simple(line);
+    match (&*args[1].to_ascii_lowercase(), args.len()) {
+        (b"sleep", 3) => {
+            // A text that is no number is 0, as it is to Redis.
+            let seconds = parse_f64(args.at(2)).unwrap_or(0.0).clamp(0.0, SLEEP_MAX.as_secs_f64());
+            cx.pace.sleep(Duration::from_secs_f64(seconds));
+            out.ok();
         }
-    } else {
-        let name = &args[1];
-        let shown = until_nul(&name[..name.len().min(SHOWN_MAX)]);
-        let before = b"ERR unknown subcommand or wrong number of arguments for '";
-        return Err(Refusal::new([before, shown, b"'. Try DEBUG HELP."].concat()));
+        (b"object", 3) => return object(cx, args.at(2), out),
+        (b"error", 3) => out.error(args.at(2)),
+        (b"log", 3) => {
+            tracing::warn!("DEBUG LOG: {}", args.at(2).escape_ascii());
+            out.ok();
+        }
+        (b"protocol", 3) => return protocol(args, out),
+        (b"set-active-expire", 3) => {
+            // As Redis reads it: what is no number is 0.
+            let on = parse_i64(args.at(2)).unwrap_or(0) != 0;
+            cx.host.expires_keys.store(on, Ordering::Relaxed);
+            out.ok();
+        }
+        (b"help", 2) => {
+            out.array(HELP.len());
+            HELP.iter().for_each(|line| out.simple(line));
+        }
+        _ => return Err(too_many_arguments(args)),
     }
     Ok(())
 }
 
-/// An unknown subcommand is shown up to this many bytes.
-const SHOWN_MAX: usize = 128;
+/// DEBUG OBJECT key. An address would tell nobody anything: it is 0.
+fn object(cx: &mut HostCx<'_>, name: &[u8], out: &mut Sink<'_>) -> Outcome {
+    let (slot, second) = (Slot::of(name), cx.now / 1000);
+    let shard = cx.shards.iter_mut().find(|shard| shard.holds(slot));
+    let shard = shard.ok_or(Refusal::NO_SUCH_KEY)?;
+    let (key, piece) = (shard.key(slot, name), shard.limits.list_piece);
+    let entry = shard.peek(key).ok_or(Refusal::NO_SUCH_KEY)?;
+    let value = entry.value();
+    cx.pace.step(value.weight());
+    let len = payload_of(value, piece).len().saturating_sub(PAYLOAD_FRAME);
+    let used_s = i64::from(entry.accessed_at());
+    out.simple(&format!(
+        "Value at:0x0 refcount:1 encoding:{} serializedlength:{len} lru:{} lru_seconds_idle:{}",
+        value.encoding(),
+        used_s & 0x00FF_FFFF,
+        (second - used_s).max(0),
+    ));
+    Ok(())
+}
+
+/// DEBUG PROTOCOL type: the values that Redis answers too, of the types that we ever answer with.
+fn protocol(args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    match &*args.at(2).to_ascii_lowercase() {
+        b"string" => out.bulk(b"Hello World"),
+        b"integer" => out.int(12345),
+        b"double" => out.double(FAMOUS),
+        b"null" => out.null(),
+        b"array" => {
+            out.array(3);
+            (0..3).for_each(|i| out.int(i));
+        }
+        b"set" => {
+            out.set(3);
+            (0..3).for_each(|i| out.int(i));
+        }
+        b"map" => {
+            out.map(3);
+            for i in 0..3 {
+                out.int(i);
+                out.boolean(i == 1);
+            }
+        }
+        b"verbatim" => out.verbatim(*b"txt", b"This is a verbatim\nstring"),
+        b"true" => out.boolean(true),
+        b"false" => out.boolean(false),
+        _ => {
+            return Err(Refusal::of(
+                "ERR Wrong protocol type name. Please use one of the following: \
+                 string|integer|double|null|array|set|map|verbatim|true|false",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -4,7 +4,8 @@
 //! shards are held while it is written, so that the numbers of one reply belong together.
 
 use super::*;
-use crate::host::{REDIS_VERSION, VERSION};
+use crate::command::numbered;
+use crate::host::{REDIS_VERSION, Row, Tally, VERSION};
 use crate::keyspace::Counts;
 use std::fmt::Write;
 
@@ -19,52 +20,109 @@ pub(super) const ROW: Spec = Spec {
     ..SERVER
 };
 
-/// Appends a section's `name:value` lines.
-type Section = fn(&HostCx<'_>, &mut String) -> std::fmt::Result;
+/// What a section tells.
+struct Told<'a, 'c> {
+    cx: &'a HostCx<'c>,
+    /// What was counted of commands, on every shard and beside them.
+    tally: &'a Tally,
+}
 
-/// The sections in the order shown, with the heading each has.
-const SECTIONS: &[(&str, Section)] = &[
-    ("Server", server),
-    ("Clients", clients),
-    ("Memory", memory),
-    ("Persistence", persistence),
-    ("Stats", stats),
-    ("Slotway", slotway),
-    ("Replication", replication),
-    ("CPU", cpu),
-    ("Cluster", cluster),
-    ("Keyspace", keyspace),
+/// A section.
+struct Section {
+    heading: &'static str,
+    /// The word that asks for it, in lower case.
+    word: &'static str,
+    /// Which words ask for it among others.
+    part_of: PartOf,
+    /// Appends its `name:value` lines.
+    write: fn(&Told<'_, '_>, &mut String) -> std::fmt::Result,
+}
+
+/// Which words ask for a section that is not named.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum PartOf {
+    /// `default`, and no word at all.
+    Default,
+    /// `all`.
+    All,
+    /// `everything`.
+    Everything,
+}
+
+const fn section(
+    heading: &'static str,
+    word: &'static str,
+    part_of: PartOf,
+    write: fn(&Told<'_, '_>, &mut String) -> std::fmt::Result,
+) -> Section {
+    Section { heading, word, part_of, write }
+}
+
+/// The sections in the order shown.
+const SECTIONS: &[Section] = &[
+    section("Server", "server", PartOf::Default, server),
+    section("Clients", "clients", PartOf::Default, clients),
+    section("Memory", "memory", PartOf::Default, memory),
+    section("Persistence", "persistence", PartOf::Default, persistence),
+    section("Stats", "stats", PartOf::Default, stats),
+    section("Slotway", "slotway", PartOf::Default, slotway),
+    section("Replication", "replication", PartOf::Default, replication),
+    section("CPU", "cpu", PartOf::Default, cpu),
+    section("Modules", "modules", PartOf::Everything, |_, _| Ok(())),
+    section("Commandstats", "commandstats", PartOf::All, commandstats),
+    section("Errorstats", "errorstats", PartOf::Default, errorstats),
+    section("Latencystats", "latencystats", PartOf::All, latencystats),
+    section("Cluster", "cluster", PartOf::Default, cluster),
+    section("Keyspace", "keyspace", PartOf::Default, keyspace),
 ];
 
+/// What all shards of the process, and what runs beside them, have counted.
+pub(in crate::command) fn sum(cx: &HostCx<'_>) -> Tally {
+    let mut sum = Tally::default();
+    cx.tallies.iter().for_each(|tally| sum.add(tally));
+    cx.host.observer.tallies.each(|tally| sum.add(tally));
+    sum
+}
+
 fn info(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let is_all = |word: &[u8]| {
-        ["all", "everything", "default"].iter().any(|all| word.eq_ignore_ascii_case(all.as_bytes()))
+    let widest = |word: &[u8]| {
+        let words = [
+            ("default", PartOf::Default),
+            ("all", PartOf::All),
+            ("everything", PartOf::Everything),
+        ];
+        words.into_iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))
     };
-    let all = args.len() == 1 || args.from(1).any(is_all);
+    let part = args.from(1).filter_map(widest).map(|(_, part)| part).max();
+    let part = if args.len() == 1 { Some(PartOf::Default) } else { part };
+    let tally = sum(cx);
+    let told = Told { cx, tally: &tally };
     let mut text = String::new();
-    for &(heading, section) in SECTIONS {
-        if all || args.from(1).any(|word| word.eq_ignore_ascii_case(heading.as_bytes())) {
+    for Section { heading, word, part_of, write } in SECTIONS {
+        let is_named = || args.from(1).any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+        if part.is_some_and(|part| *part_of <= part) || is_named() {
             if !text.is_empty() {
                 text.push_str("\r\n");
             }
-            let _ = write!(text, "# {heading}\r\n");
             // Writing into memory does not fail.
-            let _ = section(cx, &mut text);
+            let _ = write!(text, "# {heading}\r\n");
+            let _ = write(&told, &mut text);
         }
     }
     out.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }
 
-fn server(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
+fn server(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     let it = &cx.host.identity;
     let uptime_s = (cx.now - it.started_at).max(0) / 1000;
     let multiplexing = if cfg!(target_os = "linux") { "epoll" } else { "kqueue" };
     write!(
         text,
         "redis_version:{REDIS_VERSION}\r\nredis_mode:{}\r\nos:{}\r\narch_bits:{}\r\nmultiplexing_api:{multiplexing}\r\n\
-         process_id:{}\r\nrun_id:{}\r\ntcp_port:{}\r\nserver_time_usec:{}\r\nuptime_in_seconds:{uptime_s}\r\n\
-         uptime_in_days:{}\r\nexecutable:{}\r\nconfig_file:{}\r\n",
+         process_id:{}\r\nprocess_supervised:no\r\nrun_id:{}\r\ntcp_port:{}\r\nserver_time_usec:{}\r\n\
+         uptime_in_seconds:{uptime_s}\r\nuptime_in_days:{}\r\nhz:10\r\nconfigured_hz:10\r\nlru_clock:{}\r\n\
+         executable:{}\r\nconfig_file:{}\r\nio_threads_active:0\r\n",
         it.mode,
         it.os,
         usize::BITS,
@@ -73,106 +131,187 @@ fn server(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
         it.port,
         cx.now * 1000,
         uptime_s / 86_400,
+        (cx.now / 1000) & 0x00FF_FFFF,
         it.executable,
         it.config_file,
     )
 }
 
-fn clients(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
-    let blocked = cx.host.clients.all().iter().filter(|client| client.activity().blocked).count();
+fn clients(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+    let all = cx.host.clients.all();
+    let activity: Vec<_> = all.iter().map(|client| client.activity()).collect();
+    let blocked = activity.iter().filter(|activity| activity.blocked).count();
+    let widest = |bytes: fn(&crate::clients::Activity) -> usize| {
+        activity.iter().map(bytes).max().unwrap_or(0)
+    };
     write!(
         text,
-        "connected_clients:{}\r\nmaxclients:{}\r\nblocked_clients:{blocked}\r\n",
+        "connected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\nclient_recent_max_input_buffer:{}\r\n\
+         client_recent_max_output_buffer:{}\r\nblocked_clients:{blocked}\r\ntracking_clients:0\r\n\
+         clients_in_timeout_table:0\r\n",
         cx.host.clients.count(),
         cx.host.settings.clients_max(),
+        widest(|activity| activity.unread + activity.unread_room),
+        widest(|activity| activity.unsent),
     )
 }
 
-fn memory(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
+fn memory(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     let usage = cx.host.usage();
     for (field, bytes) in [
         ("used_memory", usage.resident),
         ("used_memory_rss", usage.resident),
         ("used_memory_peak", usage.resident_peak),
+        ("total_system_memory", usage.machine_memory),
         ("maxmemory", 0),
     ] {
         write!(text, "{field}:{bytes}\r\n{field}_human:{}\r\n", human(bytes))?;
     }
-    write!(text, "maxmemory_policy:noeviction\r\nmem_allocator:mimalloc\r\n")
+    let share = 100.0 * usage.resident as f64 / usage.resident_peak.max(1) as f64;
+    write!(
+        text,
+        "used_memory_peak_perc:{share:.2}%\r\nmaxmemory_policy:noeviction\r\nmem_fragmentation_ratio:1.00\r\n\
+         mem_allocator:mimalloc\r\nactive_defrag_running:0\r\n"
+    )
 }
 
-fn persistence(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
+fn persistence(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     write!(
         text,
         "loading:0\r\nasync_loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n\
-         rdb_last_save_time:{}\r\nrdb_last_bgsave_status:ok\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n",
+         rdb_last_save_time:{}\r\nrdb_last_bgsave_status:ok\r\nrdb_last_bgsave_time_sec:-1\r\n\
+         rdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n\
+         aof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\naof_current_rewrite_time_sec:-1\r\n\
+         aof_last_bgrewrite_status:ok\r\naof_last_write_status:ok\r\n",
         cx.host.identity.started_at / 1000,
     )
 }
 
-fn stats(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
+fn stats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     let stats = &cx.host.stats;
+    let rate = stats.rate();
     let sum = |count: fn(&Counts) -> u64| {
         cx.shards.iter().map(|shard| count(&shard.counts())).sum::<u64>()
     };
+    let pubsub = cx.host.pubsub.counts();
     write!(
         text,
-        "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ntotal_net_input_bytes:{}\r\n\
-         total_net_output_bytes:{}\r\nrejected_connections:{}\r\nexpired_keys:{}\r\nevicted_keys:0\r\n\
-         keyspace_hits:{}\r\nkeyspace_misses:{}\r\npubsub_channels:0\r\npubsub_patterns:0\r\ntotal_error_replies:{}\r\n",
+        "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{:.0}\r\n\
+         total_net_input_bytes:{}\r\ntotal_net_output_bytes:{}\r\ninstantaneous_input_kbps:{:.2}\r\n\
+         instantaneous_output_kbps:{:.2}\r\nrejected_connections:{}\r\nsync_full:0\r\nsync_partial_ok:0\r\n\
+         sync_partial_err:0\r\nexpired_keys:{}\r\nevicted_keys:0\r\nevicted_clients:0\r\nkeyspace_hits:{}\r\n\
+         keyspace_misses:{}\r\npubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n\
+         latest_fork_usec:0\r\ntotal_forks:0\r\nmigrate_cached_sockets:0\r\ntracking_total_keys:0\r\n\
+         unexpected_error_replies:0\r\ntotal_error_replies:{}\r\n",
         stats.connections_received.get(),
-        stats.commands.get(),
+        tally.calls(),
+        rate.requests,
         stats.bytes_in.get(),
         stats.bytes_out.get(),
+        rate.bytes_in / 1024.0,
+        rate.bytes_out / 1024.0,
         stats.connections_rejected.get(),
         sum(|counts| counts.expired),
         sum(|counts| counts.hits),
         sum(|counts| counts.misses),
-        stats.errors.get(),
+        pubsub.channels,
+        pubsub.patterns,
+        pubsub.shard_channels,
+        tally.errors_total(),
     )
 }
 
-fn slotway(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
+fn slotway(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     let (it, stats) = (&cx.host.identity, &cx.host.stats);
+    let execs = tally.counted().find(|(id, _)| numbered(*id).is_some_and(|s| s.name == "exec"));
+    let execs = execs.map(|(_, row)| row.clone()).unwrap_or_default();
+    let lost = tally.execs_lost();
     write!(
         text,
         "slotway_version:{VERSION}\r\nshards:{}\r\nthreads:{}\r\nwatched_keys:{}\r\ncrossslot_refusals:{}\r\n\
-         execs_run:{}\r\nexecs_lost:{}\r\nexecs_refused:{}\r\n",
+         execs_run:{}\r\nexecs_lost:{lost}\r\nexecs_refused:{}\r\n",
         it.shards,
         it.threads,
         cx.shards.iter().map(|shard| shard.watched()).sum::<usize>(),
         stats.crossslot_refusals.get(),
-        stats.execs_run.get(),
-        stats.execs_lost.get(),
-        stats.execs_refused.get(),
+        execs.calls.saturating_sub(execs.failed + lost),
+        execs.failed + execs.rejected,
     )
 }
 
-fn replication(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
+fn replication(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     // A process without replicas has one history, named by its run.
     write!(
         text,
         "role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:{}\r\n\
-         master_repl_offset:0\r\n",
+         master_replid2:{}\r\nmaster_repl_offset:0\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:0\r\n\
+         repl_backlog_size:0\r\nrepl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
         cx.host.run_id,
+        "0".repeat(cx.host.run_id.len()),
     )
 }
 
-fn cpu(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
+fn cpu(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     let usage = cx.host.usage();
     write!(
         text,
-        "used_cpu_sys:{:.6}\r\nused_cpu_user:{:.6}\r\n",
+        "used_cpu_sys:{:.6}\r\nused_cpu_user:{:.6}\r\nused_cpu_sys_children:0.000000\r\n\
+         used_cpu_user_children:0.000000\r\n",
         usage.cpu_system.as_secs_f64(),
         usage.cpu_user.as_secs_f64(),
     )
 }
 
-fn cluster(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
+/// The rows of which something was counted, with the names of their commands.
+pub(in crate::command) fn rows(tally: &Tally) -> impl Iterator<Item = (&'static Spec, &Row)> {
+    tally.counted().filter_map(|(id, row)| Some((numbered(id)?, row)))
+}
+
+fn commandstats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+    for (spec, row) in rows(tally) {
+        let usec = cx.host.observer.nanos(row.ticks) / 1000;
+        let each = if row.calls == 0 { 0.0 } else { usec as f64 / row.calls as f64 };
+        write!(
+            text,
+            "cmdstat_{}:calls={},usec={usec},usec_per_call={each:.2},rejected_calls={},failed_calls={}\r\n",
+            spec.full_name(),
+            row.calls,
+            row.rejected,
+            row.failed,
+        )?;
+    }
+    Ok(())
+}
+
+fn errorstats(Told { tally, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+    tally.errors().try_for_each(|(code, count)| {
+        write!(text, "errorstat_{}:count={count}\r\n", String::from_utf8_lossy(code))
+    })
+}
+
+fn latencystats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+    if !cx.host.settings.tracks_latency() {
+        return Ok(());
+    }
+    let percentiles = cx.host.settings.percentiles();
+    for (spec, row) in rows(tally) {
+        let Some(times) = &row.times else { continue };
+        write!(text, "latency_percentiles_usec_{}:", spec.full_name())?;
+        for (i, &percent) in percentiles.iter().enumerate() {
+            let micros = cx.host.observer.nanos(times.percentile(percent)) as f64 / 1000.0;
+            let comma = if i == 0 { "" } else { "," };
+            write!(text, "{comma}p{percent}={micros:.3}")?;
+        }
+        text.push_str("\r\n");
+    }
+    Ok(())
+}
+
+fn cluster(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     write!(text, "cluster_enabled:{}\r\n", u8::from(cx.host.identity.mode == "cluster"))
 }
 
-fn keyspace(cx: &HostCx<'_>, text: &mut String) -> std::fmt::Result {
+fn keyspace(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     let keys: usize = cx.shards.iter().map(|shard| shard.len()).sum();
     let expires: usize = cx.shards.iter().map(|shard| shard.volatile()).sum();
     if keys == 0 {

@@ -4,7 +4,7 @@
 //! A missing key counts as 0. The key's expiry stays: a counter is changed, not set anew.
 
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Blob, Edited, Ttl, Value};
+use crate::keyspace::{Blob, Edited, Ttl, Value, event};
 use crate::number::extended::Extended;
 use crate::number::parse_i64;
 use crate::resp::Sink;
@@ -49,6 +49,7 @@ fn add(cx: &mut Cx<'_>, args: Args<'_>, by: i64, out: &mut Sink<'_>) -> Outcome 
             by
         }
     };
+    cx.keyspace.announce(event::STRING, "incrby", key.bytes);
     out.int(sum);
     Ok(())
 }
@@ -77,14 +78,15 @@ pub(super) fn incrbyfloat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
         }
     });
     match changed {
-        Some(outcome) => outcome,
+        Some(outcome) => outcome?,
         None => {
             let sum = sum(b"0", by)?;
             out.bulk(&sum);
             cx.keyspace.set(key, Value::Str(sum), Ttl::Clear);
-            Ok(())
         }
     }
+    cx.keyspace.announce(event::STRING, "incrbyfloat", key.bytes);
+    Ok(())
 }
 
 /// The sum of two numbers, written out.

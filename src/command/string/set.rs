@@ -10,7 +10,7 @@
 //! and then the last number counts.
 
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edited, Key, Millis, Ttl, Value};
+use crate::keyspace::{Edited, Key, Keyspace, Millis, Ttl, Value, event};
 use crate::number::parse_i64;
 use crate::resp::Sink;
 
@@ -145,6 +145,15 @@ pub(super) fn is_there(cx: &mut Cx<'_>, key: Key<'_>) -> bool {
     cx.keyspace.edit(key, |_| Edited::Kept(())).is_some()
 }
 
+/// Sets a key to a string and says so.
+fn put(keyspace: &mut Keyspace, key: Key<'_>, bytes: &[u8], ttl: Ttl) {
+    keyspace.set(key, Value::string(bytes), ttl);
+    keyspace.announce(event::STRING, "set", key.bytes);
+    if let Ttl::At(_) = ttl {
+        keyspace.announce(event::GENERIC, "expire", key.bytes);
+    }
+}
+
 /// SET key value [NX | XX] [GET] [EX seconds | …]
 pub(super) fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let words = SetWords::read(args)?;
@@ -167,7 +176,7 @@ pub(super) fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         Condition::There => found,
     };
     if met {
-        cx.keyspace.set(key, Value::string(args.at(2)), ttl);
+        put(cx.keyspace, key, args.at(2), ttl);
     }
     if !words.get {
         if met {
@@ -184,7 +193,7 @@ pub(super) fn setnx(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     let key = cx.key(args.at(1));
     let missing = !is_there(cx, key);
     if missing {
-        cx.keyspace.set(key, Value::string(args.at(2)), Ttl::Clear);
+        put(cx.keyspace, key, args.at(2), Ttl::Clear);
     }
     out.int(i64::from(missing));
     Ok(())
@@ -202,7 +211,7 @@ pub(super) fn psetex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
 
 fn set_for(cx: &mut Cx<'_>, args: Args<'_>, until: Millis, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
-    cx.keyspace.set(key, Value::string(args.at(3)), Ttl::At(until));
+    put(cx.keyspace, key, args.at(3), Ttl::At(until));
     out.ok();
     Ok(())
 }
@@ -211,7 +220,7 @@ fn set_for(cx: &mut Cx<'_>, args: Args<'_>, until: Millis, out: &mut Sink<'_>) -
 pub(super) fn getset(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
     out.bulk_or_null(cx.text(key)?.as_deref());
-    cx.keyspace.set(key, Value::string(args.at(2)), Ttl::Clear);
+    put(cx.keyspace, key, args.at(2), Ttl::Clear);
     Ok(())
 }
 
@@ -232,10 +241,18 @@ pub(super) fn getex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     if ttl != Ttl::Keep {
         // PERSIST of a key that stays anyway changes nothing. A time that has passed takes the key
         // away at once, where SET leaves it to be found expired.
-        cx.keyspace.edit_expiry(key, |until| match until {
+        let changed = cx.keyspace.edit_expiry(key, |until| match until {
             None if ttl == Ttl::Clear => Ttl::Keep,
             _ => ttl,
         });
+        if changed {
+            let name = match ttl {
+                Ttl::At(at) if at <= now => "del",
+                Ttl::At(_) => "expire",
+                Ttl::Clear | Ttl::Keep => "persist",
+            };
+            cx.keyspace.announce(event::GENERIC, name, key.bytes);
+        }
     }
     Ok(())
 }

@@ -1,0 +1,217 @@
+//! Channels: messages to whoever listens at that moment. Subscribing is the session's affair
+//! (`session/subscribe.rs`); its rows stand here with the rest of the family.
+
+use super::spec::flag::{FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE};
+use super::spec::{
+    Arity::{AtLeast, Exactly},
+    BASE, Group, Keys, Run, Spec, Steer, access, check,
+};
+use super::{Args, HostCx, Outcome, Refusal, help};
+use crate::pubsub::Scope;
+use crate::resp::{Sink, until_nul};
+
+/// What the rows of commands that subscribe share.
+const LISTEN: Spec = Spec {
+    flags: PUBSUB | NOSCRIPT | LOADING | STALE,
+    group: Group::PubSub,
+    since: "2.0.0",
+    ..BASE
+};
+/// What the rows of commands that publish share.
+const SPEAK: Spec = Spec {
+    arity: Exactly(3),
+    flags: PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE,
+    group: Group::PubSub,
+    since: "2.0.0",
+    ..BASE
+};
+/// What PUBSUB's subcommands share.
+const TOLD: Spec = Spec {
+    parent: "pubsub",
+    arity: AtLeast(2),
+    flags: PUBSUB | LOADING | STALE,
+    group: Group::PubSub,
+    since: "2.8.0",
+    ..BASE
+};
+
+/// Shard channels: names that live in slots as keys do, without being keys.
+const SHARD_CHANNELS: &[Keys] = &[Keys::range(access::NOT_KEY, 1, -1, 1)];
+
+pub(super) const ROWS: &[Spec] = &[
+    Spec {
+        name: "subscribe",
+        arity: AtLeast(2),
+        complexity: "O(N) where N is the number of channels to subscribe to.",
+        summary: "Begins to listen to channels.",
+        run: Run::Session(Steer::Subscribe(Scope::Channel)),
+        ..LISTEN
+    },
+    Spec {
+        name: "unsubscribe",
+        complexity: "O(N) where N is the number of clients already subscribed to a channel.",
+        summary: "Stops listening to channels: to those that are named, else to all.",
+        run: Run::Session(Steer::Unsubscribe(Scope::Channel)),
+        ..LISTEN
+    },
+    Spec {
+        name: "psubscribe",
+        arity: AtLeast(2),
+        complexity: "O(N) where N is the number of patterns the client is already subscribed to.",
+        summary: "Begins to listen to every channel that a pattern matches.",
+        run: Run::Session(Steer::Subscribe(Scope::Pattern)),
+        ..LISTEN
+    },
+    Spec {
+        name: "punsubscribe",
+        complexity: "O(N+M) where N is the number of patterns the client is already subscribed and M is the \
+                     number of total patterns subscribed in the system (by any client).",
+        summary: "Stops listening to what patterns match: to those that are named, else to all.",
+        run: Run::Session(Steer::Unsubscribe(Scope::Pattern)),
+        ..LISTEN
+    },
+    Spec {
+        name: "ssubscribe",
+        arity: AtLeast(2),
+        keys: SHARD_CHANNELS,
+        since: "7.0.0",
+        complexity: "O(N) where N is the number of shard channels to subscribe to.",
+        summary: "Begins to listen to shard channels.",
+        run: Run::Session(Steer::Subscribe(Scope::ShardChannel)),
+        ..LISTEN
+    },
+    Spec {
+        name: "sunsubscribe",
+        keys: SHARD_CHANNELS,
+        since: "7.0.0",
+        complexity: "O(N) where N is the number of clients already subscribed to a shard channel.",
+        summary: "Stops listening to shard channels: to those that are named, else to all.",
+        run: Run::Session(Steer::Unsubscribe(Scope::ShardChannel)),
+        ..LISTEN
+    },
+    Spec {
+        name: "publish",
+        complexity: "O(N+M) where N is the number of clients subscribed to the receiving channel and M is the \
+                     total number of subscribed patterns (by any client).",
+        summary: "Sends a message to a channel and tells how many heard it.",
+        run: Run::Host(publish),
+        ..SPEAK
+    },
+    Spec {
+        name: "spublish",
+        keys: &[Keys::at(access::NOT_KEY, 1)],
+        since: "7.0.0",
+        complexity: "O(N) where N is the number of clients subscribed to the receiving shard channel.",
+        summary: "Sends a message to a shard channel and tells how many heard it.",
+        run: Run::Host(spublish),
+        ..SPEAK
+    },
+    CONTAINER,
+];
+const _: () = check(ROWS);
+
+const CONTAINER: Spec = Spec {
+    name: "pubsub",
+    arity: AtLeast(2),
+    group: Group::PubSub,
+    since: "2.8.0",
+    complexity: "Depends on subcommand.",
+    summary: "Holds the commands about channels and who listens to them.",
+    subcommands: &[
+        Spec {
+            name: "channels",
+            complexity: "O(N) where N is the number of active channels, and assuming constant time pattern \
+                         matching (relatively short channels and patterns)",
+            summary: "Lists the channels that somebody listens to, all or those that a pattern matches.",
+            run: Run::Host(|cx, args, out| list(cx, Scope::Channel, args, out)),
+            ..TOLD
+        },
+        Spec {
+            name: "numsub",
+            complexity: "O(N) for the NUMSUB subcommand, where N is the number of requested channels",
+            summary: "Counts those who listen to channels by their names.",
+            run: Run::Host(|cx, args, out| count(cx, Scope::Channel, args, out)),
+            ..TOLD
+        },
+        Spec {
+            name: "numpat",
+            arity: Exactly(2),
+            summary: "Counts the different patterns that somebody listens by.",
+            run: Run::Host(|cx, _, out| {
+                out.count(cx.host.pubsub.counts().patterns);
+                Ok(())
+            }),
+            ..TOLD
+        },
+        Spec {
+            name: "shardchannels",
+            since: "7.0.0",
+            complexity: "O(N) where N is the number of active shard channels, and assuming constant time pattern \
+                         matching (relatively short shard channels).",
+            summary: "Lists the shard channels that somebody listens to, all or those that a pattern matches.",
+            run: Run::Host(|cx, args, out| list(cx, Scope::ShardChannel, args, out)),
+            ..TOLD
+        },
+        Spec {
+            name: "shardnumsub",
+            since: "7.0.0",
+            complexity: "O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels",
+            summary: "Counts those who listen to shard channels.",
+            run: Run::Host(|cx, args, out| count(cx, Scope::ShardChannel, args, out)),
+            ..TOLD
+        },
+        Spec {
+            name: "help",
+            arity: Exactly(2),
+            flags: LOADING | STALE,
+            since: "6.2.0",
+            summary: "Lists the subcommands.",
+            run: Run::Host(|_, _, out| {
+                help(&CONTAINER, out);
+                Ok(())
+            }),
+            ..TOLD
+        },
+    ],
+    ..BASE
+};
+
+/// PUBLISH channel message
+fn publish(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (pace, now) = (&mut *cx.pace, cx.now);
+    let told = &mut |sleeper| pace.told(sleeper);
+    out.count(cx.host.pubsub.publish(args.at(1), args.at(2), now, told));
+    Ok(())
+}
+
+/// SPUBLISH shardchannel message
+fn spublish(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (pace, now) = (&mut *cx.pace, cx.now);
+    let told = &mut |sleeper| pace.told(sleeper);
+    out.count(cx.host.pubsub.publish_to_shard(args.at(1), args.at(2), now, told));
+    Ok(())
+}
+
+/// PUBSUB CHANNELS|SHARDCHANNELS [pattern]
+fn list(cx: &mut HostCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    if args.len() > 3 {
+        let before = b"ERR unknown subcommand or wrong number of arguments for '";
+        return Err(Refusal::new([before, until_nul(args.at(1)), b"'. Try PUBSUB HELP."].concat()));
+    }
+    let names = cx.host.pubsub.matching(scope, args.get(2));
+    out.array(names.len());
+    for name in names {
+        out.bulk(&name);
+    }
+    Ok(())
+}
+
+/// PUBSUB NUMSUB|SHARDNUMSUB [channel ...]
+fn count(cx: &mut HostCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    out.array(2 * (args.len() - 2));
+    for name in args.from(2) {
+        out.bulk(name);
+        out.count(cx.host.pubsub.audience(scope, name));
+    }
+    Ok(())
+}

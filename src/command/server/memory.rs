@@ -1,0 +1,181 @@
+//! MEMORY: what keys and the process take.
+
+use super::super::spec::Keys;
+use super::super::spec::access::RO;
+use super::super::{Cx, help};
+use super::*;
+
+/// What the subcommands' rows share.
+const MEMORY: Spec = Spec { parent: "memory", arity: Exactly(2), since: "4.0.0", ..SERVER };
+
+pub(super) const ROW: Spec = Spec {
+    name: "memory",
+    arity: AtLeast(2),
+    since: "4.0.0",
+    complexity: "Depends on subcommand.",
+    summary: "Holds the commands about memory.",
+    subcommands: &[
+        Spec {
+            name: "doctor",
+            tips: &[
+                "nondeterministic_output",
+                "request_policy:all_shards",
+                "response_policy:special",
+            ],
+            summary: "Tells in words what the memory goes to.",
+            run: Run::Cluster(doctor),
+            ..MEMORY
+        },
+        Spec {
+            name: "help",
+            flags: LOADING | STALE,
+            summary: "Lists the subcommands.",
+            run: Run::Host(|_, _, out| {
+                help(&ROW, out);
+                Ok(())
+            }),
+            ..MEMORY
+        },
+        Spec {
+            name: "malloc-stats",
+            complexity: "Depends on how much memory is allocated, could be slow",
+            tips: &[
+                "nondeterministic_output",
+                "request_policy:all_shards",
+                "response_policy:special",
+            ],
+            summary: "Would tell what the allocator counts, which here counts nothing.",
+            run: Run::Host(|_, _, out| {
+                out.verbatim(*b"txt", b"mimalloc is built without statistics\n");
+                Ok(())
+            }),
+            ..MEMORY
+        },
+        Spec {
+            name: "purge",
+            complexity: "Depends on how much memory is allocated, could be slow",
+            tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+            summary: "Would have the allocator give free memory back, which it does by itself.",
+            run: Run::Host(|_, _, out| {
+                out.ok();
+                Ok(())
+            }),
+            ..MEMORY
+        },
+        Spec {
+            name: "stats",
+            tips: &[
+                "nondeterministic_output",
+                "request_policy:all_shards",
+                "response_policy:special",
+            ],
+            summary: "Tells what the memory goes to.",
+            run: Run::Cluster(stats),
+            ..MEMORY
+        },
+        Spec {
+            name: "usage",
+            arity: AtLeast(3),
+            flags: READ,
+            keys: &[Keys::at(RO, 2)],
+            complexity: "O(N) where N is the number of samples.",
+            summary: "Tells how many bytes a key takes with its value.",
+            run: Run::Shard(usage),
+            ..MEMORY
+        },
+    ],
+    ..SERVER
+};
+
+/// MEMORY USAGE key [SAMPLES count]: nothing is estimated from samples, so their count is only read.
+fn usage(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    for at in (3..args.len()).step_by(2) {
+        if !args.is(at, "samples") || at + 1 >= args.len() {
+            return Err(Refusal::SYNTAX);
+        }
+        if args.int(at + 1)? < 0 {
+            return Err(Refusal::SYNTAX);
+        }
+    }
+    let key = cx.key(args.at(2));
+    match cx.keyspace.peek(key) {
+        None => out.null(),
+        Some(entry) => {
+            cx.pace.step(entry.value().weight());
+            out.count(entry.memory());
+        }
+    }
+    Ok(())
+}
+
+/// What MEMORY STATS and DOCTOR tell.
+struct Account {
+    resident: u64,
+    peak: u64,
+    clients: usize,
+    keys: usize,
+}
+
+impl Account {
+    fn of(cx: &HostCx<'_>) -> Self {
+        let usage = cx.host.usage();
+        Self {
+            resident: usage.resident,
+            peak: usage.resident_peak,
+            clients: cx.host.clients.all().iter().map(|client| client.memory()).sum(),
+            keys: cx.shards.iter().map(|shard| shard.len()).sum(),
+        }
+    }
+
+    fn bytes_per_key(&self) -> u64 {
+        self.resident.checked_div(self.keys as u64).unwrap_or(0)
+    }
+
+    fn peak_percentage(&self) -> f64 {
+        if self.peak == 0 { 0.0 } else { 100.0 * self.resident as f64 / self.peak as f64 }
+    }
+}
+
+/// MEMORY STATS: what there is none of here takes 0 bytes.
+fn stats(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let account = Account::of(cx);
+    let numbers = [
+        ("peak.allocated", account.peak),
+        ("total.allocated", account.resident),
+        ("startup.allocated", 0),
+        ("replication.backlog", 0),
+        ("clients.slaves", 0),
+        ("clients.normal", account.clients as u64),
+        ("cluster.links", 0),
+        ("aof.buffer", 0),
+        ("lua.caches", 0),
+        ("functions.caches", 0),
+        ("overhead.total", account.clients as u64),
+        ("keys.count", account.keys as u64),
+        ("keys.bytes-per-key", account.bytes_per_key()),
+    ];
+    out.map(numbers.len() + 1);
+    for (name, number) in numbers {
+        out.bulk(name.as_bytes());
+        out.int(number.cast_signed());
+    }
+    out.bulk(b"peak.percentage");
+    out.double(account.peak_percentage());
+    Ok(())
+}
+
+/// MEMORY DOCTOR
+fn doctor(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let account = Account::of(cx);
+    let text = format!(
+        "{} bytes are resident, {:.0}% of the most that ever were: {} keys, {} bytes for each if all went to keys, \
+         and {} bytes of buffers for clients. MEMORY USAGE tells of one key.\n",
+        account.resident,
+        account.peak_percentage(),
+        account.keys,
+        account.bytes_per_key(),
+        account.clients,
+    );
+    out.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! SLOWLOG: the commands that took longest lately.
+
+use super::super::{help, too_many_arguments};
+use super::*;
+
+/// What the subcommands' rows share.
+const SLOWLOG: Spec = Spec {
+    parent: "slowlog",
+    arity: Exactly(2),
+    flags: ADMIN | LOADING | STALE,
+    since: "2.2.12",
+    ..SERVER
+};
+
+/// Entries that are shown if nothing else is asked for.
+const SHOWN: usize = 10;
+
+pub(super) const ROW: Spec = Spec {
+    name: "slowlog",
+    arity: AtLeast(2),
+    since: "2.2.12",
+    complexity: "Depends on subcommand.",
+    summary: "Holds the commands about slow commands.",
+    subcommands: &[
+        Spec {
+            name: "get",
+            arity: AtLeast(2),
+            complexity: "O(N) where N is the number of entries returned",
+            tips: &["request_policy:all_nodes", "nondeterministic_output"],
+            summary: "Tells the latest slow commands: ten, or so many as asked for, -1 for all.",
+            run: Run::Host(get),
+            ..SLOWLOG
+        },
+        Spec {
+            name: "len",
+            tips: &[
+                "request_policy:all_nodes",
+                "response_policy:agg_sum",
+                "nondeterministic_output",
+            ],
+            summary: "Counts the slow commands that are kept.",
+            run: Run::Host(|cx, _, out| {
+                out.count(cx.host.observer.slowlog.len());
+                Ok(())
+            }),
+            ..SLOWLOG
+        },
+        Spec {
+            name: "reset",
+            complexity: "O(N) where N is the number of entries in the slowlog",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
+            summary: "Forgets the slow commands.",
+            run: Run::Host(|cx, _, out| {
+                cx.host.observer.slowlog.reset();
+                out.ok();
+                Ok(())
+            }),
+            ..SLOWLOG
+        },
+        Spec {
+            name: "help",
+            flags: LOADING | STALE,
+            since: "6.2.0",
+            summary: "Lists the subcommands.",
+            run: Run::Host(|_, _, out| {
+                help(&ROW, out);
+                Ok(())
+            }),
+            ..SLOWLOG
+        },
+    ],
+    ..SERVER
+};
+
+/// SLOWLOG GET [count]
+fn get(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let count = match args.len() {
+        2 => SHOWN,
+        3 => match parse_i64(args.at(2)) {
+            Some(-1) => usize::MAX,
+            Some(count @ 0..) => usize::try_from(count).unwrap_or(usize::MAX),
+            _ => {
+                return Err(Refusal::of("ERR count should be greater than or equal to -1"));
+            }
+        },
+        _ => return Err(too_many_arguments(args)),
+    };
+    let entries = cx.host.observer.slowlog.newest(count);
+    out.array(entries.len());
+    for entry in &entries {
+        out.array(6);
+        out.int(entry.id.cast_signed());
+        out.int(entry.at_s);
+        out.int(entry.micros.cast_signed());
+        out.array(entry.args.len());
+        entry.args.iter().for_each(|arg| out.bulk(arg));
+        out.bulk(entry.peer.as_bytes());
+        out.bulk(&entry.name);
+    }
+    Ok(())
+}

@@ -1,0 +1,449 @@
+//! Sets: members that are each there once.
+//!
+//! ```text
+//! set           the rows; members added, removed, moved, looked for
+//! set/combine   what several sets have together: SINTER, SUNION, SDIFF and what stores them
+//! set/random    members by chance: SPOP, SRANDMEMBER
+//! set/scan      members page by page: SSCAN
+//! ```
+//!
+//! A missing key is an empty set, and a set that loses its last member is a missing key.
+
+mod combine;
+mod random;
+mod scan;
+
+use super::scan::Strides;
+use super::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
+use super::spec::flag::{DENYOOM, FAST, MOVABLE_KEYS, READ, WRITE};
+use super::spec::{
+    Arity::{AtLeast, Exactly},
+    BASE, Begin, Find, Group, Keys, Run, Spec, acl, check,
+};
+use super::{Args, Cx, Outcome, Refusal};
+use crate::keyspace::{Edited, Key, Keyspace, Member, Set, Ttl, Value, event};
+use crate::number::write_i64;
+use crate::resp::Sink;
+
+/// What all sets' rows share.
+const SET: Spec = Spec { group: Group::Set, acl: acl::SET, ..BASE };
+
+/// One key that is read to the client.
+const GIVEN: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
+/// One key of which only a size or a presence is told.
+const JUDGED: &[Keys] = &[Keys::at(RO, 1)];
+/// Keys that are read, all that there are.
+const ALL: Keys = Keys::range(RO | ACCESS, 1, -1, 1);
+/// The same behind a key that is written.
+const OTHERS: Keys = Keys::range(RO | ACCESS, 2, -1, 1);
+
+const RANDOM: &[&str] = &["nondeterministic_output"];
+const UNORDERED: &[&str] = &["nondeterministic_output_order"];
+
+const INTERSECTING: &str = "O(N*M) worst case where N is the cardinality of the smallest set and M \
+                            is the number of sets.";
+const PASSING: &str = "O(N) where N is the total number of elements in all given sets.";
+
+pub(super) const ROWS: &[Spec] = &[
+    Spec {
+        name: "sadd",
+        arity: AtLeast(3),
+        flags: WRITE | DENYOOM | FAST,
+        keys: &[Keys::at(RW | INSERT, 1)],
+        complexity: "O(1) for each element added, so O(N) to add N elements when the command is \
+                     called with multiple arguments.",
+        summary: "Adds members to a set and counts those that are new.",
+        run: Run::Shard(sadd),
+        ..SET
+    },
+    Spec {
+        name: "scard",
+        arity: Exactly(2),
+        flags: READ | FAST,
+        keys: JUDGED,
+        summary: "Counts the members of a set.",
+        run: Run::Shard(scard),
+        ..SET
+    },
+    Spec {
+        name: "sdiff",
+        arity: AtLeast(2),
+        flags: READ,
+        keys: &[ALL],
+        tips: UNORDERED,
+        complexity: PASSING,
+        summary: "Reads the members of the first set that are in none of the others.",
+        run: Run::Shard(combine::sdiff),
+        ..SET
+    },
+    Spec {
+        name: "sdiffstore",
+        arity: AtLeast(3),
+        flags: WRITE | DENYOOM,
+        keys: &[Keys::at(OW | UPDATE, 1), OTHERS],
+        complexity: PASSING,
+        summary: "Stores the members of the first set that are in none of the others.",
+        run: Run::Shard(combine::sdiffstore),
+        ..SET
+    },
+    Spec {
+        name: "sinter",
+        arity: AtLeast(2),
+        flags: READ,
+        keys: &[ALL],
+        tips: UNORDERED,
+        complexity: INTERSECTING,
+        summary: "Reads the members that all of the sets have.",
+        run: Run::Shard(combine::sinter),
+        ..SET
+    },
+    Spec {
+        name: "sintercard",
+        arity: AtLeast(3),
+        flags: READ | MOVABLE_KEYS,
+        keys: &[Keys {
+            access: RO | ACCESS,
+            begin: Begin::Index(1),
+            find: Find::Count { at: 0, first: 1, step: 1 },
+            notes: "",
+        }],
+        since: "7.0.0",
+        complexity: INTERSECTING,
+        summary: "Counts the members that all of the sets have, up to a limit if there is one.",
+        run: Run::Shard(combine::sintercard),
+        ..SET
+    },
+    Spec {
+        name: "sinterstore",
+        arity: AtLeast(3),
+        flags: WRITE | DENYOOM,
+        keys: &[Keys::at(RW | UPDATE, 1), OTHERS],
+        complexity: INTERSECTING,
+        summary: "Stores the members that all of the sets have.",
+        run: Run::Shard(combine::sinterstore),
+        ..SET
+    },
+    Spec {
+        name: "sismember",
+        arity: Exactly(3),
+        flags: READ | FAST,
+        keys: JUDGED,
+        summary: "Says whether a set has a member.",
+        run: Run::Shard(sismember),
+        ..SET
+    },
+    Spec {
+        name: "smembers",
+        arity: Exactly(2),
+        flags: READ,
+        keys: GIVEN,
+        tips: UNORDERED,
+        complexity: "O(N) where N is the set cardinality.",
+        summary: "Reads every member of a set.",
+        run: Run::Shard(smembers),
+        ..SET
+    },
+    Spec {
+        name: "smismember",
+        arity: AtLeast(3),
+        flags: READ | FAST,
+        keys: GIVEN,
+        since: "6.2.0",
+        complexity: "O(N) where N is the number of elements being checked for membership",
+        summary: "Says of several members whether a set has them.",
+        run: Run::Shard(smismember),
+        ..SET
+    },
+    Spec {
+        name: "smove",
+        arity: Exactly(4),
+        flags: WRITE | FAST,
+        keys: &[Keys::at(RW | ACCESS | DELETE, 1), Keys::at(RW | INSERT, 2)],
+        summary: "Moves a member from one set to another.",
+        run: Run::Shard(smove),
+        ..SET
+    },
+    Spec {
+        name: "spop",
+        arity: AtLeast(2),
+        flags: WRITE | FAST,
+        keys: &[Keys::at(RW | ACCESS | DELETE, 1)],
+        tips: RANDOM,
+        complexity: "Without the count argument O(1), otherwise O(N) where N is the value of the \
+                     passed count.",
+        summary: "Removes members of a set that are picked at random, and reads them.",
+        run: Run::Shard(random::spop),
+        ..SET
+    },
+    Spec {
+        name: "srandmember",
+        arity: AtLeast(2),
+        flags: READ,
+        keys: GIVEN,
+        tips: RANDOM,
+        complexity: "Without the count argument O(1), otherwise O(N) where N is the absolute value \
+                     of the passed count.",
+        summary: "Reads members of a set that are picked at random.",
+        run: Run::Shard(random::srandmember),
+        ..SET
+    },
+    Spec {
+        name: "srem",
+        arity: AtLeast(3),
+        flags: WRITE | FAST,
+        keys: &[Keys::at(RW | DELETE, 1)],
+        complexity: "O(N) where N is the number of members to be removed.",
+        summary: "Removes members from a set and counts those that were there.",
+        run: Run::Shard(srem),
+        ..SET
+    },
+    Spec {
+        name: "sscan",
+        arity: AtLeast(3),
+        flags: READ,
+        keys: GIVEN,
+        tips: RANDOM,
+        since: "2.8.0",
+        complexity: "O(1) for every call. O(N) for a complete iteration, including enough command \
+                     calls for the cursor to return back to 0. N is the number of elements inside \
+                     the collection..",
+        summary: "Reads the members of a set page by page.",
+        run: Run::Shard(scan::sscan),
+        ..SET
+    },
+    Spec {
+        name: "sunion",
+        arity: AtLeast(2),
+        flags: READ,
+        keys: &[ALL],
+        tips: UNORDERED,
+        complexity: PASSING,
+        summary: "Reads the members that any of the sets has.",
+        run: Run::Shard(combine::sunion),
+        ..SET
+    },
+    Spec {
+        name: "sunionstore",
+        arity: AtLeast(3),
+        flags: WRITE | DENYOOM,
+        keys: &[Keys::at(OW | UPDATE, 1), OTHERS],
+        complexity: PASSING,
+        summary: "Stores the members that any of the sets has.",
+        run: Run::Shard(combine::sunionstore),
+        ..SET
+    },
+];
+const _: () = check(ROWS);
+
+/// So many bytes are copied in about the time of one step of the pace.
+const BYTES_PER_STEP: usize = 100;
+
+/// What reading or writing a member costs, in steps of the pace.
+fn units(member: Member<'_>) -> usize {
+    match member {
+        Member::Int(_) => 1,
+        Member::Bytes(bytes) => 1 + bytes.len() / BYTES_PER_STEP,
+    }
+}
+
+/// The set at `key`, as a read that counts.
+fn set_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k Set>, Refusal> {
+    match keyspace.read(key) {
+        None => Ok(None),
+        Some(Value::Set(set)) => Ok(Some(set)),
+        Some(_) => Err(Refusal::WRONG_TYPE),
+    }
+}
+
+/// Changes the set at `key` if it is there.
+fn change<R>(
+    keyspace: &mut Keyspace,
+    key: Key<'_>,
+    change: impl FnOnce(&mut Set) -> Edited<R>,
+) -> Result<Option<R>, Refusal> {
+    let changed = keyspace.edit(key, |value| match value {
+        Value::Set(set) => match change(set) {
+            Edited::Kept(told) => Edited::Kept(Ok(told)),
+            Edited::Changed(told) => Edited::Changed(Ok(told)),
+            Edited::Emptied(told) => Edited::Emptied(Ok(told)),
+        },
+        _ => Edited::Kept(Err(Refusal::WRONG_TYPE)),
+    });
+    changed.transpose()
+}
+
+/// Answers one member.
+fn answer(out: &mut Sink<'_>, member: Member<'_>) {
+    match member {
+        Member::Bytes(bytes) => out.bulk(bytes),
+        Member::Int(value) => out.bulk_int(value),
+    }
+}
+
+/// Members on their way out, one after the other.
+struct Reply<'s, 'o, 'p> {
+    out: &'s mut Sink<'o>,
+    strides: Strides<'p>,
+    /// The digits of the integer at hand.
+    digits: Vec<u8>,
+}
+
+impl<'s, 'o, 'p> Reply<'s, 'o, 'p> {
+    fn new(out: &'s mut Sink<'o>, strides: Strides<'p>) -> Self {
+        Self { out, strides, digits: Vec::new() }
+    }
+
+    fn member(&mut self, member: Member<'_>) {
+        self.strides.step(units(member));
+        match member {
+            Member::Bytes(bytes) => self.out.bulk(bytes),
+            Member::Int(value) => {
+                self.digits.clear();
+                write_i64(&mut self.digits, value);
+                self.out.bulk(&self.digits);
+            }
+        }
+    }
+}
+
+/// SADD key member [member ...]
+fn sadd(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher().clone());
+    let key = cx.key(args.at(1));
+    let mut strides = Strides::new(cx.pace);
+    let mut add = |set: &mut Set| {
+        let mut added = 0;
+        for member in args.from(2).map(Member::Bytes) {
+            added += usize::from(set.add(member, ints_max, &hasher));
+            strides.step(units(member));
+        }
+        added
+    };
+    let changed = change(cx.keyspace, key, |set| match add(set) {
+        0 => Edited::Kept(0),
+        added => Edited::Changed(added),
+    })?;
+    let added = match changed {
+        Some(added) => added,
+        None => {
+            let mut set = Set::default();
+            let added = add(&mut set);
+            cx.keyspace.set(key, Value::Set(set), Ttl::Clear);
+            added
+        }
+    };
+    if added > 0 {
+        cx.keyspace.announce(event::SET, "sadd", key.bytes);
+    }
+    out.count(added);
+    Ok(())
+}
+
+/// SREM key member [member ...]
+fn srem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let hasher = cx.keyspace.hasher().clone();
+    let key = cx.key(args.at(1));
+    let changed = change(cx.keyspace, key, |set| {
+        let (mut removed, mut strides) = (0, Strides::new(cx.pace));
+        for member in args.from(2).map(Member::Bytes) {
+            removed += usize::from(set.remove(member, &hasher));
+            strides.step(units(member));
+        }
+        match removed {
+            0 => Edited::Kept((0, false)),
+            _ if set.is_empty() => Edited::Emptied((removed, true)),
+            _ => Edited::Changed((removed, false)),
+        }
+    })?;
+    let (removed, emptied) = changed.unwrap_or_default();
+    if removed > 0 {
+        cx.keyspace.announce(event::SET, "srem", key.bytes);
+    }
+    if emptied {
+        cx.keyspace.announce(event::GENERIC, "del", key.bytes);
+    }
+    out.count(removed);
+    Ok(())
+}
+
+/// SMOVE source destination member
+fn smove(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher().clone());
+    let (from, to, member) = (cx.key(args.at(1)), cx.key(args.at(2)), Member::Bytes(args.at(3)));
+    let is_set = |value: &mut Value| Edited::Kept(matches!(value, Value::Set(_)));
+    // A missing source ends it before the type of the destination is looked at; else nothing may
+    // have changed when one of the types is wrong.
+    let source = cx.keyspace.edit(from, |value| match value {
+        Value::Set(set) => Edited::Kept(Some(set.contains(member, &hasher))),
+        _ => Edited::Kept(None),
+    });
+    let destination = cx.keyspace.edit(to, is_set);
+    let moved = match (source, destination) {
+        (None, _) => false,
+        (Some(None), _) | (_, Some(false)) => return Err(Refusal::WRONG_TYPE),
+        (Some(Some(has)), _) => has,
+    };
+    out.int(moved.into());
+    if !moved || from.bytes == to.bytes {
+        return Ok(());
+    }
+    let emptied = change(cx.keyspace, from, |set| {
+        set.remove(member, &hasher);
+        if set.is_empty() { Edited::Emptied(true) } else { Edited::Changed(false) }
+    })?;
+    cx.keyspace.announce(event::SET, "srem", from.bytes);
+    if emptied == Some(true) {
+        cx.keyspace.announce(event::GENERIC, "del", from.bytes);
+    }
+    let added = change(cx.keyspace, to, |set| match set.add(member, ints_max, &hasher) {
+        true => Edited::Changed(true),
+        false => Edited::Kept(false),
+    })?;
+    if added.is_none() {
+        let mut set = Set::default();
+        set.add(member, ints_max, &hasher);
+        cx.keyspace.set(to, Value::Set(set), Ttl::Clear);
+    }
+    if added != Some(false) {
+        cx.keyspace.announce(event::SET, "sadd", to.bytes);
+    }
+    Ok(())
+}
+
+/// SISMEMBER key member
+fn sismember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
+    let set = set_at(cx.keyspace, key)?;
+    out.int(set.is_some_and(|set| set.contains(Member::Bytes(args.at(2)), &hasher)).into());
+    Ok(())
+}
+
+/// SMISMEMBER key member [member ...]
+fn smismember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
+    let set = set_at(cx.keyspace, key)?;
+    out.array(args.len() - 2);
+    let mut strides = Strides::new(cx.pace);
+    for member in args.from(2).map(Member::Bytes) {
+        out.int(set.is_some_and(|set| set.contains(member, &hasher)).into());
+        strides.step(units(member));
+    }
+    Ok(())
+}
+
+/// SCARD key
+fn scard(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let key = cx.key(args.at(1));
+    out.count(set_at(cx.keyspace, key)?.map_or(0, Set::len));
+    Ok(())
+}
+
+/// SMEMBERS key
+fn smembers(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let key = cx.key(args.at(1));
+    let set = set_at(cx.keyspace, key)?;
+    out.set(set.map_or(0, Set::len));
+    let mut reply = Reply::new(out, Strides::new(cx.pace));
+    set.into_iter().flat_map(Set::members).for_each(|member| reply.member(member));
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! What several sets have together: intersection, union, difference; read, counted or stored.
+//!
+//! ```text
+//! SINTER   passes over the smallest set and looks every member up in the others
+//! SUNION   adds all members to one new set
+//! SDIFF    looks every member of the first set up in the others, or takes the others' members out
+//!          of a copy of it, whichever is less work
+//! ```
+//!
+//! What is only read borrows its members from the sets that they are in. A result whose members are
+//! all integers is a set of integers, as long as it is not too large: it is answered in ascending
+//! order, whatever the sets were that it was made of.
+
+use super::{Reply, units};
+use crate::command::scan::Strides;
+use crate::command::{Args, Cx, Outcome, Refusal};
+use crate::keyspace::{Key, KeyHasher, Keyed, Keyspace, Lent, Member, Set, Ttl, Value, event};
+use crate::number::parse_i64;
+use crate::resp::Sink;
+
+/// What becomes of the sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Inter,
+    Union,
+    Diff,
+}
+
+/// SINTER key [key ...]
+pub(super) fn sinter(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    answer(cx, args, Way::Inter, out)
+}
+
+/// SUNION key [key ...]
+pub(super) fn sunion(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    answer(cx, args, Way::Union, out)
+}
+
+/// SDIFF key [key ...]
+pub(super) fn sdiff(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    answer(cx, args, Way::Diff, out)
+}
+
+/// SINTERSTORE destination key [key ...]
+pub(super) fn sinterstore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    store(cx, args, Way::Inter, "sinterstore", out)
+}
+
+/// SUNIONSTORE destination key [key ...]
+pub(super) fn sunionstore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    store(cx, args, Way::Union, "sunionstore", out)
+}
+
+/// SDIFFSTORE destination key [key ...]
+pub(super) fn sdiffstore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    store(cx, args, Way::Diff, "sdiffstore", out)
+}
+
+/// SINTERCARD numkeys key [key ...] [LIMIT limit]
+pub(super) fn sintercard(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let number = parse_i64(args.at(1)).and_then(|n| usize::try_from(n).ok());
+    let none = Refusal::of("ERR numkeys should be greater than 0");
+    let number = number.filter(|&n| n > 0).ok_or(none)?;
+    if number > args.len() - 2 {
+        return Err(Refusal::of("ERR Number of keys can't be greater than number of args"));
+    }
+    let mut limit = 0;
+    let mut i = 2 + number;
+    while i < args.len() {
+        let Some(value) = args.get(i + 1).filter(|_| args.is(i, "limit")) else {
+            return Err(Refusal::SYNTAX);
+        };
+        let value = parse_i64(value).and_then(|n| usize::try_from(n).ok());
+        limit = value.ok_or(Refusal::of("ERR LIMIT can't be negative"))?;
+        i += 2;
+    }
+    let keys: Vec<_> = args.from(2).take(number).map(|key| cx.key(key)).collect();
+    look(cx.keyspace, &keys)?;
+    let (sets, hasher) = (glance(cx.keyspace, &keys), cx.keyspace.hasher());
+    let common = intersect(&sets, hasher, Strides::new(cx.pace));
+    // No limit is written 0.
+    out.count(if limit > 0 { common.take(limit).count() } else { common.count() });
+    Ok(())
+}
+
+fn answer(cx: &mut Cx<'_>, args: Args<'_>, way: Way, out: &mut Sink<'_>) -> Outcome {
+    let keys: Vec<_> = args.from(1).map(|key| cx.key(key)).collect();
+    look(cx.keyspace, &keys)?;
+    let sets = glance(cx.keyspace, &keys);
+    let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher());
+    if way == Way::Inter {
+        // Each is met once, and integers come in their order, without a set to put them in.
+        let common: Vec<_> = intersect(&sets, hasher, Strides::new(cx.pace)).collect();
+        out.set(common.len());
+        let mut reply = Reply::new(out, Strides::new(cx.pace));
+        common.into_iter().for_each(|member| reply.member(member));
+        return Ok(());
+    }
+    let result = combine::<Lent<'_>>(way, &sets, ints_max, hasher, Strides::new(cx.pace));
+    out.set(result.len());
+    let mut reply = Reply::new(out, Strides::new(cx.pace));
+    result.members().for_each(|member| reply.member(member));
+    Ok(())
+}
+
+fn store(
+    cx: &mut Cx<'_>,
+    args: Args<'_>,
+    way: Way,
+    name: &'static str,
+    out: &mut Sink<'_>,
+) -> Outcome {
+    let to = cx.key(args.at(1));
+    let keys: Vec<_> = args.from(2).map(|key| cx.key(key)).collect();
+    look(cx.keyspace, &keys)?;
+    let sets = glance(cx.keyspace, &keys);
+    let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher());
+    let result: Set = combine(way, &sets, ints_max, hasher, Strides::new(cx.pace));
+    out.count(result.len());
+    if !result.is_empty() {
+        cx.keyspace.set(to, Value::Set(result), Ttl::Clear);
+        cx.keyspace.announce(event::SET, name, to.bytes);
+    } else if cx.keyspace.delete(to) {
+        cx.keyspace.announce(event::GENERIC, "del", to.bytes);
+    }
+    Ok(())
+}
+
+/// Reads every key, as reads that count.
+///
+/// # Errors
+/// One of them holds no set.
+fn look(keyspace: &mut Keyspace, keys: &[Key<'_>]) -> Outcome {
+    for &key in keys {
+        if keyspace.read(key).is_some_and(|value| !matches!(value, Value::Set(_))) {
+            return Err(Refusal::WRONG_TYPE);
+        }
+    }
+    Ok(())
+}
+
+/// The sets at keys that were read just now; `None` for a key that is not there.
+fn glance<'k>(keyspace: &'k Keyspace, keys: &[Key<'_>]) -> Vec<Option<&'k Set>> {
+    let set = |key: &Key<'_>| match keyspace.glance(*key) {
+        Some(Value::Set(set)) => Some(set),
+        _ => None,
+    };
+    keys.iter().map(set).collect()
+}
+
+/// The members that all sets have, in the order of the smallest.
+fn intersect<'s>(
+    sets: &[Option<&'s Set>],
+    hasher: &KeyHasher,
+    mut strides: Strides<'_>,
+) -> impl Iterator<Item = Member<'s>> {
+    // One that is not there leaves nothing to pass over.
+    let mut sets = sets.iter().copied().collect::<Option<Vec<_>>>().unwrap_or_default();
+    sets.sort_by_key(|set| set.len());
+    let smallest = sets.first().copied();
+    // A set that is named twice is looked at once.
+    sets.retain(|&set| !smallest.is_some_and(|smallest| std::ptr::eq(set, smallest)));
+    smallest.into_iter().flat_map(Set::members).filter(move |&member| {
+        strides.step(sets.len() + units(member));
+        sets.iter().all(|set| set.contains(member, hasher))
+    })
+}
+
+/// The set that several sets make.
+fn combine<'s, M: Keyed + From<Member<'s>>>(
+    way: Way,
+    sets: &[Option<&'s Set>],
+    ints_max: usize,
+    hasher: &KeyHasher,
+    mut strides: Strides<'_>,
+) -> Set<M> {
+    let mut result = Set::default();
+    let add = |result: &mut Set<M>, member| {
+        result.add(member, ints_max, hasher);
+    };
+    match way {
+        Way::Inter => {
+            intersect(sets, hasher, strides).for_each(|member| add(&mut result, member));
+        }
+        Way::Union => {
+            for member in sets.iter().flatten().flat_map(|set| set.members()) {
+                strides.step(units(member));
+                add(&mut result, member);
+            }
+        }
+        Way::Diff => {
+            let Some((Some(first), others)) = sets.split_first() else { return result };
+            let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
+            if others.iter().any(|other| std::ptr::eq(*other, *first)) {
+                return result;
+            }
+            // Redis' rule: it decides not only about the work, but also about whether a result from
+            // which all but integers were taken out is a table.
+            let total: usize = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
+            if first.len() * (1 + others.len()) / 2 <= total {
+                // The largest is the likeliest to have a member.
+                others.sort_by_key(|set| std::cmp::Reverse(set.len()));
+                for member in first.members() {
+                    strides.step(others.len() + units(member));
+                    if !others.iter().any(|other| other.contains(member, hasher)) {
+                        add(&mut result, member);
+                    }
+                }
+            } else {
+                for member in first.members() {
+                    strides.step(units(member));
+                    add(&mut result, member);
+                }
+                for member in others.iter().flat_map(|other| other.members()) {
+                    strides.step(units(member));
+                    result.remove(member, hasher);
+                    if result.is_empty() {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    result
+}

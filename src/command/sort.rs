@@ -1,0 +1,354 @@
+//! SORT and SORT_RO: the elements of a list, a set or a sorted set in an order of the client's.
+//!
+//! By number or, with ALPHA, by bytes. Elements of equal numbers come in the order of their bytes,
+//! so that the result does not depend on how they were kept. As on a node of a cluster, weights and
+//! values from other keys (BY and GET with a pattern) are refused: those keys live in other slots.
+
+use super::scan::Strides;
+use super::spec::access::{ACCESS, OW, RO, UPDATE};
+use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, WRITE};
+use super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Spec, acl, check};
+use super::{Args, Cx, Outcome, Refusal};
+use crate::keyspace::{
+    Edited, End, Entry, Key, Keyspace, List, Member, PackLimits, PieceLimit, Text, Ttl, Value,
+    ZsetBuilder, event,
+};
+use crate::number::parse_f64;
+use crate::resp::{Sink, until_nul};
+use std::cmp::Ordering;
+use std::ops::Range;
+
+/// What the rows share.
+const SORT: Spec = Spec {
+    acl: acl::SET | acl::SORTEDSET | acl::LIST | acl::DANGEROUS,
+    arity: AtLeast(2),
+    complexity: "O(N+M*log(M)) where N is the number of elements in the list or set to sort, and M \
+                 the number of returned elements. When the elements are not sorted, complexity is \
+                 O(N).",
+    ..BASE
+};
+
+/// The key that is sorted, and those of BY and GET, which nobody can tell.
+const SORTED: [Keys; 2] = [
+    Keys::at(RO | ACCESS, 1),
+    found(RO | ACCESS, |_| None).noted(
+        "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from \
+         the content of the key we sort",
+    ),
+];
+
+/// One key that `find` finds.
+const fn found(access: u16, find: fn(Args<'_>) -> Option<usize>) -> Keys {
+    let here = Find::Range { last: 0, step: 1, limit: 0 };
+    Keys { access, begin: Begin::Unknown(find), find: here, notes: "" }
+}
+
+pub(super) const ROWS: &[Spec] = &[
+    Spec {
+        name: "sort",
+        flags: WRITE | DENYOOM | MOVABLE_KEYS,
+        keys: &[
+            SORTED[0],
+            SORTED[1],
+            found(OW | UPDATE, destination).noted(
+                "For the optional STORE keyword. It is marked 'unknown' because the keyword can \
+                 appear anywhere in the argument array",
+            ),
+        ],
+        summary: "Sorts the elements of a list, set or sorted set, and may store what comes of it.",
+        run: Run::Shard(|cx, args, out| sort(cx, args, true, out)),
+        ..SORT
+    },
+    Spec {
+        name: "sort_ro",
+        flags: READ | MOVABLE_KEYS,
+        keys: &SORTED,
+        since: "7.0.0",
+        summary: "Sorts the elements of a list, set or sorted set.",
+        run: Run::Shard(|cx, args, out| sort(cx, args, false, out)),
+        ..SORT
+    },
+];
+const _: () = check(ROWS);
+
+/// The argument behind the last STORE, by the grammar of [`Request::of`]: that is the key that is
+/// written to.
+fn destination(args: Args<'_>) -> Option<usize> {
+    let (mut i, mut found) = (2, None);
+    while i < args.len() {
+        let has_value = i + 1 < args.len();
+        if args.is(i, "limit") {
+            i += 2;
+        } else if args.is(i, "by") || args.is(i, "get") {
+            i += 1;
+        } else if args.is(i, "store") && has_value {
+            i += 1;
+            found = Some(i);
+        }
+        i += 1;
+    }
+    found
+}
+
+/// How elements are to be ordered, and which of them are wanted.
+struct Request<'a> {
+    is_descending: bool,
+    /// By bytes, not by number.
+    is_alphabetic: bool,
+    /// BY with something that is no pattern: in the order in which they are kept.
+    is_unsorted: bool,
+    /// LIMIT: how many to pass over, and how many to take, all if negative.
+    limit: Option<(i64, i64)>,
+    store: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    fn of(args: Args<'a>, may_store: bool) -> Result<Self, Refusal> {
+        let mut request = Self {
+            is_descending: false,
+            is_alphabetic: false,
+            is_unsorted: false,
+            limit: None,
+            store: None,
+        };
+        let mut i = 2;
+        while i < args.len() {
+            let values = args.len() - i - 1;
+            if args.is(i, "asc") {
+                request.is_descending = false;
+            } else if args.is(i, "desc") {
+                request.is_descending = true;
+            } else if args.is(i, "alpha") {
+                request.is_alphabetic = true;
+            } else if args.is(i, "limit") && values >= 2 {
+                request.limit = Some((args.int(i + 1)?, args.int(i + 2)?));
+                i += 2;
+            } else if args.is(i, "store") && values >= 1 && may_store {
+                request.store = Some(args.at(i + 1));
+                i += 1;
+            } else if args.is(i, "by") && values >= 1 {
+                if until_nul(args.at(i + 1)).contains(&b'*') {
+                    return Err(Refusal::of("ERR BY option of SORT denied in Cluster mode."));
+                }
+                request.is_unsorted = true;
+                i += 1;
+            } else if args.is(i, "get") && values >= 1 {
+                return Err(Refusal::of("ERR GET option of SORT denied in Cluster mode."));
+            } else {
+                return Err(Refusal::SYNTAX);
+            }
+            i += 1;
+        }
+        Ok(request)
+    }
+
+    /// Which of `len` elements in their new order are wanted.
+    fn range(&self, len: usize) -> Range<usize> {
+        let Some((start, count)) = self.limit else { return 0..len };
+        let start = usize::try_from(start.max(0)).unwrap_or(usize::MAX).min(len);
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        start..start.saturating_add(count).min(len)
+    }
+}
+
+/// SORT key [BY pattern] [LIMIT offset count] [ASC|DESC] [ALPHA] [STORE destination]
+fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool, out: &mut Sink<'_>) -> Outcome {
+    let mut request = Request::of(args, may_store)?;
+    let key = cx.key(args.at(1));
+    let store = request.store.map(|store| cx.key(store));
+    let piece = PieceLimit::of(cx.keyspace.limits.list_piece);
+    unpack(cx.keyspace, key);
+    let mut strides = Strides::new(cx.pace);
+    let value = cx.keyspace.read(key);
+    if matches!(value, Some(Value::Set(_))) && request.is_unsorted && request.store.is_some() {
+        // What is stored shall not hang on how a set happens to be laid out.
+        (request.is_unsorted, request.is_alphabetic) = (false, true);
+    }
+    let sorted = match value {
+        None => Vec::new(),
+        Some(value) if request.is_unsorted => as_kept(value, &request, &mut strides)?,
+        Some(value) if request.is_alphabetic => {
+            let elements: Vec<_> = elements(value, &mut strides)?;
+            let order = |a: &Text<'_>, b: &Text<'_>| (**a).cmp(b);
+            in_order(elements, &request, order, &mut strides)
+        }
+        Some(value) => {
+            let elements = elements(value, &mut strides)?.into_iter();
+            let scored: Option<Vec<_>> =
+                elements.map(|element| Some((score_of(&element)?, element))).collect();
+            let scored = scored
+                .ok_or(Refusal::of("ERR One or more scores can't be converted into double"))?;
+            // No score is NaN.
+            let order = |a: &(f64, Text<'_>), b: &(f64, Text<'_>)| {
+                a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal).then_with(|| (*a.1).cmp(&b.1))
+            };
+            let sorted = in_order(scored, &request, order, &mut strides);
+            sorted.into_iter().map(|(_, element)| element).collect()
+        }
+    };
+    let Some(store) = store else {
+        out.array(sorted.len());
+        for element in &sorted {
+            out.bulk(element);
+            strides.step(units(element.len()));
+        }
+        return Ok(());
+    };
+    let mut list = List::default();
+    for element in &sorted {
+        list.push(End::Back, element, piece);
+        strides.step(units(element.len()));
+    }
+    let len = list.len();
+    if len > 0 {
+        cx.keyspace.set(store, Value::List(list), Ttl::Clear);
+        cx.keyspace.announce(event::LIST, "sortstore", store.bytes);
+    } else if cx.keyspace.delete(store) {
+        cx.keyspace.announce(event::GENERIC, "del", store.bytes);
+    }
+    out.count(len);
+    Ok(())
+}
+
+/// What reading, comparing or writing an element of `len` bytes costs, in steps of the pace.
+fn units(len: usize) -> usize {
+    1 + len / 100
+}
+
+/// Redis gives a small sorted set its large form before it sorts it, which OBJECT ENCODING shows.
+fn unpack(keyspace: &mut Keyspace, key: Key<'_>) {
+    let entry = keyspace.peek(key);
+    if !matches!(entry.map(Entry::value), Some(Value::Zset(zset)) if zset.is_packed()) {
+        return;
+    }
+    let hasher = keyspace.hasher().clone();
+    keyspace.edit(key, |value| {
+        if let Value::Zset(zset) = value {
+            let mut builder = ZsetBuilder::default();
+            zset.members().for_each(|(member, score)| builder.put(&member, score, &hasher, |s| s));
+            *zset = builder.finish(PackLimits { entries_max: 0, value_len_max: 0 });
+        }
+        Edited::Kept(())
+    });
+}
+
+/// All elements of a collection.
+fn elements<'v>(value: &'v Value, strides: &mut Strides<'_>) -> Result<Vec<Text<'v>>, Refusal> {
+    let mut elements = Vec::with_capacity(value.len());
+    let mut take = |element: Text<'v>| {
+        strides.step(units(element.len()));
+        elements.push(element);
+    };
+    match value {
+        Value::List(list) => list.iter().for_each(take),
+        Value::Set(set) => set.members().for_each(|member| take(member.text())),
+        Value::Zset(zset) => zset.members().for_each(|(member, _)| take(member)),
+        _ => return Err(Refusal::WRONG_TYPE),
+    }
+    Ok(elements)
+}
+
+/// The wanted elements in the order in which they are kept; the other way round for DESC, but for a
+/// set, which has no order.
+fn as_kept<'v>(
+    value: &'v Value,
+    request: &Request<'_>,
+    strides: &mut Strides<'_>,
+) -> Result<Vec<Text<'v>>, Refusal> {
+    let range = request.range(value.len());
+    let mut kept: Vec<Text<'v>> = match value {
+        Value::List(list) => {
+            let end = if request.is_descending { End::Back } else { End::Front };
+            list.iter_from(end, range.start).take(range.len()).collect()
+        }
+        Value::Zset(zset) => {
+            let len = zset.len();
+            let ranks = match request.is_descending {
+                true => len - range.end..len - range.start,
+                false => range,
+            };
+            zset.range(ranks, request.is_descending).map(|(member, _)| member).collect()
+        }
+        Value::Set(set) => {
+            let members = set.members().skip(range.start).take(range.len());
+            members.map(Member::text).collect()
+        }
+        _ => return Err(Refusal::WRONG_TYPE),
+    };
+    kept.shrink_to_fit();
+    strides.step(kept.len());
+    Ok(kept)
+}
+
+/// The wanted elements in the order that `order` says. (Where only the first few are wanted, only
+/// those are brought into it.)
+fn in_order<E>(
+    mut elements: Vec<E>,
+    request: &Request<'_>,
+    order: impl Fn(&E, &E) -> Ordering,
+    strides: &mut Strides<'_>,
+) -> Vec<E> {
+    let Range { start, end } = request.range(elements.len());
+    if start >= end {
+        return Vec::new();
+    }
+    let mut compare = |a: &E, b: &E| {
+        strides.step(1);
+        if request.is_descending { order(b, a) } else { order(a, b) }
+    };
+    if end < elements.len() {
+        elements.select_nth_unstable_by(end - 1, &mut compare);
+        elements.truncate(end);
+    }
+    elements.sort_unstable_by(&mut compare);
+    elements.drain(..start);
+    elements
+}
+
+/// The number that an element is sorted by: what C's `strtod` makes of it, which passes over
+/// spaces before it, takes nothing for 0 and ends at a NUL. `None` if there is something else, or if
+/// it is out of range, which numbers too small for all of a double's digits are too.
+fn score_of(element: &[u8]) -> Option<f64> {
+    let text = until_nul(element);
+    if text.is_empty() {
+        return Some(0.0);
+    }
+    let is_space = |b: &u8| matches!(b, b' ' | b'\t'..=b'\r');
+    let start = text.iter().position(|b| !is_space(b))?;
+    parse_f64(&text[start..]).filter(|score| !score.is_subnormal())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the reference server was seen to make of them.
+    #[test]
+    fn scores_read_as_in_c() {
+        let cases: [(&[u8], Option<f64>); 20] = [
+            (b"", Some(0.0)),
+            (b"\0x", Some(0.0)),
+            (b"1\0x", Some(1.0)),
+            (b" 1", Some(1.0)),
+            (b"\t\n\x0b\x0c\r 1", Some(1.0)),
+            (b" ", None),
+            (b" \0", None),
+            (b"1 ", None),
+            (b"inf", Some(f64::INFINITY)),
+            (b"-Infinity", Some(f64::NEG_INFINITY)),
+            (b"nan", None),
+            (b"0x10", Some(16.0)),
+            (b"0x", None),
+            (b"1e400", None),
+            (b"1e-400", None),
+            (b"1e-310", None),
+            (b"0e-400", Some(0.0)),
+            (b"5.", Some(5.0)),
+            (b"+.5", Some(0.5)),
+            (b"x", None),
+        ];
+        for (text, score) in cases {
+            assert_eq!(score_of(text), score, "{}", text.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! ZADD and ZINCRBY: members added, scores set or added to.
+
+use super::{change, units};
+use crate::command::scan::Strides;
+use crate::command::{Args, Cx, Outcome, Refusal};
+use crate::keyspace::{Edited, Ttl, Value, Zset, event};
+use crate::resp::Sink;
+
+/// What ZADD is told before the scores.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    /// NX: only members that are not there.
+    only_new: bool,
+    /// XX: only members that are there.
+    only_known: bool,
+    /// GT: those that are there only get greater scores.
+    only_greater: bool,
+    /// LT: those that are there only get lesser scores.
+    only_less: bool,
+    /// CH: changes are counted too.
+    count_changed: bool,
+    /// INCR: the score is added to the one that is there.
+    increment: bool,
+}
+
+impl Options {
+    /// Reads the options; gives them and where the first score stands.
+    fn of(args: Args<'_>) -> Result<(Self, usize), Refusal> {
+        let (mut options, mut i) = (Self::default(), 2);
+        while i < args.len() {
+            let option = if args.is(i, "nx") {
+                &mut options.only_new
+            } else if args.is(i, "xx") {
+                &mut options.only_known
+            } else if args.is(i, "gt") {
+                &mut options.only_greater
+            } else if args.is(i, "lt") {
+                &mut options.only_less
+            } else if args.is(i, "ch") {
+                &mut options.count_changed
+            } else if args.is(i, "incr") {
+                &mut options.increment
+            } else {
+                break;
+            };
+            *option = true;
+            i += 1;
+        }
+        let arguments = args.len() - i;
+        if arguments == 0 || !arguments.is_multiple_of(2) {
+            return Err(Refusal::SYNTAX);
+        }
+        if options.only_new && options.only_known {
+            return Err(Refusal::of("ERR XX and NX options at the same time are not compatible"));
+        }
+        let conditions = [options.only_new, options.only_greater, options.only_less];
+        if conditions.into_iter().filter(|&is_set| is_set).count() > 1 {
+            return Err(Refusal::of(
+                "ERR GT, LT, and/or NX options at the same time are not compatible",
+            ));
+        }
+        if options.increment && arguments > 2 {
+            return Err(Refusal::of("ERR INCR option supports a single increment-element pair"));
+        }
+        Ok((options, i))
+    }
+}
+
+/// What became of all members.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    added: usize,
+    updated: usize,
+    /// The score of the last member that the options let pass.
+    passed: Option<f64>,
+}
+
+impl Tally {
+    /// Decides about one member: the score it gets, if it is to get one.
+    fn decide(
+        &mut self,
+        options: Options,
+        old: Option<f64>,
+        score: f64,
+    ) -> Result<Option<f64>, Refusal> {
+        let Some(old) = old else {
+            if options.only_known {
+                return Ok(None);
+            }
+            self.added += 1;
+            self.passed = Some(score);
+            return Ok(Some(score));
+        };
+        if options.only_new {
+            return Ok(None);
+        }
+        let new = if options.increment { old + score } else { score };
+        if new.is_nan() {
+            return Err(Refusal::of("ERR resulting score is not a number (NaN)"));
+        }
+        if (options.only_less && new >= old) || (options.only_greater && new <= old) {
+            return Ok(None);
+        }
+        self.passed = Some(new);
+        if new == old {
+            return Ok(None);
+        }
+        self.updated += 1;
+        Ok(Some(new))
+    }
+}
+
+/// ZADD key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]
+pub(super) fn zadd(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (options, first) = Options::of(args)?;
+    let tally = add(cx, args, options, first)?;
+    match tally.passed {
+        _ if !options.increment => {
+            out.count(tally.added + if options.count_changed { tally.updated } else { 0 });
+        }
+        Some(score) => out.double(score),
+        None => out.null(),
+    }
+    Ok(())
+}
+
+/// ZINCRBY key increment member
+pub(super) fn zincrby(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let tally = add(cx, args, Options { increment: true, ..Options::default() }, 2)?;
+    match tally.passed {
+        Some(score) => out.double(score),
+        None => out.null(),
+    }
+    Ok(())
+}
+
+/// Adds the members behind their scores from argument `first` on.
+fn add(cx: &mut Cx<'_>, args: Args<'_>, options: Options, first: usize) -> Result<Tally, Refusal> {
+    // All scores are read before the first member is added; one needs no list.
+    let score = args.float(first)?;
+    let scores = (first + 2..args.len()).step_by(2).map(|i| args.float(i));
+    let scores = scores.collect::<Result<Vec<f64>, Refusal>>()?;
+    let (limits, hasher) = (cx.keyspace.limits.zset, cx.keyspace.hasher().clone());
+    let key = cx.key(args.at(1));
+    let mut strides = Strides::new(cx.pace);
+    let mut add_all = |zset: &mut Zset| {
+        let mut tally = Tally::default();
+        for (n, score) in std::iter::once(&score).chain(&scores).enumerate() {
+            let member = args.at(first + 1 + 2 * n);
+            let mut refused = None;
+            zset.update(member, limits, &hasher, |old| {
+                tally.decide(options, old, *score).unwrap_or_else(|refusal| {
+                    refused = Some(refusal);
+                    None
+                })
+            });
+            // Only an increment is refused, of which there is but one.
+            if let Some(refusal) = refused {
+                return Err(refusal);
+            }
+            strides.step(units(member.len()));
+        }
+        Ok(tally)
+    };
+    let changed = change(cx.keyspace, key, |zset| match add_all(zset) {
+        Ok(tally) if tally.added + tally.updated > 0 => Edited::Changed(Ok(tally)),
+        told => Edited::Kept(told),
+    })?;
+    let tally = match changed {
+        Some(told) => told?,
+        None => {
+            let mut zset = Zset::default();
+            let tally = add_all(&mut zset)?;
+            if !zset.is_empty() {
+                cx.keyspace.set(key, Value::Zset(zset), Ttl::Clear);
+            }
+            tally
+        }
+    };
+    if tally.added + tally.updated > 0 {
+        let name = if options.increment { "zincr" } else { "zadd" };
+        cx.keyspace.announce(event::ZSET, name, key.bytes);
+    }
+    Ok(tally)
+}

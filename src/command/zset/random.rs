@@ -1,0 +1,71 @@
+//! ZRANDMEMBER: members picked uniformly, each at most once or as chance has it.
+
+use super::{Reply, zset_at};
+use crate::command::chance::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
+use crate::command::scan::Strides;
+use crate::command::{Args, Cx, Outcome, Refusal};
+use crate::resp::Sink;
+
+/// ZRANDMEMBER key [count [WITHSCORES]]
+pub(super) fn zrandmember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let wanted = if args.len() == 2 { None } else { Some(wanted(args)?) };
+    let mut chance = fastrand::Rng::with_seed(cx.keyspace.random());
+    let key = cx.key(args.at(1));
+    let zset = zset_at(cx.keyspace, key)?;
+    let Some(wanted) = wanted else {
+        let rank = zset.map(|zset| chance.usize(..zset.len()));
+        let member = zset.zip(rank).and_then(|(zset, at)| zset.range(at..at + 1, false).next());
+        out.bulk_or_null(member.as_ref().map(|(name, _)| &**name));
+        return Ok(());
+    };
+    let Some(zset) = zset.filter(|_| wanted != 0) else {
+        out.array(0);
+        return Ok(());
+    };
+    let len = zset.len();
+    let mut reply = Reply::new(out, Strides::new(cx.pace), args.len() > 3);
+    if wanted < 0 {
+        let (times, start) = (wanted.unsigned_abs(), reply.out.len());
+        if times > REPEATS_MAX {
+            return Err(Refusal::OUT_OF_RANGE);
+        }
+        let members = zset.numbered();
+        reply.head(times as usize);
+        for _ in 0..times {
+            let (name, score) = members.at(chance.usize(..len));
+            reply.member(name, score);
+            if reply.out.len() - start > REPEATS_LEN_MAX {
+                reply.out.truncate(start);
+                return Err(Refusal::OUT_OF_RANGE);
+            }
+        }
+        return Ok(());
+    }
+    let wanted = usize::try_from(wanted).map_or(len, |wanted| wanted.min(len));
+    reply.head(wanted);
+    if is_sparse(wanted, len) {
+        let members = zset.numbered();
+        for n in distinct(wanted, len, &mut chance) {
+            let (name, score) = members.at(n);
+            reply.member(name, score);
+        }
+    } else {
+        for (name, score) in in_order(zset.members(), wanted, len, &mut chance) {
+            reply.member(&name, score);
+        }
+    }
+    Ok(())
+}
+
+/// The count, and whether what follows it may follow it.
+fn wanted(args: Args<'_>) -> Result<i64, Refusal> {
+    let count = count(args)?;
+    if args.len() > 4 || (args.len() == 4 && !args.is(3, "withscores")) {
+        return Err(Refusal::SYNTAX);
+    }
+    // The reply to that many pairs is twice as long.
+    if args.len() == 4 && !(-(i64::MAX / 2)..=i64::MAX / 2).contains(&count) {
+        return Err(Refusal::OUT_OF_RANGE);
+    }
+    Ok(count)
+}

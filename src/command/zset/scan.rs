@@ -1,0 +1,48 @@
+//! ZSCAN: the members page by page, while others may change the sorted set.
+
+use super::{units, zset_at};
+use crate::command::scan::{Page, Strides, cursor};
+use crate::command::{Args, Cx, Outcome};
+use crate::keyspace::{Text, Zset};
+use crate::number::{write_f64, write_i64};
+use crate::resp::Sink;
+
+/// ZSCAN key cursor [MATCH pattern] [COUNT count]
+pub(super) fn zscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let cursor = cursor(args.at(2))?;
+    let key = cx.key(args.at(1));
+    let Some(zset) = zset_at(cx.keyspace, key)? else {
+        // Redis does not look at the options of a scan of nothing.
+        write(out, 0, &[], false);
+        return Ok(());
+    };
+    let Page { count, pattern, .. } = Page::of(args, 3, false)?;
+    let mut strides = Strides::new(cx.pace);
+    let (members, next) = zset.page(cursor, count);
+    let found: Vec<_> = members
+        .filter(|(name, _)| {
+            strides.step(pattern.units(name) + units(name.len()));
+            pattern.matches(name)
+        })
+        .collect();
+    write(out, next, &found, zset.is_packed());
+    Ok(())
+}
+
+/// Scores are byte strings here, in RESP3 too. Those of a small sorted set are spelled as integers
+/// where they are whole, as in Redis, which keeps them so.
+fn write(out: &mut Sink<'_>, next: u64, members: &[(Text<'_>, f64)], is_packed: bool) {
+    out.array(2);
+    out.bulk_int(next as i64);
+    out.array(2 * members.len());
+    let mut digits = Vec::new();
+    for (name, score) in members {
+        out.bulk(name);
+        digits.clear();
+        match Zset::packed_integer(*score).filter(|_| is_packed) {
+            Some(whole) => write_i64(&mut digits, whole),
+            None => write_f64(&mut digits, *score),
+        }
+        out.bulk(&digits);
+    }
+}

@@ -1,0 +1,801 @@
+//! A list: elements in their order, quick at both ends.
+//!
+//! ```text
+//! small   Piece                             all elements in one piece of memory; see list/piece
+//! large   pieces: [ Piece | Piece | … ]     a deque of pieces, each beside its count
+//!                     └─ elements in a row, with room at both ends; see list/element
+//! ```
+//!
+//! The first and the last piece take what is pushed; a piece that has no place for an element gets a
+//! neighbour. An index is found by the counts of whole pieces, from the nearer end, and then within
+//! one piece. Pieces that lose elements give memory back, and join a neighbour when both are small.
+
+mod element;
+mod piece;
+
+pub use piece::{End, PieceLimit};
+
+use super::Text;
+use element::{Element, first_len, last_len, text_of};
+use piece::Piece;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Elements in their order; see the top of the file.
+#[derive(Clone, Debug)]
+pub struct List(Repr);
+
+// One word less than the sum of the parts: the piece's pointer is never null.
+#[derive(Clone, Debug)]
+enum Repr {
+    One(Piece),
+    Many(Box<Pieces>),
+}
+
+#[derive(Clone, Debug, Default)]
+struct Pieces {
+    pieces: VecDeque<Counted>,
+    /// How many elements all pieces have.
+    len: usize,
+}
+
+/// A piece and, to pass it over without looking into it, its count.
+#[derive(Clone, Debug)]
+struct Counted {
+    piece: Piece,
+    count: u32,
+}
+
+impl Counted {
+    fn of(piece: Piece) -> Self {
+        Self { count: piece.count() as u32, piece }
+    }
+}
+
+/// Where an element stands.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    piece: usize,
+    /// The number of elements before it in the piece.
+    nth: usize,
+    /// Where it begins in the piece's content.
+    at: usize,
+}
+
+impl Default for List {
+    fn default() -> Self {
+        Self(Repr::One(Piece::default()))
+    }
+}
+
+impl List {
+    /// The representation as `OBJECT ENCODING` names it.
+    #[must_use]
+    pub fn encoding(&self) -> &'static str {
+        "quicklist"
+    }
+
+    /// How many elements there are.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Repr::One(piece) => piece.count(),
+            Repr::Many(many) => many.len,
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes of memory that it takes besides itself.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        match &self.0 {
+            Repr::One(piece) => piece.size(),
+            Repr::Many(many) => {
+                let places = many.pieces.capacity() * size_of::<Counted>();
+                let pieces: usize = many.pieces.iter().map(|counted| counted.piece.size()).sum();
+                size_of::<Pieces>() + places + pieces
+            }
+        }
+    }
+
+    // ── reading ───────────────────────────────────────────────────────────────────────────────
+
+    /// The first or the last element.
+    #[must_use]
+    #[inline]
+    pub fn peek(&self, end: End) -> Option<Text<'_>> {
+        self.iter_from(end, 0).next()
+    }
+
+    /// Element number `index`, from 0.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<Text<'_>> {
+        let (end, skipped) = self.nearer(index)?;
+        self.iter_from(end, skipped).next()
+    }
+
+    /// All elements in their order.
+    #[must_use]
+    pub fn iter(&self) -> Iter<'_> {
+        self.iter_from(End::Front, 0)
+    }
+
+    /// The elements from `end` on, away from it, without the first `skipped` of them.
+    #[must_use]
+    #[inline]
+    pub fn iter_from(&self, end: End, skipped: usize) -> Iter<'_> {
+        let len = self.len();
+        let skipped = skipped.min(len);
+        let mut iter = Iter { list: self, end, rest: &[], next: 0, left: len - skipped };
+        if iter.left == 0 {
+            return iter;
+        }
+        // The place is that of the first element to come, counted from the front.
+        let index = if end == End::Front { skipped } else { len - 1 - skipped };
+        let Place { piece, at, .. } = self.place_of(index);
+        let content = self.piece(piece).content();
+        match end {
+            End::Front => (iter.rest, iter.next) = (&content[at..], piece + 1),
+            End::Back => {
+                let after = at + first_len(&content[at..]);
+                (iter.rest, iter.next) = (&content[..after], piece);
+            }
+        }
+        iter
+    }
+
+    /// Element `index` as the end that it is nearer to and how many elements lie between.
+    fn nearer(&self, index: usize) -> Option<(End, usize)> {
+        let after = self.len().checked_sub(index + 1)?;
+        Some(if index <= after { (End::Front, index) } else { (End::Back, after) })
+    }
+
+    /// Where element `index`, which is there, stands.
+    fn place_of(&self, index: usize) -> Place {
+        let len = self.len();
+        let (piece, nth) = match &self.0 {
+            Repr::One(_) => (0, index),
+            Repr::Many(many) if index <= len / 2 => {
+                let (mut piece, mut nth) = (0, index);
+                while nth >= many.pieces[piece].count as usize {
+                    nth -= many.pieces[piece].count as usize;
+                    piece += 1;
+                }
+                (piece, nth)
+            }
+            Repr::Many(many) => {
+                // `first` is the index of the piece's first element.
+                let mut piece = many.pieces.len() - 1;
+                let mut first = len - many.pieces[piece].count as usize;
+                while first > index {
+                    piece -= 1;
+                    first -= many.pieces[piece].count as usize;
+                }
+                (piece, index - first)
+            }
+        };
+        Place { piece, nth, at: self.piece(piece).place_of(nth) }
+    }
+
+    fn pieces(&self) -> usize {
+        match &self.0 {
+            Repr::One(_) => 1,
+            Repr::Many(many) => many.pieces.len(),
+        }
+    }
+
+    fn piece(&self, n: usize) -> &Piece {
+        match &self.0 {
+            Repr::One(piece) => piece,
+            Repr::Many(many) => &many.pieces[n].piece,
+        }
+    }
+
+    // ── changing ──────────────────────────────────────────────────────────────────────────────
+
+    /// Adds an element at an end.
+    #[inline]
+    pub fn push(&mut self, end: End, text: &[u8], limit: PieceLimit) {
+        let element = Element::of(text);
+        match &mut self.0 {
+            Repr::One(piece) => {
+                if piece.count() == 0 {
+                    *piece = Piece::of(&element, end, limit);
+                } else if !piece.push(end, &element, limit) {
+                    self.push_piece(end, &element, limit);
+                }
+            }
+            Repr::Many(many) => {
+                let counted = match end {
+                    End::Front => many.pieces.front_mut(),
+                    End::Back => many.pieces.back_mut(),
+                };
+                if let Some(counted) = counted
+                    && counted.piece.push(end, &element, limit)
+                {
+                    counted.count += 1;
+                    many.len += 1;
+                } else {
+                    self.push_piece(end, &element, limit);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn push_piece(&mut self, end: End, element: &Element<'_>, limit: PieceLimit) {
+        let n = if end == End::Front { 0 } else { self.pieces() };
+        self.insert_piece(n, Piece::of(element, end, limit));
+    }
+
+    /// Removes the first or last elements, `count` of them or all.
+    #[inline]
+    pub fn pop(&mut self, end: End, count: usize) {
+        let mut left = count;
+        while left > 0 && !self.is_empty() {
+            let n = if end == End::Front { 0 } else { self.pieces() - 1 };
+            let there = self.count_of(n);
+            if there <= left {
+                left -= there;
+                self.remove_piece(n);
+                continue;
+            }
+            self.edit(n, |piece| {
+                let len = bytes_of(piece, end, left);
+                piece.pop(end, len, left);
+            });
+            left = 0;
+        }
+        self.settle();
+    }
+
+    /// Keeps the elements of `range`, which lies within the list, and no others.
+    pub fn keep(&mut self, range: Range<usize>) {
+        if range.is_empty() {
+            *self = Self::default();
+            return;
+        }
+        self.pop(End::Back, self.len() - range.end);
+        self.pop(End::Front, range.start);
+    }
+
+    /// Replaces element number `index`; says whether there is one.
+    pub fn set(&mut self, index: usize, text: &[u8], limit: PieceLimit) -> bool {
+        if index >= self.len() {
+            return false;
+        }
+        let place = self.place_of(index);
+        let len = first_len(&self.piece(place.piece).content()[place.at..]);
+        self.put(place, len, &Element::of(text), limit);
+        true
+    }
+
+    /// Puts an element before or behind the first one that is `pivot`; says whether there is one.
+    /// `step` is told how many elements were visited.
+    pub fn insert_beside(
+        &mut self,
+        pivot: &[u8],
+        is_behind: bool,
+        text: &[u8],
+        limit: PieceLimit,
+        mut step: impl FnMut(usize),
+    ) -> bool {
+        let pivot = Element::of(pivot).to_vec();
+        for n in 0..self.pieces() {
+            let content = self.piece(n).content();
+            step(self.count_of(n));
+            let (mut at, mut nth) = (0, 0);
+            while at < content.len() {
+                if content[at..].starts_with(&pivot) {
+                    let (at, nth) = if is_behind { (at + pivot.len(), nth + 1) } else { (at, nth) };
+                    self.put(Place { piece: n, nth, at }, 0, &Element::of(text), limit);
+                    return true;
+                }
+                at += first_len(&content[at..]);
+                nth += 1;
+            }
+        }
+        false
+    }
+
+    /// Removes elements that are `text`, `count_max` of them at the most, the nearest to `end`
+    /// first; gives how many. `step` is told how many elements were visited.
+    pub fn remove(
+        &mut self,
+        text: &[u8],
+        end: End,
+        count_max: usize,
+        limit: PieceLimit,
+        mut step: impl FnMut(usize),
+    ) -> usize {
+        let sought = Element::of(text).to_vec();
+        let mut removed = 0;
+        let mut places = Vec::new();
+        // Pieces yet to be visited lie between these; what comes or goes beyond them does not count.
+        let (mut first, mut last) = (0, self.pieces());
+        while first < last && removed < count_max {
+            let n = if end == End::Front { first } else { last - 1 };
+            let count = self.count_of(n);
+            step(count);
+            places_of(self.piece(n).content(), &sought, &mut places);
+            let excess = places.len().saturating_sub(count_max - removed);
+            match end {
+                End::Front => places.truncate(places.len() - excess),
+                End::Back => drop(places.drain(..excess)),
+            }
+            removed += places.len();
+            let mut pieces_gone = 0;
+            if places.len() == count {
+                self.remove_piece(n);
+                pieces_gone = 1;
+            } else if !places.is_empty() {
+                self.edit(n, |piece| piece.remove(&places));
+                // With the neighbour that was visited before.
+                let (a, b) = if end == End::Front { (n.wrapping_sub(1), n) } else { (n, n + 1) };
+                pieces_gone = usize::from(self.join(a, b, limit));
+            }
+            match end {
+                End::Front => (first, last) = (n + 1 - pieces_gone, last - pieces_gone),
+                End::Back => last = n,
+            }
+        }
+        self.settle();
+        removed
+    }
+
+    /// Puts an element where one of `old_len` bytes stands, or before what stands there.
+    fn put(&mut self, place: Place, old_len: usize, element: &Element<'_>, limit: PieceLimit) {
+        let Place { piece: n, nth, at } = place;
+        let old = at..at + old_len;
+        if self.edit(n, |piece| piece.put(old.clone(), element, limit)) {
+            return;
+        }
+        let after = self.count_of(n) - nth - usize::from(old_len > 0);
+        let (before, behind) = self.piece(n).split((at, old.end), (nth, after));
+        self.remove_piece(n);
+        let mut n = n;
+        if let Some(before) = before {
+            self.insert_piece(n, before);
+            n += 1;
+        }
+        // It goes to whichever half has a place for it.
+        let has_place =
+            n > 0 && nth > 0 && self.edit(n - 1, |piece| piece.push(End::Back, element, limit));
+        if !has_place {
+            self.insert_piece(n, Piece::of(element, End::Back, limit));
+            n += 1;
+        }
+        if let Some(behind) = behind {
+            self.insert_piece(n, behind);
+            if !has_place {
+                self.join(n - 1, n, limit);
+            }
+        }
+    }
+
+    // ── pieces ────────────────────────────────────────────────────────────────────────────────
+
+    fn count_of(&self, n: usize) -> usize {
+        match &self.0 {
+            Repr::One(piece) => piece.count(),
+            Repr::Many(many) => many.pieces[n].count as usize,
+        }
+    }
+
+    /// Changes a piece, and the counts with it.
+    #[inline]
+    fn edit<R>(&mut self, n: usize, edit: impl FnOnce(&mut Piece) -> R) -> R {
+        match &mut self.0 {
+            Repr::One(piece) => edit(piece),
+            Repr::Many(many) => {
+                let counted = &mut many.pieces[n];
+                let told = edit(&mut counted.piece);
+                let count = counted.piece.count();
+                many.len = many.len - counted.count as usize + count;
+                counted.count = count as u32;
+                told
+            }
+        }
+    }
+
+    fn insert_piece(&mut self, n: usize, piece: Piece) {
+        let many = match &mut self.0 {
+            Repr::One(one) if one.count() == 0 => {
+                *one = piece;
+                return;
+            }
+            Repr::One(one) => {
+                let first = Counted::of(std::mem::take(one));
+                let many = Pieces { len: first.count as usize, pieces: VecDeque::from([first]) };
+                self.0 = Repr::Many(Box::new(many));
+                return self.insert_piece(n, piece);
+            }
+            Repr::Many(many) => many,
+        };
+        many.len += piece.count();
+        // By a quarter: the deque is to cost no more than the pointers of a linked list would.
+        let pieces = many.pieces.len();
+        if pieces == many.pieces.capacity() {
+            many.pieces.reserve_exact(pieces / 4 + 1);
+        }
+        many.pieces.insert(n, Counted::of(piece));
+    }
+
+    fn remove_piece(&mut self, n: usize) {
+        match &mut self.0 {
+            Repr::One(piece) => *piece = Piece::default(),
+            Repr::Many(many) => {
+                let gone = many.pieces.remove(n);
+                many.len -= gone.map_or(0, |counted| counted.count as usize);
+                if many.pieces.is_empty() {
+                    *self = Self::default();
+                }
+            }
+        }
+    }
+
+    /// Makes one piece of two neighbours, if both are there and small; says whether it did.
+    fn join(&mut self, n: usize, next: usize, limit: PieceLimit) -> bool {
+        let Repr::Many(many) = &mut self.0 else { return false };
+        let (Some(first), Some(second)) = (many.pieces.get(n), many.pieces.get(next)) else {
+            return false;
+        };
+        let Some(joined) = first.piece.joined(&second.piece, limit) else { return false };
+        many.pieces[n] = Counted::of(joined);
+        many.pieces.remove(next);
+        true
+    }
+
+    /// Gives back what the deque of pieces no longer needs, after elements were removed.
+    #[inline]
+    fn settle(&mut self) {
+        let Repr::Many(many) = &mut self.0 else { return };
+        let pieces = many.pieces.len();
+        if pieces == 1 {
+            self.settle_one();
+        } else if many.pieces.capacity() > 4 * pieces.max(4) {
+            many.pieces.shrink_to(2 * pieces);
+        }
+    }
+
+    /// A last piece needs no deque. It keeps it while it is so full that the next push may well
+    /// need it again.
+    fn settle_one(&mut self) {
+        if let Repr::Many(many) = &mut self.0
+            && let Some(counted) = many.pieces.front_mut()
+            && counted.piece.has_become_small()
+        {
+            self.0 = Repr::One(std::mem::take(&mut counted.piece));
+        }
+    }
+
+    /// Checks what the comments promise.
+    #[cfg(test)]
+    fn assert_invariants(&self, limit: PieceLimit) {
+        match &self.0 {
+            Repr::One(piece) if piece.count() == 0 => assert_eq!(piece.size(), 0),
+            Repr::One(piece) => piece.assert_invariants(limit),
+            Repr::Many(many) => {
+                assert!(!many.pieces.is_empty());
+                for Counted { piece, count } in &many.pieces {
+                    piece.assert_invariants(limit);
+                    assert_eq!(piece.count(), *count as usize);
+                }
+                assert_eq!(many.len, many.pieces.iter().map(|c| c.count as usize).sum::<usize>());
+            }
+        }
+    }
+}
+
+/// How many bytes the first or last `count` elements of a piece take.
+fn bytes_of(piece: &Piece, end: End, count: usize) -> usize {
+    let content = piece.content();
+    match (end, count) {
+        (End::Front, 1) => first_len(content),
+        (End::Back, 1) => last_len(content),
+        (End::Front, _) => piece.place_of(count),
+        (End::Back, _) => content.len() - piece.place_of(piece.count() - count),
+    }
+}
+
+/// Finds every element that is `sought`.
+fn places_of(content: &[u8], sought: &[u8], places: &mut Vec<Range<usize>>) {
+    places.clear();
+    let mut at = 0;
+    while at < content.len() {
+        let end = at + first_len(&content[at..]);
+        if &content[at..end] == sought {
+            places.push(at..end);
+        }
+        at = end;
+    }
+}
+
+/// A byte string as a list keeps it, to compare many elements with it.
+pub struct Sought(Vec<u8>);
+
+impl Sought {
+    /// The byte string `text`.
+    #[must_use]
+    pub fn of(text: &[u8]) -> Self {
+        Self(Element::of(text).to_vec())
+    }
+}
+
+/// Elements one after the other, from one end to the other.
+#[derive(Clone)]
+pub struct Iter<'l> {
+    list: &'l List,
+    /// Where it started.
+    end: End,
+    /// What is left of the piece at hand.
+    rest: &'l [u8],
+    /// The piece to come; walking back, one more than its number.
+    next: usize,
+    /// How many elements are left.
+    left: usize,
+}
+
+impl<'l> Iter<'l> {
+    /// The next element as it is kept.
+    #[inline]
+    fn element(&mut self) -> Option<&'l [u8]> {
+        self.left = self.left.checked_sub(1)?;
+        match self.end {
+            End::Front => {
+                if self.rest.is_empty() {
+                    self.rest = self.list.piece(self.next).content();
+                    self.next += 1;
+                }
+                let (element, rest) = self.rest.split_at(first_len(self.rest));
+                self.rest = rest;
+                Some(element)
+            }
+            End::Back => {
+                if self.rest.is_empty() {
+                    self.next -= 1;
+                    self.rest = self.list.piece(self.next).content();
+                }
+                let (rest, element) = self.rest.split_at(self.rest.len() - last_len(self.rest));
+                self.rest = rest;
+                Some(element)
+            }
+        }
+    }
+
+    /// Whether the next element is the one that is sought; `None` at the end.
+    #[inline]
+    pub fn next_is(&mut self, sought: &Sought) -> Option<bool> {
+        self.element().map(|element| element == sought.0)
+    }
+}
+
+impl<'l> Iterator for Iter<'l> {
+    type Item = Text<'l>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Text<'l>> {
+        self.element().map(text_of)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Iter<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_list_is_two_words() {
+        assert_eq!(size_of::<List>(), 16);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(End, Vec<u8>),
+        PushMany(End, usize),
+        Pop(End, usize),
+        Keep(usize, usize),
+        Set(usize, Vec<u8>),
+        InsertBeside(Vec<u8>, bool, Vec<u8>),
+        Remove(Vec<u8>, End, usize),
+    }
+
+    fn end() -> impl Strategy<Value = End> {
+        prop_oneof![Just(End::Front), Just(End::Back)]
+    }
+
+    /// Mostly few different ones, so that searches find something.
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            8 => (0_u32..12).prop_map(|n: u32| n.to_string().into_bytes()),
+            2 => (0_u32..5).prop_map(|n| format!("text {n}").into_bytes()),
+            2 => any::<i64>().prop_map(|n| n.to_string().into_bytes()),
+            2 => prop::collection::vec(any::<u8>(), 0..40),
+            1 => (100_usize..3000).prop_map(|len| vec![b'x'; len]),
+            1 => (3000_usize..70_000).prop_map(|len| vec![b'x'; len]),
+        ]
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (end(), text()).prop_map(|(end, text)| Step::Push(end, text)),
+            3 => (end(), 1_usize..400).prop_map(|(end, count)| Step::PushMany(end, count)),
+            4 => (end(), 1_usize..4).prop_map(|(end, count)| Step::Pop(end, count)),
+            2 => (end(), 1_usize..900).prop_map(|(end, count)| Step::Pop(end, count)),
+            1 => any::<(usize, usize)>().prop_map(|(a, b)| Step::Keep(a, b)),
+            6 => (any::<usize>(), text()).prop_map(|(index, text)| Step::Set(index, text)),
+            6 => (text(), any::<bool>(), text()).prop_map(|(p, b, t)| Step::InsertBeside(p, b, t)),
+            3 => (text(), end(), prop_oneof![1_usize..4, Just(usize::MAX)])
+                .prop_map(|(text, end, max)| Step::Remove(text, end, max)),
+        ]
+    }
+
+    fn texts_of(iter: Iter<'_>) -> Vec<Vec<u8>> {
+        iter.map(|text| text.to_vec()).collect()
+    }
+
+    fn apply_to_model(model: &mut VecDeque<Vec<u8>>, step: &Step) -> usize {
+        let push = |model: &mut VecDeque<Vec<u8>>, end: End, text: Vec<u8>| match end {
+            End::Front => model.push_front(text),
+            End::Back => model.push_back(text),
+        };
+        let position = |model: &VecDeque<Vec<u8>>, sought: &Vec<u8>, end: End| match end {
+            End::Front => model.iter().position(|text| text == sought),
+            End::Back => model.iter().rposition(|text| text == sought),
+        };
+        match step {
+            Step::Push(end, text) => push(model, *end, text.clone()),
+            Step::PushMany(end, count) => {
+                (0..*count).for_each(|n| push(model, *end, n.to_string().into_bytes()));
+            }
+            Step::Pop(End::Front, count) => drop(model.drain(..(*count).min(model.len()))),
+            Step::Pop(End::Back, count) => model.truncate(model.len().saturating_sub(*count)),
+            Step::Keep(start, end) => {
+                *model = model.drain(*start..*end).collect();
+            }
+            Step::Set(index, text) => match model.get_mut(*index) {
+                Some(old) => old.clone_from(text),
+                None => return 0,
+            },
+            Step::InsertBeside(pivot, is_behind, text) => {
+                match position(model, pivot, End::Front) {
+                    Some(at) => model.insert(at + usize::from(*is_behind), text.clone()),
+                    None => return 0,
+                }
+            }
+            Step::Remove(text, end, max) => {
+                let mut removed = 0;
+                while removed < *max
+                    && let Some(at) = position(model, text, *end)
+                {
+                    model.remove(at);
+                    removed += 1;
+                }
+                return removed;
+            }
+        }
+        1
+    }
+
+    fn apply(list: &mut List, step: &Step, limit: PieceLimit) -> usize {
+        match step {
+            Step::Push(end, text) => list.push(*end, text, limit),
+            Step::PushMany(end, count) => {
+                (0..*count).for_each(|n| list.push(*end, n.to_string().as_bytes(), limit));
+            }
+            Step::Pop(end, count) => list.pop(*end, *count),
+            Step::Keep(start, end) => list.keep(*start..*end),
+            Step::Set(index, text) => return list.set(*index, text, limit).into(),
+            Step::InsertBeside(pivot, is_behind, text) => {
+                return list.insert_beside(pivot, *is_behind, text, limit, |_| ()).into();
+            }
+            Step::Remove(text, end, max) => {
+                return list.remove(text, *end, *max, limit, |_| ());
+            }
+        }
+        1
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_deque(
+            steps in prop::collection::vec(step(), 0..60),
+            setting in prop_oneof![Just(-2_i64), Just(-1), Just(-5), Just(0), 1_i64..40],
+            probes in prop::collection::vec(any::<prop::sample::Index>(), 8),
+        ) {
+            let limit = PieceLimit::of(setting);
+            let (mut list, mut model) = (List::default(), VecDeque::new());
+            for mut step in steps {
+                match &mut step {
+                    Step::Keep(start, end) => {
+                        (*start, *end) = (*start % (model.len() + 1), *end % (model.len() + 1));
+                        (*start, *end) = (*(&*start).min(end), *(&*start).max(end));
+                    }
+                    // At times one behind the last.
+                    Step::Set(index, _) => *index %= model.len() + 1,
+                    _ => {}
+                }
+                prop_assert_eq!(
+                    apply(&mut list, &step, limit), apply_to_model(&mut model, &step), "{:?}", step
+                );
+                list.assert_invariants(limit);
+                prop_assert_eq!(list.len(), model.len());
+                prop_assert_eq!(&texts_of(list.iter()), &Vec::from(model.clone()));
+            }
+            let mut back = texts_of(list.iter_from(End::Back, 0));
+            back.reverse();
+            prop_assert_eq!(&back, &Vec::from(model.clone()));
+            let peek = |end| list.peek(end).map(|text| text.to_vec());
+            prop_assert_eq!(peek(End::Front), model.front().cloned());
+            prop_assert_eq!(peek(End::Back), model.back().cloned());
+            prop_assert!(list.get(model.len()).is_none());
+            for probe in probes.iter().filter(|_| !model.is_empty()) {
+                let index = probe.index(model.len());
+                let found = list.get(index);
+                prop_assert_eq!(found.as_deref(), Some(&model[index][..]));
+                let rest: Vec<_> = model.range(index..).cloned().collect();
+                prop_assert_eq!(texts_of(list.iter_from(End::Front, index)), rest);
+                let mut rest: Vec<_> = model.range(..model.len() - index).cloned().collect();
+                rest.reverse();
+                prop_assert_eq!(texts_of(list.iter_from(End::Back, index)), rest);
+                let (sought, text) = (Sought::of(&model[index]), &model[index]);
+                let mut iter = list.iter();
+                for other in &model {
+                    prop_assert_eq!(iter.next_is(&sought), Some(other == text));
+                }
+                prop_assert_eq!(iter.next_is(&sought), None);
+            }
+        }
+    }
+
+    /// What Redis takes for the same elements, by its layout: 40 bytes, and for every 8 KiB a node
+    /// of 32 bytes and a listpack, whose memory comes in the same classes.
+    fn theirs(texts: &[Vec<u8>]) -> usize {
+        let (mut all, mut used) = (40, 0);
+        for text in texts {
+            if used == 0 || used + text.len() + 8 > 8192 {
+                all += if used > 0 { 32 + piece::class(used) } else { 0 };
+                used = 7;
+            }
+            used += crate::keyspace::item::tests::listpack_entry_len(text);
+        }
+        all + 32 + piece::class(used)
+    }
+
+    #[test]
+    fn takes_no_more_memory_than_in_redis() {
+        let limit = PieceLimit::of(-2);
+        for count in [1, 2, 3, 10, 100, 1000, 100_000] {
+            for kind in 0..3 {
+                let texts: Vec<_> = (0..count)
+                    .map(|n| match kind {
+                        0 => n.to_string().into_bytes(),
+                        1 => format!("element:{n:012}").into_bytes(),
+                        _ => vec![b'x'; 200],
+                    })
+                    .collect();
+                for end in [End::Front, End::Back] {
+                    let mut list = List::default();
+                    texts.iter().for_each(|text| list.push(end, text, limit));
+                    let (ours, theirs) = (list.memory(), theirs(&texts));
+                    assert!(ours <= theirs, "{count} of kind {kind}: {ours} {theirs}");
+                    // And it goes with the elements.
+                    list.pop(End::Back, count - 1);
+                    assert!(list.memory() <= 256, "{} bytes", list.memory());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! The order of a large sorted set: a counted B+-tree over scores and places.
+//!
+//! ```text
+//!              [ first count | first count | … ]            inner: for each child its first rung
+//!                /                   \                      and how many rungs stand in it
+//!   [ first count | … ]          [ first count | … ]
+//!      /        \                   /        \
+//!   scores     scores            scores     scores          leaf: up to LEAF rungs in order
+//!   places     places            places     places
+//! ```
+//!
+//! A [`Rung`] is a score and the place of its member in the table beside the tree. The tree never
+//! sees a name: whoever asks brings a function that says where a rung stands against what is sought,
+//! and that looks at a name only when scores tie. So names are stored once, and a search among
+//! scores that differ reads nothing but the nodes.
+//!
+//! The counts turn a search into a rank and a rank into a search; from a place in a leaf on, a walk
+//! costs nothing but the next leaf's search every so many rungs, in both directions.
+//!
+//! Nodes split in the middle, but at the right edge of the tree they split off the last rung only,
+//! so that rungs that arrive in order (times) leave full leaves behind.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+/// Most rungs of a leaf.
+const LEAF: usize = 64;
+/// Most children of an inner node.
+const FAN: usize = 64;
+/// A node that has fewer rungs or children than this is joined with a neighbour if both fit into
+/// one node. Far enough below the half that a split leaves that a node does not flip at every step.
+const SPARSE: usize = 16;
+
+/// A member in the order: its score, and its place in the table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rung {
+    pub(super) score: f64,
+    pub(super) place: u32,
+}
+
+/// Rungs in order; see the top of the file.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Order {
+    root: Node,
+}
+
+#[derive(Clone, Debug)]
+enum Node {
+    Leaf(Box<Leaf>),
+    Inner(Vec<Child>),
+}
+
+#[derive(Clone, Debug)]
+struct Leaf {
+    len: usize,
+    scores: [f64; LEAF],
+    places: [u32; LEAF],
+}
+
+#[derive(Clone, Debug)]
+struct Child {
+    /// The first rung below; always the one that stands there.
+    first: Rung,
+    /// How many rungs are below, at least one.
+    count: u32,
+    node: Node,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self::Leaf(Box::default())
+    }
+}
+
+impl Default for Leaf {
+    fn default() -> Self {
+        Self { len: 0, scores: [0.0; LEAF], places: [0; LEAF] }
+    }
+}
+
+impl Order {
+    /// The order of rungs that come in order.
+    pub(super) fn of_sorted(rungs: impl Iterator<Item = Rung>) -> Self {
+        let mut order = Self::default();
+        for rung in rungs {
+            // All that are there stand before it.
+            order.insert(rung, |_| Ordering::Less);
+        }
+        order
+    }
+
+    /// How many rungs there are.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.root.count() as usize
+    }
+
+    /// How many rungs stand before what is sought: those of which `is_before` is true, which are
+    /// true up to somewhere and false from there on.
+    pub(super) fn rank(&self, is_before: impl Fn(Rung) -> bool) -> usize {
+        let (mut node, mut rank) = (&self.root, 0);
+        loop {
+            match node {
+                Node::Leaf(leaf) => return rank + leaf.search(is_before),
+                Node::Inner(children) => {
+                    let Some(at) =
+                        children.partition_point(|child| is_before(child.first)).checked_sub(1)
+                    else {
+                        return rank;
+                    };
+                    rank += children[..at].iter().map(|child| child.count as usize).sum::<usize>();
+                    node = &children[at].node;
+                }
+            }
+        }
+    }
+
+    /// Rung number `rank`, which must be there.
+    pub(super) fn at(&self, rank: usize) -> Rung {
+        let (leaf, at) = self.leaf_at(rank);
+        leaf.rung(at)
+    }
+
+    /// The rungs of these ranks, which must be there.
+    pub(super) fn range(&self, ranks: Range<usize>) -> Rungs<'_> {
+        Rungs { order: self, left: ranks, front: None, back: None }
+    }
+
+    /// Puts a rung where `stands` says that the others stand against it: none is equal.
+    pub(super) fn insert(&mut self, rung: Rung, stands: impl Fn(Rung) -> Ordering) {
+        if let Some(right) = self.root.insert(rung, &stands, true) {
+            let left = Child::of(std::mem::take(&mut self.root));
+            self.root = Node::Inner(vec![left, right]);
+        }
+    }
+
+    /// Takes out the rung that `stands` says is equal to what is sought: there is one.
+    pub(super) fn remove(&mut self, stands: impl Fn(Rung) -> Ordering) {
+        self.root.remove(&stands);
+        if let Node::Inner(children) = &mut self.root
+            && children.len() == 1
+            && let Some(only) = children.pop()
+        {
+            self.root = only.node;
+        }
+    }
+
+    /// Makes the rung that is equal to what is sought point to another place: there is one.
+    pub(super) fn repoint(&mut self, stands: impl Fn(Rung) -> Ordering, place: u32) {
+        let mut node = &mut self.root;
+        loop {
+            match node {
+                Node::Leaf(leaf) => {
+                    let at = leaf.search(|rung| stands(rung).is_lt());
+                    leaf.places[at] = place;
+                    return;
+                }
+                Node::Inner(children) => {
+                    let at = child_of(children, &stands);
+                    let child = &mut children[at];
+                    if stands(child.first).is_eq() {
+                        child.first.place = place;
+                    }
+                    node = &mut child.node;
+                }
+            }
+        }
+    }
+
+    /// Gives the rung that is equal to what is sought a new score, if it then still stands between
+    /// its neighbours in the leaf: `stands_new` says where they stand against it. Says whether it
+    /// was done.
+    pub(super) fn rescore(
+        &mut self,
+        stands: impl Fn(Rung) -> Ordering,
+        score: f64,
+        stands_new: impl Fn(Rung) -> Ordering,
+    ) -> bool {
+        let mut node = &mut self.root;
+        loop {
+            match node {
+                Node::Leaf(leaf) => {
+                    let at = leaf.search(|rung| stands(rung).is_lt());
+                    // The first rung of a leaf is known above too.
+                    let stays = at > 0
+                        && at + 1 < leaf.len
+                        && stands_new(leaf.rung(at - 1)).is_lt()
+                        && stands_new(leaf.rung(at + 1)).is_gt();
+                    if stays {
+                        leaf.scores[at] = score;
+                    }
+                    return stays;
+                }
+                Node::Inner(children) => {
+                    let at = child_of(children, &stands);
+                    node = &mut children[at].node;
+                }
+            }
+        }
+    }
+
+    /// Bytes of memory that it takes besides itself.
+    pub(super) fn memory(&self) -> usize {
+        self.root.memory()
+    }
+
+    fn leaf_at(&self, mut rank: usize) -> (&Leaf, usize) {
+        let mut node = &self.root;
+        loop {
+            match node {
+                Node::Leaf(leaf) => return (leaf, rank),
+                Node::Inner(children) => {
+                    let mut at = 0;
+                    while rank >= children[at].count as usize {
+                        rank -= children[at].count as usize;
+                        at += 1;
+                    }
+                    node = &children[at].node;
+                }
+            }
+        }
+    }
+
+    /// Checks what the comments beside the fields promise; `is_before` compares two rungs.
+    #[cfg(test)]
+    pub(super) fn assert_invariants(&self, is_before: impl Fn(Rung, Rung) -> bool) {
+        self.root.assert_invariants(true);
+        let all: Vec<Rung> = self.range(0..self.len()).collect();
+        assert!(all.windows(2).all(|pair| is_before(pair[0], pair[1])));
+        assert!(self.range(0..self.len()).rev().eq(all.iter().rev().copied()));
+    }
+}
+
+/// Which of `children` holds the rung that is equal to what is sought, or would.
+fn child_of(children: &[Child], stands: &impl Fn(Rung) -> Ordering) -> usize {
+    children.partition_point(|child| stands(child.first).is_le()).saturating_sub(1)
+}
+
+impl Leaf {
+    fn rung(&self, at: usize) -> Rung {
+        Rung { score: self.scores[at], place: self.places[at] }
+    }
+
+    /// How many of the rungs are before what is sought.
+    fn search(&self, is_before: impl Fn(Rung) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.len);
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if is_before(self.rung(middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    fn insert(&mut self, at: usize, rung: Rung) {
+        self.scores.copy_within(at..self.len, at + 1);
+        self.places.copy_within(at..self.len, at + 1);
+        self.scores[at] = rung.score;
+        self.places[at] = rung.place;
+        self.len += 1;
+    }
+
+    fn remove(&mut self, at: usize) {
+        self.scores.copy_within(at + 1..self.len, at);
+        self.places.copy_within(at + 1..self.len, at);
+        self.len -= 1;
+    }
+
+    fn append(&mut self, other: &Self) {
+        let end = self.len + other.len;
+        self.scores[self.len..end].copy_from_slice(&other.scores[..other.len]);
+        self.places[self.len..end].copy_from_slice(&other.places[..other.len]);
+        self.len = end;
+    }
+
+    /// Splits off the rungs from `at` on.
+    fn split_off(&mut self, at: usize) -> Box<Self> {
+        let mut right = Box::<Self>::default();
+        right.len = self.len - at;
+        right.scores[..right.len].copy_from_slice(&self.scores[at..self.len]);
+        right.places[..right.len].copy_from_slice(&self.places[at..self.len]);
+        self.len = at;
+        right
+    }
+}
+
+impl Child {
+    fn of(node: Node) -> Self {
+        Self { first: node.first(), count: node.count(), node }
+    }
+}
+
+impl Node {
+    /// Rungs of a leaf, children of an inner node.
+    fn width(&self) -> usize {
+        match self {
+            Self::Leaf(leaf) => leaf.len,
+            Self::Inner(children) => children.len(),
+        }
+    }
+
+    fn count(&self) -> u32 {
+        match self {
+            Self::Leaf(leaf) => leaf.len as u32,
+            Self::Inner(children) => children.iter().map(|child| child.count).sum(),
+        }
+    }
+
+    /// The first rung; what stands there is of no use if there is none.
+    fn first(&self) -> Rung {
+        match self {
+            Self::Leaf(leaf) => leaf.rung(0),
+            Self::Inner(children) => children[0].first,
+        }
+    }
+
+    /// Puts a rung in; gives what was split off to the right if there was no room. `is_edge` says
+    /// that nothing in the tree is to the right of this node.
+    fn insert(
+        &mut self,
+        rung: Rung,
+        stands: &impl Fn(Rung) -> Ordering,
+        is_edge: bool,
+    ) -> Option<Child> {
+        match self {
+            Self::Leaf(leaf) => {
+                let at = leaf.search(|other| stands(other).is_lt());
+                if leaf.len < LEAF {
+                    leaf.insert(at, rung);
+                    return None;
+                }
+                let mut right = leaf.split_off(if is_edge && at == LEAF { LEAF } else { LEAF / 2 });
+                match at.checked_sub(leaf.len) {
+                    // In the middle it goes to the left, which keeps the right one's first.
+                    Some(at) if at > 0 || right.len == 0 => right.insert(at, rung),
+                    _ => leaf.insert(at, rung),
+                }
+                Some(Child::of(Self::Leaf(right)))
+            }
+            Self::Inner(children) => {
+                let at = child_of(children, stands);
+                let is_last = at == children.len() - 1;
+                let child = &mut children[at];
+                let split = child.node.insert(rung, stands, is_edge && is_last);
+                child.first = child.node.first();
+                child.count += 1;
+                let new = split?;
+                child.count -= new.count;
+                children.insert(at + 1, new);
+                if children.len() <= FAN {
+                    return None;
+                }
+                let middle = if is_edge && is_last { FAN } else { FAN / 2 };
+                let right = children.split_off(middle);
+                Some(Child::of(Self::Inner(right)))
+            }
+        }
+    }
+
+    fn remove(&mut self, stands: &impl Fn(Rung) -> Ordering) {
+        match self {
+            Self::Leaf(leaf) => {
+                let at = leaf.search(|rung| stands(rung).is_lt());
+                debug_assert!(at < leaf.len && stands(leaf.rung(at)).is_eq());
+                leaf.remove(at);
+            }
+            Self::Inner(children) => {
+                let at = child_of(children, stands);
+                let child = &mut children[at];
+                child.node.remove(stands);
+                child.count -= 1;
+                if child.count == 0 {
+                    children.remove(at);
+                    return;
+                }
+                child.first = child.node.first();
+                if child.node.width() < SPARSE {
+                    join_near(children, at);
+                }
+            }
+        }
+    }
+
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Leaf(_) => LEAF,
+            Self::Inner(_) => FAN,
+        }
+    }
+
+    fn memory(&self) -> usize {
+        match self {
+            Self::Leaf(_) => size_of::<Leaf>(),
+            Self::Inner(children) => {
+                children.capacity() * size_of::<Child>()
+                    + children.iter().map(|child| child.node.memory()).sum::<usize>()
+            }
+        }
+    }
+
+    #[cfg(test)]
+    fn assert_invariants(&self, is_root: bool) -> usize {
+        assert!(is_root || self.width() > 0);
+        assert!(self.width() <= self.capacity());
+        let Self::Inner(children) = self else { return 0 };
+        assert!(!is_root || children.len() > 1);
+        let mut depth = None;
+        for child in children.iter() {
+            assert_eq!(child.first, child.node.first());
+            assert_eq!(child.count, child.node.count());
+            let below = child.node.assert_invariants(false);
+            assert_eq!(*depth.get_or_insert(below), below);
+        }
+        1 + depth.expect("an inner node has children")
+    }
+}
+
+/// Joins child `at` with one beside it, if there is one that leaves room.
+fn join_near(children: &mut Vec<Child>, at: usize) {
+    let fits = |left: usize| {
+        let (left, right) = (&children[left].node, &children[left + 1].node);
+        left.width() + right.width() <= left.capacity()
+    };
+    let left = if at > 0 && fits(at - 1) {
+        at - 1
+    } else if at + 1 < children.len() && fits(at) {
+        at
+    } else {
+        return;
+    };
+    let right = children.remove(left + 1);
+    let child = &mut children[left];
+    child.count += right.count;
+    match (&mut child.node, right.node) {
+        (Node::Leaf(into), Node::Leaf(from)) => into.append(&from),
+        (Node::Inner(into), Node::Inner(mut from)) => into.append(&mut from),
+        _ => unreachable!("all leaves are equally deep"),
+    }
+}
+
+/// Rungs one after the other, from both ends.
+pub(super) struct Rungs<'o> {
+    order: &'o Order,
+    /// The ranks that are still to come.
+    left: Range<usize>,
+    /// The leaf of the next rung and the rung's number in it; `None` or beyond the end: to be sought.
+    front: Option<(&'o Leaf, usize)>,
+    /// The leaf of the last rung and how many rungs of it are left; `None` or 0: to be sought.
+    back: Option<(&'o Leaf, usize)>,
+}
+
+impl Iterator for Rungs<'_> {
+    type Item = Rung;
+
+    fn next(&mut self) -> Option<Rung> {
+        let rank = self.left.next()?;
+        let (leaf, at) = match self.front {
+            Some((leaf, at)) if at < leaf.len => (leaf, at),
+            _ => self.order.leaf_at(rank),
+        };
+        self.front = Some((leaf, at + 1));
+        Some(leaf.rung(at))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.left.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for Rungs<'_> {
+    fn next_back(&mut self) -> Option<Rung> {
+        let rank = self.left.next_back()?;
+        let (leaf, end) = match self.back {
+            Some((leaf, end)) if end > 0 => (leaf, end),
+            _ => {
+                let (leaf, at) = self.order.leaf_at(rank);
+                (leaf, at + 1)
+            }
+        };
+        self.back = Some((leaf, end - 1));
+        Some(leaf.rung(end - 1))
+    }
+}
+
+impl ExactSizeIterator for Rungs<'_> {}

@@ -1,0 +1,161 @@
+//! SUBSCRIBE and its kin: which messages come to the connection, and how they and its replies
+//! follow each other.
+//!
+//! What others write waits in the client's mailbox and goes out between replies: in front of the
+//! next one, so that who publishes to himself is told first what was said. Once a subscription
+//! has ended, what waits is put in front of its confirmation, and nothing comes after that. Where
+//! one has begun, what waits stays in the mailbox until the confirmation is out.
+//!
+//! Confirmations are messages themselves: `CLIENT REPLY OFF` does not keep them back.
+
+use super::{Session, Step};
+use crate::command::{Args, Invocation, Refusal, Run, Spec, Steer};
+use crate::host::Host;
+use crate::pubsub::{Scope, Subscriptions};
+use crate::resp::{Proto, Sink};
+use std::sync::Arc;
+
+impl Session {
+    /// Whether what others write may come to the client.
+    #[must_use]
+    #[inline]
+    pub fn listens(&self) -> bool {
+        self.subscriptions.is_some()
+    }
+
+    /// Whether the client may do no more than listen: a subscriber that speaks RESP2 cannot tell
+    /// messages from replies.
+    pub(super) fn is_bound(&self) -> bool {
+        self.listens() && self.proto == Proto::Resp2
+    }
+
+    /// What a bound client is told that asks for more than it may.
+    pub(super) fn bound(spec: &Spec) -> Option<Refusal> {
+        let is_allowed = match spec.run {
+            Run::Session(steer) => matches!(
+                steer,
+                Steer::Subscribe(_) | Steer::Unsubscribe(_) | Steer::Quit | Steer::Reset
+            ),
+            _ => is_ping(spec),
+        };
+        (!is_allowed).then(|| {
+            Refusal::new(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
+                 in this context",
+                spec.full_name()
+            ))
+        })
+    }
+
+    /// Answers the PING of a bound client, which has the shape of a message; says whether it was
+    /// one.
+    pub fn pong(&self, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> bool {
+        let args = invocation.args;
+        // With more arguments it is refused as ever.
+        let is_one = self.is_bound() && is_ping(invocation.spec) && args.len() <= 2;
+        if is_one {
+            out.push(2);
+            out.bulk(b"pong");
+            out.bulk(args.get(1).unwrap_or_default());
+        }
+        is_one
+    }
+
+    /// Moves what others have written into the output, in front of the reply that begins at `at`.
+    pub fn put_mail_before(&self, at: usize, out: &mut Vec<u8>) {
+        let Some(mailbox) = self.client.mailbox() else { return };
+        if out.len() == at {
+            return mailbox.take(out);
+        }
+        let mut mail = Vec::new();
+        mailbox.take(&mut mail);
+        if !mail.is_empty() {
+            out.splice(at..at, mail);
+        }
+    }
+
+    /// Replies, and what others write, are in this protocol from now on.
+    pub(super) fn speak(&mut self, proto: Proto) {
+        self.proto = proto;
+        if let Some(mailbox) = self.client.mailbox() {
+            mailbox.set_proto(proto);
+        }
+    }
+
+    /// (P|S)SUBSCRIBE name [name ...]
+    pub(super) fn subscribe(
+        &mut self,
+        host: &Host,
+        scope: Scope,
+        args: Args<'_>,
+        out: &mut Sink<'_>,
+    ) -> Step {
+        for name in args.from(1) {
+            let subscriptions = self.subscriptions.get_or_insert_with(|| {
+                let (pubsub, client) = (Arc::clone(&host.pubsub), Arc::clone(&self.client));
+                let limits = host.settings.mail_limits();
+                Box::new(Subscriptions::new(pubsub, client, limits, self.proto))
+            });
+            match subscriptions.add(scope, name) {
+                Ok(()) => confirm(word(scope, true), Some(name), subscriptions.count(scope), out),
+                Err(_too_many) => out.error("ERR too many subscriptions"),
+            }
+        }
+        self.forget_none();
+        Step::Told
+    }
+
+    /// (P|S)UNSUBSCRIBE [name [name ...]]
+    pub(super) fn unsubscribe(&mut self, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Step {
+        let word = word(scope, false);
+        let mut names: Vec<Vec<u8>> = args.from(1).map(<[u8]>::to_vec).collect();
+        if let Some(subscriptions) = &self.subscriptions
+            && names.is_empty()
+        {
+            names.extend(subscriptions.of(scope).iter().map(|name| name.to_vec()));
+        }
+        if names.is_empty() {
+            let count = self.subscriptions.as_ref().map_or(0, |all| all.count(scope));
+            confirm(word, None, count, out);
+        }
+        for name in &names {
+            let count = self.subscriptions.as_mut().map_or(0, |subscriptions| {
+                subscriptions.remove(scope, name);
+                subscriptions.count(scope)
+            });
+            confirm(word, Some(name), count, out);
+        }
+        self.forget_none();
+        Step::Told
+    }
+
+    /// A session without subscriptions is like one that never had any.
+    fn forget_none(&mut self) {
+        if self.subscriptions.as_ref().is_some_and(|all| all.is_empty()) {
+            self.subscriptions = None;
+        }
+    }
+}
+
+fn is_ping(spec: &Spec) -> bool {
+    spec.name == "ping"
+}
+
+/// What a confirmation is called.
+fn word(scope: Scope, begins: bool) -> &'static str {
+    match (scope, begins) {
+        (Scope::Channel, true) => "subscribe",
+        (Scope::Channel, false) => "unsubscribe",
+        (Scope::Pattern, true) => "psubscribe",
+        (Scope::Pattern, false) => "punsubscribe",
+        (Scope::ShardChannel, true) => "ssubscribe",
+        (Scope::ShardChannel, false) => "sunsubscribe",
+    }
+}
+
+fn confirm(word: &str, name: Option<&[u8]>, count: usize, out: &mut Sink<'_>) {
+    out.push(3);
+    out.bulk(word.as_bytes());
+    out.bulk_or_null(name);
+    out.count(count);
+}

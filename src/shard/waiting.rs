@@ -1,0 +1,127 @@
+//! Who waits for which keys of a shard: first come, first served.
+//!
+//! ```text
+//! by_key   key ──► 7, 9, 12 …      numbers of waiters, in the order they came
+//! waiters  number ──► Waiter { the request, how to call its client }
+//! ```
+//!
+//! A waiter that was served leaves the table at once; its number under other keys, and one whose
+//! client gave up, is dead weight that is passed over, and cleared away when half of what is filed
+//! may be dead.
+
+use crate::clients::{Call, Claim, Client};
+use crate::command::{Queue, WaitKind};
+use crate::keyspace::Keyspace;
+use crate::resp::Proto;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// A client that waits.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) client: Arc<Client>,
+    /// Ends the wait.
+    pub(super) call: Arc<Call>,
+    /// Its request: one command.
+    pub(super) request: Queue,
+    /// What it can use.
+    pub(super) kind: WaitKind,
+    /// How its reply is written.
+    pub(super) proto: Proto,
+}
+
+/// A waiter's number; a later one is higher.
+type Number = u64;
+
+/// The waiters of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// No queue is empty.
+    by_key: HashMap<Box<[u8]>, VecDeque<Number>>,
+    waiters: HashMap<Number, Waiter>,
+    last: Number,
+    /// How many numbers are in the queues, of the dead too.
+    filed: usize,
+    /// When `filed` reaches this, the dead are cleared away.
+    sweep_at: usize,
+}
+
+/// Fewer numbers than this are not worth a sweep.
+const SWEEP_MIN: usize = 1024;
+
+impl Waiters {
+    /// Files a waiter under `keys`, each of them once; has the keyspace report them.
+    pub(super) fn file(&mut self, waiter: Waiter, keys: &[&[u8]], keyspace: &mut Keyspace) {
+        if self.filed >= self.sweep_at.max(SWEEP_MIN) {
+            self.sweep(keyspace);
+        }
+        self.last += 1;
+        for &key in keys {
+            let queue = match self.by_key.get_mut(key) {
+                Some(queue) => queue,
+                None => {
+                    keyspace.report(key, true);
+                    self.by_key.entry(key.into()).or_default()
+                }
+            };
+            if queue.back() != Some(&self.last) {
+                queue.push_back(self.last);
+                self.filed += 1;
+            }
+        }
+        self.waiters.insert(self.last, waiter);
+    }
+
+    /// Takes out the first who waits for `key`, can use what is there, and has not given up; with
+    /// the right to end that wait.
+    pub(super) fn claim(
+        &mut self,
+        key: &[u8],
+        fits: impl Fn(WaitKind) -> bool,
+        keyspace: &mut Keyspace,
+    ) -> Option<(Waiter, Claim)> {
+        let Self { by_key, waiters, filed, .. } = self;
+        let queue = by_key.get_mut(key)?;
+        let (mut at, mut claimed) = (0, None);
+        while let Some(&number) = queue.get(at) {
+            match waiters.get(&number) {
+                Some(waiter) if !waiter.call.is_over() && !fits(waiter.kind) => at += 1,
+                _ => {
+                    queue.remove(at);
+                    *filed -= 1;
+                    let waiter = waiters.remove(&number);
+                    claimed = waiter.and_then(|waiter| {
+                        let claim = waiter.call.claim()?;
+                        (!waiter.client.is_closing()).then_some((waiter, claim))
+                    });
+                    if claimed.is_some() {
+                        break;
+                    }
+                }
+            }
+        }
+        if queue.is_empty() {
+            by_key.remove(key);
+            keyspace.report(key, false);
+        }
+        claimed
+    }
+
+    /// Clears away who has given up or was served under another key.
+    pub(super) fn sweep(&mut self, keyspace: &mut Keyspace) {
+        let Self { by_key, waiters, filed, sweep_at, .. } = self;
+        waiters.retain(|_, waiter| !waiter.call.is_over());
+        by_key.retain(|key, queue| {
+            let before = queue.len();
+            queue.retain(|number| waiters.contains_key(number));
+            *filed -= before - queue.len();
+            if queue.is_empty() {
+                keyspace.report(key, false);
+            }
+            !queue.is_empty()
+        });
+        by_key.shrink_to(2 * by_key.len());
+        waiters.shrink_to(2 * waiters.len());
+        *sweep_at = 2 * *filed;
+    }
+}

@@ -1,0 +1,201 @@
+//! Clients that wait for keys, many at once: nothing is lost, nothing is given twice, whoever gives
+//! up, is told to, or leaves.
+//!
+//! Producers push numbered elements; consumers take them with a command that waits, some with so
+//! short a time that giving up and being served meet, some of them unblocked by others. In the end
+//! every element was given to exactly one consumer, and one producer's elements reached one queue's
+//! only consumer in their order.
+
+use crate::ours::{Ours, info};
+use crate::rim::poll;
+use crate::transcripts::say;
+use crate::wire::{Answer, Client, Reply, text};
+use std::collections::HashMap;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+const PRODUCERS: usize = 3;
+const EACH: usize = 400;
+
+fn element(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::Bulk(bytes) => Some(text(bytes)),
+        Reply::Array(parts) => parts.last().and_then(element),
+        Reply::NullArray | Reply::NullBulk => None,
+        Reply::Error(error) if error.starts_with(b"UNBLOCKED") => None,
+        other => panic!("a consumer was answered {other:?}"),
+    }
+}
+
+/// Producers push through `push`; consumers take with the commands of `takes`, one each, until all
+/// is taken. Gives what each consumer got.
+fn run(ours: &Ours, queues: &[&str], takes: &[&[&str]]) -> Vec<Vec<String>> {
+    let taken = AtomicUsize::new(0);
+    let all = PRODUCERS * EACH;
+    thread::scope(|scope| {
+        for producer in 0..PRODUCERS {
+            scope.spawn(move || {
+                let mut client = ours.client();
+                for n in 0..EACH {
+                    let (queue, name) = (queues[n % queues.len()], format!("{producer}/{n:04}"));
+                    // Now and then in a transaction, which serves when it is done.
+                    if n % 7 == 0 {
+                        client.ask(&["MULTI"]);
+                        client.ask(&["RPUSH", queue, &name]);
+                        client.ask(&["EXEC"]);
+                    } else {
+                        client.ask(&["RPUSH", queue, &name]);
+                    }
+                }
+            });
+        }
+        let taken = &taken;
+        let consumers: Vec<_> = takes
+            .iter()
+            .map(|take| {
+                scope.spawn(move || {
+                    let (mut client, mut got) = (ours.client(), Vec::new());
+                    while taken.load(Ordering::SeqCst) < all {
+                        if let Some(name) = element(&client.ask(take)) {
+                            taken.fetch_add(1, Ordering::SeqCst);
+                            got.push(name);
+                        }
+                    }
+                    got
+                })
+            })
+            .collect();
+        // Somebody who keeps telling those who wait to give up.
+        scope.spawn(move || {
+            let mut client = ours.client();
+            let first = match client.ask(&["CLIENT", "ID"]) {
+                Reply::Int(id) => id,
+                other => panic!("CLIENT ID answers {other:?}"),
+            };
+            let mut n = 0;
+            while taken.load(Ordering::SeqCst) < all {
+                n += 1;
+                let id = (first - n % 12).to_string();
+                client.ask(&[
+                    "CLIENT",
+                    "UNBLOCK",
+                    &id,
+                    if n % 2 == 0 { "ERROR" } else { "TIMEOUT" },
+                ]);
+            }
+        });
+        consumers.into_iter().map(|consumer| consumer.join().expect("a consumer")).collect()
+    })
+}
+
+fn assert_each_once(got: &[Vec<String>]) {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    got.iter().flatten().for_each(|name| *counts.entry(name).or_default() += 1);
+    let twice: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "given twice: {twice:?}");
+    assert_eq!(counts.len(), PRODUCERS * EACH, "given to nobody");
+}
+
+#[test]
+fn every_element_is_given_once() {
+    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    let takes: [&[&str]; 6] = [
+        &["BLPOP", "{q}1", "{q}2", "0.01"],
+        &["BLPOP", "{q}2", "{q}1", "0.001"],
+        &["BRPOP", "{q}1", "{q}2", "0.001"],
+        &["BLMPOP", "0.002", "2", "{q}1", "{q}2", "LEFT"],
+        &["BLMOVE", "{q}1", "{q}done", "LEFT", "RIGHT", "0.001"],
+        &["BRPOPLPUSH", "{q}2", "{q}done", "0.003"],
+    ];
+    let got = run(&ours, &["{q}1", "{q}2"], &takes);
+    // BLMPOP answers a list of one; its element was taken by `element` from the innermost place.
+    assert_each_once(&got);
+    let mut client = ours.client();
+    let Reply::Array(done) = client.ask(&["LRANGE", "{q}done", "0", "-1"]) else {
+        panic!("LRANGE answers an array")
+    };
+    let moved = got[4].len() + got[5].len();
+    assert_eq!(done.len(), moved, "what was moved lies where it was moved to");
+    assert_eq!(client.ask(&["EXISTS", "{q}1", "{q}2"]), Reply::Int(0));
+    let shares: Vec<_> = got.iter().map(Vec::len).collect();
+    say(&format!("elements per consumer: {shares:?}"));
+}
+
+#[test]
+fn a_queue_keeps_its_order_for_its_only_consumer() {
+    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    let got = run(&ours, &["queue"], &[&["BLPOP", "queue", "0.002"]]);
+    assert_each_once(&got);
+    for producer in 0..PRODUCERS {
+        let prefix = format!("{producer}/");
+        let its: Vec<_> = got[0].iter().filter(|name| name.starts_with(&prefix)).collect();
+        assert!(its.is_sorted(), "out of order");
+    }
+}
+
+/// C8: nothing goes to a client that left, however it left.
+#[test]
+fn who_left_gets_nothing() {
+    let ours = Ours::start(&[]);
+    let mut observer = ours.client();
+    let blocked = |observer: &mut Client, count| {
+        let seen = poll(|| (info(observer, "blocked_clients") == count).then_some(()));
+        assert_eq!(seen, Some(()), "{count} clients wait");
+    };
+    for how in ["close", "half-close", "kill", "reset"] {
+        let mut victim = ours.client();
+        let Reply::Int(id) = victim.ask(&["CLIENT", "ID"]) else { panic!("an id") };
+        victim.send(b"BLPOP jobs 0\r\n");
+        blocked(&mut observer, 1);
+        let mut next = ours.client();
+        next.send(b"BLPOP jobs 0\r\n");
+        blocked(&mut observer, 2);
+        match how {
+            "close" => drop(victim),
+            "half-close" => victim.socket().shutdown(Shutdown::Write).expect("connected"),
+            "kill" => {
+                assert_eq!(observer.ask(&["CLIENT", "KILL", "ID", &id.to_string()]), Reply::Int(1));
+            }
+            _ => {
+                let socket = socket2::SockRef::from(victim.socket());
+                socket.set_linger(Some(std::time::Duration::ZERO)).expect("linger");
+                drop(victim);
+            }
+        }
+        if how != "kill" {
+            blocked(&mut observer, 1);
+        }
+        observer.ask(&["RPUSH", "jobs", how]);
+        let expected =
+            Reply::Array(vec![Reply::Bulk(b"jobs".to_vec()), Reply::Bulk(how.as_bytes().to_vec())]);
+        assert_eq!(next.read(), Answer::Reply(expected), "after {how}");
+        blocked(&mut observer, 0);
+        // And with nobody left to wait, it stays.
+        observer.ask(&["RPUSH", "jobs", "kept"]);
+        assert_eq!(observer.ask(&["LPOP", "jobs"]), Reply::Bulk(b"kept".to_vec()));
+    }
+}
+
+/// Waits that end without being served leave nothing behind, in the shard or in the registry.
+#[test]
+fn waits_that_end_leave_nothing() {
+    const ROUNDS: usize = 1500;
+    let ours = Ours::start_with_small_pages(&[]);
+    let mut client = ours.client();
+    let keys: Vec<String> = (0..20).map(|n| format!("{{k}}{n:0>200}")).collect();
+    let mut argv = vec!["BLPOP"];
+    argv.extend(keys.iter().map(String::as_str));
+    argv.push("0.0001");
+    let round = |client: &mut Client| {
+        for _ in 0..ROUNDS {
+            assert_eq!(client.ask(&argv), Reply::NullArray);
+        }
+    };
+    round(&mut client);
+    let before = ours.resident();
+    round(&mut client);
+    let grown = ours.resident().saturating_sub(before);
+    assert!(grown < 1 << 20, "{ROUNDS} waits of 20 keys left {grown} bytes");
+    assert_eq!(info(&mut client, "blocked_clients"), 0);
+}
