@@ -159,6 +159,9 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
+    /// Payloads in parts, and the elements in them.
+    type Cases<'a> = [(&'a [&'a [u8]], &'a [&'a [u8]])];
+
     fn elements_of(value: &[u8]) -> Result<Vec<Vec<u8>>, RestoreError> {
         decode(&seal(value.to_vec())).map(|decoded| match decoded {
             Decoded::List(elements) => elements.iter().map(<[u8]>::to_vec).collect(),
@@ -174,7 +177,7 @@ mod tests {
     /// What the reference server was seen to restore, and to what.
     #[test]
     fn every_form_is_read() {
-        let cases: [(&[&[u8]], &[&[u8]]); 10] = [
+        let cases: &Cases<'_> = &[
             (&[b"\x01\x02\x01a\x01b"], &[b"a", b"b"]),
             (&[b"\x01\x02\x00\xc0\x05 and more"], &[b"", b"5"]),
             (&[b"\x0a", ZIP], &[b"b"]),
@@ -186,7 +189,7 @@ mod tests {
             (&[b"\x12\x02\x01\x03abc\x02", ONE], &[b"abc", b"a"]),
             (&[b"\x12\x01\x01\xc0\x05"], &[b"5"]),
         ];
-        for (value, elements) in cases {
+        for &(value, elements) in cases {
             let value = value.concat();
             assert_eq!(
                 elements_of(&value).as_deref(),

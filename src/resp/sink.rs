@@ -106,10 +106,14 @@ impl<'o> Sink<'o> {
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len() + 32);
-        if bytes.len() < 10 {
-            self.raw(&[b'$', b'0' + bytes.len() as u8, b'\r', b'\n']);
-        } else {
-            self.head(b'$', bytes.len() as i64);
+        // Most are this short.
+        match bytes.len() {
+            len @ 0..10 => self.raw(&[b'$', b'0' + len as u8, b'\r', b'\n']),
+            len @ 10..100 => {
+                let (tens, ones) = (len as u8 / 10, len as u8 % 10);
+                self.raw(&[b'$', b'0' + tens, b'0' + ones, b'\r', b'\n']);
+            }
+            len => self.head(b'$', len as i64),
         }
         self.raw(bytes);
         self.crlf();

@@ -297,8 +297,10 @@ impl Piece {
         let content = self.content();
         let tail_len = content.len() - old.end;
         let back = self.field(1);
-        let is_roomy = self.0.len() > SMALL_SIZE && used <= self.0.len() / 2;
-        if old.len() + back >= len && old.len() + back - len < SIZE_MAX && !is_roomy {
+        // The place of a long element is not for several to share.
+        let stays = self.0.len() <= limit.size_max
+            && (self.0.len() <= SMALL_SIZE || used > self.0.len() / 2);
+        if stays && old.len() + back >= len {
             let tail = at + old.len()..at + old.len() + tail_len;
             self.0.copy_within(tail, at + len);
             self.set_field(1, old.len() + back - len);
