@@ -242,12 +242,6 @@ impl Client {
         self.call.lock().as_ref().is_some_and(|call| call.end(ending))
     }
 
-    /// Whether the client waits for a key.
-    #[must_use]
-    pub fn is_waiting(&self) -> bool {
-        self.call.lock().as_ref().is_some_and(|call| !call.is_over())
-    }
-
     /// Gives the client the task that [`Client::close`] ends. Once per connection, after spawning.
     pub fn attach(&self, task: AbortHandle) {
         let mut end = self.end.lock();

@@ -92,20 +92,21 @@ impl PubSub {
     /// Sends a message to whoever is subscribed to `channel`, or to a pattern that it matches, and
     /// gives how many times it was heard.
     pub fn publish(&self, channel: &[u8], message: &[u8], now: Millis, told: Told<'_>) -> usize {
-        let _turn = self.turn_of(channel);
-        let mut heard = 0;
+        let mut hearers = Hearers::default();
+        let turn = self.turn_of(channel);
         if let Some(audience) = self.channels.get(channel) {
-            heard += tell(&audience, &[b"message", channel, message], now, told);
+            hearers.tell(&audience, &[b"message", channel, message], now);
         }
         if self.patterns_count.load(Ordering::Acquire) > 0 {
             for (pattern, audience) in &*self.patterns.read() {
-                told(None);
+                hearers.awake += 1;
                 if glob::matches(pattern, channel) {
-                    heard += tell(audience, &[b"pmessage", pattern, channel, message], now, told);
+                    hearers.tell(audience, &[b"pmessage", pattern, channel, message], now);
                 }
             }
         }
-        heard
+        drop(turn);
+        hearers.wake(told)
     }
 
     /// Sends a message to whoever is subscribed to the shard channel, and gives how many they are.
@@ -116,9 +117,13 @@ impl PubSub {
         now: Millis,
         told: Told<'_>,
     ) -> usize {
-        let _turn = self.turn_of(channel);
-        let audience = self.shard_channels.get(channel);
-        audience.map_or(0, |audience| tell(&audience, &[b"smessage", channel, message], now, told))
+        let mut hearers = Hearers::default();
+        let turn = self.turn_of(channel);
+        if let Some(audience) = self.shard_channels.get(channel) {
+            hearers.tell(&audience, &[b"smessage", channel, message], now);
+        }
+        drop(turn);
+        hearers.wake(told)
     }
 
     /// Publishes what happened to keys, in the ways that `wanted` names.
@@ -219,24 +224,47 @@ impl PubSub {
     }
 }
 
-/// Sends a push of these byte strings to everybody; gives how many they are.
-fn tell(audience: &Audience, parts: &[&[u8]], now: Millis, told: Told<'_>) -> usize {
-    let (mut resp2, mut resp3) = (Vec::new(), Vec::new());
-    for client in audience.values() {
-        told(client.mail(now, |proto| {
-            let letter = match proto {
-                Proto::Resp2 => &mut resp2,
-                Proto::Resp3 => &mut resp3,
-            };
-            if letter.is_empty() {
-                let mut sink = Sink::new(letter, proto);
-                sink.push(parts.len());
-                parts.iter().for_each(|part| sink.bulk(part));
+/// Who got a message, and is to be told of it once no lock is held any more: telling may take its
+/// time.
+#[derive(Default)]
+struct Hearers {
+    heard: usize,
+    sleepers: Vec<Waker>,
+    /// Steps that woke nobody: hearers who were awake, and patterns that were tried.
+    awake: usize,
+}
+
+impl Hearers {
+    /// Writes a message of these parts to the audience, encoded once for each protocol.
+    fn tell(&mut self, audience: &Audience, parts: &[&[u8]], now: Millis) {
+        let (mut resp2, mut resp3) = (Vec::new(), Vec::new());
+        for client in audience.values() {
+            let sleeper = client.mail(now, |proto| {
+                let letter = match proto {
+                    Proto::Resp2 => &mut resp2,
+                    Proto::Resp3 => &mut resp3,
+                };
+                if letter.is_empty() {
+                    let mut sink = Sink::new(letter, proto);
+                    sink.push(parts.len());
+                    parts.iter().for_each(|part| sink.bulk(part));
+                }
+                letter
+            });
+            match sleeper {
+                Some(sleeper) => self.sleepers.push(sleeper),
+                None => self.awake += 1,
             }
-            letter
-        }));
+        }
+        self.heard += audience.len();
     }
-    audience.len()
+
+    /// Tells of everybody; gives how many heard the message.
+    fn wake(self, told: Told<'_>) -> usize {
+        (0..self.awake).for_each(|_| told(None));
+        self.sleepers.into_iter().for_each(|sleeper| told(Some(sleeper)));
+        self.heard
+    }
 }
 
 /// What one client is subscribed to. It leaves everything when this is dropped.

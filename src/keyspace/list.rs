@@ -330,23 +330,53 @@ impl List {
                 End::Back => drop(places.drain(..excess)),
             }
             removed += places.len();
-            let mut pieces_gone = 0;
             if places.len() == count {
-                self.remove_piece(n);
-                pieces_gone = 1;
+                self.edit(n, |piece| *piece = Piece::default());
             } else if !places.is_empty() {
                 self.edit(n, |piece| piece.remove(&places));
-                // With the neighbour that was visited before.
-                let (a, b) = if end == End::Front { (n.wrapping_sub(1), n) } else { (n, n + 1) };
-                pieces_gone = usize::from(self.join(a, b, limit));
             }
             match end {
-                End::Front => (first, last) = (n + 1 - pieces_gone, last - pieces_gone),
+                End::Front => first = n + 1,
                 End::Back => last = n,
             }
         }
+        if removed > 0 {
+            let visited = if end == End::Front { first } else { self.pieces() - last };
+            self.tidy(end, visited, limit);
+        }
         self.settle();
         removed
+    }
+
+    /// Drops the empty ones of the `visited` pieces nearest to `end`, and joins small neighbours: in
+    /// one pass, as each removal from amid the deque would move half of it.
+    fn tidy(&mut self, end: End, visited: usize, limit: PieceLimit) {
+        let Repr::Many(many) = &mut self.0 else { return };
+        let mut kept: Vec<Counted> = Vec::new();
+        for _ in 0..visited {
+            let next = match end {
+                End::Front => many.pieces.pop_front(),
+                End::Back => many.pieces.pop_back(),
+            };
+            let Some(next) = next.filter(|counted| counted.count > 0) else { continue };
+            let joined = kept.last().and_then(|last| match end {
+                End::Front => last.piece.joined(&next.piece, limit),
+                End::Back => next.piece.joined(&last.piece, limit),
+            });
+            match (joined, kept.last_mut()) {
+                (Some(joined), Some(last)) => *last = Counted::of(joined),
+                _ => kept.push(next),
+            }
+        }
+        while let Some(counted) = kept.pop() {
+            match end {
+                End::Front => many.pieces.push_front(counted),
+                End::Back => many.pieces.push_back(counted),
+            }
+        }
+        if many.pieces.is_empty() {
+            *self = Self::default();
+        }
     }
 
     /// Puts an element where one of `old_len` bytes stands, or before what stands there.

@@ -604,6 +604,9 @@ impl Keyspace {
             self.awaited.insert(key.into());
         } else {
             self.awaited.remove(key);
+            if self.awaited.capacity() > 4 * self.awaited.len().max(16) {
+                self.awaited.shrink_to(2 * self.awaited.len());
+            }
         }
     }
 

@@ -114,7 +114,14 @@ impl Router {
                     });
                     at = end;
                 }
-                Decoded::Nothing { end } => at = end,
+                Decoded::Nothing { end } => {
+                    at = end;
+                    // What was skipped is done with: were the inline request behind it held up, it
+                    // would have to be put back at its own place.
+                    if input.get(at).is_some_and(|&b| b != b'*') {
+                        break;
+                    }
+                }
                 Decoded::Incomplete { missing } => {
                     return Ok(Ahead::Missing { taken: at, missing });
                 }

@@ -585,6 +585,7 @@ impl Router {
                 tracing::error!(command = %invocation.spec.full_name(), "a command panicked");
                 out.truncate(before);
                 out.error(Refusal::SHARD_PANIC);
+                holds.iter_mut().for_each(|hold| hold.engine().keyspace.mend());
             }
         }
         let ticks = turn.pace.ticks().wrapping_sub(began);

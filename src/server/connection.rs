@@ -120,7 +120,7 @@ impl Connection {
                 Event::Wait(pending, muted) => match self.served(pending).await {
                     Some(served) => {
                         if !muted {
-                            self.unsent.extend_from_slice(&served.replies);
+                            self.keep_unsent(&served.replies);
                         }
                         self.rest = served.rest;
                         if let Some(blocked) = served.blocked
@@ -192,7 +192,8 @@ impl Connection {
             time_left.map(|ms| Box::pin(tokio::time::sleep(Duration::from_millis(ms))));
         let ending = poll_fn(|cx| {
             if let Poll::Ready(ending) = Pin::new(&mut waiting).poll(cx) {
-                // The other side never drops its claim unused.
+                // A claim that is dropped unused belongs to a client that is being closed, or to a
+                // shard that failed: nothing was given.
                 return Poll::Ready(Ok(ending.unwrap_or(Ending::TimedOut)));
             }
             if let Some(sleep) = &mut time_out
@@ -223,8 +224,7 @@ impl Connection {
             Ending::Unblocked => out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
         }
         if !muted {
-            self.unsent.extend_from_slice(&reply);
-            self.router.host.stats.bytes_out.add(reply.len() as u64);
+            self.keep_unsent(&reply);
         }
         Ok(())
     }
@@ -314,6 +314,8 @@ impl Connection {
             return Poll::Ready(Ok(Some(Event::Wait(pending, false))));
         }
         let Buffers { input, output, scratch } = buffers;
+        // Whatever became of the connection that had it before: nothing of that is for this client.
+        output.clear();
         let mut read_len = 0;
         if !self.carry_is_ready {
             let read = if self.carry.is_empty() {
@@ -425,7 +427,10 @@ impl Connection {
         let mut sent = 0;
         while sent < output.len() {
             match Pin::new(&mut self.stream).poll_write(cx, &output[sent..]) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(0)) => {
+                    output.clear();
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
                 Poll::Ready(Ok(n)) => sent += n,
                 Poll::Ready(Err(error)) => {
                     output.clear();
@@ -443,6 +448,13 @@ impl Connection {
             *output = Vec::new();
         }
         Ok(())
+    }
+
+    /// Keeps replies that came aside to be sent next.
+    fn keep_unsent(&mut self, replies: &[u8]) {
+        self.router.host.stats.bytes_out.add(replies.len() as u64);
+        self.unsent.extend_from_slice(replies);
+        self.note_unsent();
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

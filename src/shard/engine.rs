@@ -217,6 +217,7 @@ impl Engine {
             request,
             kind: wait.kind,
             proto: out.proto,
+            keys: 0,
         };
         let keys = invocation.spec.awaited_keys(invocation.args);
         self.waiters.file(waiter, &keys, &mut self.keyspace);
@@ -277,7 +278,7 @@ impl Engine {
 
     /// Forgets waiters who have given up.
     pub fn sweep_waiters(&mut self) {
-        self.waiters.sweep(&mut self.keyspace);
+        self.waiters.sweep_if_worthwhile(&mut self.keyspace);
     }
 
     /// Runs commands that each stand alone, until there is much to reply; gives how many were run.

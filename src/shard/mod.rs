@@ -64,6 +64,8 @@ struct Job {
     client: Arc<Client>,
     work: Work,
     proto: Proto,
+    /// What held for whoever submitted it: the holder's own may be seconds old.
+    terms: Terms,
     reply: oneshot::Sender<Served>,
 }
 
@@ -139,7 +141,7 @@ impl Shard {
         pace: &mut dyn Pace,
     ) -> Pending {
         let (reply, pending) = oneshot::channel();
-        let job = Job { client: Arc::clone(client), work, proto, reply };
+        let job = Job { client: Arc::clone(client), work, proto, terms: *terms, reply };
         self.queue.lock().push_back(job);
         self.waiting.fetch_add(1, Ordering::AcqRel);
         if let Some(engine) = self.engine.try_lock() {
@@ -261,7 +263,7 @@ impl Hold<'_> {
             while served < DRAIN_MAX
                 && let Some(job) = self.shard.next_job()
             {
-                job.run(&mut engine, self.terms, pace);
+                job.run(&mut engine, pace);
                 served += 1;
             }
             engine.publish_events(pace);
@@ -288,12 +290,12 @@ impl Hold<'_> {
 }
 
 impl Job {
-    fn run(self, engine: &mut Engine, terms: &Terms, pace: &mut dyn Pace) {
+    fn run(self, engine: &mut Engine, pace: &mut dyn Pace) {
         if self.client.is_closing() {
             return;
         }
-        // The holder may have been at it for seconds.
-        engine.keyspace.begin(pace.now());
+        let terms = &Terms { now: pace.now(), ..self.terms };
+        engine.begin(terms);
         engine.keyspace.no_touch = self.client.no_touch();
         engine.attention.client = self.client.id;
         engine.stray();

@@ -28,6 +28,8 @@ pub(super) struct Waiter {
     pub(super) kind: WaitKind,
     /// How its reply is written.
     pub(super) proto: Proto,
+    /// Under how many keys it was filed.
+    pub(super) keys: usize,
 }
 
 /// A waiter's number; a later one is higher.
@@ -51,7 +53,7 @@ const SWEEP_MIN: usize = 1024;
 
 impl Waiters {
     /// Files a waiter under `keys`, each of them once; has the keyspace report them.
-    pub(super) fn file(&mut self, waiter: Waiter, keys: &[&[u8]], keyspace: &mut Keyspace) {
+    pub(super) fn file(&mut self, mut waiter: Waiter, keys: &[&[u8]], keyspace: &mut Keyspace) {
         if self.filed >= self.sweep_at.max(SWEEP_MIN) {
             self.sweep(keyspace);
         }
@@ -67,6 +69,7 @@ impl Waiters {
             if queue.back() != Some(&self.last) {
                 queue.push_back(self.last);
                 self.filed += 1;
+                waiter.keys += 1;
             }
         }
         self.waiters.insert(self.last, waiter);
@@ -107,8 +110,17 @@ impl Waiters {
         claimed
     }
 
+    /// Clears away what is dead, if that is more than what is alive: looks at the waiters, of whom
+    /// there are as many as clients wait, to know whether to look at all their keys.
+    pub(super) fn sweep_if_worthwhile(&mut self, keyspace: &mut Keyspace) {
+        let alive = self.waiters.values().filter(|waiter| !waiter.call.is_over());
+        if self.filed > 2 * alive.map(|waiter| waiter.keys).sum::<usize>() {
+            self.sweep(keyspace);
+        }
+    }
+
     /// Clears away who has given up or was served under another key.
-    pub(super) fn sweep(&mut self, keyspace: &mut Keyspace) {
+    fn sweep(&mut self, keyspace: &mut Keyspace) {
         let Self { by_key, waiters, filed, sweep_at, .. } = self;
         waiters.retain(|_, waiter| !waiter.call.is_over());
         by_key.retain(|key, queue| {

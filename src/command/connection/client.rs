@@ -416,7 +416,8 @@ fn pause(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if millis < 0 {
         return Err(Refusal::of("ERR timeout is negative"));
     }
-    cx.host.pause.begin(cx.now, cx.now.saturating_add(millis), paused);
+    // A time beyond the last wraps into the past, as in Redis: no pause at all.
+    cx.host.pause.begin(cx.now, cx.now.wrapping_add(millis), paused);
     out.ok();
     Ok(())
 }
