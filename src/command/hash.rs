@@ -13,6 +13,7 @@ mod count;
 mod random;
 mod scan;
 
+use super::collection::{read_at, units};
 use super::scan::Strides;
 use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
@@ -208,21 +209,9 @@ pub(super) const ROWS: &[Spec] = &[
 ];
 const _: () = check(ROWS);
 
-/// So many bytes are copied in about the time of one step of the pace.
-const BYTES_PER_STEP: usize = 100;
-
-/// What reading or writing a name or a value of `len` bytes costs, in steps of the pace.
-fn units(len: usize) -> usize {
-    1 + len / BYTES_PER_STEP
-}
-
 /// The hash at `key`, as a read that counts.
 fn hash_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k Hash>, Refusal> {
-    match keyspace.read(key) {
-        None => Ok(None),
-        Some(Value::Hash(hash)) => Ok(Some(hash)),
-        Some(_) => Err(Refusal::WRONG_TYPE),
-    }
+    read_at(keyspace, key)
 }
 
 /// Changes the hash at `key`, which is made if it is missing and something is left in it.

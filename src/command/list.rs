@@ -15,6 +15,7 @@ mod pop;
 mod seek;
 mod shift;
 
+use super::collection::{change, read_at, units};
 use super::scan::Strides;
 use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
@@ -297,38 +298,9 @@ pub(super) const ROWS: &[Spec] = &[
 ];
 const _: () = check(ROWS);
 
-/// So many bytes are copied in about the time of one step of the pace.
-const BYTES_PER_STEP: usize = 100;
-
-/// What reading or writing an element of `len` bytes costs, in steps of the pace.
-fn units(len: usize) -> usize {
-    1 + len / BYTES_PER_STEP
-}
-
 /// The list at `key`, as a read that counts.
 fn list_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k List>, Refusal> {
-    match keyspace.read(key) {
-        None => Ok(None),
-        Some(Value::List(list)) => Ok(Some(list)),
-        Some(_) => Err(Refusal::WRONG_TYPE),
-    }
-}
-
-/// Changes the list at `key`; `None` if there is none.
-fn change<R>(
-    keyspace: &mut Keyspace,
-    key: Key<'_>,
-    change: impl FnOnce(&mut List) -> Edited<R>,
-) -> Result<Option<R>, Refusal> {
-    let changed = keyspace.edit(key, |value| match value {
-        Value::List(list) => match change(list) {
-            Edited::Kept(told) => Edited::Kept(Ok(told)),
-            Edited::Changed(told) => Edited::Changed(Ok(told)),
-            Edited::Emptied(told) => Edited::Emptied(Ok(told)),
-        },
-        _ => Edited::Kept(Err(Refusal::WRONG_TYPE)),
-    });
-    changed.transpose()
+    read_at(keyspace, key)
 }
 
 /// What a removal of elements did to a list, with what it tells.
@@ -408,7 +380,7 @@ fn push_if_there(cx: &mut Cx<'_>, args: Args<'_>, end: End, out: &mut Sink<'_>) 
 fn push_to_present(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<Option<usize>, Refusal> {
     let (key, limit) = (cx.key(args.at(1)), piece_limit(cx.keyspace));
     let mut strides = Strides::new(cx.pace);
-    let len = change(cx.keyspace, key, |list| {
+    let len = change(cx.keyspace, key, |list: &mut List| {
         push_all(list, args, end, limit, &mut strides);
         Edited::Changed(list.len())
     })?;

@@ -14,6 +14,7 @@
 
 mod args;
 mod chance;
+mod collection;
 mod connection;
 mod dump;
 mod expire;

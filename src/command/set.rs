@@ -13,6 +13,7 @@ mod combine;
 mod random;
 mod scan;
 
+use super::collection::{BYTES_PER_STEP, change, read_at};
 use super::scan::Strides;
 use super::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, MOVABLE_KEYS, READ, WRITE};
@@ -235,9 +236,6 @@ pub(super) const ROWS: &[Spec] = &[
 ];
 const _: () = check(ROWS);
 
-/// So many bytes are copied in about the time of one step of the pace.
-const BYTES_PER_STEP: usize = 100;
-
 /// What reading or writing a member costs, in steps of the pace.
 fn units(member: Member<'_>) -> usize {
     match member {
@@ -248,28 +246,7 @@ fn units(member: Member<'_>) -> usize {
 
 /// The set at `key`, as a read that counts.
 fn set_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k Set>, Refusal> {
-    match keyspace.read(key) {
-        None => Ok(None),
-        Some(Value::Set(set)) => Ok(Some(set)),
-        Some(_) => Err(Refusal::WRONG_TYPE),
-    }
-}
-
-/// Changes the set at `key` if it is there.
-fn change<R>(
-    keyspace: &mut Keyspace,
-    key: Key<'_>,
-    change: impl FnOnce(&mut Set) -> Edited<R>,
-) -> Result<Option<R>, Refusal> {
-    let changed = keyspace.edit(key, |value| match value {
-        Value::Set(set) => match change(set) {
-            Edited::Kept(told) => Edited::Kept(Ok(told)),
-            Edited::Changed(told) => Edited::Changed(Ok(told)),
-            Edited::Emptied(told) => Edited::Emptied(Ok(told)),
-        },
-        _ => Edited::Kept(Err(Refusal::WRONG_TYPE)),
-    });
-    changed.transpose()
+    read_at(keyspace, key)
 }
 
 /// Answers one member.
@@ -319,7 +296,7 @@ fn sadd(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         }
         added
     };
-    let changed = change(cx.keyspace, key, |set| match add(set) {
+    let changed = change(cx.keyspace, key, |set: &mut Set| match add(set) {
         0 => Edited::Kept(0),
         added => Edited::Changed(added),
     })?;
@@ -343,7 +320,7 @@ fn sadd(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 fn srem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let hasher = cx.keyspace.hasher().clone();
     let key = cx.key(args.at(1));
-    let changed = change(cx.keyspace, key, |set| {
+    let changed = change(cx.keyspace, key, |set: &mut Set| {
         let (mut removed, mut strides) = (0, Strides::new(cx.pace));
         for member in args.from(2).map(Member::Bytes) {
             removed += usize::from(set.remove(member, &hasher));
@@ -387,7 +364,7 @@ fn smove(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if !moved || from.bytes == to.bytes {
         return Ok(());
     }
-    let emptied = change(cx.keyspace, from, |set| {
+    let emptied = change(cx.keyspace, from, |set: &mut Set| {
         set.remove(member, &hasher);
         if set.is_empty() { Edited::Emptied(true) } else { Edited::Changed(false) }
     })?;
@@ -395,10 +372,11 @@ fn smove(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if emptied == Some(true) {
         cx.keyspace.announce(event::GENERIC, "del", from.bytes);
     }
-    let added = change(cx.keyspace, to, |set| match set.add(member, ints_max, &hasher) {
-        true => Edited::Changed(true),
-        false => Edited::Kept(false),
-    })?;
+    let added =
+        change(cx.keyspace, to, |set: &mut Set| match set.add(member, ints_max, &hasher) {
+            true => Edited::Changed(true),
+            false => Edited::Kept(false),
+        })?;
     if added.is_none() {
         let mut set = Set::default();
         set.add(member, ints_max, &hasher);

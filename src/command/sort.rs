@@ -4,6 +4,7 @@
 //! so that the result does not depend on how they were kept. As on a node of a cluster, weights and
 //! values from other keys (BY and GET with a pattern) are refused: those keys live in other slots.
 
+use super::collection::units;
 use super::scan::Strides;
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, WRITE};
@@ -208,11 +209,6 @@ fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool, out: &mut Sink<'_>) ->
     }
     out.count(len);
     Ok(())
-}
-
-/// What reading, comparing or writing an element of `len` bytes costs, in steps of the pace.
-fn units(len: usize) -> usize {
-    1 + len / 100
 }
 
 /// Redis gives a small sorted set its large form before it sorts it, which OBJECT ENCODING shows.

@@ -19,6 +19,7 @@ mod random;
 mod range;
 mod scan;
 
+use super::collection::{change, read_at, units};
 use super::scan::Strides;
 use super::spec::access::{ACCESS, DELETE, OW, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
@@ -469,38 +470,9 @@ pub(super) const ROWS: &[Spec] = &[
 ];
 const _: () = check(ROWS);
 
-/// So many bytes are copied in about the time of one step of the pace.
-const BYTES_PER_STEP: usize = 100;
-
-/// What reading or writing a member of `len` bytes costs, in steps of the pace.
-fn units(len: usize) -> usize {
-    1 + len / BYTES_PER_STEP
-}
-
 /// The sorted set at `key`, as a read that counts.
 fn zset_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k Zset>, Refusal> {
-    match keyspace.read(key) {
-        None => Ok(None),
-        Some(Value::Zset(zset)) => Ok(Some(zset)),
-        Some(_) => Err(Refusal::WRONG_TYPE),
-    }
-}
-
-/// Changes the sorted set at `key` if it is there.
-fn change<R>(
-    keyspace: &mut Keyspace,
-    key: Key<'_>,
-    change: impl FnOnce(&mut Zset) -> Edited<R>,
-) -> Result<Option<R>, Refusal> {
-    let changed = keyspace.edit(key, |value| match value {
-        Value::Zset(zset) => match change(zset) {
-            Edited::Kept(told) => Edited::Kept(Ok(told)),
-            Edited::Changed(told) => Edited::Changed(Ok(told)),
-            Edited::Emptied(told) => Edited::Emptied(Ok(told)),
-        },
-        _ => Edited::Kept(Err(Refusal::WRONG_TYPE)),
-    });
-    changed.transpose()
+    read_at(keyspace, key)
 }
 
 /// Says that members of `key` went, and if it was emptied, that it went too.
@@ -580,7 +552,7 @@ fn zrem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let hasher = cx.keyspace.hasher().clone();
     let key = cx.key(args.at(1));
     let mut strides = Strides::new(cx.pace);
-    let removed = change(cx.keyspace, key, |zset| {
+    let removed = change(cx.keyspace, key, |zset: &mut Zset| {
         let mut removed = 0;
         for member in args.from(2) {
             removed += usize::from(zset.remove(member, &hasher));

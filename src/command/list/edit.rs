@@ -3,14 +3,14 @@
 use super::{announce_shrunk, change, piece_limit, place_of, range_of, shrunk};
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edited, End, event};
+use crate::keyspace::{Edited, End, List, event};
 use crate::resp::Sink;
 
 /// LSET key index element
 pub(super) fn lset(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (key, limit) = (cx.key(args.at(1)), piece_limit(cx.keyspace));
     // Redis looks at the index only when there is a list.
-    let set = change(cx.keyspace, key, |list| {
+    let set = change(cx.keyspace, key, |list: &mut List| {
         let index = match args.int(2) {
             Ok(index) => place_of(index, list.len()),
             Err(refusal) => return Edited::Kept(Err(refusal)),
@@ -37,7 +37,7 @@ pub(super) fn linsert(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Ou
     }
     let (key, limit) = (cx.key(args.at(1)), piece_limit(cx.keyspace));
     let mut strides = Strides::new(cx.pace);
-    let len = change(cx.keyspace, key, |list| {
+    let len = change(cx.keyspace, key, |list: &mut List| {
         let step = |visited| strides.step(visited);
         if list.insert_beside(args.at(3), is_behind, args.at(4), limit, step) {
             Edited::Changed(Some(list.len()))
@@ -63,7 +63,7 @@ pub(super) fn lrem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
     let count_max = if count == 0 { usize::MAX } else { count.unsigned_abs() as usize };
     let (key, limit) = (cx.key(args.at(1)), piece_limit(cx.keyspace));
     let mut strides = Strides::new(cx.pace);
-    let removed = change(cx.keyspace, key, |list| {
+    let removed = change(cx.keyspace, key, |list: &mut List| {
         let step = |visited| strides.step(visited);
         match list.remove(args.at(3), end, count_max, limit, step) {
             0 => Edited::Kept((0, false)),
@@ -83,7 +83,7 @@ pub(super) fn ltrim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     let (start, stop) = (args.int(2)?, args.int(3)?);
     let key = cx.key(args.at(1));
     // A trim that removes nothing is a change all the same, as in Redis.
-    let is_gone = change(cx.keyspace, key, |list| {
+    let is_gone = change(cx.keyspace, key, |list: &mut List| {
         list.keep(range_of(start, stop, list.len()));
         shrunk(list, list.is_empty())
     })?;

@@ -4,7 +4,7 @@ use super::{announce_shrunk, change, end_of, give, pop_event, shrunk};
 use crate::command::scan::Strides;
 use crate::command::wait::{Absent, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edited, End};
+use crate::keyspace::{Edited, End, List};
 use crate::number::parse_i64;
 use crate::resp::Sink;
 
@@ -38,7 +38,7 @@ fn take_one<'o>(
     head: impl FnOnce(&mut Sink<'o>),
 ) -> Result<bool, Refusal> {
     let name = cx.key(key);
-    let is_gone = change(cx.keyspace, name, |list| {
+    let is_gone = change(cx.keyspace, name, |list: &mut List| {
         head(out);
         out.bulk_or_null(list.peek(end).as_deref());
         list.pop(end, 1);
@@ -62,7 +62,7 @@ fn take<'o>(
 ) -> Result<bool, Refusal> {
     let name = cx.key(key);
     let mut strides = Strides::new(cx.pace);
-    let is_gone = change(cx.keyspace, name, |list| {
+    let is_gone = change(cx.keyspace, name, |list: &mut List| {
         let count = count.min(list.len());
         head(out);
         give(list, end, 0, count, &mut strides, out);

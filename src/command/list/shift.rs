@@ -67,7 +67,7 @@ fn shift(cx: &mut Cx<'_>, args: Args<'_>, ends: Ends, out: &mut Sink<'_>) -> Res
     let (source, destination) = (cx.key(from), cx.key(to));
     let limit = piece_limit(cx.keyspace);
     if from == to {
-        let turned = change(cx.keyspace, source, |list| {
+        let turned = change(cx.keyspace, source, |list: &mut List| {
             let element = list.peek(ends.0).map(|text| text.to_vec()).unwrap_or_default();
             list.pop(ends.0, 1);
             list.push(ends.1, &element, limit);
@@ -89,13 +89,13 @@ fn shift(cx: &mut Cx<'_>, args: Args<'_>, ends: Ends, out: &mut Sink<'_>) -> Res
     if !matches!(cx.keyspace.peek(destination).map(Entry::value), None | Some(Value::List(_))) {
         return Err(Refusal::WRONG_TYPE);
     }
-    let taken = change(cx.keyspace, source, |list| {
+    let taken = change(cx.keyspace, source, |list: &mut List| {
         let element = list.peek(ends.0).map(|text| text.to_vec()).unwrap_or_default();
         list.pop(ends.0, 1);
         shrunk(list, (element, list.is_empty()))
     })?;
     let Some((element, is_gone)) = taken else { return Ok(false) };
-    let pushed = change(cx.keyspace, destination, |list| {
+    let pushed = change(cx.keyspace, destination, |list: &mut List| {
         list.push(ends.1, &element, limit);
         Edited::Changed(())
     })?;

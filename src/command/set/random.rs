@@ -75,7 +75,7 @@ pub(super) fn spop(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
 fn spop_one(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (hasher, pick) = (cx.keyspace.hasher().clone(), cx.keyspace.random());
     let key = cx.key(args.at(1));
-    let emptied = change(cx.keyspace, key, |set| {
+    let emptied = change(cx.keyspace, key, |set: &mut Set| {
         let n = ((u128::from(pick) * set.len() as u128) >> 64) as usize;
         answer(out, set.at(n));
         set.remove_at(n, &hasher);
@@ -96,7 +96,7 @@ fn spop_many(cx: &mut Cx<'_>, args: Args<'_>, wanted: usize, out: &mut Sink<'_>)
     let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher().clone());
     let mut chance = fastrand::Rng::with_seed(cx.keyspace.random());
     let key = cx.key(args.at(1));
-    let len = change(cx.keyspace, key, |set| Edited::Kept(set.len()))?;
+    let len = change(cx.keyspace, key, |set: &mut Set| Edited::Kept(set.len()))?;
     let Some(len) = len.filter(|_| wanted > 0) else {
         out.set(0);
         return Ok(());
@@ -120,7 +120,7 @@ fn spop_many(cx: &mut Cx<'_>, args: Args<'_>, wanted: usize, out: &mut Sink<'_>)
     } else {
         out.set(wanted);
         let mut reply = Reply::new(out, Strides::new(cx.pace));
-        change(cx.keyspace, key, |set| {
+        change(cx.keyspace, key, |set: &mut Set| {
             let each = |member: Member<'_>| reply.member(member);
             Edited::Changed(take_out(set, wanted, ints_max, &hasher, &mut chance, each))
         })?

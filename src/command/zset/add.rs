@@ -162,7 +162,7 @@ fn add(cx: &mut Cx<'_>, args: Args<'_>, options: Options, first: usize) -> Resul
         }
         Ok(tally)
     };
-    let changed = change(cx.keyspace, key, |zset| match add_all(zset) {
+    let changed = change(cx.keyspace, key, |zset: &mut Zset| match add_all(zset) {
         Ok(tally) if tally.added + tally.updated > 0 => Edited::Changed(Ok(tally)),
         told => Edited::Kept(told),
     })?;

@@ -4,7 +4,7 @@ use super::{Reply, announce_loss, change};
 use crate::command::scan::Strides;
 use crate::command::wait::{Absent, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::Edited;
+use crate::keyspace::{Edited, Zset};
 use crate::number::parse_i64;
 use crate::resp::{Proto, Sink};
 
@@ -177,7 +177,7 @@ fn take(
     let hasher = cx.keyspace.hasher().clone();
     let key = cx.key(name);
     let mut reply = Reply::new(out, Strides::new(cx.pace), true);
-    let emptied = change(cx.keyspace, key, |zset| {
+    let emptied = change(cx.keyspace, key, |zset: &mut Zset| {
         let len = zset.len();
         let count = count.min(len);
         if count == 0 {

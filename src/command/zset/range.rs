@@ -289,7 +289,7 @@ fn remove(
     let hasher = cx.keyspace.hasher().clone();
     let key = cx.key(args.at(1));
     let mut strides = Strides::new(cx.pace);
-    let removed = change(cx.keyspace, key, |zset| {
+    let removed = change(cx.keyspace, key, |zset: &mut Zset| {
         let ranks = ends.ranks(zset, false);
         let removed = ranks.len();
         if removed == 0 {

@@ -1,0 +1,60 @@
+//! What the families of collections share: the collection at a key, read or changed, or WRONGTYPE.
+
+use super::Refusal;
+use crate::keyspace::{Edited, Hash, Key, Keyspace, List, Set, Value, Zset};
+
+/// So many bytes are copied in about the time of one step of the pace.
+pub(super) const BYTES_PER_STEP: usize = 100;
+
+/// What reading or writing a name or a value of `len` bytes costs, in steps of the pace.
+pub(super) fn units(len: usize) -> usize {
+    1 + len / BYTES_PER_STEP
+}
+
+/// A type of collection.
+pub(super) trait Collection: Sized {
+    /// The value as this type, if it is one.
+    fn of(value: &Value) -> Option<&Self>;
+    /// The same, to be changed.
+    fn of_mut(value: &mut Value) -> Option<&mut Self>;
+}
+
+macro_rules! collections {
+    ($($name:ident)*) => {$(
+        impl Collection for $name {
+            fn of(value: &Value) -> Option<&Self> {
+                if let Value::$name(its) = value { Some(its) } else { None }
+            }
+
+            fn of_mut(value: &mut Value) -> Option<&mut Self> {
+                if let Value::$name(its) = value { Some(its) } else { None }
+            }
+        }
+    )*};
+}
+
+collections! { Hash List Set Zset }
+
+/// The collection at `key`, as a read that counts.
+pub(super) fn read_at<'k, T: Collection + 'k>(
+    keyspace: &'k mut Keyspace,
+    key: Key<'_>,
+) -> Result<Option<&'k T>, Refusal> {
+    let Some(value) = keyspace.read(key) else { return Ok(None) };
+    T::of(value).map(Some).ok_or(Refusal::WRONG_TYPE)
+}
+
+/// Changes the collection at `key`; `None` if there is none.
+pub(super) fn change<T: Collection, R>(
+    keyspace: &mut Keyspace,
+    key: Key<'_>,
+    change: impl FnOnce(&mut T) -> Edited<R>,
+) -> Result<Option<R>, Refusal> {
+    let changed = keyspace.edit(key, |value| match T::of_mut(value).map(change) {
+        Some(Edited::Kept(told)) => Edited::Kept(Ok(told)),
+        Some(Edited::Changed(told)) => Edited::Changed(Ok(told)),
+        Some(Edited::Emptied(told)) => Edited::Emptied(Ok(told)),
+        None => Edited::Kept(Err(Refusal::WRONG_TYPE)),
+    });
+    changed.transpose()
+}
