@@ -1,7 +1,11 @@
-//! What the families of collections share: the collection at a key, read or changed, or WRONGTYPE.
+//! What the families of collections share: the collection at a key, read or changed, or WRONGTYPE;
+//! one that was computed, stored; and how it is told that something went.
 
 use super::Refusal;
-use crate::keyspace::{Edited, Hash, Key, Keyspace, List, Set, Value, Zset};
+use crate::keyspace::{
+    Edited, EventClass, Hash, Key, Keyspace, List, Set, Ttl, Value, Zset, event,
+};
+use crate::resp::Sink;
 
 /// So many bytes are copied in about the time of one step of the pace.
 pub(super) const BYTES_PER_STEP: usize = 100;
@@ -57,4 +61,37 @@ pub(super) fn change<T: Collection, R>(
         None => Edited::Kept(Err(Refusal::WRONG_TYPE)),
     });
     changed.transpose()
+}
+
+/// Says that elements of `key` went, and if it was emptied, that it went too.
+pub(super) fn announce_loss(
+    keyspace: &mut Keyspace,
+    class: EventClass,
+    name: &'static str,
+    key: &[u8],
+    emptied: bool,
+) {
+    keyspace.announce(class, name, key);
+    if emptied {
+        keyspace.announce(event::GENERIC, "del", key);
+    }
+}
+
+/// Sets `key` to a collection that was computed, or removes it if there is nothing in that; answers
+/// the number of elements.
+pub(super) fn store(
+    keyspace: &mut Keyspace,
+    key: Key<'_>,
+    value: Value,
+    class: EventClass,
+    name: &'static str,
+    out: &mut Sink<'_>,
+) {
+    out.count(value.len());
+    if !value.is_empty() {
+        keyspace.set(key, value, Ttl::Clear);
+        keyspace.announce(class, name, key.bytes);
+    } else if keyspace.delete(key) {
+        keyspace.announce(event::GENERIC, "del", key.bytes);
+    }
 }

@@ -13,7 +13,7 @@ mod count;
 mod random;
 mod scan;
 
-use super::collection::{read_at, units};
+use super::collection::{announce_loss, read_at, units};
 use super::scan::Strides;
 use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
@@ -304,10 +304,7 @@ fn hdel(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         }
     })?;
     if removed > 0 {
-        cx.keyspace.announce(event::HASH, "hdel", key.bytes);
-    }
-    if emptied {
-        cx.keyspace.announce(event::GENERIC, "del", key.bytes);
+        announce_loss(cx.keyspace, event::HASH, "hdel", key.bytes, emptied);
     }
     out.count(removed);
     Ok(())

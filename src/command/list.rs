@@ -323,14 +323,6 @@ fn pop_event(end: End) -> &'static str {
     if end == End::Front { "lpop" } else { "rpop" }
 }
 
-/// Says that elements were removed by `event`, and if the key went with the last of them.
-fn announce_shrunk(keyspace: &mut Keyspace, event: &'static str, key: &[u8], is_gone: bool) {
-    keyspace.announce(event::LIST, event, key);
-    if is_gone {
-        keyspace.announce(event::GENERIC, "del", key);
-    }
-}
-
 /// LEFT or RIGHT.
 fn end_of(args: Args<'_>, at: usize) -> Result<End, Refusal> {
     if args.is(at, "left") {

@@ -13,7 +13,7 @@ mod combine;
 mod random;
 mod scan;
 
-use super::collection::{BYTES_PER_STEP, change, read_at};
+use super::collection::{BYTES_PER_STEP, announce_loss, change, read_at};
 use super::scan::Strides;
 use super::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, MOVABLE_KEYS, READ, WRITE};
@@ -334,10 +334,7 @@ fn srem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     })?;
     let (removed, emptied) = changed.unwrap_or_default();
     if removed > 0 {
-        cx.keyspace.announce(event::SET, "srem", key.bytes);
-    }
-    if emptied {
-        cx.keyspace.announce(event::GENERIC, "del", key.bytes);
+        announce_loss(cx.keyspace, event::SET, "srem", key.bytes, emptied);
     }
     out.count(removed);
     Ok(())
@@ -368,10 +365,7 @@ fn smove(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         set.remove(member, &hasher);
         if set.is_empty() { Edited::Emptied(true) } else { Edited::Changed(false) }
     })?;
-    cx.keyspace.announce(event::SET, "srem", from.bytes);
-    if emptied == Some(true) {
-        cx.keyspace.announce(event::GENERIC, "del", from.bytes);
-    }
+    announce_loss(cx.keyspace, event::SET, "srem", from.bytes, emptied == Some(true));
     let added =
         change(cx.keyspace, to, |set: &mut Set| match set.add(member, ints_max, &hasher) {
             true => Edited::Changed(true),

@@ -4,14 +4,14 @@
 //! so that the result does not depend on how they were kept. As on a node of a cluster, weights and
 //! values from other keys (BY and GET with a pattern) are refused: those keys live in other slots.
 
-use super::collection::units;
+use super::collection::{self, units};
 use super::scan::Strides;
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, WRITE};
 use super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Spec, acl, check};
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{
-    Edited, End, Entry, Key, Keyspace, List, Member, PackLimits, PieceLimit, Text, Ttl, Value,
+    Edited, End, Entry, Key, Keyspace, List, Member, PackLimits, PieceLimit, Text, Value,
     ZsetBuilder, event,
 };
 use crate::number::parse_f64;
@@ -200,14 +200,7 @@ fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool, out: &mut Sink<'_>) ->
         list.push(End::Back, element, piece);
         strides.step(units(element.len()));
     }
-    let len = list.len();
-    if len > 0 {
-        cx.keyspace.set(store, Value::List(list), Ttl::Clear);
-        cx.keyspace.announce(event::LIST, "sortstore", store.bytes);
-    } else if cx.keyspace.delete(store) {
-        cx.keyspace.announce(event::GENERIC, "del", store.bytes);
-    }
-    out.count(len);
+    collection::store(cx.keyspace, store, Value::List(list), event::LIST, "sortstore", out);
     Ok(())
 }
 

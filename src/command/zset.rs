@@ -19,7 +19,7 @@ mod random;
 mod range;
 mod scan;
 
-use super::collection::{change, read_at, units};
+use super::collection::{announce_loss, change, read_at, units};
 use super::scan::Strides;
 use super::spec::access::{ACCESS, DELETE, OW, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
@@ -28,7 +28,7 @@ use super::spec::{
     BASE, Begin, Find, Group, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edited, Key, Keyspace, Ttl, Value, Zset, event};
+use crate::keyspace::{Edited, Key, Keyspace, Zset, event};
 use crate::number::write_f64;
 use crate::resp::{Proto, Sink};
 
@@ -475,32 +475,6 @@ fn zset_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k Zs
     read_at(keyspace, key)
 }
 
-/// Says that members of `key` went, and if it was emptied, that it went too.
-fn announce_loss(keyspace: &mut Keyspace, key: Key<'_>, name: &'static str, emptied: bool) {
-    keyspace.announce(event::ZSET, name, key.bytes);
-    if emptied {
-        keyspace.announce(event::GENERIC, "del", key.bytes);
-    }
-}
-
-/// Sets `key` to a sorted set that was computed, or removes it if there is nothing in that; answers
-/// the number of members.
-fn store(
-    keyspace: &mut Keyspace,
-    key: Key<'_>,
-    zset: Zset,
-    name: &'static str,
-    out: &mut Sink<'_>,
-) {
-    out.count(zset.len());
-    if !zset.is_empty() {
-        keyspace.set(key, Value::Zset(zset), Ttl::Clear);
-        keyspace.announce(event::ZSET, name, key.bytes);
-    } else if keyspace.delete(key) {
-        keyspace.announce(event::GENERIC, "del", key.bytes);
-    }
-}
-
 /// Members on their way out, one after the other: with their scores, a pair is an array of two in
 /// RESP3 and two elements in RESP2.
 struct Reply<'s, 'o, 'p> {
@@ -565,7 +539,7 @@ fn zrem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     })?;
     let (removed, emptied) = removed.unwrap_or_default();
     if removed > 0 {
-        announce_loss(cx.keyspace, key, "zrem", emptied);
+        announce_loss(cx.keyspace, event::ZSET, "zrem", key.bytes, emptied);
     }
     out.count(removed);
     Ok(())

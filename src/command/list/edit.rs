@@ -1,6 +1,7 @@
 //! Changes within a list: at an index, beside an element, of all elements that are equal to one.
 
-use super::{announce_shrunk, change, piece_limit, place_of, range_of, shrunk};
+use super::{piece_limit, place_of, range_of, shrunk};
+use crate::command::collection::{announce_loss, change};
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, End, List, event};
@@ -72,7 +73,7 @@ pub(super) fn lrem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
     })?;
     let (removed, is_gone) = removed.unwrap_or_default();
     if removed > 0 {
-        announce_shrunk(cx.keyspace, "lrem", args.at(1), is_gone);
+        announce_loss(cx.keyspace, event::LIST, "lrem", args.at(1), is_gone);
     }
     out.count(removed);
     Ok(())
@@ -88,7 +89,7 @@ pub(super) fn ltrim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
         shrunk(list, list.is_empty())
     })?;
     if let Some(is_gone) = is_gone {
-        announce_shrunk(cx.keyspace, "ltrim", args.at(1), is_gone);
+        announce_loss(cx.keyspace, event::LIST, "ltrim", args.at(1), is_gone);
     }
     out.ok();
     Ok(())

@@ -1,10 +1,11 @@
 //! Taking elements off an end: of one list, or of the first of several that has any.
 
-use super::{announce_shrunk, change, end_of, give, pop_event, shrunk};
+use super::{end_of, give, pop_event, shrunk};
+use crate::command::collection::{announce_loss, change};
 use crate::command::scan::Strides;
 use crate::command::wait::{Absent, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edited, End, List};
+use crate::keyspace::{Edited, End, List, event};
 use crate::number::parse_i64;
 use crate::resp::Sink;
 
@@ -45,7 +46,7 @@ fn take_one<'o>(
         shrunk(list, list.is_empty())
     })?;
     if let Some(is_gone) = is_gone {
-        announce_shrunk(cx.keyspace, pop_event(end), key, is_gone);
+        announce_loss(cx.keyspace, event::LIST, pop_event(end), key, is_gone);
     }
     Ok(is_gone.is_some())
 }
@@ -73,7 +74,7 @@ fn take<'o>(
         shrunk(list, Some(list.is_empty()))
     })?;
     if let Some(Some(is_gone)) = is_gone {
-        announce_shrunk(cx.keyspace, pop_event(end), key, is_gone);
+        announce_loss(cx.keyspace, event::LIST, pop_event(end), key, is_gone);
     }
     Ok(is_gone.is_some())
 }

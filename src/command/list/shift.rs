@@ -1,6 +1,7 @@
 //! Moving one element from an end of a list to an end of another, or of the same.
 
-use super::{announce_shrunk, change, end_of, piece_limit, pop_event, push_event, shrunk};
+use super::{end_of, piece_limit, pop_event, push_event, shrunk};
+use crate::command::collection::{announce_loss, change};
 use crate::command::wait::{Absent, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, End, Entry, List, Ttl, Value, event};
@@ -76,7 +77,7 @@ fn shift(cx: &mut Cx<'_>, args: Args<'_>, ends: Ends, out: &mut Sink<'_>) -> Res
         })?;
         if turned.is_some() {
             cx.keyspace.announce(event::LIST, push_event(ends.1), from);
-            announce_shrunk(cx.keyspace, pop_event(ends.0), from, false);
+            announce_loss(cx.keyspace, event::LIST, pop_event(ends.0), from, false);
         }
         return Ok(turned.is_some());
     }
@@ -107,6 +108,6 @@ fn shift(cx: &mut Cx<'_>, args: Args<'_>, ends: Ends, out: &mut Sink<'_>) -> Res
     out.bulk(&element);
     // In this order, as in Redis.
     cx.keyspace.announce(event::LIST, push_event(ends.1), to);
-    announce_shrunk(cx.keyspace, pop_event(ends.0), from, is_gone);
+    announce_loss(cx.keyspace, event::LIST, pop_event(ends.0), from, is_gone);
     Ok(true)
 }

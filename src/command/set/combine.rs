@@ -12,9 +12,10 @@
 //! order, whatever the sets were that it was made of.
 
 use super::{Reply, units};
+use crate::command::collection;
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Key, KeyHasher, Keyed, Keyspace, Lent, Member, Set, Ttl, Value, event};
+use crate::keyspace::{Key, KeyHasher, Keyed, Keyspace, Lent, Member, Set, Value, event};
 use crate::number::parse_i64;
 use crate::resp::Sink;
 
@@ -116,13 +117,7 @@ fn store(
     let sets = glance(cx.keyspace, &keys);
     let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher());
     let result: Set = combine(way, &sets, ints_max, hasher, Strides::new(cx.pace));
-    out.count(result.len());
-    if !result.is_empty() {
-        cx.keyspace.set(to, Value::Set(result), Ttl::Clear);
-        cx.keyspace.announce(event::SET, name, to.bytes);
-    } else if cx.keyspace.delete(to) {
-        cx.keyspace.announce(event::GENERIC, "del", to.bytes);
-    }
+    collection::store(cx.keyspace, to, Value::Set(result), event::SET, name, out);
     Ok(())
 }
 

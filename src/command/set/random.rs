@@ -1,7 +1,8 @@
 //! Members by chance: SRANDMEMBER reads them, SPOP takes them out.
 
-use super::{Reply, answer, change, set_at};
+use super::{Reply, answer, set_at};
 use crate::command::chance::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
+use crate::command::collection::{announce_loss, change};
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, KeyHasher, Lent, Member, Set, Value, event};
@@ -85,10 +86,7 @@ fn spop_one(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.null();
         return Ok(());
     };
-    cx.keyspace.announce(event::SET, "spop", key.bytes);
-    if emptied {
-        cx.keyspace.announce(event::GENERIC, "del", key.bytes);
-    }
+    announce_loss(cx.keyspace, event::SET, "spop", key.bytes, emptied);
     Ok(())
 }
 
@@ -126,10 +124,7 @@ fn spop_many(cx: &mut Cx<'_>, args: Args<'_>, wanted: usize, out: &mut Sink<'_>)
         })?
         .flatten()
     };
-    cx.keyspace.announce(event::SET, "spop", key.bytes);
-    if wanted >= len {
-        cx.keyspace.announce(event::GENERIC, "del", key.bytes);
-    }
+    announce_loss(cx.keyspace, event::SET, "spop", key.bytes, wanted >= len);
     if let Some(gone) = gone {
         cx.keyspace.bury(Value::Set(gone));
     }

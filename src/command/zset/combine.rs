@@ -4,10 +4,11 @@
 //! per key and then put together by sum, minimum or maximum, from the smallest set to the largest:
 //! the order matters to sums of fractions. What is not a number counts as 0.
 
-use super::{Reply, store, units};
+use super::{Reply, units};
+use crate::command::collection::store;
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Key, KeyHasher, Keyspace, Member, Set, Value, Zset, ZsetBuilder};
+use crate::keyspace::{Key, KeyHasher, Keyspace, Member, Set, Value, Zset, ZsetBuilder, event};
 use crate::number::{parse_f64, parse_i64};
 use crate::resp::Sink;
 
@@ -269,7 +270,7 @@ fn keep(
     let to = cx.key(args.at(1));
     let (query, keys) = look(cx, args, 2, Use::Store(way), command)?;
     let zset = combine(cx, &query, &keys, way).finish(cx.keyspace.limits.zset);
-    store(cx.keyspace, to, zset, command, out);
+    store(cx.keyspace, to, Value::Zset(zset), event::ZSET, command, out);
     Ok(())
 }
 

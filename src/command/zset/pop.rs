@@ -1,10 +1,11 @@
 //! Members taken from an end: ZPOPMIN, ZPOPMAX, ZMPOP, and the same for clients that wait.
 
-use super::{Reply, announce_loss, change};
+use super::Reply;
+use crate::command::collection::{announce_loss, change};
 use crate::command::scan::Strides;
 use crate::command::wait::{Absent, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edited, Zset};
+use crate::keyspace::{Edited, Zset, event};
 use crate::number::parse_i64;
 use crate::resp::{Proto, Sink};
 
@@ -207,6 +208,6 @@ fn take(
         Edited::Changed(Some(false))
     })?;
     let Some(emptied) = emptied.flatten() else { return Ok(false) };
-    announce_loss(cx.keyspace, key, side.event(), emptied);
+    announce_loss(cx.keyspace, event::ZSET, side.event(), key.bytes, emptied);
     Ok(true)
 }

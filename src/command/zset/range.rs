@@ -1,10 +1,11 @@
 //! Ranges of members: by rank, by score, by name. What is done with them is read, store, count,
 //! remove; every range is first turned into ranks.
 
-use super::{Reply, announce_loss, change, store, zset_at};
+use super::{Reply, zset_at};
+use crate::command::collection::{announce_loss, change, store};
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edge, Edited, LexEdge, Zset, ZsetBuilder};
+use crate::keyspace::{Edge, Edited, LexEdge, Value, Zset, ZsetBuilder, event};
 use crate::number::parse_f64;
 use crate::resp::{Sink, until_nul};
 use std::ops::Range;
@@ -241,7 +242,7 @@ pub(super) fn zrangestore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
             found.put(&name, score, &hasher, |score| score);
         }
     }
-    store(cx.keyspace, to, found.finish(limits), "zrangestore", out);
+    store(cx.keyspace, to, Value::Zset(found.finish(limits)), event::ZSET, "zrangestore", out);
     Ok(())
 }
 
@@ -303,7 +304,7 @@ fn remove(
     })?;
     let (removed, emptied) = removed.unwrap_or_default();
     if removed > 0 {
-        announce_loss(cx.keyspace, key, name, emptied);
+        announce_loss(cx.keyspace, event::ZSET, name, key.bytes, emptied);
     }
     out.count(removed);
     Ok(())
