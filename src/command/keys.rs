@@ -114,14 +114,24 @@ impl Spec {
         }
         let (mut footprint, mut count) = (Footprint::Anywhere, 0);
         self.each_key(args, |key| {
-            let slot = Slot::of(key);
-            match footprint {
-                Footprint::Anywhere => footprint = Footprint::In(slot),
-                Footprint::In(first) if first != slot => {
-                    footprint = Footprint::Crossing { first, other: slot, at: count };
-                }
-                Footprint::In(_) | Footprint::Crossing { .. } => {}
-            }
+            footprint = footprint.and(Slot::of(key), count);
+            count += 1;
+        });
+        footprint
+    }
+
+    /// Whether it names shard channels, which live in slots without being keys.
+    #[must_use]
+    pub fn has_channels(&self) -> bool {
+        self.keys.first().is_some_and(|keys| keys.access & access::NOT_KEY != 0)
+    }
+
+    /// The slots of the shard channels that `args` name.
+    #[must_use]
+    pub fn channels_footprint(&self, args: Args<'_>) -> Footprint {
+        let (mut footprint, mut count) = (Footprint::Anywhere, 0);
+        let _contradiction = each(self, args, |at, _| {
+            footprint = footprint.and(Slot::of(args.at(at)), count);
             count += 1;
         });
         footprint

@@ -28,6 +28,8 @@ refusals! {
     NOT_A_FLOAT = "ERR value is not a valid float";
     /// A key that must be there is not.
     NO_SUCH_KEY = "ERR no such key";
+    /// A transaction had a command in it that was refused.
+    SPOILED = "EXECABORT Transaction discarded because of previous errors.";
     /// A number outside its range.
     OUT_OF_RANGE = "ERR value is out of range";
     /// A value would grow beyond the longest that is allowed.

@@ -16,13 +16,13 @@
 use super::clock;
 use super::pace::WorkerPace;
 use crate::clients::{Ending, Seat};
-use crate::command::Queue;
 use crate::keyspace::Millis;
 use crate::resp::{Decoder, Sink};
 use crate::router::{Progress, Router, Scratch, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::Session;
 use crate::shard::engine::Blocked;
-use crate::shard::{Pending, Served};
+use crate::shard::{Pending, Served, Work};
+use crate::topology::Port;
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -70,8 +70,9 @@ pub(super) struct Connection {
     carry: BytesMut,
     /// Whether `carry` may hold a whole request.
     carry_is_ready: bool,
-    /// Commands that come before `carry`, and wait until what was replied so far is sent.
-    rest: Option<Box<Queue>>,
+    /// What comes before `carry`, and waits until what was replied so far is sent; and whether the
+    /// client does not want to see the replies.
+    rest: Option<(Box<Work>, bool)>,
     /// How many bytes `carry` lacks at the least, if it holds but the front of a request.
     missing: usize,
     /// Output that the socket has yet to take.
@@ -95,12 +96,12 @@ enum Event {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, router: Arc<Router>, seat: Seat) -> Self {
-        let authenticated = !router.host.settings.needs_password();
+    pub(super) fn new(stream: TcpStream, router: Arc<Router>, port: Port, seat: Seat) -> Self {
+        let session = router.session(Arc::clone(&seat), port);
         Self {
             stream,
             router,
-            session: Session::new(Arc::clone(&seat), authenticated),
+            session,
             _seat: seat,
             decoder: Decoder::default(),
             carry: BytesMut::new(),
@@ -122,7 +123,7 @@ impl Connection {
                         if !muted {
                             self.keep_unsent(&served.replies);
                         }
-                        self.rest = served.rest;
+                        self.rest = served.rest.map(|rest| (rest, muted));
                         if let Some(blocked) = served.blocked
                             && Box::pin(self.wait_for_key(blocked, muted)).await.is_err()
                         {
@@ -308,10 +309,10 @@ impl Connection {
         cx: &mut Context<'_>,
         buffers: &mut Buffers,
     ) -> Poll<io::Result<Option<Event>>> {
-        if let Some(rest) = self.rest.take() {
-            let pending =
-                self.router.resume(&self.session, *rest, clock::now(), &mut WorkerPace::default());
-            return Poll::Ready(Ok(Some(Event::Wait(pending, false))));
+        if let Some((rest, muted)) = self.rest.take() {
+            let (now, pace) = (clock::now(), &mut WorkerPace::default());
+            let pending = self.router.resume(&mut self.session, *rest, now, pace);
+            return Poll::Ready(Ok(Some(Event::Wait(pending, muted))));
         }
         let Buffers { input, output, scratch } = buffers;
         // Whatever became of the connection that had it before: nothing of that is for this client.
@@ -401,9 +402,9 @@ impl Connection {
                 self.carry_is_ready = true;
                 event = Some(Event::Pause(until));
             }
-            Progress::Rest(rest) => {
+            Progress::Rest(rest, muted) => {
                 self.carry_is_ready = !self.carry.is_empty();
-                self.rest = Some(rest);
+                self.rest = Some((rest, muted));
             }
             Progress::Close => self.is_closing = true,
             Progress::Sever => event = Some(Event::Closed),
