@@ -5,7 +5,7 @@ use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{ASKING, DENYOOM, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Keys, Run, Spec, acl, check,
+    BASE, Group, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{
@@ -32,6 +32,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "restore-asking",
         flags: WRITE | DENYOOM | ASKING,
+        group: Group::Server,
         since: "3.0.0",
         summary: "RESTORE for a slot that this node takes over: what MIGRATE sends.",
         ..RESTORE

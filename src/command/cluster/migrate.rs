@@ -18,7 +18,7 @@ pub(super) const ROW: Spec = Spec {
     keys: &[
         Keys::at(RW | ACCESS | DELETE, 3),
         Keys {
-            begin: Begin::Keyword("keys", -2),
+            begin: Begin::Keyword("KEYS", -2),
             find: Find::Range { last: -1, step: 1, limit: 0 },
             access: RW | ACCESS | DELETE | INCOMPLETE,
             notes: "",
