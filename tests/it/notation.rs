@@ -94,6 +94,36 @@ impl Node {
         }
     }
 
+    /// The same answer with each text that ends its lines (`@lines`) as the lines it is made of: they
+    /// stand below an empty text.
+    pub(crate) fn by_line(&self) -> Self {
+        let text = self.line.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let ends = text.map(|text| text.split_inclusive("\\n").collect::<Vec<_>>());
+        match ends {
+            Some(lines) if lines.iter().any(|line| line.ends_with("\\n")) => Self {
+                line: "\"\"".to_owned(),
+                children: lines.iter().map(|l| Self::leaf(format!("\"{l}\""))).collect(),
+            },
+            _ => Self {
+                line: self.line.clone(),
+                children: self.children.iter().map(Self::by_line).collect(),
+            },
+        }
+    }
+
+    /// The same answer with each line as `rewrite` has it, which also sees the one before it in the
+    /// same aggregate.
+    pub(crate) fn rewritten(&self, rewrite: &impl Fn(Option<&str>, &str) -> String) -> Self {
+        let mut before = None;
+        let mut children = Vec::new();
+        for child in &self.children {
+            let below = child.rewritten(rewrite).children;
+            children.push(Self { line: rewrite(before, &child.line), children: below });
+            before = Some(child.line.as_str());
+        }
+        Self { line: rewrite(None, &self.line), children }
+    }
+
     /// The answer that is none.
     pub(crate) fn nothing() -> Self {
         Self::leaf(NOTHING.to_owned())
