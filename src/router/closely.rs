@@ -42,37 +42,33 @@ impl Judge for Bench<'_, '_> {
             if topology.is_settled(slot) {
                 return None;
             }
-            let all_here = || Presence { here: 1, missing: 0 };
+            let all_here = || Presence { here: 1, missing: 0, several: false };
             let Some(owner) = topology.owner_of(slot) else { return Some(UNSERVED) };
+            let manner = Manner { asking: true, ..manner };
             return match topology.judge(owner, slot, manner, all_here) {
                 Verdict::Here => None,
                 verdict => router.refusal(verdict, slot, self.local),
             };
         };
         let spec = invocation.spec;
-        let channels =
-            if spec.has_channels() { Some(spec.channels_footprint(invocation.args)) } else { None };
-        match channels.unwrap_or(invocation.footprint) {
+        match invocation.footprint {
             Footprint::Anywhere => (spec.flags & flag::WRITE != 0 && topology.is_replica(port))
                 .then_some(Refusal::of("READONLY You can't write against a read only replica.")),
             Footprint::Crossing { first, .. } if !topology.is_known(first, node) => Some(UNSERVED),
-            // The session refuses what crosses slots, but for channels, which it takes for no keys.
-            Footprint::Crossing { .. } => channels.map(|_| Refusal::CROSS_SLOT),
+            // The session refuses what crosses slots.
+            Footprint::Crossing { .. } => None,
             Footprint::In(slot) => {
                 let station = topology.station(node);
                 if topology.runs_plainly(slot, station, port) {
                     return None;
                 }
                 let presence = || {
-                    let mut presence = Presence::default();
                     if self.hold.as_ref().is_none_or(|(held, _)| *held != station) {
                         super::release(self.hold, self.turn);
                         *self.hold = Some((station, router.hold_one(station, self.turn)));
                     }
-                    if let Some((_, hold)) = self.hold {
-                        hold.engine().count_keys(invocation, &mut presence);
-                    }
-                    presence
+                    let held = self.hold.as_mut().map(|(_, hold)| hold.engine());
+                    held.map(|engine| engine.count_keys(&[*invocation])).unwrap_or_default()
                 };
                 let verdict = topology.judge(node, slot, manner, presence);
                 router.refusal(verdict, slot, self.local)
@@ -189,14 +185,10 @@ impl Router {
             Port::Router => self.topology.owner_of(slot),
         };
         let Some(judge) = judge else { return (place, Some(UNSERVED)) };
-        let presence = || {
-            let mut presence = Presence::default();
-            for request in requests {
-                place.own().engine().count_keys(request, &mut presence);
-            }
-            presence
-        };
-        let verdict = self.topology.judge(judge, slot, manner, presence);
+        let presence = || place.own().engine().count_keys(requests);
+        // The router asks as who was sent there.
+        let asking = manner.asking || port == Port::Router;
+        let verdict = self.topology.judge(judge, slot, Manner { asking, ..manner }, presence);
         match (port, to, verdict) {
             (Port::Router, Some(to), Verdict::Ask(_)) => place.own = own(&place, to),
             (Port::Router, Some(to), Verdict::TryAgain) => {

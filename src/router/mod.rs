@@ -521,7 +521,7 @@ impl Router {
                         held.run_or_wait(invocation, session.client(), turn.pace, &mut sink);
                     blocked.map_or(Done::Replied, Done::Block)
                 }
-                Held::Taken => self.submit(session, Work::Block(alone(invocation)), turn),
+                Held::Taken => self.submit(session, Work::Block(Arc::new(alone(invocation))), turn),
                 Held::Closer => {
                     release(hold, turn);
                     let mut sink = Sink::new(out, session.proto());
@@ -572,6 +572,18 @@ impl Router {
         }
     }
 
+    /// Has everybody whose request is pending on a shard know that the topology has changed: all
+    /// shards are held.
+    fn tell_of_change(&self, holds: &mut [(usize, Hold<'_>)], turn: &mut Turn<'_>) {
+        for (_, hold) in holds {
+            hold.engine().dismiss_waiters();
+        }
+        let topology = &self.topology;
+        let told = &mut |sleeper| turn.pace.told(sleeper);
+        let serves = |port, slot| topology.serves_channel(slot, port);
+        self.host.pubsub.sign_off(serves, turn.terms.now, told);
+    }
+
     /// Calls a function of the process; a panic in it stays with its command.
     fn call(
         &self,
@@ -591,6 +603,7 @@ impl Router {
             (&mut engine.keyspace, &mut engine.tally)
         });
         let (shards, tallies) = parts.unzip();
+        let version = self.topology.version();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (host, me) = (&self.host, session.client());
             let mut cx = HostCx { host, me, port, shards, view, tallies, now, pace };
@@ -609,6 +622,9 @@ impl Router {
         let ticks = turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
         self.note(invocation, ticks, reply, turn.terms);
+        if self.topology.version() != version {
+            self.tell_of_change(holds, turn);
+        }
     }
 
     /// Counts a command that ran on no shard, and tells of it whoever wants to know.

@@ -70,9 +70,8 @@ pub(super) struct Connection {
     carry: BytesMut,
     /// Whether `carry` may hold a whole request.
     carry_is_ready: bool,
-    /// What comes before `carry`, and waits until what was replied so far is sent; and whether the
-    /// client does not want to see the replies.
-    rest: Option<(Box<Work>, bool)>,
+    /// What comes before `carry`, and waits until what was replied so far is sent.
+    rest: Option<Rest>,
     /// How many bytes `carry` lacks at the least, if it holds but the front of a request.
     missing: usize,
     /// Output that the socket has yet to take.
@@ -81,12 +80,22 @@ pub(super) struct Connection {
     is_closing: bool,
 }
 
+/// What is to be gone on with before anything else is executed.
+struct Rest {
+    work: Box<Work>,
+    /// The client does not want to see the replies.
+    muted: bool,
+    /// When it has waited long enough, if it waited before.
+    until: Option<Millis>,
+}
+
 /// Why a poll ended.
 enum Event {
     /// It is the others' turn.
     Yield,
-    /// A shard was taken; the replies come from whoever holds it.
-    Wait(Pending, bool),
+    /// A shard was taken; the replies come from whoever holds it. If it comes to waiting for a key,
+    /// no longer than until then.
+    Wait(Pending, bool, Option<Millis>),
     /// The client waits for a key.
     Block(Box<Blocked>, bool),
     /// What comes next is held up by CLIENT PAUSE, until then.
@@ -118,16 +127,18 @@ impl Connection {
         loop {
             match poll_fn(|cx| self.poll_turns(cx)).await {
                 Event::Yield => tokio::task::yield_now().await,
-                Event::Wait(pending, muted) => match self.served(pending).await {
+                Event::Wait(pending, muted, until) => match self.served(pending).await {
                     Some(served) => {
                         if !muted {
                             self.keep_unsent(&served.replies);
                         }
-                        self.rest = served.rest.map(|rest| (rest, muted));
-                        if let Some(blocked) = served.blocked
-                            && Box::pin(self.wait_for_key(blocked, muted)).await.is_err()
-                        {
-                            return;
+                        self.rest = served.rest.map(|work| Rest { work, muted, until });
+                        if let Some(mut blocked) = served.blocked {
+                            let ends = blocked.wait.until.into_iter().chain(until).min();
+                            blocked.wait.until = ends;
+                            if Box::pin(self.wait_for_key(blocked, muted)).await.is_err() {
+                                return;
+                            }
                         }
                     }
                     None => return,
@@ -185,7 +196,7 @@ impl Connection {
     /// Awaits the end of a wait for a key and answers. What the client sends meanwhile is kept for
     /// later; if it leaves, the wait ends, and nothing is taken for it any more.
     async fn wait_for_key(&mut self, blocked: Box<Blocked>, muted: bool) -> io::Result<()> {
-        let Blocked { call, mut waiting, wait } = *blocked;
+        let Blocked { call, mut waiting, wait, request } = *blocked;
         let client = Arc::clone(self.session.client());
         client.record(|activity| activity.blocked = true);
         let time_left = wait.until.map(|until| (until - clock::now()).max(0).unsigned_abs());
@@ -223,6 +234,11 @@ impl Connection {
             // Whatever the command answers where it cannot wait.
             Ending::TimedOut => out.null_array(),
             Ending::Unblocked => out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            Ending::Elsewhere => {
+                let work = Box::new(Work::Block(request));
+                self.rest = Some(Rest { work, muted, until: wait.until });
+                return Ok(());
+            }
         }
         if !muted {
             self.keep_unsent(&reply);
@@ -309,10 +325,10 @@ impl Connection {
         cx: &mut Context<'_>,
         buffers: &mut Buffers,
     ) -> Poll<io::Result<Option<Event>>> {
-        if let Some((rest, muted)) = self.rest.take() {
+        if let Some(Rest { work, muted, until }) = self.rest.take() {
             let (now, pace) = (clock::now(), &mut WorkerPace::default());
-            let pending = self.router.resume(&mut self.session, *rest, now, pace);
-            return Poll::Ready(Ok(Some(Event::Wait(pending, muted))));
+            let pending = self.router.resume(&mut self.session, *work, now, pace);
+            return Poll::Ready(Ok(Some(Event::Wait(pending, muted, until))));
         }
         let Buffers { input, output, scratch } = buffers;
         // Whatever became of the connection that had it before: nothing of that is for this client.
@@ -392,7 +408,7 @@ impl Connection {
             Progress::Full => self.carry_is_ready = !self.carry.is_empty(),
             Progress::Wait { pending, muted } => {
                 self.carry_is_ready = !self.carry.is_empty();
-                event = Some(Event::Wait(pending, muted));
+                event = Some(Event::Wait(pending, muted, None));
             }
             Progress::Block { blocked, muted } => {
                 self.carry_is_ready = !self.carry.is_empty();
@@ -402,9 +418,9 @@ impl Connection {
                 self.carry_is_ready = true;
                 event = Some(Event::Pause(until));
             }
-            Progress::Rest(rest, muted) => {
+            Progress::Rest(work, muted) => {
                 self.carry_is_ready = !self.carry.is_empty();
-                self.rest = Some((rest, muted));
+                self.rest = Some(Rest { work, muted, until: None });
             }
             Progress::Close => self.is_closing = true,
             Progress::Sever => event = Some(Event::Closed),

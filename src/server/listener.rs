@@ -86,7 +86,7 @@ fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>, port: Port
         return turn_away(stream, router, DENIED);
     }
     let (fd, clients_max) = (stream.as_raw_fd(), settings.clients_max());
-    let Ok(seat) = host.clients.register(peer, local, fd, clock::now(), clients_max) else {
+    let Ok(seat) = host.clients.register(peer, local, port, fd, clock::now(), clients_max) else {
         return turn_away(stream, router, b"-ERR max number of clients reached\r\n");
     };
     if let Err(error) = tune(&stream, settings.tcp_keepalive_s()) {

@@ -223,7 +223,7 @@ impl Session {
             asking: self.asking == Asking::Now || spec.flags & flag::ASKING != 0,
             may_read_replica: self.reads_replicas || spec.has_channels(),
             writes: flags & flag::WRITE != 0,
-            migrates: flags & flag::MIGRATES != 0,
+            migrates: spec.flags & flag::MIGRATES != 0,
         }
     }
 
@@ -255,6 +255,7 @@ impl Session {
         out: &mut Sink<'_>,
     ) -> Step {
         self.go_on_asking();
+        self.see_to_losses();
         let spec = invocation.spec;
         if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
             return self.reject(steer_of(spec), &Refusal::NO_AUTH, out);
@@ -289,7 +290,7 @@ impl Session {
             };
         }
         if let Footprint::Crossing { first, other, at } = invocation.footprint
-            && !matches!(spec.run, Run::Session(_))
+            && !matches!(spec.run, Run::Session(Steer::Watch))
         {
             let crossing = transaction::Crossing {
                 context: transaction::Context::Command,

@@ -85,7 +85,10 @@ impl Session {
                 Ok(())
             }
             Steer::Asking | Steer::ReadOnly | Steer::ReadWrite => {
-                self.come(steer);
+                // An ASKING covers one request, which here is the EXEC.
+                if steer != Steer::Asking {
+                    self.come(steer);
+                }
                 out.ok();
                 Ok(())
             }
@@ -141,10 +144,7 @@ impl Session {
     fn auth(&mut self, host: &Host, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
         let (user, password) = match args.len() {
             2 if !host.settings.needs_password() => {
-                return Err(Refusal::of(
-                    "ERR AUTH <password> called without any password configured for the default user. \
-                     Are you sure your configuration is correct?",
-                ));
+                return Err(Refusal::NO_PASSWORD);
             }
             2 => (DEFAULT_USER, args.at(1)),
             3 => (args.at(1), args.at(2)),

@@ -232,6 +232,13 @@ impl Session {
         if let Some(step) = self.forbid(invocation.spec, out) {
             return step;
         }
+        if self.port != Port::Router
+            && let Footprint::Crossing { .. } = invocation.footprint
+            && self.transaction.is_some()
+        {
+            // A node looks at the slots first.
+            return self.reject(None, &Refusal::CROSS_SLOT, out);
+        }
         if self.transaction.is_some() {
             out.error("ERR WATCH inside MULTI is not allowed");
             return Step::Replied;

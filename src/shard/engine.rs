@@ -73,6 +73,8 @@ pub struct Blocked {
     pub waiting: Waiting,
     /// How long it lasts.
     pub wait: Wait,
+    /// The request, a single command, in case it has to be made again.
+    pub request: Arc<Queue>,
 }
 
 impl Engine {
@@ -105,15 +107,21 @@ impl Engine {
         self.topology.runs_plainly(slot, self.number, terms.port)
     }
 
-    /// How many of a request's keys are here, and how many are not.
-    pub fn count_keys(&mut self, invocation: &Invocation<'_>, count: &mut Presence) {
-        invocation.spec.each_key(invocation.args, |bytes| {
+    /// How many of some requests' keys are here, and how many are not.
+    pub fn count_keys(&mut self, requests: &[Invocation<'_>]) -> Presence {
+        let (mut count, mut first) = (Presence::default(), None);
+        let each = |found: &mut dyn FnMut(&[u8])| {
+            requests.iter().for_each(|it| it.spec.each_key(it.args, &mut *found));
+        };
+        each(&mut |bytes| {
+            count.several |= first.get_or_insert_with(|| bytes.to_vec()) != bytes;
             let key = self.keyspace.key(Slot::of(bytes), bytes);
             match self.keyspace.peek(key) {
                 Some(_) => count.here += 1,
                 None => count.missing += 1,
             }
         });
+        count
     }
 
     /// Whether a key is here.
@@ -265,17 +273,25 @@ impl Engine {
             return None;
         }
         let (call, waiting) = client.wait();
+        let request = Arc::new(request);
         let waiter = Waiter {
             client: Arc::clone(client),
             call: Arc::clone(&call),
-            request,
+            request: Arc::clone(&request),
             kind: wait.kind,
             proto: out.proto,
             keys: 0,
         };
         let keys = invocation.spec.awaited_keys(invocation.args);
         self.waiters.file(waiter, &keys, &mut self.keyspace);
-        Some(Blocked { call, waiting, wait })
+        Some(Blocked { call, waiting, wait, request })
+    }
+
+    /// Ends the waits of those whose slot is not served here any more: they have to ask again.
+    pub fn dismiss_waiters(&mut self) {
+        let Self { keyspace, waiters, topology, number, .. } = self;
+        waiters
+            .dismiss(keyspace, |client, slot| topology.serves_waiter(slot, *number, client.port));
     }
 
     /// Serves those who waited for keys that have come to be since this was last done: to be

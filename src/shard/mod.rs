@@ -54,7 +54,7 @@ pub enum Work {
     /// One WATCH.
     Watch(Queue, Guard),
     /// One command that may wait for a key.
-    Block(Queue),
+    Block(Arc<Queue>),
 }
 
 impl Work {
@@ -62,12 +62,15 @@ impl Work {
     #[must_use]
     pub fn slot(&self) -> Option<Slot> {
         match self {
-            Self::Each(queue) | Self::Block(queue) | Self::Watch(queue, _) => {
-                queue.iter().next().and_then(|first| first.slot())
-            }
+            Self::Each(queue) | Self::Watch(queue, _) => first_slot(queue),
+            Self::Block(queue) => first_slot(queue),
             Self::Exec(transaction) => transaction.slot,
         }
     }
+}
+
+fn first_slot(queue: &Queue) -> Option<Slot> {
+    queue.iter().next().and_then(|first| first.slot())
 }
 
 /// Work that waits for its shard.
@@ -410,7 +413,9 @@ mod tests {
 
     fn client() -> Seat {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        Arc::new(Clients::default()).register(address, address, 3, 0, 1).expect("a seat")
+        Arc::new(Clients::default())
+            .register(address, address, Port::Router, 3, 0, 1)
+            .expect("a seat")
     }
 
     /// `INCR n` as a job.

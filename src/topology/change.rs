@@ -395,6 +395,7 @@ impl Topology {
     /// Has the words and stations agree with the map: which slots need a closer look, which shard
     /// each node serves from.
     fn refresh(&self, map: &mut Map) {
+        self.version.fetch_add(1, Ordering::AcqRel);
         map.whole = (0..map.nodes.len()).map(|node| self.is_whole(map, node)).collect();
         let mut moving = BTreeSet::new();
         for (node, station) in map.nodes.iter().zip(&self.stations) {

@@ -29,7 +29,7 @@ pub use view::{NodeView, View};
 use crate::slot::{SLOTS, Slot};
 use map::Map;
 use parking_lot::RwLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Most shards of one process: what Redis recommends as the most nodes of a cluster.
 pub const SHARDS_MAX: usize = 1000;
@@ -55,6 +55,8 @@ pub struct Topology {
     in_step: bool,
     /// `cluster-require-full-coverage`.
     needs_all_slots: AtomicBool,
+    /// How often anything of this has changed.
+    version: AtomicU64,
 }
 
 /// What a node knows of the keys of a request whose slot is on the move.
@@ -64,6 +66,8 @@ pub struct Presence {
     pub here: usize,
     /// How many are not.
     pub missing: usize,
+    /// Whether they are not all the same key.
+    pub several: bool,
 }
 
 /// How a request comes to a node.
@@ -127,6 +131,7 @@ impl Topology {
             masters,
             in_step: plan.in_step,
             needs_all_slots: AtomicBool::new(true),
+            version: AtomicU64::new(0),
         }
     }
 
@@ -200,6 +205,30 @@ impl Topology {
         Slot::all().filter(move |&slot| self.shard_of(slot) == shard)
     }
 
+    /// How often anything of this has changed.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether a client of `port` that waits on `shard` for a key of `slot` may go on waiting.
+    #[must_use]
+    pub fn serves_waiter(&self, slot: Slot, shard: usize, port: Port) -> bool {
+        let Port::Node(node) = port else { return self.runs_plainly(slot, shard, port) };
+        let manner = Manner { asking: true, writes: true, ..Manner::default() };
+        let here = || Presence { here: 1, missing: 0, several: false };
+        self.station(node) == shard && self.judge(node, slot, manner, here) == Verdict::Here
+    }
+
+    /// Whether a client of `port` may go on listening to shard channels of `slot`.
+    #[must_use]
+    pub fn serves_channel(&self, slot: Slot, port: Port) -> bool {
+        let Port::Node(node) = port else { return true };
+        let map = self.map.read();
+        let owner = self.owner_of(slot);
+        owner == Some(node) || owner.is_some_and(|o| map.node(node).role == Role::ReplicaOf(o))
+    }
+
     /// Whether `slot` has an owner that serves, and is not on the move.
     #[must_use]
     #[inline]
@@ -237,6 +266,9 @@ impl Topology {
         if !map.whole[node] {
             return Verdict::Down;
         }
+        // Somebody has given the slot to this node, which has not been told so itself.
+        let unclaimed = if owner == node { me.importing.get(&slot).copied() } else { None };
+        let owner = unclaimed.unwrap_or(owner);
         let migrating = if owner == node { me.migrating.get(&slot).copied() } else { None };
         let importing = migrating.is_none() && me.importing.contains_key(&slot);
         if (migrating.is_some() || importing) && manner.migrates {
@@ -250,9 +282,8 @@ impl Topology {
             };
         }
         if importing && manner.asking {
-            let Presence { here, missing } = presence();
-            let is_torn = missing > 0 && here + missing > 1;
-            return if is_torn { Verdict::TryAgain } else { Verdict::Here };
+            let Presence { missing, several, .. } = presence();
+            return if missing > 0 && several { Verdict::TryAgain } else { Verdict::Here };
         }
         let reads = manner.may_read_replica && !manner.writes;
         if owner == node || reads && me.role == Role::ReplicaOf(owner) {

@@ -41,7 +41,8 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
     // The smallest limit there is, so that no bytes make strings of half a gigabyte.
     router.host.settings.set(&[(b"proto-max-bulk-len", b"1048576")]).expect("a setting");
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    let seat = router.host.clients.register(address, address, 3, 0, 1).expect("a seat");
+    let seat =
+        router.host.clients.register(address, address, Port::Router, 3, 0, 1).expect("a seat");
     let mut session = router.session(Arc::clone(&seat), Port::Router);
     let (mut decoder, mut scratch) = (Decoder::default(), Scratch::default());
     let (mut input, mut output) = (Vec::new(), Vec::new());

@@ -41,12 +41,14 @@ struct Request<'a> {
     database: i64,
     keeps: bool,
     replaces: bool,
+    /// The user, unless it is the default one, and the password.
+    login: Option<(Option<&'a [u8]>, &'a [u8])>,
     keys: Vec<&'a [u8]>,
 }
 
 impl<'a> Request<'a> {
     fn of(args: Args<'a>) -> Result<Self, Refusal> {
-        let (mut keeps, mut replaces) = (false, false);
+        let (mut keeps, mut replaces, mut login) = (false, false, None);
         let mut keys = vec![args.at(3)];
         let mut i = 6;
         while i < args.len() {
@@ -56,8 +58,10 @@ impl<'a> Request<'a> {
             } else if args.is(i, "replace") {
                 replaces = true;
             } else if args.is(i, "auth") && more >= 1 {
+                login = Some((None, args.at(i + 1)));
                 i += 1;
             } else if args.is(i, "auth2") && more >= 2 {
+                login = Some((Some(args.at(i + 1)), args.at(i + 2)));
                 i += 2;
             } else if args.is(i, "keys") {
                 if !args.at(3).is_empty() {
@@ -76,7 +80,7 @@ impl<'a> Request<'a> {
         args.int(5)?;
         let database = args.int(4)?;
         let port = crate::number::parse_i64(args.at(2)).unwrap_or(-1);
-        Ok(Self { host: args.at(1), port, database, keeps, replaces, keys })
+        Ok(Self { host: args.at(1), port, database, keeps, replaces, login, keys })
     }
 }
 
@@ -102,22 +106,34 @@ fn migrate(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.simple("NOKEY");
         return Ok(());
     }
-    let unreachable = Refusal::of("IOERR error or timeout connecting to the client");
+    let unreachable = Refusal::of("IOERR error or timeout writing to target instance");
     let told = u16::try_from(request.port).ok().map(|port| cx.host.announce.listened(port));
     let target = told.and_then(|port| topology.node_at(port)).filter(|_| is_host(request.host));
     let Some(target) = target else { return Err(unreachable) };
     let station = topology.station(target);
     if station == source {
         // A node that migrates to itself waits for itself.
-        return Err(Refusal::of("IOERR error or timeout reading from target instance"));
+        return Err(Refusal::of("IOERR error or timeout reading to target instance"));
     }
     let replied =
         |text: String| Refusal::new(format!("ERR Target instance replied with error: {text}"));
+    if let Some((user, password)) = request.login {
+        let settings = &cx.host.settings;
+        if user.is_none() && !settings.needs_password() {
+            return Err(replied(String::from_utf8_lossy(Refusal::NO_PASSWORD.text()).into_owned()));
+        }
+        let right = settings.check_password(password);
+        if !right || user.is_some_and(|user| user != b"default") {
+            return Err(replied(String::from_utf8_lossy(Refusal::WRONG_PASS.text()).into_owned()));
+        }
+    } else if cx.host.settings.needs_password() {
+        return Err(replied(String::from_utf8_lossy(Refusal::NO_AUTH.text()).into_owned()));
+    }
     if request.database != 0 {
         return Err(replied("ERR SELECT is not allowed in cluster mode".to_owned()));
     }
     let manner = Manner { asking: true, writes: true, ..Manner::default() };
-    let one = || Presence { here: 0, missing: 1 };
+    let one = || Presence { here: 0, missing: 1, several: false };
     match topology.judge(target, slot, manner, one) {
         Verdict::Here => {}
         Verdict::Moved(node) | Verdict::Ask(node) => {

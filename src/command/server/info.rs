@@ -193,7 +193,7 @@ fn stats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resu
     let sum = |count: fn(&Counts) -> u64| {
         cx.shards.iter().map(|shard| count(&shard.counts())).sum::<u64>()
     };
-    let pubsub = cx.host.pubsub.counts();
+    let pubsub = cx.host.pubsub.counts(cx.port);
     write!(
         text,
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{:.0}\r\n\
