@@ -549,6 +549,12 @@ const ROWS: &[Row] = &[
         set: Set::Fixed(CHOSEN_AT_START),
     },
     Row {
+        name: "replica-read-only",
+        form: Form::YesNo,
+        get: |_| Value::Truth(true),
+        set: Set::Fixed("replicas here take no writes: only yes is possible"),
+    },
+    Row {
         name: "cluster-enabled",
         form: Form::YesNo,
         get: |settings| Value::Truth(settings.start.cluster_enabled),

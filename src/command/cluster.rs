@@ -416,7 +416,7 @@ fn setslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let me = node(cx)?;
     let topology = &cx.host.topology;
     if topology.is_replica(cx.port) {
-        return Err(Refusal::of("ERR You can use SETSLOT only with masters."));
+        return Err(Refusal::of("ERR Please use SETSLOT only with masters."));
     }
     let slot = slot(args.at(2))?;
     match args.len() {
@@ -425,11 +425,16 @@ fn setslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         4 if args.is(3, "stable") => topology.set_stable(me, slot),
         5 if args.is(3, "node") => {
             let keys = cx.shards[topology.station(me)].slot_len(slot);
-            let before = topology.owner_of(slot).map(|owner| topology.station(owner));
+            let owner = topology.owner_of(slot);
+            let before = owner.map(|owner| topology.station(owner));
             topology.assign(me, slot, args.at(4), keys)?;
-            // Who has lost a slot forgets the keys that did not leave in time, as in Redis.
+            // Who has lost a slot forgets the keys that did not leave in time, as in Redis; who has
+            // become a replica, all.
             if let Some(shard) = before.filter(|&shard| shard != topology.shard_of(slot)) {
                 cx.shards[shard].clear_slot(slot);
+            }
+            if topology.is_replica(cx.port) {
+                cx.shards[topology.node(me).home].clear();
             }
         }
         _ => {

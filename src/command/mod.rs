@@ -212,6 +212,16 @@ pub struct HostCx<'a> {
     pub pace: &'a mut dyn Pace,
 }
 
+impl HostCx<'_> {
+    /// The port that the client has come to, as it is listened on.
+    fn own_port(&self) -> u16 {
+        match self.port {
+            Port::Router => self.host.identity.port,
+            Port::Node(node) => self.host.topology.port_of(node),
+        }
+    }
+}
+
 /// A request whose row was found and whose number of arguments fits.
 #[derive(Clone, Copy, Debug)]
 pub struct Invocation<'a> {

@@ -88,9 +88,6 @@ impl Topology {
         }
         let found = map.met_by(node, target);
         let target = found.ok_or_else(|| TopologyError::DontKnow(target.to_vec()))?;
-        if map.node(target).role != Role::Master {
-            return Err(TopologyError::NotMaster);
-        }
         map.nodes[node].migrating.insert(slot, target);
         self.refresh(&mut map);
         Ok(())
@@ -112,9 +109,6 @@ impl Topology {
         }
         let found = map.met_by(node, source);
         let source = found.ok_or_else(|| TopologyError::DontKnow(source.to_vec()))?;
-        if map.node(source).role != Role::Master {
-            return Err(TopologyError::NotMaster);
-        }
         map.nodes[node].importing.insert(slot, source);
         self.refresh(&mut map);
         Ok(())
@@ -142,11 +136,11 @@ impl Topology {
         let mut map = self.map.write();
         let found = map.met_by(node, target);
         let target = found.ok_or_else(|| TopologyError::Unknown(target.to_vec()))?;
-        if map.node(target).role != Role::Master {
-            return Err(TopologyError::NotMaster);
-        }
         if self.owner_seen_by(&map, node, slot) == Some(node) && target != node && keys > 0 {
             return Err(TopologyError::KeysLeft(slot));
+        }
+        if map.node(target).role != Role::Master {
+            return Err(TopologyError::NotMaster);
         }
         if keys == 0 {
             map.nodes[node].migrating.remove(&slot);
@@ -155,14 +149,40 @@ impl Topology {
             // The move is to win against what others still believe.
             Self::bump(&mut map, node);
         }
-        if let Some(before) = self.owner_of(slot).filter(|&owner| owner != target) {
-            // Who was told that it has lost the slot gives nothing away any more.
-            map.nodes[before].migrating.remove(&slot);
-        }
+        let before = self.owner_of(slot).filter(|&owner| owner != target);
         let shard = map.node(target).shard;
         self.set_owner(slot, Some(target), shard);
+        if let Some(before) = before {
+            // Who was told that it has lost the slot gives nothing away any more.
+            map.nodes[before].migrating.remove(&slot);
+            map.nodes[before].emptied = (!self.owns_any(before)).then_some(slot);
+        }
+        if target != node && map.node(node).emptied == Some(slot) && !self.owns_any(node) {
+            // A master without slots is of no use but as a replica, and so are its own: once it
+            // has been told itself, so that who moves slots finds a master up to then.
+            for number in 0..map.nodes.len() {
+                if number == node || map.node(number).role == Role::ReplicaOf(node) {
+                    self.follow(&mut map, number, target);
+                }
+            }
+        }
         self.refresh(&mut map);
         Ok(())
+    }
+
+    fn owns_any(&self, node: NodeNumber) -> bool {
+        Slot::all().any(|slot| self.owner_of(slot) == Some(node))
+    }
+
+    /// Makes `node`, which owns nothing, a replica of `master`.
+    fn follow(&self, map: &mut Map, node: NodeNumber, master: NodeNumber) {
+        let shard = if self.in_step { map.node(master).shard } else { map.node(node).home };
+        let shard_id = map.node(master).shard_id.clone();
+        let me = &mut map.nodes[node];
+        (me.role, me.shard, me.shard_id) = (Role::ReplicaOf(master), shard, shard_id);
+        me.emptied = None;
+        me.migrating.clear();
+        me.importing.clear();
     }
 
     /// Gives `node` the latest epoch of all; says whether it had it already.
@@ -215,6 +235,7 @@ impl Topology {
             map.node(node).met.union(&map.node(other).met).copied().collect();
         for &number in &all {
             map.nodes[number].met.extend(all.iter().copied());
+            map.nodes[number].has_met = true;
         }
         self.refresh(&mut map);
         Ok(())
@@ -258,16 +279,10 @@ impl Topology {
         if map.node(master).role != Role::Master {
             return Err(TopologyError::ReplicateReplica);
         }
-        let owns = Slot::all().any(|slot| self.owner_of(slot) == Some(node));
-        if map.node(node).role == Role::Master && (owns || has_keys) {
+        if map.node(node).role == Role::Master && (self.owns_any(node) || has_keys) {
             return Err(TopologyError::NotEmpty);
         }
-        let shard = if self.in_step { map.node(master).shard } else { map.node(node).home };
-        let shard_id = map.node(master).shard_id.clone();
-        let me = &mut map.nodes[node];
-        (me.role, me.shard, me.shard_id) = (Role::ReplicaOf(master), shard, shard_id);
-        me.migrating.clear();
-        me.importing.clear();
+        self.follow(&mut map, node, master);
         self.refresh(&mut map);
         Ok(())
     }

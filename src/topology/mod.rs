@@ -104,6 +104,15 @@ pub enum Verdict {
     DownForWrites,
 }
 
+/// A node's part in replication.
+#[derive(Clone, Debug)]
+pub enum Family {
+    /// A master with these replicas.
+    Master(Vec<Node>),
+    /// A replica of this one.
+    ReplicaOf(Box<Node>),
+}
+
 /// What becomes of a wait when the topology changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
@@ -113,6 +122,8 @@ pub enum Waiting {
     Ends,
     /// The cluster is not whole: that is the answer.
     Down,
+    /// The node is a master no more: that is the answer, and the end of the connection.
+    Demoted,
 }
 
 impl Topology {
@@ -241,6 +252,9 @@ impl Topology {
         if self.station(node) == shard && self.judge(node, slot, manner, here) == Verdict::Here {
             return Waiting::Goes;
         }
+        if self.is_replica(port) {
+            return Waiting::Demoted;
+        }
         // Of who waits it is asked first whether the cluster serves.
         if self.map.read().whole[node] { Waiting::Ends } else { Waiting::Down }
     }
@@ -357,6 +371,21 @@ impl Topology {
     #[must_use]
     pub fn node_at(&self, port: u16) -> Option<NodeNumber> {
         self.map.read().nodes.iter().position(|node| node.port == port && port != 0)
+    }
+
+    /// Who a client of `port` speaks to, as replication has it: a replica with its master, or a
+    /// master with its replicas that are up. The router has neither.
+    #[must_use]
+    pub fn family(&self, port: Port) -> Family {
+        let Port::Node(me) = port else { return Family::Master(Vec::new()) };
+        let map = self.map.read();
+        match map.node(me).role {
+            Role::ReplicaOf(master) => Family::ReplicaOf(Box::new(map.node(master).clone())),
+            Role::Master => {
+                let is_mine = |node: &&Node| node.role == Role::ReplicaOf(me) && node.is_up;
+                Family::Master(map.nodes.iter().filter(is_mine).cloned().collect())
+            }
+        }
     }
 
     /// The port that `node` listens on; 0 if it listens nowhere.

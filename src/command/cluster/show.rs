@@ -21,7 +21,7 @@ pub(super) fn view(cx: &HostCx<'_>) -> View {
 fn endpoint(cx: &HostCx<'_>, node: &NodeView) -> (String, u16) {
     let (host, port) = cx.host.announce.endpoint(node.node.port, cx.me.local);
     // Nobody has told a node its address before it has met another.
-    let is_new = node.node.is_alone() && node.ranges.is_empty();
+    let is_new = !node.node.has_met && node.ranges.is_empty();
     (if is_new { String::new() } else { host }, port)
 }
 
@@ -85,7 +85,7 @@ pub(super) fn shards(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
             out.bulk(b"ip");
             out.bulk(at.as_bytes());
             out.bulk(b"endpoint");
-            match node.node.is_alone() {
+            match !node.node.has_met {
                 true => out.bulk(at.as_bytes()),
                 false => host(out, &at),
             }
