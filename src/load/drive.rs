@@ -25,8 +25,8 @@ use super::tls;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 use std::io::{self, Read, Write};
-use std::sync::mpsc::Sender;
-use std::sync::{Arc, Barrier, OnceLock};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
 /// Read at most this much at a time, in bytes.
@@ -57,19 +57,30 @@ pub struct Common<'a> {
     pub endpoint: &'a Endpoint,
     /// When.
     pub times: Timetable,
-    /// All threads and who started them meet here twice: when everybody is connected, and when the
-    /// start is known.
-    pub meeting: &'a Barrier,
-    /// When the load began.
-    pub start: &'a OnceLock<Instant>,
     /// Whether to end early.
     pub is_stopped: &'a (dyn Fn() -> bool + Sync),
-    /// Tells whoever started the threads.
+}
+
+/// How a thread and whoever started it talk.
+pub struct Wire {
+    /// What the thread tells.
     pub tell: Sender<Told>,
+    /// The time at which the load began, for a thread that has told [`Told::Ready`]. Closed without
+    /// it: there will be no load.
+    pub start: Receiver<Instant>,
+}
+
+impl Wire {
+    fn tell(&self, what: Told) {
+        // Nobody listens only if the run is over already.
+        let _nobody = self.tell.send(what);
+    }
 }
 
 /// What a thread tells.
 pub enum Told {
+    /// A thread is connected and waits for the start.
+    Ready,
     /// A slice of the time series is over.
     Slice(Box<Slice>),
     /// A thread could not go on: the others are to end too.
@@ -300,37 +311,33 @@ pub fn process_time() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Runs one thread's part of a load to its end; tells about it through `common`.
-pub fn drive(crew: Crew, common: &Common<'_>) {
-    let mut driver = match Driver::new(crew, common) {
+/// Runs one thread's part of a load to its end, and tells about it.
+pub fn drive(crew: Crew, common: &Common<'_>, wire: &Wire) {
+    let mut driver = match Driver::new(crew, common, wire) {
         Ok(driver) => driver,
         Err(error) => {
             let cannot = format!("this machine gives no poll: {error}");
-            // Nobody listens only if the run is over already.
-            let _nobody = common.tell.send(Told::Failed(Failure::machine(cannot)));
-            common.meeting.wait();
-            common.meeting.wait();
-            return;
+            return wire.tell(Told::Failed(Failure::machine(cannot)));
         }
     };
     if let Err(failure) = driver.connect() {
-        let _nobody = common.tell.send(Told::Failed(failure));
+        return wire.tell(Told::Failed(failure));
     }
-    common.meeting.wait();
-    common.meeting.wait();
-    let Some(start) = common.start.get() else { return };
-    driver.start = *start;
+    wire.tell(Told::Ready);
+    let Ok(start) = wire.start.recv() else { return };
+    driver.start = start;
     let outcome = driver.run();
     let crew_failed = driver.crew.fatal().cloned();
     if let Some(failure) = outcome.err().or(crew_failed) {
-        let _nobody = common.tell.send(Told::Failed(failure));
+        wire.tell(Told::Failed(failure));
     }
-    let _nobody = common.tell.send(Told::Done(Box::new(driver.end())));
+    wire.tell(Told::Done(Box::new(driver.end())));
 }
 
 struct Driver<'a> {
     crew: Crew,
     common: &'a Common<'a>,
+    wire: &'a Wire,
     poll: Poll,
     alarm: Alarm,
     /// By link.
@@ -345,12 +352,13 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
-    fn new(crew: Crew, common: &'a Common<'a>) -> io::Result<Self> {
+    fn new(crew: Crew, common: &'a Common<'a>, wire: &'a Wire) -> io::Result<Self> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry())?;
         Ok(Self {
             crew,
             common,
+            wire,
             poll,
             alarm,
             sockets: Vec::new(),
@@ -417,7 +425,7 @@ impl<'a> Driver<'a> {
             }
             while now >= (self.crew.slice_index() + 1) * times.interval {
                 let slice = Box::new(self.crew.next_slice());
-                let _nobody = self.common.tell.send(Told::Slice(slice));
+                self.wire.tell(Told::Slice(slice));
             }
             if stopped_at.is_none()
                 && (times.end.is_some_and(|end| now >= end) || (self.common.is_stopped)())
@@ -431,7 +439,11 @@ impl<'a> Driver<'a> {
             }
             if stopped_at.is_some_and(|at| now.saturating_sub(at) > times.drain) {
                 self.crew.abandon(now);
-                return Ok(());
+                return Err(Failure::target(format!(
+                    "{} did not answer all that was under way within {:?} after the end: is it overloaded? A longer \
+                     --patience waits longer",
+                    self.common.endpoint.url, self.common.endpoint.patience
+                )));
             }
             let mut due = (self.crew.slice_index() + 1) * times.interval;
             due = due.min(now + LOOK_EVERY).min(next.unwrap_or(u64::MAX));

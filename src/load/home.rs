@@ -1,6 +1,7 @@
 //! A cluster of our own inside this process, for a load that names no target.
 
 use super::failure::Failure;
+use super::plan::Target;
 use super::target::Layout;
 use crate::host::{Host, HostConfig, Identity, Usage};
 use crate::router::Router;
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 
 /// A running cluster; it ends when dropped.
 pub struct Home {
-    /// Where its router listens.
+    /// Where to go in: its router, or with `--cluster` the first of its nodes.
     pub address: SocketAddr,
     /// How it divides the slots.
     pub layout: Layout,
@@ -26,17 +27,19 @@ pub struct Home {
 }
 
 impl Home {
-    /// Starts one with so many shards and threads (0: one per processor), on a free port.
+    /// Starts one on free ports, with the target's shards and threads (0: one per processor), for so
+    /// many connections.
     ///
     /// # Errors
     /// The machine does not allow it.
-    pub fn start(
-        shards: usize,
-        threads: usize,
-        connections: usize,
-        seed: u64,
-    ) -> Result<Self, Failure> {
-        let threads = match threads {
+    pub fn start(target: &Target, connections: usize, seed: u64) -> Result<Self, Failure> {
+        if target.cluster {
+            return Err(Failure::usage(
+                "--cluster needs a --target: the cluster inside this process has one port for all shards",
+            ));
+        }
+        let shards = target.shards;
+        let threads = match target.server_threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
         };

@@ -7,6 +7,7 @@
 //! Latencies are in nanoseconds. Counts are of the measured time, after the warm-up, unless said
 //! otherwise; what invariants compare covers the whole run.
 
+use super::failure::Failure;
 use super::plan::{Axis, Plan};
 use hdrhistogram::Histogram;
 use std::time::Duration;
@@ -363,7 +364,7 @@ pub enum Limit {
     NotClient,
     /// The client's threads were busy all the time: use more `--threads`.
     Client,
-    /// Client and cluster share this machine, and it was busy all the time.
+    /// This machine had no processor for the client whenever it wanted one.
     Machine,
 }
 
@@ -440,6 +441,8 @@ pub struct SweepReport {
     pub axis: Axis,
     /// The runs in their order. If one lost its target, it is the last.
     pub runs: Vec<(f64, Report)>,
+    /// Why there were no further runs, if one could not even begin.
+    pub cut_short: Option<Failure>,
 }
 
 /// Two targets in alternating rounds: `a b b a a b …`.
@@ -451,6 +454,8 @@ pub struct Comparison {
     pub b: Vec<Report>,
     /// What is compared: `a / b` with its spread over the rounds.
     pub ratios: Vec<Ratio>,
+    /// Why there were no further runs, if one could not even begin.
+    pub cut_short: Option<Failure>,
 }
 
 /// A number of the first target over that of the second.

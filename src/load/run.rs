@@ -2,10 +2,11 @@
 
 use super::courier::Courier;
 use super::crew::{Crew, Muster, Part};
-use super::drive::{Common, Ended, Timetable, Told, clock, drive, process_time};
+use super::drive::{Common, Ended, Timetable, Told, Wire, clock, drive, process_time};
 use super::failure::{Blame, Failure};
 use super::home::Home;
 use super::plan::{Plan, Sweep, Target};
+use super::referee::Referee;
 use super::report::{
     ClientUse, Comparison, Ending, Limit, Ratio, Report, SERIES_POINTS_MAX, Series, SweepReport,
 };
@@ -16,8 +17,9 @@ use super::{Phase, Progress, workload};
 use crate::server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Barrier, OnceLock};
 use std::time::Duration;
 
 /// A run planned shorter than this has a time series of tenths of a second.
@@ -39,16 +41,11 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<Report, Failure> {
     progress.enter(Phase::Preparing);
     let home = match plan.target.url {
         Some(_) => None,
-        None if plan.target.cluster => {
-            return Err(Failure::usage(
-                "--cluster needs a --target: the cluster inside this process has one port for all shards",
-            ));
-        }
         None => {
-            let Target { shards, server_threads, .. } = plan.target;
             let connections = plan.shape.connections + 8;
-            allow_files(2 * connections)?;
-            Some(Home::start(shards, server_threads, connections, plan.seed)?)
+            let ports = if plan.target.cluster { plan.target.shards } else { 1 };
+            allow_files(2 * connections * ports)?;
+            Some(Home::start(&plan.target, connections, plan.seed)?)
         }
     };
     let report = run_at(plan, home.as_ref(), progress);
@@ -81,8 +78,8 @@ fn run_at(plan: &Plan, home: Option<&Home>, progress: &Progress) -> Result<Repor
         None => courier.identity()?,
     };
     let layout = match home {
+        _ if endpoint.cluster => Layout::of_map(courier.map()),
         Some(home) => home.layout.clone(),
-        None if endpoint.cluster => Layout::of_map(courier.map()),
         None => Layout::of_map(courier.layout()?.as_ref().unwrap_or(courier.map())),
     };
     allow_files(
@@ -91,23 +88,8 @@ fn run_at(plan: &Plan, home: Option<&Home>, progress: &Progress) -> Result<Repor
     workload.prepare(&mut courier)?;
 
     let times = timetable(plan);
-    let interval = Duration::from_nanos(times.interval);
-    let parts = Part::all(plan);
-    let meeting = Barrier::new(parts.len() + 1);
-    let start = OnceLock::new();
-    let is_failed = std::sync::atomic::AtomicBool::new(false);
-    let is_stopped =
-        || progress.is_stopped() || is_failed.load(std::sync::atomic::Ordering::Relaxed);
-    let (tell, told) = channel();
-    let common = Common {
-        endpoint: &endpoint,
-        times,
-        meeting: &meeting,
-        start: &start,
-        is_stopped: &is_stopped,
-        tell,
-    };
     let kinds = workload.kinds();
+    let parts = Part::all(plan);
     let mut auditor = Arc::clone(&workload).auditor();
     let crews: Vec<Crew> = parts
         .iter()
@@ -123,62 +105,19 @@ fn run_at(plan: &Plan, home: Option<&Home>, progress: &Progress) -> Result<Repor
             Crew::new(muster, part)
         })
         .collect();
-
-    let mut collected = Collected::default();
     let started_at_ms = server::now().unsigned_abs();
-    std::thread::scope(|scope| {
-        let common = &common;
-        let threads = crews.into_iter().enumerate().map(|(thread, crew)| {
-            let builder = std::thread::Builder::new().name(format!("load {thread}"));
-            builder.spawn_scoped(scope, move || drive(crew, common))
-        });
-        for started in threads {
-            // The others would wait at the meeting for ever, so this cannot be mended here.
-            started.expect("a thread can be started");
-        }
-        meeting.wait();
-        let failed = told.try_iter().find_map(|told| match told {
-            Told::Failed(failure) => Some(failure),
-            _ => None,
-        });
-        if let Some(failure) = failed {
-            meeting.wait();
+    let loaded = load(crews, &endpoint, times, &referee, progress).and_then(Collected::usable);
+    let collected = match loaded {
+        Ok(collected) => collected,
+        Err(failure) => {
+            // Without a report nobody would look at the keys. If they cannot be removed either, the
+            // failure that comes first is the one to tell.
+            if !plan.workload.keep {
+                let _told_below = workload.clean(&mut courier);
+            }
             return Err(failure);
         }
-        collected.process_before = process_time();
-        let began = *start.get_or_init(clock);
-        meeting.wait();
-        let mut running = parts.len();
-        while running > 0 {
-            match told.recv_timeout(LOOK_EVERY) {
-                Ok(Told::Slice(slice)) => collected.slice(*slice, parts.len(), interval, progress),
-                Ok(Told::Failed(failure)) => {
-                    is_failed.store(true, std::sync::atomic::Ordering::Relaxed);
-                    collected.failed.get_or_insert(failure);
-                }
-                Ok(Told::Done(ended)) => {
-                    running -= 1;
-                    collected.ended.push(*ended);
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            let elapsed = clock().saturating_duration_since(began);
-            let is_warm = elapsed.as_nanos() >= u128::from(times.warmup);
-            progress.enter(if is_warm { Phase::Running } else { Phase::WarmingUp });
-            progress.look(elapsed, referee.broken());
-        }
-        collected.process_after = process_time();
-        collected.wall = clock().saturating_duration_since(began);
-        Ok(())
-    })?;
-
-    if let Some(failure) = &collected.failed
-        && (failure.blame != Blame::Target
-            || collected.ended.iter().all(|e| e.tally.totals.committed == 0))
-    {
-        return Err(failure.clone());
-    }
+    };
     progress.enter(Phase::Checking);
     let mut warnings = Vec::new();
     let ending = match &collected.failed {
@@ -207,13 +146,84 @@ fn run_at(plan: &Plan, home: Option<&Home>, progress: &Progress) -> Result<Repor
         Err(failure) => referee.undecided(&failure.message),
     }
     drop(workload);
-    let mut report = collected.report(plan, home.is_some(), (&kinds, &layout), times, interval);
+    let mut report = collected.report(plan, home.is_some(), (&kinds, &layout), times);
     report.target = identity;
     report.ending = ending;
     report.started_at_ms = started_at_ms;
     report.invariants = referee.verdicts();
     report.warnings = warnings;
     Ok(report)
+}
+
+/// Runs the crews, a thread each, from the time at which all are connected until the last is done.
+fn load(
+    crews: Vec<Crew>,
+    endpoint: &Endpoint,
+    times: Timetable,
+    referee: &Referee,
+    progress: &Progress,
+) -> Result<Collected, Failure> {
+    let is_failed = AtomicBool::new(false);
+    let is_stopped = || progress.is_stopped() || is_failed.load(Ordering::Relaxed);
+    let common = Common { endpoint, times, is_stopped: &is_stopped };
+    let (tell, told) = channel();
+    let interval = Duration::from_nanos(times.interval);
+    let threads = crews.len();
+    let mut collected = Collected::default();
+    std::thread::scope(|scope| {
+        // Whoever leaves this scope early drops these, which tells the threads that nothing starts.
+        let mut starts = Vec::with_capacity(threads);
+        for (thread, crew) in crews.into_iter().enumerate() {
+            let (start, started) = channel();
+            let (common, wire) = (&common, Wire { tell: tell.clone(), start: started });
+            std::thread::Builder::new()
+                .name(format!("load {thread}"))
+                .spawn_scoped(scope, move || drive(crew, common, &wire))
+                .map_err(|error| {
+                    Failure::machine(format!(
+                        "cannot start client thread {}: {error}; use fewer --threads",
+                        thread + 1
+                    ))
+                })?;
+            starts.push(start);
+        }
+        drop(tell);
+        for _ in 0..threads {
+            if let Ok(Told::Failed(failure)) = told.recv() {
+                return Err(failure);
+            }
+        }
+        collected.process_before = process_time();
+        let began = clock();
+        for start in starts {
+            // An error is a thread that has panicked, which ends this scope with its panic.
+            let _gone = start.send(began);
+        }
+        let mut running = threads;
+        while running > 0 {
+            match told.recv_timeout(LOOK_EVERY) {
+                Ok(Told::Slice(slice)) => collected.slice(*slice, threads, interval, progress),
+                Ok(Told::Failed(failure)) => {
+                    is_failed.store(true, Ordering::Relaxed);
+                    collected.failed.get_or_insert(failure);
+                }
+                Ok(Told::Done(ended)) => {
+                    running -= 1;
+                    collected.ended.push(*ended);
+                }
+                Ok(Told::Ready) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            let elapsed = clock().saturating_duration_since(began);
+            let is_warm = elapsed.as_nanos() >= u128::from(times.warmup);
+            progress.enter(if is_warm { Phase::Running } else { Phase::WarmingUp });
+            progress.look(elapsed, referee.broken());
+        }
+        collected.process_after = process_time();
+        collected.wall = clock().saturating_duration_since(began);
+        Ok(())
+    })?;
+    Ok(collected)
 }
 
 fn timetable(plan: &Plan) -> Timetable {
@@ -251,6 +261,20 @@ struct Collected {
 }
 
 impl Collected {
+    /// Refuses what is no result: this machine failed, or nothing was committed before the target did.
+    fn usable(self) -> Result<Self, Failure> {
+        let committed = |ended: &Ended| ended.tally.totals.committed;
+        match &self.failed {
+            Some(failure)
+                if failure.blame != Blame::Target
+                    || self.ended.iter().all(|e| committed(e) == 0) =>
+            {
+                Err(failure.clone())
+            }
+            _ => Ok(self),
+        }
+    }
+
     fn slice(&mut self, slice: Slice, threads: usize, interval: Duration, progress: &Progress) {
         if slice.index >= SERIES_POINTS_MAX as u64 {
             self.left_out += 1;
@@ -273,8 +297,8 @@ impl Collected {
         is_home: bool,
         (kinds, layout): (&[String], &Layout),
         times: Timetable,
-        interval: Duration,
     ) -> Report {
+        let interval = Duration::from_nanos(times.interval);
         let ended = std::mem::take(&mut self.ended);
         let last = ended.iter().map(|ended| ended.at).max().unwrap_or(0);
         let planned = if self.failed.is_some() { None } else { times.end };
@@ -352,7 +376,7 @@ fn allow_files(sockets: usize) -> Result<(), Failure> {
 /// Runs the plan once for each value of the sweep; `each` hears of every run as it ends.
 ///
 /// # Errors
-/// As [`run`]; of the first run that has no report.
+/// As [`run`], of the first run. If a later one has no report, the sweep is cut short.
 pub fn sweep(
     plan: &Plan,
     sweep: &Sweep,
@@ -362,9 +386,16 @@ pub fn sweep(
     for &value in &sweep.values {
         sweep.apply(plan, value).check()?;
     }
-    let mut runs = Vec::new();
+    let (mut runs, mut cut_short) = (Vec::new(), None);
     for &value in &sweep.values {
-        let report = run(&sweep.apply(plan, value), progress)?;
+        let report = match run(&sweep.apply(plan, value), progress) {
+            Ok(report) => report,
+            Err(failure) if runs.is_empty() => return Err(failure),
+            Err(failure) => {
+                cut_short = Some(failure);
+                break;
+            }
+        };
         each(value, &report);
         let is_over = report.ending != Ending::Finished;
         runs.push((value, report));
@@ -372,7 +403,7 @@ pub fn sweep(
             break;
         }
     }
-    Ok(SweepReport { axis: sweep.axis, runs })
+    Ok(SweepReport { axis: sweep.axis, runs, cut_short })
 }
 
 /// Runs the plan against its own target (a) and another one (b), `rounds` times each, in the order
@@ -380,7 +411,8 @@ pub fn sweep(
 /// it was of b.
 ///
 /// # Errors
-/// As [`run`]; of the first run that has no report.
+/// As [`run`], of the first run, or one of the targets cannot be used to begin with. If a later run
+/// has no report, the comparison is cut short.
 pub fn compare(
     plan: &Plan,
     other: &Target,
@@ -390,22 +422,34 @@ pub fn compare(
 ) -> Result<Comparison, Failure> {
     let plans = [plan.clone(), Plan { target: other.clone(), ..plan.clone() }];
     plans.iter().try_for_each(Plan::check)?;
+    plans.iter().try_for_each(|plan| knock(&plan.target))?;
     let mut runs = [Vec::new(), Vec::new()];
-    for round in 0..rounds {
-        let order = if round % 2 == 0 { [0, 1] } else { [1, 0] };
-        for which in order {
-            let report = run(&plans[which], progress)?;
-            each(which == 1, &report);
-            let is_over = report.ending != Ending::Finished;
-            runs[which].push(report);
-            if is_over {
-                let [a, b] = runs;
-                return Ok(Comparison { ratios: ratios(&a, &b), a, b });
+    let mut cut_short = None;
+    let order = (0..rounds).flat_map(|round| if round % 2 == 0 { [0, 1] } else { [1, 0] });
+    for which in order {
+        let report = match run(&plans[which], progress) {
+            Ok(report) => report,
+            Err(failure) if runs.iter().all(Vec::is_empty) => return Err(failure),
+            Err(failure) => {
+                cut_short = Some(failure);
+                break;
             }
+        };
+        each(which == 1, &report);
+        let is_over = report.ending != Ending::Finished;
+        runs[which].push(report);
+        if is_over {
+            break;
         }
     }
     let [a, b] = runs;
-    Ok(Comparison { ratios: ratios(&a, &b), a, b })
+    Ok(Comparison { ratios: ratios(&a, &b), a, b, cut_short })
+}
+
+/// Whether a target can be used at all, so that a mistyped address does not cost a round.
+fn knock(target: &Target) -> Result<(), Failure> {
+    let Some(url) = &target.url else { return Ok(()) };
+    Courier::new(Endpoint::new(target, url.clone())?)?.identity().map(|_| ())
 }
 
 fn ratios(a: &[Report], b: &[Report]) -> Vec<Ratio> {

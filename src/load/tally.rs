@@ -24,16 +24,16 @@ pub struct Subject {
     pub kind: usize,
     /// Its slot.
     pub slot: Slot,
-    /// Whether it crosses slots on purpose: then it counts for its kind, and for nothing else but
-    /// commits and refusals.
+    /// Whether it crosses slots on purpose: then it is expected to be refused and given up, and is
+    /// not among the transactions given up.
     pub crosses: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct SlotTally {
-    committed: u32,
-    attempts: u32,
-    aborted: u32,
+    committed: u64,
+    attempts: u64,
+    aborted: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -159,12 +159,6 @@ impl Tally {
 
     /// An attempt had an outcome after so long.
     pub fn attempt(&mut self, of: Subject, took: Nanos) {
-        if of.crosses {
-            if self.is_measuring {
-                self.kinds[of.kind].attempts += 1;
-            }
-            return;
-        }
         self.slice.attempts += 1;
         if self.is_measuring {
             self.totals.attempts += 1;
@@ -313,9 +307,9 @@ impl Tally {
         counts.for_each(|(mine, theirs)| *mine += theirs);
         self.shards.iter_mut().zip(&other.shards).for_each(|(mine, theirs)| mine.add(theirs));
         for (mine, theirs) in self.slots.iter_mut().zip(&other.slots) {
-            mine.committed = mine.committed.saturating_add(theirs.committed);
-            mine.attempts = mine.attempts.saturating_add(theirs.attempts);
-            mine.aborted = mine.aborted.saturating_add(theirs.aborted);
+            mine.committed += theirs.committed;
+            mine.attempts += theirs.attempts;
+            mine.aborted += theirs.aborted;
         }
     }
 
@@ -336,7 +330,7 @@ impl Tally {
             })
             .collect();
         refusals.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.kind.cmp(&b.kind)));
-        let committed: u64 = self.slots.iter().map(|slot| u64::from(slot.committed)).sum();
+        let committed: u64 = self.slots.iter().map(|slot| slot.committed).sum();
         let mut shards: Vec<ShardShare> = layout
             .names
             .iter()
@@ -356,17 +350,17 @@ impl Tally {
             let shard = layout.owner[number];
             let of = &mut shards[shard as usize];
             of.slots += 1;
-            of.committed += u64::from(slot.committed);
-            of.attempts += u64::from(slot.attempts);
-            of.aborted += u64::from(slot.aborted);
+            of.committed += slot.committed;
+            of.attempts += slot.attempts;
+            of.aborted += slot.aborted;
             if slot.attempts > 0 {
                 slots.push(SlotShare {
                     slot: number as u16,
                     shard,
-                    committed: u64::from(slot.committed),
-                    attempts: u64::from(slot.attempts),
-                    aborted: u64::from(slot.aborted),
-                    share: ratio(u64::from(slot.committed), committed),
+                    committed: slot.committed,
+                    attempts: slot.attempts,
+                    aborted: slot.aborted,
+                    share: ratio(slot.committed, committed),
                 });
             }
         }

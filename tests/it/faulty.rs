@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     GrantsTwice,
     /// GET of a key answers what another key holds, now and then.
     MixesUp,
+    /// It answers nothing any more after so many commands.
+    Hangs(u64),
     /// It closes everything after so many commands.
     DiesAfter(u64),
     /// It stops for this long, once, after so many commands.
@@ -104,6 +106,11 @@ impl Faulty {
         Self { address, shared }
     }
 
+    /// How many commands it has had.
+    pub(crate) fn commands(&self) -> u64 {
+        self.shared.commands.load(Ordering::SeqCst)
+    }
+
     /// What the connections were asked, in no order of theirs.
     pub(crate) fn heard(&self) -> Vec<Vec<String>> {
         let heard = self.shared.heard.as_ref().expect("it was started to listen");
@@ -158,6 +165,7 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
                             die(shared);
                             break 'connection;
                         }
+                        Fault::Hangs(count) if number >= count => continue,
                         Fault::Stalls(at, time) if number == at => {
                             let _all_wait = shared.store.lock().expect("no panic");
                             crate::rim::rest(time);

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use slotway::load::output::{Results, text};
 use slotway::load::plan::{
     Axis, Distribution, Kind, Plan, Policy, Protocol, Retry, Shape, Sweep, Target, Workload,
 };
@@ -292,6 +293,8 @@ fn transactions_that_cross_slots_are_refused_by_a_cluster_and_run_by_a_single_re
     assert_eq!(crossings.name, "cross-slot");
     assert_eq!(transfers.committed + transfers.declined + crossings.given_up, 600);
     assert!(crossings.given_up > 100 && crossings.committed == 0, "{crossings:?}");
+    let totals = &report.totals;
+    assert_eq!(totals.attempts, transfers.attempts + crossings.given_up, "{totals:?}");
     assert_eq!(report.refusals.len(), 1, "{:?}", report.refusals);
     let refusal = &report.refusals[0];
     assert_eq!((refusal.kind.as_str(), refusal.expected), ("CROSSSLOT", true));
@@ -300,6 +303,7 @@ fn transactions_that_cross_slots_are_refused_by_a_cluster_and_run_by_a_single_re
     let Some(redis) = Redis::start(&[]) else { return };
     let report = carried_out(&crossing(redis.address));
     assert!(report.kinds[1].committed > 100 && report.refusals.is_empty(), "{:?}", report.kinds);
+    assert!(report.totals.attempts_per_commit() >= 1.0, "{:?}", report.totals);
     assert!(!report.is_broken(), "{:?}", report.invariants);
 }
 
@@ -362,6 +366,64 @@ fn a_server_that_dies_leaves_what_was_measured() {
     assert_eq!(report.exit_code(), 2);
     let undecided = |verdict: &Verdict| matches!(verdict, Verdict::Undecided { .. });
     assert!(report.invariants.iter().all(|i| undecided(&i.verdict)), "{:?}", report.invariants);
+}
+
+#[test]
+fn a_server_that_hangs_is_lost_and_leaves_what_was_measured() {
+    let server = Faulty::start(Fault::Hangs(900));
+    let mut plan = plan(Kind::Incr, server.address);
+    (plan.shape.transactions, plan.target.patience_ms) = (Some(1_000_000), 300);
+    let report = carried_out(&plan);
+    let Ending::TargetLost { why } = &report.ending else { panic!("{:?}", report.ending) };
+    assert!(why.contains(&format!("{} has not answered", server.address)), "{why}");
+    assert!(report.totals.committed > 100, "{:?}", report.totals);
+    assert_eq!(report.totals.unknown, 8 * 4, "all that was under way: {:?}", report.totals);
+    assert_eq!(report.exit_code(), 2);
+}
+
+#[test]
+fn who_is_turned_away_removes_the_keys() {
+    let ours = Ours::start(&["--maxclients".to_owned(), "4".to_owned()]);
+    let failure =
+        run(&plan(Kind::Transfer, ours.address), &Progress::default()).expect_err("room for four");
+    assert!(failure.message.contains("max number of clients"), "{failure}");
+    let mut client = Client::connect(ours.address).expect("there is room again");
+    assert_eq!(client.ask(&["DBSIZE"]), Reply::Int(0));
+}
+
+#[test]
+fn several_runs_keep_what_they_have_when_a_target_goes() {
+    // The keys of a run are 900 commands, its end as many again: it goes while the second run begins.
+    let server = Faulty::start(Fault::DiesAfter(3500));
+    let mut plan = plan(Kind::Counter, server.address);
+    (plan.shape.groups, plan.shape.transactions) = (300, Some(200));
+    let over = "clients=1,1".parse::<Sweep>().expect("a sweep");
+    let swept = sweep(&plan, &over, &Progress::default(), &mut |_, _| {}).expect("one run");
+    assert_eq!(swept.runs.len(), 1);
+    must_commit(&swept.runs[0].1, 200);
+    let why = swept.cut_short.as_ref().expect("it went").message.clone();
+    assert!(why.contains(&server.address.to_string()), "{why}");
+    let results = Results::Sweep(swept);
+    assert_eq!(results.exit_code(&[]), 2);
+    assert!(text::page(&results, &[], &[], text::Paint::Off).contains("Not all runs took place"));
+
+    // Of two targets, one that is not there is told before the other one is loaded.
+    let there = Faulty::start(Fault::None);
+    plan.target.url = Some(url(there.address));
+    let gone = Target { url: Some(url(server.address)), ..plan.target.clone() };
+    let failure = compare(&plan, &gone, 1, &Progress::default(), &mut |_, _| {});
+    assert!(failure.is_err_and(|failure| failure.message.contains(&server.address.to_string())));
+    assert!(there.commands() < 10, "{}", there.commands());
+    // One that goes while it is prepared leaves the runs of the other.
+    let going = Faulty::start(Fault::DiesAfter(500));
+    plan.shape.connections = 1;
+    let gone = Target { url: Some(url(going.address)), ..plan.target.clone() };
+    let compared = compare(&plan, &gone, 3, &Progress::default(), &mut |_, _| {}).expect("a run");
+    assert_eq!((compared.a.len(), compared.b.len()), (1, 0));
+    let results = Results::Comparison(compared);
+    assert_eq!(results.exit_code(&[]), 2);
+    let page = text::page(&results, &[], &[], text::Paint::Off);
+    assert!(page.contains("nothing to compare it with"), "{page}");
 }
 
 #[test]

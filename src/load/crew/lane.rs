@@ -90,13 +90,14 @@ impl Schedule {
         (self.left != Some(0)).then_some(self.next as Nanos)
     }
 
-    pub(super) fn advance(&mut self) {
+    /// One has started. Only what is `counted` is of the limit.
+    pub(super) fn advance(&mut self, counted: bool) {
         self.next += match self.arrivals {
             Arrivals::Even => self.interval,
             // 1 - f64() is never 0.
             Arrivals::Poisson => -(1.0 - self.chance.f64()).ln() * self.interval,
         };
-        self.left = self.left.map(|left| left.saturating_sub(1));
+        self.left = self.left.map(|left| left.saturating_sub(u64::from(counted)));
     }
 }
 impl Crew {
@@ -341,7 +342,7 @@ impl Crew {
         if let Some(schedule) = &mut self.schedule {
             match schedule.due() {
                 Some(due) if due <= now => {
-                    schedule.advance();
+                    schedule.advance(self.tally.is_measuring);
                     self.next_transaction(at, due, now);
                 }
                 Some(_) => {

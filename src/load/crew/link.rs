@@ -40,8 +40,10 @@ pub(super) struct Link {
     pub(super) watching: bool,
     pub(super) is_dirty: bool,
     pub(super) was_open: bool,
-    /// Since when it cannot be opened, and why.
+    /// Since when it cannot be opened.
     pub(super) lost_since: Option<Nanos>,
+    /// When it was first seen to wait for an answer, since the last one.
+    pub(super) silent_since: Option<Nanos>,
     pub(super) pause: Nanos,
     /// Lanes that wait for it to open.
     pub(super) waiting: Vec<u32>,
@@ -73,6 +75,7 @@ impl Crew {
                 is_dirty: false,
                 was_open: false,
                 lost_since: None,
+                silent_since: None,
                 pause: REOPEN_FIRST,
                 waiting: Vec::new(),
             });
@@ -124,7 +127,7 @@ impl Crew {
         if matches!(at.state, LinkState::Closed | LinkState::Resting) {
             return;
         }
-        (at.state, at.watching) = (LinkState::Resting, false);
+        (at.state, at.watching, at.silent_since) = (LinkState::Resting, false, None);
         at.out.clear();
         at.carry.clear();
         at.expects.clear();
@@ -143,6 +146,27 @@ impl Crew {
             let at = &self.lanes[lane as usize];
             if at.link == link && at.state == LaneState::Asked {
                 self.cut_off(lane, now);
+            }
+        }
+    }
+
+    /// Gives the target up if it leaves a link without an answer for too long.
+    pub(super) fn look_for_silence(&mut self, now: Nanos) {
+        let patience = self.endpoint.patience;
+        for link in 0..self.links.len() {
+            let at = &mut self.links[link];
+            let is_waiting = match at.state {
+                LinkState::Closed | LinkState::Resting => false,
+                LinkState::Opening | LinkState::Greeting => true,
+                LinkState::Open => !at.expects.is_empty(),
+            };
+            if !is_waiting {
+                at.silent_since = None;
+            } else if u128::from(now - *at.silent_since.get_or_insert(now)) >= patience.as_nanos() {
+                let node = self.node(link as u32);
+                return self.give_up(Failure::target(format!(
+                    "{node} has not answered for {patience:?}: does it hang? A longer --patience waits longer"
+                )));
             }
         }
     }
@@ -210,6 +234,7 @@ impl Crew {
             self.tally.totals.bytes_received += bytes.len() as u64;
         }
         let at = &mut self.links[link as usize];
+        at.silent_since = None;
         let mut decoder = std::mem::take(&mut at.decoder);
         let mut carry = std::mem::take(&mut at.carry);
         let is_carried = !carry.is_empty();

@@ -27,6 +27,9 @@ use link::{Link, LinkState};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+/// Between two looks for links that are silent: so much later than `--patience` says it may be noticed.
+const LOOK_EVERY: Nanos = 50_000_000;
+
 /// What the crew asks of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -101,6 +104,8 @@ pub struct Crew {
     is_stopping: bool,
     has_started: bool,
     map_asked: Nanos,
+    /// When to look for links that are silent.
+    look_at: Nanos,
     fatal: Option<Failure>,
 }
 
@@ -198,6 +203,7 @@ impl Crew {
             is_stopping: false,
             has_started: false,
             map_asked: 0,
+            look_at: 0,
             fatal: None,
         }
     }
@@ -248,7 +254,7 @@ impl Crew {
         if let Some(schedule) = &mut self.schedule {
             while schedule.due().is_some_and(|due| due < at) {
                 self.tally.totals.never_started += 1;
-                schedule.advance();
+                schedule.advance(true);
             }
         }
         for lane in 0..self.lanes.len() as u32 {
@@ -335,6 +341,10 @@ impl Crew {
 
     /// Does what is due. Returns when there is something to do next, if there is.
     pub fn wake(&mut self, now: Nanos) -> Option<Nanos> {
+        if now >= self.look_at {
+            self.look_at = now + LOOK_EVERY;
+            self.look_for_silence(now);
+        }
         while let Some(&Reverse((due, timer))) = self.timers.peek() {
             if due > now {
                 break;
@@ -374,7 +384,7 @@ impl Crew {
 
     fn take_turn(&mut self) {
         if let Some(schedule) = &mut self.schedule {
-            schedule.advance();
+            schedule.advance(self.tally.is_measuring);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::form::{self, percent, quantile, rate, times};
 use super::svg::{self, Range, escaped};
 use super::tables::{self, Table};
 use super::warnings::{of_several, warnings};
-use super::{Finding, Results, Run, next};
+use super::{Finding, Results, next};
 use crate::load::report::{Comparison, Evidence, Invariant, Report, SweepReport, Trace, Verdict};
 
 const STYLE: &str = include_str!("style.css");
@@ -38,8 +38,10 @@ pub fn html(results: &Results, findings: &[Finding]) -> String {
     }
     match results {
         Results::Run(report) => page.run(report, findings),
-        Results::Sweep(sweep) => page.sweep(sweep, &runs, findings),
-        Results::Comparison(comparison) => page.comparison(comparison, &runs, findings),
+        Results::Sweep(sweep) => page.sweep(sweep, &of_several(results), findings),
+        Results::Comparison(comparison) => {
+            page.comparison(comparison, &of_several(results), findings);
+        }
     }
     let next = next(results, findings, true);
     page.tag("h2", "Next");
@@ -108,7 +110,7 @@ impl Page {
         self.note(&format!("To repeat it: {}", command(&report.plan)));
     }
 
-    fn sweep(&mut self, sweep: &SweepReport, runs: &[Run<'_>], findings: &[Finding]) {
+    fn sweep(&mut self, sweep: &SweepReport, warnings: &[String], findings: &[Finding]) {
         if let Some((_, report)) = sweep.runs.first() {
             self.place("", report);
         }
@@ -124,7 +126,7 @@ impl Page {
             })
             .collect();
         self.lead(&leads);
-        self.told(&of_several(runs));
+        self.told(warnings);
         self.findings(findings);
         self.curve(sweep);
         self.table(&tables::curve(sweep));
@@ -134,7 +136,7 @@ impl Page {
         }
     }
 
-    fn comparison(&mut self, comparison: &Comparison, runs: &[Run<'_>], findings: &[Finding]) {
+    fn comparison(&mut self, comparison: &Comparison, warnings: &[String], findings: &[Finding]) {
         let sides = [("a", &comparison.a), ("b", &comparison.b)];
         for (side, runs) in sides {
             if let Some(report) = runs.first() {
@@ -142,7 +144,7 @@ impl Page {
             }
         }
         self.lead(&tables::verdicts(comparison));
-        self.told(&of_several(runs));
+        self.told(warnings);
         self.findings(findings);
         let rows: Vec<Range> = comparison
             .ratios

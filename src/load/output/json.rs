@@ -29,6 +29,7 @@ struct Document<'a> {
     kind: &'static str,
     exit_code: u8,
     bounds: Vec<Bound<'a>>,
+    cut_short: Option<&'a str>,
     axis: Option<&'static str>,
     ratios: Vec<Ratio>,
     runs: Vec<Run<'a>>,
@@ -259,6 +260,7 @@ impl<'a> Document<'a> {
         };
         let Next { command, why } = next(results, findings, false);
         Self {
+            cut_short: results.cut_short().map(|failure| failure.message.as_str()),
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             kind,

@@ -35,7 +35,7 @@ pub use next::{Next, next};
 pub use warnings::warnings;
 
 use super::report::{Comparison, Report, SweepReport};
-use super::{EXIT_BOUND, EXIT_BROKEN, EXIT_FAILED};
+use super::{EXIT_BOUND, EXIT_BROKEN, EXIT_FAILED, Failure};
 
 /// What one call of the program has measured.
 #[derive(Clone, Debug)]
@@ -65,7 +65,7 @@ impl Results {
     pub fn runs(&self) -> Vec<Run<'_>> {
         match self {
             Self::Run(report) => vec![Run { label: String::new(), value: None, report }],
-            Self::Sweep(SweepReport { axis, runs }) => runs
+            Self::Sweep(SweepReport { axis, runs, .. }) => runs
                 .iter()
                 .map(|(value, report)| Run {
                     label: format!("{}={value}", axis.name()),
@@ -73,7 +73,7 @@ impl Results {
                     report,
                 })
                 .collect(),
-            Self::Comparison(Comparison { a, b, ratios: _ }) => [("a", a), ("b", b)]
+            Self::Comparison(Comparison { a, b, .. }) => [("a", a), ("b", b)]
                 .into_iter()
                 .flat_map(|(side, reports)| {
                     reports.iter().enumerate().map(move |(at, report)| Run {
@@ -86,15 +86,27 @@ impl Results {
         }
     }
 
+    /// Why there were fewer runs than planned, if one of several could not even begin.
+    #[must_use]
+    pub fn cut_short(&self) -> Option<&Failure> {
+        match self {
+            Self::Run(_) => None,
+            Self::Sweep(SweepReport { cut_short, .. })
+            | Self::Comparison(Comparison { cut_short, .. }) => cut_short.as_ref(),
+        }
+    }
+
     /// The program's exit code: a broken invariant goes before a lost target, and that before a
     /// bound of `--fail-if`.
     #[must_use]
     pub fn exit_code(&self, findings: &[Finding]) -> u8 {
         let codes: Vec<u8> = self.runs().iter().map(|run| run.report.exit_code()).collect();
+        let cut_short = self.cut_short().map(|failure| failure.blame.exit_code());
         let bound = findings.iter().any(|finding| finding.is_failed).then_some(EXIT_BOUND);
         [EXIT_BROKEN, EXIT_FAILED]
             .into_iter()
             .find(|code| codes.contains(code))
+            .or(cut_short)
             .or(bound)
             .unwrap_or(0)
     }

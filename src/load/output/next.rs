@@ -171,7 +171,11 @@ fn after_comparison(comparison: &Comparison) -> Next {
         return after_run(report, &[], true);
     }
     let (Some(a), Some(b)) = (comparison.a.first(), comparison.b.first()) else {
-        return Next::new("slotway bench".to_owned(), "a single run");
+        // One of them could not even begin.
+        return all().next().map_or_else(
+            || Next::new("slotway bench".to_owned(), "a single run"),
+            |report| after_run(report, &[], true),
+        );
     };
     let name = |report: &Report| {
         report.plan.target.url.as_ref().map_or_else(|| "own".to_owned(), ToString::to_string)

@@ -244,7 +244,7 @@ pub(super) fn sweep() -> Results {
         (groups as f64, report)
     };
     let runs = [1_usize, 4, 16, 64].into_iter().zip(0..).map(|(groups, at)| run((at, groups)));
-    Results::Sweep(SweepReport { axis: Axis::Groups, runs: runs.collect() })
+    Results::Sweep(SweepReport { axis: Axis::Groups, runs: runs.collect(), cut_short: None })
 }
 
 /// Two targets.
@@ -276,6 +276,7 @@ pub(super) fn comparison() -> Results {
             ratio("p99", false, [1.19e6, 1.31e6, 0.91, 0.88, 1.02]),
             ratio("abort rate", false, [0.198, 0.0, f64::NAN, f64::NAN, f64::NAN]),
         ],
+        cut_short: None,
     })
 }
 

@@ -61,8 +61,8 @@ pub fn page(results: &Results, findings: &[Finding], written: &[String], paint: 
     let mut page = Page { text: String::new(), paint };
     match results {
         Results::Run(report) => page.run(report),
-        Results::Sweep(sweep) => page.sweep(sweep, &results.runs()),
-        Results::Comparison(comparison) => page.comparison(comparison, &results.runs()),
+        Results::Sweep(sweep) => page.sweep(sweep, &of_several(results)),
+        Results::Comparison(comparison) => page.comparison(comparison, results),
     }
     page.invariants(results);
     page.findings(findings);
@@ -150,7 +150,7 @@ impl Page {
         }
     }
 
-    fn sweep(&mut self, sweep: &SweepReport, runs: &[Run<'_>]) {
+    fn sweep(&mut self, sweep: &SweepReport, warnings: &[String]) {
         let Some((_, first)) = sweep.runs.first() else { return };
         let name = sweep.axis.name();
         self.head(first, &format!(", a sweep of {name}"), "the first run: ");
@@ -166,14 +166,18 @@ impl Page {
                 ),
             );
         }
-        self.warnings(&of_several(runs));
+        self.warnings(warnings);
         self.table(&tables::curve(sweep));
     }
 
-    fn comparison(&mut self, comparison: &Comparison, runs: &[Run<'_>]) {
+    fn comparison(&mut self, comparison: &Comparison, results: &Results) {
         let (Some(a), Some(b)) = (comparison.a.first(), comparison.b.first()) else {
             // Ended in the first round: one run is all there is.
-            return runs.iter().for_each(|run| self.run(run.report));
+            results.runs().iter().for_each(|run| self.run(run.report));
+            let why = results.cut_short().map(|failure| {
+                format!("There is nothing to compare it with: {}", printable(&failure.message))
+            });
+            return self.warnings(&why.into_iter().collect::<Vec<_>>());
         };
         let rounds = form::plural(comparison.a.len() as u64, "round");
         self.head(a, &format!(", a beside b, {rounds} each"), "each run: ");
@@ -183,7 +187,7 @@ impl Page {
         for (number, what) in tables::verdicts(comparison) {
             self.lead(&number, &what);
         }
-        self.warnings(&of_several(runs));
+        self.warnings(&of_several(results));
         self.table(&tables::ratios(comparison));
     }
 

@@ -1,7 +1,7 @@
 //! What a reader should know before believing the numbers, each with what to do about it. These follow
 //! from the report's other fields; what only the run itself could see stands in `Report::warnings`.
 
-use super::{Run, form};
+use super::{Results, form};
 use crate::load::plan::Policy;
 use crate::load::report::{Ending, Limit, Report, ratio};
 use std::time::Duration;
@@ -17,10 +17,12 @@ const GIVEN_UP_SHARE_MAX: f64 = 0.001;
 /// Busier than this many times its share, a shard is the limit of what more shards could bring.
 const IMBALANCE_MAX: f64 = 1.5;
 
-/// The gravest warning of each run, once, with the runs that it is told of.
-pub(super) fn of_several(runs: &[Run<'_>]) -> Vec<String> {
+/// What keeps runs from being all that was planned; then the gravest warning of each run, once, with
+/// the runs that it is told of.
+pub(super) fn of_several(results: &Results) -> Vec<String> {
+    let runs = results.runs();
     let mut told: Vec<(String, Vec<&str>)> = Vec::new();
-    for run in runs {
+    for run in &runs {
         let Some(warning) = warnings(run.report).into_iter().next() else { continue };
         match told.iter_mut().find(|(other, _)| *other == warning) {
             Some((_, labels)) => labels.push(&run.label),
@@ -34,7 +36,10 @@ pub(super) fn of_several(runs: &[Run<'_>]) -> Vec<String> {
             format!("{}: {warning}", labels.join(", "))
         }
     });
-    told.collect()
+    let cut_short = results
+        .cut_short()
+        .map(|failure| format!("Not all runs took place: {}", form::printable(&failure.message)));
+    cut_short.into_iter().chain(told).collect()
 }
 
 /// The report's warnings, the gravest first.
@@ -77,18 +82,25 @@ pub fn warnings(report: &Report) -> Vec<String> {
                 form::percent(busiest)
             ));
         }
-        Limit::Machine => all.push(format!(
-            "Client and cluster share this machine, and it was busy {} of the time: neither shows what it can do \
-             alone. Start `slotway serve` elsewhere and name it with --target.",
-            form::percent(client.process)
-        )),
+        Limit::Machine if plan.target.url.is_none() => all.push(
+            "Client and cluster share this machine, and it had no time left: neither shows what it can do alone. \
+             Start `slotway serve` elsewhere and name it with --target."
+                .to_owned(),
+        ),
+        Limit::Machine => all.push(
+            "The client had to wait for a processor that others on this machine used, the target perhaps: neither \
+             shows what it can do alone. Run the client on another machine, or end what else runs here."
+                .to_owned(),
+        ),
     }
     let seen = report.transaction_latency.count();
     if totals.committed == 0 && totals.attempts > 0 {
         let refusal = report.refusals.first().map(|refusal| form::printable(&refusal.example));
         let why = refusal.map_or(String::new(), |refusal| format!(" The first refusal: {refusal}"));
         all.push(format!("Nothing was committed.{why}"));
-    } else if report.elapsed < LENGTH_MIN || seen < TRANSACTIONS_MIN {
+    } else if report.ending == Ending::Finished
+        && (report.elapsed < LENGTH_MIN || seen < TRANSACTIONS_MIN)
+    {
         all.push(format!(
             "The run was short: {} in {}. Rates and high percentiles of so little are chance; use --duration 10s \
              or longer.",
@@ -116,8 +128,8 @@ pub fn warnings(report: &Report) -> Vec<String> {
     }
     if totals.unknown > 0 {
         all.push(format!(
-            "The outcome of {} is unknown, because the connection broke after sending; none was sent again, and \
-             the invariants allow for either outcome.",
+            "The outcome of {} is unknown, because no answer came after sending; none was sent again, and the \
+             invariants allow for either outcome.",
             form::plural(totals.unknown, "transaction")
         ));
     }
