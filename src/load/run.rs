@@ -461,9 +461,16 @@ fn ratios(a: &[Report], b: &[Report]) -> Vec<Ratio> {
         ("abort rate", false, |report| report.totals.abort_rate()),
         ("attempts per commit", false, |report| report.totals.attempts_per_commit()),
     ];
+    // A run that was cut off says nothing beside a whole one, unless there is no other.
+    let is_whole =
+        |(a, b): &(&Report, &Report)| a.ending == Ending::Finished && b.ending == Ending::Finished;
+    let mut rounds: Vec<(&Report, &Report)> = a.iter().zip(b).filter(is_whole).collect();
+    if rounds.is_empty() {
+        rounds = a.iter().zip(b).collect();
+    }
     let of = |(name, more_is_better, number): (&'static str, bool, Number)| {
-        let numbers = |reports: &[Report]| reports.iter().map(number).collect::<Vec<_>>();
-        let (of_a, of_b) = (numbers(a), numbers(b));
+        let (of_a, of_b): (Vec<f64>, Vec<f64>) =
+            rounds.iter().map(|(a, b)| (number(a), number(b))).unzip();
         let ratios: Vec<f64> =
             of_a.iter().zip(&of_b).map(|(a, b)| if *b == 0.0 { f64::NAN } else { a / b }).collect();
         Ratio {

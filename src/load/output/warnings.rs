@@ -17,23 +17,30 @@ const GIVEN_UP_SHARE_MAX: f64 = 0.001;
 /// Busier than this many times its share, a shard is the limit of what more shards could bring.
 const IMBALANCE_MAX: f64 = 1.5;
 
-/// What keeps runs from being all that was planned; then the gravest warning of each run, once, with
-/// the runs that it is told of.
+/// What keeps runs from being all that was planned; then the gravest warning of each run. One that
+/// differs only in its numbers is told once, with the first one's.
 pub(super) fn of_several(results: &Results) -> Vec<String> {
     let runs = results.runs();
-    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    let kind = |text: &str| -> String {
+        text.split(' ').filter(|word| !word.contains(|c: char| c.is_ascii_digit())).collect()
+    };
+    let mut told: Vec<(String, Vec<&str>, bool)> = Vec::new();
     for run in &runs {
         let Some(warning) = warnings(run.report).into_iter().next() else { continue };
-        match told.iter_mut().find(|(other, _)| *other == warning) {
-            Some((_, labels)) => labels.push(&run.label),
-            None => told.push((warning, vec![&run.label])),
+        match told.iter_mut().find(|(other, ..)| kind(other) == kind(&warning)) {
+            Some((other, labels, is_same)) => {
+                labels.push(&run.label);
+                *is_same &= *other == warning;
+            }
+            None => told.push((warning, vec![&run.label], true)),
         }
     }
-    let told = told.into_iter().map(|(warning, labels)| {
+    let told = told.into_iter().map(|(warning, labels, is_same)| {
+        let of = if is_same { String::new() } else { format!(", here of {}", labels[0]) };
         if labels.len() == runs.len() {
-            format!("In all runs: {warning}")
+            format!("In all runs{of}: {warning}")
         } else {
-            format!("{}: {warning}", labels.join(", "))
+            format!("{}{of}: {warning}", labels.join(", "))
         }
     });
     let cut_short = results
