@@ -6,8 +6,9 @@ use super::target::Layout;
 use crate::host::{Host, HostConfig, Identity, Usage};
 use crate::router::Router;
 use crate::server;
+use crate::session::Dialect;
 use crate::settings::{Settings, Start};
-use crate::topology::Topology;
+use crate::topology::{Announce, Plan, Port, Topology};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::runtime::Runtime;
@@ -28,16 +29,11 @@ pub struct Home {
 
 impl Home {
     /// Starts one on free ports, with the target's shards and threads (0: one per processor), for so
-    /// many connections.
+    /// many connections: behind one router port, or with `--cluster` a node port for each shard.
     ///
     /// # Errors
     /// The machine does not allow it.
     pub fn start(target: &Target, connections: usize, seed: u64) -> Result<Self, Failure> {
-        if target.cluster {
-            return Err(Failure::usage(
-                "--cluster needs a --target: the cluster inside this process has one port for all shards",
-            ));
-        }
         let shards = target.shards;
         let threads = match target.server_threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -47,8 +43,20 @@ impl Home {
             Failure::machine(format!("cannot start a cluster in this process: {what}: {error}"))
         };
         let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        let bound = server::bind(local).map_err(|error| cannot("no port", &error))?;
-        let address = bound.address;
+        let topology = Topology::new(Plan::of_masters(shards, seed));
+        let listen = |port| server::bind(local, port).map_err(|error| cannot("no port", &error));
+        let mut bound = Vec::new();
+        if target.cluster {
+            for node in 0..shards {
+                let one = listen(Port::Node(node))?;
+                topology.set_port(node, one.address.port());
+                bound.push(one);
+            }
+        } else {
+            bound.push(listen(Port::Router)?);
+        }
+        let address = bound[0].address;
+        let layout = Layout::of_topology(&topology);
         let settings = Settings::new(Start {
             bind: address.ip().to_string(),
             port: address.port(),
@@ -69,13 +77,13 @@ impl Home {
                 ..Identity::default()
             },
             settings,
+            topology,
+            announce: Announce::default(),
             seed,
             usage: Usage::of_process,
             tick_ns: server::tick_ns(),
         });
-        let topology = Topology::even(shards);
-        let layout = Layout::of_topology(&topology);
-        let router = Arc::new(Router::new(host, topology, seed));
+        let router = Arc::new(Router::new(host, &Dialect::REDIS7, seed));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("slotway")
@@ -87,7 +95,7 @@ impl Home {
             // An error is a sender that was dropped, which says the same.
             let _either_way = stopped.await;
         };
-        let serving = runtime.spawn(server::serve(router, vec![bound], told_to_stop));
+        let serving = runtime.spawn(server::serve(router, bound, told_to_stop));
         Ok(Self {
             address,
             layout,

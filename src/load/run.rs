@@ -42,9 +42,10 @@ pub fn run(plan: &Plan, progress: &Progress) -> Result<Report, Failure> {
     let home = match plan.target.url {
         Some(_) => None,
         None => {
-            let connections = plan.shape.connections + 8;
+            // Every connection of the load is one to each port.
             let ports = if plan.target.cluster { plan.target.shards } else { 1 };
-            allow_files(2 * connections * ports)?;
+            let connections = (plan.shape.connections + 8) * ports;
+            allow_files(2 * connections)?;
             Some(Home::start(&plan.target, connections, plan.seed)?)
         }
     };
@@ -70,9 +71,10 @@ fn run_at(plan: &Plan, home: Option<&Home>, progress: &Progress) -> Result<Repor
     let mut courier = Courier::new(endpoint.clone())?;
     let identity = match home {
         Some(home) => format!(
-            "slotway {} in this process, {} shards, {} threads",
+            "slotway {} in this process, {} {}, {} threads",
             crate::host::VERSION,
             plan.target.shards,
+            if plan.target.cluster { "nodes" } else { "shards" },
             home.threads
         ),
         None => courier.identity()?,

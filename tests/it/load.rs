@@ -16,6 +16,7 @@ use slotway::load::report::{Ending, Report, Verdict};
 use slotway::load::{Blame, Progress, compare, run, sweep};
 
 use crate::faulty::{Fault, Faulty};
+use crate::nodes;
 use crate::ours::Ours;
 use crate::rim::poll;
 use crate::wire::{Answer, Client, Reply};
@@ -182,9 +183,13 @@ fn every_workload_holds_in_the_cluster_inside_this_process() {
     for kind in [Kind::Transfer, Kind::Incr] {
         let mut plan = plan(kind, SocketAddr::from(([127, 0, 0, 1], 1)));
         plan.target = Target { url: None, shards: 5, server_threads: 2, ..Target::default() };
-        let report = carried_out(&plan);
-        must_hold(&report);
-        assert_eq!(report.shards.len(), 5);
+        for cluster in [false, true] {
+            plan.target.cluster = cluster;
+            let report = carried_out(&plan);
+            must_hold(&report);
+            assert_eq!(report.shards.len(), 5);
+            assert_eq!(report.shards[0].name == "shard 0", !cluster, "{:?}", report.shards);
+        }
     }
 }
 
@@ -209,8 +214,30 @@ fn every_workload_holds_against_redis() {
 #[test]
 fn every_workload_holds_against_a_cluster() {
     let Some(nodes) = cluster() else { return };
+    every_workload_holds_in(addresses(&nodes));
+}
+
+#[test]
+fn every_workload_holds_against_our_nodes() {
+    let (_ours, nodes) = our_cluster();
+    every_workload_holds_in(nodes);
+}
+
+fn addresses(nodes: &[Redis]) -> [SocketAddr; 3] {
+    [0, 1, 2].map(|at| nodes[at].address)
+}
+
+/// Three nodes of ours.
+fn our_cluster() -> (Ours, [SocketAddr; 3]) {
+    let (ours, stage) =
+        Ours::start_cluster(nodes::Shape { masters: 3, replicas: 0, spares: 0 }, &[]);
+    let nodes = ["n1", "n2", "n3"].map(|name| stage.address_of(name).expect("a node"));
+    (ours, nodes)
+}
+
+fn every_workload_holds_in(nodes: [SocketAddr; 3]) {
     for kind in Kind::BUILT_IN {
-        let mut plan = plan(kind, nodes[1].address);
+        let mut plan = plan(kind, nodes[1]);
         plan.target.cluster = true;
         plan.shape.groups = 12;
         let report = carried_out(&plan);
@@ -220,7 +247,7 @@ fn every_workload_holds_against_a_cluster() {
         assert_eq!(report.totals.redirected, 0);
     }
     // One node without --cluster: the hint is the way out.
-    let mut plan = plan(Kind::Counter, nodes[0].address);
+    let mut plan = plan(Kind::Counter, nodes[0]);
     plan.shape.groups = 50;
     let failure = run(&plan, &Progress::default()).expect_err("a node refuses other nodes' slots");
     assert!(failure.message.contains("--cluster") && failure.blame == Blame::Target, "{failure}");
@@ -228,11 +255,17 @@ fn every_workload_holds_against_a_cluster() {
 
 #[test]
 fn a_slot_that_moves_is_followed_and_nothing_is_lost() {
+    let (_ours, ours) = our_cluster();
+    slot_moves_in(ours);
     let Some(nodes) = cluster() else { return };
+    slot_moves_in(addresses(&nodes));
+}
+
+fn slot_moves_in(nodes: [SocketAddr; 3]) {
     let slot = slotway::slot::Slot::of(b"bench:0").number();
     let from = usize::from(slot > 5460) + usize::from(slot > 10922);
     let to = (from + 1) % 3;
-    let mut plan = plan(Kind::Transfer, nodes[0].address);
+    let mut plan = plan(Kind::Transfer, nodes[0]);
     plan.target.cluster = true;
     (plan.shape.groups, plan.shape.transactions, plan.shape.duration_ms) = (1, None, Some(60_000));
     let progress = Progress::default();
@@ -254,8 +287,8 @@ fn a_slot_that_moves_is_followed_and_nothing_is_lost() {
 }
 
 /// Moves a slot as redis-cli does: importing, migrating, its keys, then both told of the new owner.
-fn move_slot(nodes: &[Redis], slot: u16, from: usize, to: usize) {
-    let client = |at: usize| Client::connect(nodes[at].address).expect("it is up");
+fn move_slot(nodes: &[SocketAddr], slot: u16, from: usize, to: usize) {
+    let client = |at: usize| Client::connect(nodes[at]).expect("it is up");
     let (mut source, mut target) = (client(from), client(to));
     let id = |client: &mut Client| match client.ask(&["CLUSTER", "MYID"]) {
         Reply::Bulk(id) => String::from_utf8(id).expect("an id is text"),
@@ -266,7 +299,7 @@ fn move_slot(nodes: &[Redis], slot: u16, from: usize, to: usize) {
     let ok = Reply::Simple(b"OK".to_vec());
     assert_eq!(target.ask(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source_id]), ok);
     assert_eq!(source.ask(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target_id]), ok);
-    let port = nodes[to].address.port().to_string();
+    let port = nodes[to].port().to_string();
     loop {
         let Reply::Array(keys) = source.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "1"]) else {
             panic!("GETKEYSINSLOT answers an array");
@@ -511,7 +544,7 @@ fn what_cannot_be_reached_or_is_not_let_in_is_told() {
 #[test]
 fn what_cannot_be_is_refused_before_anything_is_connected() {
     type Change = fn(&mut Plan);
-    let changes: [(Change, &str); 11] = [
+    let changes: [(Change, &str); 10] = [
         (|plan| plan.shape.connections = 0, "--connections"),
         (|plan| plan.shape.threads = 9, "--threads"),
         (|plan| plan.shape.pipeline = 2, "--pipeline"),
@@ -522,7 +555,6 @@ fn what_cannot_be_is_refused_before_anything_is_connected() {
         (|plan| plan.workload.cross = 1.5, "--cross"),
         (|plan| plan.workload.prefix = "a{b".to_owned(), "--prefix"),
         (|plan| plan.shape.distribution = Distribution::Zipfian { theta: -1.0 }, "theta"),
-        (|plan| (plan.target.url, plan.target.cluster) = (None, true), "--cluster"),
     ];
     for (change, named) in changes {
         let mut plan = plan(Kind::Transfer, SocketAddr::from(([127, 0, 0, 1], 1)));
