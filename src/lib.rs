@@ -18,4 +18,5 @@ pub mod session;
 pub mod shard;
 pub mod router;
 pub mod server;
+pub mod load;
 pub mod cli;

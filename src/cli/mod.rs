@@ -3,6 +3,7 @@
 //! An error here is for a person at a terminal: it says what is wrong and what to do, on stderr,
 //! and ends the program with a code (2 for a wrong command line, 1 for anything else).
 
+mod bench;
 mod options;
 mod ready;
 mod serve;
@@ -24,6 +25,9 @@ enum Command {
     /// Run a router over in-process shards.
     #[command(after_help = options::PRECEDENCE)]
     Serve(Box<options::Options>),
+    /// Load a server with transactions, and check that none of the money is lost.
+    #[command(after_help = bench::workloads())]
+    Bench(Box<bench::Options>),
 }
 
 /// What stops the program: for its reader to mend.
@@ -45,15 +49,22 @@ impl Failure {
     }
 }
 
+impl From<crate::load::Failure> for Failure {
+    fn from(failure: crate::load::Failure) -> Self {
+        Self { code: failure.blame.exit_code(), message: failure.message }
+    }
+}
+
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Serve(options) => serve::run(*options),
+        Command::Serve(options) => serve::run(*options).map(|()| ExitCode::SUCCESS),
+        Command::Bench(options) => bench::run(&options),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             complain(&failure.message);
             ExitCode::from(failure.code)
