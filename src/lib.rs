@@ -18,5 +18,8 @@ pub mod session;
 pub mod shard;
 pub mod router;
 pub mod server;
+pub mod test_cluster;
 pub mod load;
 pub mod cli;
+
+pub use test_cluster::{TestCluster, TestClusterBuilder, TestClusterError, TestNode};

@@ -3,14 +3,9 @@
 use super::failure::Failure;
 use super::plan::Target;
 use super::target::Layout;
-use crate::host::{Host, HostConfig, Identity, Usage};
-use crate::router::Router;
-use crate::server;
-use crate::session::Dialect;
-use crate::settings::{Settings, Start};
-use crate::topology::{Announce, Plan, Port, Topology};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use crate::server::{self, Wanted};
+use crate::topology::Plan;
+use std::net::SocketAddr;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
@@ -42,48 +37,18 @@ impl Home {
         let cannot = |what: &str, error: &dyn std::fmt::Display| {
             Failure::machine(format!("cannot start a cluster in this process: {what}: {error}"))
         };
-        let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-        let topology = Topology::new(Plan::of_masters(shards, seed));
-        let listen = |port| server::bind(local, port).map_err(|error| cannot("no port", &error));
-        let mut bound = Vec::new();
-        if target.cluster {
-            for node in 0..shards {
-                let one = listen(Port::Node(node))?;
-                topology.set_port(node, one.address.port());
-                bound.push(one);
-            }
-        } else {
-            bound.push(listen(Port::Router)?);
-        }
+        let (nodes, router) = if target.cluster { (Some(0), None) } else { (None, Some(0)) };
+        let wanted = Wanted {
+            plan: Plan::of_masters(shards, seed),
+            router,
+            nodes,
+            threads,
+            settings: vec![("maxclients", (connections + 64).to_string())],
+            ..Wanted::default()
+        };
+        let (router, bound) = wanted.open().map_err(|error| cannot("no port", &error))?;
         let address = bound[0].address;
-        let layout = Layout::of_topology(&topology);
-        let settings = Settings::new(Start {
-            bind: address.ip().to_string(),
-            port: address.port(),
-            cluster_enabled: false,
-            make_room: |_| Ok(()),
-        });
-        let clients = (connections + 64).to_string();
-        settings
-            .set(&[(b"maxclients", clients.as_bytes())])
-            .map_err(|error| cannot("so many clients", &String::from_utf8_lossy(&error.text())))?;
-        let host = Host::new(HostConfig {
-            identity: Identity {
-                pid: std::process::id(),
-                port: address.port(),
-                started_at: server::now(),
-                shards,
-                threads,
-                ..Identity::default()
-            },
-            settings,
-            topology,
-            announce: Announce::default(),
-            seed,
-            usage: Usage::of_process,
-            tick_ns: server::tick_ns(),
-        });
-        let router = Arc::new(Router::new(host, &Dialect::REDIS7, seed));
+        let layout = Layout::of_topology(&router.host.topology);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("slotway")

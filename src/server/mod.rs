@@ -9,9 +9,11 @@ mod clock;
 mod connection;
 mod cron;
 mod listener;
+mod open;
 mod pace;
 
 pub use listener::{BACKLOG, Bound, bind};
+pub use open::{OpenError, Wanted};
 
 use crate::router::Router;
 use std::sync::Arc;

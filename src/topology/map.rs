@@ -110,6 +110,20 @@ impl Plan {
         Self { masters, replicas: 0, spares: 0, in_step: true, seed }
     }
 
+    /// Whether there can be such nodes.
+    ///
+    /// # Errors
+    /// What is wrong, in a sentence.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if !(1..=super::SHARDS_MAX).contains(&self.masters) {
+            return Err("there must be 1 to 1000 shards");
+        }
+        if self.nodes() > super::NODES_MAX {
+            return Err("there can be at most 4000 nodes");
+        }
+        Ok(())
+    }
+
     /// How many nodes that makes.
     #[must_use]
     pub fn nodes(&self) -> usize {
