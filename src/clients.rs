@@ -17,6 +17,7 @@ pub use call::{Call, Claim, Ending, Waiting};
 pub use mail::{Listening, MAIL_LEN_MAX, Mailbox, OutputLimit, OutputLimits, Scope};
 
 use crate::keyspace::Millis;
+use crate::topology::Port;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
@@ -33,6 +34,8 @@ pub struct Client {
     pub peer: SocketAddr,
     /// The address that was connected to.
     pub local: SocketAddr,
+    /// Whom it speaks to there.
+    pub port: Port,
     /// The socket's file descriptor.
     pub fd: i32,
     /// When the connection was accepted.
@@ -147,11 +150,12 @@ struct End {
 }
 
 impl Client {
-    fn new(id: u64, peer: SocketAddr, local: SocketAddr, fd: i32, now: Millis) -> Self {
+    fn new(id: u64, peer: SocketAddr, local: SocketAddr, port: Port, fd: i32, now: Millis) -> Self {
         Self {
             id,
             peer,
             local,
+            port,
             fd,
             connected_at: now,
             labels: Mutex::default(),
@@ -353,6 +357,7 @@ impl Clients {
         self: &Arc<Self>,
         peer: SocketAddr,
         local: SocketAddr,
+        port: Port,
         fd: i32,
         now: Millis,
         clients_max: usize,
@@ -360,7 +365,7 @@ impl Clients {
         let taken = |seated| (seated < clients_max).then_some(seated + 1);
         self.seated.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).map_err(|_| Full)?;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
-        let client = Arc::new(Client::new(id, peer, local, fd, now));
+        let client = Arc::new(Client::new(id, peer, local, port, fd, now));
         self.by_id.insert(id, Arc::clone(&client));
         Ok(Seat { clients: Arc::clone(self), client })
     }
@@ -397,7 +402,7 @@ mod tests {
 
     fn seat(clients: &Arc<Clients>, max: usize) -> Result<Seat, Full> {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        clients.register(address, address, 7, 0, max)
+        clients.register(address, address, Port::Router, 7, 0, max)
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::clients::Clients;
 use crate::keyspace::Millis;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
+use crate::topology::{Announce, Port, Topology};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::Notify;
@@ -55,6 +56,10 @@ pub struct Host {
     pub expires_keys: AtomicBool,
     /// Tells the program to stop, once somebody has asked for it (`SHUTDOWN`).
     pub stop: Stop,
+    /// Who owns which slot.
+    pub topology: Arc<Topology>,
+    /// How nodes are told to clients.
+    pub announce: Announce,
     /// What does not change while it runs.
     pub identity: Identity,
     /// 40 hexadecimal digits, different for each run.
@@ -81,8 +86,6 @@ pub struct Identity {
     pub shards: usize,
     /// How many threads run them.
     pub threads: usize,
-    /// `standalone` or `cluster`, as clients are to see it.
-    pub mode: &'static str,
 }
 
 impl Default for Identity {
@@ -96,7 +99,6 @@ impl Default for Identity {
             started_at: 0,
             shards: 1,
             threads: 1,
-            mode: "standalone",
         }
     }
 }
@@ -108,6 +110,10 @@ pub struct HostConfig {
     pub identity: Identity,
     /// Its settings at the start.
     pub settings: Settings,
+    /// Its nodes and their slots.
+    pub topology: Topology,
+    /// How nodes are told to clients.
+    pub announce: Announce,
     /// Chance, for the run's id.
     pub seed: u64,
     /// What the process uses of the machine, when asked.
@@ -121,6 +127,8 @@ impl Default for HostConfig {
         Self {
             identity: Identity::default(),
             settings: Settings::default(),
+            topology: Topology::even(1),
+            announce: Announce::default(),
             seed: 0,
             usage: Usage::default,
             tick_ns: 1.0,
@@ -145,9 +153,20 @@ impl Host {
             stop: Stop::default(),
             pubsub: Arc::default(),
             stats: Stats::default(),
+            topology: Arc::new(config.topology),
+            announce: config.announce,
             identity: config.identity,
             run_id: (0..40).map(|_| digit()).collect(),
             usage: config.usage,
+        }
+    }
+
+    /// What clients of this port are to take the process for: `standalone` or `cluster`.
+    #[must_use]
+    pub fn mode(&self, port: Port) -> &'static str {
+        match port {
+            Port::Router if !self.announce.router_only => "standalone",
+            Port::Router | Port::Node(_) => "cluster",
         }
     }
 

@@ -14,15 +14,17 @@
 //! A name is here as long as it has an audience. A client has at most [`SUBSCRIPTIONS_MAX`], of
 //! names that together are at most [`NAMES_LEN_MAX`] long, and loses them with its session.
 
-use crate::clients::{Client, Listening, OutputLimits};
+use crate::clients::{Client, Listening, Mailbox, OutputLimits};
 use crate::glob;
 use crate::keyspace::{Event, EventClass, Millis, event};
 use crate::resp::{Proto, Sink};
+use crate::slot::Slot;
+use crate::topology::Port;
 use dashmap::{DashMap, Entry};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 pub use crate::clients::Scope;
@@ -52,6 +54,8 @@ pub struct PubSub {
     patterns: RwLock<BTreeMap<Name, Audience>>,
     /// How many there are, for those who publish while there are none.
     patterns_count: AtomicUsize,
+    /// How many subscriptions to shard channels have ended because a slot moved away.
+    signed_off: AtomicU64,
     /// Whoever publishes holds the one that the channel's name hashes to. Taken before any lock
     /// above; those of mailboxes are taken last.
     turns: [Mutex<()>; TURNS],
@@ -64,6 +68,7 @@ impl Default for PubSub {
             shard_channels: DashMap::new(),
             patterns: RwLock::default(),
             patterns_count: AtomicUsize::new(0),
+            signed_off: AtomicU64::new(0),
             turns: [const { Mutex::new(()) }; TURNS],
         }
     }
@@ -79,20 +84,38 @@ pub struct Counts {
 }
 
 impl PubSub {
-    /// How many names have an audience.
+    /// How many names have an audience, as clients of `port` are told.
     #[must_use]
-    pub fn counts(&self) -> Counts {
+    pub fn counts(&self, port: Port) -> Counts {
+        let heard = |names: &DashMap<Name, Audience>| match port {
+            Port::Router => names.len(),
+            Port::Node(_) => names.iter().filter(|audience| counted(audience, port) > 0).count(),
+        };
+        let patterns = match port {
+            Port::Router => self.patterns_count.load(Ordering::Relaxed),
+            Port::Node(_) => {
+                let patterns = self.patterns.read();
+                patterns.values().filter(|audience| counted(audience, port) > 0).count()
+            }
+        };
         Counts {
-            channels: self.channels.len(),
-            patterns: self.patterns_count.load(Ordering::Relaxed),
-            shard_channels: self.shard_channels.len(),
+            channels: heard(&self.channels),
+            patterns,
+            shard_channels: heard(&self.shard_channels),
         }
     }
 
     /// Sends a message to whoever is subscribed to `channel`, or to a pattern that it matches, and
-    /// gives how many times it was heard.
-    pub fn publish(&self, channel: &[u8], message: &[u8], now: Millis, told: Told<'_>) -> usize {
-        let mut hearers = Hearers::default();
+    /// gives how many times it was heard, as clients of `port` are told.
+    pub fn publish(
+        &self,
+        channel: &[u8],
+        message: &[u8],
+        port: Port,
+        now: Millis,
+        told: Told<'_>,
+    ) -> usize {
+        let mut hearers = Hearers::for_client_of(port);
         let turn = self.turn_of(channel);
         if let Some(audience) = self.channels.get(channel) {
             hearers.tell(&audience, &[b"message", channel, message], now);
@@ -109,21 +132,51 @@ impl PubSub {
         hearers.wake(told)
     }
 
-    /// Sends a message to whoever is subscribed to the shard channel, and gives how many they are.
+    /// Sends a message to whoever is subscribed to the shard channel, and gives how many they are,
+    /// as clients of `port` are told.
     pub fn publish_to_shard(
         &self,
         channel: &[u8],
         message: &[u8],
+        port: Port,
         now: Millis,
         told: Told<'_>,
     ) -> usize {
-        let mut hearers = Hearers::default();
+        let mut hearers = Hearers::for_client_of(port);
         let turn = self.turn_of(channel);
         if let Some(audience) = self.shard_channels.get(channel) {
             hearers.tell(&audience, &[b"smessage", channel, message], now);
         }
         drop(turn);
         hearers.wake(told)
+    }
+
+    /// Signs clients off from the shard channels that their port does not serve any more, as
+    /// `serves` says of a port and a channel's slot, and tells them so.
+    pub fn sign_off(&self, serves: impl Fn(Port, Slot) -> bool, now: Millis, told: Told<'_>) {
+        let mut sleepers = Vec::new();
+        self.shard_channels.retain(|name, audience| {
+            let slot = Slot::of(name);
+            audience.retain(|_, client| {
+                let stays = serves(client.port, slot);
+                if !stays {
+                    self.signed_off.fetch_add(1, Ordering::AcqRel);
+                    let left = client.mailbox().map_or(0, Mailbox::lose_shard_channel);
+                    let mut letter = Vec::new();
+                    sleepers.push(client.mail(now, |proto| {
+                        let mut sink = Sink::new(&mut letter, proto);
+                        sink.push(3);
+                        sink.bulk(b"sunsubscribe");
+                        sink.bulk(name);
+                        sink.count(left);
+                        &letter
+                    }));
+                }
+                stays
+            });
+            !audience.is_empty()
+        });
+        sleepers.into_iter().for_each(told);
     }
 
     /// Publishes what happened to keys, in the ways that `wanted` names.
@@ -144,25 +197,26 @@ impl PubSub {
                     channel.clear();
                     channel.extend_from_slice(prefix.as_bytes());
                     channel.extend_from_slice(about);
-                    self.publish(&channel, message, now, told);
+                    self.publish(&channel, message, Port::Router, now, told);
                 }
             }
         }
     }
 
-    /// The channels, or shard channels, that have an audience and match `pattern`.
+    /// The channels, or shard channels, that have an audience on `port` and match `pattern`.
     #[must_use]
-    pub fn matching(&self, scope: Scope, pattern: Option<&[u8]>) -> Vec<Name> {
+    pub fn matching(&self, scope: Scope, pattern: Option<&[u8]>, port: Port) -> Vec<Name> {
         let fits = |name: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));
         let Some(names) = self.names(scope) else { return Vec::new() };
-        names.iter().filter(|name| fits(name.key())).map(|name| Arc::clone(name.key())).collect()
+        let heard = names.iter().filter(|it| fits(it.key()) && counted(it.value(), port) > 0);
+        heard.map(|name| Arc::clone(name.key())).collect()
     }
 
-    /// How many clients are subscribed to this channel, or shard channel.
+    /// How many clients of `port` are subscribed to this channel, or shard channel.
     #[must_use]
-    pub fn audience(&self, scope: Scope, channel: &[u8]) -> usize {
+    pub fn audience(&self, scope: Scope, channel: &[u8], port: Port) -> usize {
         let names = self.names(scope);
-        names.and_then(|names| names.get(channel).map(|audience| audience.len())).unwrap_or(0)
+        names.and_then(|names| names.get(channel).map(|all| counted(&all, port))).unwrap_or(0)
     }
 
     fn turn_of(&self, channel: &[u8]) -> parking_lot::MutexGuard<'_, ()> {
@@ -224,10 +278,19 @@ impl PubSub {
     }
 }
 
+/// How many of an audience clients of `port` are told of: a node knows of its own only.
+fn counted(audience: &Audience, port: Port) -> usize {
+    match port {
+        Port::Router => audience.len(),
+        Port::Node(_) => audience.values().filter(|client| client.port == port).count(),
+    }
+}
+
 /// Who got a message, and is to be told of it once no lock is held any more: telling may take its
 /// time.
-#[derive(Default)]
 struct Hearers {
+    /// Whose clients are told how many heard it.
+    port: Port,
     heard: usize,
     sleepers: Vec<Waker>,
     /// Steps that woke nobody: hearers who were awake, and patterns that were tried.
@@ -235,6 +298,10 @@ struct Hearers {
 }
 
 impl Hearers {
+    fn for_client_of(port: Port) -> Self {
+        Self { port, heard: 0, sleepers: Vec::new(), awake: 0 }
+    }
+
     /// Writes a message of these parts to the audience, encoded once for each protocol.
     fn tell(&mut self, audience: &Audience, parts: &[&[u8]], now: Millis) {
         let (mut resp2, mut resp3) = (Vec::new(), Vec::new());
@@ -256,7 +323,7 @@ impl Hearers {
                 None => self.awake += 1,
             }
         }
-        self.heard += audience.len();
+        self.heard += counted(audience, self.port);
     }
 
     /// Tells of everybody; gives how many heard the message.
@@ -277,6 +344,8 @@ pub struct Subscriptions {
     shard_channels: BTreeSet<Name>,
     /// The length of all names together.
     names_len: usize,
+    /// How many subscriptions of anybody had been ended from outside when this was last seen to.
+    signed_off: u64,
 }
 
 /// A client has as many subscriptions as it may have.
@@ -293,7 +362,9 @@ impl Subscriptions {
         proto: Proto,
     ) -> Self {
         client.listen(limits, proto);
+        let signed_off = pubsub.signed_off.load(Ordering::Acquire);
         Self {
+            signed_off,
             pubsub,
             client,
             channels: BTreeSet::new(),
@@ -329,6 +400,20 @@ impl Subscriptions {
             self.pubsub.leave(scope, &name, self.client.id);
             self.names_len -= name.len();
             self.note();
+        }
+    }
+
+    /// Forgets the shard channels that the client was signed off from.
+    pub fn see_to_losses(&mut self) {
+        let signed_off = self.pubsub.signed_off.load(Ordering::Acquire);
+        if signed_off != std::mem::replace(&mut self.signed_off, signed_off) {
+            let Self { pubsub, client, shard_channels, names_len, .. } = self;
+            shard_channels.retain(|name| {
+                let all = pubsub.shard_channels.get(name);
+                let stays = all.is_some_and(|audience| audience.contains_key(&client.id));
+                *names_len -= if stays { 0 } else { name.len() };
+                stays
+            });
         }
     }
 
@@ -403,7 +488,8 @@ mod tests {
     fn world(clients: usize) -> World {
         let (registry, address) = (Arc::new(Clients::default()), ([127, 0, 0, 1], 1));
         let address = SocketAddr::from(address);
-        let seat = |_| registry.register(address, address, 7, 0, clients).expect("a seat");
+        let seat =
+            |_| registry.register(address, address, Port::Router, 7, 0, clients).expect("a seat");
         World { pubsub: Arc::default(), seats: (0..clients).map(seat).collect() }
     }
 
@@ -414,7 +500,13 @@ mod tests {
         }
 
         fn publish(&self, channel: &str, message: &str) -> usize {
-            self.pubsub.publish(channel.as_bytes(), message.as_bytes(), 0, &mut |_| ())
+            self.pubsub.publish(
+                channel.as_bytes(),
+                message.as_bytes(),
+                Port::Router,
+                0,
+                &mut |_| (),
+            )
         }
 
         fn mail(&self, of: usize) -> String {
@@ -445,10 +537,10 @@ mod tests {
             "*3 $7 message $2 ab $1 x *4 $8 pmessage $2 *b $2 ab $1 x *4 $8 pmessage $2 a* $2 ab $1 x \
              *4 $8 pmessage $2 *b $1 b $1 y "
         );
-        assert_eq!(world.pubsub.publish_to_shard(b"ab", b"s", 0, &mut |_| ()), 1);
+        assert_eq!(world.pubsub.publish_to_shard(b"ab", b"s", Port::Router, 0, &mut |_| ()), 1);
         assert_eq!(world.mail(1), "*3 $8 smessage $2 ab $1 s ");
         let counts = Counts { channels: 1, patterns: 3, shard_channels: 1 };
-        assert_eq!(world.pubsub.counts(), counts);
+        assert_eq!(world.pubsub.counts(Port::Router), counts);
         assert_eq!(
             world.seats[0].listening(),
             Listening { channels: 1, patterns: 2, shard_channels: 0 }
@@ -466,15 +558,24 @@ mod tests {
             one.add(scope, b"own").expect("room");
             two.remove(scope, b"own");
         }
-        assert_eq!(world.pubsub.audience(Scope::Channel, b"n"), 2);
+        assert_eq!(world.pubsub.audience(Scope::Channel, b"n", Port::Router), 2);
         one.remove(Scope::Channel, b"n");
-        assert!(!one.is_empty() && world.pubsub.audience(Scope::Channel, b"n") == 1);
+        assert!(!one.is_empty() && world.pubsub.audience(Scope::Channel, b"n", Port::Router) == 1);
         drop(one);
         assert!(world.seats[0].listening().is_nothing());
-        assert_eq!(world.pubsub.counts(), Counts { channels: 1, patterns: 1, shard_channels: 1 });
-        assert_eq!(world.pubsub.matching(Scope::ShardChannel, Some(b"?")), [Name::from(*b"n")]);
+        assert_eq!(
+            world.pubsub.counts(Port::Router),
+            Counts { channels: 1, patterns: 1, shard_channels: 1 }
+        );
+        assert_eq!(
+            world.pubsub.matching(Scope::ShardChannel, Some(b"?"), Port::Router),
+            [Name::from(*b"n")]
+        );
         drop(two);
-        assert_eq!(world.pubsub.counts(), Counts { channels: 0, patterns: 0, shard_channels: 0 });
+        assert_eq!(
+            world.pubsub.counts(Port::Router),
+            Counts { channels: 0, patterns: 0, shard_channels: 0 }
+        );
         assert_eq!(world.publish("n", "x"), 0);
     }
 

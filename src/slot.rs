@@ -129,6 +129,16 @@ pub enum Footprint {
 }
 
 impl Footprint {
+    /// With one more key, which has this slot and this place among the keys, counted from 0.
+    #[must_use]
+    pub fn and(self, slot: Slot, at: usize) -> Self {
+        match self {
+            Self::Anywhere => Self::In(slot),
+            Self::In(first) if first != slot => Self::Crossing { first, other: slot, at },
+            Self::In(_) | Self::Crossing { .. } => self,
+        }
+    }
+
     /// The footprint of `keys` in their order.
     pub fn of<'k>(keys: impl IntoIterator<Item = &'k [u8]>) -> Self {
         let mut keys = keys.into_iter();

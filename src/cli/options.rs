@@ -1,11 +1,13 @@
 //! What `serve` can be told, and by whom: command line, environment, configuration file, default.
 
 use super::Failure;
-use crate::topology::SHARDS_MAX;
+use crate::session::Dialect;
+use crate::topology::{Announce, AnnouncedHost, NODES_MAX, Plan, SHARDS_MAX};
 use clap::ValueEnum;
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Said at the end of the help.
 pub(super) const PRECEDENCE: &str = "An option on the command line goes before its environment variable, \
@@ -34,9 +36,27 @@ pub(super) struct Options {
     /// Most clients at a time [default: 10000]
     #[arg(long, env = "SLOTWAY_MAXCLIENTS")]
     pub maxclients: Option<usize>,
-    /// First node port, one per shard; only `off` exists so far [default: off]
+    /// First node port, one per node: 0 takes any free ones, `off` none [default: router port + 1]
     #[arg(long, env = "SLOTWAY_NODE_PORTS")]
     pub node_ports: Option<NodePorts>,
+    /// Replicas of each shard, each with a node port [default: 0]
+    #[arg(long, env = "SLOTWAY_REPLICAS")]
+    pub replicas: Option<usize>,
+    /// Nodes that have met nobody and own nothing, for `redis-cli --cluster add-node` [default: 0]
+    #[arg(long, env = "SLOTWAY_SPARE_NODES")]
+    pub spare_nodes: Option<usize>,
+    /// Which server's rules the node ports follow [default: redis7]
+    #[arg(long, env = "SLOTWAY_DIALECT")]
+    pub dialect: Option<Speech>,
+    /// Whom cluster clients are told of [default: nodes]
+    #[arg(long, env = "SLOTWAY_ANNOUNCE")]
+    pub announce: Option<Announced>,
+    /// Host that clients are told for the nodes [default: the address that is listened on]
+    #[arg(long, env = "SLOTWAY_ANNOUNCE_HOST")]
+    pub announce_host: Option<String>,
+    /// A port that clients are told for one that is listened on, LISTENED:TOLD; may be given several times
+    #[arg(long, env = "SLOTWAY_ANNOUNCE_MAP", value_delimiter = ',')]
+    pub announce_map: Option<Vec<Mapped>>,
     /// Name the keys and slots in every CROSSSLOT error
     #[arg(long, env = "SLOTWAY_EXPLAIN", num_args = 0..=1, default_missing_value = "true")]
     pub explain: Option<bool>,
@@ -55,12 +75,109 @@ pub(super) struct Options {
     pub config: Option<PathBuf>,
 }
 
-/// Where the node ports begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Where the node ports begin: a number, `0` for any free ones, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Word")]
 pub(super) enum NodePorts {
     /// There are none.
     Off,
+    /// The first; the others follow it, but if it is 0.
+    From(u16),
+}
+
+/// A number or a word, as TOML has them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Word {
+    Number(i64),
+    Text(String),
+}
+
+impl TryFrom<Word> for NodePorts {
+    type Error = String;
+
+    fn try_from(word: Word) -> Result<Self, String> {
+        match word {
+            Word::Number(number) => number.to_string().parse(),
+            Word::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl FromStr for NodePorts {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text
+                .parse()
+                .map(Self::From)
+                .map_err(|_| "must be the first node port, 0 for any free ones, or off".to_owned()),
+        }
+    }
+}
+
+/// What the node ports take after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Speech {
+    /// Redis 7.
+    Redis7,
+    /// Valkey 9.
+    Valkey9,
+    /// Redis Enterprise.
+    Enterprise,
+    /// ElastiCache Serverless.
+    Serverless,
+}
+
+impl Speech {
+    /// The rules that it stands for.
+    pub(super) fn dialect(self) -> &'static Dialect {
+        match self {
+            Self::Redis7 => &Dialect::REDIS7,
+            Self::Valkey9 => &Dialect::VALKEY9,
+            Self::Enterprise => &Dialect::ENTERPRISE,
+            Self::Serverless => &Dialect::SERVERLESS,
+        }
+    }
+}
+
+/// `listened-port:told-port`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Mapped(pub u16, pub u16);
+
+impl FromStr for Mapped {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let ports = text
+            .split_once(':')
+            .and_then(|(at, told)| Some(Self(at.parse().ok()?, told.parse().ok()?)));
+        ports.ok_or_else(|| "must be LISTENED:TOLD, two ports such as 7001:17001".to_owned())
+    }
+}
+
+impl TryFrom<String> for Mapped {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// Whom clients are told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Announced {
+    /// The nodes, under the address that is listened on.
+    Nodes,
+    /// The nodes, under whatever host the client dialled.
+    Dialled,
+    /// The router port tells of itself alone, as the owner of all slots.
+    Router,
 }
 
 /// The form of what is printed to stdout.
@@ -86,6 +203,12 @@ impl Options {
             requirepass: self.requirepass.or(file.requirepass),
             maxclients: self.maxclients.or(file.maxclients),
             node_ports: self.node_ports.or(file.node_ports),
+            replicas: self.replicas.or(file.replicas),
+            spare_nodes: self.spare_nodes.or(file.spare_nodes),
+            dialect: self.dialect.or(file.dialect),
+            announce: self.announce.or(file.announce),
+            announce_host: self.announce_host.or(file.announce_host),
+            announce_map: self.announce_map.or(file.announce_map),
             explain: self.explain.or(file.explain),
             log: self.log.or(file.log),
             output: self.output.or(file.output),
@@ -101,6 +224,31 @@ impl Options {
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
     }
 
+    /// Which nodes there are to be.
+    pub(super) fn plan(&self, seed: u64) -> Plan {
+        Plan {
+            masters: self.shards.unwrap_or(SHARDS_DEFAULT),
+            replicas: self.replicas.unwrap_or(0),
+            spares: self.spare_nodes.unwrap_or(0),
+            in_step: true,
+            seed,
+        }
+    }
+
+    /// How nodes are told to clients.
+    pub(super) fn announce(&self) -> Announce {
+        let host = match (&self.announce_host, self.announce) {
+            (_, Some(Announced::Dialled)) => AnnouncedHost::Dialled,
+            (Some(host), _) => AnnouncedHost::Given(host.clone()),
+            (None, _) => AnnouncedHost::Listened,
+        };
+        Announce {
+            host,
+            ports: self.announce_map.iter().flatten().map(|&Mapped(at, told)| (at, told)).collect(),
+            router_only: self.announce == Some(Announced::Router),
+        }
+    }
+
     /// Refuses what cannot be.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let within = |name: &str, value: Option<usize>, max: usize| match value {
@@ -111,6 +259,17 @@ impl Options {
         };
         within("shards", self.shards, SHARDS_MAX)?;
         within("threads", self.threads, THREADS_MAX)?;
+        let plan = self.plan(0);
+        if plan.nodes() > NODES_MAX {
+            return Err(Failure::usage(format!(
+                "--shards {} --replicas {} --spare-nodes {}: at most {NODES_MAX} nodes",
+                plan.masters, plan.replicas, plan.spares
+            )));
+        }
+        let unnamed = self.announce_host.as_ref().is_some_and(|host| !is_host(host));
+        if unnamed {
+            return Err(Failure::usage("--announce-host: must be a host's name or address"));
+        }
         within("maxclients", self.maxclients, CLIENTS_MAX)?;
         if self.requirepass.as_ref().is_some_and(|p| p.len() > PASSWORD_LEN_MAX) {
             return Err(Failure::usage(format!("--requirepass: at most {PASSWORD_LEN_MAX} bytes")));
@@ -122,6 +281,13 @@ impl Options {
     }
 }
 
+/// Whether clients could be told this, in a reply of one line and in `host:port`.
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b))
+}
+
+/// How many shards there are unless somebody says otherwise.
+pub(super) const SHARDS_DEFAULT: usize = 3;
 /// Most threads that may be asked for.
 const THREADS_MAX: usize = 1024;
 /// Most clients that may be asked for.

@@ -1,6 +1,8 @@
 //! The one line on stdout that says: come in.
 
 use super::options::Output;
+use crate::server::Bound;
+use crate::topology::{Port, Role, Topology};
 use serde::Serialize;
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,14 +15,49 @@ pub(super) struct Ready {
     url: String,
     /// The router port's address.
     router: String,
-    /// The node ports' addresses, one per shard; none while node ports are off.
-    nodes: Vec<String>,
+    /// The nodes that listen, in the order of their ports; none while node ports are off.
+    nodes: Vec<Node>,
     shards: usize,
     version: &'static str,
 }
 
+/// A node that listens.
+#[derive(Debug, Serialize)]
+struct Node {
+    /// Its node port's address.
+    address: String,
+    /// As CLUSTER MYID tells it.
+    id: String,
+    /// `master`, `replica`, or `spare` for one that has met nobody.
+    role: &'static str,
+    /// The shard that it serves, counted from 0.
+    shard: usize,
+}
+
 impl Ready {
-    pub(super) fn new(router: SocketAddr, shards: usize, has_password: bool) -> Self {
+    pub(super) fn new(
+        router: SocketAddr,
+        shards: usize,
+        has_password: bool,
+        topology: &Topology,
+        bound: &[Bound],
+    ) -> Self {
+        let mut nodes: Vec<Node> = Vec::new();
+        for listener in bound {
+            // Further addresses of a node have the same port.
+            if let Port::Node(number) = listener.port
+                && number == nodes.len()
+            {
+                let node = topology.node(number);
+                let role = match node.role {
+                    Role::ReplicaOf(_) => "replica",
+                    Role::Master if number < topology.masters() => "master",
+                    Role::Master => "spare",
+                };
+                let address = reachable(listener.address).to_string();
+                nodes.push(Node { address, id: node.id, role, shard: node.shard });
+            }
+        }
         let router = reachable(router);
         // The password is not printed: this line ends up in logs.
         let login = if has_password { ":PASSWORD@" } else { "" };
@@ -29,7 +66,7 @@ impl Ready {
             pid: std::process::id(),
             url: format!("redis://{login}{router}"),
             router: router.to_string(),
-            nodes: Vec::new(),
+            nodes,
             shards,
             version: env!("CARGO_PKG_VERSION"),
         }
@@ -40,10 +77,20 @@ impl Ready {
     pub(super) fn print(&self, output: Output) {
         match output {
             Output::Json => println!("{}", serde_json::json!(self)),
-            Output::Text => println!(
-                "slotway ready at {} ({} shards, pid {}) - try: redis-cli -u {}",
-                self.url, self.shards, self.pid, self.url
-            ),
+            Output::Text => {
+                let nodes = match (self.nodes.first(), self.nodes.last()) {
+                    (Some(first), Some(last)) if self.nodes.len() > 1 => {
+                        let last = last.address.rsplit(':').next().unwrap_or_default();
+                        format!(", node ports {}-{last}", first.address)
+                    }
+                    (Some(only), _) => format!(", node port {}", only.address),
+                    (None, _) => String::new(),
+                };
+                println!(
+                    "slotway ready at {} ({} shards{nodes}, pid {}) - try: redis-cli -u {}",
+                    self.url, self.shards, self.pid, self.url
+                );
+            }
         }
     }
 }

@@ -1,13 +1,13 @@
 //! `slotway serve`: from options to a running router.
 
 use super::Failure;
-use super::options::{NodePorts, Options, Output};
+use super::options::{NodePorts, Options, Output, SHARDS_DEFAULT, Speech};
 use super::ready::Ready;
 use crate::host::{Host, HostConfig, Identity, Usage};
 use crate::router::Router;
 use crate::server::{self, Bound};
 use crate::settings::{Settings, Start};
-use crate::topology::Topology;
+use crate::topology::{Port, Topology};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IsTerminal};
@@ -17,7 +17,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 const PORT_DEFAULT: u16 = 7000;
-const SHARDS_DEFAULT: usize = 3;
 const CLIENTS_DEFAULT: usize = 10_000;
 /// File descriptors that the process needs besides its clients'.
 const FILES_RESERVED: u64 = 32;
@@ -27,13 +26,15 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     let options = options.with_file()?;
     options.check()?;
     start_log(options.log.as_deref().unwrap_or("info"))?;
-    let NodePorts::Off = options.node_ports.unwrap_or(NodePorts::Off);
     let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
     let threads = options.threads.unwrap_or_else(processors);
     let clients_max = allow_clients(options.maxclients)?;
     let binds = options.bind.clone().unwrap_or_else(|| vec![IpAddr::from([127, 0, 0, 1])]);
-    let bound = bind_all(&binds, options.port.unwrap_or(PORT_DEFAULT))?;
+    let mut bound = bind_all(&binds, options.port.unwrap_or(PORT_DEFAULT), Port::Router)?;
     let address = bound[0].address;
+    let seed = options.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
+    let topology = Topology::new(options.plan(seed));
+    bind_nodes(&options, &binds, &topology, &mut bound)?;
 
     let bind = binds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let settings =
@@ -49,7 +50,6 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
             Failure::usage(format!("--{name}: {}", String::from_utf8_lossy(&error.text())))
         })?;
     }
-    let seed = options.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
     let host = Host::new(HostConfig {
         identity: Identity {
             pid: std::process::id(),
@@ -66,14 +66,16 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
             started_at: server::now(),
             shards,
             threads,
-            mode: "standalone",
         },
         settings,
+        topology,
+        announce: options.announce(),
         seed: seed.rotate_left(32),
         usage: Usage::of_process,
         tick_ns: server::tick_ns(),
     });
-    let router = Arc::new(Router::new(host, Topology::even(shards), seed));
+    let dialect = options.dialect.unwrap_or(Speech::Redis7).dialect();
+    let router = Arc::new(Router::new(host, dialect, seed));
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -81,7 +83,8 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::machine(format!("cannot start {threads} threads: {error}")))?;
-    let ready = Ready::new(address, shards, options.requirepass.is_some());
+    let ready =
+        Ready::new(address, shards, options.requirepass.is_some(), &router.host.topology, &bound);
     let output = options.output.unwrap_or(Output::Text);
     let outcome = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -120,15 +123,49 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn bind_all(binds: &[IpAddr], mut port: u16) -> Result<Vec<Bound>, Failure> {
+/// Listens for clients of each node, if there are to be node ports.
+fn bind_nodes(
+    options: &Options,
+    binds: &[IpAddr],
+    topology: &Topology,
+    bound: &mut Vec<Bound>,
+) -> Result<(), Failure> {
+    let after_router = bound[0].address.port().checked_add(1).unwrap_or(0);
+    let first = match (options.node_ports, options.port) {
+        (Some(NodePorts::Off), _) => return Ok(()),
+        (Some(NodePorts::From(first)), _) => first,
+        (None, Some(0)) => 0,
+        (None, _) => after_router,
+    };
+    let nodes = topology.nodes();
+    if first != 0 && usize::from(first) + nodes - 1 > usize::from(u16::MAX) {
+        return Err(Failure::usage(format!(
+            "--node-ports {first}: {nodes} ports from there on end above {}",
+            u16::MAX
+        )));
+    }
+    for node in 0..nodes {
+        let port = if first == 0 { 0 } else { first + node as u16 };
+        let one = bind_all(binds, port, Port::Node(node))?;
+        topology.set_port(node, one[0].address.port());
+        bound.extend(one);
+    }
+    Ok(())
+}
+
+fn bind_all(binds: &[IpAddr], mut port: u16, whose: Port) -> Result<Vec<Bound>, Failure> {
     let mut bound = Vec::with_capacity(binds.len());
+    let (option, any) = match whose {
+        Port::Router => ("--port", "--port 0 takes any free one"),
+        Port::Node(_) => ("--node-ports", "--node-ports 0 takes any free ones, off none"),
+    };
     for &ip in binds {
         let address = SocketAddr::new(ip, port);
-        let one = server::bind(address).map_err(|error| {
+        let one = server::bind(address, whose).map_err(|error| {
             Failure::machine(match error.kind() {
                 io::ErrorKind::AddrInUse => format!(
-                    "port {port} of {ip} is taken: stop what listens there, or choose another with --port \
-                     (--port 0 takes any free one)"
+                    "port {port} of {ip} is taken: stop what listens there, or choose another with {option} \
+                     ({any})"
                 ),
                 io::ErrorKind::PermissionDenied => {
                     format!("not allowed to listen on port {port} of {ip}: ports below 1024 need privileges")

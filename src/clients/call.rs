@@ -22,6 +22,8 @@ pub enum Ending {
     TimedOut,
     /// `CLIENT UNBLOCK … ERROR`.
     Unblocked,
+    /// The key's slot is served elsewhere from now on: the request is to be made again.
+    Elsewhere,
 }
 
 /// The side that ends a wait.

@@ -207,6 +207,13 @@ impl Mailbox {
         self.inner.lock().proto = proto;
     }
 
+    /// Notes that the client listens to one shard channel less; gives how many are left.
+    pub fn lose_shard_channel(&self) -> usize {
+        let listening = &mut self.inner.lock().listening;
+        listening.shard_channels = listening.shard_channels.saturating_sub(1);
+        listening.shard_channels as usize
+    }
+
     /// Notes what the client is subscribed to.
     pub fn set_listening(&self, listening: Listening) {
         self.inner.lock().listening = listening;
@@ -260,6 +267,7 @@ impl Inner {
 mod tests {
     use super::super::{Clients, Seat};
     use super::*;
+    use crate::topology::Port;
     use std::net::SocketAddr;
     use std::sync::atomic::AtomicU64;
     use std::task::Wake;
@@ -275,7 +283,9 @@ mod tests {
 
     fn seat() -> Seat {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        Arc::new(Clients::default()).register(address, address, 7, 0, 1).expect("a seat")
+        Arc::new(Clients::default())
+            .register(address, address, Port::Router, 7, 0, 1)
+            .expect("a seat")
     }
 
     /// Writes `len` bytes; says whether there was somebody to wake.

@@ -2,10 +2,10 @@
 
 use super::generic::{is_taken, put_anew};
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
-use super::spec::flag::{DENYOOM, READ, WRITE};
+use super::spec::flag::{ASKING, DENYOOM, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Keys, Run, Spec, acl, check,
+    BASE, Group, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{
@@ -28,20 +28,30 @@ pub(super) const ROWS: &[Spec] = &[
         run: Run::Shard(dump),
         ..BASE
     },
+    RESTORE,
     Spec {
-        name: "restore",
-        arity: AtLeast(4),
-        flags: WRITE | DENYOOM,
-        acl: acl::KEYSPACE | acl::DANGEROUS,
-        keys: &[Keys::at(OW | UPDATE, 1)],
-        since: "2.6.0",
-        complexity: "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
-        summary: "Sets a key to the value in the bytes that DUMP gave.",
-        run: Run::Shard(restore),
-        ..BASE
+        name: "restore-asking",
+        flags: WRITE | DENYOOM | ASKING,
+        group: Group::Server,
+        since: "3.0.0",
+        summary: "RESTORE for a slot that this node takes over: what MIGRATE sends.",
+        ..RESTORE
     },
 ];
 const _: () = check(ROWS);
+
+const RESTORE: Spec = Spec {
+    name: "restore",
+    arity: AtLeast(4),
+    flags: WRITE | DENYOOM,
+    acl: acl::KEYSPACE | acl::DANGEROUS,
+    keys: &[Keys::at(OW | UPDATE, 1)],
+    since: "2.6.0",
+    complexity: "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
+    summary: "Sets a key to the value in the bytes that DUMP gave.",
+    run: Run::Shard(restore),
+    ..BASE
+};
 
 /// So many bytes of a payload are one step of the pace.
 const BYTES_PER_STEP: usize = 100;

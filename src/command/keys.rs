@@ -3,7 +3,7 @@
 //! Nearly every command has its key at one place or in one plain range, so that the slot of a
 //! request is found without a list; the general rule is [`each`].
 
-use super::spec::{Begin, Find, Keys, Spec, access};
+use super::spec::{Begin, Find, Keys, Spec, access, flag};
 use super::{Args, Refusal};
 use crate::number::parse_i64;
 use crate::slot::{Footprint, Slot};
@@ -18,6 +18,9 @@ pub(super) fn each(
 ) -> Result<(), ()> {
     for keys in spec.keys {
         let Some(begin) = beginning(keys, args) else { continue };
+        if spec.flags & flag::MIGRATES != 0 && !is_migrated(keys, begin, args) {
+            continue;
+        }
         let (first, last, step) = match keys.find {
             Find::Range { last, step, limit } => {
                 let last = if last >= 0 {
@@ -53,6 +56,18 @@ pub(super) fn each(
         }
     }
     Ok(())
+}
+
+/// Whether this is where MIGRATE has its keys: behind KEYS, if that stands there, and then the key
+/// itself has to be empty; else it is the only one.
+fn is_migrated(keys: &Keys, begin: usize, args: Args<'_>) -> bool {
+    const KEY: usize = 3;
+    const OPTIONS: usize = 6;
+    let has_list = (OPTIONS..args.len()).any(|at| args.is(at, "keys"));
+    match keys.begin {
+        Begin::Index(_) => !has_list,
+        _ => begin > OPTIONS && args.at(KEY).is_empty(),
+    }
 }
 
 fn beginning(keys: &Keys, args: Args<'_>) -> Option<usize> {
@@ -106,25 +121,24 @@ impl Spec {
         found
     }
 
-    /// The slots that `args` ask for.
+    /// The slots that `args` ask for: those of its keys, or of the shard channels it names.
     #[must_use]
     pub fn footprint(&self, args: Args<'_>) -> Footprint {
         if self.keys.is_empty() {
             return Footprint::Anywhere;
         }
         let (mut footprint, mut count) = (Footprint::Anywhere, 0);
-        self.each_key(args, |key| {
-            let slot = Slot::of(key);
-            match footprint {
-                Footprint::Anywhere => footprint = Footprint::In(slot),
-                Footprint::In(first) if first != slot => {
-                    footprint = Footprint::Crossing { first, other: slot, at: count };
-                }
-                Footprint::In(_) | Footprint::Crossing { .. } => {}
-            }
+        let _contradiction = each(self, args, |at, _| {
+            footprint = footprint.and(Slot::of(args.at(at)), count);
             count += 1;
         });
         footprint
+    }
+
+    /// Whether it names shard channels, which live in slots without being keys.
+    #[must_use]
+    pub fn has_channels(&self) -> bool {
+        self.keys.first().is_some_and(|keys| keys.access & access::NOT_KEY != 0)
     }
 
     /// Key number `n`, counted from 0 in the order of [`Spec::each_key`].

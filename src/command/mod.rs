@@ -14,6 +14,7 @@
 
 mod args;
 mod chance;
+mod cluster;
 mod collection;
 mod connection;
 mod dump;
@@ -50,6 +51,7 @@ use crate::host::{Host, Tally};
 use crate::keyspace::{Key, Keyspace, Millis, Seen, Text, Value};
 use crate::resp::{Sink, until_nul};
 use crate::slot::{Footprint, Slot};
+use crate::topology::Port;
 use std::sync::{Arc, LazyLock};
 use std::task::Waker;
 use std::time::Duration;
@@ -72,6 +74,7 @@ const FAMILIES: &[&[Spec]] = &[
     connection::ROWS,
     server::ROWS,
     introspect::ROWS,
+    cluster::ROWS,
 ];
 
 /// The longest name of a command or subcommand, in bytes.
@@ -194,8 +197,13 @@ pub struct HostCx<'a> {
     pub host: &'a Host,
     /// The client that asks.
     pub me: &'a Arc<Client>,
-    /// For [`Run::Cluster`]: every shard in view, held, in ascending order. Else empty.
+    /// Whom it speaks to.
+    pub port: Port,
+    /// For [`Run::Cluster`]: every shard in view of the port, held, in ascending order; for
+    /// [`Run::Whole`] every shard of the process. Else empty.
     pub shards: Vec<&'a mut Keyspace>,
+    /// The numbers of these shards.
+    pub view: Vec<usize>,
     /// What was counted on each of them.
     pub tallies: Vec<&'a mut Tally>,
     /// The time of this batch, in milliseconds since the epoch.

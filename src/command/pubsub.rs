@@ -138,7 +138,7 @@ const CONTAINER: Spec = Spec {
             arity: Exactly(2),
             summary: "Counts the different patterns that somebody listens by.",
             run: Run::Host(|cx, _, out| {
-                out.count(cx.host.pubsub.counts().patterns);
+                out.count(cx.host.pubsub.counts(cx.port).patterns);
                 Ok(())
             }),
             ..TOLD
@@ -180,7 +180,7 @@ const CONTAINER: Spec = Spec {
 fn publish(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (pace, now) = (&mut *cx.pace, cx.now);
     let told = &mut |sleeper| pace.told(sleeper);
-    out.count(cx.host.pubsub.publish(args.at(1), args.at(2), now, told));
+    out.count(cx.host.pubsub.publish(args.at(1), args.at(2), cx.port, now, told));
     Ok(())
 }
 
@@ -188,7 +188,7 @@ fn publish(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 fn spublish(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (pace, now) = (&mut *cx.pace, cx.now);
     let told = &mut |sleeper| pace.told(sleeper);
-    out.count(cx.host.pubsub.publish_to_shard(args.at(1), args.at(2), now, told));
+    out.count(cx.host.pubsub.publish_to_shard(args.at(1), args.at(2), cx.port, now, told));
     Ok(())
 }
 
@@ -198,7 +198,7 @@ fn list(cx: &mut HostCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -
         let before = b"ERR unknown subcommand or wrong number of arguments for '";
         return Err(Refusal::new([before, until_nul(args.at(1)), b"'. Try PUBSUB HELP."].concat()));
     }
-    let names = cx.host.pubsub.matching(scope, args.get(2));
+    let names = cx.host.pubsub.matching(scope, args.get(2), cx.port);
     out.array(names.len());
     for name in names {
         out.bulk(&name);
@@ -211,7 +211,7 @@ fn count(cx: &mut HostCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) 
     out.array(2 * (args.len() - 2));
     for name in args.from(2) {
         out.bulk(name);
-        out.count(cx.host.pubsub.audience(scope, name));
+        out.count(cx.host.pubsub.audience(scope, name, cx.port));
     }
     Ok(())
 }

@@ -105,6 +105,8 @@ pub enum Run {
     Host(HostFn),
     /// A function of all shards in view, which are held while it runs.
     Cluster(HostFn),
+    /// A function of all shards of the process, whoever asks: it moves slots or keys between them.
+    Whole(HostFn),
     /// The session itself: an arm of its exhaustive match.
     Session(Steer),
     /// Nothing: only its subcommands run. (A row with subcommands and a function runs that when it
@@ -116,6 +118,7 @@ pub enum Run {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the command of its name")]
 pub enum Steer {
+    Asking,
     Auth,
     ClientReply,
     Discard,
@@ -124,6 +127,8 @@ pub enum Steer {
     Monitor,
     Multi,
     Quit,
+    ReadOnly,
+    ReadWrite,
     Reset,
     Subscribe(Scope),
     Unsubscribe(Scope),
@@ -156,6 +161,8 @@ pub mod flag {
     pub const ALLOW_BUSY: u32 = 1 << 18;
     /// Its keys cannot all be found by the first-last-step rule.
     pub const MOVABLE_KEYS: u32 = 1 << 19;
+    /// It works on keys that are on the move: MIGRATE. COMMAND does not show it.
+    pub const MIGRATES: u32 = 1 << 20;
 
     /// Every flag that COMMAND shows, with its name there, in the order shown.
     pub const NAMES: &[(u32, &str)] = &[
@@ -246,6 +253,7 @@ pub enum Group {
     Connection,
     Server,
     Transactions,
+    Cluster,
 }
 
 impl Group {
@@ -261,6 +269,7 @@ impl Group {
             Self::PubSub => "pubsub",
             Self::Hash => "hash",
             Self::Connection => "connection",
+            Self::Cluster => "cluster",
             Self::Server => "server",
             Self::Transactions => "transactions",
         }

@@ -105,6 +105,7 @@ mod tests {
     use super::*;
     use crate::clients::Clients;
     use crate::resp::Proto;
+    use crate::topology::Port;
 
     #[test]
     fn a_line_is_one_line() {
@@ -119,7 +120,7 @@ mod tests {
     fn who_has_left_is_told_no_more() {
         let (monitors, clients) = (Monitors::default(), Arc::new(Clients::default()));
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let seat = || clients.register(address, address, 3, 0, 9).expect("a seat");
+        let seat = || clients.register(address, address, Port::Router, 3, 0, 9).expect("a seat");
         let (stays, leaves, resets) = (seat(), seat(), seat());
         for client in [&stays, &leaves, &resets, &stays] {
             client.listen(&Arc::default(), Proto::Resp2);

@@ -164,6 +164,15 @@ impl Default for Limits {
     }
 }
 
+/// What a key held, on its way to another keyspace of the same process.
+#[derive(Debug)]
+pub struct Parcel {
+    /// The value.
+    pub value: Value,
+    /// When it expires, if ever.
+    pub expires_at: Option<Millis>,
+}
+
 /// What an edit did to a value, with what the editor wants to tell its caller.
 #[derive(Debug)]
 pub enum Edited<R> {
@@ -197,7 +206,7 @@ pub struct Counts {
 /// A shard's keys.
 #[derive(Debug)]
 pub struct Keyspace {
-    /// Where each slot's table lies in `slots`; `NOT_HERE` for a slot that lives elsewhere.
+    /// Where each slot's table lies in `slots`; `NOT_HERE` for a slot that never had a key here.
     place: Box<[u16]>,
     slots: Vec<SlotTable>,
     hasher: KeyHasher,
@@ -327,16 +336,10 @@ impl Keyspace {
         self.counts = Counts::default();
     }
 
-    /// How many slots live here.
+    /// How many slots have a table here.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.slots.len()
-    }
-
-    /// Whether this keyspace holds `slot`.
-    #[must_use]
-    pub fn holds(&self, slot: Slot) -> bool {
-        self.place[slot.index()] != NOT_HERE
     }
 
     // ── reading ───────────────────────────────────────────────────────────────────────────────
@@ -420,7 +423,7 @@ impl Keyspace {
         } else {
             let expires_at = ttl.apply(NEVER);
             let entry = Entry { key: key.bytes.into(), value, expires_at, accessed };
-            let s = self.slot_place(key.slot);
+            let s = self.adopt(key.slot);
             self.slots[s].table.insert(entry, key.seen.hash, &self.hasher);
             self.len += 1;
             self.count_volatile(s, i32::from(expires_at != NEVER));
@@ -467,6 +470,21 @@ impl Keyspace {
         let entry = self.take_out(s, at);
         self.touch(key.bytes, true);
         Some(entry.value)
+    }
+
+    /// Removes a key to hand it over to another keyspace; nobody is told but who watches it.
+    pub fn pack(&mut self, key: Key<'_>) -> Option<Parcel> {
+        let (s, at) = self.find(key)?;
+        let entry = self.take_out(s, at);
+        self.touch(key.bytes, true);
+        let expires_at = entry.expires_at();
+        Some(Parcel { value: entry.value, expires_at })
+    }
+
+    /// Sets a key to what another keyspace has handed over, whatever was there before.
+    pub fn unpack(&mut self, key: Key<'_>, parcel: Parcel) {
+        let ttl = parcel.expires_at.map_or(Ttl::Clear, Ttl::At);
+        self.set(key, parcel.value, ttl);
     }
 
     /// Removes a key and frees what it held; says whether it was there.
@@ -531,7 +549,7 @@ impl Keyspace {
         let watched: Vec<Box<[u8]>> = self.watchers.keys().map(Into::into).collect();
         for bytes in watched {
             let key = self.key(Slot::of(&bytes), &bytes);
-            if self.holds(key.slot) && self.find_unexpired_or_not(key).is_some() {
+            if self.find_unexpired_or_not(key).is_some() {
                 self.watchers.touch(&bytes, true);
             }
         }
@@ -672,16 +690,22 @@ impl Keyspace {
 
     // ── inside ────────────────────────────────────────────────────────────────────────────────
 
-    fn slot_place(&self, slot: Slot) -> usize {
-        let place = self.place[slot.index()];
-        assert!(place != NOT_HERE, "slot {} does not live on this shard", slot.number());
-        place as usize
+    /// The place of a slot's table; one that has none gets one.
+    #[inline]
+    fn adopt(&mut self, slot: Slot) -> usize {
+        let place = &mut self.place[slot.index()];
+        if *place == NOT_HERE {
+            // There are fewer slots than NOT_HERE.
+            *place = self.slots.len() as u16;
+            self.slots.push(SlotTable::default());
+        }
+        *place as usize
     }
 
     #[inline]
     fn find_unexpired_or_not(&self, key: Key<'_>) -> Option<(usize, usize)> {
-        let s = self.slot_place(key.slot);
-        let table = &self.slots[s].table;
+        let s = self.place[key.slot.index()] as usize;
+        let table = &self.slots.get(s)?.table;
         if let Some(entry) = table.entries().get(key.seen.hint as usize)
             && *entry.key == *key.bytes
         {

@@ -28,6 +28,19 @@ impl Keyspace {
         slot.table.walk_down(from, |entry| entry.has_expired(self.now) || each(entry))
     }
 
+    /// Forgets the keys of `slot`; gives how many there were. Nobody is told, as in Redis: whose
+    /// they are now is another node's affair.
+    pub fn clear_slot(&mut self, slot: Slot) -> usize {
+        let place = self.place[slot.index()] as usize;
+        let mut removed = 0;
+        while let Some(last) = self.slots.get(place).and_then(|s| s.table.len().checked_sub(1)) {
+            let entry = self.take_out(place, last);
+            self.bury(entry.value);
+            removed += 1;
+        }
+        removed
+    }
+
     /// A key picked uniformly; it may have expired.
     pub fn random_key(&mut self) -> Option<&Entry> {
         let pick = self.random();

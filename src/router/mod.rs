@@ -8,25 +8,29 @@
 //!
 //! [`Router::process`] is the whole path of a request as a plain function: bytes in, bytes out, no
 //! socket and no clock. Consecutive commands for one shard share one hold of it; the order across
-//! shards is the client's. What needs all shards holds them in ascending order, and where it must
-//! wait for one it does so away from the runtime's workers.
+//! shards is the client's. What needs several shards, or a closer look at the slot it asks for,
+//! holds them in ascending order, and where it must wait for one it does so away from the runtime's
+//! workers ([`closely`]).
 
 mod ahead;
+mod closely;
 
 pub use ahead::Scratch;
 
+use crate::clients::Client;
 use crate::command::{
-    HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, Steer, flag, named, resolve,
+    HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, flag, named, resolve,
 };
 use crate::host::{Host, Sighting};
 use crate::keyspace::{KeyHasher, Keyspace, Millis};
 use crate::resp::{Decoder, Sink};
-use crate::session::{Reach, Session, Step, Transaction};
+use crate::session::{Dialect, Session, Step};
 use crate::shard::engine::{Blocked, Engine, Terms};
 use crate::shard::{Hold, OUTPUT_LEN_MAX, Pending, Shard, Work};
 use crate::slot::{Footprint, Slot};
-use crate::topology::Topology;
+use crate::topology::{Port, Topology};
 use ahead::{Ahead, LONG_BYTES, Request, args_of};
+use closely::{Bench, Close};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -38,7 +42,9 @@ pub const UNAUTHENTICATED_OUTPUT_MAX: usize = 17 * 1024;
 pub struct Router {
     /// The process: settings, clients, counters.
     pub host: Host,
-    topology: Topology,
+    topology: Arc<Topology>,
+    /// What the node ports speak.
+    dialect: &'static Dialect,
     shards: Vec<Arc<Shard>>,
     /// The hash that every shard's tables use.
     hasher: KeyHasher,
@@ -74,8 +80,9 @@ pub enum Progress {
         /// When it ends by itself.
         until: Millis,
     },
-    /// There is much output: send it, then [`Router::resume`] these commands, then come again.
-    Rest(Box<Queue>),
+    /// Send the output, then [`Router::resume`] this, then come again; the client does not want to
+    /// see the replies if it says so.
+    Rest(Box<Work>, bool),
     /// Send the output, then close.
     Close,
     /// Close at once.
@@ -95,6 +102,16 @@ enum Done {
     Sever,
 }
 
+/// What became of the wish to hold the shard of a command.
+enum Held<'h, 'r> {
+    /// It is held, and runs the command.
+    Here(&'h mut Hold<'r>),
+    /// Somebody else holds it: submit a job.
+    Taken,
+    /// It is held, but the slot is not plainly its own: look closer.
+    Closer,
+}
+
 /// What a turn works with besides the session.
 struct Turn<'t> {
     terms: &'t Terms,
@@ -102,9 +119,11 @@ struct Turn<'t> {
 }
 
 impl Router {
-    /// A router over fresh, empty shards. `seed` is where all chance comes from.
+    /// A router over fresh, empty shards, whose node ports speak `dialect`. `seed` is where all
+    /// chance comes from.
     #[must_use]
-    pub fn new(host: Host, topology: Topology, seed: u64) -> Self {
+    pub fn new(host: Host, dialect: &'static Dialect, seed: u64) -> Self {
+        let topology = Arc::clone(&host.topology);
         let hasher = KeyHasher::new(seed);
         let shards = (0..topology.shards())
             .map(|shard| {
@@ -112,10 +131,21 @@ impl Router {
                 let slots = topology.slots_of(shard);
                 let keyspace = Keyspace::new(slots, hasher.clone(), seed);
                 let (observer, pubsub) = (Arc::clone(&host.observer), Arc::clone(&host.pubsub));
-                Shard::new(Engine::new(keyspace, observer, pubsub))
+                let topology = Arc::clone(&topology);
+                Shard::new(Engine::new(keyspace, shard, topology, observer, pubsub))
             })
             .collect();
-        Self { host, topology, shards, hasher }
+        Self { host, topology, dialect, shards, hasher }
+    }
+
+    /// A session for a client that has come to `port`.
+    #[must_use]
+    pub fn session(&self, client: Arc<Client>, port: Port) -> Session {
+        let dialect = match port {
+            Port::Router => &Dialect::ROUTER,
+            Port::Node(_) => self.dialect,
+        };
+        Session::new(client, port, dialect, !self.host.settings.needs_password())
     }
 
     /// The shards, in the order of the topology.
@@ -131,7 +161,8 @@ impl Router {
         let (string_len_max, limits) = (settings.bulk_len_max(), settings.limits());
         let events_wanted = settings.events_wanted();
         let attention = self.host.observer.attention(0);
-        Terms { now, string_len_max, limits, events_wanted, no_touch: false, attention }
+        let port = Port::Router;
+        Terms { now, string_len_max, limits, events_wanted, no_touch: false, attention, port }
     }
 
     /// Whether a batch may go on by these terms, after a command that may have changed them.
@@ -158,7 +189,8 @@ impl Router {
         if session.client().is_closing() {
             return (0, Progress::Sever);
         }
-        let mut terms = Terms { no_touch: session.client().no_touch(), ..self.terms(now) };
+        let mut terms = self.terms(now);
+        (terms.no_touch, terms.port) = (session.client().no_touch(), session.port());
         terms.attention.client = session.client().id;
         let mut turn = Turn { terms: &terms, pace };
         let (mut taken, mut commands, mut latest) = (0, 0, None);
@@ -196,7 +228,9 @@ impl Router {
                 let began = if is_ours { turn.pace.ticks() } else { 0 };
                 let step = if request.spec.is_some() {
                     latest = Some(spec);
-                    session.admit(&self.host, &invocation, &mut sink)
+                    let local = session.client().local;
+                    let mut bench = Bench { router: self, local, hold: &mut hold, turn: &mut turn };
+                    session.admit(&self.host, &invocation, &mut bench, &mut sink)
                 } else {
                     latest = Some(named(args).unwrap_or(&Spec::BASE));
                     let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
@@ -213,7 +247,7 @@ impl Router {
                         Done::Replied
                     }
                     Step::Run => match self.hold(invocation.slot(), &mut hold, &mut turn) {
-                        Some(held) => {
+                        Held::Here(held) => {
                             held.run(&invocation, turn.pace, &mut sink);
                             // Nothing below concerns the common case.
                             if session.hears_replies_only() && out.len() <= OUTPUT_LEN_MAX {
@@ -224,14 +258,19 @@ impl Router {
                             }
                             Done::Replied
                         }
-                        None => {
+                        Held::Taken => {
                             let more = &mut next;
                             let queue = match pause {
                                 None => self.follow(session, &invocation, input, scratch, more),
                                 Some(_) => alone(&invocation),
                             };
                             taken = scratch.requests[next - 1].end;
-                            self.submit(session, invocation.slot(), Work::Each(queue), &mut turn)
+                            self.submit(session, Work::Each(queue), &mut turn)
+                        }
+                        Held::Closer => {
+                            release(&mut hold, &mut turn);
+                            let what = Close::Run(&invocation);
+                            self.run_closely(session, &what, &mut turn, &mut sink)
                         }
                     },
                     step => match self.steer(session, step, &invocation, &mut hold, &mut turn, out)
@@ -283,7 +322,8 @@ impl Router {
                                 out.extend_from_slice(&served.replies);
                             }
                             let block = |blocked| Progress::Block { blocked, muted };
-                            served.blocked.map(block).or(served.rest.map(Progress::Rest))
+                            let rest = |rest| Progress::Rest(rest, muted);
+                            served.blocked.map(block).or(served.rest.map(rest))
                         }
                         Err(_) => Some(Progress::Wait { pending, muted }),
                     },
@@ -329,22 +369,38 @@ impl Router {
     }
 
     /// The hold of the shard that runs `slot`, kept from the command before if it was the same.
+    #[inline]
     fn hold<'h, 'r>(
         &'r self,
         slot: Option<Slot>,
         hold: &'h mut Option<(usize, Hold<'r>)>,
         turn: &mut Turn<'r>,
-    ) -> Option<&'h mut Hold<'r>> {
-        let shard = match (slot, &hold) {
-            (Some(slot), _) => self.topology.shard_of(slot),
-            (None, Some((held, _))) => *held,
-            (None, None) => 0,
+    ) -> Held<'h, 'r> {
+        let port = turn.terms.port;
+        let shard = match (port, slot, &hold) {
+            (Port::Node(node), ..) => self.topology.station(node),
+            (Port::Router, Some(slot), _) => self.topology.shard_of(slot),
+            (Port::Router, None, Some((held, _))) => *held,
+            (Port::Router, None, None) => 0,
         };
         if hold.as_ref().is_none_or(|(held, _)| *held != shard) {
             release(hold, turn);
-            *hold = Some((shard, self.shards[shard].try_hold(turn.terms)?));
+            let Some(held) = self.shards[shard].try_hold(turn.terms) else { return Held::Taken };
+            *hold = Some((shard, held));
         }
-        hold.as_mut().map(|(_, hold)| hold)
+        // Sure only now that the shard is held.
+        if slot.is_some_and(|slot| !self.topology.runs_plainly(slot, shard, port)) {
+            return Held::Closer;
+        }
+        hold.as_mut().map_or(Held::Taken, |(_, hold)| Held::Here(hold))
+    }
+
+    /// Where a command is to be submitted that found its shard taken.
+    fn shard_for(&self, slot: Option<Slot>, port: Port) -> usize {
+        match (port, slot) {
+            (Port::Node(node), _) => self.topology.station(node),
+            (Port::Router, slot) => slot.map_or(0, |slot| self.topology.shard_of(slot)),
+        }
     }
 
     /// The command that found its shard taken, with those that follow it and go there too.
@@ -357,7 +413,8 @@ impl Router {
         next: &mut usize,
     ) -> Queue {
         let (mut queue, mut fits) = (alone(invocation), true);
-        let shard = invocation.slot().map(|slot| self.topology.shard_of(slot));
+        let port = session.port();
+        let shard = self.shard_for(invocation.slot(), port);
         while session.is_plain()
             && fits
             && let Some(request) = scratch.requests.get(*next)
@@ -365,7 +422,7 @@ impl Router {
             let Some(spec) = request.spec else { break };
             let Run::Shard(_) = spec.run else { break };
             let Footprint::In(slot) = request.footprint else { break };
-            if Some(self.topology.shard_of(slot)) != shard {
+            if !self.topology.runs_plainly(slot, shard, port) {
                 break;
             }
             let args = args_of(input, scratch, request);
@@ -376,23 +433,32 @@ impl Router {
         queue
     }
 
-    /// Goes on with commands that each stand alone and belong to one shard; their replies follow
-    /// what was sent for those before them.
-    pub fn resume(&self, session: &Session, rest: Queue, now: i64, pace: &mut dyn Pace) -> Pending {
-        let terms = self.terms(now);
-        let slot = rest.iter().next().and_then(|invocation| invocation.slot());
-        let shard = slot.map_or(0, |slot| self.topology.shard_of(slot));
-        self.shards[shard].submit(session.client(), Work::Each(rest), session.proto(), &terms, pace)
+    /// Goes on with what a shard has not done: its slot has moved, or much had to be sent first. Its
+    /// replies follow what was sent for those before it.
+    pub fn resume(
+        &self,
+        session: &mut Session,
+        work: Work,
+        now: i64,
+        pace: &mut dyn Pace,
+    ) -> Pending {
+        let mut terms = self.terms(now);
+        (terms.no_touch, terms.port) = (session.client().no_touch(), session.port());
+        terms.attention.client = session.client().id;
+        let shard = self.shard_for(work.slot(), terms.port);
+        let is_plain = |slot| self.topology.runs_plainly(slot, shard, terms.port);
+        if work.slot().is_none_or(is_plain) {
+            let client = session.client();
+            return self.shards[shard].submit(client, work, session.proto(), &terms, pace);
+        }
+        self.resume_closely(session, work, &mut Turn { terms: &terms, pace })
     }
 
-    fn submit(
-        &self,
-        session: &Session,
-        slot: Option<Slot>,
-        work: Work,
-        turn: &mut Turn<'_>,
-    ) -> Done {
-        let shard = slot.map_or(0, |slot| self.topology.shard_of(slot));
+    fn submit(&self, session: &mut Session, work: Work, turn: &mut Turn<'_>) -> Done {
+        let shard = self.shard_for(work.slot(), turn.terms.port);
+        if let Work::Watch(..) = work {
+            session.files_on(shard);
+        }
         Done::Wait(self.shards[shard].submit(
             session.client(),
             work,
@@ -427,16 +493,20 @@ impl Router {
                             hold.engine().stray();
                         }
                     }
-                    Run::Cluster(function) => {
+                    Run::Cluster(function) | Run::Whole(function) => {
                         release(hold, turn);
-                        let mut holds = self.hold_all(turn);
+                        let numbers = match invocation.spec.run {
+                            Run::Whole(_) => (0..self.shards.len()).collect(),
+                            _ => self.view(turn.terms.port),
+                        };
+                        let mut holds = self.hold_each(&numbers, turn);
                         if session.client().is_closing() {
                             // Closed while this waited.
-                            holds.into_iter().for_each(|hold| hold.release(turn.pace));
+                            holds.into_iter().for_each(|(_, hold)| hold.release(turn.pace));
                             return Done::Sever;
                         }
                         self.call(session, function, invocation, &mut holds, turn, &mut sink);
-                        holds.into_iter().for_each(|hold| hold.release(turn.pace));
+                        holds.into_iter().for_each(|(_, hold)| hold.release(turn.pace));
                     }
                     Run::Shard(_) | Run::Blocks(_) | Run::Session(_) | Run::Container => {
                         sink.error(Refusal::SYNTAX);
@@ -445,115 +515,73 @@ impl Router {
                 Done::Replied
             }
             Step::Block => match self.hold(invocation.slot(), hold, turn) {
-                Some(held) => {
+                Held::Here(held) => {
                     let mut sink = Sink::new(out, session.proto());
                     let blocked =
                         held.run_or_wait(invocation, session.client(), turn.pace, &mut sink);
                     blocked.map_or(Done::Replied, Done::Block)
                 }
-                None => {
-                    let work = Work::Block(alone(invocation));
-                    self.submit(session, invocation.slot(), work, turn)
+                Held::Taken => self.submit(session, Work::Block(Arc::new(alone(invocation))), turn),
+                Held::Closer => {
+                    release(hold, turn);
+                    let mut sink = Sink::new(out, session.proto());
+                    self.run_closely(session, &Close::Block(invocation), turn, &mut sink)
                 }
             },
             Step::Watch(slot) => {
                 let Some(watched) = session.watched() else { return Done::Replied };
+                let guard = watched.guard.clone();
                 match self.hold(Some(slot), hold, turn) {
-                    Some(held) => {
+                    Held::Here(held) => {
                         let mut sink = Sink::new(out, session.proto());
-                        held.engine().watch(invocation, slot, &watched.guard, &mut sink);
+                        held.engine().watch(invocation, &guard, &mut sink);
+                        session.files_on(self.shard_for(Some(slot), turn.terms.port));
                         Done::Replied
                     }
-                    None => {
-                        let work = Work::Watch(alone(invocation), slot, watched.guard.clone());
-                        self.submit(session, Some(slot), work, turn)
+                    Held::Taken => {
+                        self.submit(session, Work::Watch(alone(invocation), guard), turn)
+                    }
+                    Held::Closer => {
+                        release(hold, turn);
+                        let mut sink = Sink::new(out, session.proto());
+                        let what = Close::Watch(invocation, &guard);
+                        self.run_closely(session, &what, turn, &mut sink)
                     }
                 }
             }
-            Step::Exec(transaction) if transaction.reach == Reach::Shard => {
-                let slot = transaction.slot;
-                match self.hold(slot, hold, turn) {
-                    Some(held) => {
+            Step::Exec(transaction) if transaction.is_plain() => {
+                match self.hold(transaction.slot, hold, turn) {
+                    Held::Here(held) => {
                         let watched = transaction.watched.as_deref();
                         let mut sink = Sink::new(out, session.proto());
                         held.exec(&transaction.queue, watched, turn.pace, &mut sink);
                         transaction.recycle();
                         Done::Replied
                     }
-                    None => {
-                        let Transaction { queue, watched, .. } = *transaction;
-                        self.submit(session, slot, Work::Exec(queue, watched), turn)
+                    Held::Taken => self.submit(session, Work::Exec(transaction), turn),
+                    Held::Closer => {
+                        release(hold, turn);
+                        self.exec_closely(session, &transaction, turn, out)
                     }
                 }
             }
             Step::Exec(transaction) => {
                 release(hold, turn);
-                self.exec_wide(session, &transaction, turn, out)
+                self.exec_closely(session, &transaction, turn, out)
             }
         }
     }
 
-    /// Runs a transaction that touches more than its shard: the session, the process, all shards.
-    fn exec_wide<'r>(
-        &'r self,
-        session: &mut Session,
-        transaction: &Transaction,
-        turn: &mut Turn<'r>,
-        out: &mut Vec<u8>,
-    ) -> Done {
-        let pinned = transaction.slot.map_or(0, |slot| self.topology.shard_of(slot));
-        let (mut holds, own) = match transaction.reach {
-            Reach::Cluster => (self.hold_all(turn), pinned),
-            Reach::Shard | Reach::Host => (vec![self.hold_one(pinned, turn)], 0),
-        };
-        if session.client().is_closing() {
-            // Closed while this waited.
-            holds.into_iter().for_each(|hold| hold.release(turn.pace));
-            return Done::Sever;
+    /// Has everybody whose request is pending on a shard know that the topology has changed: all
+    /// shards are held.
+    fn tell_of_change(&self, holds: &mut [(usize, Hold<'_>)], turn: &mut Turn<'_>) {
+        for (_, hold) in holds {
+            hold.engine().dismiss_waiters();
         }
-        // No message stands within the reply: those that are here come before it, and so do those
-        // that came before a subscription ended.
-        let head = out.len();
-        session.put_mail_before(head, out);
-        let head = out.len();
-        let mut sink = Sink::new(out, session.proto());
-        if holds[own].engine().is_lost(transaction.watched.as_deref()) {
-            holds[own].engine().tally.lost();
-            sink.null_array();
-        } else {
-            sink.array(transaction.queue.len());
-            for invocation in transaction.queue.iter() {
-                match invocation.spec.run {
-                    Run::Shard(_) if session.pong(&invocation, &mut sink) => {}
-                    Run::Shard(_) | Run::Blocks(_) => {
-                        // A command before this one may have changed it.
-                        holds[own].engine().keyspace.no_touch = session.client().no_touch();
-                        holds[own].engine().stray();
-                        holds[own].run_within(&invocation, turn.pace, &mut sink);
-                    }
-                    Run::Host(function) => {
-                        self.call(session, function, &invocation, &mut [], turn, &mut sink);
-                    }
-                    Run::Cluster(function) => {
-                        self.call(session, function, &invocation, &mut holds, turn, &mut sink);
-                    }
-                    Run::Session(steer) => {
-                        let (began, before) = (turn.pace.ticks(), sink.len());
-                        session.steer_queued(&self.host, steer, invocation.args, &mut sink);
-                        let ticks = turn.pace.ticks().wrapping_sub(began);
-                        let reply = sink.buffer().get(before..).unwrap_or_default();
-                        self.note(&invocation, ticks, reply, turn.terms);
-                        if !matches!(steer, Steer::Subscribe(_)) {
-                            session.put_mail_before(head, sink.buffer());
-                        }
-                    }
-                    Run::Container => sink.error(Refusal::SYNTAX),
-                }
-            }
-            holds[own].settle(turn.pace);
-        }
-        holds.into_iter().for_each(|hold| hold.release(turn.pace));
-        Done::Replied
+        let topology = &self.topology;
+        let told = &mut |sleeper| turn.pace.told(sleeper);
+        let serves = |port, slot| topology.serves_channel(slot, port);
+        self.host.pubsub.sign_off(serves, turn.terms.now, told);
     }
 
     /// Calls a function of the process; a panic in it stays with its command.
@@ -562,20 +590,23 @@ impl Router {
         session: &Session,
         function: HostFn,
         invocation: &Invocation<'_>,
-        holds: &mut [Hold<'_>],
+        holds: &mut [(usize, Hold<'_>)],
         turn: &mut Turn<'_>,
         out: &mut Sink<'_>,
     ) {
         let (before, began) = (out.len(), turn.pace.ticks());
         let (now, pace) = (turn.terms.now, &mut *turn.pace);
-        let parts = holds.iter_mut().map(|hold| {
+        let (port, mut view) = (session.port(), Vec::with_capacity(holds.len()));
+        let parts = holds.iter_mut().map(|(number, hold)| {
+            view.push(*number);
             let engine = hold.engine();
             (&mut engine.keyspace, &mut engine.tally)
         });
         let (shards, tallies) = parts.unzip();
+        let version = self.topology.version();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (host, me) = (&self.host, session.client());
-            let mut cx = HostCx { host, me, shards, tallies, now, pace };
+            let mut cx = HostCx { host, me, port, shards, view, tallies, now, pace };
             function(&mut cx, invocation.args, out)
         }));
         match outcome {
@@ -585,12 +616,15 @@ impl Router {
                 tracing::error!(command = %invocation.spec.full_name(), "a command panicked");
                 out.truncate(before);
                 out.error(Refusal::SHARD_PANIC);
-                holds.iter_mut().for_each(|hold| hold.engine().keyspace.mend());
+                holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.mend());
             }
         }
         let ticks = turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
         self.note(invocation, ticks, reply, turn.terms);
+        if self.topology.version() != version {
+            self.tell_of_change(holds, turn);
+        }
     }
 
     /// Counts a command that ran on no shard, and tells of it whoever wants to know.
@@ -615,8 +649,17 @@ impl Router {
         }
     }
 
-    fn hold_all<'r>(&'r self, turn: &mut Turn<'r>) -> Vec<Hold<'r>> {
-        (0..self.shards.len()).map(|shard| self.hold_one(shard, turn)).collect()
+    /// The shards that a port shows, ascending.
+    fn view(&self, port: Port) -> Vec<usize> {
+        match port {
+            Port::Router => self.topology.stations_of_masters(),
+            Port::Node(node) => vec![self.topology.station(node)],
+        }
+    }
+
+    /// Holds shards, which must be named in ascending order.
+    fn hold_each<'r>(&'r self, shards: &[usize], turn: &mut Turn<'r>) -> Vec<(usize, Hold<'r>)> {
+        shards.iter().map(|&shard| (shard, self.hold_one(shard, turn))).collect()
     }
 
     fn hold_one<'r>(&'r self, shard: usize, turn: &mut Turn<'r>) -> Hold<'r> {
@@ -634,7 +677,7 @@ impl Router {
 
 /// Whether a command may change what holds for the process.
 fn is_of_process(spec: &Spec) -> bool {
-    matches!(spec.run, Run::Host(_) | Run::Cluster(_) | Run::Session(_))
+    matches!(spec.run, Run::Host(_) | Run::Cluster(_) | Run::Whole(_) | Run::Session(_))
 }
 
 /// A queue of one.

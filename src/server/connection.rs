@@ -16,13 +16,13 @@
 use super::clock;
 use super::pace::WorkerPace;
 use crate::clients::{Ending, Seat};
-use crate::command::Queue;
 use crate::keyspace::Millis;
 use crate::resp::{Decoder, Sink};
 use crate::router::{Progress, Router, Scratch, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::Session;
 use crate::shard::engine::Blocked;
-use crate::shard::{Pending, Served};
+use crate::shard::{Pending, Served, Work};
+use crate::topology::Port;
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -70,8 +70,8 @@ pub(super) struct Connection {
     carry: BytesMut,
     /// Whether `carry` may hold a whole request.
     carry_is_ready: bool,
-    /// Commands that come before `carry`, and wait until what was replied so far is sent.
-    rest: Option<Box<Queue>>,
+    /// What comes before `carry`, and waits until what was replied so far is sent.
+    rest: Option<Rest>,
     /// How many bytes `carry` lacks at the least, if it holds but the front of a request.
     missing: usize,
     /// Output that the socket has yet to take.
@@ -80,12 +80,22 @@ pub(super) struct Connection {
     is_closing: bool,
 }
 
+/// What is to be gone on with before anything else is executed.
+struct Rest {
+    work: Box<Work>,
+    /// The client does not want to see the replies.
+    muted: bool,
+    /// When it has waited long enough, if it waited before.
+    until: Option<Millis>,
+}
+
 /// Why a poll ended.
 enum Event {
     /// It is the others' turn.
     Yield,
-    /// A shard was taken; the replies come from whoever holds it.
-    Wait(Pending, bool),
+    /// A shard was taken; the replies come from whoever holds it. If it comes to waiting for a key,
+    /// no longer than until then.
+    Wait(Pending, bool, Option<Millis>),
     /// The client waits for a key.
     Block(Box<Blocked>, bool),
     /// What comes next is held up by CLIENT PAUSE, until then.
@@ -95,12 +105,12 @@ enum Event {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, router: Arc<Router>, seat: Seat) -> Self {
-        let authenticated = !router.host.settings.needs_password();
+    pub(super) fn new(stream: TcpStream, router: Arc<Router>, port: Port, seat: Seat) -> Self {
+        let session = router.session(Arc::clone(&seat), port);
         Self {
             stream,
             router,
-            session: Session::new(Arc::clone(&seat), authenticated),
+            session,
             _seat: seat,
             decoder: Decoder::default(),
             carry: BytesMut::new(),
@@ -117,16 +127,18 @@ impl Connection {
         loop {
             match poll_fn(|cx| self.poll_turns(cx)).await {
                 Event::Yield => tokio::task::yield_now().await,
-                Event::Wait(pending, muted) => match self.served(pending).await {
+                Event::Wait(pending, muted, until) => match self.served(pending).await {
                     Some(served) => {
                         if !muted {
                             self.keep_unsent(&served.replies);
                         }
-                        self.rest = served.rest;
-                        if let Some(blocked) = served.blocked
-                            && Box::pin(self.wait_for_key(blocked, muted)).await.is_err()
-                        {
-                            return;
+                        self.rest = served.rest.map(|work| Rest { work, muted, until });
+                        if let Some(mut blocked) = served.blocked {
+                            let ends = blocked.wait.until.into_iter().chain(until).min();
+                            blocked.wait.until = ends;
+                            if Box::pin(self.wait_for_key(blocked, muted)).await.is_err() {
+                                return;
+                            }
                         }
                     }
                     None => return,
@@ -184,7 +196,7 @@ impl Connection {
     /// Awaits the end of a wait for a key and answers. What the client sends meanwhile is kept for
     /// later; if it leaves, the wait ends, and nothing is taken for it any more.
     async fn wait_for_key(&mut self, blocked: Box<Blocked>, muted: bool) -> io::Result<()> {
-        let Blocked { call, mut waiting, wait } = *blocked;
+        let Blocked { call, mut waiting, wait, request } = *blocked;
         let client = Arc::clone(self.session.client());
         client.record(|activity| activity.blocked = true);
         let time_left = wait.until.map(|until| (until - clock::now()).max(0).unsigned_abs());
@@ -222,6 +234,11 @@ impl Connection {
             // Whatever the command answers where it cannot wait.
             Ending::TimedOut => out.null_array(),
             Ending::Unblocked => out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            Ending::Elsewhere => {
+                let work = Box::new(Work::Block(request));
+                self.rest = Some(Rest { work, muted, until: wait.until });
+                return Ok(());
+            }
         }
         if !muted {
             self.keep_unsent(&reply);
@@ -308,10 +325,10 @@ impl Connection {
         cx: &mut Context<'_>,
         buffers: &mut Buffers,
     ) -> Poll<io::Result<Option<Event>>> {
-        if let Some(rest) = self.rest.take() {
-            let pending =
-                self.router.resume(&self.session, *rest, clock::now(), &mut WorkerPace::default());
-            return Poll::Ready(Ok(Some(Event::Wait(pending, false))));
+        if let Some(Rest { work, muted, until }) = self.rest.take() {
+            let (now, pace) = (clock::now(), &mut WorkerPace::default());
+            let pending = self.router.resume(&mut self.session, *work, now, pace);
+            return Poll::Ready(Ok(Some(Event::Wait(pending, muted, until))));
         }
         let Buffers { input, output, scratch } = buffers;
         // Whatever became of the connection that had it before: nothing of that is for this client.
@@ -391,7 +408,7 @@ impl Connection {
             Progress::Full => self.carry_is_ready = !self.carry.is_empty(),
             Progress::Wait { pending, muted } => {
                 self.carry_is_ready = !self.carry.is_empty();
-                event = Some(Event::Wait(pending, muted));
+                event = Some(Event::Wait(pending, muted, None));
             }
             Progress::Block { blocked, muted } => {
                 self.carry_is_ready = !self.carry.is_empty();
@@ -401,9 +418,9 @@ impl Connection {
                 self.carry_is_ready = true;
                 event = Some(Event::Pause(until));
             }
-            Progress::Rest(rest) => {
+            Progress::Rest(work, muted) => {
                 self.carry_is_ready = !self.carry.is_empty();
-                self.rest = Some(rest);
+                self.rest = Some(Rest { work, muted, until: None });
             }
             Progress::Close => self.is_closing = true,
             Progress::Sever => event = Some(Event::Closed),

@@ -3,6 +3,7 @@
 use super::clock;
 use super::connection::Connection;
 use crate::router::Router;
+use crate::topology::Port;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -20,15 +21,17 @@ const REST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Bound {
     listener: StdListener,
+    /// Whom clients speak to who connect there.
+    pub port: Port,
     /// The address, with the port that was chosen if any would do.
     pub address: SocketAddr,
 }
 
-/// Listens on `address`; port 0 stands for any free one.
+/// Listens on `address` for clients of `port`; port 0 of the address stands for any free one.
 ///
 /// # Errors
 /// The port is taken, or the address is not this machine's.
-pub fn bind(address: SocketAddr) -> io::Result<Bound> {
+pub fn bind(address: SocketAddr, port: Port) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -36,7 +39,7 @@ pub fn bind(address: SocketAddr) -> io::Result<Bound> {
     socket.set_nonblocking(true)?;
     let listener = StdListener::from(socket);
     let address = listener.local_addr()?;
-    Ok(Bound { listener, address })
+    Ok(Bound { listener, port, address })
 }
 
 /// Accepts connections for as long as it runs.
@@ -50,7 +53,7 @@ pub(super) async fn accept_all(bound: Bound, router: Arc<Router>) {
     };
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => welcome(stream, peer, &router),
+            Ok((stream, peer)) => welcome(stream, peer, &router, bound.port),
             Err(error) if is_lack_of_room(&error) => {
                 // The connection stays in the backlog: without a rest this would spin.
                 tracing::warn!(%error, "cannot accept a connection; trying again shortly");
@@ -70,7 +73,7 @@ fn is_lack_of_room(error: &io::Error) -> bool {
     )
 }
 
-fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>) {
+fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>, port: Port) {
     let host = &router.host;
     host.stats.connections_received.add(1);
     let local = stream.local_addr().unwrap_or(peer);
@@ -83,14 +86,14 @@ fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>) {
         return turn_away(stream, router, DENIED);
     }
     let (fd, clients_max) = (stream.as_raw_fd(), settings.clients_max());
-    let Ok(seat) = host.clients.register(peer, local, fd, clock::now(), clients_max) else {
+    let Ok(seat) = host.clients.register(peer, local, port, fd, clock::now(), clients_max) else {
         return turn_away(stream, router, b"-ERR max number of clients reached\r\n");
     };
     if let Err(error) = tune(&stream, settings.tcp_keepalive_s()) {
         tracing::debug!(%peer, %error, "cannot tune the socket");
     }
     let client = Arc::clone(&seat);
-    let task = tokio::spawn(Connection::new(stream, Arc::clone(router), seat).serve());
+    let task = tokio::spawn(Connection::new(stream, Arc::clone(router), port, seat).serve());
     client.attach(task.abort_handle());
 }
 

@@ -11,10 +11,12 @@
 //! then the transaction. The slot rules of a transaction are the router port's: see
 //! `transaction`.
 
+mod dialect;
 mod steer;
 mod subscribe;
 mod transaction;
 
+pub use dialect::{Dialect, Tie};
 pub use transaction::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
 
 use crate::clients::Client;
@@ -24,6 +26,7 @@ use crate::keyspace::Millis;
 use crate::pubsub::Subscriptions;
 use crate::resp::{Proto, Sink};
 use crate::slot::{Footprint, Slot};
+use crate::topology::{Manner, Port};
 use std::sync::Arc;
 
 /// What is to be done next with a request.
@@ -71,10 +74,32 @@ enum ReplyMode {
     Skip,
 }
 
+/// Where an ASKING stands: it covers the request after it, or the transaction that begins there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asking {
+    No,
+    /// The request before this one.
+    Next,
+    /// This request, and if it begins a transaction, that.
+    Now,
+}
+
+/// Says what the slots have against a request, before it is run or queued: a node, for those that
+/// are not its own; any port, for those that nobody serves.
+pub trait Judge {
+    /// `None` if nothing.
+    fn judge(&mut self, invocation: &Invocation<'_>, manner: Manner) -> Option<Refusal>;
+}
+
 /// One connection's state.
 #[derive(Debug)]
 pub struct Session {
     client: Arc<Client>,
+    port: Port,
+    dialect: &'static Dialect,
+    asking: Asking,
+    /// The client said READONLY: a replica may answer it.
+    reads_replicas: bool,
     proto: Proto,
     authenticated: bool,
     reply_mode: ReplyMode,
@@ -91,11 +116,21 @@ pub struct Session {
 }
 
 impl Session {
-    /// A fresh session of `client`; `authenticated` if the server asks for no password.
+    /// A fresh session of `client`, who speaks to `port`; `authenticated` if the server asks for no
+    /// password.
     #[must_use]
-    pub fn new(client: Arc<Client>, authenticated: bool) -> Self {
+    pub fn new(
+        client: Arc<Client>,
+        port: Port,
+        dialect: &'static Dialect,
+        authenticated: bool,
+    ) -> Self {
         Self {
             client,
+            port,
+            dialect,
+            asking: Asking::No,
+            reads_replicas: false,
             proto: Proto::Resp2,
             authenticated,
             reply_mode: ReplyMode::On,
@@ -111,6 +146,13 @@ impl Session {
     #[must_use]
     pub fn client(&self) -> &Arc<Client> {
         &self.client
+    }
+
+    /// Whom the client speaks to.
+    #[must_use]
+    #[inline]
+    pub fn port(&self) -> Port {
+        self.port
     }
 
     /// The protocol that replies are written in.
@@ -133,6 +175,8 @@ impl Session {
             && self.transaction.is_none()
             && self.hears_replies_only()
             && !self.monitors
+            && self.asking == Asking::No
+            && !self.reads_replicas
     }
 
     /// Whether every reply is wanted, and nothing else comes in between.
@@ -163,9 +207,36 @@ impl Session {
         self.watched.as_deref()
     }
 
-    /// Takes a request in whose row was found.
+    /// Notes that the guard is filed, or about to be, on this shard.
+    pub fn files_on(&mut self, shard: usize) {
+        if let Some(watched) = &mut self.watched
+            && !watched.shards.contains(&shard)
+        {
+            watched.shards.push(shard);
+        }
+    }
+
+    /// How this request comes to the slots it asks for, given all flags of what it would run.
+    #[must_use]
+    pub fn manner(&self, spec: &Spec, flags: u32) -> Manner {
+        Manner {
+            asking: self.asking == Asking::Now || spec.flags & flag::ASKING != 0,
+            may_read_replica: self.reads_replicas || spec.has_channels(),
+            writes: flags & flag::WRITE != 0,
+            migrates: spec.flags & flag::MIGRATES != 0,
+        }
+    }
+
+    /// Takes a request in whose row was found. What may be run now is still to be judged by its
+    /// slot, while that is held; what is to be kept for later is judged here.
     #[inline]
-    pub fn admit(&mut self, host: &Host, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Step {
+    pub fn admit(
+        &mut self,
+        host: &Host,
+        invocation: &Invocation<'_>,
+        judge: &mut dyn Judge,
+        out: &mut Sink<'_>,
+    ) -> Step {
         // What follows comes to the same for a plain session; most requests end here.
         if self.is_plain()
             && let Run::Shard(_) = invocation.spec.run
@@ -173,10 +244,18 @@ impl Session {
         {
             return Step::Run;
         }
-        self.admit_any(host, invocation, out)
+        self.admit_any(host, invocation, judge, out)
     }
 
-    fn admit_any(&mut self, host: &Host, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Step {
+    fn admit_any(
+        &mut self,
+        host: &Host,
+        invocation: &Invocation<'_>,
+        judge: &mut dyn Judge,
+        out: &mut Sink<'_>,
+    ) -> Step {
+        self.go_on_asking();
+        self.see_to_losses();
         let spec = invocation.spec;
         if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
             return self.reject(steer_of(spec), &Refusal::NO_AUTH, out);
@@ -184,6 +263,9 @@ impl Session {
         let touches = flag::READ | flag::WRITE | flag::MAY_REPLICATE;
         if self.monitors && spec.flags & touches != 0 {
             let refusal = Refusal::of("ERR Replica can't interact with the keyspace");
+            return self.reject(steer_of(spec), &refusal, out);
+        }
+        if let Some(refusal) = judge.judge(invocation, self.manner(spec, spec.flags)) {
             return self.reject(steer_of(spec), &refusal, out);
         }
         if self.is_bound() && !matches!(invocation.footprint, Footprint::Crossing { .. }) {
@@ -207,27 +289,35 @@ impl Session {
                 _ => self.enqueue(host, invocation, out),
             };
         }
-        match spec.run {
-            Run::Shard(_) | Run::Blocks(_) => match invocation.footprint {
-                Footprint::Anywhere | Footprint::In(_) => match spec.run {
-                    Run::Blocks(_) => Step::Block,
-                    _ => Step::Run,
-                },
-                Footprint::Crossing { first, other, at } => {
-                    let crossing = transaction::Crossing {
-                        context: transaction::Context::Command,
-                        first,
-                        other,
-                        first_key: spec.nth_key(invocation.args, 0).unwrap_or_default(),
-                        violating_key: spec.nth_key(invocation.args, at).unwrap_or_default(),
-                    };
-                    let refusal = crossing.refusal(host, spec);
-                    self.reject(None, &refusal, out)
-                }
-            },
-            Run::Session(steer) => self.steer(host, steer, invocation, out),
-            Run::Host(_) | Run::Cluster(_) | Run::Container => Step::Host,
+        if let Footprint::Crossing { first, other, at } = invocation.footprint
+            && !matches!(spec.run, Run::Session(Steer::Watch))
+        {
+            let crossing = transaction::Crossing {
+                context: transaction::Context::Command,
+                first,
+                other,
+                first_key: spec.nth_key(invocation.args, 0).unwrap_or_default(),
+                violating_key: spec.nth_key(invocation.args, at).unwrap_or_default(),
+            };
+            let refusal = crossing.refusal(host, self.dialect, spec);
+            return self.reject(None, &refusal, out);
         }
+        match spec.run {
+            Run::Shard(_) => Step::Run,
+            Run::Blocks(_) => Step::Block,
+            Run::Session(steer) => self.steer(host, steer, invocation, out),
+            Run::Host(_) | Run::Cluster(_) | Run::Whole(_) | Run::Container => Step::Host,
+        }
+    }
+
+    /// An ASKING before this request covers it; one before an earlier request is spent, unless a
+    /// transaction began there that still goes on.
+    fn go_on_asking(&mut self) {
+        self.asking = match self.asking {
+            Asking::Next => Asking::Now,
+            Asking::Now if self.transaction.is_none() => Asking::No,
+            as_before => as_before,
+        };
     }
 
     /// Whether a pause holds up this request: it would run or be queued, and do what is paused.
@@ -252,6 +342,7 @@ impl Session {
         if is_attack(args.at(0)) {
             return Step::Sever;
         }
+        self.go_on_asking();
         self.reject(command::find(args.at(0)).and_then(steer_of), refusal, out)
     }
 
@@ -265,7 +356,9 @@ impl Session {
                 out.error([b"EXECABORT Transaction discarded because of: ", because].concat());
                 return Step::Refused;
             }
-            Some(Steer::Watch) if self.transaction.is_none() => self.watch_failed = true,
+            Some(Steer::Watch) if self.transaction.is_none() => {
+                self.watch_failed = self.dialect.remembers_failed_watch;
+            }
             _ => {}
         }
         if let Some(transaction) = &mut self.transaction {

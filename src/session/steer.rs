@@ -1,6 +1,6 @@
 //! The commands that steer the connection: who it is, what it speaks, when it ends.
 
-use super::{ReplyMode, Session, Step};
+use super::{Asking, ReplyMode, Session, Step};
 use crate::clients::Label;
 use crate::command::{Args, Invocation, Refusal, Steer};
 use crate::host::Host;
@@ -22,8 +22,8 @@ impl Session {
     ) -> Step {
         let (args, before) = (invocation.args, out.len());
         let outcome = match steer {
-            Steer::Multi => return self.multi(out),
-            Steer::Exec => return self.exec(host, out),
+            Steer::Multi => return self.multi(invocation.spec, out),
+            Steer::Exec => return self.exec(host, invocation.spec, out),
             Steer::Discard => return self.discard(out),
             Steer::Watch => return self.watch(host, invocation, out),
             Steer::Unwatch => return self.unwatch(out),
@@ -49,6 +49,11 @@ impl Session {
             Steer::ClientReply => self.client_reply(args, out),
             Steer::Monitor => {
                 self.monitor(host, out);
+                Ok(())
+            }
+            Steer::Asking | Steer::ReadOnly | Steer::ReadWrite => {
+                self.come(steer);
+                out.ok();
                 Ok(())
             }
         };
@@ -79,6 +84,14 @@ impl Session {
                 self.unsubscribe(scope, args, out);
                 Ok(())
             }
+            Steer::Asking | Steer::ReadOnly | Steer::ReadWrite => {
+                // An ASKING covers one request, which here is the EXEC.
+                if steer != Steer::Asking {
+                    self.come(steer);
+                }
+                out.ok();
+                Ok(())
+            }
             // EXEC ended every WATCH before the first command ran.
             Steer::Unwatch => {
                 out.ok();
@@ -93,6 +106,14 @@ impl Session {
         };
         if let Err(refusal) = outcome {
             out.error(refusal);
+        }
+    }
+
+    /// `ASKING`, `READONLY`, `READWRITE`: how what follows comes to its slots.
+    fn come(&mut self, steer: Steer) {
+        match steer {
+            Steer::Asking => self.asking = Asking::Next,
+            _ => self.reads_replicas = steer == Steer::ReadOnly,
         }
     }
 
@@ -112,6 +133,7 @@ impl Session {
             host.observer.monitors.leave(&self.client);
         }
         self.subscriptions = None;
+        (self.asking, self.reads_replicas) = (Asking::No, false);
         self.speak(Proto::Resp2);
         self.reply_mode = ReplyMode::On;
         self.authenticated = !host.settings.needs_password();
@@ -122,10 +144,7 @@ impl Session {
     fn auth(&mut self, host: &Host, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
         let (user, password) = match args.len() {
             2 if !host.settings.needs_password() => {
-                return Err(Refusal::of(
-                    "ERR AUTH <password> called without any password configured for the default user. \
-                     Are you sure your configuration is correct?",
-                ));
+                return Err(Refusal::NO_PASSWORD);
             }
             2 => (DEFAULT_USER, args.at(1)),
             3 => (args.at(1), args.at(2)),
@@ -199,9 +218,9 @@ impl Session {
         out.bulk(b"id");
         out.int(self.client.id as i64);
         out.bulk(b"mode");
-        out.bulk(host.identity.mode.as_bytes());
+        out.bulk(host.mode(self.port).as_bytes());
         out.bulk(b"role");
-        out.bulk(b"master");
+        out.bulk(if host.topology.is_replica(self.port) { b"replica" } else { b"master" });
         out.bulk(b"modules");
         out.array(0);
         Ok(())

@@ -129,6 +129,14 @@ impl Session {
         Step::Told
     }
 
+    /// Forgets the subscriptions that were ended from outside.
+    pub(super) fn see_to_losses(&mut self) {
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.see_to_losses();
+            self.forget_none();
+        }
+    }
+
     /// A session without subscriptions is like one that never had any.
     fn forget_none(&mut self) {
         if self.subscriptions.as_ref().is_some_and(|all| all.is_empty()) {

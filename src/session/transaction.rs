@@ -9,19 +9,21 @@
 //!  DISCARD            error                → open                      → open
 //! ```
 //!
-//! A transaction belongs to one slot: the watched one if anything is watched, else that of the
-//! first command with keys. A command in another slot is refused when it is queued, and EXEC then
-//! answers EXECABORT. Commands without keys run where the transaction runs and pin nothing.
+//! A transaction belongs to one slot: that of the first command with keys, and on the router port
+//! the watched one if anything is watched. There a command in another slot is refused when it is
+//! queued, and EXEC then answers EXECABORT; on a node port EXEC itself refuses it ([`Dialect`]).
+//! Commands without keys run where the transaction runs and pin nothing.
 //!
 //! Once a guard is tripped the transaction is lost, so nothing is kept or judged any more: EXEC
 //! answers nil, as every Redis does.
 
-use super::{Session, Step};
+use super::{Dialect, Session, Step, Tie};
 use crate::command::{Invocation, Queue, Refusal, Run, Spec, Steer, flag};
 use crate::host::{Host, Tally};
 use crate::keyspace::{Blob, Guard};
 use crate::resp::Sink;
 use crate::slot::{Footprint, Slot};
+use crate::topology::{Manner, Port};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 
@@ -38,6 +40,8 @@ pub enum Reach {
     Host,
     /// All shards in view.
     Cluster,
+    /// All shards, whoever asks.
+    Whole,
 }
 
 /// What MULTI began.
@@ -49,12 +53,16 @@ pub struct Transaction {
     pub reach: Reach,
     /// The slot that the transaction belongs to, once known.
     pub slot: Option<Slot>,
+    /// A later command asks for another slot: only where that is found out at EXEC.
+    pub crosses: bool,
+    /// How EXEC comes to that slot.
+    pub manner: Manner,
     /// The guard that must still be whole when it runs.
     pub watched: Option<Box<Watched>>,
     /// The flags of its commands, all together.
     pub flags: u32,
     /// A command was refused: EXEC will not run the others.
-    poisoned: bool,
+    pub poisoned: bool,
 }
 
 thread_local! {
@@ -81,6 +89,13 @@ impl Transaction {
         }
     }
 
+    /// Whether nothing is against it but what the slot and the guard may say, and it runs on the
+    /// slot's shard alone.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.reach == Reach::Shard && !self.poisoned && !self.crosses
+    }
+
     /// Makes EXEC refuse to run.
     pub(super) fn poison(&mut self) {
         self.poisoned = true;
@@ -97,11 +112,15 @@ impl Transaction {
     }
 }
 
-/// What a session watches: keys of one slot.
+/// What a session watches: keys of one slot, but for clients of a node.
 #[derive(Debug)]
 pub struct Watched {
-    /// The slot that every key lives in.
+    /// The slot that the first key lives in.
     pub slot: Slot,
+    /// A key lives in another: only where that is allowed.
+    pub crosses: bool,
+    /// The shards where the guard is filed.
+    pub shards: Vec<usize>,
     /// The keys; never empty.
     pub keys: BTreeSet<Blob>,
     /// Trips when one of them is touched.
@@ -128,9 +147,9 @@ pub(super) struct Crossing<'k> {
 
 impl Crossing<'_> {
     /// The reply: the plain sentence that clients match, with the keys behind it if asked for.
-    pub(super) fn refusal(&self, host: &Host, spec: &Spec) -> Refusal {
+    pub(super) fn refusal(&self, host: &Host, dialect: &Dialect, spec: &Spec) -> Refusal {
         host.stats.crossslot_refusals.add(1);
-        if !host.settings.explain() {
+        if !host.settings.explain() && !dialect.explains {
             return Refusal::CROSS_SLOT;
         }
         let context = match self.context {
@@ -155,7 +174,29 @@ impl Crossing<'_> {
 }
 
 impl Session {
-    pub(super) fn multi(&mut self, out: &mut Sink<'_>) -> Step {
+    /// Refuses what the dialect does not have in a transaction, if there is one.
+    fn forbid(&mut self, spec: &Spec, out: &mut Sink<'_>) -> Option<Step> {
+        if self.transaction.is_none() || !self.dialect.forbids_by_name {
+            return None;
+        }
+        let refusal = self.not_in_multi(spec);
+        Some(self.reject(None, &refusal, out))
+    }
+
+    fn not_in_multi(&self, spec: &Spec) -> Refusal {
+        match self.dialect.forbids_by_name {
+            true => Refusal::new(format!(
+                "ERR Command '{}' not allowed inside a transaction",
+                spec.full_name()
+            )),
+            false => Refusal::NOT_IN_MULTI,
+        }
+    }
+
+    pub(super) fn multi(&mut self, spec: &Spec, out: &mut Sink<'_>) -> Step {
+        if let Some(step) = self.forbid(spec, out) {
+            return step;
+        }
         if self.transaction.is_some() {
             out.error("ERR MULTI calls can not be nested");
         } else {
@@ -188,13 +229,25 @@ impl Session {
         invocation: &Invocation<'_>,
         out: &mut Sink<'_>,
     ) -> Step {
+        if let Some(step) = self.forbid(invocation.spec, out) {
+            return step;
+        }
+        if self.port != Port::Router
+            && let Footprint::Crossing { .. } = invocation.footprint
+            && self.transaction.is_some()
+        {
+            // A node looks at the slots first.
+            return self.reject(None, &Refusal::CROSS_SLOT, out);
+        }
         if self.transaction.is_some() {
             out.error("ERR WATCH inside MULTI is not allowed");
             return Step::Replied;
         }
         let &Invocation { spec, args, footprint, .. } = invocation;
         let crossing = match (footprint, &self.watched) {
-            (Footprint::In(slot), Some(watched)) if watched.slot != slot => {
+            (Footprint::In(slot), Some(watched))
+                if watched.slot != slot && self.dialect.tie == Tie::AtQueue =>
+            {
                 let first_key = watched.keys.first().map_or(&[][..], |key| &**key).to_vec();
                 Some((watched.slot, slot, first_key, 0))
             }
@@ -208,8 +261,15 @@ impl Session {
                     return self.reject(Some(Steer::Watch), &refusal, out);
                 }
                 let watched = self.watched.get_or_insert_with(|| {
-                    Box::new(Watched { slot, keys: BTreeSet::new(), guard: Guard::default() })
+                    Box::new(Watched {
+                        slot,
+                        crosses: false,
+                        shards: Vec::new(),
+                        keys: BTreeSet::new(),
+                        guard: Guard::default(),
+                    })
                 });
+                watched.crosses |= watched.slot != slot;
                 watched.keys.extend(args.from(1).map(Blob::from));
                 return Step::Watch(slot);
             }
@@ -218,8 +278,11 @@ impl Session {
         let refusal = crossing.map_or(Refusal::SYNTAX, |(first, other, first_key, at)| {
             let violating_key = spec.nth_key(args, at).unwrap_or_default();
             let context = Context::Watch;
-            Crossing { context, first, other, first_key: &first_key, violating_key }
-                .refusal(host, spec)
+            Crossing { context, first, other, first_key: &first_key, violating_key }.refusal(
+                host,
+                self.dialect,
+                spec,
+            )
         });
         self.reject(Some(Steer::Watch), &refusal, out)
     }
@@ -233,15 +296,22 @@ impl Session {
     ) -> Step {
         let &Invocation { spec, args, footprint, .. } = invocation;
         if spec.flags & flag::NO_MULTI != 0 {
-            return self.reject(None, &Refusal::NOT_IN_MULTI, out);
+            let refusal = self.not_in_multi(spec);
+            return self.reject(None, &refusal, out);
         }
         let lost = self.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
         let Some(transaction) = &mut self.transaction else { return Step::Replied };
-        let pinned = transaction.slot.or(self.watched.as_ref().map(|w| w.slot));
+        let tied = self.watched.as_ref().filter(|_| self.dialect.tie == Tie::AtQueue);
+        let pinned = transaction.slot.or(tied.map(|w| w.slot));
+        let (dialect, mut crosses) = (self.dialect, false);
         let slot = match (footprint, pinned) {
             (Footprint::Anywhere, _) => None,
+            (Footprint::In(slot), Some(pinned)) if slot != pinned && !dialect.crosses_at_queue => {
+                crosses = true;
+                Some(slot)
+            }
             (Footprint::In(slot), Some(pinned)) if slot != pinned && !lost => {
-                let first_key = match &self.watched {
+                let first_key = match tied {
                     Some(watched) => {
                         watched.keys.first().map(|key| key.to_vec()).unwrap_or_default()
                     }
@@ -254,7 +324,7 @@ impl Session {
                     first_key: &first_key,
                     violating_key: spec.nth_key(args, 0).unwrap_or_default(),
                 };
-                let refusal = crossing.refusal(host, spec);
+                let refusal = crossing.refusal(host, dialect, spec);
                 return self.reject(None, &refusal, out);
             }
             (Footprint::In(slot), _) => Some(slot),
@@ -266,7 +336,7 @@ impl Session {
                     first_key: spec.nth_key(args, 0).unwrap_or_default(),
                     violating_key: spec.nth_key(args, at).unwrap_or_default(),
                 };
-                let refusal = crossing.refusal(host, spec);
+                let refusal = crossing.refusal(host, dialect, spec);
                 return self.reject(None, &refusal, out);
             }
         };
@@ -279,10 +349,12 @@ impl Session {
                 return self.reject(None, &refusal, out);
             }
             transaction.slot = transaction.slot.or(slot);
+            transaction.crosses |= crosses;
             transaction.flags |= spec.flags;
             transaction.reach = transaction.reach.max(match spec.run {
                 Run::Shard(_) | Run::Blocks(_) => Reach::Shard,
                 Run::Cluster(_) => Reach::Cluster,
+                Run::Whole(_) => Reach::Whole,
                 Run::Host(_) | Run::Session(_) | Run::Container => Reach::Host,
             });
         }
@@ -290,16 +362,27 @@ impl Session {
         Step::Queued
     }
 
-    pub(super) fn exec(&mut self, host: &Host, out: &mut Sink<'_>) -> Step {
-        if self.transaction.is_none() {
+    pub(super) fn exec(&mut self, host: &Host, spec: &Spec, out: &mut Sink<'_>) -> Step {
+        let Some(flags) = self.transaction.as_ref().map(|transaction| transaction.flags) else {
             out.error("ERR EXEC without MULTI");
             return Step::Replied;
-        }
+        };
+        let manner = self.manner(spec, flags);
         let failed = self.watch_failed;
         let watched = self.watched.take();
         let Some(mut transaction) = self.end_transaction() else { return Step::Replied };
-        if transaction.poisoned || failed {
-            out.error("EXECABORT Transaction discarded because of previous errors.");
+        transaction.poisoned |= failed;
+        transaction.manner = manner;
+        let on_node = self.port != Port::Router;
+        if on_node && transaction.slot.is_some() {
+            // A node looks at what was queued before it looks at anything else.
+            transaction.crosses |= self.dialect.tie == Tie::AtExec
+                && watched.as_ref().is_some_and(|w| w.crosses || Some(w.slot) != transaction.slot);
+            transaction.watched = watched;
+            return Step::Exec(transaction);
+        }
+        if transaction.poisoned {
+            out.error(Refusal::SPOILED);
             return Step::Replied;
         }
         if watched.as_ref().is_some_and(|w| w.guard.is_tripped()) {
@@ -311,7 +394,9 @@ impl Session {
             out.array(0);
             return Step::Replied;
         }
-        transaction.slot = transaction.slot.or(watched.as_ref().map(|w| w.slot));
+        if !on_node {
+            transaction.slot = transaction.slot.or(watched.as_ref().map(|w| w.slot));
+        }
         transaction.watched = watched;
         Step::Exec(transaction)
     }

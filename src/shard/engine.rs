@@ -19,6 +19,7 @@ use crate::pubsub::PubSub;
 use crate::resp::Sink;
 use crate::session::Watched;
 use crate::slot::Slot;
+use crate::topology::{Port, Presence, Topology};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub struct Terms {
     pub no_touch: bool,
     /// What is to be noted of the commands.
     pub attention: Attention,
+    /// Where the batch came in.
+    pub port: Port,
 }
 
 /// A shard's state, for whoever holds it.
@@ -48,6 +51,10 @@ pub struct Engine {
     pub tally: Tally,
     /// Whose commands run at this moment, and what is to be noted of them.
     pub attention: Attention,
+    /// Which shard this is.
+    number: usize,
+    /// Which slots it runs: sure while this is held.
+    topology: Arc<Topology>,
     observer: Arc<Observer>,
     /// The clock when the last command ended, whose end is the next one's beginning; 0 when it has
     /// to be looked at.
@@ -66,14 +73,69 @@ pub struct Blocked {
     pub waiting: Waiting,
     /// How long it lasts.
     pub wait: Wait,
+    /// The request, a single command, in case it has to be made again.
+    pub request: Arc<Queue>,
 }
 
 impl Engine {
-    /// An engine over `keyspace` that tells `pubsub` what happens there.
+    /// The engine of shard `number` over `keyspace`, which tells `pubsub` what happens there.
     #[must_use]
-    pub fn new(keyspace: Keyspace, observer: Arc<Observer>, pubsub: Arc<PubSub>) -> Self {
-        let (tally, waiters) = (Tally::default(), Waiters::default());
-        Self { keyspace, tally, attention: Attention::NONE, observer, lap: 0, waiters, pubsub }
+    pub fn new(
+        keyspace: Keyspace,
+        number: usize,
+        topology: Arc<Topology>,
+        observer: Arc<Observer>,
+        pubsub: Arc<PubSub>,
+    ) -> Self {
+        Self {
+            keyspace,
+            tally: Tally::default(),
+            attention: Attention::NONE,
+            number,
+            topology,
+            observer,
+            lap: 0,
+            waiters: Waiters::default(),
+            pubsub,
+        }
+    }
+
+    /// Whether requests for `slot` that come in by these terms run here without a closer look.
+    #[must_use]
+    #[inline]
+    pub fn runs_plainly(&self, slot: Slot, terms: &Terms) -> bool {
+        self.topology.runs_plainly(slot, self.number, terms.port)
+    }
+
+    /// How many of some requests' keys are here, and how many are not.
+    pub fn count_keys(&mut self, requests: &[Invocation<'_>]) -> Presence {
+        let (mut count, mut first) = (Presence::default(), None);
+        let each = |found: &mut dyn FnMut(&[u8])| {
+            requests.iter().for_each(|it| it.spec.each_key(it.args, &mut *found));
+        };
+        each(&mut |bytes| {
+            count.several |= first.get_or_insert_with(|| bytes.to_vec()) != bytes;
+            let key = self.keyspace.key(Slot::of(bytes), bytes);
+            match self.keyspace.peek(key) {
+                Some(_) => count.here += 1,
+                None => count.missing += 1,
+            }
+        });
+        count
+    }
+
+    /// Whether a key is here.
+    pub fn has(&mut self, bytes: &[u8]) -> bool {
+        let key = self.keyspace.key(Slot::of(bytes), bytes);
+        self.keyspace.peek(key).is_some()
+    }
+
+    /// Hands a key, if it is here, over to the shard that takes its slot.
+    pub fn hand_over(&mut self, bytes: &[u8], target: &mut Self) {
+        let key = self.keyspace.key(Slot::of(bytes), bytes);
+        if let Some(parcel) = self.keyspace.pack(key) {
+            target.keyspace.unpack(key, parcel);
+        }
     }
 
     /// Begins a batch.
@@ -211,17 +273,25 @@ impl Engine {
             return None;
         }
         let (call, waiting) = client.wait();
+        let request = Arc::new(request);
         let waiter = Waiter {
             client: Arc::clone(client),
             call: Arc::clone(&call),
-            request,
+            request: Arc::clone(&request),
             kind: wait.kind,
             proto: out.proto,
             keys: 0,
         };
         let keys = invocation.spec.awaited_keys(invocation.args);
         self.waiters.file(waiter, &keys, &mut self.keyspace);
-        Some(Blocked { call, waiting, wait })
+        Some(Blocked { call, waiting, wait, request })
+    }
+
+    /// Ends the waits of those whose slot is not served here any more: they have to ask again.
+    pub fn dismiss_waiters(&mut self) {
+        let Self { keyspace, waiters, topology, number, .. } = self;
+        waiters
+            .dismiss(keyspace, |client, slot| topology.serves_waiter(slot, *number, client.port));
     }
 
     /// Serves those who waited for keys that have come to be since this was last done: to be
@@ -290,7 +360,8 @@ impl Engine {
         out: &mut Sink<'_>,
     ) -> usize {
         for (before, invocation) in queue.iter().enumerate() {
-            if out.len() > OUTPUT_LEN_MAX {
+            let has_moved = invocation.slot().is_some_and(|slot| !self.runs_plainly(slot, terms));
+            if out.len() > OUTPUT_LEN_MAX || has_moved {
                 return before;
             }
             self.run(&invocation, terms, pace, out);
@@ -322,13 +393,22 @@ impl Engine {
 
     /// Ends the watch and says whether the transaction that it guards is lost.
     pub fn is_lost(&mut self, watched: Option<&Watched>) -> bool {
-        watched.is_some_and(|w| self.keyspace.unwatch(w.keys.iter().map(|key| &**key), &w.guard))
+        watched.is_some_and(|w| {
+            // What was watched elsewhere has moved since.
+            let is_elsewhere = w.shards.iter().any(|&shard| shard != self.number);
+            self.unwatch(w) || is_elsewhere
+        })
+    }
+
+    /// Ends the watch as far as it was filed here, and says whether it is lost.
+    pub fn unwatch(&mut self, watched: &Watched) -> bool {
+        self.keyspace.unwatch(watched.keys.iter().map(|key| &**key), &watched.guard)
     }
 
     /// Files `guard` under the keys of a WATCH.
-    pub fn watch(&mut self, watch: &Invocation<'_>, slot: Slot, guard: &Guard, out: &mut Sink<'_>) {
+    pub fn watch(&mut self, watch: &Invocation<'_>, guard: &Guard, out: &mut Sink<'_>) {
         watch.spec.each_key(watch.args, |bytes| {
-            let key = self.keyspace.key(slot, bytes);
+            let key = self.keyspace.key(Slot::of(bytes), bytes);
             self.keyspace.watch(key, guard);
         });
         out.ok();
@@ -358,6 +438,8 @@ mod tests {
             Spec { name: "bad", arity: Arity::Exactly(1), run: Run::Shard(bad), ..Spec::BASE };
         let mut engine = Engine::new(
             Keyspace::new(Slot::all(), KeyHasher::new(1), 1),
+            0,
+            Arc::new(Topology::even(1)),
             Arc::default(),
             Arc::default(),
         );
@@ -369,6 +451,7 @@ mod tests {
             events_wanted: 0,
             no_touch: false,
             attention: Attention::NONE,
+            port: Port::Router,
         };
         engine.begin(&terms);
         let (buf, span) = (b"bad".to_vec(), [Span::new(0, 3)]);

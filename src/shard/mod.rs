@@ -19,7 +19,7 @@ use crate::clients::Client;
 use crate::command::{Invocation, Pace, Queue};
 use crate::keyspace::Guard;
 use crate::resp::{Proto, Sink};
-use crate::session::Watched;
+use crate::session::{Transaction, Watched};
 use crate::slot::Slot;
 use engine::{Blocked, Engine, Terms};
 use parking_lot::{Mutex, MutexGuard};
@@ -50,11 +50,27 @@ pub enum Work {
     /// Commands that each stand alone.
     Each(Queue),
     /// A transaction.
-    Exec(Queue, Option<Box<Watched>>),
+    Exec(Box<Transaction>),
     /// One WATCH.
-    Watch(Queue, Slot, Guard),
+    Watch(Queue, Guard),
     /// One command that may wait for a key.
-    Block(Queue),
+    Block(Arc<Queue>),
+}
+
+impl Work {
+    /// The slot that it asks for, and all of it if it runs as one.
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        match self {
+            Self::Each(queue) | Self::Watch(queue, _) => first_slot(queue),
+            Self::Block(queue) => first_slot(queue),
+            Self::Exec(transaction) => transaction.slot,
+        }
+    }
+}
+
+fn first_slot(queue: &Queue) -> Option<Slot> {
+    queue.iter().next().and_then(|first| first.slot())
 }
 
 /// Work that waits for its shard.
@@ -74,8 +90,8 @@ struct Job {
 pub struct Served {
     /// The replies.
     pub replies: Vec<u8>,
-    /// What was not run, as there is much to send first; never empty.
-    pub rest: Option<Box<Queue>>,
+    /// What was not run, as there is much to send first, or as its slot has moved meanwhile.
+    pub rest: Option<Box<Work>>,
     /// The client waits for a key.
     pub blocked: Option<Box<Blocked>>,
 }
@@ -302,23 +318,30 @@ impl Job {
         let mut replies = Vec::new();
         let mut out = Sink::new(&mut replies, self.proto);
         let (mut rest, mut blocked) = (None, None);
-        match self.work {
-            Work::Each(mut queue) => {
-                queue.skip(engine.run_each(&queue, terms, pace, &mut out));
-                rest = Some(Box::new(queue)).filter(|queue| !queue.is_empty());
-            }
-            Work::Exec(queue, watched) => {
-                engine.exec(&queue, watched.as_deref(), terms, pace, &mut out);
-            }
-            Work::Watch(queue, slot, guard) => {
-                for watch in queue.iter() {
-                    engine.watch(&watch, slot, &guard, &mut out);
+        if self.work.slot().is_some_and(|slot| !engine.runs_plainly(slot, terms)) {
+            // The slot has left, or is about to, since this was submitted.
+            rest = Some(Box::new(self.work));
+        } else {
+            match self.work {
+                Work::Each(mut queue) => {
+                    queue.skip(engine.run_each(&queue, terms, pace, &mut out));
+                    rest = (!queue.is_empty()).then(|| Box::new(Work::Each(queue)));
                 }
-            }
-            Work::Block(queue) => {
-                for invocation in queue.iter() {
-                    blocked = engine.run_or_wait(&invocation, &self.client, terms, pace, &mut out);
-                    engine.settle(terms, pace);
+                Work::Exec(transaction) => {
+                    let watched = transaction.watched.as_deref();
+                    engine.exec(&transaction.queue, watched, terms, pace, &mut out);
+                }
+                Work::Watch(queue, guard) => {
+                    for watch in queue.iter() {
+                        engine.watch(&watch, &guard, &mut out);
+                    }
+                }
+                Work::Block(queue) => {
+                    for invocation in queue.iter() {
+                        let client = &self.client;
+                        blocked = engine.run_or_wait(&invocation, client, terms, pace, &mut out);
+                        engine.settle(terms, pace);
+                    }
                 }
             }
         }
@@ -335,6 +358,7 @@ mod tests {
     use crate::host::Attention;
     use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, PackLimits};
     use crate::resp::Span;
+    use crate::topology::{Port, Topology};
     use std::net::SocketAddr;
     use std::time::Duration;
 
@@ -350,6 +374,7 @@ mod tests {
         events_wanted: 0,
         no_touch: false,
         attention: Attention::NONE,
+        port: Port::Router,
     };
 
     /// Keeps what is to be done later, for the test to do.
@@ -379,6 +404,8 @@ mod tests {
     fn shard() -> Arc<Shard> {
         Shard::new(Engine::new(
             Keyspace::new(Slot::all(), KeyHasher::new(1), 1),
+            0,
+            Arc::new(Topology::even(1)),
             Arc::default(),
             Arc::default(),
         ))
@@ -386,7 +413,9 @@ mod tests {
 
     fn client() -> Seat {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        Arc::new(Clients::default()).register(address, address, 3, 0, 1).expect("a seat")
+        Arc::new(Clients::default())
+            .register(address, address, Port::Router, 3, 0, 1)
+            .expect("a seat")
     }
 
     /// `INCR n` as a job.
@@ -468,10 +497,10 @@ mod tests {
             let spans = [Span::new(0, 3), Span::new(3, 1)];
             assert!(queue.push(&resolve(Args::new(b"getn", &spans)).expect("GET is a command")));
         }
-        let (mut rest, mut replies, mut rounds) = (Some(Box::new(queue)), Vec::new(), 0);
-        while let Some(queue) = rest {
-            let mut pending =
-                shard.submit(&client, Work::Each(*queue), Proto::Resp2, &TERMS, &mut pace);
+        let (mut rest, mut replies) = (Some(Box::new(Work::Each(queue))), Vec::new());
+        let mut rounds = 0;
+        while let Some(work) = rest {
+            let mut pending = shard.submit(&client, *work, Proto::Resp2, &TERMS, &mut pace);
             let served = pending.try_recv().expect("the shard is free");
             assert!(served.replies.len() <= OUTPUT_LEN_MAX + value.len() + 20);
             replies.extend(served.replies);

@@ -9,10 +9,11 @@
 //! client gave up, is dead weight that is passed over, and cleared away when half of what is filed
 //! may be dead.
 
-use crate::clients::{Call, Claim, Client};
+use crate::clients::{Call, Claim, Client, Ending};
 use crate::command::{Queue, WaitKind};
 use crate::keyspace::Keyspace;
 use crate::resp::Proto;
+use crate::slot::Slot;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ pub(super) struct Waiter {
     /// Ends the wait.
     pub(super) call: Arc<Call>,
     /// Its request: one command.
-    pub(super) request: Queue,
+    pub(super) request: Arc<Queue>,
     /// What it can use.
     pub(super) kind: WaitKind,
     /// How its reply is written.
@@ -108,6 +109,25 @@ impl Waiters {
             keyspace.report(key, false);
         }
         claimed
+    }
+
+    /// Ends the wait of everybody whose slot `serves` does not serve here.
+    pub(super) fn dismiss(
+        &mut self,
+        keyspace: &mut Keyspace,
+        serves: impl Fn(&Client, Slot) -> bool,
+    ) {
+        let mut dismissed = false;
+        for waiter in self.waiters.values() {
+            let slot = waiter.request.iter().next().and_then(|request| request.slot());
+            if slot.is_some_and(|slot| !serves(&waiter.client, slot)) {
+                waiter.call.end(Ending::Elsewhere);
+                dismissed = true;
+            }
+        }
+        if dismissed {
+            self.sweep(keyspace);
+        }
     }
 
     /// Clears away what is dead, if that is more than what is alive: looks at the waiters, of whom

@@ -138,8 +138,13 @@ fn a_wrong_command_line_exits_2_and_says_what_is_wrong() {
         ("serve --shards 16385", &["--shards 16385", "from 1 to"]),
         ("serve --threads 0", &["--threads 0", "from 1 to"]),
         ("serve --maxclients 0", &["--maxclients 0", "from 1 to"]),
-        ("serve --node-ports 7100", &["7100", "off"]),
+        ("serve --node-ports 65534", &["--node-ports 65534", "3 ports", "65535"]),
         ("serve --node-ports on", &["'on'", "off"]),
+        ("serve --shards 1000 --replicas 4", &["--replicas 4", "at most 4000 nodes"]),
+        ("serve --dialect redis6", &["redis6", "redis7", "valkey9"]),
+        ("serve --announce me", &["'me'", "dialled", "router"]),
+        ("serve --announce-map 7001", &["7001", "LISTENED:TOLD"]),
+        ("serve --announce-host bad/host", &["--announce-host", "name or address"]),
         ("serve --output xml", &["xml", "text", "json"]),
         ("serve --explain perhaps", &["perhaps", "--explain"]),
         ("serve --seed -1", &["-1"]),
@@ -162,7 +167,7 @@ fn a_wrong_environment_exits_2_and_names_the_option() {
     for (name, value, option) in [
         ("SLOTWAY_PORT", "x", "--port"),
         ("SLOTWAY_BIND", "nowhere", "--bind"),
-        ("SLOTWAY_NODE_PORTS", "7100", "--node-ports"),
+        ("SLOTWAY_NODE_PORTS", "on", "--node-ports"),
         ("SLOTWAY_SHARDS", "0", "--shards"),
         ("SLOTWAY_OUTPUT", "xml", "--output"),
     ] {
@@ -182,7 +187,7 @@ fn a_wrong_file_exits_2_and_names_file_and_key() {
         ("range", "port = 70000\n", &["port"]),
         ("bind", "bind = [\"nowhere\"]\n", &["bind"]),
         ("nobind", "bind = []\n", &["--bind"]),
-        ("ports", "node-ports = 7100\n", &["node-ports"]),
+        ("ports", "node-ports = 71000\n", &["node-ports", "off"]),
         ("nested", "config = \"other.toml\"\n", &["config"]),
         ("form", "shards: 8\n", &["shards"]),
         ("check", "shards = 0\n", &["shards", "from 1 to"]),
@@ -318,7 +323,7 @@ fn the_json_line_says_how_to_connect() {
     assert_eq!(ready["ready"], true);
     assert_eq!(ready["pid"].as_u64(), Some(run.child.id().into()));
     assert_eq!(ready["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(ready["nodes"], serde_json::json!([]));
+    assert_eq!(ready["nodes"].as_array().map(Vec::len), Some(3), "a node port for each shard");
     let address = address_in(ready["url"].as_str().expect("a URL"));
     assert_eq!(ready["router"], address.to_string());
     assert_ne!(address.port(), 0);

@@ -5,8 +5,8 @@ use slotway::command::{Errand, Pace};
 use slotway::host::{Host, HostConfig};
 use slotway::resp::{Decoder, Sink};
 use slotway::router::{Progress, Router, Scratch};
-use slotway::session::Session;
-use slotway::topology::Topology;
+use slotway::session::Dialect;
+use slotway::topology::{Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,12 +36,14 @@ impl Pace for NoPace {
 
 /// The replies to `pieces`, which arrive one after the other on one connection.
 pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
-    let router = Router::new(Host::new(HostConfig::default()), Topology::even(4), 7);
+    let config = HostConfig { topology: Topology::even(4), ..HostConfig::default() };
+    let router = Router::new(Host::new(config), &Dialect::REDIS7, 7);
     // The smallest limit there is, so that no bytes make strings of half a gigabyte.
     router.host.settings.set(&[(b"proto-max-bulk-len", b"1048576")]).expect("a setting");
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    let seat = router.host.clients.register(address, address, 3, 0, 1).expect("a seat");
-    let mut session = Session::new(Arc::clone(&seat), true);
+    let seat =
+        router.host.clients.register(address, address, Port::Router, 3, 0, 1).expect("a seat");
+    let mut session = router.session(Arc::clone(&seat), Port::Router);
     let (mut decoder, mut scratch) = (Decoder::default(), Scratch::default());
     let (mut input, mut output) = (Vec::new(), Vec::new());
     for piece in pieces {
@@ -63,7 +65,7 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                     break;
                 }
                 Progress::Full => {}
-                Progress::Wait { .. } | Progress::Rest(_) => panic!("nobody else holds a shard"),
+                Progress::Wait { .. } | Progress::Rest(..) => panic!("nobody else holds a shard"),
                 // Nobody else is there to push: the time runs out, or the wait has no end.
                 Progress::Block { blocked, muted } => {
                     if blocked.wait.until.is_none() {

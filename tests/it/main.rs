@@ -6,6 +6,7 @@ mod differential;
 mod fuzzing;
 mod layers;
 mod limits;
+mod nodes;
 mod notation;
 mod oracle;
 mod ours;

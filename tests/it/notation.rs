@@ -94,6 +94,37 @@ impl Node {
         }
     }
 
+    /// The same answer with each text that ends its lines (`@lines`) as the lines it is made of: they
+    /// stand below an empty text.
+    pub(crate) fn by_line(&self) -> Self {
+        let head = if self.line.starts_with("=\"txt:") { "=\"txt:" } else { "\"" };
+        let text = self.line.strip_prefix(head).and_then(|rest| rest.strip_suffix('"'));
+        match text.filter(|text| text.contains("\\n")) {
+            Some(text) => {
+                let lines = text.split_inclusive("\\n");
+                let children = lines.map(|line| Self::leaf(format!("\"{line}\""))).collect();
+                Self { line: format!("{head}\""), children }
+            }
+            None => Self {
+                line: self.line.clone(),
+                children: self.children.iter().map(Self::by_line).collect(),
+            },
+        }
+    }
+
+    /// The same answer with each line as `rewrite` has it, which also sees the one before it in the
+    /// same aggregate.
+    pub(crate) fn rewritten(&self, rewrite: &impl Fn(Option<&str>, &str) -> String) -> Self {
+        let mut before = None;
+        let mut children = Vec::new();
+        for child in &self.children {
+            let below = child.rewritten(rewrite).children;
+            children.push(Self { line: rewrite(before, &child.line), children: below });
+            before = Some(child.line.as_str());
+        }
+        Self { line: rewrite(None, &self.line), children }
+    }
+
     /// The answer that is none.
     pub(crate) fn nothing() -> Self {
         Self::leaf(NOTHING.to_owned())
@@ -322,6 +353,15 @@ mod tests {
                 "{words:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_text_can_be_written_line_by_line() {
+        let written = |reply| Node::of(&Answer::Reply(reply)).by_line().to_string();
+        assert_eq!(written(bulk("a\r\nb\nc")), "\"\"\n  \"a\\r\\n\"\n  \"b\\n\"\n  \"c\"\n");
+        assert_eq!(written(bulk("a b")), "\"a b\"\n");
+        assert_eq!(written(Reply::Array(vec![bulk("\n")])), "*1\n  \"\"\n    \"\\n\"\n");
+        assert_eq!(written(Reply::Verbatim(b"txt:a\n".to_vec())), "=\"txt:\"\n  \"a\\n\"\n");
     }
 
     #[test]

@@ -1,13 +1,16 @@
-//! The reference: a real Redis in cluster mode that owns every slot, so that all slot rules hold and
-//! nothing ever moves.
+//! The reference: a real Redis in cluster mode. [`Oracle`] is one that owns every slot, so that all slot
+//! rules hold and nothing ever moves; [`OracleCluster`] is several that share them.
 //!
-//! `SLOTWAY_ORACLE=host:port` names a server that is already running. Its data are flushed.
+//! `SLOTWAY_ORACLE=host:port` names a server that is already running, in place of the one that owns
+//! every slot. Its data are flushed.
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::nodes::{Place, Shape, Stage};
+use crate::notation::Node;
 use crate::rim::{poll, setting};
 use crate::wire::{Answer, Client, Reply};
 
@@ -15,6 +18,12 @@ use crate::wire::{Answer, Client, Reply};
 pub(crate) struct Oracle {
     pub(crate) address: SocketAddr,
     process: Option<Process>,
+}
+
+/// Real nodes that form a cluster; they end when dropped.
+pub(crate) struct OracleCluster {
+    pub(crate) stage: Stage,
+    _processes: Vec<Process>,
 }
 
 struct Process {
@@ -65,6 +74,122 @@ impl Oracle {
             String::from_utf8_lossy(&info).contains("cluster_state:ok").then_some(true)
         });
         ready == Some(true)
+    }
+}
+
+impl OracleCluster {
+    /// Starts nodes with these options and lets them meet: slots as `redis-cli --cluster create` deals
+    /// them out, epochs 1, 2 … for the masters, replicas in sync, and everybody of one mind. `None` if
+    /// there is no `redis-server`.
+    pub(crate) fn start(shape: Shape, options: &[String]) -> Option<Self> {
+        // Failure is told by the nodes' silence; a test that shares two cores must not look like one.
+        let mut all = vec!["--cluster-node-timeout".to_owned(), "2000".to_owned()];
+        // The rest is to be quick.
+        let quick = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
+        all.extend(quick.map(str::to_owned));
+        all.extend_from_slice(options);
+        for _ in 0..20 {
+            let mut processes = Vec::new();
+            let mut nodes = Vec::new();
+            for name in shape.names() {
+                let port = free_port()?;
+                processes.push(Process::spawn(port, &all)?);
+                let address = SocketAddr::from(([127, 0, 0, 1], port));
+                nodes.push(Place { name, address, id: String::new() });
+            }
+            let forming = Forming { shape, nodes: &mut nodes, processes: &mut processes };
+            if forming.all().is_some() {
+                return Some(Self { stage: Stage::cluster(None, nodes), _processes: processes });
+            }
+        }
+        panic!("redis-server is installed but forms no cluster with the options {options:?}");
+    }
+}
+
+/// Nodes that are becoming a cluster. Each step is `None` if a node has ended, as one does whose port
+/// was taken by somebody else.
+struct Forming<'a> {
+    shape: Shape,
+    nodes: &'a mut [Place],
+    processes: &'a mut [Process],
+}
+
+impl Forming<'_> {
+    fn all(mut self) -> Option<()> {
+        let Shape { masters, replicas, .. } = self.shape;
+        let members = masters * (1 + replicas);
+        for at in 0..self.nodes.len() {
+            self.nodes[at].id = self.until(at, &["CLUSTER", "MYID"], |_| true)?;
+        }
+        let ids: Vec<_> = self.nodes.iter().map(|node| node.id.clone()).collect();
+        for (at, (first, last)) in self.shape.slots().into_iter().enumerate() {
+            let [epoch, first, last] = [at + 1, first, last].map(|number| number.to_string());
+            self.command(at, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]);
+            self.command(at, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
+        }
+        for (one, other) in (0..members).flat_map(|one| (0..one).map(move |other| (one, other))) {
+            let port = self.nodes[other].address.port().to_string();
+            self.command(one, &["CLUSTER", "MEET", "127.0.0.1", &port]);
+        }
+        for at in 0..members {
+            self.until(at, &["CLUSTER", "NODES"], |told| {
+                told.lines().count() == members && ids[..members].iter().all(|id| told.contains(id))
+            })?;
+        }
+        for at in masters..members {
+            let master = ids[(at - masters) / replicas].clone();
+            self.command(at, &["CLUSTER", "REPLICATE", &master]);
+        }
+        for at in 0..members {
+            let slots = self.shape.slots();
+            self.until(at, &["CLUSTER", "NODES"], |told| {
+                let row = |id: &String| told.lines().find(|row| row.starts_with(id));
+                let is_told = |(at, id)| {
+                    row(id).is_some_and(|row| match slots.get(at) {
+                        Some((first, last)) => {
+                            row.ends_with(&format!(" {} connected {first}-{last}", at + 1))
+                        }
+                        None => row.contains(&format!("slave {}", ids[(at - masters) / replicas])),
+                    })
+                };
+                ids[..members].iter().enumerate().all(is_told)
+            })?;
+            // A replica is told of to clients once its offset has come round.
+            self.until(at, &["CLUSTER", "SLOTS"], |told| {
+                ids[..members].iter().all(|id| told.contains(id))
+            })?;
+            self.until(at, &["CLUSTER", "INFO"], |told| told.contains("cluster_state:ok"))?;
+            let replication = match at < masters {
+                true => format!("connected_slaves:{replicas}"),
+                false => "master_link_status:up".to_owned(),
+            };
+            self.until(at, &["INFO", "replication"], |told| {
+                told.contains(&replication) && !told.contains("state=wait")
+            })?;
+        }
+        Some(())
+    }
+
+    fn command(&self, at: usize, argv: &[&str]) {
+        let mut client = Client::connect(self.nodes[at].address).expect("the node accepts clients");
+        let answer = client.call(argv);
+        assert_eq!(answer, Answer::Reply(Reply::Simple(b"OK".to_vec())), "{argv:?}");
+    }
+
+    /// Asks the node until it tells what is wanted, and gives that.
+    fn until(&mut self, at: usize, argv: &[&str], is: impl Fn(&str) -> bool) -> Option<String> {
+        let address = self.nodes[at].address;
+        let told = poll(|| {
+            if !matches!(self.processes[at].child.try_wait(), Ok(None)) {
+                return Some(None);
+            }
+            let told = match Client::connect(address).ok()?.call(argv) {
+                Answer::Reply(Reply::Bulk(text)) => String::from_utf8_lossy(&text).into_owned(),
+                answer => Node::of(&answer).to_string(),
+            };
+            is(&told).then_some(Some(told))
+        });
+        told.flatten()
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use crate::nodes::{Place, Shape, Stage};
 use crate::rim::poll;
 use crate::wire::{Client, Reply};
 
@@ -13,12 +14,54 @@ pub(crate) struct Ours {
     child: Child,
     /// The router port.
     pub(crate) address: SocketAddr,
+    /// The node ports; none while they are off.
+    nodes: Vec<Node>,
+}
+
+/// A node port, as the ready line tells of it: masters in the order of their slots, then replicas,
+/// then spares.
+#[derive(serde::Deserialize)]
+struct Node {
+    address: SocketAddr,
+    id: String,
+}
+
+/// Four shards behind one router port.
+const ALONE: [&str; 4] = ["--node-ports", "off", "--shards", "4"];
+
+#[derive(serde::Deserialize)]
+struct Ready {
+    router: SocketAddr,
+    nodes: Vec<Node>,
 }
 
 impl Ours {
     /// Starts the server on a port of its own choosing and returns once it says that it is ready.
     pub(crate) fn start(options: &[String]) -> Self {
-        Self::launch(&mut Command::new(env!("CARGO_BIN_EXE_slotway")), options)
+        Self::launch(&mut Command::new(env!("CARGO_BIN_EXE_slotway")), &ALONE, options)
+    }
+
+    /// As [`Ours::start`], with a cluster of node ports; and the stage that they are.
+    pub(crate) fn start_cluster(shape: Shape, options: &[String]) -> (Self, Stage) {
+        let Shape { masters, replicas, spares } = shape;
+        let cluster = [
+            ("--node-ports", 0),
+            ("--shards", masters),
+            ("--replicas", replicas),
+            ("--spare-nodes", spares),
+        ];
+        let words = cluster.map(|(option, count)| [option.to_owned(), count.to_string()]);
+        let words: Vec<_> = words.iter().flatten().map(String::as_str).collect();
+        let ours = Self::launch(&mut Command::new(env!("CARGO_BIN_EXE_slotway")), &words, options);
+        let names = shape.names();
+        assert_eq!(ours.nodes.len(), names.len(), "the ready line tells of {names:?}");
+        let places = names.into_iter().zip(&ours.nodes).map(|(name, node)| Place {
+            name,
+            address: node.address,
+            id: node.id.clone(),
+        });
+        let stage = Stage::cluster(Some(ours.address), places.collect());
+        (ours, stage)
     }
 
     /// As [`Ours::start`], where memory is to be measured: without huge pages what is resident is
@@ -26,6 +69,7 @@ impl Ours {
     pub(crate) fn start_with_small_pages(options: &[String]) -> Self {
         Self::launch(
             Command::new(env!("CARGO_BIN_EXE_slotway")).env("MIMALLOC_ALLOW_THP", "0"),
+            &ALONE,
             options,
         )
     }
@@ -39,9 +83,10 @@ impl Ours {
             .expect("a child of ours");
     }
 
-    fn launch(command: &mut Command, options: &[String]) -> Self {
+    fn launch(command: &mut Command, nodes: &[&str], options: &[String]) -> Self {
         let mut child = command
-            .args("serve --port 0 --node-ports off --shards 4 --output json".split(' '))
+            .args(["serve", "--port", "0", "--output", "json"])
+            .args(nodes)
             .args(options)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -51,13 +96,14 @@ impl Ours {
         let mut line = String::new();
         // A server that dies before it is ready closes its stdout, so this read always ends.
         BufReader::new(stdout).read_line(&mut line).expect("stdout is readable");
-        let mut ours = Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        let address = serde_json::from_str::<serde_json::Value>(&line)
-            .ok()
-            .and_then(|ready| ready["router"].as_str()?.parse().ok());
-        match address {
-            Some(address) => ours.address = address,
-            None => panic!("no ready line from `slotway serve {options:?}`, but {line:?}"),
+        // Made before the line is judged, so that the child ends with a test that fails here.
+        let mut ours =
+            Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), nodes: vec![] };
+        match serde_json::from_str::<Ready>(&line) {
+            Ok(ready) => (ours.address, ours.nodes) = (ready.router, ready.nodes),
+            Err(error) => {
+                panic!("`slotway serve {nodes:?} {options:?}` is ready with {line:?}: {error}")
+            }
         }
         ours
     }

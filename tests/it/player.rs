@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::nodes::Stage;
 use crate::notation::{CLOSED, NOTHING, Node};
 use crate::rim::poll;
 use crate::transcript::{Action, Piece, Step, Token, Transcript};
@@ -27,18 +27,18 @@ const FAILURES_MAX: usize = 8;
 const QUIET: Duration = Duration::from_millis(300);
 
 /// Plays every step and compares.
-pub(crate) fn play(transcript: &Transcript, address: SocketAddr) -> Outcome {
-    Player::new(address, false).run(transcript)
+pub(crate) fn play(transcript: &Transcript, stage: &Stage) -> Outcome {
+    Player::new(stage, false).run(transcript)
 }
 
 /// Plays every step and takes down what the server answers. Answers with holes, and those of
 /// `@until`, were written by hand: they are compared.
-pub(crate) fn record(transcript: &Transcript, address: SocketAddr) -> Outcome {
-    Player::new(address, true).run(transcript)
+pub(crate) fn record(transcript: &Transcript, stage: &Stage) -> Outcome {
+    Player::new(stage, true).run(transcript)
 }
 
-struct Player {
-    address: SocketAddr,
+struct Player<'a> {
+    stage: &'a Stage,
     records: bool,
     clients: HashMap<String, Client>,
     /// Per client, commands that wait for the one they leave with, and their number.
@@ -50,10 +50,10 @@ struct Player {
 /// The connection says nothing sensible any more: the rest of the file cannot be judged.
 struct Lost;
 
-impl Player {
-    fn new(address: SocketAddr, records: bool) -> Self {
+impl<'a> Player<'a> {
+    fn new(stage: &'a Stage, records: bool) -> Self {
         Self {
-            address,
+            stage,
             records,
             clients: HashMap::new(),
             held: HashMap::new(),
@@ -184,7 +184,7 @@ impl Player {
         if let (Some(name), Some(value)) = (&step.save, answers.last().and_then(Node::saved)) {
             self.saved.insert(name.clone(), value);
         }
-        let got: Vec<_> = answers.iter().map(Node::of).collect();
+        let got: Vec<_> = answers.iter().map(|answer| self.notation_of(step, answer)).collect();
         let wanted: Vec<_> = step.answers.iter().filter(|answer| !answer.is(NOTHING)).collect();
         let broken = matches!(answers.last(), Some(Answer::Silent | Answer::Malformed(_)));
         let fits = wanted.len() == got.len()
@@ -223,7 +223,7 @@ impl Player {
         let mut last = String::new();
         let answered = poll(|| {
             let answer = self.client(&step.client).call(&argv);
-            let got = Node::of(&answer);
+            let got = self.notation_of(step, &answer);
             last = got.to_string();
             let fits = wanted.accepts(&got, step.order);
             (fits || !matches!(answer, Answer::Reply(_))).then_some(fits)
@@ -237,7 +237,7 @@ impl Player {
     /// Waits until the server says that the step's client waits for a key.
     fn until_blocked(&mut self, step: &Step) -> Result<(), Lost> {
         let local = self.client(&step.client).socket().local_addr().expect("a local address");
-        let mut observer = Client::connect(self.address).expect("the server accepts connections");
+        let mut observer = self.connect(&step.client);
         let mut last = String::new();
         let blocked = poll(|| {
             last = match observer.ask(&["CLIENT", "LIST"]) {
@@ -258,10 +258,23 @@ impl Player {
     }
 
     fn client(&mut self, name: &str) -> &mut Client {
-        let address = self.address;
-        self.clients
-            .entry(name.to_owned())
-            .or_insert_with(|| Client::connect(address).expect("the server accepts connections"))
+        if !self.clients.contains_key(name) {
+            let client = self.connect(name);
+            self.clients.insert(name.to_owned(), client);
+        }
+        self.clients.get_mut(name).expect("it is there by now")
+    }
+
+    /// A connection to whom the client of this name speaks to.
+    fn connect(&self, client: &str) -> Client {
+        let address = self.stage.address_of(client).expect("a client speaks to somebody");
+        Client::connect(address).expect("the server accepts connections")
+    }
+
+    /// The answer to a step as it would stand in the file.
+    fn notation_of(&self, step: &Step, answer: &Answer) -> Node {
+        let node = self.stage.with_names(&Node::of(answer));
+        if step.by_line { node.by_line() } else { node }
     }
 
     fn resolve(&mut self, step: &Step, tokens: &[Token]) -> Result<Vec<Vec<u8>>, Lost> {
@@ -271,12 +284,16 @@ impl Player {
             for piece in token {
                 match piece {
                     Piece::Bytes(bytes) => argument.extend_from_slice(bytes),
-                    Piece::Saved(name) => match self.saved.get(name) {
-                        Some(value) => argument.extend_from_slice(value),
-                        None => {
-                            return self.lost(step, &format!("nothing is remembered as {name}"));
+                    Piece::Saved(name) => {
+                        let node = || self.stage.value_of(name).map(String::into_bytes);
+                        match self.saved.get(name).cloned().or_else(node) {
+                            Some(value) => argument.extend_from_slice(&value),
+                            None => {
+                                let what = format!("nothing is remembered as {name}");
+                                return self.lost(step, &what);
+                            }
                         }
-                    },
+                    }
                 }
             }
             argv.push(argument);

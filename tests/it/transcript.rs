@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use crate::nodes::{ROUTER, Shape, node_of};
 use crate::notation::{CLOSED, NOTHING, Node, Order, trees};
 
 /// One file.
@@ -17,6 +18,8 @@ use crate::notation::{CLOSED, NOTHING, Node, Order, trees};
 pub(crate) struct Transcript {
     /// `source: rule` in the header: our own rule, which no reference can confirm.
     pub(crate) is_rule: bool,
+    /// `cluster: 2 masters`: the clients speak to nodes. Without it there is one endpoint.
+    pub(crate) cluster: Option<Shape>,
     /// Options for our server.
     pub(crate) ours: Vec<String>,
     /// Options for the reference.
@@ -40,6 +43,8 @@ pub(crate) struct Step {
     /// `@as NAME`: remember the answer under this name.
     pub(crate) save: Option<String>,
     pub(crate) order: Order,
+    /// `@lines`: a text is written line by line.
+    pub(crate) by_line: bool,
     /// The recorded answers, one tree each.
     pub(crate) answers: Vec<Node>,
     /// How many lines the recorded answers take in the file, right below `line`.
@@ -76,8 +81,14 @@ impl Transcript {
     /// Reads a file; an error starts with the number of the line that is wrong.
     pub(crate) fn parse(source: &str) -> Result<Self, String> {
         let lines: Vec<String> = source.lines().map(str::to_owned).collect();
-        let mut file =
-            Self { is_rule: false, ours: vec![], redis: vec![], steps: vec![], lines: vec![] };
+        let mut file = Self {
+            is_rule: false,
+            cluster: None,
+            ours: vec![],
+            redis: vec![],
+            steps: vec![],
+            lines: vec![],
+        };
         let mut pending = Pending::default();
         let mut at = 0;
         while at < lines.len() {
@@ -103,6 +114,7 @@ impl Transcript {
                 wrong("neither a comment, a directive, a header nor a line of traffic")
             })?;
             let action = action.map_err(|e| wrong(&e))?;
+            file.check_client(&client).map_err(|e| wrong(&e))?;
             let first = at;
             while at < lines.len() && is_answer(&lines[at]) {
                 at += 1;
@@ -124,12 +136,28 @@ impl Transcript {
         match (name, value) {
             ("source", "redis") => self.is_rule = false,
             ("source", "rule") => self.is_rule = true,
+            ("cluster", _) => match Shape::parse(value) {
+                Ok(shape) => self.cluster = Some(shape),
+                Err(error) => return Some(Err(error)),
+            },
             ("ours", _) => self.ours = words(),
             ("redis", _) => self.redis = words(),
             ("source", _) => return Some(Err("the source is `redis` or `rule`".to_owned())),
             _ => return None,
         }
         Some(Ok(()))
+    }
+
+    /// In a cluster a client is called after the node that it speaks to.
+    fn check_client(&self, client: &str) -> Result<(), String> {
+        let node = node_of(client);
+        let known = match self.cluster {
+            Some(shape) => {
+                shape.names().iter().any(|name| name == node) || (self.is_rule && node == ROUTER)
+            }
+            None => node == client,
+        };
+        if known { Ok(()) } else { Err(format!("there is no node {node}")) }
     }
 
     /// The file with these answers (by the step's place in `steps`) instead of the recorded ones.
@@ -158,6 +186,7 @@ struct Pending {
     blocks: bool,
     save: Option<String>,
     order: Option<Order>,
+    by_line: bool,
 }
 
 impl Pending {
@@ -165,6 +194,7 @@ impl Pending {
         match directive.split_whitespace().collect::<Vec<_>>()[..] {
             ["until"] => self.until = true,
             ["blocks"] => self.blocks = true,
+            ["lines"] => self.by_line = true,
             ["as", name] => self.save = Some(name.to_owned()),
             ["unordered"] => self.order = Some(Order::Elements),
             ["unordered", "pairs"] => self.order = Some(Order::Pairs),
@@ -185,15 +215,15 @@ impl Pending {
         answers: Vec<Node>,
         answer_lines: usize,
     ) -> Step {
-        let Self { until, blocks, save, order } = std::mem::take(self);
+        let Self { until, blocks, save, order, by_line } = std::mem::take(self);
         let order = order.unwrap_or(Order::Exact);
-        Step { line, client, action, until, blocks, save, order, answers, answer_lines }
+        Step { line, client, action, until, blocks, save, order, by_line, answers, answer_lines }
     }
 }
 
 /// A line of traffic: who, and what; `None` if the line is something else.
 fn traffic(line: &str) -> Option<(String, Result<Action, String>)> {
-    let end = line.find(|c: char| !c.is_ascii_alphanumeric())?;
+    let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '.')?;
     let (client, rest) = line.split_at(end);
     if client.is_empty() {
         return None;
@@ -327,6 +357,10 @@ mod tests {
             ("a> X\n+OK\n@nosuch\n", "3:"),
             ("a> X\n*1\n :1\n", "2:"),
             ("source: somewhere\n", "1:"),
+            ("n1.a> X\n", "1:"),
+            ("cluster: two\n", "1:"),
+            ("cluster: 2 masters\nn3> X\n", "2:"),
+            ("cluster: 2 masters\nrouter> X\n", "2:"),
             ("a> X\n:1\n@until\n", "3:"),
         ] {
             let error = Transcript::parse(source).expect_err(source);

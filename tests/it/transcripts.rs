@@ -4,7 +4,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 
-use crate::oracle::Oracle;
+use crate::nodes::Stage;
+use crate::oracle::{Oracle, OracleCluster};
 use crate::ours::Ours;
 use crate::player::{self, Outcome};
 use crate::rim::setting;
@@ -20,8 +21,15 @@ fn transcripts_hold() {
     }
     report(each_file(|_, transcript| {
         // A server of its own for each file: none inherits a key, a setting or a client.
-        let ours = Ours::start(&transcript.ours);
-        player::play(transcript, ours.address)
+        let (_ours, stage) = match transcript.cluster {
+            Some(shape) => Ours::start_cluster(shape, &transcript.ours),
+            None => {
+                let ours = Ours::start(&transcript.ours);
+                let stage = Stage::endpoint(ours.address);
+                (ours, stage)
+            }
+        };
+        player::play(transcript, &stage)
     }));
 }
 
@@ -32,10 +40,7 @@ fn transcripts_are_what_the_reference_answers() {
         return;
     }
     let mut oracles = Oracles::default();
-    report(each_file(|name, transcript| match oracles.for_file(name, transcript) {
-        Some(oracle) => player::play(transcript, oracle.address),
-        None => Outcome::default(),
-    }));
+    report(each_file(|name, transcript| oracles.put_on(name, transcript, player::play)));
 }
 
 /// Every command and subcommand that our server lists is used in some transcript.
@@ -79,8 +84,7 @@ fn lower(token: &Token) -> String {
 fn rerecord() {
     let mut oracles = Oracles::default();
     report(each_file(|name, transcript| {
-        let Some(oracle) = oracles.for_file(name, transcript) else { return Outcome::default() };
-        let outcome = player::record(transcript, oracle.address);
+        let outcome = oracles.put_on(name, transcript, player::record);
         if !outcome.fresh.is_empty() {
             let text = transcript.with_answers(&outcome.fresh);
             std::fs::write(folder().join(name), text).expect("the transcripts are writable");
@@ -89,23 +93,41 @@ fn rerecord() {
     }));
 }
 
-/// One reference server per set of options, started when first needed.
+/// One reference server per set of options, started when first needed. A cluster is started for each
+/// file anew: what the file did to it cannot be flushed.
 #[derive(Default)]
 struct Oracles(HashMap<Vec<String>, Option<Oracle>>);
 
 impl Oracles {
-    /// The reference for a file, emptied; `None` if the file is our own rule or none can be had.
-    fn for_file(&mut self, name: &str, transcript: &Transcript) -> Option<&Oracle> {
+    /// Plays or records a file on the reference. The outcome is empty if the file is our own rule or
+    /// no reference can be had.
+    fn put_on(
+        &mut self,
+        name: &str,
+        transcript: &Transcript,
+        play: impl Fn(&Transcript, &Stage) -> Outcome,
+    ) -> Outcome {
         if transcript.is_rule {
-            return None;
+            return Outcome::default();
         }
         let options = &transcript.redis;
-        let oracle =
-            self.0.entry(options.clone()).or_insert_with(|| Oracle::start(options)).as_ref();
-        let Some(oracle) = oracle else {
-            say(&format!("{name}: no reference server, so its answers stand unchecked"));
-            return None;
+        let outcome = match transcript.cluster {
+            Some(shape) => {
+                OracleCluster::start(shape, options).map(|cluster| play(transcript, &cluster.stage))
+            }
+            None => self
+                .emptied(name, options)
+                .map(|oracle| play(transcript, &Stage::endpoint(oracle.address))),
         };
+        outcome.unwrap_or_else(|| {
+            say(&format!("{name}: no reference server, so its answers stand unchecked"));
+            Outcome::default()
+        })
+    }
+
+    fn emptied(&mut self, name: &str, options: &[String]) -> Option<&Oracle> {
+        let start = || Oracle::start(options);
+        let oracle = self.0.entry(options.to_vec()).or_insert_with(start).as_ref()?;
         let mut client =
             Client::connect(oracle.address).expect("the reference accepts connections");
         if let Some(at) = options.iter().position(|option| option == "--requirepass") {

@@ -3,6 +3,7 @@
 use super::super::help;
 use super::*;
 use crate::host::Tally;
+use crate::topology::Port;
 
 /// What the subcommands' rows share.
 const CONFIG: Spec = Spec {
@@ -72,7 +73,14 @@ fn get(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.map(found.len());
     for (name, value) in &found {
         out.bulk(name);
-        out.bulk(value);
+        // What differs from port to port.
+        match (cx.port, name.to_ascii_lowercase().as_slice()) {
+            (_, b"cluster-enabled") if cx.host.mode(cx.port) == "cluster" => out.bulk(b"yes"),
+            (Port::Node(node), b"port") => {
+                out.bulk(cx.host.topology.port_of(node).to_string().as_bytes());
+            }
+            _ => out.bulk(value),
+        }
     }
     Ok(())
 }

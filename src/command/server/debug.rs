@@ -87,10 +87,11 @@ fn debug(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 /// DEBUG OBJECT key. An address would tell nobody anything: it is 0.
 fn object(cx: &mut HostCx<'_>, name: &[u8], out: &mut Sink<'_>) -> Outcome {
     let (slot, second) = (Slot::of(name), cx.now / 1000);
-    let shard = cx.shards.iter_mut().find(|shard| shard.holds(slot));
-    let shard = shard.ok_or(Refusal::NO_SUCH_KEY)?;
-    let (key, piece) = (shard.key(slot, name), shard.limits.list_piece);
-    let entry = shard.peek(key).ok_or(Refusal::NO_SUCH_KEY)?;
+    let found = cx.shards.iter_mut().find_map(|shard| {
+        let (key, piece) = (shard.key(slot, name), shard.limits.list_piece);
+        shard.peek(key).map(|entry| (entry, piece))
+    });
+    let (entry, piece) = found.ok_or(Refusal::NO_SUCH_KEY)?;
     let value = entry.value();
     cx.pace.step(value.weight());
     let len = payload_of(value, piece).len().saturating_sub(PAYLOAD_FRAME);

@@ -123,7 +123,7 @@ fn server(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result
          process_id:{}\r\nprocess_supervised:no\r\nrun_id:{}\r\ntcp_port:{}\r\nserver_time_usec:{}\r\n\
          uptime_in_seconds:{uptime_s}\r\nuptime_in_days:{}\r\nhz:10\r\nconfigured_hz:10\r\nlru_clock:{}\r\n\
          executable:{}\r\nconfig_file:{}\r\nio_threads_active:0\r\n",
-        it.mode,
+        cx.host.mode(cx.port),
         it.os,
         usize::BITS,
         it.pid,
@@ -193,7 +193,7 @@ fn stats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resu
     let sum = |count: fn(&Counts) -> u64| {
         cx.shards.iter().map(|shard| count(&shard.counts())).sum::<u64>()
     };
-    let pubsub = cx.host.pubsub.counts();
+    let pubsub = cx.host.pubsub.counts(cx.port);
     write!(
         text,
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{:.0}\r\n\
@@ -308,7 +308,7 @@ fn latencystats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fm
 }
 
 fn cluster(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    write!(text, "cluster_enabled:{}\r\n", u8::from(cx.host.identity.mode == "cluster"))
+    write!(text, "cluster_enabled:{}\r\n", u8::from(cx.host.mode(cx.port) == "cluster"))
 }
 
 fn keyspace(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {

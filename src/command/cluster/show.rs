@@ -1,0 +1,231 @@
+//! The cluster told, in the five forms that clients and tools read.
+
+use super::super::{Args, HostCx, Outcome, Refusal};
+use crate::keyspace::Millis;
+use crate::resp::Sink;
+use crate::topology::{NodeView, Port, Role, TopologyError, View};
+use std::fmt::Write;
+
+/// The cluster as the node sees it that was asked; the first, if that was none.
+pub(super) fn view(cx: &HostCx<'_>) -> View {
+    match cx.port {
+        Port::Node(node) => cx.host.topology.view(node),
+        Port::Router if cx.host.announce.router_only => {
+            cx.host.topology.view_as_one(cx.host.identity.port)
+        }
+        Port::Router => cx.host.topology.view(0),
+    }
+}
+
+/// Where a node is told to be: host (empty for the one that the client dialled) and port.
+fn endpoint(cx: &HostCx<'_>, node: &NodeView) -> (String, u16) {
+    cx.host.announce.endpoint(node.node.port, cx.me.local)
+}
+
+/// What a null host means to clients: that which they dialled.
+fn host(out: &mut Sink<'_>, host: &str) {
+    out.bulk_or_null((!host.is_empty()).then_some(host.as_bytes()));
+}
+
+pub(super) fn slots(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let view = view(cx);
+    let mut runs: Vec<_> = view
+        .nodes
+        .iter()
+        .flat_map(|owner| owner.ranges.iter().map(move |&(first, last)| (first, last, owner)))
+        .collect();
+    runs.sort_unstable_by_key(|&(first, ..)| first);
+    out.array(runs.len());
+    for (first, last, owner) in runs {
+        let serving: Vec<&NodeView> = std::iter::once(owner)
+            .chain(view.replicas_of(owner.number).filter(|replica| replica.node.is_up))
+            .collect();
+        out.array(2 + serving.len());
+        out.int(first.number().into());
+        out.int(last.number().into());
+        for node in serving {
+            let (at, port) = endpoint(cx, node);
+            out.array(4);
+            host(out, &at);
+            out.int(port.into());
+            out.bulk(node.node.id.as_bytes());
+            out.array(0);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn shards(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let view = view(cx);
+    let masters: Vec<&NodeView> =
+        view.nodes.iter().filter(|node| node.node.role == Role::Master).collect();
+    out.array(masters.len());
+    for master in masters {
+        out.map(2);
+        out.bulk(b"slots");
+        out.array(2 * master.ranges.len());
+        for (first, last) in &master.ranges {
+            out.int(first.number().into());
+            out.int(last.number().into());
+        }
+        out.bulk(b"nodes");
+        let nodes: Vec<&NodeView> =
+            std::iter::once(master).chain(view.replicas_of(master.number)).collect();
+        out.array(nodes.len());
+        for node in nodes {
+            let (at, port) = endpoint(cx, node);
+            out.map(7);
+            out.bulk(b"id");
+            out.bulk(node.node.id.as_bytes());
+            out.bulk(b"port");
+            out.int(port.into());
+            out.bulk(b"ip");
+            out.bulk(at.as_bytes());
+            out.bulk(b"endpoint");
+            host(out, &at);
+            out.bulk(b"role");
+            out.bulk(match node.node.role {
+                Role::Master => b"master",
+                Role::ReplicaOf(_) => b"replica",
+            });
+            out.bulk(b"replication-offset");
+            out.int(0);
+            out.bulk(b"health");
+            out.bulk(if node.node.is_up { b"online" } else { b"fail" });
+        }
+    }
+    Ok(())
+}
+
+/// A node's line in CLUSTER NODES.
+fn line(cx: &HostCx<'_>, view: &View, node: &NodeView, now: Millis) -> String {
+    let (at, port) = endpoint(cx, node);
+    let is_me = cx.port == Port::Node(node.number);
+    let mut flags = Vec::new();
+    if is_me {
+        flags.push("myself");
+    }
+    let master = match node.node.role {
+        Role::Master => {
+            flags.push("master");
+            "-"
+        }
+        Role::ReplicaOf(master) => {
+            flags.push("slave");
+            view.get(master).map_or("-", |master| master.node.id.as_str())
+        }
+    };
+    if !node.node.is_up {
+        flags.push("fail");
+    }
+    let link = if node.node.is_up { "connected" } else { "disconnected" };
+    // A node has not to ping itself.
+    let pong = if is_me { 0 } else { now };
+    // A replica shows its master's epoch.
+    let epoch = match node.node.role {
+        Role::ReplicaOf(master) => view.get(master).map_or(0, |master| master.node.epoch),
+        Role::Master => node.node.epoch,
+    };
+    let bus = u32::from(port) + 10_000;
+    let mut line = format!(
+        "{} {at}:{port}@{bus} {} {master} 0 {pong} {epoch} {link}",
+        node.node.id,
+        flags.join(",")
+    );
+    // Writing into memory does not fail.
+    for (first, last) in &node.ranges {
+        let _ = match first == last {
+            true => write!(line, " {}", first.number()),
+            false => write!(line, " {}-{}", first.number(), last.number()),
+        };
+    }
+    if is_me {
+        let id = |number| view.get(number).map_or("", |node| node.node.id.as_str());
+        for (slot, &to) in &node.node.migrating {
+            let _ = write!(line, " [{}->-{}]", slot.number(), id(to));
+        }
+        for (slot, &from) in &node.node.importing {
+            let _ = write!(line, " [{}-<-{}]", slot.number(), id(from));
+        }
+    }
+    line
+}
+
+pub(super) fn nodes(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let view = view(cx);
+    let mut text = String::new();
+    for node in &view.nodes {
+        text.push_str(&line(cx, &view, node, cx.now));
+        text.push('\n');
+    }
+    out.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// CLUSTER REPLICAS id
+pub(super) fn replicas(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let view = view(cx);
+    let master = view.nodes.iter().find(|node| node.node.id.as_bytes() == args.at(2));
+    let Some(master) = master else {
+        return Err(TopologyError::Unknown(args.at(2).to_vec()).into());
+    };
+    if master.node.role != Role::Master {
+        return Err(Refusal::of("ERR The specified node is not a master"));
+    }
+    let lines: Vec<String> =
+        view.replicas_of(master.number).map(|replica| line(cx, &view, replica, cx.now)).collect();
+    out.array(lines.len());
+    lines.iter().for_each(|line| out.bulk(line.as_bytes()));
+    Ok(())
+}
+
+pub(super) fn info(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let view = view(cx);
+    let size = view.nodes.iter().filter(|node| !node.ranges.is_empty()).count();
+    let me = view.myself();
+    let my_epoch = match me.node.role {
+        Role::ReplicaOf(master) => view.get(master).map_or(0, |master| master.node.epoch),
+        Role::Master => me.node.epoch,
+    };
+    let state = if view.is_whole { "ok" } else { "fail" };
+    let text = format!(
+        "cluster_state:{state}\r\ncluster_slots_assigned:{}\r\ncluster_slots_ok:{}\r\n\
+         cluster_slots_pfail:0\r\ncluster_slots_fail:{}\r\ncluster_known_nodes:{}\r\n\
+         cluster_size:{size}\r\ncluster_current_epoch:{}\r\ncluster_my_epoch:{my_epoch}\r\n\
+         cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n\
+         total_cluster_links_buffer_limit_exceeded:0\r\n",
+        view.assigned,
+        view.served,
+        view.assigned - view.served,
+        view.nodes.len(),
+        view.epoch,
+    );
+    out.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// In one process there are no links; what would be linked is told as such.
+pub(super) fn links(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let view = view(cx);
+    let others: Vec<&NodeView> =
+        view.nodes.iter().filter(|node| node.number != view.me && node.node.is_up).collect();
+    out.array(2 * others.len());
+    for node in others {
+        for direction in ["to", "from"] {
+            out.map(6);
+            out.bulk(b"direction");
+            out.bulk(direction.as_bytes());
+            out.bulk(b"node");
+            out.bulk(node.node.id.as_bytes());
+            out.bulk(b"create-time");
+            out.int(cx.host.identity.started_at);
+            out.bulk(b"events");
+            out.bulk(b"r");
+            out.bulk(b"send-buffer-allocated");
+            out.int(0);
+            out.bulk(b"send-buffer-used");
+            out.int(0);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,415 @@
+//! Changes: slots assigned and moved, nodes met and forgotten, masters replaced.
+//!
+//! Each is refused with Redis' own sentence, before anything is changed. Whoever changes the owner
+//! of a slot holds all shards that it concerns.
+
+use super::map::Map;
+use super::{LOOK, NOBODY, NodeNumber, Role, SHARD_SHIFT, Topology, TopologyError, word};
+use crate::slot::Slot;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
+impl Topology {
+    /// Says on which port a node listens.
+    pub fn set_port(&self, node: NodeNumber, port: u16) {
+        self.map.write().nodes[node].port = port;
+    }
+
+    /// Gives unowned slots to `node`.
+    ///
+    /// # Errors
+    /// One of them has an owner, or stands there twice.
+    pub fn add_slots(&self, node: NodeNumber, slots: &[Slot]) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        // A slot has one owner, whether or not this node has met it.
+        self.each_once(slots, |slot| match self.owner_of(slot) {
+            Some(_) => Err(TopologyError::Busy(slot)),
+            None => Ok(()),
+        })?;
+        let shard = map.node(node).shard;
+        for &slot in slots {
+            map.nodes[node].importing.remove(&slot);
+            self.set_owner(slot, Some(node), shard);
+        }
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// Takes slots from whoever owns them.
+    ///
+    /// # Errors
+    /// One of them has no owner, or stands there twice.
+    pub fn del_slots(&self, node: NodeNumber, slots: &[Slot]) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        self.each_once(slots, |slot| match self.owner_seen_by(&map, node, slot) {
+            Some(_) => Ok(()),
+            None => Err(TopologyError::AlreadyUnassigned(slot)),
+        })?;
+        for &slot in slots {
+            if let Some(owner) = self.owner_of(slot) {
+                map.nodes[owner].migrating.remove(&slot);
+            }
+            self.set_owner(slot, None, self.shard_of(slot));
+        }
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// Takes all of a node's slots, which must hold no keys.
+    ///
+    /// # Errors
+    /// It has keys.
+    pub fn flush_slots(&self, node: NodeNumber, has_keys: bool) -> Result<(), TopologyError> {
+        if has_keys {
+            return Err(TopologyError::FlushNotEmpty);
+        }
+        let mut map = self.map.write();
+        self.disown(&mut map, node);
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// `CLUSTER SETSLOT slot MIGRATING target` on `node`.
+    ///
+    /// # Errors
+    /// `node` does not own the slot, or has not met the target.
+    pub fn set_migrating(
+        &self,
+        node: NodeNumber,
+        slot: Slot,
+        target: &[u8],
+    ) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        if self.owner_seen_by(&map, node, slot) != Some(node) {
+            return Err(TopologyError::NotOwner(slot));
+        }
+        let found = map.met_by(node, target);
+        let target = found.ok_or_else(|| TopologyError::DontKnow(target.to_vec()))?;
+        if map.node(target).role != Role::Master {
+            return Err(TopologyError::NotMaster);
+        }
+        map.nodes[node].migrating.insert(slot, target);
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// `CLUSTER SETSLOT slot IMPORTING source` on `node`.
+    ///
+    /// # Errors
+    /// `node` owns the slot, or has not met the source.
+    pub fn set_importing(
+        &self,
+        node: NodeNumber,
+        slot: Slot,
+        source: &[u8],
+    ) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        if self.owner_seen_by(&map, node, slot) == Some(node) {
+            return Err(TopologyError::AlreadyOwner(slot));
+        }
+        let found = map.met_by(node, source);
+        let source = found.ok_or_else(|| TopologyError::DontKnow(source.to_vec()))?;
+        if map.node(source).role != Role::Master {
+            return Err(TopologyError::NotMaster);
+        }
+        map.nodes[node].importing.insert(slot, source);
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// `CLUSTER SETSLOT slot STABLE` on `node`: the slot is not on the move there.
+    pub fn set_stable(&self, node: NodeNumber, slot: Slot) {
+        let mut map = self.map.write();
+        map.nodes[node].migrating.remove(&slot);
+        map.nodes[node].importing.remove(&slot);
+        self.refresh(&mut map);
+    }
+
+    /// `CLUSTER SETSLOT slot NODE target` on `node`, which holds `keys` keys of the slot.
+    ///
+    /// # Errors
+    /// The target has not been met, is a replica, or the slot's keys have not left.
+    pub fn assign(
+        &self,
+        node: NodeNumber,
+        slot: Slot,
+        target: &[u8],
+        keys: usize,
+    ) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        let found = map.met_by(node, target);
+        let target = found.ok_or_else(|| TopologyError::Unknown(target.to_vec()))?;
+        if map.node(target).role != Role::Master {
+            return Err(TopologyError::NotMaster);
+        }
+        if self.owner_seen_by(&map, node, slot) == Some(node) && target != node && keys > 0 {
+            return Err(TopologyError::KeysLeft(slot));
+        }
+        if keys == 0 {
+            map.nodes[node].migrating.remove(&slot);
+        }
+        if target == node && map.nodes[node].importing.remove(&slot).is_some() {
+            // The move is to win against what others still believe.
+            Self::bump(&mut map, node);
+        }
+        if let Some(before) = self.owner_of(slot).filter(|&owner| owner != target) {
+            // Who was told that it has lost the slot gives nothing away any more.
+            map.nodes[before].migrating.remove(&slot);
+        }
+        let shard = map.node(target).shard;
+        self.set_owner(slot, Some(target), shard);
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// Gives `node` the latest epoch of all; says whether it had it already.
+    pub fn bump_epoch(&self, node: NodeNumber) -> (bool, u64) {
+        let mut map = self.map.write();
+        let bumped = Self::bump(&mut map, node);
+        (bumped, map.node(node).epoch)
+    }
+
+    /// A higher epoch than any other node has, unless it is that already.
+    fn bump(map: &mut Map, node: NodeNumber) -> bool {
+        let highest = map.nodes.iter().map(|node| node.epoch).max().unwrap_or(0);
+        let mine = map.node(node).epoch;
+        if mine != 0 && mine == highest {
+            return false;
+        }
+        map.epoch = map.epoch.max(highest) + 1;
+        map.nodes[node].epoch = map.epoch;
+        true
+    }
+
+    /// Gives a node that is alone its first epoch.
+    ///
+    /// # Errors
+    /// It has met others, or has an epoch.
+    pub fn set_epoch(&self, node: NodeNumber, epoch: u64) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        if !map.node(node).is_alone() {
+            return Err(TopologyError::EpochNotAlone);
+        }
+        if map.node(node).epoch != 0 {
+            return Err(TopologyError::EpochChosen);
+        }
+        map.nodes[node].epoch = epoch;
+        map.epoch = map.epoch.max(epoch);
+        Ok(())
+    }
+
+    /// Brings `node`, and all it has met, together with the node that listens on `port`, and all
+    /// that one has met.
+    ///
+    /// # Errors
+    /// No node of this process listens there.
+    pub fn meet(&self, node: NodeNumber, host: &str, port: u16) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        let other = map.nodes.iter().position(|node| node.port == port && port != 0);
+        let other = other.ok_or_else(|| TopologyError::NobodyThere(host.to_owned(), port))?;
+        let all: BTreeSet<NodeNumber> =
+            map.node(node).met.union(&map.node(other).met).copied().collect();
+        for &number in &all {
+            map.nodes[number].met.extend(all.iter().copied());
+        }
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// Strikes the node with this id from what `node` has met.
+    ///
+    /// # Errors
+    /// It has not been met, is `node` itself, or its master.
+    pub fn forget(&self, node: NodeNumber, id: &[u8]) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        let found = map.met_by(node, id);
+        let other = found.ok_or_else(|| TopologyError::Unknown(id.to_vec()))?;
+        if other == node {
+            return Err(TopologyError::ForgetMyself);
+        }
+        if map.node(node).role == Role::ReplicaOf(other) {
+            return Err(TopologyError::ForgetMaster);
+        }
+        map.nodes[node].met.remove(&other);
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// Makes `node` a replica of the node with this id; gives the shard that it serves from now.
+    ///
+    /// # Errors
+    /// That one has not been met or is a replica, or `node` is a master with slots or keys.
+    pub fn replicate(
+        &self,
+        node: NodeNumber,
+        id: &[u8],
+        has_keys: bool,
+    ) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        let found = map.met_by(node, id);
+        let master = found.ok_or_else(|| TopologyError::Unknown(id.to_vec()))?;
+        if master == node {
+            return Err(TopologyError::ReplicateMyself);
+        }
+        if map.node(master).role != Role::Master {
+            return Err(TopologyError::ReplicateReplica);
+        }
+        let owns = Slot::all().any(|slot| self.owner_of(slot) == Some(node));
+        if map.node(node).role == Role::Master && (owns || has_keys) {
+            return Err(TopologyError::NotEmpty);
+        }
+        let shard = if self.in_step { map.node(master).shard } else { map.node(node).home };
+        let shard_id = map.node(master).shard_id.clone();
+        let me = &mut map.nodes[node];
+        (me.role, me.shard, me.shard_id) = (Role::ReplicaOf(master), shard, shard_id);
+        me.migrating.clear();
+        me.importing.clear();
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// Puts a replica in its master's place, with a new epoch; the master becomes its replica.
+    /// Whoever calls this has brought the replica's keys up to date, if it has its own.
+    ///
+    /// # Errors
+    /// `node` is a master, or its master is down and `force` is not given.
+    pub fn fail_over(&self, node: NodeNumber, force: bool) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        let Role::ReplicaOf(master) = map.node(node).role else {
+            return Err(TopologyError::FailoverOfMaster);
+        };
+        if !map.node(master).is_up && !force {
+            return Err(TopologyError::MasterDown);
+        }
+        if self.in_step {
+            // They serve from the same shard, which stays with the one who is the master.
+            let (home, shard) = (map.node(node).home, map.node(master).home);
+            map.nodes[node].home = shard;
+            map.nodes[master].home = home;
+        }
+        for other in 0..map.nodes.len() {
+            if map.node(other).role == Role::ReplicaOf(master) {
+                map.nodes[other].role = Role::ReplicaOf(node);
+            }
+        }
+        map.nodes[node].role = Role::Master;
+        map.nodes[master].role = Role::ReplicaOf(node);
+        map.nodes[node].migrating = std::mem::take(&mut map.nodes[master].migrating);
+        map.nodes[node].importing = std::mem::take(&mut map.nodes[master].importing);
+        for other in &mut map.nodes {
+            for peer in other.migrating.values_mut().chain(other.importing.values_mut()) {
+                if *peer == master {
+                    *peer = node;
+                }
+            }
+        }
+        map.epoch += 1;
+        map.nodes[node].epoch = map.epoch;
+        let shard = map.node(node).shard;
+        for slot in Slot::all() {
+            if self.owner_of(slot) == Some(master) {
+                self.set_owner(slot, Some(node), shard);
+            }
+        }
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// `CLUSTER RESET`: the node owns nothing, has met nobody, and is a master; `hard` gives it
+    /// another id and epoch 0.
+    ///
+    /// # Errors
+    /// It is a master with keys.
+    pub fn reset(&self, node: NodeNumber, hard: bool, has_keys: bool) -> Result<(), TopologyError> {
+        let mut map = self.map.write();
+        if map.node(node).role == Role::Master && has_keys {
+            return Err(TopologyError::ResetNotEmpty);
+        }
+        self.disown(&mut map, node);
+        let fresh = map.new_id();
+        let me = &mut map.nodes[node];
+        (me.role, me.shard, me.met) = (Role::Master, me.home, BTreeSet::from([node]));
+        if hard {
+            (me.id, me.epoch) = (fresh, 0);
+        }
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// Whether the cluster serves only while every slot has an owner (the default).
+    pub fn set_needs_all_slots(&self, needs: bool) {
+        self.needs_all_slots.store(needs, Ordering::Relaxed);
+        self.refresh(&mut self.map.write());
+    }
+
+    /// Says whether a node serves.
+    pub fn set_up(&self, node: NodeNumber, is_up: bool) {
+        let mut map = self.map.write();
+        map.nodes[node].is_up = is_up;
+        self.refresh(&mut map);
+    }
+
+    /// Takes the whole cluster down, or brings it up again.
+    pub fn set_down(&self, is_down: bool) {
+        let mut map = self.map.write();
+        map.is_down = is_down;
+        self.refresh(&mut map);
+    }
+
+    // ── inside ────────────────────────────────────────────────────────────────────────────────
+
+    fn owner_seen_by(&self, map: &Map, node: NodeNumber, slot: Slot) -> Option<NodeNumber> {
+        self.owner_of(slot).filter(|&owner| map.node(node).knows(owner))
+    }
+
+    fn each_once(
+        &self,
+        slots: &[Slot],
+        mut check: impl FnMut(Slot) -> Result<(), TopologyError>,
+    ) -> Result<(), TopologyError> {
+        let mut seen = BTreeSet::new();
+        for &slot in slots {
+            check(slot)?;
+            if !seen.insert(slot) {
+                return Err(TopologyError::Twice(slot));
+            }
+        }
+        Ok(())
+    }
+
+    fn disown(&self, map: &mut Map, node: NodeNumber) {
+        map.nodes[node].migrating.clear();
+        map.nodes[node].importing.clear();
+        for slot in Slot::all() {
+            if self.owner_of(slot) == Some(node) {
+                self.set_owner(slot, None, self.shard_of(slot));
+            }
+        }
+    }
+
+    fn set_owner(&self, slot: Slot, owner: Option<NodeNumber>, shard: usize) {
+        let word = owner.map_or(NOBODY | (shard as u32) << SHARD_SHIFT, |owner| word(owner, shard));
+        self.words[slot.index()].store(word | LOOK, Ordering::Relaxed);
+    }
+
+    /// Has the words and stations agree with the map: which slots need a closer look, which shard
+    /// each node serves from.
+    fn refresh(&self, map: &mut Map) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        map.whole = (0..map.nodes.len()).map(|node| self.is_whole(map, node)).collect();
+        let mut moving = BTreeSet::new();
+        for (node, station) in map.nodes.iter().zip(&self.stations) {
+            moving.extend(node.migrating.keys().chain(node.importing.keys()).copied());
+            station.store(node.shard as u32, Ordering::Relaxed);
+        }
+        for slot in Slot::all() {
+            let word = &self.words[slot.index()];
+            let look = match self.owner_of(slot) {
+                Some(owner) => !map.whole[owner] || moving.contains(&slot),
+                None => true,
+            };
+            let old = word.load(Ordering::Relaxed);
+            word.store(if look { old | LOOK } else { old & !LOOK }, Ordering::Relaxed);
+        }
+    }
+}

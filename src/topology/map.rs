@@ -1,0 +1,178 @@
+//! The nodes: what each is, whom it has met, and what it has on the move.
+
+use crate::slot::Slot;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which node: counted from 0, and never given to another.
+pub type NodeNumber = usize;
+
+/// Digits of a node's id.
+pub(super) const ID_LEN: usize = 40;
+
+/// What a node is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It may own slots.
+    Master,
+    /// It stands in for this master.
+    ReplicaOf(NodeNumber),
+}
+
+/// A slot's table on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// The shard where its keys were.
+    pub from: usize,
+    /// The shard where they go.
+    pub to: usize,
+}
+
+/// A node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// 40 hexadecimal digits.
+    pub id: String,
+    /// 40 more, the same for a master and its replicas.
+    pub shard_id: String,
+    /// The shard that runs what it serves.
+    pub shard: usize,
+    /// The shard that is its own, whoever it stands in for: a replica in step with its master
+    /// serves from that one's.
+    pub home: usize,
+    /// Master or replica.
+    pub role: Role,
+    /// The epoch of its configuration.
+    pub epoch: u64,
+    /// The port it is known by; 0 while it listens nowhere.
+    pub port: u16,
+    /// Whether it serves.
+    pub is_up: bool,
+    /// The slots it gives away, and to whom.
+    pub migrating: BTreeMap<Slot, NodeNumber>,
+    /// The slots it takes over, and from whom.
+    pub importing: BTreeMap<Slot, NodeNumber>,
+    /// The nodes it has met; itself is always among them.
+    pub(super) met: BTreeSet<NodeNumber>,
+}
+
+impl Node {
+    /// Whether it has met that node.
+    #[must_use]
+    pub fn knows(&self, node: NodeNumber) -> bool {
+        self.met.contains(&node)
+    }
+
+    /// Whether it has met nobody.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.met.len() == 1
+    }
+}
+
+/// All nodes.
+#[derive(Debug)]
+pub(super) struct Map {
+    /// By number; never empty, never shrinks.
+    pub(super) nodes: Vec<Node>,
+    /// The latest epoch of all.
+    pub(super) epoch: u64,
+    /// The whole cluster was told to be down.
+    pub(super) is_down: bool,
+    /// By node: whether it sees a cluster that serves.
+    pub(super) whole: Vec<bool>,
+    chance: fastrand::Rng,
+}
+
+/// Which nodes there are at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Masters, who share all slots.
+    pub masters: usize,
+    /// Replicas of each of them.
+    pub replicas: usize,
+    /// Nodes that have met nobody and own nothing.
+    pub spares: usize,
+    /// Whether a replica serves from its master's shard; else it has keys of its own, which
+    /// somebody has to bring it.
+    pub in_step: bool,
+    /// Where the nodes' ids come from.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// So many masters, alone.
+    #[must_use]
+    pub fn of_masters(masters: usize, seed: u64) -> Self {
+        Self { masters, replicas: 0, spares: 0, in_step: true, seed }
+    }
+
+    /// How many nodes that makes.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.masters.saturating_mul(self.replicas.saturating_add(1)).saturating_add(self.spares)
+    }
+}
+
+impl Map {
+    /// The nodes of a plan: masters with the epochs that `redis-cli --cluster create` gives, then
+    /// the first replica of each, the second, …, then the spares.
+    pub(super) fn of(plan: &Plan) -> Self {
+        let mut map = Self {
+            nodes: Vec::with_capacity(plan.nodes()),
+            epoch: plan.masters as u64,
+            is_down: false,
+            whole: vec![true; plan.nodes()],
+            chance: fastrand::Rng::with_seed(plan.seed),
+        };
+        let clustered = plan.masters * (plan.replicas + 1);
+        for number in 0..plan.nodes() {
+            let (id, mut shard_id) = (map.new_id(), map.new_id());
+            let (mut role, mut shard, mut epoch) = (Role::Master, number, 0);
+            if number < plan.masters {
+                epoch = number as u64 + 1;
+            } else if number < clustered {
+                let master = number % plan.masters;
+                role = Role::ReplicaOf(master);
+                shard_id.clone_from(&map.nodes[master].shard_id);
+                if plan.in_step {
+                    shard = master;
+                }
+            }
+            let met = if number < clustered {
+                (0..clustered).collect()
+            } else {
+                BTreeSet::from([number])
+            };
+            map.nodes.push(Node {
+                id,
+                shard_id,
+                shard,
+                home: number,
+                role,
+                epoch,
+                port: 0,
+                is_up: true,
+                migrating: BTreeMap::new(),
+                importing: BTreeMap::new(),
+                met,
+            });
+        }
+        map
+    }
+
+    /// A fresh id.
+    pub(super) fn new_id(&mut self) -> String {
+        let digit = |chance: &mut fastrand::Rng| char::from_digit(chance.u32(..16), 16);
+        (0..ID_LEN).filter_map(|_| digit(&mut self.chance)).collect()
+    }
+
+    pub(super) fn node(&self, number: NodeNumber) -> &Node {
+        &self.nodes[number]
+    }
+
+    /// The node of this id, if `me` has met it.
+    pub(super) fn met_by(&self, me: NodeNumber, id: &[u8]) -> Option<NodeNumber> {
+        let is_it = |&number: &NodeNumber| self.nodes[number].id.as_bytes() == id;
+        self.nodes[me].met.iter().copied().find(is_it)
+    }
+}

@@ -1,0 +1,385 @@
+//! Who owns which slot, who the nodes are, and what a node says to a request.
+//!
+//! ```text
+//! words   one per slot, read on every request:   look closer? | shard | owner
+//! map     nodes, epochs, slots on the move:      behind a lock; for CLUSTER, and where a word
+//!                                                says to look closer
+//! ```
+//!
+//! A *node* is what clients see: an id, an address, slots that it owns. A *shard* is what runs the
+//! commands of a slot: where its table lies. Each master has a shard of its own; its replicas
+//! serve from the same one. There is one map for all nodes, so that a change is known everywhere
+//! at once, where a real cluster would gossip; but each node has its own list of the nodes it has
+//! met, so that clusters can be put together and taken apart.
+//!
+//! Whoever changes a slot's owner holds the shards of the old and the new one, so that a request
+//! that has looked at the slot's word while it holds the shard may rely on it.
+
+mod announce;
+mod change;
+mod error;
+mod map;
+mod view;
+
+pub use announce::{Announce, AnnouncedHost, Port};
+pub use error::TopologyError;
+pub use map::{Move, Node, NodeNumber, Plan, Role};
+pub use view::{NodeView, View};
+
+use crate::slot::{SLOTS, Slot};
+use map::Map;
+use parking_lot::RwLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+/// Most shards of one process: what Redis recommends as the most nodes of a cluster.
+pub const SHARDS_MAX: usize = 1000;
+/// Most nodes, replicas and spares counted.
+pub const NODES_MAX: usize = 4 * SHARDS_MAX;
+
+/// Stands for the owner of a slot that nobody owns.
+const NOBODY: u32 = 0xFFFF;
+/// Where a word has the shard.
+const SHARD_SHIFT: u32 = 16;
+/// The owner alone does not say what becomes of a request: ask [`Topology::judge`].
+const LOOK: u32 = 1 << 31;
+
+/// Slots, nodes, and what is on the move.
+#[derive(Debug)]
+pub struct Topology {
+    words: Box<[AtomicU32]>,
+    /// By node: the shard it serves from.
+    stations: Box<[AtomicU32]>,
+    map: RwLock<Map>,
+    masters: usize,
+    /// Whether replicas serve from their masters' shards.
+    in_step: bool,
+    /// `cluster-require-full-coverage`.
+    needs_all_slots: AtomicBool,
+    /// How often anything of this has changed.
+    version: AtomicU64,
+}
+
+/// What a node knows of the keys of a request whose slot is on the move.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Presence {
+    /// How many of them are here.
+    pub here: usize,
+    /// How many are not.
+    pub missing: usize,
+    /// Whether they are not all the same key.
+    pub several: bool,
+}
+
+/// How a request comes to a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// After ASKING.
+    pub asking: bool,
+    /// Of a client that said READONLY, or about a shard channel.
+    pub may_read_replica: bool,
+    /// It may write.
+    pub writes: bool,
+    /// It is MIGRATE, which works on what is on the move.
+    pub migrates: bool,
+}
+
+/// What a node says to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It runs here.
+    Here,
+    /// Another node owns the slot.
+    Moved(NodeNumber),
+    /// The keys may have been moved already: ask that node this once.
+    Ask(NodeNumber),
+    /// Some keys are here and some are not.
+    TryAgain,
+    /// Nobody owns the slot.
+    Unassigned,
+    /// The cluster is not whole.
+    Down,
+    /// The cluster is not whole, and only reads are served.
+    DownForWrites,
+}
+
+impl Topology {
+    /// Deals all slots out to the masters of a plan, 1 to [`SHARDS_MAX`] of them, in contiguous
+    /// runs: the same runs that `redis-cli --cluster create` would give them, so that nobody has to
+    /// learn a new layout.
+    ///
+    /// # Panics
+    /// If there are fewer or more masters, or more than [`NODES_MAX`] nodes.
+    #[must_use]
+    pub fn new(plan: Plan) -> Self {
+        let masters = plan.masters;
+        assert!((1..=SHARDS_MAX).contains(&masters), "1 to {SHARDS_MAX} shards");
+        assert!(plan.nodes() <= NODES_MAX, "at most {NODES_MAX} nodes");
+        let per_master = f64::from(SLOTS) / masters as f64;
+        let mut words = Vec::with_capacity(SLOTS as usize);
+        for master in 0..masters {
+            let end = match master + 1 {
+                last if last == masters => SLOTS as usize,
+                next => (next as f64 * per_master - 1.0).round() as usize + 1,
+            };
+            words.resize_with(end, || AtomicU32::new(word(master, master)));
+        }
+        let map = Map::of(&plan);
+        Self {
+            words: words.into_boxed_slice(),
+            stations: map.nodes.iter().map(|node| AtomicU32::new(node.shard as u32)).collect(),
+            map: RwLock::new(map),
+            masters,
+            in_step: plan.in_step,
+            needs_all_slots: AtomicBool::new(true),
+            version: AtomicU64::new(0),
+        }
+    }
+
+    /// So many masters, alone.
+    ///
+    /// # Panics
+    /// As [`Topology::new`].
+    #[must_use]
+    pub fn even(masters: usize) -> Self {
+        Self::new(Plan::of_masters(masters, 0))
+    }
+
+    /// How many shards there are: one for each node, though a replica may never need its own.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.stations.len()
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.stations.len()
+    }
+
+    /// How many masters there were at the start.
+    #[must_use]
+    pub fn masters(&self) -> usize {
+        self.masters
+    }
+
+    /// The shard that `node` serves from. Sure while that shard is held.
+    #[must_use]
+    #[inline]
+    pub fn station(&self, node: NodeNumber) -> usize {
+        self.stations[node].load(Ordering::Relaxed) as usize
+    }
+
+    /// The shards that masters of the cluster serve from, ascending: together they hold every key.
+    #[must_use]
+    pub fn stations_of_masters(&self) -> Vec<usize> {
+        let map = self.map.read();
+        let met = &map.node(0).met;
+        let masters = met.iter().map(|&number| map.node(number)).filter(|n| n.role == Role::Master);
+        let mut shards: Vec<usize> = masters.map(|node| node.shard).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        shards
+    }
+
+    /// The shard that runs `slot`. Sure while that shard is held.
+    #[must_use]
+    #[inline]
+    pub fn shard_of(&self, slot: Slot) -> usize {
+        ((self.word(slot) & !LOOK) >> SHARD_SHIFT) as usize
+    }
+
+    /// Whether a request for `slot` that came in at `port` runs on `shard`, whatever its manner and
+    /// whichever its keys. If not, look closer.
+    #[must_use]
+    #[inline]
+    pub fn runs_plainly(&self, slot: Slot, shard: usize, port: Port) -> bool {
+        let word = self.word(slot);
+        match port {
+            Port::Router => word >> SHARD_SHIFT == shard as u32,
+            Port::Node(node) => word == self::word(node, shard),
+        }
+    }
+
+    /// The slots that `shard` runs, ascending.
+    pub fn slots_of(&self, shard: usize) -> impl Iterator<Item = Slot> {
+        Slot::all().filter(move |&slot| self.shard_of(slot) == shard)
+    }
+
+    /// How often anything of this has changed.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Whether a client of `port` that waits on `shard` for a key of `slot` may go on waiting.
+    #[must_use]
+    pub fn serves_waiter(&self, slot: Slot, shard: usize, port: Port) -> bool {
+        let Port::Node(node) = port else { return self.runs_plainly(slot, shard, port) };
+        let manner = Manner { asking: true, writes: true, ..Manner::default() };
+        let here = || Presence { here: 1, missing: 0, several: false };
+        self.station(node) == shard && self.judge(node, slot, manner, here) == Verdict::Here
+    }
+
+    /// Whether a client of `port` may go on listening to shard channels of `slot`.
+    #[must_use]
+    pub fn serves_channel(&self, slot: Slot, port: Port) -> bool {
+        let Port::Node(node) = port else { return true };
+        let map = self.map.read();
+        let owner = self.owner_of(slot);
+        owner == Some(node) || owner.is_some_and(|o| map.node(node).role == Role::ReplicaOf(o))
+    }
+
+    /// Whether `slot` has an owner that serves, and is not on the move.
+    #[must_use]
+    #[inline]
+    pub fn is_settled(&self, slot: Slot) -> bool {
+        self.word(slot) & LOOK == 0
+    }
+
+    /// The node that owns `slot`.
+    #[must_use]
+    pub fn owner_of(&self, slot: Slot) -> Option<NodeNumber> {
+        let owner = self.word(slot) & NOBODY;
+        (owner != NOBODY).then_some(owner as NodeNumber)
+    }
+
+    #[inline]
+    fn word(&self, slot: Slot) -> u32 {
+        self.words[slot.index()].load(Ordering::Relaxed)
+    }
+
+    /// What `node` says to a request for keys of `slot` (the first rule that applies, in Redis'
+    /// order; that all keys share the slot was seen to before). `presence` looks for the keys, and
+    /// is asked only if the slot is on the move.
+    pub fn judge(
+        &self,
+        node: NodeNumber,
+        slot: Slot,
+        manner: Manner,
+        presence: impl FnOnce() -> Presence,
+    ) -> Verdict {
+        let map = self.map.read();
+        let me = map.node(node);
+        let Some(owner) = self.owner_of(slot).filter(|&owner| me.knows(owner)) else {
+            return Verdict::Unassigned;
+        };
+        if !map.whole[node] {
+            return Verdict::Down;
+        }
+        // Somebody has given the slot to this node, which has not been told so itself.
+        let unclaimed = if owner == node { me.importing.get(&slot).copied() } else { None };
+        let owner = unclaimed.unwrap_or(owner);
+        let migrating = if owner == node { me.migrating.get(&slot).copied() } else { None };
+        let importing = migrating.is_none() && me.importing.contains_key(&slot);
+        if (migrating.is_some() || importing) && manner.migrates {
+            return Verdict::Here;
+        }
+        if let Some(target) = migrating {
+            return match presence() {
+                Presence { missing: 0, .. } => Verdict::Here,
+                Presence { here: 0, .. } => Verdict::Ask(target),
+                Presence { .. } => Verdict::TryAgain,
+            };
+        }
+        if importing && manner.asking {
+            let Presence { missing, several, .. } = presence();
+            return if missing > 0 && several { Verdict::TryAgain } else { Verdict::Here };
+        }
+        let reads = manner.may_read_replica && !manner.writes;
+        if owner == node || reads && me.role == Role::ReplicaOf(owner) {
+            return Verdict::Here;
+        }
+        Verdict::Moved(owner)
+    }
+
+    /// Whether `node` sees a cluster that serves: with `cluster-require-full-coverage`, one where
+    /// every slot has an owner that it knows and that is up.
+    fn is_whole(&self, map: &Map, node: NodeNumber) -> bool {
+        if map.is_down {
+            return false;
+        }
+        if !self.needs_all_slots.load(Ordering::Relaxed) {
+            return true;
+        }
+        let me = map.node(node);
+        // Most slots come in runs of one owner.
+        let mut last = None;
+        self.words.iter().all(|word| {
+            let owner = word.load(Ordering::Relaxed) & NOBODY;
+            if last == Some(owner) {
+                return true;
+            }
+            last = Some(owner);
+            owner != NOBODY && me.knows(owner as usize) && map.node(owner as usize).is_up
+        })
+    }
+
+    /// Whether `slot` has an owner that `node` has met.
+    #[must_use]
+    pub fn is_known(&self, slot: Slot, node: NodeNumber) -> bool {
+        self.owner_of(slot).is_some_and(|owner| self.map.read().node(node).knows(owner))
+    }
+
+    /// What is known of `node` at this moment.
+    #[must_use]
+    pub fn node(&self, node: NodeNumber) -> Node {
+        self.map.read().node(node).clone()
+    }
+
+    /// The node that listens on `port`.
+    #[must_use]
+    pub fn node_at(&self, port: u16) -> Option<NodeNumber> {
+        self.map.read().nodes.iter().position(|node| node.port == port && port != 0)
+    }
+
+    /// The port that `node` listens on; 0 if it listens nowhere.
+    #[must_use]
+    pub fn port_of(&self, node: NodeNumber) -> u16 {
+        self.map.read().node(node).port
+    }
+
+    /// Whether it is a replica that a client speaks to.
+    #[must_use]
+    pub fn is_replica(&self, port: Port) -> bool {
+        match port {
+            Port::Router => false,
+            Port::Node(node) => matches!(self.map.read().node(node).role, Role::ReplicaOf(_)),
+        }
+    }
+
+    /// Whether a slot's table is being moved, and from which shard to which.
+    #[must_use]
+    pub fn move_of(&self, slot: Slot) -> Option<Move> {
+        let map = self.map.read();
+        let owner = self.owner_of(slot)?;
+        let target = *map.node(owner).migrating.get(&slot)?;
+        let (from, to) = (map.node(owner).shard, map.node(target).shard);
+        (from != to).then_some(Move { from, to })
+    }
+}
+
+fn word(owner: NodeNumber, shard: usize) -> u32 {
+    owner as u32 | (shard as u32) << SHARD_SHIFT
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_dealt_out_as_redis_cli_does() {
+        let ends = |shards| {
+            let topology = Topology::even(shards);
+            let range = |s| {
+                let slots: Vec<u16> = topology.slots_of(s).map(Slot::number).collect();
+                assert!(slots.windows(2).all(|w| w[1] == w[0] + 1));
+                (slots[0], slots[slots.len() - 1])
+            };
+            (0..shards).map(range).collect::<Vec<_>>()
+        };
+        assert_eq!(ends(1), [(0, 16383)]);
+        assert_eq!(ends(3), [(0, 5460), (5461, 10922), (10923, 16383)]);
+        assert_eq!(ends(4), [(0, 4095), (4096, 8191), (8192, 12287), (12288, 16383)]);
+        assert_eq!(ends(SHARDS_MAX).len(), SHARDS_MAX);
+    }
+}

@@ -1,0 +1,110 @@
+//! The cluster as one of its nodes sees it: what CLUSTER answers from.
+
+use super::{NOBODY, Node, NodeNumber, Role, Topology};
+use crate::slot::Slot;
+use std::sync::atomic::Ordering;
+
+/// A node in a view.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// Its number.
+    pub number: NodeNumber,
+    /// What is known of it.
+    pub node: Node,
+    /// The runs of slots that it owns, first and last, ascending.
+    pub ranges: Vec<(Slot, Slot)>,
+}
+
+/// The cluster as a node sees it at one moment.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// Who looks.
+    pub me: NodeNumber,
+    /// The nodes it has met and itself, in the order of their numbers.
+    pub nodes: Vec<NodeView>,
+    /// The latest epoch.
+    pub epoch: u64,
+    /// Whether requests are served.
+    pub is_whole: bool,
+    /// How many slots have an owner.
+    pub assigned: usize,
+    /// How many of them have one that is up.
+    pub served: usize,
+}
+
+impl View {
+    /// The node that looks.
+    ///
+    /// # Panics
+    /// Never: a node has always met itself.
+    #[must_use]
+    pub fn myself(&self) -> &NodeView {
+        self.nodes.iter().find(|node| node.number == self.me).expect("a node knows itself")
+    }
+
+    /// A node of this view.
+    #[must_use]
+    pub fn get(&self, number: NodeNumber) -> Option<&NodeView> {
+        self.nodes.iter().find(|node| node.number == number)
+    }
+
+    /// The replicas of a master, in the order of their numbers.
+    pub fn replicas_of(&self, master: NodeNumber) -> impl Iterator<Item = &NodeView> {
+        self.nodes.iter().filter(move |node| node.node.role == Role::ReplicaOf(master))
+    }
+}
+
+impl Topology {
+    /// The cluster as `me` sees it.
+    #[must_use]
+    pub fn view(&self, me: NodeNumber) -> View {
+        let map = self.map.read();
+        let mut ranges = vec![Vec::new(); map.nodes.len()];
+        let (mut assigned, mut served) = (0, 0);
+        let mut run: Option<(NodeNumber, Slot, Slot)> = None;
+        for slot in Slot::all() {
+            let owner = self.words[slot.index()].load(Ordering::Relaxed) & NOBODY;
+            let owner = (owner != NOBODY).then_some(owner as NodeNumber);
+            let owner = owner.filter(|&owner| map.node(me).knows(owner));
+            assigned += usize::from(owner.is_some());
+            served += usize::from(owner.is_some_and(|owner| map.node(owner).is_up));
+            run = match (run, owner) {
+                (Some((of, first, _)), Some(owner)) if of == owner => Some((of, first, slot)),
+                (ended, owner) => {
+                    if let Some((of, first, last)) = ended {
+                        ranges[of].push((first, last));
+                    }
+                    owner.map(|owner| (owner, slot, slot))
+                }
+            };
+        }
+        if let Some((of, first, last)) = run {
+            ranges[of].push((first, last));
+        }
+        let nodes = map.node(me).met.iter().map(|&number| NodeView {
+            number,
+            node: map.node(number).clone(),
+            ranges: std::mem::take(&mut ranges[number]),
+        });
+        let nodes = nodes.collect();
+        let is_whole = map.whole[me];
+        View { me, nodes, epoch: map.epoch, is_whole, assigned, served }
+    }
+
+    /// The cluster as one node that owns every slot and listens on `port`: the router port, for
+    /// clients that must go through it. It has the first node's id.
+    #[must_use]
+    pub fn view_as_one(&self, port: u16) -> View {
+        let mut view = self.view(0);
+        let all = Slot::new(0).zip(Slot::new(crate::slot::SLOTS - 1));
+        view.nodes.retain(|node| node.number == 0);
+        for one in &mut view.nodes {
+            one.ranges = all.into_iter().collect();
+            (one.node.port, one.node.role, one.node.is_up) = (port, Role::Master, true);
+            one.node.migrating.clear();
+            one.node.importing.clear();
+        }
+        (view.assigned, view.served) = (crate::slot::SLOTS as usize, crate::slot::SLOTS as usize);
+        view
+    }
+}
