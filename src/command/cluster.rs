@@ -18,7 +18,7 @@ use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Group, Run, Spec, Steer, acl, check,
 };
-use super::{Args, HostCx, Outcome, Refusal, help};
+use super::{Args, HostCx, Outcome, Refusal, help, too_many_arguments};
 use crate::keyspace::Keyed;
 use crate::number::parse_i64;
 use crate::resp::Sink;
@@ -468,14 +468,7 @@ fn count_failure_reports(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>
 /// CLUSTER MEET host port [bus-port]
 fn meet(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if args.len() > 5 {
-        return Err(Refusal::new(
-            [
-                b"ERR unknown subcommand or wrong number of arguments for '",
-                args.at(1),
-                b"'. Try CLUSTER HELP.",
-            ]
-            .concat(),
-        ));
+        return Err(too_many_arguments(args));
     }
     let me = node(cx)?;
     let text = |at: usize| String::from_utf8_lossy(args.at(at)).into_owned();
@@ -484,14 +477,13 @@ fn meet(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             .ok_or_else(|| Refusal::new(format!("ERR Invalid {what} specified: {}", text(at))))
     };
     let number = port(3, "TCP base port")?;
-    if args.len() == 5 {
-        port(4, "TCP bus port")?;
-    }
+    let bus = if args.len() == 5 { port(4, "TCP bus port")? } else { number };
     let host = text(2);
     let invalid =
         || Refusal::new(format!("ERR Invalid node address specified: {host}:{}", text(3)));
     host.parse::<std::net::IpAddr>().map_err(|_| invalid())?;
-    let number = u16::try_from(number).map_err(|_| invalid())?;
+    let [number, _bus] = [number, bus].map(|port| u16::try_from(port).ok().filter(|&p| p != 0));
+    let (Some(number), Some(_bus)) = (number, _bus) else { return Err(invalid()) };
     // A node is met under the port that it is told with.
     done(cx.host.topology.meet(me, &host, cx.host.announce.listened(number)), out)
 }
@@ -506,6 +498,7 @@ fn failover(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome 
     let force = match args.len() {
         2 => false,
         3 if args.is(2, "force") || args.is(2, "takeover") => true,
+        4.. => return Err(too_many_arguments(args)),
         _ => return Err(Refusal::SYNTAX),
     };
     done(cx.host.topology.fail_over(node(cx)?, force), out)
@@ -517,6 +510,7 @@ fn reset(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         2 => false,
         3 if args.is(2, "hard") => true,
         3 if args.is(2, "soft") => false,
+        4.. => return Err(too_many_arguments(args)),
         _ => return Err(Refusal::SYNTAX),
     };
     let me = node(cx)?;

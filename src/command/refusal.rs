@@ -28,6 +28,8 @@ refusals! {
     NOT_A_FLOAT = "ERR value is not a valid float";
     /// A key that must be there is not.
     NO_SUCH_KEY = "ERR no such key";
+    /// The cluster is not whole.
+    CLUSTER_DOWN = "CLUSTERDOWN The cluster is down";
     /// AUTH with a password only, where there is none.
     NO_PASSWORD = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
     /// A transaction had a command in it that was refused.

@@ -131,7 +131,7 @@ impl Router {
                 Refusal::of("TRYAGAIN Multiple keys request during rehashing of slot")
             }
             Verdict::Unassigned => UNSERVED,
-            Verdict::Down => Refusal::of("CLUSTERDOWN The cluster is down"),
+            Verdict::Down => Refusal::CLUSTER_DOWN,
             Verdict::DownForWrites => {
                 Refusal::of("CLUSTERDOWN The cluster is down and only accepts read commands")
             }

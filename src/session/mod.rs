@@ -221,7 +221,8 @@ impl Session {
     pub fn manner(&self, spec: &Spec, flags: u32) -> Manner {
         Manner {
             asking: self.asking == Asking::Now || spec.flags & flag::ASKING != 0,
-            may_read_replica: self.reads_replicas || spec.has_channels(),
+            may_read_replica: self.reads_replicas,
+            is_about_channels: spec.has_channels(),
             writes: flags & flag::WRITE != 0,
             migrates: spec.flags & flag::MIGRATES != 0,
         }

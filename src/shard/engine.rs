@@ -290,8 +290,7 @@ impl Engine {
     /// Ends the waits of those whose slot is not served here any more: they have to ask again.
     pub fn dismiss_waiters(&mut self) {
         let Self { keyspace, waiters, topology, number, .. } = self;
-        waiters
-            .dismiss(keyspace, |client, slot| topology.serves_waiter(slot, *number, client.port));
+        waiters.dismiss(keyspace, |client, slot| topology.judge_waiter(slot, *number, client.port));
     }
 
     /// Serves those who waited for keys that have come to be since this was last done: to be

@@ -10,10 +10,11 @@
 //! may be dead.
 
 use crate::clients::{Call, Claim, Client, Ending};
-use crate::command::{Queue, WaitKind};
+use crate::command::{Queue, Refusal, WaitKind};
 use crate::keyspace::Keyspace;
-use crate::resp::Proto;
+use crate::resp::{Proto, Sink};
 use crate::slot::Slot;
+use crate::topology::Waiting;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -111,19 +112,27 @@ impl Waiters {
         claimed
     }
 
-    /// Ends the wait of everybody whose slot `serves` does not serve here.
+    /// Ends the wait of everybody whose slot is not served here any more, as `judge` says.
     pub(super) fn dismiss(
         &mut self,
         keyspace: &mut Keyspace,
-        serves: impl Fn(&Client, Slot) -> bool,
+        judge: impl Fn(&Client, Slot) -> Waiting,
     ) {
         let mut dismissed = false;
         for waiter in self.waiters.values() {
             let slot = waiter.request.iter().next().and_then(|request| request.slot());
-            if slot.is_some_and(|slot| !serves(&waiter.client, slot)) {
-                waiter.call.end(Ending::Elsewhere);
-                dismissed = true;
-            }
+            let Some(slot) = slot else { continue };
+            let ending = match judge(&waiter.client, slot) {
+                Waiting::Goes => continue,
+                Waiting::Ends => Ending::Elsewhere,
+                Waiting::Down => {
+                    let mut reply = Vec::new();
+                    Sink::new(&mut reply, waiter.proto).error(&Refusal::CLUSTER_DOWN);
+                    Ending::Served(reply)
+                }
+            };
+            waiter.call.end(ending);
+            dismissed = true;
         }
         if dismissed {
             self.sweep(keyspace);

@@ -21,11 +21,14 @@ impl Topology {
     /// One of them has an owner, or stands there twice.
     pub fn add_slots(&self, node: NodeNumber, slots: &[Slot]) -> Result<(), TopologyError> {
         let mut map = self.map.write();
-        // A slot has one owner, whether or not this node has met it.
-        self.each_once(slots, |slot| match self.owner_of(slot) {
+        self.each_once(slots, |slot| match self.owner_seen_by(&map, node, slot) {
             Some(_) => Err(TopologyError::Busy(slot)),
             None => Ok(()),
         })?;
+        // A slot has one owner, whether or not this node has met it.
+        if let Some(&slot) = slots.iter().find(|&&slot| self.owner_of(slot).is_some()) {
+            return Err(TopologyError::Busy(slot));
+        }
         let shard = map.node(node).shard;
         for &slot in slots {
             map.nodes[node].importing.remove(&slot);
@@ -169,15 +172,16 @@ impl Topology {
         (bumped, map.node(node).epoch)
     }
 
-    /// A higher epoch than any other node has, unless it is that already.
+    /// A higher epoch than any other node has that `node` has met, unless it is that already.
     fn bump(map: &mut Map, node: NodeNumber) -> bool {
-        let highest = map.nodes.iter().map(|node| node.epoch).max().unwrap_or(0);
-        let mine = map.node(node).epoch;
-        if mine != 0 && mine == highest {
+        let me = map.node(node);
+        let highest = me.met.iter().map(|&other| map.node(other).epoch).max().unwrap_or(0);
+        if me.epoch != 0 && me.epoch == highest {
             return false;
         }
-        map.epoch = map.epoch.max(highest) + 1;
-        map.nodes[node].epoch = map.epoch;
+        let epoch = if me.is_alone() { highest } else { highest.max(map.epoch) } + 1;
+        map.nodes[node].epoch = epoch;
+        map.epoch = map.epoch.max(epoch);
         true
     }
 
@@ -394,7 +398,7 @@ impl Topology {
 
     /// Has the words and stations agree with the map: which slots need a closer look, which shard
     /// each node serves from.
-    fn refresh(&self, map: &mut Map) {
+    pub(super) fn refresh(&self, map: &mut Map) {
         self.version.fetch_add(1, Ordering::AcqRel);
         map.whole = (0..map.nodes.len()).map(|node| self.is_whole(map, node)).collect();
         let mut moving = BTreeSet::new();

@@ -75,8 +75,10 @@ pub struct Presence {
 pub struct Manner {
     /// After ASKING.
     pub asking: bool,
-    /// Of a client that said READONLY, or about a shard channel.
+    /// Of a client that said READONLY.
     pub may_read_replica: bool,
+    /// It is about shard channels, which a cluster that is not whole serves, and replicas too.
+    pub is_about_channels: bool,
     /// It may write.
     pub writes: bool,
     /// It is MIGRATE, which works on what is on the move.
@@ -102,6 +104,17 @@ pub enum Verdict {
     DownForWrites,
 }
 
+/// What becomes of a wait when the topology changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// It goes on.
+    Goes,
+    /// The request has to be made again.
+    Ends,
+    /// The cluster is not whole: that is the answer.
+    Down,
+}
+
 impl Topology {
     /// Deals all slots out to the masters of a plan, 1 to [`SHARDS_MAX`] of them, in contiguous
     /// runs: the same runs that `redis-cli --cluster create` would give them, so that nobody has to
@@ -124,7 +137,7 @@ impl Topology {
             words.resize_with(end, || AtomicU32::new(word(master, master)));
         }
         let map = Map::of(&plan);
-        Self {
+        let topology = Self {
             words: words.into_boxed_slice(),
             stations: map.nodes.iter().map(|node| AtomicU32::new(node.shard as u32)).collect(),
             map: RwLock::new(map),
@@ -132,7 +145,9 @@ impl Topology {
             in_step: plan.in_step,
             needs_all_slots: AtomicBool::new(true),
             version: AtomicU64::new(0),
-        }
+        };
+        topology.refresh(&mut topology.map.write());
+        topology
     }
 
     /// So many masters, alone.
@@ -211,13 +226,23 @@ impl Topology {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Whether a client of `port` that waits on `shard` for a key of `slot` may go on waiting.
+    /// What becomes of a client of `port` that waits on `shard` for a key of `slot`.
     #[must_use]
-    pub fn serves_waiter(&self, slot: Slot, shard: usize, port: Port) -> bool {
-        let Port::Node(node) = port else { return self.runs_plainly(slot, shard, port) };
+    pub fn judge_waiter(&self, slot: Slot, shard: usize, port: Port) -> Waiting {
+        let Port::Node(node) = port else {
+            return if self.runs_plainly(slot, shard, port) {
+                Waiting::Goes
+            } else {
+                Waiting::Ends
+            };
+        };
         let manner = Manner { asking: true, writes: true, ..Manner::default() };
         let here = || Presence { here: 1, missing: 0, several: false };
-        self.station(node) == shard && self.judge(node, slot, manner, here) == Verdict::Here
+        if self.station(node) == shard && self.judge(node, slot, manner, here) == Verdict::Here {
+            return Waiting::Goes;
+        }
+        // Of who waits it is asked first whether the cluster serves.
+        if self.map.read().whole[node] { Waiting::Ends } else { Waiting::Down }
     }
 
     /// Whether a client of `port` may go on listening to shard channels of `slot`.
@@ -263,7 +288,7 @@ impl Topology {
         let Some(owner) = self.owner_of(slot).filter(|&owner| me.knows(owner)) else {
             return Verdict::Unassigned;
         };
-        if !map.whole[node] {
+        if !map.whole[node] && !manner.is_about_channels {
             return Verdict::Down;
         }
         // Somebody has given the slot to this node, which has not been told so itself.
@@ -277,6 +302,8 @@ impl Topology {
         if let Some(target) = migrating {
             return match presence() {
                 Presence { missing: 0, .. } => Verdict::Here,
+                // Who sends a slot to itself serves it.
+                Presence { here: 0, .. } if target == node => Verdict::Here,
                 Presence { here: 0, .. } => Verdict::Ask(target),
                 Presence { .. } => Verdict::TryAgain,
             };
@@ -285,7 +312,7 @@ impl Topology {
             let Presence { missing, several, .. } = presence();
             return if missing > 0 && several { Verdict::TryAgain } else { Verdict::Here };
         }
-        let reads = manner.may_read_replica && !manner.writes;
+        let reads = (manner.may_read_replica || manner.is_about_channels) && !manner.writes;
         if owner == node || reads && me.role == Role::ReplicaOf(owner) {
             return Verdict::Here;
         }

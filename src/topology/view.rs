@@ -88,7 +88,9 @@ impl Topology {
         });
         let nodes = nodes.collect();
         let is_whole = map.whole[me];
-        View { me, nodes, epoch: map.epoch, is_whole, assigned, served }
+        let me_node = map.node(me);
+        let epoch = if me_node.is_alone() { me_node.epoch } else { map.epoch };
+        View { me, nodes, epoch, is_whole, assigned, served }
     }
 
     /// The cluster as one node that owns every slot and listens on `port`: the router port, for

@@ -79,7 +79,7 @@ impl Oracle {
 
 impl OracleCluster {
     /// Starts nodes with these options and lets them meet: slots as `redis-cli --cluster create` deals
-    /// them out, epochs 1, 2 … for the masters, replicas in sync, and everybody of one mind. `None` if
+    /// them out, epochs 1, 2 … in the order of their names, replicas in sync, and everybody of one mind. `None` if
     /// there is no `redis-server`.
     pub(crate) fn start(shape: Shape, options: &[String]) -> Option<Self> {
         // Failure is told by the nodes' silence; a test that shares two cores must not look like one.
@@ -123,9 +123,12 @@ impl Forming<'_> {
         }
         let ids: Vec<_> = self.nodes.iter().map(|node| node.id.clone()).collect();
         for (at, (first, last)) in self.shape.slots().into_iter().enumerate() {
-            let [epoch, first, last] = [at + 1, first, last].map(|number| number.to_string());
-            self.command(at, &["CLUSTER", "SET-CONFIG-EPOCH", &epoch]);
+            let [first, last] = [first, last].map(|number| number.to_string());
             self.command(at, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
+        }
+        // Two of the same epoch would settle at some time who gets another one. As `redis-cli` does it.
+        for at in 0..members {
+            self.command(at, &["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
         }
         for (one, other) in (0..members).flat_map(|one| (0..one).map(move |other| (one, other))) {
             let port = self.nodes[other].address.port().to_string();
@@ -158,7 +161,10 @@ impl Forming<'_> {
             self.until(at, &["CLUSTER", "SLOTS"], |told| {
                 ids[..members].iter().all(|id| told.contains(id))
             })?;
-            self.until(at, &["CLUSTER", "INFO"], |told| told.contains("cluster_state:ok"))?;
+            let epoch = format!("cluster_current_epoch:{members}\r\n");
+            self.until(at, &["CLUSTER", "INFO"], |told| {
+                told.contains("cluster_state:ok") && told.contains(&epoch)
+            })?;
             let replication = match at < masters {
                 true => format!("connected_slaves:{replicas}"),
                 false => "master_link_status:up".to_owned(),

@@ -19,7 +19,10 @@ pub(super) fn view(cx: &HostCx<'_>) -> View {
 
 /// Where a node is told to be: host (empty for the one that the client dialled) and port.
 fn endpoint(cx: &HostCx<'_>, node: &NodeView) -> (String, u16) {
-    cx.host.announce.endpoint(node.node.port, cx.me.local)
+    let (host, port) = cx.host.announce.endpoint(node.node.port, cx.me.local);
+    // Nobody has told a node its address before it has met another.
+    let is_new = node.node.is_alone() && node.ranges.is_empty();
+    (if is_new { String::new() } else { host }, port)
 }
 
 /// What a null host means to clients: that which they dialled.
@@ -49,7 +52,7 @@ pub(super) fn slots(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Out
             host(out, &at);
             out.int(port.into());
             out.bulk(node.node.id.as_bytes());
-            out.array(0);
+            out.map(0);
         }
     }
     Ok(())
@@ -82,7 +85,10 @@ pub(super) fn shards(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
             out.bulk(b"ip");
             out.bulk(at.as_bytes());
             out.bulk(b"endpoint");
-            host(out, &at);
+            match node.node.is_alone() {
+                true => out.bulk(at.as_bytes()),
+                false => host(out, &at),
+            }
             out.bulk(b"role");
             out.bulk(match node.node.role {
                 Role::Master => b"master",
