@@ -1,0 +1,3 @@
+"""Cluster clients at work on node ports, while slots move and replicas take over.
+The cluster comes from the environment: see tests/clients/topology.
+"""
