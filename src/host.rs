@@ -24,6 +24,7 @@ pub use stats::{Counter, Rate, Stats};
 pub use tally::{Row, Tallies, Tally};
 
 use crate::clients::Clients;
+use crate::faults::Faults;
 use crate::keyspace::Millis;
 use crate::pubsub::PubSub;
 use crate::settings::Settings;
@@ -60,6 +61,10 @@ pub struct Host {
     pub topology: Arc<Topology>,
     /// How nodes are told to clients.
     pub announce: Announce,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+    /// Whether `SLOTWAY …` may change anything.
+    pub obeys: bool,
     /// What does not change while it runs.
     pub identity: Identity,
     /// 40 hexadecimal digits, different for each run.
@@ -114,6 +119,8 @@ pub struct HostConfig {
     pub topology: Topology,
     /// How nodes are told to clients.
     pub announce: Announce,
+    /// Whether `SLOTWAY …` may change anything.
+    pub obeys: bool,
     /// Chance, for the run's id.
     pub seed: u64,
     /// What the process uses of the machine, when asked.
@@ -129,6 +136,7 @@ impl Default for HostConfig {
             settings: Settings::default(),
             topology: Topology::even(1),
             announce: Announce::default(),
+            obeys: true,
             seed: 0,
             usage: Usage::default,
             tick_ns: 1.0,
@@ -155,6 +163,8 @@ impl Host {
             stats: Stats::default(),
             topology: Arc::new(config.topology),
             announce: config.announce,
+            faults: Faults::default(),
+            obeys: config.obeys,
             identity: config.identity,
             run_id: (0..40).map(|_| digit()).collect(),
             usage: config.usage,

@@ -9,6 +9,7 @@ pub mod resp;
 pub mod rdb;
 pub mod keyspace;
 pub mod topology;
+pub mod faults;
 pub mod clients;
 pub mod settings;
 pub mod pubsub;

@@ -4,11 +4,14 @@
 //! and ends the program with a code (2 for a wrong command line, 1 for anything else).
 
 mod bench;
+mod ctl;
 mod options;
 mod ready;
 mod serve;
 
+use crate::faults::Scenario;
 use clap::{Parser, Subcommand};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// A cluster-aware hash-slot transaction router: any Redis client, many in-process shards.
@@ -28,6 +31,9 @@ enum Command {
     /// Load a server with transactions, and check that none of the money is lost.
     #[command(after_help = bench::workloads())]
     Bench(Box<bench::Options>),
+    /// Change a running server's cluster and make faults, for tests.
+    #[command(after_help = ctl::help())]
+    Ctl(ctl::Options),
 }
 
 /// What stops the program: for its reader to mend.
@@ -62,6 +68,7 @@ pub fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Serve(options) => serve::run(*options).map(|()| ExitCode::SUCCESS),
         Command::Bench(options) => bench::run(&options),
+        Command::Ctl(options) => ctl::run(&options).map(|()| ExitCode::SUCCESS),
     };
     match outcome {
         Ok(code) => code,
@@ -70,6 +77,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Reads a scenario's file; nothing has been begun yet.
+fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
+    let at = |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| at(&error))?;
+    Scenario::read(&text).map_err(|mistake| at(&mistake))
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where the program speaks of its failure")]

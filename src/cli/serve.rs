@@ -3,6 +3,7 @@
 use super::Failure;
 use super::options::{NodePorts, Options, Output, SHARDS_DEFAULT, Speech};
 use super::ready::Ready;
+use crate::command::slotway;
 use crate::server::{self, OpenError, Wanted};
 use crate::topology::Port;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -23,6 +24,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     let options = options.with_file()?;
     options.check()?;
     start_log(options.log.as_deref().unwrap_or("info"))?;
+    let scenario = options.scenario.as_deref().map(super::read_scenario).transpose()?;
     let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
     let threads = options.threads.unwrap_or_else(processors);
     let clients_max = allow_clients(options.maxclients)?;
@@ -36,6 +38,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         nodes: first_node_port(&options),
         dialect: options.dialect.unwrap_or(Speech::Redis7).dialect(),
         announce: options.announce(),
+        obeys: !options.no_admin.unwrap_or(false),
         threads,
         settings: vec![
             ("maxclients", clients_max.to_string()),
@@ -48,6 +51,10 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         make_room,
     };
     let (router, bound) = wanted.open().map_err(explain)?;
+    if let (Some(scenario), Some(path)) = (&scenario, &options.scenario) {
+        slotway::check_all(&router.host, scenario)
+            .map_err(|mistake| Failure::usage(format!("{}: {mistake}", path.display())))?;
+    }
     let address = bound[0].address;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -63,6 +70,9 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         ready.print(output);
+        if let Some(scenario) = scenario {
+            router.host.faults.play(scenario, server::now());
+        }
         let host = &router.host;
         let told_to_stop = async {
             tokio::select! {

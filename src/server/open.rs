@@ -26,6 +26,8 @@ pub struct Wanted {
     pub dialect: &'static Dialect,
     /// How they are told to clients.
     pub announce: Announce,
+    /// Whether `SLOTWAY …` may change anything.
+    pub obeys: bool,
     /// How many threads will run it.
     pub threads: usize,
     /// Settings that differ from their defaults, as CONFIG SET takes them.
@@ -50,6 +52,7 @@ impl Default for Wanted {
             nodes: Some(0),
             dialect: &Dialect::REDIS7,
             announce: Announce::default(),
+            obeys: true,
             threads: 1,
             settings: Vec::new(),
             executable: String::new(),
@@ -152,6 +155,7 @@ impl Wanted {
             settings,
             topology,
             announce: self.announce,
+            obeys: self.obeys,
             seed: self.plan.seed.rotate_left(32),
             usage: Usage::of_process,
             tick_ns: tick_ns(),

@@ -201,6 +201,12 @@ impl Session {
         };
     }
 
+    /// The slot of the transaction that has begun, if there is one and it has keys.
+    #[must_use]
+    pub fn transaction_slot(&self) -> Option<Slot> {
+        self.transaction.as_ref().and_then(|transaction| transaction.slot)
+    }
+
     /// The guard that a WATCH is filed with.
     #[must_use]
     pub fn watched(&self) -> Option<&Watched> {

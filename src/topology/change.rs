@@ -185,6 +185,58 @@ impl Topology {
         me.importing.clear();
     }
 
+    /// Gives runs of slots to `target`, whoever owns them, with a new epoch; none of them is on the
+    /// move afterwards. Whoever calls this has brought their keys.
+    ///
+    /// # Errors
+    /// The target is a replica, or owns one of them; an owner and the target have not met; a slot
+    /// stands there twice.
+    pub fn move_slots(&self, slots: &[Slot], target: NodeNumber) -> Result<(), TopologyError> {
+        self.check_move(slots, target)?;
+        let mut map = self.map.write();
+        let shard = map.node(target).shard;
+        for &slot in slots {
+            for node in &mut map.nodes {
+                node.migrating.remove(&slot);
+                node.importing.remove(&slot);
+            }
+            self.set_owner(slot, Some(target), shard);
+        }
+        map.epoch += 1;
+        map.nodes[target].epoch = map.epoch;
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// Says whether [`Topology::move_slots`] would.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_move(&self, slots: &[Slot], target: NodeNumber) -> Result<(), TopologyError> {
+        let map = self.map.read();
+        if map.node(target).role != Role::Master {
+            return Err(TopologyError::NotMaster);
+        }
+        let id = |node: NodeNumber| map.node(node).id.clone().into_bytes();
+        self.each_once(slots, |slot| match self.owner_of(slot) {
+            Some(owner) if owner == target => Err(TopologyError::AlreadyOwner(slot)),
+            Some(owner) if !map.node(owner).knows(target) => {
+                Err(TopologyError::DontKnow(id(target)))
+            }
+            Some(owner) if !map.node(target).knows(owner) => {
+                Err(TopologyError::DontKnow(id(owner)))
+            }
+            _ => Ok(()),
+        })
+    }
+
+    /// The replica that takes the place of `master` when nobody says which: the first that is up.
+    #[must_use]
+    pub fn heir_of(&self, master: NodeNumber) -> Option<NodeNumber> {
+        let is_heir = |node: &super::Node| node.role == Role::ReplicaOf(master) && node.is_up;
+        self.map.read().nodes.iter().position(is_heir)
+    }
+
     /// Gives `node` the latest epoch of all; says whether it had it already.
     pub fn bump_epoch(&self, node: NodeNumber) -> (bool, u64) {
         let mut map = self.map.write();
@@ -424,7 +476,9 @@ impl Topology {
         for slot in Slot::all() {
             let word = &self.words[slot.index()];
             let look = match self.owner_of(slot) {
-                Some(owner) => !map.whole[owner] || moving.contains(&slot),
+                Some(owner) => {
+                    !map.whole[owner] || !map.node(owner).is_up || moving.contains(&slot)
+                }
                 None => true,
             };
             let old = word.load(Ordering::Relaxed);

@@ -305,6 +305,10 @@ impl Topology {
         if !map.whole[node] && !manner.is_about_channels {
             return Verdict::Down;
         }
+        if !me.is_up {
+            // Nobody speaks to it but the router, for whom there is nobody else to ask.
+            return Verdict::Unassigned;
+        }
         // Somebody has given the slot to this node, which has not been told so itself.
         let unclaimed = if owner == node { me.importing.get(&slot).copied() } else { None };
         let owner = unclaimed.unwrap_or(owner);
