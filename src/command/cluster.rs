@@ -555,28 +555,36 @@ fn slot_stats(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         if !args.is(3, "key-count") {
             return Err(Refusal::of("ERR Unrecognized sort metric for ORDERBY."));
         }
-        let (mut limit, mut ascends, mut i) = (SLOTS as usize, false, 4);
+        let (mut limit, mut ascends, mut i) = (None, None, 4);
         while i < args.len() {
+            let again = Refusal::of("ERR Multiple filters of the same type are disallowed.");
             if args.is(i, "limit") && i + 1 < args.len() {
-                let wanted = usize::try_from(args.int(i + 1)?).ok();
-                limit = wanted.filter(|n| (1..=SLOTS as usize).contains(n)).ok_or(Refusal::of(
+                let wanted = parse_i64(args.at(i + 1)).and_then(|n| usize::try_from(n).ok());
+                let wanted = wanted.filter(|n| (1..=SLOTS as usize).contains(n));
+                let wanted = wanted.ok_or(Refusal::of(
                     "ERR Limit has to lie in between 1 and 16384 (maximum number of slots).",
                 ))?;
+                if limit.replace(wanted).is_some() {
+                    return Err(again);
+                }
                 i += 1;
             } else if args.is(i, "asc") || args.is(i, "desc") {
-                ascends = args.is(i, "asc");
+                if ascends.replace(args.is(i, "asc")).is_some() {
+                    return Err(again);
+                }
             } else {
                 return Err(Refusal::SYNTAX);
             }
             i += 1;
         }
+        let (limit, ascends) = (limit.unwrap_or(SLOTS as usize), ascends.unwrap_or(false));
         let mut all: Vec<_> = Slot::all().filter(is_ours).map(|slot| (slot, keys(slot))).collect();
         // Stable: slots with as many keys stay in their order.
         all.sort_by(|a, b| if ascends { a.1.cmp(&b.1) } else { b.1.cmp(&a.1) });
         all.truncate(limit);
         all
     } else {
-        return Err(Refusal::SYNTAX);
+        return Err(too_many_arguments(args));
     };
     cx.pace.step(SLOTS as usize);
     out.array(told.len());

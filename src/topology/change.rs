@@ -88,6 +88,9 @@ impl Topology {
         }
         let found = map.met_by(node, target);
         let target = found.ok_or_else(|| TopologyError::DontKnow(target.to_vec()))?;
+        if map.node(target).role != Role::Master {
+            return Err(TopologyError::NotMaster);
+        }
         map.nodes[node].migrating.insert(slot, target);
         self.refresh(&mut map);
         Ok(())
@@ -109,6 +112,9 @@ impl Topology {
         }
         let found = map.met_by(node, source);
         let source = found.ok_or_else(|| TopologyError::DontKnow(source.to_vec()))?;
+        if map.node(source).role != Role::Master {
+            return Err(TopologyError::NotMaster);
+        }
         map.nodes[node].importing.insert(slot, source);
         self.refresh(&mut map);
         Ok(())
@@ -136,11 +142,11 @@ impl Topology {
         let mut map = self.map.write();
         let found = map.met_by(node, target);
         let target = found.ok_or_else(|| TopologyError::Unknown(target.to_vec()))?;
-        if self.owner_seen_by(&map, node, slot) == Some(node) && target != node && keys > 0 {
-            return Err(TopologyError::KeysLeft(slot));
-        }
         if map.node(target).role != Role::Master {
             return Err(TopologyError::NotMaster);
+        }
+        if self.owner_seen_by(&map, node, slot) == Some(node) && target != node && keys > 0 {
+            return Err(TopologyError::KeysLeft(slot));
         }
         if keys == 0 {
             map.nodes[node].migrating.remove(&slot);
