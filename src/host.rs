@@ -27,8 +27,9 @@ use crate::clients::Clients;
 use crate::faults::Faults;
 use crate::keyspace::Millis;
 use crate::pubsub::PubSub;
-use crate::settings::Settings;
+use crate::settings::{EndpointType, Settings};
 use crate::topology::{Announce, Port, Topology};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::Notify;
@@ -152,7 +153,7 @@ impl Host {
         let mut digit = || char::from_digit(chance.u32(..16), 16).unwrap_or('0');
         let (settings, clients) = (Arc::new(config.settings), Arc::<Clients>::default());
         let watched = (Arc::clone(&clients), Arc::clone(&settings));
-        Self {
+        let host = Self {
             observer: Arc::new(Observer::new(watched.0, watched.1, config.tick_ns)),
             settings,
             clients,
@@ -168,7 +169,31 @@ impl Host {
             identity: config.identity,
             run_id: (0..40).map(|_| digit()).collect(),
             usage: config.usage,
-        }
+        };
+        host.heed_settings();
+        host
+    }
+
+    /// Has the topology follow the settings that concern it.
+    pub fn heed_settings(&self) {
+        let settings = &self.settings;
+        self.topology.set_rules(settings.needs_all_slots(), settings.reads_when_down());
+    }
+
+    /// Where a node that listens on `port` is told to be, to a client that has reached this process
+    /// under `local`: host, empty for whatever the client dialled, and port.
+    #[must_use]
+    pub fn endpoint(&self, port: u16, local: SocketAddr) -> (String, u16) {
+        let host = match self.settings.endpoint_type() {
+            EndpointType::Ip => self.announce.host(local),
+            EndpointType::Hostname => match self.settings.hostname() {
+                // What Redis tells of a node whose name nobody has said.
+                name if name.is_empty() => "?".to_owned(),
+                name => name,
+            },
+            EndpointType::Unknown => String::new(),
+        };
+        (host, self.announce.port(port))
     }
 
     /// What clients of this port are to take the process for: `standalone` or `cluster`.

@@ -125,7 +125,7 @@ impl Router {
                 0 => self.host.identity.port,
                 port => port,
             };
-            let (host, port) = self.host.announce.endpoint(port, local);
+            let (host, port) = self.host.endpoint(port, local);
             Refusal::new(format!("{word} {} {host}:{port}", slot.number()))
         };
         Some(match verdict {

@@ -230,6 +230,7 @@ impl Session {
             may_read_replica: self.reads_replicas,
             is_about_channels: spec.has_channels(),
             writes: flags & flag::WRITE != 0,
+            is_exec: matches!(spec.run, Run::Session(Steer::Exec)),
             migrates: spec.flags & flag::MIGRATES != 0,
         }
     }

@@ -413,10 +413,13 @@ impl Topology {
         Ok(())
     }
 
-    /// Whether the cluster serves only while every slot has an owner (the default).
-    pub fn set_needs_all_slots(&self, needs: bool) {
-        self.needs_all_slots.store(needs, Ordering::Relaxed);
-        self.refresh(&mut self.map.write());
+    /// Whether the cluster serves only while every slot has an owner that is up (so by default), and
+    /// whether it serves reads when it serves nothing else.
+    pub fn set_rules(&self, needs_all_slots: bool, reads_when_down: bool) {
+        self.reads_when_down.store(reads_when_down, Ordering::Relaxed);
+        if self.needs_all_slots.swap(needs_all_slots, Ordering::Relaxed) != needs_all_slots {
+            self.refresh(&mut self.map.write());
+        }
     }
 
     /// Says whether a node serves.

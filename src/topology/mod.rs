@@ -55,6 +55,8 @@ pub struct Topology {
     in_step: bool,
     /// `cluster-require-full-coverage`.
     needs_all_slots: AtomicBool,
+    /// `cluster-allow-reads-when-down`.
+    reads_when_down: AtomicBool,
     /// How often anything of this has changed.
     version: AtomicU64,
 }
@@ -81,6 +83,8 @@ pub struct Manner {
     pub is_about_channels: bool,
     /// It may write.
     pub writes: bool,
+    /// It is EXEC, of which a node that is to serve only reads asks no more.
+    pub is_exec: bool,
     /// It is MIGRATE, which works on what is on the move.
     pub migrates: bool,
 }
@@ -155,6 +159,7 @@ impl Topology {
             masters,
             in_step: plan.in_step,
             needs_all_slots: AtomicBool::new(true),
+            reads_when_down: AtomicBool::new(false),
             version: AtomicU64::new(0),
         };
         topology.refresh(&mut topology.map.write());
@@ -303,7 +308,12 @@ impl Topology {
             return Verdict::Unassigned;
         };
         if !map.whole[node] && !manner.is_about_channels {
-            return Verdict::Down;
+            if !self.reads_when_down.load(Ordering::Relaxed) {
+                return Verdict::Down;
+            }
+            if manner.writes && !manner.is_exec {
+                return Verdict::DownForWrites;
+            }
         }
         if !me.is_up {
             // Nobody speaks to it but the router, for whom there is nobody else to ask.

@@ -90,6 +90,7 @@ fn set(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let pairs: Vec<_> =
         (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1))).collect();
     cx.host.settings.set(&pairs).map_err(|error| Refusal::new(error.text()))?;
+    cx.host.heed_settings();
     out.ok();
     Ok(())
 }
