@@ -10,7 +10,8 @@
 //! ```
 //!
 //! So a client of the router port never sees a slot move. The topology changes only while all
-//! shards are held: what was found out while one is held stays true until it is let go.
+//! shards are held: what was found out while one is held stays true until it is let go. So nobody
+//! waits for a shard while the topology's own lock is held.
 
 use super::{Done, Router, Turn};
 use crate::command::{Invocation, Refusal, Run, Steer, flag};
@@ -47,7 +48,8 @@ impl Judge for Bench<'_, '_> {
             let Some(owner) = topology.owner_of(slot) else { return Some(UNSERVED) };
             let manner = Manner { asking: true, ..manner };
             return match topology.judge(owner, slot, manner, all_here) {
-                Verdict::Here => None,
+                // The slot may move at this very moment; whoever runs the request follows it.
+                Verdict::Here | Verdict::Moved(_) | Verdict::Ask(_) | Verdict::TryAgain => None,
                 verdict => router.refusal(verdict, slot, self.local),
             };
         };
@@ -63,13 +65,20 @@ impl Judge for Bench<'_, '_> {
                 if topology.runs_plainly(slot, station, port) {
                     return None;
                 }
-                let presence = || {
-                    if self.hold.as_ref().is_none_or(|(held, _)| *held != station) {
-                        super::release(self.hold, self.turn);
-                        *self.hold = Some((station, router.hold_one(station, self.turn)));
+                // Held before the topology is asked: who changes that holds all shards first.
+                if !topology.is_settled(slot)
+                    && self.hold.as_ref().is_none_or(|(held, _)| *held != station)
+                {
+                    super::release(self.hold, self.turn);
+                    *self.hold = Some((station, router.hold_one(station, self.turn)));
+                }
+                // Should the slot have begun to move at this very moment, whoever runs the request
+                // looks again.
+                let presence = || match self.hold {
+                    Some((held, hold)) if *held == station => {
+                        hold.engine().count_keys(&[*invocation])
                     }
-                    let held = self.hold.as_mut().map(|(_, hold)| hold.engine());
-                    held.map(|engine| engine.count_keys(&[*invocation])).unwrap_or_default()
+                    _ => Presence::default(),
                 };
                 let verdict = topology.judge(node, slot, manner, presence);
                 router.refusal(verdict, slot, self.local)

@@ -9,6 +9,7 @@ mod fuzzing;
 mod layers;
 mod limits;
 mod load;
+mod moving;
 mod nodes;
 mod notation;
 mod oracle;

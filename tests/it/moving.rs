@@ -1,0 +1,238 @@
+//! Slots move, masters fail over and nodes come and go while clients work: a plain client at the
+//! router port never sees any of it, cluster clients find their way, and nothing is lost or doubled.
+//!
+//! What is checked is the history: every increment that was acknowledged is in the final value, and
+//! nothing besides. The movers work as long as the clients do, so how the two interleave is the
+//! machine's choice; what must hold does not depend on it.
+
+use crate::wire::{Answer, Client, Reply, text};
+use slotway::TestCluster;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+const WRITERS: usize = 3;
+const COMMITS: usize = 60;
+
+/// The slot of `{m}`.
+fn slot() -> u16 {
+    slotway::slot::Slot::of(b"{m}").number()
+}
+
+fn client(address: SocketAddr) -> Client {
+    Client::connect(address).expect("the cluster accepts connections")
+}
+
+fn number(reply: &Reply) -> i64 {
+    match reply {
+        Reply::Int(number) => *number,
+        Reply::Bulk(bytes) => text(bytes).parse().expect("a number"),
+        Reply::NullBulk => 0,
+        other => panic!("no number but {other:?}"),
+    }
+}
+
+fn order(cluster: &TestCluster, words: &str) {
+    let mut all = vec!["SLOTWAY"];
+    all.extend(words.split(' '));
+    cluster.command(&all).unwrap_or_else(|error| panic!("SLOTWAY {words}: {error}"));
+}
+
+/// Moves the slot on and on in every way there is, until `done`; each at least twice. Where there are
+/// replicas, one takes its master's place in every round.
+fn keep_moving(cluster: &TestCluster, done: &AtomicBool) {
+    let slot = slot();
+    // By pair: who is the master. The replicas' numbers come after the masters'.
+    let mut masters = [0, 1, 2];
+    let has_replicas = cluster.nodes().len() > masters.len();
+    let mut owner = 2;
+    for round in 0.. {
+        let mut next = (owner + 1) % 3;
+        order(cluster, &format!("MOVE {slot} TO {}", masters[next]));
+        owner = next;
+        if has_replicas {
+            let replica = (masters[owner] + 3) % 6;
+            cluster.command_at(replica, &["CLUSTER", "FAILOVER"]).expect("a replica takes over");
+            masters[owner] = replica;
+        }
+        // Half-way: some keys have gone ahead, then the others follow, or they come back.
+        next = (owner + 1) % 3;
+        let ahead = "KEYS {m}ahead {m}guarded";
+        order(cluster, &format!("HOLD {slot} TO {} {ahead}", masters[next]));
+        if round % 2 == 0 {
+            order(cluster, &format!("FINISH {slot}"));
+            owner = next;
+        } else {
+            order(cluster, &format!("REVERT {slot}"));
+        }
+        if round >= 3 && done.load(Ordering::Acquire) {
+            return;
+        }
+    }
+}
+
+/// Runs `work` in so many threads while the slot moves.
+fn while_it_moves(cluster: &TestCluster, work: impl Fn(usize) + Sync) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let mover = scope.spawn(|| keep_moving(cluster, &done));
+        let work = &work;
+        let workers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(move || work(n))).collect();
+        let ended: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        done.store(true, Ordering::Release);
+        mover.join().expect("the slot could be moved");
+        ended.into_iter().for_each(|end| end.expect("a worker got what it asked for"));
+    });
+}
+
+/// Guarded and unguarded transactions, keys together and alone, at the router port: every answer is
+/// what a server without slots would give.
+#[test]
+fn a_plain_client_sees_no_slot_move() {
+    let cluster = TestCluster::builder().threads(2).start().expect("a cluster");
+    while_it_moves(&cluster, |writer| {
+        let mut client = client(cluster.router());
+        let mut committed = 0;
+        while committed < COMMITS {
+            assert!(matches!(client.ask(&["WATCH", "{m}guarded"]), Reply::Simple(_)));
+            let value = number(&client.ask(&["GET", "{m}guarded"])) + 1;
+            client.ask(&["MULTI"]);
+            client.ask(&["SET", "{m}guarded", &value.to_string()]);
+            client.ask(&["INCR", "{m}ahead"]);
+            match client.ask(&["EXEC"]) {
+                Reply::NullArray => continue,
+                Reply::Array(replies) => {
+                    assert!(matches!(replies[1], Reply::Int(_)), "{replies:?}")
+                }
+                other => panic!("EXEC answers {other:?}"),
+            }
+            committed += 1;
+            client.ask(&["MULTI"]);
+            client.ask(&["INCR", "{m}unguarded"]);
+            client.ask(&["INCR", "{m}ahead"]);
+            assert!(matches!(client.ask(&["EXEC"]), Reply::Array(_)), "an unguarded one runs");
+            let own = format!("{{m}}own{writer}");
+            assert_eq!(number(&client.ask(&["INCR", &own])), committed as i64);
+            let Reply::Array(several) = client.ask(&["MGET", &own, "{m}ahead", "{m}none"]) else {
+                panic!("MGET answers an array")
+            };
+            assert_eq!(number(&several[0]), committed as i64);
+            assert_eq!(several[2], Reply::NullBulk);
+        }
+    });
+    let mut client = client(cluster.router());
+    let all = (WRITERS * COMMITS) as i64;
+    for (key, expected) in [("{m}guarded", all), ("{m}unguarded", all), ("{m}ahead", 2 * all)] {
+        assert_eq!(number(&client.ask(&["GET", key])), expected, "{key}");
+    }
+    assert_eq!(number(&client.ask(&["DBSIZE"])), 3 + WRITERS as i64, "no key is in two places");
+}
+
+/// Who waits through the router port is served wherever the key comes to be, each element once.
+#[test]
+fn who_waits_is_served_wherever_the_key_comes_to_be() {
+    let cluster = TestCluster::builder().threads(2).start().expect("a cluster");
+    let (each, queue) = (COMMITS, "{m}queue");
+    while_it_moves(&cluster, |worker| {
+        let mut client = client(cluster.router());
+        if worker == 0 {
+            for n in 0..each {
+                assert!(number(&client.ask(&["RPUSH", queue, &n.to_string()])) > 0);
+            }
+        } else if worker == 1 {
+            for n in 0..each {
+                match client.ask(&["BLPOP", queue, "0"]) {
+                    Reply::Array(parts) => assert_eq!(number(&parts[1]), n as i64, "in order"),
+                    other => panic!("BLPOP answers {other:?}"),
+                }
+            }
+        }
+    });
+}
+
+/// redis-rs' cluster client, blocking, over node ports, while slots move and masters fail over.
+#[test]
+fn redis_rs_loses_and_doubles_nothing() {
+    let cluster = TestCluster::builder().replicas(1).threads(2).start().expect("a cluster");
+    let open = || {
+        let client = redis::cluster::ClusterClient::builder(cluster.node_urls()).retries(64);
+        client.build().expect("settings").get_connection().expect("a connection")
+    };
+    while_it_moves(&cluster, |writer| {
+        let mut connection = open();
+        for n in 1..=COMMITS as i64 {
+            let own = format!("{{m}}own{writer}");
+            let value: i64 = redis::cmd("INCR").arg(&own).query(&mut connection).expect("INCR");
+            assert_eq!(value, n);
+            let total: i64 =
+                redis::cmd("INCR").arg("{m}total").query(&mut connection).expect("INCR");
+            assert!(total >= n);
+        }
+    });
+    let total: i64 = redis::cmd("GET").arg("{m}total").query(&mut open()).expect("GET");
+    assert_eq!(total, (WRITERS * COMMITS) as i64);
+}
+
+/// The same client, async: transactions packed into one write, over all slots.
+#[test]
+fn redis_rs_async_runs_transactions_at_their_owners() {
+    let cluster = TestCluster::builder().threads(2).start().expect("a cluster");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let client = redis::cluster::ClusterClient::new(cluster.node_urls()).expect("settings");
+        let mut connection = client.get_async_connection().await.expect("a connection");
+        for n in 0..50 {
+            let (a, b) = (format!("{{{n}}}a"), format!("{{{n}}}b"));
+            let (old, both): (Option<i64>, Vec<i64>) = redis::pipe()
+                .atomic()
+                .cmd("SET")
+                .arg(&a)
+                .arg(n)
+                .ignore()
+                .cmd("GET")
+                .arg(&b)
+                .cmd("MGET")
+                .arg(&a)
+                .arg(&a)
+                .query_async(&mut connection)
+                .await
+                .expect("a transaction in one slot");
+            assert_eq!((old, both), (None, vec![n, n]));
+        }
+        let crossed: redis::RedisResult<Vec<i64>> =
+            redis::cmd("MGET").arg("{1}a").arg("{2}a").query_async(&mut connection).await;
+        // The client divides MGET by slots itself.
+        assert_eq!(crossed.expect("two slots"), [1, 2]);
+    });
+    // Dropped in async code, too.
+    runtime.block_on(async { drop(cluster) });
+}
+
+/// Many clusters at once; each has ports of its own, and is gone when it is dropped.
+#[test]
+fn many_clusters_live_side_by_side() {
+    let clusters: Vec<TestCluster> = thread::scope(|scope| {
+        let start = || TestCluster::builder().shards(4).seed(7_001).start().expect("a cluster");
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
+        all.into_iter().map(|one| one.join().expect("started")).collect()
+    });
+    let ids = |cluster: &TestCluster| {
+        cluster.nodes().iter().map(|node| node.id.clone()).collect::<Vec<_>>()
+    };
+    for (n, cluster) in clusters.iter().enumerate() {
+        assert_eq!(ids(cluster), ids(&clusters[0]), "the same seed gives the same ids");
+        client(cluster.router()).ask(&["SET", "n", &n.to_string()]);
+    }
+    for (n, cluster) in clusters.iter().enumerate() {
+        assert_eq!(number(&client(cluster.router()).ask(&["GET", "n"])), n as i64);
+    }
+    let nodes: Vec<_> = clusters.iter().flat_map(|c| c.nodes().to_vec()).collect();
+    drop(clusters);
+    for node in nodes {
+        // Somebody else may have got the port meanwhile.
+        if let Ok(mut other) = Client::connect(node.address) {
+            let id = Answer::Reply(Reply::Bulk(node.id.clone().into_bytes()));
+            assert_ne!(other.call(&["CLUSTER", "MYID"]), id, "{node:?} still serves");
+        }
+    }
+}
