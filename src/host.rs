@@ -24,10 +24,12 @@ pub use stats::{Counter, Rate, Stats};
 pub use tally::{Row, Tallies, Tally};
 
 use crate::clients::Clients;
+use crate::faults::Faults;
 use crate::keyspace::Millis;
 use crate::pubsub::PubSub;
-use crate::settings::Settings;
+use crate::settings::{EndpointType, Settings};
 use crate::topology::{Announce, Port, Topology};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::Notify;
@@ -60,6 +62,10 @@ pub struct Host {
     pub topology: Arc<Topology>,
     /// How nodes are told to clients.
     pub announce: Announce,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+    /// Whether `SLOTWAY …` may change anything.
+    pub obeys: bool,
     /// What does not change while it runs.
     pub identity: Identity,
     /// 40 hexadecimal digits, different for each run.
@@ -114,6 +120,8 @@ pub struct HostConfig {
     pub topology: Topology,
     /// How nodes are told to clients.
     pub announce: Announce,
+    /// Whether `SLOTWAY …` may change anything.
+    pub obeys: bool,
     /// Chance, for the run's id.
     pub seed: u64,
     /// What the process uses of the machine, when asked.
@@ -129,6 +137,7 @@ impl Default for HostConfig {
             settings: Settings::default(),
             topology: Topology::even(1),
             announce: Announce::default(),
+            obeys: true,
             seed: 0,
             usage: Usage::default,
             tick_ns: 1.0,
@@ -144,7 +153,7 @@ impl Host {
         let mut digit = || char::from_digit(chance.u32(..16), 16).unwrap_or('0');
         let (settings, clients) = (Arc::new(config.settings), Arc::<Clients>::default());
         let watched = (Arc::clone(&clients), Arc::clone(&settings));
-        Self {
+        let host = Self {
             observer: Arc::new(Observer::new(watched.0, watched.1, config.tick_ns)),
             settings,
             clients,
@@ -155,10 +164,36 @@ impl Host {
             stats: Stats::default(),
             topology: Arc::new(config.topology),
             announce: config.announce,
+            faults: Faults::default(),
+            obeys: config.obeys,
             identity: config.identity,
             run_id: (0..40).map(|_| digit()).collect(),
             usage: config.usage,
-        }
+        };
+        host.heed_settings();
+        host
+    }
+
+    /// Has the topology follow the settings that concern it.
+    pub fn heed_settings(&self) {
+        let settings = &self.settings;
+        self.topology.set_rules(settings.needs_all_slots(), settings.reads_when_down());
+    }
+
+    /// Where a node that listens on `port` is told to be, to a client that has reached this process
+    /// under `local`: host, empty for whatever the client dialled, and port.
+    #[must_use]
+    pub fn endpoint(&self, port: u16, local: SocketAddr) -> (String, u16) {
+        let host = match self.settings.endpoint_type() {
+            EndpointType::Ip => self.announce.host(local),
+            EndpointType::Hostname => match self.settings.hostname() {
+                // What Redis tells of a node whose name nobody has said.
+                name if name.is_empty() => "?".to_owned(),
+                name => name,
+            },
+            EndpointType::Unknown => String::new(),
+        };
+        (host, self.announce.port(port))
     }
 
     /// What clients of this port are to take the process for: `standalone` or `cluster`.

@@ -9,6 +9,7 @@ pub mod resp;
 pub mod rdb;
 pub mod keyspace;
 pub mod topology;
+pub mod faults;
 pub mod clients;
 pub mod settings;
 pub mod pubsub;
@@ -18,4 +19,8 @@ pub mod session;
 pub mod shard;
 pub mod router;
 pub mod server;
+pub mod test_cluster;
+pub mod load;
 pub mod cli;
+
+pub use test_cluster::{TestCluster, TestClusterBuilder, TestClusterError, TestNode};

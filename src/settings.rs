@@ -16,7 +16,7 @@ use form::{BufferLimit, Form, Value};
 use parking_lot::{Mutex, RwLock};
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, Ordering};
 use subtle::{Choice, ConstantTimeEq};
 
 /// What is settled when the process starts.
@@ -58,6 +58,11 @@ pub struct Settings {
     list_piece: AtomicI64,
     protected: AtomicBool,
     explain: AtomicBool,
+    needs_all_slots: AtomicBool,
+    reads_when_down: AtomicBool,
+    /// By its place in [`EndpointType::ALL`].
+    endpoint_type: AtomicU8,
+    hostname: RwLock<Box<[u8]>>,
     /// Microseconds from which on a command is slow; negative for never.
     slow_us: AtomicI64,
     slowlog_len_max: AtomicI64,
@@ -82,6 +87,35 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self::new(Start::default())
+    }
+}
+
+/// What clients are told to connect to (`cluster-preferred-endpoint-type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointType {
+    /// A node's address.
+    Ip,
+    /// Its name (`cluster-announce-hostname`).
+    Hostname,
+    /// Whatever they dialled.
+    Unknown,
+}
+
+impl EndpointType {
+    const ALL: [Self; 3] = [Self::Ip, Self::Hostname, Self::Unknown];
+    const WORDS: &[&str] = &["ip", "hostname", "unknown-endpoint"];
+}
+
+/// Longest name of a node, in bytes.
+const HOSTNAME_LEN_MAX: usize = 255;
+
+fn check_hostname(name: &[u8]) -> Result<(), Cow<'static, str>> {
+    if name.len() > HOSTNAME_LEN_MAX {
+        return Err("Hostnames must be less than 256 characters".into());
+    }
+    match name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte)) {
+        true => Ok(()),
+        false => Err("Hostnames may only contain alphanumeric characters, hyphens or dots".into()),
     }
 }
 
@@ -147,6 +181,10 @@ impl Settings {
             list_piece: AtomicI64::new(-2),
             protected: AtomicBool::new(true),
             explain: AtomicBool::new(false),
+            needs_all_slots: AtomicBool::new(true),
+            reads_when_down: AtomicBool::new(false),
+            endpoint_type: AtomicU8::new(0),
+            hostname: RwLock::default(),
             slow_us: AtomicI64::new(10_000),
             slowlog_len_max: AtomicI64::new(128),
             spike_ms: AtomicI64::new(0),
@@ -267,6 +305,30 @@ impl Settings {
     #[must_use]
     pub fn explain(&self) -> bool {
         self.explain.load(Ordering::Relaxed)
+    }
+
+    /// Whether the cluster serves only while every slot has an owner that is up.
+    #[must_use]
+    pub fn needs_all_slots(&self) -> bool {
+        self.needs_all_slots.load(Ordering::Relaxed)
+    }
+
+    /// Whether a cluster that is down serves reads.
+    #[must_use]
+    pub fn reads_when_down(&self) -> bool {
+        self.reads_when_down.load(Ordering::Relaxed)
+    }
+
+    /// What clients are told to connect to.
+    #[must_use]
+    pub fn endpoint_type(&self) -> EndpointType {
+        EndpointType::ALL[usize::from(self.endpoint_type.load(Ordering::Relaxed))]
+    }
+
+    /// The name that the nodes go by, or nothing.
+    #[must_use]
+    pub fn hostname(&self) -> String {
+        String::from_utf8_lossy(&self.hostname.read()).into_owned()
     }
 
     /// Whether strangers from other machines are turned away while there is no password.
@@ -536,6 +598,26 @@ const ROWS: &[Row] = &[
     },
     yes_no!("protected-mode", protected),
     yes_no!("explain", explain),
+    yes_no!("cluster-require-full-coverage", needs_all_slots),
+    yes_no!("cluster-allow-reads-when-down", reads_when_down),
+    Row {
+        name: "cluster-preferred-endpoint-type",
+        form: Form::OneOf(EndpointType::WORDS),
+        get: |settings| Value::Word(EndpointType::WORDS[settings.endpoint_type() as usize]),
+        set: Set::Freely(|settings, value| {
+            let chosen = EndpointType::WORDS.iter().position(|&word| value == Value::Word(word));
+            settings.endpoint_type.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
+        }),
+    },
+    Row {
+        name: "cluster-announce-hostname",
+        form: Form::Text,
+        get: |settings| Value::Text(settings.hostname.read().clone()),
+        set: Set::Checked(
+            |_, value| check_hostname(&value.text()),
+            |settings, value| *settings.hostname.write() = value.into_text(),
+        ),
+    },
     Row {
         name: "bind",
         form: Form::Text,
@@ -547,6 +629,12 @@ const ROWS: &[Row] = &[
         form: Form::Int(0, u16::MAX as i128),
         get: |settings| Value::Number(settings.start.port.into()),
         set: Set::Fixed(CHOSEN_AT_START),
+    },
+    Row {
+        name: "replica-read-only",
+        form: Form::YesNo,
+        get: |_| Value::Truth(true),
+        set: Set::Fixed("replicas here take no writes: only yes is possible"),
     },
     Row {
         name: "cluster-enabled",

@@ -3,11 +3,15 @@
 //! An error here is for a person at a terminal: it says what is wrong and what to do, on stderr,
 //! and ends the program with a code (2 for a wrong command line, 1 for anything else).
 
+mod bench;
+mod ctl;
 mod options;
 mod ready;
 mod serve;
 
+use crate::faults::Scenario;
 use clap::{Parser, Subcommand};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// A cluster-aware hash-slot transaction router: any Redis client, many in-process shards.
@@ -24,6 +28,12 @@ enum Command {
     /// Run a router over in-process shards.
     #[command(after_help = options::PRECEDENCE)]
     Serve(Box<options::Options>),
+    /// Load a server with transactions, and check that none of the money is lost.
+    #[command(after_help = bench::workloads())]
+    Bench(Box<bench::Options>),
+    /// Change a running server's cluster and make faults, for tests.
+    #[command(after_help = ctl::help())]
+    Ctl(ctl::Options),
 }
 
 /// What stops the program: for its reader to mend.
@@ -45,20 +55,35 @@ impl Failure {
     }
 }
 
+impl From<crate::load::Failure> for Failure {
+    fn from(failure: crate::load::Failure) -> Self {
+        Self { code: failure.blame.exit_code(), message: failure.message }
+    }
+}
+
 /// Runs the program with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
-        Command::Serve(options) => serve::run(*options),
+        Command::Serve(options) => serve::run(*options).map(|()| ExitCode::SUCCESS),
+        Command::Bench(options) => bench::run(&options),
+        Command::Ctl(options) => ctl::run(&options).map(|()| ExitCode::SUCCESS),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(failure) => {
             complain(&failure.message);
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Reads a scenario's file; nothing has been begun yet.
+fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
+    let at = |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| at(&error))?;
+    Scenario::read(&text).map_err(|mistake| at(&mistake))
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where the program speaks of its failure")]

@@ -60,6 +60,12 @@ pub(super) struct Options {
     /// Name the keys and slots in every CROSSSLOT error
     #[arg(long, env = "SLOTWAY_EXPLAIN", num_args = 0..=1, default_missing_value = "true")]
     pub explain: Option<bool>,
+    /// Refuse SLOTWAY commands that change something
+    #[arg(long, env = "SLOTWAY_NO_ADMIN", num_args = 0..=1, default_missing_value = "true")]
+    pub no_admin: Option<bool>,
+    /// Scenario to play from the start: a file of orders and their times (see slotway ctl --help)
+    #[arg(long, env = "SLOTWAY_SCENARIO")]
+    pub scenario: Option<PathBuf>,
     /// What to log, to stderr: error, warn, info, debug, trace, or filters such as slotway=debug [default: info]
     #[arg(long, env = "SLOTWAY_LOG")]
     pub log: Option<String>,
@@ -210,6 +216,8 @@ impl Options {
             announce_host: self.announce_host.or(file.announce_host),
             announce_map: self.announce_map.or(file.announce_map),
             explain: self.explain.or(file.explain),
+            no_admin: self.no_admin.or(file.no_admin),
+            scenario: self.scenario.or(file.scenario),
             log: self.log.or(file.log),
             output: self.output.or(file.output),
             seed: self.seed.or(file.seed),

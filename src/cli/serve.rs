@@ -3,15 +3,13 @@
 use super::Failure;
 use super::options::{NodePorts, Options, Output, SHARDS_DEFAULT, Speech};
 use super::ready::Ready;
-use crate::host::{Host, HostConfig, Identity, Usage};
-use crate::router::Router;
-use crate::server::{self, Bound};
-use crate::settings::{Settings, Start};
-use crate::topology::{Port, Topology};
+use crate::command::slotway;
+use crate::server::{self, OpenError, Wanted};
+use crate::topology::Port;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, IsTerminal};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -26,56 +24,38 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     let options = options.with_file()?;
     options.check()?;
     start_log(options.log.as_deref().unwrap_or("info"))?;
+    let scenario = options.scenario.as_deref().map(super::read_scenario).transpose()?;
     let shards = options.shards.unwrap_or(SHARDS_DEFAULT);
     let threads = options.threads.unwrap_or_else(processors);
     let clients_max = allow_clients(options.maxclients)?;
     let binds = options.bind.clone().unwrap_or_else(|| vec![IpAddr::from([127, 0, 0, 1])]);
-    let mut bound = bind_all(&binds, options.port.unwrap_or(PORT_DEFAULT), Port::Router)?;
-    let address = bound[0].address;
     let seed = options.seed.unwrap_or_else(|| RandomState::new().hash_one(std::process::id()));
-    let topology = Topology::new(options.plan(seed));
-    bind_nodes(&options, &binds, &topology, &mut bound)?;
-
-    let bind = binds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    let settings =
-        Settings::new(Start { bind, port: address.port(), cluster_enabled: false, make_room });
-    let explain = if options.explain.unwrap_or(false) { "yes" } else { "no" };
-    let password = options.requirepass.as_deref().unwrap_or_default();
-    for (name, value) in [
-        ("maxclients", clients_max.to_string().as_str()),
-        ("explain", explain),
-        ("requirepass", password),
-    ] {
-        settings.set(&[(name.as_bytes(), value.as_bytes())]).map_err(|error| {
-            Failure::usage(format!("--{name}: {}", String::from_utf8_lossy(&error.text())))
-        })?;
-    }
-    let host = Host::new(HostConfig {
-        identity: Identity {
-            pid: std::process::id(),
-            port: address.port(),
-            executable: std::env::current_exe()
-                .map(|p| p.display().to_string())
-                .unwrap_or_default(),
-            config_file: options
-                .config
-                .as_ref()
-                .map(|p| p.display().to_string())
-                .unwrap_or_default(),
-            os: os(),
-            started_at: server::now(),
-            shards,
-            threads,
-        },
-        settings,
-        topology,
+    let path = |path: std::path::PathBuf| path.display().to_string();
+    let wanted = Wanted {
+        plan: options.plan(seed),
+        binds,
+        router: Some(options.port.unwrap_or(PORT_DEFAULT)),
+        nodes: first_node_port(&options),
+        dialect: options.dialect.unwrap_or(Speech::Redis7).dialect(),
         announce: options.announce(),
-        seed: seed.rotate_left(32),
-        usage: Usage::of_process,
-        tick_ns: server::tick_ns(),
-    });
-    let dialect = options.dialect.unwrap_or(Speech::Redis7).dialect();
-    let router = Arc::new(Router::new(host, dialect, seed));
+        obeys: !options.no_admin.unwrap_or(false),
+        threads,
+        settings: vec![
+            ("maxclients", clients_max.to_string()),
+            ("explain", if options.explain.unwrap_or(false) { "yes" } else { "no" }.to_owned()),
+            ("requirepass", options.requirepass.clone().unwrap_or_default()),
+        ],
+        executable: std::env::current_exe().map(path).unwrap_or_default(),
+        config_file: options.config.clone().map(path).unwrap_or_default(),
+        os: os(),
+        make_room,
+    };
+    let (router, bound) = wanted.open().map_err(explain)?;
+    if let (Some(scenario), Some(path)) = (&scenario, &options.scenario) {
+        slotway::check_all(&router.host, scenario)
+            .map_err(|mistake| Failure::usage(format!("{}: {mistake}", path.display())))?;
+    }
+    let address = bound[0].address;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -90,6 +70,9 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         ready.print(output);
+        if let Some(scenario) = scenario {
+            router.host.faults.play(scenario, server::now());
+        }
         let host = &router.host;
         let told_to_stop = async {
             tokio::select! {
@@ -123,61 +106,45 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Listens for clients of each node, if there are to be node ports.
-fn bind_nodes(
-    options: &Options,
-    binds: &[IpAddr],
-    topology: &Topology,
-    bound: &mut Vec<Bound>,
-) -> Result<(), Failure> {
-    let after_router = bound[0].address.port().checked_add(1).unwrap_or(0);
-    let first = match (options.node_ports, options.port) {
-        (Some(NodePorts::Off), _) => return Ok(()),
-        (Some(NodePorts::From(first)), _) => first,
-        (None, Some(0)) => 0,
-        (None, _) => after_router,
-    };
-    let nodes = topology.nodes();
-    if first != 0 && usize::from(first) + nodes - 1 > usize::from(u16::MAX) {
-        return Err(Failure::usage(format!(
-            "--node-ports {first}: {nodes} ports from there on end above {}",
-            u16::MAX
-        )));
+/// Where the node ports begin, if there are to be any: after the router's unless somebody says
+/// otherwise.
+fn first_node_port(options: &Options) -> Option<u16> {
+    match (options.node_ports, options.port.unwrap_or(PORT_DEFAULT)) {
+        (Some(NodePorts::Off), _) => None,
+        (Some(NodePorts::From(first)), _) => Some(first),
+        (None, 0) => Some(0),
+        (None, router) => Some(router.checked_add(1).unwrap_or(0)),
     }
-    for node in 0..nodes {
-        let port = if first == 0 { 0 } else { first + node as u16 };
-        let one = bind_all(binds, port, Port::Node(node))?;
-        topology.set_port(node, one[0].address.port());
-        bound.extend(one);
-    }
-    Ok(())
 }
 
-fn bind_all(binds: &[IpAddr], mut port: u16, whose: Port) -> Result<Vec<Bound>, Failure> {
-    let mut bound = Vec::with_capacity(binds.len());
-    let (option, any) = match whose {
-        Port::Router => ("--port", "--port 0 takes any free one"),
-        Port::Node(_) => ("--node-ports", "--node-ports 0 takes any free ones, off none"),
-    };
-    for &ip in binds {
-        let address = SocketAddr::new(ip, port);
-        let one = server::bind(address, whose).map_err(|error| {
+/// Says what to do where a cluster cannot be opened.
+fn explain(error: OpenError) -> Failure {
+    match error {
+        OpenError::Listen { port, address, error } => {
+            let (ip, number) = (address.ip(), address.port());
+            let (option, any) = match port {
+                Port::Router => ("--port", "--port 0 takes any free one"),
+                Port::Node(_) => ("--node-ports", "--node-ports 0 takes any free ones, off none"),
+            };
             Failure::machine(match error.kind() {
                 io::ErrorKind::AddrInUse => format!(
-                    "port {port} of {ip} is taken: stop what listens there, or choose another with {option} \
+                    "port {number} of {ip} is taken: stop what listens there, or choose another with {option} \
                      ({any})"
                 ),
                 io::ErrorKind::PermissionDenied => {
-                    format!("not allowed to listen on port {port} of {ip}: ports below 1024 need privileges")
+                    format!(
+                        "not allowed to listen on port {number} of {ip}: ports below 1024 need privileges"
+                    )
                 }
                 _ => format!("cannot listen on {address}: {error}"),
             })
-        })?;
-        // Further addresses get the port that the first one was given.
-        port = one.address.port();
-        bound.push(one);
+        }
+        OpenError::TooManyPorts { first, .. } => {
+            Failure::usage(format!("--node-ports {first}: {error}"))
+        }
+        OpenError::Setting { .. } => Failure::usage(format!("--{error}")),
+        OpenError::NoPort => Failure::usage(error.to_string()),
     }
-    Ok(bound)
 }
 
 /// Makes sure that there are file descriptors for the clients; gives how many clients there may be.

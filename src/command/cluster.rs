@@ -416,7 +416,7 @@ fn setslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let me = node(cx)?;
     let topology = &cx.host.topology;
     if topology.is_replica(cx.port) {
-        return Err(Refusal::of("ERR You can use SETSLOT only with masters."));
+        return Err(Refusal::of("ERR Please use SETSLOT only with masters."));
     }
     let slot = slot(args.at(2))?;
     match args.len() {
@@ -425,11 +425,16 @@ fn setslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         4 if args.is(3, "stable") => topology.set_stable(me, slot),
         5 if args.is(3, "node") => {
             let keys = cx.shards[topology.station(me)].slot_len(slot);
-            let before = topology.owner_of(slot).map(|owner| topology.station(owner));
+            let owner = topology.owner_of(slot);
+            let before = owner.map(|owner| topology.station(owner));
             topology.assign(me, slot, args.at(4), keys)?;
-            // Who has lost a slot forgets the keys that did not leave in time, as in Redis.
+            // Who has lost a slot forgets the keys that did not leave in time, as in Redis; who has
+            // become a replica, all.
             if let Some(shard) = before.filter(|&shard| shard != topology.shard_of(slot)) {
                 cx.shards[shard].clear_slot(slot);
+            }
+            if topology.is_replica(cx.port) {
+                cx.shards[topology.node(me).home].clear();
             }
         }
         _ => {
@@ -550,28 +555,36 @@ fn slot_stats(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         if !args.is(3, "key-count") {
             return Err(Refusal::of("ERR Unrecognized sort metric for ORDERBY."));
         }
-        let (mut limit, mut ascends, mut i) = (SLOTS as usize, false, 4);
+        let (mut limit, mut ascends, mut i) = (None, None, 4);
         while i < args.len() {
+            let again = Refusal::of("ERR Multiple filters of the same type are disallowed.");
             if args.is(i, "limit") && i + 1 < args.len() {
-                let wanted = usize::try_from(args.int(i + 1)?).ok();
-                limit = wanted.filter(|n| (1..=SLOTS as usize).contains(n)).ok_or(Refusal::of(
+                let wanted = parse_i64(args.at(i + 1)).and_then(|n| usize::try_from(n).ok());
+                let wanted = wanted.filter(|n| (1..=SLOTS as usize).contains(n));
+                let wanted = wanted.ok_or(Refusal::of(
                     "ERR Limit has to lie in between 1 and 16384 (maximum number of slots).",
                 ))?;
+                if limit.replace(wanted).is_some() {
+                    return Err(again);
+                }
                 i += 1;
             } else if args.is(i, "asc") || args.is(i, "desc") {
-                ascends = args.is(i, "asc");
+                if ascends.replace(args.is(i, "asc")).is_some() {
+                    return Err(again);
+                }
             } else {
                 return Err(Refusal::SYNTAX);
             }
             i += 1;
         }
+        let (limit, ascends) = (limit.unwrap_or(SLOTS as usize), ascends.unwrap_or(false));
         let mut all: Vec<_> = Slot::all().filter(is_ours).map(|slot| (slot, keys(slot))).collect();
         // Stable: slots with as many keys stay in their order.
         all.sort_by(|a, b| if ascends { a.1.cmp(&b.1) } else { b.1.cmp(&a.1) });
         all.truncate(limit);
         all
     } else {
-        return Err(Refusal::SYNTAX);
+        return Err(too_many_arguments(args));
     };
     cx.pace.step(SLOTS as usize);
     out.array(told.len());

@@ -11,6 +11,7 @@ use super::{Args, Cx, HostCx, Outcome, Refusal};
 use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value, event};
 use crate::number::parse_i64;
 use crate::resp::Sink;
+use crate::topology::Family;
 
 /// What the rows share.
 const GENERIC: Spec = Spec { acl: acl::KEYSPACE, ..BASE };
@@ -114,7 +115,7 @@ pub(super) const ROWS: &[Spec] = &[
         acl: acl::CONNECTION,
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
         since: "3.0.0",
-        summary: "Waits for replicas to have this connection's writes; there are none to wait for.",
+        summary: "Tells how many replicas have what this connection has written.",
         run: Run::Host(wait),
         ..BASE
     },
@@ -268,15 +269,22 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-fn wait(_cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+/// WAIT replicas timeout: what is written is with every replica that is up before it is answered,
+/// so that there is nothing to wait for.
+fn wait(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let Family::Master(replicas) = cx.host.topology.family(cx.port) else {
+        return Err(Refusal::of(
+            "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica \
+             is configured to be writable (which is not the default) writes to replicas are just local and are \
+             not propagated.",
+        ));
+    };
     args.int(1)?;
-    match parse_i64(args.at(2)) {
-        None => Err(Refusal::of("ERR timeout is not an integer or out of range")),
-        Some(timeout_ms) if timeout_ms < 0 => Err(Refusal::of("ERR timeout is negative")),
-        // Redis would wait out the time for replicas that may yet come; here none ever do.
-        Some(_) => {
-            out.int(0);
-            Ok(())
-        }
+    let timeout = parse_i64(args.at(2));
+    let timeout = timeout.ok_or(Refusal::of("ERR timeout is not an integer or out of range"))?;
+    if timeout < 0 {
+        return Err(Refusal::of("ERR timeout is negative"));
     }
+    out.count(replicas.len());
+    Ok(())
 }

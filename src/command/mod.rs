@@ -31,6 +31,7 @@ mod refusal;
 mod scan;
 mod server;
 mod set;
+pub mod slotway;
 mod sort;
 mod spec;
 mod string;
@@ -75,6 +76,7 @@ const FAMILIES: &[&[Spec]] = &[
     server::ROWS,
     introspect::ROWS,
     cluster::ROWS,
+    slotway::ROWS,
 ];
 
 /// The longest name of a command or subcommand, in bytes.
@@ -100,6 +102,8 @@ pub trait Pace {
     fn outside(&mut self, work: &mut dyn FnMut());
     /// Drops something that takes long to drop, on another thread.
     fn dispose(&mut self, dead: Box<dyn Send>);
+    /// Keeps the replies of this turn back for a while; nobody else has to wait for that.
+    fn hold_back(&mut self, _: HoldBack) {}
     /// Does `work` soon, on its own.
     fn later(&mut self, work: Errand);
     /// Another client was told something: a step, and perhaps its sleeping connection to be woken,
@@ -110,6 +114,15 @@ pub trait Pace {
             sleeper.wake();
         }
     }
+}
+
+/// Why replies are kept back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldBack {
+    /// For this time, on purpose.
+    For(Duration),
+    /// Until the listeners have seen to what they were told.
+    Doors,
 }
 
 /// Work for later, which brings its own pace along when it is done.
@@ -210,6 +223,16 @@ pub struct HostCx<'a> {
     pub now: Millis,
     /// To be told of long work.
     pub pace: &'a mut dyn Pace,
+}
+
+impl HostCx<'_> {
+    /// The port that the client has come to, as it is listened on.
+    fn own_port(&self) -> u16 {
+        match self.port {
+            Port::Router => self.host.identity.port,
+            Port::Node(node) => self.host.topology.port_of(node),
+        }
+    }
 }
 
 /// A request whose row was found and whose number of arguments fits.

@@ -30,6 +30,8 @@ refusals! {
     NO_SUCH_KEY = "ERR no such key";
     /// The cluster is not whole.
     CLUSTER_DOWN = "CLUSTERDOWN The cluster is down";
+    /// The node of a client that waits has become a replica.
+    DEMOTED = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
     /// AUTH with a password only, where there is none.
     NO_PASSWORD = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
     /// A transaction had a command in it that was refused.

@@ -14,6 +14,7 @@ use super::{Args, HostCx, Outcome, Refusal};
 use crate::host::{REDIS_VERSION, VERSION};
 use crate::number::parse_i64;
 use crate::resp::{Sink, until_nul};
+use crate::topology::Family;
 
 /// What all servers' rows share.
 const SERVER: Spec = Spec { group: Group::Server, ..BASE };
@@ -86,7 +87,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: NOSCRIPT | LOADING | STALE | FAST,
         acl: acl::ADMIN | acl::DANGEROUS,
         since: "2.8.12",
-        summary: "Tells the server's part in replication: a master without replicas.",
+        summary: "Tells the server's part in replication, and who else has one.",
         run: Run::Host(role),
         ..SERVER
     },
@@ -154,11 +155,32 @@ fn time(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-fn role(_: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    out.array(3);
-    out.bulk(b"master");
-    out.int(0);
-    out.array(0);
+fn role(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let endpoint = |port| cx.host.announce.endpoint(port, cx.me.local);
+    match cx.host.topology.family(cx.port) {
+        Family::Master(replicas) => {
+            out.array(3);
+            out.bulk(b"master");
+            out.int(0);
+            out.array(replicas.len());
+            for replica in replicas {
+                let (host, port) = endpoint(replica.port);
+                out.array(3);
+                out.bulk(host.as_bytes());
+                out.bulk(port.to_string().as_bytes());
+                out.bulk(b"0");
+            }
+        }
+        Family::ReplicaOf(master) => {
+            let (host, port) = endpoint(master.port);
+            out.array(5);
+            out.bulk(b"slave");
+            out.bulk(host.as_bytes());
+            out.int(port.into());
+            out.bulk(if master.is_up { b"connected" } else { b"connect" });
+            out.int(0);
+        }
+    }
     Ok(())
 }
 

@@ -254,6 +254,7 @@ pub enum Group {
     Server,
     Transactions,
     Cluster,
+    Slotway,
 }
 
 impl Group {
@@ -271,6 +272,7 @@ impl Group {
             Self::Connection => "connection",
             Self::Cluster => "cluster",
             Self::Server => "server",
+            Self::Slotway => "slotway",
             Self::Transactions => "transactions",
         }
     }

@@ -749,7 +749,9 @@ impl Keyspace {
         }
     }
 
-    fn touch(&mut self, key: &[u8], gone: bool) {
+    /// Tells whoever watches a key that it was changed; `gone` says that it is not there any more.
+    /// Every change here does so by itself.
+    pub fn touch(&mut self, key: &[u8], gone: bool) {
         if !self.watchers.is_empty() {
             self.watchers.touch(key, gone);
         }

@@ -3,14 +3,20 @@
 //! ```text
 //! decode   feed bytes, take whole requests; half a request stays put     -> spans into the buffer
 //! sink     replies are written straight into the connection's output     <- RESP2 or RESP3
+//! reply    the client's side: whole replies from bytes                    -> views of the bytes
 //! ```
 //!
 //! Arguments are never copied here: a request is a list of [`Span`]s into the bytes it came in.
 
 mod decode;
+mod reply;
 mod sink;
 
 pub use decode::{Decoded, Decoder, Limits, ProtocolError};
+pub use reply::{
+    Elements, REPLY_BULK_LEN_MAX, REPLY_DEPTH_MAX, REPLY_ELEMENTS_MAX, Reply, ReplyDecoder,
+    ReplyError,
+};
 pub use sink::{Proto, Sink};
 
 /// Longest line without its newline: a multibulk header, a bulk header, an inline request.

@@ -9,7 +9,7 @@ use crate::session::Session;
 use crate::slot::{Footprint, Slot};
 
 /// Requests are decoded ahead of their execution up to this many.
-const AHEAD_MAX: usize = 128;
+pub(super) const AHEAD_MAX: usize = 128;
 /// From this many bytes of request and reply on, values are likely on the heap.
 pub(super) const LONG_BYTES: usize = 128;
 /// Ends a chain of requests.
@@ -66,19 +66,20 @@ pub(super) fn args_of<'i>(input: &'i [u8], scratch: &'i Scratch, request: &Reque
 }
 
 impl Router {
-    /// Decodes requests from `input[from..]` into the scratch.
+    /// Decodes requests from `input[from..]` into the scratch, `ahead_max` of them at the most.
     pub(super) fn decode_ahead(
         &self,
         session: &Session,
         decoder: &mut Decoder,
         input: &mut [u8],
         from: usize,
+        ahead_max: usize,
         scratch: &mut Scratch,
     ) -> Result<Ahead, ProtocolError> {
         scratch.spans.clear();
         scratch.requests.clear();
         // Before AUTH the limits may change with every request.
-        let ahead_max = if session.is_authenticated() { AHEAD_MAX } else { 1 };
+        let ahead_max = if session.is_authenticated() { ahead_max } else { 1 };
         let limits = Limits {
             bulk_len_max: self.host.settings.bulk_len_max(),
             authenticated: session.is_authenticated(),

@@ -14,7 +14,8 @@
 
 use super::{Done, Router, Turn};
 use crate::command::{Invocation, Refusal, Run, Steer, flag};
-use crate::keyspace::Guard;
+use crate::faults::Answer;
+use crate::keyspace::{Blob, Guard, Millis};
 use crate::resp::Sink;
 use crate::session::{Judge, Reach, Session, Transaction, Watched};
 use crate::shard::engine::{Blocked, Engine};
@@ -119,8 +120,12 @@ impl Router {
     /// What a verdict is to a client that has reached us under `local`.
     fn refusal(&self, verdict: Verdict, slot: Slot, local: SocketAddr) -> Option<Refusal> {
         let to = |word: &str, node: NodeNumber| {
-            let port = self.topology.port_of(node);
-            let (host, port) = self.host.announce.endpoint(port, local);
+            // A node without a port of its own is reached through the router's.
+            let port = match self.topology.port_of(node) {
+                0 => self.host.identity.port,
+                port => port,
+            };
+            let (host, port) = self.host.endpoint(port, local);
             Refusal::new(format!("{word} {} {host}:{port}", slot.number()))
         };
         Some(match verdict {
@@ -330,6 +335,9 @@ impl Router {
         } else if refusal.is_none() && transaction.poisoned {
             refusal = Some(Refusal::SPOILED);
         }
+        if turn.armed.execs() && refusal.is_none() {
+            self.make_conflict(transaction, &mut place, turn.terms.now);
+        }
         // No message stands within the reply: those that are here come before it, and so do those
         // that came before a subscription ended.
         let head = out.len();
@@ -339,12 +347,65 @@ impl Router {
         } else if transaction.watched.as_deref().is_some_and(|w| is_lost(w, &mut place)) {
             place.own().engine().tally.lost();
             Sink::new(out, session.proto()).null_array();
+        } else if let Some(answer) = self.false_answer(transaction.slot, turn) {
+            match self.false_refusal(answer, transaction.slot, local) {
+                Some(refusal) => Sink::new(out, session.proto()).error(refusal),
+                None => {
+                    place.own().engine().tally.lost();
+                    Sink::new(out, session.proto()).null_array();
+                }
+            }
         } else {
             self.run_all(session, transaction, &mut place, turn, out);
             place.own().settle(turn.pace);
         }
         place.release(turn);
         Done::Replied
+    }
+
+    /// Touches what a transaction watches, if a fault says so, as another client's write would.
+    #[cold]
+    fn make_conflict(&self, transaction: &Transaction, place: &mut Place<'_>, now: Millis) {
+        let Some(watched) = &transaction.watched else { return };
+        if watched.guard.is_tripped() {
+            return;
+        }
+        for key in self.host.faults.conflicts(now, |key| watched.keys.contains(&Blob::from(key))) {
+            for (_, hold) in &mut place.holds {
+                hold.engine().keyspace.touch(&key, false);
+            }
+        }
+    }
+
+    /// What a fault has an EXEC answer that would run.
+    fn false_answer(&self, slot: Option<Slot>, turn: &Turn<'_>) -> Option<Answer> {
+        if !turn.armed.execs() {
+            return None;
+        }
+        let node = match turn.terms.port {
+            Port::Node(node) => Some(node),
+            Port::Router => slot.and_then(|slot| self.topology.owner_of(slot)),
+        };
+        self.host.faults.answer(turn.terms.now, node, slot)
+    }
+
+    /// That answer's error; `None` if it is nil. MOVED names the node that owns the slot, so that
+    /// who follows it succeeds.
+    #[cold]
+    fn false_refusal(
+        &self,
+        answer: Answer,
+        slot: Option<Slot>,
+        local: SocketAddr,
+    ) -> Option<Refusal> {
+        let verdict = match answer {
+            Answer::Nil => return None,
+            Answer::ExecAbort => return Some(Refusal::SPOILED),
+            Answer::TryAgain => Verdict::TryAgain,
+            Answer::ClusterDown => Verdict::Down,
+            Answer::Moved => Verdict::Moved(slot.and_then(|slot| self.topology.owner_of(slot))?),
+        };
+        self.refusal(verdict, slot.or_else(|| Slot::new(0))?, local)
     }
 
     /// Runs the commands of a transaction, one after the other.

@@ -19,8 +19,10 @@ pub use ahead::Scratch;
 
 use crate::clients::Client;
 use crate::command::{
-    HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, flag, named, resolve,
+    Group, HoldBack, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, Steer, flag,
+    named, resolve, slotway,
 };
+use crate::faults::{Armed, Event, Order};
 use crate::host::{Host, Sighting};
 use crate::keyspace::{KeyHasher, Keyspace, Millis};
 use crate::resp::{Decoder, Sink};
@@ -28,11 +30,12 @@ use crate::session::{Dialect, Session, Step};
 use crate::shard::engine::{Blocked, Engine, Terms};
 use crate::shard::{Hold, OUTPUT_LEN_MAX, Pending, Shard, Work};
 use crate::slot::{Footprint, Slot};
-use crate::topology::{Port, Topology};
-use ahead::{Ahead, LONG_BYTES, Request, args_of};
+use crate::topology::{NodeNumber, Port, Topology};
+use ahead::{AHEAD_MAX, Ahead, LONG_BYTES, Request, args_of};
 use closely::{Bench, Close};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a client that has yet to authenticate may leave unread, in bytes.
 pub const UNAUTHENTICATED_OUTPUT_MAX: usize = 17 * 1024;
@@ -75,6 +78,8 @@ pub enum Progress {
         /// The client does not want to see the answer.
         muted: bool,
     },
+    /// The node does not answer for now: keep what came, await the end of that, then come again.
+    Hang(NodeNumber),
     /// The next request is held up: send the output, await the end of the pause, then come again.
     Paused {
         /// When it ends by itself.
@@ -115,6 +120,8 @@ enum Held<'h, 'r> {
 /// What a turn works with besides the session.
 struct Turn<'t> {
     terms: &'t Terms,
+    /// What is to be looked up of what goes wrong on purpose.
+    armed: Armed,
     pace: &'t mut dyn Pace,
 }
 
@@ -166,9 +173,10 @@ impl Router {
     }
 
     /// Whether a batch may go on by these terms, after a command that may have changed them.
-    fn still_hold(&self, terms: &Terms, session: &Session) -> bool {
+    fn still_hold(&self, terms: &Terms, armed: Armed, session: &Session) -> bool {
         let client = session.client();
         client.no_touch() == terms.no_touch
+            && self.host.faults.armed() == armed
             && self.host.settings.events_wanted() == terms.events_wanted
             && self.host.observer.attention(client.id) == terms.attention
     }
@@ -192,14 +200,25 @@ impl Router {
         let mut terms = self.terms(now);
         (terms.no_touch, terms.port) = (session.client().no_touch(), session.port());
         terms.attention.client = session.client().id;
-        let mut turn = Turn { terms: &terms, pace };
+        let armed = self.host.faults.armed();
+        if armed.hangs()
+            && let Port::Node(node) = terms.port
+            && self.host.faults.stopped(node) == Some(true)
+        {
+            return (0, Progress::Hang(node));
+        }
+        let mut turn = Turn { terms: &terms, armed, pace };
         let (mut taken, mut commands, mut latest) = (0, 0, None);
         let progress = loop {
             let (input_from, output_from) = (taken, out.len());
             let mut pause = self.host.pause.at(now);
             let line = pause.and_then(|_| inline(&input[taken..])).map(<[u8]>::to_vec);
-            let ahead = self.decode_ahead(session, decoder, input, taken, scratch);
+            let ahead_max = if armed.concerns_each() { 1 } else { AHEAD_MAX };
+            let ahead = self.decode_ahead(session, decoder, input, taken, ahead_max, scratch);
             self.warm(input, scratch, &mut turn);
+            if armed.concerns_each() {
+                self.concern(session, input, scratch, &mut turn);
+            }
             let mut hold = None;
             let mut stop = None;
             let mut next = 0;
@@ -275,7 +294,7 @@ impl Router {
                     },
                     step => match self.steer(session, step, &invocation, &mut hold, &mut turn, out)
                     {
-                        Done::Replied if !self.still_hold(&terms, session) => Done::NewTerms,
+                        Done::Replied if !self.still_hold(&terms, armed, session) => Done::NewTerms,
                         done => done,
                     },
                 };
@@ -336,6 +355,10 @@ impl Router {
                 }
             }
             release(&mut hold, &mut turn);
+            if armed.concerns_each() && stop.is_none() && !scratch.requests.is_empty() {
+                // Each reply is late by its own time, and what counts is looked at anew.
+                stop = Some(Progress::Full);
+            }
             let bytes = (taken - input_from) + (out.len() - output_from.min(out.len()));
             scratch.values_are_long = bytes > LONG_BYTES * scratch.requests.len();
             if let Some(stop) = stop {
@@ -403,6 +426,80 @@ impl Router {
         }
     }
 
+    /// Carries out an order of no client's: a scenario's, a test's.
+    ///
+    /// # Errors
+    /// It cannot be; then nothing was changed.
+    pub fn carry_out(
+        &self,
+        order: &Order,
+        now: Millis,
+        pace: &mut dyn Pace,
+    ) -> Result<Option<u64>, Refusal> {
+        self.with_hands(now, pace, |hands| slotway::carry_out(order, hands))
+    }
+
+    /// Ends the faults that are over at `now`, and does what a scenario has come to.
+    pub fn tend_faults(&self, now: Millis, pace: &mut dyn Pace) {
+        self.with_hands(now, pace, slotway::do_what_is_due);
+    }
+
+    /// Does something with the whole cluster, all of whose shards are held meanwhile.
+    fn with_hands<R>(
+        &self,
+        now: Millis,
+        pace: &mut dyn Pace,
+        work: impl FnOnce(&mut slotway::Hands<'_, '_>) -> R,
+    ) -> R {
+        let terms = self.terms(now);
+        let mut turn = Turn { terms: &terms, armed: Armed::default(), pace };
+        let all: Vec<usize> = (0..self.shards.len()).collect();
+        let mut holds = self.hold_each(&all, &mut turn);
+        let mut shards: Vec<&mut Keyspace> =
+            holds.iter_mut().map(|(_, hold)| &mut hold.engine().keyspace).collect();
+        let version = self.topology.version();
+        let (host, pace) = (&self.host, &mut *turn.pace);
+        let result = work(&mut slotway::Hands { host, shards: &mut shards, now, pace });
+        if self.topology.version() != version {
+            self.tell_of_change(&mut holds, &mut turn);
+        }
+        holds.into_iter().for_each(|(_, hold)| hold.release(turn.pace));
+        result
+    }
+
+    /// Counts the request that comes next, for a scenario, and has its reply be late if it is to be.
+    #[cold]
+    fn concern(&self, session: &Session, input: &[u8], scratch: &Scratch, turn: &mut Turn<'_>) {
+        let Some(request) = scratch.requests.first() else { return };
+        let named = request.spec.or_else(|| named(args_of(input, scratch, request)));
+        if named.is_some_and(|spec| spec.group == Group::Slotway) {
+            // Who makes faults must be able to end them.
+            return;
+        }
+        if turn.armed.counts() {
+            let event = match named {
+                Some(Spec { run: Run::Session(Steer::Exec), .. }) => Event::Exec,
+                Some(spec) if spec.writes() => Event::Write,
+                _ => Event::Request,
+            };
+            self.host.faults.note(&[Event::Request, event]);
+        }
+        if !turn.armed.slows() {
+            return;
+        }
+        let slot = match named.map(|spec| spec.run) {
+            Some(Run::Session(Steer::Exec)) => session.transaction_slot(),
+            _ => request.slot(),
+        };
+        let node = match turn.terms.port {
+            Port::Node(node) => Some(node),
+            Port::Router => slot.and_then(|slot| self.topology.owner_of(slot)),
+        };
+        if let Some(ms) = self.host.faults.latency(turn.terms.now, node, slot) {
+            turn.pace.hold_back(HoldBack::For(Duration::from_millis(ms.unsigned_abs())));
+        }
+    }
+
     /// The command that found its shard taken, with those that follow it and go there too.
     fn follow(
         &self,
@@ -451,7 +548,8 @@ impl Router {
             let client = session.client();
             return self.shards[shard].submit(client, work, session.proto(), &terms, pace);
         }
-        self.resume_closely(session, work, &mut Turn { terms: &terms, pace })
+        let armed = self.host.faults.armed();
+        self.resume_closely(session, work, &mut Turn { terms: &terms, armed, pace })
     }
 
     fn submit(&self, session: &mut Session, work: Work, turn: &mut Turn<'_>) -> Done {
@@ -549,7 +647,7 @@ impl Router {
                     }
                 }
             }
-            Step::Exec(transaction) if transaction.is_plain() => {
+            Step::Exec(transaction) if transaction.is_plain() && !turn.armed.execs() => {
                 match self.hold(transaction.slot, hold, turn) {
                     Held::Here(held) => {
                         let watched = transaction.watched.as_deref();

@@ -16,13 +16,14 @@
 use super::clock;
 use super::pace::WorkerPace;
 use crate::clients::{Ending, Seat};
+use crate::command::HoldBack;
 use crate::keyspace::Millis;
 use crate::resp::{Decoder, Sink};
 use crate::router::{Progress, Router, Scratch, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::Session;
 use crate::shard::engine::Blocked;
 use crate::shard::{Pending, Served, Work};
-use crate::topology::Port;
+use crate::topology::{NodeNumber, Port};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -76,6 +77,8 @@ pub(super) struct Connection {
     missing: usize,
     /// Output that the socket has yet to take.
     unsent: BytesMut,
+    /// What `unsent` has to wait for before it may be sent, if it has to.
+    gate: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Close once everything is sent.
     is_closing: bool,
 }
@@ -100,6 +103,8 @@ enum Event {
     Block(Box<Blocked>, bool),
     /// What comes next is held up by CLIENT PAUSE, until then.
     Pause(Millis),
+    /// The node does not answer for now.
+    Hang(NodeNumber),
     /// The connection is over.
     Closed,
 }
@@ -118,6 +123,7 @@ impl Connection {
             rest: None,
             missing: 1,
             unsent: BytesMut::new(),
+            gate: None,
             is_closing: false,
         }
     }
@@ -154,9 +160,28 @@ impl Connection {
                         return;
                     }
                 }
+                Event::Hang(node) => {
+                    if Box::pin(self.wait_for_node(node)).await.is_err() {
+                        return;
+                    }
+                }
                 Event::Closed => return,
             }
         }
+    }
+
+    /// Awaits the end of a hang. What the client sends meanwhile is kept for later; nothing is sent.
+    async fn wait_for_node(&mut self, node: NodeNumber) -> io::Result<()> {
+        let (client, router) = (Arc::clone(self.session.client()), Arc::clone(&self.router));
+        client.record(|activity| activity.blocked = true);
+        let mut again = pin!(router.host.faults.answers_again(node));
+        let over = poll_fn(|cx| match again.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => self.poll_more(cx),
+        })
+        .await;
+        client.record(|activity| activity.blocked = false);
+        over
     }
 
     /// What came of a job; nothing if the client was closed or has left.
@@ -253,6 +278,12 @@ impl Connection {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         self.poll_mail(cx)?;
+        self.poll_more(cx)
+    }
+
+    /// Reads what the client sends, and keeps it for later. Ends with an error when the client has
+    /// left, or sends more than it may.
+    fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let limit = self.router.host.settings.query_buffer_max().min(CARRY_LEN_MAX);
             if self.carry.len() > limit {
@@ -379,6 +410,9 @@ impl Connection {
         // Who has much to say to others lets them hear it before he goes on: what they have yet to
         // send is limited.
         let has_told_much = pace.has_told() && read_len >= READ_LEN_MAX / 4;
+        if let Some(why) = pace.held_back() {
+            self.gate = Some(self.gate(why));
+        }
         drop(pace);
         if from_thread {
             if taken < read_len {
@@ -418,6 +452,10 @@ impl Connection {
                 self.carry_is_ready = true;
                 event = Some(Event::Pause(until));
             }
+            Progress::Hang(node) => {
+                self.carry_is_ready = true;
+                event = Some(Event::Hang(node));
+            }
             Progress::Rest(work, muted) => {
                 self.carry_is_ready = !self.carry.is_empty();
                 self.rest = Some(Rest { work, muted, until: None });
@@ -438,11 +476,24 @@ impl Connection {
         Poll::Ready(Ok(event))
     }
 
+    /// What replies wait for that are kept back.
+    #[cold]
+    fn gate(&self, why: HoldBack) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        match why {
+            HoldBack::For(time) => Box::pin(tokio::time::sleep(time)),
+            HoldBack::Doors => {
+                let doors = Arc::clone(&self.router.host.faults.doors);
+                Box::pin(async move { doors.settled().await })
+            }
+        }
+    }
+
     /// Writes as much of `output` as the socket takes, keeps the rest, and empties it.
     fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> io::Result<()> {
         self.router.host.stats.bytes_out.add(output.len() as u64);
         let mut sent = 0;
-        while sent < output.len() {
+        // Behind a gate everything is kept.
+        while self.gate.is_none() && sent < output.len() {
             match Pin::new(&mut self.stream).poll_write(cx, &output[sent..]) {
                 Poll::Ready(Ok(0)) => {
                     output.clear();
@@ -475,6 +526,12 @@ impl Connection {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(gate) = &mut self.gate
+            && !self.unsent.is_empty()
+        {
+            ready!(gate.as_mut().poll(cx));
+            self.gate = None;
+        }
         while !self.unsent.is_empty() {
             let sent = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.unsent))?;
             if sent == 0 {

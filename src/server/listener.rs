@@ -32,28 +32,96 @@ pub struct Bound {
 /// # Errors
 /// The port is taken, or the address is not this machine's.
 pub fn bind(address: SocketAddr, port: Port) -> io::Result<Bound> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    let listener = StdListener::from(socket);
+    let listener = open(reserve(address)?)?;
     let address = listener.local_addr()?;
     Ok(Bound { listener, port, address })
 }
 
-/// Accepts connections for as long as it runs.
+/// Accepts connections for as long as it runs: on the router port always, on a node's while that is
+/// not stopped.
 pub(super) async fn accept_all(bound: Bound, router: Arc<Router>) {
-    let listener = match TcpListener::from_std(bound.listener) {
+    let Bound { mut listener, port, address } = bound;
+    let Port::Node(node) = port else {
+        accept(listener, address, port, &router).await;
+        return;
+    };
+    let faults = &router.host.faults;
+    let mut door = faults.doors.join();
+    loop {
+        // Until somebody is stopped or started, which may be another.
+        let mut opened = Box::pin(accept(listener, address, port, &router));
+        let latest = loop {
+            tokio::select! {
+                () = &mut opened => return,
+                () = door.wanted() => {}
+            }
+            let latest = door.latest();
+            if faults.stopped(node) == Some(false) {
+                break latest;
+            }
+            door.saw(latest);
+        };
+        // Closes the listener: who tries to connect is refused.
+        drop(opened);
+        let mut reserved = reserve(address);
+        cut(&router, port);
+        door.saw(latest);
+        listener = loop {
+            door.wanted().await;
+            let latest = door.latest();
+            if faults.stopped(node) == Some(false) {
+                door.saw(latest);
+                continue;
+            }
+            let open = loop {
+                match reserved.and_then(open) {
+                    Ok(open) => break open,
+                    Err(error) => {
+                        tracing::warn!(%address, %error, "cannot listen again; trying shortly");
+                        tokio::time::sleep(REST).await;
+                        reserved = reserve(address);
+                    }
+                }
+            };
+            door.saw(latest);
+            break open;
+        };
+    }
+}
+
+/// Holds on to an address without listening on it, so that nobody else gets it meanwhile.
+fn reserve(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Listens on an address that is held on to.
+fn open(socket: Socket) -> io::Result<StdListener> {
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(StdListener::from(socket))
+}
+
+/// Cuts off everybody who speaks to a port, but for those who are to have a last reply.
+fn cut(router: &Router, port: Port) {
+    let all = router.host.clients.all();
+    let there = all.iter().filter(|client| client.port == port && !client.is_closing());
+    there.for_each(|client| client.close());
+}
+
+async fn accept(listener: StdListener, address: SocketAddr, port: Port, router: &Arc<Router>) {
+    let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(address = %bound.address, %error, "cannot listen");
+            tracing::error!(%address, %error, "cannot listen");
             return;
         }
     };
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => welcome(stream, peer, &router, bound.port),
+            Ok((stream, peer)) => welcome(stream, peer, router, port),
             Err(error) if is_lack_of_room(&error) => {
                 // The connection stays in the backlog: without a rest this would spin.
                 tracing::warn!(%error, "cannot accept a connection; trying again shortly");

@@ -3,15 +3,19 @@
 //! ```text
 //! listener ─ accept ─► a seat in the registry ─► Connection::serve, a task each
 //! cron     ─ ten times a second ─► expired keys, idle clients, abandoned watches
+//! keeper   ─ when it is time ─► the ends of faults, the steps of a scenario
 //! ```
 
 mod clock;
 mod connection;
 mod cron;
+mod keeper;
 mod listener;
+mod open;
 mod pace;
 
 pub use listener::{BACKLOG, Bound, bind};
+pub use open::{OpenError, Wanted};
 
 use crate::router::Router;
 use std::sync::Arc;
@@ -43,6 +47,7 @@ pub async fn serve(router: Arc<Router>, listeners: Vec<Bound>, shutdown: impl Fu
         tasks.spawn(listener::accept_all(listener, Arc::clone(&router)));
     }
     tasks.spawn(cron::run(Arc::clone(&router)));
+    tasks.spawn(keeper::run(Arc::clone(&router)));
     shutdown.await;
     tasks.shutdown().await;
     say_goodbye(&router).await;

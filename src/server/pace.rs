@@ -5,7 +5,7 @@
 //! outside: cheap commands never pay for that, and a slow one stalls nobody but its own shard.
 
 use super::clock;
-use crate::command::{Errand, Pace};
+use crate::command::{Errand, HoldBack, Pace};
 use crate::keyspace::Millis;
 use rustix::time::{ClockId, clock_gettime};
 use std::task::Waker;
@@ -35,6 +35,7 @@ pub(super) struct WorkerPace {
     /// Woken when this is dropped, so that what a batch tells them is sent at once.
     sleepers: Vec<Waker>,
     has_told: bool,
+    held_back: Option<HoldBack>,
 }
 
 impl Drop for WorkerPace {
@@ -64,6 +65,11 @@ impl WorkerPace {
     /// Whether the batch wrote to other clients.
     pub(super) fn has_told(&self) -> bool {
         self.has_told
+    }
+
+    /// Why the replies of the batch are to be kept back, if they are.
+    pub(super) fn held_back(&mut self) -> Option<HoldBack> {
+        self.held_back.take()
     }
 
     #[cold]
@@ -107,6 +113,10 @@ impl Pace for WorkerPace {
 
     fn dispose(&mut self, dead: Box<dyn Send>) {
         spawn_blocking(move || drop(dead));
+    }
+
+    fn hold_back(&mut self, why: HoldBack) {
+        self.held_back = Some(why);
     }
 
     fn later(&mut self, work: Errand) {

@@ -201,6 +201,12 @@ impl Session {
         };
     }
 
+    /// The slot of the transaction that has begun, if there is one and it has keys.
+    #[must_use]
+    pub fn transaction_slot(&self) -> Option<Slot> {
+        self.transaction.as_ref().and_then(|transaction| transaction.slot)
+    }
+
     /// The guard that a WATCH is filed with.
     #[must_use]
     pub fn watched(&self) -> Option<&Watched> {
@@ -224,6 +230,7 @@ impl Session {
             may_read_replica: self.reads_replicas,
             is_about_channels: spec.has_channels(),
             writes: flags & flag::WRITE != 0,
+            is_exec: matches!(spec.run, Run::Session(Steer::Exec)),
             migrates: spec.flags & flag::MIGRATES != 0,
         }
     }

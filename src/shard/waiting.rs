@@ -53,6 +53,13 @@ pub(super) struct Waiters {
 /// Fewer numbers than this are not worth a sweep.
 const SWEEP_MIN: usize = 1024;
 
+/// The end of a wait by a refusal.
+fn refused(waiter: &Waiter, refusal: &Refusal) -> Ending {
+    let mut reply = Vec::new();
+    Sink::new(&mut reply, waiter.proto).error(refusal);
+    Ending::Served(reply)
+}
+
 impl Waiters {
     /// Files a waiter under `keys`, each of them once; has the keyspace report them.
     pub(super) fn file(&mut self, mut waiter: Waiter, keys: &[&[u8]], keyspace: &mut Keyspace) {
@@ -125,11 +132,8 @@ impl Waiters {
             let ending = match judge(&waiter.client, slot) {
                 Waiting::Goes => continue,
                 Waiting::Ends => Ending::Elsewhere,
-                Waiting::Down => {
-                    let mut reply = Vec::new();
-                    Sink::new(&mut reply, waiter.proto).error(&Refusal::CLUSTER_DOWN);
-                    Ending::Served(reply)
-                }
+                Waiting::Down => refused(waiter, &Refusal::CLUSTER_DOWN),
+                Waiting::Demoted => refused(waiter, &Refusal::DEMOTED),
             };
             waiter.call.end(ending);
             dismissed = true;

@@ -155,14 +155,92 @@ impl Topology {
             // The move is to win against what others still believe.
             Self::bump(&mut map, node);
         }
-        if let Some(before) = self.owner_of(slot).filter(|&owner| owner != target) {
-            // Who was told that it has lost the slot gives nothing away any more.
-            map.nodes[before].migrating.remove(&slot);
-        }
+        let before = self.owner_of(slot).filter(|&owner| owner != target);
         let shard = map.node(target).shard;
         self.set_owner(slot, Some(target), shard);
+        if let Some(before) = before {
+            // Who was told that it has lost the slot gives nothing away any more.
+            map.nodes[before].migrating.remove(&slot);
+            map.nodes[before].emptied = (!self.owns_any(before)).then_some(slot);
+        }
+        if target != node && map.node(node).emptied == Some(slot) && !self.owns_any(node) {
+            // A master without slots is of no use but as a replica, and so are its own: once it
+            // has been told itself, so that who moves slots finds a master up to then.
+            for number in 0..map.nodes.len() {
+                if number == node || map.node(number).role == Role::ReplicaOf(node) {
+                    self.follow(&mut map, number, target);
+                }
+            }
+        }
         self.refresh(&mut map);
         Ok(())
+    }
+
+    fn owns_any(&self, node: NodeNumber) -> bool {
+        Slot::all().any(|slot| self.owner_of(slot) == Some(node))
+    }
+
+    /// Makes `node`, which owns nothing, a replica of `master`.
+    fn follow(&self, map: &mut Map, node: NodeNumber, master: NodeNumber) {
+        let shard = if self.in_step { map.node(master).shard } else { map.node(node).home };
+        let shard_id = map.node(master).shard_id.clone();
+        let me = &mut map.nodes[node];
+        (me.role, me.shard, me.shard_id) = (Role::ReplicaOf(master), shard, shard_id);
+        me.emptied = None;
+        me.migrating.clear();
+        me.importing.clear();
+    }
+
+    /// Gives runs of slots to `target`, whoever owns them, with a new epoch; none of them is on the
+    /// move afterwards. Whoever calls this has brought their keys.
+    ///
+    /// # Errors
+    /// The target is a replica, or owns one of them; an owner and the target have not met; a slot
+    /// stands there twice.
+    pub fn move_slots(&self, slots: &[Slot], target: NodeNumber) -> Result<(), TopologyError> {
+        self.check_move(slots, target)?;
+        let mut map = self.map.write();
+        let shard = map.node(target).shard;
+        for &slot in slots {
+            for node in &mut map.nodes {
+                node.migrating.remove(&slot);
+                node.importing.remove(&slot);
+            }
+            self.set_owner(slot, Some(target), shard);
+        }
+        map.epoch += 1;
+        map.nodes[target].epoch = map.epoch;
+        self.refresh(&mut map);
+        Ok(())
+    }
+
+    /// Says whether [`Topology::move_slots`] would.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check_move(&self, slots: &[Slot], target: NodeNumber) -> Result<(), TopologyError> {
+        let map = self.map.read();
+        if map.node(target).role != Role::Master {
+            return Err(TopologyError::NotMaster);
+        }
+        let id = |node: NodeNumber| map.node(node).id.clone().into_bytes();
+        self.each_once(slots, |slot| match self.owner_of(slot) {
+            Some(owner) if owner == target => Err(TopologyError::AlreadyOwner(slot)),
+            Some(owner) if !map.node(owner).knows(target) => {
+                Err(TopologyError::DontKnow(id(target)))
+            }
+            Some(owner) if !map.node(target).knows(owner) => {
+                Err(TopologyError::DontKnow(id(owner)))
+            }
+            _ => Ok(()),
+        })
+    }
+
+    /// The replica that takes the place of `master` when nobody says which: the first that is up.
+    #[must_use]
+    pub fn heir_of(&self, master: NodeNumber) -> Option<NodeNumber> {
+        let is_heir = |node: &super::Node| node.role == Role::ReplicaOf(master) && node.is_up;
+        self.map.read().nodes.iter().position(is_heir)
     }
 
     /// Gives `node` the latest epoch of all; says whether it had it already.
@@ -215,6 +293,7 @@ impl Topology {
             map.node(node).met.union(&map.node(other).met).copied().collect();
         for &number in &all {
             map.nodes[number].met.extend(all.iter().copied());
+            map.nodes[number].has_met = true;
         }
         self.refresh(&mut map);
         Ok(())
@@ -258,16 +337,10 @@ impl Topology {
         if map.node(master).role != Role::Master {
             return Err(TopologyError::ReplicateReplica);
         }
-        let owns = Slot::all().any(|slot| self.owner_of(slot) == Some(node));
-        if map.node(node).role == Role::Master && (owns || has_keys) {
+        if map.node(node).role == Role::Master && (self.owns_any(node) || has_keys) {
             return Err(TopologyError::NotEmpty);
         }
-        let shard = if self.in_step { map.node(master).shard } else { map.node(node).home };
-        let shard_id = map.node(master).shard_id.clone();
-        let me = &mut map.nodes[node];
-        (me.role, me.shard, me.shard_id) = (Role::ReplicaOf(master), shard, shard_id);
-        me.migrating.clear();
-        me.importing.clear();
+        self.follow(&mut map, node, master);
         self.refresh(&mut map);
         Ok(())
     }
@@ -340,10 +413,13 @@ impl Topology {
         Ok(())
     }
 
-    /// Whether the cluster serves only while every slot has an owner (the default).
-    pub fn set_needs_all_slots(&self, needs: bool) {
-        self.needs_all_slots.store(needs, Ordering::Relaxed);
-        self.refresh(&mut self.map.write());
+    /// Whether the cluster serves only while every slot has an owner that is up (so by default), and
+    /// whether it serves reads when it serves nothing else.
+    pub fn set_rules(&self, needs_all_slots: bool, reads_when_down: bool) {
+        self.reads_when_down.store(reads_when_down, Ordering::Relaxed);
+        if self.needs_all_slots.swap(needs_all_slots, Ordering::Relaxed) != needs_all_slots {
+            self.refresh(&mut self.map.write());
+        }
     }
 
     /// Says whether a node serves.
@@ -409,7 +485,9 @@ impl Topology {
         for slot in Slot::all() {
             let word = &self.words[slot.index()];
             let look = match self.owner_of(slot) {
-                Some(owner) => !map.whole[owner] || moving.contains(&slot),
+                Some(owner) => {
+                    !map.whole[owner] || !map.node(owner).is_up || moving.contains(&slot)
+                }
                 None => true,
             };
             let old = word.load(Ordering::Relaxed);

@@ -51,6 +51,10 @@ pub struct Node {
     pub migrating: BTreeMap<Slot, NodeNumber>,
     /// The slots it takes over, and from whom.
     pub importing: BTreeMap<Slot, NodeNumber>,
+    /// It has met somebody at some time, and so been told its address.
+    pub has_met: bool,
+    /// The slot that was its last one, until it has been told itself that this is gone.
+    pub(super) emptied: Option<Slot>,
     /// The nodes it has met; itself is always among them.
     pub(super) met: BTreeSet<NodeNumber>,
 }
@@ -106,6 +110,20 @@ impl Plan {
         Self { masters, replicas: 0, spares: 0, in_step: true, seed }
     }
 
+    /// Whether there can be such nodes.
+    ///
+    /// # Errors
+    /// What is wrong, in a sentence.
+    pub fn check(&self) -> Result<(), &'static str> {
+        if !(1..=super::SHARDS_MAX).contains(&self.masters) {
+            return Err("there must be 1 to 1000 shards");
+        }
+        if self.nodes() > super::NODES_MAX {
+            return Err("there can be at most 4000 nodes");
+        }
+        Ok(())
+    }
+
     /// How many nodes that makes.
     #[must_use]
     pub fn nodes(&self) -> usize {
@@ -119,7 +137,7 @@ impl Map {
     pub(super) fn of(plan: &Plan) -> Self {
         let mut map = Self {
             nodes: Vec::with_capacity(plan.nodes()),
-            epoch: plan.masters as u64,
+            epoch: (plan.masters * (plan.replicas + 1)) as u64,
             is_down: false,
             whole: vec![true; plan.nodes()],
             chance: fastrand::Rng::with_seed(plan.seed),
@@ -127,10 +145,9 @@ impl Map {
         let clustered = plan.masters * (plan.replicas + 1);
         for number in 0..plan.nodes() {
             let (id, mut shard_id) = (map.new_id(), map.new_id());
-            let (mut role, mut shard, mut epoch) = (Role::Master, number, 0);
-            if number < plan.masters {
-                epoch = number as u64 + 1;
-            } else if number < clustered {
+            let (mut role, mut shard) = (Role::Master, number);
+            let epoch = if number < clustered { number as u64 + 1 } else { 0 };
+            if (plan.masters..clustered).contains(&number) {
                 let master = number % plan.masters;
                 role = Role::ReplicaOf(master);
                 shard_id.clone_from(&map.nodes[master].shard_id);
@@ -154,6 +171,8 @@ impl Map {
                 is_up: true,
                 migrating: BTreeMap::new(),
                 importing: BTreeMap::new(),
+                has_met: number < clustered,
+                emptied: None,
                 met,
             });
         }

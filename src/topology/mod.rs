@@ -55,6 +55,8 @@ pub struct Topology {
     in_step: bool,
     /// `cluster-require-full-coverage`.
     needs_all_slots: AtomicBool,
+    /// `cluster-allow-reads-when-down`.
+    reads_when_down: AtomicBool,
     /// How often anything of this has changed.
     version: AtomicU64,
 }
@@ -81,6 +83,8 @@ pub struct Manner {
     pub is_about_channels: bool,
     /// It may write.
     pub writes: bool,
+    /// It is EXEC, of which a node that is to serve only reads asks no more.
+    pub is_exec: bool,
     /// It is MIGRATE, which works on what is on the move.
     pub migrates: bool,
 }
@@ -104,6 +108,15 @@ pub enum Verdict {
     DownForWrites,
 }
 
+/// A node's part in replication.
+#[derive(Clone, Debug)]
+pub enum Family {
+    /// A master with these replicas.
+    Master(Vec<Node>),
+    /// A replica of this one.
+    ReplicaOf(Box<Node>),
+}
+
 /// What becomes of a wait when the topology changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
@@ -113,6 +126,8 @@ pub enum Waiting {
     Ends,
     /// The cluster is not whole: that is the answer.
     Down,
+    /// The node is a master no more: that is the answer, and the end of the connection.
+    Demoted,
 }
 
 impl Topology {
@@ -144,6 +159,7 @@ impl Topology {
             masters,
             in_step: plan.in_step,
             needs_all_slots: AtomicBool::new(true),
+            reads_when_down: AtomicBool::new(false),
             version: AtomicU64::new(0),
         };
         topology.refresh(&mut topology.map.write());
@@ -241,6 +257,9 @@ impl Topology {
         if self.station(node) == shard && self.judge(node, slot, manner, here) == Verdict::Here {
             return Waiting::Goes;
         }
+        if self.is_replica(port) {
+            return Waiting::Demoted;
+        }
         // Of who waits it is asked first whether the cluster serves.
         if self.map.read().whole[node] { Waiting::Ends } else { Waiting::Down }
     }
@@ -289,7 +308,16 @@ impl Topology {
             return Verdict::Unassigned;
         };
         if !map.whole[node] && !manner.is_about_channels {
-            return Verdict::Down;
+            if !self.reads_when_down.load(Ordering::Relaxed) {
+                return Verdict::Down;
+            }
+            if manner.writes && !manner.is_exec {
+                return Verdict::DownForWrites;
+            }
+        }
+        if !me.is_up {
+            // Nobody speaks to it but the router, for whom there is nobody else to ask.
+            return Verdict::Unassigned;
         }
         // Somebody has given the slot to this node, which has not been told so itself.
         let unclaimed = if owner == node { me.importing.get(&slot).copied() } else { None };
@@ -357,6 +385,21 @@ impl Topology {
     #[must_use]
     pub fn node_at(&self, port: u16) -> Option<NodeNumber> {
         self.map.read().nodes.iter().position(|node| node.port == port && port != 0)
+    }
+
+    /// Who a client of `port` speaks to, as replication has it: a replica with its master, or a
+    /// master with its replicas that are up. The router has neither.
+    #[must_use]
+    pub fn family(&self, port: Port) -> Family {
+        let Port::Node(me) = port else { return Family::Master(Vec::new()) };
+        let map = self.map.read();
+        match map.node(me).role {
+            Role::ReplicaOf(master) => Family::ReplicaOf(Box::new(map.node(master).clone())),
+            Role::Master => {
+                let is_mine = |node: &&Node| node.role == Role::ReplicaOf(me) && node.is_up;
+                Family::Master(map.nodes.iter().filter(is_mine).cloned().collect())
+            }
+        }
     }
 
     /// The port that `node` listens on; 0 if it listens nowhere.

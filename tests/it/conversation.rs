@@ -76,7 +76,7 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                     }
                 }
                 // And nobody is there to end a pause.
-                Progress::Paused { .. } => return output,
+                Progress::Paused { .. } | Progress::Hang(_) => return output,
                 Progress::Close | Progress::Sever => return output,
             }
         }

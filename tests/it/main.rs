@@ -1,11 +1,14 @@
 //! The one binary of integration tests.
+mod bench_cli;
 mod cli;
 mod concurrency;
 mod conversation;
 mod differential;
+mod faulty;
 mod fuzzing;
 mod layers;
 mod limits;
+mod load;
 mod nodes;
 mod notation;
 mod oracle;

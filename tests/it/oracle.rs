@@ -4,9 +4,11 @@
 //! `SLOTWAY_ORACLE=host:port` names a server that is already running, in place of the one that owns
 //! every slot. Its data are flushed.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::nodes::{Place, Shape, Stage};
@@ -235,12 +237,16 @@ impl Drop for Process {
     }
 }
 
-/// A port that is free now, and whose cluster bus port (10,000 above) is a port too.
+/// A port that is free now, and whose cluster bus port (10,000 above) is a port too. No two callers get
+/// the same one.
 fn free_port() -> Option<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("nothing below panics");
     (0..1000).find_map(|_| {
         let listener = TcpListener::bind(("127.0.0.1", 0)).ok()?;
         let port = listener.local_addr().ok()?.port();
         let bus = port.checked_add(10_000)?;
-        TcpListener::bind(("127.0.0.1", bus)).ok().map(|_| port)
+        TcpListener::bind(("127.0.0.1", bus)).ok()?;
+        (given.insert(port) && given.insert(bus)).then_some(port)
     })
 }

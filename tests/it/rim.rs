@@ -10,6 +10,11 @@ pub(crate) fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
+/// Stands still: a server of ours that is to be slow.
+pub(crate) fn rest(time: Duration) {
+    std::thread::sleep(time);
+}
+
 /// Asks until there is an answer, for as long as the tests have patience.
 pub(crate) fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();

@@ -114,7 +114,8 @@ fn every_row_is_the_references() {
                 "no answer to '{question}' in tests/data: run with UPDATE=1 where a redis-server is"
             );
         };
-        let is_ours_only = NOT_IN_REFERENCE.contains(&question.as_str());
+        let is_ours_only =
+            NOT_IN_REFERENCE.contains(&question.as_str()) || question.starts_with("slotway");
         assert_eq!(answer == UNKNOWN, is_ours_only, "{question}: NOT_IN_REFERENCE says otherwise");
         if answer != our_answer && !is_ours_only {
             differences += 1;

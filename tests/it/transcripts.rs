@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::nodes::Stage;
 use crate::oracle::{Oracle, OracleCluster};
@@ -19,7 +20,7 @@ fn transcripts_hold() {
     if setting("UPDATE").is_some() {
         rerecord();
     }
-    report(each_file(|_, transcript| {
+    let outcomes = selected().into_iter().map(|(name, transcript)| {
         // A server of its own for each file: none inherits a key, a setting or a client.
         let (_ours, stage) = match transcript.cluster {
             Some(shape) => Ours::start_cluster(shape, &transcript.ours),
@@ -29,8 +30,9 @@ fn transcripts_hold() {
                 (ours, stage)
             }
         };
-        player::play(transcript, &stage)
-    }));
+        (name, player::play(&transcript, &stage))
+    });
+    report(outcomes.collect());
 }
 
 /// What the transcripts say of Redis is still what Redis says.
@@ -39,8 +41,7 @@ fn transcripts_are_what_the_reference_answers() {
     if setting("UPDATE").is_some() {
         return;
     }
-    let mut oracles = Oracles::default();
-    report(each_file(|name, transcript| oracles.put_on(name, transcript, player::play)));
+    report(on_reference(|_, transcript, stage| player::play(transcript, stage)));
 }
 
 /// Every command and subcommand that our server lists is used in some transcript.
@@ -82,9 +83,8 @@ fn lower(token: &Token) -> String {
 }
 
 fn rerecord() {
-    let mut oracles = Oracles::default();
-    report(each_file(|name, transcript| {
-        let outcome = oracles.put_on(name, transcript, player::record);
+    report(on_reference(|name, transcript, stage| {
+        let outcome = player::record(transcript, stage);
         if !outcome.fresh.is_empty() {
             let text = transcript.with_answers(&outcome.fresh);
             std::fs::write(folder().join(name), text).expect("the transcripts are writable");
@@ -93,38 +93,53 @@ fn rerecord() {
     }));
 }
 
-/// One reference server per set of options, started when first needed. A cluster is started for each
-/// file anew: what the file did to it cannot be flushed.
+/// Lets each file that the reference can speak to meet it.
+fn on_reference(
+    play: impl Fn(&str, &Transcript, &Stage) -> Outcome + Sync,
+) -> Vec<(String, Outcome)> {
+    let files = selected().into_iter().filter(|(_, transcript)| !transcript.is_rule);
+    let (clusters, alone): (Vec<_>, Vec<_>) = files.partition(|(_, t)| t.cluster.is_some());
+    let mut oracles = Oracles::default();
+    let outcomes = alone.iter().map(|(name, transcript)| {
+        let oracle = oracles.emptied(name, &transcript.redis);
+        (name, oracle.map(|o| play(name, transcript, &Stage::endpoint(o.address))))
+    });
+    let mut outcomes: Vec<_> = outcomes.collect();
+    // Nodes spend their time waiting to hear of each other, so some clusters are played at once. Each
+    // is the file's own: what the file did to it cannot be flushed.
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        while let Some((name, transcript)) = clusters.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let shape = transcript.cluster.expect("these files have one");
+            let cluster = OracleCluster::start(shape, &transcript.redis);
+            done.push((name, cluster.map(|cluster| play(name, transcript, &cluster.stage))));
+        }
+        done
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().for_each(|worker| match worker.join() {
+            Ok(done) => outcomes.extend(done),
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+    });
+    let told = outcomes.into_iter().map(|(name, outcome)| {
+        let outcome = outcome.unwrap_or_else(|| {
+            say(&format!("{name}: no reference server, so its answers stand unchecked"));
+            Outcome::default()
+        });
+        (name.clone(), outcome)
+    });
+    told.collect()
+}
+
+/// One reference server per set of options, started when first needed.
 #[derive(Default)]
 struct Oracles(HashMap<Vec<String>, Option<Oracle>>);
 
 impl Oracles {
-    /// Plays or records a file on the reference. The outcome is empty if the file is our own rule or
-    /// no reference can be had.
-    fn put_on(
-        &mut self,
-        name: &str,
-        transcript: &Transcript,
-        play: impl Fn(&Transcript, &Stage) -> Outcome,
-    ) -> Outcome {
-        if transcript.is_rule {
-            return Outcome::default();
-        }
-        let options = &transcript.redis;
-        let outcome = match transcript.cluster {
-            Some(shape) => {
-                OracleCluster::start(shape, options).map(|cluster| play(transcript, &cluster.stage))
-            }
-            None => self
-                .emptied(name, options)
-                .map(|oracle| play(transcript, &Stage::endpoint(oracle.address))),
-        };
-        outcome.unwrap_or_else(|| {
-            say(&format!("{name}: no reference server, so its answers stand unchecked"));
-            Outcome::default()
-        })
-    }
-
+    /// The reference with these options, emptied; `None` if none can be had.
     fn emptied(&mut self, name: &str, options: &[String]) -> Option<&Oracle> {
         let start = || Oracle::start(options);
         let oracle = self.0.entry(options.to_vec()).or_insert_with(start).as_ref()?;
@@ -161,11 +176,10 @@ fn read_all() -> Vec<(String, Transcript)> {
     paths.into_iter().map(read).collect()
 }
 
-fn each_file(mut visit: impl FnMut(&str, &Transcript) -> Outcome) -> Vec<(String, Outcome)> {
-    // `ONLY=strings` in the environment plays the files whose name holds the word.
+/// All files, or with `ONLY=strings` in the environment those whose name holds the word.
+fn selected() -> Vec<(String, Transcript)> {
     let only = setting("ONLY").unwrap_or_default();
-    let files = read_all().into_iter().filter(|(name, _)| name.contains(&only));
-    files.map(|(name, file)| (name.clone(), visit(&name, &file))).collect()
+    read_all().into_iter().filter(|(name, _)| name.contains(&only)).collect()
 }
 
 /// Fails if any file failed, with all of them.

@@ -137,7 +137,7 @@ fn migrate(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     match topology.judge(target, slot, manner, one) {
         Verdict::Here => {}
         Verdict::Moved(node) | Verdict::Ask(node) => {
-            let (host, port) = cx.host.announce.endpoint(topology.port_of(node), cx.me.local);
+            let (host, port) = cx.host.endpoint(topology.port_of(node), cx.me.local);
             return Err(replied(format!("MOVED {} {host}:{port}", slot.number())));
         }
         Verdict::Unassigned => {

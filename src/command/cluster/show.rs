@@ -3,6 +3,7 @@
 use super::super::{Args, HostCx, Outcome, Refusal};
 use crate::keyspace::Millis;
 use crate::resp::Sink;
+use crate::settings::EndpointType;
 use crate::topology::{NodeView, Port, Role, TopologyError, View};
 use std::fmt::Write;
 
@@ -21,8 +22,14 @@ pub(super) fn view(cx: &HostCx<'_>) -> View {
 fn endpoint(cx: &HostCx<'_>, node: &NodeView) -> (String, u16) {
     let (host, port) = cx.host.announce.endpoint(node.node.port, cx.me.local);
     // Nobody has told a node its address before it has met another.
-    let is_new = node.node.is_alone() && node.ranges.is_empty();
+    let is_new = !node.node.has_met && node.ranges.is_empty();
     (if is_new { String::new() } else { host }, port)
+}
+
+/// What clients are told to connect to, where that is not the address.
+fn preferred(cx: &HostCx<'_>, node: &NodeView) -> Option<String> {
+    let prefers_ip = cx.host.settings.endpoint_type() == EndpointType::Ip;
+    (!prefers_ip).then(|| cx.host.endpoint(node.node.port, cx.me.local).0)
 }
 
 /// What a null host means to clients: that which they dialled.
@@ -38,6 +45,7 @@ pub(super) fn slots(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Out
         .flat_map(|owner| owner.ranges.iter().map(move |&(first, last)| (first, last, owner)))
         .collect();
     runs.sort_unstable_by_key(|&(first, ..)| first);
+    let name = cx.host.settings.hostname();
     out.array(runs.len());
     for (first, last, owner) in runs {
         let serving: Vec<&NodeView> = std::iter::once(owner)
@@ -47,12 +55,23 @@ pub(super) fn slots(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Out
         out.int(first.number().into());
         out.int(last.number().into());
         for node in serving {
-            let (at, port) = endpoint(cx, node);
+            let ((at, port), preferred) = (endpoint(cx, node), preferred(cx, node));
             out.array(4);
-            host(out, &at);
+            host(out, preferred.as_ref().unwrap_or(&at));
             out.int(port.into());
             out.bulk(node.node.id.as_bytes());
-            out.map(0);
+            // What else the node goes by.
+            let tells_name =
+                !name.is_empty() && cx.host.settings.endpoint_type() != EndpointType::Hostname;
+            out.map(usize::from(preferred.is_some()) + usize::from(tells_name));
+            if preferred.is_some() {
+                out.bulk(b"ip");
+                out.bulk(at.as_bytes());
+            }
+            if tells_name {
+                out.bulk(b"hostname");
+                out.bulk(name.as_bytes());
+            }
         }
     }
     Ok(())
@@ -60,6 +79,7 @@ pub(super) fn slots(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Out
 
 pub(super) fn shards(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = view(cx);
+    let name = cx.host.settings.hostname();
     let masters: Vec<&NodeView> =
         view.nodes.iter().filter(|node| node.node.role == Role::Master).collect();
     out.array(masters.len());
@@ -77,7 +97,7 @@ pub(super) fn shards(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
         out.array(nodes.len());
         for node in nodes {
             let (at, port) = endpoint(cx, node);
-            out.map(7);
+            out.map(7 + usize::from(!name.is_empty()));
             out.bulk(b"id");
             out.bulk(node.node.id.as_bytes());
             out.bulk(b"port");
@@ -85,9 +105,14 @@ pub(super) fn shards(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
             out.bulk(b"ip");
             out.bulk(at.as_bytes());
             out.bulk(b"endpoint");
-            match node.node.is_alone() {
-                true => out.bulk(at.as_bytes()),
-                false => host(out, &at),
+            match preferred(cx, node) {
+                Some(preferred) => host(out, &preferred),
+                None if !node.node.has_met => out.bulk(at.as_bytes()),
+                None => host(out, &at),
+            }
+            if !name.is_empty() {
+                out.bulk(b"hostname");
+                out.bulk(name.as_bytes());
             }
             out.bulk(b"role");
             out.bulk(match node.node.role {
@@ -133,8 +158,12 @@ fn line(cx: &HostCx<'_>, view: &View, node: &NodeView, now: Millis) -> String {
         Role::Master => node.node.epoch,
     };
     let bus = u32::from(port) + 10_000;
+    let name = match cx.host.settings.hostname() {
+        name if name.is_empty() => name,
+        name => format!(",{name}"),
+    };
     let mut line = format!(
-        "{} {at}:{port}@{bus} {} {master} 0 {pong} {epoch} {link}",
+        "{} {at}:{port}@{bus}{name} {} {master} 0 {pong} {epoch} {link}",
         node.node.id,
         flags.join(",")
     );

@@ -76,9 +76,7 @@ fn get(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         // What differs from port to port.
         match (cx.port, name.to_ascii_lowercase().as_slice()) {
             (_, b"cluster-enabled") if cx.host.mode(cx.port) == "cluster" => out.bulk(b"yes"),
-            (Port::Node(node), b"port") => {
-                out.bulk(cx.host.topology.port_of(node).to_string().as_bytes());
-            }
+            (Port::Node(_), b"port") => out.bulk(cx.own_port().to_string().as_bytes()),
             _ => out.bulk(value),
         }
     }
@@ -92,6 +90,7 @@ fn set(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let pairs: Vec<_> =
         (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1))).collect();
     cx.host.settings.set(&pairs).map_err(|error| Refusal::new(error.text()))?;
+    cx.host.heed_settings();
     out.ok();
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::*;
 use crate::command::numbered;
 use crate::host::{REDIS_VERSION, Row, Tally, VERSION};
 use crate::keyspace::Counts;
+use crate::topology::Family;
 use std::fmt::Write;
 
 pub(super) const ROW: Spec = Spec {
@@ -128,7 +129,7 @@ fn server(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result
         usize::BITS,
         it.pid,
         cx.host.run_id,
-        it.port,
+        cx.own_port(),
         cx.now * 1000,
         uptime_s / 86_400,
         (cx.now / 1000) & 0x00FF_FFFF,
@@ -240,10 +241,32 @@ fn slotway(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Re
 }
 
 fn replication(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    // A process without replicas has one history, named by its run.
+    let endpoint = |port| cx.host.announce.endpoint(port, cx.me.local);
+    match cx.host.topology.family(cx.port) {
+        Family::Master(replicas) => {
+            write!(text, "role:master\r\nconnected_slaves:{}\r\n", replicas.len())?;
+            for (i, replica) in replicas.iter().enumerate() {
+                let (host, port) = endpoint(replica.port);
+                let line = format!("ip={host},port={port},state=online,offset=0,lag=0");
+                write!(text, "slave{i}:{line}\r\n")?;
+            }
+        }
+        Family::ReplicaOf(master) => {
+            let (host, port) = endpoint(master.port);
+            let status = if master.is_up { "up" } else { "down" };
+            write!(
+                text,
+                "role:slave\r\nmaster_host:{host}\r\nmaster_port:{port}\r\nmaster_link_status:{status}\r\n\
+                 master_last_io_seconds_ago:0\r\nmaster_sync_in_progress:0\r\nslave_read_repl_offset:0\r\n\
+                 slave_repl_offset:0\r\nslave_priority:100\r\nslave_read_only:1\r\nreplica_announced:1\r\n\
+                 connected_slaves:0\r\n",
+            )?;
+        }
+    }
+    // One history for all, named by the run.
     write!(
         text,
-        "role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\nmaster_replid:{}\r\n\
+        "master_failover_state:no-failover\r\nmaster_replid:{}\r\n\
          master_replid2:{}\r\nmaster_repl_offset:0\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:0\r\n\
          repl_backlog_size:0\r\nrepl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
         cx.host.run_id,

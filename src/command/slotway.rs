@@ -1,0 +1,231 @@
+//! SLOTWAY: topology and faults on command, for tests. No Redis has it.
+//!
+//! ```text
+//! slotway        the rows: orders that change something, tellings that show it
+//! slotway/act    orders carried out, and undone when their time is over
+//! slotway/tell   the cluster, a slot and the faults, told for people
+//! ```
+//!
+//! An order's words are read by [`crate::faults::Order`], the same for a client's request, for
+//! `slotway ctl` and for a scenario. It is carried out while all shards are held: nobody runs
+//! anything while slots, roles and nodes change.
+
+mod act;
+mod tell;
+
+pub use act::{Hands, carry_out, check, check_all, do_what_is_due};
+
+use super::spec::flag::{ADMIN, LOADING, NO_MULTI, NOSCRIPT, STALE};
+use super::spec::{
+    Arity::{AtLeast, Exactly},
+    BASE, Group, Run, Spec, check as check_rows,
+};
+use super::{Args, HostCx, Outcome, Refusal, help};
+use crate::faults::{Mistake, Order, Scenario};
+use crate::resp::Sink;
+use crate::topology::Port;
+
+pub(super) const ROWS: &[Spec] = &[SLOTWAY];
+const _: () = check_rows(ROWS);
+
+const FLAGS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
+
+/// What the rows share that change something.
+const ORDERS: Spec = Spec {
+    parent: "slotway",
+    arity: AtLeast(3),
+    flags: FLAGS | NO_MULTI,
+    group: Group::Slotway,
+    since: "0.1.0",
+    run: Run::Whole(order),
+    ..BASE
+};
+/// What the rows share that only tell.
+const TELLS: Spec = Spec { arity: Exactly(2), flags: FLAGS, ..ORDERS };
+
+const SLOTWAY: Spec = Spec {
+    name: "slotway",
+    arity: AtLeast(2),
+    flags: 0,
+    parent: "",
+    complexity: "Depends on subcommand.",
+    summary: "Holds the commands that show and change the cluster and make faults, for tests.",
+    run: Run::Container,
+    subcommands: &[
+        Spec {
+            name: "check",
+            flags: FLAGS,
+            summary: "Says what is wrong with an order, which is not carried out.",
+            run: Run::Host(|cx, args, out| {
+                let words: Vec<&[u8]> = args.from(2).collect();
+                let order = Order::of(&words).map_err(|error| Refusal::new(error.to_string()))?;
+                check(cx.host, &order)?;
+                out.ok();
+                Ok(())
+            }),
+            ..ORDERS
+        },
+        Spec {
+            name: "clear",
+            arity: AtLeast(2),
+            summary: "Ends a fault, or all of them, before its time.",
+            ..ORDERS
+        },
+        Spec {
+            name: "cluster",
+            summary: "Shows the nodes, their slots, what is on the move, and the faults.",
+            run: Run::Whole(tell::cluster),
+            ..TELLS
+        },
+        Spec {
+            name: "conflict",
+            summary: "Touches a key right before the next EXECs that watch it.",
+            ..ORDERS
+        },
+        Spec {
+            name: "down",
+            arity: AtLeast(2),
+            summary: "Takes the whole cluster down.",
+            ..ORDERS
+        },
+        Spec {
+            name: "exec",
+            summary: "Has the next EXECs answer an error, or nil, and run nothing.",
+            ..ORDERS
+        },
+        Spec {
+            name: "failover",
+            arity: Exactly(3),
+            summary: "Puts a replica in its master's place.",
+            ..ORDERS
+        },
+        Spec {
+            name: "faults",
+            summary: "Lists the faults that are armed.",
+            run: Run::Host(tell::faults),
+            ..TELLS
+        },
+        Spec {
+            name: "finish",
+            arity: Exactly(3),
+            summary: "Ends a slot's move: all its keys, and the slot, are the new owner's.",
+            ..ORDERS
+        },
+        Spec {
+            name: "help",
+            flags: LOADING | STALE,
+            summary: "Lists the subcommands.",
+            run: Run::Host(|_, _, out| {
+                help(&SLOTWAY, out);
+                Ok(())
+            }),
+            ..TELLS
+        },
+        Spec {
+            name: "hold",
+            arity: AtLeast(5),
+            summary: "Begins a slot's move, with the named keys moved already, and leaves it at that.",
+            ..ORDERS
+        },
+        Spec {
+            name: "latency",
+            arity: AtLeast(4),
+            summary: "Has the replies of a node, or about a slot, come late.",
+            ..ORDERS
+        },
+        Spec {
+            name: "move",
+            arity: AtLeast(5),
+            complexity: "O(N) where N is the number of keys in the slots",
+            summary: "Moves slots to another node, with their keys, at once.",
+            ..ORDERS
+        },
+        Spec {
+            name: "revert",
+            arity: Exactly(3),
+            summary: "Takes a slot's move back: all its keys are the old owner's again.",
+            ..ORDERS
+        },
+        Spec {
+            name: "scenario",
+            arity: AtLeast(2),
+            flags: FLAGS,
+            summary: "Plays a scenario, a file of TOML, or tells how far the last one has come.",
+            run: Run::Host(scenario),
+            ..ORDERS
+        },
+        Spec {
+            name: "show",
+            summary: "Shows the nodes, their slots, what is on the move, and the faults.",
+            run: Run::Whole(tell::cluster),
+            ..TELLS
+        },
+        Spec {
+            name: "slot",
+            arity: Exactly(3),
+            summary: "Shows who owns a slot, where it goes, and how many keys it has.",
+            run: Run::Whole(tell::slot),
+            ..TELLS
+        },
+        Spec {
+            name: "start",
+            arity: Exactly(3),
+            summary: "Brings a node back that was stopped.",
+            ..ORDERS
+        },
+        Spec {
+            name: "stop",
+            summary: "Has a node refuse connections, or take them and answer nothing.",
+            ..ORDERS
+        },
+        Spec { name: "up", arity: Exactly(2), summary: "Brings the cluster up again.", ..ORDERS },
+    ],
+    ..ORDERS
+};
+
+/// Why orders are refused that are not wanted here.
+const NO_ADMIN: Refusal = Refusal::of(
+    "ERR SLOTWAY commands that change something are switched off: this server runs with --no-admin",
+);
+
+/// Carries out the order that a request is.
+fn order(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    if !cx.host.obeys {
+        return Err(NO_ADMIN);
+    }
+    let words: Vec<&[u8]> = args.from(1).collect();
+    let order = Order::of(&words).map_err(|error| Refusal::new(error.to_string()))?;
+    let HostCx { host, me, shards, now, pace, .. } = cx;
+    let mut hands = Hands { host, shards, now: *now, pace: &mut **pace };
+    let told = carry_out(&order, &mut hands)?;
+    // Who has a node stopped that he speaks to hears of it, and then is cut off as everybody there.
+    if let Port::Node(node) = me.port
+        && host.faults.stopped(node) == Some(false)
+    {
+        me.close_after_reply();
+    }
+    match told {
+        None => out.ok(),
+        Some(number) => out.int(number.cast_signed()),
+    }
+    Ok(())
+}
+
+/// SLOTWAY SCENARIO [text]
+fn scenario(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let Some(text) = args.get(2) else { return tell::progress(cx, out) };
+    if args.len() > 3 {
+        return Err(Refusal::SYNTAX);
+    }
+    if !cx.host.obeys {
+        return Err(NO_ADMIN);
+    }
+    let refused = |mistake: Mistake| Refusal::new(format!("ERR {mistake}"));
+    let text = std::str::from_utf8(text).map_err(|_| Refusal::of("ERR line 1: not UTF-8"))?;
+    let scenario = Scenario::read(text).map_err(refused)?;
+    check_all(cx.host, &scenario).map_err(refused)?;
+    let steps = scenario.steps.len();
+    cx.host.faults.play(scenario, cx.now);
+    out.count(steps);
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! The cluster, a slot and the faults, told for people; a test reads single lines of it.
+
+use crate::command::{Args, HostCx, Outcome, Refusal};
+use crate::resp::Sink;
+use crate::slot::Slot;
+use crate::topology::{Node, NodeNumber, Role};
+use std::fmt::Write;
+
+/// A node with the runs of slots that it owns.
+struct Line {
+    number: NodeNumber,
+    node: Node,
+    runs: Vec<(u16, u16)>,
+}
+
+fn lines(cx: &HostCx<'_>) -> Vec<Line> {
+    let topology = &cx.host.topology;
+    let mut lines: Vec<Line> = (0..topology.nodes())
+        .map(|number| Line { number, node: topology.node(number), runs: Vec::new() })
+        .collect();
+    for slot in Slot::all() {
+        let Some(owner) = topology.owner_of(slot) else { continue };
+        let (runs, slot) = (&mut lines[owner].runs, slot.number());
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == slot => *last = slot,
+            _ => runs.push((slot, slot)),
+        }
+    }
+    lines
+}
+
+/// Where a node is told to be.
+fn endpoint(cx: &HostCx<'_>, port: u16) -> String {
+    let (host, port) = cx.host.announce.endpoint(port, cx.me.local);
+    format!("{host}:{port}")
+}
+
+pub(super) fn cluster(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (view, lines) = (cx.host.topology.view(0), lines(cx));
+    let is_down = if view.is_whole { "ok" } else { "down" };
+    let mut text = format!("cluster {is_down}, epoch {}\nnodes\n", view.epoch);
+    // Writing into memory does not fail.
+    for Line { number, node, runs } in &lines {
+        let role = match node.role {
+            Role::ReplicaOf(master) => format!("replica of {master}"),
+            Role::Master if node.is_alone() && runs.is_empty() => "alone".to_owned(),
+            Role::Master => "master".to_owned(),
+        };
+        let state = match (node.is_up, cx.host.faults.stopped(*number)) {
+            (true, _) => "up",
+            (false, Some(true)) => "hangs",
+            (false, _) => "stopped",
+        };
+        let at = endpoint(cx, node.port);
+        let _ =
+            write!(text, "  {number} {at} {role}, {state}, epoch {}, id {}", node.epoch, node.id);
+        if node.role == Role::Master {
+            let keys = cx.shards[node.shard].len();
+            let slots: Vec<String> = runs
+                .iter()
+                .map(|(first, last)| match first == last {
+                    true => first.to_string(),
+                    false => format!("{first}-{last}"),
+                })
+                .collect();
+            let slots = if slots.is_empty() { "none".to_owned() } else { slots.join(" ") };
+            let _ = write!(text, ", keys {keys}, slots {slots}");
+        }
+        text.push('\n');
+    }
+    text.push_str("moves\n");
+    for Line { number, node, .. } in &lines {
+        for (&slot, &to) in &node.migrating {
+            let line = way(cx, slot, *number, to);
+            let _ = writeln!(text, "  slot {}: {line}", slot.number());
+        }
+    }
+    text.push_str("faults\n");
+    for fault in cx.host.faults.all() {
+        let _ = writeln!(text, "  {}", fault.line(cx.now));
+    }
+    out.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// A slot on its way.
+fn way(cx: &HostCx<'_>, slot: Slot, from: NodeNumber, to: NodeNumber) -> String {
+    let topology = &cx.host.topology;
+    let keys = |node| cx.shards[topology.station(node)].slot_len(slot);
+    format!("from {from} to {to}, {} keys to move, {} moved", keys(from), keys(to))
+}
+
+/// SLOTWAY SLOT slot
+pub(super) fn slot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let number = u16::try_from(args.int(2)?).ok();
+    let slot = number.and_then(Slot::new);
+    let slot = slot.ok_or(Refusal::of("ERR Invalid or out of range slot"))?;
+    let topology = &cx.host.topology;
+    let mut text = format!("slot {}: ", slot.number());
+    match topology.owner_of(slot) {
+        None => text.push_str("nobody's"),
+        Some(owner) => {
+            let node = topology.node(owner);
+            let keys = cx.shards[topology.station(owner)].slot_len(slot);
+            let _ = write!(text, "node {owner} at {}, {keys} keys", endpoint(cx, node.port));
+            if let Some(&to) = node.migrating.get(&slot) {
+                let _ = write!(text, "; on the move {}", way(cx, slot, owner, to));
+            }
+        }
+    }
+    text.push('\n');
+    out.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}
+
+/// SLOTWAY FAULTS
+pub(super) fn faults(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let all = cx.host.faults.all();
+    out.array(all.len());
+    all.iter().for_each(|fault| out.bulk(fault.line(cx.now).as_bytes()));
+    Ok(())
+}
+
+/// How far a scenario has come: a line, and one more for each step that was refused.
+pub(super) fn progress(cx: &HostCx<'_>, out: &mut Sink<'_>) -> Outcome {
+    let text = match cx.host.faults.progress() {
+        None => "no scenario\n".to_owned(),
+        Some(progress) => {
+            let (done, steps) = (progress.done, progress.steps);
+            let state = if done == steps { "done" } else { "running" };
+            let mut text = format!("{state}: {done} of {steps} steps\n");
+            for mistake in progress.refused {
+                let _ = writeln!(text, "{mistake}");
+            }
+            text
+        }
+    };
+    out.verbatim(*b"txt", text.as_bytes());
+    Ok(())
+}

@@ -1,0 +1,344 @@
+//! Scenarios: orders that are carried out one after the other, each at its time or after what it
+//! waits for. A file in TOML, read completely before anything is begun.
+//!
+//! ```toml
+//! [[step]]
+//! at = "250ms"                  # since the beginning
+//! do = "HOLD 12182 TO 2 KEYS foo"
+//!
+//! [[step]]
+//! after = { execs = 100 }       # since the step before: execs, writes, requests, or time = "1s"
+//! do = "FINISH 12182"
+//! ```
+//!
+//! Steps are done in the order of the file, whatever they wait for; so two runs do the same things in
+//! the same order.
+
+use super::order::{Order, TIME_MS_MAX};
+use crate::keyspace::Millis;
+use serde::Deserialize;
+use std::fmt;
+use toml::Spanned;
+
+/// Longest scenario, in bytes.
+pub const SCENARIO_LEN_MAX: usize = 1 << 20;
+/// Most steps of one.
+pub const STEPS_MAX: usize = 10_000;
+
+/// What requests are counted as, for those who wait for so many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Any request but SLOTWAY's own.
+    Request,
+    /// One that may write, be it queued.
+    Write,
+    /// EXEC, whatever it answers.
+    Exec,
+}
+
+/// What a step waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// So many milliseconds since the beginning.
+    At(Millis),
+    /// So many milliseconds since the step before.
+    Later(Millis),
+    /// So many of these since the step before.
+    After(u64, Event),
+}
+
+/// An order and its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The line of the file where its order stands, from 1.
+    pub line: usize,
+    /// What it waits for.
+    pub when: When,
+    /// What it does.
+    pub order: Order,
+    /// The same in words.
+    pub text: String,
+}
+
+/// Steps, in their order; never none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scenario {
+    /// They.
+    pub steps: Vec<Step>,
+}
+
+/// Why a scenario cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The line where it is, from 1.
+    pub line: usize,
+    /// What is wrong there; one line of text.
+    pub why: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.why)
+    }
+}
+
+impl std::error::Error for Mistake {}
+
+/// The file as TOML has it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    step: Vec<Spanned<Raw>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    at: Option<Spanned<String>>,
+    after: Option<Spanned<After>>,
+    #[serde(rename = "do")]
+    order: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct After {
+    time: Option<String>,
+    requests: Option<u64>,
+    writes: Option<u64>,
+    execs: Option<u64>,
+}
+
+impl Scenario {
+    /// Reads a scenario.
+    ///
+    /// # Errors
+    /// The first mistake, and its line.
+    pub fn read(text: &str) -> Result<Self, Mistake> {
+        let line_of = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
+        let mistake = |at: usize, why: String| {
+            let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
+            Mistake { line: line_of(at), why }
+        };
+        if text.len() > SCENARIO_LEN_MAX {
+            let why = format!("longer than {SCENARIO_LEN_MAX} bytes");
+            return Err(mistake(0, why));
+        }
+        let file: File = toml::from_str(text).map_err(|error| {
+            mistake(error.span().map_or(0, |span| span.start), error.message().to_owned())
+        })?;
+        if file.step.is_empty() {
+            return Err(mistake(text.len(), "there is no [[step]]".to_owned()));
+        }
+        let (mut steps, mut latest) = (Vec::with_capacity(file.step.len()), 0);
+        for raw in file.step {
+            let at = raw.span().start;
+            let Raw { at: time, after, order: words } = raw.into_inner();
+            if steps.len() == STEPS_MAX {
+                return Err(mistake(at, format!("more than {STEPS_MAX} steps")));
+            }
+            let (from, when) = match (time, after) {
+                (Some(time), None) => {
+                    let from = time.span().start;
+                    (from, duration(time.get_ref()).map(When::At))
+                }
+                (None, Some(after)) => (after.span().start, after_what(after.get_ref())),
+                // As soon as the step before is done.
+                (None, None) => (at, Ok(When::Later(0))),
+                (Some(time), Some(_)) => {
+                    let why = "a step waits for one thing: at or after".to_owned();
+                    return Err(mistake(time.span().start, why));
+                }
+            };
+            let when = when.map_err(|why| mistake(from, why))?;
+            if let When::At(ms) = when {
+                if ms < latest {
+                    let why = format!("a step before this one waits until {latest}ms");
+                    return Err(mistake(from, why));
+                }
+                latest = ms;
+            }
+            let from = words.span().start;
+            let text = words.into_inner();
+            let order = Order::of_line(&text).map_err(|unclear| {
+                let why = unclear.to_string();
+                mistake(from, why.strip_prefix("ERR ").unwrap_or(&why).to_owned())
+            })?;
+            steps.push(Step { line: line_of(from), when, order, text });
+        }
+        Ok(Self { steps })
+    }
+}
+
+/// `250ms`, `2s`, `1m`.
+fn duration(text: &str) -> Result<Millis, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        _ => return Err(format!("'{text}' is no time, such as 250ms, 2s or 1m")),
+    };
+    let ms = number.parse::<i64>().ok().and_then(|number| number.checked_mul(factor));
+    ms.filter(|&ms| ms <= TIME_MS_MAX).ok_or_else(|| {
+        format!("'{text}' is no time up to {}h, such as 250ms, 2s or 1m", TIME_MS_MAX / 3_600_000)
+    })
+}
+
+fn after_what(after: &After) -> Result<When, String> {
+    let counted = [
+        (after.requests, Event::Request),
+        (after.writes, Event::Write),
+        (after.execs, Event::Exec),
+    ];
+    let mut all = counted
+        .into_iter()
+        .filter_map(|(count, event)| count.map(|count| Ok(When::After(count, event))))
+        .chain(after.time.as_ref().map(|time| duration(time).map(When::Later)));
+    match (all.next(), all.next()) {
+        (Some(when), None) => when,
+        _ => Err("after waits for one of time, requests, writes, execs".to_owned()),
+    }
+}
+
+/// A scenario that is being played.
+#[derive(Debug)]
+pub(super) struct Play {
+    scenario: Scenario,
+    /// How many steps are done.
+    done: usize,
+    began: Millis,
+    /// When the last step was done.
+    latest: Millis,
+    /// How many of what the next step waits for have come since.
+    seen: u64,
+    /// What became of the steps that were refused.
+    refused: Vec<Mistake>,
+}
+
+/// How far a scenario has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How many steps are done.
+    pub done: usize,
+    /// How many it has.
+    pub steps: usize,
+    /// Those that were refused when their time came.
+    pub refused: Vec<Mistake>,
+}
+
+impl Play {
+    pub(super) fn new(scenario: Scenario, now: Millis) -> Self {
+        Self { scenario, done: 0, began: now, latest: now, seen: 0, refused: Vec::new() }
+    }
+
+    fn next(&self) -> Option<&Step> {
+        self.scenario.steps.get(self.done)
+    }
+
+    /// Whether requests are to be counted.
+    pub(super) fn counts(&self) -> bool {
+        matches!(self.next(), Some(Step { when: When::After(..), .. }))
+    }
+
+    /// When the next step is to be done, as far as that is known; at once is 0.
+    pub(super) fn due(&self) -> Option<Millis> {
+        match self.next()?.when {
+            When::At(ms) => Some(self.began.saturating_add(ms)),
+            When::Later(ms) => Some(self.latest.saturating_add(ms)),
+            When::After(count, _) => (self.seen >= count).then_some(0),
+        }
+    }
+
+    /// A request has come that is all of `events`.
+    pub(super) fn note(&mut self, events: &[Event]) {
+        if let Some(Step { when: When::After(_, event), .. }) = self.next()
+            && events.contains(event)
+        {
+            self.seen += 1;
+        }
+    }
+
+    /// The next step, if its time has come; it counts as done.
+    pub(super) fn take(&mut self, now: Millis) -> Option<Step> {
+        let step = self.next().filter(|_| self.due().is_some_and(|due| due <= now))?.clone();
+        (self.done, self.latest, self.seen) = (self.done + 1, now, 0);
+        Some(step)
+    }
+
+    pub(super) fn refuse(&mut self, line: usize, why: String) {
+        self.refused.push(Mistake { line, why });
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let steps = self.scenario.steps.len();
+        Progress { done: self.done, steps, refused: self.refused.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_wait_for_what_they_say() {
+        let scenario = Scenario::read(
+            "[[step]]\nat = \"20ms\"\ndo = \"DOWN\"\n\n[[step]]\nafter = { execs = 2 }\ndo = \"UP\"\n\
+             [[step]]\ndo = \"CLEAR\"\n[[step]]\nafter = { time = \"1s\" }\ndo = \"CLEAR 1\"\n",
+        );
+        let mut play = Play::new(scenario.expect("a good one"), 1000);
+        let mut take = |play: &mut Play, now| play.take(now).map(|step| (step.line, step.text));
+        assert_eq!((play.due(), play.counts(), take(&mut play, 1019)), (Some(1020), false, None));
+        assert_eq!(take(&mut play, 1020), Some((3, "DOWN".to_owned())));
+        assert_eq!((play.due(), play.counts(), take(&mut play, 9999)), (None, true, None));
+        play.note(&[Event::Request]);
+        play.note(&[Event::Request, Event::Exec]);
+        play.note(&[Event::Request, Event::Exec]);
+        assert_eq!((play.due(), take(&mut play, 1100)), (Some(0), Some((7, "UP".to_owned()))));
+        assert_eq!(take(&mut play, 1100), Some((9, "CLEAR".to_owned())), "at once");
+        assert_eq!((play.due(), take(&mut play, 2099)), (Some(2100), None));
+        assert_eq!(take(&mut play, 2100), Some((12, "CLEAR 1".to_owned())));
+        assert_eq!((play.due(), take(&mut play, 9999), play.progress().done), (None, None, 4));
+    }
+
+    #[test]
+    fn a_mistake_is_told_with_its_line() {
+        for (text, mistake) in [
+            ("", "line 1: there is no [[step]]"),
+            ("\n\nsteps = 1\n", "line 3: unknown field `steps`, expected `step`"),
+            ("[[step]]\nat = \"1ms\"\n", "line 1: missing field `do`"),
+            (
+                "[[step]]\ndo = \"DOWN\"\nat = 5\n",
+                "line 3: invalid type: integer `5`, expected a string",
+            ),
+            (
+                "[[step]]\nat = \"5\"\ndo = \"UP\"",
+                "line 2: '5' is no time, such as 250ms, 2s or 1m",
+            ),
+            (
+                "[[step]]\ndo = \"UP\"\n[[step]]\nat = \"9s\"\ndo = \"JUMP\"",
+                "line 5: there is no order 'jump'",
+            ),
+            (
+                "[[step]]\nat = \"9s\"\ndo = \"UP\"\n[[step]]\nat = \"1s\"\ndo = \"UP\"",
+                "line 5: a step before this one waits until 9000ms",
+            ),
+            (
+                "[[step]]\nat = \"9s\"\nafter = { execs = 1 }\ndo = \"UP\"",
+                "line 2: a step waits for one thing: at or after",
+            ),
+            (
+                "[[step]]\nafter = { execs = 1, writes = 1 }\ndo = \"UP\"",
+                "line 2: after waits for one of time, requests, writes, execs",
+            ),
+            (
+                "[[step]]\ndo = \"MOVE 16384 TO 1\"",
+                "line 2: Invalid or out of range slot: MOVE first[-last] [first[-last] ...] TO node",
+            ),
+        ] {
+            assert_eq!(Scenario::read(text).expect_err(text).to_string(), mistake);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The names of the keys: `{PREFIX:GROUP}:KIND:INDEX`. The keys of a group share the hashtag
+//! `PREFIX:GROUP`, so they live in one slot.
+
+use crate::number::write_i64;
+use crate::slot::Slot;
+
+/// Writes the names of one load's keys.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// `{PREFIX:`
+    head: Box<[u8]>,
+}
+
+impl Keys {
+    /// With this prefix, which holds no brace.
+    #[must_use]
+    pub fn new(prefix: &str) -> Self {
+        Self { head: format!("{{{prefix}:").into_bytes().into() }
+    }
+
+    /// Writes the hashtag of `group`, with its braces, into `out`, which it empties first.
+    pub fn tag(&self, group: u64, out: &mut Vec<u8>) {
+        out.clear();
+        out.extend_from_slice(&self.head);
+        write_i64(out, group as i64);
+        out.push(b'}');
+    }
+
+    /// Writes the name of a key into `out`, which it empties first.
+    pub fn write(&self, group: u64, kind: &str, index: u64, out: &mut Vec<u8>) {
+        self.tag(group, out);
+        out.push(b':');
+        out.extend_from_slice(kind.as_bytes());
+        out.push(b':');
+        write_i64(out, index as i64);
+    }
+
+    /// The name of a key.
+    #[must_use]
+    pub fn name(&self, group: u64, kind: &str, index: u64) -> Vec<u8> {
+        let mut name = Vec::with_capacity(40);
+        self.write(group, kind, index, &mut name);
+        name
+    }
+
+    /// The slot of a group's keys.
+    #[must_use]
+    pub fn slot(&self, group: u64) -> Slot {
+        let mut tag = Vec::with_capacity(32);
+        self.tag(group, &mut tag);
+        Slot::of(&tag)
+    }
+}
+
+/// A key or a value as a person reads it.
+#[must_use]
+pub fn shown(bytes: &[u8]) -> String {
+    const SHOWN_MAX: usize = 200;
+    let cut = &bytes[..bytes.len().min(SHOWN_MAX)];
+    let dots = if cut.len() < bytes.len() { "…" } else { "" };
+    match std::str::from_utf8(cut) {
+        Ok(text) if !text.chars().any(char::is_control) => format!("{text}{dots}"),
+        _ => format!("{}{dots}", cut.escape_ascii()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_lives_in_one_slot() {
+        let keys = Keys::new("bench");
+        let (a, b) = (keys.name(7, "account", 0), keys.name(7, "till", 12));
+        assert_eq!(a, b"{bench:7}:account:0");
+        assert_eq!((Slot::of(&a), Slot::of(&b)), (keys.slot(7), Slot::of(b"bench:7")));
+    }
+}

@@ -1,0 +1,113 @@
+//! What a run has to tell, in the forms that people and programs read.
+//!
+//! ```text
+//!                     ┌─ text    the page in the terminal
+//! Results ─► tables ──┤
+//!    │    ─► svg ─────┴─ html    one file: tables, charts, nothing to fetch or to run
+//!    ├──────────────────► json    everything, by a numbered schema (docs/bench.md)
+//!    ├──────────────────► csv     what happened when, a row per interval
+//!    └──────────────────► hgrm    the latencies' distribution, as HdrHistogram's tools read it
+//! ```
+//!
+//! Nothing here reads a clock or opens a file: reports in, text out.
+
+pub mod bounds;
+pub mod command;
+pub mod csv;
+mod form;
+pub mod hgrm;
+pub mod html;
+pub mod json;
+pub mod live;
+mod next;
+mod svg;
+mod tables;
+pub mod text;
+mod warnings;
+
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
+pub use bounds::{Bound, Bounds, Finding};
+pub use next::{Next, next};
+pub use warnings::warnings;
+
+use super::report::{Comparison, Report, SweepReport};
+use super::{EXIT_BOUND, EXIT_BROKEN, EXIT_FAILED, Failure};
+
+/// What one call of the program has measured.
+#[derive(Clone, Debug)]
+pub enum Results {
+    /// One run.
+    Run(Box<Report>),
+    /// A contention curve.
+    Sweep(SweepReport),
+    /// Two targets.
+    Comparison(Comparison),
+}
+
+/// One of the runs of [`Results`], with what tells it from the others.
+#[derive(Clone, Debug)]
+pub struct Run<'a> {
+    /// `groups=4`, `a-1`; empty for a single run.
+    pub label: String,
+    /// In a sweep: the value of what varies.
+    pub value: Option<f64>,
+    /// What it has to tell.
+    pub report: &'a Report,
+}
+
+impl Results {
+    /// All runs, in their order; of a comparison first those of `a`, then those of `b`.
+    #[must_use]
+    pub fn runs(&self) -> Vec<Run<'_>> {
+        match self {
+            Self::Run(report) => vec![Run { label: String::new(), value: None, report }],
+            Self::Sweep(SweepReport { axis, runs, .. }) => runs
+                .iter()
+                .map(|(value, report)| Run {
+                    label: format!("{}={value}", axis.name()),
+                    value: Some(*value),
+                    report,
+                })
+                .collect(),
+            Self::Comparison(Comparison { a, b, .. }) => [("a", a), ("b", b)]
+                .into_iter()
+                .flat_map(|(side, reports)| {
+                    reports.iter().enumerate().map(move |(at, report)| Run {
+                        label: format!("{side}-{}", at + 1),
+                        value: None,
+                        report,
+                    })
+                })
+                .collect(),
+        }
+    }
+
+    /// Why there were fewer runs than planned, if one of several could not even begin.
+    #[must_use]
+    pub fn cut_short(&self) -> Option<&Failure> {
+        match self {
+            Self::Run(_) => None,
+            Self::Sweep(SweepReport { cut_short, .. })
+            | Self::Comparison(Comparison { cut_short, .. }) => cut_short.as_ref(),
+        }
+    }
+
+    /// The program's exit code: a broken invariant goes before a lost target, and that before a
+    /// bound of `--fail-if`.
+    #[must_use]
+    pub fn exit_code(&self, findings: &[Finding]) -> u8 {
+        let codes: Vec<u8> = self.runs().iter().map(|run| run.report.exit_code()).collect();
+        let cut_short = self.cut_short().map(|failure| failure.blame.exit_code());
+        let bound = findings.iter().any(|finding| finding.is_failed).then_some(EXIT_BOUND);
+        [EXIT_BROKEN, EXIT_FAILED]
+            .into_iter()
+            .find(|code| codes.contains(code))
+            .or(cut_short)
+            .or(bound)
+            .unwrap_or(0)
+    }
+}

@@ -1,0 +1,402 @@
+//! What one client thread counts. Nothing is shared while the load runs: a thread's tallies are
+//! merged after it, but for the slices of the time series, which go out as their time is over.
+
+use super::keys::shown;
+use super::report::{KindTally, Latency, Point, Refusal, ShardShare, SlotShare, Totals, ratio};
+use super::script::Nanos;
+use super::target::Layout;
+use crate::slot::{SLOTS, Slot};
+use std::time::Duration;
+
+/// Different kinds of error replies that are told apart; the rest is one kind, `other`.
+const REFUSALS_MAX: usize = 64;
+/// Longest kind of an error reply, in bytes.
+const REFUSAL_LEN_MAX: usize = 32;
+/// Places of the histogram of attempts per commit.
+const ATTEMPTS_PLACES: usize = 64;
+/// Shards that have a histogram of their own.
+const SHARDS_MEASURED_MAX: usize = 128;
+
+/// What one transaction did, as far as counting goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject {
+    /// Its kind.
+    pub kind: usize,
+    /// Its slot.
+    pub slot: Slot,
+    /// Whether it crosses slots on purpose: then it is expected to be refused and given up, and is
+    /// not among the transactions given up.
+    pub crosses: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct SlotTally {
+    committed: u64,
+    attempts: u64,
+    aborted: u64,
+}
+
+#[derive(Clone, Debug)]
+struct RefusalTally {
+    kind: Vec<u8>,
+    count: u64,
+    expected: bool,
+    example: String,
+}
+
+/// One interval of the time series, as one thread saw it.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    /// Which interval, from 0.
+    pub index: u64,
+    committed: u64,
+    attempts: u64,
+    aborted: u64,
+    refused: u64,
+    unknown: u64,
+    latency: Latency,
+}
+
+impl Slice {
+    /// An empty one.
+    #[must_use]
+    pub fn new(index: u64) -> Self {
+        let latency = Latency::new(2);
+        Self { index, committed: 0, attempts: 0, aborted: 0, refused: 0, unknown: 0, latency }
+    }
+
+    /// Takes another thread's in.
+    pub fn add(&mut self, other: &Self) {
+        self.committed += other.committed;
+        self.attempts += other.attempts;
+        self.aborted += other.aborted;
+        self.refused += other.refused;
+        self.unknown += other.unknown;
+        self.latency.add(&other.latency);
+    }
+
+    /// As the report shows it.
+    #[must_use]
+    pub fn point(&self, interval: Duration, end: Duration, warmup: Duration) -> Point {
+        let at = interval.saturating_mul(u32::try_from(self.index).unwrap_or(u32::MAX));
+        Point {
+            at,
+            width: interval.min(end.saturating_sub(at)),
+            is_warmup: at < warmup,
+            committed: self.committed,
+            attempts: self.attempts,
+            aborted: self.aborted,
+            refused: self.refused,
+            unknown: self.unknown,
+            p50_ns: self.latency.quantile_ns(0.5),
+            p99_ns: self.latency.quantile_ns(0.99),
+            p999_ns: self.latency.quantile_ns(0.999),
+            max_ns: self.latency.max_ns(),
+        }
+    }
+}
+
+/// One thread's counts.
+pub struct Tally {
+    /// Whether the warm-up is over. Before, only slices are kept.
+    pub is_measuring: bool,
+    /// What has no place below.
+    pub totals: Totals,
+    transactions: Latency,
+    attempts: Latency,
+    kinds: Vec<KindTally>,
+    refusals: Vec<RefusalTally>,
+    attempts_per_commit: Vec<u64>,
+    /// By slot.
+    owner: Box<[u16]>,
+    shards: Vec<Latency>,
+    slots: Box<[SlotTally]>,
+    slice: Slice,
+}
+
+impl Tally {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(kinds: &[String], layout: &Layout) -> Self {
+        let kind = |name: &String| KindTally {
+            name: name.clone(),
+            committed: 0,
+            declined: 0,
+            given_up: 0,
+            attempts: 0,
+            aborted: 0,
+            refused: 0,
+            latency: Latency::default(),
+        };
+        let measured =
+            if layout.names.len() > 1 { layout.names.len().min(SHARDS_MEASURED_MAX) } else { 0 };
+        Self {
+            is_measuring: false,
+            totals: Totals::default(),
+            transactions: Latency::default(),
+            attempts: Latency::default(),
+            kinds: kinds.iter().map(kind).collect(),
+            refusals: Vec::new(),
+            attempts_per_commit: vec![0; ATTEMPTS_PLACES],
+            owner: layout.owner.clone(),
+            shards: (0..measured).map(|_| Latency::default()).collect(),
+            slots: vec![SlotTally::default(); SLOTS as usize].into(),
+            slice: Slice::new(0),
+        }
+    }
+
+    /// The interval is over.
+    pub fn next_slice(&mut self) -> Slice {
+        let next = Slice::new(self.slice.index + 1);
+        std::mem::replace(&mut self.slice, next)
+    }
+
+    /// The number of the present interval.
+    #[must_use]
+    pub fn slice_index(&self) -> u64 {
+        self.slice.index
+    }
+
+    /// An attempt had an outcome after so long.
+    pub fn attempt(&mut self, of: Subject, took: Nanos) {
+        self.slice.attempts += 1;
+        if self.is_measuring {
+            self.totals.attempts += 1;
+            self.attempts.record(took);
+            self.kinds[of.kind].attempts += 1;
+            self.slots[of.slot.index()].attempts += 1;
+        }
+    }
+
+    /// An attempt was aborted.
+    pub fn aborted(&mut self, of: Subject) {
+        self.slice.aborted += 1;
+        if self.is_measuring {
+            self.totals.aborted += 1;
+            self.kinds[of.kind].aborted += 1;
+            self.slots[of.slot.index()].aborted += 1;
+        }
+    }
+
+    /// A transaction committed after so long and so many attempts.
+    pub fn committed(&mut self, of: Subject, took: Nanos, attempts: u32) {
+        self.slice.committed += 1;
+        self.slice.latency.record(took);
+        if !self.is_measuring {
+            return;
+        }
+        self.totals.committed += 1;
+        self.transactions.record(took);
+        let several = self.kinds.len() > 1;
+        let kind = &mut self.kinds[of.kind];
+        kind.committed += 1;
+        if several {
+            kind.latency.record(took);
+        }
+        let place = (attempts.max(1) as usize - 1).min(ATTEMPTS_PLACES - 1);
+        self.attempts_per_commit[place] += 1;
+        self.slots[of.slot.index()].committed += 1;
+        if let Some(shard) = self.shards.get_mut(self.owner[of.slot.index()] as usize) {
+            shard.record(took);
+        }
+    }
+
+    /// A transaction decided to change nothing.
+    pub fn declined(&mut self, of: Subject) {
+        if self.is_measuring {
+            self.totals.declined += 1;
+            self.kinds[of.kind].declined += 1;
+        }
+    }
+
+    /// A transaction was given up.
+    pub fn given_up(&mut self, of: Subject) {
+        if self.is_measuring {
+            self.totals.given_up += u64::from(!of.crosses);
+            self.kinds[of.kind].given_up += 1;
+        }
+    }
+
+    /// A transaction's outcome is unknown.
+    pub fn unknown(&mut self) {
+        self.slice.unknown += 1;
+        self.totals.unknown += u64::from(self.is_measuring);
+    }
+
+    /// An error reply refused an attempt.
+    pub fn refused(&mut self, of: Subject, error: &[u8]) {
+        self.slice.refused += 1;
+        if self.is_measuring {
+            self.totals.refused += 1;
+            self.kinds[of.kind].refused += 1;
+            self.count(error, of.crosses);
+        }
+    }
+
+    /// A redirection was followed.
+    pub fn redirected(&mut self, error: &[u8]) {
+        if self.is_measuring {
+            self.totals.redirected += 1;
+            self.count(error, false);
+        }
+    }
+
+    fn count(&mut self, error: &[u8], expected: bool) {
+        let word = error.split(|&byte| byte == b' ').next().unwrap_or_default();
+        let word = &word[..word.len().min(REFUSAL_LEN_MAX)];
+        let known = self.refusals.iter().position(|refusal| refusal.kind == word);
+        let at = match known {
+            Some(at) => at,
+            None => {
+                let is_full = self.refusals.len() >= REFUSALS_MAX - 1;
+                let kind = if is_full { b"other".to_vec() } else { word.to_vec() };
+                let other = self.refusals.iter().position(|refusal| refusal.kind == kind);
+                other.unwrap_or_else(|| {
+                    let (count, example) = (0, shown(error));
+                    self.refusals.push(RefusalTally { kind, count, expected: true, example });
+                    self.refusals.len() - 1
+                })
+            }
+        };
+        self.refusals[at].count += 1;
+        self.refusals[at].expected &= expected;
+    }
+
+    /// Takes another thread's counts in.
+    pub fn add(&mut self, other: &Self) {
+        let (mine, theirs) = (&mut self.totals, &other.totals);
+        for (sum, more) in [
+            (&mut mine.committed, theirs.committed),
+            (&mut mine.declined, theirs.declined),
+            (&mut mine.given_up, theirs.given_up),
+            (&mut mine.unknown, theirs.unknown),
+            (&mut mine.attempts, theirs.attempts),
+            (&mut mine.aborted, theirs.aborted),
+            (&mut mine.refused, theirs.refused),
+            (&mut mine.redirected, theirs.redirected),
+            (&mut mine.reconnects, theirs.reconnects),
+            (&mut mine.malformed, theirs.malformed),
+            (&mut mine.commands, theirs.commands),
+            (&mut mine.bytes_sent, theirs.bytes_sent),
+            (&mut mine.bytes_received, theirs.bytes_received),
+            (&mut mine.never_started, theirs.never_started),
+        ] {
+            *sum += more;
+        }
+        self.transactions.add(&other.transactions);
+        self.attempts.add(&other.attempts);
+        for (mine, theirs) in self.kinds.iter_mut().zip(&other.kinds) {
+            mine.committed += theirs.committed;
+            mine.declined += theirs.declined;
+            mine.given_up += theirs.given_up;
+            mine.attempts += theirs.attempts;
+            mine.aborted += theirs.aborted;
+            mine.refused += theirs.refused;
+            mine.latency.add(&theirs.latency);
+        }
+        for theirs in &other.refusals {
+            match self.refusals.iter_mut().find(|mine| mine.kind == theirs.kind) {
+                Some(mine) => {
+                    mine.count += theirs.count;
+                    mine.expected &= theirs.expected;
+                }
+                None => self.refusals.push(theirs.clone()),
+            }
+        }
+        let counts = self.attempts_per_commit.iter_mut().zip(&other.attempts_per_commit);
+        counts.for_each(|(mine, theirs)| *mine += theirs);
+        self.shards.iter_mut().zip(&other.shards).for_each(|(mine, theirs)| mine.add(theirs));
+        for (mine, theirs) in self.slots.iter_mut().zip(&other.slots) {
+            mine.committed += theirs.committed;
+            mine.attempts += theirs.attempts;
+            mine.aborted += theirs.aborted;
+        }
+    }
+
+    /// What the report shows of all this.
+    #[must_use]
+    pub fn told(mut self, layout: &Layout) -> Told {
+        if let [only] = &mut self.kinds[..] {
+            only.latency = self.transactions.clone();
+        }
+        let mut refusals: Vec<Refusal> = self
+            .refusals
+            .into_iter()
+            .map(|refusal| Refusal {
+                kind: shown(&refusal.kind),
+                count: refusal.count,
+                expected: refusal.expected,
+                example: refusal.example,
+            })
+            .collect();
+        refusals.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.kind.cmp(&b.kind)));
+        let committed: u64 = self.slots.iter().map(|slot| slot.committed).sum();
+        let mut shards: Vec<ShardShare> = layout
+            .names
+            .iter()
+            .map(|name| ShardShare {
+                name: name.clone(),
+                slots: 0,
+                committed: 0,
+                attempts: 0,
+                aborted: 0,
+                share: 0.0,
+                fair: 0.0,
+                latency: Latency::default(),
+            })
+            .collect();
+        let mut slots = Vec::new();
+        for (number, slot) in self.slots.iter().enumerate() {
+            let shard = layout.owner[number];
+            let of = &mut shards[shard as usize];
+            of.slots += 1;
+            of.committed += slot.committed;
+            of.attempts += slot.attempts;
+            of.aborted += slot.aborted;
+            if slot.attempts > 0 {
+                slots.push(SlotShare {
+                    slot: number as u16,
+                    shard,
+                    committed: slot.committed,
+                    attempts: slot.attempts,
+                    aborted: slot.aborted,
+                    share: ratio(slot.committed, committed),
+                });
+            }
+        }
+        let is_one = shards.len() == 1;
+        for (at, shard) in shards.iter_mut().enumerate() {
+            shard.share = ratio(shard.committed, committed);
+            shard.fair = f64::from(shard.slots) / f64::from(SLOTS);
+            if is_one {
+                shard.latency = self.transactions.clone();
+            } else if let Some(latency) = self.shards.get(at) {
+                shard.latency = latency.clone();
+            }
+        }
+        let last = self.attempts_per_commit.iter().rposition(|&count| count > 0);
+        self.attempts_per_commit.truncate(last.map_or(0, |last| last + 1));
+        Told {
+            totals: self.totals,
+            transaction_latency: self.transactions,
+            attempt_latency: self.attempts,
+            kinds: self.kinds,
+            refusals,
+            attempts_per_commit: self.attempts_per_commit,
+            shards,
+            slots,
+        }
+    }
+}
+
+/// The part of a report that is counted.
+pub struct Told {
+    pub(super) totals: Totals,
+    pub(super) transaction_latency: Latency,
+    pub(super) attempt_latency: Latency,
+    pub(super) kinds: Vec<KindTally>,
+    pub(super) refusals: Vec<Refusal>,
+    pub(super) attempts_per_commit: Vec<u64>,
+    pub(super) shards: Vec<ShardShare>,
+    pub(super) slots: Vec<SlotShare>,
+}

@@ -1,0 +1,562 @@
+//! A workload from a TOML file. All keys of a transaction are of one group: they begin with `$tag`.
+//!
+//! ```toml
+//! name = "transfer"
+//!
+//! [[setup]]                          # run for each key of each group (or: each = "group")
+//! each = "key"
+//! command = "SET $tag:account:$key 100"
+//!
+//! [[transaction]]
+//! name = "move"
+//! weight = 9                         # among the transactions of the file; 1 if not given
+//! pick = { from = "key", to = "other key", amount = "1..10" }
+//! watch = ["$tag:account:$from", "$tag:account:$to"]
+//! read = { a = "GET $tag:account:$from", b = "GET $tag:account:$to" }
+//! when = "a >= amount"               # else it is declined
+//! write = ["SET $tag:account:$from $(a - amount)", "SET $tag:account:$to $(b + amount)"]
+//! adds = "1"                         # what a commit adds to `added` of its group
+//!
+//! [[invariant]]
+//! name = "the sum stays"
+//! each = "key"                       # read once for each key of a group (or: each = "group")
+//! read = "GET $tag:account:$key"
+//! expect = "sum == 100 * keys && min >= 0"
+//! ```
+//!
+//! Everywhere: `$tag`, `$group`, `$groups`, `$keys` (of a group), `$user`, `$n` (the transaction's
+//! number on its connection); with `each = "key"` also `$key`; then what is picked, and in `when`,
+//! `write` and `adds` what is read (a missing key reads as 0). A pick is `key`, `other key` (none of
+//! those picked before it) or `FIRST..LAST`. In `expect`: `sum`, `min`, `max`, `count` of what was
+//! read, `commits` and `added` of the group. If the outcome of a transaction of a group is unknown,
+//! what names `commits` or `added` is not judged for it.
+//!
+//! `write` is sent as MULTI … EXEC, or plain with `multi = false`. An invariant that names neither
+//! `commits` nor `added` is checked during the run too, if its group has at most 256 keys.
+
+mod expression;
+mod script;
+mod template;
+
+use super::{Ground, Workload};
+use crate::load::courier::{Courier, must_not_be_error};
+use crate::load::failure::Failure;
+use crate::load::keys::shown;
+use crate::load::plan::Plan;
+use crate::load::referee::Names;
+use crate::load::script::{Moment, Script};
+use crate::slot::Slot;
+use expression::Expression;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use template::{Command, Template};
+
+/// Longest workload file, in bytes.
+const FILE_LEN_MAX: u64 = 1 << 20;
+/// Most transactions, set-ups or invariants of a file, and commands of one of them.
+const ITEMS_MAX: usize = 256;
+/// Most keys of a group whose invariants are checked during the run.
+const AUDITED_MAX: u64 = 256;
+
+/// The names that are known everywhere, in the order of their numbers.
+const EVERYWHERE: [&str; 5] = ["group", "groups", "keys", "user", "n"];
+/// What an `expect` knows besides.
+const EXPECTED: [&str; 6] = ["sum", "min", "max", "count", "commits", "added"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileForm {
+    name: Option<String>,
+    #[serde(default)]
+    setup: Vec<SetupForm>,
+    transaction: Vec<TransactionForm>,
+    #[serde(default)]
+    invariant: Vec<InvariantForm>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetupForm {
+    #[serde(default)]
+    each: Each,
+    command: String,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Each {
+    #[default]
+    Key,
+    Group,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TransactionForm {
+    name: Option<String>,
+    #[serde(default = "one")]
+    weight: u32,
+    #[serde(default)]
+    pick: BTreeMap<String, String>,
+    #[serde(default)]
+    watch: Vec<String>,
+    #[serde(default)]
+    read: BTreeMap<String, String>,
+    when: Option<String>,
+    #[serde(default)]
+    write: Vec<String>,
+    #[serde(default = "yes")]
+    multi: bool,
+    adds: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InvariantForm {
+    name: Option<String>,
+    #[serde(default)]
+    each: Each,
+    read: String,
+    expect: String,
+}
+
+struct Setup {
+    each: Each,
+    command: Command,
+}
+
+/// How a number is picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pick {
+    Key,
+    OtherKey,
+    Between(i64, i64),
+}
+
+struct Transaction {
+    name: String,
+    weight: u32,
+    /// The numbers of what is picked, and how; other keys behind keys.
+    picks: Vec<(usize, Pick)>,
+    watch: Vec<Template>,
+    /// The numbers of what is read, and by which command.
+    reads: Vec<(usize, Command)>,
+    when: Option<Expression>,
+    write: Vec<Command>,
+    multi: bool,
+    adds: Option<Expression>,
+    /// The names of all its variables, by number.
+    names: Vec<String>,
+}
+
+struct Rule {
+    each: Each,
+    read: Command,
+    expect: Expression,
+    text: String,
+    /// Whether it needs to know what was committed.
+    counts: bool,
+}
+
+struct Parsed {
+    setups: Vec<Setup>,
+    transactions: Vec<Transaction>,
+    rules: Vec<Rule>,
+    rule_names: Vec<String>,
+}
+
+/// A workload as a file describes it.
+pub(super) struct FileWorkload {
+    ground: Ground,
+    parsed: Parsed,
+    /// By group.
+    commits: Box<[AtomicU64]>,
+    added: Box<[AtomicI64]>,
+    unknown: Box<[AtomicU64]>,
+}
+
+/// Numbers in evidence are variables of the transaction that has the most of them.
+struct FileNames {
+    kinds: Vec<String>,
+    variables: Vec<String>,
+}
+
+impl Names for FileNames {
+    fn key(&self, group: u64, key: u32) -> String {
+        match self.variables.get(key as usize) {
+            Some(name) => name.clone(),
+            None => format!("group {group}"),
+        }
+    }
+
+    fn kind(&self, kind: usize) -> String {
+        self.kinds.get(kind).cloned().unwrap_or_default()
+    }
+}
+
+pub(super) fn make(plan: &Plan) -> Result<(Arc<dyn Workload>, Ground), Failure> {
+    let path = plan.workload.file.as_deref().unwrap_or(Path::new(""));
+    let wrong = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("workload file {}: {why}", path.display()))
+    };
+    let len = std::fs::metadata(path).map_err(|error| wrong(&error))?.len();
+    if len > FILE_LEN_MAX {
+        return Err(wrong(&format!("longer than {FILE_LEN_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
+    let parsed = parse(&text).map_err(|error| wrong(&error))?;
+    let names = FileNames {
+        kinds: parsed.transactions.iter().map(|t| t.name.clone()).collect(),
+        variables: parsed
+            .transactions
+            .iter()
+            .map(|t| t.names.clone())
+            .max_by_key(Vec::len)
+            .unwrap_or_default(),
+    };
+    let rules: Vec<&str> = parsed.rule_names.iter().map(String::as_str).collect();
+    let ground = Ground::new(plan, &rules, Box::new(names));
+    let keys_min = |t: &Transaction| {
+        t.picks.iter().filter(|(_, pick)| !matches!(pick, Pick::Between(..))).count()
+    };
+    let keys_min = parsed.transactions.iter().map(keys_min).max().unwrap_or(0);
+    if ground.keys_per_group < keys_min as u64 {
+        return Err(wrong(&format!(
+            "a transaction picks {keys_min} different keys, and a group has only --keys-per-group {}",
+            ground.keys_per_group
+        )));
+    }
+    let workload = FileWorkload {
+        commits: (0..ground.groups).map(|_| AtomicU64::new(0)).collect(),
+        added: (0..ground.groups).map(|_| AtomicI64::new(0)).collect(),
+        unknown: (0..ground.groups).map(|_| AtomicU64::new(0)).collect(),
+        ground: ground.clone(),
+        parsed,
+    };
+    Ok((Arc::new(workload), ground))
+}
+
+/// Reads a workload file's text.
+fn parse(text: &str) -> Result<Parsed, String> {
+    let form: FileForm = toml::from_str(text).map_err(|error| error.to_string())?;
+    let counts = [form.setup.len(), form.transaction.len(), form.invariant.len()];
+    if counts.into_iter().any(|count| count > ITEMS_MAX) {
+        return Err(format!("more than {ITEMS_MAX} set-ups, transactions or invariants"));
+    }
+    if form.transaction.iter().all(|transaction| transaction.weight == 0) {
+        return Err("there is no [[transaction]] with a weight".to_owned());
+    }
+    let place = |what: &str, at: usize| format!("[[{what}]] number {}", at + 1);
+    let mut setups = Vec::new();
+    for (at, setup) in form.setup.iter().enumerate() {
+        let command = Command::read(&setup.command, &mut |name| number_with_key(name, setup.each))
+            .map_err(|error| format!("{}: {error}", place("setup", at)))?;
+        setups.push(Setup { each: setup.each, command });
+    }
+    let mut transactions = Vec::new();
+    for (at, transaction) in form.transaction.into_iter().enumerate() {
+        let name = transaction.name.clone().or_else(|| form.name.clone());
+        let name = name.unwrap_or_else(|| format!("transaction {}", at + 1));
+        let wrong = |error| format!("{} ({name}): {error}", place("transaction", at));
+        transactions.push(parse_transaction(transaction, name.clone()).map_err(wrong)?);
+    }
+    let (mut rules, mut rule_names) = (Vec::new(), Vec::new());
+    for (at, rule) in form.invariant.into_iter().enumerate() {
+        let wrong = |error| format!("{}: {error}", place("invariant", at));
+        let read = Command::read(&rule.read, &mut |name| number_with_key(name, rule.each));
+        let expect = Expression::read(&rule.expect, &mut |name| {
+            let of = |names: &[&str]| names.iter().position(|known| *known == name);
+            of(&EVERYWHERE[..3]).or_else(|| of(&EXPECTED).map(|at| at + EVERYWHERE.len()))
+        })
+        .map_err(wrong)?;
+        let counts = expect.names(EVERYWHERE.len() + 4) || expect.names(EVERYWHERE.len() + 5);
+        rule_names.push(rule.name.unwrap_or_else(|| rule.expect.clone()));
+        let read = read.map_err(wrong)?;
+        rules.push(Rule { each: rule.each, read, expect, text: rule.expect, counts });
+    }
+    Ok(Parsed { setups, transactions, rules, rule_names })
+}
+
+/// The number of a name where keys are gone through.
+fn number_with_key(name: &str, each: Each) -> Option<usize> {
+    if name == "key" && each == Each::Key {
+        return Some(EVERYWHERE.len());
+    }
+    EVERYWHERE[..3].iter().position(|known| *known == name)
+}
+
+fn parse_transaction(form: TransactionForm, name: String) -> Result<Transaction, String> {
+    let items = form.pick.len() + form.watch.len() + form.read.len() + form.write.len();
+    if items > ITEMS_MAX {
+        return Err(format!("more than {ITEMS_MAX} picks, keys and commands"));
+    }
+    if form.write.is_empty() && form.read.is_empty() {
+        return Err("it neither reads nor writes".to_owned());
+    }
+    let mut names: Vec<String> = EVERYWHERE.iter().map(|&name| name.to_owned()).collect();
+    let mut new = |name: &str| {
+        let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && name.starts_with(|c: char| c.is_ascii_alphabetic());
+        if !is_word || name == "tag" || names.iter().any(|known| known == name) {
+            return Err(format!("{name:?} cannot be the name of something new"));
+        }
+        names.push(name.to_owned());
+        Ok(names.len() - 1)
+    };
+    let mut picks = Vec::new();
+    for (name, how) in &form.pick {
+        picks.push((
+            new(name)?,
+            read_pick(how).ok_or_else(|| {
+                format!("pick {name} = {how:?}: must be \"key\", \"other key\" or \"FIRST..LAST\"")
+            })?,
+        ));
+    }
+    picks.sort_by_key(|(at, pick)| (*pick == Pick::OtherKey, *at));
+    let picked = EVERYWHERE.len() + form.pick.len();
+    let places = form.read.keys().map(|name| new(name)).collect::<Result<Vec<_>, _>>()?;
+    let mut early = |name: &str| names[..picked].iter().position(|known| known == name);
+    let watch: Result<Vec<_>, _> =
+        form.watch.iter().map(|key| Command::read_key(key, &mut early)).collect();
+    let reads: Result<Vec<_>, String> = places
+        .into_iter()
+        .zip(form.read.values())
+        .map(|(at, text)| Ok((at, Command::read(text, &mut early)?)))
+        .collect();
+    let mut late = |name: &str| names.iter().position(|known| known == name);
+    let write: Result<Vec<_>, _> =
+        form.write.iter().map(|text| Command::read(text, &mut late)).collect();
+    let when = form.when.map(|text| Expression::read(&text, &mut late)).transpose()?;
+    let adds = form.adds.map(|text| Expression::read(&text, &mut late)).transpose()?;
+    let (watch, reads, write) = (watch?, reads?, write?);
+    let (weight, multi) = (form.weight, form.multi);
+    Ok(Transaction { name, weight, picks, watch, reads, when, write, multi, adds, names })
+}
+
+fn read_pick(how: &str) -> Option<Pick> {
+    match how.trim() {
+        "key" => Some(Pick::Key),
+        "other key" => Some(Pick::OtherKey),
+        range => {
+            let (first, last) = range.split_once("..")?;
+            let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            (first <= last).then_some(Pick::Between(first, last))
+        }
+    }
+}
+
+impl FileWorkload {
+    /// The first variables, for what goes through groups and keys.
+    fn variables(&self, group: u64, key: u64) -> [Option<i64>; 6] {
+        let Ground { groups, keys_per_group, .. } = self.ground;
+        [group, groups, keys_per_group, 0, 0, key].map(|number| Some(number as i64))
+    }
+
+    /// How often something is done for each group.
+    fn times(&self, each: Each) -> u64 {
+        if each == Each::Key { self.ground.keys_per_group } else { 1 }
+    }
+
+    /// Writes a command for the `i`-th of all keys or groups; returns the words.
+    fn filled(&self, command: &Command, group: u64, key: u64) -> Vec<Vec<u8>> {
+        let mut tag = Vec::new();
+        self.ground.keys.tag(group, &mut tag);
+        let variables = self.variables(group, key);
+        let fill = |word: &Template| {
+            let mut out = Vec::new();
+            // A word without a value is an empty one; the parser allows only whole numbers here.
+            let _value = word.fill(&tag, &variables, &mut out);
+            out
+        };
+        command.words.iter().map(fill).collect()
+    }
+
+    /// Judges what was read of a group by one rule.
+    fn judge(&self, rule: usize, group: u64, values: &[Option<i64>], at: Option<&Moment>) {
+        let Rule { expect, text, counts, .. } = &self.parsed.rules[rule];
+        let place = group as usize;
+        if *counts && self.unknown[place].load(Relaxed) > 0 {
+            return;
+        }
+        let numbers = || values.iter().map(|value| value.unwrap_or(0));
+        let sum = numbers().try_fold(0_i64, i64::checked_add);
+        let commits = self.commits[place].load(Relaxed) as i64;
+        let mut variables = self.variables(group, 0)[..EVERYWHERE.len()].to_vec();
+        variables.extend([
+            sum,
+            numbers().min(),
+            numbers().max(),
+            Some(values.len() as i64),
+            Some(commits),
+            Some(self.added[place].load(Relaxed)),
+        ]);
+        if expect.value(&variables).is_some_and(|value| value != 0) {
+            return;
+        }
+        let show =
+            |number: Option<i64>| number.map_or_else(|| "none".to_owned(), |n| n.to_string());
+        let what = || {
+            let told = EXPECTED.iter().zip(&variables[EVERYWHERE.len()..]);
+            let told: Vec<String> =
+                told.map(|(name, value)| format!("{name} {}", show(*value))).collect();
+            format!("group {group}: {text} does not hold: {}", told.join(", "))
+        };
+        let Rule { each, read, .. } = &self.parsed.rules[rule];
+        let keys = (0..self.times(*each)).zip(values).take(crate::load::referee::VALUES_SHOWN_MAX);
+        let values = keys.map(|(key, value)| {
+            let words = self.filled(read, group, key);
+            (shown(&words.join(&b' ')), value.map_or_else(|| "nil".to_owned(), |v| v.to_string()))
+        });
+        let at = at.map(|moment| moment.at);
+        self.ground.referee.break_over(rule, at, what, &[group], values.collect());
+    }
+}
+
+impl Workload for FileWorkload {
+    fn prepare(&self, courier: &mut Courier) -> Result<(), Failure> {
+        self.clean(courier)?;
+        for setup in &self.parsed.setups {
+            let times = self.times(setup.each);
+            courier.all(
+                self.ground.groups * times,
+                &mut |i, request| {
+                    let words = self.filled(&setup.command, i / times, i % times);
+                    request.begin(words.len());
+                    words.iter().for_each(|word| request.argument(word));
+                    Slot::of(&words[1])
+                },
+                &mut |_, reply| must_not_be_error(reply),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn script(self: Arc<Self>, user: u32) -> Box<dyn Script> {
+        Box::new(script::Run::new(self, user))
+    }
+
+    fn auditor(self: Arc<Self>) -> Option<Box<dyn Script>> {
+        let is_audited = |rule: &Rule| !rule.counts && self.times(rule.each) <= AUDITED_MAX;
+        let rules: Vec<usize> = (0..self.parsed.rules.len())
+            .filter(|&rule| is_audited(&self.parsed.rules[rule]))
+            .collect();
+        if rules.is_empty() { None } else { Some(Box::new(script::Audit::new(self, rules))) }
+    }
+
+    fn check(&self, courier: &mut Courier) -> Result<(), Failure> {
+        for (number, rule) in self.parsed.rules.iter().enumerate() {
+            let times = self.times(rule.each);
+            // Replies of one group come one after the other: they are all of one slot.
+            let mut read: BTreeMap<u64, Vec<Option<i64>>> = BTreeMap::new();
+            courier.all(
+                self.ground.groups * times,
+                &mut |i, request| {
+                    let words = self.filled(&rule.read, i / times, i % times);
+                    request.begin(words.len());
+                    words.iter().for_each(|word| request.argument(word));
+                    Slot::of(&words[1])
+                },
+                &mut |i, reply| {
+                    must_not_be_error(reply)?;
+                    let group = i / times;
+                    let values = read.entry(group).or_default();
+                    values.push(reply.integer());
+                    if values.len() as u64 == times {
+                        self.judge(number, group, values, None);
+                        read.remove(&group);
+                    }
+                    Ok(())
+                },
+            )?;
+            let referee = &self.ground.referee;
+            referee.checked_after(number, self.ground.groups);
+            let unknown = self.unknown.iter().filter(|unknown| unknown.load(Relaxed) > 0).count();
+            if rule.counts && unknown > 0 {
+                let coverage =
+                    format!("all groups but {unknown} with transactions of unknown outcome");
+                referee.covers(number, coverage);
+            }
+        }
+        Ok(())
+    }
+
+    fn clean(&self, courier: &mut Courier) -> Result<(), Failure> {
+        for setup in &self.parsed.setups {
+            let times = self.times(setup.each);
+            courier.all(
+                self.ground.groups * times,
+                &mut |i, request| {
+                    let words = self.filled(&setup.command, i / times, i % times);
+                    request.command(&[b"DEL", &words[1]]);
+                    Slot::of(&words[1])
+                },
+                &mut |_, reply| must_not_be_error(reply),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn kinds(&self) -> Vec<String> {
+        self.parsed.transactions.iter().map(|transaction| transaction.name.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        [[setup]]
+        command = "SET $tag:a:$key 100"
+        [[transaction]]
+        name = "move"
+        pick = { b = "other key", c = "key", amount = "1..10" }
+        watch = ["$tag:a:$c"]
+        read = { x = "GET $tag:a:$c" }
+        when = "x >= amount"
+        write = ["SET $tag:a:$c $(x - amount)"]
+        [[invariant]]
+        read = "GET $tag:a:$key"
+        expect = "sum == 100 * keys"
+    "#;
+
+    #[test]
+    fn a_file_is_read() {
+        let parsed = parse(GOOD).expect("a good file");
+        let picks = parsed.transactions[0].picks.iter().map(|(_, pick)| *pick).collect::<Vec<_>>();
+        assert_eq!(picks, [Pick::Between(1, 10), Pick::Key, Pick::OtherKey]);
+        assert_eq!(parsed.rule_names, ["sum == 100 * keys"]);
+        assert!(!parsed.rules[0].counts);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (from, to, named) in [
+            ("\"other key\"", "\"another key\"", "another key"),
+            ("x >= amount", "x >= amuont", "amuont"),
+            ("SET $tag:a:$c", "SET a:$c", "$tag"),
+            ("$(x - amount)", "$(x - )", "move"),
+            ("name =", "nme =", "nme"),
+            ("1..10", "10..1", "amount"),
+            ("keys\"", "key\"", "invariant"),
+            ("GET $tag:a:$c\" }", "GET $tag:a:$x\" }", "\"x\""),
+            ("{ x =", "{ amount =", "amount"),
+        ] {
+            assert!(GOOD.contains(from), "{from}");
+            let error =
+                parse(&GOOD.replace(from, to)).err().unwrap_or_else(|| panic!("{to} is wrong"));
+            assert!(error.contains(named), "{to}: {error}");
+        }
+    }
+}
