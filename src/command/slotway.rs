@@ -30,10 +30,10 @@ const _: () = check_rows(ROWS);
 
 const FLAGS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
 
-/// What the rows share that change something.
+/// What the rows share that change something. What an order lacks it says itself.
 const ORDERS: Spec = Spec {
     parent: "slotway",
-    arity: AtLeast(3),
+    arity: AtLeast(2),
     flags: FLAGS | NO_MULTI,
     group: Group::Slotway,
     since: "0.1.0",
@@ -65,12 +65,7 @@ const SLOTWAY: Spec = Spec {
             }),
             ..ORDERS
         },
-        Spec {
-            name: "clear",
-            arity: AtLeast(2),
-            summary: "Ends a fault, or all of them, before its time.",
-            ..ORDERS
-        },
+        Spec { name: "clear", summary: "Ends a fault, or all of them, before its time.", ..ORDERS },
         Spec {
             name: "cluster",
             summary: "Shows the nodes, their slots, what is on the move, and the faults.",
@@ -82,23 +77,13 @@ const SLOTWAY: Spec = Spec {
             summary: "Touches a key right before the next EXECs that watch it.",
             ..ORDERS
         },
-        Spec {
-            name: "down",
-            arity: AtLeast(2),
-            summary: "Takes the whole cluster down.",
-            ..ORDERS
-        },
+        Spec { name: "down", summary: "Takes the whole cluster down.", ..ORDERS },
         Spec {
             name: "exec",
             summary: "Has the next EXECs answer an error, or nil, and run nothing.",
             ..ORDERS
         },
-        Spec {
-            name: "failover",
-            arity: Exactly(3),
-            summary: "Puts a replica in its master's place.",
-            ..ORDERS
-        },
+        Spec { name: "failover", summary: "Puts a replica in its master's place.", ..ORDERS },
         Spec {
             name: "faults",
             summary: "Lists the faults that are armed.",
@@ -107,7 +92,6 @@ const SLOTWAY: Spec = Spec {
         },
         Spec {
             name: "finish",
-            arity: Exactly(3),
             summary: "Ends a slot's move: all its keys, and the slot, are the new owner's.",
             ..ORDERS
         },
@@ -123,26 +107,22 @@ const SLOTWAY: Spec = Spec {
         },
         Spec {
             name: "hold",
-            arity: AtLeast(5),
             summary: "Begins a slot's move, with the named keys moved already, and leaves it at that.",
             ..ORDERS
         },
         Spec {
             name: "latency",
-            arity: AtLeast(4),
             summary: "Has the replies of a node, or about a slot, come late.",
             ..ORDERS
         },
         Spec {
             name: "move",
-            arity: AtLeast(5),
             complexity: "O(N) where N is the number of keys in the slots",
             summary: "Moves slots to another node, with their keys, at once.",
             ..ORDERS
         },
         Spec {
             name: "revert",
-            arity: Exactly(3),
             summary: "Takes a slot's move back: all its keys are the old owner's again.",
             ..ORDERS
         },
@@ -167,18 +147,13 @@ const SLOTWAY: Spec = Spec {
             run: Run::Whole(tell::slot),
             ..TELLS
         },
-        Spec {
-            name: "start",
-            arity: Exactly(3),
-            summary: "Brings a node back that was stopped.",
-            ..ORDERS
-        },
+        Spec { name: "start", summary: "Brings a node back that was stopped.", ..ORDERS },
         Spec {
             name: "stop",
             summary: "Has a node refuse connections, or take them and answer nothing.",
             ..ORDERS
         },
-        Spec { name: "up", arity: Exactly(2), summary: "Brings the cluster up again.", ..ORDERS },
+        Spec { name: "up", summary: "Brings the cluster up again.", ..ORDERS },
     ],
     ..ORDERS
 };

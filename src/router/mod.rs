@@ -173,10 +173,9 @@ impl Router {
     }
 
     /// Whether a batch may go on by these terms, after a command that may have changed them.
-    fn still_hold(&self, terms: &Terms, armed: Armed, session: &Session) -> bool {
+    fn still_hold(&self, terms: &Terms, session: &Session) -> bool {
         let client = session.client();
         client.no_touch() == terms.no_touch
-            && self.host.faults.armed() == armed
             && self.host.settings.events_wanted() == terms.events_wanted
             && self.host.observer.attention(client.id) == terms.attention
     }
@@ -294,7 +293,12 @@ impl Router {
                     },
                     step => match self.steer(session, step, &invocation, &mut hold, &mut turn, out)
                     {
-                        Done::Replied if !self.still_hold(&terms, armed, session) => Done::NewTerms,
+                        Done::Replied
+                            if spec.group == Group::Slotway
+                                || !self.still_hold(&terms, session) =>
+                        {
+                            Done::NewTerms
+                        }
                         done => done,
                     },
                 };

@@ -381,6 +381,11 @@ impl Topology {
         self.map.read().node(node).clone()
     }
 
+    /// Looks at all nodes at this moment, in the order of their numbers.
+    pub fn with_nodes<R>(&self, look: impl FnOnce(&[Node]) -> R) -> R {
+        look(&self.map.read().nodes)
+    }
+
     /// The node that listens on `port`.
     #[must_use]
     pub fn node_at(&self, port: u16) -> Option<NodeNumber> {

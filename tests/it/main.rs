@@ -5,6 +5,7 @@ mod concurrency;
 mod conversation;
 mod differential;
 mod faulty;
+mod faults;
 mod fuzzing;
 mod layers;
 mod limits;

@@ -182,8 +182,9 @@ pub(super) fn find(host: &Host, name: &Name) -> Result<NodeNumber, Refusal> {
             let listened = host.announce.listened(*told);
             topology.node_at(listened).or_else(|| topology.node_at(*told))
         }
-        Name::Id(id) => (0..topology.nodes())
-            .find(|&number| topology.node(number).id.as_bytes().eq_ignore_ascii_case(id)),
+        Name::Id(id) => topology.with_nodes(|nodes| {
+            nodes.iter().position(|node| node.id.as_bytes().eq_ignore_ascii_case(id))
+        }),
     };
     found.ok_or_else(|| TopologyError::Unknown(name.to_string().into_bytes()).into())
 }

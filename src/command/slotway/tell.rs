@@ -9,15 +9,34 @@ use std::fmt::Write;
 /// A node with the runs of slots that it owns.
 struct Line {
     number: NodeNumber,
-    node: Node,
+    id: String,
+    role: Role,
+    epoch: u64,
+    port: u16,
+    shard: usize,
+    is_up: bool,
+    is_alone: bool,
+    /// The slots that it gives away, and to whom.
+    moves: Vec<(Slot, NodeNumber)>,
     runs: Vec<(u16, u16)>,
 }
 
 fn lines(cx: &HostCx<'_>) -> Vec<Line> {
     let topology = &cx.host.topology;
-    let mut lines: Vec<Line> = (0..topology.nodes())
-        .map(|number| Line { number, node: topology.node(number), runs: Vec::new() })
-        .collect();
+    let line = |(number, node): (NodeNumber, &Node)| Line {
+        number,
+        id: node.id.clone(),
+        role: node.role,
+        epoch: node.epoch,
+        port: node.port,
+        shard: node.shard,
+        is_up: node.is_up,
+        is_alone: node.is_alone(),
+        moves: node.migrating.iter().map(|(&slot, &to)| (slot, to)).collect(),
+        runs: Vec::new(),
+    };
+    let mut lines: Vec<Line> =
+        topology.with_nodes(|nodes| nodes.iter().enumerate().map(line).collect());
     for slot in Slot::all() {
         let Some(owner) = topology.owner_of(slot) else { continue };
         let (runs, slot) = (&mut lines[owner].runs, slot.number());
@@ -31,6 +50,9 @@ fn lines(cx: &HostCx<'_>) -> Vec<Line> {
 
 /// Where a node is told to be.
 fn endpoint(cx: &HostCx<'_>, port: u16) -> String {
+    if port == 0 {
+        return "no port".to_owned();
+    }
     let (host, port) = cx.host.announce.endpoint(port, cx.me.local);
     format!("{host}:{port}")
 }
@@ -40,23 +62,23 @@ pub(super) fn cluster(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
     let is_down = if view.is_whole { "ok" } else { "down" };
     let mut text = format!("cluster {is_down}, epoch {}\nnodes\n", view.epoch);
     // Writing into memory does not fail.
-    for Line { number, node, runs } in &lines {
-        let role = match node.role {
+    for line in &lines {
+        let role = match line.role {
             Role::ReplicaOf(master) => format!("replica of {master}"),
-            Role::Master if node.is_alone() && runs.is_empty() => "alone".to_owned(),
+            Role::Master if line.is_alone && line.runs.is_empty() => "alone".to_owned(),
             Role::Master => "master".to_owned(),
         };
-        let state = match (node.is_up, cx.host.faults.stopped(*number)) {
+        let state = match (line.is_up, cx.host.faults.stopped(line.number)) {
             (true, _) => "up",
             (false, Some(true)) => "hangs",
             (false, _) => "stopped",
         };
-        let at = endpoint(cx, node.port);
-        let _ =
-            write!(text, "  {number} {at} {role}, {state}, epoch {}, id {}", node.epoch, node.id);
-        if node.role == Role::Master {
-            let keys = cx.shards[node.shard].len();
-            let slots: Vec<String> = runs
+        let (number, epoch, at) = (line.number, line.epoch, endpoint(cx, line.port));
+        let _ = write!(text, "  {number} {at} {role}, {state}, epoch {epoch}, id {}", line.id);
+        if line.role == Role::Master {
+            let keys = cx.shards[line.shard].len();
+            let slots: Vec<String> = line
+                .runs
                 .iter()
                 .map(|(first, last)| match first == last {
                     true => first.to_string(),
@@ -69,10 +91,10 @@ pub(super) fn cluster(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
         text.push('\n');
     }
     text.push_str("moves\n");
-    for Line { number, node, .. } in &lines {
-        for (&slot, &to) in &node.migrating {
-            let line = way(cx, slot, *number, to);
-            let _ = writeln!(text, "  slot {}: {line}", slot.number());
+    for line in &lines {
+        for &(slot, to) in &line.moves {
+            let way = way(cx, slot, line.number, to);
+            let _ = writeln!(text, "  slot {}: {way}", slot.number());
         }
     }
     text.push_str("faults\n");
@@ -102,7 +124,7 @@ pub(super) fn slot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> O
         Some(owner) => {
             let node = topology.node(owner);
             let keys = cx.shards[topology.station(owner)].slot_len(slot);
-            let _ = write!(text, "node {owner} at {}, {keys} keys", endpoint(cx, node.port));
+            let _ = write!(text, "node {owner} ({}), {keys} keys", endpoint(cx, node.port));
             if let Some(&to) = node.migrating.get(&slot) {
                 let _ = write!(text, "; on the move {}", way(cx, slot, owner, to));
             }
