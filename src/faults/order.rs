@@ -192,7 +192,7 @@ impl Order {
     /// As [`Order::of`], or a quotation that does not end.
     pub fn of_line(line: &str) -> Result<Self, Unclear> {
         let words = split(line)?;
-        Self::of(&words.iter().map(|word| word.as_bytes()).collect::<Vec<_>>())
+        Self::of(&words.iter().map(String::as_bytes).collect::<Vec<_>>())
     }
 }
 

@@ -289,7 +289,7 @@ mod tests {
              [[step]]\ndo = \"CLEAR\"\n[[step]]\nafter = { time = \"1s\" }\ndo = \"CLEAR 1\"\n",
         );
         let mut play = Play::new(scenario.expect("a good one"), 1000);
-        let mut take = |play: &mut Play, now| play.take(now).map(|step| (step.line, step.text));
+        let take = |play: &mut Play, now| play.take(now).map(|step| (step.line, step.text));
         assert_eq!((play.due(), play.counts(), take(&mut play, 1019)), (Some(1020), false, None));
         assert_eq!(take(&mut play, 1020), Some((3, "DOWN".to_owned())));
         assert_eq!((play.due(), play.counts(), take(&mut play, 9999)), (None, true, None));

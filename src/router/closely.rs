@@ -105,14 +105,25 @@ struct Place<'r> {
     own: usize,
     /// Where a key of the request may be or come to be.
     shards: Vec<usize>,
+    /// The replica that the request came in at, whose commands are counted apart.
+    counts_for: Option<NodeNumber>,
 }
 
 impl<'r> Place<'r> {
+    /// Has what runs from now on be counted for this replica, or for the masters again.
+    fn count_for(&mut self, replica: Option<NodeNumber>) {
+        let before = std::mem::replace(&mut self.counts_for, replica);
+        for node in before.into_iter().chain(replica) {
+            self.own().engine().swap_tally(node);
+        }
+    }
+
     fn own(&mut self) -> &mut Hold<'r> {
         &mut self.holds[self.own].1
     }
 
-    fn release(self, turn: &mut Turn<'r>) {
+    fn release(mut self, turn: &mut Turn<'r>) {
+        self.count_for(None);
         self.holds.into_iter().for_each(|(_, hold)| hold.release(turn.pace));
     }
 
@@ -181,7 +192,12 @@ impl Router {
             let mut numbers: Vec<usize> = more.iter().copied().chain([from]).chain(to).collect();
             numbers.sort_unstable();
             numbers.dedup();
-            let place = Place { holds: self.hold_each(&numbers, turn), own: 0, shards: Vec::new() };
+            let place = Place {
+                holds: self.hold_each(&numbers, turn),
+                own: 0,
+                shards: Vec::new(),
+                counts_for: None,
+            };
             if self.shards_of(slot, port) == (from, to) {
                 break (place, from, to);
             }
@@ -193,6 +209,11 @@ impl Router {
         };
         place.own = own(&place, from);
         place.shards = [from].into_iter().chain(to).collect();
+        if let Port::Node(node) = port
+            && self.topology.is_replica(port)
+        {
+            place.count_for(Some(node));
+        }
         let Some(slot) = slot else { return (place, None) };
         let judge = match port {
             Port::Node(node) => Some(node),

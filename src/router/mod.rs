@@ -607,7 +607,20 @@ impl Router {
                             holds.into_iter().for_each(|(_, hold)| hold.release(turn.pace));
                             return Done::Sever;
                         }
+                        // A replica that serves from its master's shard tells what it ran itself.
+                        let replica = match (turn.terms.port, &mut holds[..]) {
+                            (Port::Node(node), [(_, hold)])
+                                if self.topology.is_replica(turn.terms.port) =>
+                            {
+                                hold.engine().swap_tally(node);
+                                Some(node)
+                            }
+                            _ => None,
+                        };
                         self.call(session, function, invocation, &mut holds, turn, &mut sink);
+                        if let (Some(node), [(_, hold)]) = (replica, &mut holds[..]) {
+                            hold.engine().swap_tally(node);
+                        }
                         holds.into_iter().for_each(|(_, hold)| hold.release(turn.pace));
                     }
                     Run::Shard(_) | Run::Blocks(_) | Run::Session(_) | Run::Container => {

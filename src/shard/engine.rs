@@ -19,7 +19,8 @@ use crate::pubsub::PubSub;
 use crate::resp::Sink;
 use crate::session::Watched;
 use crate::slot::Slot;
-use crate::topology::{Port, Presence, Topology};
+use crate::topology::{NodeNumber, Port, Presence, Topology};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -49,6 +50,8 @@ pub struct Engine {
     pub keyspace: Keyspace,
     /// What was counted of the commands that ran here.
     pub tally: Tally,
+    /// The same of commands that came in at replicas which serve from here.
+    replicas: BTreeMap<NodeNumber, Tally>,
     /// Whose commands run at this moment, and what is to be noted of them.
     pub attention: Attention,
     /// Which shard this is.
@@ -90,6 +93,7 @@ impl Engine {
         Self {
             keyspace,
             tally: Tally::default(),
+            replicas: BTreeMap::new(),
             attention: Attention::NONE,
             number,
             topology,
@@ -98,6 +102,11 @@ impl Engine {
             waiters: Waiters::default(),
             pubsub,
         }
+    }
+
+    /// Puts what is counted for a replica in the place of what is counted for its master, or back.
+    pub fn swap_tally(&mut self, replica: NodeNumber) {
+        std::mem::swap(self.replicas.entry(replica).or_default(), &mut self.tally);
     }
 
     /// Whether requests for `slot` that come in by these terms run here without a closer look.

@@ -102,7 +102,7 @@ fn a_plain_client_sees_no_slot_move() {
             match client.ask(&["EXEC"]) {
                 Reply::NullArray => continue,
                 Reply::Array(replies) => {
-                    assert!(matches!(replies[1], Reply::Int(_)), "{replies:?}")
+                    assert!(matches!(replies[1], Reply::Int(_)), "{replies:?}");
                 }
                 other => panic!("EXEC answers {other:?}"),
             }
