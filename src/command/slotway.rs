@@ -23,7 +23,6 @@ use super::spec::{
 use super::{Args, HostCx, Outcome, Refusal, help};
 use crate::faults::{Mistake, Order, Scenario};
 use crate::resp::Sink;
-use crate::topology::Port;
 
 pub(super) const ROWS: &[Spec] = &[SLOTWAY];
 const _: () = check_rows(ROWS);
@@ -171,14 +170,9 @@ fn order(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let words: Vec<&[u8]> = args.from(1).collect();
     let order = Order::of(&words).map_err(|error| Refusal::new(error.to_string()))?;
     let HostCx { host, me, shards, now, pace, .. } = cx;
-    let mut hands = Hands { host, shards, now: *now, pace: &mut **pace };
+    let mut hands = Hands { host, me: Some(&**me), shards, now: *now, pace: &mut **pace };
     let told = carry_out(&order, &mut hands)?;
     // Who has a node stopped that he speaks to hears of it, and then is cut off as everybody there.
-    if let Port::Node(node) = me.port
-        && host.faults.stopped(node) == Some(false)
-    {
-        me.close_after_reply();
-    }
     match told {
         None => out.ok(),
         Some(number) => out.int(number.cast_signed()),

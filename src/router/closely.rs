@@ -46,9 +46,12 @@ impl Judge for Bench<'_, '_> {
             let all_here = || Presence { here: 1, missing: 0, several: false };
             let Some(owner) = topology.owner_of(slot) else { return Some(UNSERVED) };
             let manner = Manner { asking: true, ..manner };
+            // Who owns it by now is asked when it runs: only that nobody serves it matters here.
             return match topology.judge(owner, slot, manner, all_here) {
-                Verdict::Here => None,
-                verdict => router.refusal(verdict, slot, self.local),
+                verdict @ (Verdict::Unassigned | Verdict::Down | Verdict::DownForWrites) => {
+                    router.refusal(verdict, slot, self.local)
+                }
+                Verdict::Here | Verdict::Moved(_) | Verdict::Ask(_) | Verdict::TryAgain => None,
             };
         };
         let spec = invocation.spec;

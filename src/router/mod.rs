@@ -338,6 +338,7 @@ impl Router {
                         Some(Progress::Full)
                     }
                     Done::Replied | Done::Told => None,
+                    Done::NewTerms if session.client().is_closing() => Some(Progress::Close),
                     Done::NewTerms => Some(Progress::Full),
                     Done::Wait(mut pending) => match pending.try_recv() {
                         Ok(served) => {
@@ -463,7 +464,7 @@ impl Router {
             holds.iter_mut().map(|(_, hold)| &mut hold.engine().keyspace).collect();
         let version = self.topology.version();
         let (host, pace) = (&self.host, &mut *turn.pace);
-        let result = work(&mut slotway::Hands { host, shards: &mut shards, now, pace });
+        let result = work(&mut slotway::Hands { host, me: None, shards: &mut shards, now, pace });
         if self.topology.version() != version {
             self.tell_of_change(&mut holds, &mut turn);
         }

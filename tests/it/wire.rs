@@ -124,6 +124,7 @@ impl Client {
             if let Ok(count) = socket.read(&mut rest) {
                 bytes.extend_from_slice(&rest[..count]);
             }
+            socket.set_nonblocking(false).expect("it has just been the other way");
         }
         bytes
     }

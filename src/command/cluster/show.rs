@@ -106,7 +106,7 @@ pub(super) fn shards(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
             out.bulk(at.as_bytes());
             out.bulk(b"endpoint");
             match preferred(cx, node) {
-                Some(preferred) => host(out, &preferred),
+                Some(preferred) => out.bulk(preferred.as_bytes()),
                 None if !node.node.has_met => out.bulk(at.as_bytes()),
                 None => host(out, &at),
             }

@@ -2,6 +2,7 @@
 //!
 //! Impossible topologies are refused in Redis' own sentences, before anything is changed.
 
+use crate::clients::Client;
 use crate::command::{HoldBack, Pace, Refusal};
 use crate::faults::{
     Bound, Fault, Mistake, Name, Order, Place, Promote, Scenario, TIME_MS_DEFAULT, TooMany, What,
@@ -9,12 +10,14 @@ use crate::faults::{
 use crate::host::Host;
 use crate::keyspace::{Keyed, Keyspace, Millis};
 use crate::slot::Slot;
-use crate::topology::{NodeNumber, Role, TopologyError};
+use crate::topology::{NodeNumber, Port, Role, TopologyError};
 
 /// What carries an order out: the process, with all its shards held.
 pub struct Hands<'a, 'k> {
     /// The process.
     pub host: &'a Host,
+    /// Who gave the order, if that was a client.
+    pub me: Option<&'a Client>,
     /// Every shard, by its number.
     pub shards: &'a mut [&'k mut Keyspace],
     /// The time, in milliseconds since the epoch.
@@ -297,6 +300,9 @@ fn stop(
         }
         _ => {}
     }
+    if !hangs {
+        hands.cut(node);
+    }
     hands.shift_doors();
     Ok(id)
 }
@@ -317,6 +323,18 @@ impl Hands<'_, '_> {
     fn promote(&self, heir: NodeNumber) {
         if let Err(error) = self.host.topology.fail_over(heir, true) {
             tracing::error!(%error, node = heir, "a replica cannot be promoted");
+        }
+    }
+
+    /// Cuts off everybody who speaks to a node; who gave the order hears first how it went. (Those
+    /// who connect at this moment are cut off by the listener, when it closes.)
+    fn cut(&self, node: NodeNumber) {
+        for client in self.host.clients.all() {
+            match self.me {
+                _ if client.port != Port::Node(node) => {}
+                Some(me) if me.id == client.id => me.close_after_reply(),
+                _ => client.close(),
+            }
         }
     }
 
