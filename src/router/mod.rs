@@ -10,7 +10,7 @@
 //! socket and no clock. Consecutive commands for one shard share one hold of it; the order across
 //! shards is the client's. What needs several shards, or a closer look at the slot it asks for,
 //! holds them in ascending order, and where it must wait for one it does so away from the runtime's
-//! workers ([`closely`]).
+//! workers (`closely`).
 
 mod ahead;
 mod closely;
