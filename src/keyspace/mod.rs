@@ -14,6 +14,7 @@
 //! [`Keyspace::expire_some`] takes away what nobody meets.
 
 mod blob;
+mod changes;
 pub mod event;
 mod hash;
 mod item;
@@ -28,6 +29,7 @@ mod watch;
 mod zset;
 
 pub use blob::{Blob, INLINE_LEN_MAX};
+pub use changes::Changes;
 pub use event::{Event, EventClass};
 pub use hash::{Hash, Numbered, PackLimits, Pair, Pairs};
 pub use list::{End, Iter as Elements, List, PieceLimit, Sought};
@@ -39,6 +41,7 @@ pub use watch::{Guard, Watchers};
 pub use zset::{Edge, LexEdge, Zset, ZsetBuilder};
 
 use crate::slot::{SLOTS, Slot};
+use changes::Notes;
 use std::collections::HashSet;
 
 /// Milliseconds since the Unix epoch.
@@ -165,7 +168,7 @@ impl Default for Limits {
 }
 
 /// What a key held, on its way to another keyspace of the same process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Parcel {
     /// The value.
     pub value: Value,
@@ -234,6 +237,10 @@ pub struct Keyspace {
     pub no_touch: bool,
     /// What is slow to free; whoever holds the shard frees it after letting go.
     graveyard: Graveyard,
+    /// What has changed and was not told yet, if another keyspace follows this one.
+    notes: Option<Box<Notes>>,
+    /// This one follows another: what has expired is not shown, and goes when that one says so.
+    pub follows: bool,
 }
 
 const NOT_HERE: u16 = u16::MAX;
@@ -276,6 +283,8 @@ impl Keyspace {
             ready: Vec::new(),
             no_touch: false,
             graveyard: Graveyard::default(),
+            notes: None,
+            follows: false,
         }
     }
 
@@ -559,6 +568,9 @@ impl Keyspace {
             self.graveyard.0.push(Box::new(gone));
         }
         self.volatile = 0;
+        if let Some(notes) = &mut self.notes {
+            notes.all();
+        }
         std::mem::take(&mut self.len)
     }
 
@@ -589,6 +601,9 @@ impl Keyspace {
         }
         self.len = self.slots.iter().map(|slot| slot.table.len()).sum();
         self.volatile = self.slots.iter().map(|slot| slot.volatile as usize).sum();
+        if let Some(notes) = &mut self.notes {
+            notes.whole();
+        }
     }
 
     // ── telling ───────────────────────────────────────────────────────────────────────────────
@@ -727,6 +742,9 @@ impl Keyspace {
 
     #[cold]
     fn reap(&mut self, s: usize, at: usize) {
+        if self.follows {
+            return;
+        }
         let entry = self.take_out(s, at);
         self.counts.expired += 1;
         self.announce(event::EXPIRED, "expired", &entry.key);
@@ -754,6 +772,9 @@ impl Keyspace {
     pub fn touch(&mut self, key: &[u8], gone: bool) {
         if !self.watchers.is_empty() {
             self.watchers.touch(key, gone);
+        }
+        if let Some(notes) = &mut self.notes {
+            notes.key(key);
         }
     }
 }

@@ -33,6 +33,9 @@ impl Keyspace {
     pub fn clear_slot(&mut self, slot: Slot) -> usize {
         let place = self.place[slot.index()] as usize;
         let mut removed = 0;
+        if let Some(notes) = &mut self.notes {
+            notes.slot(slot);
+        }
         while let Some(last) = self.slots.get(place).and_then(|s| s.table.len().checked_sub(1)) {
             let entry = self.take_out(place, last);
             self.bury(entry.value);
@@ -59,7 +62,7 @@ impl Keyspace {
     /// many it removed.
     pub fn expire_some(&mut self, slots_max: usize, entries_max: usize) -> (usize, usize) {
         let (mut looked, mut removed) = (0, 0);
-        if self.volatile == 0 {
+        if self.volatile == 0 || self.follows {
             return (0, 0);
         }
         for _ in 0..slots_max.min(self.slots.len()) {
