@@ -27,6 +27,7 @@ use crate::clients::Clients;
 use crate::faults::Faults;
 use crate::keyspace::Millis;
 use crate::pubsub::PubSub;
+use crate::replication::Feeds;
 use crate::settings::{EndpointType, Settings};
 use crate::topology::{Announce, Port, Topology};
 use std::net::SocketAddr;
@@ -60,6 +61,8 @@ pub struct Host {
     pub stop: Stop,
     /// Who owns which slot.
     pub topology: Arc<Topology>,
+    /// Which shards follow others, late.
+    pub feeds: Feeds,
     /// How nodes are told to clients.
     pub announce: Announce,
     /// What goes wrong on purpose.
@@ -163,6 +166,7 @@ impl Host {
             pubsub: Arc::default(),
             stats: Stats::default(),
             topology: Arc::new(config.topology),
+            feeds: Feeds::default(),
             announce: config.announce,
             faults: Faults::default(),
             obeys: config.obeys,

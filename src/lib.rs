@@ -10,6 +10,7 @@ pub mod rdb;
 pub mod keyspace;
 pub mod topology;
 pub mod faults;
+pub mod replication;
 pub mod clients;
 pub mod settings;
 pub mod pubsub;

@@ -10,7 +10,8 @@ mod form;
 
 use crate::clients::OutputLimits;
 use crate::glob;
-use crate::keyspace::{EventClass, Limits, PackLimits, event};
+use crate::keyspace::{EventClass, Limits, Millis, PackLimits, event};
+use crate::replication::LAG_MS_MAX;
 use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
 use form::{BufferLimit, Form, Value};
 use parking_lot::{Mutex, RwLock};
@@ -77,6 +78,8 @@ pub struct Settings {
     mail_limits: Arc<OutputLimits>,
     /// What `notify-keyspace-events` says.
     events: AtomicU16,
+    /// Milliseconds by which replicas lag; [`IN_STEP`] if they serve from their masters' shards.
+    replica_lag: Arc<AtomicI64>,
     password: RwLock<Box<[u8]>>,
     /// Whether `password` is not empty, for the hot path.
     has_password: AtomicBool,
@@ -192,6 +195,7 @@ impl Settings {
             percentiles: Mutex::new(vec![50.0, 99.0, 99.9]),
             mail_limits: mail_limits(&output_limits),
             events: AtomicU16::new(0),
+            replica_lag: Arc::new(AtomicI64::new(IN_STEP)),
             output_limits: Mutex::new(output_limits),
             password: RwLock::default(),
             has_password: AtomicBool::new(false),
@@ -267,6 +271,17 @@ impl Settings {
     #[must_use]
     pub fn mail_limits(&self) -> &Arc<OutputLimits> {
         &self.mail_limits
+    }
+
+    /// By how many milliseconds replicas lag that serve from shards of their own, as it changes.
+    #[must_use]
+    pub fn replica_lag(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.replica_lag)
+    }
+
+    /// Says that replicas serve from shards of their own, so many milliseconds behind.
+    pub fn let_replicas_lag(&self, lag_ms: Millis) {
+        self.replica_lag.store(lag_ms.clamp(0, LAG_MS_MAX), Ordering::Relaxed);
     }
 
     /// From how many microseconds on a command is slow (`slowlog-log-slower-than`); `None` for
@@ -521,6 +536,8 @@ macro_rules! lazyfree {
 
 const NOT_PERSISTENT: &str = "slotway keeps its data in memory only";
 const NO_EVICTION: &str = "slotway does not limit its memory";
+/// Stands for the lag of replicas that have none.
+const IN_STEP: i64 = -1;
 const CHOSEN_AT_START: &str = "it is chosen when the server starts";
 const I32_MAX: i128 = i32::MAX as i128;
 const I64_MAX: i128 = i64::MAX as i128;
@@ -629,6 +646,25 @@ const ROWS: &[Row] = &[
         form: Form::Int(0, u16::MAX as i128),
         get: |settings| Value::Number(settings.start.port.into()),
         set: Set::Fixed(CHOSEN_AT_START),
+    },
+    Row {
+        name: "replica-lag",
+        form: Form::Int(0, LAG_MS_MAX as i128),
+        get: |settings| Value::Number(number(&settings.replica_lag).max(0).into()),
+        set: Set::Checked(
+            |settings, value| match number(&settings.replica_lag) {
+                IN_STEP if value.number() != 0 => {
+                    Err("replicas serve from their masters' shards: start with --replica-lag"
+                        .into())
+                }
+                _ => Ok(()),
+            },
+            |settings, value| {
+                if number(&settings.replica_lag) != IN_STEP {
+                    settings.let_replicas_lag(value.number());
+                }
+            },
+        ),
     },
     Row {
         name: "replica-read-only",

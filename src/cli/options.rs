@@ -1,6 +1,9 @@
 //! What `serve` can be told, and by whom: command line, environment, configuration file, default.
 
 use super::Failure;
+use super::bench::Time;
+use crate::keyspace::Millis;
+use crate::replication::LAG_MS_MAX;
 use crate::session::Dialect;
 use crate::topology::{Announce, AnnouncedHost, NODES_MAX, Plan, SHARDS_MAX};
 use clap::ValueEnum;
@@ -42,6 +45,10 @@ pub(super) struct Options {
     /// Replicas of each shard, each with a node port [default: 0]
     #[arg(long, env = "SLOTWAY_REPLICAS")]
     pub replicas: Option<usize>,
+    /// How long a write takes to reach the replicas, as 50ms: until then they answer with what was
+    /// before [default: none, they are always in step]
+    #[arg(long, env = "SLOTWAY_REPLICA_LAG", value_name = "TIME")]
+    pub replica_lag: Option<Time>,
     /// Nodes that have met nobody and own nothing, for `redis-cli --cluster add-node` [default: 0]
     #[arg(long, env = "SLOTWAY_SPARE_NODES")]
     pub spare_nodes: Option<usize>,
@@ -210,6 +217,7 @@ impl Options {
             maxclients: self.maxclients.or(file.maxclients),
             node_ports: self.node_ports.or(file.node_ports),
             replicas: self.replicas.or(file.replicas),
+            replica_lag: self.replica_lag.or(file.replica_lag),
             spare_nodes: self.spare_nodes.or(file.spare_nodes),
             dialect: self.dialect.or(file.dialect),
             announce: self.announce.or(file.announce),
@@ -238,9 +246,21 @@ impl Options {
             masters: self.shards.unwrap_or(SHARDS_DEFAULT),
             replicas: self.replicas.unwrap_or(0),
             spares: self.spare_nodes.unwrap_or(0),
-            in_step: true,
+            in_step: self.replica_lag.is_none_or(|lag| lag.0.is_zero()),
             seed,
         }
+    }
+
+    /// How many milliseconds the replicas lag, if they do.
+    pub(super) fn replica_lag_ms(&self) -> Result<Option<Millis>, Failure> {
+        let Some(lag) = self.replica_lag else { return Ok(None) };
+        let ms = lag.ms("--replica-lag")?;
+        let ms = Millis::try_from(ms).ok().filter(|&ms| ms <= LAG_MS_MAX);
+        let ms = ms.ok_or_else(|| Failure::usage("--replica-lag: an hour at the most"))?;
+        if self.replicas.unwrap_or(0) == 0 {
+            return Err(Failure::usage("--replica-lag: there are no replicas; add --replicas 1"));
+        }
+        Ok(Some(ms).filter(|&ms| ms > 0))
     }
 
     /// How nodes are told to clients.
@@ -274,6 +294,7 @@ impl Options {
                 plan.masters, plan.replicas, plan.spares
             )));
         }
+        self.replica_lag_ms()?;
         let unnamed = self.announce_host.as_ref().is_some_and(|host| !is_host(host));
         if unnamed {
             return Err(Failure::usage("--announce-host: must be a host's name or address"));

@@ -519,7 +519,15 @@ fn reset(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         _ => return Err(Refusal::SYNTAX),
     };
     let me = node(cx)?;
-    done(cx.host.topology.reset(me, hard, has_keys(cx, me)), out)
+    let topology = &cx.host.topology;
+    let was_replica = topology.is_replica(cx.port);
+    topology.reset(me, hard, has_keys(cx, me))?;
+    if was_replica {
+        // What it had of its master is not its own.
+        cx.shards[topology.station(me)].clear();
+    }
+    out.ok();
+    Ok(())
 }
 
 fn countkeysinslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

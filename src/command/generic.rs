@@ -10,6 +10,7 @@ use super::spec::{
 use super::{Args, Cx, HostCx, Outcome, Refusal};
 use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value, event};
 use crate::number::parse_i64;
+use crate::replication::Vigil;
 use crate::resp::Sink;
 use crate::topology::Family;
 
@@ -269,8 +270,8 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// WAIT replicas timeout: what is written is with every replica that is up before it is answered,
-/// so that there is nothing to wait for.
+/// WAIT replicas timeout: replicas in step have what is written before it is answered, so that
+/// there is nothing to wait for; for those that lag there is a vigil.
 fn wait(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let Family::Master(replicas) = cx.host.topology.family(cx.port) else {
         return Err(Refusal::of(
@@ -279,12 +280,19 @@ fn wait(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
              not propagated.",
         ));
     };
-    args.int(1)?;
+    let wanted = args.int(1)?;
     let timeout = parse_i64(args.at(2));
     let timeout = timeout.ok_or(Refusal::of("ERR timeout is not an integer or out of range"))?;
     if timeout < 0 {
         return Err(Refusal::of("ERR timeout is negative"));
     }
-    out.count(replicas.len());
+    let feeds: Vec<_> =
+        replicas.iter().filter_map(|replica| cx.host.feeds.of(replica.shard)).collect();
+    if feeds.is_empty() {
+        out.count(replicas.len());
+        return Ok(());
+    }
+    let until = (timeout != 0).then(|| cx.now.saturating_add(timeout));
+    cx.vigil = Some(Vigil::new(feeds, usize::try_from(wanted).unwrap_or(0), until));
     Ok(())
 }

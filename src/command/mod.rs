@@ -50,6 +50,7 @@ pub use wait::{Absent, Wait, WaitKind};
 use crate::clients::Client;
 use crate::host::{Host, Tally};
 use crate::keyspace::{Key, Keyspace, Millis, Seen, Text, Value};
+use crate::replication::Vigil;
 use crate::resp::{Sink, until_nul};
 use crate::slot::{Footprint, Slot};
 use crate::topology::Port;
@@ -223,6 +224,9 @@ pub struct HostCx<'a> {
     pub now: Millis,
     /// To be told of long work.
     pub pace: &'a mut dyn Pace,
+    /// What the command waits for before it is answered, if it does: how many replicas have come by
+    /// then is the answer.
+    pub vigil: Option<Vigil>,
 }
 
 impl HostCx<'_> {

@@ -13,8 +13,9 @@ use super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer,
 use super::{Args, HostCx, Outcome, Refusal};
 use crate::host::{REDIS_VERSION, VERSION};
 use crate::number::parse_i64;
+use crate::replication::Standing;
 use crate::resp::{Sink, until_nul};
-use crate::topology::Family;
+use crate::topology::{Family, Node, Port};
 
 /// What all servers' rows share.
 const SERVER: Spec = Spec { group: Group::Server, ..BASE };
@@ -157,18 +158,19 @@ fn time(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 fn role(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let endpoint = |port| cx.host.announce.endpoint(port, cx.me.local);
+    let standing = |node: &Node| standing(cx, node);
     match cx.host.topology.family(cx.port) {
         Family::Master(replicas) => {
             out.array(3);
             out.bulk(b"master");
-            out.int(0);
+            out.int(written(&replicas, standing));
             out.array(replicas.len());
             for replica in replicas {
                 let (host, port) = endpoint(replica.port);
                 out.array(3);
                 out.bulk(host.as_bytes());
                 out.bulk(port.to_string().as_bytes());
-                out.bulk(b"0");
+                out.bulk(standing(&replica).applied.to_string().as_bytes());
             }
         }
         Family::ReplicaOf(master) => {
@@ -178,10 +180,28 @@ fn role(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             out.bulk(host.as_bytes());
             out.int(port.into());
             out.bulk(if master.is_up { b"connected" } else { b"connect" });
-            out.int(0);
+            out.int(own_standing(cx).applied as i64);
         }
     }
     Ok(())
+}
+
+/// How far a replica is; one in step has nothing to count.
+fn standing(cx: &HostCx<'_>, replica: &Node) -> Standing {
+    cx.host.feeds.of(replica.shard).map_or(Standing::default(), |feed| feed.standing(cx.now))
+}
+
+/// How far the replica is whom the client speaks to.
+fn own_standing(cx: &HostCx<'_>) -> Standing {
+    match cx.port {
+        Port::Node(me) => standing(cx, &cx.host.topology.node(me)),
+        Port::Router => Standing::default(),
+    }
+}
+
+/// How far the history of a master has come, as far as anybody follows it.
+fn written(replicas: &[Node], standing: impl Fn(&Node) -> Standing) -> i64 {
+    replicas.iter().map(|replica| standing(replica).written).max().unwrap_or(0) as i64
 }
 
 /// SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]

@@ -461,7 +461,11 @@ impl Router {
                     own.run_within(&invocation, turn.pace, &mut sink);
                 }
                 Run::Host(function) => {
-                    self.call(session, function, &invocation, &mut [], turn, &mut sink);
+                    let call = self.call(session, function, &invocation, &mut [], turn, &mut sink);
+                    if let Some(vigil) = call {
+                        // Nothing waits within a transaction.
+                        sink.count(vigil.count(turn.terms.now));
+                    }
                 }
                 Run::Cluster(function) => {
                     // All shards may be held: those that the port shows come first, in their order.

@@ -14,6 +14,7 @@
 
 mod ahead;
 mod closely;
+mod follow;
 
 pub use ahead::Scratch;
 
@@ -25,6 +26,7 @@ use crate::command::{
 use crate::faults::{Armed, Event, Order};
 use crate::host::{Host, Sighting};
 use crate::keyspace::{KeyHasher, Keyspace, Millis};
+use crate::replication::Vigil;
 use crate::resp::{Decoder, Sink};
 use crate::session::{Dialect, Session, Step};
 use crate::shard::engine::{Blocked, Engine, Terms};
@@ -78,6 +80,14 @@ pub enum Progress {
         /// The client does not want to see the answer.
         muted: bool,
     },
+    /// The client waits for replicas: send the output, come back to the vigil when it says so, answer
+    /// how many there are when it is over unless `muted`, then come again.
+    Vigil {
+        /// The wait.
+        vigil: Box<Vigil>,
+        /// The client does not want to see the answer.
+        muted: bool,
+    },
     /// The node does not answer for now: keep what came, await the end of that, then come again.
     Hang(NodeNumber),
     /// The next request is held up: send the output, await the end of the pause, then come again.
@@ -103,6 +113,7 @@ enum Done {
     NewTerms,
     Wait(Pending),
     Block(Box<Blocked>),
+    Vigil(Vigil),
     Close,
     Sever,
 }
@@ -132,16 +143,18 @@ impl Router {
     pub fn new(host: Host, dialect: &'static Dialect, seed: u64) -> Self {
         let topology = Arc::clone(&host.topology);
         let hasher = KeyHasher::new(seed);
-        let shards = (0..topology.shards())
+        let mut engines: Vec<Engine> = (0..topology.shards())
             .map(|shard| {
                 let seed = seed.wrapping_add(shard as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 let slots = topology.slots_of(shard);
                 let keyspace = Keyspace::new(slots, hasher.clone(), seed);
                 let (observer, pubsub) = (Arc::clone(&host.observer), Arc::clone(&host.pubsub));
                 let topology = Arc::clone(&topology);
-                Shard::new(Engine::new(keyspace, shard, topology, observer, pubsub))
+                Engine::new(keyspace, shard, topology, observer, pubsub)
             })
             .collect();
+        follow::settle(&host, &mut engines.iter_mut().collect::<Vec<_>>());
+        let shards = engines.into_iter().map(Shard::new).collect();
         Self { host, topology, dialect, shards, hasher }
     }
 
@@ -352,6 +365,7 @@ impl Router {
                         Err(_) => Some(Progress::Wait { pending, muted }),
                     },
                     Done::Block(blocked) => Some(Progress::Block { blocked, muted }),
+                    Done::Vigil(vigil) => Some(Progress::Vigil { vigil: Box::new(vigil), muted }),
                     Done::Close => Some(Progress::Close),
                     Done::Sever => Some(Progress::Sever),
                 };
@@ -591,9 +605,18 @@ impl Router {
                 let mut sink = Sink::new(out, session.proto());
                 match invocation.spec.run {
                     Run::Host(function) => {
-                        self.call(session, function, invocation, &mut [], turn, &mut sink);
                         if let Some((_, hold)) = hold {
+                            // It may ask who knows of what the client has just written.
+                            hold.engine().tell_followers();
                             hold.engine().stray();
+                        }
+                        let vigil =
+                            self.call(session, function, invocation, &mut [], turn, &mut sink);
+                        if let Some(vigil) = vigil {
+                            match vigil.look_at(turn.terms.now) {
+                                Some(_) => return Done::Vigil(vigil),
+                                None => sink.count(vigil.count(turn.terms.now)),
+                            }
                         }
                     }
                     Run::Cluster(function) | Run::Whole(function) => {
@@ -691,6 +714,10 @@ impl Router {
     /// Has everybody whose request is pending on a shard know that the topology has changed: all
     /// shards are held.
     fn tell_of_change(&self, holds: &mut [(usize, Hold<'_>)], turn: &mut Turn<'_>) {
+        if holds.len() == self.shards.len() {
+            let mut engines: Vec<_> = holds.iter_mut().map(|(_, hold)| hold.engine()).collect();
+            follow::settle(&self.host, &mut engines);
+        }
         for (_, hold) in holds {
             hold.engine().dismiss_waiters();
         }
@@ -700,7 +727,8 @@ impl Router {
         self.host.pubsub.sign_off(serves, turn.terms.now, told);
     }
 
-    /// Calls a function of the process; a panic in it stays with its command.
+    /// Calls a function of the process; a panic in it stays with its command. Gives what it waits
+    /// for, if it has not answered yet.
     fn call(
         &self,
         session: &Session,
@@ -709,7 +737,7 @@ impl Router {
         holds: &mut [(usize, Hold<'_>)],
         turn: &mut Turn<'_>,
         out: &mut Sink<'_>,
-    ) {
+    ) -> Option<Vigil> {
         let (before, began) = (out.len(), turn.pace.ticks());
         let (now, pace) = (turn.terms.now, &mut *turn.pace);
         let (port, mut view) = (session.port(), Vec::with_capacity(holds.len()));
@@ -722,11 +750,13 @@ impl Router {
         let version = self.topology.version();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (host, me) = (&self.host, session.client());
-            let mut cx = HostCx { host, me, port, shards, view, tallies, now, pace };
-            function(&mut cx, invocation.args, out)
+            let vigil = None;
+            let mut cx = HostCx { host, me, port, shards, view, tallies, now, pace, vigil };
+            function(&mut cx, invocation.args, out).map(|()| cx.vigil)
         }));
+        let mut vigil = None;
         match outcome {
-            Ok(Ok(())) => {}
+            Ok(Ok(kept)) => vigil = kept,
             Ok(Err(refusal)) => out.error(refusal),
             Err(_panic) => {
                 tracing::error!(command = %invocation.spec.full_name(), "a command panicked");
@@ -741,6 +771,7 @@ impl Router {
         if self.topology.version() != version {
             self.tell_of_change(holds, turn);
         }
+        vigil
     }
 
     /// Counts a command that ran on no shard, and tells of it whoever wants to know.
@@ -784,7 +815,7 @@ impl Router {
         if hold.is_none() {
             turn.pace.outside(&mut || hold = Some(shard.hold(terms)));
             if let Some(hold) = &mut hold {
-                hold.engine().keyspace.begin(turn.pace.now());
+                hold.engine().advance(turn.pace.now());
             }
         }
         hold.unwrap_or_else(|| shard.hold(terms))

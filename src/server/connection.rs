@@ -18,6 +18,7 @@ use super::pace::WorkerPace;
 use crate::clients::{Ending, Seat};
 use crate::command::HoldBack;
 use crate::keyspace::Millis;
+use crate::replication::Vigil;
 use crate::resp::{Decoder, Sink};
 use crate::router::{Progress, Router, Scratch, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::Session;
@@ -101,6 +102,8 @@ enum Event {
     Wait(Pending, bool, Option<Millis>),
     /// The client waits for a key.
     Block(Box<Blocked>, bool),
+    /// The client waits for replicas.
+    Vigil(Box<Vigil>, bool),
     /// What comes next is held up by CLIENT PAUSE, until then.
     Pause(Millis),
     /// The node does not answer for now.
@@ -152,6 +155,11 @@ impl Connection {
                 // Boxed: it takes room in the task only while it lasts.
                 Event::Block(blocked, muted) => {
                     if Box::pin(self.wait_for_key(blocked, muted)).await.is_err() {
+                        return;
+                    }
+                }
+                Event::Vigil(vigil, muted) => {
+                    if Box::pin(self.wait_for_replicas(&vigil, muted)).await.is_err() {
                         return;
                     }
                 }
@@ -216,6 +224,39 @@ impl Connection {
         .await;
         client.record(|activity| activity.blocked = false);
         over
+    }
+
+    /// Awaits the end of a wait for replicas and answers how many have come. What the client sends
+    /// meanwhile is kept for later.
+    async fn wait_for_replicas(&mut self, vigil: &Vigil, muted: bool) -> io::Result<()> {
+        let client = Arc::clone(self.session.client());
+        client.record(|activity| activity.blocked = true);
+        let mut over = Ok(());
+        while over.is_ok()
+            && let now = clock::now()
+            && let Some(at) = vigil.look_at(now)
+        {
+            let time_left = Duration::from_millis((at - now).max(0).unsigned_abs());
+            let mut time_out = pin!(tokio::time::sleep(time_left));
+            over = poll_fn(|cx| {
+                if time_out.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Ok(()));
+                }
+                match self.poll_aside(cx) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+                }
+            })
+            .await;
+        }
+        client.record(|activity| activity.blocked = false);
+        over?;
+        if !muted {
+            let mut reply = Vec::new();
+            Sink::new(&mut reply, self.session.proto()).count(vigil.count(clock::now()));
+            self.keep_unsent(&reply);
+        }
+        Ok(())
     }
 
     /// Awaits the end of a wait for a key and answers. What the client sends meanwhile is kept for
@@ -447,6 +488,10 @@ impl Connection {
             Progress::Block { blocked, muted } => {
                 self.carry_is_ready = !self.carry.is_empty();
                 event = Some(Event::Block(blocked, muted));
+            }
+            Progress::Vigil { vigil, muted } => {
+                self.carry_is_ready = !self.carry.is_empty();
+                event = Some(Event::Vigil(vigil, muted));
             }
             Progress::Paused { until } => {
                 self.carry_is_ready = true;

@@ -1,5 +1,5 @@
-//! What happens by the clock: keys that nobody asks for expire, idle clients go, watches that
-//! their sessions abandoned are cleared away.
+//! What happens by the clock: keys that nobody asks for expire, replicas catch up that nobody reads,
+//! idle clients go, watches that their sessions abandoned are cleared away.
 
 use super::clock;
 use super::pace::WorkerPace;
@@ -38,6 +38,7 @@ pub(super) async fn run(router: Arc<Router>) {
                 expire(&router, shard, now).await;
             }
         }
+        bring_on(&router, now);
         if tick % TICKS_PER_SWEEP == 0 {
             sweep(&router, now);
         }
@@ -64,6 +65,17 @@ fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
     let (looked, removed) = keyspace.expire_some(slots, ENTRIES_PER_HOLD);
     release(hold);
     looked >= ENTRIES_PER_HOLD && removed as f64 >= looked as f64 * WORTHWHILE
+}
+
+/// Brings replicas that lag what is due, so that nothing piles up where nobody reads.
+fn bring_on(router: &Router, now: Millis) {
+    let terms = router.terms(now);
+    for shard in router.host.feeds.followers() {
+        // To hold it is enough; whoever holds it now has done so.
+        if let Some(hold) = router.shards()[shard].try_hold(&terms) {
+            release(hold);
+        }
+    }
 }
 
 fn sweep(router: &Router, now: Millis) {

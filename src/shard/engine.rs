@@ -14,8 +14,9 @@ use super::waiting::{Waiter, Waiters};
 use crate::clients::{Call, Claim, Client, Ending, Waiting};
 use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run, Wait, WaitKind, flag};
 use crate::host::{Attention, Observer, Sighting, Tally};
-use crate::keyspace::{EventClass, Guard, Keyspace, Limits, Millis};
+use crate::keyspace::{Changes, EventClass, Guard, Keyspace, Limits, Millis};
 use crate::pubsub::PubSub;
+use crate::replication::{Feed, Links};
 use crate::resp::Sink;
 use crate::session::Watched;
 use crate::slot::Slot;
@@ -23,6 +24,7 @@ use crate::topology::{NodeNumber, Port, Presence, Topology};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 /// What holds for a whole batch.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +65,8 @@ pub struct Engine {
     /// to be looked at.
     lap: u64,
     waiters: Waiters,
+    /// Whom this shard follows, and who follows it, late.
+    links: Links,
     /// Where what happens to keys is published.
     pubsub: Arc<PubSub>,
 }
@@ -100,6 +104,7 @@ impl Engine {
             observer,
             lap: 0,
             waiters: Waiters::default(),
+            links: Links::default(),
             pubsub,
         }
     }
@@ -150,12 +155,74 @@ impl Engine {
     /// Begins a batch.
     #[inline]
     pub fn begin(&mut self, terms: &Terms) {
-        self.keyspace.begin(terms.now);
+        self.advance(terms.now);
         self.keyspace.limits = terms.limits;
         self.keyspace.events_wanted = terms.events_wanted;
         self.keyspace.no_touch = terms.no_touch;
         self.attention = terms.attention;
         self.stray();
+    }
+
+    /// Sets the time of what is to come; what this shard follows is here as far as it is due then.
+    #[inline]
+    pub fn advance(&mut self, now: Millis) {
+        self.tell_followers();
+        self.keyspace.begin(now);
+        if self.links.is_due(now) {
+            self.catch_up(now);
+        }
+    }
+
+    #[cold]
+    fn catch_up(&mut self, now: Millis) {
+        for changes in self.links.take_due(now) {
+            self.keyspace.take_over(changes);
+        }
+    }
+
+    /// Tells those who follow this shard what has changed: when a batch is done, so that they get to
+    /// know of a transaction as a whole.
+    #[inline]
+    pub fn tell_followers(&mut self) {
+        if self.keyspace.has_changes() {
+            let changes = self.keyspace.take_changes();
+            self.links.tell(self.keyspace.now(), changes);
+        }
+    }
+
+    /// Has this shard follow another one from now on, which is brought up to date at once.
+    pub fn follow(&mut self, leader: &mut Self, lag_ms: &Arc<AtomicI64>) -> Arc<Feed> {
+        leader.tell_followers();
+        self.keyspace.take_over(leader.keyspace.everything());
+        self.keyspace.follows = true;
+        leader.keyspace.note_changes(true);
+        let feed = leader.links.lead(leader.number, Arc::clone(lag_ms));
+        self.links.follow(Arc::clone(&feed));
+        feed
+    }
+
+    /// Has this shard follow nobody. What is still on its way to it is brought, or lost.
+    pub fn unfollow(&mut self, brings_rest: bool) {
+        let rest = self.links.unfollow(brings_rest);
+        if brings_rest {
+            rest.into_iter().for_each(|changes| self.keyspace.take_over(changes));
+        } else if !rest.is_empty() {
+            let changes = rest.iter().map(Changes::len).sum::<usize>();
+            tracing::info!(shard = self.number, changes, "lost what its master had not told it");
+        }
+        self.keyspace.follows = false;
+    }
+
+    /// Tells a follower nothing any more.
+    pub fn drop_follower(&mut self, feed: &Arc<Feed>) {
+        self.links.drop_heir(feed);
+        self.keyspace.note_changes(self.links.is_followed());
+    }
+
+    /// What this shard follows.
+    #[must_use]
+    pub fn source(&self) -> Option<&Arc<Feed>> {
+        self.links.source()
     }
 
     /// Says that time has passed since the last command which is not the next one's.
@@ -331,6 +398,8 @@ impl Engine {
                             wait.absent.write(&mut out);
                         }
                     }
+                    // He may go to a replica at once.
+                    self.tell_followers();
                     // One who leaves at this very moment was served before, as in Redis.
                     let _gone = claim.end(Ending::Served(reply));
                 }

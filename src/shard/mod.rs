@@ -258,6 +258,7 @@ impl Hold<'_> {
     fn serve_and_unlock(&mut self, pace: &mut dyn Pace) {
         if let Some(mut engine) = self.engine.take() {
             engine.publish_events(pace);
+            engine.tell_followers();
             if self.shard.waiting.load(Ordering::Relaxed) == 0 && !engine.keyspace.has_graveyard() {
                 drop(engine);
                 if self.shard.waiting() == 0 {
@@ -283,6 +284,7 @@ impl Hold<'_> {
                 served += 1;
             }
             engine.publish_events(pace);
+            engine.tell_followers();
             let dead = engine.keyspace.take_graveyard();
             drop(engine);
             if let Some(dead) = dead {

@@ -345,8 +345,9 @@ impl Topology {
         Ok(())
     }
 
-    /// Puts a replica in its master's place, with a new epoch; the master becomes its replica.
-    /// Whoever calls this has brought the replica's keys up to date, if it has its own.
+    /// Puts a replica in its master's place, with a new epoch; the master becomes its replica. If
+    /// it has keys of its own and `force` is given, what it has not been told yet is lost: the router
+    /// sees to that.
     ///
     /// # Errors
     /// `node` is a master, or its master is down and `force` is not given.
@@ -370,6 +371,7 @@ impl Topology {
             }
         }
         map.nodes[node].role = Role::Master;
+        map.nodes[node].drops_rest = force;
         map.nodes[master].role = Role::ReplicaOf(node);
         map.nodes[node].migrating = std::mem::take(&mut map.nodes[master].migrating);
         map.nodes[node].importing = std::mem::take(&mut map.nodes[master].importing);
@@ -406,6 +408,7 @@ impl Topology {
         let fresh = map.new_id();
         let me = &mut map.nodes[node];
         (me.role, me.shard, me.met) = (Role::Master, me.home, BTreeSet::from([node]));
+        me.drops_rest = true;
         if hard {
             (me.id, me.epoch) = (fresh, 0);
         }

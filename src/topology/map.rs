@@ -47,6 +47,8 @@ pub struct Node {
     pub port: u16,
     /// Whether it serves.
     pub is_up: bool,
+    /// When it ceased to be a replica, it did not wait for what its master had yet to tell it.
+    pub drops_rest: bool,
     /// The slots it gives away, and to whom.
     pub migrating: BTreeMap<Slot, NodeNumber>,
     /// The slots it takes over, and from whom.
@@ -169,6 +171,7 @@ impl Map {
                 epoch,
                 port: 0,
                 is_up: true,
+                drops_rest: false,
                 migrating: BTreeMap::new(),
                 importing: BTreeMap::new(),
                 has_met: number < clustered,

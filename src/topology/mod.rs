@@ -8,7 +8,7 @@
 //!
 //! A *node* is what clients see: an id, an address, slots that it owns. A *shard* is what runs the
 //! commands of a slot: where its table lies. Each master has a shard of its own; its replicas
-//! serve from the same one. There is one map for all nodes, so that a change is known everywhere
+//! serve from the same one, or, if they are to lag, each from its own that follows. There is one map for all nodes, so that a change is known everywhere
 //! at once, where a real cluster would gossip; but each node has its own list of the nodes it has
 //! met, so that clusters can be put together and taken apart.
 //!
@@ -117,6 +117,17 @@ pub enum Family {
     ReplicaOf(Box<Node>),
 }
 
+/// A shard that follows another, late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// The replica's.
+    pub shard: usize,
+    /// Its master's.
+    pub leader: usize,
+    /// Whether the master is up.
+    pub is_up: bool,
+}
+
 /// What becomes of a wait when the topology changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waiting {
@@ -191,6 +202,34 @@ impl Topology {
     #[must_use]
     pub fn masters(&self) -> usize {
         self.masters
+    }
+
+    /// Whether replicas serve from their masters' shards, and so are never behind.
+    #[must_use]
+    pub fn is_in_step(&self) -> bool {
+        self.in_step
+    }
+
+    /// Which shards follow others: replicas that serve from a shard of their own.
+    #[must_use]
+    pub fn followings(&self) -> Vec<Following> {
+        let map = self.map.read();
+        let following = |node: &Node| {
+            let Role::ReplicaOf(master) = node.role else { return None };
+            let (master, shard) = (map.node(master), node.shard);
+            let (leader, is_up) = (master.shard, master.is_up);
+            (leader != shard).then_some(Following { shard, leader, is_up })
+        };
+        map.nodes.iter().filter_map(following).collect()
+    }
+
+    /// Whether the node that serves from `shard` as a master took that place by force.
+    #[must_use]
+    pub fn drops_rest(&self, shard: usize) -> bool {
+        let map = self.map.read();
+        map.nodes
+            .iter()
+            .any(|node| node.shard == shard && node.role == Role::Master && node.drops_rest)
     }
 
     /// The shard that `node` serves from. Sure while that shard is held.

@@ -75,8 +75,8 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                         Sink::new(&mut output, session.proto()).null_array();
                     }
                 }
-                // And nobody is there to end a pause.
-                Progress::Paused { .. } | Progress::Hang(_) => return output,
+                // And nobody is there to end a pause, or to bring replicas on.
+                Progress::Paused { .. } | Progress::Vigil { .. } | Progress::Hang(_) => return output,
                 Progress::Close | Progress::Sever => return output,
             }
         }

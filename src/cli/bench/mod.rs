@@ -11,6 +11,7 @@ mod options;
 mod values;
 
 pub(super) use options::{Options, workloads};
+pub(super) use values::Time;
 
 use self::live::Live;
 use self::options::{Color, Task};

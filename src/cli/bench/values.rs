@@ -3,6 +3,7 @@
 use super::super::Failure;
 use crate::load::plan::Distribution;
 use crate::load::{self, Url};
+use serde::Deserialize;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -26,11 +27,12 @@ impl FromStr for Place {
 }
 
 /// A length of time with its unit: `800us`, `5ms`, `10s`, `2m`, `1h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub(in crate::cli) struct Time(pub Duration);
 
 impl Time {
-    pub(super) fn ms(self, name: &str) -> Result<u64, Failure> {
+    pub(in crate::cli) fn ms(self, name: &str) -> Result<u64, Failure> {
         self.whole(name, 1_000_000, "1ms")
     }
 
@@ -45,6 +47,14 @@ impl Time {
             .ok()
             .filter(|_| ns.is_multiple_of(unit_ns))
             .ok_or_else(|| Failure::usage(format!("{name}: in steps of {unit}, please")))
+    }
+}
+
+impl TryFrom<String> for Time {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
     }
 }
 

@@ -242,12 +242,18 @@ fn slotway(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Re
 
 fn replication(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     let endpoint = |port| cx.host.announce.endpoint(port, cx.me.local);
+    let standing = |node: &Node| standing(cx, node);
+    let mut offset = own_standing(cx).applied as i64;
     match cx.host.topology.family(cx.port) {
         Family::Master(replicas) => {
+            offset = written(&replicas, standing);
             write!(text, "role:master\r\nconnected_slaves:{}\r\n", replicas.len())?;
             for (i, replica) in replicas.iter().enumerate() {
                 let (host, port) = endpoint(replica.port);
-                let line = format!("ip={host},port={port},state=online,offset=0,lag=0");
+                let Standing { applied, behind_ms, .. } = standing(replica);
+                let lag_s = behind_ms / 1000;
+                let line =
+                    format!("ip={host},port={port},state=online,offset={applied},lag={lag_s}");
                 write!(text, "slave{i}:{line}\r\n")?;
             }
         }
@@ -257,8 +263,8 @@ fn replication(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::R
             write!(
                 text,
                 "role:slave\r\nmaster_host:{host}\r\nmaster_port:{port}\r\nmaster_link_status:{status}\r\n\
-                 master_last_io_seconds_ago:0\r\nmaster_sync_in_progress:0\r\nslave_read_repl_offset:0\r\n\
-                 slave_repl_offset:0\r\nslave_priority:100\r\nslave_read_only:1\r\nreplica_announced:1\r\n\
+                 master_last_io_seconds_ago:0\r\nmaster_sync_in_progress:0\r\nslave_read_repl_offset:{offset}\r\n\
+                 slave_repl_offset:{offset}\r\nslave_priority:100\r\nslave_read_only:1\r\nreplica_announced:1\r\n\
                  connected_slaves:0\r\n",
             )?;
         }
@@ -267,7 +273,7 @@ fn replication(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::R
     write!(
         text,
         "master_failover_state:no-failover\r\nmaster_replid:{}\r\n\
-         master_replid2:{}\r\nmaster_repl_offset:0\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:0\r\n\
+         master_replid2:{}\r\nmaster_repl_offset:{offset}\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:0\r\n\
          repl_backlog_size:0\r\nrepl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
         cx.host.run_id,
         "0".repeat(cx.host.run_id.len()),

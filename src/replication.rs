@@ -1,0 +1,527 @@
+//! Replicas that lag: how what changes on a master's shard comes to the shard of a replica, late.
+//!
+//! ```text
+//! master's shard ── a batch is done: what its keys hold now ──► Feed ── due? ──► replica's shard
+//!                   written at t                             t + lag             whoever holds it next
+//! ```
+//!
+//! A batch is seen on the replica exactly from `t + lag` on, as one step, by the time that the
+//! reader's own batch has. What a master has written and a replica has not seen is in the feed alone:
+//! a failover that does not wait for it loses it, as it would between two machines.
+//!
+//! The feed is the one thing that both shards touch; its lock is held for as long as it takes to put
+//! in or take out a batch, and never with another one.
+
+use crate::keyspace::{Changes, Millis};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// About how many bytes of memory may be on their way to a replica. Of more the oldest arrive early:
+/// they are put together, so that each key is there once, and wait only for their shard to be held,
+/// which the clock sees to.
+pub const BACKLOG_BYTES_MAX: usize = 64 << 20;
+/// Longest lag, in milliseconds: an hour.
+pub const LAG_MS_MAX: Millis = 3_600_000;
+/// Stands for no time at all.
+const NOT_DUE: Millis = Millis::MAX;
+/// How often to look whether a replica has come that nobody can say of when it will, in milliseconds.
+const LOOK_EVERY_MS: Millis = 100;
+
+/// What is on its way from one shard to another.
+#[derive(Debug)]
+pub struct Feed {
+    /// The shard that it comes from.
+    from: usize,
+    /// How late it arrives, in milliseconds.
+    lag_ms: Arc<AtomicI64>,
+    /// When something is due next, so that who asks need not lock.
+    due_next: AtomicI64,
+    backlog: Mutex<Backlog>,
+}
+
+#[derive(Debug)]
+struct Backlog {
+    /// In the order in which they were written; so are their times.
+    queue: VecDeque<Batch>,
+    /// What the batches in the queue take.
+    bytes: usize,
+    /// What did not fit, and is due at once.
+    early: Changes,
+    /// Up to where in the master's history it has been brought, early changes included.
+    applied: u64,
+    /// Up to where that history has been written.
+    written: u64,
+    /// Nothing arrives while the master is down.
+    is_up: bool,
+}
+
+#[derive(Debug)]
+struct Batch {
+    written_at: Millis,
+    due: Millis,
+    /// Where in the master's history it ends.
+    offset: u64,
+    /// Shared with the feeds of the master's other replicas.
+    changes: Arc<Changes>,
+    bytes: usize,
+}
+
+/// How far behind a replica is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// How many changes its master has made.
+    pub written: u64,
+    /// How many of them it has.
+    pub applied: u64,
+    /// Since when the oldest waits that it does not have, in milliseconds; 0 if it has all.
+    pub behind_ms: Millis,
+}
+
+impl Feed {
+    /// An empty feed from shard `from`, whose history has come to `offset`.
+    #[must_use]
+    pub fn new(from: usize, lag_ms: Arc<AtomicI64>, offset: u64) -> Self {
+        let backlog = Backlog {
+            queue: VecDeque::new(),
+            bytes: 0,
+            early: Changes::default(),
+            applied: offset,
+            written: offset,
+            is_up: true,
+        };
+        Self { from, lag_ms, due_next: AtomicI64::new(NOT_DUE), backlog: Mutex::new(backlog) }
+    }
+
+    /// The shard that it comes from.
+    #[must_use]
+    pub fn from(&self) -> usize {
+        self.from
+    }
+
+    /// Puts in what was written at `now`, with which the history comes to `offset`.
+    fn push(&self, now: Millis, offset: u64, changes: &Arc<Changes>, bytes: usize) {
+        let lag_ms = self.lag_ms.load(Ordering::Relaxed);
+        let mut backlog = self.backlog.lock();
+        // Without a lag it is there for whoever comes, be his batch older. The clock may have been
+        // set back: the order stays.
+        let due = if lag_ms == 0 { Millis::MIN } else { now.saturating_add(lag_ms) };
+        let due = backlog.queue.back().map_or(due, |last| last.due.max(due));
+        let changes = Arc::clone(changes);
+        backlog.queue.push_back(Batch { written_at: now, due, offset, changes, bytes });
+        backlog.written = offset;
+        backlog.bytes += bytes;
+        while backlog.bytes > BACKLOG_BYTES_MAX
+            && let Some(oldest) = backlog.pop()
+        {
+            backlog.early.then(oldest);
+        }
+        self.note_next(&backlog);
+    }
+
+    /// Whether something is due at `now`.
+    #[must_use]
+    #[inline]
+    pub fn is_due(&self, now: Millis) -> bool {
+        self.due_next.load(Ordering::Acquire) <= now
+    }
+
+    /// Takes what is due at `now`, in order.
+    #[must_use]
+    fn take_due(&self, now: Millis) -> Vec<Changes> {
+        let mut backlog = self.backlog.lock();
+        let mut due = Vec::new();
+        if !backlog.is_up {
+            return due;
+        }
+        if !backlog.early.is_empty() {
+            due.push(std::mem::take(&mut backlog.early));
+        }
+        while backlog.queue.front().is_some_and(|batch| batch.due <= now)
+            && let Some(changes) = backlog.pop()
+        {
+            due.push(changes);
+        }
+        self.note_next(&backlog);
+        due
+    }
+
+    /// Ends it: gives what was still on its way, in order.
+    #[must_use]
+    fn end(&self) -> Vec<Changes> {
+        let mut backlog = self.backlog.lock();
+        let mut rest = vec![std::mem::take(&mut backlog.early)];
+        rest.extend(
+            std::mem::take(&mut backlog.queue).into_iter().map(|batch| unshared(batch.changes)),
+        );
+        (backlog.bytes, backlog.is_up) = (0, false);
+        self.note_next(&backlog);
+        rest.retain(|changes| !changes.is_empty());
+        rest
+    }
+
+    /// Says whether the master is up: while it is not, nothing arrives.
+    pub fn set_up(&self, is_up: bool) {
+        let mut backlog = self.backlog.lock();
+        backlog.is_up = is_up;
+        self.note_next(&backlog);
+    }
+
+    /// How far the replica is at `now`.
+    #[must_use]
+    pub fn standing(&self, now: Millis) -> Standing {
+        let backlog = self.backlog.lock();
+        let waits = backlog.queue.iter().find(|batch| !backlog.is_up || batch.due > now);
+        let behind_ms = waits.map_or(0, |batch| now.saturating_sub(batch.written_at).max(0));
+        let applied = backlog.offset_at(now);
+        Standing { written: backlog.written, applied, behind_ms }
+    }
+
+    /// When the replica will have come to `offset`, if nothing else happens.
+    fn reaches(&self, offset: u64) -> Option<Millis> {
+        let backlog = self.backlog.lock();
+        let batch = backlog.queue.iter().find(|batch| batch.offset >= offset)?;
+        backlog.is_up.then_some(batch.due)
+    }
+
+    fn note_next(&self, backlog: &Backlog) {
+        let next = match backlog.queue.front() {
+            _ if !backlog.is_up => NOT_DUE,
+            _ if !backlog.early.is_empty() => Millis::MIN,
+            Some(batch) => batch.due,
+            None => NOT_DUE,
+        };
+        self.due_next.store(next, Ordering::Release);
+    }
+}
+
+impl Backlog {
+    /// Takes the oldest batch out of the queue.
+    fn pop(&mut self) -> Option<Changes> {
+        let Batch { offset, changes, bytes, .. } = self.queue.pop_front()?;
+        self.bytes -= bytes;
+        self.applied = offset;
+        Some(unshared(changes))
+    }
+
+    /// Where the replica is by the clock, whether or not somebody has held its shard since.
+    fn offset_at(&self, now: Millis) -> u64 {
+        let due = self.queue.iter().take_while(|batch| self.is_up && batch.due <= now).last();
+        due.map_or(self.applied, |batch| batch.offset)
+    }
+}
+
+/// The changes themselves if nobody else needs them, else a copy.
+fn unshared(changes: Arc<Changes>) -> Changes {
+    Arc::try_unwrap(changes).unwrap_or_else(|shared| (*shared).clone())
+}
+
+/// A shard's part in this: whom it follows, who follows it.
+#[derive(Debug, Default)]
+pub struct Links {
+    source: Option<Arc<Feed>>,
+    heirs: Vec<Arc<Feed>>,
+    /// How many changes were made here, or brought here, while there was a link.
+    offset: u64,
+}
+
+impl Links {
+    /// Whether there are none.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.source.is_none() && self.heirs.is_empty()
+    }
+
+    /// The feed that it follows.
+    #[must_use]
+    pub fn source(&self) -> Option<&Arc<Feed>> {
+        self.source.as_ref()
+    }
+
+    /// Whether somebody follows it.
+    #[must_use]
+    pub fn is_followed(&self) -> bool {
+        !self.heirs.is_empty()
+    }
+
+    /// Whether something that it follows is due at `now`.
+    #[must_use]
+    #[inline]
+    pub fn is_due(&self, now: Millis) -> bool {
+        self.source.as_ref().is_some_and(|feed| feed.is_due(now))
+    }
+
+    /// Takes what is due at `now`, in order.
+    #[must_use]
+    pub fn take_due(&self, now: Millis) -> Vec<Changes> {
+        self.source.as_ref().map(|feed| feed.take_due(now)).unwrap_or_default()
+    }
+
+    /// Tells everybody who follows it of what was written at `now`.
+    pub fn tell(&mut self, now: Millis, changes: Changes) {
+        self.offset += changes.len() as u64;
+        let bytes = changes.memory();
+        let changes = Arc::new(changes);
+        self.heirs.iter().for_each(|heir| heir.push(now, self.offset, &changes, bytes));
+    }
+
+    /// Has it follow `source` from now on.
+    pub fn follow(&mut self, source: Arc<Feed>) {
+        self.source = Some(source);
+    }
+
+    /// Follows nobody any more; gives what was still on its way, which the caller may still bring,
+    /// and says how much of the other's history is here then.
+    pub fn unfollow(&mut self, brings_rest: bool) -> Vec<Changes> {
+        let Some(feed) = self.source.take() else { return Vec::new() };
+        let rest = feed.end();
+        let backlog = feed.backlog.lock();
+        self.offset = if brings_rest { backlog.written } else { backlog.applied };
+        rest
+    }
+
+    /// A feed from here, which is shard `from`, for somebody who has all that is here now.
+    pub fn lead(&mut self, from: usize, lag_ms: Arc<AtomicI64>) -> Arc<Feed> {
+        let feed = Arc::new(Feed::new(from, lag_ms, self.offset));
+        self.heirs.push(Arc::clone(&feed));
+        feed
+    }
+
+    /// Forgets a feed from here.
+    pub fn drop_heir(&mut self, feed: &Arc<Feed>) {
+        self.heirs.retain(|heir| !Arc::ptr_eq(heir, feed));
+    }
+}
+
+/// Which shards follow others, for commands that tell of it.
+#[derive(Debug, Default)]
+pub struct Feeds(Mutex<Vec<(usize, Arc<Feed>)>>);
+
+impl Feeds {
+    /// Says which shards follow whom.
+    pub fn set(&self, feeds: Vec<(usize, Arc<Feed>)>) {
+        *self.0.lock() = feeds;
+    }
+
+    /// What `shard` follows.
+    #[must_use]
+    pub fn of(&self, shard: usize) -> Option<Arc<Feed>> {
+        self.0.lock().iter().find(|(it, _)| *it == shard).map(|(_, feed)| Arc::clone(feed))
+    }
+
+    /// The shards that follow others.
+    #[must_use]
+    pub fn followers(&self) -> Vec<usize> {
+        self.0.lock().iter().map(|(shard, _)| *shard).collect()
+    }
+}
+
+/// A wait for replicas to have what was written so far.
+#[derive(Debug)]
+pub struct Vigil {
+    /// The replicas, and where each has to come to.
+    targets: Vec<(Arc<Feed>, u64)>,
+    /// How many of them are enough.
+    wanted: usize,
+    /// When it has lasted long enough; `None` for never.
+    until: Option<Millis>,
+}
+
+impl Vigil {
+    /// A wait for `wanted` of the replicas that these feeds lead to.
+    #[must_use]
+    pub fn new(feeds: Vec<Arc<Feed>>, wanted: usize, until: Option<Millis>) -> Self {
+        let target = |feed: Arc<Feed>| {
+            let written = feed.backlog.lock().written;
+            (feed, written)
+        };
+        Self { targets: feeds.into_iter().map(target).collect(), wanted, until }
+    }
+
+    /// How many replicas have it all at `now`.
+    #[must_use]
+    pub fn count(&self, now: Millis) -> usize {
+        let has_all = |(feed, offset): &&(Arc<Feed>, u64)| feed.standing(now).applied >= *offset;
+        self.targets.iter().filter(has_all).count()
+    }
+
+    /// When to look again; `None` if it is over at `now`.
+    #[must_use]
+    pub fn look_at(&self, now: Millis) -> Option<Millis> {
+        if self.until.is_some_and(|until| until <= now) || self.count(now) >= self.wanted {
+            return None;
+        }
+        let comings = self.targets.iter().filter_map(|(feed, offset)| feed.reaches(*offset));
+        let look = now.saturating_add(LOOK_EVERY_MS);
+        comings.filter(|at| *at > now).chain(self.until).chain([look]).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{KeyHasher, Keyspace, Ttl, Value};
+    use crate::slot::Slot;
+
+    fn keyspace() -> Keyspace {
+        Keyspace::new(std::iter::empty(), KeyHasher::new(1), 1)
+    }
+
+    fn lag(ms: Millis) -> Arc<AtomicI64> {
+        Arc::new(AtomicI64::new(ms))
+    }
+
+    /// A master's keyspace and its replica's, and what is between.
+    struct Pair {
+        master: Keyspace,
+        replica: Keyspace,
+        leads: Links,
+        follows: Links,
+    }
+
+    impl Pair {
+        fn new(lag_ms: Millis) -> Self {
+            let (mut leads, mut follows) = (Links::default(), Links::default());
+            follows.follow(leads.lead(0, lag(lag_ms)));
+            let mut master = keyspace();
+            master.note_changes(true);
+            Self { master, replica: keyspace(), leads, follows }
+        }
+
+        fn write(&mut self, now: Millis, keys: &[&[u8]], value: i64) {
+            self.master.begin(now);
+            for bytes in keys {
+                let key = self.master.key(Slot::of(bytes), bytes);
+                self.master.set(key, Value::Int(value), Ttl::Clear);
+            }
+            let changes = self.master.take_changes();
+            self.leads.tell(now, changes);
+        }
+
+        fn read(&mut self, now: Millis, bytes: &[u8]) -> Option<i64> {
+            self.replica.begin(now);
+            if self.follows.is_due(now) {
+                for changes in self.follows.take_due(now) {
+                    self.replica.take_over(changes);
+                }
+            }
+            let key = self.replica.key(Slot::of(bytes), bytes);
+            match self.replica.peek(key).map(|entry| entry.value()) {
+                Some(Value::Int(value)) => Some(*value),
+                _ => None,
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_is_seen_exactly_when_the_lag_is_over() {
+        let mut pair = Pair::new(50);
+        pair.write(1000, &[b"a"], 1);
+        pair.write(1010, &[b"a", b"b"], 2);
+        for (now, a, b) in [
+            (1000, None, None),
+            (1049, None, None),
+            (1050, Some(1), None),
+            (1059, Some(1), None),
+            (1060, Some(2), Some(2)),
+        ] {
+            assert_eq!((pair.read(now, b"a"), pair.read(now, b"b")), (a, b), "at {now}");
+        }
+        assert_eq!(pair.read(1000, b"a"), Some(2), "what was seen stays seen");
+    }
+
+    #[test]
+    fn without_a_lag_it_is_seen_at_once_by_whoever_comes() {
+        let mut pair = Pair::new(0);
+        pair.write(1000, &[b"a"], 1);
+        assert_eq!(pair.read(990, b"a"), Some(1));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_does_not_change_the_order() {
+        let mut pair = Pair::new(50);
+        pair.write(1000, &[b"a"], 1);
+        pair.write(900, &[b"a"], 2);
+        assert_eq!((pair.read(960, b"a"), pair.read(1050, b"a")), (None, Some(2)));
+    }
+
+    #[test]
+    fn what_does_not_fit_arrives_early_and_is_kept_once() {
+        let mut pair = Pair::new(1000);
+        let long = vec![b'x'; BACKLOG_BYTES_MAX / 4];
+        for round in 0..20 {
+            pair.master.begin(round);
+            let key = pair.master.key(Slot::of(b"a"), b"a");
+            pair.master.set(key, Value::string(&long), Ttl::Clear);
+            let key = pair.master.key(Slot::of(b"n"), b"n");
+            pair.master.set(key, Value::Int(round), Ttl::Clear);
+            let changes = pair.master.take_changes();
+            pair.leads.tell(round, changes);
+        }
+        let feed = Arc::clone(pair.follows.source().expect("a feed"));
+        let (bytes, early) = {
+            let backlog = feed.backlog.lock();
+            (backlog.bytes, backlog.early.memory())
+        };
+        assert!(bytes <= BACKLOG_BYTES_MAX && early < BACKLOG_BYTES_MAX / 2, "{bytes} {early}");
+        let seen = pair.read(20, b"n").expect("the first ones have arrived");
+        assert!((10..19).contains(&seen), "and the last have not: {seen}");
+        assert_eq!(pair.read(1019, b"n"), Some(19));
+    }
+
+    #[test]
+    fn who_waits_is_told_when_enough_have_it() {
+        let (mut links, mut pace) = (Links::default(), vec![]);
+        for ms in [50, 200] {
+            pace.push(links.lead(0, lag(ms)));
+        }
+        let mut keyspace = keyspace();
+        keyspace.note_changes(true);
+        let mut write = |now| {
+            keyspace.begin(now);
+            let key = keyspace.key(Slot::of(b"a"), b"a");
+            keyspace.set(key, Value::Int(now), Ttl::Clear);
+            links.tell(now, keyspace.take_changes());
+        };
+        write(1000);
+        let vigil = |wanted, until| Vigil::new(pace.clone(), wanted, until);
+        let (one, two, timed) = (vigil(1, None), vigil(2, None), vigil(2, Some(1080)));
+        assert_eq!((one.count(1049), one.look_at(1049)), (0, Some(1050)));
+        assert_eq!((one.count(1050), one.look_at(1050)), (1, None));
+        assert_eq!((two.count(1050), two.look_at(1150)), (1, Some(1200)));
+        assert_eq!((timed.count(1080), timed.look_at(1080)), (1, None));
+        // What is written later is nothing to those who wait for what was written before.
+        write(1100);
+        assert_eq!((two.count(1200), two.look_at(1200)), (2, None));
+        assert_eq!(vigil(2, None).look_at(1200), Some(1300));
+        // A master that is down sends nothing; one whose replica took over by force has lost it.
+        let late = vigil(2, None);
+        pace[1].set_up(false);
+        assert_eq!((late.count(2000), late.look_at(2000)), (1, Some(2100)));
+        pace[1].set_up(true);
+        assert_eq!(late.count(2000), 2);
+        let lost = vigil(2, Some(5000));
+        write(3000);
+        let lost_too = vigil(2, Some(5000));
+        let mut heir = Links::default();
+        heir.follow(Arc::clone(&pace[1]));
+        assert_eq!(heir.unfollow(false).len(), 3, "nobody has looked there yet");
+        assert_eq!((lost.count(4000), lost_too.count(4000)), (1, 1));
+    }
+
+    #[test]
+    fn how_far_behind() {
+        let mut pair = Pair::new(50);
+        let feed = Arc::clone(pair.follows.source().expect("a feed"));
+        let standing = |now| feed.standing(now);
+        assert_eq!(standing(1000), Standing { written: 0, applied: 0, behind_ms: 0 });
+        pair.write(1000, &[b"a", b"b"], 1);
+        pair.write(1020, &[b"a"], 1);
+        assert_eq!(standing(1030), Standing { written: 3, applied: 0, behind_ms: 30 });
+        assert_eq!(standing(1060), Standing { written: 3, applied: 2, behind_ms: 40 });
+        pair.read(1060, b"a");
+        assert_eq!(standing(1070), Standing { written: 3, applied: 3, behind_ms: 0 });
+    }
+}
