@@ -7,6 +7,7 @@ mod differential;
 mod faulty;
 mod faults;
 mod fuzzing;
+mod lag;
 mod layers;
 mod limits;
 mod load;
