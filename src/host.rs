@@ -154,6 +154,9 @@ impl Host {
     pub fn new(config: HostConfig) -> Self {
         let mut chance = fastrand::Rng::with_seed(config.seed);
         let mut digit = || char::from_digit(chance.u32(..16), 16).unwrap_or('0');
+        if let Some(lag_ms) = config.topology.replica_lag_ms() {
+            config.settings.let_replicas_lag(lag_ms);
+        }
         let (settings, clients) = (Arc::new(config.settings), Arc::<Clients>::default());
         let watched = (Arc::clone(&clients), Arc::clone(&settings));
         let host = Self {

@@ -22,8 +22,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// they are put together, so that each key is there once, and wait only for their shard to be held,
 /// which the clock sees to.
 pub const BACKLOG_BYTES_MAX: usize = 64 << 20;
-/// Longest lag, in milliseconds: an hour.
-pub const LAG_MS_MAX: Millis = 3_600_000;
 /// Stands for no time at all.
 const NOT_DUE: Millis = Millis::MAX;
 /// How often to look whether a replica has come that nobody can say of when it will, in milliseconds.
@@ -362,7 +360,7 @@ impl Vigil {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::{KeyHasher, Keyspace, Ttl, Value};
+    use crate::keyspace::{Entry, KeyHasher, Keyspace, Ttl, Value};
     use crate::slot::Slot;
 
     fn keyspace() -> Keyspace {
@@ -408,7 +406,7 @@ mod tests {
                 }
             }
             let key = self.replica.key(Slot::of(bytes), bytes);
-            match self.replica.peek(key).map(|entry| entry.value()) {
+            match self.replica.peek(key).map(Entry::value) {
                 Some(Value::Int(value)) => Some(*value),
                 _ => None,
             }

@@ -102,6 +102,15 @@ impl TestClusterBuilder {
         self
     }
 
+    /// How long a write takes to reach the replicas, in whole milliseconds up to an hour: until
+    /// then they answer with what was before [default: they are always in step].
+    #[must_use]
+    pub fn replica_lag(mut self, lag: Duration) -> Self {
+        let ms = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
+        self.wanted.plan.replica_lag_ms = Some(ms).filter(|&ms| ms > 0);
+        self
+    }
+
     /// How many nodes there are besides, that have met nobody and own nothing [default: 0].
     #[must_use]
     pub fn spare_nodes(mut self, spares: usize) -> Self {

@@ -3,9 +3,8 @@
 use super::Failure;
 use super::bench::Time;
 use crate::keyspace::Millis;
-use crate::replication::LAG_MS_MAX;
 use crate::session::Dialect;
-use crate::topology::{Announce, AnnouncedHost, NODES_MAX, Plan, SHARDS_MAX};
+use crate::topology::{Announce, AnnouncedHost, LAG_MS_MAX, NODES_MAX, Plan, SHARDS_MAX};
 use clap::ValueEnum;
 use serde::Deserialize;
 use std::net::IpAddr;
@@ -246,17 +245,17 @@ impl Options {
             masters: self.shards.unwrap_or(SHARDS_DEFAULT),
             replicas: self.replicas.unwrap_or(0),
             spares: self.spare_nodes.unwrap_or(0),
-            in_step: self.replica_lag.is_none_or(|lag| lag.0.is_zero()),
+            replica_lag_ms: self.replica_lag_ms().ok().flatten(),
             seed,
         }
     }
 
     /// How many milliseconds the replicas lag, if they do.
-    pub(super) fn replica_lag_ms(&self) -> Result<Option<Millis>, Failure> {
+    fn replica_lag_ms(&self) -> Result<Option<Millis>, Failure> {
         let Some(lag) = self.replica_lag else { return Ok(None) };
         let ms = lag.ms("--replica-lag")?;
         let ms = Millis::try_from(ms).ok().filter(|&ms| ms <= LAG_MS_MAX);
-        let ms = ms.ok_or_else(|| Failure::usage("--replica-lag: an hour at the most"))?;
+        let ms = ms.ok_or_else(|| Failure::usage("--replica-lag: an hour (1h) at the most"))?;
         if self.replicas.unwrap_or(0) == 0 {
             return Err(Failure::usage("--replica-lag: there are no replicas; add --replicas 1"));
         }

@@ -74,12 +74,10 @@ impl Changes {
     /// About how many bytes of memory they take.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let of = |(key, held): (&Box<[u8]>, &Option<Parcel>)| {
-            KEY_OVERHEAD + key.len() + held.as_ref().map_or(0, |parcel| parcel.value.memory())
-        };
-        size_of::<Self>()
-            + size_of::<Slot>() * self.slots.len()
-            + self.keys.iter().map(of).sum::<usize>()
+        let of = |held: &Option<Parcel>| held.as_ref().map_or(0, |parcel| parcel.value.memory());
+        let keys: usize =
+            self.keys.iter().map(|(key, held)| KEY_OVERHEAD + key.len() + of(held)).sum();
+        size_of::<Self>() + size_of::<Slot>() * self.slots.len() + keys
     }
 
     /// Adds what happened after these, so that both are one step.

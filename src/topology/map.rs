@@ -1,5 +1,6 @@
 //! The nodes: what each is, whom it has met, and what it has on the move.
 
+use crate::keyspace::Millis;
 use crate::slot::Slot;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,6 +90,9 @@ pub(super) struct Map {
     chance: fastrand::Rng,
 }
 
+/// Longest lag of replicas, in milliseconds: an hour.
+pub const LAG_MS_MAX: Millis = 3_600_000;
+
 /// Which nodes there are at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -98,9 +102,9 @@ pub struct Plan {
     pub replicas: usize,
     /// Nodes that have met nobody and own nothing.
     pub spares: usize,
-    /// Whether a replica serves from its master's shard; else it has keys of its own, which
-    /// somebody has to bring it.
-    pub in_step: bool,
+    /// By how many milliseconds replicas lag, up to [`LAG_MS_MAX`]: each then has keys of its own.
+    /// `None` if they serve from their masters' shards, and are never behind.
+    pub replica_lag_ms: Option<Millis>,
     /// Where the nodes' ids come from.
     pub seed: u64,
 }
@@ -109,7 +113,7 @@ impl Plan {
     /// So many masters, alone.
     #[must_use]
     pub fn of_masters(masters: usize, seed: u64) -> Self {
-        Self { masters, replicas: 0, spares: 0, in_step: true, seed }
+        Self { masters, replicas: 0, spares: 0, replica_lag_ms: None, seed }
     }
 
     /// Whether there can be such nodes.
@@ -122,6 +126,9 @@ impl Plan {
         }
         if self.nodes() > super::NODES_MAX {
             return Err("there can be at most 4000 nodes");
+        }
+        if self.replica_lag_ms.is_some_and(|lag_ms| !(0..=LAG_MS_MAX).contains(&lag_ms)) {
+            return Err("replicas can lag by an hour at the most");
         }
         Ok(())
     }
@@ -153,7 +160,7 @@ impl Map {
                 let master = number % plan.masters;
                 role = Role::ReplicaOf(master);
                 shard_id.clone_from(&map.nodes[master].shard_id);
-                if plan.in_step {
+                if plan.replica_lag_ms.is_none() {
                     shard = master;
                 }
             }

@@ -23,9 +23,10 @@ mod view;
 
 pub use announce::{Announce, AnnouncedHost, Port};
 pub use error::TopologyError;
-pub use map::{Move, Node, NodeNumber, Plan, Role};
+pub use map::{LAG_MS_MAX, Move, Node, NodeNumber, Plan, Role};
 pub use view::{NodeView, View};
 
+use crate::keyspace::Millis;
 use crate::slot::{SLOTS, Slot};
 use map::Map;
 use parking_lot::RwLock;
@@ -53,6 +54,8 @@ pub struct Topology {
     masters: usize,
     /// Whether replicas serve from their masters' shards.
     in_step: bool,
+    /// How far they are behind at the start.
+    replica_lag_ms: Option<Millis>,
     /// `cluster-require-full-coverage`.
     needs_all_slots: AtomicBool,
     /// `cluster-allow-reads-when-down`.
@@ -168,7 +171,8 @@ impl Topology {
             stations: map.nodes.iter().map(|node| AtomicU32::new(node.shard as u32)).collect(),
             map: RwLock::new(map),
             masters,
-            in_step: plan.in_step,
+            in_step: plan.replica_lag_ms.is_none(),
+            replica_lag_ms: plan.replica_lag_ms,
             needs_all_slots: AtomicBool::new(true),
             reads_when_down: AtomicBool::new(false),
             version: AtomicU64::new(0),
@@ -208,6 +212,12 @@ impl Topology {
     #[must_use]
     pub fn is_in_step(&self) -> bool {
         self.in_step
+    }
+
+    /// By how many milliseconds replicas lag at the start, if they do.
+    #[must_use]
+    pub fn replica_lag_ms(&self) -> Option<Millis> {
+        self.replica_lag_ms
     }
 
     /// Which shards follow others: replicas that serve from a shard of their own.

@@ -76,7 +76,9 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                     }
                 }
                 // And nobody is there to end a pause, or to bring replicas on.
-                Progress::Paused { .. } | Progress::Vigil { .. } | Progress::Hang(_) => return output,
+                Progress::Paused { .. } | Progress::Vigil { .. } | Progress::Hang(_) => {
+                    return output;
+                }
                 Progress::Close | Progress::Sever => return output,
             }
         }

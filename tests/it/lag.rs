@@ -13,7 +13,6 @@ use slotway::host::{Host, HostConfig};
 use slotway::resp::Decoder;
 use slotway::router::{Progress, Router, Scratch};
 use slotway::session::{Dialect, Session};
-use slotway::settings::Settings;
 use slotway::topology::{Plan, Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -65,12 +64,11 @@ fn at(node: usize) -> usize {
 
 impl Cluster {
     fn new() -> Self {
-        let plan = Plan { masters: MASTERS, replicas: 1, spares: 0, in_step: false, seed: 1 };
+        let lag = Some(LAG_MS);
+        let plan = Plan { masters: MASTERS, replicas: 1, spares: 0, replica_lag_ms: lag, seed: 1 };
         let topology = Topology::new(plan);
         (0..plan.nodes()).for_each(|node| topology.set_port(node, PORT + node as u16));
-        let settings = Settings::default();
-        settings.let_replicas_lag(LAG_MS);
-        let config = HostConfig { topology, settings, ..HostConfig::default() };
+        let config = HostConfig { topology, ..HostConfig::default() };
         let router = Router::new(Host::new(config), &Dialect::REDIS7, 7);
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let ports = std::iter::once(Port::Router).chain((0..plan.nodes()).map(Port::Node));

@@ -56,7 +56,12 @@ pub fn carry_out(order: &Order, hands: &mut Hands<'_, '_>) -> Result<Option<u64>
                 })?,
             };
             is_up(host, heir)?;
-            host.topology.fail_over(heir, true)?;
+            // From a master that is down nothing can come any more.
+            let force = match host.topology.node(heir).role {
+                Role::ReplicaOf(master) => !host.topology.node(master).is_up,
+                Role::Master => false,
+            };
+            host.topology.fail_over(heir, force)?;
             Ok(None)
         }
         Order::Stop { node, hangs, time, promote } => {
