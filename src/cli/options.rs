@@ -328,6 +328,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn replicas_lag_by_whole_milliseconds_if_there_are_any() {
+        let lag_of = |text: &str| toml::from_str::<Options>(text).expect("options");
+        let options = lag_of("replicas = 1\nreplica-lag = \"2s\"\n");
+        options.check().expect("a lag that can be");
+        assert_eq!(options.plan(0).replica_lag_ms, Some(2000));
+        assert_eq!(lag_of("replicas = 1\nreplica-lag = \"0s\"").plan(0).replica_lag_ms, None);
+        for (text, said) in [
+            ("replica-lag = \"50ms\"", "--replicas 1"),
+            ("replicas = 1\nreplica-lag = \"500us\"", "1ms"),
+            ("replicas = 1\nreplica-lag = \"61m\"", "1h"),
+        ] {
+            let failure = lag_of(text).check().expect_err(text);
+            assert!(failure.message.contains(said) && failure.code == 2, "{}", failure.message);
+        }
+    }
+
+    #[test]
     fn a_file_fills_in_what_was_not_given() {
         let dir = std::env::temp_dir().join(format!("slotway-options-{}", std::process::id()));
         std::fs::write(
