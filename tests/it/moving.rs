@@ -4,11 +4,14 @@
 //! What is checked is the history: every increment that was acknowledged is in the final value, and
 //! nothing besides. The movers work as long as the clients do, so how the two interleave is the
 //! machine's choice; what must hold does not depend on it.
+//!
+//! A plain client must cope with any pace. A cluster client gives up when the slot has moved on at
+//! each of its attempts, as it may: there the mover waits for an answer to everybody before each step.
 
 use crate::wire::{Answer, Client, Reply, text};
 use slotway::TestCluster;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 
 const WRITERS: usize = 3;
@@ -38,9 +41,32 @@ fn order(cluster: &TestCluster, words: &str) {
     cluster.command(&all).unwrap_or_else(|error| panic!("SLOTWAY {words}: {error}"));
 }
 
-/// Moves the slot on and on in every way there is, until `done`; each at least twice. Where there are
-/// replicas, one takes its master's place in every round.
-fn keep_moving(cluster: &TestCluster, done: &AtomicBool) {
+/// When the mover takes its next step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// At once.
+    Own,
+    /// When every client that still works has had an answer since the step before, or during it.
+    Answers,
+}
+
+/// The clients as the mover knows them: each tells of its answers until it has ended.
+struct Clients(Vec<Receiver<()>>);
+
+impl Clients {
+    /// Waits as `pace` says; whether anybody still works.
+    fn keep(&mut self, pace: Pace) -> bool {
+        self.0.retain(|client| match pace {
+            Pace::Answers => client.recv().is_ok(),
+            Pace::Own => !matches!(client.try_recv(), Err(TryRecvError::Disconnected)),
+        });
+        !self.0.is_empty()
+    }
+}
+
+/// Moves the slot on and on in every way there is, until nobody works; each at least twice. Where there
+/// are replicas, one takes its master's place in every round.
+fn keep_moving(cluster: &TestCluster, clients: &mut Clients, pace: Pace) {
     let slot = slot();
     // By pair: who is the master. The replicas' numbers come after the masters'.
     let mut masters = [0, 1, 2];
@@ -50,36 +76,43 @@ fn keep_moving(cluster: &TestCluster, done: &AtomicBool) {
         let mut next = (owner + 1) % 3;
         order(cluster, &format!("MOVE {slot} TO {}", masters[next]));
         owner = next;
+        clients.keep(pace);
         if has_replicas {
             let replica = (masters[owner] + 3) % 6;
             cluster.command_at(replica, &["CLUSTER", "FAILOVER"]).expect("a replica takes over");
             masters[owner] = replica;
+            clients.keep(pace);
         }
         // Half-way: some keys have gone ahead, then the others follow, or they come back.
         next = (owner + 1) % 3;
         let ahead = "KEYS {m}ahead {m}guarded";
         order(cluster, &format!("HOLD {slot} TO {} {ahead}", masters[next]));
+        clients.keep(pace);
         if round % 2 == 0 {
             order(cluster, &format!("FINISH {slot}"));
             owner = next;
         } else {
             order(cluster, &format!("REVERT {slot}"));
         }
-        if round >= 3 && done.load(Ordering::Acquire) {
+        if !clients.keep(pace) && round >= 3 {
             return;
         }
     }
 }
 
-/// Runs `work` in so many threads while the slot moves.
-fn while_it_moves(cluster: &TestCluster, work: impl Fn(usize) + Sync) {
-    let done = AtomicBool::new(false);
+/// Runs `work` in so many threads while the slot moves. What `work` is given it calls at each answer.
+fn while_it_moves(cluster: &TestCluster, pace: Pace, work: impl Fn(usize, &dyn Fn()) + Sync) {
     thread::scope(|scope| {
-        let mover = scope.spawn(|| keep_moving(cluster, &done));
         let work = &work;
-        let workers: Vec<_> = (0..WRITERS).map(|n| scope.spawn(move || work(n))).collect();
+        let start = |n| {
+            let (tell, heard): (SyncSender<()>, _) = sync_channel(1);
+            // One that is not fetched yet is enough.
+            let answered = move || drop(tell.try_send(()));
+            (scope.spawn(move || work(n, &answered)), heard)
+        };
+        let (workers, heard): (Vec<_>, Vec<_>) = (0..WRITERS).map(start).unzip();
+        let mover = scope.spawn(|| keep_moving(cluster, &mut Clients(heard), pace));
         let ended: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
-        done.store(true, Ordering::Release);
         mover.join().expect("the slot could be moved");
         ended.into_iter().for_each(|end| end.expect("a worker got what it asked for"));
     });
@@ -90,7 +123,7 @@ fn while_it_moves(cluster: &TestCluster, work: impl Fn(usize) + Sync) {
 #[test]
 fn a_plain_client_sees_no_slot_move() {
     let cluster = TestCluster::builder().threads(2).start().expect("a cluster");
-    while_it_moves(&cluster, |writer| {
+    while_it_moves(&cluster, Pace::Own, |writer, _| {
         let mut client = client(cluster.router());
         let mut committed = 0;
         while committed < COMMITS {
@@ -133,7 +166,7 @@ fn a_plain_client_sees_no_slot_move() {
 fn who_waits_is_served_wherever_the_key_comes_to_be() {
     let cluster = TestCluster::builder().threads(2).start().expect("a cluster");
     let (each, queue) = (COMMITS, "{m}queue");
-    while_it_moves(&cluster, |worker| {
+    while_it_moves(&cluster, Pace::Own, |worker, _| {
         let mut client = client(cluster.router());
         if worker == 0 {
             for n in 0..each {
@@ -158,15 +191,17 @@ fn redis_rs_loses_and_doubles_nothing() {
         let client = redis::cluster::ClusterClient::builder(cluster.node_urls()).retries(64);
         client.build().expect("settings").get_connection().expect("a connection")
     };
-    while_it_moves(&cluster, |writer| {
+    while_it_moves(&cluster, Pace::Answers, |writer, answered| {
         let mut connection = open();
         for n in 1..=COMMITS as i64 {
             let own = format!("{{m}}own{writer}");
             let value: i64 = redis::cmd("INCR").arg(&own).query(&mut connection).expect("INCR");
             assert_eq!(value, n);
+            answered();
             let total: i64 =
                 redis::cmd("INCR").arg("{m}total").query(&mut connection).expect("INCR");
             assert!(total >= n);
+            answered();
         }
     });
     let total: i64 = redis::cmd("GET").arg("{m}total").query(&mut open()).expect("GET");
