@@ -172,7 +172,6 @@ fn order(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let HostCx { host, me, shards, now, pace, .. } = cx;
     let mut hands = Hands { host, me: Some(&**me), shards, now: *now, pace: &mut **pace };
     let told = carry_out(&order, &mut hands)?;
-    // Who has a node stopped that he speaks to hears of it, and then is cut off as everybody there.
     match told {
         None => out.ok(),
         Some(number) => out.int(number.cast_signed()),

@@ -406,9 +406,14 @@ impl Topology {
         }
         self.disown(&mut map, node);
         let fresh = map.new_id();
+        // Who stood in for another leaves that one's shard.
+        let shard_id = match map.node(node).role {
+            Role::ReplicaOf(_) => map.new_id(),
+            Role::Master => map.node(node).shard_id.clone(),
+        };
         let me = &mut map.nodes[node];
         (me.role, me.shard, me.met) = (Role::Master, me.home, BTreeSet::from([node]));
-        me.drops_rest = true;
+        (me.shard_id, me.emptied, me.drops_rest) = (shard_id, None, true);
         if hard {
             (me.id, me.epoch) = (fresh, 0);
         }

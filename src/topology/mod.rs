@@ -253,7 +253,7 @@ impl Topology {
     #[must_use]
     pub fn stations_of_masters(&self) -> Vec<usize> {
         let map = self.map.read();
-        let met = &map.node(0).met;
+        let met = &map.node(self.vantage(&map)).met;
         let masters = met.iter().map(|&number| map.node(number)).filter(|n| n.role == Role::Master);
         let mut shards: Vec<usize> = masters.map(|node| node.shard).collect();
         shards.sort_unstable();

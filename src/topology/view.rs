@@ -1,5 +1,6 @@
 //! The cluster as one of its nodes sees it: what CLUSTER answers from.
 
+use super::map::Map;
 use super::{NOBODY, Node, NodeNumber, Role, Topology};
 use crate::slot::Slot;
 use std::sync::atomic::Ordering;
@@ -58,7 +59,25 @@ impl Topology {
     /// The cluster as `me` sees it.
     #[must_use]
     pub fn view(&self, me: NodeNumber) -> View {
+        self.seen_from(&self.map.read(), me)
+    }
+
+    /// The cluster as the router port sees it: see [`Topology::vantage`].
+    #[must_use]
+    pub fn view_of_router(&self) -> View {
         let map = self.map.read();
+        self.seen_from(&map, self.vantage(&map))
+    }
+
+    /// The node whose view the router port has: the first that knows who owns the first slot with
+    /// an owner. Any node may have been taken out of the cluster, the first as well as another.
+    pub(super) fn vantage(&self, map: &Map) -> NodeNumber {
+        let owner = Slot::all().find_map(|slot| self.owner_of(slot));
+        let knows = |owner| map.nodes.iter().position(|node| node.knows(owner));
+        owner.and_then(knows).unwrap_or(0)
+    }
+
+    fn seen_from(&self, map: &Map, me: NodeNumber) -> View {
         let mut ranges = vec![Vec::new(); map.nodes.len()];
         let (mut assigned, mut served) = (0, 0);
         let mut run: Option<(NodeNumber, Slot, Slot)> = None;
@@ -94,12 +113,12 @@ impl Topology {
     }
 
     /// The cluster as one node that owns every slot and listens on `port`: the router port, for
-    /// clients that must go through it. It has the first node's id.
+    /// clients that must go through it. It has the id of the node whose view it is.
     #[must_use]
     pub fn view_as_one(&self, port: u16) -> View {
-        let mut view = self.view(0);
+        let mut view = self.view_of_router();
         let all = Slot::new(0).zip(Slot::new(crate::slot::SLOTS - 1));
-        view.nodes.retain(|node| node.number == 0);
+        view.nodes.retain(|node| node.number == view.me);
         for one in &mut view.nodes {
             one.ranges = all.into_iter().collect();
             (one.node.port, one.node.role, one.node.is_up) = (port, Role::Master, true);

@@ -107,7 +107,7 @@ fn while_it_moves(cluster: &TestCluster, pace: Pace, work: impl Fn(usize, &dyn F
         let start = |n| {
             let (tell, heard): (SyncSender<()>, _) = sync_channel(1);
             // One that is not fetched yet is enough.
-            let answered = move || drop(tell.try_send(()));
+            let answered = move || _ = tell.try_send(());
             (scope.spawn(move || work(n, &answered)), heard)
         };
         let (workers, heard): (Vec<_>, Vec<_>) = (0..WRITERS).map(start).unzip();

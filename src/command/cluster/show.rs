@@ -7,14 +7,14 @@ use crate::settings::EndpointType;
 use crate::topology::{NodeView, Port, Role, TopologyError, View};
 use std::fmt::Write;
 
-/// The cluster as the node sees it that was asked; the first, if that was none.
+/// The cluster as the node sees it that was asked; if that was none, as the router port does.
 pub(super) fn view(cx: &HostCx<'_>) -> View {
     match cx.port {
         Port::Node(node) => cx.host.topology.view(node),
         Port::Router if cx.host.announce.router_only => {
             cx.host.topology.view_as_one(cx.host.identity.port)
         }
-        Port::Router => cx.host.topology.view(0),
+        Port::Router => cx.host.topology.view_of_router(),
     }
 }
 

@@ -58,7 +58,7 @@ fn endpoint(cx: &HostCx<'_>, port: u16) -> String {
 }
 
 pub(super) fn cluster(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let (view, lines) = (cx.host.topology.view(0), lines(cx));
+    let (view, lines) = (cx.host.topology.view_of_router(), lines(cx));
     let is_down = if view.is_whole { "ok" } else { "down" };
     let mut text = format!("cluster {is_down}, epoch {}\nnodes\n", view.epoch);
     // Writing into memory does not fail.
