@@ -59,6 +59,8 @@ pub struct Settings {
     list_piece: AtomicI64,
     protected: AtomicBool,
     explain: AtomicBool,
+    /// By its place in [`CrossSlot::ALL`].
+    cross_slot: AtomicU8,
     needs_all_slots: AtomicBool,
     reads_when_down: AtomicBool,
     /// By its place in [`EndpointType::ALL`].
@@ -107,6 +109,29 @@ pub enum EndpointType {
 impl EndpointType {
     const ALL: [Self; 3] = [Self::Ip, Self::Hostname, Self::Unknown];
     const WORDS: &[&str] = &["ip", "hostname", "unknown-endpoint"];
+}
+
+/// What the router port makes of a request or a transaction whose keys live in several slots
+/// (`cross-slot`). Node ports answer as a cluster does, whatever this says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrossSlot {
+    /// It is refused.
+    Reject,
+    /// It runs, as one server without slots would run it.
+    Audit,
+    /// A command that divides by key is divided by slot, outside MULTI; else it is refused.
+    Split,
+}
+
+impl CrossSlot {
+    const ALL: [Self; 3] = [Self::Reject, Self::Audit, Self::Split];
+    const WORDS: &[&str] = &["reject", "audit", "split"];
+
+    /// The word of `--cross-slot`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
 }
 
 /// Longest name of a node, in bytes.
@@ -184,6 +209,7 @@ impl Settings {
             list_piece: AtomicI64::new(-2),
             protected: AtomicBool::new(true),
             explain: AtomicBool::new(false),
+            cross_slot: AtomicU8::new(0),
             needs_all_slots: AtomicBool::new(true),
             reads_when_down: AtomicBool::new(false),
             endpoint_type: AtomicU8::new(0),
@@ -320,6 +346,12 @@ impl Settings {
     #[must_use]
     pub fn explain(&self) -> bool {
         self.explain.load(Ordering::Relaxed)
+    }
+
+    /// What the router port makes of keys in several slots.
+    #[must_use]
+    pub fn cross_slot(&self) -> CrossSlot {
+        CrossSlot::ALL[usize::from(self.cross_slot.load(Ordering::Relaxed))]
     }
 
     /// Whether the cluster serves only while every slot has an owner that is up.
@@ -615,6 +647,15 @@ const ROWS: &[Row] = &[
     },
     yes_no!("protected-mode", protected),
     yes_no!("explain", explain),
+    Row {
+        name: "cross-slot",
+        form: Form::OneOf(CrossSlot::WORDS),
+        get: |settings| Value::Word(settings.cross_slot().name()),
+        set: Set::Freely(|settings, value| {
+            let chosen = CrossSlot::WORDS.iter().position(|&word| value == Value::Word(word));
+            settings.cross_slot.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
+        }),
+    },
     yes_no!("cluster-require-full-coverage", needs_all_slots),
     yes_no!("cluster-allow-reads-when-down", reads_when_down),
     Row {

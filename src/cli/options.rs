@@ -4,6 +4,7 @@ use super::Failure;
 use super::bench::Time;
 use crate::keyspace::Millis;
 use crate::session::Dialect;
+use crate::settings::CrossSlot;
 use crate::topology::{Announce, AnnouncedHost, LAG_MS_MAX, NODES_MAX, Plan, SHARDS_MAX};
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -66,6 +67,10 @@ pub(super) struct Options {
     /// Name the keys and slots in every CROSSSLOT error
     #[arg(long, env = "SLOTWAY_EXPLAIN", num_args = 0..=1, default_missing_value = "true")]
     pub explain: Option<bool>,
+    /// What the router port makes of keys in several slots: refuse them, run them as one server without
+    /// slots would, or divide commands that divide by key [default: reject]
+    #[arg(long, env = "SLOTWAY_CROSS_SLOT")]
+    pub cross_slot: Option<Policy>,
     /// Refuse SLOTWAY commands that change something
     #[arg(long, env = "SLOTWAY_NO_ADMIN", num_args = 0..=1, default_missing_value = "true")]
     pub no_admin: Option<bool>,
@@ -126,6 +131,28 @@ impl FromStr for NodePorts {
                 .parse()
                 .map(Self::From)
                 .map_err(|_| "must be the first node port, 0 for any free ones, or off".to_owned()),
+        }
+    }
+}
+
+/// What the router port makes of keys in several slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Policy {
+    /// They are refused.
+    Reject,
+    /// All runs as on one server without slots.
+    Audit,
+    /// What divides by key is divided.
+    Split,
+}
+
+impl Policy {
+    pub(super) fn rule(self) -> CrossSlot {
+        match self {
+            Self::Reject => CrossSlot::Reject,
+            Self::Audit => CrossSlot::Audit,
+            Self::Split => CrossSlot::Split,
         }
     }
 }
@@ -223,6 +250,7 @@ impl Options {
             announce_host: self.announce_host.or(file.announce_host),
             announce_map: self.announce_map.or(file.announce_map),
             explain: self.explain.or(file.explain),
+            cross_slot: self.cross_slot.or(file.cross_slot),
             no_admin: self.no_admin.or(file.no_admin),
             scenario: self.scenario.or(file.scenario),
             log: self.log.or(file.log),

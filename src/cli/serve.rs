@@ -1,7 +1,7 @@
 //! `slotway serve`: from options to a running router.
 
 use super::Failure;
-use super::options::{NodePorts, Options, Output, SHARDS_DEFAULT, Speech};
+use super::options::{NodePorts, Options, Output, Policy, SHARDS_DEFAULT, Speech};
 use super::ready::Ready;
 use crate::command::slotway;
 use crate::server::{self, OpenError, Wanted};
@@ -43,6 +43,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         settings: vec![
             ("maxclients", clients_max.to_string()),
             ("explain", if options.explain.unwrap_or(false) { "yes" } else { "no" }.to_owned()),
+            ("cross-slot", options.cross_slot.unwrap_or(Policy::Reject).rule().name().to_owned()),
             ("requirepass", options.requirepass.clone().unwrap_or_default()),
         ],
         executable: std::env::current_exe().map(path).unwrap_or_default(),

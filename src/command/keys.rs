@@ -135,6 +135,13 @@ impl Spec {
         footprint
     }
 
+    /// Whether these arguments make it read keys that they do not name: SORT with a pattern.
+    #[must_use]
+    pub fn reads_unnamed(&self, args: Args<'_>) -> bool {
+        self.flags & flag::READS_UNNAMED != 0
+            && (2..args.len()).any(|at| args.is(at, "by") || args.is(at, "get"))
+    }
+
     /// Whether it names shard channels, which live in slots without being keys.
     #[must_use]
     pub fn has_channels(&self) -> bool {

@@ -4,6 +4,7 @@
 //! spec        the row, and the compile-time check of all rows
 //! args        a request's arguments, borrowed
 //! keys        which of them are keys: slots, CROSSSLOT, COMMAND GETKEYS
+//! divide      which commands may be run slot by slot, and how
 //! refusal     what a command answers when it does not do it
 //! string hash list set | generic sort expire scan object dump                       the families: of keys,
 //! connection server transaction introspect                            and of the process
@@ -17,6 +18,7 @@ mod chance;
 mod cluster;
 mod collection;
 mod connection;
+mod divide;
 mod dump;
 mod expire;
 mod generic;
@@ -40,6 +42,7 @@ mod wait;
 mod zset;
 
 pub use args::Args;
+pub use divide::{Divided, Merge};
 pub use queue::{QUEUE_BYTES_MAX, Queue};
 pub use refusal::{Outcome, Refusal};
 pub use spec::{
@@ -143,6 +146,8 @@ pub struct Cx<'a> {
     pub pace: &'a mut dyn Pace,
     /// The one key that a command is to serve itself from which waited for it.
     pub ready: Option<&'a [u8]>,
+    /// Every key there is lies in this keyspace, not only those that the request names.
+    pub sees_all: bool,
 }
 
 impl<'a> Cx<'a> {

@@ -30,6 +30,8 @@ refusals! {
     NO_SUCH_KEY = "ERR no such key";
     /// The cluster is not whole.
     CLUSTER_DOWN = "CLUSTERDOWN The cluster is down";
+    /// A slot that nobody owns.
+    UNSERVED = "CLUSTERDOWN Hash slot not served";
     /// The node of a client that waits has become a replica.
     DEMOTED = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
     /// AUTH with a password only, where there is none.

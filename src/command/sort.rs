@@ -1,13 +1,14 @@
 //! SORT and SORT_RO: the elements of a list, a set or a sorted set in an order of the client's.
 //!
-//! By number or, with ALPHA, by bytes. Elements of equal numbers come in the order of their bytes,
-//! so that the result does not depend on how they were kept. As on a node of a cluster, weights and
-//! values from other keys (BY and GET with a pattern) are refused: those keys live in other slots.
+//! By number or, with ALPHA, by bytes. Elements of equal weight come in the order of their bytes, so that
+//! the result does not depend on how they were kept. As on a node of a cluster, weights and values from
+//! other keys (BY and GET with a pattern) are refused, as those keys live in other slots; but not where
+//! every key is in reach ([`Cx::sees_all`]).
 
 use super::collection::{self, units};
 use super::scan::Strides;
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
-use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, WRITE};
+use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, READS_UNNAMED, WRITE};
 use super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Spec, acl, check};
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{
@@ -16,6 +17,7 @@ use crate::keyspace::{
 };
 use crate::number::parse_f64;
 use crate::resp::{Sink, until_nul};
+use crate::slot::Slot;
 use std::cmp::Ordering;
 use std::ops::Range;
 
@@ -47,7 +49,7 @@ const fn found(access: u16, find: fn(Args<'_>) -> Option<usize>) -> Keys {
 pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "sort",
-        flags: WRITE | DENYOOM | MOVABLE_KEYS,
+        flags: WRITE | DENYOOM | MOVABLE_KEYS | READS_UNNAMED,
         keys: &[
             SORTED[0],
             SORTED[1],
@@ -62,7 +64,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "sort_ro",
-        flags: READ | MOVABLE_KEYS,
+        flags: READ | MOVABLE_KEYS | READS_UNNAMED,
         keys: &SORTED,
         since: "7.0.0",
         summary: "Sorts the elements of a list, set or sorted set.",
@@ -98,17 +100,23 @@ struct Request<'a> {
     is_alphabetic: bool,
     /// BY with something that is no pattern: in the order in which they are kept.
     is_unsorted: bool,
+    /// BY with a pattern: what it is sorted by.
+    by: Option<&'a [u8]>,
+    /// What is answered of each element; itself, if nothing.
+    gets: Vec<&'a [u8]>,
     /// LIMIT: how many to pass over, and how many to take, all if negative.
     limit: Option<(i64, i64)>,
     store: Option<&'a [u8]>,
 }
 
 impl<'a> Request<'a> {
-    fn of(args: Args<'a>, may_store: bool) -> Result<Self, Refusal> {
+    fn of(args: Args<'a>, may_store: bool, sees_all: bool) -> Result<Self, Refusal> {
         let mut request = Self {
             is_descending: false,
             is_alphabetic: false,
             is_unsorted: false,
+            by: None,
+            gets: Vec::new(),
             limit: None,
             store: None,
         };
@@ -128,13 +136,20 @@ impl<'a> Request<'a> {
                 request.store = Some(args.at(i + 1));
                 i += 1;
             } else if args.is(i, "by") && values >= 1 {
-                if until_nul(args.at(i + 1)).contains(&b'*') {
+                let is_pattern = until_nul(args.at(i + 1)).contains(&b'*');
+                if is_pattern && !sees_all {
                     return Err(Refusal::of("ERR BY option of SORT denied in Cluster mode."));
                 }
-                request.is_unsorted = true;
+                // Once unsorted, always unsorted, as in Redis.
+                request.is_unsorted |= !is_pattern;
+                request.by = Some(args.at(i + 1));
                 i += 1;
             } else if args.is(i, "get") && values >= 1 {
-                return Err(Refusal::of("ERR GET option of SORT denied in Cluster mode."));
+                if !sees_all {
+                    return Err(Refusal::of("ERR GET option of SORT denied in Cluster mode."));
+                }
+                request.gets.push(args.at(i + 1));
+                i += 1;
             } else {
                 return Err(Refusal::SYNTAX);
             }
@@ -154,54 +169,119 @@ impl<'a> Request<'a> {
 
 /// SORT key [BY pattern] [LIMIT offset count] [ASC|DESC] [ALPHA] [STORE destination]
 fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool, out: &mut Sink<'_>) -> Outcome {
-    let mut request = Request::of(args, may_store)?;
+    let mut request = Request::of(args, may_store, cx.sees_all)?;
     let key = cx.key(args.at(1));
     let store = request.store.map(|store| cx.key(store));
     let piece = PieceLimit::of(cx.keyspace.limits.list_piece);
     unpack(cx.keyspace, key);
     let mut strides = Strides::new(cx.pace);
-    let value = cx.keyspace.read(key);
-    if matches!(value, Some(Value::Set(_))) && request.is_unsorted && request.store.is_some() {
+    let is_set = matches!(cx.keyspace.read(key), Some(Value::Set(_)));
+    if is_set && request.is_unsorted && request.store.is_some() {
         // What is stored shall not hang on how a set happens to be laid out.
-        (request.is_unsorted, request.is_alphabetic) = (false, true);
+        (request.is_unsorted, request.is_alphabetic, request.by) = (false, true, None);
     }
-    let sorted = match value {
+    let keyspace = &*cx.keyspace;
+    let sorted = match keyspace.glance(key) {
         None => Vec::new(),
-        Some(value) if request.is_unsorted => as_kept(value, &request, &mut strides)?,
-        Some(value) if request.is_alphabetic => {
-            let elements: Vec<_> = elements(value, &mut strides)?;
-            let order = |a: &Text<'_>, b: &Text<'_>| (**a).cmp(b);
-            in_order(elements, &request, order, &mut strides)
-        }
-        Some(value) => {
-            let elements = elements(value, &mut strides)?.into_iter();
-            let scored: Option<Vec<_>> =
-                elements.map(|element| Some((score_of(&element)?, element))).collect();
-            let scored = scored
-                .ok_or(Refusal::of("ERR One or more scores can't be converted into double"))?;
-            // No score is NaN.
-            let order = |a: &(f64, Text<'_>), b: &(f64, Text<'_>)| {
-                a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal).then_with(|| (*a.1).cmp(&b.1))
-            };
-            let sorted = in_order(scored, &request, order, &mut strides);
-            sorted.into_iter().map(|(_, element)| element).collect()
-        }
+        Some(value) => sorted(keyspace, value, &request, &mut strides)?,
     };
+    let per_element = request.gets.len().max(1);
     let Some(store) = store else {
-        out.array(sorted.len());
+        out.array(sorted.len() * per_element);
         for element in &sorted {
-            out.bulk(element);
             strides.step(units(element.len()));
+            if request.gets.is_empty() {
+                out.bulk(element);
+            }
+            for pattern in &request.gets {
+                match named_by(keyspace, pattern, element) {
+                    Some(found) => out.bulk(&found),
+                    None => out.null(),
+                }
+            }
         }
         return Ok(());
     };
     let mut list = List::default();
     for element in &sorted {
-        list.push(End::Back, element, piece);
         strides.step(units(element.len()));
+        if request.gets.is_empty() {
+            list.push(End::Back, element, piece);
+        }
+        for pattern in &request.gets {
+            let found = named_by(keyspace, pattern, element);
+            list.push(End::Back, found.as_deref().unwrap_or_default(), piece);
+        }
     }
     collection::store(cx.keyspace, store, Value::List(list), event::LIST, "sortstore", out);
     Ok(())
+}
+
+/// The wanted elements of a collection in the order that the request asks for.
+fn sorted<'v>(
+    keyspace: &Keyspace,
+    value: &'v Value,
+    request: &Request<'_>,
+    strides: &mut Strides<'_>,
+) -> Result<Vec<Text<'v>>, Refusal> {
+    if request.is_unsorted {
+        return as_kept(value, request, strides);
+    }
+    let elements = elements(value, strides)?;
+    let by = |element: &Text<'v>| match request.by {
+        None => None,
+        Some(pattern) => Some(named_by(keyspace, pattern, element).map(|text| text.to_vec())),
+    };
+    if request.is_alphabetic {
+        // What there is no weight of comes first.
+        let weighed: Vec<_> = elements.into_iter().map(|element| (by(&element), element)).collect();
+        let order = |a: &(Option<Option<Vec<u8>>>, Text<'_>), b: &(_, Text<'_>)| {
+            a.0.cmp(&b.0).then_with(|| (*a.1).cmp(&b.1))
+        };
+        let sorted = in_order(weighed, request, order, strides);
+        return Ok(sorted.into_iter().map(|(_, element)| element).collect());
+    }
+    let scored: Option<Vec<_>> = elements
+        .into_iter()
+        .map(|element| {
+            let score = match by(&element) {
+                None => score_of(&element)?,
+                Some(weight) => weight.map_or(Some(0.0), |text| score_of(&text))?,
+            };
+            Some((score, element))
+        })
+        .collect();
+    let scored =
+        scored.ok_or(Refusal::of("ERR One or more scores can't be converted into double"))?;
+    // No score is NaN.
+    let order = |a: &(f64, Text<'_>), b: &(f64, Text<'_>)| {
+        a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal).then_with(|| (*a.1).cmp(&b.1))
+    };
+    let sorted = in_order(scored, request, order, strides);
+    Ok(sorted.into_iter().map(|(_, element)| element).collect())
+}
+
+/// The string that a pattern names with the element in place of its `*`: that of the key, or of the
+/// hash's field behind `->`; `#` names the element itself.
+fn named_by<'k>(keyspace: &'k Keyspace, pattern: &[u8], element: &'k [u8]) -> Option<Text<'k>> {
+    let pattern = until_nul(pattern);
+    if pattern == b"#" {
+        return Some(Text::Bytes(element));
+    }
+    let star = pattern.iter().position(|&byte| byte == b'*')?;
+    let (before, after) = (&pattern[..star], &pattern[star + 1..]);
+    let arrow = after.windows(2).position(|pair| pair == b"->").filter(|at| at + 2 < after.len());
+    let (behind, field) = match arrow {
+        Some(at) => (&after[..at], Some(&after[at + 2..])),
+        None => (after, None),
+    };
+    let name = [before, element, behind].concat();
+    let value = keyspace.glance(keyspace.key(Slot::of(&name), &name))?;
+    match (field, value) {
+        (Some(field), Value::Hash(hash)) => hash.get(field, keyspace.hasher()),
+        (Some(_), _) => None,
+        (None, value) => value.as_text(),
+    }
 }
 
 /// Redis gives a small sorted set its large form before it sorts it, which OBJECT ENCODING shows.

@@ -163,6 +163,8 @@ pub mod flag {
     pub const MOVABLE_KEYS: u32 = 1 << 19;
     /// It works on keys that are on the move: MIGRATE. COMMAND does not show it.
     pub const MIGRATES: u32 = 1 << 20;
+    /// It may read keys that it does not name ([`Spec::reads_unnamed`]): SORT. COMMAND does not show it.
+    pub const READS_UNNAMED: u32 = 1 << 21;
 
     /// Every flag that COMMAND shows, with its name there, in the order shown.
     pub const NAMES: &[(u32, &str)] = &[

@@ -43,6 +43,12 @@ impl Notes {
         self.whole = true;
     }
 
+    /// Takes the keys, and whether anything besides may have changed.
+    pub(super) fn take_keys(&mut self) -> (Vec<Box<[u8]>>, bool) {
+        let Self { whole, cleared, slots, keys } = std::mem::take(self);
+        (keys.into_iter().collect(), whole || cleared || !slots.is_empty())
+    }
+
     fn is_empty(&self) -> bool {
         !self.whole && !self.cleared && self.slots.is_empty() && self.keys.is_empty()
     }

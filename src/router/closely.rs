@@ -44,20 +44,16 @@ impl Judge for Bench<'_, '_> {
             if topology.is_settled(slot) {
                 return None;
             }
-            let all_here = || Presence { here: 1, missing: 0, several: false };
-            let Some(owner) = topology.owner_of(slot) else { return Some(UNSERVED) };
-            let manner = Manner { asking: true, ..manner };
-            return match topology.judge(owner, slot, manner, all_here) {
-                // The slot may move at this very moment; whoever runs the request follows it.
-                Verdict::Here | Verdict::Moved(_) | Verdict::Ask(_) | Verdict::TryAgain => None,
-                verdict => router.refusal(verdict, slot, self.local),
-            };
+            // The slot may move at this very moment; whoever runs the request follows it.
+            return router.refuses_slot(slot, manner, self.local);
         };
         let spec = invocation.spec;
         match invocation.footprint {
             Footprint::Anywhere => (spec.flags & flag::WRITE != 0 && topology.is_replica(port))
                 .then_some(Refusal::of("READONLY You can't write against a read only replica.")),
-            Footprint::Crossing { first, .. } if !topology.is_known(first, node) => Some(UNSERVED),
+            Footprint::Crossing { first, .. } if !topology.is_known(first, node) => {
+                Some(Refusal::UNSERVED)
+            }
             // The session refuses what crosses slots.
             Footprint::Crossing { .. } => None,
             Footprint::In(slot) => {
@@ -86,9 +82,6 @@ impl Judge for Bench<'_, '_> {
         }
     }
 }
-
-/// A slot that nobody owns.
-const UNSERVED: Refusal = Refusal::of("CLUSTERDOWN Hash slot not served");
 
 /// A lone command that is to be looked at closely.
 pub(super) enum Close<'a> {
@@ -138,7 +131,12 @@ impl<'r> Place<'r> {
 
 impl Router {
     /// What a verdict is to a client that has reached us under `local`.
-    fn refusal(&self, verdict: Verdict, slot: Slot, local: SocketAddr) -> Option<Refusal> {
+    pub(super) fn refusal(
+        &self,
+        verdict: Verdict,
+        slot: Slot,
+        local: SocketAddr,
+    ) -> Option<Refusal> {
         let to = |word: &str, node: NodeNumber| {
             // A node without a port of its own is reached through the router's.
             let port = match self.topology.port_of(node) {
@@ -155,7 +153,7 @@ impl Router {
             Verdict::TryAgain => {
                 Refusal::of("TRYAGAIN Multiple keys request during rehashing of slot")
             }
-            Verdict::Unassigned => UNSERVED,
+            Verdict::Unassigned => Refusal::UNSERVED,
             Verdict::Down => Refusal::CLUSTER_DOWN,
             Verdict::DownForWrites => {
                 Refusal::of("CLUSTERDOWN The cluster is down and only accepts read commands")
@@ -164,7 +162,7 @@ impl Router {
     }
 
     /// Where keys of `slot` may be, as `port` sees it: its shard, and the one that takes it over.
-    fn shards_of(&self, slot: Option<Slot>, port: Port) -> (usize, Option<usize>) {
+    pub(super) fn shards_of(&self, slot: Option<Slot>, port: Port) -> (usize, Option<usize>) {
         match (port, slot) {
             (Port::Node(node), _) => (self.topology.station(node), None),
             (Port::Router, None) => (0, None),
@@ -219,7 +217,7 @@ impl Router {
             Port::Node(node) => Some(node),
             Port::Router => self.topology.owner_of(slot),
         };
-        let Some(judge) = judge else { return (place, Some(UNSERVED)) };
+        let Some(judge) = judge else { return (place, Some(Refusal::UNSERVED)) };
         let presence = || place.own().engine().count_keys(requests);
         // The router asks as who was sent there.
         let asking = manner.asking || port == Port::Router;
@@ -254,6 +252,9 @@ impl Router {
         let (Close::Run(invocation) | Close::Block(invocation) | Close::Watch(invocation, _)) =
             what;
         let spec = invocation.spec;
+        if let Footprint::Crossing { .. } = invocation.footprint {
+            return self.run_across(session, invocation, turn, out);
+        }
         let manner = session.manner(spec, spec.flags);
         let (slot, local) = (invocation.slot(), session.client().local);
         let (mut place, refusal) = self.place(slot, manner, &[], &[**invocation], local, turn);
@@ -345,21 +346,29 @@ impl Router {
         out: &mut Vec<u8>,
     ) -> Done {
         let port = turn.terms.port;
+        let all = || (0..self.shards.len()).collect();
         let more = match transaction.reach {
+            _ if transaction.joins => all(),
             Reach::Shard | Reach::Host => Vec::new(),
             Reach::Cluster => self.view(port),
-            Reach::Whole => (0..self.shards.len()).collect(),
+            Reach::Whole => all(),
         };
         let requests: Vec<Invocation<'_>> = transaction.queue.iter().collect();
         let local = session.client().local;
+        // What asks for several slots has no place: each command finds its own.
+        let slot = transaction.slot.filter(|_| !transaction.joins);
         let (mut place, mut refusal) =
-            self.place(transaction.slot, transaction.manner, &more, &requests, local, turn);
+            self.place(slot, transaction.manner, &more, &requests, local, turn);
+        if transaction.joins {
+            place.shards = all();
+            refusal = refusal.or_else(|| self.refuses(&requests, transaction.manner, local));
+        }
         if session.client().is_closing() {
             // Closed while this waited.
             place.release(turn);
             return Done::Sever;
         }
-        if transaction.crosses && refusal != Some(UNSERVED) {
+        if transaction.crosses && refusal != Some(Refusal::UNSERVED) {
             self.host.stats.crossslot_refusals.add(1);
             refusal = Some(Refusal::CROSS_SLOT);
         } else if refusal.is_none() && transaction.poisoned {
@@ -387,7 +396,10 @@ impl Router {
             }
         } else {
             self.run_all(session, transaction, &mut place, turn, out);
-            place.own().settle(turn.pace);
+            match transaction.joins {
+                true => place.holds.iter_mut().for_each(|(_, hold)| hold.settle(turn.pace)),
+                false => place.own().settle(turn.pace),
+            }
         }
         place.release(turn);
         Done::Replied
@@ -453,6 +465,14 @@ impl Router {
         for invocation in transaction.queue.iter() {
             match invocation.spec.run {
                 Run::Shard(_) if session.pong(&invocation, &mut sink) => {}
+                Run::Shard(_) | Run::Blocks(_) if transaction.joins => {
+                    let holds = &mut place.holds;
+                    let wait = self.run_on_stage(session, holds, &invocation, turn, &mut sink);
+                    if let Some(wait) = wait {
+                        // Nothing waits within a transaction.
+                        wait.absent.write(&mut sink);
+                    }
+                }
                 Run::Shard(_) | Run::Blocks(_) => {
                     // A command before this one may have changed it.
                     let own = place.own();

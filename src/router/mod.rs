@@ -12,6 +12,7 @@
 //! holds them in ascending order, and where it must wait for one it does so away from the runtime's
 //! workers (`closely`).
 
+mod across;
 mod ahead;
 mod closely;
 mod follow;
@@ -33,6 +34,7 @@ use crate::shard::engine::{Blocked, Engine, Terms};
 use crate::shard::{Hold, OUTPUT_LEN_MAX, Pending, Shard, Work};
 use crate::slot::{Footprint, Slot};
 use crate::topology::{NodeNumber, Port, Topology};
+use across::Stages;
 use ahead::{AHEAD_MAX, Ahead, LONG_BYTES, Request, args_of};
 use closely::{Bench, Close};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,6 +55,8 @@ pub struct Router {
     shards: Vec<Arc<Shard>>,
     /// The hash that every shard's tables use.
     hasher: KeyHasher,
+    /// Where what asks for several slots runs.
+    stages: Stages,
 }
 
 /// Why [`Router::process`] stopped.
@@ -155,7 +159,7 @@ impl Router {
             .collect();
         follow::settle(&host, &mut engines.iter_mut().collect::<Vec<_>>());
         let shards = engines.into_iter().map(Shard::new).collect();
-        Self { host, topology, dialect, shards, hasher }
+        Self { host, topology, dialect, shards, hasher, stages: Stages::default() }
     }
 
     /// A session for a client that has come to `port`.
@@ -246,7 +250,7 @@ impl Router {
                 let invocation = Invocation { spec, args, footprint, only_key, seen };
                 if let Some((paused, until)) = pause
                     && request.spec.is_some()
-                    && session.is_held_up(&invocation, paused)
+                    && session.is_held_up(&self.host, &invocation, paused)
                 {
                     latest = Some(spec);
                     taken = next.checked_sub(2).map_or(input_from, |i| scratch.requests[i].end);
@@ -563,7 +567,7 @@ impl Router {
         terms.attention.client = session.client().id;
         let shard = self.shard_for(work.slot(), terms.port);
         let is_plain = |slot| self.topology.runs_plainly(slot, shard, terms.port);
-        if work.slot().is_none_or(is_plain) {
+        if !work.crosses() && work.slot().is_none_or(is_plain) {
             let client = session.client();
             return self.shards[shard].submit(client, work, session.proto(), &terms, pace);
         }
@@ -667,6 +671,21 @@ impl Router {
                     self.run_closely(session, &Close::Block(invocation), turn, &mut sink)
                 }
             },
+            Step::Across => {
+                release(hold, turn);
+                let mut sink = Sink::new(out, session.proto());
+                self.run_across(session, invocation, turn, &mut sink)
+            }
+            Step::Split => {
+                release(hold, turn);
+                let mut sink = Sink::new(out, session.proto());
+                self.run_split(session, invocation, turn, &mut sink)
+            }
+            Step::WatchAcross => {
+                release(hold, turn);
+                let mut sink = Sink::new(out, session.proto());
+                self.watch_across(session, invocation, turn, &mut sink)
+            }
             Step::Watch(slot) => {
                 let Some(watched) = session.watched() else { return Done::Replied };
                 let guard = watched.guard.clone();

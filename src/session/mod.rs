@@ -25,6 +25,7 @@ use crate::host::{Host, Paused};
 use crate::keyspace::Millis;
 use crate::pubsub::Subscriptions;
 use crate::resp::{Proto, Sink};
+use crate::settings::CrossSlot;
 use crate::slot::{Footprint, Slot};
 use crate::topology::{Manner, Port};
 use std::sync::Arc;
@@ -44,10 +45,16 @@ pub enum Step {
     Run,
     /// Run this on the shard that owns its slot; it may wait for its keys.
     Block,
+    /// Run this over the several slots that it asks for.
+    Across,
+    /// Divide this by slot, run the parts one after the other and answer them as one.
+    Split,
     /// Run this on the process or on all shards in view.
     Host,
     /// File the session's guard under these keys of `slot`, then answer OK.
     Watch(Slot),
+    /// The same for keys of several slots.
+    WatchAcross,
     /// Run the transaction as one.
     Exec(Box<Transaction>),
     /// Close once the output is written.
@@ -249,6 +256,7 @@ impl Session {
         if self.is_plain()
             && let Run::Shard(_) = invocation.spec.run
             && !matches!(invocation.footprint, Footprint::Crossing { .. })
+            && invocation.spec.flags & flag::READS_UNNAMED == 0
         {
             return Step::Run;
         }
@@ -276,7 +284,9 @@ impl Session {
         if let Some(refusal) = judge.judge(invocation, self.manner(spec, spec.flags)) {
             return self.reject(steer_of(spec), &refusal, out);
         }
-        if self.is_bound() && !matches!(invocation.footprint, Footprint::Crossing { .. }) {
+        let crosses = matches!(invocation.footprint, Footprint::Crossing { .. });
+        let joins = self.joins(host);
+        if self.is_bound() && (joins || !crosses) {
             if let Some(refusal) = Self::bound(spec) {
                 return self.reject(steer_of(spec), &refusal, out);
             }
@@ -297,8 +307,15 @@ impl Session {
                 _ => self.enqueue(host, invocation, out),
             };
         }
+        let runs_on_a_shard = matches!(spec.run, Run::Shard(_) | Run::Blocks(_));
+        if joins && runs_on_a_shard && (crosses || spec.reads_unnamed(invocation.args)) {
+            return Step::Across;
+        }
+        if crosses && self.splits(host, invocation) {
+            return Step::Split;
+        }
         if let Footprint::Crossing { first, other, at } = invocation.footprint
-            && !matches!(spec.run, Run::Session(Steer::Watch))
+            && !matches!(spec.run, Run::Session(steer) if joins || steer == Steer::Watch)
         {
             let crossing = transaction::Crossing {
                 context: transaction::Context::Command,
@@ -318,6 +335,18 @@ impl Session {
         }
     }
 
+    /// Whether keys of several slots may be used together here: as on one server without slots.
+    fn joins(&self, host: &Host) -> bool {
+        self.port == Port::Router && host.settings.cross_slot() == CrossSlot::Audit
+    }
+
+    /// Whether this request is to be divided by slot.
+    fn splits(&self, host: &Host, invocation: &Invocation<'_>) -> bool {
+        self.port == Port::Router
+            && host.settings.cross_slot() == CrossSlot::Split
+            && invocation.spec.merge().is_some()
+    }
+
     /// An ASKING before this request covers it; one before an earlier request is spent, unless a
     /// transaction began there that still goes on.
     fn go_on_asking(&mut self) {
@@ -330,11 +359,13 @@ impl Session {
 
     /// Whether a pause holds up this request: it would run or be queued, and do what is paused.
     #[must_use]
-    pub fn is_held_up(&self, invocation: &Invocation<'_>, paused: Paused) -> bool {
+    pub fn is_held_up(&self, host: &Host, invocation: &Invocation<'_>, paused: Paused) -> bool {
         let Invocation { spec, footprint, .. } = invocation;
         let writes = |flags| flags & (flag::WRITE | flag::MAY_REPLICATE) != 0;
         let is_refused = (!self.authenticated && spec.flags & flag::NO_AUTH == 0)
-            || matches!(footprint, Footprint::Crossing { .. });
+            || (matches!(footprint, Footprint::Crossing { .. })
+                && !self.joins(host)
+                && !(self.transaction.is_none() && self.splits(host, invocation)));
         let is_meant = match (paused, spec.run) {
             (Paused::All, _) => true,
             (Paused::Writes, Run::Session(Steer::Exec)) => {

@@ -55,6 +55,8 @@ pub struct Transaction {
     pub slot: Option<Slot>,
     /// A later command asks for another slot: only where that is found out at EXEC.
     pub crosses: bool,
+    /// It asks for several slots, or guards them, where that is allowed: it takes all shards.
+    pub joins: bool,
     /// How EXEC comes to that slot.
     pub manner: Manner,
     /// The guard that must still be whole when it runs.
@@ -93,7 +95,7 @@ impl Transaction {
     /// slot's shard alone.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.reach == Reach::Shard && !self.poisoned && !self.crosses
+        self.reach == Reach::Shard && !self.poisoned && !self.crosses && !self.joins
     }
 
     /// Makes EXEC refuse to run.
@@ -244,17 +246,18 @@ impl Session {
             return Step::Replied;
         }
         let &Invocation { spec, args, footprint, .. } = invocation;
+        let joins = self.joins(host);
         let crossing = match (footprint, &self.watched) {
             (Footprint::In(slot), Some(watched))
-                if watched.slot != slot && self.dialect.tie == Tie::AtQueue =>
+                if watched.slot != slot && self.dialect.tie == Tie::AtQueue && !joins =>
             {
                 let first_key = watched.keys.first().map_or(&[][..], |key| &**key).to_vec();
                 Some((watched.slot, slot, first_key, 0))
             }
-            (Footprint::Crossing { first, other, at }, _) => {
+            (Footprint::Crossing { first, other, at }, _) if !joins => {
                 Some((first, other, args.at(1).to_vec(), at))
             }
-            (Footprint::In(slot), _) => {
+            (Footprint::In(slot) | Footprint::Crossing { first: slot, .. }, _) => {
                 let room = self.watched.as_ref().map_or(0, |w| w.keys.len()) + args.len() - 1;
                 if room > WATCHED_KEYS_MAX {
                     let refusal = Refusal::of("ERR too many watched keys");
@@ -269,9 +272,10 @@ impl Session {
                         guard: Guard::default(),
                     })
                 });
-                watched.crosses |= watched.slot != slot;
+                let crosses = matches!(footprint, Footprint::Crossing { .. });
+                watched.crosses |= crosses || watched.slot != slot;
                 watched.keys.extend(args.from(1).map(Blob::from));
-                return Step::Watch(slot);
+                return if crosses { Step::WatchAcross } else { Step::Watch(slot) };
             }
             (Footprint::Anywhere, _) => None,
         };
@@ -300,12 +304,24 @@ impl Session {
             return self.reject(None, &refusal, out);
         }
         let lost = self.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
+        let may_join = self.joins(host);
         let Some(transaction) = &mut self.transaction else { return Step::Replied };
-        let tied = self.watched.as_ref().filter(|_| self.dialect.tie == Tie::AtQueue);
+        let tied = self.watched.as_ref().filter(|_| self.dialect.tie == Tie::AtQueue && !may_join);
         let pinned = transaction.slot.or(tied.map(|w| w.slot));
         let (dialect, mut crosses) = (self.dialect, false);
+        let mut joins = may_join && spec.reads_unnamed(args);
         let slot = match (footprint, pinned) {
             (Footprint::Anywhere, _) => None,
+            (Footprint::In(slot), Some(pinned)) if may_join => {
+                joins |= slot != pinned;
+                Some(slot)
+            }
+            (Footprint::Crossing { first, .. }, _)
+                if may_join && !matches!(spec.run, Run::Whole(_)) =>
+            {
+                joins = true;
+                Some(first)
+            }
             (Footprint::In(slot), Some(pinned)) if slot != pinned && !dialect.crosses_at_queue => {
                 crosses = true;
                 Some(slot)
@@ -350,6 +366,7 @@ impl Session {
             }
             transaction.slot = transaction.slot.or(slot);
             transaction.crosses |= crosses;
+            transaction.joins |= joins;
             transaction.flags |= spec.flags;
             transaction.reach = transaction.reach.max(match spec.run {
                 Run::Shard(_) | Run::Blocks(_) => Reach::Shard,
@@ -393,6 +410,13 @@ impl Session {
         if watched.is_none() && transaction.queue.is_empty() {
             out.array(0);
             return Step::Replied;
+        }
+        if let Some(watched) = &watched
+            && !on_node
+        {
+            // Only where keys of several slots may be watched can they be at odds here.
+            let tied_to = transaction.slot.unwrap_or(watched.slot);
+            transaction.joins |= watched.crosses || watched.slot != tied_to;
         }
         if !on_node {
             transaction.slot = transaction.slot.or(watched.as_ref().map(|w| w.slot));

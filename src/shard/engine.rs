@@ -10,6 +10,7 @@
 //! on. Nothing here knows connections, locks or the clock.
 
 use super::OUTPUT_LEN_MAX;
+pub use super::waiting::Serve;
 use super::waiting::{Waiter, Waiters};
 use crate::clients::{Call, Claim, Client, Ending, Waiting};
 use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run, Wait, WaitKind, flag};
@@ -17,7 +18,7 @@ use crate::host::{Attention, Observer, Sighting, Tally};
 use crate::keyspace::{Changes, EventClass, Guard, Keyspace, Limits, Millis};
 use crate::pubsub::PubSub;
 use crate::replication::{Feed, Links};
-use crate::resp::Sink;
+use crate::resp::{Proto, Sink};
 use crate::session::Watched;
 use crate::slot::Slot;
 use crate::topology::{NodeNumber, Port, Presence, Topology};
@@ -54,6 +55,8 @@ pub struct Engine {
     pub tally: Tally,
     /// The same of commands that came in at replicas which serve from here.
     replicas: BTreeMap<NodeNumber, Tally>,
+    /// Every key there is lies here for now, see [`Cx::sees_all`].
+    pub sees_all: bool,
     /// Whose commands run at this moment, and what is to be noted of them.
     pub attention: Attention,
     /// Which shard this is.
@@ -84,6 +87,25 @@ pub struct Blocked {
     pub request: Arc<Queue>,
 }
 
+impl Blocked {
+    /// Has `client` wait; `None` if its request is too long to be kept: then it is answered that there
+    /// is nothing.
+    pub fn begin(
+        invocation: &Invocation<'_>,
+        client: &Arc<Client>,
+        wait: Wait,
+        out: &mut Sink<'_>,
+    ) -> Option<Self> {
+        let mut request = Queue::default();
+        if !request.push(invocation) {
+            wait.absent.write(out);
+            return None;
+        }
+        let (call, waiting) = client.wait();
+        Some(Self { call, waiting, wait, request: Arc::new(request) })
+    }
+}
+
 impl Engine {
     /// The engine of shard `number` over `keyspace`, which tells `pubsub` what happens there.
     #[must_use]
@@ -98,6 +120,7 @@ impl Engine {
             keyspace,
             tally: Tally::default(),
             replicas: BTreeMap::new(),
+            sees_all: false,
             attention: Attention::NONE,
             number,
             topology,
@@ -259,12 +282,12 @@ impl Engine {
         if self.lap == 0 {
             self.lap = pace.ticks();
         }
-        let keyspace = &mut self.keyspace;
+        let (keyspace, sees_all) = (&mut self.keyspace, self.sees_all);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (slot, known) = (invocation.slot(), invocation.known());
             let string_len_max = terms.string_len_max;
             let pace = &mut *pace;
-            let mut cx = Cx { keyspace, slot, known, string_len_max, pace, ready };
+            let mut cx = Cx { keyspace, slot, known, string_len_max, pace, ready, sees_all };
             match spec.run {
                 Run::Shard(function) => function(&mut cx, args, out).map(|()| None),
                 Run::Blocks(function) => function(&mut cx, args, out),
@@ -343,24 +366,42 @@ impl Engine {
         out: &mut Sink<'_>,
     ) -> Option<Blocked> {
         let wait = self.call(invocation, None, terms, pace, out)?;
-        let mut request = Queue::default();
-        if !request.push(invocation) {
-            wait.absent.write(out);
-            return None;
-        }
-        let (call, waiting) = client.wait();
-        let request = Arc::new(request);
+        let blocked = Blocked::begin(invocation, client, wait, out)?;
+        let keys = invocation.spec.awaited_keys(invocation.args);
+        self.file(&blocked, client, out.proto, &keys, Serve::Here);
+        Some(blocked)
+    }
+
+    /// Runs one command; gives what it waits for if there is nothing for it yet.
+    pub fn run_or_tell(
+        &mut self,
+        invocation: &Invocation<'_>,
+        terms: &Terms,
+        pace: &mut dyn Pace,
+        out: &mut Sink<'_>,
+    ) -> Option<Wait> {
+        self.call(invocation, None, terms, pace, out)
+    }
+
+    /// Has `client` be served when one of `keys` comes to be here.
+    pub fn file(
+        &mut self,
+        blocked: &Blocked,
+        client: &Arc<Client>,
+        proto: Proto,
+        keys: &[&[u8]],
+        serve: Serve,
+    ) {
         let waiter = Waiter {
             client: Arc::clone(client),
-            call: Arc::clone(&call),
-            request: Arc::clone(&request),
-            kind: wait.kind,
-            proto: out.proto,
+            call: Arc::clone(&blocked.call),
+            request: Arc::clone(&blocked.request),
+            kind: blocked.wait.kind,
+            proto,
+            serve,
             keys: 0,
         };
-        let keys = invocation.spec.awaited_keys(invocation.args);
-        self.waiters.file(waiter, &keys, &mut self.keyspace);
-        Some(Blocked { call, waiting, wait, request })
+        self.waiters.file(waiter, keys, &mut self.keyspace);
     }
 
     /// Ends the waits of those whose slot is not served here any more: they have to ask again.
@@ -497,7 +538,7 @@ mod tests {
     use super::*;
     use crate::command::{Args, Arity, Outcome, Spec};
     use crate::keyspace::KeyHasher;
-    use crate::resp::{Proto, Span};
+    use crate::resp::Span;
     use crate::shard::tests::Later;
     use crate::slot::Footprint;
 

@@ -20,7 +20,7 @@ use crate::command::{Invocation, Pace, Queue};
 use crate::keyspace::Guard;
 use crate::resp::{Proto, Sink};
 use crate::session::{Transaction, Watched};
-use crate::slot::Slot;
+use crate::slot::{Footprint, Slot};
 use engine::{Blocked, Engine, Terms};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -66,6 +66,13 @@ impl Work {
             Self::Block(queue) => first_slot(queue),
             Self::Exec(transaction) => transaction.slot,
         }
+    }
+
+    /// Whether it asks for several slots at once.
+    #[must_use]
+    pub fn crosses(&self) -> bool {
+        let Self::Block(queue) = self else { return false };
+        queue.iter().any(|first| matches!(first.footprint, Footprint::Crossing { .. }))
     }
 }
 

@@ -13,10 +13,19 @@ use crate::clients::{Call, Claim, Client, Ending};
 use crate::command::{Queue, Refusal, WaitKind};
 use crate::keyspace::Keyspace;
 use crate::resp::{Proto, Sink};
-use crate::slot::Slot;
+use crate::slot::{Footprint, Slot};
 use crate::topology::Waiting;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+/// What becomes of a waiter whose key has come to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serve {
+    /// The shard runs its request, for that key.
+    Here,
+    /// Its request needs more than this shard has: it is to be made again.
+    Elsewhere,
+}
 
 /// A client that waits.
 #[derive(Debug)]
@@ -30,6 +39,7 @@ pub(super) struct Waiter {
     pub(super) kind: WaitKind,
     /// How its reply is written.
     pub(super) proto: Proto,
+    pub(super) serve: Serve,
     /// Under how many keys it was filed.
     pub(super) keys: usize,
 }
@@ -104,6 +114,11 @@ impl Waiters {
                     let waiter = waiters.remove(&number);
                     claimed = waiter.and_then(|waiter| {
                         let claim = waiter.call.claim()?;
+                        if waiter.serve == Serve::Elsewhere {
+                            // One who leaves at this very moment asks no more.
+                            let _gone = claim.end(Ending::Elsewhere);
+                            return None;
+                        }
                         (!waiter.client.is_closing()).then_some((waiter, claim))
                     });
                     if claimed.is_some() {
@@ -127,9 +142,13 @@ impl Waiters {
     ) {
         let mut dismissed = false;
         for waiter in self.waiters.values() {
-            let slot = waiter.request.iter().next().and_then(|request| request.slot());
-            let Some(slot) = slot else { continue };
-            let ending = match judge(&waiter.client, slot) {
+            let Some(request) = waiter.request.iter().next() else { continue };
+            let judged = match request.footprint {
+                Footprint::In(slot) => judge(&waiter.client, slot),
+                Footprint::Crossing { .. } => Waiting::Ends,
+                Footprint::Anywhere => continue,
+            };
+            let ending = match judged {
                 Waiting::Goes => continue,
                 Waiting::Ends => Ending::Elsewhere,
                 Waiting::Down => refused(waiter, &Refusal::CLUSTER_DOWN),

@@ -5,9 +5,12 @@
 //! one order. What the reference leaves to chance is left out of the comparison by [`Looseness`], one
 //! row per command, and by nothing else.
 //!
-//! Left out of the stream: whatever races with the clock (short expiries; relative ones are far apart,
-//! so that comparing two of them never hangs on a millisecond), and transactions over several slots,
-//! which the router refuses by a rule of its own.
+//! A second stream asks for several slots at a time, in commands, transactions and WATCHes: there the
+//! reference is one Redis without slots, and our server runs `--cross-slot audit`.
+//!
+//! Left out of the streams: whatever races with the clock (short expiries; relative ones are far apart,
+//! so that comparing two of them never hangs on a millisecond), and in the first one transactions over
+//! several slots, which the router refuses by a rule of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
@@ -78,22 +81,35 @@ fn looseness(command: &Command) -> Looseness {
 
 #[test]
 fn random_commands_get_the_same_replies() {
+    compare(&[], &[], Stream::new, "random_commands");
+}
+
+/// As one server without slots: every command over several slots, MULTI, WATCH, SORT BY and GET.
+#[test]
+fn an_audit_answers_as_one_server_without_slots() {
+    let alone = ["--cluster-enabled", "no", "--databases", "1"];
+    compare(&alone, &["--cross-slot", "audit"], Stream::spread, "an_audit");
+}
+
+/// Plays a stream to a reference with some options and to our server with others.
+fn compare(theirs: &[&str], ours: &[&str], stream: fn(u64) -> Stream, name: &str) {
     let number = |name: &str| setting(name).map(|n| n.parse::<u64>().expect(name));
     let seed = number("SLOTWAY_SEED").unwrap_or(SEED);
     let length = number("SLOTWAY_DIFF_COMMANDS").map_or(COMMANDS, |n| n as usize);
-    let Some(oracle) = Oracle::start(&[]) else {
+    let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
+    let Some(oracle) = Oracle::start(&owned(theirs)) else {
         say("no reference server: no command was compared");
         return;
     };
-    let ours = Ours::start(&[]);
+    let ours = Ours::start(&owned(ours));
     let mut pair = Pair::new(&oracle, &ours);
-    let mut stream = Stream::new(seed);
+    let mut stream = stream(seed);
     for step in 0..length {
         let (client, command) = stream.next();
         if let Err(difference) = pair.compare(client, &command) {
             panic!(
                 "seed {seed}, step {step}: {difference}\nRepeat: SLOTWAY_SEED={seed} \
-                 SLOTWAY_DIFF_COMMANDS={} cargo test --test it differential",
+                 SLOTWAY_DIFF_COMMANDS={} cargo test --test it differential::{name}",
                 step + 1
             );
         }

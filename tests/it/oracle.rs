@@ -1,5 +1,5 @@
 //! The reference: a real Redis in cluster mode. [`Oracle`] is one that owns every slot, so that all slot
-//! rules hold and nothing ever moves; [`OracleCluster`] is several that share them.
+//! rules hold and nothing ever moves (or, with `--cluster-enabled no`, one without slots); [`OracleCluster`] is several that share them.
 //!
 //! `SLOTWAY_ORACLE=host:port` names a server that is already running, in place of the one that owns
 //! every slot. Its data are flushed.
@@ -57,7 +57,8 @@ impl Oracle {
 
     /// Waits until the server takes part in a healthy cluster; false if it has exited.
     fn becomes_ready(&mut self, options: &[String]) -> bool {
-        let mut assigned = false;
+        let has_slots = !options.windows(2).any(|pair| pair == ["--cluster-enabled", "no"]);
+        let mut assigned = !has_slots;
         let ready = poll(|| {
             if self.process.as_mut().is_none_or(|p| !matches!(p.child.try_wait(), Ok(None))) {
                 return Some(false);
@@ -69,6 +70,10 @@ impl Oracle {
             if !assigned {
                 let answer = client.call(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
                 assigned = answer == Answer::Reply(Reply::Simple(b"OK".to_vec()));
+            }
+            if !has_slots {
+                let pong = Answer::Reply(Reply::Simple(b"PONG".to_vec()));
+                return (client.call(&["PING"]) == pong).then_some(true);
             }
             let Answer::Reply(Reply::Bulk(info)) = client.call(&["CLUSTER", "INFO"]) else {
                 return None;

@@ -195,6 +195,22 @@ const KEYED: &[&str] = &[
     "1 PING",
 ];
 
+/// Drawn as well where the keys of a request may lie in several slots: elements sorted by what other keys
+/// hold. (By their numbers: where ALPHA finds equal weights it has no order.)
+const SPREAD: &[&str] = &[
+    "3 SET $weight $integer",
+    "3 HSET $record f $value n $integer",
+    "1 DEL $weight $record",
+    "3 RPUSH $only:sorted $small $small $small",
+    "1 LTRIM $only:sorted 0 20",
+    "3 SORT|SORT_RO $only:sorted BY w_* |DESC GET # GET h_*->f GET w_*",
+    "2 SORT|SORT_RO $only:sorted BY h_*->n |DESC LIMIT $index $index GET # GET nosuch*",
+    "1 SORT $only:sorted BY w_* GET h_*->f GET # STORE $key:list",
+    "1 SORT|SORT_RO $only:sorted BY nosort GET w_* GET fixed",
+    "1 SORT $key:set BY w_* |DESC STORE $key:list",
+    "2 MGET $key $weight $weight $key",
+];
+
 /// Commands that look at more than one slot: never within a transaction.
 const WHOLE: &[&str] = &[
     "2 DBSIZE",
@@ -272,6 +288,8 @@ struct State {
 /// The endless stream that belongs to a seed.
 pub(crate) struct Stream {
     rng: Rng,
+    /// Keys are drawn from any slot, whatever they are used together with.
+    is_spread: bool,
     states: Vec<State>,
     keyed: Vec<Vec<&'static str>>,
     whole: Vec<Vec<&'static str>>,
@@ -281,10 +299,18 @@ impl Stream {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             rng: Rng::with_seed(seed),
+            is_spread: false,
             states: vec![State::default(); CLIENTS],
             keyed: weighted(KEYED),
             whole: weighted(WHOLE),
         }
+    }
+
+    /// A stream whose requests and transactions ask for several slots, for servers that allow that.
+    pub(crate) fn spread(seed: u64) -> Self {
+        let mut stream = Self { is_spread: true, ..Self::new(seed) };
+        stream.keyed.extend(weighted(SPREAD));
+        stream
     }
 
     /// The next command, and the client that sends it.
@@ -309,7 +335,7 @@ impl Stream {
             80..140 => {
                 let tag = self.bind(client);
                 self.states[client].tag = Some(tag);
-                let keys: Vec<_> = (0..self.rng.usize(1..4)).map(|_| self.key(tag)).collect();
+                let keys: Vec<_> = (0..self.rng.usize(1..4)).map(|_| self.near(tag)).collect();
                 self.watch(keys)
             }
             140..155 => {
@@ -349,7 +375,7 @@ impl Stream {
             188..198 => Command::of(&["MULTI"]),
             198..205 => {
                 let tag = self.bind(client);
-                let key = self.key(tag);
+                let key = self.near(tag);
                 self.watch(vec![key])
             }
             205..215 => Command::of(&["UNWATCH"]),
@@ -377,7 +403,7 @@ impl Stream {
             Some(tag) if in_multi => tag,
             _ => self.rng.usize(..TAGS.len()),
         };
-        let strays = !in_multi && self.rng.u32(..50) == 0;
+        let strays = self.is_spread || (!in_multi && self.rng.u32(..50) == 0);
         let mut command = Command { argv: vec![], keys: vec![] };
         for word in template {
             self.fill(word, if strays { None } else { Some(tag) }, &mut command);
@@ -408,7 +434,12 @@ impl Stream {
         }
         // What SORT of the reference makes of anything but an integer hangs on an earlier command: it
         // looks at an `errno` that nobody has set to 0.
-        if command.name() == "rpush" && command.keys[0].windows(6).any(|part| part == b"number") {
+        let is_sorted = |key: &Vec<u8>| {
+            [&b"number"[..], b"sorted", b"w_"]
+                .iter()
+                .any(|part| key.windows(part.len()).any(|w| w == *part))
+        };
+        if ["rpush", "set"].contains(&&*command.name()) && is_sorted(&command.keys[0]) {
             return;
         }
         let bad = BAD[self.rng.usize(..BAD.len())].as_bytes().to_vec();
@@ -453,6 +484,14 @@ impl Stream {
                 command.keys.push(key.clone().into_bytes());
                 key.into_bytes()
             }
+            // Each in a slot of its own.
+            "$weight" | "$record" => {
+                let name = if word == "$weight" { "w" } else { "h" };
+                let key = format!("{name}_{}", self.rng.u32(..8)).into_bytes();
+                command.keys.push(key.clone());
+                key
+            }
+            "$small" => self.rng.u32(..8).to_string().into_bytes(),
             "$score" => self.score(),
             "$rival" => self.rival(),
             "$rivals" | "$rivals:0" => {
@@ -544,6 +583,12 @@ impl Stream {
 
     fn pick(&mut self, choices: &[&str]) -> Vec<u8> {
         choices[self.rng.usize(..choices.len())].as_bytes().to_vec()
+    }
+
+    /// A key that may be used together with those of this tag.
+    fn near(&mut self, tag: usize) -> Vec<u8> {
+        let tag = if self.is_spread { self.rng.usize(..TAGS.len()) } else { tag };
+        self.key(tag)
     }
 
     fn key(&mut self, tag: usize) -> Vec<u8> {

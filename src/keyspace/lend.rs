@@ -1,0 +1,142 @@
+//! Slots lent: a command whose keys live in several keyspaces runs on one that has their tables for as
+//! long as it lasts.
+//!
+//! ```text
+//! home A ── table of slot 7 ──► stage ── the command runs ──► table of slot 7 ──► home A
+//! home B ── table of slot 9 ──►       ── touched: k, l    ──► told at their homes
+//! ```
+//!
+//! A table changes hands as a whole, so that neither the number of its keys nor their values cost
+//! anything. Who watches a key, waits for it or follows it stays filed at its home, and is told when the
+//! table is back.
+
+use super::Keyspace;
+use crate::slot::Slot;
+
+/// What was changed while tables were lent.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// These keys, in order.
+    pub keys: Vec<Box<[u8]>>,
+    /// Nobody knows what else.
+    pub all: bool,
+}
+
+impl Keyspace {
+    /// Hands the table of `slot` over to `other`, which has no keys of that slot; nothing if there is
+    /// none.
+    pub fn lend(&mut self, slot: Slot, other: &mut Self) {
+        let Some(lent) = self.slots.get_mut(self.place[slot.index()] as usize) else { return };
+        let lent = std::mem::take(lent);
+        let (len, volatile) = (lent.table.len(), lent.volatile as usize);
+        self.len -= len;
+        self.volatile -= volatile;
+        let at = other.adopt(slot);
+        debug_assert_eq!(other.slots[at].table.len(), 0, "a slot's keys are in one place");
+        other.slots[at] = lent;
+        other.len += len;
+        other.volatile += volatile;
+    }
+
+    /// Counts from now on what `other` has counted until now, and the reverse.
+    pub fn swap_counts(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.counts, &mut other.counts);
+    }
+
+    /// Takes what was changed since this was last asked, if that is noted
+    /// ([`Keyspace::note_changes`]).
+    pub fn take_touched(&mut self) -> Touched {
+        let Some(notes) = &mut self.notes else { return Touched::default() };
+        let (keys, all) = notes.take_keys();
+        Touched { keys, all }
+    }
+
+    /// Tells whoever watches, awaits or follows `key` that it was changed while its slot was lent.
+    pub fn touch_returned(&mut self, key: &[u8]) {
+        let is_there = self.find_unexpired_or_not(self.key(Slot::of(key), key)).is_some();
+        self.touch(key, !is_there);
+        if is_there && !self.awaited.is_empty() {
+            self.note_ready(key);
+        }
+    }
+
+    /// The same for all keys: nobody knows which were changed.
+    pub fn touch_all_returned(&mut self) {
+        let concerned = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
+        let concerned: Vec<Box<[u8]>> = concerned.map(Into::into).collect();
+        concerned.iter().for_each(|key| self.touch_returned(key));
+        if let Some(notes) = &mut self.notes {
+            notes.whole();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::{Guard, KeyHasher, Ttl, Value};
+
+    fn keyspace() -> Keyspace {
+        let mut keyspace = Keyspace::new(std::iter::empty(), KeyHasher::new(1), 1);
+        keyspace.begin(1000);
+        keyspace
+    }
+
+    fn set(keyspace: &mut Keyspace, key: &[u8], number: i64, ttl: Ttl) {
+        let key = keyspace.key(Slot::of(key), key);
+        keyspace.set(key, Value::Int(number), ttl);
+    }
+
+    #[test]
+    fn a_table_comes_and_goes_with_its_keys_and_its_counts() {
+        let (mut home, mut stage) = (keyspace(), keyspace());
+        set(&mut home, b"{a}1", 1, Ttl::Clear);
+        set(&mut home, b"{a}2", 2, Ttl::At(5000));
+        set(&mut home, b"{b}", 3, Ttl::At(5000));
+        let slot = Slot::of(b"{a}1");
+        home.lend(slot, &mut stage);
+        assert_eq!((home.len(), home.volatile()), (1, 1));
+        assert_eq!((stage.len(), stage.volatile()), (2, 1));
+        let key = stage.key(slot, b"{a}2");
+        assert!(stage.delete(key));
+        stage.lend(slot, &mut home);
+        assert_eq!((home.len(), home.volatile(), stage.len()), (2, 1, 0));
+        let key = home.key(slot, b"{a}1");
+        assert_eq!(home.peek(key).map(|entry| entry.value().clone()), Some(Value::Int(1)));
+        // A slot that has never had a key is lent as well.
+        home.lend(Slot::of(b"{c}"), &mut stage);
+        set(&mut stage, b"{c}", 1, Ttl::Clear);
+        stage.lend(Slot::of(b"{c}"), &mut home);
+        assert_eq!((home.len(), stage.len()), (3, 0));
+    }
+
+    #[test]
+    fn who_watches_or_waits_is_told_of_changes_and_only_of_them() {
+        let (mut home, mut stage) = (keyspace(), keyspace());
+        stage.note_changes(true);
+        let slot = Slot::of(b"{a}");
+        let guards = [b"{a}1", b"{a}2", b"{a}3"].map(|key| {
+            let guard = Guard::default();
+            home.watch(home.key(slot, key), &guard);
+            guard
+        });
+        home.report(b"{a}3", true);
+        set(&mut home, b"{a}1", 1, Ttl::Clear);
+        set(&mut home, b"{a}2", 2, Ttl::Clear);
+        let guard = Guard::default();
+        home.watch(home.key(slot, b"{a}2"), &guard);
+        home.lend(slot, &mut stage);
+        let read = stage.key(slot, b"{a}2");
+        assert!(stage.read(read).is_some());
+        set(&mut stage, b"{a}3", 3, Ttl::Clear);
+        assert!(!guards[2].is_tripped() && !home.has_ready());
+        stage.lend(slot, &mut home);
+        let touched = stage.take_touched();
+        assert!(!touched.all);
+        touched.keys.iter().for_each(|key| home.touch_returned(key));
+        assert!(guards[2].is_tripped() && home.has_ready());
+        assert!(!guard.is_tripped(), "what was only read is as it was");
+        home.touch_all_returned();
+        assert!(guard.is_tripped());
+    }
+}

@@ -1,0 +1,362 @@
+//! What asks for several slots at once, where that is allowed (`cross-slot audit`, `cross-slot split`).
+//!
+//! ```text
+//! audit    the shards of all its slots, held ─► their tables lent to a stage ─► the command runs there
+//!          ─► the tables go home ─► who watches or awaits what was changed is told
+//!          a transaction holds all shards, and does so for each of its commands
+//! split    part by part, each as a command of its own on its own shard; then the replies become one
+//! ```
+//!
+//! So nothing but the command itself decides what it does, and the shards, their slots and their
+//! moves are the same under every policy.
+
+use super::{Done, Router, Turn};
+use crate::command::{Invocation, Refusal, Wait, resolve};
+use crate::keyspace::Keyspace;
+use crate::resp::Sink;
+use crate::session::Session;
+use crate::shard::Hold;
+use crate::shard::engine::{Blocked, Engine, Serve};
+use crate::slot::Slot;
+use crate::topology::{Manner, Port, Presence, Verdict};
+use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Engines without slots of their own, for commands over several: as many as there were such commands
+/// at one time.
+#[derive(Debug, Default)]
+pub(super) struct Stages(Mutex<Vec<Box<Engine>>>);
+
+/// Shards that are held, in ascending order.
+type Holds<'r> = [(usize, Hold<'r>)];
+
+/// By slot: which of the shards that are held has its keys, by its place among them.
+type Homes = BTreeMap<Slot, usize>;
+
+impl Router {
+    /// Runs a lone command over the slots of its keys; it may wait for them if it is one that does.
+    pub(super) fn run_across<'r>(
+        &'r self,
+        session: &Session,
+        invocation: &Invocation<'_>,
+        turn: &mut Turn<'r>,
+        out: &mut Sink<'_>,
+    ) -> Done {
+        let spec = invocation.spec;
+        let mut holds = self.hold_all_of(invocation, turn);
+        if session.client().is_closing() {
+            // Closed while this waited.
+            release(holds, turn);
+            return Done::Sever;
+        }
+        let manner = session.manner(spec, spec.flags);
+        if let Some(refusal) = self.refuses(&[*invocation], manner, session.client().local) {
+            out.error(&refusal);
+            if let Some((_, hold)) = holds.first_mut() {
+                hold.engine().tally.rejected(spec.id, refusal.text());
+            }
+            release(holds, turn);
+            return Done::Replied;
+        }
+        let mut done = Done::Replied;
+        if let Some(wait) = self.run_on_stage(session, &mut holds, invocation, turn, out)
+            && let Some(blocked) = Blocked::begin(invocation, session.client(), wait, out)
+        {
+            self.file(session, &mut holds, invocation, &blocked, out);
+            done = Done::Block(Box::new(blocked));
+        }
+        holds.iter_mut().for_each(|(_, hold)| hold.settle(turn.pace));
+        release(holds, turn);
+        done
+    }
+
+    /// Files the session's guard under keys of several slots.
+    pub(super) fn watch_across<'r>(
+        &'r self,
+        session: &mut Session,
+        invocation: &Invocation<'_>,
+        turn: &mut Turn<'r>,
+        out: &mut Sink<'_>,
+    ) -> Done {
+        let Some(guard) = session.watched().map(|watched| watched.guard.clone()) else {
+            return Done::Replied;
+        };
+        let mut holds = self.hold_all_of(invocation, turn);
+        let before = out.len();
+        for (shard, hold) in &mut holds {
+            out.truncate(before);
+            hold.engine().watch(invocation, &guard, out);
+            session.files_on(*shard);
+        }
+        release(holds, turn);
+        Done::Replied
+    }
+
+    /// Runs a command slot by slot.
+    pub(super) fn run_split<'r>(
+        &'r self,
+        session: &mut Session,
+        invocation: &Invocation<'_>,
+        turn: &mut Turn<'r>,
+        out: &mut Sink<'_>,
+    ) -> Done {
+        let (spec, args) = (invocation.spec, invocation.args);
+        let Some(divided) = spec.divide(args) else {
+            // It is malformed: whichever shard runs it says so.
+            return self.run_across(session, invocation, turn, out);
+        };
+        let mut replies = Vec::new();
+        for (_, part) in divided.parts(args) {
+            let mut reply = Vec::new();
+            let mut sink = Sink::new(&mut reply, session.proto());
+            match resolve(part) {
+                Ok(part) => {
+                    let close = super::closely::Close::Run(&part);
+                    if let Done::Sever = self.run_closely(session, &close, turn, &mut sink) {
+                        return Done::Sever;
+                    }
+                }
+                Err(refusal) => sink.error(refusal),
+            }
+            replies.push(reply);
+        }
+        divided.answer(&replies, out);
+        Done::Replied
+    }
+
+    /// Whether the slots of these requests are served; if not, what is said.
+    pub(super) fn refuses(
+        &self,
+        requests: &[Invocation<'_>],
+        manner: Manner,
+        local: SocketAddr,
+    ) -> Option<Refusal> {
+        let mut refusal = None;
+        for slot in requests.iter().flat_map(slots_of) {
+            if refusal.is_none() && !self.topology.is_settled(slot) {
+                refusal = self.refuses_slot(slot, manner, local);
+            }
+        }
+        refusal
+    }
+
+    /// What the router port has against a slot: that nobody serves it. The router follows it
+    /// wherever it moves.
+    pub(super) fn refuses_slot(
+        &self,
+        slot: Slot,
+        manner: Manner,
+        local: SocketAddr,
+    ) -> Option<Refusal> {
+        let Some(owner) = self.topology.owner_of(slot) else { return Some(Refusal::UNSERVED) };
+        let all_here = || Presence { here: 1, missing: 0, several: false };
+        match self.topology.judge(owner, slot, Manner { asking: true, ..manner }, all_here) {
+            Verdict::Here | Verdict::Moved(_) | Verdict::Ask(_) | Verdict::TryAgain => None,
+            verdict => self.refusal(verdict, slot, local),
+        }
+    }
+
+    /// Holds every shard where a key of the request may be: all that have keys, if it reads some that it
+    /// does not name.
+    fn hold_all_of<'r>(
+        &'r self,
+        invocation: &Invocation<'_>,
+        turn: &mut Turn<'r>,
+    ) -> Vec<(usize, Hold<'r>)> {
+        let slots = slots_of(invocation);
+        let wanted = || {
+            let mut shards: Vec<usize> = match invocation.spec.reads_unnamed(invocation.args) {
+                true => (0..self.shards.len()).collect(),
+                false => slots
+                    .iter()
+                    .flat_map(|&slot| {
+                        let (from, to) = self.shards_of(Some(slot), Port::Router);
+                        [from].into_iter().chain(to)
+                    })
+                    .collect(),
+            };
+            shards.sort_unstable();
+            shards.dedup();
+            shards
+        };
+        loop {
+            let shards = wanted();
+            let holds = self.hold_each(&shards, turn);
+            if wanted() == shards {
+                return holds;
+            }
+            // A slot has moved while this waited.
+            release(holds, turn);
+        }
+    }
+
+    /// Runs one command over the slots of its keys, all of whose shards are held; gives what it waits for
+    /// if there is nothing for it yet. Where keys of a slot that is on the move have gone ahead, the
+    /// others follow them.
+    pub(super) fn run_on_stage<'r>(
+        &'r self,
+        session: &Session,
+        holds: &mut Holds<'r>,
+        invocation: &Invocation<'_>,
+        turn: &mut Turn<'r>,
+        out: &mut Sink<'_>,
+    ) -> Option<Wait> {
+        let homes = self.homes(holds, invocation);
+        let counting = slots_of(invocation).first().and_then(|slot| homes.get(slot)).copied();
+        let counting = counting.unwrap_or(0);
+        let mut stage = self.stages.0.lock().pop().unwrap_or_else(|| self.new_stage());
+        stage.begin(turn.terms);
+        // Some may have been waited for since.
+        let now = holds.iter_mut().map(|(_, hold)| hold.engine().keyspace.now()).max();
+        stage.advance(now.unwrap_or(turn.terms.now));
+        stage.keyspace.no_touch = session.client().no_touch();
+        stage.sees_all = invocation.spec.reads_unnamed(invocation.args);
+        for (&slot, &at) in &homes {
+            holds[at].1.engine().keyspace.lend(slot, &mut stage.keyspace);
+        }
+        swap_counts(&mut stage, holds[counting].1.engine());
+        let wait = stage.run_or_tell(invocation, turn.terms, turn.pace, out);
+        swap_counts(&mut stage, holds[counting].1.engine());
+        for (&slot, &at) in &homes {
+            stage.keyspace.lend(slot, &mut holds[at].1.engine().keyspace);
+        }
+        let touched = stage.keyspace.take_touched();
+        for key in &touched.keys {
+            if let Some(&at) = homes.get(&Slot::of(key)) {
+                holds[at].1.engine().keyspace.touch_returned(key);
+            }
+        }
+        if touched.all {
+            holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.touch_all_returned());
+        }
+        if let Some(dead) = stage.keyspace.take_graveyard() {
+            turn.pace.dispose(Box::new(dead));
+        }
+        self.stages.0.lock().push(stage);
+        wait
+    }
+
+    /// Where the slots of a request have their tables: all slots, if it reads keys that it does not name.
+    fn homes(&self, holds: &mut Holds<'_>, invocation: &Invocation<'_>) -> Homes {
+        let mut homes = Homes::new();
+        let place = |holds: &Holds<'_>, shard| {
+            holds.binary_search_by_key(&shard, |(number, _)| *number).ok()
+        };
+        for slot in slots_of(invocation) {
+            let (from, to) = self.shards_of(Some(slot), Port::Router);
+            let Some(source) = place(holds, from) else { continue };
+            let target = to.and_then(|to| place(holds, to)).filter(|&target| target != source);
+            let home = match target {
+                Some(target) if has_gone_ahead(holds, source, slot, invocation) => {
+                    bring(holds, source, target, slot, invocation);
+                    target
+                }
+                _ => source,
+            };
+            homes.insert(slot, home);
+        }
+        if invocation.spec.reads_unnamed(invocation.args) {
+            for slot in Slot::all() {
+                let owner = self.shards_of(Some(slot), Port::Router).0;
+                if let Some(at) = place(holds, owner)
+                    && holds[at].1.engine().keyspace.slot_len(slot) > 0
+                {
+                    homes.entry(slot).or_insert(at);
+                }
+            }
+        }
+        homes
+    }
+
+    /// Has the client wait at each of its keys' homes.
+    fn file(
+        &self,
+        session: &Session,
+        holds: &mut Holds<'_>,
+        invocation: &Invocation<'_>,
+        blocked: &Blocked,
+        out: &Sink<'_>,
+    ) {
+        let mut keys = 0;
+        invocation.spec.each_key(invocation.args, |_| keys += 1);
+        let awaited = invocation.spec.awaited_keys(invocation.args);
+        // What goes elsewhere needs that shard as well.
+        let serve = if awaited.len() == keys { Serve::Here } else { Serve::Elsewhere };
+        let homes = self.homes(holds, invocation);
+        for (at, (_, hold)) in holds.iter_mut().enumerate() {
+            let lives_here = |key: &&&[u8]| homes.get(&Slot::of(key)) == Some(&at);
+            let here: Vec<&[u8]> = awaited.iter().filter(lives_here).copied().collect();
+            if !here.is_empty() {
+                hold.engine().file(blocked, session.client(), out.proto, &here, serve);
+            }
+        }
+    }
+
+    fn new_stage(&self) -> Box<Engine> {
+        // What picks at random has one key, and runs at its home.
+        let mut keyspace = Keyspace::new(std::iter::empty(), self.hasher.clone(), 0);
+        keyspace.note_changes(true);
+        let (observer, pubsub) = (Arc::clone(&self.host.observer), Arc::clone(&self.host.pubsub));
+        // It has a number that no shard has.
+        let (number, topology) = (self.shards.len(), Arc::clone(&self.topology));
+        Box::new(Engine::new(keyspace, number, topology, observer, pubsub))
+    }
+}
+
+/// Counts what runs on the stage where the command's first key lives.
+fn swap_counts(stage: &mut Engine, home: &mut Engine) {
+    std::mem::swap(&mut stage.tally, &mut home.tally);
+    stage.keyspace.swap_counts(&mut home.keyspace);
+}
+
+/// The slots of a request's keys, each once, that of the first key first.
+fn slots_of(invocation: &Invocation<'_>) -> Vec<Slot> {
+    let (mut slots, mut seen) = (Vec::new(), BTreeSet::new());
+    invocation.spec.each_key(invocation.args, |key| {
+        let slot = Slot::of(key);
+        if seen.insert(slot) {
+            slots.push(slot);
+        }
+    });
+    slots
+}
+
+fn each_key_of(slot: Slot, invocation: &Invocation<'_>, mut found: impl FnMut(&[u8])) {
+    invocation.spec.each_key(invocation.args, |key| {
+        if Slot::of(key) == slot {
+            found(key);
+        }
+    });
+}
+
+/// Whether a key of the request in this slot, which is on the move, is not at its source any more.
+fn has_gone_ahead(
+    holds: &mut Holds<'_>,
+    source: usize,
+    slot: Slot,
+    invocation: &Invocation<'_>,
+) -> bool {
+    let engine = holds[source].1.engine();
+    let mut missing = false;
+    each_key_of(slot, invocation, |key| missing |= !engine.has(key));
+    missing
+}
+
+/// Brings the request's keys in this slot over from the source to the target.
+fn bring(
+    holds: &mut Holds<'_>,
+    source: usize,
+    target: usize,
+    slot: Slot,
+    invocation: &Invocation<'_>,
+) {
+    let Ok([source, target]) = holds.get_disjoint_mut([source, target]) else { return };
+    let (source, target) = (source.1.engine(), target.1.engine());
+    each_key_of(slot, invocation, |key| source.hand_over(key, target));
+}
+
+fn release<'r>(holds: Vec<(usize, Hold<'r>)>, turn: &mut Turn<'r>) {
+    holds.into_iter().for_each(|(_, hold)| hold.release(turn.pace));
+}
