@@ -18,6 +18,7 @@ mod oracle;
 mod ours;
 mod peers;
 mod player;
+mod program;
 mod pubsub;
 mod redis_rs;
 mod rim;

@@ -4,15 +4,14 @@
 //! `SLOTWAY_ORACLE=host:port` names a server that is already running, in place of the one that owns
 //! every slot. Its data are flushed.
 
-use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::nodes::{Place, Shape, Stage};
 use crate::notation::Node;
+use crate::program::free_port;
 use crate::rim::{poll, setting};
 use crate::wire::{Answer, Client, Reply};
 
@@ -44,7 +43,7 @@ impl Oracle {
         }
         // Another process may take a free port before Redis does: then it exits, and we try again.
         for _ in 0..20 {
-            let port = free_port()?;
+            let port = free_port();
             let process = Process::spawn(port, options)?;
             let mut oracle =
                 Self { address: SocketAddr::from(([127, 0, 0, 1], port)), process: Some(process) };
@@ -94,7 +93,7 @@ impl OracleCluster {
             let mut processes = Vec::new();
             let mut nodes = Vec::new();
             for name in shape.names() {
-                let port = free_port()?;
+                let port = free_port();
                 processes.push(Process::spawn(port, &all)?);
                 let address = SocketAddr::from(([127, 0, 0, 1], port));
                 nodes.push(Place { name, address, id: String::new() });
@@ -235,18 +234,4 @@ impl Drop for Process {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
-}
-
-/// A port that is free now, and whose cluster bus port (10,000 above) is a port too. No two callers get
-/// the same one.
-fn free_port() -> Option<u16> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().expect("nothing below panics");
-    (0..1000).find_map(|_| {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).ok()?;
-        let port = listener.local_addr().ok()?.port();
-        let bus = port.checked_add(10_000)?;
-        TcpListener::bind(("127.0.0.1", bus)).ok()?;
-        (given.insert(port) && given.insert(bus)).then_some(port)
-    })
 }
