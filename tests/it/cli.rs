@@ -54,6 +54,7 @@ fn a_wrong_command_line_exits_2_and_says_what_is_wrong() {
         ("serve --announce me", &["'me'", "dialled", "router"]),
         ("serve --announce-map 7001", &["7001", "LISTENED:TOLD"]),
         ("serve --announce-host bad/host", &["--announce-host", "name or address"]),
+        ("serve --announce-host h --announce dialled", &["--announce-host", "no host is told"]),
         ("serve --output xml", &["xml", "text", "json"]),
         ("serve --explain perhaps", &["perhaps", "--explain"]),
         ("serve --seed -1", &["-1"]),

@@ -1,4 +1,5 @@
 //! The one binary of integration tests.
+mod announce;
 mod bench_cli;
 mod cli;
 mod concurrency;

@@ -155,19 +155,26 @@ impl Drop for Folder {
     }
 }
 
-/// A port that is free now, and so is the one 10,000 above, which is a Redis' cluster bus. No two
-/// callers get the same one.
+/// A port that is free now, and so is the one 10,000 above, which is a Redis' cluster bus.
 pub(crate) fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of so many free ports in a row, with their buses. No two callers get the same ones.
+pub(crate) fn free_ports(count: u16) -> u16 {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let mut given = GIVEN.lock().expect("nothing below panics");
     let found = (0..1000).find_map(|_| {
         let listener = TcpListener::bind(("127.0.0.1", 0)).ok()?;
-        let port = listener.local_addr().ok()?.port();
-        let bus = port.checked_add(10_000)?;
-        TcpListener::bind(("127.0.0.1", bus)).ok()?;
-        (!given.contains(&port) && !given.contains(&bus)).then(|| {
-            given.extend([port, bus]);
-            port
+        let first = listener.local_addr().ok()?.port();
+        let last = first.checked_add(count - 1)?;
+        let bus = first.checked_add(10_000)?..=last.checked_add(10_000)?;
+        let all: Vec<u16> = (first..=last).chain(bus).collect();
+        let is_free = |&port: &u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        let are_free = !all.iter().any(|port| given.contains(port)) && all[1..].iter().all(is_free);
+        are_free.then(|| {
+            given.extend(all);
+            first
         })
     });
     found.expect("a free port")
