@@ -326,6 +326,11 @@ impl Options {
         if unnamed {
             return Err(Failure::usage("--announce-host: must be a host's name or address"));
         }
+        if self.announce_host.is_some() && self.announce == Some(Announced::Dialled) {
+            return Err(Failure::usage(
+                "--announce dialled: no host is told; leave --announce-host out, or --announce",
+            ));
+        }
         within("maxclients", self.maxclients, CLIENTS_MAX)?;
         if self.requirepass.as_ref().is_some_and(|p| p.len() > PASSWORD_LEN_MAX) {
             return Err(Failure::usage(format!("--requirepass: at most {PASSWORD_LEN_MAX} bytes")));

@@ -139,7 +139,7 @@ mod tests {
     fn spans(words: &[&str]) -> (Vec<u8>, Vec<Span>) {
         let (mut buf, mut spans) = (Vec::new(), Vec::new());
         for word in words {
-            spans.push(Span::new(buf.len() as u32, word.len() as u32));
+            spans.push(Span::new(buf.len(), word.len()));
             buf.extend_from_slice(word.as_bytes());
         }
         (buf, spans)

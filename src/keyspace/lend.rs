@@ -74,7 +74,7 @@ impl Keyspace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::{Guard, KeyHasher, Ttl, Value};
+    use crate::keyspace::{Entry, Guard, KeyHasher, Ttl, Value};
 
     fn keyspace() -> Keyspace {
         let mut keyspace = Keyspace::new(std::iter::empty(), KeyHasher::new(1), 1);
@@ -102,7 +102,7 @@ mod tests {
         stage.lend(slot, &mut home);
         assert_eq!((home.len(), home.volatile(), stage.len()), (2, 1, 0));
         let key = home.key(slot, b"{a}1");
-        assert_eq!(home.peek(key).map(|entry| entry.value().clone()), Some(Value::Int(1)));
+        assert!(matches!(home.peek(key).map(Entry::value), Some(Value::Int(1))));
         // A slot that has never had a key is lent as well.
         home.lend(Slot::of(b"{c}"), &mut stage);
         set(&mut stage, b"{c}", 1, Ttl::Clear);

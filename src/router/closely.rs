@@ -369,8 +369,7 @@ impl Router {
             return Done::Sever;
         }
         if transaction.crosses && refusal != Some(Refusal::UNSERVED) {
-            self.host.stats.crossslot_refusals.add(1);
-            refusal = Some(Refusal::CROSS_SLOT);
+            refusal = Some(session.crossing_at_exec(&self.host, transaction));
         } else if refusal.is_none() && transaction.poisoned {
             refusal = Some(Refusal::SPOILED);
         }

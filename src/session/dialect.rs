@@ -29,9 +29,12 @@ pub struct Dialect {
     pub tie: Tie,
     /// A WATCH that was refused makes the next EXEC refuse to run what was meant to be guarded.
     pub remembers_failed_watch: bool,
-    /// What may not stand in a transaction is refused by name, and spoils the transaction, a nested
-    /// MULTI and WATCH too.
+    /// What may not stand in a transaction is refused by name, and spoils the transaction; a nested
+    /// MULTI, WATCH and CLIENT REPLY too.
     pub forbids_by_name: bool,
+    /// A transaction that is spoilt, or whose guard is tripped, is forgotten at once, so that EXEC
+    /// finds nothing in it whose slots could be at odds.
+    pub forgets_lost: bool,
 }
 
 impl Dialect {
@@ -43,6 +46,7 @@ impl Dialect {
         tie: Tie::AtQueue,
         remembers_failed_watch: true,
         forbids_by_name: false,
+        forgets_lost: false,
     };
     /// Redis 7.
     pub const REDIS7: Self = Self {
@@ -52,9 +56,11 @@ impl Dialect {
         tie: Tie::Never,
         remembers_failed_watch: false,
         forbids_by_name: false,
+        forgets_lost: false,
     };
     /// Valkey 9.
-    pub const VALKEY9: Self = Self { name: "valkey9", forbids_by_name: true, ..Self::REDIS7 };
+    pub const VALKEY9: Self =
+        Self { name: "valkey9", forbids_by_name: true, forgets_lost: true, ..Self::REDIS7 };
     /// Redis Enterprise.
     pub const ENTERPRISE: Self = Self {
         name: "enterprise",
@@ -64,8 +70,7 @@ impl Dialect {
         ..Self::REDIS7
     };
     /// ElastiCache Serverless.
-    pub const SERVERLESS: Self =
-        Self { name: "serverless", tie: Tie::AtExec, forbids_by_name: true, ..Self::REDIS7 };
+    pub const SERVERLESS: Self = Self { name: "serverless", tie: Tie::AtExec, ..Self::VALKEY9 };
 
     /// Those that a node port can speak.
     pub const OF_NODES: [&'static Self; 4] =

@@ -276,6 +276,9 @@ impl Session {
         if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
             return self.reject(steer_of(spec), &Refusal::NO_AUTH, out);
         }
+        if let Some(refusal) = self.forbids(spec) {
+            return self.reject(None, &refusal, out);
+        }
         let touches = flag::READ | flag::WRITE | flag::MAY_REPLICATE;
         if self.monitors && spec.flags & touches != 0 {
             let refusal = Refusal::of("ERR Replica can't interact with the keyspace");

@@ -22,7 +22,7 @@ impl Session {
     ) -> Step {
         let (args, before) = (invocation.args, out.len());
         let outcome = match steer {
-            Steer::Multi => return self.multi(invocation.spec, out),
+            Steer::Multi => return self.multi(out),
             Steer::Exec => return self.exec(host, invocation.spec, out),
             Steer::Discard => return self.discard(out),
             Steer::Watch => return self.watch(host, invocation, out),

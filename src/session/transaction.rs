@@ -176,29 +176,25 @@ impl Crossing<'_> {
 }
 
 impl Session {
-    /// Refuses what the dialect does not have in a transaction, if there is one.
-    fn forbid(&mut self, spec: &Spec, out: &mut Sink<'_>) -> Option<Step> {
-        if self.transaction.is_none() || !self.dialect.forbids_by_name {
+    /// What is said to a command that may not stand in a transaction, if there is one. It comes
+    /// before its slots are looked at.
+    pub(super) fn forbids(&self, spec: &Spec) -> Option<Refusal> {
+        let by_name = self.dialect.forbids_by_name;
+        let is_forbidden = match spec.run {
+            Run::Session(Steer::Multi | Steer::Watch | Steer::ClientReply) => by_name,
+            _ => spec.flags & flag::NO_MULTI != 0,
+        };
+        if self.transaction.is_none() || !is_forbidden {
             return None;
         }
-        let refusal = self.not_in_multi(spec);
-        Some(self.reject(None, &refusal, out))
-    }
-
-    fn not_in_multi(&self, spec: &Spec) -> Refusal {
-        match self.dialect.forbids_by_name {
-            true => Refusal::new(format!(
-                "ERR Command '{}' not allowed inside a transaction",
-                spec.full_name()
-            )),
+        let name = spec.full_name();
+        Some(match by_name {
+            true => Refusal::new(format!("ERR Command '{name}' not allowed inside a transaction")),
             false => Refusal::NOT_IN_MULTI,
-        }
+        })
     }
 
-    pub(super) fn multi(&mut self, spec: &Spec, out: &mut Sink<'_>) -> Step {
-        if let Some(step) = self.forbid(spec, out) {
-            return step;
-        }
+    pub(super) fn multi(&mut self, out: &mut Sink<'_>) -> Step {
         if self.transaction.is_some() {
             out.error("ERR MULTI calls can not be nested");
         } else {
@@ -231,15 +227,20 @@ impl Session {
         invocation: &Invocation<'_>,
         out: &mut Sink<'_>,
     ) -> Step {
-        if let Some(step) = self.forbid(invocation.spec, out) {
-            return step;
-        }
         if self.port != Port::Router
-            && let Footprint::Crossing { .. } = invocation.footprint
+            && let Footprint::Crossing { first, other, at } = invocation.footprint
             && self.transaction.is_some()
         {
             // A node looks at the slots first.
-            return self.reject(None, &Refusal::CROSS_SLOT, out);
+            let crossing = Crossing {
+                context: Context::Watch,
+                first,
+                other,
+                first_key: invocation.args.at(1),
+                violating_key: invocation.spec.nth_key(invocation.args, at).unwrap_or_default(),
+            };
+            let refusal = crossing.refusal(host, self.dialect, invocation.spec);
+            return self.reject(None, &refusal, out);
         }
         if self.transaction.is_some() {
             out.error("ERR WATCH inside MULTI is not allowed");
@@ -299,10 +300,6 @@ impl Session {
         out: &mut Sink<'_>,
     ) -> Step {
         let &Invocation { spec, args, footprint, .. } = invocation;
-        if spec.flags & flag::NO_MULTI != 0 {
-            let refusal = self.not_in_multi(spec);
-            return self.reject(None, &refusal, out);
-        }
         let lost = self.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
         let may_join = self.joins(host);
         let Some(transaction) = &mut self.transaction else { return Step::Replied };
@@ -379,6 +376,34 @@ impl Session {
         Step::Queued
     }
 
+    /// What EXEC says to a transaction that it finds to cross slots: by a command of its own, or
+    /// against its guard.
+    #[must_use]
+    pub fn crossing_at_exec(&self, host: &Host, transaction: &Transaction) -> Refusal {
+        let keyed = |crosses: fn(Slot, Slot) -> bool| {
+            let mut keyed = transaction.queue.iter().filter_map(|it| Some((it.slot()?, it)));
+            keyed.find(|&(slot, _)| transaction.slot.is_some_and(|first| crosses(slot, first)))
+        };
+        let key_of = |it: &Invocation<'_>| it.spec.nth_key(it.args, 0).unwrap_or_default().to_vec();
+        let Some((slot, first)) = keyed(|slot, first| slot == first) else {
+            return Refusal::CROSS_SLOT;
+        };
+        let (other, it, violating_key, context) = match keyed(|slot, first| slot != first) {
+            Some((other, it)) => (other, it, key_of(&it), Context::Multi),
+            None => {
+                let mut watched = transaction.watched.iter().flat_map(|watched| &watched.keys);
+                let Some(key) = watched.find(|key| Slot::of(key) != slot) else {
+                    return Refusal::CROSS_SLOT;
+                };
+                (Slot::of(key), first, key.to_vec(), Context::Watch)
+            }
+        };
+        let first_key = &key_of(&first);
+        let crossing =
+            Crossing { context, first: slot, other, first_key, violating_key: &violating_key };
+        crossing.refusal(host, self.dialect, it.spec)
+    }
+
     pub(super) fn exec(&mut self, host: &Host, spec: &Spec, out: &mut Sink<'_>) -> Step {
         let Some(flags) = self.transaction.as_ref().map(|transaction| transaction.flags) else {
             out.error("ERR EXEC without MULTI");
@@ -391,7 +416,9 @@ impl Session {
         transaction.poisoned |= failed;
         transaction.manner = manner;
         let on_node = self.port != Port::Router;
-        if on_node && transaction.slot.is_some() {
+        let is_lost = watched.as_ref().is_some_and(|w| w.guard.is_tripped());
+        let is_forgotten = (transaction.poisoned || is_lost) && self.dialect.forgets_lost;
+        if on_node && transaction.slot.is_some() && !is_forgotten {
             // A node looks at what was queued before it looks at anything else.
             transaction.crosses |= self.dialect.tie == Tie::AtExec
                 && watched.as_ref().is_some_and(|w| w.crosses || Some(w.slot) != transaction.slot);
@@ -402,7 +429,7 @@ impl Session {
             out.error(Refusal::SPOILED);
             return Step::Replied;
         }
-        if watched.as_ref().is_some_and(|w| w.guard.is_tripped()) {
+        if is_lost {
             host.observer.tallies.count(self.client.id, Tally::lost);
             out.null_array();
             return Step::Replied;

@@ -1,82 +1,20 @@
 //! `slotway bench` as a script or a person meets it: the page, the files, the exit codes, signals.
 
 use crate::ours::{Ours, info};
+use crate::program::{End, Folder, PROGRAM, Run, slotway};
 use crate::rim::poll;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
-use std::io::Read;
 use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread::JoinHandle;
+use std::process::Command;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_slotway");
 /// A load that is over at once.
 const SMALL: &str = "-n 300 -c 4 -g 4";
 
 /// `slotway bench` with these arguments, and with nothing of the tests' environment.
 fn bench(line: &str) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.env_clear().arg("bench").args(line.split_whitespace());
-    command
-}
-
-/// How a run came to its end.
-struct End {
-    /// `None` if a signal ended it.
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-/// A run of the program; killed when dropped.
-struct Run {
-    child: Child,
-    stdout: JoinHandle<String>,
-    stderr: JoinHandle<String>,
-}
-
-impl Run {
-    fn of(command: &mut Command) -> Self {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let stdout = heard(child.stdout.take().expect("stdout is piped"));
-        let stderr = heard(child.stderr.take().expect("stderr is piped"));
-        Self { child, stdout, stderr }
-    }
-
-    /// Waits for the end, which must come.
-    fn end(&mut self) -> End {
-        let status = poll(|| self.child.try_wait().expect("a child of ours"));
-        let code = status.expect("the program ends").code();
-        let [stdout, stderr] = [&mut self.stdout, &mut self.stderr].map(|heard| {
-            let nothing = std::thread::spawn(String::new);
-            std::mem::replace(heard, nothing).join().expect("what is printed is text")
-        });
-        End { code, stdout, stderr }
-    }
-
-    fn tell(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the program runs");
-    }
-}
-
-/// Listens all the time, so that nobody waits for a full pipe.
-fn heard(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-    std::thread::spawn(move || {
-        let mut text = String::new();
-        pipe.read_to_string(&mut text).expect("what is printed is text");
-        text
-    })
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // Either fails only when the process is already gone.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    slotway(&format!("bench {line}"))
 }
 
 fn ended(line: &str) -> End {
@@ -110,32 +48,6 @@ fn wait_for_load(server: &Ours, commands: u64) {
     let mut observer = server.client();
     let begun = || (info(&mut observer, "total_commands_processed") >= commands).then_some(());
     poll(begun).expect("the load begins");
-}
-
-/// A folder that is removed when dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("slotway-bench-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).expect("the temporary directory is writable");
-        Self(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("the temporary directory has a plain name").to_owned()
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 // ── the page ──────────────────────────────────────────────────────────────────────────────────────
@@ -253,7 +165,7 @@ fn a_wrong_password_exits_2_and_is_not_shown() {
 
 #[test]
 fn a_broken_invariant_exits_3_and_shows_its_evidence() {
-    let folder = Folder::new("broken");
+    let folder = Folder::new("bench-broken");
     let file = folder.file("wrong.toml");
     // An invariant that nobody could keep: the counter is one behind from the start.
     fs::write(
@@ -291,7 +203,7 @@ fn a_bound_that_is_passed_exits_4_with_the_whole_page() {
 fn a_server_that_dies_exits_2_and_keeps_what_was_measured() {
     let server = server(&[]);
     let address = server.address;
-    let mut run = Run::of(&mut bench(&format!(
+    let run = Run::of(&mut bench(&format!(
         "incr -c 4 -d 60s --patience 300ms -t redis://{address} --json"
     )));
     wait_for_load(&server, 3000);
@@ -313,7 +225,7 @@ fn an_interrupt_ends_the_load_early_and_keeps_what_was_measured() {
     for signal in [Signal::INT, Signal::TERM] {
         let server = server(&[]);
         let address = server.address;
-        let mut run = Run::of(&mut bench(&format!("incr -c 4 -d 60s -t redis://{address}")));
+        let run = Run::of(&mut bench(&format!("incr -c 4 -d 60s -t redis://{address}")));
         wait_for_load(&server, 3000);
         run.tell(signal);
         let End { code, stdout, stderr } = run.end();
@@ -327,7 +239,7 @@ fn an_interrupt_ends_the_load_early_and_keeps_what_was_measured() {
 
 #[test]
 fn files_are_written_and_named() {
-    let folder = Folder::new("files");
+    let folder = Folder::new("bench-files");
     let [html, json, csv, hgrm] =
         ["r.html", "r.json", "r.csv", "r.hgrm"].map(|name| folder.file(name));
     let line = format!("{SMALL} --html {html} --json={json} --csv {csv} --hgrm {hgrm}");
@@ -347,7 +259,7 @@ fn files_are_written_and_named() {
 
 #[test]
 fn a_file_that_is_there_stays_if_the_run_cannot_begin() {
-    let folder = Folder::new("stays");
+    let folder = Folder::new("bench-stays");
     let html = folder.file("r.html");
     fs::write(&html, "of yesterday").expect("the temporary directory is writable");
     let End { code, .. } = ended(&format!("--html {html} --patience 100ms -t redis://127.0.0.1:1"));
@@ -355,14 +267,14 @@ fn a_file_that_is_there_stays_if_the_run_cannot_begin() {
     assert_eq!(folder.read("r.html"), "of yesterday");
     let new = folder.file("new.html");
     ended(&format!("--html {new} --patience 100ms -t redis://127.0.0.1:1"));
-    assert!(!folder.0.join("new.html").exists(), "an empty file would say that there was a run");
+    assert!(!std::path::Path::new(&new).exists(), "an empty file would say that there was a run");
 }
 
 // ── several runs ──────────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn a_sweep_has_a_row_and_a_distribution_for_each_value() {
-    let folder = Folder::new("sweep");
+    let folder = Folder::new("bench-sweep");
     let hgrm = folder.file("curve.hgrm");
     let page = well(&format!("counter -c 4 -n 80 --sweep groups=1,4 --hgrm {hgrm}")).stdout;
     for part in ["a sweep of groups", "at groups=1", "at groups=4", "in 2 of 2 runs"] {
@@ -409,7 +321,7 @@ fn a_comparison_has_both_sides_and_ratios() {
 
 #[test]
 fn option_goes_before_environment_before_plan_before_default() {
-    let folder = Folder::new("plan");
+    let folder = Folder::new("bench-plan");
     let file = folder.file("plan.toml");
     fs::write(
         &file,

@@ -1,88 +1,18 @@
 //! The command line as a script or a person meets it: exit codes, messages, the ready line, signals.
 
+use crate::program::{End, Folder, PROGRAM, Run, slotway};
 use crate::rim::poll;
 use crate::wire::{Answer, Client, Reply, command};
-use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader, Read};
+use rustix::process::Signal;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
+use std::process::Command;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_slotway");
-
-/// The program with these arguments, and with nothing of the tests' environment.
-fn slotway(line: &str) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.env_clear().args(line.split_whitespace());
-    command
-}
-
-/// The same in a process that may have no more than this many files open.
+/// The program with these arguments in a process that may have no more than this many files open.
 fn with_files(files_max: u32, line: &str) -> Command {
     let mut shell = Command::new("sh");
     let script = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
     shell.env_clear().args(["-c", &script, PROGRAM]).args(line.split_whitespace());
     shell
-}
-
-/// How a run came to its end.
-struct End {
-    /// `None` if a signal ended it.
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-/// A run of the program; killed when dropped.
-struct Run {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    stderr: BufReader<ChildStderr>,
-}
-
-impl Run {
-    fn of(command: &mut Command) -> Self {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the program starts");
-        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
-        Self { child, stdout, stderr }
-    }
-
-    /// The ready line. A program that ends instead has an empty one.
-    fn ready(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("stdout is text");
-        line
-    }
-
-    /// The ready line of `--output json`.
-    fn ready_json(&mut self) -> serde_json::Value {
-        let line = self.ready();
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
-    }
-
-    fn tell(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the program runs");
-    }
-
-    /// Waits for the end, which must come.
-    fn end(mut self) -> End {
-        let status = poll(|| self.child.try_wait().expect("a child of ours"));
-        let status = status.expect("the program ends");
-        let (mut stdout, mut stderr) = (String::new(), String::new());
-        self.stdout.read_to_string(&mut stdout).expect("stdout is text");
-        self.stderr.read_to_string(&mut stderr).expect("stderr is text");
-        End { code: status.code(), stdout, stderr }
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        // Either fails only when the process is already gone.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 /// The address in `redis://…`, which is what stands between the scheme (or the login) and the end.
@@ -98,27 +28,6 @@ fn client(address: SocketAddr) -> Client {
 
 fn pong() -> Reply {
     Reply::Simple(b"PONG".to_vec())
-}
-
-/// A file that is removed when dropped.
-struct TempFile(PathBuf);
-
-impl TempFile {
-    fn new(name: &str, contents: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("slotway-cli-{}-{name}", std::process::id()));
-        std::fs::write(&path, contents).expect("the temporary directory is writable");
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().expect("the temporary directory has a plain name")
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 // ── what is refused ───────────────────────────────────────────────────────────────────────────────
@@ -145,6 +54,7 @@ fn a_wrong_command_line_exits_2_and_says_what_is_wrong() {
         ("serve --announce me", &["'me'", "dialled", "router"]),
         ("serve --announce-map 7001", &["7001", "LISTENED:TOLD"]),
         ("serve --announce-host bad/host", &["--announce-host", "name or address"]),
+        ("serve --announce-host h --announce dialled", &["--announce-host", "no host is told"]),
         ("serve --output xml", &["xml", "text", "json"]),
         ("serve --explain perhaps", &["perhaps", "--explain"]),
         ("serve --seed -1", &["-1"]),
@@ -192,8 +102,8 @@ fn a_wrong_file_exits_2_and_names_file_and_key() {
         ("form", "shards: 8\n", &["shards"]),
         ("check", "shards = 0\n", &["shards", "from 1 to"]),
     ] {
-        let file = TempFile::new(name, contents);
-        let line = format!("serve --config {}", file.path());
+        let folder = Folder::new("cli-wrong");
+        let line = format!("serve --config {}", folder.written(name, contents));
         let End { code, stdout, stderr } = Run::of(&mut slotway(&line)).end();
         assert_eq!((code, stdout.as_str()), (Some(2), ""), "{contents}: {stderr}");
         for word in words {
@@ -260,8 +170,9 @@ fn help_and_version_exit_0() {
 
 #[test]
 fn flag_goes_before_environment_before_file_before_default() {
-    let file = TempFile::new("precedence", "shards = 5\nport = 0\noutput = \"json\"\n");
-    let config = format!("--config {}", file.path());
+    let folder = Folder::new("cli-precedence");
+    let file = folder.written("file", "shards = 5\nport = 0\noutput = \"json\"\n");
+    let config = format!("--config {file}");
     let shards = |command: &mut Command| Run::of(command).ready_json()["shards"].as_u64();
     assert_eq!(shards(&mut slotway("serve --port 0 --output json")), Some(3), "default");
     assert_eq!(shards(&mut slotway(&format!("serve {config}"))), Some(5), "file");
@@ -270,18 +181,19 @@ fn flag_goes_before_environment_before_file_before_default() {
     let mut flag = slotway(&format!("serve {config} --shards 7"));
     assert_eq!(shards(flag.env("SLOTWAY_SHARDS", "6")), Some(7), "flag");
     let mut only_environment = slotway("serve");
-    only_environment.env("SLOTWAY_CONFIG", file.path()).env("SLOTWAY_THREADS", "1");
+    only_environment.env("SLOTWAY_CONFIG", file).env("SLOTWAY_THREADS", "1");
     assert_eq!(shards(&mut only_environment), Some(5), "the file may be named by the environment");
 }
 
 #[test]
 fn every_option_may_stand_in_the_environment_or_the_file() {
-    let file = TempFile::new(
-        "all",
+    let folder = Folder::new("cli-all");
+    let file = folder.written(
+        "file",
         "port = 0\nbind = [\"127.0.0.1\", \"127.0.0.2\"]\nshards = 2\nthreads = 1\nrequirepass = \"sesame\"\n\
          maxclients = 77\nnode-ports = \"off\"\nexplain = true\nlog = \"warn\"\noutput = \"json\"\nseed = 7\n",
     );
-    let mut by_file = slotway(&format!("serve --config {}", file.path()));
+    let mut by_file = slotway(&format!("serve --config {file}"));
     let mut by_environment = slotway("serve");
     by_environment.envs([
         ("SLOTWAY_PORT", "0"),
@@ -321,7 +233,7 @@ fn the_json_line_says_how_to_connect() {
     let mut run = Run::of(&mut slotway("serve --port 0 --output json"));
     let ready = run.ready_json();
     assert_eq!(ready["ready"], true);
-    assert_eq!(ready["pid"].as_u64(), Some(run.child.id().into()));
+    assert_eq!(ready["pid"].as_u64(), Some(run.id().into()));
     assert_eq!(ready["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(ready["nodes"].as_array().map(Vec::len), Some(3), "a node port for each shard");
     let address = address_in(ready["url"].as_str().expect("a URL"));
@@ -336,7 +248,7 @@ fn the_json_line_says_how_to_connect() {
 fn the_text_line_ends_with_a_url_that_works() {
     let mut run = Run::of(&mut slotway("serve --port 0"));
     let line = run.ready();
-    assert!(line.contains("ready") && line.contains(&run.child.id().to_string()), "{line:?}");
+    assert!(line.contains("ready") && line.contains(&run.id().to_string()), "{line:?}");
     let (hint, url) = line.trim_end().rsplit_once(' ').expect("several words");
     assert!(hint.ends_with("redis-cli -u"), "{line:?}");
     assert_eq!(client(address_in(url)).ask(&["PING"]), pong());
@@ -425,8 +337,7 @@ fn too_many_clients_for_the_descriptors_is_an_error_if_asked_for() {
 fn too_many_clients_for_the_descriptors_are_fewer_if_not_asked_for() {
     let mut run = Run::of(&mut with_files(64, "serve --port 0 --output json"));
     let address = address_in(run.ready_json()["url"].as_str().expect("a URL"));
-    let mut warning = String::new();
-    run.stderr.read_line(&mut warning).expect("stderr is text");
+    let warning = run.stderr.line();
     assert!(warning.contains("WARN") && warning.contains("maxclients is 32"), "{warning:?}");
     // And these 32 there can be.
     let mut clients: Vec<Client> = (0..32).map(|_| client(address)).collect();
@@ -499,8 +410,8 @@ fn a_batch_that_runs_is_answered_before_the_program_ends() {
 /// The CPU time that the program has used, in hundredths of a second.
 #[cfg(target_os = "linux")]
 fn cpu_ticks(run: &Run) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", run.child.id()))
-        .expect("the program runs");
+    let stat =
+        std::fs::read_to_string(format!("/proc/{}/stat", run.id())).expect("the program runs");
     // The name in parentheses may hold anything; behind it, user and system time are the 12th and 13th.
     let (_, rest) = stat.rsplit_once(')').expect("a name in parentheses");
     rest.split_whitespace()

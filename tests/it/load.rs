@@ -18,6 +18,7 @@ use slotway::load::{Blame, Progress, compare, run, sweep};
 use crate::faulty::{Fault, Faulty};
 use crate::nodes;
 use crate::ours::Ours;
+use crate::program::free_port;
 use crate::rim::poll;
 use crate::wire::{Answer, Client, Reply};
 
@@ -129,16 +130,6 @@ impl Drop for Redis {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
-}
-
-/// A free port whose cluster bus port, 10,000 above, is free too.
-fn free_port() -> u16 {
-    let found = (0..1000).find_map(|_| {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).ok()?;
-        let port = listener.local_addr().ok()?.port();
-        TcpListener::bind(("127.0.0.1", port.checked_add(10_000)?)).ok().map(|_| port)
-    });
-    found.expect("a free port")
 }
 
 /// Three masters that have shared out the slots.

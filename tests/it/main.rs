@@ -1,4 +1,5 @@
 //! The one binary of integration tests.
+mod announce;
 mod bench_cli;
 mod cli;
 mod concurrency;
@@ -18,6 +19,7 @@ mod oracle;
 mod ours;
 mod peers;
 mod player;
+mod program;
 mod pubsub;
 mod redis_rs;
 mod rim;

@@ -1,20 +1,37 @@
 //! The reference: a real Redis in cluster mode. [`Oracle`] is one that owns every slot, so that all slot
 //! rules hold and nothing ever moves (or, with `--cluster-enabled no`, one without slots); [`OracleCluster`] is several that share them.
 //!
+//! `SLOTWAY_VALKEY=path` names the `valkey-server` that is asked where a dialect is Valkey's.
 //! `SLOTWAY_ORACLE=host:port` names a server that is already running, in place of the one that owns
 //! every slot. Its data are flushed.
 
-use std::collections::BTreeSet;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::nodes::{Place, Shape, Stage};
 use crate::notation::Node;
+use crate::program::free_port;
 use crate::rim::{poll, setting};
 use crate::wire::{Answer, Client, Reply};
+
+/// Whose word a transcript takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reference {
+    Redis,
+    /// What a dialect is measured against.
+    Valkey,
+}
+
+impl Reference {
+    fn program(self) -> String {
+        match self {
+            Self::Redis => "redis-server".to_owned(),
+            Self::Valkey => setting("SLOTWAY_VALKEY").unwrap_or("valkey-server".to_owned()),
+        }
+    }
+}
 
 /// A reachable reference server; if this test started it, it ends when dropped.
 pub(crate) struct Oracle {
@@ -44,8 +61,8 @@ impl Oracle {
         }
         // Another process may take a free port before Redis does: then it exits, and we try again.
         for _ in 0..20 {
-            let port = free_port()?;
-            let process = Process::spawn(port, options)?;
+            let port = free_port();
+            let process = Process::spawn(&Reference::Redis.program(), port, options)?;
             let mut oracle =
                 Self { address: SocketAddr::from(([127, 0, 0, 1], port)), process: Some(process) };
             if oracle.becomes_ready(options) {
@@ -87,8 +104,9 @@ impl Oracle {
 impl OracleCluster {
     /// Starts nodes with these options and lets them meet: slots as `redis-cli --cluster create` deals
     /// them out, epochs 1, 2 … in the order of their names, replicas in sync, and everybody of one mind. `None` if
-    /// there is no `redis-server`.
-    pub(crate) fn start(shape: Shape, options: &[String]) -> Option<Self> {
+    /// there is no such program.
+    pub(crate) fn start(reference: Reference, shape: Shape, options: &[String]) -> Option<Self> {
+        let program = reference.program();
         // Failure is told by the nodes' silence; a test that shares two cores must not look like one.
         let mut all = vec!["--cluster-node-timeout".to_owned(), "2000".to_owned()];
         // The rest is to be quick.
@@ -99,8 +117,8 @@ impl OracleCluster {
             let mut processes = Vec::new();
             let mut nodes = Vec::new();
             for name in shape.names() {
-                let port = free_port()?;
-                processes.push(Process::spawn(port, &all)?);
+                let port = free_port();
+                processes.push(Process::spawn(&program, port, &all)?);
                 let address = SocketAddr::from(([127, 0, 0, 1], port));
                 nodes.push(Place { name, address, id: String::new() });
             }
@@ -109,7 +127,7 @@ impl OracleCluster {
                 return Some(Self { stage: Stage::cluster(None, nodes), _processes: processes });
             }
         }
-        panic!("redis-server is installed but forms no cluster with the options {options:?}");
+        panic!("{program} is installed but forms no cluster with the options {options:?}");
     }
 }
 
@@ -207,13 +225,13 @@ impl Forming<'_> {
 }
 
 impl Process {
-    fn spawn(port: u16, options: &[String]) -> Option<Self> {
+    fn spawn(program: &str, port: u16, options: &[String]) -> Option<Self> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory =
             std::env::temp_dir().join(format!("slotway-oracle-{}-{count}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("the temporary directory is writable");
-        let child = Command::new("redis-server")
+        let child = Command::new(program)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
             .args(["--appendonly", "no", "--cluster-enabled", "yes"])
             .args(["--enable-debug-command", "yes", "--dir"])
@@ -240,18 +258,4 @@ impl Drop for Process {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.directory);
     }
-}
-
-/// A port that is free now, and whose cluster bus port (10,000 above) is a port too. No two callers get
-/// the same one.
-fn free_port() -> Option<u16> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().expect("nothing below panics");
-    (0..1000).find_map(|_| {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).ok()?;
-        let port = listener.local_addr().ok()?.port();
-        let bus = port.checked_add(10_000)?;
-        TcpListener::bind(("127.0.0.1", bus)).ok()?;
-        (given.insert(port) && given.insert(bus)).then_some(port)
-    })
 }

@@ -12,12 +12,14 @@ use std::fmt::Write as _;
 
 use crate::nodes::{ROUTER, Shape, node_of};
 use crate::notation::{CLOSED, NOTHING, Node, Order, trees};
+use crate::oracle::Reference;
 
 /// One file.
 #[derive(Debug)]
 pub(crate) struct Transcript {
-    /// `source: rule` in the header: our own rule, which no reference can confirm.
-    pub(crate) is_rule: bool,
+    /// `source: redis` in the header: who has given the answers. `None` is `source: rule`, our own
+    /// rule, which no reference can confirm.
+    pub(crate) reference: Option<Reference>,
     /// `cluster: 2 masters`: the clients speak to nodes. Without it there is one endpoint.
     pub(crate) cluster: Option<Shape>,
     /// Options for our server.
@@ -82,7 +84,7 @@ impl Transcript {
     pub(crate) fn parse(source: &str) -> Result<Self, String> {
         let lines: Vec<String> = source.lines().map(str::to_owned).collect();
         let mut file = Self {
-            is_rule: false,
+            reference: Some(Reference::Redis),
             cluster: None,
             ours: vec![],
             redis: vec![],
@@ -126,6 +128,9 @@ impl Transcript {
         if pending != Pending::default() {
             return Err(format!("{at}: a directive with no command after it"));
         }
+        if file.reference == Some(Reference::Valkey) && file.cluster.is_none() {
+            return Err("1: what Valkey answers is asked of a cluster".to_owned());
+        }
         file.lines = lines;
         Ok(file)
     }
@@ -134,15 +139,18 @@ impl Transcript {
         let (name, value) = line.split_once(": ")?;
         let words = || value.split_whitespace().map(str::to_owned).collect();
         match (name, value) {
-            ("source", "redis") => self.is_rule = false,
-            ("source", "rule") => self.is_rule = true,
+            ("source", "redis") => self.reference = Some(Reference::Redis),
+            ("source", "valkey") => self.reference = Some(Reference::Valkey),
+            ("source", "rule") => self.reference = None,
             ("cluster", _) => match Shape::parse(value) {
                 Ok(shape) => self.cluster = Some(shape),
                 Err(error) => return Some(Err(error)),
             },
             ("ours", _) => self.ours = words(),
             ("redis", _) => self.redis = words(),
-            ("source", _) => return Some(Err("the source is `redis` or `rule`".to_owned())),
+            ("source", _) => {
+                return Some(Err("the source is `redis`, `valkey` or `rule`".to_owned()));
+            }
             _ => return None,
         }
         Some(Ok(()))
@@ -153,7 +161,8 @@ impl Transcript {
         let node = node_of(client);
         let known = match self.cluster {
             Some(shape) => {
-                shape.names().iter().any(|name| name == node) || (self.is_rule && node == ROUTER)
+                shape.names().iter().any(|name| name == node)
+                    || (self.reference.is_none() && node == ROUTER)
             }
             None => node == client,
         };
@@ -357,6 +366,7 @@ mod tests {
             ("a> X\n+OK\n@nosuch\n", "3:"),
             ("a> X\n*1\n :1\n", "2:"),
             ("source: somewhere\n", "1:"),
+            ("source: valkey\na> X\n", "1:"),
             ("n1.a> X\n", "1:"),
             ("cluster: two\n", "1:"),
             ("cluster: 2 masters\nn3> X\n", "2:"),

@@ -97,7 +97,7 @@ fn rerecord() {
 fn on_reference(
     play: impl Fn(&str, &Transcript, &Stage) -> Outcome + Sync,
 ) -> Vec<(String, Outcome)> {
-    let files = selected().into_iter().filter(|(_, transcript)| !transcript.is_rule);
+    let files = selected().into_iter().filter(|(_, transcript)| transcript.reference.is_some());
     let (clusters, alone): (Vec<_>, Vec<_>) = files.partition(|(_, t)| t.cluster.is_some());
     let mut oracles = Oracles::default();
     let outcomes = alone.iter().map(|(name, transcript)| {
@@ -111,8 +111,10 @@ fn on_reference(
     let work = || {
         let mut done = Vec::new();
         while let Some((name, transcript)) = clusters.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let shape = transcript.cluster.expect("these files have one");
-            let cluster = OracleCluster::start(shape, &transcript.redis);
+            let (Some(shape), Some(reference)) = (transcript.cluster, transcript.reference) else {
+                unreachable!("these files have both")
+            };
+            let cluster = OracleCluster::start(reference, shape, &transcript.redis);
             done.push((name, cluster.map(|cluster| play(name, transcript, &cluster.stage))));
         }
         done
@@ -126,7 +128,7 @@ fn on_reference(
     });
     let told = outcomes.into_iter().map(|(name, outcome)| {
         let outcome = outcome.unwrap_or_else(|| {
-            say(&format!("{name}: no reference server, so its answers stand unchecked"));
+            say(&format!("{name}: no such reference server, so its answers stand unchecked"));
             Outcome::default()
         });
         (name.clone(), outcome)

@@ -131,7 +131,11 @@ pub(super) fn shards(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
 /// A node's line in CLUSTER NODES.
 fn line(cx: &HostCx<'_>, view: &View, node: &NodeView, now: Millis) -> String {
     let (at, port) = endpoint(cx, node);
-    let is_me = cx.port == Port::Node(node.number);
+    let is_me = match cx.port {
+        Port::Node(number) => number == node.number,
+        // The one there is.
+        Port::Router => cx.host.announce.router_only,
+    };
     let mut flags = Vec::new();
     if is_me {
         flags.push("myself");

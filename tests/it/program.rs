@@ -1,0 +1,181 @@
+//! The built program as a child process: what it prints, how it ends, and what it is told meanwhile.
+//!
+//! Both pipes are read all the time by threads, so that nobody waits for a full one; a test takes the
+//! lines that it wants while the program runs, and the rest at the end.
+
+use crate::rim::poll;
+use crate::wire::PATIENCE;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_slotway");
+
+/// The program with these arguments, and with nothing of the tests' environment.
+pub(crate) fn slotway(line: &str) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_clear().args(line.split_whitespace());
+    command
+}
+
+/// How a run came to its end.
+pub(crate) struct End {
+    /// `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+    /// What no one had read before.
+    pub(crate) stdout: String,
+    /// The same.
+    pub(crate) stderr: String,
+}
+
+/// A run of the program; killed when dropped.
+pub(crate) struct Run {
+    child: Child,
+    stdout: Heard,
+    pub(crate) stderr: Heard,
+}
+
+impl Run {
+    pub(crate) fn of(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let stdout = Heard::from(child.stdout.take().expect("stdout is piped"));
+        let stderr = Heard::from(child.stderr.take().expect("stderr is piped"));
+        Self { child, stdout, stderr }
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The ready line. A program that ends instead has an empty one.
+    pub(crate) fn ready(&mut self) -> String {
+        self.stdout.line()
+    }
+
+    /// The ready line of `--output json`.
+    pub(crate) fn ready_json(&mut self) -> serde_json::Value {
+        let line = self.ready();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
+    }
+
+    pub(crate) fn tell(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the program runs");
+    }
+
+    /// Waits for the end, which must come.
+    pub(crate) fn end(mut self) -> End {
+        let status = poll(|| self.child.try_wait().expect("a child of ours"));
+        let code = status.expect("the program ends").code();
+        End { code, stdout: self.stdout.rest(), stderr: self.stderr.rest() }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        // Either fails only when the process is already gone.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the program says on one pipe, by lines.
+pub(crate) struct Heard(Receiver<String>);
+
+impl Heard {
+    fn from(pipe: impl Read + Send + 'static) -> Self {
+        let (says, hears) = channel();
+        std::thread::spawn(move || {
+            let mut pipe = BufReader::new(pipe);
+            loop {
+                let mut line = String::new();
+                let len = pipe.read_line(&mut line).expect("what is printed is text");
+                // The test may have ended.
+                if len == 0 || says.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self(hears)
+    }
+
+    /// The next line, which must come; an empty one if the program has closed the pipe.
+    pub(crate) fn line(&mut self) -> String {
+        match self.0.recv_timeout(PATIENCE) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => String::new(),
+            Err(RecvTimeoutError::Timeout) => panic!("the program says nothing"),
+        }
+    }
+
+    /// All that is left, once the pipe is closed.
+    fn rest(&mut self) -> String {
+        self.0.iter().collect()
+    }
+}
+
+/// A folder that is removed when dropped.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    /// An empty one; no two tests may use the same `name`.
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("slotway-it-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).expect("the temporary directory is writable");
+        Self(path)
+    }
+
+    /// The path of a file in it.
+    pub(crate) fn file(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("the temporary directory has a plain name").to_owned()
+    }
+
+    /// The path of a file in it that now has these contents.
+    pub(crate) fn written(&self, name: &str, contents: &str) -> String {
+        let path = self.file(name);
+        fs::write(&path, contents).expect("the temporary directory is writable");
+        path
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It fails only when the folder is already gone.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A port that is free now, and so is the one 10,000 above, which is a Redis' cluster bus.
+pub(crate) fn free_port() -> u16 {
+    free_ports(1)
+}
+
+/// The first of so many free ports in a row, with their buses. No two callers get the same ones.
+pub(crate) fn free_ports(count: u16) -> u16 {
+    static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
+    let mut given = GIVEN.lock().expect("nothing below panics");
+    let found = (0..1000).find_map(|_| {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).ok()?;
+        let first = listener.local_addr().ok()?.port();
+        let last = first.checked_add(count - 1)?;
+        let bus = first.checked_add(10_000)?..=last.checked_add(10_000)?;
+        let all: Vec<u16> = (first..=last).chain(bus).collect();
+        let is_free = |&port: &u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        let are_free = !all.iter().any(|port| given.contains(port)) && all[1..].iter().all(is_free);
+        are_free.then(|| {
+            given.extend(all);
+            first
+        })
+    });
+    found.expect("a free port")
+}
