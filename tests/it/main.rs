@@ -1,5 +1,6 @@
 //! The one binary of integration tests.
 mod bench_cli;
+mod check_cli;
 mod cli;
 mod concurrency;
 mod conversation;
