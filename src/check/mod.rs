@@ -46,11 +46,14 @@ pub fn read(feed: &mut Feed<'_>, format: Format, to: &mut Follower) -> Option<Tr
         }
     };
     to.end();
-    trouble.or_else(|| {
-        let error = feed.failure()?;
-        let why = format!("cannot be read further: {error}");
-        Some(Trouble { spot: Spot::Byte(feed.offset()), why, lines: None })
-    })
+    // Whatever looked wrong at the end was not the file's fault then.
+    match feed.failure() {
+        None => trouble,
+        Some(error) => {
+            let why = format!("cannot be read further: {error}");
+            Some(Trouble { spot: Spot::Byte(feed.offset()), why, lines: None })
+        }
+    }
 }
 
 fn rdb(feed: &mut Feed<'_>, to: &mut Follower) -> Option<Trouble> {
@@ -78,4 +81,39 @@ fn rdb(feed: &mut Feed<'_>, to: &mut Follower) -> Option<Trouble> {
         why: broken.why,
         lines: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{self, Read};
+
+    /// A file on a disk that fails after these bytes.
+    struct Failing<'a>(&'a [u8]);
+
+    impl Read for Failing<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(into)? {
+                0 => Err(io::Error::other("the disk is gone")),
+                len => Ok(len),
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_system_says_goes_before_what_the_end_looks_like() {
+        for (format, bytes) in [
+            (Format::Monitor, &b"1.000001 [0 a:1] \"mget\" \"x\" \"y\"\n1.0000"[..]),
+            (Format::Aof, b"*3\r\n$4\r\nmget\r\n$1\r\nx\r\n$1\r\ny\r\n*2\r\n$3"),
+            (Format::Rdb, b"REDIS0010\xfe"),
+        ] {
+            let (mut from, mut progress) = (Failing(bytes), |_| ());
+            let mut follower = Follower::new(3);
+            let mut feed = Feed::new(&mut from, &mut progress);
+            let trouble = read(&mut feed, format, &mut follower).expect("trouble");
+            assert!(trouble.why.contains("the disk is gone"), "{format:?}: {}", trouble.why);
+            let commands = u64::from(format != Format::Rdb);
+            assert!(follower.counts.commands >= commands, "{format:?}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What breaks a rule, by kind: the rule, the command, the patterns of the keys.
 
 use super::pattern::{self, pattern};
-use super::rule::Rule;
+use super::rule::{self, Rule};
 use super::shelf::Shelf;
 use crate::slot::{Slot, hashed_part};
 use std::collections::BTreeSet;
@@ -149,11 +149,13 @@ pub struct Violations {
     rows: Shelf<Topic, Violation>,
     /// All that were ever reported.
     pub total: u64,
+    /// The same by rule, in the order of [`rule::ROWS`]: whatever rows had to make room.
+    by_rule: [u64; rule::ROWS.len()],
 }
 
 impl Default for Violations {
     fn default() -> Self {
-        Self { rows: Shelf::new(VIOLATIONS_MAX), total: 0 }
+        Self { rows: Shelf::new(VIOLATIONS_MAX), total: 0, by_rule: [0; rule::ROWS.len()] }
     }
 }
 
@@ -161,6 +163,7 @@ impl Violations {
     /// Enters a violation.
     pub fn enter(&mut self, breach: &Breach<'_>) {
         self.total += 1;
+        self.by_rule[breach.rule as usize] += 1;
         let mut patterns = BTreeSet::new();
         for key in breach.keys {
             if patterns.len() >= PATTERNS_MAX {
@@ -205,6 +208,12 @@ impl Violations {
             (b.rule.weight(), y.count).cmp(&(a.rule.weight(), x.count)).then_with(|| a.cmp(b))
         });
         rows
+    }
+
+    /// How often a rule was broken, rows that made room counted.
+    #[must_use]
+    pub fn count(&self, rule: Rule) -> u64 {
+        self.by_rule[rule as usize]
     }
 
     /// Rows that had to make room for others.
@@ -262,6 +271,7 @@ mod tests {
             enter(&mut violations, Rule::CrossSlotCommand, &[&word, "x"], "", 0);
         }
         assert!(violations.rows().len() <= VIOLATIONS_MAX && violations.forgotten() > 0);
+        assert_eq!(violations.count(Rule::CrossSlotCommand), VIOLATIONS_MAX as u64 + 10);
         let many: Vec<String> = (0..100).map(|n| "k".repeat(n + 1)).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         enter(&mut violations, Rule::CrossSlotTransaction, &many, "", 0);

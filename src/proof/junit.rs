@@ -31,7 +31,7 @@ pub fn junit(report: &Report) -> String {
     for row in ROWS {
         let own: Vec<_> = report.violations.iter().filter(|v| v.of == row.rule).collect();
         let counts = row.weight == Weight::Error || report.is_strict;
-        let times: u64 = own.iter().map(|violation| violation.count).sum();
+        let times = report.rules.iter().find(|r| r.of == row.rule).map_or(0, |r| r.count);
         let failure = (counts && times > 0).then(|| {
             let mut text = String::new();
             for violation in own {

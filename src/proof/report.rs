@@ -7,6 +7,7 @@ use super::{EXIT_INPUT, EXIT_VIOLATIONS};
 use crate::check::{Follower, Trouble};
 use crate::ledger::census::Big;
 use crate::ledger::pattern::pattern;
+use crate::ledger::rule::ROWS;
 use crate::ledger::together::{Share, Verdict};
 use crate::ledger::violation::{Example, ExampleKey};
 use crate::ledger::{Group, Ledger, Rule, Spot, Weight};
@@ -45,6 +46,7 @@ pub struct Report {
     pub is_strict: bool,
     pub sources: Vec<SourceRow>,
     pub totals: Totals,
+    pub rules: Vec<RuleRow>,
     pub violations: Vec<ViolationRow>,
     pub conflicts: Vec<ConflictRow>,
     pub commits_by_attempts: Vec<u64>,
@@ -93,6 +95,16 @@ pub struct Totals {
     pub warnings: u64,
     pub conflicts: u64,
     pub forgotten_rows: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct RuleRow {
+    pub rule: &'static str,
+    pub weight: &'static str,
+    pub count: u64,
+    #[serde(skip)]
+    pub of: Rule,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -259,8 +271,18 @@ impl Report {
         let shard_of = |slot: Slot| follower.shard_of(slot);
         let groups = ledger.together.groups();
         let violations = violations(ledger, &groups, &shard_of);
+        // Not from the rows: some may have had to make room.
+        let rules: Vec<RuleRow> = ROWS
+            .iter()
+            .map(|row| RuleRow {
+                rule: row.name,
+                weight: row.weight.name(),
+                count: ledger.violations.count(row.rule),
+                of: row.rule,
+            })
+            .collect();
         let weighing = |weight: Weight| {
-            let own = violations.iter().filter(|row| row.of.weight() == weight);
+            let own = rules.iter().filter(|row| row.of.weight() == weight);
             own.map(|row| row.count).sum::<u64>()
         };
         let (errors, warnings) = (weighing(Weight::Error), weighing(Weight::Warning));
@@ -292,6 +314,7 @@ impl Report {
                 conflicts: ledger.conflicts.total,
                 forgotten_rows: ledger.forgotten(),
             },
+            rules,
             violations,
             conflicts: conflicts(ledger),
             commits_by_attempts: ledger.conflicts.commits_by_attempts.to_vec(),

@@ -162,6 +162,12 @@ fn read(
     let mut sources = Vec::new();
     let mut before = 0;
     for part in parts {
+        if stop.load(Ordering::Relaxed) {
+            let why = "was not begun: interrupted".to_owned();
+            let trouble = Some(Trouble { spot: Spot::Byte(0), why, lines: None });
+            sources.push(Source { name: part.name.clone(), format: "unread", bytes: 0, trouble });
+            continue;
+        }
         let mut bytes = 0;
         let mut progress = |fetched: u64| {
             bytes = fetched;
@@ -181,7 +187,7 @@ fn read(
             }
             Err(error) => {
                 let why = format!("cannot be read: {error}");
-                ("", Some(Trouble { spot: Spot::Byte(0), why, lines: None }))
+                ("unread", Some(Trouble { spot: Spot::Byte(0), why, lines: None }))
             }
         };
         follower.forget_client(b"");
