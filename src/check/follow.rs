@@ -15,6 +15,7 @@ use crate::ledger::shelf::Shelf;
 use crate::ledger::{Breach, Clash, Ledger, Origin, Rule, Spot};
 use crate::slot::Slot;
 use crate::topology::Topology;
+use std::collections::HashSet;
 
 /// Clients that are followed at the same time.
 pub const CLIENTS_MAX: usize = 16_384;
@@ -342,12 +343,10 @@ impl Follower {
         self.watching.retain(|client| client != said.client);
         let Some(queue) = queue else { return };
         self.counts.transactions += 1;
-        let queued: Vec<&[u8]> = queue
-            .iter()
-            .flat_map(|queued| &queued.keys)
-            .map(Vec::as_slice)
-            .take(KEYS_MAX)
-            .collect();
+        // Each key once: what is used three times is no more telling than what is used once.
+        let mut seen = HashSet::new();
+        let queued = queue.iter().flat_map(|queued| &queued.keys).map(Vec::as_slice);
+        let queued: Vec<&[u8]> = queued.filter(|key| seen.insert(*key)).take(KEYS_MAX).collect();
         let guard: Vec<&[u8]> = watched.iter().map(|watched| watched.key.as_slice()).collect();
         let all: Vec<&[u8]> = guard.iter().chain(&queued).copied().collect();
         self.ledger.together.enter(&all);
@@ -571,6 +570,15 @@ mod tests {
         let follower = follow("a: client setname web\na: client setinfo lib-name lib\na: mget x y");
         let rows = follower.ledger.violations.rows();
         assert_eq!(rows[0].1.clients[0].0.shown(), "web lib a");
+    }
+
+    #[test]
+    fn an_example_names_each_key_once() {
+        let follower = follow("a: multi\na: set x 1\na: get x\na: incr y\na: get x\na: exec");
+        let rows = follower.ledger.violations.rows();
+        let example = &rows[0].1.examples[0];
+        let keys: Vec<&str> = example.keys.iter().map(|key| key.key.as_str()).collect();
+        assert_eq!((keys, example.place), (vec!["x", "y"], Some(3)));
     }
 
     #[test]
