@@ -5,7 +5,9 @@
 pub mod slot;
 pub mod number;
 pub mod glob;
+pub mod form;
 pub mod resp;
+pub mod feed;
 pub mod rdb;
 pub mod keyspace;
 pub mod topology;
@@ -16,12 +18,15 @@ pub mod settings;
 pub mod pubsub;
 pub mod host;
 pub mod command;
+pub mod ledger;
 pub mod session;
 pub mod shard;
 pub mod router;
 pub mod server;
 pub mod test_cluster;
 pub mod load;
+pub mod check;
+pub mod proof;
 pub mod cli;
 
 pub use test_cluster::{TestCluster, TestClusterBuilder, TestClusterError, TestNode};

@@ -4,7 +4,9 @@
 //! and ends the program with a code (2 for a wrong command line, 1 for anything else).
 
 mod bench;
+mod check;
 mod ctl;
+mod explain;
 mod options;
 mod ready;
 mod serve;
@@ -34,6 +36,11 @@ enum Command {
     /// Change a running server's cluster and make faults, for tests.
     #[command(after_help = ctl::help())]
     Ctl(ctl::Options),
+    /// Check offline whether keys, commands and transactions would run in a cluster.
+    #[command(after_help = check::EXAMPLES)]
+    Check(Box<check::Options>),
+    /// Explain a rule that a check names.
+    Explain(explain::Options),
 }
 
 /// What stops the program: for its reader to mend.
@@ -69,6 +76,8 @@ pub fn main() -> ExitCode {
         Command::Serve(options) => serve::run(*options).map(|()| ExitCode::SUCCESS),
         Command::Bench(options) => bench::run(&options),
         Command::Ctl(options) => ctl::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Check(options) => check::run(&options),
+        Command::Explain(options) => explain::run(&options),
     };
     match outcome {
         Ok(code) => code,

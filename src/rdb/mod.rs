@@ -26,6 +26,7 @@
 //!
 //! Memory is taken for bytes that exist, never for a length that a payload claims.
 
+pub mod file;
 mod input;
 mod list;
 mod listpack;

@@ -1,6 +1,7 @@
 //! The one binary of integration tests.
 mod announce;
 mod bench_cli;
+mod check_cli;
 mod cli;
 mod concurrency;
 mod conversation;

@@ -5,27 +5,12 @@
 //! numbers ─► Axis (0..1, with its ticks) ─► Frame (pixels) ─► text
 //! ```
 
+pub(super) use crate::form::escaped;
+
 use std::fmt::Write;
 
 /// More points than this have no hints: a page should stay small.
 const HINTS_MAX: usize = 400;
-
-/// Escapes what has a meaning in HTML and SVG; control characters become a sign for one.
-pub(super) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
 
 /// Where numbers lie between the two ends of a chart, and which of them are named.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! The page in the terminal, in 80 columns: the two numbers that matter, what to know before believing
 //! them, the tables, the invariants, and the next command to try.
 
+pub use crate::form::Paint;
+
 use super::form::{self, count, percent, printable, quantile, rate, width};
 use super::next::next;
 use super::tables::{self, Table};
@@ -16,44 +18,6 @@ const EVIDENCE_SHOWN: usize = 2;
 const DETAILS_SHOWN: usize = 6;
 /// Columns of the numbers that lead.
 const LEAD: usize = 12;
-
-/// Colours, or none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Paint {
-    /// Only the characters.
-    Off,
-    /// With the escapes of a terminal.
-    On,
-}
-
-impl Paint {
-    fn with(self, code: &str, text: &str) -> String {
-        match self {
-            Self::Off => text.to_owned(),
-            Self::On => format!("\x1b[{code}m{text}\x1b[0m"),
-        }
-    }
-
-    fn bold(self, text: &str) -> String {
-        self.with("1", text)
-    }
-
-    fn dim(self, text: &str) -> String {
-        self.with("2", text)
-    }
-
-    fn bad(self, text: &str) -> String {
-        self.with("1;31", text)
-    }
-
-    fn good(self, text: &str) -> String {
-        self.with("32", text)
-    }
-
-    fn careful(self, text: &str) -> String {
-        self.with("1;33", text)
-    }
-}
 
 /// The page. `written` are the files that hold more.
 #[must_use]

@@ -1,0 +1,275 @@
+//! Append-only files: the commands that changed something, as the protocol writes them.
+//!
+//! ```text
+//! #TS:1628217470\r\n           a note of the time, since Redis 7.0
+//! *2\r\n$6\r\nSELECT\r\n…       a command
+//! MULTI … EXEC                 a transaction; a script that changed more than one thing looks the same
+//! ```
+//!
+//! `appendonly.aof.manifest` names the parts of a file in several: a base, usually RDB, and the
+//! commands since.
+
+use super::Trouble;
+use super::follow::{Follower, Said};
+use super::words::Words;
+use crate::feed::Feed;
+use crate::ledger::Spot;
+use crate::number::parse_i64;
+
+/// Bytes of an argument that are kept: keys are shorter, and values are not looked at.
+pub const ARG_KEPT_MAX: u64 = 64 * 1024;
+/// Bytes of a command that are kept.
+pub const COMMAND_KEPT_MAX: usize = 64 << 20;
+/// Longest line of a header.
+const HEADER_LEN_MAX: usize = 64;
+/// Longest note.
+const NOTE_LEN_MAX: usize = 1024;
+
+/// Reads commands up to the end.
+pub(super) fn read(feed: &mut Feed<'_>, to: &mut Follower) -> Option<Trouble> {
+    let mut words = Words::default();
+    let mut at_ms = None;
+    let mut start = feed.offset();
+    let why = loop {
+        start = if to.is_queueing(b"") { start } else { feed.offset() };
+        let at = feed.offset();
+        match command(feed, &mut words, &mut at_ms) {
+            Ok(true) => {}
+            Ok(false) if to.is_queueing(b"") => {
+                break "the file ends in the middle of a transaction".to_owned();
+            }
+            Ok(false) => return None,
+            Err(why) => {
+                start = at;
+                break why;
+            }
+        }
+        if let Some(args) = words.args() {
+            let spot = Spot::Byte(at);
+            to.command(&Said { args, client: b"", database: None, at_ms, spot, by_script: false });
+        }
+    };
+    Some(Trouble { spot: Spot::Byte(start), why, lines: None })
+}
+
+/// Reads a command, or a note, which has no words. Whether there was one.
+fn command(
+    feed: &mut Feed<'_>,
+    words: &mut Words,
+    at_ms: &mut Option<u64>,
+) -> Result<bool, String> {
+    words.clear();
+    match feed.more(1).first() {
+        None => return Ok(false),
+        Some(b'#') => {
+            let line = line(feed, NOTE_LEN_MAX)?;
+            if let Some(seconds) = line.strip_prefix(b"#TS:").and_then(parse_i64) {
+                *at_ms = u64::try_from(seconds).ok().and_then(|s| s.checked_mul(1000));
+            }
+            return Ok(true);
+        }
+        Some(_) => {}
+    }
+    let count = header(feed, b'*')?;
+    if count == 0 {
+        return Err("a command without words".to_owned());
+    }
+    for _ in 0..count {
+        let len = header(feed, b'$')?;
+        let kept = len.min(ARG_KEPT_MAX);
+        let kept = usize::try_from(kept).unwrap_or(0);
+        if words.len() + kept > COMMAND_KEPT_MAX {
+            return Err(format!("a command of more than {COMMAND_KEPT_MAX} bytes"));
+        }
+        let word = feed.more(kept).get(..kept).ok_or_else(ended)?;
+        words.push(word);
+        feed.take(kept);
+        if !feed.skip(len - kept as u64) {
+            return Err(ended());
+        }
+        match feed.more(2) {
+            [b'\r', b'\n', ..] => feed.take(2),
+            [] | [b'\r'] => return Err(ended()),
+            _ => return Err("an argument is longer than it says".to_owned()),
+        };
+    }
+    Ok(true)
+}
+
+fn ended() -> String {
+    "the file ends here, in the middle of a command".to_owned()
+}
+
+/// `*3\r\n`, `$5\r\n`.
+fn header(feed: &mut Feed<'_>, mark: u8) -> Result<u64, String> {
+    let line = line(feed, HEADER_LEN_MAX)?;
+    let number = line.split_first().filter(|(first, _)| **first == mark);
+    let number = number.and_then(|(_, digits)| parse_i64(digits));
+    number.and_then(|number| u64::try_from(number).ok()).ok_or_else(|| {
+        format!(
+            "{} and a number should stand here, not {:?}",
+            char::from(mark),
+            line.escape_ascii().to_string()
+        )
+    })
+}
+
+fn line<'f>(feed: &'f mut Feed<'_>, len_max: usize) -> Result<&'f [u8], String> {
+    // A short look does for nearly all; a long one would wait for more than there is to come.
+    let mut want = 16;
+    let len = loop {
+        let at_hand = feed.more(want);
+        let have = at_hand.len();
+        match at_hand.iter().take(len_max).position(|&byte| byte == b'\n') {
+            Some(len) => break len,
+            None if have >= len_max => return Err("no command stands here".to_owned()),
+            None if have < want => return Err(ended()),
+            None => want = have + 1,
+        }
+    };
+    let line = &feed.take(len + 1)[..len];
+    Ok(line.strip_suffix(b"\r").unwrap_or(line))
+}
+
+/// The files that a manifest names, in the order in which they are to be read.
+///
+/// # Errors
+/// It is none.
+pub fn manifest(text: &str) -> Result<Vec<String>, String> {
+    let mut files = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let mut words = Words::default();
+        let wrong = || format!("line {}: it should say: file NAME seq NUMBER type b|i|h", at + 1);
+        words.split(line.as_bytes()).map_err(|_| wrong())?;
+        let words: Vec<&[u8]> = words.iter().collect();
+        let field = |name: &[u8]| {
+            let pairs = words.chunks_exact(2);
+            pairs.filter(|pair| pair[0] == name).map(|pair| pair[1]).next()
+        };
+        let name = field(b"file").and_then(|name| std::str::from_utf8(name).ok());
+        let (Some(name), Some(_), Some(kind)) = (name, field(b"seq"), field(b"type")) else {
+            return Err(wrong());
+        };
+        if name.contains('/') || name.is_empty() {
+            return Err(format!("line {}: a file in another folder: {name}", at + 1));
+        }
+        match kind {
+            // The base goes first wherever it stands; history is about to be deleted.
+            b"b" => files.insert(0, name.to_owned()),
+            b"i" => files.push(name.to_owned()),
+            b"h" => {}
+            _ => return Err(wrong()),
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Format;
+    use proptest::prelude::*;
+
+    fn scan(format: Format, mut bytes: &[u8]) -> (Follower, Option<Trouble>) {
+        let mut follower = Follower::new(3);
+        let mut progress = |_| ();
+        let trouble =
+            crate::check::read(&mut Feed::new(&mut bytes, &mut progress), format, &mut follower);
+        (follower, trouble)
+    }
+
+    fn wire(commands: &[&str]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for command in commands {
+            let words: Vec<&str> = command.split(' ').collect();
+            bytes.extend(format!("*{}\r\n", words.len()).bytes());
+            words.iter().for_each(|w| bytes.extend(format!("${}\r\n{w}\r\n", w.len()).bytes()));
+        }
+        bytes
+    }
+
+    /// Written by redis-server 7.0.15; tests/data/check/README.md tells how.
+    const MIXED: &[u8] = include_bytes!("../../tests/data/check/mixed.aof");
+
+    #[test]
+    fn a_preamble_and_commands_in_one_file() {
+        let (follower, trouble) = scan(Format::of(MIXED), MIXED);
+        assert_eq!(trouble, None);
+        let census = &follower.ledger.census;
+        assert_eq!((census.keys, census.uses, follower.counts.transactions), (2, 3, 1));
+        assert_eq!(follower.ledger.violations.total, 1);
+    }
+
+    #[test]
+    fn a_file_that_ends_early_says_where() {
+        let whole = wire(&["set a 1", "mset x 1 y 2"]);
+        let first = wire(&["set a 1"]).len();
+        for len in 1..whole.len() {
+            let (follower, trouble) = scan(Format::Aof, &whole[..len]);
+            if len == first {
+                assert_eq!(trouble, None);
+                continue;
+            }
+            let expected = Spot::Byte(if len < first { 0 } else { first as u64 });
+            let trouble = trouble.expect("cut");
+            assert_eq!(
+                (trouble.spot, follower.counts.commands),
+                (expected, u64::from(len > first)),
+                "{len}"
+            );
+            assert!(trouble.why.contains("the file ends"), "{}", trouble.why);
+        }
+        let open = wire(&["set a 1", "multi", "set b 1"]);
+        let (_, trouble) = scan(Format::Aof, &open);
+        assert!(trouble.expect("open").why.contains("transaction"));
+    }
+
+    #[test]
+    fn what_is_no_command_stops_the_reading() {
+        for (bytes, why) in [
+            (&b"*1\r\n$4\r\nPINGXX"[..], "longer than it says"),
+            (b"*1\r\n:4\r\n", "should stand here"),
+            (b"*x\r\n", "should stand here"),
+            (b"*0\r\n", "without words"),
+            (&[b'*'; 100], "no command"),
+        ] {
+            let (_, trouble) = scan(Format::Aof, bytes);
+            let trouble = trouble.expect(why);
+            assert!(trouble.why.contains(why), "{}", trouble.why);
+        }
+    }
+
+    #[test]
+    fn long_values_are_passed_over_and_notes_tell_the_time() {
+        let value = "v".repeat(ARG_KEPT_MAX as usize * 3);
+        let mut bytes = b"#TS:1700000000\r\n".to_vec();
+        bytes.extend(wire(&[&format!("mset x {value} y 2")]));
+        let (follower, trouble) = scan(Format::Aof, &bytes);
+        assert_eq!(trouble, None);
+        let rows = follower.ledger.violations.rows();
+        assert_eq!(rows[0].1.first_ms, Some(1_700_000_000_000));
+    }
+
+    #[test]
+    fn manifests_name_the_parts_in_order() {
+        let text = "file a.2.incr.aof seq 2 type i\n# note\nfile a.1.base.rdb seq 1 type b\nfile a.0.incr.aof seq 0 type h\nfile \"a 3\" seq 3 type i\n";
+        assert_eq!(
+            manifest(text),
+            Ok(["a.1.base.rdb", "a.2.incr.aof", "a 3"].map(str::to_owned).into())
+        );
+        for bad in ["file ../x seq 1 type b", "file x seq 1 type q", "x", "file x type b"] {
+            assert!(manifest(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(bytes in prop::collection::vec(prop::sample::select(b"*$\r\n0123GET#".to_vec()), 0..60)) {
+            let _any = scan(Format::Aof, &bytes);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The words of a command in one line, as redis-cli takes them and MONITOR shows them.
+//!
+//! ```text
+//! set "a key\x00" 'it''s' plain      "…" with \n \r \t \a \b \\ \" \xHH      '…' with \'
+//! ```
+
+use crate::command::Args;
+use crate::resp::Span;
+
+/// A command's words, kept for one at a time.
+#[derive(Clone, Debug, Default)]
+pub struct Words {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl Words {
+    /// Forgets all words.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+    }
+
+    /// Appends a word.
+    pub fn push(&mut self, word: &[u8]) {
+        self.spans.push(Span::new(self.bytes.len(), word.len()));
+        self.bytes.extend_from_slice(word);
+    }
+
+    /// The bytes of all words together.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no word.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The words as a request; `None` if there is none.
+    #[must_use]
+    pub fn args(&self) -> Option<Args<'_>> {
+        (!self.spans.is_empty()).then(|| Args::new(&self.bytes, &self.spans))
+    }
+
+    /// All words.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.spans.iter().map(|span| span.of(&self.bytes))
+    }
+
+    /// Appends the words of `line`.
+    ///
+    /// # Errors
+    /// A quote is left open, or something stands right behind a closing one.
+    pub fn split(&mut self, line: &[u8]) -> Result<(), Quotes> {
+        let mut rest = line.trim_ascii_start();
+        while !rest.is_empty() {
+            let start = self.bytes.len();
+            rest = self.word(rest)?;
+            self.spans.push(Span::new(start, self.bytes.len() - start));
+            rest = rest.trim_ascii_start();
+        }
+        Ok(())
+    }
+
+    /// Appends the bytes of the word that `rest` begins with; gives what is left.
+    fn word<'l>(&mut self, mut rest: &'l [u8]) -> Result<&'l [u8], Quotes> {
+        while let Some((&byte, behind)) = rest.split_first() {
+            match byte {
+                b'"' => return closed(self.double(behind)?),
+                b'\'' => return closed(self.single(behind)?),
+                byte if byte.is_ascii_whitespace() => return Ok(rest),
+                byte => self.bytes.push(byte),
+            }
+            rest = behind;
+        }
+        Ok(rest)
+    }
+
+    fn double<'l>(&mut self, mut rest: &'l [u8]) -> Result<&'l [u8], Quotes> {
+        loop {
+            rest = match *rest {
+                [] => return Err(Quotes),
+                [b'"', ref behind @ ..] => return Ok(behind),
+                [b'\\', b'x', a, b, ref behind @ ..]
+                    if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() =>
+                {
+                    self.bytes.push(digit(a) << 4 | digit(b));
+                    behind
+                }
+                [b'\\', escaped, ref behind @ ..] => {
+                    self.bytes.push(match escaped {
+                        b'n' => b'\n',
+                        b'r' => b'\r',
+                        b't' => b'\t',
+                        b'b' => 8,
+                        b'a' => 7,
+                        other => other,
+                    });
+                    behind
+                }
+                [byte, ref behind @ ..] => {
+                    self.bytes.push(byte);
+                    behind
+                }
+            };
+        }
+    }
+
+    fn single<'l>(&mut self, mut rest: &'l [u8]) -> Result<&'l [u8], Quotes> {
+        loop {
+            rest = match *rest {
+                [] => return Err(Quotes),
+                [b'\\', b'\'', ref behind @ ..] => {
+                    self.bytes.push(b'\'');
+                    behind
+                }
+                [b'\'', ref behind @ ..] => return Ok(behind),
+                [byte, ref behind @ ..] => {
+                    self.bytes.push(byte);
+                    behind
+                }
+            };
+        }
+    }
+}
+
+/// A line whose quotes do not fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotes;
+
+/// Behind a closing quote a word is over.
+fn closed(rest: &[u8]) -> Result<&[u8], Quotes> {
+    match rest.first() {
+        Some(byte) if !byte.is_ascii_whitespace() => Err(Quotes),
+        _ => Ok(rest),
+    }
+}
+
+fn digit(hex: u8) -> u8 {
+    char::from(hex).to_digit(16).unwrap_or_default() as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, Quotes> {
+        let mut words = Words::default();
+        words.split(line)?;
+        Ok(words.iter().map(<[u8]>::to_vec).collect())
+    }
+
+    #[test]
+    fn words_are_those_of_the_reference() {
+        let good: &[(&[u8], &[&[u8]])] = &[
+            (b"get a", &[b"get", b"a"]),
+            (b"  get\t a \r", &[b"get", b"a"]),
+            (b"\"a key\\\"with\\\\x\" 'it\\'s' \"\"", &[b"a key\"with\\x", b"it's", b""]),
+            (b"\"b\\x00\\xff\\n\\q\"", &[b"b\x00\xff\nq"]),
+            (b"'\\n'", &[b"\\n"]),
+            (b"", &[]),
+        ];
+        for (line, words) in good {
+            let words = words.iter().map(|word| word.to_vec()).collect();
+            assert_eq!(split(line), Ok(words), "{}", line.escape_ascii());
+        }
+        for line in [&b"\"a"[..], b"'a", b"\"a\"b", b"\"a\\", b"'a'b"] {
+            assert_eq!(split(line), Err(Quotes), "{}", line.escape_ascii());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics(line in prop::collection::vec(any::<u8>(), 0..80)) {
+            let _any = split(&line);
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! `slotway check`: from files to the proof, its page and its reports.
+//!
+//! ```text
+//! files ─► parts (a manifest is several) ─► feed ─► follower ─► report ─► page, files, exit code
+//! ```
+
+mod options;
+mod watch;
+
+pub(super) use options::{EXAMPLES, Options};
+
+use self::options::{Color, Common, Keys, What};
+use super::Failure;
+use crate::check::{self, Follower, Format, Trouble, aof, format};
+use crate::feed::Feed;
+use crate::form::Paint;
+use crate::ledger::Spot;
+use crate::proof::{Report, Source, html, json, junit, keys, markdown, sarif, text};
+use crate::topology::SHARDS_MAX;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Checks what the options name.
+pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    if let Some(What::Keys(keys)) = &options.what {
+        return named(keys);
+    }
+    let common = &options.common;
+    within(common.shards)?;
+    let reports: Vec<(&PathBuf, Form)> = options
+        .report
+        .iter()
+        .map(|path| Ok((path, Form::of(path)?)))
+        .collect::<Result<_, Failure>>()?;
+    for (path, _) in &reports {
+        try_out(path)
+            .map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))?;
+    }
+    let parts = parts(&options.files)?;
+    let (format, shards) = (options.format, common.shards);
+    let (follower, sources) = watch::watched(move |stop| {
+        let mut follower = Follower::new(shards);
+        let sources = read(&parts, format, &mut follower, stop);
+        (follower, sources)
+    })?;
+    let report = Report::of(&follower, &sources, common.shards, options.strict);
+    let mut written = Vec::new();
+    for (path, form) in &reports {
+        fs::write(path, form.write(&report)).map_err(|error| {
+            Failure::machine(format!("cannot write {}: {error}", path.display()))
+        })?;
+        written.push(path.display().to_string());
+    }
+    let shown = if common.json {
+        format!("{}\n", json::json(&report))
+    } else {
+        text::page(&report, &written, columns(), paint(common))
+    };
+    show(&shown)?;
+    Ok(ExitCode::from(report.exit_code))
+}
+
+/// Checks keys that were named.
+fn named(options: &Keys) -> Result<ExitCode, Failure> {
+    let common = &options.common;
+    within(common.shards)?;
+    let given: Vec<Vec<u8>> = options.keys.iter().map(|key| key.as_bytes().to_vec()).collect();
+    let keys = keys::Keys::of(&given, common.shards);
+    let shown = if common.json {
+        format!("{}\n", keys.json())
+    } else {
+        keys.page(columns(), paint(common))
+    };
+    show(&shown)?;
+    Ok(ExitCode::from(keys.exit_code))
+}
+
+fn within(shards: usize) -> Result<(), Failure> {
+    if (1..=SHARDS_MAX).contains(&shards) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("--shards {shards}: must be from 1 to {SHARDS_MAX}")))
+}
+
+/// A file to be read.
+struct Part {
+    /// `None` is stdin.
+    path: Option<PathBuf>,
+    name: String,
+    /// Bytes, as far as they are known.
+    len: u64,
+}
+
+/// The files to be read: a manifest, or a folder with one, stands for those that it names.
+fn parts(files: &[PathBuf]) -> Result<Vec<Part>, Failure> {
+    let mut parts = Vec::new();
+    for file in files {
+        if file == Path::new("-") {
+            parts.push(Part { path: None, name: "stdin".to_owned(), len: 0 });
+            continue;
+        }
+        let manifest = if file.is_dir() { Some(manifest_in(file)?) } else { None };
+        let manifest = manifest.or_else(|| {
+            file.extension().is_some_and(|extension| extension == "manifest").then(|| file.clone())
+        });
+        let Some(manifest) = manifest else {
+            parts.push(Part::of(file.clone())?);
+            continue;
+        };
+        let wrong = |why: String| Failure::usage(format!("{}: {why}", manifest.display()));
+        let text = fs::read_to_string(&manifest)
+            .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let folder = manifest.parent().unwrap_or(Path::new("")).to_owned();
+        for name in aof::manifest(&text).map_err(wrong)? {
+            parts.push(Part::of(folder.join(name))?);
+        }
+    }
+    Ok(parts)
+}
+
+impl Part {
+    fn of(path: PathBuf) -> Result<Self, Failure> {
+        // Opened once before anything is read: a wrong name should not be found after an hour.
+        let meta = File::open(&path)
+            .and_then(|file| file.metadata())
+            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+        if meta.is_dir() {
+            return Err(Failure::usage(format!("{} is a folder", path.display())));
+        }
+        Ok(Self { name: path.display().to_string(), len: meta.len(), path: Some(path) })
+    }
+}
+
+/// The manifest of an AOF in a folder.
+fn manifest_in(folder: &Path) -> Result<PathBuf, Failure> {
+    let wrong =
+        |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", folder.display()));
+    let entries = fs::read_dir(folder).map_err(|error| wrong(&error))?;
+    let mut found = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "manifest"));
+    match (found.next(), found.next()) {
+        (Some(manifest), None) => Ok(manifest),
+        (None, _) => Err(wrong(&"a folder without a manifest of an AOF")),
+        (Some(_), Some(_)) => Err(wrong(&"a folder with several manifests: name one of them")),
+    }
+}
+
+/// Reads all parts, one after the other.
+fn read(
+    parts: &[Part],
+    format: Option<Format>,
+    follower: &mut Follower,
+    stop: &AtomicBool,
+) -> Vec<Source> {
+    let whole: u64 = parts.iter().map(|part| part.len).sum();
+    let bar = Bar::start(whole);
+    let mut sources = Vec::new();
+    let mut before = 0;
+    for part in parts {
+        if stop.load(Ordering::Relaxed) {
+            let why = "was not begun: interrupted".to_owned();
+            let trouble = Some(Trouble { spot: Spot::Byte(0), why, lines: None });
+            sources.push(Source { name: part.name.clone(), format: "unread", bytes: 0, trouble });
+            continue;
+        }
+        let mut bytes = 0;
+        let mut progress = |fetched: u64| {
+            bytes = fetched;
+            bar.show(before + fetched);
+        };
+        let opened: io::Result<Box<dyn Read>> = match &part.path {
+            Some(path) => {
+                File::open(path).map(|file| Box::new(UntilStopped { file, stop }) as Box<dyn Read>)
+            }
+            None => Ok(Box::new(io::stdin().lock())),
+        };
+        let (name, trouble) = match opened {
+            Ok(mut from) => {
+                let mut feed = Feed::new(&mut from, &mut progress);
+                let format = format.unwrap_or_else(|| Format::of(first_look(&mut feed)));
+                (format.name(), check::read(&mut feed, format, follower))
+            }
+            Err(error) => {
+                let why = format!("cannot be read: {error}");
+                ("unread", Some(Trouble { spot: Spot::Byte(0), why, lines: None }))
+            }
+        };
+        follower.forget_client(b"");
+        sources.push(Source { name: part.name.clone(), format: name, bytes, trouble });
+        before += bytes;
+    }
+    bar.end();
+    sources
+}
+
+/// A file that cannot be read any further when somebody has said so.
+struct UntilStopped<'s> {
+    file: File,
+    stop: &'s AtomicBool,
+}
+
+impl Read for UntilStopped<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.file.read(into)
+    }
+}
+
+/// The first bytes of a file. What comes through a pipe may come slowly: a line is enough.
+fn first_look<'f>(feed: &'f mut Feed<'_>) -> &'f [u8] {
+    let mut len = feed.more(1).len();
+    while len < format::LOOK_LEN && !feed.more(len).contains(&b'\n') {
+        let more = feed.more(len + 1).len();
+        if more == len {
+            break;
+        }
+        len = more;
+    }
+    let at_hand = feed.more(0);
+    &at_hand[..at_hand.len().min(format::LOOK_LEN)]
+}
+
+/// How far it is, on stderr, if that is a terminal and it takes a while.
+struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    /// Shorter inputs than this are over before anybody has read a line.
+    const LEN_MIN: u64 = 32 << 20;
+
+    fn start(whole: u64) -> Self {
+        let is_shown = io::stderr().is_terminal() && whole >= Self::LEN_MIN;
+        Self(is_shown.then(|| {
+            let bar = ProgressBar::with_draw_target(Some(whole), ProgressDrawTarget::stderr());
+            let form = "{bar:24} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left";
+            let style = ProgressStyle::with_template(form).expect("a fixed template");
+            bar.with_style(style.progress_chars("=> "))
+        }))
+    }
+
+    fn show(&self, bytes: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_position(bytes);
+        }
+    }
+
+    fn end(self) {
+        if let Some(bar) = self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The form of a report.
+#[derive(Clone, Copy)]
+enum Form {
+    Json,
+    Markdown,
+    Html,
+    Junit,
+    Sarif,
+}
+
+impl Form {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        let extension =
+            path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        Ok(match extension.as_deref() {
+            Some("json") => Self::Json,
+            Some("md") => Self::Markdown,
+            Some("html") => Self::Html,
+            Some("xml") => Self::Junit,
+            Some("sarif") => Self::Sarif,
+            _ => {
+                return Err(Failure::usage(format!(
+                    "--report {}: the name must end with .json, .md, .html, .xml or .sarif",
+                    path.display()
+                )));
+            }
+        })
+    }
+
+    fn write(self, report: &Report) -> String {
+        match self {
+            Self::Json => json::json(report),
+            Self::Markdown => markdown::markdown(report),
+            Self::Html => html::html(report),
+            Self::Junit => junit::junit(report),
+            Self::Sarif => sarif::sarif(report),
+        }
+    }
+}
+
+/// Opens a file for writing and leaves everything as it was.
+fn try_out(path: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(_new) => fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            OpenOptions::new().append(true).open(path).map(|_file| ())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn paint(common: &Common) -> Paint {
+    let is_refused = common.no_color.as_ref().is_some_and(|text| !text.is_empty());
+    let is_wanted = match common.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => !is_refused && io::stdout().is_terminal(),
+    };
+    if is_wanted { Paint::On } else { Paint::Off }
+}
+
+/// Columns of the terminal that stdout is; else as many as a page has.
+fn columns() -> usize {
+    /// Longer lines are hard to follow.
+    const MAX: usize = 120;
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+    let columns = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
+    columns.unwrap_or(text::COLUMNS).min(MAX)
+}
+
+/// Writes to stdout. Whoever reads it may have seen enough.
+pub(super) fn show(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::machine(format!("cannot write to stdout: {error}")))
+        }
+        _ => Ok(()),
+    }
+}

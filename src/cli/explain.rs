@@ -1,0 +1,72 @@
+//! `slotway explain`: a rule in a page; without a name, all of them in a list.
+
+use super::Failure;
+use super::check::show;
+use crate::form::wrap;
+use crate::ledger::Rule;
+use crate::ledger::rule::ROWS;
+use std::process::ExitCode;
+
+/// Columns of the page.
+const COLUMNS: usize = 80;
+
+/// The options of `explain`.
+#[derive(clap::Args, Debug)]
+pub(super) struct Options {
+    /// The rule's name, as reports show it
+    rule: Option<Rule>,
+}
+
+/// Explains a rule, or lists them.
+pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    show(&options.rule.map_or_else(list, page))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list() -> String {
+    let columns = ROWS.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for row in ROWS {
+        text.push_str(&format!("{:columns$}  {:7}  {}\n", row.name, row.weight.name(), row.title));
+    }
+    text.push_str("\nNext: slotway explain cross-slot-command\n");
+    text
+}
+
+fn page(rule: Rule) -> String {
+    let row = rule.row();
+    let mut text = format!("{}: {} ({})\n\n", row.name, row.title, row.weight.name());
+    let mut paragraph = |words: &str| {
+        wrap(words, COLUMNS).iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        text.push('\n');
+    };
+    paragraph(row.why);
+    let mut example = String::new();
+    row.example.lines().for_each(|line| example.push_str(&format!("    {line}\n")));
+    let mut way_out = String::from("Way out: ");
+    way_out.push_str(row.way_out);
+    text.push_str(&example);
+    text.push('\n');
+    wrap(&way_out, COLUMNS).iter().for_each(|line| text.push_str(&format!("{line}\n")));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_rule_has_a_page_that_fits() {
+        for row in ROWS {
+            let text = page(row.rule);
+            for part in [row.name, row.title] {
+                assert!(text.contains(part), "{text}");
+            }
+            let is_prose = |line: &&str| !line.starts_with("    ");
+            let too_long =
+                text.lines().filter(is_prose).find(|line| line.chars().count() > COLUMNS);
+            assert_eq!(too_long, None);
+        }
+        assert_eq!(list().lines().count(), ROWS.len() + 2);
+    }
+}

@@ -1,0 +1,256 @@
+//! A long file through a window of constant size.
+//!
+//! ```text
+//! file      ........................................................
+//! window                  [taken | at hand              ]
+//!                                ^ offset                  more() fetches what is missing
+//! ```
+//!
+//! An error of the system ends the file early; [`Feed::failure`] tells it. What was taken can be
+//! summed up on the way, in large pieces, which is what makes a checksum cheap.
+
+use crc::{Digest, Table};
+use std::io::{self, ErrorKind, Read};
+
+/// Bytes that are fetched at a time.
+pub const PIECE_LEN: usize = 1 << 20;
+/// Longest line; what is longer is passed over.
+pub const LINE_LEN_MAX: usize = 16 << 20;
+
+/// A checksum on its way.
+pub type Sum = Digest<'static, u64, Table<16>>;
+
+/// A file being read from its beginning to its end.
+pub struct Feed<'r> {
+    from: &'r mut dyn Read,
+    /// Told how many bytes were fetched, once for each piece.
+    progress: &'r mut dyn FnMut(u64),
+    /// What was fetched; `start..end` is still to be taken. `summed <= start` was summed up.
+    window: Vec<u8>,
+    start: usize,
+    end: usize,
+    summed: usize,
+    sum: Option<Sum>,
+    /// Where in the file `window[0]` stands.
+    base: u64,
+    has_ended: bool,
+    failure: Option<io::Error>,
+}
+
+/// A line without its newline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A whole one.
+    Whole(&'a [u8]),
+    /// The last one, without a newline.
+    Last(&'a [u8]),
+    /// One of more than [`LINE_LEN_MAX`] bytes.
+    TooLong,
+}
+
+impl<'r> Feed<'r> {
+    /// A feed at the beginning of `from`. `progress` is told how many bytes were fetched so far.
+    pub fn new(from: &'r mut dyn Read, progress: &'r mut dyn FnMut(u64)) -> Self {
+        Self {
+            from,
+            progress,
+            window: Vec::new(),
+            start: 0,
+            end: 0,
+            summed: 0,
+            sum: None,
+            base: 0,
+            has_ended: false,
+            failure: None,
+        }
+    }
+
+    /// Where the next byte to be taken stands in the file.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.base + self.start as u64
+    }
+
+    /// What the system said when it ended the file early.
+    #[must_use]
+    pub fn failure(&self) -> Option<&io::Error> {
+        self.failure.as_ref()
+    }
+
+    /// At least `want` bytes that come next, without taking them; fewer only at the end.
+    #[inline]
+    pub fn more(&mut self, want: usize) -> &[u8] {
+        if self.end - self.start < want {
+            self.fetch(want);
+        }
+        &self.window[self.start..self.end]
+    }
+
+    #[cold]
+    fn fetch(&mut self, want: usize) {
+        self.sum_up();
+        self.window.copy_within(self.start..self.end, 0);
+        self.base += self.start as u64;
+        (self.end, self.start, self.summed) = (self.end - self.start, 0, 0);
+        while self.end < want && !self.has_ended {
+            if self.window.len() < self.end + PIECE_LEN {
+                self.window.resize(self.end + PIECE_LEN, 0);
+            }
+            match self.from.read(&mut self.window[self.end..]) {
+                Ok(0) => self.has_ended = true,
+                Ok(len) => self.end += len,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.failure = Some(error);
+                    self.has_ended = true;
+                }
+            }
+            (self.progress)(self.base + self.end as u64);
+        }
+    }
+
+    /// Takes `len` bytes that [`Feed::more`] has shown.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[inline]
+    pub fn take(&mut self, len: usize) -> &[u8] {
+        assert!(len <= self.end - self.start, "only what was shown is taken");
+        self.start += len;
+        &self.window[self.start - len..self.start]
+    }
+
+    /// Passes over `len` bytes; whether there were as many.
+    pub fn skip(&mut self, mut len: u64) -> bool {
+        loop {
+            let here = usize::try_from(len).unwrap_or(usize::MAX).min(self.end - self.start);
+            self.start += here;
+            len -= here as u64;
+            if len == 0 {
+                return true;
+            }
+            if self.more(1).is_empty() {
+                return false;
+            }
+        }
+    }
+
+    /// Takes the next line; `None` at the end.
+    pub fn line(&mut self) -> Option<Line<'_>> {
+        let mut looked = 0;
+        loop {
+            let at_hand = self.more(looked + 1);
+            if let Some(at) = at_hand[looked.min(at_hand.len())..].iter().position(|&b| b == b'\n')
+            {
+                let len = looked + at;
+                self.start += len + 1;
+                return Some(Line::Whole(&self.window[self.start - len - 1..self.start - 1]));
+            }
+            if at_hand.len() <= looked {
+                let len = at_hand.len();
+                return (len > 0).then(|| Line::Last(self.take(len)));
+            }
+            looked = at_hand.len();
+            if looked > LINE_LEN_MAX {
+                self.skip_line();
+                return Some(Line::TooLong);
+            }
+        }
+    }
+
+    fn skip_line(&mut self) {
+        loop {
+            let at_hand = self.more(1);
+            if at_hand.is_empty() {
+                return;
+            }
+            let end = at_hand.iter().position(|&b| b == b'\n').map(|at| at + 1);
+            let len = end.unwrap_or(at_hand.len());
+            self.take(len);
+            if end.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Sums up what is taken from here on.
+    pub fn begin_sum(&mut self, sum: Sum) {
+        self.summed = self.start;
+        self.sum = Some(sum);
+    }
+
+    /// The checksum of what was taken since [`Feed::begin_sum`].
+    pub fn end_sum(&mut self) -> Option<u64> {
+        self.sum_up();
+        self.sum.take().map(|sum: Sum| sum.finalize())
+    }
+
+    fn sum_up(&mut self) {
+        if let Some(sum) = &mut self.sum {
+            sum.update(&self.window[self.summed..self.start]);
+        }
+        self.summed = self.start;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crc::{CRC_64_REDIS, Crc};
+
+    static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+
+    /// Gives a few bytes at a time.
+    struct Drops<'a>(&'a [u8], usize);
+
+    impl Read for Drops<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let len = self.1.min(self.0.len()).min(into.len());
+            let (now, later) = self.0.split_at(len);
+            into[..len].copy_from_slice(now);
+            self.0 = later;
+            Ok(len)
+        }
+    }
+
+    #[test]
+    fn lines_come_whole_however_they_are_read() {
+        for drop in [1, 2, 3, 100] {
+            let (mut from, mut told) = (Drops(b"one\n\ntwo\nlast", drop), 0);
+            let mut progress = |bytes| told = bytes;
+            let mut feed = Feed::new(&mut from, &mut progress);
+            assert_eq!(feed.line(), Some(Line::Whole(b"one")));
+            assert_eq!(feed.line(), Some(Line::Whole(b"")));
+            assert_eq!(feed.offset(), 5);
+            assert_eq!(feed.line(), Some(Line::Whole(b"two")));
+            assert_eq!(feed.line(), Some(Line::Last(b"last")));
+            assert_eq!(feed.line(), None);
+            assert_eq!(told, 13);
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_passed_over() {
+        let mut text = vec![b'x'; LINE_LEN_MAX + 2 * PIECE_LEN];
+        text.extend(b"\nnext\n");
+        let (mut from, mut progress) = (&text[..], |_| ());
+        let mut feed = Feed::new(&mut from, &mut progress);
+        assert_eq!(feed.line(), Some(Line::TooLong));
+        assert_eq!(feed.line(), Some(Line::Whole(b"next")));
+        assert!(feed.window.len() <= LINE_LEN_MAX + 3 * PIECE_LEN, "{}", feed.window.len());
+    }
+
+    #[test]
+    fn what_is_taken_is_summed_up_over_pieces() {
+        let bytes: Vec<u8> = (0..3 * PIECE_LEN).map(|n| n as u8).collect();
+        let (mut from, mut progress) = (Drops(&bytes, 77_777), |_| ());
+        let mut feed = Feed::new(&mut from, &mut progress);
+        feed.begin_sum(CRC.digest());
+        let len = feed.more(10).len().min(10);
+        feed.take(len);
+        assert!(feed.skip(2 * PIECE_LEN as u64));
+        let expected = CRC.checksum(&bytes[..10 + 2 * PIECE_LEN]);
+        assert_eq!(feed.end_sum(), Some(expected));
+        assert!(!feed.skip(2 * PIECE_LEN as u64));
+    }
+}

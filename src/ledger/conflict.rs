@@ -1,0 +1,146 @@
+//! Transactions that lost: whose watched key was changed, by what, how long after the WATCH, and how
+//! many attempts it took until the next commit. Contention, by pattern of key.
+
+use super::pattern::{pattern, shown};
+use super::shelf::Shelf;
+use super::violation::{Origin, TEXT_CHARS_MAX};
+use std::sync::Arc;
+
+/// Rows of conflicts that are kept.
+pub const CONFLICTS_MAX: usize = 1024;
+/// Classes of the ages of a WATCH: below 1 ms, 2, 4, … and the last without an end.
+pub const AGES: usize = 16;
+/// Classes of attempts: 1, 2, … and the last for that many or more.
+pub const ATTEMPTS: usize = 10;
+
+/// One lost attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Clash<'a> {
+    /// The watched key.
+    pub key: &'a [u8],
+    /// The command that changed it; empty if that is not known.
+    pub command: &'a str,
+    /// Who sent that.
+    pub winner: &'a Origin,
+    /// Who watched.
+    pub loser: &'a Origin,
+    /// How long before the change the key was watched, if known, in milliseconds.
+    pub age_ms: Option<u64>,
+    /// When, in milliseconds since the epoch.
+    pub at_ms: Option<u64>,
+}
+
+/// What tells a row from the others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Contest {
+    /// The pattern of the watched key.
+    pub pattern: Arc<str>,
+    /// The command that changed it.
+    pub command: Arc<str>,
+}
+
+/// What is known of a kind of conflict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conflict {
+    /// How often it was seen.
+    pub count: u64,
+    /// How often it was the loser itself who changed the key.
+    pub own: u64,
+    /// By age of the WATCH in milliseconds: `ages[i]` counts ages below 2^i, and not below half of it.
+    pub ages: [u64; AGES],
+    /// A key of the kind.
+    pub example: String,
+    /// When last, in milliseconds since the epoch.
+    pub last_ms: Option<u64>,
+    /// Who lost last, and to whom.
+    pub loser: Origin,
+    /// See `loser`.
+    pub winner: Origin,
+}
+
+/// The conflicts of an application.
+#[derive(Clone, Debug)]
+pub struct Conflicts {
+    rows: Shelf<Contest, Conflict>,
+    /// All that were ever reported.
+    pub total: u64,
+    /// Commits by the attempts they took, among transactions that watched something.
+    pub commits_by_attempts: [u64; ATTEMPTS],
+}
+
+impl Default for Conflicts {
+    fn default() -> Self {
+        Self { rows: Shelf::new(CONFLICTS_MAX), total: 0, commits_by_attempts: [0; ATTEMPTS] }
+    }
+}
+
+impl Conflicts {
+    /// Enters a lost attempt.
+    pub fn enter(&mut self, clash: &Clash<'_>) {
+        self.total += 1;
+        let contest = Contest { pattern: pattern(clash.key).into(), command: clash.command.into() };
+        let row = self.rows.row(&contest, || contest.clone(), Conflict::default);
+        row.count += 1;
+        row.own += u64::from(clash.winner == clash.loser);
+        if let Some(age) = clash.age_ms {
+            let class = (u64::BITS - age.leading_zeros()) as usize;
+            row.ages[class.min(AGES - 1)] += 1;
+        }
+        if row.example.is_empty() {
+            row.example = shown(clash.key, TEXT_CHARS_MAX);
+        }
+        row.last_ms = row.last_ms.max(clash.at_ms);
+        row.loser.clone_from(clash.loser);
+        row.winner.clone_from(clash.winner);
+    }
+
+    /// Enters a commit of a transaction that watched, with the attempts it took, from 1.
+    pub fn committed(&mut self, attempts: u64) {
+        let class = usize::try_from(attempts.max(1) - 1).unwrap_or(usize::MAX);
+        self.commits_by_attempts[class.min(ATTEMPTS - 1)] += 1;
+    }
+
+    /// The rows, the more frequent first.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&Contest, &Conflict)> {
+        let mut rows: Vec<_> = self.rows.iter().collect();
+        rows.sort_by(|(a, x), (b, y)| y.count.cmp(&x.count).then_with(|| a.cmp(b)));
+        rows
+    }
+
+    /// Rows that had to make room for others.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.rows.forgotten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conflicts_are_counted_by_pattern_and_age() {
+        let mut conflicts = Conflicts::default();
+        let [a, b] = ["a", "b"].map(|name| Origin { name: name.into(), ..Origin::default() });
+        for (n, age_ms) in [(1, 0), (2, 1), (3, 3), (4, u64::MAX)] {
+            conflicts.enter(&Clash {
+                key: format!("stock:{n}").as_bytes(),
+                command: "decr",
+                winner: if n == 4 { &a } else { &b },
+                loser: &a,
+                age_ms: Some(age_ms),
+                at_ms: Some(n),
+            });
+        }
+        for attempts in [1, 1, 2, 0, 1000] {
+            conflicts.committed(attempts);
+        }
+        let rows = conflicts.rows();
+        let (contest, row) = rows[0];
+        assert_eq!((&*contest.pattern, &*contest.command, rows.len()), ("stock:<int>", "decr", 1));
+        assert_eq!((row.count, row.own, row.last_ms), (4, 1, Some(4)));
+        assert_eq!(row.ages, [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+        assert_eq!(conflicts.commits_by_attempts, [3, 1, 0, 0, 0, 0, 0, 0, 0, 1]);
+    }
+}

@@ -1,0 +1,51 @@
+//! What an application does that a cluster would not do: kept by pattern of key, in bounded memory.
+//!
+//! ```text
+//! a request was refused, or would be   ──► violations   rule, command, patterns of the keys
+//! a watched key was changed            ──► conflicts    pattern of the key, command that changed it
+//! keys were used together              ──► together     groups, and the hashtag that would mend them
+//! a key was used, or is stored         ──► census       slots, patterns, what a hashtag would cost
+//! ```
+//!
+//! Pure: no I/O, no clock, chance from a fixed seed, so that the same input gives the same ledger.
+//! Whatever grows from outside has a bound with a name; what had to make room is counted
+//! ([`Ledger::forgotten`]).
+
+pub mod census;
+pub mod conflict;
+pub mod pattern;
+pub mod rule;
+pub mod shelf;
+pub mod tag;
+pub mod together;
+pub mod violation;
+
+pub use census::Census;
+pub use conflict::{Clash, Conflicts};
+pub use rule::{Rule, Weight};
+pub use together::{Group, Share, Together, Verdict};
+pub use violation::{Breach, Origin, Spot, Violations};
+
+/// Everything that is kept.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// What broke a rule.
+    pub violations: Violations,
+    /// Which transactions lost.
+    pub conflicts: Conflicts,
+    /// What was used together.
+    pub together: Together,
+    /// What there is, and how it is used.
+    pub census: Census,
+}
+
+impl Ledger {
+    /// Rows of all kinds that had to make room for others.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.violations.forgotten()
+            + self.conflicts.forgotten()
+            + self.together.forgotten()
+            + self.census.forgotten()
+    }
+}

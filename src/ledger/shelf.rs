@@ -1,0 +1,132 @@
+//! A table of bounded length: the rows that were seen least recently make room for new ones, and how
+//! much was lost that way is told.
+
+use hashbrown::{Equivalent, HashMap};
+use std::hash::Hash;
+
+/// Of a full shelf one row in so many is given up at once: looking for the oldest takes a look at
+/// all, which is then worth it.
+const SHARE_GIVEN_UP: usize = 8;
+
+/// Rows by key.
+#[derive(Clone, Debug)]
+pub struct Shelf<K, V> {
+    rows: HashMap<K, Row<V>, foldhash::fast::FixedState>,
+    /// Never more rows than this.
+    rows_max: usize,
+    /// Counts the looks.
+    clock: u64,
+    forgotten: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Row<V> {
+    seen: u64,
+    value: V,
+}
+
+impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
+    /// An empty shelf for so many rows, at least one.
+    #[must_use]
+    pub fn new(rows_max: usize) -> Self {
+        let rows = HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
+        Self { rows, rows_max: rows_max.max(1), clock: 0, forgotten: 0 }
+    }
+
+    /// The row of `key`, made if there is none. `own` makes the key that is kept.
+    pub fn row<Q: Hash + Equivalent<K> + ?Sized>(
+        &mut self,
+        key: &Q,
+        own: impl FnOnce() -> K,
+        new: impl FnOnce() -> V,
+    ) -> &mut V {
+        self.clock += 1;
+        if !self.rows.contains_key(key) {
+            if self.rows.len() >= self.rows_max {
+                self.make_room();
+            }
+            self.rows.insert(own(), Row { seen: self.clock, value: new() });
+        }
+        let row = self.rows.get_mut(key).expect("it is there, or has just been put there");
+        row.seen = self.clock;
+        &mut row.value
+    }
+
+    fn make_room(&mut self) {
+        let mut seen: Vec<u64> = self.rows.values().map(|row| row.seen).collect();
+        let last = self.rows_max.div_ceil(SHARE_GIVEN_UP) - 1;
+        let (_, &mut oldest, _) = seen.select_nth_unstable(last);
+        let before = self.rows.len();
+        self.rows.retain(|_, row| row.seen > oldest);
+        self.forgotten += (before - self.rows.len()) as u64;
+    }
+
+    /// The row of `key`, without being a look at it.
+    pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
+        self.rows.get(key).map(|row| &row.value)
+    }
+
+    /// The row of `key`, without being a look at it.
+    pub fn get_mut<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
+        self.rows.get_mut(key).map(|row| &mut row.value)
+    }
+
+    /// Takes a row away.
+    pub fn remove<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<V> {
+        self.rows.remove(key).map(|row| row.value)
+    }
+
+    /// All rows, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.rows.iter().map(|(key, row)| (key, &row.value))
+    }
+
+    /// How many rows there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How many rows had to make room.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_recently_seen_make_room() {
+        let mut shelf: Shelf<u32, u32> = Shelf::new(16);
+        for key in 0..16 {
+            *shelf.row(&key, || key, || 0) += 1;
+        }
+        *shelf.row(&0, || 0, || 0) += 1;
+        *shelf.row(&99, || 99, || 0) += 1;
+        assert_eq!((shelf.len(), shelf.forgotten()), (15, 2));
+        assert_eq!((shelf.get(&0), shelf.get(&1), shelf.get(&2)), (Some(&2), None, None));
+        assert_eq!((shelf.get(&3), shelf.get(&99)), (Some(&1), Some(&1)));
+        for key in 100..100_000 {
+            shelf.row(&key, || key, || 0);
+        }
+        assert!(shelf.len() <= 16);
+    }
+
+    #[test]
+    fn a_shelf_of_one() {
+        let mut shelf: Shelf<u32, ()> = Shelf::new(0);
+        shelf.row(&1, || 1, || ());
+        shelf.row(&2, || 2, || ());
+        assert_eq!((shelf.len(), shelf.forgotten()), (1, 1));
+        assert!(shelf.remove(&2).is_some() && shelf.is_empty());
+    }
+}

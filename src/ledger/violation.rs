@@ -1,0 +1,286 @@
+//! What breaks a rule, by kind: the rule, the command, the patterns of the keys.
+
+use super::pattern::{self, pattern};
+use super::rule::{self, Rule};
+use super::shelf::Shelf;
+use crate::slot::{Slot, hashed_part};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Rows of violations that are kept.
+pub const VIOLATIONS_MAX: usize = 1024;
+/// Patterns that tell one row from another; more keys than this are one kind of many.
+pub const PATTERNS_MAX: usize = 12;
+/// Examples of each row: the first ones.
+pub const EXAMPLES_MAX: usize = 3;
+/// Keys of each example.
+pub const EXAMPLE_KEYS_MAX: usize = 8;
+/// Clients that a row names.
+pub const CLIENTS_MAX: usize = 8;
+/// Characters of a key, a name or an address that are kept.
+pub const TEXT_CHARS_MAX: usize = 120;
+
+/// Who sent it. What is not known is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// The name that the client gave itself (CLIENT SETNAME).
+    pub name: String,
+    /// The library that it says it uses (CLIENT SETINFO).
+    pub library: String,
+    /// Where it came from.
+    pub address: String,
+    /// The test that was running.
+    pub test: String,
+}
+
+impl Origin {
+    /// The most telling of what is known, or nothing.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let known = [&self.test, &self.name, &self.library, &self.address];
+        let known: Vec<&str> =
+            known.into_iter().map(String::as_str).filter(|text| !text.is_empty()).collect();
+        known.join(" ")
+    }
+}
+
+/// Where in a file something stood.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Spot {
+    /// It came over the wire.
+    #[default]
+    Live,
+    /// In this line, counted from 1.
+    Line(u64),
+    /// At this byte, counted from 0.
+    Byte(u64),
+}
+
+/// One violation, as it is reported to the ledger.
+#[derive(Clone, Copy, Debug)]
+pub struct Breach<'a> {
+    /// The rule that it breaks.
+    pub rule: Rule,
+    /// The command's name as Redis shows it.
+    pub command: &'a str,
+    /// All keys concerned, in their order.
+    pub keys: &'a [&'a [u8]],
+    /// Of a transaction: the place of the offending command, counted from 1.
+    pub place: Option<usize>,
+    /// Who sent it.
+    pub origin: &'a Origin,
+    /// When, in milliseconds since the epoch, if that is known.
+    pub at_ms: Option<u64>,
+    /// Where it was read.
+    pub spot: Spot,
+}
+
+/// What tells a row from the others.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topic {
+    /// The rule.
+    pub rule: Rule,
+    /// The command.
+    pub command: Arc<str>,
+    /// The patterns of the keys, sorted, each once, at most [`PATTERNS_MAX`].
+    pub patterns: Vec<Arc<str>>,
+}
+
+/// A key of an example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExampleKey {
+    /// As a person reads it.
+    pub key: String,
+    /// The part of it that is hashed.
+    pub hashed: String,
+    /// Its slot.
+    pub slot: Slot,
+}
+
+impl ExampleKey {
+    /// What is shown of a key.
+    #[must_use]
+    pub fn of(key: &[u8]) -> Self {
+        Self {
+            key: pattern::shown(key, TEXT_CHARS_MAX),
+            hashed: pattern::shown(hashed_part(key), TEXT_CHARS_MAX),
+            slot: Slot::of(key),
+        }
+    }
+}
+
+/// One case of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Example {
+    /// The keys, at most [`EXAMPLE_KEYS_MAX`].
+    pub keys: Vec<ExampleKey>,
+    /// Keys beyond those.
+    pub keys_hidden: usize,
+    /// Of a transaction: the place of the offending command, counted from 1.
+    pub place: Option<usize>,
+    /// Who sent it.
+    pub origin: Origin,
+    /// When, in milliseconds since the epoch.
+    pub at_ms: Option<u64>,
+    /// Where it was read.
+    pub spot: Spot,
+}
+
+/// What is known of a kind of violation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Violation {
+    /// How often it was seen.
+    pub count: u64,
+    /// When first and last, in milliseconds since the epoch.
+    pub first_ms: Option<u64>,
+    /// See `first_ms`.
+    pub last_ms: Option<u64>,
+    /// The first ones, at most [`EXAMPLES_MAX`].
+    pub examples: Vec<Example>,
+    /// Who sent it how often, at most [`CLIENTS_MAX`] of them.
+    pub clients: Vec<(Origin, u64)>,
+    /// How often it was somebody else.
+    pub other_clients: u64,
+}
+
+/// The violations of an application, or of a file.
+#[derive(Clone, Debug)]
+pub struct Violations {
+    rows: Shelf<Topic, Violation>,
+    /// All that were ever reported.
+    pub total: u64,
+    /// The same by rule, in the order of [`rule::ROWS`]: whatever rows had to make room.
+    by_rule: [u64; rule::ROWS.len()],
+}
+
+impl Default for Violations {
+    fn default() -> Self {
+        Self { rows: Shelf::new(VIOLATIONS_MAX), total: 0, by_rule: [0; rule::ROWS.len()] }
+    }
+}
+
+impl Violations {
+    /// Enters a violation.
+    pub fn enter(&mut self, breach: &Breach<'_>) {
+        self.total += 1;
+        self.by_rule[breach.rule as usize] += 1;
+        let mut patterns = BTreeSet::new();
+        for key in breach.keys {
+            if patterns.len() >= PATTERNS_MAX {
+                break;
+            }
+            patterns.insert(pattern(key));
+        }
+        let topic = Topic {
+            rule: breach.rule,
+            command: breach.command.into(),
+            patterns: patterns.into_iter().map(Arc::from).collect(),
+        };
+        let row = self.rows.row(&topic, || topic.clone(), Violation::default);
+        row.count += 1;
+        if let Some(at) = breach.at_ms {
+            row.first_ms = Some(row.first_ms.map_or(at, |first| first.min(at)));
+            row.last_ms = Some(row.last_ms.map_or(at, |last| last.max(at)));
+        }
+        if row.examples.len() < EXAMPLES_MAX {
+            let keys = breach.keys.iter().take(EXAMPLE_KEYS_MAX);
+            row.examples.push(Example {
+                keys: keys.map(|key| ExampleKey::of(key)).collect(),
+                keys_hidden: breach.keys.len().saturating_sub(EXAMPLE_KEYS_MAX),
+                place: breach.place,
+                origin: breach.origin.clone(),
+                at_ms: breach.at_ms,
+                spot: breach.spot,
+            });
+        }
+        match row.clients.iter().position(|(origin, _)| origin == breach.origin) {
+            Some(at) => row.clients[at].1 += 1,
+            None if row.clients.len() < CLIENTS_MAX => row.clients.push((breach.origin.clone(), 1)),
+            None => row.other_clients += 1,
+        }
+    }
+
+    /// The rows: errors before warnings, the more frequent first.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&Topic, &Violation)> {
+        let mut rows: Vec<_> = self.rows.iter().collect();
+        rows.sort_by(|(a, x), (b, y)| {
+            (b.rule.weight(), y.count).cmp(&(a.rule.weight(), x.count)).then_with(|| a.cmp(b))
+        });
+        rows
+    }
+
+    /// How often a rule was broken, rows that made room counted.
+    #[must_use]
+    pub fn count(&self, rule: Rule) -> u64 {
+        self.by_rule[rule as usize]
+    }
+
+    /// Rows that had to make room for others.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.rows.forgotten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enter(violations: &mut Violations, rule: Rule, keys: &[&str], client: &str, at_ms: u64) {
+        let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
+        let origin = Origin { name: client.to_owned(), ..Origin::default() };
+        violations.enter(&Breach {
+            rule,
+            command: "mget",
+            keys: &keys,
+            place: None,
+            origin: &origin,
+            at_ms: Some(at_ms),
+            spot: Spot::Live,
+        });
+    }
+
+    #[test]
+    fn ten_thousand_of_a_kind_are_one_row() {
+        let mut violations = Violations::default();
+        for n in 0..10_000_u64 {
+            let keys = [format!("cart:{n}:items"), format!("cart:{n}:total")];
+            let client = format!("worker-{}", n % 10);
+            enter(&mut violations, Rule::CrossSlotCommand, &[&keys[1], &keys[0]], &client, 100 + n);
+        }
+        enter(&mut violations, Rule::NodeLocal, &[], "", 7);
+        let rows = violations.rows();
+        assert_eq!((rows.len(), violations.total, violations.forgotten()), (2, 10_001, 0));
+        let (topic, row) = rows[0];
+        assert_eq!(topic.patterns, ["cart:<int>:items".into(), "cart:<int>:total".into()]);
+        assert_eq!((row.count, row.first_ms, row.last_ms), (10_000, Some(100), Some(10_099)));
+        assert_eq!((row.examples.len(), row.clients.len()), (EXAMPLES_MAX, CLIENTS_MAX));
+        assert_eq!((row.clients[0].1, row.other_clients), (1000, 2000));
+        assert_eq!(row.examples[0].keys[0].key, "cart:0:total");
+        assert_eq!(rows[1].0.rule, Rule::NodeLocal);
+    }
+
+    #[test]
+    fn what_grows_from_outside_is_bounded() {
+        let mut violations = Violations::default();
+        for n in 0..VIOLATIONS_MAX + 10 {
+            // Words that no pattern can join.
+            let word: String =
+                format!("{n:05}").bytes().map(|b| char::from(b - b'0' + b'a')).collect();
+            enter(&mut violations, Rule::CrossSlotCommand, &[&word, "x"], "", 0);
+        }
+        assert!(violations.rows().len() <= VIOLATIONS_MAX && violations.forgotten() > 0);
+        assert_eq!(violations.count(Rule::CrossSlotCommand), VIOLATIONS_MAX as u64 + 10);
+        let many: Vec<String> = (0..100).map(|n| "k".repeat(n + 1)).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        enter(&mut violations, Rule::CrossSlotTransaction, &many, "", 0);
+        let (topic, row) = violations
+            .rows()
+            .into_iter()
+            .find(|(t, _)| t.rule == Rule::CrossSlotTransaction)
+            .expect("a row");
+        assert_eq!(topic.patterns.len(), PATTERNS_MAX);
+        assert_eq!((row.examples[0].keys.len(), row.examples[0].keys_hidden), (8, 92));
+    }
+}

@@ -1,0 +1,216 @@
+//! The forms of fixed reports, compared as wholes with what was looked at and found good
+//! (`snapshots/`; `INSTA_UPDATE=always cargo test --lib proof` writes them anew).
+
+use super::text::{COLUMNS, COLUMNS_MIN, page};
+use super::{EXIT_INPUT, EXIT_VIOLATIONS, Report, Source, html, json, junit, markdown, sarif};
+use crate::check::{self, Follower, Format};
+use crate::feed::Feed;
+use crate::form::{Paint, width};
+use insta::assert_snapshot;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// The report of a file.
+fn of(name: &str, text: &[u8], strict: bool) -> Report {
+    let mut follower = Follower::new(3);
+    let (mut from, mut progress) = (text, |_| ());
+    let format = Format::of(text);
+    let trouble = check::read(&mut Feed::new(&mut from, &mut progress), format, &mut follower);
+    let source =
+        Source { name: name.to_owned(), format: format.name(), bytes: text.len() as u64, trouble };
+    let mut report = Report::of(&follower, &[source], 3, strict);
+    // Snapshots outlive versions.
+    report.version = "0.0.0";
+    report
+}
+
+/// A shop whose keys do not share hashtags: each order takes from the stock and empties a basket.
+fn shop() -> Report {
+    let mut text = String::new();
+    let mut at = 0;
+    let mut say = |client: &str, command: &str| {
+        at += 7;
+        let words: Vec<String> = command.split(' ').map(|word| format!("\"{word}\"")).collect();
+        text.push_str(&format!("1700000000.{at:03}000 [0 {client}] {}\n", words.join(" ")));
+    };
+    say("10.0.0.1:50", "client setname shop-1");
+    for n in 1..=20 {
+        say("10.0.0.1:50", &format!("watch basket:{n}"));
+        say("10.0.0.2:50", &format!("sadd basket:{n} apple"));
+        say("10.0.0.1:50", "multi");
+        say("10.0.0.1:50", "exec");
+        say("10.0.0.1:50", &format!("watch basket:{n}"));
+        say("10.0.0.1:50", "multi");
+        say("10.0.0.1:50", &format!("del basket:{n} basket:{n}:total"));
+        say("10.0.0.1:50", &format!("rpush order:{n} apple"));
+        say("10.0.0.1:50", "exec");
+        say("10.0.0.2:50", &format!("mget {{user:{n}}}:name {{user:{n}}}:mail"));
+        say("10.0.0.2:50", &format!("sinterstore hits tags:{n} news"));
+    }
+    say("10.0.0.3:50", "dbsize");
+    say("10.0.0.3:50", "json.get x");
+    of("shop.monitor", text.as_bytes(), false)
+}
+
+fn clean() -> Report {
+    of("clean.txt", b"set {u:1}a 1 ; incr {u:1}b\nmget {u:2}a {u:2}b\n", false)
+}
+
+fn broken() -> Report {
+    let rdb = include_bytes!("../../tests/data/check/dump.rdb");
+    of("dump.rdb", &rdb[..rdb.len() / 2], false)
+}
+
+fn all() -> [(&'static str, Report); 3] {
+    [("shop", shop()), ("clean", clean()), ("broken", broken())]
+}
+
+#[test]
+fn pages() {
+    for (name, report) in all() {
+        assert_snapshot!(format!("page-{name}"), page(&report, &[], COLUMNS, Paint::Off));
+    }
+}
+
+#[test]
+fn a_page_keeps_to_its_columns() {
+    for (name, report) in all() {
+        for columns in [COLUMNS_MIN, COLUMNS, 120] {
+            let page = page(&report, &["proof.html".to_owned()], columns, Paint::Off);
+            for line in page.lines() {
+                assert!(width(line) <= columns, "{name}, {columns}: {} {line}", width(line));
+            }
+        }
+    }
+}
+
+#[test]
+fn other_forms() {
+    for (name, report) in all() {
+        assert_snapshot!(format!("markdown-{name}"), markdown::markdown(&report));
+        assert_snapshot!(format!("junit-{name}"), junit::junit(&report));
+    }
+    assert_snapshot!("json", pretty(&json::json(&shop())));
+    assert_snapshot!(
+        "sarif",
+        pretty(&sarif::sarif(&shop()).replace(env!("CARGO_PKG_VERSION"), "0.0.0"))
+    );
+    let html = html::html(&broken()).replace(env!("CARGO_PKG_VERSION"), "0.0.0");
+    let squares = html.matches("<rect").count();
+    assert_eq!(squares, 1024, "a square for every 16 slots");
+    let (start, end) = (html.find("<svg").expect("a map"), html.find("</svg>").expect("a map"));
+    assert_snapshot!("html", format!("{}{}", &html[..start], &html[end..]));
+}
+
+fn pretty(text: &str) -> String {
+    let value: Value = serde_json::from_str(text).expect("JSON");
+    serde_json::to_string_pretty(&value).expect("JSON")
+}
+
+#[test]
+fn exit_codes_tell_what_was_found() {
+    let codes = all().map(|(_, report)| report.exit_code);
+    assert_eq!(codes, [EXIT_VIOLATIONS, 0, EXIT_INPUT]);
+    let scan = b"scan 0\nget x\n";
+    assert_eq!(
+        [of("h", scan, false), of("h", scan, true)].map(|r| r.exit_code),
+        [0, EXIT_VIOLATIONS]
+    );
+}
+
+/// Tags are closed in the order in which they were opened.
+#[test]
+fn html_and_junit_are_well_formed() {
+    for (name, report) in all() {
+        for text in [html::html(&report), junit::junit(&report)] {
+            let mut open: Vec<&str> = Vec::new();
+            let mut rest = text.as_str();
+            while let Some(at) = rest.find('<') {
+                let tag = &rest[at + 1..];
+                let tag = &tag[..tag.find('>').expect("a tag ends")];
+                rest = &rest[at + 1 + tag.len()..];
+                let name_of = tag.split([' ', '/']).next().unwrap_or_default();
+                match tag.as_bytes() {
+                    [b'!' | b'?', ..] | [.., b'/'] => {}
+                    [b'/', ..] => assert_eq!(open.pop(), tag.get(1..), "{name}"),
+                    _ => open.push(name_of),
+                }
+            }
+            assert_eq!(open, Vec::<&str>::new(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn strangers_have_no_power_over_any_form() {
+    let key = "<script>`|*[x](y)\\x1b[2J";
+    let text = format!("1.000001 [0 a:1] \"mget\" \"{key}\" \"b&\\\"'\"\n");
+    let report = of("<i>", text.as_bytes(), false);
+    assert_eq!(report.totals.errors, 1);
+    let page = page(&report, &[], COLUMNS, Paint::Off);
+    let markdown = markdown::markdown(&report);
+    let marked = html::html(&report) + &junit::junit(&report);
+    for text in [&page, &markdown, &marked] {
+        assert!(!text.contains('\x1b'), "{text}");
+    }
+    assert!(!marked.contains("<script>") && !marked.contains("<i>"));
+}
+
+/// Every path of the document: `violations[].count`.
+fn paths(value: &Value, path: &str, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let dot = if path.is_empty() { "" } else { "." };
+                paths(value, &format!("{path}{dot}{name}"), into);
+            }
+        }
+        Value::Array(values) if values.iter().any(Value::is_object) => {
+            values.iter().for_each(|value| paths(value, &format!("{path}[]"), into));
+        }
+        _ => drop(into.insert(path.to_owned())),
+    }
+}
+
+/// `a.{b,c}` in the table stands for `a.b` and `a.c`.
+fn told() -> BTreeSet<String> {
+    let page = include_str!("../../docs/proof.md");
+    let (_, page) = page.split_once("## The JSON document").expect("the chapter");
+    let mut told = BTreeSet::new();
+    for line in page.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let Some((path, _)) = line.split_once('`') else { continue };
+        match path.split_once('{') {
+            Some((before, names)) => {
+                let names = names.trim_end_matches('}').split(',');
+                let plain =
+                    |name: &str| format!("{before}{name}").trim_end_matches("[]").to_owned();
+                told.extend(names.map(plain));
+            }
+            None => drop(told.insert(path.trim_end_matches("[]").to_owned())),
+        }
+    }
+    told
+}
+
+#[test]
+fn the_document_is_as_promised() {
+    let mut found = BTreeSet::new();
+    for (_, report) in all() {
+        let value: Value = serde_json::from_str(&json::json(&report)).expect("JSON");
+        paths(&value, "", &mut found);
+    }
+    // A price is null where nothing was counted, and an object elsewhere.
+    let is_price = |path: &String| path.ends_with("_price") || path.ends_with(".trouble");
+    let mut told = told();
+    found.retain(|path| !is_price(path));
+    told.retain(|path| !is_price(path));
+    let of =
+        |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
+    let missing: Vec<String> = of(&found, &told)
+        .into_iter()
+        // A list that is empty in one of the reports.
+        .filter(|path| !told.iter().any(|other| other.starts_with(&format!("{path}[]"))))
+        .collect();
+    assert_eq!(missing, Vec::<String>::new(), "docs/proof.md does not tell of these");
+    assert_eq!(of(&told, &found), Vec::<String>::new(), "docs/proof.md tells of what is not there");
+}

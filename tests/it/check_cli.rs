@@ -1,0 +1,160 @@
+//! `slotway check` and `slotway explain` as a script or a person meets them: the page, the files, the
+//! exit codes.
+
+use serde_json::Value;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/check");
+
+struct End {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+/// Runs the program with nothing of the tests' environment.
+fn slotway(args: &[&str], stdin: &[u8]) -> End {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_slotway"))
+        .env_clear()
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    // It may end without having read all of it.
+    let _ = child.stdin.take().expect("stdin is piped").write_all(stdin);
+    let output = child.wait_with_output().expect("the program ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("what is printed is text");
+    End { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+fn data(name: &str) -> String {
+    format!("{DATA}/{name}")
+}
+
+fn json(args: &[&str]) -> (Option<i32>, Value) {
+    let end = slotway(args, b"");
+    (end.code, serde_json::from_str(&end.stdout).expect("JSON"))
+}
+
+/// A folder that goes when it is dropped.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("slotway-check-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // It may have been removed by hand.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn keys_on_the_command_line() {
+    let one = slotway(&["check", "keys", "{u}a", "{u}b"], b"");
+    assert_eq!((one.code, one.stderr.as_str()), (Some(0), ""));
+    assert!(one.stdout.contains("One slot") && one.stdout.contains(" ^\n"), "{}", one.stdout);
+    let two = slotway(&["check", "keys", "a:1", "b:1", "--shards", "2"], b"");
+    assert_eq!(two.code, Some(3));
+    assert!(two.stdout.contains("a:{1}"), "{}", two.stdout);
+    let (code, document) = json(&["check", "keys", "--json", "a", "b"]);
+    assert_eq!((code, &document["is_one_slot"]), (Some(3), &Value::Bool(false)));
+    assert_eq!(slotway(&["check", "keys"], b"").code, Some(2));
+    assert_eq!(slotway(&["check", "keys", "a", "--shards", "0"], b"").code, Some(2));
+}
+
+#[test]
+fn files_are_told_by_their_first_bytes() {
+    for (name, formats, code) in [
+        ("monitor.txt", &["monitor"][..], 3),
+        ("history.txt", &["history"], 3),
+        ("dump.rdb", &["rdb"], 3),
+        ("mixed.aof", &["rdb"], 3),
+        ("appendonlydir", &["rdb", "aof"], 3),
+        ("appendonlydir/appendonly.aof.manifest", &["rdb", "aof"], 3),
+    ] {
+        let (found, document) = json(&["check", &data(name), "--json"]);
+        let sources = document["sources"].as_array().expect("a list").iter();
+        let told: Vec<&str> = sources.filter_map(|source| source["format"].as_str()).collect();
+        assert_eq!((found, told.as_slice()), (Some(code), formats), "{name}");
+    }
+}
+
+#[test]
+fn stdin_is_read_to_its_end() {
+    let end = slotway(&["check", "-"], b"1.000001 [0 a:1] \"mget\" \"x\" \"y\"\n");
+    assert_eq!(end.code, Some(3), "{}", end.stderr);
+    assert!(end.stdout.contains("cross-slot-command"), "{}", end.stdout);
+    let last = end.stdout.lines().last();
+    assert_eq!(last, Some("Next: slotway explain cross-slot-command"));
+    let clean = slotway(&["check", "-", "--format", "keys"], b"get x\n");
+    assert_eq!(clean.code, Some(0), "{}", clean.stdout);
+}
+
+#[test]
+fn what_cannot_be_read_is_said() {
+    let folder = Folder::new("broken");
+    let dump = fs::read(data("dump.rdb")).expect("a file");
+    let cut = folder.path("cut.rdb");
+    fs::write(&cut, &dump[..dump.len() / 2]).expect("written");
+    let end = slotway(&["check", &cut], b"");
+    assert_eq!(end.code, Some(2));
+    assert!(end.stdout.contains("was read up to byte"), "{}", end.stdout);
+    for (args, told) in [
+        (&["check", "/nowhere/at/all"][..], "cannot read /nowhere/at/all"),
+        (&["check", &folder.path("")], "without a manifest"),
+        (&["check", &cut, "--report", "/nowhere/proof.md"], "cannot write /nowhere/proof.md"),
+        (&["check", &cut, "--report", "proof.doc"], "must end with .json"),
+        (&["check", &cut, "--format", "excel"], "must be one of keys"),
+        (&["check"], "Usage"),
+        (&["explain", "nosuch"], "there are cross-slot-command"),
+    ] {
+        let end = slotway(args, b"");
+        assert_eq!((end.code, end.stdout.as_str()), (Some(2), ""), "{args:?}");
+        assert!(end.stderr.contains(told), "{args:?}: {}", end.stderr);
+    }
+}
+
+#[test]
+fn reports_are_written_in_the_form_of_their_names() {
+    let folder = Folder::new("reports");
+    let names = ["proof.json", "proof.md", "proof.html", "proof.xml", "proof.sarif"];
+    let paths = names.map(|name| folder.path(name));
+    let monitor = data("monitor.txt");
+    let mut args = vec!["check", &monitor];
+    paths.iter().for_each(|path| args.extend(["--report", path]));
+    let end = slotway(&args, b"");
+    assert_eq!(end.code, Some(3), "{}", end.stderr);
+    for (path, start) in paths.iter().zip(["{\"schema\"", "## slotway", "<!DOCTYPE", "<?xml", "{"])
+    {
+        let text = fs::read_to_string(Path::new(path)).expect("it was written");
+        assert!(text.starts_with(start) && text.contains("cross-slot-command"), "{path}");
+        assert!(end.stdout.contains(path.as_str()), "{}", end.stdout);
+    }
+}
+
+#[test]
+fn rules_are_explained() {
+    let list = slotway(&["explain"], b"");
+    assert_eq!(list.code, Some(0));
+    for line in list.stdout.lines().take_while(|line| !line.is_empty()) {
+        let rule = line.split(' ').next().expect("a name");
+        let page = slotway(&["explain", rule], b"");
+        assert!(page.code == Some(0) && page.stdout.contains("Way out:"), "{}", page.stdout);
+    }
+}
