@@ -100,6 +100,9 @@ struct Place<'r> {
     shards: Vec<usize>,
     /// The replica that the request came in at, whose commands are counted apart.
     counts_for: Option<NodeNumber>,
+    /// Where keys have come to be that somebody may wait for, in the order in which the first of them
+    /// did, by their places among the held; besides its own.
+    ready: Vec<usize>,
 }
 
 impl<'r> Place<'r> {
@@ -113,6 +116,23 @@ impl<'r> Place<'r> {
 
     fn own(&mut self) -> &mut Hold<'r> {
         &mut self.holds[self.own].1
+    }
+
+    /// Takes note of the shards that have brought what somebody waits for.
+    fn note_ready(&mut self) {
+        for (at, (_, hold)) in self.holds.iter_mut().enumerate() {
+            if hold.engine().keyspace.has_ready() && !self.ready.contains(&at) {
+                self.ready.push(at);
+            }
+        }
+    }
+
+    /// Serves those who waited for what a transaction has brought.
+    fn settle(&mut self, turn: &mut Turn<'r>) {
+        for at in std::mem::take(&mut self.ready) {
+            self.holds[at].1.settle(turn.pace);
+        }
+        self.own().settle(turn.pace);
     }
 
     fn release(mut self, turn: &mut Turn<'r>) {
@@ -195,6 +215,7 @@ impl Router {
                 own: 0,
                 shards: Vec::new(),
                 counts_for: None,
+                ready: Vec::new(),
             };
             if self.shards_of(slot, port) == (from, to) {
                 break (place, from, to);
@@ -395,10 +416,7 @@ impl Router {
             }
         } else {
             self.run_all(session, transaction, &mut place, turn, out);
-            match transaction.joins {
-                true => place.holds.iter_mut().for_each(|(_, hold)| hold.settle(turn.pace)),
-                false => place.own().settle(turn.pace),
-            }
+            place.settle(turn);
         }
         place.release(turn);
         Done::Replied
@@ -467,6 +485,7 @@ impl Router {
                 Run::Shard(_) | Run::Blocks(_) if transaction.joins => {
                     let holds = &mut place.holds;
                     let wait = self.run_on_stage(session, holds, &invocation, turn, &mut sink);
+                    place.note_ready();
                     if let Some(wait) = wait {
                         // Nothing waits within a transaction.
                         wait.absent.write(&mut sink);
