@@ -21,7 +21,7 @@ use crate::topology::Port;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::task::AbortHandle;
 
@@ -51,6 +51,8 @@ pub struct Client {
     close_after_reply: AtomicBool,
     no_evict: AtomicBool,
     no_touch: AtomicBool,
+    /// The database that it has chosen.
+    database: AtomicU32,
 }
 
 /// The names that a client gives itself, each empty until it is set.
@@ -166,6 +168,7 @@ impl Client {
             close_after_reply: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
+            database: AtomicU32::new(0),
         }
     }
 
@@ -303,6 +306,17 @@ impl Client {
     #[must_use]
     pub fn no_touch(&self) -> bool {
         self.no_touch.load(Ordering::Relaxed)
+    }
+
+    /// Notes which database it has chosen.
+    pub fn set_database(&self, database: u32) {
+        self.database.store(database, Ordering::Relaxed);
+    }
+
+    /// The database that it has chosen.
+    #[must_use]
+    pub fn database(&self) -> u32 {
+        self.database.load(Ordering::Relaxed)
     }
 }
 

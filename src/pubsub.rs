@@ -184,14 +184,16 @@ impl PubSub {
         &self,
         events: &[Event],
         wanted: EventClass,
+        database: usize,
         now: Millis,
         told: Told<'_>,
     ) {
         let mut channel = Vec::new();
+        let prefixes = ["keyspace", "keyevent"].map(|word| format!("__{word}@{database}__:"));
         for Event { name, key, .. } in events {
             for (way, prefix, about, message) in [
-                (event::BY_KEY, "__keyspace@0__:", &**key, name.as_bytes()),
-                (event::BY_NAME, "__keyevent@0__:", name.as_bytes(), &**key),
+                (event::BY_KEY, &prefixes[0], &**key, name.as_bytes()),
+                (event::BY_NAME, &prefixes[1], name.as_bytes(), &**key),
             ] {
                 if wanted & way != 0 {
                     channel.clear();
@@ -609,10 +611,10 @@ mod tests {
             ),
             (event::STRING, [String::new(), String::new()]),
         ] {
-            world.pubsub.publish_events(&events[..1], wanted, 0, &mut |_| ());
+            world.pubsub.publish_events(&events[..1], wanted, 0, 0, &mut |_| ());
             assert_eq!(world.mail(0), heard.concat());
         }
-        world.pubsub.publish_events(&events, event::BY_KEY, 0, &mut |_| ());
+        world.pubsub.publish_events(&events, event::BY_KEY, 0, 0, &mut |_| ());
         assert_eq!(world.mail(0), format!("{by_key}k $3 set {by_key}l $6 append "));
     }
 }

@@ -20,6 +20,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, Ordering};
 use subtle::{Choice, ConstantTimeEq};
 
+/// Most databases.
+pub const DATABASES_MAX: usize = 1024;
+/// How many databases a Redis has that nobody has told.
+pub const DATABASES_DEFAULT: usize = 16;
+
 /// What is settled when the process starts.
 #[derive(Clone, Debug)]
 pub struct Start {
@@ -29,6 +34,8 @@ pub struct Start {
     pub port: u16,
     /// Whether clients are to take this for a node of a cluster.
     pub cluster_enabled: bool,
+    /// How many databases there are where one may choose (`cross-slot audit`), 1 to [`DATABASES_MAX`].
+    pub databases: usize,
     /// Asks the machine for room for so many clients; told how many are possible if that is too many.
     pub make_room: fn(usize) -> Result<(), usize>,
 }
@@ -36,7 +43,7 @@ pub struct Start {
 impl Default for Start {
     fn default() -> Self {
         let bind = "127.0.0.1".to_owned();
-        Self { bind, port: 0, cluster_enabled: false, make_room: |_| Ok(()) }
+        Self { bind, port: 0, cluster_enabled: false, databases: 1, make_room: |_| Ok(()) }
     }
 }
 
@@ -346,6 +353,12 @@ impl Settings {
     #[must_use]
     pub fn explain(&self) -> bool {
         self.explain.load(Ordering::Relaxed)
+    }
+
+    /// How many databases there are where one may choose.
+    #[must_use]
+    pub fn databases(&self) -> usize {
+        self.start.databases
     }
 
     /// What the router port makes of keys in several slots.
@@ -720,10 +733,13 @@ const ROWS: &[Row] = &[
         set: Set::Never,
     },
     Row {
-        // What a Redis node of a cluster says too, which like us has but database 0.
+        // Whoever may choose none is told what a Redis node of a cluster tells, which has but number 0.
         name: "databases",
         form: Form::Int(1, I32_MAX),
-        get: |_| Value::Number(16),
+        get: |settings| match settings.databases() {
+            1 if settings.cross_slot() != CrossSlot::Audit => Value::Number(16),
+            databases => Value::Number(databases as i128),
+        },
         set: Set::Never,
     },
     Row {

@@ -4,7 +4,7 @@ use super::Failure;
 use super::bench::Time;
 use crate::keyspace::Millis;
 use crate::session::Dialect;
-use crate::settings::CrossSlot;
+use crate::settings::{CrossSlot, DATABASES_DEFAULT, DATABASES_MAX};
 use crate::topology::{Announce, AnnouncedHost, LAG_MS_MAX, NODES_MAX, Plan, SHARDS_MAX};
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -71,6 +71,9 @@ pub(super) struct Options {
     /// slots would, or divide commands that divide by key [default: reject]
     #[arg(long, env = "SLOTWAY_CROSS_SLOT")]
     pub cross_slot: Option<Policy>,
+    /// Databases that SELECT knows under --cross-slot audit [default: 16 if that is given, else 1]
+    #[arg(long, env = "SLOTWAY_DATABASES")]
+    pub databases: Option<usize>,
     /// Refuse SLOTWAY commands that change something
     #[arg(long, env = "SLOTWAY_NO_ADMIN", num_args = 0..=1, default_missing_value = "true")]
     pub no_admin: Option<bool>,
@@ -251,6 +254,7 @@ impl Options {
             announce_map: self.announce_map.or(file.announce_map),
             explain: self.explain.or(file.explain),
             cross_slot: self.cross_slot.or(file.cross_slot),
+            databases: self.databases.or(file.databases),
             no_admin: self.no_admin.or(file.no_admin),
             scenario: self.scenario.or(file.scenario),
             log: self.log.or(file.log),
@@ -265,6 +269,15 @@ impl Options {
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
         toml::from_str(&text)
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    }
+
+    /// How many databases there are to be.
+    pub(super) fn databases(&self) -> usize {
+        let by_default = match self.cross_slot {
+            Some(Policy::Audit) => DATABASES_DEFAULT,
+            _ => 1,
+        };
+        self.databases.unwrap_or(by_default)
     }
 
     /// Which nodes there are to be.
@@ -331,6 +344,7 @@ impl Options {
                 "--announce dialled: no host is told; leave --announce-host out, or --announce",
             ));
         }
+        within("databases", self.databases, DATABASES_MAX)?;
         within("maxclients", self.maxclients, CLIENTS_MAX)?;
         if self.requirepass.as_ref().is_some_and(|p| p.len() > PASSWORD_LEN_MAX) {
             return Err(Failure::usage(format!("--requirepass: at most {PASSWORD_LEN_MAX} bytes")));

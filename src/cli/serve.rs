@@ -39,6 +39,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         dialect: options.dialect.unwrap_or(Speech::Redis7).dialect(),
         announce: options.announce(),
         obeys: !options.no_admin.unwrap_or(false),
+        databases: options.databases(),
         threads,
         settings: vec![
             ("maxclients", clients_max.to_string()),

@@ -5,7 +5,7 @@ mod client;
 
 use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE};
 use super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer, acl, check};
-use super::{Args, Cx, HostCx, Outcome, Refusal};
+use super::{Args, Cx, Outcome, Refusal};
 use crate::resp::Sink;
 
 /// What all connections' rows share.
@@ -37,7 +37,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: Exactly(2),
         flags: LOADING | STALE | FAST,
         summary: "Chooses a database, of which a cluster has but number 0.",
-        run: Run::Host(select),
+        run: Run::Session(Steer::Select),
         ..CONNECTION
     },
     Spec {
@@ -86,16 +86,5 @@ fn ping(_: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 fn echo(_: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.bulk(args.at(1));
-    Ok(())
-}
-
-fn select(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let number = i32::try_from(args.int(1)?).map_err(|_too_far| {
-        Refusal::of("ERR value is out of range, value must between -2147483648 and 2147483647")
-    })?;
-    if number != 0 {
-        return Err(Refusal::of("ERR SELECT is not allowed in cluster mode"));
-    }
-    out.ok();
     Ok(())
 }

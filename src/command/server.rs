@@ -8,7 +8,9 @@ mod latency;
 mod memory;
 mod slowlog;
 
-use super::spec::flag::{ADMIN, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NOSCRIPT, READ, STALE, WRITE};
+use super::spec::flag::{
+    ADMIN, ALL_DATABASES, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NOSCRIPT, READ, STALE, WRITE,
+};
 use super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer, acl, check};
 use super::{Args, HostCx, Outcome, Refusal};
 use crate::host::{REDIS_VERSION, VERSION};
@@ -43,6 +45,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "flushall",
+        flags: FLUSH.flags | ALL_DATABASES,
         complexity: "O(N) where N is the total number of keys in all databases",
         summary: "Removes every key.",
         ..FLUSH

@@ -130,6 +130,7 @@ pub enum Steer {
     ReadOnly,
     ReadWrite,
     Reset,
+    Select,
     Subscribe(Scope),
     Unsubscribe(Scope),
     Unwatch,
@@ -165,6 +166,8 @@ pub mod flag {
     pub const MIGRATES: u32 = 1 << 20;
     /// It may read keys that it does not name ([`Spec::reads_unnamed`]): SORT. COMMAND does not show it.
     pub const READS_UNNAMED: u32 = 1 << 21;
+    /// It is about all databases, not only the client's. COMMAND does not show it.
+    pub const ALL_DATABASES: u32 = 1 << 22;
 
     /// Every flag that COMMAND shows, with its name there, in the order shown.
     pub const NAMES: &[(u32, &str)] = &[

@@ -45,14 +45,15 @@ impl Monitors {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Tells them of a command that `peer` has sent.
+    /// Tells them of a command that `peer` has sent for this database.
     pub fn tell<'a>(
         &self,
         now: Millis,
+        database: u32,
         peer: Option<SocketAddr>,
         args: impl Iterator<Item = &'a [u8]>,
     ) {
-        let line = line(now, peer, args);
+        let line = line(now, database, peer, args);
         let mut clients = self.clients.lock();
         let mut wakers = Vec::new();
         clients.retain(|client| {
@@ -69,13 +70,14 @@ impl Monitors {
 /// A command's line, as a RESP simple string.
 fn line<'a>(
     now: Millis,
+    database: u32,
     peer: Option<SocketAddr>,
     args: impl Iterator<Item = &'a [u8]>,
 ) -> Vec<u8> {
     let mut line = Vec::with_capacity(128);
     let (seconds, millis) = (now.div_euclid(1000), now.rem_euclid(1000));
     // Writing into memory does not fail.
-    let _ = write!(line, "+{seconds}.{millis:03}000 [0 ");
+    let _ = write!(line, "+{seconds}.{millis:03}000 [{database} ");
     let _ = match peer {
         Some(peer) => write!(line, "{peer}]"),
         None => write!(line, "?]"),
@@ -112,7 +114,7 @@ mod tests {
         let peer = Some(SocketAddr::from(([127, 0, 0, 1], 7)));
         let args = [&b"SET"[..], b"k\r\n", b"\"\\\t\x07\x08\x00\xff~ "];
         let text = r#"+1.002000 [0 127.0.0.1:7] "SET" "k\r\n" "\"\\\t\a\b\x00\xff~ ""#;
-        let bytes = line(1002, peer, args.into_iter());
+        let bytes = line(1002, 0, peer, args.into_iter());
         assert_eq!(String::from_utf8(bytes).expect("ASCII"), text.to_owned() + "\r\n");
     }
 
@@ -128,7 +130,7 @@ mod tests {
         }
         drop(leaves);
         monitors.leave(&resets);
-        monitors.tell(1, None, [&b"a"[..]].into_iter());
+        monitors.tell(1, 0, None, [&b"a"[..]].into_iter());
         let mut got = Vec::new();
         stays.mailbox().expect("a mailbox").take(&mut got);
         assert_eq!(std::mem::take(&mut got), b"+0.001000 [0 ?] \"a\"\r\n");
@@ -136,7 +138,7 @@ mod tests {
         assert!(got.is_empty());
         drop(stays);
         assert!(monitors.are_there());
-        monitors.tell(1, None, [].into_iter());
+        monitors.tell(1, 0, None, [].into_iter());
         assert!(!monitors.are_there());
     }
 }

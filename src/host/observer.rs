@@ -113,7 +113,9 @@ impl Observer {
     /// Tells the monitors of a command.
     #[cold]
     pub fn show<'a>(&self, seen: Sighting<impl Iterator<Item = &'a [u8]>>) {
-        let peer = self.clients.get(seen.client).map(|client| client.peer);
-        self.monitors.tell(seen.now, peer, seen.args);
+        let client = self.clients.get(seen.client);
+        let database = client.as_ref().map_or(0, |client| client.database());
+        let peer = client.map(|client| client.peer);
+        self.monitors.tell(seen.now, database, peer, seen.args);
     }
 }

@@ -45,6 +45,9 @@ impl Router {
         out: &mut Sink<'_>,
     ) -> Done {
         let spec = invocation.spec;
+        if let Some(shard) = self.shard_of_database(session) {
+            return self.run_in_database(session, shard, invocation, turn, out);
+        }
         let mut holds = self.hold_all_of(invocation, turn);
         if session.client().is_closing() {
             // Closed while this waited.
@@ -72,7 +75,42 @@ impl Router {
         done
     }
 
-    /// Files the session's guard under keys of several slots.
+    /// The shard of the database that the client has chosen, if that is not number 0, which all the
+    /// others make up.
+    pub(super) fn shard_of_database(&self, session: &Session) -> Option<usize> {
+        let number = (session.database() as usize).checked_sub(1)?;
+        Some(self.topology.shards() + number)
+    }
+
+    /// Runs a lone command in another database than number 0.
+    fn run_in_database<'r>(
+        &'r self,
+        session: &Session,
+        shard: usize,
+        invocation: &Invocation<'_>,
+        turn: &mut Turn<'r>,
+        out: &mut Sink<'_>,
+    ) -> Done {
+        let spec = invocation.spec;
+        let refusal =
+            self.refuses(&[*invocation], session.manner(spec, spec.flags), session.client().local);
+        let mut hold = self.hold_one(shard, turn);
+        let mut done = Done::Replied;
+        if session.client().is_closing() {
+            // Closed while this waited.
+            done = Done::Sever;
+        } else if let Some(refusal) = refusal {
+            out.error(&refusal);
+            hold.engine().tally.rejected(spec.id, refusal.text());
+        } else if let Some(blocked) = hold.run_or_wait(invocation, session.client(), turn.pace, out)
+        {
+            done = Done::Block(blocked);
+        }
+        hold.release(turn.pace);
+        done
+    }
+
+    /// Files the session's guard under keys of several slots, or of another database than number 0.
     pub(super) fn watch_across<'r>(
         &'r self,
         session: &mut Session,
@@ -83,12 +121,15 @@ impl Router {
         let Some(guard) = session.watched().map(|watched| watched.guard.clone()) else {
             return Done::Replied;
         };
-        let mut holds = self.hold_all_of(invocation, turn);
+        let mut holds = match self.shard_of_database(session) {
+            Some(shard) => self.hold_each(&[shard], turn),
+            None => self.hold_all_of(invocation, turn),
+        };
         let before = out.len();
         for (shard, hold) in &mut holds {
             out.truncate(before);
             hold.engine().watch(invocation, &guard, out);
-            session.files_on(*shard);
+            session.files_on(*shard, self.topology.version());
         }
         release(holds, turn);
         Done::Replied
@@ -168,7 +209,7 @@ impl Router {
         let slots = slots_of(invocation);
         let wanted = || {
             let mut shards: Vec<usize> = match invocation.spec.reads_unnamed(invocation.args) {
-                true => (0..self.shards.len()).collect(),
+                true => (0..self.topology.shards()).collect(),
                 false => slots
                     .iter()
                     .flat_map(|&slot| {
@@ -203,6 +244,13 @@ impl Router {
         turn: &mut Turn<'r>,
         out: &mut Sink<'_>,
     ) -> Option<Wait> {
+        if let Some(shard) = self.shard_of_database(session) {
+            let (_, hold) = holds.iter_mut().find(|(number, _)| *number == shard)?;
+            hold.engine().keyspace.no_touch = session.client().no_touch();
+            hold.engine().stray();
+            hold.run_within(invocation, turn.pace, out);
+            return None;
+        }
         let homes = self.homes(holds, invocation);
         let counting = slots_of(invocation).first().and_then(|slot| homes.get(slot)).copied();
         let counting = counting.unwrap_or(0);
@@ -299,9 +347,8 @@ impl Router {
         let mut keyspace = Keyspace::new(std::iter::empty(), self.hasher.clone(), 0);
         keyspace.note_changes(true);
         let (observer, pubsub) = (Arc::clone(&self.host.observer), Arc::clone(&self.host.pubsub));
-        // It has a number that no shard has.
-        let (number, topology) = (self.shards.len(), Arc::clone(&self.topology));
-        Box::new(Engine::new(keyspace, number, topology, observer, pubsub))
+        // Nothing asks it for its number but for which database it is of.
+        Box::new(Engine::new(keyspace, 0, Arc::clone(&self.topology), observer, pubsub))
     }
 }
 

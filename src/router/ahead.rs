@@ -137,14 +137,14 @@ impl Router {
     /// was seen is but a hint. Each round holds a shard for no longer than it takes to ask.
     pub(super) fn warm<'r>(&'r self, input: &[u8], scratch: &mut Scratch, turn: &mut Turn<'r>) {
         let Scratch { spans, requests, first_there, values_are_long } = scratch;
-        if requests.len() < WARM_MIN || self.shards.len() > WARM_SHARDS_MAX {
+        if requests.len() < WARM_MIN || self.topology.shards() > WARM_SHARDS_MAX {
             return;
         }
         // The last round pays only where values lie on the heap.
         let all = Round::ALL.len();
         let rounds = if *values_are_long { all } else { all - 1 };
         first_there.clear();
-        first_there.resize(self.shards.len(), NO_REQUEST);
+        first_there.resize(self.topology.shards(), NO_REQUEST);
         for (i, request) in requests.iter_mut().enumerate().rev() {
             if let (Some(slot), Some(at)) = (request.slot(), request.only_key) {
                 let key = spans[request.first + at as usize].of(input);

@@ -18,7 +18,7 @@ use crate::command::{Invocation, Refusal, Run, Steer, flag};
 use crate::faults::Answer;
 use crate::keyspace::{Blob, Guard, Millis};
 use crate::resp::Sink;
-use crate::session::{Judge, Reach, Session, Transaction, Watched};
+use crate::session::{Judge, Reach, Session, Transaction};
 use crate::shard::engine::{Blocked, Engine};
 use crate::shard::{Hold, Pending, Served, Work};
 use crate::slot::{Footprint, Slot};
@@ -273,7 +273,8 @@ impl Router {
         let (Close::Run(invocation) | Close::Block(invocation) | Close::Watch(invocation, _)) =
             what;
         let spec = invocation.spec;
-        if let Footprint::Crossing { .. } = invocation.footprint {
+        let crosses = matches!(invocation.footprint, Footprint::Crossing { .. });
+        if crosses || session.database() != 0 {
             return self.run_across(session, invocation, turn, out);
         }
         let manner = session.manner(spec, spec.flags);
@@ -303,7 +304,7 @@ impl Router {
                     let (shard, hold) = &mut place.holds[at];
                     out.truncate(before);
                     hold.engine().watch(watch, guard, out);
-                    session.files_on(*shard);
+                    session.files_on(*shard, self.topology.version());
                 }
             }
         }
@@ -366,12 +367,11 @@ impl Router {
         turn: &mut Turn<'r>,
         out: &mut Vec<u8>,
     ) -> Done {
-        let port = turn.terms.port;
         let all = || (0..self.shards.len()).collect();
         let more = match transaction.reach {
             _ if transaction.joins => all(),
             Reach::Shard | Reach::Host => Vec::new(),
-            Reach::Cluster => self.view(port),
+            Reach::Cluster => self.view(session, transaction.flags),
             Reach::Whole => all(),
         };
         let requests: Vec<Invocation<'_>> = transaction.queue.iter().collect();
@@ -403,7 +403,7 @@ impl Router {
         session.put_mail_before(head, out);
         if let Some(refusal) = refusal {
             Sink::new(out, session.proto()).error(refusal);
-        } else if transaction.watched.as_deref().is_some_and(|w| is_lost(w, &mut place)) {
+        } else if self.is_lost(transaction, &mut place) {
             place.own().engine().tally.lost();
             Sink::new(out, session.proto()).null_array();
         } else if let Some(answer) = self.false_answer(transaction.slot, turn) {
@@ -476,7 +476,7 @@ impl Router {
         turn: &mut Turn<'r>,
         out: &mut Vec<u8>,
     ) {
-        let (head, view) = (out.len(), self.view(turn.terms.port));
+        let head = out.len();
         let mut sink = Sink::new(out, session.proto());
         sink.array(transaction.queue.len());
         for invocation in transaction.queue.iter() {
@@ -507,6 +507,7 @@ impl Router {
                 }
                 Run::Cluster(function) => {
                     // All shards may be held: those that the port shows come first, in their order.
+                    let view = self.view(session, invocation.spec.flags);
                     let own = place.holds[place.own].0;
                     place.holds.sort_by_key(|(number, _)| (!view.contains(number), *number));
                     let shown = view.len().min(place.holds.len());
@@ -535,19 +536,25 @@ impl Router {
     }
 }
 
-/// Ends a watch and says whether it was lost: something was touched, or the slot has moved to where
-/// nothing guards it.
-fn is_lost(watched: &Watched, place: &mut Place<'_>) -> bool {
-    let mut lost = watched.shards.iter().any(|shard| !place.shards.contains(shard));
-    for (number, hold) in &mut place.holds {
-        if !place.shards.contains(number) {
-            continue;
-        }
-        lost |= match watched.shards.contains(number) {
-            true => hold.engine().unwatch(watched),
-            // Whatever is here now was brought or made since.
-            false => watched.keys.iter().any(|key| hold.engine().has(key)),
+impl Router {
+    /// Ends a watch and says whether it was lost: something was touched, or the slot has moved to where
+    /// nothing guards it.
+    fn is_lost(&self, transaction: &Transaction, place: &mut Place<'_>) -> bool {
+        let Some(watched) = transaction.watched.as_deref() else { return false };
+        let mut lost = match transaction.joins {
+            // Nobody asks which of several slots has moved.
+            true => watched.version != self.topology.version(),
+            false => watched.shards.iter().any(|shard| !place.shards.contains(shard)),
         };
+        for (number, hold) in &mut place.holds {
+            lost |= match watched.shards.contains(number) {
+                _ if !place.shards.contains(number) => false,
+                true => hold.engine().unwatch(watched),
+                false if transaction.joins => false,
+                // Whatever is here now was brought or made since.
+                false => watched.keys.iter().any(|key| hold.engine().has(key)),
+            };
+        }
+        lost
     }
-    lost
 }

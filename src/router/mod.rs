@@ -52,6 +52,7 @@ pub struct Router {
     topology: Arc<Topology>,
     /// What the node ports speak.
     dialect: &'static Dialect,
+    /// The topology's shards, which make up database 0, then one for each database above.
     shards: Vec<Arc<Shard>>,
     /// The hash that every shard's tables use.
     hasher: KeyHasher,
@@ -147,14 +148,18 @@ impl Router {
     pub fn new(host: Host, dialect: &'static Dialect, seed: u64) -> Self {
         let topology = Arc::clone(&host.topology);
         let hasher = KeyHasher::new(seed);
-        let mut engines: Vec<Engine> = (0..topology.shards())
+        let (engine_shards, databases) = (topology.shards(), host.settings.databases());
+        let mut engines: Vec<Engine> = (0..topology.shards() + databases - 1)
             .map(|shard| {
                 let seed = seed.wrapping_add(shard as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 let slots = topology.slots_of(shard);
                 let keyspace = Keyspace::new(slots, hasher.clone(), seed);
                 let (observer, pubsub) = (Arc::clone(&host.observer), Arc::clone(&host.pubsub));
                 let topology = Arc::clone(&topology);
-                Engine::new(keyspace, shard, topology, observer, pubsub)
+                let mut engine = Engine::new(keyspace, shard, topology, observer, pubsub);
+                // A database above number 0 has one shard.
+                engine.sees_all = shard >= engine_shards;
+                engine
             })
             .collect();
         follow::settle(&host, &mut engines.iter_mut().collect::<Vec<_>>());
@@ -172,7 +177,7 @@ impl Router {
         Session::new(client, port, dialect, !self.host.settings.needs_password())
     }
 
-    /// The shards, in the order of the topology.
+    /// The shards, in the order of the topology, then those of the databases above number 0.
     #[must_use]
     pub fn shards(&self) -> &[Arc<Shard>] {
         &self.shards
@@ -567,7 +572,8 @@ impl Router {
         terms.attention.client = session.client().id;
         let shard = self.shard_for(work.slot(), terms.port);
         let is_plain = |slot| self.topology.runs_plainly(slot, shard, terms.port);
-        if !work.crosses() && work.slot().is_none_or(is_plain) {
+        let is_plain_work = !work.crosses() && session.database() == 0;
+        if is_plain_work && work.slot().is_none_or(is_plain) {
             let client = session.client();
             return self.shards[shard].submit(client, work, session.proto(), &terms, pace);
         }
@@ -578,7 +584,7 @@ impl Router {
     fn submit(&self, session: &mut Session, work: Work, turn: &mut Turn<'_>) -> Done {
         let shard = self.shard_for(work.slot(), turn.terms.port);
         if let Work::Watch(..) = work {
-            session.files_on(shard);
+            session.files_on(shard, self.topology.version());
         }
         Done::Wait(self.shards[shard].submit(
             session.client(),
@@ -627,7 +633,7 @@ impl Router {
                         release(hold, turn);
                         let numbers = match invocation.spec.run {
                             Run::Whole(_) => (0..self.shards.len()).collect(),
-                            _ => self.view(turn.terms.port),
+                            _ => self.view(session, invocation.spec.flags),
                         };
                         let mut holds = self.hold_each(&numbers, turn);
                         if session.client().is_closing() {
@@ -693,7 +699,10 @@ impl Router {
                     Held::Here(held) => {
                         let mut sink = Sink::new(out, session.proto());
                         held.engine().watch(invocation, &guard, &mut sink);
-                        session.files_on(self.shard_for(Some(slot), turn.terms.port));
+                        session.files_on(
+                            self.shard_for(Some(slot), turn.terms.port),
+                            self.topology.version(),
+                        );
                         Done::Replied
                     }
                     Held::Taken => {
@@ -815,10 +824,18 @@ impl Router {
         }
     }
 
-    /// The shards that a port shows, ascending.
-    fn view(&self, port: Port) -> Vec<usize> {
-        match port {
-            Port::Router => self.topology.stations_of_masters(),
+    /// The shards that a command with these flags is shown, ascending: those of the client's port and
+    /// database.
+    fn view(&self, session: &Session, flags: u32) -> Vec<usize> {
+        match session.port() {
+            Port::Router if flags & flag::ALL_DATABASES != 0 => {
+                let databases = self.topology.shards()..self.shards.len();
+                self.topology.stations_of_masters().into_iter().chain(databases).collect()
+            }
+            Port::Router => match self.shard_of_database(session) {
+                Some(shard) => vec![shard],
+                None => self.topology.stations_of_masters(),
+            },
             Port::Node(node) => vec![self.topology.station(node)],
         }
     }

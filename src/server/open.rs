@@ -28,6 +28,8 @@ pub struct Wanted {
     pub announce: Announce,
     /// Whether `SLOTWAY …` may change anything.
     pub obeys: bool,
+    /// How many databases there are under `cross-slot audit`, from 1.
+    pub databases: usize,
     /// How many threads will run it.
     pub threads: usize,
     /// Settings that differ from their defaults, as CONFIG SET takes them.
@@ -53,6 +55,7 @@ impl Default for Wanted {
             dialect: &Dialect::REDIS7,
             announce: Announce::default(),
             obeys: true,
+            databases: 1,
             threads: 1,
             settings: Vec::new(),
             executable: String::new(),
@@ -134,7 +137,9 @@ impl Wanted {
         let port = bound.first().ok_or(OpenError::NoPort)?.address.port();
         let bind = self.binds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let make_room = self.make_room;
-        let settings = Settings::new(Start { bind, port, cluster_enabled: false, make_room });
+        let databases = self.databases;
+        let settings =
+            Settings::new(Start { bind, port, cluster_enabled: false, databases, make_room });
         for (name, value) in &self.settings {
             settings.set(&[(name.as_bytes(), value.as_bytes())]).map_err(|error| {
                 let why = String::from_utf8_lossy(&error.text()).into_owned();

@@ -107,6 +107,8 @@ pub struct Session {
     asking: Asking,
     /// The client said READONLY: a replica may answer it.
     reads_replicas: bool,
+    /// The database that the client has chosen.
+    database: u32,
     proto: Proto,
     authenticated: bool,
     reply_mode: ReplyMode,
@@ -138,6 +140,7 @@ impl Session {
             dialect,
             asking: Asking::No,
             reads_replicas: false,
+            database: 0,
             proto: Proto::Resp2,
             authenticated,
             reply_mode: ReplyMode::On,
@@ -184,6 +187,13 @@ impl Session {
             && !self.monitors
             && self.asking == Asking::No
             && !self.reads_replicas
+            && self.database == 0
+    }
+
+    /// The database that the client has chosen.
+    #[must_use]
+    pub fn database(&self) -> u32 {
+        self.database
     }
 
     /// Whether every reply is wanted, and nothing else comes in between.
@@ -220,11 +230,14 @@ impl Session {
         self.watched.as_deref()
     }
 
-    /// Notes that the guard is filed, or about to be, on this shard.
-    pub fn files_on(&mut self, shard: usize) {
+    /// Notes that the guard is filed, or about to be, on this shard, and which version the topology has.
+    pub fn files_on(&mut self, shard: usize, version: u64) {
         if let Some(watched) = &mut self.watched
             && !watched.shards.contains(&shard)
         {
+            if watched.shards.is_empty() {
+                watched.version = version;
+            }
             watched.shards.push(shard);
         }
     }
@@ -311,7 +324,8 @@ impl Session {
             };
         }
         let runs_on_a_shard = matches!(spec.run, Run::Shard(_) | Run::Blocks(_));
-        if joins && runs_on_a_shard && (crosses || spec.reads_unnamed(invocation.args)) {
+        let reaches = || crosses || self.database != 0 || spec.reads_unnamed(invocation.args);
+        if joins && runs_on_a_shard && reaches() {
             return Step::Across;
         }
         if crosses && self.splits(host, invocation) {
@@ -340,7 +354,9 @@ impl Session {
 
     /// Whether keys of several slots may be used together here: as on one server without slots.
     fn joins(&self, host: &Host) -> bool {
-        self.port == Port::Router && host.settings.cross_slot() == CrossSlot::Audit
+        // Who has chosen a database stays there, whatever the policy has become.
+        self.database != 0
+            || (self.port == Port::Router && host.settings.cross_slot() == CrossSlot::Audit)
     }
 
     /// Whether this request is to be divided by slot.

@@ -47,6 +47,7 @@ impl Session {
             Steer::Auth => self.auth(host, args, out),
             Steer::Hello => self.hello(host, args, out),
             Steer::ClientReply => self.client_reply(args, out),
+            Steer::Select => self.select(host, args, out),
             Steer::Monitor => {
                 self.monitor(host, out);
                 Ok(())
@@ -69,6 +70,7 @@ impl Session {
             Steer::Auth => self.auth(host, args, out),
             Steer::Hello => self.hello(host, args, out),
             Steer::ClientReply => self.client_reply(args, out),
+            Steer::Select => self.select(host, args, out),
             Steer::Monitor => {
                 Err(Refusal::of("ERR MONITOR isn't allowed for DENY BLOCKING client"))
             }
@@ -134,6 +136,7 @@ impl Session {
         }
         self.subscriptions = None;
         (self.asking, self.reads_replicas) = (Asking::No, false);
+        self.choose(0);
         self.speak(Proto::Resp2);
         self.reply_mode = ReplyMode::On;
         self.authenticated = !host.settings.needs_password();
@@ -224,6 +227,27 @@ impl Session {
         out.bulk(b"modules");
         out.array(0);
         Ok(())
+    }
+
+    /// `SELECT index`. One may choose where keys of several slots may be used together, as only a server
+    /// without slots has databases.
+    fn select(&mut self, host: &Host, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
+        let number = i32::try_from(args.int(1)?).map_err(|_too_far| {
+            Refusal::of("ERR value is out of range, value must between -2147483648 and 2147483647")
+        })?;
+        if number != 0 && !self.joins(host) {
+            return Err(Refusal::of("ERR SELECT is not allowed in cluster mode"));
+        }
+        let database = u32::try_from(number).ok();
+        let database = database.filter(|&it| (it as usize) < host.settings.databases());
+        self.choose(database.ok_or(Refusal::of("ERR DB index is out of range"))?);
+        out.ok();
+        Ok(())
+    }
+
+    fn choose(&mut self, database: u32) {
+        self.database = database;
+        self.client.set_database(database);
     }
 
     /// `CLIENT REPLY ON|OFF|SKIP`.

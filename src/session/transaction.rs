@@ -123,6 +123,8 @@ pub struct Watched {
     pub crosses: bool,
     /// The shards where the guard is filed.
     pub shards: Vec<usize>,
+    /// The version of the topology when the first of it was filed.
+    pub version: u64,
     /// The keys; never empty.
     pub keys: BTreeSet<Blob>,
     /// Trips when one of them is touched.
@@ -269,14 +271,16 @@ impl Session {
                         slot,
                         crosses: false,
                         shards: Vec::new(),
+                        version: 0,
                         keys: BTreeSet::new(),
                         guard: Guard::default(),
                     })
                 });
                 let crosses = matches!(footprint, Footprint::Crossing { .. });
-                watched.crosses |= crosses || watched.slot != slot;
+                let reaches = crosses || self.database != 0;
+                watched.crosses |= reaches || watched.slot != slot;
                 watched.keys.extend(args.from(1).map(Blob::from));
-                return if crosses { Step::WatchAcross } else { Step::Watch(slot) };
+                return if reaches { Step::WatchAcross } else { Step::Watch(slot) };
             }
             (Footprint::Anywhere, _) => None,
         };
@@ -306,7 +310,8 @@ impl Session {
         let tied = self.watched.as_ref().filter(|_| self.dialect.tie == Tie::AtQueue && !may_join);
         let pinned = transaction.slot.or(tied.map(|w| w.slot));
         let (dialect, mut crosses) = (self.dialect, false);
-        let mut joins = may_join && spec.reads_unnamed(args);
+        let selects = matches!(spec.run, Run::Session(Steer::Select));
+        let mut joins = self.database != 0 || (may_join && (selects || spec.reads_unnamed(args)));
         let slot = match (footprint, pinned) {
             (Footprint::Anywhere, _) => None,
             (Footprint::In(slot), Some(pinned)) if may_join => {

@@ -339,7 +339,10 @@ impl Engine {
     fn publish(&mut self, pace: &mut dyn Pace) {
         let events = self.keyspace.take_events();
         let (wanted, now) = (self.keyspace.events_wanted, self.keyspace.now());
-        self.pubsub.publish_events(&events, wanted, now, &mut |sleeper| pace.told(sleeper));
+        // Those of no database of their own are of number 0, and run over several slots or one.
+        let database = (self.number + 1).saturating_sub(self.topology.shards());
+        let told = &mut |sleeper| pace.told(sleeper);
+        self.pubsub.publish_events(&events, wanted, database, now, told);
     }
 
     /// Tells the observer of a command that was slow, or that somebody wants to see.

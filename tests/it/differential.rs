@@ -88,7 +88,7 @@ fn random_commands_get_the_same_replies() {
 #[test]
 fn an_audit_answers_as_one_server_without_slots() {
     let alone = ["--cluster-enabled", "no", "--databases", "1"];
-    compare(&alone, &["--cross-slot", "audit"], Stream::spread, "an_audit");
+    compare(&alone, &["--cross-slot", "audit", "--databases", "1"], Stream::spread, "an_audit");
 }
 
 /// Plays a stream to a reference with some options and to our server with others.

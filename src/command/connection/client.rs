@@ -289,17 +289,18 @@ fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
         ("", command) => command.to_owned(),
         (container, command) => format!("{container}|{command}"),
     };
-    // Writing into memory does not fail. What is always 0 stands for what we do not have: other
-    // databases, subscriptions, buffers kept between batches.
+    // Writing into memory does not fail. What is always 0 stands for what we do not have:
+    // buffers kept between batches.
     let _ = write!(text, "id={id} addr={peer} laddr={local} fd={fd} name=");
     text.extend(&*labels.name);
     let _ = write!(
         text,
-        " age={} idle={} flags={flags} db=0 sub={} psub={} ssub={} multi={queued} watch={} qbuf={} qbuf-free={} \
+        " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={queued} watch={} qbuf={} qbuf-free={} \
          argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={total} events={events} cmd={command} \
          user=default redir=-1 resp={}",
         seconds_since(*connected_at),
         seconds_since(at.last_active),
+        client.database(),
         listening.channels,
         listening.patterns,
         listening.shard_channels,

@@ -41,6 +41,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "resetstat",
             summary: "Lets the counters that INFO shows start from zero.",
+            flags: CONFIG.flags | ALL_DATABASES,
             run: Run::Cluster(resetstat),
             ..CONFIG
         },

@@ -8,12 +8,13 @@ use crate::command::numbered;
 use crate::host::{REDIS_VERSION, Row, Tally, VERSION};
 use crate::keyspace::Counts;
 use crate::topology::Family;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 pub(super) const ROW: Spec = Spec {
     name: "info",
     arity: AtLeast(1),
-    flags: LOADING | STALE,
+    flags: LOADING | STALE | ALL_DATABASES,
     acl: acl::DANGEROUS,
     tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
     summary: "Tells the state of the server and what it has counted, all of it or by section.",
@@ -341,12 +342,20 @@ fn cluster(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resul
 }
 
 fn keyspace(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let keys: usize = cx.shards.iter().map(|shard| shard.len()).sum();
-    let expires: usize = cx.shards.iter().map(|shard| shard.volatile()).sum();
-    if keys == 0 {
-        return Ok(());
+    // The shards of the topology make up number 0; each one behind them is a database of its own.
+    let shards = cx.host.topology.shards();
+    let mut databases: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    for (number, shard) in cx.view.iter().zip(&cx.shards) {
+        let (keys, expires) = databases.entry((number + 1).saturating_sub(shards)).or_default();
+        *keys += shard.len();
+        *expires += shard.volatile();
     }
-    write!(text, "db0:keys={keys},expires={expires},avg_ttl=0\r\n")
+    for (database, (keys, expires)) in databases {
+        if keys > 0 {
+            write!(text, "db{database}:keys={keys},expires={expires},avg_ttl=0\r\n")?;
+        }
+    }
+    Ok(())
 }
 
 /// A number of bytes as people read it: `0B`, `7.60M`.
