@@ -228,9 +228,8 @@ fn sorted<'v>(
         return as_kept(value, request, strides);
     }
     let elements = elements(value, strides)?;
-    let by = |element: &Text<'v>| match request.by {
-        None => None,
-        Some(pattern) => Some(named_by(keyspace, pattern, element).map(|text| text.to_vec())),
+    let by = |element: &Text<'v>| {
+        request.by.map(|pattern| named_by(keyspace, pattern, element).map(|text| text.to_vec()))
     };
     if request.is_alphabetic {
         // What there is no weight of comes first.

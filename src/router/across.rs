@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// Engines without slots of their own, for commands over several: as many as there were such commands
 /// at one time.
 #[derive(Debug, Default)]
-pub(super) struct Stages(Mutex<Vec<Box<Engine>>>);
+pub(super) struct Stages(Mutex<Vec<Engine>>);
 
 /// Shards that are held, in ascending order.
 type Holds<'r> = [(usize, Hold<'r>)];
@@ -342,13 +342,13 @@ impl Router {
         }
     }
 
-    fn new_stage(&self) -> Box<Engine> {
+    fn new_stage(&self) -> Engine {
         // What picks at random has one key, and runs at its home.
         let mut keyspace = Keyspace::new(std::iter::empty(), self.hasher.clone(), 0);
         keyspace.note_changes(true);
         let (observer, pubsub) = (Arc::clone(&self.host.observer), Arc::clone(&self.host.pubsub));
         // Nothing asks it for its number but for which database it is of.
-        Box::new(Engine::new(keyspace, 0, Arc::clone(&self.topology), observer, pubsub))
+        Engine::new(keyspace, 0, Arc::clone(&self.topology), observer, pubsub)
     }
 }
 

@@ -161,6 +161,71 @@ fn a_plain_client_sees_no_slot_move() {
     assert_eq!(number(&client.ask(&["DBSIZE"])), 3 + WRITERS as i64, "no key is in two places");
 }
 
+/// Under an audit, money that lies in several slots moves between them while one of these moves: all of
+/// it is there at any moment, and nothing that was acknowledged is lost.
+#[test]
+fn an_audit_is_atomic_while_slots_move() {
+    const ACCOUNTS: [&str; 4] = ["{m}a", "{m}b", "c", "d"];
+    const EACH: i64 = 1000;
+    let cluster = TestCluster::builder().threads(2).start().expect("a cluster");
+    cluster.command(&["CONFIG", "SET", "cross-slot", "audit"]).expect("a setting");
+    let mut first = client(cluster.router());
+    for account in ACCOUNTS {
+        first.ask(&["SET", account, &EACH.to_string()]);
+    }
+    let sum = |reply: &Reply| match reply {
+        Reply::Array(amounts) => amounts.iter().map(number).sum::<i64>(),
+        other => panic!("MGET answers {other:?}"),
+    };
+    let everything = ["MGET", ACCOUNTS[0], ACCOUNTS[1], ACCOUNTS[2], ACCOUNTS[3]];
+    while_it_moves(&cluster, Pace::Answers, |writer, answered| {
+        let mut client = client(cluster.router());
+        let mut rng = fastrand::Rng::with_seed(writer as u64);
+        for n in 1..=COMMITS {
+            let from = rng.usize(..ACCOUNTS.len());
+            let to = (from + rng.usize(1..ACCOUNTS.len())) % ACCOUNTS.len();
+            let (from, to) = (ACCOUNTS[from], ACCOUNTS[to]);
+            if n % 3 == 0 {
+                // Without a guard: it runs at once.
+                client.ask(&["MULTI"]);
+                client.ask(&["DECRBY", from, "1"]);
+                client.ask(&["INCRBY", to, "1"]);
+                client.ask(&everything);
+                let Reply::Array(replies) = client.ask(&["EXEC"]) else {
+                    panic!("an unguarded one runs")
+                };
+                assert_eq!(sum(&replies[2]), EACH * ACCOUNTS.len() as i64, "within EXEC");
+            } else {
+                loop {
+                    client.ask(&["WATCH", from, to]);
+                    let Reply::Array(amounts) = client.ask(&["MGET", from, to]) else {
+                        panic!("MGET answers an array")
+                    };
+                    let (less, more) = (number(&amounts[0]) - 1, number(&amounts[1]) + 1);
+                    client.ask(&["MULTI"]);
+                    client.ask(&["MSET", from, &less.to_string(), to, &more.to_string()]);
+                    client.ask(&["INCR", "committed"]);
+                    match client.ask(&["EXEC"]) {
+                        Reply::NullArray => {}
+                        Reply::Array(_) => break,
+                        other => panic!("EXEC answers {other:?}"),
+                    }
+                }
+            }
+            assert_eq!(sum(&client.ask(&everything)), EACH * ACCOUNTS.len() as i64);
+            answered();
+        }
+    });
+    assert_eq!(sum(&first.ask(&everything)), EACH * ACCOUNTS.len() as i64);
+    let guarded = WRITERS * (COMMITS - COMMITS / 3);
+    assert_eq!(number(&first.ask(&["GET", "committed"])), guarded as i64);
+    assert_eq!(
+        number(&first.ask(&["DBSIZE"])),
+        ACCOUNTS.len() as i64 + 1,
+        "no key is in two places"
+    );
+}
+
 /// Who waits through the router port is served wherever the key comes to be, each element once.
 #[test]
 fn who_waits_is_served_wherever_the_key_comes_to_be() {
