@@ -54,15 +54,6 @@ pub(super) const ROWS: &[Spec] = &[
         ..COUNTS
     },
     Spec {
-        name: "move",
-        arity: Exactly(3),
-        flags: WRITE | FAST,
-        keys: &[Keys::at(RW | ACCESS | UPDATE, 1)],
-        summary: "Moves a key to another database, of which a cluster has none.",
-        run: Run::Shard(move_),
-        ..GENERIC
-    },
-    Spec {
         name: "rename",
         arity: Exactly(3),
         flags: WRITE,
@@ -172,10 +163,6 @@ fn type_(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
     out.simple(cx.keyspace.inspect(key).map_or("none", |entry| entry.value().type_name()));
     Ok(())
-}
-
-fn move_(_cx: &mut Cx<'_>, _args: Args<'_>, _out: &mut Sink<'_>) -> Outcome {
-    Err(Refusal::of("ERR MOVE is not allowed in cluster mode"))
 }
 
 fn rename(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

@@ -18,6 +18,7 @@ mod chance;
 mod cluster;
 mod collection;
 mod connection;
+mod database;
 mod divide;
 mod dump;
 mod expire;
@@ -69,6 +70,7 @@ const FAMILIES: &[&[Spec]] = &[
     set::ROWS,
     zset::ROWS,
     generic::ROWS,
+    database::ROWS,
     sort::ROWS,
     expire::ROWS,
     scan::ROWS,

@@ -106,17 +106,6 @@ pub(super) const ROWS: &[Spec] = &[
         ..SERVER
     },
     Spec {
-        name: "swapdb",
-        arity: Exactly(3),
-        flags: WRITE | FAST,
-        acl: acl::KEYSPACE | acl::DANGEROUS,
-        since: "4.0.0",
-        complexity: "O(N) where N is the count of clients watching or blocking on keys from both databases.",
-        summary: "Would swap two databases, of which a cluster has but one.",
-        run: Run::Host(|_, _, _| Err(Refusal::of("ERR SWAPDB is not allowed in cluster mode"))),
-        ..SERVER
-    },
-    Spec {
         name: "lolwut",
         arity: AtLeast(1),
         flags: READ | FAST,

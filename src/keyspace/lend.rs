@@ -60,6 +60,19 @@ impl Keyspace {
         }
     }
 
+    /// Tells whoever watches, awaits or follows a key that is there that all of them change.
+    pub fn touch_present(&mut self) {
+        let is_there =
+            |key: &[u8]| self.find_unexpired_or_not(self.key(Slot::of(key), key)).is_some();
+        let concerned = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
+        let present: Vec<Box<[u8]>> =
+            concerned.filter(|key| is_there(key)).map(Into::into).collect();
+        present.iter().for_each(|key| self.touch_returned(key));
+        if let Some(notes) = &mut self.notes {
+            notes.whole();
+        }
+    }
+
     /// The same for all keys: nobody knows which were changed.
     pub fn touch_all_returned(&mut self) {
         let concerned = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));

@@ -519,6 +519,7 @@ impl Router {
                 Run::Whole(function) => {
                     let all = &mut place.holds;
                     self.call(session, function, &invocation, all, turn, &mut sink);
+                    place.note_ready();
                 }
                 Run::Session(steer) => {
                     let (began, before) = (turn.pace.ticks(), sink.len());

@@ -655,6 +655,8 @@ impl Router {
                         if let (Some(node), [(_, hold)]) = (replica, &mut holds[..]) {
                             hold.engine().swap_tally(node);
                         }
+                        // It may have brought what somebody waits for.
+                        holds.iter_mut().for_each(|(_, hold)| hold.settle(turn.pace));
                         holds.into_iter().for_each(|(_, hold)| hold.release(turn.pace));
                     }
                     Run::Shard(_) | Run::Blocks(_) | Run::Session(_) | Run::Container => {
