@@ -56,9 +56,8 @@ impl Router {
         }
         let manner = session.manner(spec, spec.flags);
         if let Some(refusal) = self.refuses(&[*invocation], manner, session.client().local) {
-            out.error(&refusal);
             if let Some((_, hold)) = holds.first_mut() {
-                hold.engine().tally.rejected(spec.id, refusal.text());
+                hold.engine().refuse(spec, &refusal, out);
             }
             release(holds, turn);
             return Done::Replied;
@@ -100,8 +99,7 @@ impl Router {
             // Closed while this waited.
             done = Done::Sever;
         } else if let Some(refusal) = refusal {
-            out.error(&refusal);
-            hold.engine().tally.rejected(spec.id, refusal.text());
+            hold.engine().refuse(spec, &refusal, out);
         } else if let Some(blocked) = hold.run_or_wait(invocation, session.client(), turn.pace, out)
         {
             done = Done::Block(blocked);

@@ -286,8 +286,7 @@ impl Router {
             return Done::Sever;
         }
         if let Some(refusal) = refusal {
-            out.error(&refusal);
-            place.own().engine().tally.rejected(spec.id, refusal.text());
+            place.own().engine().refuse(spec, &refusal, out);
             place.release(turn);
             return Done::Replied;
         }

@@ -13,7 +13,7 @@ use super::OUTPUT_LEN_MAX;
 pub use super::waiting::Serve;
 use super::waiting::{Waiter, Waiters};
 use crate::clients::{Call, Claim, Client, Ending, Waiting};
-use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run, Wait, WaitKind, flag};
+use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run, Spec, Wait, WaitKind, flag};
 use crate::host::{Attention, Observer, Sighting, Tally};
 use crate::keyspace::{Changes, EventClass, Guard, Keyspace, Limits, Millis};
 use crate::pubsub::PubSub;
@@ -357,6 +357,12 @@ impl Engine {
             let is_fast = spec.flags & flag::FAST != 0;
             self.observer.slow(seen, ticks, is_fast, !spec.is_logged());
         }
+    }
+
+    /// Answers a command that is not run, and counts it.
+    pub fn refuse(&mut self, spec: &Spec, refusal: &Refusal, out: &mut Sink<'_>) {
+        self.tally.rejected(spec.id, refusal.text());
+        out.error(refusal);
     }
 
     /// Runs one command that may wait for `client`; gives the wait if it has begun.

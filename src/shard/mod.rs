@@ -144,6 +144,7 @@ impl Shard {
         self.held(self.engine.lock(), terms)
     }
 
+    #[inline]
     fn held<'s>(
         self: &'s Arc<Self>,
         mut engine: MutexGuard<'s, Engine>,
