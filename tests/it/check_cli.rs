@@ -1,35 +1,16 @@
 //! `slotway check` and `slotway explain` as a script or a person meets them: the page, the files, the
 //! exit codes.
 
+use crate::program::{End, Folder, PROGRAM, Run};
 use serde_json::Value;
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/check");
 
-struct End {
-    code: Option<i32>,
-    stdout: String,
-    stderr: String,
-}
-
-/// Runs the program with nothing of the tests' environment.
+/// Runs the program to its end, with nothing of the tests' environment.
 fn slotway(args: &[&str], stdin: &[u8]) -> End {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_slotway"))
-        .env_clear()
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
-    // It may end without having read all of it.
-    let _ = child.stdin.take().expect("stdin is piped").write_all(stdin);
-    let output = child.wait_with_output().expect("the program ends");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("what is printed is text");
-    End { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Run::fed(Command::new(PROGRAM).env_clear().args(args), stdin).end()
 }
 
 fn data(name: &str) -> String {
@@ -39,29 +20,6 @@ fn data(name: &str) -> String {
 fn json(args: &[&str]) -> (Option<i32>, Value) {
     let end = slotway(args, b"");
     (end.code, serde_json::from_str(&end.stdout).expect("JSON"))
-}
-
-/// A folder that goes when it is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("slotway-check-{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).expect("a temporary folder");
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // It may have been removed by hand.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[test]
@@ -108,16 +66,16 @@ fn stdin_is_read_to_its_end() {
 
 #[test]
 fn what_cannot_be_read_is_said() {
-    let folder = Folder::new("broken");
+    let folder = Folder::new("check-broken");
     let dump = fs::read(data("dump.rdb")).expect("a file");
-    let cut = folder.path("cut.rdb");
+    let cut = folder.file("cut.rdb");
     fs::write(&cut, &dump[..dump.len() / 2]).expect("written");
     let end = slotway(&["check", &cut], b"");
     assert_eq!(end.code, Some(2));
     assert!(end.stdout.contains("was read up to byte"), "{}", end.stdout);
     for (args, told) in [
         (&["check", "/nowhere/at/all"][..], "cannot read /nowhere/at/all"),
-        (&["check", &folder.path("")], "without a manifest"),
+        (&["check", &folder.file("")], "without a manifest"),
         (&["check", &cut, "--report", "/nowhere/proof.md"], "cannot write /nowhere/proof.md"),
         (&["check", &cut, "--report", "proof.doc"], "must end with .json"),
         (&["check", &cut, "--format", "excel"], "must be one of keys"),
@@ -132,17 +90,17 @@ fn what_cannot_be_read_is_said() {
 
 #[test]
 fn reports_are_written_in_the_form_of_their_names() {
-    let folder = Folder::new("reports");
+    let folder = Folder::new("check-reports");
     let names = ["proof.json", "proof.md", "proof.html", "proof.xml", "proof.sarif"];
-    let paths = names.map(|name| folder.path(name));
+    let paths = names.map(|name| folder.file(name));
     let monitor = data("monitor.txt");
     let mut args = vec!["check", &monitor];
     paths.iter().for_each(|path| args.extend(["--report", path]));
     let end = slotway(&args, b"");
     assert_eq!(end.code, Some(3), "{}", end.stderr);
-    for (path, start) in paths.iter().zip(["{\"schema\"", "## slotway", "<!DOCTYPE", "<?xml", "{"])
-    {
-        let text = fs::read_to_string(Path::new(path)).expect("it was written");
+    let starts = ["{\"schema\"", "## slotway", "<!DOCTYPE", "<?xml", "{"];
+    for ((name, path), start) in names.iter().zip(&paths).zip(starts) {
+        let text = folder.read(name);
         assert!(text.starts_with(start) && text.contains("cross-slot-command"), "{path}");
         assert!(end.stdout.contains(path.as_str()), "{}", end.stdout);
     }

@@ -7,7 +7,7 @@ use crate::rim::poll;
 use crate::wire::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -42,7 +42,19 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn of(command: &mut Command) -> Self {
-        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::spawn(command.stdin(Stdio::null()))
+    }
+
+    /// A run that reads these bytes from stdin.
+    pub(crate) fn fed(command: &mut Command, stdin: &[u8]) -> Self {
+        let mut run = Self::spawn(command.stdin(Stdio::piped()));
+        // It may end without having read all of it.
+        let _ = run.child.stdin.take().expect("stdin is piped").write_all(stdin);
+        run
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
         let stdout = Heard::from(child.stdout.take().expect("stdout is piped"));
         let stderr = Heard::from(child.stderr.take().expect("stderr is piped"));
