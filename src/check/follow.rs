@@ -420,8 +420,10 @@ impl Follower {
             });
             let rule = if shares { Rule::SharedShard } else { Rule::UndeclaredScriptKey };
             let name = format!("{}: {}", script.spec.name, spec.full_name());
-            let keys: Vec<Vec<u8>> =
-                declared.iter().copied().chain([stray]).map(<[u8]>::to_vec).collect();
+            // The key that says where the script runs, and the one that may be elsewhere: with all that
+            // it declares, every number of keys would be a row of its own.
+            let keys: Vec<&[u8]> = declared.first().copied().into_iter().chain([stray]).collect();
+            let keys: Vec<Vec<u8>> = keys.into_iter().map(<[u8]>::to_vec).collect();
             let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
             self.breach(said, rule, &name, &keys, None, &origin);
         }
