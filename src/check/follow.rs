@@ -315,8 +315,16 @@ impl Follower {
     }
 
     fn watch(&mut self, said: &Said<'_>, keys: &[&[u8]], origin: &Origin) {
+        // A second WATCH adds to what the first one guards: it has to go to the same node.
+        let slots: Vec<Slot> = keys.iter().map(|key| Slot::of(key)).collect();
+        let watched = self.talk(said).watched.iter().map(|watched| &watched.key);
+        let elsewhere = watched.clone().find(|key| !slots.contains(&Slot::of(key)));
         if crosses(keys.iter().copied()) {
             self.breach(said, Rule::CrossSlotWatch, "watch", keys, None, origin);
+        } else if let Some(elsewhere) = elsewhere.cloned() {
+            let keys: Vec<&[u8]> =
+                [elsewhere.as_slice()].into_iter().chain(keys.iter().copied()).collect();
+            self.breach(said, Rule::CrossSlotWatch, "watch", &keys, None, origin);
         }
         let talk = self.talk(said);
         for key in keys {
@@ -412,8 +420,10 @@ impl Follower {
             });
             let rule = if shares { Rule::SharedShard } else { Rule::UndeclaredScriptKey };
             let name = format!("{}: {}", script.spec.name, spec.full_name());
-            let keys: Vec<Vec<u8>> =
-                declared.iter().copied().chain([stray]).map(<[u8]>::to_vec).collect();
+            // The key that says where the script runs, and the one that may be elsewhere: with all that
+            // it declares, every number of keys would be a row of its own.
+            let keys: Vec<&[u8]> = declared.first().copied().into_iter().chain([stray]).collect();
+            let keys: Vec<Vec<u8>> = keys.into_iter().map(<[u8]>::to_vec).collect();
             let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
             self.breach(said, rule, &name, &keys, None, &origin);
         }
@@ -518,6 +528,12 @@ mod tests {
             ("a: multi\na: set x 1\na: incr y\na: discard\na: get y", &[]),
             ("a: multi\na: set x 1\nb: set y 1\na: exec", &[]),
             ("a: watch x y\na: unwatch", &["cross-slot-watch watch 1"]),
+            (
+                "a: watch x\na: watch y\na: multi\na: set x 1\na: exec",
+                &["cross-slot-watch watch 1"],
+            ),
+            ("a: watch x\na: unwatch\na: watch y", &[]),
+            ("a: watch {x}1\na: watch {x}2", &[]),
             ("a: watch x\na: multi\na: set y 1\na: exec", &["watch-elsewhere multi: set 1"]),
             ("a: watch {x}1\na: multi\na: set {x}2 1\na: exec", &[]),
             ("a: watch x\na: unwatch\na: multi\na: set y 1\na: exec", &[]),

@@ -24,6 +24,8 @@ use std::fmt::Write;
 
 /// Pieces of a key that are told apart, marks between them counted.
 pub const PIECES_MAX: usize = 48;
+/// Letters and digits, so many of them before a control character, are no chance.
+const NAME_LEN_MIN: usize = 4;
 
 /// What a piece of a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +163,13 @@ fn first(rest: &[u8]) -> (Kind, usize) {
         return (Kind::Id, len);
     }
     let len = rest.iter().position(|&byte| !is_inner(byte)).unwrap_or(rest.len());
+    let text = rest[..len].iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(len);
+    // Some write control characters between a name and what they add to it.
+    let len = match rest[..len].get(text).is_some_and(u8::is_ascii_control) && text >= NAME_LEN_MIN
+    {
+        true => text,
+        false => len,
+    };
     (kind(&rest[..len]), len)
 }
 
@@ -232,7 +241,7 @@ fn is_ulid(token: &[u8]) -> bool {
 
 /// Whether nothing of a word follows what ends at `at`.
 fn ends(rest: &[u8], at: usize) -> bool {
-    rest.get(at).is_none_or(|&byte| !is_inner(byte))
+    rest.get(at).is_none_or(|&byte| !is_inner(byte) || byte.is_ascii_control())
 }
 
 fn uuid(rest: &[u8]) -> Option<usize> {
@@ -330,7 +339,15 @@ mod tests {
         ] {
             assert_eq!(pattern(key.as_bytes()), expected, "{key}");
         }
-        assert_eq!(pattern(b"b:\x00\xff:1"), "b:<bin>:<int>");
+        for (key, expected) in [
+            (&b"b:\x00\xff:1"[..], "b:<bin>:<int>"),
+            // A queue of Celery's by its priority.
+            (b"celery\x06\x163", "celery<bin>"),
+            (b"reply.0f8fad5b-d9cb-469f-a165-70867728950e\x06\x169", "reply.<uuid><bin>"),
+            (b"abc\x00\x01", "<bin>"),
+        ] {
+            assert_eq!(pattern(key), expected, "{key:?}");
+        }
         let long = "a:".repeat(100);
         let shown = pattern(long.as_bytes());
         assert!(shown.ends_with('…') && shown.len() < long.len(), "{shown}");

@@ -88,10 +88,11 @@ pub const ROWS: &[Row] = &[
     Row {
         rule: Rule::CrossSlotWatch,
         name: "cross-slot-watch",
-        title: "one WATCH, keys in several slots",
+        title: "watched together, keys in several slots",
         weight: Weight::Error,
         why: "WATCH guards keys on the node that it is sent to. Keys of several slots in one WATCH are refused with \
-              CROSSSLOT and then guard nothing; a client that goes on all the same runs unguarded.",
+              CROSSSLOT and then guard nothing, and a second WATCH whose key lives on another node is answered MOVED; a \
+              client that goes on all the same runs unguarded.",
         example: "WATCH stock:7 basket:3\n-CROSSSLOT Keys in request don't hash to the same slot",
         way_out: "Give what is watched together a common hashtag, and check the answer of WATCH: an error there must \
                   end the attempt.",
