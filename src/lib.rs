@@ -6,6 +6,7 @@ pub mod slot;
 pub mod number;
 pub mod glob;
 pub mod form;
+mod page;
 pub mod resp;
 pub mod feed;
 pub mod rdb;

@@ -7,8 +7,10 @@ use super::table;
 use super::text::{next, priced};
 use crate::form::{count, date, escaped, plural, printable};
 use crate::ledger::rule::ROWS;
+use crate::page::Page;
 use std::fmt::Write;
 
+/// Beyond what all pages have.
 const STYLE: &str = include_str!("style.css");
 /// Squares of the map, each for as many slots; rows of so many.
 const SQUARES: usize = 1024;
@@ -19,18 +21,13 @@ const STEP: usize = 12;
 /// The page.
 #[must_use]
 pub fn html(report: &Report) -> String {
-    let mut page = Page { text: String::new() };
     let totals = &report.totals;
     let title = match report.exit_code {
         0 => "A cluster would run what was seen".to_owned(),
         super::EXIT_INPUT => "Not everything could be read".to_owned(),
         _ => format!("{} that a cluster would refuse", plural(totals.errors, "time")),
     };
-    page.push("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>");
-    page.push("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>");
-    page.tag("title", &format!("slotway check: {title}"));
-    page.push(&format!("<style>{STYLE}</style></head>\n<body><main>"));
-    page.tag("h1", &title);
+    let mut page = Page::begin(&format!("slotway check: {title}"), &title, STYLE);
     let names: Vec<String> =
         report.sources.iter().map(|source| printable(&source.name).into_owned()).collect();
     page.note(&names.join(", "));
@@ -57,35 +54,10 @@ pub fn html(report: &Report) -> String {
     page.tables(report);
     page.tag("h2", "Next");
     page.note(&next(report));
-    page.push(&format!(
-        "<footer>slotway {}. <code>docs/proof.md</code> says what everything means.</footer>",
-        env!("CARGO_PKG_VERSION")
-    ));
-    page.push("</main></body></html>\n");
-    page.text
-}
-
-struct Page {
-    text: String,
+    page.end("<code>docs/proof.md</code> says what everything means.")
 }
 
 impl Page {
-    fn push(&mut self, text: &str) {
-        self.text.push_str(text);
-    }
-
-    fn tag(&mut self, name: &str, text: &str) {
-        self.push(&format!("<{name}>{}</{name}>\n", escaped(&printable(text))));
-    }
-
-    fn note(&mut self, text: &str) {
-        self.push(&format!("<p class=\"dim\">{}</p>\n", escaped(&printable(text))));
-    }
-
-    fn code(&mut self, text: &str) {
-        self.push(&format!("<code>{}</code>", escaped(&printable(text))));
-    }
-
     /// A square for every few slots, the darker the more there is in them; shards change at lines.
     fn map(&mut self, report: &Report) {
         let each = (report.map.len() / SQUARES).max(1);

@@ -10,13 +10,14 @@ use super::tables::{self, Table};
 use super::warnings::{of_several, warnings};
 use super::{Finding, Results, next};
 use crate::load::report::{Comparison, Evidence, Invariant, Report, SweepReport, Trace, Verdict};
+use crate::page::Page;
 
+/// Beyond what all pages have: the charts.
 const STYLE: &str = include_str!("style.css");
 
 /// The page.
 #[must_use]
 pub fn html(results: &Results, findings: &[Finding]) -> String {
-    let mut page = Page { text: String::new() };
     let runs = results.runs();
     let title = match (runs.first(), results) {
         (None, _) => "slotway bench".to_owned(),
@@ -28,11 +29,7 @@ pub fn html(results: &Results, findings: &[Finding]) -> String {
             format!("{}: a beside b", tables::workload(&run.report.plan))
         }
     };
-    page.push("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>");
-    page.push("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>");
-    page.tag("title", &format!("slotway bench {title}"));
-    page.push(&format!("<style>{STYLE}</style></head>\n<body><main>"));
-    page.tag("h1", &title);
+    let mut page = Page::begin(&format!("slotway bench {title}"), &title, STYLE);
     if let Some(run) = runs.first() {
         page.note(&tables::load(&run.report.plan));
     }
@@ -47,32 +44,13 @@ pub fn html(results: &Results, findings: &[Finding]) -> String {
     page.tag("h2", "Next");
     page.note(&next.why);
     page.push(&format!("<pre>{}</pre>", escaped(&next.command)));
-    page.push(&format!(
-        "<footer>slotway {}. Latencies of transactions include all their attempts and pauses; percentiles are \
-         exact to three digits. <code>docs/bench.md</code> says what everything means.</footer>",
-        env!("CARGO_PKG_VERSION")
-    ));
-    page.push("</main></body></html>\n");
-    page.text
-}
-
-struct Page {
-    text: String,
+    page.end(
+        "Latencies of transactions include all their attempts and pauses; percentiles are exact to three \
+         digits. <code>docs/bench.md</code> says what everything means.",
+    )
 }
 
 impl Page {
-    fn push(&mut self, text: &str) {
-        self.text.push_str(text);
-    }
-
-    fn tag(&mut self, name: &str, text: &str) {
-        self.push(&format!("<{name}>{}</{name}>\n", escaped(text)));
-    }
-
-    fn note(&mut self, text: &str) {
-        self.push(&format!("<p class=\"dim\">{}</p>\n", escaped(text)));
-    }
-
     fn run(&mut self, report: &Report, findings: &[Finding]) {
         self.place("", report);
         self.lead(&[
