@@ -53,6 +53,8 @@ pub struct Client {
     no_touch: AtomicBool,
     /// The database that it has chosen.
     database: AtomicU32,
+    /// How often its EXEC was lost since one was not.
+    lost_execs: AtomicU64,
 }
 
 /// The names that a client gives itself, each empty until it is set.
@@ -169,6 +171,7 @@ impl Client {
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             database: AtomicU32::new(0),
+            lost_execs: AtomicU64::new(0),
         }
     }
 
@@ -229,6 +232,19 @@ impl Client {
         if self.set_label(Label::Name, b"").is_ok() {
             self.set_no_evict(false);
             self.set_no_touch(false);
+        }
+    }
+
+    /// The client's EXEC answered nil.
+    pub fn note_lost_exec(&self) {
+        self.lost_execs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so since an EXEC with a WATCH last ran, which one does now.
+    pub fn take_lost_execs(&self) -> u64 {
+        match self.lost_execs.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.lost_execs.swap(0, Ordering::Relaxed),
         }
     }
 

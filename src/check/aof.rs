@@ -200,7 +200,7 @@ mod tests {
         let (follower, trouble) = scan(Format::of(MIXED), MIXED);
         assert_eq!(trouble, None);
         let census = &follower.ledger.census;
-        assert_eq!((census.keys, census.uses, follower.counts.transactions), (2, 3, 1));
+        assert_eq!((census.keys, census.uses, follower.ledger.counts.transactions), (2, 3, 1));
         assert_eq!(follower.ledger.violations.total, 1);
     }
 
@@ -217,7 +217,7 @@ mod tests {
             let expected = Spot::Byte(if len < first { 0 } else { first as u64 });
             let trouble = trouble.expect("cut");
             assert_eq!(
-                (trouble.spot, follower.counts.commands),
+                (trouble.spot, follower.ledger.counts.commands),
                 (expected, u64::from(len > first)),
                 "{len}"
             );

@@ -12,7 +12,8 @@ use super::guests;
 use crate::command::{Args, Spec, flag};
 use crate::ledger::pattern::shown;
 use crate::ledger::shelf::Shelf;
-use crate::ledger::{Breach, Clash, Ledger, Origin, Rule, Spot};
+use crate::ledger::{Breach, Clash, Fate, Ledger, Origin, Rule, Spot};
+use crate::proof::Found;
 use crate::slot::Slot;
 use crate::topology::Topology;
 use std::collections::HashSet;
@@ -83,26 +84,11 @@ struct Script {
     used: Vec<Vec<u8>>,
 }
 
-/// What was said, in numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Commands, those of scripts and transactions too.
-    pub commands: u64,
-    /// Transactions that were executed.
-    pub transactions: u64,
-    /// Scripts.
-    pub scripts: u64,
-    /// Commands that are not known here.
-    pub unknown: u64,
-}
-
 /// Follows clients.
 #[derive(Debug)]
 pub struct Follower {
     /// What is found goes here.
     pub ledger: Ledger,
-    /// What was said.
-    pub counts: Counts,
     topology: Topology,
     clients: Shelf<Vec<u8>, Talk>,
     watching: Vec<Vec<u8>>,
@@ -116,7 +102,6 @@ impl Follower {
     pub fn new(shards: usize) -> Self {
         Self {
             ledger: Ledger::default(),
-            counts: Counts::default(),
             topology: Topology::even(shards.max(1)),
             clients: Shelf::new(CLIENTS_MAX),
             watching: Vec::new(),
@@ -125,10 +110,10 @@ impl Follower {
         }
     }
 
-    /// The shard of a slot.
+    /// What a report is made from.
     #[must_use]
-    pub fn shard_of(&self, slot: Slot) -> usize {
-        self.topology.shard_of(slot)
+    pub fn found(&self) -> Found<'_> {
+        Found { ledger: &self.ledger, topology: &self.topology, unknown: self.unknown() }
     }
 
     /// The names of unknown commands with their counts, the more frequent first.
@@ -155,25 +140,27 @@ impl Follower {
     pub fn keys_together(&mut self, keys: &[&[u8]], spot: Spot) {
         keys.iter().for_each(|key| self.ledger.census.used(key));
         self.ledger.together.enter(keys);
-        self.counts.transactions += 1;
+        self.ledger.counts.transactions += 1;
         if crosses(keys.iter().copied()) {
             self.ledger.violations.enter(&Breach {
                 rule: Rule::CrossSlotTransaction,
                 command: "",
                 keys,
+                keys_hidden: 0,
                 place: None,
                 origin: &Origin::default(),
                 at_ms: None,
                 spot,
+                fate: Fate::Ran,
             });
         }
     }
 
     /// Takes a command.
     pub fn command(&mut self, said: &Said<'_>) {
-        self.counts.commands += 1;
+        self.ledger.counts.commands += 1;
         let Some(spec) = guests::find(said.args) else {
-            self.counts.unknown += 1;
+            self.ledger.counts.unknown += 1;
             let name = shown(said.args.at(0), NAME_CHARS_MAX).to_lowercase();
             *self.unknown.row(name.as_str(), || name.clone(), || 0) += 1;
             return;
@@ -243,7 +230,17 @@ impl Follower {
         origin: &Origin,
     ) {
         let (at_ms, spot) = (said.at_ms, said.spot);
-        self.ledger.violations.enter(&Breach { rule, command, keys, place, origin, at_ms, spot });
+        self.ledger.violations.enter(&Breach {
+            rule,
+            command,
+            keys,
+            keys_hidden: 0,
+            place,
+            origin,
+            at_ms,
+            spot,
+            fate: Fate::Ran,
+        });
     }
 
     /// A cluster has one database.
@@ -287,7 +284,7 @@ impl Follower {
             self.breach(said, Rule::SortByPattern, &name, keys, place, origin);
         }
         if guests::is_script(spec) {
-            self.counts.scripts += 1;
+            self.ledger.counts.scripts += 1;
             let declared = keys.iter().map(|key| key.to_vec()).collect();
             self.script = Some(Script { spec, origin: origin.clone(), declared, used: Vec::new() });
         } else if place.is_none() {
@@ -350,7 +347,7 @@ impl Follower {
         let lost_before = talk.lost;
         self.watching.retain(|client| client != said.client);
         let Some(queue) = queue else { return };
-        self.counts.transactions += 1;
+        self.ledger.counts.transactions += 1;
         // Each key once: what is used three times is no more telling than what is used once.
         let mut seen = HashSet::new();
         let queued = queue.iter().flat_map(|queued| &queued.keys).map(Vec::as_slice);
@@ -601,6 +598,6 @@ mod tests {
     fn unknown_commands_are_counted_by_name() {
         let follower = follow("a: json.set x $ 1\na: JSON.SET y $ 1\na: get x");
         assert_eq!(follower.unknown(), [("json.set".to_owned(), 2)]);
-        assert_eq!((follower.counts.commands, follower.counts.unknown), (3, 2));
+        assert_eq!((follower.ledger.counts.commands, follower.ledger.counts.unknown), (3, 2));
     }
 }

@@ -217,7 +217,7 @@ mod tests {
         );
         let conflicts = follower.ledger.conflicts.rows();
         assert_eq!((&*conflicts[0].0.pattern, conflicts[0].1.own), ("q", 1));
-        assert_eq!(follower.counts.unknown, 0, "{:?}", follower.unknown());
+        assert_eq!(follower.ledger.counts.unknown, 0, "{:?}", follower.unknown());
         let keys: Vec<&[u8]> = follower.ledger.census.sample_of_keys().collect();
         assert!(keys.contains(&&b"b\x00\xff"[..]) && keys.contains(&&b"a key\"with\\x"[..]));
     }
@@ -261,7 +261,7 @@ mod tests {
         );
         let (follower, _) = scan(Format::Sets, b"{a}1 {a}2\nx y\n\n");
         assert_eq!(
-            (rows(&follower), follower.counts.transactions),
+            (rows(&follower), follower.ledger.counts.transactions),
             (vec!["cross-slot-transaction  1".to_owned()], 2)
         );
         let (follower, trouble) =

@@ -15,23 +15,13 @@ pub mod guests;
 pub mod lines;
 pub mod words;
 
-pub use follow::{Counts, Follower, Said};
+pub use crate::proof::Trouble;
+pub use follow::{Follower, Said};
 pub use format::Format;
 
 use crate::feed::Feed;
-use crate::ledger::{Breach, Origin, Rule, Spot};
+use crate::ledger::{Breach, Fate, Origin, Rule, Spot};
 use crate::rdb::file::{self, Met};
-
-/// Why a file was not read to its end, or not all of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// Where.
-    pub spot: Spot,
-    /// What is wrong there.
-    pub why: String,
-    /// Lines that could not be read, if the rest was.
-    pub lines: Option<u64>,
-}
 
 /// Reads a file of this form into `to`.
 pub fn read(feed: &mut Feed<'_>, format: Format, to: &mut Follower) -> Option<Trouble> {
@@ -68,10 +58,12 @@ fn rdb(feed: &mut Feed<'_>, to: &mut Follower) -> Option<Trouble> {
                     rule: Rule::OtherDatabase,
                     command: "select",
                     keys: &[key],
+                    keys_hidden: 0,
                     place: None,
                     origin: &Origin::default(),
                     at_ms: None,
                     spot: Spot::Live,
+                    fate: Fate::Ran,
                 });
             }
         }
@@ -82,6 +74,9 @@ fn rdb(feed: &mut Feed<'_>, to: &mut Follower) -> Option<Trouble> {
         lines: None,
     })
 }
+
+#[cfg(test)]
+mod report_tests;
 
 #[cfg(test)]
 mod tests {
@@ -113,7 +108,7 @@ mod tests {
             let trouble = read(&mut feed, format, &mut follower).expect("trouble");
             assert!(trouble.why.contains("the disk is gone"), "{format:?}: {}", trouble.why);
             let commands = u64::from(format != Format::Rdb);
-            assert!(follower.counts.commands >= commands, "{format:?}");
+            assert!(follower.ledger.counts.commands >= commands, "{format:?}");
         }
     }
 }

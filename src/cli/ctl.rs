@@ -64,6 +64,11 @@ const TELLINGS: &[(&str, &str)] = &[
     ("faults", "the faults that are armed: how often each has struck, what is left of it"),
     ("scenario", "how far the scenario has come"),
     ("check <order>", "what is wrong with an order, which is not carried out"),
+    ("violations", "what a cluster would have refused; `violations reset` forgets it"),
+    ("conflicts", "which watched keys made an EXEC answer nil, and who had changed them; `reset`"),
+    ("groups", "which keys are used together, and the hashtags they need; `reset`"),
+    ("proof", "all of that as JSON"),
+    ("test [id]", "what is noted from now on is this test's, or no test's"),
 ];
 
 /// Said at the end of the help: every order there is.
@@ -105,7 +110,10 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
             words.extend(rest.iter().map(String::as_bytes));
             let mut line = Line::to(options)?;
             let answer = line.ask(&words)?;
-            print(&shown(Reply::of(&answer)));
+            match Reply::of(&answer) {
+                Reply::Array(fields) if has_rows(first) => print(&rows(fields)),
+                reply => print(&shown(reply)),
+            }
             if let Reply::Integer(id) = Reply::of(&answer)
                 && !first.eq_ignore_ascii_case("clear")
                 && io::stdout().is_terminal()
@@ -264,10 +272,43 @@ fn shown(reply: Reply<'_>) -> String {
     }
 }
 
+/// What is answered with fields, the last of which are rows.
+fn has_rows(word: &str) -> bool {
+    ["violations", "conflicts", "groups"].iter().any(|other| word.eq_ignore_ascii_case(other))
+}
+
+/// Fields for people, a line for each; the rows as blocks below them.
+fn rows<'r>(mut fields: impl Iterator<Item = Reply<'r>>) -> String {
+    let mut text = String::new();
+    while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
+        let name = shown(name);
+        match value {
+            Reply::Array(blocks) if name == "rows" => {
+                for block in blocks {
+                    if let Reply::Array(fields) = block {
+                        let _ = write!(text, "\n{}", rows(fields));
+                    }
+                }
+            }
+            Reply::Array(elements) => {
+                let elements: Vec<String> = elements.map(shown).collect();
+                let _ = writeln!(text, "{name:<26}{}", elements.join(", "));
+            }
+            value => {
+                let value = shown(value);
+                if !value.is_empty() {
+                    let _ = writeln!(text, "{name:<26}{value}");
+                }
+            }
+        }
+    }
+    text
+}
+
 #[expect(clippy::print_stdout, reason = "the answer is what stdout is for")]
 fn print(text: &str) {
     if !text.is_empty() {
-        println!("{text}");
+        println!("{}", text.trim_end());
     }
 }
 

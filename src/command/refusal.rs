@@ -1,5 +1,6 @@
 //! What a command answers when it does not do what it was asked: one error line, and on it goes.
 
+use crate::ledger::Rule;
 use std::borrow::Cow;
 
 /// An error reply: its code and text, without the leading `-`.
@@ -79,6 +80,16 @@ impl Refusal {
     #[must_use]
     pub fn arity(name: &str) -> Self {
         Self::new(format!("ERR wrong number of arguments for '{name}' command"))
+    }
+
+    /// What an application may not do in a cluster, if that is why.
+    #[must_use]
+    pub fn rule(&self) -> Option<Rule> {
+        match self.text() {
+            text if text.ends_with(b"is not allowed in cluster mode") => Some(Rule::OtherDatabase),
+            text if text.ends_with(b"denied in Cluster mode.") => Some(Rule::SortByPattern),
+            _ => None,
+        }
     }
 
     /// The text, code first.

@@ -4,6 +4,7 @@
 //! slotway        the rows: orders that change something, tellings that show it
 //! slotway/act    orders carried out, and undone when their time is over
 //! slotway/tell   the cluster, a slot and the faults, told for people
+//! slotway/proof  what was noted of the applications: violations, conflicts, groups
 //! ```
 //!
 //! An order's words are read by [`crate::faults::Order`], the same for a client's request, for
@@ -11,6 +12,7 @@
 //! anything while slots, roles and nodes change.
 
 mod act;
+mod proof;
 mod tell;
 
 pub use act::{Hands, carry_out, check, check_all, do_what_is_due};
@@ -41,6 +43,12 @@ const ORDERS: Spec = Spec {
 };
 /// What the rows share that only tell.
 const TELLS: Spec = Spec { arity: Exactly(2), flags: FLAGS, ..ORDERS };
+/// What the rows share that tell, or forget, what was noted for the proof.
+const NOTED: Spec = Spec {
+    arity: AtLeast(2),
+    complexity: "O(N) where N is the number of rows, a few thousand at the most",
+    ..TELLS
+};
 
 const SLOTWAY: Spec = Spec {
     name: "slotway",
@@ -76,6 +84,12 @@ const SLOTWAY: Spec = Spec {
             summary: "Touches a key right before the next EXECs that watch it.",
             ..ORDERS
         },
+        Spec {
+            name: "conflicts",
+            summary: "Tells which watched keys made EXECs answer nil, and who had changed them, or forgets it.",
+            run: Run::Host(proof::conflicts),
+            ..NOTED
+        },
         Spec { name: "down", summary: "Takes the whole cluster down.", ..ORDERS },
         Spec {
             name: "exec",
@@ -93,6 +107,12 @@ const SLOTWAY: Spec = Spec {
             name: "finish",
             summary: "Ends a slot's move: all its keys, and the slot, are the new owner's.",
             ..ORDERS
+        },
+        Spec {
+            name: "groups",
+            summary: "Tells which keys are used together, and the hashtags they need, or forgets it.",
+            run: Run::Host(proof::groups),
+            ..NOTED
         },
         Spec {
             name: "help",
@@ -119,6 +139,13 @@ const SLOTWAY: Spec = Spec {
             complexity: "O(N) where N is the number of keys in the slots",
             summary: "Moves slots to another node, with their keys, at once.",
             ..ORDERS
+        },
+        Spec {
+            name: "proof",
+            arity: Exactly(2),
+            summary: "Tells all that was noted of the applications' keys, as a document of JSON.",
+            run: Run::Host(proof::proof),
+            ..NOTED
         },
         Spec {
             name: "revert",
@@ -152,7 +179,20 @@ const SLOTWAY: Spec = Spec {
             summary: "Has a node refuse connections, or take them and answer nothing.",
             ..ORDERS
         },
+        Spec {
+            name: "test",
+            complexity: "O(1)",
+            summary: "Says which test is running, whose everything is that is noted from now on; or that none is.",
+            run: Run::Host(proof::test),
+            ..NOTED
+        },
         Spec { name: "up", summary: "Brings the cluster up again.", ..ORDERS },
+        Spec {
+            name: "violations",
+            summary: "Tells what a cluster would have refused, or forgets it.",
+            run: Run::Host(proof::violations),
+            ..NOTED
+        },
     ],
     ..ORDERS
 };

@@ -3,8 +3,8 @@
 //! On a command's way this is one comparison of its time and one test of a flag ([`Attention`],
 //! settled once per batch); everything here is what follows when one of them strikes.
 
-use super::{Monitors, Slowlog, Spikes, Tallies};
-use crate::clients::Clients;
+use super::{About, Monitors, Note, NoteKeys, Record, Slowlog, Spikes, Tallies};
+use crate::clients::{Client, Clients};
 use crate::keyspace::Millis;
 use crate::settings::Settings;
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub struct Observer {
     pub monitors: Monitors,
     /// What runs on no shard is counted here.
     pub tallies: Tallies,
+    /// What is noted for the proof.
+    pub record: Record,
     clients: Arc<Clients>,
     settings: Arc<Settings>,
     /// Nanoseconds per tick of the clock that the rim measures commands with.
@@ -75,6 +77,21 @@ impl Observer {
             slow_ticks: if slow_us == u64::MAX { u64::MAX } else { self.ticks(slow_us) },
             tracks: self.settings.tracks_latency(),
             monitored: self.monitors.are_there(),
+        }
+    }
+
+    /// The client of this id, if it is there.
+    #[must_use]
+    pub fn client(&self, id: u64) -> Option<Arc<Client>> {
+        self.clients.get(id)
+    }
+
+    /// Keeps in mind who a client is that others may ask for when it has left.
+    #[cold]
+    pub fn remember(&self, id: u64) {
+        if let Some(client) = self.client(id) {
+            let (client, about) = (Some(client), About::Winner);
+            self.record.take(Note { client, keys: NoteKeys::default(), about });
         }
     }
 

@@ -39,7 +39,7 @@ pub use look::{Round, Seen};
 pub use set::{Lent, Member, Set};
 pub use table::{KeyHasher, Keyed, Table};
 pub use value::{Digits, EMBSTR_LEN_MAX, SHARED_INTEGERS, Text, Value};
-pub use watch::{Guard, Watchers};
+pub use watch::{Author, Cause, Guard, Watchers};
 pub use zset::{Edge, LexEdge, Zset, ZsetBuilder};
 
 use crate::slot::{SLOTS, Slot};
@@ -561,7 +561,7 @@ impl Keyspace {
         for bytes in watched {
             let key = self.key(Slot::of(&bytes), &bytes);
             if self.find_unexpired_or_not(key).is_some() {
-                self.watchers.touch(&bytes, true);
+                self.watchers.touch(&bytes, true, self.now);
             }
         }
         if self.len > 0 {
@@ -672,7 +672,7 @@ impl Keyspace {
         let expired = self
             .find_unexpired_or_not(key)
             .is_some_and(|(s, at)| self.slots[s].table.entries()[at].has_expired(now));
-        self.watchers.file(key.bytes, guard, expired);
+        self.watchers.file(key.bytes, guard, expired, now);
     }
 
     /// Ends the watch of `keys` by `guard` and says whether it had been lost: a key was touched,
@@ -692,6 +692,25 @@ impl Keyspace {
             });
         self.watchers.unfile(keys, guard);
         lost
+    }
+
+    /// Whether somebody watches a key, or did and has left.
+    #[must_use]
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    /// Says who changes keys from now on: whose guards are tripped gets to know; nobody, if it is
+    /// time itself.
+    #[inline]
+    pub fn set_author(&mut self, author: Option<Author>) {
+        self.watchers.author = author;
+    }
+
+    /// Whether a guard was tripped since this was last asked.
+    pub fn take_tripped(&mut self) -> bool {
+        std::mem::take(&mut self.watchers.has_tripped)
     }
 
     /// Forgets watches that their sessions have abandoned.
@@ -773,7 +792,7 @@ impl Keyspace {
     /// Every change here does so by itself.
     pub fn touch(&mut self, key: &[u8], gone: bool) {
         if !self.watchers.is_empty() {
-            self.watchers.touch(key, gone);
+            self.watchers.touch(key, gone, self.now);
         }
         if let Some(notes) = &mut self.notes {
             notes.key(key);

@@ -11,24 +11,65 @@
 //! A session that unwatches or leaves just drops its side; what it filed is dead weight that the
 //! next [`Watchers::file`] or touch clears away, so the table stays within twice what is alive.
 
+use super::Millis;
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// One session's set of WATCHes, from the first WATCH to the EXEC, UNWATCH or DISCARD that ends it.
 #[derive(Clone, Debug, Default)]
-pub struct Guard(Arc<AtomicBool>);
+pub struct Guard(Arc<Guarded>);
+
+#[derive(Debug, Default)]
+struct Guarded {
+    is_tripped: AtomicBool,
+    /// When the first key was filed; 0 before.
+    since: AtomicI64,
+    cause: OnceLock<Cause>,
+}
+
+/// What tripped a guard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// The key that was touched.
+    pub key: Box<[u8]>,
+    /// When.
+    pub at: Millis,
+    /// Who did it; nobody, if the key expired or moved.
+    pub author: Option<Author>,
+}
+
+/// Who changes keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// A client's id.
+    pub client: u64,
+    /// The number of a command's row.
+    pub command: u16,
+}
 
 impl Guard {
     /// Whether a watched key has been touched. Exact while the keys' shard is held.
     #[must_use]
     pub fn is_tripped(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.is_tripped.load(Ordering::Acquire)
     }
 
     /// Marks the guarded transaction as lost.
     pub fn trip(&self) {
-        self.0.store(true, Ordering::Release);
+        self.0.is_tripped.store(true, Ordering::Release);
+    }
+
+    /// When its first key was filed.
+    #[must_use]
+    pub fn since(&self) -> Millis {
+        self.0.since.load(Ordering::Relaxed)
+    }
+
+    /// What tripped it first, if a key was touched.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        self.0.cause.get()
     }
 
     fn is_abandoned(&self) -> bool {
@@ -55,6 +96,10 @@ pub struct Watchers {
     filed: usize,
     /// When `filed` reaches this, the dead are cleared away.
     sweep_at: usize,
+    /// Who changes keys at this moment.
+    pub author: Option<Author>,
+    /// Whether a guard was tripped since somebody last asked.
+    pub has_tripped: bool,
 }
 
 /// Fewer filed watchers than this are not worth a sweep.
@@ -68,7 +113,9 @@ impl Watchers {
     }
 
     /// Files `guard` under `key`; `expired` says that the key lies there but has expired.
-    pub fn file(&mut self, key: &[u8], guard: &Guard, expired: bool) {
+    pub fn file(&mut self, key: &[u8], guard: &Guard, expired: bool, now: Millis) {
+        // A guard has several keys; its age is the first one's.
+        let _ = guard.0.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         if self.filed >= self.sweep_at.max(SWEEP_MIN) {
             self.sweep();
         }
@@ -91,15 +138,22 @@ impl Watchers {
 
     /// The key was changed, created or removed. `gone` says that it is not there any more: who
     /// began to watch it when it had already expired then sees no change.
-    pub fn touch(&mut self, key: &[u8], gone: bool) {
+    pub fn touch(&mut self, key: &[u8], gone: bool, now: Millis) {
+        let (author, mut has_tripped) = (self.author, self.has_tripped);
         self.keep(key, |watcher| {
             if watcher.expired && gone {
                 watcher.expired = false;
                 return true;
             }
+            if !watcher.guard.is_tripped() {
+                // Nobody else sets it: a guard is filed with the shards of one slot.
+                let _ = watcher.guard.0.cause.set(Cause { key: key.into(), at: now, author });
+                has_tripped = true;
+            }
             watcher.guard.trip();
             false
         });
+        self.has_tripped = has_tripped;
     }
 
     /// Whether `guard` was filed under `key` when the key had expired already.
@@ -143,22 +197,39 @@ mod tests {
     #[test]
     fn a_touch_trips_who_watches_the_key() {
         let (mut watchers, mine, other) = (Watchers::default(), Guard::default(), Guard::default());
-        watchers.file(b"a", &mine, false);
-        watchers.file(b"b", &other, false);
-        watchers.touch(b"a", false);
+        watchers.file(b"a", &mine, false, 5);
+        watchers.file(b"b", &other, false, 5);
+        watchers.touch(b"a", false, 7);
         assert!(mine.is_tripped() && !other.is_tripped());
         watchers.unfile([&b"b"[..]].into_iter(), &other);
-        watchers.touch(b"b", true);
+        watchers.touch(b"b", true, 7);
         assert!(!other.is_tripped() && watchers.is_empty() && watchers.filed == 0);
+    }
+
+    #[test]
+    fn a_guard_knows_what_tripped_it_first_and_who() {
+        let (mut watchers, guard) = (Watchers::default(), Guard::default());
+        watchers.file(b"a", &guard, false, 5);
+        watchers.file(b"b", &guard, false, 6);
+        watchers.touch(b"other", false, 7);
+        assert!(!watchers.has_tripped && guard.cause().is_none());
+        let author = Some(Author { client: 3, command: 9 });
+        watchers.author = author;
+        watchers.touch(b"b", true, 8);
+        assert!(watchers.has_tripped);
+        watchers.author = None;
+        watchers.touch(b"a", false, 9);
+        assert_eq!(guard.since(), 5);
+        assert_eq!(guard.cause(), Some(&Cause { key: b"b"[..].into(), at: 8, author }));
     }
 
     #[test]
     fn the_removal_of_what_had_expired_is_no_change() {
         let (mut watchers, guard) = (Watchers::default(), Guard::default());
-        watchers.file(b"a", &guard, true);
-        watchers.touch(b"a", true);
+        watchers.file(b"a", &guard, true, 5);
+        watchers.touch(b"a", true, 7);
         assert!(!guard.is_tripped());
-        watchers.touch(b"a", false);
+        watchers.touch(b"a", false, 7);
         assert!(guard.is_tripped());
     }
 
@@ -166,12 +237,12 @@ mod tests {
     fn abandoned_watches_do_not_pile_up() {
         let mut watchers = Watchers::default();
         let alive = Guard::default();
-        watchers.file(b"alive", &alive, false);
+        watchers.file(b"alive", &alive, false, 5);
         for i in 0..100_000u32 {
-            watchers.file(&i.to_le_bytes(), &Guard::default(), false);
+            watchers.file(&i.to_le_bytes(), &Guard::default(), false, 5);
         }
         assert!(watchers.filed <= 2 * SWEEP_MIN, "{}", watchers.filed);
-        watchers.touch(b"alive", false);
+        watchers.touch(b"alive", false, 7);
         assert!(alive.is_tripped());
     }
 }

@@ -130,15 +130,20 @@ impl Census {
 
     /// A command used a key.
     pub fn used(&mut self, key: &[u8]) {
+        self.used_times(key, 1);
+    }
+
+    /// Commands used a key so many times, once at least.
+    pub fn used_times(&mut self, key: &[u8], times: u64) {
         let slot = Slot::of(key);
-        self.uses += 1;
-        self.uses_by_slot[slot.index()] += 1;
-        self.tally(key, slot).uses += 1;
+        self.uses += times;
+        self.uses_by_slot[slot.index()] += times;
+        self.tally(key, slot).uses += times;
         if key.len() <= SAMPLED_KEY_LEN_MAX {
             if self.sampled_uses.len() < SAMPLE_MAX {
                 self.sampled_uses.push(key.into());
             } else {
-                let at = self.chance.u64(..self.uses);
+                let at = self.chance.u64(..self.uses) / times;
                 if let Some(place) =
                     usize::try_from(at).ok().and_then(|at| self.sampled_uses.get_mut(at))
                 {

@@ -24,7 +24,20 @@ pub use census::Census;
 pub use conflict::{Clash, Conflicts};
 pub use rule::{Rule, Weight};
 pub use together::{Group, Share, Together, Verdict};
-pub use violation::{Breach, Origin, Spot, Violations};
+pub use violation::{Breach, Fate, Origin, Spot, Violations};
+
+/// What was said, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Commands, those of scripts and transactions too.
+    pub commands: u64,
+    /// Transactions that were executed.
+    pub transactions: u64,
+    /// Scripts.
+    pub scripts: u64,
+    /// Commands that are not known here.
+    pub unknown: u64,
+}
 
 /// Everything that is kept.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +50,12 @@ pub struct Ledger {
     pub together: Together,
     /// What there is, and how it is used.
     pub census: Census,
+    /// How much there was.
+    pub counts: Counts,
+    /// What was used together and the census are of a part of it, reckoned up to the whole.
+    pub is_sampled: bool,
+    /// What there was no time to enter.
+    pub dropped: u64,
 }
 
 impl Ledger {

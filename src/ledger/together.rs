@@ -94,6 +94,11 @@ pub struct Share {
 impl Together {
     /// Enters keys that were used together. One key alone says nothing.
     pub fn enter(&mut self, keys: &[&[u8]]) {
+        self.enter_times(keys, 1);
+    }
+
+    /// Enters keys that were used together so many times, once at least.
+    pub fn enter_times(&mut self, keys: &[&[u8]], times: u64) {
         let different: BTreeSet<&[u8]> = keys.iter().take(SET_KEYS_MAX).copied().collect();
         if different.len() < 2 {
             return;
@@ -101,10 +106,11 @@ impl Together {
         let patterns: BTreeSet<String> = different.iter().map(|key| pattern(key)).collect();
         let kind: Vec<Arc<str>> = patterns.into_iter().map(Arc::from).collect();
         let sort = self.kinds.row(&kind, || kind.clone(), Sort::default);
-        sort.count += 1;
+        sort.count += times;
         let first = Slot::of(keys[0]);
-        sort.crossing += u64::from(keys.iter().any(|key| Slot::of(key) != first));
-        let place = match usize::try_from(self.chance.u64(..sort.count)) {
+        let crosses = keys.iter().any(|key| Slot::of(key) != first);
+        sort.crossing += if crosses { times } else { 0 };
+        let place = match usize::try_from(self.chance.u64(..sort.count) / times) {
             _ if sort.sets.len() < SETS_MAX => {
                 sort.sets.push(Vec::new());
                 sort.sets.len() - 1

@@ -56,6 +56,16 @@ pub enum Spot {
     Byte(u64),
 }
 
+/// What became of a request that breaks a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fate {
+    /// It ran, as one standalone Redis would have run it.
+    #[default]
+    Ran,
+    /// It was refused, as a cluster would have refused it.
+    Refused,
+}
+
 /// One violation, as it is reported to the ledger.
 #[derive(Clone, Copy, Debug)]
 pub struct Breach<'a> {
@@ -65,6 +75,8 @@ pub struct Breach<'a> {
     pub command: &'a str,
     /// All keys concerned, in their order.
     pub keys: &'a [&'a [u8]],
+    /// Keys beyond those.
+    pub keys_hidden: usize,
     /// Of a transaction: the place of the offending command, counted from 1.
     pub place: Option<usize>,
     /// Who sent it.
@@ -73,6 +85,8 @@ pub struct Breach<'a> {
     pub at_ms: Option<u64>,
     /// Where it was read.
     pub spot: Spot,
+    /// Whether it was refused.
+    pub fate: Fate,
 }
 
 /// What tells a row from the others.
@@ -131,6 +145,8 @@ pub struct Example {
 pub struct Violation {
     /// How often it was seen.
     pub count: u64,
+    /// How often it was refused.
+    pub refused: u64,
     /// When first and last, in milliseconds since the epoch.
     pub first_ms: Option<u64>,
     /// See `first_ms`.
@@ -178,6 +194,7 @@ impl Violations {
         };
         let row = self.rows.row(&topic, || topic.clone(), Violation::default);
         row.count += 1;
+        row.refused += u64::from(breach.fate == Fate::Refused);
         if let Some(at) = breach.at_ms {
             row.first_ms = Some(row.first_ms.map_or(at, |first| first.min(at)));
             row.last_ms = Some(row.last_ms.map_or(at, |last| last.max(at)));
@@ -186,7 +203,8 @@ impl Violations {
             let keys = breach.keys.iter().take(EXAMPLE_KEYS_MAX);
             row.examples.push(Example {
                 keys: keys.map(|key| ExampleKey::of(key)).collect(),
-                keys_hidden: breach.keys.len().saturating_sub(EXAMPLE_KEYS_MAX),
+                keys_hidden: breach.keys.len().saturating_sub(EXAMPLE_KEYS_MAX)
+                    + breach.keys_hidden,
                 place: breach.place,
                 origin: breach.origin.clone(),
                 at_ms: breach.at_ms,
@@ -234,10 +252,12 @@ mod tests {
             rule,
             command: "mget",
             keys: &keys,
+            keys_hidden: 0,
             place: None,
             origin: &origin,
             at_ms: Some(at_ms),
             spot: Spot::Live,
+            fate: if at_ms.is_multiple_of(2) { Fate::Refused } else { Fate::Ran },
         });
     }
 
@@ -255,6 +275,7 @@ mod tests {
         let (topic, row) = rows[0];
         assert_eq!(topic.patterns, ["cart:<int>:items".into(), "cart:<int>:total".into()]);
         assert_eq!((row.count, row.first_ms, row.last_ms), (10_000, Some(100), Some(10_099)));
+        assert_eq!(row.refused, 5000);
         assert_eq!((row.examples.len(), row.clients.len()), (EXAMPLES_MAX, CLIENTS_MAX));
         assert_eq!((row.clients[0].1, row.other_clients), (1000, 2000));
         assert_eq!(row.examples[0].keys[0].key, "cart:0:total");

@@ -3,7 +3,7 @@
 //! ```text
 //!                    ┌─ text       the page in the terminal
 //!                    ├─ json       everything, by a numbered schema (docs/proof.md)
-//! Follower ─► Report ┼─ markdown   for a comment on a change
+//! Found    ─► Report ┼─ markdown   for a comment on a change
 //!                    ├─ junit      a test case per rule
 //!                    ├─ sarif      results per kind of violation
 //!                    └─ html       one file: slot map, groups, violations
@@ -21,10 +21,7 @@ pub mod sarif;
 mod table;
 pub mod text;
 
-#[cfg(test)]
-mod tests;
-
-pub use report::{Report, Source};
+pub use report::{Found, Report, Source, Trouble};
 
 /// Exit code of a check that found a violation.
 pub const EXIT_VIOLATIONS: u8 = 3;

@@ -4,7 +4,6 @@
 //! Shares are 0 to 1; what is not known is null.
 
 use super::{EXIT_INPUT, EXIT_VIOLATIONS};
-use crate::check::{Follower, Trouble};
 use crate::ledger::census::Big;
 use crate::ledger::pattern::pattern;
 use crate::ledger::rule::ROWS;
@@ -12,6 +11,7 @@ use crate::ledger::together::{Share, Verdict};
 use crate::ledger::violation::{Example, ExampleKey};
 use crate::ledger::{Group, Ledger, Rule, Spot, Weight};
 use crate::slot::Slot;
+use crate::topology::Topology;
 use serde::Serialize;
 
 /// The name and number of the form.
@@ -22,6 +22,17 @@ pub const GROUPS_MAX: usize = 256;
 pub const HOT_MAX: usize = 16;
 /// Patterns that are told: the most used.
 pub const PATTERNS_MAX: usize = 256;
+
+/// Why a file was not read to its end, or not all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Where.
+    pub spot: Spot,
+    /// What is wrong there.
+    pub why: String,
+    /// Lines that could not be read, if the rest was.
+    pub lines: Option<u64>,
+}
 
 /// A file, or what came on stdin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +45,17 @@ pub struct Source {
     pub bytes: u64,
     /// Why not all of it was read.
     pub trouble: Option<Trouble>,
+}
+
+/// What a report is made from.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// What was entered.
+    pub ledger: &'a Ledger,
+    /// Who owns which slot, or would.
+    pub topology: &'a Topology,
+    /// Commands that are not known, with their counts, the more frequent first.
+    pub unknown: Vec<(String, u64)>,
 }
 
 /// Everything.
@@ -91,6 +113,8 @@ pub struct Totals {
     pub stored_bytes: u64,
     pub different_keys: u64,
     pub is_exact: bool,
+    pub is_sampled: bool,
+    pub dropped: u64,
     pub errors: u64,
     pub warnings: u64,
     pub conflicts: u64,
@@ -116,6 +140,7 @@ pub struct ViolationRow {
     pub command: String,
     pub patterns: Vec<String>,
     pub count: u64,
+    pub refused: u64,
     pub first_ms: Option<u64>,
     pub last_ms: Option<u64>,
     pub clients: Vec<ClientRow>,
@@ -264,11 +289,12 @@ pub struct UnknownRow {
 }
 
 impl Report {
-    /// What `follower` has found in `sources`, for so many shards. If strict, a warning fails too.
+    /// What was found in `sources`. If strict, a warning fails too.
     #[must_use]
-    pub fn of(follower: &Follower, sources: &[Source], shards: usize, is_strict: bool) -> Self {
-        let (ledger, counts) = (&follower.ledger, follower.counts);
-        let shard_of = |slot: Slot| follower.shard_of(slot);
+    pub fn of(found: &Found<'_>, sources: &[Source], is_strict: bool) -> Self {
+        let (ledger, counts) = (found.ledger, found.ledger.counts);
+        let shards = found.topology.shards();
+        let shard_of = |slot: Slot| found.topology.shard_of(slot);
         let groups = ledger.together.groups();
         let violations = violations(ledger, &groups, &shard_of);
         // Not from the rows: some may have had to make room.
@@ -308,7 +334,9 @@ impl Report {
                 stored_keys: census.keys,
                 stored_bytes: census.bytes,
                 different_keys: census.different_keys(),
-                is_exact: census.is_exact(),
+                is_exact: census.is_exact() && !ledger.is_sampled,
+                is_sampled: ledger.is_sampled,
+                dropped: ledger.dropped,
                 errors,
                 warnings,
                 conflicts: ledger.conflicts.total,
@@ -327,10 +355,10 @@ impl Report {
             shards: shard_rows(ledger, shards, &shard_of),
             hot_slots: hot_slots(ledger, &shard_of),
             big_keys: census.big().iter().map(|big| big_row(big, &shard_of)).collect(),
-            unknown_commands: follower
-                .unknown()
-                .into_iter()
-                .map(|(command, count)| UnknownRow { command, count })
+            unknown_commands: found
+                .unknown
+                .iter()
+                .map(|(command, count)| UnknownRow { command: command.clone(), count: *count })
                 .collect(),
             map: census
                 .slots()
@@ -376,6 +404,7 @@ fn violations(
         command: topic.command.to_string(),
         patterns: topic.patterns.iter().map(ToString::to_string).collect(),
         count: row.count,
+        refused: row.refused,
         first_ms: row.first_ms,
         last_ms: row.last_ms,
         clients: row

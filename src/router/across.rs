@@ -269,6 +269,7 @@ impl Router {
             stage.keyspace.lend(slot, &mut holds[at].1.engine().keyspace);
         }
         let touched = stage.keyspace.take_touched();
+        holds.iter_mut().for_each(|(_, hold)| hold.engine().blame(invocation.spec));
         for key in &touched.keys {
             if let Some(&at) = homes.get(&Slot::of(key)) {
                 holds[at].1.engine().keyspace.touch_returned(key);
@@ -277,6 +278,7 @@ impl Router {
         if touched.all {
             holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.touch_all_returned());
         }
+        holds.iter_mut().for_each(|(_, hold)| hold.engine().end_blame());
         if let Some(dead) = stage.keyspace.take_graveyard() {
             turn.pace.dispose(Box::new(dead));
         }

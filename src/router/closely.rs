@@ -404,16 +404,19 @@ impl Router {
             Sink::new(out, session.proto()).error(refusal);
         } else if self.is_lost(transaction, &mut place) {
             place.own().engine().tally.lost();
+            transaction.watched.as_deref().inspect(|w| w.lose(&self.host.observer));
             Sink::new(out, session.proto()).null_array();
         } else if let Some(answer) = self.false_answer(transaction.slot, turn) {
             match self.false_refusal(answer, transaction.slot, local) {
                 Some(refusal) => Sink::new(out, session.proto()).error(refusal),
                 None => {
                     place.own().engine().tally.lost();
+                    transaction.watched.as_deref().inspect(|w| w.lose(&self.host.observer));
                     Sink::new(out, session.proto()).null_array();
                 }
             }
         } else {
+            transaction.watched.as_deref().inspect(|w| w.keep(&self.host.observer));
             self.run_all(session, transaction, &mut place, turn, out);
             place.settle(turn);
         }

@@ -16,6 +16,7 @@ mod across;
 mod ahead;
 mod closely;
 mod follow;
+mod record;
 
 pub use ahead::Scratch;
 
@@ -29,7 +30,7 @@ use crate::host::{Host, Sighting};
 use crate::keyspace::{KeyHasher, Keyspace, Millis};
 use crate::replication::Vigil;
 use crate::resp::{Decoder, Sink};
-use crate::session::{Dialect, Session, Step};
+use crate::session::{Dialect, Session, Step, note_failed};
 use crate::shard::engine::{Blocked, Engine, Terms};
 use crate::shard::{Hold, OUTPUT_LEN_MAX, Pending, Shard, Work};
 use crate::slot::{Footprint, Slot};
@@ -236,6 +237,7 @@ impl Router {
             let line = pause.and_then(|_| inline(&input[taken..])).map(<[u8]>::to_vec);
             let ahead_max = if armed.concerns_each() { 1 } else { AHEAD_MAX };
             let ahead = self.decode_ahead(session, decoder, input, taken, ahead_max, scratch);
+            self.sample(input, scratch);
             self.warm(input, scratch, &mut turn);
             if armed.concerns_each() {
                 self.concern(session, input, scratch, &mut turn);
@@ -383,6 +385,7 @@ impl Router {
                 }
             }
             release(&mut hold, &mut turn);
+            self.settle_notes(&mut turn);
             if armed.concerns_each() && stop.is_none() && !scratch.requests.is_empty() {
                 // Each reply is late by its own time, and what counts is looked at anew.
                 stop = Some(Progress::Full);
@@ -774,6 +777,7 @@ impl Router {
         let parts = holds.iter_mut().map(|(number, hold)| {
             view.push(*number);
             let engine = hold.engine();
+            engine.blame(invocation.spec);
             (&mut engine.keyspace, &mut engine.tally)
         });
         let (shards, tallies) = parts.unzip();
@@ -787,7 +791,11 @@ impl Router {
         let mut vigil = None;
         match outcome {
             Ok(Ok(kept)) => vigil = kept,
-            Ok(Err(refusal)) => out.error(refusal),
+            Ok(Err(refusal)) => {
+                let client = session.client().id;
+                note_failed(&self.host.observer, client, invocation, &refusal);
+                out.error(refusal);
+            }
             Err(_panic) => {
                 tracing::error!(command = %invocation.spec.full_name(), "a command panicked");
                 out.truncate(before);
@@ -795,6 +803,7 @@ impl Router {
                 holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.mend());
             }
         }
+        holds.iter_mut().for_each(|(_, hold)| hold.engine().end_blame());
         let ticks = turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
         self.note(invocation, ticks, reply, turn.terms);

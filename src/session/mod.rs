@@ -12,17 +12,20 @@
 //! `transaction`.
 
 mod dialect;
+mod record;
 mod steer;
 mod subscribe;
 mod transaction;
 
 pub use dialect::{Dialect, Tie};
+pub use record::note_failed;
 pub use transaction::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
 
 use crate::clients::Client;
 use crate::command::{self, Args, Invocation, Queue, Refusal, Run, Spec, Steer, flag};
 use crate::host::{Host, Paused};
 use crate::keyspace::Millis;
+use crate::ledger::{Fate, Rule};
 use crate::pubsub::Subscriptions;
 use crate::resp::{Proto, Sink};
 use crate::settings::CrossSlot;
@@ -326,6 +329,7 @@ impl Session {
         let runs_on_a_shard = matches!(spec.run, Run::Shard(_) | Run::Blocks(_));
         let reaches = || crosses || self.database != 0 || spec.reads_unnamed(invocation.args);
         if joins && runs_on_a_shard && reaches() {
+            record::across(host, &self.client, invocation, None);
             return Step::Across;
         }
         if crosses && self.splits(host, invocation) {
@@ -342,8 +346,11 @@ impl Session {
                 violating_key: spec.nth_key(invocation.args, at).unwrap_or_default(),
             };
             let refusal = crossing.refusal(host, self.dialect, spec);
+            let rule = Rule::CrossSlotCommand;
+            record::command(host, &self.client, rule, invocation, None, Fate::Refused);
             return self.reject(None, &refusal, out);
         }
+        record::node_local(host, &self.client, self.port, invocation, None);
         match spec.run {
             Run::Shard(_) => Step::Run,
             Run::Blocks(_) => Step::Block,

@@ -1,9 +1,10 @@
 //! The commands that steer the connection: who it is, what it speaks, when it ends.
 
-use super::{Asking, ReplyMode, Session, Step};
+use super::{Asking, ReplyMode, Session, Step, record};
 use crate::clients::Label;
 use crate::command::{Args, Invocation, Refusal, Steer};
 use crate::host::Host;
+use crate::ledger::Fate;
 use crate::number::parse_i64;
 use crate::pubsub::Scope;
 use crate::resp::{Proto, Sink, until_nul};
@@ -235,6 +236,10 @@ impl Session {
         let number = i32::try_from(args.int(1)?).map_err(|_too_far| {
             Refusal::of("ERR value is out of range, value must between -2147483648 and 2147483647")
         })?;
+        if number != 0 {
+            let fate = if self.joins(host) { Fate::Ran } else { Fate::Refused };
+            record::other_database(host, &self.client, "select", fate);
+        }
         if number != 0 && !self.joins(host) {
             return Err(Refusal::of("ERR SELECT is not allowed in cluster mode"));
         }

@@ -17,15 +17,18 @@
 //! Once a guard is tripped the transaction is lost, so nothing is kept or judged any more: EXEC
 //! answers nil, as every Redis does.
 
-use super::{Dialect, Session, Step, Tie};
+use super::{Dialect, Session, Step, Tie, record};
+use crate::clients::Client;
 use crate::command::{Invocation, Queue, Refusal, Run, Spec, Steer, flag};
 use crate::host::{Host, Tally};
 use crate::keyspace::{Blob, Guard};
+use crate::ledger::{Fate, Rule};
 use crate::resp::Sink;
 use crate::slot::{Footprint, Slot};
 use crate::topology::{Manner, Port};
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Most keys that one session may watch.
 pub const WATCHED_KEYS_MAX: usize = 1 << 20;
@@ -65,6 +68,8 @@ pub struct Transaction {
     pub flags: u32,
     /// A command was refused: EXEC will not run the others.
     pub poisoned: bool,
+    /// That it crosses slots has been noted for the proof.
+    pub is_noted: bool,
 }
 
 thread_local! {
@@ -129,6 +134,8 @@ pub struct Watched {
     pub keys: BTreeSet<Blob>,
     /// Trips when one of them is touched.
     pub guard: Guard,
+    /// Who watches.
+    pub client: Arc<Client>,
 }
 
 /// Where a slot was crossed.
@@ -241,6 +248,7 @@ impl Session {
                 first_key: invocation.args.at(1),
                 violating_key: invocation.spec.nth_key(invocation.args, at).unwrap_or_default(),
             };
+            record::watch(host, &self.client, invocation, None, Fate::Refused);
             let refusal = crossing.refusal(host, self.dialect, invocation.spec);
             return self.reject(None, &refusal, out);
         }
@@ -260,7 +268,11 @@ impl Session {
             (Footprint::Crossing { first, other, at }, _) if !joins => {
                 Some((first, other, args.at(1).to_vec(), at))
             }
-            (Footprint::In(slot) | Footprint::Crossing { first: slot, .. }, _) => {
+            (Footprint::In(slot) | Footprint::Crossing { first: slot, .. }, watched) => {
+                let crosses = matches!(footprint, Footprint::Crossing { .. });
+                if joins && (crosses || watched.as_ref().is_some_and(|w| w.slot != slot)) {
+                    record::watch(host, &self.client, invocation, watched.as_deref(), Fate::Ran);
+                }
                 let room = self.watched.as_ref().map_or(0, |w| w.keys.len()) + args.len() - 1;
                 if room > WATCHED_KEYS_MAX {
                     let refusal = Refusal::of("ERR too many watched keys");
@@ -274,9 +286,9 @@ impl Session {
                         version: 0,
                         keys: BTreeSet::new(),
                         guard: Guard::default(),
+                        client: Arc::clone(&self.client),
                     })
                 });
-                let crosses = matches!(footprint, Footprint::Crossing { .. });
                 let reaches = crosses || self.database != 0;
                 watched.crosses |= reaches || watched.slot != slot;
                 watched.keys.extend(args.from(1).map(Blob::from));
@@ -284,6 +296,7 @@ impl Session {
             }
             (Footprint::Anywhere, _) => None,
         };
+        record::watch(host, &self.client, invocation, self.watched.as_deref(), Fate::Refused);
         let refusal = crossing.map_or(Refusal::SYNTAX, |(first, other, first_key, at)| {
             let violating_key = spec.nth_key(args, at).unwrap_or_default();
             let context = Context::Watch;
@@ -343,6 +356,20 @@ impl Session {
                     violating_key: spec.nth_key(args, 0).unwrap_or_default(),
                 };
                 let refusal = crossing.refusal(host, dialect, spec);
+                let rule = match transaction.slot {
+                    Some(_) => Rule::CrossSlotTransaction,
+                    None => Rule::WatchElsewhere,
+                };
+                let (next, fate) = (Some(invocation), Fate::Refused);
+                record::transaction(
+                    host,
+                    &self.client,
+                    rule,
+                    transaction,
+                    tied.map(|w| &**w),
+                    next,
+                    fate,
+                );
                 return self.reject(None, &refusal, out);
             }
             (Footprint::In(slot), _) => Some(slot),
@@ -355,9 +382,16 @@ impl Session {
                     violating_key: spec.nth_key(args, at).unwrap_or_default(),
                 };
                 let refusal = crossing.refusal(host, dialect, spec);
+                let (rule, within) = (Rule::CrossSlotCommand, Some(&**transaction));
+                record::command(host, &self.client, rule, invocation, within, Fate::Refused);
                 return self.reject(None, &refusal, out);
             }
         };
+        if may_join && (matches!(footprint, Footprint::Crossing { .. }) || spec.reads_unnamed(args))
+        {
+            record::across(host, &self.client, invocation, Some(transaction));
+        }
+        record::node_local(host, &self.client, self.port, invocation, Some(transaction));
         // What will not run need not be kept.
         if !lost && !transaction.poisoned {
             if transaction.queue.bytes_len() > host.settings.query_buffer_max()
@@ -418,6 +452,18 @@ impl Session {
         let failed = self.watch_failed;
         let watched = self.watched.take();
         let Some(mut transaction) = self.end_transaction() else { return Step::Replied };
+        if failed {
+            let rule = Rule::ExecAfterFailedWatch;
+            record::transaction(
+                host,
+                &self.client,
+                rule,
+                &mut transaction,
+                None,
+                None,
+                Fate::Refused,
+            );
+        }
         transaction.poisoned |= failed;
         transaction.manner = manner;
         let on_node = self.port != Port::Router;
@@ -427,6 +473,7 @@ impl Session {
             // A node looks at what was queued before it looks at anything else.
             transaction.crosses |= self.dialect.tie == Tie::AtExec
                 && watched.as_ref().is_some_and(|w| w.crosses || Some(w.slot) != transaction.slot);
+            record::exec(host, &self.client, self.dialect, &mut transaction, watched.as_deref());
             transaction.watched = watched;
             return Step::Exec(transaction);
         }
@@ -436,6 +483,7 @@ impl Session {
         }
         if is_lost {
             host.observer.tallies.count(self.client.id, Tally::lost);
+            watched.inspect(|watched| watched.lose(&host.observer));
             out.null_array();
             return Step::Replied;
         }
@@ -453,6 +501,7 @@ impl Session {
         if !on_node {
             transaction.slot = transaction.slot.or(watched.as_ref().map(|w| w.slot));
         }
+        record::exec(host, &self.client, self.dialect, &mut transaction, watched.as_deref());
         transaction.watched = watched;
         Step::Exec(transaction)
     }

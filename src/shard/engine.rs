@@ -15,11 +15,11 @@ use super::waiting::{Waiter, Waiters};
 use crate::clients::{Call, Claim, Client, Ending, Waiting};
 use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run, Spec, Wait, WaitKind, flag};
 use crate::host::{Attention, Observer, Sighting, Tally};
-use crate::keyspace::{Changes, EventClass, Guard, Keyspace, Limits, Millis};
+use crate::keyspace::{Author, Changes, EventClass, Guard, Keyspace, Limits, Millis};
 use crate::pubsub::PubSub;
 use crate::replication::{Feed, Links};
 use crate::resp::{Proto, Sink};
-use crate::session::Watched;
+use crate::session::{Watched, note_failed};
 use crate::slot::Slot;
 use crate::topology::{NodeNumber, Port, Presence, Topology};
 use std::collections::BTreeMap;
@@ -178,6 +178,8 @@ impl Engine {
     /// Begins a batch.
     #[inline]
     pub fn begin(&mut self, terms: &Terms) {
+        // What changes without a command: a key's time is over, a master tells of it.
+        self.keyspace.set_author(None);
         self.advance(terms.now);
         self.keyspace.limits = terms.limits;
         self.keyspace.events_wanted = terms.events_wanted;
@@ -282,6 +284,10 @@ impl Engine {
         if self.lap == 0 {
             self.lap = pace.ticks();
         }
+        let is_watched = self.keyspace.is_watched();
+        if is_watched {
+            self.blame(spec);
+        }
         let (keyspace, sees_all) = (&mut self.keyspace, self.sees_all);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (slot, known) = (invocation.slot(), invocation.known());
@@ -299,6 +305,7 @@ impl Engine {
             Ok(Err(refusal)) => {
                 debug_assert_eq!(out.len(), before, "{} wrote before it refused", spec.name);
                 self.tally.failed(spec.id, refusal.text());
+                note_failed(&self.observer, self.attention.client, invocation, &refusal);
                 out.error(refusal);
                 None
             }
@@ -312,6 +319,9 @@ impl Engine {
             }
         };
         self.publish_events(pace);
+        if is_watched {
+            self.end_blame();
+        }
         let now = pace.ticks();
         let ticks = now.wrapping_sub(self.lap);
         self.lap = now;
@@ -324,6 +334,21 @@ impl Engine {
             self.tell(invocation, ready.is_some(), ticks);
         }
         wait
+    }
+
+    /// Whose guards this command trips will know who it was, and by what.
+    pub fn blame(&mut self, spec: &Spec) {
+        // What only reads may find a key whose time is over.
+        let author = Author { client: self.attention.client, command: spec.id };
+        self.keyspace.set_author(spec.writes().then_some(author));
+    }
+
+    /// The command is done. Whom it has beaten may ask for the client's name when that has left.
+    pub fn end_blame(&mut self) {
+        self.keyspace.set_author(None);
+        if self.keyspace.take_tripped() {
+            self.observer.remember(self.attention.client);
+        }
     }
 
     /// Publishes what happened to keys and was not told yet: after every command, and before
@@ -508,8 +533,10 @@ impl Engine {
     ) {
         if self.is_lost(watched) {
             self.tally.lost();
+            watched.inspect(|watched| watched.lose(&self.observer));
             return out.null_array();
         }
+        watched.inspect(|watched| watched.keep(&self.observer));
         out.array(queue.len());
         for invocation in queue.iter() {
             pace.step(1);
@@ -545,7 +572,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Args, Arity, Outcome, Spec};
+    use crate::command::{Args, Arity, Outcome};
     use crate::keyspace::KeyHasher;
     use crate::resp::Span;
     use crate::shard::tests::Later;

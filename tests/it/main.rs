@@ -21,6 +21,7 @@ mod ours;
 mod peers;
 mod player;
 mod program;
+mod proof_live;
 mod pubsub;
 mod redis_rs;
 mod rim;

@@ -47,7 +47,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         let sources = read(&parts, format, &mut follower, stop);
         (follower, sources)
     })?;
-    let report = Report::of(&follower, &sources, common.shards, options.strict);
+    let report = Report::of(&follower.found(), &sources, options.strict);
     let mut written = Vec::new();
     for (path, form) in &reports {
         fs::write(path, form.write(&report)).map_err(|error| {

@@ -1,11 +1,13 @@
 //! The forms of fixed reports, compared as wholes with what was looked at and found good
-//! (`snapshots/`; `INSTA_UPDATE=always cargo test --lib proof` writes them anew).
+//! (`snapshots/`; `INSTA_UPDATE=always cargo test --lib check` writes them anew).
 
-use super::text::{COLUMNS, COLUMNS_MIN, page};
-use super::{EXIT_INPUT, EXIT_VIOLATIONS, Report, Source, html, json, junit, markdown, sarif};
 use crate::check::{self, Follower, Format};
 use crate::feed::Feed;
 use crate::form::{Paint, width};
+use crate::proof::text::{COLUMNS, COLUMNS_MIN, page};
+use crate::proof::{
+    EXIT_INPUT, EXIT_VIOLATIONS, Report, Source, html, json, junit, markdown, sarif,
+};
 use insta::assert_snapshot;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -18,7 +20,7 @@ fn of(name: &str, text: &[u8], strict: bool) -> Report {
     let trouble = check::read(&mut Feed::new(&mut from, &mut progress), format, &mut follower);
     let source =
         Source { name: name.to_owned(), format: format.name(), bytes: text.len() as u64, trouble };
-    let mut report = Report::of(&follower, &[source], 3, strict);
+    let mut report = Report::of(&follower.found(), &[source], strict);
     // Snapshots outlive versions.
     report.version = "0.0.0";
     report

@@ -1,0 +1,181 @@
+//! What the server has noted for the proof: violations, conflicts, groups, and all of it as the JSON
+//! document of `slotway check`.
+
+use crate::command::{Args, HostCx, Outcome, Refusal};
+use crate::host::record::Part;
+use crate::proof::report::{ConflictRow, GroupRow, ViolationRow};
+use crate::proof::{Found, Report, Source, json};
+use crate::resp::Sink;
+
+/// The report of this moment. It may take a while, so it is made away from the runtime's workers.
+fn report(cx: &mut HostCx<'_>) -> Report {
+    let HostCx { host, now, pace, .. } = cx;
+    let ledger = host.observer.record.ledger(&host.clients, *now);
+    let (name, bytes) = ("this server".to_owned(), host.stats.bytes_in.get());
+    let sources = [Source { name, format: "live", bytes, trouble: None }];
+    let found = Found { ledger: &ledger, topology: &host.topology, unknown: Vec::new() };
+    let mut report = None;
+    pace.outside(&mut || report = Some(Report::of(&found, &sources, false)));
+    report.unwrap_or_else(|| Report::of(&found, &sources, false))
+}
+
+/// `… RESET` forgets a part; says whether that was asked for.
+fn resets(cx: &HostCx<'_>, args: Args<'_>, part: Part) -> Result<bool, Refusal> {
+    match args.len() {
+        2 => Ok(false),
+        3 if args.is(2, "reset") => {
+            cx.host.observer.record.reset(part, &cx.host.clients, cx.now);
+            Ok(true)
+        }
+        _ => Err(Refusal::SYNTAX),
+    }
+}
+
+/// SLOTWAY VIOLATIONS [RESET]
+pub(super) fn violations(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    if resets(cx, args, Part::Violations)? {
+        out.ok();
+        return Ok(());
+    }
+    let report = report(cx);
+    out.map(4);
+    field(out, "errors", report.totals.errors);
+    field(out, "warnings", report.totals.warnings);
+    field(out, "dropped", report.totals.dropped);
+    out.bulk(b"rows");
+    out.array(report.violations.len());
+    for row in &report.violations {
+        violation(row, &report.groups, out);
+    }
+    Ok(())
+}
+
+fn violation(row: &ViolationRow, groups: &[GroupRow], out: &mut Sink<'_>) {
+    out.map(12);
+    word(out, "rule", row.rule);
+    word(out, "weight", row.weight);
+    word(out, "command", &row.command);
+    words(out, "patterns", row.patterns.iter().map(String::as_str));
+    field(out, "count", row.count);
+    field(out, "refused", row.refused);
+    field(out, "first-ms", row.first_ms.unwrap_or(0));
+    field(out, "last-ms", row.last_ms.unwrap_or(0));
+    let example = row.examples.first();
+    let keys = example.into_iter().flat_map(|example| &example.keys);
+    let keys: Vec<String> = keys.map(|key| format!("{} (slot {})", key.key, key.slot)).collect();
+    words(out, "keys", keys.iter().map(String::as_str));
+    // 0 is no place in a transaction.
+    field(out, "place", example.and_then(|example| example.place).unwrap_or(0) as u64);
+    let clients = row.clients.iter().map(|client| {
+        let told = [&client.test, &client.name, &client.library, &client.address];
+        let told: Vec<&str> = told.into_iter().map(String::as_str).collect();
+        let told = told.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
+        format!("{told} ({})", client.count)
+    });
+    let clients: Vec<String> = clients.collect();
+    words(out, "clients", clients.iter().map(String::as_str));
+    let group = row.group.and_then(|at| groups.get(at));
+    word(out, "tag", group.and_then(|group| group.tag.as_deref()).unwrap_or_default());
+}
+
+/// SLOTWAY CONFLICTS [RESET]
+pub(super) fn conflicts(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    if resets(cx, args, Part::Conflicts)? {
+        out.ok();
+        return Ok(());
+    }
+    let report = report(cx);
+    out.map(4);
+    field(out, "lost", report.totals.conflicts);
+    field(out, "dropped", report.totals.dropped);
+    numbers(out, "commits-by-attempts", &report.commits_by_attempts);
+    out.bulk(b"rows");
+    out.array(report.conflicts.len());
+    for row in &report.conflicts {
+        conflict(row, out);
+    }
+    Ok(())
+}
+
+fn conflict(row: &ConflictRow, out: &mut Sink<'_>) {
+    out.map(8);
+    word(out, "pattern", &row.pattern);
+    word(out, "changed-by", &row.command);
+    field(out, "count", row.count);
+    field(out, "own", row.own);
+    word(out, "key", &row.example);
+    word(out, "loser", &row.loser);
+    word(out, "winner", &row.winner);
+    numbers(out, "ages-below-2^i-ms", &row.ages);
+}
+
+/// SLOTWAY GROUPS [RESET]
+pub(super) fn groups(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    if resets(cx, args, Part::Groups)? {
+        out.ok();
+        return Ok(());
+    }
+    let report = report(cx);
+    out.map(3);
+    field(out, "commands", report.totals.commands);
+    field(out, "transactions", report.totals.transactions);
+    out.bulk(b"rows");
+    out.array(report.groups.len());
+    for row in &report.groups {
+        group(row, out);
+    }
+    Ok(())
+}
+
+fn group(row: &GroupRow, out: &mut Sink<'_>) {
+    out.map(8);
+    words(out, "patterns", row.patterns.iter().map(String::as_str));
+    field(out, "count", row.count);
+    field(out, "crossing", row.crossing);
+    word(out, "verdict", row.verdict);
+    word(out, "tag", row.tag.as_deref().unwrap_or_default());
+    words(out, "rewritten", row.rewritten.iter().map(|row| row.new_pattern.as_str()));
+    let share = |share: Option<f64>| share.map_or(String::new(), |s| format!("{:.1}%", 100.0 * s));
+    let price = row.use_price.as_ref();
+    word(out, "traffic-in-one-slot", &share(price.map(|price| price.one_slot)));
+    word(out, "traffic-on-busiest-shard", &share(price.map(|price| price.busiest_shard)));
+}
+
+/// SLOTWAY PROOF
+pub(super) fn proof(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    out.bulk(json::json(&report(cx)).as_bytes());
+    Ok(())
+}
+
+/// SLOTWAY TEST [id]
+pub(super) fn test(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    if args.len() > 3 {
+        return Err(Refusal::SYNTAX);
+    }
+    let name = args.get(2).unwrap_or_default();
+    cx.host.observer.record.begin_test(name, &cx.host.clients, cx.now);
+    out.ok();
+    Ok(())
+}
+
+fn word(out: &mut Sink<'_>, name: &str, text: &str) {
+    out.bulk(name.as_bytes());
+    out.bulk(text.as_bytes());
+}
+
+fn field(out: &mut Sink<'_>, name: &str, number: u64) {
+    out.bulk(name.as_bytes());
+    out.int(number.cast_signed());
+}
+
+fn words<'t>(out: &mut Sink<'_>, name: &str, texts: impl ExactSizeIterator<Item = &'t str>) {
+    out.bulk(name.as_bytes());
+    out.array(texts.len());
+    texts.for_each(|text| out.bulk(text.as_bytes()));
+}
+
+fn numbers(out: &mut Sink<'_>, name: &str, numbers: &[u64]) {
+    out.bulk(name.as_bytes());
+    out.array(numbers.len());
+    numbers.iter().for_each(|number| out.int(number.cast_signed()));
+}
