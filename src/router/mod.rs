@@ -349,37 +349,7 @@ impl Router {
                     }
                     continue;
                 }
-                let muted = session.is_muted() && !matches!(done, Done::Told);
-                if muted {
-                    out.truncate(before);
-                }
-                if session.listens() && !has_told {
-                    session.put_mail_before(before, out);
-                }
-                session.settle();
-                stop = match done {
-                    Done::Replied | Done::Told if out.len() > OUTPUT_LEN_MAX => {
-                        Some(Progress::Full)
-                    }
-                    Done::Replied | Done::Told => None,
-                    Done::NewTerms if session.client().is_closing() => Some(Progress::Close),
-                    Done::NewTerms => Some(Progress::Full),
-                    Done::Wait(mut pending) => match pending.try_recv() {
-                        Ok(served) => {
-                            if !muted {
-                                out.extend_from_slice(&served.replies);
-                            }
-                            let block = |blocked| Progress::Block { blocked, muted };
-                            let rest = |rest| Progress::Rest(rest, muted);
-                            served.blocked.map(block).or(served.rest.map(rest))
-                        }
-                        Err(_) => Some(Progress::Wait { pending, muted }),
-                    },
-                    Done::Block(blocked) => Some(Progress::Block { blocked, muted }),
-                    Done::Vigil(vigil) => Some(Progress::Vigil { vigil: Box::new(vigil), muted }),
-                    Done::Close => Some(Progress::Close),
-                    Done::Sever => Some(Progress::Sever),
-                };
+                stop = conclude(session, done, has_told, before, out);
                 if stop.is_some() || session.client().is_closing() {
                     break;
                 }
@@ -872,6 +842,47 @@ impl Router {
 /// Whether a command may change what holds for the process.
 fn is_of_process(spec: &Spec) -> bool {
     matches!(spec.run, Run::Host(_) | Run::Cluster(_) | Run::Whole(_) | Run::Session(_))
+}
+
+/// Ends a request that was done with otherwise than by a plain reply: what the client does not want to see
+/// goes, what others have written to it meanwhile comes before the reply, which begins at `before`. Gives why
+/// the turn stops here, if it does.
+fn conclude(
+    session: &mut Session,
+    done: Done,
+    has_told: bool,
+    before: usize,
+    out: &mut Vec<u8>,
+) -> Option<Progress> {
+    let muted = session.is_muted() && !matches!(done, Done::Told);
+    if muted {
+        out.truncate(before);
+    }
+    if session.listens() && !has_told {
+        session.put_mail_before(before, out);
+    }
+    session.settle();
+    match done {
+        Done::Replied | Done::Told if out.len() > OUTPUT_LEN_MAX => Some(Progress::Full),
+        Done::Replied | Done::Told => None,
+        Done::NewTerms if session.client().is_closing() => Some(Progress::Close),
+        Done::NewTerms => Some(Progress::Full),
+        Done::Wait(mut pending) => match pending.try_recv() {
+            Ok(served) => {
+                if !muted {
+                    out.extend_from_slice(&served.replies);
+                }
+                let block = |blocked| Progress::Block { blocked, muted };
+                let rest = |rest| Progress::Rest(rest, muted);
+                served.blocked.map(block).or(served.rest.map(rest))
+            }
+            Err(_) => Some(Progress::Wait { pending, muted }),
+        },
+        Done::Block(blocked) => Some(Progress::Block { blocked, muted }),
+        Done::Vigil(vigil) => Some(Progress::Vigil { vigil: Box::new(vigil), muted }),
+        Done::Close => Some(Progress::Close),
+        Done::Sever => Some(Progress::Sever),
+    }
 }
 
 /// A queue of one.
