@@ -18,6 +18,7 @@
 use crate::resp::{Reply, ReplyDecoder};
 use crate::server::{self, OpenError, Wanted};
 use crate::session::Dialect;
+use crate::settings::DATABASES_MAX;
 use crate::topology::{Announce, Port, Role};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -146,6 +147,13 @@ impl TestClusterBuilder {
         self
     }
 
+    /// How many databases there are under `cross-slot audit`, from 1 [default: 1].
+    #[must_use]
+    pub fn databases(mut self, databases: usize) -> Self {
+        self.wanted.databases = databases;
+        self
+    }
+
     /// A setting, as CONFIG SET takes it.
     #[must_use]
     pub fn setting(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -158,10 +166,13 @@ impl TestClusterBuilder {
     /// # Errors
     /// There cannot be so many nodes, a setting is refused, or the machine has no ports or threads.
     pub fn start(self) -> Result<TestCluster, TestClusterError> {
-        let Wanted { plan, threads, .. } = self.wanted;
+        let Wanted { plan, threads, databases, .. } = self.wanted;
         plan.check().map_err(TestClusterError::Plan)?;
         if threads == 0 {
             return Err(TestClusterError::Plan("a cluster needs at least one thread"));
+        }
+        if !(1..=DATABASES_MAX).contains(&databases) {
+            return Err(TestClusterError::Plan("there are 1 to 1024 databases"));
         }
         let (router, bound) = self.wanted.open().map_err(TestClusterError::Open)?;
         let mut nodes = Vec::with_capacity(plan.nodes());
@@ -237,7 +248,30 @@ impl TestCluster {
         ask(self.router, words)
     }
 
-    /// The same to a node.
+    /// Gives an order: the words that `slotway ctl` takes, parted by spaces (`docs/faults.md` has them all).
+    /// A word that contains a space goes by [`TestCluster::command`], behind `SLOTWAY`.
+    ///
+    /// ```
+    /// # use slotway::TestCluster;
+    /// let cluster = TestCluster::builder().start()?;
+    /// cluster.order("hold 12182 to 0 keys foo")?;     // ASK and TRYAGAIN for slot 12182
+    /// cluster.order("exec moved count 3")?;           // the next three EXECs answer MOVED
+    /// cluster.order("stop 1 for 2000")?;              // a master dies, and comes back
+    /// assert!(cluster.order("faults")?.contains("fault=STOP 1"), "what is armed is listed");
+    /// cluster.order("finish 12182")?;
+    /// let error = cluster.order("move 99999 to 1").expect_err("no such slot");
+    /// assert!(error.to_string().contains("out of range slot"), "{error}");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`TestCluster::command`].
+    pub fn order(&self, words: &str) -> Result<String, TestClusterError> {
+        let words: Vec<&str> = ["SLOTWAY"].into_iter().chain(words.split_whitespace()).collect();
+        self.command(&words)
+    }
+
+    /// A command to a node; otherwise as [`TestCluster::command`].
     ///
     /// # Errors
     /// As [`TestCluster::command`].

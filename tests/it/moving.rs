@@ -36,9 +36,7 @@ fn number(reply: &Reply) -> i64 {
 }
 
 fn order(cluster: &TestCluster, words: &str) {
-    let mut all = vec!["SLOTWAY"];
-    all.extend(words.split(' '));
-    cluster.command(&all).unwrap_or_else(|error| panic!("SLOTWAY {words}: {error}"));
+    cluster.order(words).unwrap_or_else(|error| panic!("SLOTWAY {words}: {error}"));
 }
 
 /// When the mover takes its next step.
