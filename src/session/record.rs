@@ -117,11 +117,13 @@ pub(super) fn exec(
 ) {
     let is_elsewhere = |w: &Watched| w.crosses || Some(w.slot) != transaction.slot;
     let parts = transaction.slot.is_some() && watched.is_some_and(is_elsewhere);
+    let sampled = match transaction.poisoned {
+        true => None,
+        false => host.observer.record.transaction(),
+    };
     if transaction.crosses || transaction.joins || parts {
         apart(host, client, dialect, transaction, watched);
-    } else if !transaction.poisoned
-        && let Some(of) = host.observer.record.transaction()
-    {
+    } else if let Some(of) = sampled {
         let mut keys = NoteKeys::default();
         watched.into_iter().flat_map(|w| &w.keys).for_each(|key| keys.add(key));
         transaction.queue.iter().for_each(|it| it.spec.each_key(it.args, |key| keys.add(key)));
@@ -140,10 +142,14 @@ fn apart(
     ready: &mut Transaction,
     watched: Option<&Watched>,
 ) {
-    let slots: BTreeSet<Slot> = ready.queue.iter().filter_map(|it| it.slot()).collect();
+    let (mut slots, mut keyed) = (BTreeSet::new(), 0);
+    for it in ready.queue.iter() {
+        keyed += usize::from(it.footprint != Footprint::Anywhere);
+        it.spec.each_key(it.args, |key| _ = slots.insert(Slot::of(key)));
+    }
     let fate = if ready.joins { Fate::Ran } else { Fate::Refused };
     let (rule, fate) = match watched {
-        _ if slots.len() > 1 => (Rule::CrossSlotTransaction, fate),
+        _ if slots.len() > 1 && keyed > 1 => (Rule::CrossSlotTransaction, fate),
         // A command of several slots, or a WATCH of several, has been noted by itself.
         None => return,
         Some(w) if ready.joins && (w.crosses || Some(w.slot) == ready.slot) => return,
