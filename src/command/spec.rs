@@ -164,7 +164,7 @@ pub mod flag {
     pub const MOVABLE_KEYS: u32 = 1 << 19;
     /// It works on keys that are on the move: MIGRATE. COMMAND does not show it.
     pub const MIGRATES: u32 = 1 << 20;
-    /// It may read keys that it does not name ([`Spec::reads_unnamed`]): SORT. COMMAND does not show it.
+    /// It may read keys that it does not name ([`super::Spec::reads_unnamed`]): SORT. COMMAND does not show it.
     pub const READS_UNNAMED: u32 = 1 << 21;
     /// It is about all databases, not only the client's. COMMAND does not show it.
     pub const ALL_DATABASES: u32 = 1 << 22;

@@ -62,7 +62,7 @@ impl Topology {
         self.seen_from(&self.map.read(), me)
     }
 
-    /// The cluster as the router port sees it: see [`Topology::vantage`].
+    /// The cluster as the router port sees it: as a node sees it that knows who owns the first slot with an owner.
     #[must_use]
     pub fn view_of_router(&self) -> View {
         let map = self.map.read();
