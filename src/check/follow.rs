@@ -113,7 +113,12 @@ impl Follower {
     /// What a report is made from.
     #[must_use]
     pub fn found(&self) -> Found<'_> {
-        Found { ledger: &self.ledger, topology: &self.topology, unknown: self.unknown() }
+        Found {
+            ledger: &self.ledger,
+            topology: &self.topology,
+            title: "slotway check",
+            unknown: self.unknown(),
+        }
     }
 
     /// The names of unknown commands with their counts, the more frequent first.

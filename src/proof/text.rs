@@ -52,7 +52,7 @@ impl Page {
     }
 
     fn head(&mut self, report: &Report) {
-        self.line(&self.paint.bold("slotway check"));
+        self.line(&self.paint.bold(report.title));
         let mut read = Vec::new();
         for source in &report.sources {
             let size = bytes(source.bytes);
@@ -110,6 +110,25 @@ impl Page {
                 format!("{commands} {were} not known here: where their keys are nobody can say");
             self.item("Note", &self.paint.careful("Note"), &text);
         }
+        if let Some(baseline) = &report.baseline {
+            let (known, new) = (baseline.known as u64, baseline.new as u64);
+            let file = printable(&baseline.file);
+            let text = format!("{} known from {file}, {} new", plural(known, "kind"), count(new));
+            self.item("Note", &self.paint.dim("Note"), &text);
+            if !baseline.gone.is_empty() {
+                let kinds = plural(baseline.gone.len() as u64, "kind");
+                let text = format!(
+                    "{kinds} of {file} did not occur, and would go with --update-baseline: {}",
+                    baseline.gone.join("; ")
+                );
+                self.item("Note", &self.paint.dim("Note"), &text);
+            }
+        }
+        if totals.dropped > 0 {
+            let notes = plural(totals.dropped, "violation or conflict");
+            let text = format!("{notes} came too fast to be noted");
+            self.item("Note", &self.paint.careful("Note"), &text);
+        }
         if totals.forgotten_rows > 0 {
             let text = format!(
                 "{} made room for others: there are more kinds of keys than are kept apart",
@@ -155,7 +174,8 @@ impl Page {
         let what =
             if row.command.is_empty() { String::new() } else { format!("  {}", row.command) };
         let rest = self.columns.saturating_sub(2 + width(row.rule));
-        let what = form::fit(&format!("{what}  {}", plural(row.count, "time")), rest);
+        let known = if row.is_known { ", known" } else { "" };
+        let what = form::fit(&format!("{what}  {}{known}", plural(row.count, "time")), rest);
         self.line(&format!("  {rule}{what}"));
         if !row.patterns.is_empty() {
             let mut patterns: Vec<String> =
@@ -326,7 +346,8 @@ pub(super) fn next(report: &Report) -> String {
                 again"
             .to_owned();
     }
-    if let Some(row) = report.violations.first() {
+    let is_new = |row: &&ViolationRow| !row.is_known;
+    if let Some(row) = report.violations.iter().find(is_new).or(report.violations.first()) {
         return format!("slotway explain {}", row.rule);
     }
     if report.totals.commands == 0 && report.totals.transactions == 0 {
