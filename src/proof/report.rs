@@ -57,8 +57,6 @@ pub struct Found<'a> {
     pub topology: &'a Topology,
     /// The name of the command of this program that has found it.
     pub title: &'static str,
-    /// Commands that are not known, with their counts, the more frequent first.
-    pub unknown: Vec<(String, u64)>,
 }
 
 /// Everything.
@@ -346,7 +344,7 @@ impl Report {
                 commands: counts.commands,
                 transactions: counts.transactions,
                 scripts: counts.scripts,
-                unknown_commands: counts.unknown,
+                unknown_commands: ledger.unknown.total,
                 key_uses: census.uses,
                 stored_keys: census.keys,
                 stored_bytes: census.bytes,
@@ -372,10 +370,11 @@ impl Report {
             shards: shard_rows(ledger, shards, &shard_of),
             hot_slots: hot_slots(ledger, &shard_of),
             big_keys: census.big().iter().map(|big| big_row(big, &shard_of)).collect(),
-            unknown_commands: found
+            unknown_commands: ledger
                 .unknown
-                .iter()
-                .map(|(command, count)| UnknownRow { command: command.clone(), count: *count })
+                .rows()
+                .into_iter()
+                .map(|(command, count)| UnknownRow { command: command.to_owned(), count })
                 .collect(),
             baseline: None,
             title: found.title,

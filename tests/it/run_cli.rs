@@ -76,6 +76,11 @@ fn violations_fail_what_has_passed() {
     assert_eq!(talk(&[], &["MSET {u}1 a {u}2 b"]).code, Some(0));
     assert_eq!(talk(&[], &["DBSIZE"]).code, Some(0));
     assert_eq!(talk(&["--strict"], &["DBSIZE"]).code, Some(3));
+    // Of what is not known nobody can say; it is told.
+    let end = talk(&["--report", &report], &["JSON.SET doc:1 $ 1"]);
+    assert!(end.stderr.contains("1 command was not known here"), "{}", end.stderr);
+    let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
+    assert_eq!(document["unknown_commands"][0]["command"], "json.set");
 }
 
 #[test]

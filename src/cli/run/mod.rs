@@ -228,12 +228,7 @@ fn report(router: &Router, options: &Options, baseline: Option<&Baseline>) -> Re
     let name = words.collect::<Vec<_>>().join(" ");
     let bytes = host.stats.bytes_in.get();
     let sources = [Source { name, format: "run", bytes, trouble: None }];
-    let found = Found {
-        ledger: &ledger,
-        topology: &host.topology,
-        title: "slotway run",
-        unknown: Vec::new(),
-    };
+    let found = Found { ledger: &ledger, topology: &host.topology, title: "slotway run" };
     let mut report = Report::of(&found, &sources, options.strict);
     if let (Some(baseline), Some(path)) = (baseline, &options.allow) {
         report.allow(baseline, &path.display().to_string());

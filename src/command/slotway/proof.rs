@@ -21,9 +21,9 @@ fn report(cx: &mut HostCx<'_>) -> Report {
     report.unwrap_or_else(|| Report::of(&found, &sources, false))
 }
 
-/// What a report is made from. What is not known here was refused, and counted as errors are.
+/// What a report is made from.
 fn found<'a>(host: &'a Host, ledger: &'a Ledger) -> Found<'a> {
-    Found { ledger, topology: &host.topology, title: "slotway serve", unknown: Vec::new() }
+    Found { ledger, topology: &host.topology, title: "slotway serve" }
 }
 
 /// `… RESET` forgets a part; says whether that was asked for.
