@@ -86,6 +86,9 @@ impl Page {
             let whole = if report.is_whole() { "" } else { " until there" };
             let what = format!("violations: a cluster would run what was seen{whole}");
             self.number(0, Paint::good, &what);
+        } else if is_run(report) {
+            let what = "commands came to the cluster: what runs elsewhere proves nothing";
+            self.number(0, Paint::careful, what);
         } else {
             let what = "keys; which of them are used together, only commands tell";
             self.number(totals.stored_keys, Paint::bold, what);
@@ -339,6 +342,11 @@ pub(super) fn priced(price: &PriceRow, of: &str) -> String {
     )
 }
 
+/// Whether it is of a command that ran with a cluster of its own.
+fn is_run(report: &Report) -> bool {
+    report.sources.iter().any(|source| source.format == "run")
+}
+
 /// What to do next, in a sentence that ends with a command.
 pub(super) fn next(report: &Report) -> String {
     if !report.is_whole() {
@@ -350,7 +358,16 @@ pub(super) fn next(report: &Report) -> String {
     if let Some(row) = report.violations.iter().find(is_new).or(report.violations.first()) {
         return format!("slotway explain {}", row.rule);
     }
-    if report.totals.commands == 0 && report.totals.transactions == 0 {
+    let is_silent = report.totals.commands == 0 && report.totals.transactions == 0;
+    if is_run(report) {
+        return match is_silent {
+            true => "have the command use REDIS_URL or REDIS_CLUSTER_NODES, or set what it reads: \
+                     slotway run --env NAME=TEMPLATE"
+                .to_owned(),
+            false => "keep it so, in CI: slotway run --report proof.xml -- COMMAND".to_owned(),
+        };
+    }
+    if is_silent {
         return "which keys are used together, commands tell: redis-cli monitor | slotway check -"
             .to_owned();
     }

@@ -73,7 +73,12 @@ fn violations_fail_what_has_passed() {
     assert_eq!(end.code, Some(3));
     assert!(end.stdout.starts_with("-CROSSSLOT"), "{}", end.stdout);
     // Clean, and but a warning.
-    assert_eq!(talk(&[], &["MSET {u}1 a {u}2 b"]).code, Some(0));
+    let clean = talk(&[], &["MSET {u}1 a {u}2 b"]);
+    assert_eq!(clean.code, Some(0));
+    assert!(clean.stderr.contains("Next: keep it so, in CI: slotway run"), "{}", clean.stderr);
+    let silent = run(&[], &["true"]);
+    assert_eq!(silent.code, Some(0));
+    assert!(silent.stderr.contains("0  commands came to the cluster"), "{}", silent.stderr);
     assert_eq!(talk(&[], &["DBSIZE"]).code, Some(0));
     assert_eq!(talk(&["--strict"], &["DBSIZE"]).code, Some(3));
     // Of what is not known nobody can say; it is told.

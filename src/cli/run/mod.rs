@@ -13,6 +13,7 @@ pub(super) use options::{EXAMPLES, Options};
 use self::child::Signals;
 use super::Failure;
 use super::reports::{self, Reports, cannot_write, columns, try_out};
+use crate::ledger::pattern;
 use crate::proof::{Baseline, Found, Report, Source, text};
 use crate::router::Router;
 use crate::server::{self, Bound, Wanted};
@@ -31,6 +32,8 @@ use tokio::sync::oneshot;
 const FAREWELL: Duration = Duration::from_millis(500);
 /// How often to see whether they have.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Characters of the command that the report names.
+const NAME_CHARS_MAX: usize = 120;
 /// What the command finds in its environment.
 const VARIABLES: [&str; 4] =
     ["REDIS_URL={url}", "REDIS_HOST={host}", "REDIS_PORT={port}", "REDIS_CLUSTER_NODES={nodes}"];
@@ -225,7 +228,7 @@ fn report(router: &Router, options: &Options, baseline: Option<&Baseline>) -> Re
     let host = &router.host;
     let ledger = host.observer.record.ledger(&host.clients, server::now());
     let words = options.command.iter().map(|word| word.to_string_lossy());
-    let name = words.collect::<Vec<_>>().join(" ");
+    let name = pattern::shown(words.collect::<Vec<_>>().join(" ").as_bytes(), NAME_CHARS_MAX);
     let bytes = host.stats.bytes_in.get();
     let sources = [Source { name, format: "run", bytes, trouble: None }];
     let found = Found { ledger: &ledger, topology: &host.topology, title: "slotway run" };
