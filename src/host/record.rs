@@ -33,9 +33,9 @@ pub const NOTE_KEYS_MAX: usize = 128;
 pub const NOTE_BYTES_MAX: usize = 4 * 1024;
 /// Of a sample, so many are taken as they come.
 pub const ALL_OF: u64 = 1000;
-/// Then one in so many. A sampled request costs some 3,000 instructions, of which each then bears
-/// a dozen.
-pub const ONE_IN: u64 = 256;
+/// Then one in so many. A sampled request costs some 2,500 instructions, of which each then bears
+/// five.
+pub const ONE_IN: u64 = 512;
 /// Clients who tripped guards that are kept in mind.
 pub const WINNERS_MAX: usize = 256;
 /// Notes that one turn enters.
