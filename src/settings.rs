@@ -132,7 +132,8 @@ pub enum CrossSlot {
 
 impl CrossSlot {
     const ALL: [Self; 3] = [Self::Reject, Self::Audit, Self::Split];
-    const WORDS: &[&str] = &["reject", "audit", "split"];
+    /// The words of `--cross-slot`.
+    pub const WORDS: [&str; 3] = ["reject", "audit", "split"];
 
     /// The word of `--cross-slot`.
     #[must_use]
@@ -662,7 +663,7 @@ const ROWS: &[Row] = &[
     yes_no!("explain", explain),
     Row {
         name: "cross-slot",
-        form: Form::OneOf(CrossSlot::WORDS),
+        form: Form::OneOf(&CrossSlot::WORDS),
         get: |settings| Value::Word(settings.cross_slot().name()),
         set: Set::Freely(|settings, value| {
             let chosen = CrossSlot::WORDS.iter().position(|&word| value == Value::Word(word));

@@ -20,8 +20,6 @@ use std::collections::HashSet;
 
 /// Clients that are followed at the same time.
 pub const CLIENTS_MAX: usize = 16_384;
-/// Names of unknown commands that are counted.
-pub const UNKNOWN_MAX: usize = 64;
 /// Commands of a transaction that are kept.
 const QUEUE_MAX: usize = 4096;
 /// Keys of a transaction, of a WATCH or of a script that are kept.
@@ -93,7 +91,6 @@ pub struct Follower {
     clients: Shelf<Vec<u8>, Talk>,
     watching: Vec<Vec<u8>>,
     script: Option<Script>,
-    unknown: Shelf<String, u64>,
 }
 
 impl Follower {
@@ -106,22 +103,13 @@ impl Follower {
             clients: Shelf::new(CLIENTS_MAX),
             watching: Vec::new(),
             script: None,
-            unknown: Shelf::new(UNKNOWN_MAX),
         }
     }
 
     /// What a report is made from.
     #[must_use]
     pub fn found(&self) -> Found<'_> {
-        Found { ledger: &self.ledger, topology: &self.topology, unknown: self.unknown() }
-    }
-
-    /// The names of unknown commands with their counts, the more frequent first.
-    #[must_use]
-    pub fn unknown(&self) -> Vec<(String, u64)> {
-        let mut names: Vec<_> = self.unknown.iter().map(|(n, count)| (n.clone(), *count)).collect();
-        names.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        names
+        Found { ledger: &self.ledger, topology: &self.topology, title: "slotway check" }
     }
 
     /// A client's transaction is over, whatever became of it: the next line is another's.
@@ -160,9 +148,7 @@ impl Follower {
     pub fn command(&mut self, said: &Said<'_>) {
         self.ledger.counts.commands += 1;
         let Some(spec) = guests::find(said.args) else {
-            self.ledger.counts.unknown += 1;
-            let name = shown(said.args.at(0), NAME_CHARS_MAX).to_lowercase();
-            *self.unknown.row(name.as_str(), || name.clone(), || 0) += 1;
+            self.ledger.unknown.enter(said.args.at(0));
             return;
         };
         let mut keys: Vec<&[u8]> = Vec::new();
@@ -597,7 +583,8 @@ mod tests {
     #[test]
     fn unknown_commands_are_counted_by_name() {
         let follower = follow("a: json.set x $ 1\na: JSON.SET y $ 1\na: get x");
-        assert_eq!(follower.unknown(), [("json.set".to_owned(), 2)]);
-        assert_eq!((follower.ledger.counts.commands, follower.ledger.counts.unknown), (3, 2));
+        let Ledger { unknown, counts, .. } = &follower.ledger;
+        assert_eq!(unknown.rows(), [("json.set", 2)]);
+        assert_eq!((counts.commands, unknown.total), (3, 2));
     }
 }

@@ -217,7 +217,8 @@ mod tests {
         );
         let conflicts = follower.ledger.conflicts.rows();
         assert_eq!((&*conflicts[0].0.pattern, conflicts[0].1.own), ("q", 1));
-        assert_eq!(follower.ledger.counts.unknown, 0, "{:?}", follower.unknown());
+        let unknown = &follower.ledger.unknown;
+        assert_eq!(unknown.total, 0, "{:?}", unknown.rows());
         let keys: Vec<&[u8]> = follower.ledger.census.sample_of_keys().collect();
         assert!(keys.contains(&&b"b\x00\xff"[..]) && keys.contains(&&b"a key\"with\\x"[..]));
     }

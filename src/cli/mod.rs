@@ -9,6 +9,8 @@ mod ctl;
 mod explain;
 mod options;
 mod ready;
+mod reports;
+mod run;
 mod serve;
 
 use crate::faults::Scenario;
@@ -39,6 +41,9 @@ enum Command {
     /// Check offline whether keys, commands and transactions would run in a cluster.
     #[command(after_help = check::EXAMPLES)]
     Check(Box<check::Options>),
+    /// Run a command with a cluster of its own, and say what a cluster would have refused it.
+    #[command(after_help = run::EXAMPLES)]
+    Run(Box<run::Options>),
     /// Explain a rule that a check names.
     Explain(explain::Options),
 }
@@ -77,6 +82,7 @@ pub fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Ctl(options) => ctl::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Check(options) => check::run(&options),
+        Command::Run(options) => run::run(&options),
         Command::Explain(options) => explain::run(&options),
     };
     match outcome {

@@ -33,9 +33,9 @@ pub const NOTE_KEYS_MAX: usize = 128;
 pub const NOTE_BYTES_MAX: usize = 4 * 1024;
 /// Of a sample, so many are taken as they come.
 pub const ALL_OF: u64 = 1000;
-/// Then one in so many. A sampled request costs some 3,000 instructions, of which each then bears
-/// a dozen.
-pub const ONE_IN: u64 = 256;
+/// Then one in so many. A sampled request costs some 2,500 instructions, of which each then bears
+/// five.
+pub const ONE_IN: u64 = 512;
 /// Clients who tripped guards that are kept in mind.
 pub const WINNERS_MAX: usize = 256;
 /// Notes that one turn enters.
@@ -127,6 +127,8 @@ pub enum About {
         /// Of how many it is one.
         of: u64,
     },
+    /// A command of this name is not known here.
+    Unknown(Box<[u8]>),
     /// The client has tripped a guard: whoever lost by that will ask for its name.
     Winner,
     /// An EXEC answered nil. The key is the one that was changed.
@@ -295,7 +297,10 @@ impl Record {
         let mut book = self.settled(clients, now);
         let ledger = &mut book.ledger;
         match part {
-            Part::Violations => ledger.violations = Default::default(),
+            Part::Violations => {
+                ledger.violations = Default::default();
+                ledger.unknown = Default::default();
+            }
             Part::Conflicts => {
                 ledger.conflicts = Default::default();
                 self.commits.iter().for_each(Counter::reset);
@@ -356,7 +361,7 @@ impl Book {
     fn enter(&mut self, note: &Note, clients: &Clients, now: Millis) {
         let keys: Vec<&[u8]> = note.keys.iter().collect();
         let at_ms = u64::try_from(now).ok();
-        let Ledger { violations, conflicts, together, census, .. } = &mut self.ledger;
+        let Ledger { violations, conflicts, together, census, unknown, .. } = &mut self.ledger;
         match &note.about {
             About::Breach { rule, command, place, fate } => {
                 let origin = origin(note.client.as_deref(), &self.test);
@@ -374,6 +379,7 @@ impl Book {
                 together.enter(&keys);
             }
             About::More => together.enter(&keys),
+            About::Unknown(name) => unknown.enter(name),
             About::Request { of, together: is_together } => {
                 keys.iter().for_each(|key| census.used_times(key, *of));
                 if *is_together {

@@ -18,12 +18,14 @@ pub mod rule;
 pub mod shelf;
 pub mod tag;
 pub mod together;
+pub mod unknown;
 pub mod violation;
 
 pub use census::Census;
 pub use conflict::{Clash, Conflicts};
 pub use rule::{Rule, Weight};
 pub use together::{Group, Share, Together, Verdict};
+pub use unknown::Unknown;
 pub use violation::{Breach, Fate, Origin, Spot, Violations};
 
 /// What was said, in numbers.
@@ -35,8 +37,6 @@ pub struct Counts {
     pub transactions: u64,
     /// Scripts.
     pub scripts: u64,
-    /// Commands that are not known here.
-    pub unknown: u64,
 }
 
 /// Everything that is kept.
@@ -50,6 +50,8 @@ pub struct Ledger {
     pub together: Together,
     /// What there is, and how it is used.
     pub census: Census,
+    /// Commands that are not known.
+    pub unknown: Unknown,
     /// How much there was.
     pub counts: Counts,
     /// What was used together and the census are of a part of it, reckoned up to the whole.

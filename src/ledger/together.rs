@@ -99,6 +99,9 @@ impl Together {
 
     /// Enters keys that were used together so many times, once at least.
     pub fn enter_times(&mut self, keys: &[&[u8]], times: u64) {
+        if keys.len() < 2 {
+            return;
+        }
         let different: BTreeSet<&[u8]> = keys.iter().take(SET_KEYS_MAX).copied().collect();
         if different.len() < 2 {
             return;

@@ -22,12 +22,10 @@ const STEP: usize = 12;
 #[must_use]
 pub fn html(report: &Report) -> String {
     let totals = &report.totals;
-    let title = match report.exit_code {
-        0 => "A cluster would run what was seen".to_owned(),
-        super::EXIT_INPUT => "Not everything could be read".to_owned(),
-        _ => format!("{} that a cluster would refuse", plural(totals.errors, "time")),
-    };
-    let mut page = Page::begin(&format!("slotway check: {title}"), &title, STYLE);
+    let mut title = report.verdict();
+    // A sentence begins with a capital letter.
+    title[..1].make_ascii_uppercase();
+    let mut page = Page::begin(&format!("{}: {title}", report.title), &title, STYLE);
     let names: Vec<String> =
         report.sources.iter().map(|source| printable(&source.name).into_owned()).collect();
     page.note(&names.join(", "));

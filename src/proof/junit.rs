@@ -31,10 +31,11 @@ pub fn junit(report: &Report) -> String {
     for row in ROWS {
         let own: Vec<_> = report.violations.iter().filter(|v| v.of == row.rule).collect();
         let counts = row.weight == Weight::Error || report.is_strict;
-        let times = report.rules.iter().find(|r| r.of == row.rule).map_or(0, |r| r.count);
+        let known: u64 = own.iter().filter(|v| v.is_known).map(|v| v.count).sum();
+        let times = report.rules.iter().find(|r| r.of == row.rule).map_or(0, |r| r.count) - known;
         let failure = (counts && times > 0).then(|| {
             let mut text = String::new();
-            for violation in own {
+            for violation in own.iter().filter(|v| !v.is_known) {
                 let patterns = violation.patterns.join("  ");
                 let times = plural(violation.count, "time");
                 let _infallible = writeln!(text, "{}  {patterns}  {times}", violation.command);
@@ -53,8 +54,9 @@ pub fn junit(report: &Report) -> String {
     }
     let tests = ROWS.len() + report.sources.len();
     format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"slotway check\" \
-         tests=\"{tests}\" failures=\"{failures}\" errors=\"0\">\n{cases}  </testsuite>\n</testsuites>\n"
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"{}\" \
+         tests=\"{tests}\" failures=\"{failures}\" errors=\"0\">\n{cases}  </testsuite>\n</testsuites>\n",
+        report.title
     )
 }
 

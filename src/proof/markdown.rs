@@ -14,12 +14,7 @@ const ROWS_MAX: usize = 20;
 pub fn markdown(report: &Report) -> String {
     let mut text = String::new();
     let totals = &report.totals;
-    let verdict = match report.exit_code {
-        0 => "a cluster would run what was seen".to_owned(),
-        super::EXIT_INPUT => "not everything could be read".to_owned(),
-        _ => format!("{} that a cluster would refuse", plural(totals.errors, "time")),
-    };
-    line(&mut text, &format!("## slotway check: {verdict}"));
+    line(&mut text, &format!("## {}: {}", report.title, report.verdict()));
     line(&mut text, "");
     let mut read = vec![
         plural(totals.commands, "command"),
@@ -70,7 +65,11 @@ fn violations(report: &Report, text: &mut String) {
     row(text, ["", "rule", "command", "keys", "times", "first seen", "mend"].map(str::to_owned));
     row(text, ["---", "---", "---", "---", "---:", "---", "---"].map(str::to_owned));
     for violation in report.violations.iter().take(ROWS_MAX) {
-        let mark = if violation.weight == "error" { "❌" } else { "⚠️" };
+        let mark = match violation.weight {
+            _ if violation.is_known => "known",
+            "error" => "❌",
+            _ => "⚠️",
+        };
         let patterns: Vec<String> = violation.patterns.iter().take(6).map(|p| code(p)).collect();
         let tag = violation.group.and_then(|at| report.groups.get(at)?.tag.as_ref());
         let first = violation.examples.first();

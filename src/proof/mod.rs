@@ -11,6 +11,7 @@
 //!
 //! Nothing here reads a clock or opens a file: a report in, text out.
 
+pub mod baseline;
 pub mod html;
 pub mod json;
 pub mod junit;
@@ -21,6 +22,7 @@ pub mod sarif;
 mod table;
 pub mod text;
 
+pub use baseline::Baseline;
 pub use report::{Found, Report, Source, Trouble};
 
 /// Exit code of a check that found a violation.

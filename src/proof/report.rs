@@ -3,7 +3,8 @@
 //!
 //! Shares are 0 to 1; what is not known is null.
 
-use super::{EXIT_INPUT, EXIT_VIOLATIONS};
+use super::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS};
+use crate::form::plural;
 use crate::ledger::census::Big;
 use crate::ledger::pattern::pattern;
 use crate::ledger::rule::ROWS;
@@ -54,8 +55,8 @@ pub struct Found<'a> {
     pub ledger: &'a Ledger,
     /// Who owns which slot, or would.
     pub topology: &'a Topology,
-    /// Commands that are not known, with their counts, the more frequent first.
-    pub unknown: Vec<(String, u64)>,
+    /// The name of the command of this program that has found it.
+    pub title: &'static str,
 }
 
 /// Everything.
@@ -78,6 +79,10 @@ pub struct Report {
     pub hot_slots: Vec<SlotRow>,
     pub big_keys: Vec<BigRow>,
     pub unknown_commands: Vec<UnknownRow>,
+    pub baseline: Option<BaselineRow>,
+    /// What made it: the name of a command of this program.
+    #[serde(skip)]
+    pub title: &'static str,
     /// Uses of keys by slot, or stored keys if there were no commands: for the map.
     #[serde(skip)]
     pub map: Vec<u64>,
@@ -141,6 +146,7 @@ pub struct ViolationRow {
     pub patterns: Vec<String>,
     pub count: u64,
     pub refused: u64,
+    pub is_known: bool,
     pub first_ms: Option<u64>,
     pub last_ms: Option<u64>,
     pub clients: Vec<ClientRow>,
@@ -288,6 +294,15 @@ pub struct UnknownRow {
     pub count: u64,
 }
 
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct BaselineRow {
+    pub file: String,
+    pub known: usize,
+    pub new: usize,
+    pub gone: Vec<String>,
+}
+
 impl Report {
     /// What was found in `sources`. If strict, a warning fails too.
     #[must_use]
@@ -329,7 +344,7 @@ impl Report {
                 commands: counts.commands,
                 transactions: counts.transactions,
                 scripts: counts.scripts,
-                unknown_commands: counts.unknown,
+                unknown_commands: ledger.unknown.total,
                 key_uses: census.uses,
                 stored_keys: census.keys,
                 stored_bytes: census.bytes,
@@ -355,15 +370,55 @@ impl Report {
             shards: shard_rows(ledger, shards, &shard_of),
             hot_slots: hot_slots(ledger, &shard_of),
             big_keys: census.big().iter().map(|big| big_row(big, &shard_of)).collect(),
-            unknown_commands: found
+            unknown_commands: ledger
                 .unknown
-                .iter()
-                .map(|(command, count)| UnknownRow { command: command.clone(), count: *count })
+                .rows()
+                .into_iter()
+                .map(|(command, count)| UnknownRow { command: command.to_owned(), count })
                 .collect(),
+            baseline: None,
+            title: found.title,
             map: census
                 .slots()
                 .map(|(_, uses, keys, _)| if census.uses > 0 { uses } else { keys })
                 .collect(),
+        }
+    }
+
+    /// Whether a kind of violation fails, unless it is known.
+    #[must_use]
+    pub fn counts(&self, row: &ViolationRow) -> bool {
+        row.of.weight() == Weight::Error || self.is_strict
+    }
+
+    /// Lets known kinds of violations pass; `file` has them.
+    pub fn allow(&mut self, baseline: &Baseline, file: &str) {
+        self.violations.iter_mut().for_each(|row| row.is_known = baseline.knows(row));
+        let failing = || self.violations.iter().filter(|row| self.counts(row));
+        let known = failing().filter(|row| row.is_known).count();
+        let new = failing().count() - known;
+        let strict = if self.is_strict { self.totals.warnings } else { 0 };
+        // Rows that made room for others: nobody can say whether they were known.
+        let are_all_told =
+            failing().map(|row| row.count).sum::<u64>() == self.totals.errors + strict;
+        if self.exit_code == EXIT_VIOLATIONS && new == 0 && are_all_told {
+            self.exit_code = 0;
+        }
+        let gone = baseline.gone(&self.violations);
+        self.baseline = Some(BaselineRow { file: file.to_owned(), known, new, gone });
+    }
+
+    /// The outcome in a few words.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let times = plural(self.totals.errors, "time");
+        match self.exit_code {
+            0 if self.totals.errors > 0 => {
+                format!("nothing new: {times} that a cluster would refuse, of known kinds")
+            }
+            0 => "a cluster would run what was seen".to_owned(),
+            EXIT_INPUT => "not everything could be read".to_owned(),
+            _ => format!("{times} that a cluster would refuse"),
         }
     }
 
@@ -405,6 +460,7 @@ fn violations(
         patterns: topic.patterns.iter().map(ToString::to_string).collect(),
         count: row.count,
         refused: row.refused,
+        is_known: false,
         first_ms: row.first_ms,
         last_ms: row.last_ms,
         clients: row

@@ -70,7 +70,7 @@ fn result(report: &Report, violation: &ViolationRow) -> Value {
         })],
         _ => Vec::new(),
     };
-    json!({
+    let mut result = json!({
         "ruleId": violation.rule,
         "level": violation.weight,
         "message": { "text": text },
@@ -79,5 +79,13 @@ fn result(report: &Report, violation: &ViolationRow) -> Value {
         "partialFingerprints": {
             "slotway/1": format!("{} {} {}", violation.rule, violation.command, violation.patterns.join(" ")),
         },
-    })
+    });
+    if let Some(baseline) = &report.baseline {
+        result["baselineState"] = if violation.is_known { "unchanged" } else { "new" }.into();
+        if violation.is_known {
+            let why = format!("known: {}", baseline.file);
+            result["suppressions"] = json!([{ "kind": "external", "justification": why }]);
+        }
+    }
+    result
 }

@@ -52,7 +52,7 @@ impl Page {
     }
 
     fn head(&mut self, report: &Report) {
-        self.line(&self.paint.bold("slotway check"));
+        self.line(&self.paint.bold(report.title));
         let mut read = Vec::new();
         for source in &report.sources {
             let size = bytes(source.bytes);
@@ -86,6 +86,9 @@ impl Page {
             let whole = if report.is_whole() { "" } else { " until there" };
             let what = format!("violations: a cluster would run what was seen{whole}");
             self.number(0, Paint::good, &what);
+        } else if is_run(report) {
+            let what = "commands came to the cluster: what runs elsewhere proves nothing";
+            self.number(0, Paint::careful, what);
         } else {
             let what = "keys; which of them are used together, only commands tell";
             self.number(totals.stored_keys, Paint::bold, what);
@@ -108,6 +111,25 @@ impl Page {
             let commands = plural(totals.unknown_commands, "command");
             let text =
                 format!("{commands} {were} not known here: where their keys are nobody can say");
+            self.item("Note", &self.paint.careful("Note"), &text);
+        }
+        if let Some(baseline) = &report.baseline {
+            let (known, new) = (baseline.known as u64, baseline.new as u64);
+            let file = printable(&baseline.file);
+            let text = format!("{} known from {file}, {} new", plural(known, "kind"), count(new));
+            self.item("Note", &self.paint.dim("Note"), &text);
+            if !baseline.gone.is_empty() {
+                let kinds = plural(baseline.gone.len() as u64, "kind");
+                let text = format!(
+                    "{kinds} of {file} did not occur, and would go with --update-baseline: {}",
+                    baseline.gone.join("; ")
+                );
+                self.item("Note", &self.paint.dim("Note"), &text);
+            }
+        }
+        if totals.dropped > 0 {
+            let notes = plural(totals.dropped, "violation or conflict");
+            let text = format!("{notes} came too fast to be noted");
             self.item("Note", &self.paint.careful("Note"), &text);
         }
         if totals.forgotten_rows > 0 {
@@ -155,7 +177,8 @@ impl Page {
         let what =
             if row.command.is_empty() { String::new() } else { format!("  {}", row.command) };
         let rest = self.columns.saturating_sub(2 + width(row.rule));
-        let what = form::fit(&format!("{what}  {}", plural(row.count, "time")), rest);
+        let known = if row.is_known { ", known" } else { "" };
+        let what = form::fit(&format!("{what}  {}{known}", plural(row.count, "time")), rest);
         self.line(&format!("  {rule}{what}"));
         if !row.patterns.is_empty() {
             let mut patterns: Vec<String> =
@@ -319,6 +342,11 @@ pub(super) fn priced(price: &PriceRow, of: &str) -> String {
     )
 }
 
+/// Whether it is of a command that ran with a cluster of its own.
+fn is_run(report: &Report) -> bool {
+    report.sources.iter().any(|source| source.format == "run")
+}
+
 /// What to do next, in a sentence that ends with a command.
 pub(super) fn next(report: &Report) -> String {
     if !report.is_whole() {
@@ -326,10 +354,20 @@ pub(super) fn next(report: &Report) -> String {
                 again"
             .to_owned();
     }
-    if let Some(row) = report.violations.first() {
+    let is_new = |row: &&ViolationRow| !row.is_known;
+    if let Some(row) = report.violations.iter().find(is_new).or(report.violations.first()) {
         return format!("slotway explain {}", row.rule);
     }
-    if report.totals.commands == 0 && report.totals.transactions == 0 {
+    let is_silent = report.totals.commands == 0 && report.totals.transactions == 0;
+    if is_run(report) {
+        return match is_silent {
+            true => "have the command use REDIS_URL or REDIS_CLUSTER_NODES, or set what it reads: \
+                     slotway run --env NAME=TEMPLATE"
+                .to_owned(),
+            false => "keep it so, in CI: slotway run --report proof.xml -- COMMAND".to_owned(),
+        };
+    }
+    if is_silent {
         return "which keys are used together, commands tell: redis-cli monitor | slotway check -"
             .to_owned();
     }

@@ -276,6 +276,7 @@ impl Router {
                 } else {
                     latest = Some(named(args).unwrap_or(&Spec::BASE));
                     let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
+                    self.note_unknown(args);
                     session.turn_away(args, &refusal, &mut sink)
                 };
                 let (refused, ran) = (matches!(step, Step::Refused), step.has_run());

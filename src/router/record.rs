@@ -3,6 +3,7 @@
 
 use super::ahead::{Scratch, args_of};
 use super::{Router, Turn};
+use crate::command::{Args, NAME_LEN_MAX, find};
 use crate::host::record::Pressure;
 use crate::host::{About, Note, NoteKeys, record};
 use crate::slot::Footprint;
@@ -15,6 +16,16 @@ impl Router {
         let first = self.host.observer.record.requests(count);
         if record::takes_any(first, count) {
             self.note_sample(input, scratch, first);
+        }
+    }
+
+    /// Notes that a command is not known, if it is not.
+    #[cold]
+    pub(super) fn note_unknown(&self, args: Args<'_>) {
+        if find(args.at(0)).is_none() {
+            let name = &args.at(0)[..args.at(0).len().min(NAME_LEN_MAX)];
+            let about = About::Unknown(name.into());
+            self.host.observer.record.take(Note { client: None, keys: NoteKeys::default(), about });
         }
     }
 

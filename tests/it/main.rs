@@ -25,6 +25,7 @@ mod proof_live;
 mod pubsub;
 mod redis_rs;
 mod rim;
+mod run_cli;
 mod splits;
 mod stream;
 mod surface;

@@ -9,16 +9,17 @@ mod watch;
 
 pub(super) use options::{EXAMPLES, Options};
 
-use self::options::{Color, Common, Keys, What};
+use self::options::{Common, Keys, What};
 use super::Failure;
+use super::reports::{self, Reports, columns};
 use crate::check::{self, Follower, Format, Trouble, aof, format};
 use crate::feed::Feed;
 use crate::form::Paint;
 use crate::ledger::Spot;
-use crate::proof::{Report, Source, html, json, junit, keys, markdown, sarif, text};
+use crate::proof::{Report, Source, json, keys, text};
 use crate::topology::SHARDS_MAX;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -31,15 +32,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let common = &options.common;
     within(common.shards)?;
-    let reports: Vec<(&PathBuf, Form)> = options
-        .report
-        .iter()
-        .map(|path| Ok((path, Form::of(path)?)))
-        .collect::<Result<_, Failure>>()?;
-    for (path, _) in &reports {
-        try_out(path)
-            .map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))?;
-    }
+    let reports = Reports::to(&options.report)?;
     let parts = parts(&options.files)?;
     let (format, shards) = (options.format, common.shards);
     let (follower, sources) = watch::watched(move |stop| {
@@ -48,17 +41,11 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         (follower, sources)
     })?;
     let report = Report::of(&follower.found(), &sources, options.strict);
-    let mut written = Vec::new();
-    for (path, form) in &reports {
-        fs::write(path, form.write(&report)).map_err(|error| {
-            Failure::machine(format!("cannot write {}: {error}", path.display()))
-        })?;
-        written.push(path.display().to_string());
-    }
+    let written = reports.write(&report)?;
     let shown = if common.json {
         format!("{}\n", json::json(&report))
     } else {
-        text::page(&report, &written, columns(), paint(common))
+        text::page(&report, &written, columns(io::stdout()), paint(common))
     };
     show(&shown)?;
     Ok(ExitCode::from(report.exit_code))
@@ -73,7 +60,7 @@ fn named(options: &Keys) -> Result<ExitCode, Failure> {
     let shown = if common.json {
         format!("{}\n", keys.json())
     } else {
-        keys.page(columns(), paint(common))
+        keys.page(columns(io::stdout()), paint(common))
     };
     show(&shown)?;
     Ok(ExitCode::from(keys.exit_code))
@@ -257,74 +244,8 @@ impl Bar {
     }
 }
 
-/// The form of a report.
-#[derive(Clone, Copy)]
-enum Form {
-    Json,
-    Markdown,
-    Html,
-    Junit,
-    Sarif,
-}
-
-impl Form {
-    fn of(path: &Path) -> Result<Self, Failure> {
-        let extension =
-            path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        Ok(match extension.as_deref() {
-            Some("json") => Self::Json,
-            Some("md") => Self::Markdown,
-            Some("html") => Self::Html,
-            Some("xml") => Self::Junit,
-            Some("sarif") => Self::Sarif,
-            _ => {
-                return Err(Failure::usage(format!(
-                    "--report {}: the name must end with .json, .md, .html, .xml or .sarif",
-                    path.display()
-                )));
-            }
-        })
-    }
-
-    fn write(self, report: &Report) -> String {
-        match self {
-            Self::Json => json::json(report),
-            Self::Markdown => markdown::markdown(report),
-            Self::Html => html::html(report),
-            Self::Junit => junit::junit(report),
-            Self::Sarif => sarif::sarif(report),
-        }
-    }
-}
-
-/// Opens a file for writing and leaves everything as it was.
-fn try_out(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).open(path) {
-        Ok(_new) => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            OpenOptions::new().append(true).open(path).map(|_file| ())
-        }
-        Err(error) => Err(error),
-    }
-}
-
 fn paint(common: &Common) -> Paint {
-    let is_refused = common.no_color.as_ref().is_some_and(|text| !text.is_empty());
-    let is_wanted = match common.color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => !is_refused && io::stdout().is_terminal(),
-    };
-    if is_wanted { Paint::On } else { Paint::Off }
-}
-
-/// Columns of the terminal that stdout is; else as many as a page has.
-fn columns() -> usize {
-    /// Longer lines are hard to follow.
-    const MAX: usize = 120;
-    let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
-    let columns = size.map(|size| usize::from(size.ws_col)).filter(|columns| *columns > 0);
-    columns.unwrap_or(text::COLUMNS).min(MAX)
+    reports::paint(common.color, common.no_color.as_deref(), io::stdout().is_terminal())
 }
 
 /// Writes to stdout. Whoever reads it may have seen enough.

@@ -1,7 +1,8 @@
 //! What `check` can be told.
 
 use crate::check::Format;
-use clap::{Subcommand, ValueEnum};
+use crate::cli::reports::Color;
+use clap::Subcommand;
 use std::path::PathBuf;
 
 /// Said at the end of the help.
@@ -70,15 +71,4 @@ pub(in crate::cli) struct Common {
     /// No colours, if it is not empty
     #[arg(long, env = "NO_COLOR", hide = true)]
     pub no_color: Option<String>,
-}
-
-/// When to use colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum Color {
-    /// On a terminal.
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
 }

@@ -2,7 +2,9 @@
 //! document of `slotway check`.
 
 use crate::command::{Args, HostCx, Outcome, Refusal};
+use crate::host::Host;
 use crate::host::record::Part;
+use crate::ledger::Ledger;
 use crate::proof::report::{ConflictRow, GroupRow, ViolationRow};
 use crate::proof::{Found, Report, Source, json};
 use crate::resp::Sink;
@@ -13,10 +15,15 @@ fn report(cx: &mut HostCx<'_>) -> Report {
     let ledger = host.observer.record.ledger(&host.clients, *now);
     let (name, bytes) = ("this server".to_owned(), host.stats.bytes_in.get());
     let sources = [Source { name, format: "live", bytes, trouble: None }];
-    let found = Found { ledger: &ledger, topology: &host.topology, unknown: Vec::new() };
+    let found = found(host, &ledger);
     let mut report = None;
     pace.outside(&mut || report = Some(Report::of(&found, &sources, false)));
     report.unwrap_or_else(|| Report::of(&found, &sources, false))
+}
+
+/// What a report is made from.
+fn found<'a>(host: &'a Host, ledger: &'a Ledger) -> Found<'a> {
+    Found { ledger, topology: &host.topology, title: "slotway serve" }
 }
 
 /// `… RESET` forgets a part; says whether that was asked for.

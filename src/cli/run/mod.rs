@@ -1,0 +1,272 @@
+//! `slotway run`: a command, with a cluster for as long as it runs, and the proof of what it did there.
+//!
+//! ```text
+//! look whether reports can be written, the baseline read ─► cluster on free ports ─► the command, with
+//! the addresses in its environment ─► its end ─► report, baseline, exit code
+//! ```
+
+mod child;
+mod options;
+
+pub(super) use options::{EXAMPLES, Options};
+
+use self::child::Signals;
+use super::Failure;
+use super::reports::{self, Reports, cannot_write, columns, try_out};
+use crate::ledger::pattern;
+use crate::proof::{Baseline, Found, Report, Source, text};
+use crate::router::Router;
+use crate::server::{self, Bound, Wanted};
+use crate::settings::{CrossSlot, DATABASES_DEFAULT};
+use crate::topology::{Plan, Port};
+use std::fs;
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long those whom the command has left behind have to finish what they said.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// How often to see whether they have.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Characters of the command that the report names.
+const NAME_CHARS_MAX: usize = 120;
+/// What the command finds in its environment.
+const VARIABLES: [&str; 4] =
+    ["REDIS_URL={url}", "REDIS_HOST={host}", "REDIS_PORT={port}", "REDIS_CLUSTER_NODES={nodes}"];
+
+/// Runs the command.
+pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let reports = Reports::to(&options.report)?;
+    let baseline = options.allow.as_deref().map(|path| read(path, options)).transpose()?;
+    // With any addresses: what is wrong with a template is found before anything runs.
+    variables(options, &Addresses::default())?;
+    let (router, bound) = wanted(options)?.open().map_err(|error| {
+        Failure::machine(format!("cannot open a cluster on free ports: {error}"))
+    })?;
+    let variables = variables(options, &Addresses::of(&bound))?;
+    let threads = wanted_threads();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("slotway")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::machine(format!("cannot start {threads} threads: {error}")))?;
+    let outcome = runtime.block_on(async {
+        let cannot = |error| Failure::machine(format!("cannot handle signals: {error}"));
+        let mut signals = Signals::catch().map_err(cannot)?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(server::serve(Arc::clone(&router), bound, async {
+            // The sender is dropped, never used.
+            let _dropped = stopped.await;
+        }));
+        let mut child = child::start(&options.command, &variables)?;
+        let status = child::wait(&mut child, &mut signals).await;
+        hear_out(&router).await;
+        drop(stop);
+        // If it panicked, the log has it.
+        let _ended = serving.await;
+        status.map_err(|error| Failure::machine(format!("cannot wait for the command: {error}")))
+    });
+    runtime.shutdown_background();
+    let code = child::code(outcome?);
+    let report = report(&router, options, baseline.as_ref());
+    let written = reports.write(&report)?;
+    if let (Some(path), true) = (&options.allow, options.update_baseline) {
+        let failing = report.violations.iter().filter(|row| report.counts(row));
+        fs::write(path, Baseline::of(failing).text())
+            .map_err(|error| cannot_write(path, &error, Failure::machine))?;
+    }
+    let is_terminal = io::stderr().is_terminal();
+    let paint = reports::paint(options.color, options.no_color.as_deref(), is_terminal);
+    say(&text::page(&report, &written, columns(io::stderr()), paint));
+    Ok(ExitCode::from(match (code, report.exit_code) {
+        // What is written is what passes from now on.
+        (0, _) if options.update_baseline => 0,
+        (0, found) => found,
+        (code, _) => code,
+    }))
+}
+
+/// The cluster.
+fn wanted(options: &Options) -> Result<Wanted, Failure> {
+    let mut plan = Plan::of_masters(options.shards, 0);
+    plan.replicas = options.replicas;
+    plan.check().map_err(|why| Failure::usage(format!("--shards, --replicas: {why}")))?;
+    let is_audit = options.cross_slot == CrossSlot::Audit.name();
+    Ok(Wanted {
+        plan,
+        router: Some(0),
+        databases: if is_audit { DATABASES_DEFAULT } else { 1 },
+        threads: wanted_threads(),
+        settings: vec![("cross-slot", options.cross_slot.clone())],
+        ..Wanted::default()
+    })
+}
+
+fn wanted_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Reads the baseline. Only where it is to be written need it not be there.
+fn read(path: &Path, options: &Options) -> Result<Baseline, Failure> {
+    let wrong = |why: String| Failure::usage(format!("--allow {}: {why}", path.display()));
+    if options.update_baseline {
+        try_out(path).map_err(|error| cannot_write(path, &error, Failure::usage))?;
+    }
+    match fs::read_to_string(path) {
+        Ok(text) => Baseline::read(&text).map_err(wrong),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && options.update_baseline => {
+            Ok(Baseline::default())
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(wrong("there is no such file; --update-baseline writes it".to_owned()))
+        }
+        Err(error) => Err(wrong(format!("cannot be read: {error}"))),
+    }
+}
+
+/// Where the cluster is.
+struct Addresses {
+    router: SocketAddr,
+    nodes: Vec<SocketAddr>,
+}
+
+impl Default for Addresses {
+    fn default() -> Self {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { router: any, nodes: vec![any] }
+    }
+}
+
+impl Addresses {
+    fn of(bound: &[Bound]) -> Self {
+        let mut addresses = Self { nodes: Vec::new(), ..Self::default() };
+        for listener in bound {
+            match listener.port {
+                Port::Router => addresses.router = listener.address,
+                Port::Node(_) => addresses.nodes.push(listener.address),
+            }
+        }
+        addresses
+    }
+
+    /// What stands for a name in a template.
+    fn named(&self, name: &str) -> Option<String> {
+        let joined = |form: &dyn Fn(&SocketAddr) -> String| {
+            self.nodes.iter().map(form).collect::<Vec<_>>().join(",")
+        };
+        Some(match name {
+            "url" => format!("redis://{}", self.router),
+            "host" => self.router.ip().to_string(),
+            "port" => self.router.port().to_string(),
+            "nodes" => joined(&ToString::to_string),
+            "node_urls" => joined(&|node| format!("redis://{node}")),
+            "node_url" => format!("redis://{}", self.nodes.first()?),
+            "node_port" => self.nodes.first()?.port().to_string(),
+            _ => return None,
+        })
+    }
+}
+
+/// The variables for the command: those that it always finds, then the user's.
+fn variables(options: &Options, at: &Addresses) -> Result<Vec<(String, String)>, Failure> {
+    let all = VARIABLES.iter().copied().chain(options.variables.iter().map(String::as_str));
+    all.map(|line| {
+        let wrong = |why: &str| Failure::usage(format!("--env {line}: {why}"));
+        let (name, template) =
+            line.split_once('=').ok_or_else(|| wrong("must be NAME=TEMPLATE"))?;
+        if name.is_empty() || line.contains('\0') {
+            return Err(wrong("must be NAME=TEMPLATE"));
+        }
+        let value = filled(template, at).ok_or_else(|| {
+            wrong(
+                "in a template stand {url}, {host}, {port}, {nodes}, {node_urls}, {node_url} and \
+                 {node_port}; a brace is written twice",
+            )
+        })?;
+        Ok((name.to_owned(), value))
+    })
+    .collect()
+}
+
+/// A template with its names filled in; `None` if one is not known.
+fn filled(template: &str, at: &Addresses) -> Option<String> {
+    let (mut value, mut rest) = (String::new(), template);
+    while let Some(brace) = rest.find(['{', '}']) {
+        let (before, from) = rest.split_at(brace);
+        value.push_str(before);
+        if let Some(after) = from.strip_prefix("{{").or_else(|| from.strip_prefix("}}")) {
+            value.push_str(&from[..1]);
+            rest = after;
+        } else {
+            let (name, after) = from.strip_prefix('{')?.split_once('}')?;
+            value.push_str(&at.named(name)?);
+            rest = after;
+        }
+    }
+    value.push_str(rest);
+    Some(value)
+}
+
+/// What the command has sent and not waited for is still taken in.
+async fn hear_out(router: &Router) {
+    let all_left = async {
+        while router.host.clients.count() > 0 {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    // Who stays on has had the time for it.
+    let _late = tokio::time::timeout(FAREWELL, all_left).await;
+}
+
+/// What was found.
+fn report(router: &Router, options: &Options, baseline: Option<&Baseline>) -> Report {
+    let host = &router.host;
+    let ledger = host.observer.record.ledger(&host.clients, server::now());
+    let words = options.command.iter().map(|word| word.to_string_lossy());
+    let name = pattern::shown(words.collect::<Vec<_>>().join(" ").as_bytes(), NAME_CHARS_MAX);
+    let bytes = host.stats.bytes_in.get();
+    let sources = [Source { name, format: "run", bytes, trouble: None }];
+    let found = Found { ledger: &ledger, topology: &host.topology, title: "slotway run" };
+    let mut report = Report::of(&found, &sources, options.strict);
+    if let (Some(baseline), Some(path)) = (baseline, &options.allow) {
+        report.allow(baseline, &path.display().to_string());
+    }
+    report
+}
+
+/// Writes to stderr: stdout is the command's.
+fn say(page: &str) {
+    // Whoever reads it may have seen enough.
+    let _ = io::stderr().lock().write_all(page.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_filled() {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let addresses = Addresses { router: at(1), nodes: vec![at(2), at(3)] };
+        for (template, value) in [
+            ("", Some("")),
+            ("plain", Some("plain")),
+            ("{url}/0", Some("redis://127.0.0.1:1/0")),
+            ("{host} {port}", Some("127.0.0.1 1")),
+            ("{nodes}", Some("127.0.0.1:2,127.0.0.1:3")),
+            ("{node_urls}", Some("redis://127.0.0.1:2,redis://127.0.0.1:3")),
+            ("{node_url}{node_port}", Some("redis://127.0.0.1:22")),
+            ("{{\"a\":{port}}}", Some("{\"a\":1}")),
+            ("{nosuch}", None),
+            ("{url", None),
+            ("a}", None),
+        ] {
+            assert_eq!(filled(template, &addresses).as_deref(), value, "{template}");
+        }
+    }
+}

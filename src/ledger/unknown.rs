@@ -1,0 +1,40 @@
+//! Commands that nobody here knows: where their keys are cannot be said, so they are named.
+
+use super::pattern::shown;
+use super::shelf::Shelf;
+
+/// Names that are counted.
+pub const UNKNOWN_MAX: usize = 64;
+/// Characters of a name that are kept.
+const NAME_CHARS_MAX: usize = 80;
+
+/// Names of unknown commands, with their counts.
+#[derive(Clone, Debug)]
+pub struct Unknown {
+    names: Shelf<String, u64>,
+    /// How often any was met.
+    pub total: u64,
+}
+
+impl Default for Unknown {
+    fn default() -> Self {
+        Self { names: Shelf::new(UNKNOWN_MAX), total: 0 }
+    }
+}
+
+impl Unknown {
+    /// Enters one, in any case.
+    pub fn enter(&mut self, name: &[u8]) {
+        self.total += 1;
+        let name = shown(name, NAME_CHARS_MAX).to_lowercase();
+        *self.names.row(name.as_str(), || name.clone(), || 0) += 1;
+    }
+
+    /// The names with their counts, the more frequent first.
+    #[must_use]
+    pub fn rows(&self) -> Vec<(&str, u64)> {
+        let mut rows: Vec<_> = self.names.iter().map(|(n, count)| (n.as_str(), *count)).collect();
+        rows.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        rows
+    }
+}

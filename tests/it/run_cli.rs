@@ -1,0 +1,228 @@
+//! `slotway run` as a script, a person or a CI runner meets it: the environment, the report, the
+//! baseline, exit codes and signals. The commands are Python's, which has sockets.
+
+use crate::program::{End, Folder, PROGRAM, Run, slotway};
+use rustix::process::{Pid, Signal, test_kill_process};
+use serde_json::Value;
+use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
+
+/// Sends what stands in its arguments, line by line, to the router port; prints the replies.
+const TALK: &str = "
+import os, socket, sys
+line = socket.create_connection((os.environ['REDIS_HOST'], int(os.environ['REDIS_PORT'])))
+replies = line.makefile('rb')
+for words in sys.argv[1:]:
+    line.sendall(words.encode() + b'\\r\\n')
+    print(replies.readline().decode().strip(), flush=True)
+";
+
+/// `slotway run` with these options and a command of these words.
+fn program(options: &[&str], command: &[&str]) -> Command {
+    let mut program = slotway("run");
+    program.env("PATH", "/usr/local/bin:/usr/bin:/bin").args(options).arg("--").args(command);
+    program
+}
+
+fn run(options: &[&str], command: &[&str]) -> End {
+    Run::of(&mut program(options, command)).end()
+}
+
+/// The same, of a command that says this to the cluster.
+fn talk(options: &[&str], lines: &[&str]) -> End {
+    run(options, &[&["python3", "-c", TALK], lines].concat())
+}
+
+#[test]
+fn the_command_finds_the_cluster() {
+    let script = "
+import os, socket
+nodes = os.environ['REDIS_CLUSTER_NODES'].split(',')
+for address in nodes + [os.environ['REDIS_URL'].removeprefix('redis://'), os.environ['MINE']]:
+    host, port = address.split(':')
+    line = socket.create_connection((host, int(port)))
+    line.sendall(b'CLUSTER KEYSLOT foo\\r\\n')
+    print(len(nodes), line.recv(100).decode().strip())
+print(os.environ['OWN'])
+";
+    let options = ["--shards", "2", "--env", "MINE={host}:{port}", "--env", "OWN={{{node_port}}}"];
+    let end = run(&options, &["python3", "-c", script]);
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    let lines: Vec<&str> = end.stdout.lines().collect();
+    assert_eq!(lines[..4], ["2 :12182"; 4]);
+    assert!(lines[4].starts_with('{') && lines[4].ends_with('}'), "{}", lines[4]);
+    assert!(end.stderr.starts_with("slotway run\n"), "{}", end.stderr);
+}
+
+#[test]
+fn violations_fail_what_has_passed() {
+    let folder = Folder::new("run-violations");
+    let report = folder.file("proof.json");
+    let options = ["--report", &report];
+    let end = talk(&options, &["SLOTWAY TEST t1", "MSET user:1 a user:2 b", "GET user:1"]);
+    assert_eq!((end.code, end.stdout.as_str()), (Some(3), "+OK\n+OK\n$1\n"));
+    assert!(end.stderr.contains("cross-slot-command  mset  1 time"), "{}", end.stderr);
+    assert!(end.stderr.contains("Next: slotway explain cross-slot-command"), "{}", end.stderr);
+    let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
+    assert_eq!(document["exit_code"], 3);
+    assert_eq!(document["violations"][0]["clients"][0]["test"], "t1");
+    assert_eq!(document["violations"][0]["refused"], 0);
+    // The same, refused.
+    let end = talk(&["--cross-slot", "reject"], &["MSET user:1 a user:2 b", "GET user:1"]);
+    assert_eq!(end.code, Some(3));
+    assert!(end.stdout.starts_with("-CROSSSLOT"), "{}", end.stdout);
+    // Clean, and but a warning.
+    let clean = talk(&[], &["MSET {u}1 a {u}2 b"]);
+    assert_eq!(clean.code, Some(0));
+    assert!(clean.stderr.contains("Next: keep it so, in CI: slotway run"), "{}", clean.stderr);
+    let silent = run(&[], &["true"]);
+    assert_eq!(silent.code, Some(0));
+    assert!(silent.stderr.contains("0  commands came to the cluster"), "{}", silent.stderr);
+    assert_eq!(talk(&[], &["DBSIZE"]).code, Some(0));
+    assert_eq!(talk(&["--strict"], &["DBSIZE"]).code, Some(3));
+    // Of what is not known nobody can say; it is told.
+    let end = talk(&["--report", &report], &["JSON.SET doc:1 $ 1"]);
+    assert!(end.stderr.contains("1 command was not known here"), "{}", end.stderr);
+    let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
+    assert_eq!(document["unknown_commands"][0]["command"], "json.set");
+}
+
+#[test]
+fn the_commands_own_failure_goes_first() {
+    assert_eq!(run(&[], &["sh", "-c", "exit 7"]).code, Some(7));
+    assert_eq!(run(&[], &["sh", "-c", "kill -9 $$"]).code, Some(128 + 9));
+    let script = format!("{TALK}\nsys.exit(5)");
+    assert_eq!(run(&[], &["python3", "-c", &script, "MSET a 1 b 2"]).code, Some(5));
+}
+
+#[test]
+fn what_was_sent_at_the_very_end_counts() {
+    let script = "
+import os, socket
+line = socket.create_connection((os.environ['REDIS_HOST'], int(os.environ['REDIS_PORT'])))
+line.sendall(b'MGET user:1 user:2\\r\\n' * 100)
+line.shutdown(socket.SHUT_WR)
+os._exit(0)
+";
+    let folder = Folder::new("run-late");
+    let report = folder.file("proof.json");
+    let end = run(&["--report", &report], &["python3", "-c", script]);
+    assert_eq!(end.code, Some(3), "{}", end.stderr);
+    let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
+    assert_eq!(document["totals"]["errors"], 100);
+}
+
+#[test]
+fn a_baseline_only_shrinks() {
+    let folder = Folder::new("run-baseline");
+    let known = folder.file("known.txt");
+    let (old, new) = ("MGET user:1 user:2", "SINTER a b");
+    let update = ["--allow", &known, "--update-baseline"];
+    // Written, then held.
+    assert_eq!(talk(&update, &[old, "SDIFF c d"]).code, Some(0));
+    let text = folder.read("known.txt");
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(lines, ["cross-slot-command mget user:<int>", "cross-slot-command sdiff c d"]);
+    let end = talk(&["--allow", &known], &["MGET user:8 user:9"]);
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert!(end.stderr.contains("cross-slot-command  mget  1 time, known"), "{}", end.stderr);
+    assert!(end.stderr.contains("1 kind known from"), "{}", end.stderr);
+    assert!(end.stderr.contains("cross-slot-command sdiff c d"), "gone: {}", end.stderr);
+    // Something new fails, in every report.
+    let reports = ["xml", "sarif", "json", "md"].map(|kind| folder.file(&format!("proof.{kind}")));
+    let mut options = vec!["--allow", &known];
+    reports.iter().for_each(|path| options.extend(["--report", path]));
+    assert_eq!(talk(&options, &[old, new]).code, Some(3));
+    let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
+    assert_eq!(document["baseline"]["known"], 1);
+    assert_eq!(document["baseline"]["new"], 1);
+    assert!(folder.read("proof.xml").contains("one command, keys in several slots: 1 time\""));
+    let sarif: Value = serde_json::from_str(&folder.read("proof.sarif")).expect("JSON");
+    let results = sarif["runs"][0]["results"].as_array().expect("results");
+    let states = results.iter().map(|result| result["baselineState"].as_str().expect("a state"));
+    let mut states: Vec<&str> = states.collect();
+    states.sort_unstable();
+    assert_eq!(states, ["new", "unchanged"]);
+    // What does not occur any more goes with the next update.
+    assert_eq!(talk(&update, &[new]).code, Some(0));
+    assert!(folder.read("known.txt").ends_with("\ncross-slot-command sinter a b\n"));
+    assert_eq!(talk(&["--allow", &known], &[old]).code, Some(3));
+}
+
+#[test]
+fn what_is_wrong_is_said_before_anything_runs() {
+    let folder = Folder::new("run-wrong");
+    let (mark, broken) = (folder.file("mark"), folder.written("broken.txt", "what is this\n"));
+    let touch = ["sh", "-c", "touch \"$0\"", &mark];
+    let missing = folder.file("missing.txt");
+    let unwritable = folder.file("no/such/folder.json");
+    for (options, says) in [
+        (vec!["--report", &unwritable], "cannot write"),
+        (vec!["--report", "proof.doc"], "must end with .json"),
+        (vec!["--allow", &missing], "--update-baseline writes it"),
+        (vec!["--allow", &broken], "line 1: no rule is named"),
+        (vec!["--update-baseline"], "--allow"),
+        (vec!["--env", "A={nosuch}"], "{node_urls}"),
+        (vec!["--env", "=x"], "NAME=TEMPLATE"),
+        (vec!["--shards", "0"], "--shards"),
+        (vec!["--cross-slot", "maybe"], "audit"),
+    ] {
+        let end = run(&options, &touch);
+        assert_eq!(end.code, Some(2), "{options:?}: {}", end.stderr);
+        assert!(end.stderr.contains(says), "{options:?}: {}", end.stderr);
+        assert!(fs::metadata(&mark).is_err(), "{options:?}");
+    }
+    assert_eq!(run(&[], &[]).code, Some(2));
+    let end = run(&[], &["/no/such/command"]);
+    assert_eq!(end.code, Some(127));
+    assert!(end.stderr.contains("cannot start /no/such/command"), "{}", end.stderr);
+    assert_eq!(run(&[], &[&folder.written("plain", "no program")]).code, Some(126));
+    assert_eq!(run(&[], &touch).code, Some(0));
+    assert!(fs::metadata(&mark).is_ok());
+}
+
+#[test]
+fn signals_reach_the_command_and_nothing_is_left() {
+    let script = "
+import os, signal
+got = []
+for name in ('SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'):
+    signal.signal(getattr(signal, name), lambda number, frame: got.append(number))
+print(os.getpid(), os.environ['REDIS_PORT'], flush=True)
+while not got:
+    signal.pause()
+print('got', signal.Signals(got[0]).name, flush=True)
+os._exit(9)
+";
+    for (sent, name) in [
+        (Signal::INT, "SIGINT"),
+        (Signal::TERM, "SIGTERM"),
+        (Signal::HUP, "SIGHUP"),
+        (Signal::QUIT, "SIGQUIT"),
+    ] {
+        let mut run = Run::of(&mut program(&[], &["python3", "-c", script]));
+        let line = run.ready();
+        let (id, port) = line.trim().split_once(' ').expect("two numbers");
+        let id = Pid::from_raw(id.parse().expect("a process")).expect("not 0");
+        run.tell(sent);
+        let end = run.end();
+        assert_eq!((end.code, end.stdout), (Some(9), format!("got {name}\n")));
+        assert!(test_kill_process(id).is_err(), "it is gone");
+        let port: u16 = port.parse().expect("a port");
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nobody listens");
+    }
+    // One that does not care for it ends as it would have without us.
+    let mut run = Run::of(&mut program(&[], &["sh", "-c", "echo up; exec sleep 600"]));
+    assert_eq!(run.ready(), "up\n");
+    run.tell(Signal::TERM);
+    assert_eq!(run.end().code, Some(128 + 15));
+}
+
+#[test]
+fn the_help_tells_of_names_and_exit_codes() {
+    let end = Run::of(Command::new(PROGRAM).args(["run", "--help"])).end();
+    for word in ["REDIS_CLUSTER_NODES", "{node_urls}", "126", "127", "--update-baseline"] {
+        assert!(end.stdout.contains(word), "{word}");
+    }
+}
