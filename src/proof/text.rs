@@ -165,7 +165,7 @@ impl Page {
     fn more(&mut self, all: usize, what: &str) {
         if all > ROWS_MAX {
             let more = plural((all - ROWS_MAX) as u64, what);
-            self.line(&self.paint.dim(&format!("  … and {more} more: see --json")));
+            self.line(&self.paint.dim(&format!("  … and {more} more: a report in JSON has them")));
         }
     }
 
@@ -307,7 +307,9 @@ impl Page {
             self.line(&cells.join("  "));
         }
         if table.hidden > 0 {
-            self.line(&self.paint.dim(&format!("… and {} more: see --json", table.hidden)));
+            self.line(
+                &self.paint.dim(&format!("… and {} more: a report in JSON has them", table.hidden)),
+            );
         }
     }
 

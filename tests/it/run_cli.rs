@@ -148,6 +148,11 @@ fn a_baseline_only_shrinks() {
     assert_eq!(talk(&update, &[new]).code, Some(0));
     assert!(folder.read("known.txt").ends_with("\ncross-slot-command sinter a b\n"));
     assert_eq!(talk(&["--allow", &known], &[old]).code, Some(3));
+    // A command that failed has perhaps not shown all that it does.
+    let end = run(&update, &["sh", "-c", "exit 5"]);
+    assert_eq!(end.code, Some(5), "{}", end.stderr);
+    assert!(end.stderr.contains("known.txt is left as it was"), "{}", end.stderr);
+    assert!(folder.read("known.txt").ends_with("\ncross-slot-command sinter a b\n"));
 }
 
 #[test]

@@ -75,7 +75,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let code = child::code(outcome?);
     let report = report(&router, options, baseline.as_ref());
     let written = reports.write(&report)?;
-    if let (Some(path), true) = (&options.allow, options.update_baseline) {
+    // Who ends early has not shown all that he does.
+    if let (Some(path), true, 0) = (&options.allow, options.update_baseline, code) {
         let failing = report.violations.iter().filter(|row| report.counts(row));
         fs::write(path, Baseline::of(failing).text())
             .map_err(|error| cannot_write(path, &error, Failure::machine))?;
@@ -83,6 +84,10 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let is_terminal = io::stderr().is_terminal();
     let paint = reports::paint(options.color, options.no_color.as_deref(), is_terminal);
     say(&text::page(&report, &written, columns(io::stderr()), paint));
+    if let (Some(path), true, 1..) = (&options.allow, options.update_baseline, code) {
+        let path = path.display();
+        say(&format!("slotway: {path} is left as it was: the command ended with {code}\n"));
+    }
     Ok(ExitCode::from(match (code, report.exit_code) {
         // What is written is what passes from now on.
         (0, _) if options.update_baseline => 0,
