@@ -166,10 +166,10 @@ impl Faults {
         self.change(|book| book.play.as_mut()?.take(now))
     }
 
-    /// The step of this line was refused when its time came.
-    pub fn refuse_step(&self, line: usize, why: String) {
+    /// The step that was taken is done, or was refused.
+    pub fn end_step(&self, refused: Option<Mistake>) {
         if let Some(play) = &mut self.book.lock().play {
-            play.refuse(line, why);
+            play.end(refused);
         }
     }
 

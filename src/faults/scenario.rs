@@ -207,7 +207,9 @@ fn after_what(after: &After) -> Result<When, String> {
 #[derive(Debug)]
 pub(super) struct Play {
     scenario: Scenario,
-    /// How many steps are done.
+    /// How many steps somebody has taken to do.
+    taken: usize,
+    /// How many of them are done.
     done: usize,
     began: Millis,
     /// When the last step was done.
@@ -231,11 +233,11 @@ pub struct Progress {
 
 impl Play {
     pub(super) fn new(scenario: Scenario, now: Millis) -> Self {
-        Self { scenario, done: 0, began: now, latest: now, seen: 0, refused: Vec::new() }
+        Self { scenario, taken: 0, done: 0, began: now, latest: now, seen: 0, refused: Vec::new() }
     }
 
     fn next(&self) -> Option<&Step> {
-        self.scenario.steps.get(self.done)
+        self.scenario.steps.get(self.taken)
     }
 
     /// Whether requests are to be counted.
@@ -261,15 +263,20 @@ impl Play {
         }
     }
 
-    /// The next step, if its time has come; it counts as done.
+    /// The next step, if its time has come, to be done and [ended](Self::end).
     pub(super) fn take(&mut self, now: Millis) -> Option<Step> {
         let step = self.next().filter(|_| self.due().is_some_and(|due| due <= now))?.clone();
-        (self.done, self.latest, self.seen) = (self.done + 1, now, 0);
+        (self.taken, self.latest, self.seen) = (self.taken + 1, now, 0);
         Some(step)
     }
 
-    pub(super) fn refuse(&mut self, line: usize, why: String) {
-        self.refused.push(Mistake { line, why });
+    /// The step that was taken is done, or was refused.
+    pub(super) fn end(&mut self, refused: Option<Mistake>) {
+        // Another scenario may have begun meanwhile: nothing of it is done.
+        if self.done < self.taken {
+            self.done += 1;
+            self.refused.extend(refused);
+        }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -289,7 +296,11 @@ mod tests {
              [[step]]\ndo = \"CLEAR\"\n[[step]]\nafter = { time = \"1s\" }\ndo = \"CLEAR 1\"\n",
         );
         let mut play = Play::new(scenario.expect("a good one"), 1000);
-        let take = |play: &mut Play, now| play.take(now).map(|step| (step.line, step.text));
+        let take = |play: &mut Play, now| {
+            let step = play.take(now)?;
+            play.end(None);
+            Some((step.line, step.text))
+        };
         assert_eq!((play.due(), play.counts(), take(&mut play, 1019)), (Some(1020), false, None));
         assert_eq!(take(&mut play, 1020), Some((3, "DOWN".to_owned())));
         assert_eq!((play.due(), play.counts(), take(&mut play, 9999)), (None, true, None));

@@ -132,11 +132,14 @@ pub fn do_what_is_due(hands: &mut Hands<'_, '_>) {
     }
     while let Some(step) = faults.take_step(now) {
         match carry_out(&step.order, hands) {
-            Ok(_) => tracing::info!(line = step.line, order = step.text, "a step of the scenario"),
+            Ok(_) => {
+                tracing::info!(line = step.line, order = step.text, "a step of the scenario");
+                faults.end_step(None);
+            }
             Err(refusal) => {
                 let why = String::from_utf8_lossy(refusal.text()).into_owned();
                 tracing::warn!(line = step.line, order = step.text, why, "a step was refused");
-                faults.refuse_step(step.line, why);
+                faults.end_step(Some(Mistake { line: step.line, why }));
             }
         }
     }
