@@ -44,11 +44,25 @@ fn may_choose(cx: &HostCx<'_>) -> bool {
         || (cx.port == Port::Router && cx.host.settings.cross_slot() == CrossSlot::Audit)
 }
 
-/// The shard that has the keys of a slot in a database.
-fn home(cx: &HostCx<'_>, database: usize, slot: Slot) -> usize {
-    match database.checked_sub(1) {
-        Some(number) => cx.host.topology.shards() + number,
-        None => cx.host.topology.shard_of(slot),
+/// The shards that have the keys of a slot in a database: its own, and the one that takes the slot over.
+fn homes(cx: &HostCx<'_>, database: usize, slot: Slot) -> (usize, Option<usize>) {
+    let topology = &cx.host.topology;
+    match (database.checked_sub(1), topology.move_of(slot)) {
+        (Some(number), _) => (topology.shards() + number, None),
+        (None, Some(it)) => (it.from, Some(it.to).filter(|&to| to != it.from)),
+        (None, None) => (topology.shard_of(slot), None),
+    }
+}
+
+/// The shard where a key is, or comes to be.
+fn home(cx: &mut HostCx<'_>, database: usize, key: &[u8]) -> usize {
+    let slot = Slot::of(key);
+    let (from, to) = homes(cx, database, slot);
+    let key = cx.shards[from].key(slot, key);
+    match to {
+        // In a slot that is on the move it may have gone ahead.
+        Some(to) if cx.shards[from].peek(key).is_none() => to,
+        _ => from,
     }
 }
 
@@ -63,17 +77,8 @@ fn move_(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if source == target {
         return Err(Refusal::of("ERR source and destination objects are the same"));
     }
-    let slot = Slot::of(args.at(1));
-    let mut from = home(cx, source, slot);
-    let to = home(cx, target, slot);
-    let key = cx.shards[from].key(slot, args.at(1));
-    // In a slot that is on the move it may have gone ahead.
-    if source == 0
-        && cx.shards[from].peek(key).is_none()
-        && let Some(ahead) = cx.host.topology.move_of(slot)
-    {
-        from = ahead.to;
-    }
+    let (from, to) = (home(cx, source, args.at(1)), home(cx, target, args.at(1)));
+    let key = cx.shards[from].key(Slot::of(args.at(1)), args.at(1));
     if cx.shards[from].peek(key).is_none() || cx.shards[to].peek(key).is_some() {
         out.int(0);
         return Ok(());
@@ -98,8 +103,21 @@ fn swapdb(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         return Err(Refusal::of("ERR DB index is out of range"));
     };
     if first != second {
-        let homes: Vec<(Slot, usize, usize)> =
-            Slot::all().map(|slot| (slot, home(cx, first, slot), home(cx, second, slot))).collect();
+        let mut homes = Vec::with_capacity(Slot::all().count());
+        for slot in Slot::all() {
+            let homes_of_both = [first, second].map(|database| {
+                let (from, to) = self::homes(cx, database, slot);
+                // Where some keys of a slot on the move have gone ahead, the others follow them.
+                let ahead = to.filter(|&to| cx.shards[to].slot_len(slot) > 0);
+                if let Some(to) = ahead
+                    && let Ok([from, to]) = cx.shards.get_disjoint_mut([from, to])
+                {
+                    from.merge(slot, to);
+                }
+                ahead.unwrap_or(from)
+            });
+            homes.push((slot, homes_of_both[0], homes_of_both[1]));
+        }
         let shards: BTreeSet<usize> = homes.iter().flat_map(|&(_, a, b)| [a, b]).collect();
         // Who watches or awaits a key is told if it is there before or after.
         for &shard in &shards {

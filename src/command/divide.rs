@@ -5,6 +5,7 @@
 use super::{Args, Spec};
 use crate::resp::{Sink, Span};
 use crate::slot::Slot;
+use std::collections::BTreeMap;
 
 /// How the parts' replies become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +66,10 @@ impl Spec {
             return None;
         }
         let mut parts: Vec<Part> = Vec::new();
-        let mut at: Vec<Option<usize>> = vec![None; crate::slot::SLOTS as usize];
+        let mut at: BTreeMap<Slot, usize> = BTreeMap::new();
         for (place, key) in rest.chunks(step).enumerate() {
             let slot = Slot::of(args.at(1 + place * step));
-            let part = *at[slot.index()].get_or_insert_with(|| {
+            let part = *at.entry(slot).or_insert_with(|| {
                 parts.push(Part { slot, spans: vec![*name], places: Vec::new() });
                 parts.len() - 1
             });

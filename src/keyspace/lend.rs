@@ -11,6 +11,7 @@
 //! table is back.
 
 use super::Keyspace;
+use super::table::Keyed;
 use crate::slot::Slot;
 
 /// What was changed while tables were lent.
@@ -36,6 +37,22 @@ impl Keyspace {
         other.slots[at] = lent;
         other.len += len;
         other.volatile += volatile;
+    }
+
+    /// Brings every key of `slot` to `other`, which may have some of that slot; of one that both have, this
+    /// one's stays.
+    pub fn merge(&mut self, slot: Slot, other: &mut Self) {
+        let mut keys: Vec<Box<[u8]>> = Vec::with_capacity(self.slot_len(slot));
+        self.walk_slot(slot, usize::MAX, |entry| {
+            keys.push(entry.key().into());
+            true
+        });
+        for bytes in keys {
+            let key = self.key(slot, &bytes);
+            if let Some(parcel) = self.pack(key) {
+                other.unpack(key, parcel);
+            }
+        }
     }
 
     /// Counts from now on what `other` has counted until now, and the reverse.

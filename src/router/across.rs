@@ -20,14 +20,20 @@ use crate::shard::engine::{Blocked, Engine, Serve};
 use crate::slot::Slot;
 use crate::topology::{Manner, Port, Presence, Verdict};
 use parking_lot::Mutex;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Engines without slots of their own, for commands over several: as many as there were such commands
 /// at one time.
 #[derive(Debug, Default)]
-pub(super) struct Stages(Mutex<Vec<Engine>>);
+pub(super) struct Stages {
+    idle: Mutex<Vec<Engine>>,
+    /// How many there have ever been, so that chance differs from one to the next.
+    made: AtomicU64,
+}
 
 /// Shards that are held, in ascending order.
 type Holds<'r> = [(usize, Hold<'r>)];
@@ -119,16 +125,25 @@ impl Router {
         let Some(guard) = session.watched().map(|watched| watched.guard.clone()) else {
             return Done::Replied;
         };
-        let mut holds = match self.shard_of_database(session) {
-            Some(shard) => self.hold_each(&[shard], turn),
-            None => self.hold_all_of(invocation, turn),
-        };
-        let before = out.len();
-        for (shard, hold) in &mut holds {
-            out.truncate(before);
+        if let Some(shard) = self.shard_of_database(session) {
+            let mut hold = self.hold_one(shard, turn);
             hold.engine().watch(invocation, &guard, out);
-            session.files_on(*shard, self.topology.version());
+            session.files_on(shard, None);
+            hold.release(turn.pace);
+            return Done::Replied;
         }
+        let mut holds = self.hold_all_of(invocation, turn);
+        invocation.spec.each_key(invocation.args, |key| {
+            let slot = Slot::of(key);
+            let (source, target) = self.places_of(&holds, slot);
+            for at in source.into_iter().chain(target) {
+                let (shard, hold) = &mut holds[at];
+                let keyspace = &mut hold.engine().keyspace;
+                keyspace.watch(keyspace.key(slot, key), &guard);
+                session.files_on(*shard, Some(slot));
+            }
+        });
+        out.ok();
         release(holds, turn);
         Done::Replied
     }
@@ -252,7 +267,7 @@ impl Router {
         let homes = self.homes(holds, invocation);
         let counting = slots_of(invocation).first().and_then(|slot| homes.get(slot)).copied();
         let counting = counting.unwrap_or(0);
-        let mut stage = self.stages.0.lock().pop().unwrap_or_else(|| self.new_stage());
+        let mut stage = self.stages.idle.lock().pop().unwrap_or_else(|| self.new_stage());
         stage.begin(turn.terms);
         // Some may have been waited for since.
         let now = holds.iter_mut().map(|(_, hold)| hold.engine().keyspace.now()).max();
@@ -282,40 +297,74 @@ impl Router {
         if let Some(dead) = stage.keyspace.take_graveyard() {
             turn.pace.dispose(Box::new(dead));
         }
-        self.stages.0.lock().push(stage);
+        self.stages.idle.lock().push(stage);
         wait
     }
 
     /// Where the slots of a request have their tables: all slots, if it reads keys that it does not name.
+    /// Where keys of a slot that is on the move have gone ahead, the request's follow them.
     fn homes(&self, holds: &mut Holds<'_>, invocation: &Invocation<'_>) -> Homes {
         let mut homes = Homes::new();
-        let place = |holds: &Holds<'_>, shard| {
-            holds.binary_search_by_key(&shard, |(number, _)| *number).ok()
-        };
-        for slot in slots_of(invocation) {
-            let (from, to) = self.shards_of(Some(slot), Port::Router);
-            let Some(source) = place(holds, from) else { continue };
-            let target = to.and_then(|to| place(holds, to)).filter(|&target| target != source);
-            let home = match target {
-                Some(target) if has_gone_ahead(holds, source, slot, invocation) => {
-                    bring(holds, source, target, slot, invocation);
-                    target
+        let mut on_the_move: BTreeMap<Slot, (usize, usize, Vec<&[u8]>)> = BTreeMap::new();
+        invocation.spec.each_key(invocation.args, |key| {
+            let slot = Slot::of(key);
+            if let Some((_, _, keys)) = on_the_move.get_mut(&slot) {
+                keys.push(key);
+            } else if let Entry::Vacant(home) = homes.entry(slot) {
+                match self.places_of(holds, slot) {
+                    (Some(source), Some(target)) => {
+                        on_the_move.insert(slot, (source, target, vec![key]));
+                    }
+                    (Some(source), None) => _ = home.insert(source),
+                    (None, _) => {}
                 }
-                _ => source,
-            };
-            homes.insert(slot, home);
+            }
+        });
+        for (slot, (source, target, keys)) in on_the_move {
+            let Ok([from, to]) = holds.get_disjoint_mut([source, target]) else { continue };
+            let (from, to) = (from.1.engine(), to.1.engine());
+            let all_here = keys.iter().all(|key| from.has(key));
+            if !all_here {
+                keys.iter().for_each(|key| from.hand_over(key, to));
+            }
+            homes.insert(slot, if all_here { source } else { target });
         }
         if invocation.spec.reads_unnamed(invocation.args) {
-            for slot in Slot::all() {
-                let owner = self.shards_of(Some(slot), Port::Router).0;
-                if let Some(at) = place(holds, owner)
-                    && holds[at].1.engine().keyspace.slot_len(slot) > 0
-                {
-                    homes.entry(slot).or_insert(at);
+            self.add_all(holds, &mut homes);
+        }
+        homes
+    }
+
+    /// Adds every slot that has keys.
+    fn add_all(&self, holds: &mut Holds<'_>, homes: &mut Homes) {
+        for at in 0..holds.len() {
+            let mut next = Slot::new(0);
+            while let Some(slot) =
+                next.and_then(|next| holds[at].1.engine().keyspace.next_slot_with_keys(next))
+            {
+                next = Slot::new(slot.number() + 1);
+                match self.places_of(holds, slot) {
+                    (Some(source), Some(target)) if [source, target].contains(&at) => {
+                        let Ok([from, to]) = holds.get_disjoint_mut([source, target]) else {
+                            continue;
+                        };
+                        from.1.engine().keyspace.merge(slot, &mut to.1.engine().keyspace);
+                        homes.insert(slot, target);
+                    }
+                    (Some(source), None) if source == at => _ = homes.entry(slot).or_insert(at),
+                    // What a replica has, or another database.
+                    _ => {}
                 }
             }
         }
-        homes
+    }
+
+    /// The shards, by their places among the held, that have keys of a slot of database 0: its own, and the
+    /// one that takes it over.
+    fn places_of(&self, holds: &Holds<'_>, slot: Slot) -> (Option<usize>, Option<usize>) {
+        let place = |shard| holds.binary_search_by_key(&shard, |(number, _)| *number).ok();
+        let (from, to) = self.shards_of(Some(slot), Port::Router);
+        (place(from), to.filter(|&to| to != from).and_then(place))
     }
 
     /// Has the client wait at each of its keys' homes.
@@ -343,8 +392,9 @@ impl Router {
     }
 
     fn new_stage(&self) -> Engine {
-        // What picks at random has one key, and runs at its home.
-        let mut keyspace = Keyspace::new(std::iter::empty(), self.hasher.clone(), 0);
+        let made = self.stages.made.fetch_add(1, Ordering::Relaxed);
+        let seed = self.hasher.hash(&made.to_le_bytes());
+        let mut keyspace = Keyspace::new(std::iter::empty(), self.hasher.clone(), seed);
         keyspace.note_changes(true);
         let (observer, pubsub) = (Arc::clone(&self.host.observer), Arc::clone(&self.host.pubsub));
         // Nothing asks it for its number but for which database it is of.
@@ -368,40 +418,6 @@ fn slots_of(invocation: &Invocation<'_>) -> Vec<Slot> {
         }
     });
     slots
-}
-
-fn each_key_of(slot: Slot, invocation: &Invocation<'_>, mut found: impl FnMut(&[u8])) {
-    invocation.spec.each_key(invocation.args, |key| {
-        if Slot::of(key) == slot {
-            found(key);
-        }
-    });
-}
-
-/// Whether a key of the request in this slot, which is on the move, is not at its source any more.
-fn has_gone_ahead(
-    holds: &mut Holds<'_>,
-    source: usize,
-    slot: Slot,
-    invocation: &Invocation<'_>,
-) -> bool {
-    let engine = holds[source].1.engine();
-    let mut missing = false;
-    each_key_of(slot, invocation, |key| missing |= !engine.has(key));
-    missing
-}
-
-/// Brings the request's keys in this slot over from the source to the target.
-fn bring(
-    holds: &mut Holds<'_>,
-    source: usize,
-    target: usize,
-    slot: Slot,
-    invocation: &Invocation<'_>,
-) {
-    let Ok([source, target]) = holds.get_disjoint_mut([source, target]) else { return };
-    let (source, target) = (source.1.engine(), target.1.engine());
-    each_key_of(slot, invocation, |key| source.hand_over(key, target));
 }
 
 fn release<'r>(holds: Vec<(usize, Hold<'r>)>, turn: &mut Turn<'r>) {

@@ -19,10 +19,12 @@ use crate::faults::Answer;
 use crate::keyspace::{Blob, Guard, Millis};
 use crate::resp::Sink;
 use crate::session::{Judge, Reach, Session, Transaction};
+use crate::settings::CrossSlot;
 use crate::shard::engine::{Blocked, Engine};
 use crate::shard::{Hold, Pending, Served, Work};
 use crate::slot::{Footprint, Slot};
 use crate::topology::{Manner, Move, NodeNumber, Port, Presence, Verdict};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
 
@@ -40,10 +42,16 @@ impl Judge for Bench<'_, '_> {
         let (router, port) = (self.router, self.turn.terms.port);
         let topology = &router.topology;
         let Port::Node(node) = port else {
-            let Footprint::In(slot) = invocation.footprint else { return None };
-            if topology.is_settled(slot) {
-                return None;
-            }
+            let slot = match invocation.footprint {
+                Footprint::In(slot) if !topology.is_settled(slot) => slot,
+                // If it may not ask for several slots, that comes first.
+                Footprint::Crossing { .. }
+                    if router.host.settings.cross_slot() == CrossSlot::Audit =>
+                {
+                    return router.refuses(&[*invocation], manner, self.local);
+                }
+                _ => return None,
+            };
             // The slot may move at this very moment; whoever runs the request follows it.
             return router.refuses_slot(slot, manner, self.local);
         };
@@ -303,7 +311,7 @@ impl Router {
                     let (shard, hold) = &mut place.holds[at];
                     out.truncate(before);
                     hold.engine().watch(watch, guard, out);
-                    session.files_on(*shard, self.topology.version());
+                    session.files_on(*shard, slot);
                 }
             }
         }
@@ -366,12 +374,16 @@ impl Router {
         turn: &mut Turn<'r>,
         out: &mut Vec<u8>,
     ) -> Done {
-        let all = || (0..self.shards.len()).collect();
+        let everywhere = || -> Vec<usize> { (0..self.shards.len()).collect() };
+        let all = || match self.stays(session, transaction) {
+            true => (0..self.topology.shards()).collect(),
+            false => everywhere(),
+        };
         let more = match transaction.reach {
-            _ if transaction.joins => all(),
+            _ if transaction.joins && transaction.reach != Reach::Whole => all(),
             Reach::Shard | Reach::Host => Vec::new(),
             Reach::Cluster => self.view(session, transaction.flags),
-            Reach::Whole => all(),
+            Reach::Whole => everywhere(),
         };
         let requests: Vec<Invocation<'_>> = transaction.queue.iter().collect();
         let local = session.client().local;
@@ -380,7 +392,7 @@ impl Router {
         let (mut place, mut refusal) =
             self.place(slot, transaction.manner, &more, &requests, local, turn);
         if transaction.joins {
-            place.shards = all();
+            place.shards = place.holds.iter().map(|(shard, _)| *shard).collect();
             refusal = refusal.or_else(|| self.refuses(&requests, transaction.manner, local));
         }
         if session.client().is_closing() {
@@ -422,6 +434,15 @@ impl Router {
         }
         place.release(turn);
         Done::Replied
+    }
+
+    /// Whether a transaction has to do with database 0 alone.
+    fn stays(&self, session: &Session, transaction: &Transaction) -> bool {
+        let is_of_databases = |shard: &usize| *shard >= self.topology.shards();
+        session.database() == 0
+            && !transaction.selects
+            && transaction.flags & flag::ALL_DATABASES == 0
+            && !transaction.watched.iter().any(|w| w.shards.iter().any(is_of_databases))
     }
 
     /// Touches what a transaction watches, if a fault says so, as another client's write would.
@@ -512,9 +533,15 @@ impl Router {
                     let view = self.view(session, invocation.spec.flags);
                     let own = place.holds[place.own].0;
                     place.holds.sort_by_key(|(number, _)| (!view.contains(number), *number));
-                    let shown = view.len().min(place.holds.len());
-                    let shown = &mut place.holds[..shown];
-                    self.call(session, function, &invocation, shown, turn, &mut sink);
+                    let shown = place.holds.partition_point(|(number, _)| view.contains(number));
+                    if shown == view.len() {
+                        let shown = &mut place.holds[..shown];
+                        self.call(session, function, &invocation, shown, turn, &mut sink);
+                    } else {
+                        // Never so: what is in view was known when the transaction was queued.
+                        debug_assert!(false, "{} sees what is not held", invocation.spec.name);
+                        sink.error(Refusal::SHARD_PANIC);
+                    }
                     place.holds.sort_by_key(|(number, _)| *number);
                     place.own = place.holds.iter().position(|(n, _)| *n == own).unwrap_or(0);
                 }
@@ -525,7 +552,13 @@ impl Router {
                 }
                 Run::Session(steer) => {
                     let (began, before) = (turn.pace.ticks(), sink.len());
-                    session.steer_queued(&self.host, steer, invocation.args, &mut sink);
+                    session.steer_queued(
+                        &self.host,
+                        transaction,
+                        steer,
+                        invocation.args,
+                        &mut sink,
+                    );
                     let ticks = turn.pace.ticks().wrapping_sub(began);
                     let reply = sink.buffer().get(before..).unwrap_or_default();
                     self.note(&invocation, ticks, reply, turn.terms);
@@ -545,8 +578,14 @@ impl Router {
     fn is_lost(&self, transaction: &Transaction, place: &mut Place<'_>) -> bool {
         let Some(watched) = transaction.watched.as_deref() else { return false };
         let mut lost = match transaction.joins {
-            // Nobody asks which of several slots has moved.
-            true => watched.version != self.topology.version(),
+            // Wherever a watched slot's keys may be now, the guard must have been filed.
+            true => {
+                let filed: BTreeSet<(Slot, usize)> = watched.places.iter().copied().collect();
+                filed.iter().any(|&(slot, _)| {
+                    let (from, to) = self.shards_of(Some(slot), Port::Router);
+                    [from].into_iter().chain(to).any(|shard| !filed.contains(&(slot, shard)))
+                })
+            }
             false => watched.shards.iter().any(|shard| !place.shards.contains(shard)),
         };
         for (number, hold) in &mut place.holds {

@@ -491,7 +491,10 @@ impl Router {
         }
         let slot = match named.map(|spec| spec.run) {
             Some(Run::Session(Steer::Exec)) => session.transaction_slot(),
-            _ => request.slot(),
+            _ => match request.footprint {
+                Footprint::In(slot) | Footprint::Crossing { first: slot, .. } => Some(slot),
+                Footprint::Anywhere => None,
+            },
         };
         let node = match turn.terms.port {
             Port::Node(node) => Some(node),
@@ -558,7 +561,7 @@ impl Router {
     fn submit(&self, session: &mut Session, work: Work, turn: &mut Turn<'_>) -> Done {
         let shard = self.shard_for(work.slot(), turn.terms.port);
         if let Work::Watch(..) = work {
-            session.files_on(shard, self.topology.version());
+            session.files_on(shard, work.slot());
         }
         Done::Wait(self.shards[shard].submit(
             session.client(),
@@ -675,10 +678,7 @@ impl Router {
                     Held::Here(held) => {
                         let mut sink = Sink::new(out, session.proto());
                         held.engine().watch(invocation, &guard, &mut sink);
-                        session.files_on(
-                            self.shard_for(Some(slot), turn.terms.port),
-                            self.topology.version(),
-                        );
+                        session.files_on(self.shard_for(Some(slot), turn.terms.port), Some(slot));
                         Done::Replied
                     }
                     Held::Taken => {

@@ -233,15 +233,17 @@ impl Session {
         self.watched.as_deref()
     }
 
-    /// Notes that the guard is filed, or about to be, on this shard, and which version the topology has.
-    pub fn files_on(&mut self, shard: usize, version: u64) {
-        if let Some(watched) = &mut self.watched
-            && !watched.shards.contains(&shard)
-        {
-            if watched.shards.is_empty() {
-                watched.version = version;
-            }
+    /// Notes that the guard is filed, or about to be, on this shard for keys of `slot`; `None` if that is a
+    /// database of its own.
+    pub fn files_on(&mut self, shard: usize, slot: Option<Slot>) {
+        let Some(watched) = &mut self.watched else { return };
+        if !watched.shards.contains(&shard) {
             watched.shards.push(shard);
+        }
+        if let Some(slot) = slot
+            && watched.places.last() != Some(&(slot, shard))
+        {
+            watched.places.push((slot, shard));
         }
     }
 
@@ -305,7 +307,8 @@ impl Session {
         }
         let crosses = matches!(invocation.footprint, Footprint::Crossing { .. });
         let joins = self.joins(host);
-        if self.is_bound() && (joins || !crosses) {
+        let splits = crosses && self.splits(host, invocation);
+        if self.is_bound() && (joins || splits || !crosses) {
             if let Some(refusal) = Self::bound(spec) {
                 return self.reject(steer_of(spec), &refusal, out);
             }
@@ -332,7 +335,7 @@ impl Session {
             record::across(host, &self.client, invocation, None);
             return Step::Across;
         }
-        if crosses && self.splits(host, invocation) {
+        if splits {
             return Step::Split;
         }
         if let Footprint::Crossing { first, other, at } = invocation.footprint

@@ -1,6 +1,6 @@
 //! The commands that steer the connection: who it is, what it speaks, when it ends.
 
-use super::{Asking, ReplyMode, Session, Step, record};
+use super::{Asking, ReplyMode, Session, Step, Transaction, record};
 use crate::clients::Label;
 use crate::command::{Args, Invocation, Refusal, Steer};
 use crate::host::Host;
@@ -48,7 +48,7 @@ impl Session {
             Steer::Auth => self.auth(host, args, out),
             Steer::Hello => self.hello(host, args, out),
             Steer::ClientReply => self.client_reply(args, out),
-            Steer::Select => self.select(host, args, out),
+            Steer::Select => self.select(host, self.joins(host), args, out),
             Steer::Monitor => {
                 self.monitor(host, out);
                 Ok(())
@@ -66,12 +66,19 @@ impl Session {
     }
 
     /// Runs one that stood in a transaction's queue.
-    pub fn steer_queued(&mut self, host: &Host, steer: Steer, args: Args<'_>, out: &mut Sink<'_>) {
+    pub fn steer_queued(
+        &mut self,
+        host: &Host,
+        transaction: &Transaction,
+        steer: Steer,
+        args: Args<'_>,
+        out: &mut Sink<'_>,
+    ) {
         let outcome = match steer {
             Steer::Auth => self.auth(host, args, out),
             Steer::Hello => self.hello(host, args, out),
             Steer::ClientReply => self.client_reply(args, out),
-            Steer::Select => self.select(host, args, out),
+            Steer::Select => self.select(host, transaction.selects, args, out),
             Steer::Monitor => {
                 Err(Refusal::of("ERR MONITOR isn't allowed for DENY BLOCKING client"))
             }
@@ -232,15 +239,21 @@ impl Session {
 
     /// `SELECT index`. One may choose where keys of several slots may be used together, as only a server
     /// without slots has databases.
-    fn select(&mut self, host: &Host, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
+    fn select(
+        &mut self,
+        host: &Host,
+        may_choose: bool,
+        args: Args<'_>,
+        out: &mut Sink<'_>,
+    ) -> Result<(), Refusal> {
         let number = i32::try_from(args.int(1)?).map_err(|_too_far| {
             Refusal::of("ERR value is out of range, value must between -2147483648 and 2147483647")
         })?;
         if number != 0 {
-            let fate = if self.joins(host) { Fate::Ran } else { Fate::Refused };
+            let fate = if may_choose { Fate::Ran } else { Fate::Refused };
             record::other_database(host, &self.client, "select", fate);
         }
-        if number != 0 && !self.joins(host) {
+        if number != 0 && !may_choose {
             return Err(Refusal::of("ERR SELECT is not allowed in cluster mode"));
         }
         let database = u32::try_from(number).ok();

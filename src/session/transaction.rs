@@ -60,6 +60,8 @@ pub struct Transaction {
     pub crosses: bool,
     /// It asks for several slots, or guards them, where that is allowed: it takes all shards.
     pub joins: bool,
+    /// It chooses a database, as it might when that was queued.
+    pub selects: bool,
     /// How EXEC comes to that slot.
     pub manner: Manner,
     /// The guard that must still be whole when it runs.
@@ -128,8 +130,8 @@ pub struct Watched {
     pub crosses: bool,
     /// The shards where the guard is filed.
     pub shards: Vec<usize>,
-    /// The version of the topology when the first of it was filed.
-    pub version: u64,
+    /// For which slots of database 0 it is filed on which of them.
+    pub places: Vec<(Slot, usize)>,
     /// The keys; never empty.
     pub keys: BTreeSet<Blob>,
     /// Trips when one of them is touched.
@@ -283,7 +285,7 @@ impl Session {
                         slot,
                         crosses: false,
                         shards: Vec::new(),
-                        version: 0,
+                        places: Vec::new(),
                         keys: BTreeSet::new(),
                         guard: Guard::default(),
                         client: Arc::clone(&self.client),
@@ -403,6 +405,7 @@ impl Session {
             transaction.slot = transaction.slot.or(slot);
             transaction.crosses |= crosses;
             transaction.joins |= joins;
+            transaction.selects |= selects && may_join;
             transaction.flags |= spec.flags;
             transaction.reach = transaction.reach.max(match spec.run {
                 Run::Shard(_) | Run::Blocks(_) => Reach::Shard,

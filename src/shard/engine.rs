@@ -20,7 +20,7 @@ use crate::pubsub::PubSub;
 use crate::replication::{Feed, Links};
 use crate::resp::{Proto, Sink};
 use crate::session::{Watched, note_failed};
-use crate::slot::Slot;
+use crate::slot::{Footprint, Slot};
 use crate::topology::{NodeNumber, Port, Presence, Topology};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -433,6 +433,10 @@ impl Engine {
             kind: blocked.wait.kind,
             proto,
             serve,
+            slots: match blocked.request.iter().next().map(|request| request.footprint) {
+                Some(Footprint::Crossing { .. }) => keys.iter().map(|key| Slot::of(key)).collect(),
+                _ => Vec::new(),
+            },
             keys: 0,
         };
         self.waiters.file(waiter, keys, &mut self.keyspace);
@@ -441,7 +445,11 @@ impl Engine {
     /// Ends the waits of those whose slot is not served here any more: they have to ask again.
     pub fn dismiss_waiters(&mut self) {
         let Self { keyspace, waiters, topology, number, .. } = self;
-        waiters.dismiss(keyspace, |client, slot| topology.judge_waiter(slot, *number, client.port));
+        // A database of its own has nothing to do with slots.
+        if *number < topology.shards() {
+            let judge = |client: &Client, slot| topology.judge_waiter(slot, *number, client.port);
+            waiters.dismiss(keyspace, judge);
+        }
     }
 
     /// Serves those who waited for keys that have come to be since this was last done: to be

@@ -40,6 +40,8 @@ pub(super) struct Waiter {
     /// How its reply is written.
     pub(super) proto: Proto,
     pub(super) serve: Serve,
+    /// The slots of those of its keys that are here, if its request asks for several.
+    pub(super) slots: Vec<Slot>,
     /// Under how many keys it was filed.
     pub(super) keys: usize,
 }
@@ -145,7 +147,13 @@ impl Waiters {
             let Some(request) = waiter.request.iter().next() else { continue };
             let judged = match request.footprint {
                 Footprint::In(slot) => judge(&waiter.client, slot),
-                Footprint::Crossing { .. } => Waiting::Ends,
+                Footprint::Crossing { .. } => {
+                    let judged = waiter.slots.iter().map(|&slot| judge(&waiter.client, slot));
+                    judged.fold(Waiting::Goes, |one, other| match (one, other) {
+                        (Waiting::Goes, other) => other,
+                        (one, _) => one,
+                    })
+                }
                 Footprint::Anywhere => continue,
             };
             let ending = match judged {

@@ -88,6 +88,9 @@ impl<'a> Request<'a> {
 /// [AUTH2 user password] [KEYS key [key ...]]
 fn migrate(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let request = Request::of(args)?;
+    if cx.me.database() != 0 {
+        return Err(Refusal::of("ERR MIGRATE moves keys of database 0 only"));
+    }
     let topology = &cx.host.topology;
     let slot = request.keys.first().map_or(Slot::of(b""), |key| Slot::of(key));
     let source = match cx.port {

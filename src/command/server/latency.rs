@@ -56,6 +56,7 @@ pub(super) const ROW: Spec = Spec {
             since: "7.0.0",
             complexity: "O(N) where N is the number of commands with latency information being retrieved.",
             summary: "Tells how many runs of each command took up to so many microseconds.",
+            flags: LATENCY.flags | ALL_DATABASES,
             run: Run::Cluster(histogram),
             ..LATENCY
         },
