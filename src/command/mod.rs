@@ -148,7 +148,7 @@ pub struct Cx<'a> {
     pub pace: &'a mut dyn Pace,
     /// The one key that a command is to serve itself from which waited for it.
     pub ready: Option<&'a [u8]>,
-    /// Every key there is lies in this keyspace, not only those that the request names.
+    /// The keys that it reads without naming them lie in this keyspace, too.
     pub sees_all: bool,
 }
 

@@ -10,7 +10,7 @@ use super::scan::Strides;
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, READS_UNNAMED, WRITE};
 use super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Spec, acl, check};
-use super::{Args, Cx, Outcome, Refusal};
+use super::{Args, Cx, Outcome, Pace, Refusal};
 use crate::keyspace::{
     Edited, End, Entry, Key, Keyspace, List, Member, PackLimits, PieceLimit, Text, Value,
     ZsetBuilder, event,
@@ -19,6 +19,7 @@ use crate::number::parse_f64;
 use crate::resp::{Sink, until_nul};
 use crate::slot::Slot;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// What the rows share.
@@ -260,13 +261,51 @@ fn sorted<'v>(
     Ok(sorted.into_iter().map(|(_, element)| element).collect())
 }
 
+impl Spec {
+    /// The slots of the keys that SORT reads without naming them, each once. `keyspace` has the key that is
+    /// sorted; of one that cannot be sorted nothing is read.
+    #[must_use]
+    pub fn unnamed_slots(
+        &self,
+        keyspace: &Keyspace,
+        args: Args<'_>,
+        pace: &mut dyn Pace,
+    ) -> BTreeSet<Slot> {
+        let mut slots = BTreeSet::new();
+        let key = keyspace.key(Slot::of(args.at(1)), args.at(1));
+        let mut strides = Strides::new(pace);
+        let Some(value) = keyspace.glance(key) else { return slots };
+        let Ok(elements) = elements(value, &mut strides) else { return slots };
+        // What is no option but looks like one adds a slot that nothing is read from.
+        let patterns = (2..args.len() - 1).filter(|&at| args.is(at, "by") || args.is(at, "get"));
+        for pattern in patterns.map(|at| args.at(at + 1)) {
+            for element in &elements {
+                strides.step(1);
+                slots.extend(key_named_by(pattern, element).map(|(name, _)| Slot::of(&name)));
+            }
+        }
+        slots
+    }
+}
+
 /// The string that a pattern names with the element in place of its `*`: that of the key, or of the
 /// hash's field behind `->`; `#` names the element itself.
 fn named_by<'k>(keyspace: &'k Keyspace, pattern: &[u8], element: &'k [u8]) -> Option<Text<'k>> {
-    let pattern = until_nul(pattern);
-    if pattern == b"#" {
+    if until_nul(pattern) == b"#" {
         return Some(Text::Bytes(element));
     }
+    let (name, field) = key_named_by(pattern, element)?;
+    let value = keyspace.glance(keyspace.key(Slot::of(&name), &name))?;
+    match (field, value) {
+        (Some(field), Value::Hash(hash)) => hash.get(field, keyspace.hasher()),
+        (Some(_), _) => None,
+        (None, value) => value.as_text(),
+    }
+}
+
+/// The key that a pattern names, and the field of the hash there if it names one. None without a `*`.
+fn key_named_by<'p>(pattern: &'p [u8], element: &[u8]) -> Option<(Vec<u8>, Option<&'p [u8]>)> {
+    let pattern = until_nul(pattern);
     let star = pattern.iter().position(|&byte| byte == b'*')?;
     let (before, after) = (&pattern[..star], &pattern[star + 1..]);
     let arrow = after.windows(2).position(|pair| pair == b"->").filter(|at| at + 2 < after.len());
@@ -274,13 +313,7 @@ fn named_by<'k>(keyspace: &'k Keyspace, pattern: &[u8], element: &'k [u8]) -> Op
         Some(at) => (&after[..at], Some(&after[at + 2..])),
         None => (after, None),
     };
-    let name = [before, element, behind].concat();
-    let value = keyspace.glance(keyspace.key(Slot::of(&name), &name))?;
-    match (field, value) {
-        (Some(field), Value::Hash(hash)) => hash.get(field, keyspace.hasher()),
-        (Some(_), _) => None,
-        (None, value) => value.as_text(),
-    }
+    Some(([before, element, behind].concat(), field))
 }
 
 /// Redis gives a small sorted set its large form before it sorts it, which OBJECT ENCODING shows.

@@ -11,7 +11,7 @@
 //! moves are the same under every policy.
 
 use super::{Done, Router, Turn};
-use crate::command::{Invocation, Refusal, Wait, resolve};
+use crate::command::{Invocation, Pace, Refusal, Wait, resolve};
 use crate::keyspace::Keyspace;
 use crate::resp::Sink;
 use crate::session::Session;
@@ -72,7 +72,7 @@ impl Router {
         if let Some(wait) = self.run_on_stage(session, &mut holds, invocation, turn, out)
             && let Some(blocked) = Blocked::begin(invocation, session.client(), wait, out)
         {
-            self.file(session, &mut holds, invocation, &blocked, out);
+            self.file(session, &mut holds, invocation, &blocked, turn.pace, out);
             done = Done::Block(Box::new(blocked));
         }
         holds.iter_mut().for_each(|(_, hold)| hold.settle(turn.pace));
@@ -264,7 +264,7 @@ impl Router {
             hold.run_within(invocation, turn.pace, out);
             return None;
         }
-        let homes = self.homes(holds, invocation);
+        let homes = self.homes(holds, invocation, turn.pace);
         let counting = slots_of(invocation).first().and_then(|slot| homes.get(slot)).copied();
         let counting = counting.unwrap_or(0);
         let mut stage = self.stages.idle.lock().pop().unwrap_or_else(|| self.new_stage());
@@ -301,9 +301,14 @@ impl Router {
         wait
     }
 
-    /// Where the slots of a request have their tables: all slots, if it reads keys that it does not name.
+    /// Where the slots of a request have their tables, those of keys that it does not name included.
     /// Where keys of a slot that is on the move have gone ahead, the request's follow them.
-    fn homes(&self, holds: &mut Holds<'_>, invocation: &Invocation<'_>) -> Homes {
+    fn homes(
+        &self,
+        holds: &mut Holds<'_>,
+        invocation: &Invocation<'_>,
+        pace: &mut dyn Pace,
+    ) -> Homes {
         let mut homes = Homes::new();
         let mut on_the_move: BTreeMap<Slot, (usize, usize, Vec<&[u8]>)> = BTreeMap::new();
         invocation.spec.each_key(invocation.args, |key| {
@@ -330,31 +335,36 @@ impl Router {
             homes.insert(slot, if all_here { source } else { target });
         }
         if invocation.spec.reads_unnamed(invocation.args) {
-            self.add_all(holds, &mut homes);
+            self.add_unnamed(holds, &mut homes, invocation, pace);
         }
         homes
     }
 
-    /// Adds every slot that has keys.
-    fn add_all(&self, holds: &mut Holds<'_>, homes: &mut Homes) {
-        for at in 0..holds.len() {
-            let mut next = Slot::new(0);
-            while let Some(slot) =
-                next.and_then(|next| holds[at].1.engine().keyspace.next_slot_with_keys(next))
-            {
-                next = Slot::new(slot.number() + 1);
-                match self.places_of(holds, slot) {
-                    (Some(source), Some(target)) if [source, target].contains(&at) => {
-                        let Ok([from, to]) = holds.get_disjoint_mut([source, target]) else {
-                            continue;
-                        };
-                        from.1.engine().keyspace.merge(slot, &mut to.1.engine().keyspace);
-                        homes.insert(slot, target);
+    /// Adds the slots of keys that the request reads without naming them.
+    fn add_unnamed(
+        &self,
+        holds: &mut Holds<'_>,
+        homes: &mut Homes,
+        invocation: &Invocation<'_>,
+        pace: &mut dyn Pace,
+    ) {
+        let first = slots_of(invocation).first().and_then(|slot| homes.get(slot)).copied();
+        let Some(first) = first else { return };
+        let keyspace = &holds[first].1.engine().keyspace;
+        for slot in invocation.spec.unnamed_slots(keyspace, invocation.args, pace) {
+            match self.places_of(holds, slot) {
+                (Some(source), Some(target)) => {
+                    // Nobody has asked which of its keys these are: all follow those that have gone ahead.
+                    if let Ok([from, to]) = holds.get_disjoint_mut([source, target]) {
+                        let to = &mut to.1.engine().keyspace;
+                        if to.slot_len(slot) > 0 {
+                            from.1.engine().keyspace.merge(slot, to);
+                        }
+                        homes.insert(slot, if to.slot_len(slot) > 0 { target } else { source });
                     }
-                    (Some(source), None) if source == at => _ = homes.entry(slot).or_insert(at),
-                    // What a replica has, or another database.
-                    _ => {}
                 }
+                (Some(source), None) => _ = homes.entry(slot).or_insert(source),
+                (None, _) => {}
             }
         }
     }
@@ -374,6 +384,7 @@ impl Router {
         holds: &mut Holds<'_>,
         invocation: &Invocation<'_>,
         blocked: &Blocked,
+        pace: &mut dyn Pace,
         out: &Sink<'_>,
     ) {
         let mut keys = 0;
@@ -381,7 +392,7 @@ impl Router {
         let awaited = invocation.spec.awaited_keys(invocation.args);
         // What goes elsewhere needs that shard as well.
         let serve = if awaited.len() == keys { Serve::Here } else { Serve::Elsewhere };
-        let homes = self.homes(holds, invocation);
+        let homes = self.homes(holds, invocation, pace);
         for (at, (_, hold)) in holds.iter_mut().enumerate() {
             let lives_here = |key: &&&[u8]| homes.get(&Slot::of(key)) == Some(&at);
             let here: Vec<&[u8]> = awaited.iter().filter(lives_here).copied().collect();

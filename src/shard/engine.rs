@@ -55,7 +55,7 @@ pub struct Engine {
     pub tally: Tally,
     /// The same of commands that came in at replicas which serve from here.
     replicas: BTreeMap<NodeNumber, Tally>,
-    /// Every key there is lies here for now, see [`Cx::sees_all`].
+    /// What a command reads without naming it lies here for now, see [`Cx::sees_all`].
     pub sees_all: bool,
     /// Whose commands run at this moment, and what is to be noted of them.
     pub attention: Attention,
