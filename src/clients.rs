@@ -54,7 +54,7 @@ pub struct Client {
     /// The database that it has chosen.
     database: AtomicU32,
     /// How often its EXEC was lost since one was not.
-    lost_execs: AtomicU64,
+    lost_execs: AtomicU32,
 }
 
 /// The names that a client gives itself, each empty until it is set.
@@ -171,7 +171,7 @@ impl Client {
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             database: AtomicU32::new(0),
-            lost_execs: AtomicU64::new(0),
+            lost_execs: AtomicU32::new(0),
         }
     }
 
@@ -244,7 +244,7 @@ impl Client {
     pub fn take_lost_execs(&self) -> u64 {
         match self.lost_execs.load(Ordering::Relaxed) {
             0 => 0,
-            _ => self.lost_execs.swap(0, Ordering::Relaxed),
+            _ => self.lost_execs.swap(0, Ordering::Relaxed).into(),
         }
     }
 

@@ -132,48 +132,54 @@ impl Connection {
     }
 
     /// Serves the client until either side closes.
-    pub(super) async fn serve(mut self) {
-        loop {
-            match poll_fn(|cx| self.poll_turns(cx)).await {
-                Event::Yield => tokio::task::yield_now().await,
-                Event::Wait(pending, muted, until) => match self.served(pending).await {
-                    Some(served) => {
-                        if !muted {
-                            self.keep_unsent(&served.replies);
-                        }
-                        self.rest = served.rest.map(|work| Rest { work, muted, until });
-                        if let Some(mut blocked) = served.blocked {
-                            let ends = blocked.wait.until.into_iter().chain(until).min();
-                            blocked.wait.until = ends;
-                            if Box::pin(self.wait_for_key(blocked, muted)).await.is_err() {
-                                return;
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn would keep the connection in its task twice: as its argument, and as its own"
+    )]
+    pub(super) fn serve(mut self) -> impl Future<Output = ()> + Send {
+        async move {
+            loop {
+                match poll_fn(|cx| self.poll_turns(cx)).await {
+                    Event::Yield => tokio::task::yield_now().await,
+                    Event::Wait(pending, muted, until) => match self.served(pending).await {
+                        Some(served) => {
+                            if !muted {
+                                self.keep_unsent(&served.replies);
+                            }
+                            self.rest = served.rest.map(|work| Rest { work, muted, until });
+                            if let Some(mut blocked) = served.blocked {
+                                let ends = blocked.wait.until.into_iter().chain(until).min();
+                                blocked.wait.until = ends;
+                                if Box::pin(self.wait_for_key(blocked, muted)).await.is_err() {
+                                    return;
+                                }
                             }
                         }
+                        None => return,
+                    },
+                    // Boxed: it takes room in the task only while it lasts.
+                    Event::Block(blocked, muted) => {
+                        if Box::pin(self.wait_for_key(blocked, muted)).await.is_err() {
+                            return;
+                        }
                     }
-                    None => return,
-                },
-                // Boxed: it takes room in the task only while it lasts.
-                Event::Block(blocked, muted) => {
-                    if Box::pin(self.wait_for_key(blocked, muted)).await.is_err() {
-                        return;
+                    Event::Vigil(vigil, muted) => {
+                        if Box::pin(self.wait_for_replicas(&vigil, muted)).await.is_err() {
+                            return;
+                        }
                     }
+                    Event::Pause(until) => {
+                        if Box::pin(self.wait_for_pause(until)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Event::Hang(node) => {
+                        if Box::pin(self.wait_for_node(node)).await.is_err() {
+                            return;
+                        }
+                    }
+                    Event::Closed => return,
                 }
-                Event::Vigil(vigil, muted) => {
-                    if Box::pin(self.wait_for_replicas(&vigil, muted)).await.is_err() {
-                        return;
-                    }
-                }
-                Event::Pause(until) => {
-                    if Box::pin(self.wait_for_pause(until)).await.is_err() {
-                        return;
-                    }
-                }
-                Event::Hang(node) => {
-                    if Box::pin(self.wait_for_node(node)).await.is_err() {
-                        return;
-                    }
-                }
-                Event::Closed => return,
             }
         }
     }
