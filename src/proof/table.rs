@@ -5,6 +5,8 @@ use crate::form::{bytes, count, percent};
 
 /// Rows of each table; the JSON has more.
 const ROWS_MAX: usize = 12;
+/// The longest bar of a histogram, in characters.
+const BAR: usize = 20;
 /// Shards that are shown.
 const SHARDS_MAX: usize = 32;
 
@@ -21,6 +23,8 @@ pub(super) struct Table {
 pub(super) fn all(report: &Report) -> Vec<Table> {
     [
         conflicts(report),
+        attempts(report),
+        ages(report),
         patterns(report),
         shards(report),
         slots(report),
@@ -56,6 +60,50 @@ fn conflicts(report: &Report) -> Table {
     });
     let head = ["watched key", "changed by", "lost", "age of WATCH"];
     table("Conflicts", &head, rows.collect(), ROWS_MAX)
+}
+
+/// How many attempts transactions with a WATCH took until they were committed.
+fn attempts(report: &Report) -> Table {
+    let all = &report.commits_by_attempts;
+    let classes = all.iter().enumerate().map(|(at, &number)| {
+        let more = if at + 1 == all.len() { " or more" } else { "" };
+        (format!("{}{more}", at + 1), number)
+    });
+    // Who has never lost took one.
+    let classes = classes.filter(|_| !report.conflicts.is_empty()).collect();
+    histogram("Attempts until commit", "attempts", "transactions", classes)
+}
+
+/// How old the lost WATCHes were.
+fn ages(report: &Report) -> Table {
+    let len = report.conflicts.iter().map(|row| row.ages.len()).max().unwrap_or(0);
+    let class = |at: usize| report.conflicts.iter().filter_map(|row| row.ages.get(at)).sum::<u64>();
+    let classes = (0..len).map(|at| (format!("< {} ms", count(1 << at)), class(at))).collect();
+    histogram("Age of lost WATCHes", "age", "lost", classes)
+}
+
+/// Classes in their order, up to the last that has something, each with its share and a bar.
+fn histogram(
+    title: &'static str,
+    class: &'static str,
+    what: &'static str,
+    mut classes: Vec<(String, u64)>,
+) -> Table {
+    let filled = classes.iter().rposition(|(_, number)| *number > 0).map_or(0, |last| last + 1);
+    classes.truncate(filled);
+    let all: u64 = classes.iter().map(|(_, number)| number).sum();
+    let most = classes.iter().map(|(_, number)| *number).max().unwrap_or(0);
+    let label = classes.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
+    let rows: Vec<Vec<String>> = classes
+        .iter()
+        .map(|(name, number)| {
+            let bar = (*number as f64 / most as f64 * BAR as f64).ceil() as usize;
+            let bar = format!("{name:<label$} {}", "#".repeat(bar));
+            vec![bar.trim_end().to_owned(), count(*number), percent(*number as f64 / all as f64)]
+        })
+        .collect();
+    let max = rows.len();
+    table(title, &[class, what, "share"], rows, max)
 }
 
 /// Below what half of the ages are: `< 4 ms`.
