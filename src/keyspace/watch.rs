@@ -146,7 +146,8 @@ impl Watchers {
                 return true;
             }
             if !watcher.guard.is_tripped() {
-                // Nobody else sets it: a guard is filed with the shards of one slot.
+                // A guard over several slots may be tripped on another shard at this moment: then that
+                // one is the cause.
                 let _ = watcher.guard.0.cause.set(Cause { key: key.into(), at: now, author });
                 has_tripped = true;
             }

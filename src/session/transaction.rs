@@ -12,7 +12,8 @@
 //! A transaction belongs to one slot: that of the first command with keys, and on the router port
 //! the watched one if anything is watched. There a command in another slot is refused when it is
 //! queued, and EXEC then answers EXECABORT; on a node port EXEC itself refuses it ([`Dialect`]).
-//! Commands without keys run where the transaction runs and pin nothing.
+//! Commands without keys run where the transaction runs and pin nothing. Where keys of several slots
+//! may be used together (`cross-slot audit`) nothing of this is refused: such a transaction `joins` them.
 //!
 //! Once a guard is tripped the transaction is lost, so nothing is kept or judged any more: EXEC
 //! answers nil, as every Redis does.
@@ -121,7 +122,7 @@ impl Transaction {
     }
 }
 
-/// What a session watches: keys of one slot, but for clients of a node.
+/// What a session watches: keys of one slot, but for clients of a node and under an audit.
 #[derive(Debug)]
 pub struct Watched {
     /// The slot that the first key lives in.
