@@ -29,7 +29,6 @@ pub struct Divided {
 /// What a part consists of.
 #[derive(Debug)]
 struct Part {
-    slot: Slot,
     /// The command's name and the keys of this slot, each with what belongs to it.
     spans: Vec<Span>,
     /// The places of its keys among the request's, from 0.
@@ -70,7 +69,7 @@ impl Spec {
         for (place, key) in rest.chunks(step).enumerate() {
             let slot = Slot::of(args.at(1 + place * step));
             let part = *at.entry(slot).or_insert_with(|| {
-                parts.push(Part { slot, spans: vec![*name], places: Vec::new() });
+                parts.push(Part { spans: vec![*name], places: Vec::new() });
                 parts.len() - 1
             });
             parts[part].spans.extend(key);
@@ -81,10 +80,10 @@ impl Spec {
 }
 
 impl Divided {
-    /// The parts' slots and arguments.
-    pub fn parts<'a>(&'a self, args: Args<'a>) -> impl Iterator<Item = (Slot, Args<'a>)> {
+    /// The parts' arguments, which each ask for one slot.
+    pub fn parts<'a>(&'a self, args: Args<'a>) -> impl Iterator<Item = Args<'a>> {
         let (buf, _) = args.parts();
-        self.parts.iter().map(move |part| (part.slot, Args::new(buf, &part.spans)))
+        self.parts.iter().map(move |part| Args::new(buf, &part.spans))
     }
 
     /// Puts the parts' replies together; the first error among them is the answer.
@@ -161,10 +160,8 @@ mod tests {
         let (buf, spans) = spans(&["mset", "{a}1", "x", "{b}", "y", "{a}2", "z"]);
         let args = Args::new(&buf, &spans);
         let divided = resolve(args).expect("MSET").spec.divide(args).expect("it divides");
-        let parts: Vec<Vec<Vec<u8>>> = divided
-            .parts(args)
-            .map(|(_, part)| part.from(1).map(<[u8]>::to_vec).collect())
-            .collect();
+        let parts: Vec<Vec<Vec<u8>>> =
+            divided.parts(args).map(|part| part.from(1).map(<[u8]>::to_vec).collect()).collect();
         assert_eq!(
             parts,
             [

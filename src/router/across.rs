@@ -162,7 +162,7 @@ impl Router {
             return self.run_across(session, invocation, turn, out);
         };
         let mut replies = Vec::new();
-        for (_, part) in divided.parts(args) {
+        for part in divided.parts(args) {
             let mut reply = Vec::new();
             let mut sink = Sink::new(&mut reply, session.proto());
             match resolve(part) {
@@ -265,8 +265,7 @@ impl Router {
             return None;
         }
         let homes = self.homes(holds, invocation, turn.pace);
-        let counting = slots_of(invocation).first().and_then(|slot| homes.get(slot)).copied();
-        let counting = counting.unwrap_or(0);
+        let counting = first_home(&homes, invocation).unwrap_or(0);
         let mut stage = self.stages.idle.lock().pop().unwrap_or_else(|| self.new_stage());
         stage.begin(turn.terms);
         // Some may have been waited for since.
@@ -348,8 +347,7 @@ impl Router {
         invocation: &Invocation<'_>,
         pace: &mut dyn Pace,
     ) {
-        let first = slots_of(invocation).first().and_then(|slot| homes.get(slot)).copied();
-        let Some(first) = first else { return };
+        let Some(first) = first_home(homes, invocation) else { return };
         let keyspace = &holds[first].1.engine().keyspace;
         for slot in invocation.spec.unnamed_slots(keyspace, invocation.args, pace) {
             match self.places_of(holds, slot) {
@@ -417,6 +415,12 @@ impl Router {
 fn swap_counts(stage: &mut Engine, home: &mut Engine) {
     std::mem::swap(&mut stage.tally, &mut home.tally);
     stage.keyspace.swap_counts(&mut home.keyspace);
+}
+
+/// Where the first key of a request lives.
+fn first_home(homes: &Homes, invocation: &Invocation<'_>) -> Option<usize> {
+    let first = invocation.spec.nth_key(invocation.args, 0)?;
+    homes.get(&Slot::of(first)).copied()
 }
 
 /// The slots of a request's keys, each once, that of the first key first.
