@@ -13,7 +13,7 @@ use crate::load::report::{Comparison, Evidence, Invariant, Report, SweepReport, 
 use crate::page::Page;
 
 /// Beyond what all pages have: the charts.
-const STYLE: &str = include_str!("style.css");
+const STYLE: &str = include_str!("../style.css");
 
 /// The page.
 #[must_use]
