@@ -3,23 +3,16 @@
 //! The modules stand in the order of dependence: each uses only those above it.
 
 pub mod slot;
-pub mod number;
-pub mod glob;
-pub mod form;
-mod page;
+pub mod text;
 pub mod ledger;
 pub mod resp;
-pub mod feed;
 pub mod rdb;
 pub mod keyspace;
 pub mod topology;
-pub mod proof;
+pub mod report;
 pub mod faults;
 pub mod replication;
-pub mod clients;
-pub mod settings;
-pub mod pubsub;
-pub mod host;
+pub mod state;
 pub mod command;
 pub mod session;
 pub mod shard;

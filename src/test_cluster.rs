@@ -18,7 +18,7 @@
 use crate::resp::{Reply, ReplyDecoder};
 use crate::server::{self, OpenError, Wanted};
 use crate::session::Dialect;
-use crate::settings::DATABASES_MAX;
+use crate::state::settings::DATABASES_MAX;
 use crate::topology::{Announce, Port, Role};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -10,11 +10,11 @@
 //! commands since.
 
 use super::Trouble;
-use super::follow::{Follower, Said};
-use super::words::Words;
-use crate::feed::Feed;
+use super::replay::{Follower, Said};
+use super::tokenizer::Words;
 use crate::ledger::Spot;
-use crate::number::parse_i64;
+use crate::rdb::file_window::Feed;
+use crate::text::number::parse_i64;
 
 /// Bytes of an argument that are kept: keys are shorter, and values are not looked at.
 pub const ARG_KEPT_MAX: u64 = 64 * 1024;

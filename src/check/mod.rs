@@ -9,19 +9,19 @@
 //! it breaks; [`Trouble`] says where and why.
 
 pub mod aof;
-pub mod follow;
-pub mod format;
-pub mod guests;
-pub mod lines;
-pub mod words;
+pub mod replay;
+pub mod detect;
+pub mod unsupported;
+pub mod text_formats;
+pub mod tokenizer;
 
-pub use crate::proof::Trouble;
-pub use follow::{Follower, Said};
-pub use format::Format;
+pub use crate::report::Trouble;
+pub use detect::Format;
+pub use replay::{Follower, Said};
 
-use crate::feed::Feed;
 use crate::ledger::{Breach, Fate, Origin, Rule, Spot};
 use crate::rdb::file::{self, Met};
+use crate::rdb::file_window::Feed;
 
 /// Reads a file of this form into `to`.
 pub fn read(feed: &mut Feed<'_>, format: Format, to: &mut Follower) -> Option<Trouble> {
@@ -32,7 +32,7 @@ pub fn read(feed: &mut Feed<'_>, format: Format, to: &mut Follower) -> Option<Tr
             if feed.more(1).is_empty() { None } else { aof::read(feed, to) }
         }),
         Format::Monitor | Format::History | Format::Transactions | Format::Sets | Format::Keys => {
-            lines::read(feed, format, to)
+            text_formats::read(feed, format, to)
         }
     };
     to.end();

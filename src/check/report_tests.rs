@@ -2,12 +2,12 @@
 //! (`snapshots/`; `INSTA_UPDATE=always cargo test --lib check` writes them anew).
 
 use crate::check::{self, Follower, Format};
-use crate::feed::Feed;
-use crate::form::{Paint, width};
-use crate::proof::text::{COLUMNS, COLUMNS_MIN, page};
-use crate::proof::{
+use crate::rdb::file_window::Feed;
+use crate::report::text::{COLUMNS, COLUMNS_MIN, page};
+use crate::report::{
     Baseline, EXIT_INPUT, EXIT_VIOLATIONS, Report, Source, html, json, junit, markdown, sarif,
 };
+use crate::text::display::{Paint, width};
 use insta::assert_snapshot;
 use serde_json::Value;
 use std::collections::BTreeSet;

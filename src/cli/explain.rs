@@ -2,9 +2,9 @@
 
 use super::Failure;
 use super::check::show;
-use crate::form::wrap;
 use crate::ledger::Rule;
 use crate::ledger::rule::ROWS;
+use crate::text::display::wrap;
 use std::process::ExitCode;
 
 /// Columns of the page.

@@ -4,8 +4,8 @@
 //! a batch that waits for its shard: bytes, and a span for each argument.
 
 use super::Refusal;
-use crate::number::{parse_f64, parse_i64};
 use crate::resp::Span;
+use crate::text::number::{parse_f64, parse_i64};
 use std::ops::Index;
 
 /// The arguments of one request, the command's name first; never empty.

@@ -9,8 +9,8 @@ use super::spec::{Arity::Exactly, BASE, Group, Keys, Run, Spec, acl, check};
 use super::{Args, HostCx, Outcome, Refusal};
 use crate::keyspace::{Keyspace, event};
 use crate::resp::Sink;
-use crate::settings::CrossSlot;
 use crate::slot::Slot;
+use crate::state::settings::CrossSlot;
 use crate::topology::Port;
 use std::collections::BTreeSet;
 
@@ -141,7 +141,7 @@ fn swapdb(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 /// The database that an argument names; `None` if there is none of this number.
 fn number(cx: &HostCx<'_>, arg: &[u8], unfit: Refusal) -> Result<Option<usize>, Refusal> {
-    let number = crate::number::parse_i64(arg).and_then(|number| i32::try_from(number).ok());
+    let number = crate::text::number::parse_i64(arg).and_then(|number| i32::try_from(number).ok());
     let number = number.ok_or(unfit)?;
     Ok(usize::try_from(number).ok().filter(|&number| number < cx.host.settings.databases()))
 }

@@ -9,9 +9,9 @@ use super::spec::{
 };
 use super::{Args, Cx, HostCx, Outcome, Refusal};
 use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value, event};
-use crate::number::parse_i64;
 use crate::replication::Vigil;
 use crate::resp::Sink;
+use crate::text::number::parse_i64;
 use crate::topology::Family;
 
 /// What the rows share.

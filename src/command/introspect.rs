@@ -6,8 +6,8 @@ use super::spec::{
     flag,
 };
 use super::{Args, HostCx, Outcome, Refusal, all, find, find_in, help};
-use crate::glob;
 use crate::resp::Sink;
+use crate::text::glob;
 
 /// What the rows of COMMAND share.
 const COMMAND: Spec = Spec {

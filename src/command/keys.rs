@@ -5,8 +5,8 @@
 
 use super::spec::{Begin, Find, Keys, Spec, access, flag};
 use super::{Args, Refusal};
-use crate::number::parse_i64;
 use crate::slot::{Footprint, Slot};
+use crate::text::number::parse_i64;
 
 /// Calls `found` with the place of each key of `args`, in the order of the specifications.
 /// `Err(())` if the arguments contradict the row: a number of keys that is no number, or more keys

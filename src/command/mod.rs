@@ -14,12 +14,12 @@
 //! never sees a connection, a socket, another shard or the clock.
 
 mod args;
-mod chance;
+mod random;
 mod cluster;
 mod collection;
 mod connection;
 mod database;
-mod divide;
+mod split;
 mod dump;
 mod expire;
 mod generic;
@@ -43,20 +43,20 @@ mod wait;
 mod zset;
 
 pub use args::Args;
-pub use divide::{Divided, Merge};
 pub use queue::{QUEUE_BYTES_MAX, Queue};
 pub use refusal::{Outcome, Refusal};
 pub use spec::{
     Arity, Begin, BlockFn, Find, Group, HostFn, Keys, Run, ShardFn, Spec, Steer, access, acl, flag,
 };
+pub use split::{Divided, Merge};
 pub use wait::{Absent, Wait, WaitKind};
 
-use crate::clients::Client;
-use crate::host::{Host, Tally};
 use crate::keyspace::{Key, Keyspace, Millis, Seen, Text, Value};
 use crate::replication::Vigil;
 use crate::resp::{Sink, until_nul};
 use crate::slot::{Footprint, Slot};
+use crate::state::clients::Client;
+use crate::state::{Host, Tally};
 use crate::topology::Port;
 use std::sync::{Arc, LazyLock};
 use std::task::Waker;

@@ -7,8 +7,8 @@ use super::spec::{
     BASE, Group, Keys, Run, Spec, Steer, access, check,
 };
 use super::{Args, HostCx, Outcome, Refusal, help};
-use crate::pubsub::Scope;
 use crate::resp::{Sink, until_nul};
+use crate::state::pubsub::Scope;
 
 /// What the rows of commands that subscribe share.
 const LISTEN: Spec = Spec {

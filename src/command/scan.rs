@@ -17,10 +17,10 @@ use super::spec::{
     BASE, Run, Spec, acl, check,
 };
 use super::{Args, HostCx, Outcome, Pace, Refusal};
-use crate::glob;
 use crate::keyspace::{Entry, Keyed, Keyspace};
 use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
+use crate::text::glob;
 
 /// What the rows share.
 const WALK: Spec = Spec { flags: READ, acl: acl::KEYSPACE, ..BASE };

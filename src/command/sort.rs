@@ -15,9 +15,9 @@ use crate::keyspace::{
     Edited, End, Entry, Key, Keyspace, List, Member, PackLimits, PieceLimit, Text, Value,
     ZsetBuilder, event,
 };
-use crate::number::parse_f64;
 use crate::resp::{Sink, until_nul};
 use crate::slot::Slot;
+use crate::text::number::parse_f64;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -11,8 +11,8 @@
 
 use super::{Cx, FAMILIES, HostCx, Outcome, Refusal, Wait};
 use crate::command::Args;
-use crate::pubsub::Scope;
 use crate::resp::Sink;
+use crate::state::pubsub::Scope;
 use std::borrow::Cow;
 
 /// A command's row.

@@ -7,8 +7,8 @@
 
 use super::{Args, Refusal};
 use crate::keyspace::{Millis, Value};
-use crate::number::parse_f64;
 use crate::resp::Sink;
+use crate::text::number::parse_f64;
 
 /// What a command that found nothing waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

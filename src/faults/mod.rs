@@ -12,24 +12,24 @@
 //! requests, late replies, false answers to EXEC, is looked up here as they come, by those who have
 //! seen in [`Armed`] that there is something to look up: one relaxed load for a batch of requests.
 
-mod book;
-mod doors;
-mod order;
+mod registry;
+mod listener_gate;
+mod grammar;
 mod scenario;
 
-pub use book::{FAULTS_MAX, Fault, What};
-pub use doors::{Door, Doors};
-pub use order::{
+pub use grammar::{
     Answer, Bound, COUNT_MAX, KEY_LEN_MAX, LATENCY_MS_MAX, Name, Order, Place, Promote, RUNS_MAX,
     TIME_MS_DEFAULT, TIME_MS_MAX, Unclear, forms,
 };
+pub use listener_gate::{Door, Doors};
+pub use registry::{FAULTS_MAX, Fault, What};
 pub use scenario::{Event, Mistake, Progress, SCENARIO_LEN_MAX, STEPS_MAX, Scenario, Step, When};
 
 use crate::keyspace::Millis;
 use crate::slot::Slot;
 use crate::topology::NodeNumber;
-use book::Book;
 use parking_lot::Mutex;
+use registry::Book;
 use scenario::Play;
 use std::pin::pin;
 use std::sync::Arc;

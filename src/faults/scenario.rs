@@ -14,7 +14,7 @@
 //! Steps are done in the order of the file, whatever they wait for; so two runs do the same things in
 //! the same order.
 
-use super::order::{Order, TIME_MS_MAX};
+use super::grammar::{Order, TIME_MS_MAX};
 use crate::keyspace::Millis;
 use serde::Deserialize;
 use std::fmt;

@@ -14,36 +14,36 @@
 //! [`Keyspace::expire_some`] takes away what nobody meets.
 
 mod blob;
-mod changes;
+mod journal;
 pub mod event;
 mod hash;
-mod item;
-mod lend;
+mod packed_item;
+mod slot_transfer;
 mod list;
-mod look;
+mod probe;
 mod prefetch;
 mod set;
 mod table;
 mod value;
-mod walk;
+mod scan;
 mod watch;
 mod zset;
 
 pub use blob::{Blob, INLINE_LEN_MAX};
-pub use changes::Changes;
 pub use event::{Event, EventClass};
 pub use hash::{Hash, Numbered, PackLimits, Pair, Pairs};
-pub use lend::Touched;
+pub use journal::Changes;
 pub use list::{End, Iter as Elements, List, PieceLimit, Sought};
-pub use look::{Round, Seen};
+pub use probe::{Round, Seen};
 pub use set::{Lent, Member, Set};
+pub use slot_transfer::Touched;
 pub use table::{KeyHasher, Keyed, Table};
 pub use value::{Digits, EMBSTR_LEN_MAX, SHARED_INTEGERS, Text, Value};
 pub use watch::{Author, Cause, Guard, Watchers};
 pub use zset::{Edge, LexEdge, Zset, ZsetBuilder};
 
 use crate::slot::{SLOTS, Slot};
-use changes::Notes;
+use journal::Notes;
 use std::collections::HashSet;
 
 /// Milliseconds since the Unix epoch.

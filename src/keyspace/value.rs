@@ -5,7 +5,7 @@ use super::hash::Hash;
 use super::list::List;
 use super::set::Set;
 use super::zset::Zset;
-use crate::number::{I64_BYTES_MAX, parse_i64, spell_i64};
+use crate::text::number::{I64_BYTES_MAX, parse_i64, spell_i64};
 use std::ops::Deref;
 
 /// Longest byte string that Redis would embed in its object (`OBJECT ENCODING` says `embstr`).

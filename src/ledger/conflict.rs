@@ -1,8 +1,8 @@
 //! Transactions that lost: whose watched key was changed, by what, how long after the WATCH, and how
 //! many attempts it took until the next commit. Contention, by pattern of key.
 
+use super::lru::Shelf;
 use super::pattern::{pattern, shown};
-use super::shelf::Shelf;
 use super::violation::{Origin, TEXT_CHARS_MAX};
 use std::sync::Arc;
 

@@ -11,20 +11,20 @@
 //! Whatever grows from outside has a bound with a name; what had to make room is counted
 //! ([`Ledger::forgotten`]).
 
-pub mod census;
+pub mod key_stats;
 pub mod conflict;
 pub mod pattern;
 pub mod rule;
-pub mod shelf;
-pub mod tag;
-pub mod together;
+pub mod lru;
+pub mod hashtag;
+pub mod key_groups;
 pub mod unknown;
 pub mod violation;
 
-pub use census::Census;
 pub use conflict::{Clash, Conflicts};
+pub use key_groups::{Group, Share, Together, Verdict};
+pub use key_stats::Census;
 pub use rule::{Rule, Weight};
-pub use together::{Group, Share, Together, Verdict};
 pub use unknown::Unknown;
 pub use violation::{Breach, Fate, Origin, Spot, Violations};
 

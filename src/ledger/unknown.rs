@@ -1,7 +1,7 @@
 //! Commands that nobody here knows: where their keys are cannot be said, so they are named.
 
+use super::lru::Shelf;
 use super::pattern::shown;
-use super::shelf::Shelf;
 
 /// Names that are counted.
 pub const UNKNOWN_MAX: usize = 64;

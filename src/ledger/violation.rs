@@ -1,8 +1,8 @@
 //! What breaks a rule, by kind: the rule, the command, the patterns of the keys.
 
+use super::lru::Shelf;
 use super::pattern::{self, pattern};
 use super::rule::{self, Rule};
-use super::shelf::Shelf;
 use crate::slot::{Slot, hashed_part};
 use std::collections::BTreeSet;
 use std::sync::Arc;

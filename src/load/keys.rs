@@ -1,8 +1,8 @@
 //! The names of the keys: `{PREFIX:GROUP}:KIND:INDEX`. The keys of a group share the hashtag
 //! `PREFIX:GROUP`, so they live in one slot.
 
-use crate::number::write_i64;
 use crate::slot::Slot;
+use crate::text::number::write_i64;
 
 /// Writes the names of one load's keys.
 #[derive(Clone, Debug)]

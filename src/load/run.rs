@@ -72,7 +72,7 @@ fn run_at(plan: &Plan, home: Option<&Home>, progress: &Progress) -> Result<Repor
     let identity = match home {
         Some(home) => format!(
             "slotway {} in this process, {} {}, {} threads",
-            crate::host::VERSION,
+            crate::state::VERSION,
             plan.target.shards,
             if plan.target.cluster { "nodes" } else { "shards" },
             home.threads

@@ -13,9 +13,9 @@
 //! [`Script::failed`] instead of `conclude`.
 
 use super::chance::Chance;
-use crate::number::write_i64;
 use crate::resp::Reply;
 use crate::slot::Slot;
+use crate::text::number::write_i64;
 use std::collections::VecDeque;
 
 /// Nanoseconds since the run began.

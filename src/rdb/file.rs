@@ -8,8 +8,8 @@
 //! 7.2; a module's value, or a newer one, ends the reading, since its end cannot be told.
 
 use super::{CHECKSUM, kind, lzf};
-use crate::feed::Feed;
-use crate::number::write_i64;
+use crate::rdb::file_window::Feed;
+use crate::text::number::write_i64;
 
 /// Longest key, and longest compressed string that is unfolded, in bytes.
 pub const KEY_LEN_MAX: u64 = 64 << 20;

@@ -16,7 +16,7 @@
 use std::borrow::Cow;
 
 use super::{integer_text, lzf};
-use crate::number;
+use crate::text::number;
 
 /// Bytes that the compressed strings of one payload may unfold to: what the longest string may
 /// have. LZF unfolds up to 88 times, so without this a payload of a few megabytes would cost

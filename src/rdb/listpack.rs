@@ -17,7 +17,7 @@ use std::borrow::Cow;
 
 use super::input::Input;
 use super::integer_text;
-use crate::number;
+use crate::text::number;
 
 /// Bytes before the first element.
 const HEADER_BYTES: usize = 4 + 2;

@@ -26,6 +26,7 @@
 //!
 //! Memory is taken for bytes that exist, never for a length that a payload claims.
 
+pub mod file_window;
 pub mod file;
 mod input;
 mod list;
@@ -41,7 +42,7 @@ use std::fmt;
 
 use crc::{CRC_64_REDIS, Crc, Table};
 
-use crate::number;
+use crate::text::number;
 use input::Input;
 pub use list::{Elements, encode_list};
 pub use set::{encode_integers, encode_set};

@@ -15,7 +15,7 @@ use std::ops::Deref;
 
 use super::input::{self, Input};
 use super::{Decoded, kind, listpack, seal};
-use crate::number::{parse_f64, write_f64, write_i64};
+use crate::text::number::{parse_f64, write_f64, write_i64};
 
 /// Text lengths that are none.
 const TEXT_NAN: u8 = 0xFD;

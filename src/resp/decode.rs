@@ -15,7 +15,7 @@
 use super::{
     LINE_LEN_MAX, REQUEST_ARGS_MAX, Span, UNAUTHENTICATED_ARGS_MAX, UNAUTHENTICATED_BULK_LEN_MAX,
 };
-use crate::number::parse_i64;
+use crate::text::number::parse_i64;
 
 /// What the decoder allows; it depends on the connection and may change between two requests.
 #[derive(Clone, Copy, Debug)]

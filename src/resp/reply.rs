@@ -9,7 +9,7 @@
 //! Memory follows the bytes received: a header that claims a billion elements reserves nothing.
 
 use super::LINE_LEN_MAX;
-use crate::number::parse_i64;
+use crate::text::number::parse_i64;
 
 /// Longest string of a reply, in bytes: what servers allow by default.
 pub const REPLY_BULK_LEN_MAX: i64 = 512 * 1024 * 1024;

@@ -3,7 +3,7 @@
 //! The sink knows which protocol the client speaks, so that a command says *what* it answers (a
 //! map of two pairs, a null, a double) and never how that looks in RESP2 or RESP3.
 
-use crate::number::{write_f64, write_i64};
+use crate::text::number::{write_f64, write_i64};
 
 /// The protocol version that a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

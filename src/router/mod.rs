@@ -12,21 +12,19 @@
 //! holds them in ascending order, and where it must wait for one it does so away from the runtime's
 //! workers (`closely`).
 
-mod across;
-mod ahead;
-mod closely;
-mod follow;
-mod record;
+mod multi_slot;
+mod pipeline;
+mod redirect;
+mod replica_links;
+mod sampling;
 
-pub use ahead::Scratch;
+pub use pipeline::Scratch;
 
-use crate::clients::Client;
 use crate::command::{
     Group, HoldBack, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, Steer, flag,
     named, resolve, slotway,
 };
 use crate::faults::{Armed, Event, Order};
-use crate::host::{Host, Sighting};
 use crate::keyspace::{KeyHasher, Keyspace, Millis};
 use crate::replication::Vigil;
 use crate::resp::{Decoder, Sink};
@@ -34,10 +32,12 @@ use crate::session::{Dialect, Session, Step, note_failed};
 use crate::shard::engine::{Blocked, Engine, Terms};
 use crate::shard::{Hold, OUTPUT_LEN_MAX, Pending, Shard, Work};
 use crate::slot::{Footprint, Slot};
+use crate::state::clients::Client;
+use crate::state::{Host, Sighting};
 use crate::topology::{NodeNumber, Port, Topology};
-use across::Stages;
-use ahead::{AHEAD_MAX, Ahead, LONG_BYTES, Request, args_of};
-use closely::{Bench, Close};
+use multi_slot::Stages;
+use pipeline::{AHEAD_MAX, Ahead, LONG_BYTES, Request, args_of};
+use redirect::{Bench, Close};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,7 +163,7 @@ impl Router {
                 engine
             })
             .collect();
-        follow::settle(&host, &mut engines.iter_mut().collect::<Vec<_>>());
+        replica_links::settle(&host, &mut engines.iter_mut().collect::<Vec<_>>());
         let shards = engines.into_iter().map(Shard::new).collect();
         Self { host, topology, dialect, shards, hasher, stages: Stages::default() }
     }
@@ -720,7 +720,7 @@ impl Router {
     fn tell_of_change(&self, holds: &mut [(usize, Hold<'_>)], turn: &mut Turn<'_>) {
         if holds.len() == self.shards.len() {
             let mut engines: Vec<_> = holds.iter_mut().map(|(_, hold)| hold.engine()).collect();
-            follow::settle(&self.host, &mut engines);
+            replica_links::settle(&self.host, &mut engines);
         }
         for (_, hold) in holds {
             hold.engine().dismiss_waiters();

@@ -14,8 +14,7 @@
 //! A client that does not read is not read from: while output is unsent nothing more is executed.
 
 use super::clock;
-use super::pace::WorkerPace;
-use crate::clients::{Ending, Seat};
+use super::worker::WorkerPace;
 use crate::command::HoldBack;
 use crate::keyspace::Millis;
 use crate::replication::Vigil;
@@ -24,6 +23,7 @@ use crate::router::{Progress, Router, Scratch, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::Session;
 use crate::shard::engine::Blocked;
 use crate::shard::{Pending, Served, Work};
+use crate::state::clients::{Ending, Seat};
 use crate::topology::{NodeNumber, Port};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;

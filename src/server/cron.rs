@@ -2,7 +2,7 @@
 //! idle clients go, watches that their sessions abandoned are cleared away.
 
 use super::clock;
-use super::pace::WorkerPace;
+use super::worker::WorkerPace;
 use crate::keyspace::Millis;
 use crate::router::Router;
 use crate::shard::Hold;

@@ -9,13 +9,13 @@
 mod clock;
 mod connection;
 mod cron;
-mod keeper;
+mod fault_timer;
 mod listener;
-mod open;
-mod pace;
+mod builder;
+mod worker;
 
+pub use builder::{OpenError, Wanted};
 pub use listener::{BACKLOG, Bound, bind};
-pub use open::{OpenError, Wanted};
 
 use crate::router::Router;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub async fn serve(router: Arc<Router>, listeners: Vec<Bound>, shutdown: impl Fu
         tasks.spawn(listener::accept_all(listener, Arc::clone(&router)));
     }
     tasks.spawn(cron::run(Arc::clone(&router)));
-    tasks.spawn(keeper::run(Arc::clone(&router)));
+    tasks.spawn(fault_timer::run(Arc::clone(&router)));
     shutdown.await;
     tasks.shutdown().await;
     say_goodbye(&router).await;

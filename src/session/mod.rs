@@ -12,24 +12,24 @@
 //! `transaction`.
 
 mod dialect;
-mod record;
+mod violations;
 mod steer;
 mod subscribe;
-mod transaction;
+mod multi;
 
 pub use dialect::{Dialect, Tie};
-pub use record::note_failed;
-pub use transaction::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
+pub use multi::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
+pub use violations::note_failed;
 
-use crate::clients::Client;
 use crate::command::{self, Args, Invocation, Queue, Refusal, Run, Spec, Steer, flag};
-use crate::host::{Host, Paused};
 use crate::keyspace::Millis;
 use crate::ledger::{Fate, Rule};
-use crate::pubsub::Subscriptions;
 use crate::resp::{Proto, Sink};
-use crate::settings::CrossSlot;
 use crate::slot::{Footprint, Slot};
+use crate::state::clients::Client;
+use crate::state::pubsub::Subscriptions;
+use crate::state::settings::CrossSlot;
+use crate::state::{Host, Paused};
 use crate::topology::{Manner, Port};
 use std::sync::Arc;
 
@@ -332,7 +332,7 @@ impl Session {
         let runs_on_a_shard = matches!(spec.run, Run::Shard(_) | Run::Blocks(_));
         let reaches = || crosses || self.database != 0 || spec.reads_unnamed(invocation.args);
         if joins && runs_on_a_shard && reaches() {
-            record::across(host, &self.client, invocation, None);
+            violations::across(host, &self.client, invocation, None);
             return Step::Across;
         }
         if splits {
@@ -341,8 +341,8 @@ impl Session {
         if let Footprint::Crossing { first, other, at } = invocation.footprint
             && !matches!(spec.run, Run::Session(steer) if joins || steer == Steer::Watch)
         {
-            let crossing = transaction::Crossing {
-                context: transaction::Context::Command,
+            let crossing = multi::Crossing {
+                context: multi::Context::Command,
                 first,
                 other,
                 first_key: spec.nth_key(invocation.args, 0).unwrap_or_default(),
@@ -350,10 +350,10 @@ impl Session {
             };
             let refusal = crossing.refusal(host, self.dialect, spec);
             let rule = Rule::CrossSlotCommand;
-            record::command(host, &self.client, rule, invocation, None, Fate::Refused);
+            violations::command(host, &self.client, rule, invocation, None, Fate::Refused);
             return self.reject(None, &refusal, out);
         }
-        record::node_local(host, &self.client, self.port, invocation, None);
+        violations::node_local(host, &self.client, self.port, invocation, None);
         match spec.run {
             Run::Shard(_) => Step::Run,
             Run::Blocks(_) => Step::Block,

@@ -1,13 +1,13 @@
 //! The commands that steer the connection: who it is, what it speaks, when it ends.
 
-use super::{Asking, ReplyMode, Session, Step, Transaction, record};
-use crate::clients::Label;
+use super::{Asking, ReplyMode, Session, Step, Transaction, violations};
 use crate::command::{Args, Invocation, Refusal, Steer};
-use crate::host::Host;
 use crate::ledger::Fate;
-use crate::number::parse_i64;
-use crate::pubsub::Scope;
 use crate::resp::{Proto, Sink, until_nul};
+use crate::state::Host;
+use crate::state::clients::Label;
+use crate::state::pubsub::Scope;
+use crate::text::number::parse_i64;
 
 /// The one user there is until ACLs come.
 const DEFAULT_USER: &[u8] = b"default";
@@ -223,7 +223,7 @@ impl Session {
         out.bulk(b"server");
         out.bulk(b"redis");
         out.bulk(b"version");
-        out.bulk(crate::host::REDIS_VERSION.as_bytes());
+        out.bulk(crate::state::REDIS_VERSION.as_bytes());
         out.bulk(b"proto");
         out.int(proto.version().into());
         out.bulk(b"id");
@@ -251,7 +251,7 @@ impl Session {
         })?;
         if number != 0 {
             let fate = if may_choose { Fate::Ran } else { Fate::Refused };
-            record::other_database(host, &self.client, "select", fate);
+            violations::other_database(host, &self.client, "select", fate);
         }
         if number != 0 && !may_choose {
             return Err(Refusal::of("ERR SELECT is not allowed in cluster mode"));

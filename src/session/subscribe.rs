@@ -10,9 +10,9 @@
 
 use super::{Session, Step};
 use crate::command::{Args, Invocation, Refusal, Run, Spec, Steer};
-use crate::host::Host;
-use crate::pubsub::{Scope, Subscriptions};
 use crate::resp::{Proto, Sink};
+use crate::state::Host;
+use crate::state::pubsub::{Scope, Subscriptions};
 use std::sync::Arc;
 
 impl Session {

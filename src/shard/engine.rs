@@ -10,17 +10,17 @@
 //! on. Nothing here knows connections, locks or the clock.
 
 use super::OUTPUT_LEN_MAX;
-pub use super::waiting::Serve;
-use super::waiting::{Waiter, Waiters};
-use crate::clients::{Call, Claim, Client, Ending, Waiting};
+pub use super::blocked::Serve;
+use super::blocked::{Waiter, Waiters};
 use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run, Spec, Wait, WaitKind, flag};
-use crate::host::{Attention, Observer, Sighting, Tally};
 use crate::keyspace::{Author, Changes, EventClass, Guard, Keyspace, Limits, Millis};
-use crate::pubsub::PubSub;
 use crate::replication::{Feed, Links};
 use crate::resp::{Proto, Sink};
 use crate::session::{Watched, note_failed};
 use crate::slot::{Footprint, Slot};
+use crate::state::clients::{Call, Claim, Client, Ending, Waiting};
+use crate::state::pubsub::PubSub;
+use crate::state::{Attention, Observer, Sighting, Tally};
 use crate::topology::{NodeNumber, Port, Presence, Topology};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

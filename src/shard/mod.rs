@@ -13,14 +13,14 @@
 //! are read-modify-writes of the same counter, so that one of them sees the other.
 
 pub mod engine;
-mod waiting;
+mod blocked;
 
-use crate::clients::Client;
 use crate::command::{Invocation, Pace, Queue};
 use crate::keyspace::Guard;
 use crate::resp::{Proto, Sink};
 use crate::session::{Transaction, Watched};
 use crate::slot::{Footprint, Slot};
+use crate::state::clients::Client;
 use engine::{Blocked, Engine, Terms};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -363,11 +363,11 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::{Clients, Seat};
     use crate::command::{Args, Errand, resolve};
-    use crate::host::Attention;
     use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, PackLimits};
     use crate::resp::Span;
+    use crate::state::Attention;
+    use crate::state::clients::{Clients, Seat};
     use crate::topology::{Port, Topology};
     use std::net::SocketAddr;
     use std::time::Duration;

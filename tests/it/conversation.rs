@@ -2,10 +2,10 @@
 //! sockets. The property test beside this file and the fuzz target share it.
 
 use slotway::command::{Errand, Pace};
-use slotway::host::{Host, HostConfig};
 use slotway::resp::{Decoder, Sink};
 use slotway::router::{Progress, Router, Scratch};
 use slotway::session::Dialect;
+use slotway::state::{Host, HostConfig};
 use slotway::topology::{Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;

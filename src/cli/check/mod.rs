@@ -12,11 +12,11 @@ pub(super) use options::{EXAMPLES, Options};
 use self::options::{Common, Keys, What};
 use super::Failure;
 use super::reports::{self, Reports, columns};
-use crate::check::{self, Follower, Format, Trouble, aof, format};
-use crate::feed::Feed;
-use crate::form::Paint;
+use crate::check::{self, Follower, Format, Trouble, aof, detect};
 use crate::ledger::Spot;
-use crate::proof::{Report, Source, json, keys, text};
+use crate::rdb::file_window::Feed;
+use crate::report::{Report, Source, json, keys, text};
+use crate::text::display::Paint;
 use crate::topology::SHARDS_MAX;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::fs::{self, File};
@@ -203,7 +203,7 @@ impl Read for UntilStopped<'_> {
 /// The first bytes of a file. What comes through a pipe may come slowly: a line is enough.
 fn first_look<'f>(feed: &'f mut Feed<'_>) -> &'f [u8] {
     let mut len = feed.more(1).len();
-    while len < format::LOOK_LEN && !feed.more(len).contains(&b'\n') {
+    while len < detect::LOOK_LEN && !feed.more(len).contains(&b'\n') {
         let more = feed.more(len + 1).len();
         if more == len {
             break;
@@ -211,7 +211,7 @@ fn first_look<'f>(feed: &'f mut Feed<'_>) -> &'f [u8] {
         len = more;
     }
     let at_hand = feed.more(0);
-    &at_hand[..at_hand.len().min(format::LOOK_LEN)]
+    &at_hand[..at_hand.len().min(detect::LOOK_LEN)]
 }
 
 /// How far it is, on stderr, if that is a terminal and it takes a while.

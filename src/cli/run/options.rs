@@ -1,7 +1,7 @@
 //! What `run` can be told.
 
 use super::super::reports::Color;
-use crate::settings::CrossSlot;
+use crate::state::settings::CrossSlot;
 use std::ffi::OsString;
 use std::path::PathBuf;
 

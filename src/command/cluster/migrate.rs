@@ -79,7 +79,7 @@ impl<'a> Request<'a> {
         // The time limit is read and then of no use: within one process there is nothing to wait for.
         args.int(5)?;
         let database = args.int(4)?;
-        let port = crate::number::parse_i64(args.at(2)).unwrap_or(-1);
+        let port = crate::text::number::parse_i64(args.at(2)).unwrap_or(-1);
         Ok(Self { host: args.at(1), port, database, keeps, replaces, login, keys })
     }
 }

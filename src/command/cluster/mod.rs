@@ -20,9 +20,9 @@ use super::spec::{
 };
 use super::{Args, HostCx, Outcome, Refusal, help, too_many_arguments};
 use crate::keyspace::Keyed;
-use crate::number::parse_i64;
 use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
+use crate::text::number::parse_i64;
 use crate::topology::{NodeNumber, Port, TopologyError};
 
 /// What the subcommands' rows share.

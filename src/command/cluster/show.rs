@@ -3,7 +3,7 @@
 use super::super::{Args, HostCx, Outcome, Refusal};
 use crate::keyspace::Millis;
 use crate::resp::Sink;
-use crate::settings::EndpointType;
+use crate::state::settings::EndpointType;
 use crate::topology::{NodeView, Port, Role, TopologyError, View};
 use std::fmt::Write;
 

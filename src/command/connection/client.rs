@@ -3,11 +3,11 @@
 use super::super::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 use super::super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer, acl};
 use super::super::{Args, HostCx, Outcome, Refusal, help, too_many_arguments};
-use crate::clients::{Client, Ending, Label, Mailbox};
-use crate::host::Paused;
 use crate::keyspace::Millis;
-use crate::number::parse_i64;
 use crate::resp::{Sink, until_nul};
+use crate::state::Paused;
+use crate::state::clients::{Client, Ending, Label, Mailbox};
+use crate::text::number::parse_i64;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;

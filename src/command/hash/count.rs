@@ -4,9 +4,9 @@
 use super::change;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, event};
-use crate::number::extended::Extended;
-use crate::number::{parse_i64, write_i64};
 use crate::resp::Sink;
+use crate::text::number::extended::Extended;
+use crate::text::number::{parse_i64, write_i64};
 
 /// HINCRBY key field number
 pub(super) fn hincrby(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

@@ -1,9 +1,9 @@
 //! HRANDFIELD: fields picked uniformly, each at most once or as chance has it.
 
 use super::{hash_at, units};
-use crate::command::chance::{REPEATS_LEN_MAX, REPEATS_MAX, distinct, in_order, is_sparse};
+use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, distinct, in_order, is_sparse};
 use crate::command::scan::Strides;
-use crate::command::{Args, Cx, Outcome, Refusal, chance};
+use crate::command::{Args, Cx, Outcome, Refusal, random};
 use crate::resp::{Proto, Sink};
 
 /// HRANDFIELD key [count [WITHVALUES]]
@@ -59,7 +59,7 @@ pub(super) fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
 
 /// The count, and whether what follows it may follow it.
 fn count(args: Args<'_>) -> Result<i64, Refusal> {
-    let count = chance::count(args)?;
+    let count = random::count(args)?;
     if args.len() > 4 || (args.len() == 4 && !args.is(3, "withvalues")) {
         return Err(Refusal::SYNTAX);
     }

@@ -12,8 +12,8 @@
 
 mod edit;
 mod pop;
-mod seek;
-mod shift;
+mod lpos;
+mod lmove;
 
 use super::collection::{change, read_at, units};
 use super::scan::Strides;
@@ -65,7 +65,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: SHIFTED,
         since: "6.2.0",
         summary: "Moves an element from an end of one list to an end of another, and waits for one.",
-        run: Run::Blocks(shift::blmove),
+        run: Run::Blocks(lmove::blmove),
         ..LIST
     },
     Spec {
@@ -108,7 +108,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: SHIFTED,
         since: "2.2.0",
         summary: "Moves the last element of a list to the front of another, and waits for one.",
-        run: Run::Blocks(shift::brpoplpush),
+        run: Run::Blocks(lmove::brpoplpush),
         ..LIST
     },
     Spec {
@@ -152,7 +152,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: SHIFTED,
         since: "6.2.0",
         summary: "Moves an element from an end of one list to an end of another.",
-        run: Run::Shard(shift::lmove),
+        run: Run::Shard(lmove::lmove),
         ..LIST
     },
     Spec {
@@ -186,7 +186,7 @@ pub(super) const ROWS: &[Spec] = &[
                      When searching for elements near the head or the tail of the list, or when \
                      the MAXLEN option is provided, the command may run in constant time.",
         summary: "Tells the index of an element.",
-        run: Run::Shard(seek::lpos),
+        run: Run::Shard(lpos::lpos),
         ..LIST
     },
     Spec {
@@ -271,7 +271,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: SHIFTED,
         since: "1.2.0",
         summary: "Moves the last element of a list to the front of another.",
-        run: Run::Shard(shift::rpoplpush),
+        run: Run::Shard(lmove::rpoplpush),
         ..LIST
     },
     Spec {

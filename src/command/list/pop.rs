@@ -6,8 +6,8 @@ use crate::command::scan::Strides;
 use crate::command::wait::{Absent, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, End, List, event};
-use crate::number::parse_i64;
 use crate::resp::Sink;
+use crate::text::number::parse_i64;
 
 /// LPOP, RPOP key [count]
 pub(super) fn pop(cx: &mut Cx<'_>, args: Args<'_>, end: End, out: &mut Sink<'_>) -> Outcome {

@@ -1,8 +1,8 @@
-//! CONFIG: the parameters of [`crate::settings`], asked and changed.
+//! CONFIG: the parameters of [`crate::state::settings`], asked and changed.
 
 use super::super::help;
 use super::*;
-use crate::host::Tally;
+use crate::state::Tally;
 use crate::topology::Port;
 
 /// What the subcommands' rows share.

@@ -5,8 +5,8 @@
 use super::super::dump::payload_of;
 use super::super::too_many_arguments;
 use super::*;
-use crate::number::parse_f64;
 use crate::slot::Slot;
+use crate::text::number::parse_f64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

@@ -5,8 +5,8 @@
 
 use super::*;
 use crate::command::numbered;
-use crate::host::{REDIS_VERSION, Row, Tally, VERSION};
 use crate::keyspace::Counts;
+use crate::state::{REDIS_VERSION, Row, Tally, VERSION};
 use crate::topology::Family;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -143,7 +143,7 @@ fn clients(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resul
     let all = cx.host.clients.all();
     let activity: Vec<_> = all.iter().map(|client| client.activity()).collect();
     let blocked = activity.iter().filter(|activity| activity.blocked).count();
-    let widest = |bytes: fn(&crate::clients::Activity) -> usize| {
+    let widest = |bytes: fn(&crate::state::clients::Activity) -> usize| {
         activity.iter().map(bytes).max().unwrap_or(0)
     };
     write!(

@@ -6,7 +6,7 @@
 use super::super::{find, help};
 use super::info::{rows, sum};
 use super::*;
-use crate::host::{Histogram, Spike};
+use crate::state::{Histogram, Spike};
 use std::fmt::Write;
 
 /// What the subcommands' rows share.
@@ -259,7 +259,7 @@ fn doctor(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::Sample;
+    use crate::state::Sample;
 
     #[test]
     fn bounds_are_those_of_redis() {

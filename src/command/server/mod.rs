@@ -13,10 +13,10 @@ use super::spec::flag::{
 };
 use super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer, acl, check};
 use super::{Args, HostCx, Outcome, Refusal};
-use crate::host::{REDIS_VERSION, VERSION};
-use crate::number::parse_i64;
 use crate::replication::Standing;
 use crate::resp::{Sink, until_nul};
+use crate::state::{REDIS_VERSION, VERSION};
+use crate::text::number::parse_i64;
 use crate::topology::{Family, Node, Port};
 
 /// What all servers' rows share.

@@ -16,8 +16,8 @@ use crate::command::collection;
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Key, KeyHasher, Keyed, Keyspace, Lent, Member, Set, Value, event};
-use crate::number::parse_i64;
 use crate::resp::Sink;
+use crate::text::number::parse_i64;
 
 /// What becomes of the sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,8 +23,8 @@ use super::spec::{
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Key, Keyspace, Member, Set, Ttl, Value, event};
-use crate::number::write_i64;
 use crate::resp::Sink;
+use crate::text::number::write_i64;
 
 /// What all sets' rows share.
 const SET: Spec = Spec { group: Group::Set, acl: acl::SET, ..BASE };

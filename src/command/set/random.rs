@@ -1,13 +1,13 @@
 //! Members by chance: SRANDMEMBER reads them, SPOP takes them out.
 
 use super::{Reply, answer, set_at};
-use crate::command::chance::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
 use crate::command::collection::{announce_loss, change};
+use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, KeyHasher, Lent, Member, Set, Value, event};
-use crate::number::parse_i64;
 use crate::resp::Sink;
+use crate::text::number::parse_i64;
 
 /// When fewer members stay than one in this many of those that go, SPOP picks those that stay.
 const FEW_STAY: usize = 5;

@@ -11,11 +11,11 @@
 //! `slotway ctl` and for a scenario. It is carried out while all shards are held: nobody runs
 //! anything while slots, roles and nodes change.
 
-mod act;
+mod apply;
 mod proof;
-mod tell;
+mod show;
 
-pub use act::{Hands, carry_out, check, check_all, do_what_is_due};
+pub use apply::{Hands, carry_out, check, check_all, do_what_is_due};
 
 use super::spec::flag::{ADMIN, LOADING, NO_MULTI, NOSCRIPT, STALE};
 use super::spec::{
@@ -76,7 +76,7 @@ const SLOTWAY: Spec = Spec {
         Spec {
             name: "cluster",
             summary: "Shows the nodes, their slots, what is on the move, and the faults.",
-            run: Run::Whole(tell::cluster),
+            run: Run::Whole(show::cluster),
             ..TELLS
         },
         Spec {
@@ -100,7 +100,7 @@ const SLOTWAY: Spec = Spec {
         Spec {
             name: "faults",
             summary: "Lists the faults that are armed.",
-            run: Run::Host(tell::faults),
+            run: Run::Host(show::faults),
             ..TELLS
         },
         Spec {
@@ -163,14 +163,14 @@ const SLOTWAY: Spec = Spec {
         Spec {
             name: "show",
             summary: "Shows the nodes, their slots, what is on the move, and the faults.",
-            run: Run::Whole(tell::cluster),
+            run: Run::Whole(show::cluster),
             ..TELLS
         },
         Spec {
             name: "slot",
             arity: Exactly(3),
             summary: "Shows who owns a slot, where it goes, and how many keys it has.",
-            run: Run::Whole(tell::slot),
+            run: Run::Whole(show::slot),
             ..TELLS
         },
         Spec { name: "start", summary: "Brings a node back that was stopped.", ..ORDERS },
@@ -221,7 +221,7 @@ fn order(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 /// SLOTWAY SCENARIO [text]
 fn scenario(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let Some(text) = args.get(2) else { return tell::progress(cx, out) };
+    let Some(text) = args.get(2) else { return show::progress(cx, out) };
     if args.len() > 3 {
         return Err(Refusal::SYNTAX);
     }

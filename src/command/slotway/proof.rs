@@ -2,12 +2,12 @@
 //! document of `slotway check`.
 
 use crate::command::{Args, HostCx, Outcome, Refusal};
-use crate::host::Host;
-use crate::host::record::Part;
 use crate::ledger::Ledger;
-use crate::proof::report::{ConflictRow, GroupRow, ViolationRow};
-use crate::proof::{Found, Report, Source, json};
+use crate::report::proof::{ConflictRow, GroupRow, ViolationRow};
+use crate::report::{Found, Report, Source, json};
 use crate::resp::Sink;
+use crate::state::Host;
+use crate::state::recorder::Part;
 
 /// The report of this moment. It may take a while, so it is made away from the runtime's workers.
 fn report(cx: &mut HostCx<'_>) -> Report {

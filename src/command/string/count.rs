@@ -5,9 +5,9 @@
 
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Blob, Edited, Ttl, Value, event};
-use crate::number::extended::Extended;
-use crate::number::parse_i64;
 use crate::resp::Sink;
+use crate::text::number::extended::Extended;
+use crate::text::number::parse_i64;
 
 /// INCR key
 pub(super) fn incr(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

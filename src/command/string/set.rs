@@ -11,8 +11,8 @@
 
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Key, Keyspace, Millis, Ttl, Value, event};
-use crate::number::parse_i64;
 use crate::resp::Sink;
+use crate::text::number::parse_i64;
 
 /// What must hold of the key for it to be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use crate::command::collection::store;
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Key, KeyHasher, Keyspace, Member, Set, Value, Zset, ZsetBuilder, event};
-use crate::number::{parse_f64, parse_i64};
 use crate::resp::Sink;
+use crate::text::number::{parse_f64, parse_i64};
 
 /// What becomes of the sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,8 +29,8 @@ use super::spec::{
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Key, Keyspace, Zset, event};
-use crate::number::write_f64;
 use crate::resp::{Proto, Sink};
+use crate::text::number::write_f64;
 
 /// What all sorted sets' rows share.
 const ZSET: Spec = Spec { group: Group::SortedSet, acl: acl::SORTEDSET, since: "1.2.0", ..BASE };

@@ -6,8 +6,8 @@ use crate::command::scan::Strides;
 use crate::command::wait::{Absent, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Zset, event};
-use crate::number::parse_i64;
 use crate::resp::{Proto, Sink};
+use crate::text::number::parse_i64;
 
 /// Which end members are taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! ZRANDMEMBER: members picked uniformly, each at most once or as chance has it.
 
 use super::{Reply, zset_at};
-use crate::command::chance::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
+use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::resp::Sink;

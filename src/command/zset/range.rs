@@ -6,8 +6,8 @@ use crate::command::collection::{announce_loss, change, store};
 use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edge, Edited, LexEdge, Value, Zset, ZsetBuilder, event};
-use crate::number::parse_f64;
 use crate::resp::{Sink, until_nul};
+use crate::text::number::parse_f64;
 use std::ops::Range;
 
 /// What the ends of a range are.
@@ -31,7 +31,8 @@ impl<'a> Ends<'a> {
     fn of(by: By, min: &'a [u8], max: &'a [u8]) -> Result<Self, Refusal> {
         match by {
             By::Rank => {
-                let rank = |text| crate::number::parse_i64(text).ok_or(Refusal::NOT_AN_INTEGER);
+                let rank =
+                    |text| crate::text::number::parse_i64(text).ok_or(Refusal::NOT_AN_INTEGER);
                 Ok(Self::Ranks(rank(min)?, rank(max)?))
             }
             By::Score => {

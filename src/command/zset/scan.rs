@@ -4,8 +4,8 @@ use super::{units, zset_at};
 use crate::command::scan::{Page, Strides, cursor};
 use crate::command::{Args, Cx, Outcome};
 use crate::keyspace::{Text, Zset};
-use crate::number::{write_f64, write_i64};
 use crate::resp::Sink;
+use crate::text::number::{write_f64, write_i64};
 
 /// ZSCAN key cursor [MATCH pattern] [COUNT count]
 pub(super) fn zscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

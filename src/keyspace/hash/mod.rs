@@ -11,7 +11,7 @@
 
 mod packed;
 
-use super::item::HEAD_LEN_MAX;
+use super::packed_item::HEAD_LEN_MAX;
 use super::{Blob, KeyHasher, Keyed, Table, Text};
 use packed::Packed;
 

@@ -8,7 +8,7 @@
 //! A pack has no spare room: the allocator's size classes, an eighth apart, are the room to grow.
 
 use crate::keyspace::Text;
-use crate::keyspace::item::{Item, item_len, text_of};
+use crate::keyspace::packed_item::{Item, item_len, text_of};
 use std::ops::Range;
 
 /// Bytes of the count at the front, little-endian.
@@ -192,7 +192,7 @@ impl<'p> Iterator for Pairs<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::item::tests::texts;
+    use crate::keyspace::packed_item::tests::texts;
 
     #[test]
     fn a_value_may_change_to_any_other_between_its_neighbours() {

@@ -22,7 +22,7 @@
 
 use crate::keyspace::Text;
 use crate::keyspace::value::Digits;
-use crate::number::parse_i64;
+use crate::text::number::parse_i64;
 
 /// Longest head, and longest integer, in bytes.
 const HEAD_LEN_MAX: usize = 10;
@@ -206,7 +206,7 @@ fn short_integer(element: &[u8]) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::item::tests::{listpack_entry_len, texts};
+    use crate::keyspace::packed_item::tests::{listpack_entry_len, texts};
 
     #[test]
     fn every_text_reads_back_from_both_ends_and_takes_no_more_than_in_a_listpack() {

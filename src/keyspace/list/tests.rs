@@ -174,7 +174,7 @@ fn theirs(texts: &[Vec<u8>]) -> usize {
             all += if used > 0 { 32 + piece::class(used) } else { 0 };
             used = 7;
         }
-        used += crate::keyspace::item::tests::listpack_entry_len(text);
+        used += crate::keyspace::packed_item::tests::listpack_entry_len(text);
     }
     all + 32 + piece::class(used)
 }

@@ -15,7 +15,7 @@
 mod ints;
 
 use super::{Blob, Digits, INLINE_LEN_MAX, KeyHasher, Keyed, Table, Text};
-use crate::number::parse_i64;
+use crate::text::number::parse_i64;
 use ints::Ints;
 use std::ops::Range;
 

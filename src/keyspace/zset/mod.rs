@@ -25,7 +25,7 @@ mod order;
 mod packed;
 mod score;
 
-use super::item::HEAD_LEN_MAX;
+use super::packed_item::HEAD_LEN_MAX;
 use super::{Blob, INLINE_LEN_MAX, KeyHasher, Keyed, PackLimits, Table, Text};
 use order::{Order, Rung, Rungs};
 use packed::{Entries, Found, Packed};

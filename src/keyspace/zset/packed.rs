@@ -10,7 +10,7 @@
 
 use super::score::{PackedScore, score_len, score_of};
 use crate::keyspace::Text;
-use crate::keyspace::item::{Item, item_len, text_of};
+use crate::keyspace::packed_item::{Item, item_len, text_of};
 use std::ops::Range;
 
 /// Bytes of the count at the front, little-endian.

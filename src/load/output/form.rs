@@ -1,6 +1,6 @@
 //! How a report writes its numbers: as everything here does, and what a histogram says.
 
-pub(super) use crate::form::*;
+pub(super) use crate::text::display::*;
 
 use crate::load::report::Latency;
 

@@ -5,7 +5,7 @@
 //! numbers ─► Axis (0..1, with its ticks) ─► Frame (pixels) ─► text
 //! ```
 
-pub(super) use crate::form::escaped;
+pub(super) use crate::text::display::escaped;
 
 use std::fmt::Write;
 

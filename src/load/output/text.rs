@@ -1,7 +1,7 @@
 //! The page in the terminal, in 80 columns: the two numbers that matter, what to know before believing
 //! them, the tables, the invariants, and the next command to try.
 
-pub use crate::form::Paint;
+pub use crate::text::display::Paint;
 
 use super::form::{self, count, percent, printable, quantile, rate, width};
 use super::next::next;

@@ -19,9 +19,9 @@ use crate::load::keys::{Keys, shown};
 use crate::load::plan::Plan;
 use crate::load::referee::{Facts, Names, Note};
 use crate::load::script::{Ask, Exec, Moment, Nanos, Next, Outcome, Script};
-use crate::number::write_i64;
 use crate::resp::Reply;
 use crate::slot::Slot;
+use crate::text::number::write_i64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 

@@ -17,9 +17,9 @@ use crate::load::keys::{Keys, shown};
 use crate::load::plan::Plan;
 use crate::load::referee::{Facts, Names, Note, Referee};
 use crate::load::script::{Ask, Exec, Moment, Next, Outcome, Script};
-use crate::number::write_i64;
 use crate::resp::Reply;
 use crate::slot::Slot;
+use crate::text::number::write_i64;
 use std::sync::Arc;
 
 const NAME: &str = "account";

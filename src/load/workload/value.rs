@@ -14,9 +14,9 @@ use crate::load::keys::{Keys, shown};
 use crate::load::plan::{Kind, Plan};
 use crate::load::referee::Names;
 use crate::load::script::{Ask, Moment, Next, Outcome, Script};
-use crate::number::write_i64;
 use crate::resp::Reply;
 use crate::slot::Slot;
+use crate::text::number::write_i64;
 use std::sync::Arc;
 
 const NAME: &str = "value";
@@ -67,7 +67,7 @@ fn is_of(key: &[u8], value: &[u8]) -> bool {
     };
     let mut parts = rest.splitn(3, |&byte| byte == b'|');
     let mut is_number =
-        || parts.next().is_some_and(|part| crate::number::parse_i64(part).is_some());
+        || parts.next().is_some_and(|part| crate::text::number::parse_i64(part).is_some());
     is_number()
         && is_number()
         && parts.next().is_some_and(|padding| padding.iter().all(|&byte| byte == b'x'))

@@ -4,7 +4,7 @@
 //! hashtag with its braces, `$$` for a dollar sign.
 
 use super::expression::Expression;
-use crate::number::write_i64;
+use crate::text::number::write_i64;
 
 /// A word with gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,492 @@
+//! Orders in words: what `SLOTWAY …`, `slotway ctl …` and a scenario's `do` say.
+//!
+//! ```text
+//! MOVE first[-last] [first[-last] …] TO node
+//! HOLD slot TO node [FOR ms] [KEYS key …]        FINISH slot        REVERT slot
+//! FAILOVER node
+//! STOP node [HANG] [FOR ms] [PROMOTE AFTER ms | PROMOTE NEVER]      START node
+//! DOWN [FOR ms]        UP
+//! LATENCY node|SLOT slot ms [FOR ms] [COUNT n]
+//! EXEC MOVED|TRYAGAIN|NIL|EXECABORT|CLUSTERDOWN [COUNT n] [FOR ms] [SLOT slot | NODE node]
+//! CONFLICT key [COUNT n] [FOR ms]
+//! CLEAR [id]
+//! ```
+//!
+//! Reading an order looks at nothing but its words: a node is a number, an id or an address, and
+//! whether there is such a node is for those to say who know the nodes.
+
+use crate::keyspace::Millis;
+use crate::slot::Slot;
+use crate::text::number::parse_i64;
+use std::fmt;
+
+/// How long a fault lasts where nobody says otherwise, in milliseconds.
+pub const TIME_MS_DEFAULT: Millis = 5 * 60 * 1000;
+/// Longest time that a fault may last, in milliseconds.
+pub const TIME_MS_MAX: Millis = 24 * 60 * 60 * 1000;
+/// Longest time that a reply may be kept back, in milliseconds.
+pub const LATENCY_MS_MAX: Millis = 60 * 1000;
+/// Most times that a fault may strike.
+pub const COUNT_MAX: u32 = 1_000_000;
+/// Longest key of a fault, in bytes.
+pub const KEY_LEN_MAX: usize = 64 * 1024;
+/// Most runs of slots in one order.
+pub const RUNS_MAX: usize = 1024;
+
+/// A node as people name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// Counted from 0 in the order of the node ports.
+    Number(usize),
+    /// `host:port`; only the port says which.
+    Port(u16),
+    /// 40 hexadecimal digits, or what is meant to be that.
+    Id(Vec<u8>),
+}
+
+impl Name {
+    fn of(word: &[u8]) -> Self {
+        if let Some(number) = parse_i64(word).and_then(|number| usize::try_from(number).ok()) {
+            return Self::Number(number);
+        }
+        let port = word.iter().rposition(|&byte| byte == b':').map(|at| &word[at + 1..]);
+        match port.and_then(parse_i64).and_then(|port| u16::try_from(port).ok()) {
+            Some(port) => Self::Port(port),
+            None => Self::Id(word.to_vec()),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Port(port) => write!(f, ":{port}"),
+            Self::Id(id) => write!(f, "{}", id.escape_ascii()),
+        }
+    }
+}
+
+/// Where a fault strikes; `N` is how a node is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<N> {
+    /// Everywhere.
+    Anywhere,
+    /// Where keys of this slot are asked for.
+    Slot(Slot),
+    /// At this node.
+    Node(N),
+}
+
+/// What an EXEC answers instead of running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the answer of its name")]
+pub enum Answer {
+    Moved,
+    TryAgain,
+    Nil,
+    ExecAbort,
+    ClusterDown,
+}
+
+impl Answer {
+    const ALL: [Self; 5] =
+        [Self::Moved, Self::TryAgain, Self::Nil, Self::ExecAbort, Self::ClusterDown];
+
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Moved => "MOVED",
+            Self::TryAgain => "TRYAGAIN",
+            Self::Nil => "NIL",
+            Self::ExecAbort => "EXECABORT",
+            Self::ClusterDown => "CLUSTERDOWN",
+        }
+    }
+}
+
+/// When a replica takes the place of its master that was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promote {
+    /// So many milliseconds later.
+    After(Millis),
+    /// Not by itself.
+    Never,
+}
+
+/// How long a fault is to last; what is not said is up to whoever arms it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bound {
+    /// So many milliseconds.
+    pub time: Option<Millis>,
+    /// So many times.
+    pub count: Option<u32>,
+}
+
+/// Something to be done with the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the words at the top of the file say what each means")]
+pub enum Order {
+    Move { runs: Vec<(Slot, Slot)>, to: Name },
+    Hold { slot: Slot, to: Name, time: Option<Millis>, keys: Vec<Vec<u8>> },
+    Finish(Slot),
+    Revert(Slot),
+    FailOver(Name),
+    Stop { node: Name, hangs: bool, time: Option<Millis>, promote: Promote },
+    Start(Name),
+    Down { time: Option<Millis> },
+    Up,
+    Latency { place: Place<Name>, ms: Millis, bound: Bound },
+    Exec { answer: Answer, place: Place<Name>, bound: Bound },
+    Conflict { key: Vec<u8>, bound: Bound },
+    Clear(Option<u64>),
+}
+
+/// An order that cannot be understood. Displayed it is an error reply, without the `-`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unclear(String);
+
+impl Unclear {
+    fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
+
+impl fmt::Display for Unclear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ERR {}", self.0)
+    }
+}
+
+impl std::error::Error for Unclear {}
+
+impl Order {
+    /// Reads an order from its words, the first of them its name; letters count in either case.
+    ///
+    /// # Errors
+    /// What is wrong with the first word that is wrong, with the form that was expected.
+    pub fn of(words: &[&[u8]]) -> Result<Self, Unclear> {
+        let Some((name, rest)) = words.split_first() else {
+            return Err(Unclear::new("an order is missing"));
+        };
+        let name = name.to_ascii_lowercase();
+        let Some((form, read)) = FORMS.iter().find(|(form, _)| {
+            form.split(' ').next().is_some_and(|word| word.as_bytes().eq_ignore_ascii_case(&name))
+        }) else {
+            return Err(Unclear::new(format!("there is no order '{}'", name.escape_ascii())));
+        };
+        let mut words = Words { rest };
+        let order = read(&mut words)
+            .and_then(|order| match words.rest.first() {
+                None => Ok(order),
+                Some(word) => Err(format!("'{}' is one too many", word.escape_ascii())),
+            })
+            .map_err(|why| Unclear::new(format!("{why}: {form}")))?;
+        Ok(order)
+    }
+
+    /// Reads an order from a line: words between blanks, `"…"` around one that holds blanks.
+    ///
+    /// # Errors
+    /// As [`Order::of`], or a quotation that does not end.
+    pub fn of_line(line: &str) -> Result<Self, Unclear> {
+        let words = split(line)?;
+        Self::of(&words.iter().map(String::as_bytes).collect::<Vec<_>>())
+    }
+}
+
+/// The words of a line.
+fn split(line: &str) -> Result<Vec<String>, Unclear> {
+    let (mut words, mut letters) = (Vec::new(), line.chars().peekable());
+    loop {
+        while letters.next_if(|c| c.is_whitespace()).is_some() {}
+        if letters.peek().is_none() {
+            return Ok(words);
+        }
+        let mut word = String::new();
+        if letters.next_if_eq(&'"').is_some() {
+            loop {
+                match letters.next() {
+                    Some('"') => break,
+                    Some(c) => word.push(c),
+                    None => return Err(Unclear::new("a quotation does not end")),
+                }
+            }
+        } else {
+            while let Some(c) = letters.next_if(|c| !c.is_whitespace()) {
+                word.push(c);
+            }
+        }
+        words.push(word);
+    }
+}
+
+type Read = fn(&mut Words<'_>) -> Result<Order, String>;
+
+/// Every order: its form, which begins with its name, and what reads the words behind that.
+const FORMS: &[(&str, Read)] = &[
+    ("MOVE first[-last] [first[-last] ...] TO node", |words| {
+        let mut runs = Vec::new();
+        while !words.take("to") {
+            if runs.len() == RUNS_MAX {
+                return Err(format!("at most {RUNS_MAX} runs of slots at once"));
+            }
+            runs.push(words.run()?);
+        }
+        if runs.is_empty() {
+            return Err("the slots are missing".to_owned());
+        }
+        Ok(Order::Move { runs, to: words.node()? })
+    }),
+    ("HOLD slot TO node [FOR ms] [KEYS key ...]", |words| {
+        let slot = words.slot()?;
+        words.expect("to")?;
+        let (to, mut time, mut keys) = (words.node()?, None, Vec::new());
+        if words.take("for") {
+            time = Some(words.time()?);
+        }
+        if words.take("keys") {
+            keys = words.rest.iter().map(|key| key.to_vec()).collect();
+            words.rest = &[];
+            if keys.is_empty() {
+                return Err("the keys are missing".to_owned());
+            }
+        }
+        Ok(Order::Hold { slot, to, time, keys })
+    }),
+    ("FINISH slot", |words| Ok(Order::Finish(words.slot()?))),
+    ("REVERT slot", |words| Ok(Order::Revert(words.slot()?))),
+    ("FAILOVER node", |words| Ok(Order::FailOver(words.node()?))),
+    ("STOP node [HANG] [FOR ms] [PROMOTE AFTER ms|PROMOTE NEVER]", |words| {
+        let node = words.node()?;
+        let (mut hangs, mut time, mut promote) = (false, None, Promote::After(0));
+        loop {
+            if words.take("hang") {
+                hangs = true;
+            } else if words.take("for") {
+                time = Some(words.time()?);
+            } else if words.take("promote") {
+                promote = match words.take("never") {
+                    true => Promote::Never,
+                    false => {
+                        words.expect("after")?;
+                        Promote::After(words.number(0, TIME_MS_MAX)?)
+                    }
+                };
+            } else {
+                return Ok(Order::Stop { node, hangs, time, promote });
+            }
+        }
+    }),
+    ("START node", |words| Ok(Order::Start(words.node()?))),
+    ("DOWN [FOR ms]", |words| {
+        let time = if words.take("for") { Some(words.time()?) } else { None };
+        Ok(Order::Down { time })
+    }),
+    ("UP", |_| Ok(Order::Up)),
+    ("LATENCY node|SLOT slot ms [FOR ms] [COUNT n]", |words| {
+        let place = match words.take("slot") {
+            true => Place::Slot(words.slot()?),
+            false => Place::Node(words.node()?),
+        };
+        let ms = words.number(1, LATENCY_MS_MAX)?;
+        let mut bound = Bound::default();
+        while words.bound(&mut bound)? {}
+        Ok(Order::Latency { place, ms, bound })
+    }),
+    (
+        "EXEC MOVED|TRYAGAIN|NIL|EXECABORT|CLUSTERDOWN [COUNT n] [FOR ms] [SLOT slot|NODE node]",
+        |words| {
+            let mut all = Answer::ALL.into_iter();
+            let answer = all.find(|answer| words.take(answer.name()));
+            let answer = answer.ok_or("what EXEC is to answer is missing")?;
+            let (mut place, mut bound) = (Place::Anywhere, Bound::default());
+            loop {
+                if words.take("slot") {
+                    place = Place::Slot(words.slot()?);
+                } else if words.take("node") {
+                    place = Place::Node(words.node()?);
+                } else if !words.bound(&mut bound)? {
+                    return Ok(Order::Exec { answer, place, bound });
+                }
+            }
+        },
+    ),
+    ("CONFLICT key [COUNT n] [FOR ms]", |words| {
+        let key = words.next("the key")?.to_vec();
+        if key.len() > KEY_LEN_MAX {
+            return Err(format!("the key is longer than {KEY_LEN_MAX} bytes"));
+        }
+        let mut bound = Bound::default();
+        while words.bound(&mut bound)? {}
+        Ok(Order::Conflict { key, bound })
+    }),
+    ("CLEAR [id]", |words| {
+        if words.rest.is_empty() {
+            return Ok(Order::Clear(None));
+        }
+        Ok(Order::Clear(Some(words.number(1, i64::MAX)?.unsigned_abs())))
+    }),
+];
+
+/// The words that are yet to be read.
+struct Words<'w> {
+    rest: &'w [&'w [u8]],
+}
+
+impl<'w> Words<'w> {
+    /// Takes the next word if it is this one.
+    fn take(&mut self, word: &str) -> bool {
+        let is_it = self.rest.first().is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()));
+        if is_it {
+            self.rest = &self.rest[1..];
+        }
+        is_it
+    }
+
+    fn next(&mut self, what: &str) -> Result<&'w [u8], String> {
+        let (first, rest) = self.rest.split_first().ok_or_else(|| format!("{what} is missing"))?;
+        self.rest = rest;
+        Ok(first)
+    }
+
+    fn expect(&mut self, word: &str) -> Result<(), String> {
+        if self.take(word) { Ok(()) } else { Err(format!("{} is missing", word.to_uppercase())) }
+    }
+
+    fn node(&mut self) -> Result<Name, String> {
+        self.next("the node").map(Name::of)
+    }
+
+    fn slot(&mut self) -> Result<Slot, String> {
+        slot(self.next("the slot")?)
+    }
+
+    fn run(&mut self) -> Result<(Slot, Slot), String> {
+        let word = self.next("TO")?;
+        let Some(dash) = word.iter().position(|&byte| byte == b'-') else {
+            return slot(word).map(|slot| (slot, slot));
+        };
+        let (first, last) = (slot(&word[..dash])?, slot(&word[dash + 1..])?);
+        if first > last {
+            return Err(format!(
+                "start slot number {} is greater than end slot number {}",
+                first.number(),
+                last.number()
+            ));
+        }
+        Ok((first, last))
+    }
+
+    fn time(&mut self) -> Result<Millis, String> {
+        self.number(1, TIME_MS_MAX)
+    }
+
+    fn number(&mut self, min: i64, max: i64) -> Result<i64, String> {
+        let word = self.next("a number")?;
+        let number = parse_i64(word).filter(|number| (min..=max).contains(number));
+        number.ok_or_else(|| match max {
+            i64::MAX => format!("'{}' is not a number from {min} on", word.escape_ascii()),
+            _ => format!("'{}' is not a number from {min} to {max}", word.escape_ascii()),
+        })
+    }
+
+    /// Takes `FOR ms` or `COUNT n`, if one of them comes next.
+    fn bound(&mut self, bound: &mut Bound) -> Result<bool, String> {
+        if self.take("for") {
+            bound.time = Some(self.time()?);
+        } else if self.take("count") {
+            bound.count = u32::try_from(self.number(1, COUNT_MAX.into())?).ok();
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+}
+
+/// The slot of this number; what is none is refused in Redis' words.
+fn slot(word: &[u8]) -> Result<Slot, String> {
+    let number = parse_i64(word).and_then(|number| u16::try_from(number).ok());
+    number.and_then(Slot::new).ok_or_else(|| "Invalid or out of range slot".to_owned())
+}
+
+/// The form of each order, its name first.
+pub fn forms() -> impl Iterator<Item = &'static str> {
+    FORMS.iter().map(|(form, _)| *form)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(line: &str) -> Order {
+        Order::of_line(line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    fn slot(number: u16) -> Slot {
+        Slot::new(number).expect("a slot")
+    }
+
+    #[test]
+    fn orders_are_read() {
+        assert_eq!(
+            order("move 1-5 9 to 2"),
+            Order::Move { runs: vec![(slot(1), slot(5)), (slot(9), slot(9))], to: Name::Number(2) }
+        );
+        assert_eq!(
+            order(r#"HOLD 12182 TO 127.0.0.1:7002 FOR 100 KEYS foo "a b""#),
+            Order::Hold {
+                slot: slot(12182),
+                to: Name::Port(7002),
+                time: Some(100),
+                keys: vec![b"foo".to_vec(), b"a b".to_vec()]
+            }
+        );
+        let stop =
+            |hangs, time, promote| Order::Stop { node: Name::Number(0), hangs, time, promote };
+        assert_eq!(order("STOP 0"), stop(false, None, Promote::After(0)));
+        assert_eq!(order("stop 0 PROMOTE never hang"), stop(true, None, Promote::Never));
+        assert_eq!(order("STOP 0 FOR 5 PROMOTE AFTER 7"), stop(false, Some(5), Promote::After(7)));
+        let bound = Bound { time: Some(9), count: Some(3) };
+        assert_eq!(
+            order("EXEC moved COUNT 3 SLOT 7 FOR 9"),
+            Order::Exec { answer: Answer::Moved, place: Place::Slot(slot(7)), bound }
+        );
+        assert_eq!(
+            order("latency abc 20 COUNT 3 FOR 9"),
+            Order::Latency { place: Place::Node(Name::Id(b"abc".to_vec())), ms: 20, bound }
+        );
+        assert_eq!(order("CLEAR 4"), Order::Clear(Some(4)));
+        assert_eq!(order("  up "), Order::Up);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_form() {
+        for (line, error) in [
+            ("", "ERR an order is missing"),
+            ("JUMP 1", "ERR there is no order 'jump'"),
+            (
+                "MOVE 1-16384 TO 1",
+                "ERR Invalid or out of range slot: MOVE first[-last] [first[-last] ...] TO node",
+            ),
+            (
+                "MOVE 5-1 TO 1",
+                "ERR start slot number 5 is greater than end slot number 1: \
+                 MOVE first[-last] [first[-last] ...] TO node",
+            ),
+            (
+                "MOVE TO 1",
+                "ERR the slots are missing: MOVE first[-last] [first[-last] ...] TO node",
+            ),
+            ("MOVE 1", "ERR TO is missing: MOVE first[-last] [first[-last] ...] TO node"),
+            ("HOLD 1 2", "ERR TO is missing: HOLD slot TO node [FOR ms] [KEYS key ...]"),
+            ("DOWN FOR 0", "ERR '0' is not a number from 1 to 86400000: DOWN [FOR ms]"),
+            ("UP now", "ERR 'now' is one too many: UP"),
+            ("UP \"now", "ERR a quotation does not end"),
+            ("CLEAR x", "ERR 'x' is not a number from 1 on: CLEAR [id]"),
+        ] {
+            assert_eq!(Order::of_line(line).expect_err(line).to_string(), error);
+        }
+    }
+}

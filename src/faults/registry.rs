@@ -1,0 +1,158 @@
+//! What is armed at this moment: plain data, and the time is always an argument.
+
+use super::grammar::{Answer, Place};
+use super::scenario::Play;
+use crate::keyspace::Millis;
+use crate::slot::Slot;
+use crate::topology::NodeNumber;
+use std::fmt;
+
+/// Most faults at a time.
+pub const FAULTS_MAX: usize = 256;
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// The node is down: nobody can connect to it or, if it hangs, nobody is answered.
+    Stop {
+        /// Which node.
+        node: NodeNumber,
+        /// Connections are taken and never answered.
+        hangs: bool,
+    },
+    /// A replica of this node, which was stopped, takes its place when this ends.
+    Promotion(NodeNumber),
+    /// The cluster is down.
+    Down,
+    /// A slot is half-migrated.
+    Hold {
+        /// Which slot.
+        slot: Slot,
+        /// Who gives it away.
+        from: NodeNumber,
+        /// Who takes it over.
+        to: NodeNumber,
+    },
+    /// Replies come late.
+    Latency {
+        /// Whose.
+        place: Place<NodeNumber>,
+        /// How much later.
+        ms: Millis,
+    },
+    /// EXEC answers this and runs nothing.
+    Exec {
+        /// The answer.
+        answer: Answer,
+        /// Which EXECs.
+        place: Place<NodeNumber>,
+    },
+    /// A key is touched right before an EXEC that watches it.
+    Conflict(Vec<u8>),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = |place: &Place<NodeNumber>| match place {
+            Place::Anywhere => String::new(),
+            Place::Slot(slot) => format!(" SLOT {}", slot.number()),
+            Place::Node(node) => format!(" NODE {node}"),
+        };
+        match self {
+            Self::Stop { node, hangs: false } => write!(f, "STOP {node}"),
+            Self::Stop { node, hangs: true } => write!(f, "STOP {node} HANG"),
+            Self::Promotion(node) => write!(f, "PROMOTE {node}"),
+            Self::Down => f.write_str("DOWN"),
+            Self::Hold { slot, from, to } => {
+                write!(f, "HOLD {} FROM {from} TO {to}", slot.number())
+            }
+            Self::Latency { place: at, ms } => write!(f, "LATENCY{} {ms}", place(at)),
+            Self::Exec { answer, place: at } => write!(f, "EXEC {}{}", answer.name(), place(at)),
+            Self::Conflict(key) => write!(f, "CONFLICT {}", key.escape_ascii()),
+        }
+    }
+}
+
+/// A fault that is armed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Counted from 1 and never given twice.
+    pub id: u64,
+    /// What goes wrong.
+    pub what: What,
+    /// When it ends by itself.
+    pub until: Millis,
+    /// How many times more it strikes, if they are counted.
+    pub left: Option<u32>,
+    /// How many times it has struck.
+    pub fired: u64,
+}
+
+impl Fault {
+    /// As `SLOTWAY FAULTS` tells it.
+    #[must_use]
+    pub fn line(&self, now: Millis) -> String {
+        let left = self.left.map_or("-".to_owned(), |left| left.to_string());
+        let ms = (self.until - now).max(0);
+        format!("id={} fired={} left={left} ms={ms} fault={}", self.id, self.fired, self.what)
+    }
+}
+
+/// Every fault that is armed, in the order in which they were.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    faults: Vec<Fault>,
+    last_id: u64,
+    /// The scenario that was played last, or is.
+    pub(super) play: Option<Play>,
+}
+
+impl Book {
+    /// Arms a fault; `None` if there are too many.
+    pub(super) fn arm(&mut self, what: What, until: Millis, left: Option<u32>) -> Option<u64> {
+        if self.faults.len() >= FAULTS_MAX {
+            return None;
+        }
+        self.last_id += 1;
+        self.faults.push(Fault { id: self.last_id, what, until, left, fired: 0 });
+        Some(self.last_id)
+    }
+
+    /// When there is something to be done: a fault ends, a step's time has come.
+    pub(super) fn due(&self) -> Option<Millis> {
+        let ends = self.faults.iter().map(|fault| fault.until);
+        ends.chain(self.play.as_ref().and_then(Play::due)).min()
+    }
+
+    pub(super) fn all(&self) -> &[Fault] {
+        &self.faults
+    }
+
+    /// Takes out those that `ends` says; in their order.
+    pub(super) fn take(&mut self, mut ends: impl FnMut(&Fault) -> bool) -> Vec<Fault> {
+        self.faults.extract_if(.., |fault| ends(fault)).collect()
+    }
+
+    /// Lets each fault strike whose time is not over and that `meets` says; tells what struck.
+    /// With `once` only the first does.
+    pub(super) fn strike<R>(
+        &mut self,
+        now: Millis,
+        once: bool,
+        mut meets: impl FnMut(&What) -> Option<R>,
+    ) -> Vec<R> {
+        let mut struck = Vec::new();
+        for fault in self.faults.iter_mut().filter(|fault| fault.until > now) {
+            if fault.left == Some(0) || once && !struck.is_empty() {
+                continue;
+            }
+            if let Some(result) = meets(&fault.what) {
+                fault.fired += 1;
+                fault.left = fault.left.map(|left| left - 1);
+                struck.push(result);
+            }
+        }
+        self.faults.retain(|fault| fault.left != Some(0));
+        struck
+    }
+}

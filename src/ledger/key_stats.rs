@@ -1,0 +1,305 @@
+//! What keys there are and how they are used: by slot, by pattern, and two samples of bounded size
+//! from which the price of a hashtag is reckoned.
+//!
+//! ```text
+//! uses    a reservoir: every use of a key was equally likely to be kept           share of traffic
+//! keys    the keys with the smallest hashes: every key, however often used        share of keys
+//! ```
+//!
+//! Both are exact while what they are a sample of fits into them ([`SAMPLE_MAX`]); beyond that a
+//! share is off by a percentage point or so.
+
+use super::lru::Shelf;
+use super::pattern::{shown, write_pattern};
+use super::violation::TEXT_CHARS_MAX;
+use crate::slot::{SLOTS, Slot};
+use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+/// Patterns that are counted.
+pub const PATTERNS_MAX: usize = 1024;
+/// Keys of each sample.
+pub const SAMPLE_MAX: usize = 4096;
+/// Longer keys than this are not sampled, in bytes.
+pub const SAMPLED_KEY_LEN_MAX: usize = 1024;
+/// The largest keys that are named.
+pub const BIG_MAX: usize = 16;
+
+/// What is counted of a pattern.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// How often keys of it were used by commands.
+    pub uses: u64,
+    /// How many keys of it are stored.
+    pub keys: u64,
+    /// Bytes that they are stored in.
+    pub bytes: u64,
+    /// The most that one of them is stored in.
+    pub bytes_max: u64,
+    /// A key of it.
+    pub example: String,
+    /// The slots that its keys are in, a bit each.
+    slots: Box<[u64; SLOTS as usize / 64]>,
+}
+
+impl Tally {
+    fn new(key: &[u8]) -> Self {
+        let slots = Box::new([0; SLOTS as usize / 64]);
+        let example = shown(key, TEXT_CHARS_MAX);
+        Self { uses: 0, keys: 0, bytes: 0, bytes_max: 0, example, slots }
+    }
+
+    fn lies_in(&mut self, slot: Slot) {
+        self.slots[slot.index() / 64] |= 1 << (slot.index() % 64);
+    }
+
+    /// In how many slots its keys are.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        self.slots.iter().map(|word| word.count_ones()).sum()
+    }
+}
+
+/// A large key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Big {
+    /// Bytes that it is stored in.
+    pub bytes: u64,
+    /// As a person reads it.
+    pub key: String,
+    /// What it is: `string`, `hash` …
+    pub kind: &'static str,
+    /// Its slot.
+    pub slot: Slot,
+}
+
+/// The count of everything.
+#[derive(Clone, Debug)]
+pub struct Census {
+    /// Uses of keys by commands.
+    pub uses: u64,
+    /// Stored keys.
+    pub keys: u64,
+    /// Bytes that they are stored in.
+    pub bytes: u64,
+    patterns: Shelf<Arc<str>, Tally>,
+    uses_by_slot: Vec<u64>,
+    keys_by_slot: Vec<u64>,
+    bytes_by_slot: Vec<u64>,
+    /// The largest keys, the largest first; at most [`BIG_MAX`].
+    big: Vec<Big>,
+    sampled_uses: Vec<Box<[u8]>>,
+    sampled_keys: BTreeMap<u64, Box<[u8]>>,
+    chance: fastrand::Rng,
+    hasher: foldhash::quality::FixedState,
+    /// The pattern of the latest key, kept for its memory.
+    text: String,
+}
+
+impl Default for Census {
+    fn default() -> Self {
+        Self {
+            uses: 0,
+            keys: 0,
+            bytes: 0,
+            patterns: Shelf::new(PATTERNS_MAX),
+            uses_by_slot: vec![0; SLOTS.into()],
+            keys_by_slot: vec![0; SLOTS.into()],
+            bytes_by_slot: vec![0; SLOTS.into()],
+            big: Vec::new(),
+            sampled_uses: Vec::new(),
+            sampled_keys: BTreeMap::new(),
+            // The same file gives the same report.
+            chance: fastrand::Rng::with_seed(0),
+            hasher: foldhash::quality::FixedState::with_seed(0),
+            text: String::new(),
+        }
+    }
+}
+
+impl Census {
+    fn tally(&mut self, key: &[u8], slot: Slot) -> &mut Tally {
+        self.text.clear();
+        write_pattern(key, &mut self.text);
+        let text = self.text.as_str();
+        let tally = self.patterns.row(text, || Arc::from(text), || Tally::new(key));
+        tally.lies_in(slot);
+        tally
+    }
+
+    /// A command used a key.
+    pub fn used(&mut self, key: &[u8]) {
+        self.used_times(key, 1);
+    }
+
+    /// Commands used a key so many times, once at least.
+    pub fn used_times(&mut self, key: &[u8], times: u64) {
+        let slot = Slot::of(key);
+        self.uses += times;
+        self.uses_by_slot[slot.index()] += times;
+        self.tally(key, slot).uses += times;
+        if key.len() <= SAMPLED_KEY_LEN_MAX {
+            if self.sampled_uses.len() < SAMPLE_MAX {
+                self.sampled_uses.push(key.into());
+            } else {
+                let at = self.chance.u64(..self.uses) / times;
+                if let Some(place) =
+                    usize::try_from(at).ok().and_then(|at| self.sampled_uses.get_mut(at))
+                {
+                    *place = key.into();
+                }
+            }
+        }
+        self.meet(key);
+    }
+
+    /// A key is stored, in so many bytes. Each key is told once.
+    pub fn stored(&mut self, key: &[u8], bytes: u64, kind: &'static str) {
+        let slot = Slot::of(key);
+        self.keys += 1;
+        self.bytes += bytes;
+        self.keys_by_slot[slot.index()] += 1;
+        self.bytes_by_slot[slot.index()] += bytes;
+        let tally = self.tally(key, slot);
+        tally.keys += 1;
+        tally.bytes += bytes;
+        tally.bytes_max = tally.bytes_max.max(bytes);
+        self.meet(key);
+        if bytes > 0
+            && (self.big.len() < BIG_MAX || self.big.last().is_some_and(|b| b.bytes < bytes))
+        {
+            let at = self.big.partition_point(|big| big.bytes >= bytes);
+            self.big.insert(at, Big { bytes, key: shown(key, TEXT_CHARS_MAX), kind, slot });
+            self.big.truncate(BIG_MAX);
+        }
+    }
+
+    /// Considers a key for the sample of keys.
+    fn meet(&mut self, key: &[u8]) {
+        if key.len() > SAMPLED_KEY_LEN_MAX {
+            return;
+        }
+        let hash = self.hasher.hash_one(key);
+        let is_full = self.sampled_keys.len() >= SAMPLE_MAX;
+        if is_full && self.sampled_keys.last_key_value().is_some_and(|(&last, _)| hash >= last) {
+            return;
+        }
+        self.sampled_keys.entry(hash).or_insert_with(|| key.into());
+        if self.sampled_keys.len() > SAMPLE_MAX {
+            self.sampled_keys.pop_last();
+        }
+    }
+
+    /// How many different keys were met: exact as far as all are in the sample.
+    #[must_use]
+    pub fn different_keys(&self) -> u64 {
+        let len = self.sampled_keys.len();
+        match self.sampled_keys.last_key_value() {
+            Some((&last, _)) if len >= SAMPLE_MAX => {
+                // So many hashes lie in this part of all that there could be.
+                let part = last as f64 / u64::MAX as f64;
+                ((len - 1) as f64 / part) as u64
+            }
+            _ => len as u64,
+        }
+    }
+
+    /// Whether [`Census::different_keys`] and the samples are all there is.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.sampled_keys.len() < SAMPLE_MAX && self.uses <= SAMPLE_MAX as u64
+    }
+
+    /// Keys that stand for all different ones.
+    pub fn sample_of_keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.sampled_keys.values().map(|key| &**key)
+    }
+
+    /// Keys that stand for all uses.
+    pub fn sample_of_uses(&self) -> impl Iterator<Item = &[u8]> {
+        self.sampled_uses.iter().map(|key| &**key)
+    }
+
+    /// The patterns: those most used and of most keys first.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<(&Arc<str>, &Tally)> {
+        let mut rows: Vec<_> = self.patterns.iter().collect();
+        rows.sort_by(|(a, x), (b, y)| {
+            (y.uses, y.keys).cmp(&(x.uses, x.keys)).then_with(|| a.cmp(b))
+        });
+        rows
+    }
+
+    /// Patterns that had to make room for others.
+    #[must_use]
+    pub fn forgotten(&self) -> u64 {
+        self.patterns.forgotten()
+    }
+
+    /// By slot: uses, stored keys and their bytes.
+    pub fn slots(&self) -> impl Iterator<Item = (Slot, u64, u64, u64)> {
+        Slot::all().map(|slot| {
+            let at = slot.index();
+            (slot, self.uses_by_slot[at], self.keys_by_slot[at], self.bytes_by_slot[at])
+        })
+    }
+
+    /// The largest keys, the largest first.
+    #[must_use]
+    pub fn big(&self) -> &[Big] {
+        &self.big
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_counts_are_exact() {
+        let mut census = Census::default();
+        for n in 0..100 {
+            census.used(format!("user:{}", n % 10).as_bytes());
+        }
+        census.stored(b"big", 1000, "hash");
+        census.stored(b"small", 10, "string");
+        assert!(census.is_exact());
+        assert_eq!(
+            (census.different_keys(), census.uses, census.keys, census.bytes),
+            (12, 100, 2, 1010)
+        );
+        let patterns = census.patterns();
+        assert_eq!(
+            (&**patterns[0].0, patterns[0].1.uses, patterns[0].1.slots()),
+            ("user:<int>", 100, 10)
+        );
+        assert_eq!(census.sample_of_uses().count(), 100);
+        assert_eq!(
+            census.big().iter().map(|big| big.key.as_str()).collect::<Vec<_>>(),
+            ["big", "small"]
+        );
+        let uses: u64 = census.slots().map(|(_, uses, ..)| uses).sum();
+        assert_eq!(uses, 100);
+    }
+
+    #[test]
+    fn large_counts_are_estimated_in_bounded_memory() {
+        let mut census = Census::default();
+        for n in 0..200_000_u32 {
+            census.used(format!("a:{}", n % 100_000).as_bytes());
+        }
+        let keys = census.different_keys();
+        assert!((90_000..110_000).contains(&keys), "{keys}");
+        assert!(!census.is_exact());
+        assert_eq!(
+            (census.sample_of_keys().count(), census.sample_of_uses().count()),
+            (SAMPLE_MAX, SAMPLE_MAX)
+        );
+        for n in 0..100 {
+            census.stored(format!("b:{n}").as_bytes(), n, "string");
+        }
+        assert_eq!(census.big().len(), BIG_MAX);
+        assert_eq!(census.big()[0].bytes, 99);
+    }
+}

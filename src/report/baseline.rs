@@ -1,0 +1,154 @@
+//! Violations that are known: a run passes with them and fails with any other, so that there can
+//! only be fewer.
+//!
+//! ```text
+//! # comment
+//! cross-slot-command mget user:<int>
+//! cross-slot-transaction "multi: set, incr" {bar}<int> {foo}<int>
+//! ```
+//!
+//! A line per kind of violation: rule, command, patterns of the keys; those with spaces in quotes.
+//! The lines are sorted, and hold nothing that changes from run to run.
+
+use super::proof::ViolationRow;
+use crate::ledger::Rule;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+/// What a written file begins with.
+const HEAD: &str = "\
+# Violations that slotway run lets pass: rule, command, patterns of the keys.
+# Others fail. To write it anew: slotway run --allow FILE --update-baseline -- COMMAND
+";
+
+/// Kinds of violations that are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Baseline(BTreeSet<String>);
+
+impl Baseline {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// A line does not begin with the name of a rule.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let mut lines = BTreeSet::new();
+        for (number, line) in (1..).zip(text.lines().map(str::trim)) {
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let rule = line.split(' ').next().unwrap_or_default();
+            rule.parse::<Rule>().map_err(|why| format!("line {number}: {why}"))?;
+            lines.insert(line.to_owned());
+        }
+        Ok(Self(lines))
+    }
+
+    /// The baseline that these would pass with.
+    #[must_use]
+    pub fn of<'v>(rows: impl Iterator<Item = &'v ViolationRow>) -> Self {
+        Self(rows.map(line).collect())
+    }
+
+    /// Whether it has this kind.
+    #[must_use]
+    pub fn knows(&self, row: &ViolationRow) -> bool {
+        self.0.contains(&line(row))
+    }
+
+    /// Its lines that are none of these rows'.
+    #[must_use]
+    pub fn gone(&self, rows: &[ViolationRow]) -> Vec<String> {
+        let seen: BTreeSet<String> = rows.iter().map(line).collect();
+        self.0.difference(&seen).cloned().collect()
+    }
+
+    /// How many kinds it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = HEAD.to_owned();
+        for line in &self.0 {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// A row's line.
+fn line(row: &ViolationRow) -> String {
+    let mut line = row.rule.to_owned();
+    for word in std::iter::once(&row.command).chain(&row.patterns) {
+        let is_plain = !word.is_empty() && !word.contains(|c: char| c.is_whitespace() || c == '"');
+        // Writing into memory does not fail.
+        let _ = if is_plain { write!(line, " {word}") } else { write!(line, " {word:?}") };
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(rule: Rule, command: &str, patterns: &[&str]) -> ViolationRow {
+        ViolationRow {
+            rule: rule.name(),
+            title: "",
+            weight: rule.weight().name(),
+            command: command.to_owned(),
+            patterns: patterns.iter().map(|&pattern| pattern.to_owned()).collect(),
+            count: 7,
+            refused: 0,
+            is_known: false,
+            first_ms: None,
+            last_ms: None,
+            clients: Vec::new(),
+            other_clients: 0,
+            examples: Vec::new(),
+            group: None,
+            of: rule,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_known_when_it_is_read() {
+        let rows = [
+            row(Rule::CrossSlotTransaction, "multi: set, incr", &["a\"b<int>", "c d", ""]),
+            row(Rule::CrossSlotCommand, "mget", &["user:<int>"]),
+            row(Rule::CrossSlotCommand, "mget", &["user:<int>"]),
+        ];
+        let text = Baseline::of(rows.iter()).text();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(
+            lines,
+            [
+                "cross-slot-command mget user:<int>",
+                "cross-slot-transaction \"multi: set, incr\" \"a\\\"b<int>\" \"c d\" \"\"",
+            ]
+        );
+        let read = Baseline::read(&text.replace('\n', "\r\n")).expect("as written");
+        assert_eq!(read, Baseline::of(rows.iter()));
+        assert!(rows.iter().all(|row| read.knows(row)) && read.len() == 2);
+        let other = row(Rule::CrossSlotCommand, "mset", &["user:<int>"]);
+        assert!(!read.knows(&other));
+        assert_eq!(read.gone(&[other, rows[0].clone()]), ["cross-slot-command mget user:<int>"]);
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_an_error() {
+        let error = Baseline::read("# one\n\n<<<<<<< HEAD\n").expect_err("no rule");
+        assert!(error.starts_with("line 3: no rule is named"), "{error}");
+        assert!(Baseline::read("").expect("empty").is_empty());
+    }
+}

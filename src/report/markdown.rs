@@ -1,0 +1,166 @@
+//! The report as Markdown, for a comment on a change: short, the details folded away.
+
+use super::Report;
+use super::table;
+use super::text::{next, priced};
+use crate::text::display::{count, plural, printable};
+use std::fmt::Write;
+
+/// Kinds of violations, and groups, that are shown; the JSON has all.
+const ROWS_MAX: usize = 20;
+
+/// The report.
+#[must_use]
+pub fn markdown(report: &Report) -> String {
+    let mut text = String::new();
+    let totals = &report.totals;
+    line(&mut text, &format!("## {}: {}", report.title, report.verdict()));
+    line(&mut text, "");
+    let mut read = vec![
+        plural(totals.commands, "command"),
+        plural(totals.transactions, "transaction"),
+        plural(totals.different_keys, "key"),
+    ];
+    read.push(plural(totals.warnings, "warning"));
+    line(&mut text, &format!("{}.", read.join(", ")));
+    for source in &report.sources {
+        if let Some(trouble) = &source.trouble {
+            let (name, why) = (code(&source.name), escaped(&trouble.why));
+            line(&mut text, &format!("\n> **Not read to its end:** {name}, {}: {why}", trouble.at));
+        }
+    }
+    violations(report, &mut text);
+    groups(report, &mut text);
+    for table in table::all(report) {
+        line(&mut text, &format!("\n<details><summary>{}</summary>\n", table.title));
+        row(&mut text, table.head.iter().map(|name| escaped(name)));
+        row(
+            &mut text,
+            table
+                .head
+                .iter()
+                .enumerate()
+                .map(|(at, _)| if at == 0 { "---" } else { "---:" }.to_owned()),
+        );
+        for cells in &table.rows {
+            row(
+                &mut text,
+                cells.iter().enumerate().map(|(at, cell)| match at {
+                    0 => code(cell),
+                    _ => escaped(cell),
+                }),
+            );
+        }
+        line(&mut text, "\n</details>");
+    }
+    line(&mut text, &format!("\nNext: {}", escaped(&next(report))));
+    text
+}
+
+fn violations(report: &Report, text: &mut String) {
+    if report.violations.is_empty() {
+        return;
+    }
+    line(text, "\n### Violations\n");
+    row(text, ["", "rule", "command", "keys", "times", "first seen", "mend"].map(str::to_owned));
+    row(text, ["---", "---", "---", "---", "---:", "---", "---"].map(str::to_owned));
+    for violation in report.violations.iter().take(ROWS_MAX) {
+        let mark = match violation.weight {
+            _ if violation.is_known => "known",
+            "error" => "❌",
+            _ => "⚠️",
+        };
+        let patterns: Vec<String> = violation.patterns.iter().take(6).map(|p| code(p)).collect();
+        let tag = violation.group.and_then(|at| report.groups.get(at)?.tag.as_ref());
+        let first = violation.examples.first();
+        let spot = first.and_then(|example| example.spot.clone()).unwrap_or_default();
+        let client = first.map(|example| escaped(&example.client)).unwrap_or_default();
+        row(
+            text,
+            [
+                mark.to_owned(),
+                code(violation.rule),
+                code(&violation.command),
+                patterns.join("<br>"),
+                count(violation.count),
+                format!("{spot} {client}").trim().to_owned(),
+                tag.map(|tag| code(tag)).unwrap_or_default(),
+            ],
+        );
+    }
+    let hidden = report.violations.len().saturating_sub(ROWS_MAX);
+    if hidden > 0 {
+        line(text, &format!("\n… and {} more.", plural(hidden as u64, "kind")));
+    }
+}
+
+fn groups(report: &Report, text: &mut String) {
+    let crossing = || report.groups.iter().filter(|group| group.crossing > 0);
+    if crossing().next().is_none() {
+        return;
+    }
+    line(text, "\n### Keys that are used together");
+    for group in crossing().take(ROWS_MAX) {
+        let often = plural(group.count, "time");
+        let across = count(group.crossing);
+        line(text, &format!("\n{often}, {across} across slots:\n"));
+        if group.verdict == "tag" {
+            row(text, ["now", "with a hashtag"].map(str::to_owned));
+            row(text, ["---", "---"].map(str::to_owned));
+            for one in group.rewritten.iter().take(ROWS_MAX) {
+                row(text, [code(&one.pattern), code(&one.new_pattern)]);
+            }
+            for (price, of) in [(&group.key_price, "keys"), (&group.use_price, "uses")] {
+                if let Some(price) = price {
+                    line(text, &format!("\nPrice: {}.", priced(price, of)));
+                }
+            }
+            continue;
+        }
+        let patterns: Vec<String> = group.patterns.iter().take(ROWS_MAX).map(|p| code(p)).collect();
+        line(text, &format!("- {}: no common part could be the hashtag", patterns.join(", ")));
+        for pair in &group.strangers {
+            let [a, b] = pair.keys.each_ref().map(|key| code(key));
+            line(text, &format!("- {a} and {b} have nothing in common"));
+        }
+    }
+}
+
+fn line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
+}
+
+fn row(text: &mut String, cells: impl IntoIterator<Item = String>) {
+    for cell in cells {
+        let _infallible = write!(text, "| {cell} ");
+    }
+    text.push_str("|\n");
+}
+
+/// A stranger's text as code. A backtick cannot stand in it, and a bar would end the cell.
+fn code(text: &str) -> String {
+    if text.is_empty() {
+        return String::new();
+    }
+    let text = printable(text).replace('`', "'").replace('|', "\\|");
+    format!("`{text}`")
+}
+
+/// A stranger's text without a meaning in Markdown or HTML.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in printable(text).chars() {
+        match c {
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '&' => escaped.push_str("&amp;"),
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '!' | '@' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}

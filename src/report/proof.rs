@@ -1,0 +1,641 @@
+//! What a check has found, as plain data: the JSON document is this, field by field, and the other
+//! forms are made from it. Its fields are promised in docs/proof.md, which a test holds it to.
+//!
+//! Shares are 0 to 1; what is not known is null.
+
+use super::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS};
+use crate::ledger::key_groups::{Share, Verdict};
+use crate::ledger::key_stats::Big;
+use crate::ledger::pattern::pattern;
+use crate::ledger::rule::ROWS;
+use crate::ledger::violation::{Example, ExampleKey};
+use crate::ledger::{Group, Ledger, Rule, Spot, Weight};
+use crate::slot::Slot;
+use crate::text::display::plural;
+use crate::topology::Topology;
+use serde::Serialize;
+
+/// The name and number of the form.
+pub const SCHEMA: &str = "slotway-proof/1";
+/// Groups that are told; of more, those that cross slots most often.
+pub const GROUPS_MAX: usize = 256;
+/// Slots that are told: the busiest.
+pub const HOT_MAX: usize = 16;
+/// Patterns that are told: the most used.
+pub const PATTERNS_MAX: usize = 256;
+
+/// Why a file was not read to its end, or not all of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Where.
+    pub spot: Spot,
+    /// What is wrong there.
+    pub why: String,
+    /// Lines that could not be read, if the rest was.
+    pub lines: Option<u64>,
+}
+
+/// A file, or what came on stdin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its name.
+    pub name: String,
+    /// The name of its form.
+    pub format: &'static str,
+    /// Bytes that were read.
+    pub bytes: u64,
+    /// Why not all of it was read.
+    pub trouble: Option<Trouble>,
+}
+
+/// What a report is made from.
+#[derive(Debug)]
+pub struct Found<'a> {
+    /// What was entered.
+    pub ledger: &'a Ledger,
+    /// Who owns which slot, or would.
+    pub topology: &'a Topology,
+    /// The name of the command of this program that has found it.
+    pub title: &'static str,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct Report {
+    pub schema: &'static str,
+    pub version: &'static str,
+    pub exit_code: u8,
+    pub is_strict: bool,
+    pub sources: Vec<SourceRow>,
+    pub totals: Totals,
+    pub rules: Vec<RuleRow>,
+    pub violations: Vec<ViolationRow>,
+    pub conflicts: Vec<ConflictRow>,
+    pub commits_by_attempts: Vec<u64>,
+    pub groups: Vec<GroupRow>,
+    pub patterns: Vec<PatternRow>,
+    pub shards: Vec<ShardRow>,
+    pub hot_slots: Vec<SlotRow>,
+    pub big_keys: Vec<BigRow>,
+    pub unknown_commands: Vec<UnknownRow>,
+    pub baseline: Option<BaselineRow>,
+    /// What made it: the name of a command of this program.
+    #[serde(skip)]
+    pub title: &'static str,
+    /// Uses of keys by slot, or stored keys if there were no commands: for the map.
+    #[serde(skip)]
+    pub map: Vec<u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct SourceRow {
+    pub name: String,
+    pub format: &'static str,
+    pub bytes: u64,
+    pub trouble: Option<TroubleRow>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct TroubleRow {
+    pub at: String,
+    pub why: String,
+    pub lines: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct Totals {
+    pub shards: usize,
+    pub commands: u64,
+    pub transactions: u64,
+    pub scripts: u64,
+    pub unknown_commands: u64,
+    pub key_uses: u64,
+    pub stored_keys: u64,
+    pub stored_bytes: u64,
+    pub different_keys: u64,
+    pub is_exact: bool,
+    pub is_sampled: bool,
+    pub dropped: u64,
+    pub errors: u64,
+    pub warnings: u64,
+    pub conflicts: u64,
+    pub forgotten_rows: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct RuleRow {
+    pub rule: &'static str,
+    pub weight: &'static str,
+    pub count: u64,
+    #[serde(skip)]
+    pub of: Rule,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct ViolationRow {
+    pub rule: &'static str,
+    pub title: &'static str,
+    pub weight: &'static str,
+    pub command: String,
+    pub patterns: Vec<String>,
+    pub count: u64,
+    pub refused: u64,
+    pub is_known: bool,
+    pub first_ms: Option<u64>,
+    pub last_ms: Option<u64>,
+    pub clients: Vec<ClientRow>,
+    pub other_clients: u64,
+    pub examples: Vec<ExampleRow>,
+    /// Which of the groups mends it.
+    pub group: Option<usize>,
+    #[serde(skip)]
+    pub of: Rule,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct ClientRow {
+    pub name: String,
+    pub library: String,
+    pub address: String,
+    pub test: String,
+    pub count: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct ExampleRow {
+    pub keys: Vec<KeyRow>,
+    pub keys_hidden: usize,
+    pub place: Option<usize>,
+    pub client: String,
+    pub at_ms: Option<u64>,
+    pub spot: Option<String>,
+    #[serde(skip)]
+    pub line: Option<u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct KeyRow {
+    pub key: String,
+    pub hashed: String,
+    pub slot: u16,
+    pub shard: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct ConflictRow {
+    pub pattern: String,
+    pub command: String,
+    pub count: u64,
+    pub own: u64,
+    pub ages: Vec<u64>,
+    pub example: String,
+    pub loser: String,
+    pub winner: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct GroupRow {
+    pub patterns: Vec<String>,
+    pub count: u64,
+    pub crossing: u64,
+    pub verdict: &'static str,
+    pub tag: Option<String>,
+    pub tag_values: Option<usize>,
+    pub rewritten: Vec<RewrittenRow>,
+    pub key_price: Option<PriceRow>,
+    pub use_price: Option<PriceRow>,
+    pub strangers: Vec<StrangersRow>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct RewrittenRow {
+    pub pattern: String,
+    pub key: String,
+    pub new_pattern: String,
+    pub new_key: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct PriceRow {
+    pub one_slot: f64,
+    pub one_slot_now: f64,
+    pub busiest_shard: f64,
+    pub busiest_shard_now: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct StrangersRow {
+    pub patterns: [String; 2],
+    pub keys: [String; 2],
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct PatternRow {
+    pub pattern: String,
+    pub uses: u64,
+    pub keys: u64,
+    pub bytes: u64,
+    pub bytes_max: u64,
+    pub slots: u32,
+    pub example: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct ShardRow {
+    pub shard: usize,
+    pub first_slot: u16,
+    pub last_slot: u16,
+    pub uses: u64,
+    pub keys: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct SlotRow {
+    pub slot: u16,
+    pub shard: usize,
+    pub uses: u64,
+    pub keys: u64,
+    pub bytes: u64,
+    pub share: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct BigRow {
+    pub key: String,
+    pub kind: &'static str,
+    pub bytes: u64,
+    pub slot: u16,
+    pub shard: usize,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct UnknownRow {
+    pub command: String,
+    pub count: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+pub struct BaselineRow {
+    pub file: String,
+    pub known: usize,
+    pub new: usize,
+    pub gone: Vec<String>,
+}
+
+impl Report {
+    /// What was found in `sources`. If strict, a warning fails too.
+    #[must_use]
+    pub fn of(found: &Found<'_>, sources: &[Source], is_strict: bool) -> Self {
+        let (ledger, counts) = (found.ledger, found.ledger.counts);
+        let shards = found.topology.shards();
+        let shard_of = |slot: Slot| found.topology.shard_of(slot);
+        let groups = ledger.together.groups();
+        let violations = violations(ledger, &groups, &shard_of);
+        // Not from the rows: some may have had to make room.
+        let rules: Vec<RuleRow> = ROWS
+            .iter()
+            .map(|row| RuleRow {
+                rule: row.name,
+                weight: row.weight.name(),
+                count: ledger.violations.count(row.rule),
+                of: row.rule,
+            })
+            .collect();
+        let weighing = |weight: Weight| {
+            let own = rules.iter().filter(|row| row.of.weight() == weight);
+            own.map(|row| row.count).sum::<u64>()
+        };
+        let (errors, warnings) = (weighing(Weight::Error), weighing(Weight::Warning));
+        let is_read = sources.iter().all(|source| source.trouble.is_none());
+        let census = &ledger.census;
+        Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
+            exit_code: match () {
+                () if !is_read => EXIT_INPUT,
+                () if errors > 0 || is_strict && warnings > 0 => EXIT_VIOLATIONS,
+                () => 0,
+            },
+            is_strict,
+            sources: sources.iter().map(source).collect(),
+            totals: Totals {
+                shards,
+                commands: counts.commands,
+                transactions: counts.transactions,
+                scripts: counts.scripts,
+                unknown_commands: ledger.unknown.total,
+                key_uses: census.uses,
+                stored_keys: census.keys,
+                stored_bytes: census.bytes,
+                different_keys: census.different_keys(),
+                is_exact: census.is_exact() && !ledger.is_sampled,
+                is_sampled: ledger.is_sampled,
+                dropped: ledger.dropped,
+                errors,
+                warnings,
+                conflicts: ledger.conflicts.total,
+                forgotten_rows: ledger.forgotten(),
+            },
+            rules,
+            violations,
+            conflicts: conflicts(ledger),
+            commits_by_attempts: ledger.conflicts.commits_by_attempts.to_vec(),
+            groups: groups
+                .iter()
+                .take(GROUPS_MAX)
+                .map(|group| group_row(group, ledger, shards, &shard_of))
+                .collect(),
+            patterns: patterns(ledger),
+            shards: shard_rows(ledger, shards, &shard_of),
+            hot_slots: hot_slots(ledger, &shard_of),
+            big_keys: census.big().iter().map(|big| big_row(big, &shard_of)).collect(),
+            unknown_commands: ledger
+                .unknown
+                .rows()
+                .into_iter()
+                .map(|(command, count)| UnknownRow { command: command.to_owned(), count })
+                .collect(),
+            baseline: None,
+            title: found.title,
+            map: census
+                .slots()
+                .map(|(_, uses, keys, _)| if census.uses > 0 { uses } else { keys })
+                .collect(),
+        }
+    }
+
+    /// Whether a kind of violation fails, unless it is known.
+    #[must_use]
+    pub fn counts(&self, row: &ViolationRow) -> bool {
+        row.of.weight() == Weight::Error || self.is_strict
+    }
+
+    /// Lets known kinds of violations pass; `file` has them.
+    pub fn allow(&mut self, baseline: &Baseline, file: &str) {
+        self.violations.iter_mut().for_each(|row| row.is_known = baseline.knows(row));
+        let failing = || self.violations.iter().filter(|row| self.counts(row));
+        let known = failing().filter(|row| row.is_known).count();
+        let new = failing().count() - known;
+        let strict = if self.is_strict { self.totals.warnings } else { 0 };
+        // Rows that made room for others: nobody can say whether they were known.
+        let are_all_told =
+            failing().map(|row| row.count).sum::<u64>() == self.totals.errors + strict;
+        if self.exit_code == EXIT_VIOLATIONS && new == 0 && are_all_told {
+            self.exit_code = 0;
+        }
+        let gone = baseline.gone(&self.violations);
+        self.baseline = Some(BaselineRow { file: file.to_owned(), known, new, gone });
+    }
+
+    /// The outcome in a few words.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let times = plural(self.totals.errors, "time");
+        match self.exit_code {
+            0 if self.totals.errors > 0 => {
+                format!("nothing new: {times} that a cluster would refuse, of known kinds")
+            }
+            0 => "a cluster would run what was seen".to_owned(),
+            EXIT_INPUT => "not everything could be read".to_owned(),
+            _ => format!("{times} that a cluster would refuse"),
+        }
+    }
+
+    /// Whether everything was read.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.sources.iter().all(|source| source.trouble.is_none())
+    }
+}
+
+fn source(source: &Source) -> SourceRow {
+    let trouble = source.trouble.as_ref().map(|trouble| TroubleRow {
+        at: spot(trouble.spot).unwrap_or_default(),
+        why: trouble.why.clone(),
+        lines: trouble.lines,
+    });
+    SourceRow { name: source.name.clone(), format: source.format, bytes: source.bytes, trouble }
+}
+
+fn spot(spot: Spot) -> Option<String> {
+    match spot {
+        Spot::Live => None,
+        Spot::Line(number) => Some(format!("line {number}")),
+        Spot::Byte(number) => Some(format!("byte {number}")),
+    }
+}
+
+fn violations(
+    ledger: &Ledger,
+    groups: &[Group],
+    shard_of: &dyn Fn(Slot) -> usize,
+) -> Vec<ViolationRow> {
+    let rows = ledger.violations.rows().into_iter().map(|(topic, row)| ViolationRow {
+        of: topic.rule,
+        rule: topic.rule.name(),
+        title: topic.rule.row().title,
+        weight: topic.rule.weight().name(),
+        command: topic.command.to_string(),
+        patterns: topic.patterns.iter().map(ToString::to_string).collect(),
+        count: row.count,
+        refused: row.refused,
+        is_known: false,
+        first_ms: row.first_ms,
+        last_ms: row.last_ms,
+        clients: row
+            .clients
+            .iter()
+            .map(|(origin, count)| ClientRow {
+                name: origin.name.clone(),
+                library: origin.library.clone(),
+                address: origin.address.clone(),
+                test: origin.test.clone(),
+                count: *count,
+            })
+            .collect(),
+        other_clients: row.other_clients,
+        examples: row.examples.iter().map(|example| example_row(example, shard_of)).collect(),
+        group: groups.iter().take(GROUPS_MAX).position(|group| {
+            let mut patterns = topic.patterns.iter();
+            !topic.patterns.is_empty() && patterns.all(|pattern| group.patterns.contains(pattern))
+        }),
+    });
+    rows.collect()
+}
+
+fn example_row(example: &Example, shard_of: &dyn Fn(Slot) -> usize) -> ExampleRow {
+    ExampleRow {
+        keys: example.keys.iter().map(|key| key_row(key, shard_of)).collect(),
+        keys_hidden: example.keys_hidden,
+        place: example.place,
+        client: example.origin.shown(),
+        at_ms: example.at_ms,
+        spot: spot(example.spot),
+        line: if let Spot::Line(number) = example.spot { Some(number) } else { None },
+    }
+}
+
+/// What there is to say of one key.
+pub(super) fn key_row(key: &ExampleKey, shard_of: &dyn Fn(Slot) -> usize) -> KeyRow {
+    let (slot, shard) = (key.slot.number(), shard_of(key.slot));
+    KeyRow { key: key.key.clone(), hashed: key.hashed.clone(), slot, shard }
+}
+
+fn conflicts(ledger: &Ledger) -> Vec<ConflictRow> {
+    let rows = ledger.conflicts.rows().into_iter().map(|(contest, row)| ConflictRow {
+        pattern: contest.pattern.to_string(),
+        command: contest.command.to_string(),
+        count: row.count,
+        own: row.own,
+        ages: row.ages.to_vec(),
+        example: row.example.clone(),
+        loser: row.loser.shown(),
+        winner: row.winner.shown(),
+    });
+    rows.collect()
+}
+
+fn group_row(
+    group: &Group,
+    ledger: &Ledger,
+    shards: usize,
+    shard_of: &dyn Fn(Slot) -> usize,
+) -> GroupRow {
+    const CHARS_MAX: usize = 120;
+    let shown = |key: &[u8]| crate::ledger::pattern::shown(key, CHARS_MAX);
+    let mut row = GroupRow {
+        patterns: group.patterns.iter().map(ToString::to_string).collect(),
+        count: group.count,
+        crossing: group.crossing,
+        verdict: "fits",
+        tag: None,
+        tag_values: None,
+        rewritten: Vec::new(),
+        key_price: None,
+        use_price: None,
+        strangers: Vec::new(),
+    };
+    match &group.verdict {
+        Verdict::Fits => {}
+        Verdict::Tag(tag) => {
+            row.verdict = "tag";
+            row.tag = Some(pattern(tag.shown.as_bytes()));
+            row.tag_values = Some(tag.values);
+            for (of, key) in group.examples.iter().enumerate() {
+                row.rewritten.push(RewrittenRow {
+                    pattern: group.patterns[of].to_string(),
+                    key: shown(key),
+                    new_pattern: tag.pattern(of, key),
+                    new_key: tag.write(of, key).map_or_else(String::new, |key| shown(&key)),
+                });
+            }
+            let (keys, uses) = group.price(tag, &ledger.census, shards, shard_of);
+            (row.key_price, row.use_price) = (keys.map(price), uses.map(price));
+        }
+        Verdict::Apart(pairs) => {
+            row.verdict = "apart";
+            for pair in pairs {
+                let patterns = [0, 1].map(|at| pair.patterns[at].to_string());
+                row.strangers.push(StrangersRow { patterns, keys: pair.keys.clone() });
+            }
+        }
+    }
+    row
+}
+
+fn price(share: Share) -> PriceRow {
+    PriceRow {
+        one_slot: share.slot,
+        one_slot_now: share.slot_now,
+        busiest_shard: share.shard,
+        busiest_shard_now: share.shard_now,
+    }
+}
+
+fn patterns(ledger: &Ledger) -> Vec<PatternRow> {
+    let rows = ledger.census.patterns().into_iter().take(PATTERNS_MAX);
+    rows.map(|(pattern, tally)| PatternRow {
+        pattern: pattern.to_string(),
+        uses: tally.uses,
+        keys: tally.keys,
+        bytes: tally.bytes,
+        bytes_max: tally.bytes_max,
+        slots: tally.slots(),
+        example: tally.example.clone(),
+    })
+    .collect()
+}
+
+fn shard_rows(ledger: &Ledger, shards: usize, shard_of: &dyn Fn(Slot) -> usize) -> Vec<ShardRow> {
+    let mut rows: Vec<Option<ShardRow>> = vec![None; shards];
+    for (slot, uses, keys, bytes) in ledger.census.slots() {
+        let shard = shard_of(slot);
+        let Some(place) = rows.get_mut(shard) else { continue };
+        let (number, none) = (slot.number(), (0, 0, 0));
+        let row = place.get_or_insert(ShardRow {
+            shard,
+            first_slot: number,
+            last_slot: number,
+            uses: none.0,
+            keys: none.1,
+            bytes: none.2,
+        });
+        row.last_slot = number;
+        row.uses += uses;
+        row.keys += keys;
+        row.bytes += bytes;
+    }
+    rows.into_iter().flatten().collect()
+}
+
+fn hot_slots(ledger: &Ledger, shard_of: &dyn Fn(Slot) -> usize) -> Vec<SlotRow> {
+    let census = &ledger.census;
+    let all = if census.uses > 0 { census.uses } else { census.keys };
+    let weight = |uses: u64, keys: u64| if census.uses > 0 { uses } else { keys };
+    let mut rows: Vec<SlotRow> = census
+        .slots()
+        .filter(|&(_, uses, keys, _)| weight(uses, keys) > 0)
+        .map(|(slot, uses, keys, bytes)| SlotRow {
+            slot: slot.number(),
+            shard: shard_of(slot),
+            uses,
+            keys,
+            bytes,
+            share: weight(uses, keys) as f64 / all as f64,
+        })
+        .collect();
+    rows.sort_by(|a, b| b.share.total_cmp(&a.share).then(a.slot.cmp(&b.slot)));
+    rows.truncate(HOT_MAX);
+    rows
+}
+
+fn big_row(big: &Big, shard_of: &dyn Fn(Slot) -> usize) -> BigRow {
+    BigRow {
+        key: big.key.clone(),
+        kind: big.kind,
+        bytes: big.bytes,
+        slot: big.slot.number(),
+        shard: shard_of(big.slot),
+    }
+}

@@ -1,0 +1,91 @@
+//! The report as SARIF 2.1.0: a rule per rule, a result per kind of violation.
+
+use super::Report;
+use super::proof::ViolationRow;
+use crate::ledger::rule::ROWS;
+use crate::text::display::plural;
+use serde_json::{Value, json};
+
+/// The report.
+#[must_use]
+pub fn sarif(report: &Report) -> String {
+    let rules: Vec<Value> = ROWS
+        .iter()
+        .map(|row| {
+            json!({
+                "id": row.name,
+                "shortDescription": { "text": row.title },
+                "fullDescription": { "text": row.why },
+                "help": { "text": format!("{}\n\n{}\n\n{}", row.why, row.example, row.way_out) },
+                "defaultConfiguration": { "level": row.weight.name() },
+            })
+        })
+        .collect();
+    let results: Vec<Value> =
+        report.violations.iter().map(|violation| result(report, violation)).collect();
+    let troubles = report.sources.iter().filter_map(|source| {
+        let trouble = source.trouble.as_ref()?;
+        let text = format!("{}: {}: {}", source.name, trouble.at, trouble.why);
+        Some(json!({ "level": "error", "message": { "text": text } }))
+    });
+    let document = json!({
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [{
+            "tool": { "driver": {
+                "name": "slotway",
+                "version": report.version,
+                "rules": rules,
+            }},
+            "invocations": [{
+                "executionSuccessful": report.is_whole(),
+                "toolExecutionNotifications": troubles.collect::<Vec<_>>(),
+            }],
+            "results": results,
+        }],
+    });
+    document.to_string()
+}
+
+fn result(report: &Report, violation: &ViolationRow) -> Value {
+    let mut text = format!("{} ({})", violation.title, plural(violation.count, "time"));
+    if !violation.command.is_empty() {
+        text.push_str(&format!(": {}", violation.command));
+    }
+    if !violation.patterns.is_empty() {
+        text.push_str(&format!(": {}", violation.patterns.join(", ")));
+    }
+    let tag = violation.group.and_then(|at| report.groups.get(at)?.tag.as_ref());
+    if let Some(tag) = tag {
+        text.push_str(&format!(". A common hashtag would mend it: {tag}"));
+    }
+    // Lines are known of text files only, and of which file it was when there is but one.
+    let line = violation.examples.iter().find_map(|example| example.line);
+    let locations: Vec<Value> = match (line, &report.sources[..]) {
+        (Some(line), [source]) if source.name != "stdin" => vec![json!({
+            "physicalLocation": {
+                "artifactLocation": { "uri": source.name },
+                "region": { "startLine": line },
+            }
+        })],
+        _ => Vec::new(),
+    };
+    let mut result = json!({
+        "ruleId": violation.rule,
+        "level": violation.weight,
+        "message": { "text": text },
+        "occurrenceCount": violation.count,
+        "locations": locations,
+        "partialFingerprints": {
+            "slotway/1": format!("{} {} {}", violation.rule, violation.command, violation.patterns.join(" ")),
+        },
+    });
+    if let Some(baseline) = &report.baseline {
+        result["baselineState"] = if violation.is_known { "unchanged" } else { "new" }.into();
+        if violation.is_known {
+            let why = format!("known: {}", baseline.file);
+            result["suppressions"] = json!([{ "kind": "external", "justification": why }]);
+        }
+    }
+    result
+}

@@ -1,0 +1,52 @@
+//! Which shard follows which, after a change of the topology: replicas that lag have shards of their
+//! own.
+//!
+//! ```text
+//! the topology says          the shards' links say
+//! R follows M         ──     R follows M        it goes on; it rests while M is down
+//! R is a master       ──     R follows M        the rest is brought, or lost if that was by force
+//! M follows R         ──     nobody             M forgets what it has, and gets all that R has
+//! ```
+//!
+//! The links are made to fit what the topology has become, whatever it was that changed it.
+
+use crate::replication::Feed;
+use crate::shard::engine::Engine;
+use crate::state::Host;
+use std::sync::Arc;
+
+/// Makes the links of all shards, which are held and in the order of their numbers, those that the
+/// topology asks for.
+pub(super) fn settle(host: &Host, engines: &mut [&mut Engine]) {
+    let topology = &host.topology;
+    if topology.is_in_step() {
+        return;
+    }
+    let wanted = topology.followings();
+    let leader_of = |shard| wanted.iter().find(|link| link.shard == shard).map(|link| link.leader);
+    // What was written up to this moment belongs to the links that were there.
+    engines.iter_mut().for_each(|engine| engine.tell_followers());
+    for shard in 0..engines.len() {
+        let Some(feed) = engines[shard].source().map(Arc::clone) else { continue };
+        if leader_of(shard) != Some(feed.from()) {
+            engines[shard].unfollow(!topology.drops_rest(shard));
+            engines[feed.from()].drop_follower(&feed);
+        }
+    }
+    let mut feeds: Vec<(usize, Arc<Feed>)> = Vec::with_capacity(wanted.len());
+    for link in &wanted {
+        let feed = match engines[link.shard].source() {
+            Some(feed) => Arc::clone(feed),
+            None => {
+                let Ok([follower, leader]) = engines.get_disjoint_mut([link.shard, link.leader])
+                else {
+                    continue;
+                };
+                follower.follow(leader, &host.settings.replica_lag())
+            }
+        };
+        feed.set_up(link.is_up);
+        feeds.push((link.shard, feed));
+    }
+    host.feeds.set(feeds);
+}

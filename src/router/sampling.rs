@@ -1,0 +1,61 @@
+//! The router's part of the record: a sample of the traffic (which keys are used, and which
+//! together), and when notes are entered.
+
+use super::pipeline::{Scratch, args_of};
+use super::{Router, Turn};
+use crate::command::{Args, NAME_LEN_MAX, find};
+use crate::slot::Footprint;
+use crate::state::recorder::Pressure;
+use crate::state::{About, Note, NoteKeys, recorder};
+
+impl Router {
+    /// Counts the requests of a batch, and notes those that the sample takes.
+    #[inline]
+    pub(super) fn sample(&self, input: &[u8], scratch: &Scratch) {
+        let count = scratch.requests.len() as u64;
+        let first = self.host.observer.record.requests(count);
+        if recorder::takes_any(first, count) {
+            self.note_sample(input, scratch, first);
+        }
+    }
+
+    /// Notes that a command is not known, if it is not.
+    #[cold]
+    pub(super) fn note_unknown(&self, args: Args<'_>) {
+        if find(args.at(0)).is_none() {
+            let name = &args.at(0)[..args.at(0).len().min(NAME_LEN_MAX)];
+            let about = About::Unknown(name.into());
+            self.host.observer.record.take(Note { client: None, keys: NoteKeys::default(), about });
+        }
+    }
+
+    /// Enters what was noted until now: at the end of a turn, when nothing is held.
+    #[inline]
+    pub(super) fn settle_notes(&self, turn: &mut Turn<'_>) {
+        let record = &self.host.observer.record;
+        let (clients, now) = (&self.host.clients, turn.terms.now);
+        match record.pressure() {
+            Pressure::None => {}
+            Pressure::Some => record.settle(clients, now),
+            Pressure::Much => turn.pace.outside(&mut || record.settle_all(clients, now)),
+        }
+    }
+
+    #[cold]
+    fn note_sample(&self, input: &[u8], scratch: &Scratch, first: u64) {
+        for (number, request) in (first..).zip(&scratch.requests) {
+            let (Some(of), Some(spec)) = (recorder::of_how_many(number), request.spec) else {
+                continue;
+            };
+            let mut keys = NoteKeys::default();
+            spec.each_key(args_of(input, scratch, request), |key| keys.add(key));
+            if keys.is_empty() {
+                continue;
+            }
+            // What crosses slots is noted where it is refused.
+            let together = matches!(request.footprint, Footprint::In(_));
+            let about = About::Request { of, together };
+            self.host.observer.record.take(Note { client: None, keys, about });
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Opening a cluster: from what is wanted of it to its listeners and its router.
+
+use super::listener::{Bound, bind};
+use super::{now, tick_ns};
+use crate::router::Router;
+use crate::session::Dialect;
+use crate::state::settings::{Settings, Start};
+use crate::state::{Host, HostConfig, Identity, Usage};
+use crate::topology::{Announce, Plan, Port, Topology};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::{fmt, io};
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The nodes.
+    pub plan: Plan,
+    /// The addresses to listen on; never empty.
+    pub binds: Vec<IpAddr>,
+    /// The router's port, 0 for any free one; `None` for no router port.
+    pub router: Option<u16>,
+    /// The first node's port, the others follow it; 0 for any free ones; `None` for no node ports.
+    pub nodes: Option<u16>,
+    /// What the nodes speak.
+    pub dialect: &'static Dialect,
+    /// How they are told to clients.
+    pub announce: Announce,
+    /// Whether `SLOTWAY …` may change anything.
+    pub obeys: bool,
+    /// How many databases there are under `cross-slot audit`, from 1.
+    pub databases: usize,
+    /// How many threads will run it.
+    pub threads: usize,
+    /// Settings that differ from their defaults, as CONFIG SET takes them.
+    pub settings: Vec<(&'static str, String)>,
+    /// The program's path.
+    pub executable: String,
+    /// The configuration file's path, or nothing.
+    pub config_file: String,
+    /// The operating system, as INFO shows it.
+    pub os: String,
+    /// Asks the machine for room for so many clients; told how many are possible if too many.
+    pub make_room: fn(usize) -> Result<(), usize>,
+}
+
+impl Default for Wanted {
+    /// Three masters on free ports of this machine, without a router port.
+    fn default() -> Self {
+        Self {
+            plan: Plan::of_masters(3, 0),
+            binds: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+            router: None,
+            nodes: Some(0),
+            dialect: &Dialect::REDIS7,
+            announce: Announce::default(),
+            obeys: true,
+            databases: 1,
+            threads: 1,
+            settings: Vec::new(),
+            executable: String::new(),
+            config_file: String::new(),
+            os: std::env::consts::OS.to_owned(),
+            make_room: |_| Ok(()),
+        }
+    }
+}
+
+/// Why there is no cluster. Nothing is listened on any more.
+#[derive(Debug)]
+pub enum OpenError {
+    /// An address cannot be listened on.
+    Listen {
+        /// For whom.
+        port: Port,
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// So many ports from the first on end above the last there is.
+    TooManyPorts {
+        /// The first.
+        first: u16,
+        /// How many.
+        nodes: usize,
+    },
+    /// A setting was refused.
+    Setting {
+        /// Which.
+        name: &'static str,
+        /// Why, as CONFIG SET says it.
+        why: String,
+    },
+    /// There is to be neither a router port nor a node port.
+    NoPort,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { address, error, .. } => write!(f, "cannot listen on {address}: {error}"),
+            Self::TooManyPorts { first, nodes } => {
+                write!(f, "{nodes} ports from {first} on end above {}", u16::MAX)
+            }
+            Self::Setting { name, why } => write!(f, "{name}: {why}"),
+            Self::NoPort => f.write_str("there is no port to listen on"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl Wanted {
+    /// Opens the listeners and makes the router; nothing is served until [`super::serve`] is.
+    ///
+    /// # Errors
+    /// A port cannot be had, or a setting is refused.
+    pub fn open(self) -> Result<(Arc<Router>, Vec<Bound>), OpenError> {
+        let topology = Topology::new(self.plan);
+        let mut bound = Vec::new();
+        if let Some(port) = self.router {
+            bound.extend(self.listen(port, Port::Router)?);
+        }
+        if let Some(first) = self.nodes {
+            let nodes = topology.nodes();
+            if first != 0 && usize::from(first) + nodes - 1 > usize::from(u16::MAX) {
+                return Err(OpenError::TooManyPorts { first, nodes });
+            }
+            for node in 0..nodes {
+                let port = if first == 0 { 0 } else { first + node as u16 };
+                let listeners = self.listen(port, Port::Node(node))?;
+                topology.set_port(node, listeners[0].address.port());
+                bound.extend(listeners);
+            }
+        }
+        let port = bound.first().ok_or(OpenError::NoPort)?.address.port();
+        let bind = self.binds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let make_room = self.make_room;
+        let databases = self.databases;
+        let settings =
+            Settings::new(Start { bind, port, cluster_enabled: false, databases, make_room });
+        for (name, value) in &self.settings {
+            settings.set(&[(name.as_bytes(), value.as_bytes())]).map_err(|error| {
+                let why = String::from_utf8_lossy(&error.text()).into_owned();
+                OpenError::Setting { name, why }
+            })?;
+        }
+        let host = Host::new(HostConfig {
+            identity: Identity {
+                pid: std::process::id(),
+                port,
+                executable: self.executable,
+                config_file: self.config_file,
+                os: self.os,
+                started_at: now(),
+                shards: self.plan.masters,
+                threads: self.threads,
+            },
+            settings,
+            topology,
+            announce: self.announce,
+            obeys: self.obeys,
+            seed: self.plan.seed.rotate_left(32),
+            usage: Usage::of_process,
+            tick_ns: tick_ns(),
+        });
+        Ok((Arc::new(Router::new(host, self.dialect, self.plan.seed)), bound))
+    }
+
+    fn listen(&self, mut number: u16, port: Port) -> Result<Vec<Bound>, OpenError> {
+        let mut bound = Vec::with_capacity(self.binds.len());
+        for &ip in &self.binds {
+            let address = SocketAddr::new(ip, number);
+            let one =
+                bind(address, port).map_err(|error| OpenError::Listen { port, address, error })?;
+            // Further addresses get the port that the first one was given.
+            number = one.address.port();
+            bound.push(one);
+        }
+        Ok(bound)
+    }
+}

@@ -1,0 +1,32 @@
+//! What happens to faults by the clock: as soon as one is over it is undone, as soon as a scenario's
+//! next step is due it is done.
+
+use super::clock;
+use super::worker::WorkerPace;
+use crate::keyspace::Millis;
+use crate::router::Router;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Runs until it is dropped.
+pub(super) async fn run(router: Arc<Router>) {
+    let faults = &router.host.faults;
+    loop {
+        let next = faults.due();
+        tokio::select! {
+            () = at(next) => router.tend_faults(clock::now(), &mut WorkerPace::default()),
+            () = faults.due_is_other(next) => {}
+        }
+    }
+}
+
+/// Completes at that time, or never if there is none.
+async fn at(time: Option<Millis>) {
+    match time {
+        None => std::future::pending().await,
+        Some(time) => {
+            let ms = (time - clock::now()).max(0).unsigned_abs();
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! Who is connected: what the process knows of each connection, and the registry of all of them.
+//!
+//! ```text
+//! connection's task ──Seat──► Arc<Client> ◄── Clients: id -> client ◄── CLIENT LIST, CLIENT KILL
+//!      │ abort                    │
+//!      └────────── Client::close ─┘
+//! ```
+//!
+//! A client's own connection writes here once per read batch ([`Client::record`]); others only
+//! read, or close it. An idle connection has to stay cheap, so addresses are kept as numbers and
+//! names take memory only when they are set.
+
+mod blocked;
+mod outbox;
+
+pub use blocked::{Call, Claim, Ending, Waiting};
+pub use outbox::{Listening, MAIL_LEN_MAX, Mailbox, OutputLimit, OutputLimits, Scope};
+
+use crate::keyspace::Millis;
+use crate::topology::Port;
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use tokio::task::AbortHandle;
+
+/// One connection.
+#[derive(Debug)]
+pub struct Client {
+    /// Counted from 1 and never given twice.
+    pub id: u64,
+    /// Who is at the other end.
+    pub peer: SocketAddr,
+    /// The address that was connected to.
+    pub local: SocketAddr,
+    /// Whom it speaks to there.
+    pub port: Port,
+    /// The socket's file descriptor.
+    pub fd: i32,
+    /// When the connection was accepted.
+    pub connected_at: Millis,
+    labels: Mutex<Option<Box<Labels>>>,
+    activity: Mutex<Activity>,
+    end: Mutex<End>,
+    /// Present while the client waits for a key, and for some time after.
+    call: Mutex<Option<Arc<Call>>>,
+    /// Present from the first time that the client listens to others.
+    mailbox: OnceLock<Box<Mailbox>>,
+    /// Set before `end.closing` is, under its lock; read without it.
+    close_after_reply: AtomicBool,
+    no_evict: AtomicBool,
+    no_touch: AtomicBool,
+    /// The database that it has chosen.
+    database: AtomicU32,
+    /// How often its EXEC was lost since one was not.
+    lost_execs: AtomicU32,
+}
+
+/// The names that a client gives itself, each empty until it is set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// `CLIENT SETNAME`.
+    pub name: Box<[u8]>,
+    /// `CLIENT SETINFO lib-name`.
+    pub lib_name: Box<[u8]>,
+    /// `CLIENT SETINFO lib-ver`.
+    pub lib_ver: Box<[u8]>,
+}
+
+/// Which of a client's names is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Label {
+    /// The client's own name.
+    Name,
+    /// Its library's name.
+    LibName,
+    /// Its library's version.
+    LibVer,
+}
+
+/// A name with spaces, line breaks or bytes outside printable ASCII: it would break the lines of
+/// `CLIENT LIST`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnfitLabel;
+
+/// What a connection is at, as far as others may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// When it last sent something.
+    pub last_active: Millis,
+    /// The container of its last command (`client` of CLIENT LIST), or nothing.
+    pub container: &'static str,
+    /// Its last command, or nothing.
+    pub command: &'static str,
+    /// The RESP version it speaks, 2 or 3.
+    pub resp: u8,
+    /// How many commands its MULTI has queued, if it is in one.
+    pub queued: Option<u32>,
+    /// How many bytes these take.
+    pub queued_bytes: usize,
+    /// How many keys it watches.
+    pub watched: u32,
+    /// One of them was touched: its EXEC will be lost.
+    pub dirty: bool,
+    /// It waits for a key.
+    pub blocked: bool,
+    /// It wants no replies.
+    pub reply_off: bool,
+    /// It sees every command (MONITOR).
+    pub monitors: bool,
+    /// Bytes received since it connected.
+    pub bytes_in: u64,
+    /// Bytes sent since it connected.
+    pub bytes_out: u64,
+    /// Bytes received and not yet executed.
+    pub unread: usize,
+    /// Room left in the buffer they lie in.
+    pub unread_room: usize,
+    /// Bytes of replies not yet sent.
+    pub unsent: usize,
+}
+
+impl Activity {
+    const fn new(now: Millis) -> Self {
+        Self {
+            last_active: now,
+            container: "",
+            command: "",
+            resp: 2,
+            queued: None,
+            queued_bytes: 0,
+            watched: 0,
+            dirty: false,
+            blocked: false,
+            reply_off: false,
+            monitors: false,
+            bytes_in: 0,
+            bytes_out: 0,
+            unread: 0,
+            unread_room: 0,
+            unsent: 0,
+        }
+    }
+}
+
+/// How a connection ends from outside.
+#[derive(Debug, Default)]
+struct End {
+    /// Aborting drops the connection's task, and with it the socket, the queue and the watches.
+    task: Option<AbortHandle>,
+    /// Once true, it stays so.
+    closing: bool,
+}
+
+impl Client {
+    fn new(id: u64, peer: SocketAddr, local: SocketAddr, port: Port, fd: i32, now: Millis) -> Self {
+        Self {
+            id,
+            peer,
+            local,
+            port,
+            fd,
+            connected_at: now,
+            labels: Mutex::default(),
+            activity: Mutex::new(Activity::new(now)),
+            end: Mutex::default(),
+            call: Mutex::default(),
+            mailbox: OnceLock::new(),
+            close_after_reply: AtomicBool::new(false),
+            no_evict: AtomicBool::new(false),
+            no_touch: AtomicBool::new(false),
+            database: AtomicU32::new(0),
+            lost_execs: AtomicU32::new(0),
+        }
+    }
+
+    /// Notes what the connection is at. Its own task calls this once per read batch, and before a
+    /// command that may show the client to itself.
+    pub fn record(&self, change: impl FnOnce(&mut Activity)) {
+        change(&mut self.activity.lock());
+    }
+
+    /// What the connection was at when it last noted it.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        *self.activity.lock()
+    }
+
+    /// How many bytes of memory the client takes: its buffers and itself.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let at = self.activity();
+        let unsent = self.mailbox().map_or(at.unsent, Mailbox::waiting);
+        at.unread + at.unread_room + unsent + at.queued_bytes + size_of::<Self>()
+    }
+
+    /// The client's names.
+    #[must_use]
+    pub fn labels(&self) -> Labels {
+        self.labels.lock().as_deref().cloned().unwrap_or_default()
+    }
+
+    /// Gives the client a name; an empty one takes it back.
+    ///
+    /// # Errors
+    /// The text is not fit for a name; the old one stays.
+    pub fn set_label(&self, label: Label, text: &[u8]) -> Result<(), UnfitLabel> {
+        if !is_fit_label(text) {
+            return Err(UnfitLabel);
+        }
+        let mut labels = self.labels.lock();
+        if labels.is_none() && text.is_empty() {
+            return Ok(());
+        }
+        let all = labels.get_or_insert_default();
+        let place = match label {
+            Label::Name => &mut all.name,
+            Label::LibName => &mut all.lib_name,
+            Label::LibVer => &mut all.lib_ver,
+        };
+        *place = text.into();
+        if **all == Labels::default() {
+            *labels = None;
+        }
+        Ok(())
+    }
+
+    /// Takes the client's own name back, and what it asked for with NO-EVICT and NO-TOUCH, as RESET
+    /// does; its library keeps its name.
+    pub fn reset(&self) {
+        if self.set_label(Label::Name, b"").is_ok() {
+            self.set_no_evict(false);
+            self.set_no_touch(false);
+        }
+    }
+
+    /// The client's EXEC answered nil.
+    pub fn note_lost_exec(&self) {
+        self.lost_execs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so since an EXEC with a WATCH last ran, which one does now.
+    pub fn take_lost_execs(&self) -> u64 {
+        match self.lost_execs.load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.lost_execs.swap(0, Ordering::Relaxed).into(),
+        }
+    }
+
+    /// The client begins to wait for a key: gives what ends the wait, and where the end arrives.
+    pub fn wait(&self) -> (Arc<Call>, Waiting) {
+        let (call, waiting) = Call::new();
+        *self.call.lock() = Some(Arc::clone(&call));
+        (call, waiting)
+    }
+
+    /// The client waits no more.
+    pub fn waited(&self) {
+        *self.call.lock() = None;
+    }
+
+    /// Ends the client's wait for a key; says whether it was waiting.
+    pub fn unblock(&self, ending: Ending) -> bool {
+        self.call.lock().as_ref().is_some_and(|call| call.end(ending))
+    }
+
+    /// Gives the client the task that [`Client::close`] ends. Once per connection, after spawning.
+    pub fn attach(&self, task: AbortHandle) {
+        let mut end = self.end.lock();
+        if end.closing {
+            task.abort();
+        }
+        end.task = Some(task);
+    }
+
+    /// Closes another's connection: at its next pause its task is dropped, and nothing of what it
+    /// queued runs.
+    ///
+    /// Whoever runs requests asks [`Client::is_closing`] before each, so that no request begins
+    /// that the client sends after this has returned: who was told that a client is killed may
+    /// rely on its EXEC not running. What waits for a shard does not run either. A request that
+    /// another thread has just begun comes to its end, as nothing is ever cut in two; Redis, with
+    /// its one thread, has no such moment.
+    pub fn close(&self) {
+        self.close_after_reply();
+        let mut end = self.end.lock();
+        end.closing = true;
+        if let Some(task) = &end.task {
+            task.abort();
+        }
+    }
+
+    /// Closes one's own connection once the reply is out.
+    pub fn close_after_reply(&self) {
+        self.close_after_reply.store(true, Ordering::Release);
+    }
+
+    /// Whether the connection is to end: then nothing more is to be begun for it.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.close_after_reply.load(Ordering::Acquire)
+    }
+
+    /// Keeps the client from being closed to free memory (`CLIENT NO-EVICT`).
+    pub fn set_no_evict(&self, on: bool) {
+        self.no_evict.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether `CLIENT NO-EVICT` is on.
+    #[must_use]
+    pub fn no_evict(&self) -> bool {
+        self.no_evict.load(Ordering::Relaxed)
+    }
+
+    /// Keeps the client's reads from counting as use of the keys (`CLIENT NO-TOUCH`).
+    pub fn set_no_touch(&self, on: bool) {
+        self.no_touch.store(on, Ordering::Relaxed);
+    }
+
+    /// Whether `CLIENT NO-TOUCH` is on.
+    #[must_use]
+    pub fn no_touch(&self) -> bool {
+        self.no_touch.load(Ordering::Relaxed)
+    }
+
+    /// Notes which database it has chosen.
+    pub fn set_database(&self, database: u32) {
+        self.database.store(database, Ordering::Relaxed);
+    }
+
+    /// The database that it has chosen.
+    #[must_use]
+    pub fn database(&self) -> u32 {
+        self.database.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether `text` can stand in a line of `CLIENT LIST`: printable ASCII without spaces.
+fn is_fit_label(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_graphic)
+}
+
+/// Every connection of the process.
+#[derive(Debug, Default)]
+pub struct Clients {
+    /// No guard of it crosses an await: every method here is synchronous and gives clones out.
+    by_id: DashMap<u64, Arc<Client>>,
+    /// The last id given.
+    last_id: AtomicU64,
+    /// How many seats are taken; at times more than `by_id` holds, never fewer.
+    seated: AtomicUsize,
+}
+
+/// As many clients as are allowed are connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// A connection's place in the registry; dropping it gives it up, however the connection ended.
+#[derive(Debug)]
+pub struct Seat {
+    clients: Arc<Clients>,
+    client: Arc<Client>,
+}
+
+impl std::ops::Deref for Seat {
+    type Target = Arc<Client>;
+
+    fn deref(&self) -> &Arc<Client> {
+        &self.client
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.clients.by_id.remove(&self.client.id);
+        self.clients.seated.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Clients {
+    /// Takes a seat for a connection, of which there may be `clients_max`.
+    ///
+    /// # Errors
+    /// There are as many already.
+    pub fn register(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        port: Port,
+        fd: i32,
+        now: Millis,
+        clients_max: usize,
+    ) -> Result<Seat, Full> {
+        let taken = |seated| (seated < clients_max).then_some(seated + 1);
+        self.seated.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).map_err(|_| Full)?;
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
+        let client = Arc::new(Client::new(id, peer, local, port, fd, now));
+        self.by_id.insert(id, Arc::clone(&client));
+        Ok(Seat { clients: Arc::clone(self), client })
+    }
+
+    /// The client with this id.
+    #[must_use]
+    pub fn get(&self, id: u64) -> Option<Arc<Client>> {
+        self.by_id.get(&id).map(|client| Arc::clone(&client))
+    }
+
+    /// Every client, in the order of their ids.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        let mut all: Vec<_> = self.by_id.iter().map(|client| Arc::clone(&client)).collect();
+        all.sort_unstable_by_key(|client| client.id);
+        all
+    }
+
+    /// Closes those who have let too much of what others write to them wait for too long.
+    pub fn check_mail(&self, now: Millis) {
+        self.by_id.iter().for_each(|client| client.check_mail(now));
+    }
+
+    /// How many clients are connected.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.seated.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seat(clients: &Arc<Clients>, max: usize) -> Result<Seat, Full> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        clients.register(address, address, Port::Router, 7, 0, max)
+    }
+
+    #[test]
+    fn seats_are_given_up_to_the_limit_and_given_back() {
+        let clients = Arc::new(Clients::default());
+        let first = seat(&clients, 2).expect("a seat");
+        let second = seat(&clients, 2).expect("a seat");
+        assert_eq!(seat(&clients, 2).expect_err("full"), Full);
+        drop(first);
+        let third = seat(&clients, 2).expect("a seat");
+        let ids: Vec<_> = clients.all().iter().map(|client| client.id).collect();
+        assert_eq!(ids, [second.id, third.id]);
+        assert_eq!((ids[0], ids[1]), (2, 3), "ids count from 1 and the refused took none");
+        assert!(clients.get(1).is_none() && clients.count() == 2);
+    }
+
+    #[test]
+    fn names_are_kept_only_while_one_is_set() {
+        let clients = Arc::new(Clients::default());
+        let client = seat(&clients, 1).expect("a seat");
+        for unfit in [&b"a b"[..], b"a\n", b"\x7f", b"\xff", b"\0"] {
+            assert_eq!(client.set_label(Label::Name, unfit), Err(UnfitLabel));
+        }
+        client.set_label(Label::Name, b"!~").expect("fit");
+        client.set_label(Label::LibVer, b"1").expect("fit");
+        assert_eq!(&*client.labels().name, b"!~");
+        client.set_label(Label::Name, b"").expect("fit");
+        assert_eq!(client.labels(), Labels { lib_ver: (*b"1").into(), ..Labels::default() });
+        client.set_label(Label::LibVer, b"").expect("fit");
+        assert!(client.labels.lock().is_none());
+    }
+
+    #[test]
+    fn a_client_is_small() {
+        // What is left of 1.5 KiB belongs to the socket's task and its buffers.
+        assert!(size_of::<Client>() <= 320, "{}", size_of::<Client>());
+    }
+
+    #[tokio::test]
+    async fn closing_ends_the_task_whichever_comes_first() {
+        let clients = Arc::new(Clients::default());
+        for close_first in [true, false] {
+            let client = seat(&clients, 1).expect("a seat");
+            let task = tokio::spawn(std::future::pending::<()>());
+            if close_first {
+                client.close();
+                client.attach(task.abort_handle());
+            } else {
+                client.attach(task.abort_handle());
+                client.close();
+            }
+            assert!(task.await.expect_err("aborted").is_cancelled() && client.is_closing());
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! MONITOR: every command, as it runs, to those who asked for it.
+//!
+//! Whoever runs a command writes its line into the monitors' mailboxes, while it holds the shard:
+//! the lines of one shard come in the order of execution. While nobody monitors this costs a test
+//! of a flag.
+
+use crate::keyspace::Millis;
+use crate::state::clients::Client;
+use parking_lot::Mutex;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+/// Those who monitor.
+#[derive(Debug, Default)]
+pub struct Monitors {
+    /// One who has left is taken out when the next line is told.
+    clients: Mutex<Vec<Weak<Client>>>,
+    /// How many stand in `clients`.
+    count: AtomicUsize,
+}
+
+impl Monitors {
+    /// From now on `client` is told of every command; it has a mailbox.
+    pub fn join(&self, client: &Arc<Client>) {
+        let mut clients = self.clients.lock();
+        if clients.iter().all(|other| other.as_ptr() != Arc::as_ptr(client)) {
+            clients.push(Arc::downgrade(client));
+        }
+        self.count.store(clients.len(), Ordering::Release);
+    }
+
+    /// `client` is told no more.
+    pub fn leave(&self, client: &Arc<Client>) {
+        let mut clients = self.clients.lock();
+        clients.retain(|other| other.as_ptr() != Arc::as_ptr(client));
+        self.count.store(clients.len(), Ordering::Release);
+    }
+
+    /// Whether there are any.
+    #[must_use]
+    #[inline]
+    pub fn are_there(&self) -> bool {
+        self.count.load(Ordering::Acquire) > 0
+    }
+
+    /// Tells them of a command that `peer` has sent for this database.
+    pub fn tell<'a>(
+        &self,
+        now: Millis,
+        database: u32,
+        peer: Option<SocketAddr>,
+        args: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let line = line(now, database, peer, args);
+        let mut clients = self.clients.lock();
+        let mut wakers = Vec::new();
+        clients.retain(|client| {
+            let Some(client) = client.upgrade() else { return false };
+            wakers.extend(client.mail(now, |_| &line));
+            !client.is_closing()
+        });
+        self.count.store(clients.len(), Ordering::Release);
+        drop(clients);
+        wakers.into_iter().for_each(std::task::Waker::wake);
+    }
+}
+
+/// A command's line, as a RESP simple string.
+fn line<'a>(
+    now: Millis,
+    database: u32,
+    peer: Option<SocketAddr>,
+    args: impl Iterator<Item = &'a [u8]>,
+) -> Vec<u8> {
+    let mut line = Vec::with_capacity(128);
+    let (seconds, millis) = (now.div_euclid(1000), now.rem_euclid(1000));
+    // Writing into memory does not fail.
+    let _ = write!(line, "+{seconds}.{millis:03}000 [{database} ");
+    let _ = match peer {
+        Some(peer) => write!(line, "{peer}]"),
+        None => write!(line, "?]"),
+    };
+    for arg in args {
+        line.extend_from_slice(b" \"");
+        for &byte in arg {
+            let _ = match byte {
+                b'\\' | b'"' => write!(line, "\\{}", char::from(byte)),
+                b'\n' => write!(line, "\\n"),
+                b'\r' => write!(line, "\\r"),
+                b'\t' => write!(line, "\\t"),
+                7 => write!(line, "\\a"),
+                8 => write!(line, "\\b"),
+                b' '..=b'~' => line.write_all(&[byte]),
+                _ => write!(line, "\\x{byte:02x}"),
+            };
+        }
+        line.push(b'"');
+    }
+    line.extend_from_slice(b"\r\n");
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::Proto;
+    use crate::state::clients::Clients;
+    use crate::topology::Port;
+
+    #[test]
+    fn a_line_is_one_line() {
+        let peer = Some(SocketAddr::from(([127, 0, 0, 1], 7)));
+        let args = [&b"SET"[..], b"k\r\n", b"\"\\\t\x07\x08\x00\xff~ "];
+        let text = r#"+1.002000 [0 127.0.0.1:7] "SET" "k\r\n" "\"\\\t\a\b\x00\xff~ ""#;
+        let bytes = line(1002, 0, peer, args.into_iter());
+        assert_eq!(String::from_utf8(bytes).expect("ASCII"), text.to_owned() + "\r\n");
+    }
+
+    #[test]
+    fn who_has_left_is_told_no_more() {
+        let (monitors, clients) = (Monitors::default(), Arc::new(Clients::default()));
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let seat = || clients.register(address, address, Port::Router, 3, 0, 9).expect("a seat");
+        let (stays, leaves, resets) = (seat(), seat(), seat());
+        for client in [&stays, &leaves, &resets, &stays] {
+            client.listen(&Arc::default(), Proto::Resp2);
+            monitors.join(client);
+        }
+        drop(leaves);
+        monitors.leave(&resets);
+        monitors.tell(1, 0, None, [&b"a"[..]].into_iter());
+        let mut got = Vec::new();
+        stays.mailbox().expect("a mailbox").take(&mut got);
+        assert_eq!(std::mem::take(&mut got), b"+0.001000 [0 ?] \"a\"\r\n");
+        resets.mailbox().expect("a mailbox").take(&mut got);
+        assert!(got.is_empty());
+        drop(stays);
+        assert!(monitors.are_there());
+        monitors.tell(1, 0, None, [].into_iter());
+        assert!(!monitors.are_there());
+    }
+}

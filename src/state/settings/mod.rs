@@ -1,0 +1,914 @@
+//! What can be asked and changed while the server runs: CONFIG GET and CONFIG SET, and the same
+//! road for what the command line and the configuration file say at the start.
+//!
+//! A parameter is one row of `ROWS`: its name, the form of its values, how it is read and
+//! whether it can be changed. What the hot path asks for is an atomic with a typed getter; what
+//! Slotway does not have (persistence, a memory limit) is a row that tells the one value it has,
+//! because clients ask, and refuses every other with the reason.
+
+mod value_type;
+
+use crate::keyspace::{EventClass, Limits, Millis, PackLimits, event};
+use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
+use crate::state::clients::OutputLimits;
+use crate::text::glob;
+use crate::topology::LAG_MS_MAX;
+use parking_lot::{Mutex, RwLock};
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, Ordering};
+use subtle::{Choice, ConstantTimeEq};
+use value_type::{BufferLimit, Form, Value};
+
+/// Most databases.
+pub const DATABASES_MAX: usize = 1024;
+/// How many databases a Redis has that nobody has told.
+pub const DATABASES_DEFAULT: usize = 16;
+
+/// What is settled when the process starts.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The addresses that are listened on, separated by spaces.
+    pub bind: String,
+    /// The router's port.
+    pub port: u16,
+    /// Whether clients are to take this for a node of a cluster.
+    pub cluster_enabled: bool,
+    /// How many databases there are where one may choose (`cross-slot audit`), 1 to [`DATABASES_MAX`].
+    pub databases: usize,
+    /// Asks the machine for room for so many clients; told how many are possible if that is too many.
+    pub make_room: fn(usize) -> Result<(), usize>,
+}
+
+impl Default for Start {
+    fn default() -> Self {
+        let bind = "127.0.0.1".to_owned();
+        Self { bind, port: 0, cluster_enabled: false, databases: 1, make_room: |_| Ok(()) }
+    }
+}
+
+/// Every runtime parameter's value.
+#[derive(Debug)]
+pub struct Settings {
+    start: Start,
+    clients_max: AtomicI64,
+    /// Seconds of idleness after which a client is closed; 0 for never.
+    timeout: AtomicI64,
+    /// Seconds between probes of a silent peer; 0 for none.
+    tcp_keepalive: AtomicI64,
+    bulk_len_max: AtomicI64,
+    query_buffer_max: AtomicI64,
+    pack_entries_max: AtomicI64,
+    pack_value_len_max: AtomicI64,
+    zset_entries_max: AtomicI64,
+    zset_value_len_max: AtomicI64,
+    intset_len_max: AtomicI64,
+    list_piece: AtomicI64,
+    protected: AtomicBool,
+    explain: AtomicBool,
+    /// By its place in [`CrossSlot::ALL`].
+    cross_slot: AtomicU8,
+    needs_all_slots: AtomicBool,
+    reads_when_down: AtomicBool,
+    /// By its place in [`EndpointType::ALL`].
+    endpoint_type: AtomicU8,
+    hostname: RwLock<Box<[u8]>>,
+    /// Microseconds from which on a command is slow; negative for never.
+    slow_us: AtomicI64,
+    slowlog_len_max: AtomicI64,
+    /// Milliseconds from which on a command is a spike; 0 for never.
+    spike_ms: AtomicI64,
+    tracks_latency: AtomicBool,
+    /// The percentiles that INFO tells.
+    percentiles: Mutex<Vec<f64>>,
+    /// By class, as [`value_type::CLASSES`].
+    output_limits: Mutex<[BufferLimit; 3]>,
+    /// Those of normal clients and of subscribers once more, for the hot path.
+    mail_limits: Arc<OutputLimits>,
+    /// What `notify-keyspace-events` says.
+    events: AtomicU16,
+    /// Milliseconds by which replicas lag; [`IN_STEP`] if they serve from their masters' shards.
+    replica_lag: Arc<AtomicI64>,
+    password: RwLock<Box<[u8]>>,
+    /// Whether `password` is not empty, for the hot path.
+    has_password: AtomicBool,
+    /// Held while one CONFIG SET puts its values in place, so that two do not mix.
+    changing: Mutex<()>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::new(Start::default())
+    }
+}
+
+/// What clients are told to connect to (`cluster-preferred-endpoint-type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointType {
+    /// A node's address.
+    Ip,
+    /// Its name (`cluster-announce-hostname`).
+    Hostname,
+    /// Whatever they dialled.
+    Unknown,
+}
+
+impl EndpointType {
+    const ALL: [Self; 3] = [Self::Ip, Self::Hostname, Self::Unknown];
+    const WORDS: &[&str] = &["ip", "hostname", "unknown-endpoint"];
+}
+
+/// What the router port makes of a request or a transaction whose keys live in several slots
+/// (`cross-slot`). Node ports answer as a cluster does, whatever this says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrossSlot {
+    /// It is refused.
+    Reject,
+    /// It runs, as one server without slots would run it.
+    Audit,
+    /// A command that divides by key is divided by slot, outside MULTI; else it is refused.
+    Split,
+}
+
+impl CrossSlot {
+    const ALL: [Self; 3] = [Self::Reject, Self::Audit, Self::Split];
+    /// The words of `--cross-slot`.
+    pub const WORDS: [&str; 3] = ["reject", "audit", "split"];
+
+    /// The word of `--cross-slot`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+}
+
+/// Longest name of a node, in bytes.
+const HOSTNAME_LEN_MAX: usize = 255;
+
+fn check_hostname(name: &[u8]) -> Result<(), Cow<'static, str>> {
+    if name.len() > HOSTNAME_LEN_MAX {
+        return Err("Hostnames must be less than 256 characters".into());
+    }
+    match name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte)) {
+        true => Ok(()),
+        false => Err("Hostnames may only contain alphanumeric characters, hyphens or dots".into()),
+    }
+}
+
+/// Why parameters were not set; none was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetError {
+    /// There is no parameter of this name.
+    Unknown(Vec<u8>),
+    /// This parameter does not take what it was given.
+    Refused {
+        /// Its name.
+        name: Vec<u8>,
+        /// Why.
+        why: Cow<'static, str>,
+    },
+}
+
+impl SetError {
+    /// As CONFIG SET answers it, code first.
+    #[must_use]
+    pub fn text(&self) -> Vec<u8> {
+        match self {
+            Self::Unknown(name) => {
+                let before = b"ERR Unknown option or number of arguments for CONFIG SET - '";
+                [before, until_nul(name), b"'"].concat()
+            }
+            Self::Refused { name, why } => {
+                let before = b"ERR CONFIG SET failed (possibly related to argument '";
+                [before, &name[..], b"') - ", why.as_bytes()].concat()
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for SetError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "there is no setting '{}'", name.escape_ascii()),
+            Self::Refused { name, why } => write!(f, "setting '{}': {why}", name.escape_ascii()),
+        }
+    }
+}
+
+impl std::error::Error for SetError {}
+
+impl Settings {
+    /// The defaults, for a process that starts like this.
+    #[must_use]
+    pub fn new(start: Start) -> Self {
+        let output_limits = value_type::OUTPUT_LIMITS;
+        Self {
+            start,
+            clients_max: AtomicI64::new(10_000),
+            timeout: AtomicI64::new(0),
+            tcp_keepalive: AtomicI64::new(300),
+            bulk_len_max: AtomicI64::new(BULK_LEN_MAX_DEFAULT as i64),
+            query_buffer_max: AtomicI64::new(1 << 30),
+            pack_entries_max: AtomicI64::new(512),
+            pack_value_len_max: AtomicI64::new(64),
+            zset_entries_max: AtomicI64::new(128),
+            zset_value_len_max: AtomicI64::new(64),
+            intset_len_max: AtomicI64::new(512),
+            list_piece: AtomicI64::new(-2),
+            protected: AtomicBool::new(true),
+            explain: AtomicBool::new(false),
+            cross_slot: AtomicU8::new(0),
+            needs_all_slots: AtomicBool::new(true),
+            reads_when_down: AtomicBool::new(false),
+            endpoint_type: AtomicU8::new(0),
+            hostname: RwLock::default(),
+            slow_us: AtomicI64::new(10_000),
+            slowlog_len_max: AtomicI64::new(128),
+            spike_ms: AtomicI64::new(0),
+            tracks_latency: AtomicBool::new(true),
+            percentiles: Mutex::new(vec![50.0, 99.0, 99.9]),
+            mail_limits: mail_limits(&output_limits),
+            events: AtomicU16::new(0),
+            replica_lag: Arc::new(AtomicI64::new(IN_STEP)),
+            output_limits: Mutex::new(output_limits),
+            password: RwLock::default(),
+            has_password: AtomicBool::new(false),
+            changing: Mutex::default(),
+        }
+    }
+
+    /// Most clients at a time.
+    #[must_use]
+    pub fn clients_max(&self) -> usize {
+        size(&self.clients_max)
+    }
+
+    /// Seconds of idleness after which a client is closed; `None` for never.
+    #[must_use]
+    pub fn timeout_s(&self) -> Option<u32> {
+        u32::try_from(number(&self.timeout)).ok().filter(|&seconds| seconds > 0)
+    }
+
+    /// Seconds between probes of a silent peer; `None` for no probes.
+    #[must_use]
+    pub fn tcp_keepalive_s(&self) -> Option<u32> {
+        u32::try_from(number(&self.tcp_keepalive)).ok().filter(|&seconds| seconds > 0)
+    }
+
+    /// Longest argument and longest string value, in bytes.
+    #[must_use]
+    pub fn bulk_len_max(&self) -> u64 {
+        number(&self.bulk_len_max).unsigned_abs()
+    }
+
+    /// Most bytes that a client may have sent without their having been executed.
+    #[must_use]
+    pub fn query_buffer_max(&self) -> usize {
+        size(&self.query_buffer_max)
+    }
+
+    /// Most bytes of replies that may wait for a client before it is closed; `None` for no such
+    /// limit (the server then stops reading from who does not read).
+    #[must_use]
+    pub fn output_max(&self) -> Option<usize> {
+        self.mail_limits.normal.hard()
+    }
+
+    /// Up to where collections keep their small forms.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            hash: PackLimits {
+                entries_max: size(&self.pack_entries_max),
+                value_len_max: size(&self.pack_value_len_max),
+            },
+            zset: PackLimits {
+                entries_max: size(&self.zset_entries_max),
+                value_len_max: size(&self.zset_value_len_max),
+            },
+            intset_len_max: size(&self.intset_len_max),
+            list_piece: number(&self.list_piece),
+        }
+    }
+
+    /// The classes of events that `notify-keyspace-events` asks for, with the ways to tell them; 0
+    /// if it asks for none or for neither of the two ways.
+    #[must_use]
+    #[inline]
+    pub fn events_wanted(&self) -> EventClass {
+        let wanted = self.events.load(Ordering::Relaxed);
+        let ways = event::BY_KEY | event::BY_NAME;
+        if wanted & ways == 0 || wanted & !ways == 0 { 0 } else { wanted }
+    }
+
+    /// How much may wait for clients that others write to.
+    #[must_use]
+    pub fn mail_limits(&self) -> &Arc<OutputLimits> {
+        &self.mail_limits
+    }
+
+    /// By how many milliseconds replicas lag that serve from shards of their own, as it changes.
+    #[must_use]
+    pub fn replica_lag(&self) -> Arc<AtomicI64> {
+        Arc::clone(&self.replica_lag)
+    }
+
+    /// Says that replicas serve from shards of their own, so many milliseconds behind.
+    pub fn let_replicas_lag(&self, lag_ms: Millis) {
+        self.replica_lag.store(lag_ms.clamp(0, LAG_MS_MAX), Ordering::Relaxed);
+    }
+
+    /// From how many microseconds on a command is slow (`slowlog-log-slower-than`); `None` for
+    /// never.
+    #[must_use]
+    pub fn slow_us(&self) -> Option<u64> {
+        u64::try_from(number(&self.slow_us)).ok()
+    }
+
+    /// How many slow commands are kept.
+    #[must_use]
+    pub fn slowlog_len_max(&self) -> usize {
+        size(&self.slowlog_len_max)
+    }
+
+    /// From how many milliseconds on a command is a spike (`latency-monitor-threshold`); `None`
+    /// for never.
+    #[must_use]
+    pub fn spike_ms(&self) -> Option<u64> {
+        u64::try_from(number(&self.spike_ms)).ok().filter(|&ms| ms > 0)
+    }
+
+    /// Whether it is kept how long each command took.
+    #[must_use]
+    pub fn tracks_latency(&self) -> bool {
+        self.tracks_latency.load(Ordering::Relaxed)
+    }
+
+    /// The percentiles of these times that INFO tells.
+    #[must_use]
+    pub fn percentiles(&self) -> Vec<f64> {
+        self.percentiles.lock().clone()
+    }
+
+    /// Whether CROSSSLOT errors name the keys and slots.
+    #[must_use]
+    pub fn explain(&self) -> bool {
+        self.explain.load(Ordering::Relaxed)
+    }
+
+    /// How many databases there are where one may choose.
+    #[must_use]
+    pub fn databases(&self) -> usize {
+        self.start.databases
+    }
+
+    /// What the router port makes of keys in several slots.
+    #[must_use]
+    pub fn cross_slot(&self) -> CrossSlot {
+        CrossSlot::ALL[usize::from(self.cross_slot.load(Ordering::Relaxed))]
+    }
+
+    /// Whether the cluster serves only while every slot has an owner that is up.
+    #[must_use]
+    pub fn needs_all_slots(&self) -> bool {
+        self.needs_all_slots.load(Ordering::Relaxed)
+    }
+
+    /// Whether a cluster that is down serves reads.
+    #[must_use]
+    pub fn reads_when_down(&self) -> bool {
+        self.reads_when_down.load(Ordering::Relaxed)
+    }
+
+    /// What clients are told to connect to.
+    #[must_use]
+    pub fn endpoint_type(&self) -> EndpointType {
+        EndpointType::ALL[usize::from(self.endpoint_type.load(Ordering::Relaxed))]
+    }
+
+    /// The name that the nodes go by, or nothing.
+    #[must_use]
+    pub fn hostname(&self) -> String {
+        String::from_utf8_lossy(&self.hostname.read()).into_owned()
+    }
+
+    /// Whether strangers from other machines are turned away while there is no password.
+    #[must_use]
+    pub fn protected(&self) -> bool {
+        self.protected.load(Ordering::Relaxed)
+    }
+
+    /// Whether clients have to authenticate.
+    #[must_use]
+    pub fn needs_password(&self) -> bool {
+        self.has_password.load(Ordering::Acquire)
+    }
+
+    /// Whether `candidate` is the password. How long this takes depends on the candidate's length
+    /// alone. Without a password every candidate is right, as the default user then has none.
+    #[must_use]
+    pub fn check_password(&self, candidate: &[u8]) -> bool {
+        let password = self.password.read();
+        if password.is_empty() {
+            return true;
+        }
+        let repeated = password.iter().cycle();
+        let same_len = (candidate.len() as u64).ct_eq(&(password.len() as u64));
+        let same: Choice =
+            candidate.iter().zip(repeated).fold(same_len, |same, (a, b)| same & a.ct_eq(b));
+        same.into()
+    }
+
+    /// The parameters that any of `patterns` names, with their values: a plain name as it was
+    /// written, a glob's matches as the table names them; none twice.
+    #[must_use]
+    pub fn get<'p>(
+        &self,
+        patterns: impl Iterator<Item = &'p [u8]>,
+    ) -> Vec<(Cow<'p, [u8]>, Vec<u8>)> {
+        let mut shown = [false; ROWS.len()];
+        let mut found = Vec::new();
+        for pattern in patterns {
+            let is_glob = pattern.iter().any(|byte| b"*?[".contains(byte));
+            for (row, shown) in ROWS.iter().zip(&mut shown) {
+                let name = row.name.as_bytes();
+                let matches = if is_glob {
+                    glob::matches_nocase(pattern, name)
+                } else {
+                    pattern.eq_ignore_ascii_case(name)
+                };
+                if matches && !*shown {
+                    *shown = true;
+                    let name = Cow::Borrowed(if is_glob { name } else { pattern });
+                    found.push((name, (row.get)(self).text()));
+                }
+            }
+        }
+        found
+    }
+
+    /// Sets parameters, all or none.
+    ///
+    /// # Errors
+    /// What is wrong with the first that is wrong: names before values, as Redis looks at them.
+    pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), SetError> {
+        let refused = |name: &[u8], why| SetError::Refused { name: name.to_vec(), why };
+        let mut rows: Vec<&Row> = Vec::with_capacity(pairs.len());
+        for &(name, _) in pairs {
+            let row = ROWS.iter().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
+            let row = row.ok_or_else(|| SetError::Unknown(name.to_vec()))?;
+            if matches!(row.set, Set::Never) {
+                return Err(refused(name, "can't set immutable config".into()));
+            }
+            if rows.iter().any(|earlier| earlier.name == row.name) {
+                return Err(refused(name, "duplicate parameter".into()));
+            }
+            rows.push(row);
+        }
+        let mut changes = Vec::with_capacity(pairs.len());
+        for (row, &(_, text)) in rows.into_iter().zip(pairs) {
+            let value = row.form.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
+            match row.set {
+                Set::Freely(set) => changes.push((set, value)),
+                Set::Checked(check, set) => {
+                    check(self, &value).map_err(|why| refused(row.name.as_bytes(), why))?;
+                    changes.push((set, value));
+                }
+                // To ask for what already is, as many clients do at their start, is no change.
+                Set::Never => {}
+                Set::Fixed(_) if value == (row.get)(self) => {}
+                Set::Fixed(why) => return Err(refused(row.name.as_bytes(), why.into())),
+            }
+        }
+        let _one_at_a_time = self.changing.lock();
+        for (set, value) in changes {
+            set(self, value);
+        }
+        Ok(())
+    }
+}
+
+/// A parameter.
+struct Row {
+    /// Lower case.
+    name: &'static str,
+    /// What its values look like.
+    form: Form,
+    get: fn(&Settings) -> Value,
+    set: Set,
+}
+
+/// How a parameter is changed.
+#[derive(Clone, Copy)]
+enum Set {
+    /// By this.
+    Freely(fn(&Settings, Value)),
+    /// By the second, unless the first says why not.
+    Checked(fn(&Settings, &Value) -> Result<(), Cow<'static, str>>, fn(&Settings, Value)),
+    /// Redis can change it, Slotway cannot, for this reason.
+    Fixed(&'static str),
+    /// Redis cannot change it either.
+    Never,
+}
+
+fn number(cell: &AtomicI64) -> i64 {
+    cell.load(Ordering::Relaxed)
+}
+
+fn size(cell: &AtomicI64) -> usize {
+    usize::try_from(number(cell)).unwrap_or(usize::MAX)
+}
+
+fn mail_limits(limits: &[BufferLimit; 3]) -> Arc<OutputLimits> {
+    let shared = Arc::default();
+    set_mail_limits(&shared, limits);
+    shared
+}
+
+fn set_mail_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 3]) {
+    for (class, limit) in [(&shared.normal, normal), (&shared.pubsub, pubsub)] {
+        let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let soft_s = u32::try_from(limit.soft_s).unwrap_or(u32::MAX);
+        class.set(bytes(limit.hard), bytes(limit.soft), soft_s);
+    }
+}
+
+/// A row whose value is a number in an atomic of [`Settings`].
+macro_rules! number {
+    ($name:literal, $form:expr, $cell:ident) => {
+        Row {
+            name: $name,
+            form: $form,
+            get: |settings| Value::Number(number(&settings.$cell).into()),
+            set: Set::Freely(|settings, value| {
+                settings.$cell.store(value.number(), Ordering::Relaxed)
+            }),
+        }
+    };
+}
+
+/// A row whose value is a truth in an atomic of [`Settings`].
+macro_rules! yes_no {
+    ($name:literal, $cell:ident) => {
+        Row {
+            name: $name,
+            form: Form::YesNo,
+            get: |settings| Value::Truth(settings.$cell.load(Ordering::Relaxed)),
+            set: Set::Freely(|settings, value| {
+                settings.$cell.store(value.is_yes(), Ordering::Relaxed)
+            }),
+        }
+    };
+}
+
+/// A row with one value, which Redis could change and Slotway cannot.
+macro_rules! fixed {
+    ($name:literal, $form:expr, $value:expr, $why:expr) => {
+        Row { name: $name, form: $form, get: |_| $value, set: Set::Fixed($why) }
+    };
+}
+
+/// A row of `lazyfree-lazy-…`.
+macro_rules! lazyfree {
+    ($name:literal) => {
+        fixed!(
+            $name,
+            Form::YesNo,
+            Value::Truth(true),
+            "what is slow to free is always freed beside the shards"
+        )
+    };
+}
+
+const NOT_PERSISTENT: &str = "slotway keeps its data in memory only";
+const NO_EVICTION: &str = "slotway does not limit its memory";
+/// Stands for the lag of replicas that have none.
+const IN_STEP: i64 = -1;
+const CHOSEN_AT_START: &str = "it is chosen when the server starts";
+const I32_MAX: i128 = i32::MAX as i128;
+const I64_MAX: i128 = i64::MAX as i128;
+
+/// Every parameter.
+const ROWS: &[Row] = &[
+    Row {
+        name: "maxclients",
+        form: Form::Int(1, u32::MAX as i128),
+        get: |settings| Value::Number(number(&settings.clients_max).into()),
+        set: Set::Checked(
+            |settings, value| {
+                (settings.start.make_room)(value.number() as usize).map_err(|possible| {
+                    let sorry = "The operating system is not able to handle the specified number of clients";
+                    format!("{sorry}, try with {possible}").into()
+                })
+            },
+            |settings, value| settings.clients_max.store(value.number(), Ordering::Relaxed),
+        ),
+    },
+    number!("timeout", Form::Int(0, I32_MAX), timeout),
+    number!("tcp-keepalive", Form::Int(0, I32_MAX), tcp_keepalive),
+    number!("proto-max-bulk-len", Form::Memory(1 << 20, I64_MAX), bulk_len_max),
+    number!("client-query-buffer-limit", Form::Memory(1 << 20, I64_MAX), query_buffer_max),
+    Row {
+        name: "client-output-buffer-limit",
+        form: Form::OutputLimits,
+        get: |settings| Value::limits(&settings.output_limits.lock()),
+        set: Set::Freely(|settings, value| {
+            let mut limits = settings.output_limits.lock();
+            value.put_limits(&mut limits);
+            set_mail_limits(&settings.mail_limits, &limits);
+        }),
+    },
+    Row {
+        name: "requirepass",
+        form: Form::Text,
+        get: |settings| Value::Text(settings.password.read().clone()),
+        set: Set::Freely(|settings, value| {
+            let mut password = settings.password.write();
+            *password = value.into_text();
+            settings.has_password.store(!password.is_empty(), Ordering::Release);
+        }),
+    },
+    number!("hash-max-listpack-entries", Form::Int(0, I64_MAX), pack_entries_max),
+    number!("hash-max-ziplist-entries", Form::Int(0, I64_MAX), pack_entries_max),
+    number!("hash-max-listpack-value", Form::Memory(0, I64_MAX), pack_value_len_max),
+    number!("hash-max-ziplist-value", Form::Memory(0, I64_MAX), pack_value_len_max),
+    number!("zset-max-listpack-entries", Form::Int(0, I64_MAX), zset_entries_max),
+    number!("zset-max-ziplist-entries", Form::Int(0, I64_MAX), zset_entries_max),
+    number!("zset-max-listpack-value", Form::Memory(0, I64_MAX), zset_value_len_max),
+    number!("zset-max-ziplist-value", Form::Memory(0, I64_MAX), zset_value_len_max),
+    number!("set-max-intset-entries", Form::Int(0, I64_MAX), intset_len_max),
+    number!("list-max-listpack-size", Form::Int(i32::MIN as i128, I32_MAX), list_piece),
+    number!("list-max-ziplist-size", Form::Int(i32::MIN as i128, I32_MAX), list_piece),
+    Row {
+        name: "notify-keyspace-events",
+        form: Form::Events,
+        get: |settings| Value::Events(settings.events.load(Ordering::Relaxed)),
+        set: Set::Freely(|settings, value| {
+            settings.events.store(value.events(), Ordering::Relaxed);
+        }),
+    },
+    number!("slowlog-log-slower-than", Form::Int(-1, I64_MAX), slow_us),
+    number!("slowlog-max-len", Form::Int(0, I64_MAX), slowlog_len_max),
+    number!("latency-monitor-threshold", Form::Int(0, I64_MAX), spike_ms),
+    yes_no!("latency-tracking", tracks_latency),
+    Row {
+        name: "latency-tracking-info-percentiles",
+        form: Form::Percentiles,
+        get: |settings| Value::Percentiles(settings.percentiles()),
+        set: Set::Freely(|settings, value| {
+            *settings.percentiles.lock() = value.into_percentiles();
+        }),
+    },
+    yes_no!("protected-mode", protected),
+    yes_no!("explain", explain),
+    Row {
+        name: "cross-slot",
+        form: Form::OneOf(&CrossSlot::WORDS),
+        get: |settings| Value::Word(settings.cross_slot().name()),
+        set: Set::Freely(|settings, value| {
+            let chosen = CrossSlot::WORDS.iter().position(|&word| value == Value::Word(word));
+            settings.cross_slot.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
+        }),
+    },
+    yes_no!("cluster-require-full-coverage", needs_all_slots),
+    yes_no!("cluster-allow-reads-when-down", reads_when_down),
+    Row {
+        name: "cluster-preferred-endpoint-type",
+        form: Form::OneOf(EndpointType::WORDS),
+        get: |settings| Value::Word(EndpointType::WORDS[settings.endpoint_type() as usize]),
+        set: Set::Freely(|settings, value| {
+            let chosen = EndpointType::WORDS.iter().position(|&word| value == Value::Word(word));
+            settings.endpoint_type.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
+        }),
+    },
+    Row {
+        name: "cluster-announce-hostname",
+        form: Form::Text,
+        get: |settings| Value::Text(settings.hostname.read().clone()),
+        set: Set::Checked(
+            |_, value| check_hostname(&value.text()),
+            |settings, value| *settings.hostname.write() = value.into_text(),
+        ),
+    },
+    Row {
+        name: "bind",
+        form: Form::Text,
+        get: |settings| Value::Text(settings.start.bind.as_bytes().into()),
+        set: Set::Fixed(CHOSEN_AT_START),
+    },
+    Row {
+        name: "port",
+        form: Form::Int(0, u16::MAX as i128),
+        get: |settings| Value::Number(settings.start.port.into()),
+        set: Set::Fixed(CHOSEN_AT_START),
+    },
+    Row {
+        name: "replica-lag",
+        form: Form::Int(0, LAG_MS_MAX as i128),
+        get: |settings| Value::Number(number(&settings.replica_lag).max(0).into()),
+        set: Set::Checked(
+            |settings, value| match number(&settings.replica_lag) {
+                IN_STEP if value.number() != 0 => {
+                    Err("replicas serve from their masters' shards: start with --replica-lag"
+                        .into())
+                }
+                _ => Ok(()),
+            },
+            |settings, value| {
+                if number(&settings.replica_lag) != IN_STEP {
+                    settings.let_replicas_lag(value.number());
+                }
+            },
+        ),
+    },
+    Row {
+        name: "replica-read-only",
+        form: Form::YesNo,
+        get: |_| Value::Truth(true),
+        set: Set::Fixed("replicas here take no writes: only yes is possible"),
+    },
+    Row {
+        name: "cluster-enabled",
+        form: Form::YesNo,
+        get: |settings| Value::Truth(settings.start.cluster_enabled),
+        set: Set::Never,
+    },
+    Row {
+        // Whoever may choose none is told what a Redis node of a cluster tells, which has but number 0.
+        name: "databases",
+        form: Form::Int(1, I32_MAX),
+        get: |settings| match settings.databases() {
+            1 if settings.cross_slot() != CrossSlot::Audit => Value::Number(16),
+            databases => Value::Number(databases as i128),
+        },
+        set: Set::Never,
+    },
+    Row {
+        name: "enable-debug-command",
+        form: Form::OneOf(&["no", "yes", "local"]),
+        get: |_| Value::Word("local"),
+        set: Set::Never,
+    },
+    Row {
+        name: "maxmemory",
+        form: Form::Memory(0, u64::MAX as i128),
+        get: |_| Value::Number(0),
+        set: Set::Fixed("slotway does not limit its memory: only 0 is possible"),
+    },
+    Row {
+        name: "maxmemory-policy",
+        form: Form::OneOf(&[
+            "volatile-lru",
+            "volatile-lfu",
+            "volatile-random",
+            "volatile-ttl",
+            "allkeys-lru",
+            "allkeys-lfu",
+            "allkeys-random",
+            "noeviction",
+        ]),
+        get: |_| Value::Word("noeviction"),
+        set: Set::Fixed("slotway never evicts keys: only noeviction is possible"),
+    },
+    Row {
+        name: "save",
+        form: Form::Text,
+        get: |_| Value::Text(Box::default()),
+        set: Set::Fixed(NOT_PERSISTENT),
+    },
+    fixed!("appendonly", Form::YesNo, Value::Truth(false), NOT_PERSISTENT),
+    fixed!(
+        "appendfsync",
+        Form::OneOf(&["everysec", "always", "no"]),
+        Value::Word("no"),
+        NOT_PERSISTENT
+    ),
+    fixed!("maxmemory-clients", Form::Text, Value::Text((*b"0").into()), NO_EVICTION),
+    fixed!("maxmemory-samples", Form::Int(1, I32_MAX), Value::Number(5), NO_EVICTION),
+    fixed!(
+        "hz",
+        Form::Int(0, I32_MAX),
+        Value::Number(10),
+        "the clock's work is done ten times a second"
+    ),
+    fixed!("dynamic-hz", Form::YesNo, Value::Truth(false), "hz is always 10"),
+    fixed!(
+        "loglevel",
+        Form::OneOf(&["debug", "verbose", "notice", "warning"]),
+        Value::Word("notice"),
+        CHOSEN_AT_START
+    ),
+    Row {
+        name: "logfile",
+        form: Form::Text,
+        get: |_| Value::Text(Box::default()),
+        set: Set::Never,
+    },
+    Row { name: "daemonize", form: Form::YesNo, get: |_| Value::Truth(false), set: Set::Never },
+    fixed!(
+        "list-compress-depth",
+        Form::Int(0, I32_MAX),
+        Value::Number(0),
+        "lists are kept uncompressed"
+    ),
+    fixed!(
+        "activedefrag",
+        Form::YesNo,
+        Value::Truth(false),
+        "the allocator needs no help against fragments"
+    ),
+    lazyfree!("lazyfree-lazy-eviction"),
+    lazyfree!("lazyfree-lazy-expire"),
+    lazyfree!("lazyfree-lazy-server-del"),
+    lazyfree!("lazyfree-lazy-user-del"),
+    lazyfree!("lazyfree-lazy-user-flush"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(settings: &Settings, pattern: &str) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+        let found = settings.get([pattern.as_bytes()].into_iter());
+        found.iter().map(|(name, value)| (text(name), text(value))).collect()
+    }
+
+    #[test]
+    fn every_row_reads_what_it_shows() {
+        let settings = Settings::default();
+        for row in ROWS {
+            let value = (row.get)(&settings);
+            let read =
+                row.form.read(&value.text()).unwrap_or_else(|why| panic!("{}: {why}", row.name));
+            assert_eq!(read, value, "{}", row.name);
+            assert_eq!(
+                ROWS.iter().filter(|other| other.name == row.name).count(),
+                1,
+                "{}",
+                row.name
+            );
+        }
+    }
+
+    #[test]
+    fn all_or_none() {
+        let settings = Settings::default();
+        let refused = settings.set(&[(b"timeout", b"7"), (b"tcp-keepalive", b"x")]);
+        assert!(refused.is_err() && settings.timeout_s().is_none());
+        settings.set(&[(b"TIMEOUT", b"7"), (b"hash-max-ziplist-value", b"1k")]).expect("both fit");
+        assert_eq!(settings.timeout_s(), Some(7));
+        assert_eq!(settings.limits().hash.value_len_max, 1000);
+        assert_eq!(
+            get(&settings, "hash-max-list*value"),
+            [("hash-max-listpack-value".into(), "1000".into())]
+        );
+    }
+
+    #[test]
+    fn what_is_fixed_may_be_asked_for_as_it_is() {
+        let settings = Settings::default();
+        settings
+            .set(&[(b"save", b""), (b"appendonly", b"NO"), (b"maxmemory", b"0gb")])
+            .expect("no change");
+        let refused = settings.set(&[(b"appendonly", b"yes")]).expect_err("fixed");
+        assert!(refused.text().ends_with(NOT_PERSISTENT.as_bytes()));
+    }
+
+    #[test]
+    fn clients_are_allowed_as_far_as_there_is_room() {
+        let make_room = |clients| if clients > 100 { Err(100) } else { Ok(()) };
+        let settings = Settings::new(Start { make_room, ..Start::default() });
+        let refused = settings.set(&[(b"timeout", b"7"), (b"maxclients", b"101")]);
+        let refused = refused.expect_err("no room");
+        assert!(refused.text().ends_with(b"specified number of clients, try with 100"));
+        assert_eq!((settings.timeout_s(), settings.clients_max()), (None, 10_000));
+        settings.set(&[(b"maxclients", b"100")]).expect("there is room");
+        assert_eq!(settings.clients_max(), 100);
+    }
+
+    #[test]
+    fn passwords() {
+        let settings = Settings::default();
+        assert!(!settings.needs_password() && settings.check_password(b"any"));
+        settings.set(&[(b"requirepass", b"ab")]).expect("any text fits");
+        assert!(settings.needs_password() && settings.check_password(b"ab"));
+        for wrong in [&b""[..], b"a", b"abab", b"aba", b"ab\0", b"AB"] {
+            assert!(!settings.check_password(wrong), "{}", wrong.escape_ascii());
+        }
+        settings.set(&[(b"requirepass", b"")]).expect("any text fits");
+        assert!(!settings.needs_password());
+    }
+
+    #[test]
+    fn the_hard_limit_of_normal_clients_is_the_one_in_use() {
+        let settings = Settings::default();
+        assert_eq!(settings.output_max(), None);
+        settings
+            .set(&[(b"client-output-buffer-limit", b"pubsub 1 2 3 normal 1mb 0 0")])
+            .expect("fits");
+        assert_eq!(settings.output_max(), Some(1 << 20));
+        let shown = "normal 1048576 0 0 slave 268435456 67108864 60 pubsub 1 2 3";
+        assert_eq!(get(&settings, "client-output-buffer-limit")[0].1, shown);
+    }
+}

@@ -1,0 +1,330 @@
+//! What a parameter's value looks like: read from text as Redis reads it, with its complaints, and
+//! shown as it shows it.
+
+use crate::keyspace::{EventClass, event};
+use crate::text::number::{parse_f64, parse_i64};
+use std::borrow::Cow;
+
+/// The form of a parameter's values. Bounds are inclusive.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    /// A whole number.
+    Int(i128, i128),
+    /// A number of bytes, with or without a unit: `64mb`.
+    Memory(i128, i128),
+    /// `yes` or `no`.
+    YesNo,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// Any bytes.
+    Text,
+    /// Numbers from 0 to 100.
+    Percentiles,
+    /// Groups of class, hard limit, soft limit and seconds.
+    OutputLimits,
+    /// Letters for classes of events and for the ways to tell them.
+    Events,
+}
+
+/// A parameter's value.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Number(i128),
+    Truth(bool),
+    Word(&'static str),
+    Text(Box<[u8]>),
+    Percentiles(Vec<f64>),
+    /// The limits of some classes, each a place in [`CLASSES`].
+    Limits(Vec<(usize, BufferLimit)>),
+    /// Classes of events and ways to tell them.
+    Events(EventClass),
+}
+
+/// How many bytes of output may wait for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BufferLimit {
+    /// More than this closes it at once; 0 for no limit.
+    pub(super) hard: i64,
+    /// More than this for `soft_s` seconds closes it; 0 for no limit.
+    pub(super) soft: i64,
+    pub(super) soft_s: i64,
+}
+
+/// The classes of clients that have limits of their own, as they are shown.
+const CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
+
+/// The limits that Redis starts with. Those of replicas are only told: there are none yet.
+pub(super) const OUTPUT_LIMITS: [BufferLimit; 3] = [
+    BufferLimit { hard: 0, soft: 0, soft_s: 0 },
+    BufferLimit { hard: 256 << 20, soft: 64 << 20, soft_s: 60 },
+    BufferLimit { hard: 32 << 20, soft: 8 << 20, soft_s: 60 },
+];
+
+impl Form {
+    /// Reads a value, or says why it is none.
+    pub(super) fn read(self, text: &[u8]) -> Result<Value, Cow<'static, str>> {
+        match self {
+            Self::Int(min, max) => {
+                let number =
+                    parse_i64(text).ok_or("argument couldn't be parsed into an integer")?;
+                within(number.into(), min, max)
+            }
+            Self::Memory(min, max) => {
+                let bytes = read_memory(text).ok_or("argument must be a memory value")?;
+                within(bytes.into(), min, max)
+            }
+            Self::YesNo if text.eq_ignore_ascii_case(b"yes") => Ok(Value::Truth(true)),
+            Self::YesNo if text.eq_ignore_ascii_case(b"no") => Ok(Value::Truth(false)),
+            Self::YesNo => Err("argument must be 'yes' or 'no'".into()),
+            Self::OneOf(words) => {
+                let word = words.iter().find(|word| text.eq_ignore_ascii_case(word.as_bytes()));
+                word.map(|word| Value::Word(word)).ok_or_else(|| {
+                    format!("argument(s) must be one of the following: {}", words.join(", ")).into()
+                })
+            }
+            Self::Text => Ok(Value::Text(text.into())),
+            Self::Percentiles => read_percentiles(text).map_err(Cow::Borrowed),
+            Self::OutputLimits => read_limits(text).map_err(Cow::Borrowed),
+            Self::Events => read_events(text).map_err(Cow::Borrowed),
+        }
+    }
+}
+
+fn within(number: i128, min: i128, max: i128) -> Result<Value, Cow<'static, str>> {
+    if (min..=max).contains(&number) {
+        Ok(Value::Number(number))
+    } else {
+        Err(format!("argument must be between {min} and {max} inclusive").into())
+    }
+}
+
+/// Reads digits and a unit, the digits possibly none (then 0); too much is as much as there is.
+fn read_memory(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, unit) = text.split_at(digits);
+    let factor: u64 = match &*unit.to_ascii_lowercase() {
+        b"" | b"b" => 1,
+        b"k" => 1000,
+        b"kb" => 1 << 10,
+        b"m" => 1_000_000,
+        b"mb" => 1 << 20,
+        b"g" => 1_000_000_000,
+        b"gb" => 1 << 30,
+        _ => return None,
+    };
+    let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add((digit - b'0').into());
+    Some(digits.iter().fold(0, add).saturating_mul(factor))
+}
+
+fn read_percentiles(text: &[u8]) -> Result<Value, &'static str> {
+    let words =
+        if text.is_empty() { Vec::new() } else { text.split(|&byte| byte == b' ').collect() };
+    let number = |word: &[u8]| {
+        let number =
+            parse_f64(word).ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+        let range = "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]";
+        (0.0..=100.0).contains(&number).then_some(number).ok_or(range)
+    };
+    Ok(Value::Percentiles(words.into_iter().map(number).collect::<Result<_, _>>()?))
+}
+
+fn read_limits(text: &[u8]) -> Result<Value, &'static str> {
+    const WRONG_LIMIT: &str =
+        "Error in hard, soft or soft_seconds setting in buffer limit configuration.";
+    let words: Vec<&[u8]> =
+        if text.is_empty() { Vec::new() } else { text.split(|&byte| byte == b' ').collect() };
+    let (groups, []) = words.as_chunks::<4>() else {
+        return Err("Wrong number of arguments in buffer limit configuration.");
+    };
+    let mut limits = Vec::with_capacity(groups.len());
+    for [class, hard, soft, soft_s] in groups {
+        let class = class.to_ascii_lowercase();
+        let shown: &[u8] = if class == b"replica" { b"slave" } else { &class };
+        let place = CLASSES.iter().position(|class| class.as_bytes() == shown);
+        let place = place.ok_or("Invalid client class specified in buffer limit configuration.")?;
+        let bytes = |text| read_memory(text).and_then(|bytes| i64::try_from(bytes).ok());
+        let seconds = parse_i64(soft_s).filter(|&seconds| seconds >= 0);
+        let limit = BufferLimit {
+            hard: bytes(hard).ok_or(WRONG_LIMIT)?,
+            soft: bytes(soft).ok_or(WRONG_LIMIT)?,
+            soft_s: seconds.ok_or(WRONG_LIMIT)?,
+        };
+        limits.push((place, limit));
+    }
+    Ok(Value::Limits(limits))
+}
+
+/// The letters of `notify-keyspace-events`, in the order in which they are shown.
+const EVENT_LETTERS: &[(EventClass, char)] = &[
+    (event::GENERIC, 'g'),
+    (event::STRING, '$'),
+    (event::LIST, 'l'),
+    (event::SET, 's'),
+    (event::HASH, 'h'),
+    (event::ZSET, 'z'),
+    (event::EXPIRED, 'x'),
+    (event::EVICTED, 'e'),
+    (event::STREAM, 't'),
+    (event::MODULE, 'd'),
+    (event::NEW, 'n'),
+    (event::BY_KEY, 'K'),
+    (event::BY_NAME, 'E'),
+    (event::MISS, 'm'),
+];
+
+/// What the letter `A` stands for.
+const ALL_EVENTS: EventClass = event::GENERIC
+    | event::STRING
+    | event::LIST
+    | event::SET
+    | event::HASH
+    | event::ZSET
+    | event::EXPIRED
+    | event::EVICTED
+    | event::STREAM
+    | event::MODULE;
+
+fn read_events(text: &[u8]) -> Result<Value, &'static str> {
+    let class = |letter: &u8| match letter {
+        b'A' => Some(ALL_EVENTS),
+        _ => EVENT_LETTERS.iter().find(|(_, its)| *its == char::from(*letter)).map(|row| row.0),
+    };
+    let classes = text.iter().try_fold(0, |all, letter| Some(all | class(letter)?));
+    classes.map(Value::Events).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
+}
+
+/// As Redis shows them: where `A` stands, neither what it stands for nor `n` is shown.
+fn show_events(classes: EventClass) -> String {
+    let has_all = classes & ALL_EVENTS == ALL_EVENTS;
+    let hidden = if has_all { ALL_EVENTS | event::NEW } else { 0 };
+    let shown = EVENT_LETTERS.iter().filter(|(class, _)| classes & !hidden & class != 0);
+    has_all.then_some('A').into_iter().chain(shown.map(|(_, letter)| *letter)).collect()
+}
+
+/// A number with six decimals at the most, and no zeros at the end.
+fn plain(number: f64) -> String {
+    format!("{number:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+impl Value {
+    /// The value of a whole set of limits.
+    pub(super) fn limits(limits: &[BufferLimit; 3]) -> Self {
+        Self::Limits(limits.iter().copied().enumerate().collect())
+    }
+
+    /// Puts the limits that this value names into their places.
+    pub(super) fn put_limits(&self, limits: &mut [BufferLimit; 3]) {
+        if let Self::Limits(named) = self {
+            for &(place, limit) in named {
+                limits[place] = limit;
+            }
+        }
+    }
+
+    /// The number that it is, cut to what an `i64` holds.
+    pub(super) fn number(&self) -> i64 {
+        match *self {
+            Self::Number(number) => i64::try_from(number).unwrap_or(i64::MAX),
+            _ => 0,
+        }
+    }
+
+    /// Whether it is `yes`.
+    pub(super) fn is_yes(&self) -> bool {
+        *self == Self::Truth(true)
+    }
+
+    /// The classes of events that it is.
+    pub(super) fn events(&self) -> EventClass {
+        if let Self::Events(classes) = *self { classes } else { 0 }
+    }
+
+    /// The percentiles that it is.
+    pub(super) fn into_percentiles(self) -> Vec<f64> {
+        match self {
+            Self::Percentiles(percentiles) => percentiles,
+            _ => Vec::new(),
+        }
+    }
+
+    /// The bytes that it is.
+    pub(super) fn into_text(self) -> Box<[u8]> {
+        match self {
+            Self::Text(text) => text,
+            _ => Box::default(),
+        }
+    }
+
+    /// As CONFIG GET shows it.
+    pub(super) fn text(&self) -> Vec<u8> {
+        match self {
+            Self::Number(number) => number.to_string().into(),
+            Self::Truth(yes) => if *yes { "yes" } else { "no" }.into(),
+            Self::Word(word) => (*word).into(),
+            Self::Text(text) => text.to_vec(),
+            Self::Percentiles(percentiles) => {
+                percentiles.iter().map(|&p| plain(p)).collect::<Vec<_>>().join(" ").into()
+            }
+            Self::Limits(limits) => {
+                let show = |(place, limit): &(usize, BufferLimit)| {
+                    format!("{} {} {} {}", CLASSES[*place], limit.hard, limit.soft, limit.soft_s)
+                };
+                limits.iter().map(show).collect::<Vec<_>>().join(" ").into()
+            }
+            Self::Events(classes) => show_events(*classes).into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_of_events() {
+        for (text, shown) in [
+            ("", Some("")),
+            ("KEA", Some("AKE")),
+            ("KE$", Some("$KE")),
+            ("Kg$lshzxetd", Some("AK")),
+            ("Eg$lshzxetdmn", Some("AEm")),
+            ("ndmK", Some("dnKm")),
+            ("etxzhsl$g", Some("g$lshzxet")),
+            ("KEq", None),
+            ("K ", None),
+            ("k", None),
+        ] {
+            let value = Form::Events.read(text.as_bytes()).ok();
+            let found = value.map(|value| String::from_utf8(value.text()).expect("letters"));
+            assert_eq!(found.as_deref(), shown, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn memory_values() {
+        for (text, bytes) in [
+            ("", Some(0)),
+            ("mb", Some(0)),
+            ("1", Some(1)),
+            ("01b", Some(1)),
+            ("1k", Some(1000)),
+            ("1KB", Some(1024)),
+            ("2m", Some(2_000_000)),
+            ("2Mb", Some(2 << 20)),
+            ("3g", Some(3_000_000_000)),
+            ("3gb", Some(3 << 30)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", Some(u64::MAX)),
+            ("99999999999999999999999g", Some(u64::MAX)),
+            ("-1", None),
+            ("+1", None),
+            (" 1", None),
+            ("1 mb", None),
+            ("1.5mb", None),
+            ("1tb", None),
+            ("1mb\0", None),
+        ] {
+            assert_eq!(read_memory(text.as_bytes()), bytes, "{text:?}");
+        }
+    }
+}
