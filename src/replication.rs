@@ -29,7 +29,7 @@ const LOOK_EVERY_MS: Millis = 100;
 
 /// What is on its way from one shard to another.
 #[derive(Debug)]
-pub struct Feed {
+pub struct ReplicationStream {
     /// The shard that it comes from.
     from: usize,
     /// How late it arrives, in milliseconds.
@@ -77,7 +77,7 @@ pub struct Standing {
     pub behind_ms: Millis,
 }
 
-impl Feed {
+impl ReplicationStream {
     /// An empty feed from shard `from`, whose history has come to `offset`.
     #[must_use]
     pub fn new(from: usize, lag_ms: Arc<AtomicI64>, offset: u64) -> Self {
@@ -218,8 +218,8 @@ fn unshared(changes: Arc<Changes>) -> Changes {
 /// A shard's part in this: whom it follows, who follows it.
 #[derive(Debug, Default)]
 pub struct Links {
-    source: Option<Arc<Feed>>,
-    heirs: Vec<Arc<Feed>>,
+    source: Option<Arc<ReplicationStream>>,
+    heirs: Vec<Arc<ReplicationStream>>,
     /// How many changes were made here, or brought here, while there was a link.
     offset: u64,
 }
@@ -234,7 +234,7 @@ impl Links {
 
     /// The feed that it follows.
     #[must_use]
-    pub fn source(&self) -> Option<&Arc<Feed>> {
+    pub fn source(&self) -> Option<&Arc<ReplicationStream>> {
         self.source.as_ref()
     }
 
@@ -266,7 +266,7 @@ impl Links {
     }
 
     /// Has it follow `source` from now on.
-    pub fn follow(&mut self, source: Arc<Feed>) {
+    pub fn follow(&mut self, source: Arc<ReplicationStream>) {
         self.source = Some(source);
     }
 
@@ -281,31 +281,31 @@ impl Links {
     }
 
     /// A feed from here, which is shard `from`, for somebody who has all that is here now.
-    pub fn lead(&mut self, from: usize, lag_ms: Arc<AtomicI64>) -> Arc<Feed> {
-        let feed = Arc::new(Feed::new(from, lag_ms, self.offset));
+    pub fn lead(&mut self, from: usize, lag_ms: Arc<AtomicI64>) -> Arc<ReplicationStream> {
+        let feed = Arc::new(ReplicationStream::new(from, lag_ms, self.offset));
         self.heirs.push(Arc::clone(&feed));
         feed
     }
 
     /// Forgets a feed from here.
-    pub fn drop_heir(&mut self, feed: &Arc<Feed>) {
+    pub fn drop_heir(&mut self, feed: &Arc<ReplicationStream>) {
         self.heirs.retain(|heir| !Arc::ptr_eq(heir, feed));
     }
 }
 
 /// Which shards follow others, for commands that tell of it.
 #[derive(Debug, Default)]
-pub struct Feeds(Mutex<Vec<(usize, Arc<Feed>)>>);
+pub struct ReplicationStreams(Mutex<Vec<(usize, Arc<ReplicationStream>)>>);
 
-impl Feeds {
+impl ReplicationStreams {
     /// Says which shards follow whom.
-    pub fn set(&self, feeds: Vec<(usize, Arc<Feed>)>) {
+    pub fn set(&self, feeds: Vec<(usize, Arc<ReplicationStream>)>) {
         *self.0.lock() = feeds;
     }
 
     /// What `shard` follows.
     #[must_use]
-    pub fn of(&self, shard: usize) -> Option<Arc<Feed>> {
+    pub fn of(&self, shard: usize) -> Option<Arc<ReplicationStream>> {
         self.0.lock().iter().find(|(it, _)| *it == shard).map(|(_, feed)| Arc::clone(feed))
     }
 
@@ -318,20 +318,20 @@ impl Feeds {
 
 /// A wait for replicas to have what was written so far.
 #[derive(Debug)]
-pub struct Vigil {
+pub struct ReplicaWait {
     /// The replicas, and where each has to come to.
-    targets: Vec<(Arc<Feed>, u64)>,
+    targets: Vec<(Arc<ReplicationStream>, u64)>,
     /// How many of them are enough.
     wanted: usize,
     /// When it has lasted long enough; `None` for never.
     until: Option<Millis>,
 }
 
-impl Vigil {
+impl ReplicaWait {
     /// A wait for `wanted` of the replicas that these feeds lead to.
     #[must_use]
-    pub fn new(feeds: Vec<Arc<Feed>>, wanted: usize, until: Option<Millis>) -> Self {
-        let target = |feed: Arc<Feed>| {
+    pub fn new(feeds: Vec<Arc<ReplicationStream>>, wanted: usize, until: Option<Millis>) -> Self {
+        let target = |feed: Arc<ReplicationStream>| {
             let written = feed.backlog.lock().written;
             (feed, written)
         };
@@ -341,7 +341,8 @@ impl Vigil {
     /// How many replicas have it all at `now`.
     #[must_use]
     pub fn count(&self, now: Millis) -> usize {
-        let has_all = |(feed, offset): &&(Arc<Feed>, u64)| feed.standing(now).applied >= *offset;
+        let has_all =
+            |(feed, offset): &&(Arc<ReplicationStream>, u64)| feed.standing(now).applied >= *offset;
         self.targets.iter().filter(has_all).count()
     }
 
@@ -384,7 +385,7 @@ mod tests {
             let (mut leads, mut follows) = (Links::default(), Links::default());
             follows.follow(leads.lead(0, lag(lag_ms)));
             let mut master = keyspace();
-            master.note_changes(true);
+            master.set_journaling(true);
             Self { master, replica: keyspace(), leads, follows }
         }
 
@@ -402,7 +403,7 @@ mod tests {
             self.replica.begin(now);
             if self.follows.is_due(now) {
                 for changes in self.follows.take_due(now) {
-                    self.replica.take_over(changes);
+                    self.replica.apply_changes(changes);
                 }
             }
             let key = self.replica.key(Slot::of(bytes), bytes);
@@ -476,7 +477,7 @@ mod tests {
             pace.push(links.lead(0, lag(ms)));
         }
         let mut keyspace = keyspace();
-        keyspace.note_changes(true);
+        keyspace.set_journaling(true);
         let mut write = |now| {
             keyspace.begin(now);
             let key = keyspace.key(Slot::of(b"a"), b"a");
@@ -484,8 +485,9 @@ mod tests {
             links.tell(now, keyspace.take_changes());
         };
         write(1000);
-        let vigil = |wanted, until| Vigil::new(pace.clone(), wanted, until);
-        let (one, two, timed) = (vigil(1, None), vigil(2, None), vigil(2, Some(1080)));
+        let replica_wait = |wanted, until| ReplicaWait::new(pace.clone(), wanted, until);
+        let (one, two, timed) =
+            (replica_wait(1, None), replica_wait(2, None), replica_wait(2, Some(1080)));
         assert_eq!((one.count(1049), one.look_at(1049)), (0, Some(1050)));
         assert_eq!((one.count(1050), one.look_at(1050)), (1, None));
         assert_eq!((two.count(1050), two.look_at(1150)), (1, Some(1200)));
@@ -493,16 +495,16 @@ mod tests {
         // What is written later is nothing to those who wait for what was written before.
         write(1100);
         assert_eq!((two.count(1200), two.look_at(1200)), (2, None));
-        assert_eq!(vigil(2, None).look_at(1200), Some(1300));
+        assert_eq!(replica_wait(2, None).look_at(1200), Some(1300));
         // A master that is down sends nothing; one whose replica took over by force has lost it.
-        let late = vigil(2, None);
+        let late = replica_wait(2, None);
         pace[1].set_up(false);
         assert_eq!((late.count(2000), late.look_at(2000)), (1, Some(2100)));
         pace[1].set_up(true);
         assert_eq!(late.count(2000), 2);
-        let lost = vigil(2, Some(5000));
+        let lost = replica_wait(2, Some(5000));
         write(3000);
-        let lost_too = vigil(2, Some(5000));
+        let lost_too = replica_wait(2, Some(5000));
         let mut heir = Links::default();
         heir.follow(Arc::clone(&pace[1]));
         assert_eq!(heir.unfollow(false).len(), 3, "nobody has looked there yet");

@@ -181,7 +181,7 @@ impl TestClusterBuilder {
             match listener.port {
                 Port::Router => router_address = listener.address,
                 Port::Node(number) => {
-                    let node = router.host.topology.node(number);
+                    let node = router.server.topology.node(number);
                     let replica_of = match node.role {
                         Role::ReplicaOf(master) => Some(master),
                         Role::Master => None,

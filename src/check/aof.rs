@@ -13,7 +13,7 @@ use super::Trouble;
 use super::replay::{Follower, Said};
 use super::tokenizer::Words;
 use crate::ledger::Spot;
-use crate::rdb::file_window::Feed;
+use crate::rdb::file_window::FileWindow;
 use crate::text::number::parse_i64;
 
 /// Bytes of an argument that are kept: keys are shorter, and values are not looked at.
@@ -26,7 +26,7 @@ const HEADER_LEN_MAX: usize = 64;
 const NOTE_LEN_MAX: usize = 1024;
 
 /// Reads commands up to the end.
-pub(super) fn read(feed: &mut Feed<'_>, to: &mut Follower) -> Option<Trouble> {
+pub(super) fn read(feed: &mut FileWindow<'_>, to: &mut Follower) -> Option<Trouble> {
     let mut words = Words::default();
     let mut at_ms = None;
     let mut start = feed.offset();
@@ -54,7 +54,7 @@ pub(super) fn read(feed: &mut Feed<'_>, to: &mut Follower) -> Option<Trouble> {
 
 /// Reads a command, or a note, which has no words. Whether there was one.
 fn command(
-    feed: &mut Feed<'_>,
+    feed: &mut FileWindow<'_>,
     words: &mut Words,
     at_ms: &mut Option<u64>,
 ) -> Result<bool, String> {
@@ -101,7 +101,7 @@ fn ended() -> String {
 }
 
 /// `*3\r\n`, `$5\r\n`.
-fn header(feed: &mut Feed<'_>, mark: u8) -> Result<u64, String> {
+fn header(feed: &mut FileWindow<'_>, mark: u8) -> Result<u64, String> {
     let line = line(feed, HEADER_LEN_MAX)?;
     let number = line.split_first().filter(|(first, _)| **first == mark);
     let number = number.and_then(|(_, digits)| parse_i64(digits));
@@ -114,7 +114,7 @@ fn header(feed: &mut Feed<'_>, mark: u8) -> Result<u64, String> {
     })
 }
 
-fn line<'f>(feed: &'f mut Feed<'_>, len_max: usize) -> Result<&'f [u8], String> {
+fn line<'f>(feed: &'f mut FileWindow<'_>, len_max: usize) -> Result<&'f [u8], String> {
     // A short look does for nearly all; a long one would wait for more than there is to come.
     let mut want = 16;
     let len = loop {
@@ -177,8 +177,11 @@ mod tests {
     fn scan(format: Format, mut bytes: &[u8]) -> (Follower, Option<Trouble>) {
         let mut follower = Follower::new(3);
         let mut progress = |_| ();
-        let trouble =
-            crate::check::read(&mut Feed::new(&mut bytes, &mut progress), format, &mut follower);
+        let trouble = crate::check::read(
+            &mut FileWindow::new(&mut bytes, &mut progress),
+            format,
+            &mut follower,
+        );
         (follower, trouble)
     }
 

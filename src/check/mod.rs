@@ -21,10 +21,10 @@ pub use replay::{Follower, Said};
 
 use crate::ledger::{Breach, Fate, Origin, Rule, Spot};
 use crate::rdb::file::{self, Met};
-use crate::rdb::file_window::Feed;
+use crate::rdb::file_window::FileWindow;
 
 /// Reads a file of this form into `to`.
-pub fn read(feed: &mut Feed<'_>, format: Format, to: &mut Follower) -> Option<Trouble> {
+pub fn read(feed: &mut FileWindow<'_>, format: Format, to: &mut Follower) -> Option<Trouble> {
     let trouble = match format {
         Format::Aof => aof::read(feed, to),
         Format::Rdb => rdb(feed, to).or_else(|| {
@@ -46,7 +46,7 @@ pub fn read(feed: &mut Feed<'_>, format: Format, to: &mut Follower) -> Option<Tr
     }
 }
 
-fn rdb(feed: &mut Feed<'_>, to: &mut Follower) -> Option<Trouble> {
+fn rdb(feed: &mut FileWindow<'_>, to: &mut Follower) -> Option<Trouble> {
     let mut other = false;
     let outcome = file::read(feed, &mut |met| match met {
         Met::Database(number) => other = number != 0,
@@ -104,7 +104,7 @@ mod tests {
         ] {
             let (mut from, mut progress) = (Failing(bytes), |_| ());
             let mut follower = Follower::new(3);
-            let mut feed = Feed::new(&mut from, &mut progress);
+            let mut feed = FileWindow::new(&mut from, &mut progress);
             let trouble = read(&mut feed, format, &mut follower).expect("trouble");
             assert!(trouble.why.contains("the disk is gone"), "{format:?}: {}", trouble.why);
             let commands = u64::from(format != Format::Rdb);

@@ -393,19 +393,20 @@ impl Follower {
             }
         }
         let home = script.declared.first().map(|key| Slot::of(key));
-        let stray = keys.iter().copied().find(|key| home != Some(Slot::of(key)));
+        let reset_timer = keys.iter().copied().find(|key| home != Some(Slot::of(key)));
         let declared: Vec<&[u8]> = script.declared.iter().map(Vec::as_slice).collect();
-        let stray = stray.filter(|key| !declared.contains(key));
+        let reset_timer = reset_timer.filter(|key| !declared.contains(key));
         let origin = script.origin.clone();
-        if let Some(stray) = stray {
+        if let Some(reset_timer) = reset_timer {
             let shares = home.is_some_and(|home| {
-                self.topology.shard_of(home) == self.topology.shard_of(Slot::of(stray))
+                self.topology.shard_of(home) == self.topology.shard_of(Slot::of(reset_timer))
             });
             let rule = if shares { Rule::SharedShard } else { Rule::UndeclaredScriptKey };
             let name = format!("{}: {}", script.spec.name, spec.full_name());
             // The key that says where the script runs, and the one that may be elsewhere: with all that
             // it declares, every number of keys would be a row of its own.
-            let keys: Vec<&[u8]> = declared.first().copied().into_iter().chain([stray]).collect();
+            let keys: Vec<&[u8]> =
+                declared.first().copied().into_iter().chain([reset_timer]).collect();
             let keys: Vec<Vec<u8>> = keys.into_iter().map(<[u8]>::to_vec).collect();
             let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
             self.breach(said, rule, &name, &keys, None, &origin);

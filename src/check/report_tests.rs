@@ -2,7 +2,7 @@
 //! (`snapshots/`; `INSTA_UPDATE=always cargo test --lib check` writes them anew).
 
 use crate::check::{self, Follower, Format};
-use crate::rdb::file_window::Feed;
+use crate::rdb::file_window::FileWindow;
 use crate::report::text::{COLUMNS, COLUMNS_MIN, page};
 use crate::report::{
     Baseline, EXIT_INPUT, EXIT_VIOLATIONS, Report, Source, html, json, junit, markdown, sarif,
@@ -17,7 +17,8 @@ fn of(name: &str, text: &[u8], strict: bool) -> Report {
     let mut follower = Follower::new(3);
     let (mut from, mut progress) = (text, |_| ());
     let format = Format::of(text);
-    let trouble = check::read(&mut Feed::new(&mut from, &mut progress), format, &mut follower);
+    let trouble =
+        check::read(&mut FileWindow::new(&mut from, &mut progress), format, &mut follower);
     let source =
         Source { name: name.to_owned(), format: format.name(), bytes: text.len() as u64, trouble };
     let mut report = Report::of(&follower.found(), &[source], strict);

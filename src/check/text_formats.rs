@@ -8,10 +8,14 @@ use super::replay::{Follower, Said};
 use super::tokenizer::Words;
 use super::{Format, Trouble};
 use crate::ledger::Spot;
-use crate::rdb::file_window::{Feed, Line};
+use crate::rdb::file_window::{FileWindow, Line};
 
 /// Reads lines of this form.
-pub(super) fn read(feed: &mut Feed<'_>, format: Format, to: &mut Follower) -> Option<Trouble> {
+pub(super) fn read(
+    feed: &mut FileWindow<'_>,
+    format: Format,
+    to: &mut Follower,
+) -> Option<Trouble> {
     let mut reader = Reader { to, words: Words::default(), number: 0 };
     let mut trouble: Option<Trouble> = None;
     while let Some(line) = feed.line() {
@@ -186,8 +190,11 @@ mod tests {
     fn scan(format: Format, mut text: &[u8]) -> (Follower, Option<Trouble>) {
         let mut follower = Follower::new(3);
         let mut progress = |_| ();
-        let trouble =
-            crate::check::read(&mut Feed::new(&mut text, &mut progress), format, &mut follower);
+        let trouble = crate::check::read(
+            &mut FileWindow::new(&mut text, &mut progress),
+            format,
+            &mut follower,
+        );
         (follower, trouble)
     }
 

@@ -38,7 +38,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         nodes: first_node_port(&options),
         dialect: options.dialect.unwrap_or(Speech::Redis7).dialect(),
         announce: options.announce(),
-        obeys: !options.no_admin.unwrap_or(false),
+        admin_enabled: !options.no_admin.unwrap_or(false),
         databases: options.databases(),
         threads,
         settings: vec![
@@ -54,7 +54,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     };
     let (router, bound) = wanted.open().map_err(explain)?;
     if let (Some(scenario), Some(path)) = (&scenario, &options.scenario) {
-        slotway::check_all(&router.host, scenario)
+        slotway::check_all(&router.server, scenario)
             .map_err(|mistake| Failure::usage(format!("{}: {mistake}", path.display())))?;
     }
     let address = bound[0].address;
@@ -66,16 +66,16 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::machine(format!("cannot start {threads} threads: {error}")))?;
     let ready =
-        Ready::new(address, shards, options.requirepass.is_some(), &router.host.topology, &bound);
+        Ready::new(address, shards, options.requirepass.is_some(), &router.server.topology, &bound);
     let output = options.output.unwrap_or(Output::Text);
     let outcome = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         ready.print(output);
         if let Some(scenario) = scenario {
-            router.host.faults.play(scenario, server::now());
+            router.server.faults.play(scenario, server::now());
         }
-        let host = &router.host;
+        let host = &router.server;
         let told_to_stop = async {
             tokio::select! {
                 _ = terminate.recv() => {}

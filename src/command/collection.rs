@@ -55,9 +55,9 @@ pub(super) fn change<T: Collection, R>(
     change: impl FnOnce(&mut T) -> Edited<R>,
 ) -> Result<Option<R>, Refusal> {
     let changed = keyspace.edit(key, |value| match T::of_mut(value).map(change) {
-        Some(Edited::Kept(told)) => Edited::Kept(Ok(told)),
-        Some(Edited::Changed(told)) => Edited::Changed(Ok(told)),
-        Some(Edited::Emptied(told)) => Edited::Emptied(Ok(told)),
+        Some(Edited::Kept(delivered)) => Edited::Kept(Ok(delivered)),
+        Some(Edited::Changed(delivered)) => Edited::Changed(Ok(delivered)),
+        Some(Edited::Emptied(delivered)) => Edited::Emptied(Ok(delivered)),
         None => Edited::Kept(Err(Refusal::WRONG_TYPE)),
     });
     changed.transpose()

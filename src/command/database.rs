@@ -6,7 +6,7 @@
 use super::spec::access::{ACCESS, RW, UPDATE};
 use super::spec::flag::{FAST, WRITE};
 use super::spec::{Arity::Exactly, BASE, Group, Keys, Run, Spec, acl, check};
-use super::{Args, HostCx, Outcome, Refusal};
+use super::{Args, Outcome, Refusal, ServerCx};
 use crate::keyspace::{Keyspace, event};
 use crate::resp::Sink;
 use crate::slot::Slot;
@@ -39,14 +39,14 @@ pub(super) const ROWS: &[Spec] = &[
 const _: () = check(ROWS);
 
 /// Whether clients of this port may choose databases.
-fn may_choose(cx: &HostCx<'_>) -> bool {
+fn may_choose(cx: &ServerCx<'_>) -> bool {
     cx.me.database() != 0
-        || (cx.port == Port::Router && cx.host.settings.cross_slot() == CrossSlot::Audit)
+        || (cx.port == Port::Router && cx.server.settings.cross_slot() == CrossSlot::Audit)
 }
 
 /// The shards that have the keys of a slot in a database: its own, and the one that takes the slot over.
-fn homes(cx: &HostCx<'_>, database: usize, slot: Slot) -> (usize, Option<usize>) {
-    let topology = &cx.host.topology;
+fn homes(cx: &ServerCx<'_>, database: usize, slot: Slot) -> (usize, Option<usize>) {
+    let topology = &cx.server.topology;
     match (database.checked_sub(1), topology.move_of(slot)) {
         (Some(number), _) => (topology.shards() + number, None),
         (None, Some(it)) => (it.from, Some(it.to).filter(|&to| to != it.from)),
@@ -55,7 +55,7 @@ fn homes(cx: &HostCx<'_>, database: usize, slot: Slot) -> (usize, Option<usize>)
 }
 
 /// The shard where a key is, or comes to be.
-fn home(cx: &mut HostCx<'_>, database: usize, key: &[u8]) -> usize {
+fn home(cx: &mut ServerCx<'_>, database: usize, key: &[u8]) -> usize {
     let slot = Slot::of(key);
     let (from, to) = homes(cx, database, slot);
     let key = cx.shards[from].key(slot, key);
@@ -67,7 +67,7 @@ fn home(cx: &mut HostCx<'_>, database: usize, key: &[u8]) -> usize {
 }
 
 /// MOVE key db
-fn move_(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn move_(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if !may_choose(cx) {
         return Err(Refusal::of("ERR MOVE is not allowed in cluster mode"));
     }
@@ -93,7 +93,7 @@ fn move_(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// SWAPDB index1 index2
-fn swapdb(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn swapdb(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if !may_choose(cx) {
         return Err(Refusal::of("ERR SWAPDB is not allowed in cluster mode"));
     }
@@ -112,7 +112,7 @@ fn swapdb(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
                 if let Some(to) = ahead
                     && let Ok([from, to]) = cx.shards.get_disjoint_mut([from, to])
                 {
-                    from.merge(slot, to);
+                    from.merge_slot(slot, to);
                 }
                 ahead.unwrap_or(from)
             });
@@ -126,9 +126,9 @@ fn swapdb(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         let mut aside = Keyspace::new(std::iter::empty(), cx.shards[0].hasher().clone(), 0);
         for (slot, a, b) in homes {
             let Ok([a, b]) = cx.shards.get_disjoint_mut([a, b]) else { continue };
-            a.lend(slot, &mut aside);
-            b.lend(slot, a);
-            aside.lend(slot, b);
+            a.transfer_slot(slot, &mut aside);
+            b.transfer_slot(slot, a);
+            aside.transfer_slot(slot, b);
             cx.pace.step(1);
         }
         for &shard in &shards {
@@ -140,8 +140,8 @@ fn swapdb(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// The database that an argument names; `None` if there is none of this number.
-fn number(cx: &HostCx<'_>, arg: &[u8], unfit: Refusal) -> Result<Option<usize>, Refusal> {
+fn number(cx: &ServerCx<'_>, arg: &[u8], unfit: Refusal) -> Result<Option<usize>, Refusal> {
     let number = crate::text::number::parse_i64(arg).and_then(|number| i32::try_from(number).ok());
     let number = number.ok_or(unfit)?;
-    Ok(usize::try_from(number).ok().filter(|&number| number < cx.host.settings.databases()))
+    Ok(usize::try_from(number).ok().filter(|&number| number < cx.server.settings.databases()))
 }

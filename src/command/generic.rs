@@ -7,9 +7,9 @@ use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Keys, Run, Spec, acl, check,
 };
-use super::{Args, Cx, HostCx, Outcome, Refusal};
+use super::{Args, Cx, Outcome, Refusal, ServerCx};
 use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value, event};
-use crate::replication::Vigil;
+use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 use crate::topology::Family;
@@ -108,7 +108,7 @@ pub(super) const ROWS: &[Spec] = &[
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
         since: "3.0.0",
         summary: "Tells how many replicas have what this connection has written.",
-        run: Run::Host(wait),
+        run: Run::Server(wait),
         ..BASE
     },
 ];
@@ -259,8 +259,8 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 /// WAIT replicas timeout: replicas in step have what is written before it is answered, so that
 /// there is nothing to wait for; for those that lag there is a vigil.
-fn wait(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let Family::Master(replicas) = cx.host.topology.family(cx.port) else {
+fn wait(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let Family::Master(replicas) = cx.server.topology.family(cx.port) else {
         return Err(Refusal::of(
             "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica \
              is configured to be writable (which is not the default) writes to replicas are just local and are \
@@ -274,12 +274,12 @@ fn wait(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         return Err(Refusal::of("ERR timeout is negative"));
     }
     let feeds: Vec<_> =
-        replicas.iter().filter_map(|replica| cx.host.feeds.of(replica.shard)).collect();
+        replicas.iter().filter_map(|replica| cx.server.feeds.of(replica.shard)).collect();
     if feeds.is_empty() {
         out.count(replicas.len());
         return Ok(());
     }
     let until = (timeout != 0).then(|| cx.now.saturating_add(timeout));
-    cx.vigil = Some(Vigil::new(feeds, usize::try_from(wanted).unwrap_or(0), until));
+    cx.replica_wait = Some(ReplicaWait::new(feeds, usize::try_from(wanted).unwrap_or(0), until));
     Ok(())
 }

@@ -5,7 +5,7 @@ use super::spec::{
     Arity::AtLeast, Arity::Exactly, BASE, Begin, Find, Group, Keys, Run, Spec, access, acl, check,
     flag,
 };
-use super::{Args, HostCx, Outcome, Refusal, all, find, find_in, help};
+use super::{Args, Outcome, Refusal, ServerCx, all, find, find_in, help};
 use crate::resp::Sink;
 use crate::text::glob;
 
@@ -30,7 +30,7 @@ const ROW: Spec = Spec {
     tips: &["nondeterministic_output_order"],
     complexity: "O(N) where N is the total number of Redis commands",
     summary: "Tells about every command.",
-    run: Run::Host(|_, _, out| {
+    run: Run::Server(|_, _, out| {
         describe_all(out);
         Ok(())
     }),
@@ -39,7 +39,7 @@ const ROW: Spec = Spec {
             name: "count",
             arity: Exactly(2),
             summary: "Counts the commands.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 out.count(all().count());
                 Ok(())
             }),
@@ -50,7 +50,7 @@ const ROW: Spec = Spec {
             tips: &["nondeterministic_output_order"],
             complexity: "O(N) where N is the number of commands to look up",
             summary: "Tells about the named commands, or about every command.",
-            run: Run::Host(info),
+            run: Run::Server(info),
             ..COMMAND
         },
         Spec {
@@ -59,7 +59,7 @@ const ROW: Spec = Spec {
             tips: &["nondeterministic_output_order"],
             complexity: "O(N) where N is the number of commands to look up",
             summary: "Tells what the named commands, or all, are for.",
-            run: Run::Host(docs),
+            run: Run::Server(docs),
             ..COMMAND
         },
         Spec {
@@ -68,7 +68,7 @@ const ROW: Spec = Spec {
             tips: &["nondeterministic_output_order"],
             complexity: "O(N) where N is the total number of Redis commands",
             summary: "Lists the commands' names: all, those of an ACL category, or those that match a pattern.",
-            run: Run::Host(list),
+            run: Run::Server(list),
             ..COMMAND
         },
         Spec {
@@ -76,7 +76,7 @@ const ROW: Spec = Spec {
             arity: AtLeast(4),
             complexity: "O(N) where N is the number of arguments to the command",
             summary: "Finds the keys in a whole request.",
-            run: Run::Host(getkeys),
+            run: Run::Server(getkeys),
             ..COMMAND
         },
         Spec {
@@ -85,7 +85,7 @@ const ROW: Spec = Spec {
             since: "7.0.0",
             complexity: "O(N) where N is the number of arguments to the command",
             summary: "Finds the keys in a whole request, and what it would do to each.",
-            run: Run::Host(getkeysandflags),
+            run: Run::Server(getkeysandflags),
             ..COMMAND
         },
         Spec {
@@ -93,7 +93,7 @@ const ROW: Spec = Spec {
             arity: Exactly(2),
             since: "5.0.0",
             summary: "Lists the subcommands.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 help(&ROW, out);
                 Ok(())
             }),
@@ -111,7 +111,7 @@ fn named(name: &[u8]) -> Option<&'static Spec> {
 
 // ── INFO ──────────────────────────────────────────────────────────────────────────────────────────
 
-fn info(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn info(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if args.len() == 2 {
         describe_all(out);
         return Ok(());
@@ -232,7 +232,7 @@ fn field(name: &str, value: i64, out: &mut Sink<'_>) {
 
 // ── DOCS ──────────────────────────────────────────────────────────────────────────────────────────
 
-fn docs(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn docs(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let specs: Vec<_> =
         if args.len() == 2 { all().collect() } else { args.from(2).filter_map(named).collect() };
     document_all(&specs, out);
@@ -309,7 +309,7 @@ impl<'a> Filter<'a> {
     }
 }
 
-fn list(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn list(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let filter = Filter::parse(args)?;
     let with_subcommands = all().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
     let names: Vec<_> =
@@ -352,7 +352,7 @@ fn settled(spec: &Spec, request: Args<'_>, access: u16) -> u16 {
     }
 }
 
-fn getkeys(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn getkeys(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let keys = keys_of(args)?;
     out.array(keys.len());
     for (key, _) in keys {
@@ -361,7 +361,7 @@ fn getkeys(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-fn getkeysandflags(_: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn getkeysandflags(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let keys = keys_of(args)?;
     out.array(keys.len());
     for (key, done) in keys {

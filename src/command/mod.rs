@@ -46,17 +46,18 @@ pub use args::Args;
 pub use queue::{QUEUE_BYTES_MAX, Queue};
 pub use refusal::{Outcome, Refusal};
 pub use spec::{
-    Arity, Begin, BlockFn, Find, Group, HostFn, Keys, Run, ShardFn, Spec, Steer, access, acl, flag,
+    Arity, Begin, BlockFn, Find, Group, Keys, Run, ServerFn, SessionCommand, ShardFn, Spec, access,
+    acl, flag,
 };
-pub use split::{Divided, Merge};
+pub use split::{Merge, SplitCommand};
 pub use wait::{Absent, Wait, WaitKind};
 
 use crate::keyspace::{Key, Keyspace, Millis, Seen, Text, Value};
-use crate::replication::Vigil;
+use crate::replication::ReplicaWait;
 use crate::resp::{Sink, until_nul};
 use crate::slot::{Footprint, Slot};
 use crate::state::clients::Client;
-use crate::state::{Host, Tally};
+use crate::state::{CommandStats, ServerState};
 use crate::topology::Port;
 use std::sync::{Arc, LazyLock};
 use std::task::Waker;
@@ -109,12 +110,12 @@ pub trait Pace {
     /// Drops something that takes long to drop, on another thread.
     fn dispose(&mut self, dead: Box<dyn Send>);
     /// Keeps the replies of this turn back for a while; nobody else has to wait for that.
-    fn hold_back(&mut self, _: HoldBack) {}
+    fn delay_reply(&mut self, _: ReplyDelay) {}
     /// Does `work` soon, on its own.
-    fn later(&mut self, work: Errand);
+    fn later(&mut self, work: DeferredWork);
     /// Another client was told something: a step, and perhaps its sleeping connection to be woken,
     /// soon after the batch is done at the latest.
-    fn told(&mut self, sleeper: Option<Waker>) {
+    fn delivered(&mut self, sleeper: Option<Waker>) {
         self.step(1);
         if let Some(sleeper) = sleeper {
             sleeper.wake();
@@ -124,7 +125,7 @@ pub trait Pace {
 
 /// Why replies are kept back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldBack {
+pub enum ReplyDelay {
     /// For this time, on purpose.
     For(Duration),
     /// Until the listeners have seen to what they were told.
@@ -132,7 +133,7 @@ pub enum HoldBack {
 }
 
 /// Work for later, which brings its own pace along when it is done.
-pub type Errand = Box<dyn FnOnce(&mut dyn Pace) + Send>;
+pub type DeferredWork = Box<dyn FnOnce(&mut dyn Pace) + Send>;
 
 /// What a command sees of its shard.
 pub struct Cx<'a> {
@@ -213,9 +214,9 @@ impl<'a> Cx<'a> {
 }
 
 /// What a command sees that concerns the process, or all shards in view.
-pub struct HostCx<'a> {
+pub struct ServerCx<'a> {
     /// The process: settings, clients, counters.
-    pub host: &'a Host,
+    pub server: &'a ServerState,
     /// The client that asks.
     pub me: &'a Arc<Client>,
     /// Whom it speaks to.
@@ -226,22 +227,22 @@ pub struct HostCx<'a> {
     /// The numbers of these shards.
     pub view: Vec<usize>,
     /// What was counted on each of them.
-    pub tallies: Vec<&'a mut Tally>,
+    pub tallies: Vec<&'a mut CommandStats>,
     /// The time of this batch, in milliseconds since the epoch.
     pub now: Millis,
     /// To be told of long work.
     pub pace: &'a mut dyn Pace,
     /// What the command waits for before it is answered, if it does: how many replicas have come by
     /// then is the answer.
-    pub vigil: Option<Vigil>,
+    pub replica_wait: Option<ReplicaWait>,
 }
 
-impl HostCx<'_> {
+impl ServerCx<'_> {
     /// The port that the client has come to, as it is listened on.
     fn own_port(&self) -> u16 {
         match self.port {
-            Port::Router => self.host.identity.port,
-            Port::Node(node) => self.host.topology.port_of(node),
+            Port::Router => self.server.identity.port,
+            Port::Node(node) => self.server.topology.port_of(node),
         }
     }
 }

@@ -4,9 +4,9 @@
 use super::spec::flag::{FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Keys, Run, Spec, Steer, access, check,
+    BASE, Group, Keys, Run, SessionCommand, Spec, access, check,
 };
-use super::{Args, HostCx, Outcome, Refusal, help};
+use super::{Args, Outcome, Refusal, ServerCx, help};
 use crate::resp::{Sink, until_nul};
 use crate::state::pubsub::Scope;
 
@@ -44,14 +44,14 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of channels to subscribe to.",
         summary: "Begins to listen to channels.",
-        run: Run::Session(Steer::Subscribe(Scope::Channel)),
+        run: Run::Session(SessionCommand::Subscribe(Scope::Channel)),
         ..LISTEN
     },
     Spec {
         name: "unsubscribe",
         complexity: "O(N) where N is the number of clients already subscribed to a channel.",
         summary: "Stops listening to channels: to those that are named, else to all.",
-        run: Run::Session(Steer::Unsubscribe(Scope::Channel)),
+        run: Run::Session(SessionCommand::Unsubscribe(Scope::Channel)),
         ..LISTEN
     },
     Spec {
@@ -59,7 +59,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of patterns the client is already subscribed to.",
         summary: "Begins to listen to every channel that a pattern matches.",
-        run: Run::Session(Steer::Subscribe(Scope::Pattern)),
+        run: Run::Session(SessionCommand::Subscribe(Scope::Pattern)),
         ..LISTEN
     },
     Spec {
@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: "O(N+M) where N is the number of patterns the client is already subscribed and M is the \
                      number of total patterns subscribed in the system (by any client).",
         summary: "Stops listening to what patterns match: to those that are named, else to all.",
-        run: Run::Session(Steer::Unsubscribe(Scope::Pattern)),
+        run: Run::Session(SessionCommand::Unsubscribe(Scope::Pattern)),
         ..LISTEN
     },
     Spec {
@@ -77,7 +77,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of shard channels to subscribe to.",
         summary: "Begins to listen to shard channels.",
-        run: Run::Session(Steer::Subscribe(Scope::ShardChannel)),
+        run: Run::Session(SessionCommand::Subscribe(Scope::ShardChannel)),
         ..LISTEN
     },
     Spec {
@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of clients already subscribed to a shard channel.",
         summary: "Stops listening to shard channels: to those that are named, else to all.",
-        run: Run::Session(Steer::Unsubscribe(Scope::ShardChannel)),
+        run: Run::Session(SessionCommand::Unsubscribe(Scope::ShardChannel)),
         ..LISTEN
     },
     Spec {
@@ -94,7 +94,7 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: "O(N+M) where N is the number of clients subscribed to the receiving channel and M is the \
                      total number of subscribed patterns (by any client).",
         summary: "Sends a message to a channel and tells how many heard it.",
-        run: Run::Host(publish),
+        run: Run::Server(publish),
         ..SPEAK
     },
     Spec {
@@ -103,7 +103,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of clients subscribed to the receiving shard channel.",
         summary: "Sends a message to a shard channel and tells how many heard it.",
-        run: Run::Host(spublish),
+        run: Run::Server(spublish),
         ..SPEAK
     },
     CONTAINER,
@@ -123,22 +123,22 @@ const CONTAINER: Spec = Spec {
             complexity: "O(N) where N is the number of active channels, and assuming constant time pattern \
                          matching (relatively short channels and patterns)",
             summary: "Lists the channels that somebody listens to, all or those that a pattern matches.",
-            run: Run::Host(|cx, args, out| list(cx, Scope::Channel, args, out)),
+            run: Run::Server(|cx, args, out| list(cx, Scope::Channel, args, out)),
             ..TOLD
         },
         Spec {
             name: "numsub",
             complexity: "O(N) for the NUMSUB subcommand, where N is the number of requested channels",
             summary: "Counts those who listen to channels by their names.",
-            run: Run::Host(|cx, args, out| count(cx, Scope::Channel, args, out)),
+            run: Run::Server(|cx, args, out| count(cx, Scope::Channel, args, out)),
             ..TOLD
         },
         Spec {
             name: "numpat",
             arity: Exactly(2),
             summary: "Counts the different patterns that somebody listens by.",
-            run: Run::Host(|cx, _, out| {
-                out.count(cx.host.pubsub.counts(cx.port).patterns);
+            run: Run::Server(|cx, _, out| {
+                out.count(cx.server.pubsub.counts(cx.port).patterns);
                 Ok(())
             }),
             ..TOLD
@@ -149,7 +149,7 @@ const CONTAINER: Spec = Spec {
             complexity: "O(N) where N is the number of active shard channels, and assuming constant time pattern \
                          matching (relatively short shard channels).",
             summary: "Lists the shard channels that somebody listens to, all or those that a pattern matches.",
-            run: Run::Host(|cx, args, out| list(cx, Scope::ShardChannel, args, out)),
+            run: Run::Server(|cx, args, out| list(cx, Scope::ShardChannel, args, out)),
             ..TOLD
         },
         Spec {
@@ -157,7 +157,7 @@ const CONTAINER: Spec = Spec {
             since: "7.0.0",
             complexity: "O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels",
             summary: "Counts those who listen to shard channels.",
-            run: Run::Host(|cx, args, out| count(cx, Scope::ShardChannel, args, out)),
+            run: Run::Server(|cx, args, out| count(cx, Scope::ShardChannel, args, out)),
             ..TOLD
         },
         Spec {
@@ -166,7 +166,7 @@ const CONTAINER: Spec = Spec {
             flags: LOADING | STALE,
             since: "6.2.0",
             summary: "Lists the subcommands.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 help(&CONTAINER, out);
                 Ok(())
             }),
@@ -177,28 +177,28 @@ const CONTAINER: Spec = Spec {
 };
 
 /// PUBLISH channel message
-fn publish(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn publish(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (pace, now) = (&mut *cx.pace, cx.now);
-    let told = &mut |sleeper| pace.told(sleeper);
-    out.count(cx.host.pubsub.publish(args.at(1), args.at(2), cx.port, now, told));
+    let delivered = &mut |sleeper| pace.delivered(sleeper);
+    out.count(cx.server.pubsub.publish(args.at(1), args.at(2), cx.port, now, delivered));
     Ok(())
 }
 
 /// SPUBLISH shardchannel message
-fn spublish(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn spublish(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (pace, now) = (&mut *cx.pace, cx.now);
-    let told = &mut |sleeper| pace.told(sleeper);
-    out.count(cx.host.pubsub.publish_to_shard(args.at(1), args.at(2), cx.port, now, told));
+    let delivered = &mut |sleeper| pace.delivered(sleeper);
+    out.count(cx.server.pubsub.publish_to_shard(args.at(1), args.at(2), cx.port, now, delivered));
     Ok(())
 }
 
 /// PUBSUB CHANNELS|SHARDCHANNELS [pattern]
-fn list(cx: &mut HostCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn list(cx: &mut ServerCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if args.len() > 3 {
         let before = b"ERR unknown subcommand or wrong number of arguments for '";
         return Err(Refusal::new([before, until_nul(args.at(1)), b"'. Try PUBSUB HELP."].concat()));
     }
-    let names = cx.host.pubsub.matching(scope, args.get(2), cx.port);
+    let names = cx.server.pubsub.matching(scope, args.get(2), cx.port);
     out.array(names.len());
     for name in names {
         out.bulk(&name);
@@ -207,11 +207,11 @@ fn list(cx: &mut HostCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -
 }
 
 /// PUBSUB NUMSUB|SHARDNUMSUB [channel ...]
-fn count(cx: &mut HostCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn count(cx: &mut ServerCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.array(2 * (args.len() - 2));
     for name in args.from(2) {
         out.bulk(name);
-        out.count(cx.host.pubsub.audience(scope, name, cx.port));
+        out.count(cx.server.pubsub.audience(scope, name, cx.port));
     }
     Ok(())
 }

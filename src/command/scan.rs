@@ -16,7 +16,7 @@ use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Run, Spec, acl, check,
 };
-use super::{Args, HostCx, Outcome, Pace, Refusal};
+use super::{Args, Outcome, Pace, Refusal, ServerCx};
 use crate::keyspace::{Entry, Keyed, Keyspace};
 use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
@@ -186,7 +186,7 @@ impl<'p> Strides<'p> {
     }
 }
 
-fn keys(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn keys(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let pattern = Pattern::of(args.at(1));
     let mut strides = Strides::new(cx.pace);
     let mut found: Vec<&[u8]> = Vec::new();
@@ -211,7 +211,7 @@ fn keys(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-fn randomkey(cx: &mut HostCx<'_>, _args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn randomkey(cx: &mut ServerCx<'_>, _args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     for _ in 0..RANDOM_TRIES_MAX {
         let total: usize = cx.shards.iter().map(|shard| shard.len()).sum();
         let Some(first) = cx.shards.first_mut() else { break };
@@ -256,11 +256,11 @@ fn first_live<'k>(shard: &'k Keyspace, pace: &mut dyn Pace) -> Option<&'k [u8]> 
     found
 }
 
-fn scan(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn scan(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let cursor = cursor(args.at(1))?;
     let page = Page::of(args, 2, true)?;
     let shards: Vec<&Keyspace> = cx.shards.iter().map(|shard| &**shard).collect();
-    let (topology, view) = (&cx.host.topology, &cx.view);
+    let (topology, view) = (&cx.server.topology, &cx.view);
     let holder = |slot| match view[..] {
         [_] => Some(0),
         _ if topology.is_settled(slot) => view.binary_search(&topology.shard_of(slot)).ok(),
@@ -339,7 +339,7 @@ mod tests {
             work();
         }
         fn dispose(&mut self, _: Box<dyn Send>) {}
-        fn later(&mut self, work: crate::command::Errand) {
+        fn later(&mut self, work: crate::command::DeferredWork) {
             work(self);
         }
     }

@@ -9,7 +9,7 @@
 //! COMMAND and its subcommands, ACL categories, `docs/commands.md`. A malformed row does not
 //! compile: see [`check`].
 
-use super::{Cx, FAMILIES, HostCx, Outcome, Refusal, Wait};
+use super::{Cx, FAMILIES, Outcome, Refusal, ServerCx, Wait};
 use crate::command::Args;
 use crate::resp::Sink;
 use crate::state::pubsub::Scope;
@@ -92,7 +92,7 @@ pub type ShardFn = fn(&mut Cx<'_>, Args<'_>, &mut Sink<'_>) -> Outcome;
 /// is nothing for it yet, and has written nothing then.
 pub type BlockFn = fn(&mut Cx<'_>, Args<'_>, &mut Sink<'_>) -> Result<Option<Wait>, Refusal>;
 /// Runs a command that concerns the process or all shards in view.
-pub type HostFn = fn(&mut HostCx<'_>, Args<'_>, &mut Sink<'_>) -> Outcome;
+pub type ServerFn = fn(&mut ServerCx<'_>, Args<'_>, &mut Sink<'_>) -> Outcome;
 
 /// What runs a command.
 #[derive(Clone, Copy)]
@@ -102,13 +102,13 @@ pub enum Run {
     /// The same, for a command that may wait for the keys of its first key specification.
     Blocks(BlockFn),
     /// A function of the process; it sees no keys.
-    Host(HostFn),
+    Server(ServerFn),
     /// A function of all shards in view, which are held while it runs.
-    Cluster(HostFn),
+    Cluster(ServerFn),
     /// A function of all shards of the process, whoever asks: it moves slots or keys between them.
-    Whole(HostFn),
+    Whole(ServerFn),
     /// The session itself: an arm of its exhaustive match.
-    Session(Steer),
+    Session(SessionCommand),
     /// Nothing: only its subcommands run. (A row with subcommands and a function runs that when it
     /// stands alone, as COMMAND does.)
     Container,
@@ -117,7 +117,7 @@ pub enum Run {
 /// The commands that steer the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the command of its name")]
-pub enum Steer {
+pub enum SessionCommand {
     Asking,
     Auth,
     ClientReply,

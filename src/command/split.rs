@@ -20,7 +20,7 @@ pub enum Merge {
 
 /// A request, divided by slot.
 #[derive(Debug)]
-pub struct Divided {
+pub struct SplitCommand {
     parts: Vec<Part>,
     keys: usize,
     merge: Merge,
@@ -55,7 +55,7 @@ impl Spec {
     /// Divides a request by slot, the parts in the order of their first keys. `None` if it cannot be,
     /// or is malformed, which the command itself says best.
     #[must_use]
-    pub fn divide(&self, args: Args<'_>) -> Option<Divided> {
+    pub fn divide(&self, args: Args<'_>) -> Option<SplitCommand> {
         let merge = self.merge()?;
         // The values of MSET follow their keys.
         let step = if merge == Merge::AllSucceeded { 2 } else { 1 };
@@ -75,11 +75,11 @@ impl Spec {
             parts[part].spans.extend(key);
             parts[part].places.push(place);
         }
-        Some(Divided { parts, keys: rest.len() / step, merge })
+        Some(SplitCommand { parts, keys: rest.len() / step, merge })
     }
 }
 
-impl Divided {
+impl SplitCommand {
     /// The parts' arguments, which each ask for one slot.
     pub fn parts<'a>(&'a self, args: Args<'a>) -> impl Iterator<Item = Args<'a>> {
         let (buf, _) = args.parts();

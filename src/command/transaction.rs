@@ -4,7 +4,7 @@
 use super::spec::access::RO;
 use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NOSCRIPT, SKIP_SLOWLOG, STALE};
 use super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, Group, Keys, Run, Spec, Steer, acl, check,
+    Arity::AtLeast, Arity::Exactly, BASE, Group, Keys, Run, SessionCommand, Spec, acl, check,
 };
 
 /// What all transactions' rows share.
@@ -21,7 +21,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "multi",
         since: "1.2.0",
         summary: "Begins a transaction: what follows is queued until EXEC.",
-        run: Run::Session(Steer::Multi),
+        run: Run::Session(SessionCommand::Multi),
         ..TRANSACTION
     },
     Spec {
@@ -30,7 +30,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "1.2.0",
         complexity: "Depends on commands in the transaction",
         summary: "Runs what was queued since MULTI as one, unless a watched key was touched.",
-        run: Run::Session(Steer::Exec),
+        run: Run::Session(SessionCommand::Exec),
         ..TRANSACTION
     },
     Spec {
@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "2.0.0",
         complexity: "O(N), when N is the number of queued commands",
         summary: "Drops what was queued since MULTI and watches no key any more.",
-        run: Run::Session(Steer::Discard),
+        run: Run::Session(SessionCommand::Discard),
         ..TRANSACTION
     },
     Spec {
@@ -48,14 +48,14 @@ pub(super) const ROWS: &[Spec] = &[
         since: "2.2.0",
         complexity: "O(1) for every key.",
         summary: "Makes the next EXEC do nothing if one of the keys is touched before it.",
-        run: Run::Session(Steer::Watch),
+        run: Run::Session(SessionCommand::Watch),
         ..TRANSACTION
     },
     Spec {
         name: "unwatch",
         since: "2.2.0",
         summary: "Watches no key any more.",
-        run: Run::Session(Steer::Unwatch),
+        run: Run::Session(SessionCommand::Unwatch),
         ..TRANSACTION
     },
 ];

@@ -16,7 +16,7 @@ const KEY_OVERHEAD: usize = 64;
 
 /// What was changed since it was last told. In order, so that followers are alike in every run.
 #[derive(Debug, Default)]
-pub(super) struct Notes {
+pub(super) struct Journal {
     /// Who knows: everything may have changed.
     whole: bool,
     cleared: bool,
@@ -24,7 +24,7 @@ pub(super) struct Notes {
     keys: BTreeSet<Box<[u8]>>,
 }
 
-impl Notes {
+impl Journal {
     pub(super) fn key(&mut self, key: &[u8]) {
         if !self.keys.contains(key) {
             self.keys.insert(key.into());
@@ -102,7 +102,7 @@ impl Changes {
 
 impl Keyspace {
     /// Whether changes are noted from now on, for [`Keyspace::take_changes`].
-    pub fn note_changes(&mut self, wanted: bool) {
+    pub fn set_journaling(&mut self, wanted: bool) {
         if !wanted {
             self.notes = None;
         } else if self.notes.is_none() {
@@ -120,7 +120,7 @@ impl Keyspace {
     /// Takes what has changed since this was last asked.
     pub fn take_changes(&mut self) -> Changes {
         let Some(notes) = &mut self.notes else { return Changes::default() };
-        let Notes { whole, cleared, slots, keys } = std::mem::take(&mut **notes);
+        let Journal { whole, cleared, slots, keys } = std::mem::take(&mut **notes);
         if whole {
             return self.everything();
         }
@@ -141,7 +141,7 @@ impl Keyspace {
 
     /// Makes changes of another keyspace here. Who watches a key is told; the events were told where
     /// the commands ran.
-    pub fn take_over(&mut self, changes: Changes) {
+    pub fn apply_changes(&mut self, changes: Changes) {
         let wanted = std::mem::take(&mut self.events_wanted);
         let Changes { cleared, slots, keys } = changes;
         if cleared {
@@ -162,7 +162,7 @@ impl Keyspace {
         if let Some((s, at)) = self.find_unexpired_or_not(key) {
             let gone = self.take_out(s, at);
             self.touch(key.bytes, true);
-            self.bury(gone.value);
+            self.free_lazily(gone.value);
         }
         if let Some(Parcel { value, expires_at }) = held {
             self.set(key, value, expires_at.map_or(Ttl::Clear, Ttl::At));
@@ -282,7 +282,7 @@ mod tests {
             Act::Clear => {
                 keyspace.clear();
             }
-            Act::Mend => keyspace.mend(),
+            Act::Mend => keyspace.rebuild_index(),
         }
     }
 
@@ -294,7 +294,7 @@ mod tests {
             acts in prop::collection::vec((act(), any::<bool>(), any::<bool>()), 0..40),
         ) {
             let (mut leader, mut follower) = (keyspace(), keyspace());
-            leader.note_changes(true);
+            leader.set_journaling(true);
             let mut late = Changes::default();
             for (act, ends, arrives) in &acts {
                 perform(&mut leader, act);
@@ -302,17 +302,17 @@ mod tests {
                     late.then(leader.take_changes());
                 }
                 if *arrives {
-                    follower.take_over(std::mem::take(&mut late));
+                    follower.apply_changes(std::mem::take(&mut late));
                 }
             }
             late.then(leader.take_changes());
-            follower.take_over(late);
+            follower.apply_changes(late);
             prop_assert_eq!(contents(&follower), contents(&leader));
             prop_assert_eq!(follower.len(), leader.len());
             prop_assert_eq!(follower.volatile(), leader.volatile());
             prop_assert!(!leader.has_changes());
             let mut anew = keyspace();
-            anew.take_over(leader.everything());
+            anew.apply_changes(leader.everything());
             prop_assert_eq!(contents(&anew), contents(&leader));
         }
     }
@@ -322,13 +322,13 @@ mod tests {
         let mut keyspace = keyspace();
         perform(&mut keyspace, &Act::Set(1, 1));
         assert!(!keyspace.has_changes() && keyspace.take_changes().is_empty());
-        keyspace.note_changes(true);
+        keyspace.set_journaling(true);
         perform(&mut keyspace, &Act::Look(1));
         assert!(!keyspace.has_changes(), "what was only read has not changed");
         perform(&mut keyspace, &Act::Add(1));
         perform(&mut keyspace, &Act::Add(1));
         assert!(keyspace.has_changes() && keyspace.take_changes().len() == 1);
-        keyspace.note_changes(false);
+        keyspace.set_journaling(false);
         perform(&mut keyspace, &Act::Add(1));
         assert!(!keyspace.has_changes());
     }
@@ -337,10 +337,10 @@ mod tests {
     #[test]
     fn what_has_expired_goes_when_the_other_says_so() {
         let (mut leader, mut follower) = (keyspace(), keyspace());
-        leader.note_changes(true);
+        leader.set_journaling(true);
         follower.follows = true;
         perform(&mut leader, &Act::SetFor(1, 10));
-        follower.take_over(leader.take_changes());
+        follower.apply_changes(leader.take_changes());
         for keyspace in [&mut leader, &mut follower] {
             keyspace.begin(1011);
         }
@@ -349,13 +349,13 @@ mod tests {
         assert!(follower.peek(key).is_none() && follower.len() == 1);
         assert_eq!(follower.expire_some(follower.slots(), 100), (0, 0));
         assert!(leader.peek(key).is_none() && leader.is_empty());
-        follower.take_over(leader.take_changes());
+        follower.apply_changes(leader.take_changes());
         assert!(follower.is_empty() && follower.counts().expired == 0);
         perform(&mut leader, &Act::SetFor(1, 10));
-        follower.take_over(leader.take_changes());
+        follower.apply_changes(leader.take_changes());
         follower.begin(2000);
         perform(&mut leader, &Act::Set(1, 5));
-        follower.take_over(leader.take_changes());
+        follower.apply_changes(leader.take_changes());
         assert_eq!(contents(&follower), contents(&leader));
     }
 }

@@ -36,14 +36,14 @@ pub use journal::Changes;
 pub use list::{End, Iter as Elements, List, PieceLimit, Sought};
 pub use probe::{Round, Seen};
 pub use set::{Lent, Member, Set};
-pub use slot_transfer::Touched;
+pub use slot_transfer::TouchedKeys;
 pub use table::{KeyHasher, Keyed, Table};
 pub use value::{Digits, EMBSTR_LEN_MAX, SHARED_INTEGERS, Text, Value};
-pub use watch::{Author, Cause, Guard, Watchers};
+pub use watch::{Cause, Guard, Watchers, Writer};
 pub use zset::{Edge, LexEdge, Zset, ZsetBuilder};
 
 use crate::slot::{SLOTS, Slot};
-use journal::Notes;
+use journal::Journal;
 use std::collections::HashSet;
 
 /// Milliseconds since the Unix epoch.
@@ -238,9 +238,9 @@ pub struct Keyspace {
     /// While true, keys that are there keep their access times, whatever is done to them.
     pub no_touch: bool,
     /// What is slow to free; whoever holds the shard frees it after letting go.
-    graveyard: Graveyard,
+    lazy_free: LazyFree,
     /// What has changed and was not told yet, if another keyspace follows this one.
-    notes: Option<Box<Notes>>,
+    notes: Option<Box<Journal>>,
     /// This one follows another: what has expired is not shown, and goes when that one says so.
     pub follows: bool,
 }
@@ -249,9 +249,9 @@ const NOT_HERE: u16 = u16::MAX;
 
 /// Removed values that are slow to free; dropping the graveyard frees them.
 #[derive(Default)]
-pub struct Graveyard(Vec<Box<dyn Send>>);
+pub struct LazyFree(Vec<Box<dyn Send>>);
 
-impl std::fmt::Debug for Graveyard {
+impl std::fmt::Debug for LazyFree {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Graveyard({})", self.0.len())
     }
@@ -284,7 +284,7 @@ impl Keyspace {
             awaited: HashSet::new(),
             ready: Vec::new(),
             no_touch: false,
-            graveyard: Graveyard::default(),
+            lazy_free: LazyFree::default(),
             notes: None,
             follows: false,
         }
@@ -430,7 +430,7 @@ impl Keyspace {
             let change = i32::from(expires_at != NEVER) - i32::from(entry.expires_at != NEVER);
             entry.expires_at = expires_at;
             self.count_volatile(s, change);
-            self.bury(old);
+            self.free_lazily(old);
         } else {
             let expires_at = ttl.apply(NEVER);
             let entry = Entry { key: key.bytes.into(), value, expires_at, accessed };
@@ -469,7 +469,7 @@ impl Keyspace {
                 let gone = self.take_out(s, at);
                 self.touch(key.bytes, true);
                 // An editor that takes all need not take it out one by one.
-                self.bury(gone.value);
+                self.free_lazily(gone.value);
                 told
             }
         })
@@ -503,7 +503,7 @@ impl Keyspace {
         let gone = self.remove(key);
         let was_there = gone.is_some();
         if let Some(value) = gone {
-            self.bury(value);
+            self.free_lazily(value);
         }
         was_there
     }
@@ -534,7 +534,7 @@ impl Keyspace {
             Ttl::At(end) if end <= now => {
                 let gone = self.take_out(s, at);
                 self.touch(key.bytes, true);
-                self.bury(gone.value);
+                self.free_lazily(gone.value);
             }
             Ttl::Clear | Ttl::At(_) => {
                 let expires_at = ttl.apply(NEVER);
@@ -567,7 +567,7 @@ impl Keyspace {
         if self.len > 0 {
             let empty = std::iter::repeat_with(SlotTable::default).take(self.slots.len()).collect();
             let gone = std::mem::replace(&mut self.slots, empty);
-            self.graveyard.0.push(Box::new(gone));
+            self.lazy_free.0.push(Box::new(gone));
         }
         self.volatile = 0;
         if let Some(notes) = &mut self.notes {
@@ -577,27 +577,27 @@ impl Keyspace {
     }
 
     /// Hands a removed value over to be freed, away from the shard if that takes long.
-    pub fn bury(&mut self, value: Value) {
+    pub fn free_lazily(&mut self, value: Value) {
         if value.is_heavy() {
-            self.graveyard.0.push(Box::new(value));
+            self.lazy_free.0.push(Box::new(value));
         }
     }
 
     /// Whether something slow to free was removed.
     #[must_use]
-    pub fn has_graveyard(&self) -> bool {
-        !self.graveyard.0.is_empty()
+    pub fn has_lazy_free(&self) -> bool {
+        !self.lazy_free.0.is_empty()
     }
 
     /// What is slow to free, if there is any: dropping it frees it.
-    pub fn take_graveyard(&mut self) -> Option<Graveyard> {
-        (!self.graveyard.0.is_empty()).then(|| std::mem::take(&mut self.graveyard))
+    pub fn take_lazy_free(&mut self) -> Option<LazyFree> {
+        (!self.lazy_free.0.is_empty()).then(|| std::mem::take(&mut self.lazy_free))
     }
 
     /// Makes tables and counts agree with the entries again, after a panic amid a change.
-    pub fn mend(&mut self) {
+    pub fn rebuild_index(&mut self) {
         for slot in &mut self.slots {
-            slot.table.mend(&self.hasher);
+            slot.table.rebuild_index(&self.hasher);
             slot.volatile =
                 slot.table.entries().iter().filter(|e| e.expires_at != NEVER).count() as u32;
         }
@@ -704,8 +704,8 @@ impl Keyspace {
     /// Says who changes keys from now on: whose guards are tripped gets to know; nobody, if it is
     /// time itself.
     #[inline]
-    pub fn set_author(&mut self, author: Option<Author>) {
-        self.watchers.author = author;
+    pub fn set_writer(&mut self, writer: Option<Writer>) {
+        self.watchers.writer = writer;
     }
 
     /// Whether a guard was tripped since this was last asked.
@@ -770,7 +770,7 @@ impl Keyspace {
         self.counts.expired += 1;
         self.announce(event::EXPIRED, "expired", &entry.key);
         self.touch(&entry.key, true);
-        self.bury(entry.value);
+        self.free_lazily(entry.value);
     }
 
     fn take_out(&mut self, s: usize, at: usize) -> Entry {

@@ -43,7 +43,7 @@ impl Keyspace {
     /// Asks for the memory that round `round` of a first look at a key will have to read; each
     /// round reads what the one before has asked for. The last one gives a hint where the key lies.
     #[inline]
-    pub fn look(&self, slot: Slot, seen: &mut Seen, round: Round) {
+    pub fn probe(&self, slot: Slot, seen: &mut Seen, round: Round) {
         let Some(slot) = self.slots.get(self.place[slot.index()] as usize) else { return };
         match round {
             Round::Slot => prefetch(slot),

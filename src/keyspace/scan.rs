@@ -38,7 +38,7 @@ impl Keyspace {
         }
         while let Some(last) = self.slots.get(place).and_then(|s| s.table.len().checked_sub(1)) {
             let entry = self.take_out(place, last);
-            self.bury(entry.value);
+            self.free_lazily(entry.value);
             removed += 1;
         }
         removed

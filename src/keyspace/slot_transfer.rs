@@ -16,7 +16,7 @@ use crate::slot::Slot;
 
 /// What was changed while tables were lent.
 #[derive(Debug, Default)]
-pub struct Touched {
+pub struct TouchedKeys {
     /// These keys, in order.
     pub keys: Vec<Box<[u8]>>,
     /// Nobody knows what else.
@@ -26,7 +26,7 @@ pub struct Touched {
 impl Keyspace {
     /// Hands the table of `slot` over to `other`, which has no keys of that slot; nothing if there is
     /// none.
-    pub fn lend(&mut self, slot: Slot, other: &mut Self) {
+    pub fn transfer_slot(&mut self, slot: Slot, other: &mut Self) {
         let Some(lent) = self.slots.get_mut(self.place[slot.index()] as usize) else { return };
         let lent = std::mem::take(lent);
         let (len, volatile) = (lent.table.len(), lent.volatile as usize);
@@ -41,7 +41,7 @@ impl Keyspace {
 
     /// Brings every key of `slot` to `other`, which may have some of that slot; of one that both have, this
     /// one's stays.
-    pub fn merge(&mut self, slot: Slot, other: &mut Self) {
+    pub fn merge_slot(&mut self, slot: Slot, other: &mut Self) {
         let mut keys: Vec<Box<[u8]>> = Vec::with_capacity(self.slot_len(slot));
         self.walk_slot(slot, usize::MAX, |entry| {
             keys.push(entry.key().into());
@@ -61,11 +61,11 @@ impl Keyspace {
     }
 
     /// Takes what was changed since this was last asked, if that is noted
-    /// ([`Keyspace::note_changes`]).
-    pub fn take_touched(&mut self) -> Touched {
-        let Some(notes) = &mut self.notes else { return Touched::default() };
+    /// ([`Keyspace::set_journaling`]).
+    pub fn take_touched(&mut self) -> TouchedKeys {
+        let Some(notes) = &mut self.notes else { return TouchedKeys::default() };
         let (keys, all) = notes.take_keys();
-        Touched { keys, all }
+        TouchedKeys { keys, all }
     }
 
     /// Tells whoever watches, awaits or follows `key` that it was changed while its slot was lent.
@@ -124,26 +124,26 @@ mod tests {
         set(&mut home, b"{a}2", 2, Ttl::At(5000));
         set(&mut home, b"{b}", 3, Ttl::At(5000));
         let slot = Slot::of(b"{a}1");
-        home.lend(slot, &mut stage);
+        home.transfer_slot(slot, &mut stage);
         assert_eq!((home.len(), home.volatile()), (1, 1));
         assert_eq!((stage.len(), stage.volatile()), (2, 1));
         let key = stage.key(slot, b"{a}2");
         assert!(stage.delete(key));
-        stage.lend(slot, &mut home);
+        stage.transfer_slot(slot, &mut home);
         assert_eq!((home.len(), home.volatile(), stage.len()), (2, 1, 0));
         let key = home.key(slot, b"{a}1");
         assert!(matches!(home.peek(key).map(Entry::value), Some(Value::Int(1))));
         // A slot that has never had a key is lent as well.
-        home.lend(Slot::of(b"{c}"), &mut stage);
+        home.transfer_slot(Slot::of(b"{c}"), &mut stage);
         set(&mut stage, b"{c}", 1, Ttl::Clear);
-        stage.lend(Slot::of(b"{c}"), &mut home);
+        stage.transfer_slot(Slot::of(b"{c}"), &mut home);
         assert_eq!((home.len(), stage.len()), (3, 0));
     }
 
     #[test]
     fn who_watches_or_waits_is_told_of_changes_and_only_of_them() {
         let (mut home, mut stage) = (keyspace(), keyspace());
-        stage.note_changes(true);
+        stage.set_journaling(true);
         let slot = Slot::of(b"{a}");
         let guards = [b"{a}1", b"{a}2", b"{a}3"].map(|key| {
             let guard = Guard::default();
@@ -155,12 +155,12 @@ mod tests {
         set(&mut home, b"{a}2", 2, Ttl::Clear);
         let guard = Guard::default();
         home.watch(home.key(slot, b"{a}2"), &guard);
-        home.lend(slot, &mut stage);
+        home.transfer_slot(slot, &mut stage);
         let read = stage.key(slot, b"{a}2");
         assert!(stage.read(read).is_some());
         set(&mut stage, b"{a}3", 3, Ttl::Clear);
         assert!(!guards[2].is_tripped() && !home.has_ready());
-        stage.lend(slot, &mut home);
+        stage.transfer_slot(slot, &mut home);
         let touched = stage.take_touched();
         assert!(!touched.all);
         touched.keys.iter().for_each(|key| home.touch_returned(key));

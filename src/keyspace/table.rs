@@ -245,7 +245,7 @@ impl<E: Keyed> Table<E> {
     }
 
     /// Rebuilds everything else from the entries.
-    pub fn mend(&mut self, hasher: &KeyHasher) {
+    pub fn rebuild_index(&mut self, hasher: &KeyHasher) {
         self.index = None;
         self.prints = self.entries.iter().map(|e| print_of(hasher.hash(e.key()))).collect();
         if self.entries.len() > DENSE_LEN_MAX {

@@ -36,12 +36,12 @@ pub struct Cause {
     /// When.
     pub at: Millis,
     /// Who did it; nobody, if the key expired or moved.
-    pub author: Option<Author>,
+    pub writer: Option<Writer>,
 }
 
 /// Who changes keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Author {
+pub struct Writer {
     /// A client's id.
     pub client: u64,
     /// The number of a command's row.
@@ -97,7 +97,7 @@ pub struct Watchers {
     /// When `filed` reaches this, the dead are cleared away.
     sweep_at: usize,
     /// Who changes keys at this moment.
-    pub author: Option<Author>,
+    pub writer: Option<Writer>,
     /// Whether a guard was tripped since somebody last asked.
     pub has_tripped: bool,
 }
@@ -139,7 +139,7 @@ impl Watchers {
     /// The key was changed, created or removed. `gone` says that it is not there any more: who
     /// began to watch it when it had already expired then sees no change.
     pub fn touch(&mut self, key: &[u8], gone: bool, now: Millis) {
-        let (author, mut has_tripped) = (self.author, self.has_tripped);
+        let (writer, mut has_tripped) = (self.writer, self.has_tripped);
         self.keep(key, |watcher| {
             if watcher.expired && gone {
                 watcher.expired = false;
@@ -148,7 +148,7 @@ impl Watchers {
             if !watcher.guard.is_tripped() {
                 // A guard over several slots may be tripped on another shard at this moment: then that
                 // one is the cause.
-                let _ = watcher.guard.0.cause.set(Cause { key: key.into(), at: now, author });
+                let _ = watcher.guard.0.cause.set(Cause { key: key.into(), at: now, writer });
                 has_tripped = true;
             }
             watcher.guard.trip();
@@ -214,14 +214,14 @@ mod tests {
         watchers.file(b"b", &guard, false, 6);
         watchers.touch(b"other", false, 7);
         assert!(!watchers.has_tripped && guard.cause().is_none());
-        let author = Some(Author { client: 3, command: 9 });
-        watchers.author = author;
+        let writer = Some(Writer { client: 3, command: 9 });
+        watchers.writer = writer;
         watchers.touch(b"b", true, 8);
         assert!(watchers.has_tripped);
-        watchers.author = None;
+        watchers.writer = None;
         watchers.touch(b"a", false, 9);
         assert_eq!(guard.since(), 5);
-        assert_eq!(guard.cause(), Some(&Cause { key: b"b"[..].into(), at: 8, author }));
+        assert_eq!(guard.cause(), Some(&Cause { key: b"b"[..].into(), at: 8, writer }));
     }
 
     #[test]

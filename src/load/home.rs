@@ -48,7 +48,7 @@ impl Home {
         };
         let (router, bound) = wanted.open().map_err(|error| cannot("no port", &error))?;
         let address = bound[0].address;
-        let layout = Layout::of_topology(&router.host.topology);
+        let layout = Layout::of_topology(&router.server.topology);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("slotway")

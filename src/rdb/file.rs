@@ -8,7 +8,7 @@
 //! 7.2; a module's value, or a newer one, ends the reading, since its end cannot be told.
 
 use super::{CHECKSUM, kind, lzf};
-use crate::rdb::file_window::Feed;
+use crate::rdb::file_window::FileWindow;
 use crate::text::number::write_i64;
 
 /// Longest key, and longest compressed string that is unfolded, in bytes.
@@ -75,7 +75,7 @@ pub fn is_rdb(start: &[u8]) -> bool {
 /// # Errors
 /// The file ends early, or is none that is known here; what was met before that is good, but for a
 /// wrong checksum.
-pub fn read(feed: &mut Feed<'_>, met: &mut dyn FnMut(Met<'_>)) -> Result<(), Broken> {
+pub fn read(feed: &mut FileWindow<'_>, met: &mut dyn FnMut(Met<'_>)) -> Result<(), Broken> {
     let mut reader = Reader { feed, key: Vec::new() };
     reader.file(met).map_err(|why| match why {
         Why::Ended => {
@@ -95,7 +95,7 @@ enum Why {
 }
 
 struct Reader<'f, 'r> {
-    feed: &'f mut Feed<'r>,
+    feed: &'f mut FileWindow<'r>,
     key: Vec<u8>,
 }
 
@@ -338,7 +338,7 @@ mod tests {
 
     fn scan(mut bytes: &[u8]) -> Found {
         let (mut found, mut database, mut progress) = (Vec::new(), 0, |_| ());
-        let mut feed = Feed::new(&mut bytes, &mut progress);
+        let mut feed = FileWindow::new(&mut bytes, &mut progress);
         let outcome = read(&mut feed, &mut |met| match met {
             Met::Database(number) => database = number,
             Met::Key { key, kind, .. } => {

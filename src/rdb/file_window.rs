@@ -6,7 +6,7 @@
 //!                                ^ offset                  more() fetches what is missing
 //! ```
 //!
-//! An error of the system ends the file early; [`Feed::failure`] tells it. What was taken can be
+//! An error of the system ends the file early; [`FileWindow::failure`] tells it. What was taken can be
 //! summed up on the way, in large pieces, which is what makes a checksum cheap.
 
 use crc::{Digest, Table};
@@ -21,7 +21,7 @@ pub const LINE_LEN_MAX: usize = 16 << 20;
 pub type Sum = Digest<'static, u64, Table<16>>;
 
 /// A file being read from its beginning to its end.
-pub struct Feed<'r> {
+pub struct FileWindow<'r> {
     from: &'r mut dyn Read,
     /// Told how many bytes were fetched, once for each piece.
     progress: &'r mut dyn FnMut(u64),
@@ -48,7 +48,7 @@ pub enum Line<'a> {
     TooLong,
 }
 
-impl<'r> Feed<'r> {
+impl<'r> FileWindow<'r> {
     /// A feed at the beginning of `from`. `progress` is told how many bytes were fetched so far.
     pub fn new(from: &'r mut dyn Read, progress: &'r mut dyn FnMut(u64)) -> Self {
         Self {
@@ -109,7 +109,7 @@ impl<'r> Feed<'r> {
         }
     }
 
-    /// Takes `len` bytes that [`Feed::more`] has shown.
+    /// Takes `len` bytes that [`FileWindow::more`] has shown.
     ///
     /// # Panics
     /// If there are fewer.
@@ -179,7 +179,7 @@ impl<'r> Feed<'r> {
         self.sum = Some(sum);
     }
 
-    /// The checksum of what was taken since [`Feed::begin_sum`].
+    /// The checksum of what was taken since [`FileWindow::begin_sum`].
     pub fn end_sum(&mut self) -> Option<u64> {
         self.sum_up();
         self.sum.take().map(|sum: Sum| sum.finalize())
@@ -218,7 +218,7 @@ mod tests {
         for drop in [1, 2, 3, 100] {
             let (mut from, mut told) = (Drops(b"one\n\ntwo\nlast", drop), 0);
             let mut progress = |bytes| told = bytes;
-            let mut feed = Feed::new(&mut from, &mut progress);
+            let mut feed = FileWindow::new(&mut from, &mut progress);
             assert_eq!(feed.line(), Some(Line::Whole(b"one")));
             assert_eq!(feed.line(), Some(Line::Whole(b"")));
             assert_eq!(feed.offset(), 5);
@@ -234,7 +234,7 @@ mod tests {
         let mut text = vec![b'x'; LINE_LEN_MAX + 2 * PIECE_LEN];
         text.extend(b"\nnext\n");
         let (mut from, mut progress) = (&text[..], |_| ());
-        let mut feed = Feed::new(&mut from, &mut progress);
+        let mut feed = FileWindow::new(&mut from, &mut progress);
         assert_eq!(feed.line(), Some(Line::TooLong));
         assert_eq!(feed.line(), Some(Line::Whole(b"next")));
         assert!(feed.window.len() <= LINE_LEN_MAX + 3 * PIECE_LEN, "{}", feed.window.len());
@@ -244,7 +244,7 @@ mod tests {
     fn what_is_taken_is_summed_up_over_pieces() {
         let bytes: Vec<u8> = (0..3 * PIECE_LEN).map(|n| n as u8).collect();
         let (mut from, mut progress) = (Drops(&bytes, 77_777), |_| ());
-        let mut feed = Feed::new(&mut from, &mut progress);
+        let mut feed = FileWindow::new(&mut from, &mut progress);
         feed.begin_sum(CRC.digest());
         let len = feed.more(10).len().min(10);
         feed.take(len);

@@ -21,19 +21,19 @@ mod sampling;
 pub use pipeline::Scratch;
 
 use crate::command::{
-    Group, HoldBack, HostCx, HostFn, Invocation, Pace, Queue, Refusal, Run, Spec, Steer, flag,
-    named, resolve, slotway,
+    Group, Invocation, Pace, Queue, Refusal, ReplyDelay, Run, ServerCx, ServerFn, SessionCommand,
+    Spec, flag, named, resolve, slotway,
 };
 use crate::faults::{Armed, Event, Order};
 use crate::keyspace::{KeyHasher, Keyspace, Millis};
-use crate::replication::Vigil;
+use crate::replication::ReplicaWait;
 use crate::resp::{Decoder, Sink};
 use crate::session::{Dialect, Session, Step, note_failed};
-use crate::shard::engine::{Blocked, Engine, Terms};
+use crate::shard::engine::{BatchContext, Blocked, Engine};
 use crate::shard::{Hold, OUTPUT_LEN_MAX, Pending, Shard, Work};
 use crate::slot::{Footprint, Slot};
 use crate::state::clients::Client;
-use crate::state::{Host, Sighting};
+use crate::state::{ObservedCommand, ServerState};
 use crate::topology::{NodeNumber, Port, Topology};
 use multi_slot::Stages;
 use pipeline::{AHEAD_MAX, Ahead, LONG_BYTES, Request, args_of};
@@ -49,7 +49,7 @@ pub const UNAUTHENTICATED_OUTPUT_MAX: usize = 17 * 1024;
 #[derive(Debug)]
 pub struct Router {
     /// The process: settings, clients, counters.
-    pub host: Host,
+    pub server: ServerState,
     topology: Arc<Topology>,
     /// What the node ports speak.
     dialect: &'static Dialect,
@@ -88,9 +88,9 @@ pub enum Progress {
     },
     /// The client waits for replicas: send the output, come back to the vigil when it says so, answer
     /// how many there are when it is over unless `muted`, then come again.
-    Vigil {
+    ReplicaWait {
         /// The wait.
-        vigil: Box<Vigil>,
+        replica_wait: Box<ReplicaWait>,
         /// The client does not want to see the answer.
         muted: bool,
     },
@@ -119,7 +119,7 @@ enum Done {
     NewTerms,
     Wait(Pending),
     Block(Box<Blocked>),
-    Vigil(Vigil),
+    ReplicaWait(ReplicaWait),
     Close,
     Sever,
 }
@@ -136,7 +136,7 @@ enum Held<'h, 'r> {
 
 /// What a turn works with besides the session.
 struct Turn<'t> {
-    terms: &'t Terms,
+    batch: &'t BatchContext,
     /// What is to be looked up of what goes wrong on purpose.
     armed: Armed,
     pace: &'t mut dyn Pace,
@@ -146,16 +146,16 @@ impl Router {
     /// A router over fresh, empty shards, whose node ports speak `dialect`. `seed` is where all
     /// chance comes from.
     #[must_use]
-    pub fn new(host: Host, dialect: &'static Dialect, seed: u64) -> Self {
-        let topology = Arc::clone(&host.topology);
+    pub fn new(server: ServerState, dialect: &'static Dialect, seed: u64) -> Self {
+        let topology = Arc::clone(&server.topology);
         let hasher = KeyHasher::new(seed);
-        let (engine_shards, databases) = (topology.shards(), host.settings.databases());
+        let (engine_shards, databases) = (topology.shards(), server.settings.databases());
         let mut engines: Vec<Engine> = (0..topology.shards() + databases - 1)
             .map(|shard| {
                 let seed = seed.wrapping_add(shard as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 let slots = topology.slots_of(shard);
                 let keyspace = Keyspace::new(slots, hasher.clone(), seed);
-                let (observer, pubsub) = (Arc::clone(&host.observer), Arc::clone(&host.pubsub));
+                let (observer, pubsub) = (Arc::clone(&server.observer), Arc::clone(&server.pubsub));
                 let topology = Arc::clone(&topology);
                 let mut engine = Engine::new(keyspace, shard, topology, observer, pubsub);
                 // A database above number 0 has one shard.
@@ -163,9 +163,9 @@ impl Router {
                 engine
             })
             .collect();
-        replica_links::settle(&host, &mut engines.iter_mut().collect::<Vec<_>>());
+        replica_links::settle(&server, &mut engines.iter_mut().collect::<Vec<_>>());
         let shards = engines.into_iter().map(Shard::new).collect();
-        Self { host, topology, dialect, shards, hasher, stages: Stages::default() }
+        Self { server, topology, dialect, shards, hasher, stages: Stages::default() }
     }
 
     /// A session for a client that has come to `port`.
@@ -175,7 +175,7 @@ impl Router {
             Port::Router => &Dialect::ROUTER,
             Port::Node(_) => self.dialect,
         };
-        Session::new(client, port, dialect, !self.host.settings.needs_password())
+        Session::new(client, port, dialect, !self.server.settings.needs_password())
     }
 
     /// The shards, in the order of the topology, then those of the databases above number 0.
@@ -186,21 +186,29 @@ impl Router {
 
     /// What holds for a batch that begins at `now`, by the settings of this moment.
     #[must_use]
-    pub fn terms(&self, now: i64) -> Terms {
-        let settings = &self.host.settings;
+    pub fn batch(&self, now: i64) -> BatchContext {
+        let settings = &self.server.settings;
         let (string_len_max, limits) = (settings.bulk_len_max(), settings.limits());
         let events_wanted = settings.events_wanted();
-        let attention = self.host.observer.attention(0);
+        let instrumentation = self.server.observer.instrumentation(0);
         let port = Port::Router;
-        Terms { now, string_len_max, limits, events_wanted, no_touch: false, attention, port }
+        BatchContext {
+            now,
+            string_len_max,
+            limits,
+            events_wanted,
+            no_touch: false,
+            instrumentation,
+            port,
+        }
     }
 
     /// Whether a batch may go on by these terms, after a command that may have changed them.
-    fn still_hold(&self, terms: &Terms, session: &Session) -> bool {
+    fn still_hold(&self, batch: &BatchContext, session: &Session) -> bool {
         let client = session.client();
-        client.no_touch() == terms.no_touch
-            && self.host.settings.events_wanted() == terms.events_wanted
-            && self.host.observer.attention(client.id) == terms.attention
+        client.no_touch() == batch.no_touch
+            && self.server.settings.events_wanted() == batch.events_wanted
+            && self.server.observer.instrumentation(client.id) == batch.instrumentation
     }
 
     /// Runs the requests at the front of `input` and appends their replies to `out`; gives how
@@ -219,21 +227,21 @@ impl Router {
         if session.client().is_closing() {
             return (0, Progress::Sever);
         }
-        let mut terms = self.terms(now);
-        (terms.no_touch, terms.port) = (session.client().no_touch(), session.port());
-        terms.attention.client = session.client().id;
-        let armed = self.host.faults.armed();
+        let mut batch = self.batch(now);
+        (batch.no_touch, batch.port) = (session.client().no_touch(), session.port());
+        batch.instrumentation.client = session.client().id;
+        let armed = self.server.faults.armed();
         if armed.hangs()
-            && let Port::Node(node) = terms.port
-            && self.host.faults.stopped(node) == Some(true)
+            && let Port::Node(node) = batch.port
+            && self.server.faults.stopped(node) == Some(true)
         {
             return (0, Progress::Hang(node));
         }
-        let mut turn = Turn { terms: &terms, armed, pace };
+        let mut turn = Turn { batch: &batch, armed, pace };
         let (mut taken, mut commands, mut latest) = (0, 0, None);
         let progress = loop {
             let (input_from, output_from) = (taken, out.len());
-            let mut pause = self.host.pause.at(now);
+            let mut pause = self.server.pause.at(now);
             let line = pause.and_then(|_| inline(&input[taken..])).map(<[u8]>::to_vec);
             let ahead_max = if armed.concerns_each() { 1 } else { AHEAD_MAX };
             let ahead = self.decode_ahead(session, decoder, input, taken, ahead_max, scratch);
@@ -257,7 +265,7 @@ impl Router {
                 let invocation = Invocation { spec, args, footprint, only_key, seen };
                 if let Some((paused, until)) = pause
                     && request.spec.is_some()
-                    && session.is_held_up(&self.host, &invocation, paused)
+                    && session.is_held_up(&self.server, &invocation, paused)
                 {
                     latest = Some(spec);
                     taken = next.checked_sub(2).map_or(input_from, |i| scratch.requests[i].end);
@@ -272,7 +280,7 @@ impl Router {
                     latest = Some(spec);
                     let local = session.client().local;
                     let mut bench = Bench { router: self, local, hold: &mut hold, turn: &mut turn };
-                    session.admit(&self.host, &invocation, &mut bench, &mut sink)
+                    session.admit(&self.server, &invocation, &mut bench, &mut sink)
                 } else {
                     latest = Some(named(args).unwrap_or(&Spec::BASE));
                     let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
@@ -281,11 +289,11 @@ impl Router {
                 };
                 let (refused, ran) = (matches!(step, Step::Refused), step.has_run());
                 // These two put what others write to the client into its place themselves.
-                let has_told = matches!(step, Step::Told | Step::Exec(_));
+                let has_delivered = matches!(step, Step::Told | Step::Exec(_));
                 let done = match step {
                     Step::Told => Done::Told,
                     Step::Replied | Step::Refused | Step::Queued
-                        if session.client().no_touch() == terms.no_touch =>
+                        if session.client().no_touch() == batch.no_touch =>
                     {
                         Done::Replied
                     }
@@ -320,7 +328,7 @@ impl Router {
                     {
                         Done::Replied
                             if spec.group == Group::Slotway
-                                || !self.still_hold(&terms, session) =>
+                                || !self.still_hold(&batch, session) =>
                         {
                             Done::NewTerms
                         }
@@ -329,17 +337,17 @@ impl Router {
                 };
                 if pause.is_some() || is_of_process(spec) {
                     // It may have begun or ended one.
-                    pause = self.host.pause.at(now);
+                    pause = self.server.pause.at(now);
                 }
                 if refused {
                     let id = latest.map_or(0, |spec| spec.id);
-                    self.host.observer.tallies.count(terms.attention.client, |tally| {
+                    self.server.observer.tallies.count(batch.instrumentation.client, |tally| {
                         tally.rejected(id, out.get(before + 1..).unwrap_or_default());
                     });
                 } else if is_ours && ran {
                     let reply = out.get(before..).unwrap_or_default();
                     let ticks = turn.pace.ticks().wrapping_sub(began);
-                    self.note(&invocation, ticks, reply, &terms);
+                    self.note(&invocation, ticks, reply, &batch);
                 }
                 if matches!(done, Done::Replied)
                     && session.hears_replies_only()
@@ -350,7 +358,7 @@ impl Router {
                     }
                     continue;
                 }
-                stop = conclude(session, done, has_told, before, out);
+                stop = conclude(session, done, has_delivered, before, out);
                 if stop.is_some() || session.client().is_closing() {
                     break;
                 }
@@ -388,8 +396,8 @@ impl Router {
                 }
             }
         };
-        self.host.stats.requests.add(commands);
-        session.record(now, latest);
+        self.server.stats.requests.add(commands);
+        session.note_activity(now, latest);
         (taken, progress)
     }
 
@@ -401,20 +409,20 @@ impl Router {
         hold: &'h mut Option<(usize, Hold<'r>)>,
         turn: &mut Turn<'r>,
     ) -> Held<'h, 'r> {
-        let port = turn.terms.port;
+        let port = turn.batch.port;
         let shard = match (port, slot, &hold) {
-            (Port::Node(node), ..) => self.topology.station(node),
+            (Port::Node(node), ..) => self.topology.shard_of_node(node),
             (Port::Router, Some(slot), _) => self.topology.shard_of(slot),
             (Port::Router, None, Some((held, _))) => *held,
             (Port::Router, None, None) => 0,
         };
         if hold.as_ref().is_none_or(|(held, _)| *held != shard) {
             release(hold, turn);
-            let Some(held) = self.shards[shard].try_hold(turn.terms) else { return Held::Taken };
+            let Some(held) = self.shards[shard].try_hold(turn.batch) else { return Held::Taken };
             *hold = Some((shard, held));
         }
         // Sure only now that the shard is held.
-        if slot.is_some_and(|slot| !self.topology.runs_plainly(slot, shard, port)) {
+        if slot.is_some_and(|slot| !self.topology.serves_directly(slot, shard, port)) {
             return Held::Closer;
         }
         hold.as_mut().map_or(Held::Taken, |(_, hold)| Held::Here(hold))
@@ -423,7 +431,7 @@ impl Router {
     /// Where a command is to be submitted that found its shard taken.
     fn shard_for(&self, slot: Option<Slot>, port: Port) -> usize {
         match (port, slot) {
-            (Port::Node(node), _) => self.topology.station(node),
+            (Port::Node(node), _) => self.topology.shard_of_node(node),
             (Port::Router, slot) => slot.map_or(0, |slot| self.topology.shard_of(slot)),
         }
     }
@@ -438,7 +446,7 @@ impl Router {
         now: Millis,
         pace: &mut dyn Pace,
     ) -> Result<Option<u64>, Refusal> {
-        self.with_hands(now, pace, |hands| slotway::carry_out(order, hands))
+        self.with_hands(now, pace, |access| slotway::carry_out(order, access))
     }
 
     /// Ends the faults that are over at `now`, and does what a scenario has come to.
@@ -451,17 +459,18 @@ impl Router {
         &self,
         now: Millis,
         pace: &mut dyn Pace,
-        work: impl FnOnce(&mut slotway::Hands<'_, '_>) -> R,
+        work: impl FnOnce(&mut slotway::ClusterAccess<'_, '_>) -> R,
     ) -> R {
-        let terms = self.terms(now);
-        let mut turn = Turn { terms: &terms, armed: Armed::default(), pace };
+        let batch = self.batch(now);
+        let mut turn = Turn { batch: &batch, armed: Armed::default(), pace };
         let all: Vec<usize> = (0..self.shards.len()).collect();
         let mut holds = self.hold_each(&all, &mut turn);
         let mut shards: Vec<&mut Keyspace> =
             holds.iter_mut().map(|(_, hold)| &mut hold.engine().keyspace).collect();
         let version = self.topology.version();
-        let (host, pace) = (&self.host, &mut *turn.pace);
-        let result = work(&mut slotway::Hands { host, me: None, shards: &mut shards, now, pace });
+        let (server, pace) = (&self.server, &mut *turn.pace);
+        let result =
+            work(&mut slotway::ClusterAccess { server, me: None, shards: &mut shards, now, pace });
         if self.topology.version() != version {
             self.tell_of_change(&mut holds, &mut turn);
         }
@@ -480,28 +489,28 @@ impl Router {
         }
         if turn.armed.counts() {
             let event = match named {
-                Some(Spec { run: Run::Session(Steer::Exec), .. }) => Event::Exec,
+                Some(Spec { run: Run::Session(SessionCommand::Exec), .. }) => Event::Exec,
                 Some(spec) if spec.writes() => Event::Write,
                 _ => Event::Request,
             };
-            self.host.faults.note(&[Event::Request, event]);
+            self.server.faults.note(&[Event::Request, event]);
         }
         if !turn.armed.slows() {
             return;
         }
         let slot = match named.map(|spec| spec.run) {
-            Some(Run::Session(Steer::Exec)) => session.transaction_slot(),
+            Some(Run::Session(SessionCommand::Exec)) => session.transaction_slot(),
             _ => match request.footprint {
                 Footprint::In(slot) | Footprint::Crossing { first: slot, .. } => Some(slot),
                 Footprint::Anywhere => None,
             },
         };
-        let node = match turn.terms.port {
+        let node = match turn.batch.port {
             Port::Node(node) => Some(node),
             Port::Router => slot.and_then(|slot| self.topology.owner_of(slot)),
         };
-        if let Some(ms) = self.host.faults.latency(turn.terms.now, node, slot) {
-            turn.pace.hold_back(HoldBack::For(Duration::from_millis(ms.unsigned_abs())));
+        if let Some(ms) = self.server.faults.latency(turn.batch.now, node, slot) {
+            turn.pace.delay_reply(ReplyDelay::For(Duration::from_millis(ms.unsigned_abs())));
         }
     }
 
@@ -524,7 +533,7 @@ impl Router {
             let Some(spec) = request.spec else { break };
             let Run::Shard(_) = spec.run else { break };
             let Footprint::In(slot) = request.footprint else { break };
-            if !self.topology.runs_plainly(slot, shard, port) {
+            if !self.topology.serves_directly(slot, shard, port) {
                 break;
             }
             let args = args_of(input, scratch, request);
@@ -544,30 +553,30 @@ impl Router {
         now: i64,
         pace: &mut dyn Pace,
     ) -> Pending {
-        let mut terms = self.terms(now);
-        (terms.no_touch, terms.port) = (session.client().no_touch(), session.port());
-        terms.attention.client = session.client().id;
-        let shard = self.shard_for(work.slot(), terms.port);
-        let is_plain = |slot| self.topology.runs_plainly(slot, shard, terms.port);
+        let mut batch = self.batch(now);
+        (batch.no_touch, batch.port) = (session.client().no_touch(), session.port());
+        batch.instrumentation.client = session.client().id;
+        let shard = self.shard_for(work.slot(), batch.port);
+        let is_plain = |slot| self.topology.serves_directly(slot, shard, batch.port);
         let is_plain_work = !work.crosses() && session.database() == 0;
         if is_plain_work && work.slot().is_none_or(is_plain) {
             let client = session.client();
-            return self.shards[shard].submit(client, work, session.proto(), &terms, pace);
+            return self.shards[shard].submit(client, work, session.proto(), &batch, pace);
         }
-        let armed = self.host.faults.armed();
-        self.resume_closely(session, work, &mut Turn { terms: &terms, armed, pace })
+        let armed = self.server.faults.armed();
+        self.resume_closely(session, work, &mut Turn { batch: &batch, armed, pace })
     }
 
     fn submit(&self, session: &mut Session, work: Work, turn: &mut Turn<'_>) -> Done {
-        let shard = self.shard_for(work.slot(), turn.terms.port);
+        let shard = self.shard_for(work.slot(), turn.batch.port);
         if let Work::Watch(..) = work {
-            session.files_on(shard, work.slot());
+            session.note_guard_filed(shard, work.slot());
         }
         Done::Wait(self.shards[shard].submit(
             session.client(),
             work,
             session.proto(),
-            turn.terms,
+            turn.batch,
             turn.pace,
         ))
     }
@@ -586,23 +595,23 @@ impl Router {
             Step::Replied | Step::Refused | Step::Queued | Step::Told | Step::Run => Done::Replied,
             Step::Close => Done::Close,
             Step::Sever => Done::Sever,
-            Step::Host => {
+            Step::ServerState => {
                 // It may show the client to itself.
-                session.record(turn.terms.now, Some(invocation.spec));
+                session.note_activity(turn.batch.now, Some(invocation.spec));
                 let mut sink = Sink::new(out, session.proto());
                 match invocation.spec.run {
-                    Run::Host(function) => {
+                    Run::Server(function) => {
                         if let Some((_, hold)) = hold {
                             // It may ask who knows of what the client has just written.
-                            hold.engine().tell_followers();
-                            hold.engine().stray();
+                            hold.engine().propagate();
+                            hold.engine().reset_timer();
                         }
-                        let vigil =
+                        let replica_wait =
                             self.call(session, function, invocation, &mut [], turn, &mut sink);
-                        if let Some(vigil) = vigil {
-                            match vigil.look_at(turn.terms.now) {
-                                Some(_) => return Done::Vigil(vigil),
-                                None => sink.count(vigil.count(turn.terms.now)),
+                        if let Some(replica_wait) = replica_wait {
+                            match replica_wait.look_at(turn.batch.now) {
+                                Some(_) => return Done::ReplicaWait(replica_wait),
+                                None => sink.count(replica_wait.count(turn.batch.now)),
                             }
                         }
                     }
@@ -619,18 +628,18 @@ impl Router {
                             return Done::Sever;
                         }
                         // A replica that serves from its master's shard tells what it ran itself.
-                        let replica = match (turn.terms.port, &mut holds[..]) {
+                        let replica = match (turn.batch.port, &mut holds[..]) {
                             (Port::Node(node), [(_, hold)])
-                                if self.topology.is_replica(turn.terms.port) =>
+                                if self.topology.is_replica(turn.batch.port) =>
                             {
-                                hold.engine().swap_tally(node);
+                                hold.engine().swap_stats(node);
                                 Some(node)
                             }
                             _ => None,
                         };
                         self.call(session, function, invocation, &mut holds, turn, &mut sink);
                         if let (Some(node), [(_, hold)]) = (replica, &mut holds[..]) {
-                            hold.engine().swap_tally(node);
+                            hold.engine().swap_stats(node);
                         }
                         // It may have brought what somebody waits for.
                         holds.iter_mut().for_each(|(_, hold)| hold.settle(turn.pace));
@@ -678,7 +687,10 @@ impl Router {
                     Held::Here(held) => {
                         let mut sink = Sink::new(out, session.proto());
                         held.engine().watch(invocation, &guard, &mut sink);
-                        session.files_on(self.shard_for(Some(slot), turn.terms.port), Some(slot));
+                        session.note_guard_filed(
+                            self.shard_for(Some(slot), turn.batch.port),
+                            Some(slot),
+                        );
                         Done::Replied
                     }
                     Held::Taken => {
@@ -720,15 +732,15 @@ impl Router {
     fn tell_of_change(&self, holds: &mut [(usize, Hold<'_>)], turn: &mut Turn<'_>) {
         if holds.len() == self.shards.len() {
             let mut engines: Vec<_> = holds.iter_mut().map(|(_, hold)| hold.engine()).collect();
-            replica_links::settle(&self.host, &mut engines);
+            replica_links::settle(&self.server, &mut engines);
         }
         for (_, hold) in holds {
-            hold.engine().dismiss_waiters();
+            hold.engine().unblock_moved();
         }
         let topology = &self.topology;
-        let told = &mut |sleeper| turn.pace.told(sleeper);
+        let delivered = &mut |sleeper| turn.pace.delivered(sleeper);
         let serves = |port, slot| topology.serves_channel(slot, port);
-        self.host.pubsub.sign_off(serves, turn.terms.now, told);
+        self.server.pubsub.sign_off(serves, turn.batch.now, delivered);
     }
 
     /// Calls a function of the process; a panic in it stays with its command. Gives what it waits
@@ -736,71 +748,73 @@ impl Router {
     fn call(
         &self,
         session: &Session,
-        function: HostFn,
+        function: ServerFn,
         invocation: &Invocation<'_>,
         holds: &mut [(usize, Hold<'_>)],
         turn: &mut Turn<'_>,
         out: &mut Sink<'_>,
-    ) -> Option<Vigil> {
+    ) -> Option<ReplicaWait> {
         let (before, began) = (out.len(), turn.pace.ticks());
-        let (now, pace) = (turn.terms.now, &mut *turn.pace);
+        let (now, pace) = (turn.batch.now, &mut *turn.pace);
         let (port, mut view) = (session.port(), Vec::with_capacity(holds.len()));
         let parts = holds.iter_mut().map(|(number, hold)| {
             view.push(*number);
             let engine = hold.engine();
-            engine.blame(invocation.spec);
+            engine.set_writer(invocation.spec);
             (&mut engine.keyspace, &mut engine.tally)
         });
         let (shards, tallies) = parts.unzip();
         let version = self.topology.version();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let (host, me) = (&self.host, session.client());
-            let vigil = None;
-            let mut cx = HostCx { host, me, port, shards, view, tallies, now, pace, vigil };
-            function(&mut cx, invocation.args, out).map(|()| cx.vigil)
+            let (server, me) = (&self.server, session.client());
+            let replica_wait = None;
+            let mut cx =
+                ServerCx { server, me, port, shards, view, tallies, now, pace, replica_wait };
+            function(&mut cx, invocation.args, out).map(|()| cx.replica_wait)
         }));
-        let mut vigil = None;
+        let mut replica_wait = None;
         match outcome {
-            Ok(Ok(kept)) => vigil = kept,
+            Ok(Ok(kept)) => replica_wait = kept,
             Ok(Err(refusal)) => {
                 let client = session.client().id;
-                note_failed(&self.host.observer, client, invocation, &refusal);
+                note_failed(&self.server.observer, client, invocation, &refusal);
                 out.error(refusal);
             }
             Err(_panic) => {
                 tracing::error!(command = %invocation.spec.full_name(), "a command panicked");
                 out.truncate(before);
                 out.error(Refusal::SHARD_PANIC);
-                holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.mend());
+                holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.rebuild_index());
             }
         }
-        holds.iter_mut().for_each(|(_, hold)| hold.engine().end_blame());
+        holds.iter_mut().for_each(|(_, hold)| hold.engine().clear_writer());
         let ticks = turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
-        self.note(invocation, ticks, reply, turn.terms);
+        self.note(invocation, ticks, reply, turn.batch);
         if self.topology.version() != version {
             self.tell_of_change(holds, turn);
         }
-        vigil
+        replica_wait
     }
 
     /// Counts a command that ran on no shard, and tells of it whoever wants to know.
-    fn note(&self, invocation: &Invocation<'_>, ticks: u64, reply: &[u8], terms: &Terms) {
+    fn note(&self, invocation: &Invocation<'_>, ticks: u64, reply: &[u8], batch: &BatchContext) {
         let &Invocation { spec, args, .. } = invocation;
-        let (observer, attention) = (&self.host.observer, &terms.attention);
-        observer.tallies.count(attention.client, |tally| {
-            tally.ran(spec.id, ticks, attention.tracks);
+        let (observer, instrumentation) = (&self.server.observer, &batch.instrumentation);
+        observer.tallies.count(instrumentation.client, |tally| {
+            tally.ran(spec.id, ticks, instrumentation.tracks);
             if let Some((b'-', error)) = reply.split_first() {
                 tally.failed(spec.id, error);
             }
         });
-        if attention.monitored || ticks >= attention.slow_ticks {
-            let (shown, client, now) = (spec.without_secrets(args), attention.client, terms.now);
-            let seen = Sighting { args: shown.iter().copied(), client, now };
-            if attention.monitored && spec.is_shown() {
+        if instrumentation.monitored || ticks >= instrumentation.slow_ticks {
+            let (shown, client, now) =
+                (spec.without_secrets(args), instrumentation.client, batch.now);
+            let seen = ObservedCommand { args: shown.iter().copied(), client, now };
+            if instrumentation.monitored && spec.is_shown() {
                 observer.show(seen.clone());
             }
-            if ticks >= attention.slow_ticks {
+            if ticks >= instrumentation.slow_ticks {
                 observer.slow(seen, ticks, spec.flags & flag::FAST != 0, !spec.is_logged());
             }
         }
@@ -812,13 +826,13 @@ impl Router {
         match session.port() {
             Port::Router if flags & flag::ALL_DATABASES != 0 => {
                 let databases = self.topology.shards()..self.shards.len();
-                self.topology.stations_of_masters().into_iter().chain(databases).collect()
+                self.topology.shards_of_masters().into_iter().chain(databases).collect()
             }
             Port::Router => match self.shard_of_database(session) {
                 Some(shard) => vec![shard],
-                None => self.topology.stations_of_masters(),
+                None => self.topology.shards_of_masters(),
             },
-            Port::Node(node) => vec![self.topology.station(node)],
+            Port::Node(node) => vec![self.topology.shard_of_node(node)],
         }
     }
 
@@ -828,21 +842,21 @@ impl Router {
     }
 
     fn hold_one<'r>(&'r self, shard: usize, turn: &mut Turn<'r>) -> Hold<'r> {
-        let (shard, terms) = (&self.shards[shard], turn.terms);
-        let mut hold = shard.try_hold(terms);
+        let (shard, batch) = (&self.shards[shard], turn.batch);
+        let mut hold = shard.try_hold(batch);
         if hold.is_none() {
-            turn.pace.outside(&mut || hold = Some(shard.hold(terms)));
+            turn.pace.outside(&mut || hold = Some(shard.hold(batch)));
             if let Some(hold) = &mut hold {
                 hold.engine().advance(turn.pace.now());
             }
         }
-        hold.unwrap_or_else(|| shard.hold(terms))
+        hold.unwrap_or_else(|| shard.hold(batch))
     }
 }
 
 /// Whether a command may change what holds for the process.
 fn is_of_process(spec: &Spec) -> bool {
-    matches!(spec.run, Run::Host(_) | Run::Cluster(_) | Run::Whole(_) | Run::Session(_))
+    matches!(spec.run, Run::Server(_) | Run::Cluster(_) | Run::Whole(_) | Run::Session(_))
 }
 
 /// Ends a request that was done with otherwise than by a plain reply: what the client does not want to see
@@ -851,7 +865,7 @@ fn is_of_process(spec: &Spec) -> bool {
 fn conclude(
     session: &mut Session,
     done: Done,
-    has_told: bool,
+    has_delivered: bool,
     before: usize,
     out: &mut Vec<u8>,
 ) -> Option<Progress> {
@@ -859,8 +873,8 @@ fn conclude(
     if muted {
         out.truncate(before);
     }
-    if session.listens() && !has_told {
-        session.put_mail_before(before, out);
+    if session.listens() && !has_delivered {
+        session.insert_pushes_before(before, out);
     }
     session.settle();
     match done {
@@ -880,7 +894,9 @@ fn conclude(
             Err(_) => Some(Progress::Wait { pending, muted }),
         },
         Done::Block(blocked) => Some(Progress::Block { blocked, muted }),
-        Done::Vigil(vigil) => Some(Progress::Vigil { vigil: Box::new(vigil), muted }),
+        Done::ReplicaWait(replica_wait) => {
+            Some(Progress::ReplicaWait { replica_wait: Box::new(replica_wait), muted })
+        }
         Done::Close => Some(Progress::Close),
         Done::Sever => Some(Progress::Sever),
     }

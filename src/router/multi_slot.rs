@@ -18,7 +18,7 @@ use crate::session::Session;
 use crate::shard::Hold;
 use crate::shard::engine::{Blocked, Engine, Serve};
 use crate::slot::Slot;
-use crate::topology::{Manner, Port, Presence, Verdict};
+use crate::topology::{KeyPresence, Port, RequestFlags, Route};
 use parking_lot::Mutex;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,8 +60,8 @@ impl Router {
             release(holds, turn);
             return Done::Sever;
         }
-        let manner = session.manner(spec, spec.flags);
-        if let Some(refusal) = self.refuses(&[*invocation], manner, session.client().local) {
+        let request_flags = session.request_flags(spec, spec.flags);
+        if let Some(refusal) = self.refuses(&[*invocation], request_flags, session.client().local) {
             if let Some((_, hold)) = holds.first_mut() {
                 hold.engine().refuse(spec, &refusal, out);
             }
@@ -97,8 +97,11 @@ impl Router {
         out: &mut Sink<'_>,
     ) -> Done {
         let spec = invocation.spec;
-        let refusal =
-            self.refuses(&[*invocation], session.manner(spec, spec.flags), session.client().local);
+        let refusal = self.refuses(
+            &[*invocation],
+            session.request_flags(spec, spec.flags),
+            session.client().local,
+        );
         let mut hold = self.hold_one(shard, turn);
         let mut done = Done::Replied;
         if session.client().is_closing() {
@@ -128,7 +131,7 @@ impl Router {
         if let Some(shard) = self.shard_of_database(session) {
             let mut hold = self.hold_one(shard, turn);
             hold.engine().watch(invocation, &guard, out);
-            session.files_on(shard, None);
+            session.note_guard_filed(shard, None);
             hold.release(turn.pace);
             return Done::Replied;
         }
@@ -140,7 +143,7 @@ impl Router {
                 let (shard, hold) = &mut holds[at];
                 let keyspace = &mut hold.engine().keyspace;
                 keyspace.watch(keyspace.key(slot, key), &guard);
-                session.files_on(*shard, Some(slot));
+                session.note_guard_filed(*shard, Some(slot));
             }
         });
         out.ok();
@@ -184,13 +187,13 @@ impl Router {
     pub(super) fn refuses(
         &self,
         requests: &[Invocation<'_>],
-        manner: Manner,
+        request_flags: RequestFlags,
         local: SocketAddr,
     ) -> Option<Refusal> {
         let mut refusal = None;
         for slot in requests.iter().flat_map(slots_of) {
             if refusal.is_none() && !self.topology.is_settled(slot) {
-                refusal = self.refuses_slot(slot, manner, local);
+                refusal = self.refuses_slot(slot, request_flags, local);
             }
         }
         refusal
@@ -201,13 +204,18 @@ impl Router {
     pub(super) fn refuses_slot(
         &self,
         slot: Slot,
-        manner: Manner,
+        request_flags: RequestFlags,
         local: SocketAddr,
     ) -> Option<Refusal> {
         let Some(owner) = self.topology.owner_of(slot) else { return Some(Refusal::UNSERVED) };
-        let all_here = || Presence { here: 1, missing: 0, several: false };
-        match self.topology.judge(owner, slot, Manner { asking: true, ..manner }, all_here) {
-            Verdict::Here | Verdict::Moved(_) | Verdict::Ask(_) | Verdict::TryAgain => None,
+        let all_here = || KeyPresence { here: 1, missing: 0, several: false };
+        match self.topology.judge(
+            owner,
+            slot,
+            RequestFlags { asking: true, ..request_flags },
+            all_here,
+        ) {
+            Route::Here | Route::Moved(_) | Route::Ask(_) | Route::TryAgain => None,
             verdict => self.refusal(verdict, slot, local),
         }
     }
@@ -260,30 +268,30 @@ impl Router {
         if let Some(shard) = self.shard_of_database(session) {
             let (_, hold) = holds.iter_mut().find(|(number, _)| *number == shard)?;
             hold.engine().keyspace.no_touch = session.client().no_touch();
-            hold.engine().stray();
+            hold.engine().reset_timer();
             hold.run_within(invocation, turn.pace, out);
             return None;
         }
         let homes = self.homes(holds, invocation, turn.pace);
         let counting = first_home(&homes, invocation).unwrap_or(0);
         let mut stage = self.stages.idle.lock().pop().unwrap_or_else(|| self.new_stage());
-        stage.begin(turn.terms);
+        stage.begin(turn.batch);
         // Some may have been waited for since.
         let now = holds.iter_mut().map(|(_, hold)| hold.engine().keyspace.now()).max();
-        stage.advance(now.unwrap_or(turn.terms.now));
+        stage.advance(now.unwrap_or(turn.batch.now));
         stage.keyspace.no_touch = session.client().no_touch();
         stage.sees_all = invocation.spec.reads_unnamed(invocation.args);
         for (&slot, &at) in &homes {
-            holds[at].1.engine().keyspace.lend(slot, &mut stage.keyspace);
+            holds[at].1.engine().keyspace.transfer_slot(slot, &mut stage.keyspace);
         }
         swap_counts(&mut stage, holds[counting].1.engine());
-        let wait = stage.run_or_tell(invocation, turn.terms, turn.pace, out);
+        let wait = stage.run_or_tell(invocation, turn.batch, turn.pace, out);
         swap_counts(&mut stage, holds[counting].1.engine());
         for (&slot, &at) in &homes {
-            stage.keyspace.lend(slot, &mut holds[at].1.engine().keyspace);
+            stage.keyspace.transfer_slot(slot, &mut holds[at].1.engine().keyspace);
         }
         let touched = stage.keyspace.take_touched();
-        holds.iter_mut().for_each(|(_, hold)| hold.engine().blame(invocation.spec));
+        holds.iter_mut().for_each(|(_, hold)| hold.engine().set_writer(invocation.spec));
         for key in &touched.keys {
             if let Some(&at) = homes.get(&Slot::of(key)) {
                 holds[at].1.engine().keyspace.touch_returned(key);
@@ -292,8 +300,8 @@ impl Router {
         if touched.all {
             holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.touch_all_returned());
         }
-        holds.iter_mut().for_each(|(_, hold)| hold.engine().end_blame());
-        if let Some(dead) = stage.keyspace.take_graveyard() {
+        holds.iter_mut().for_each(|(_, hold)| hold.engine().clear_writer());
+        if let Some(dead) = stage.keyspace.take_lazy_free() {
             turn.pace.dispose(Box::new(dead));
         }
         self.stages.idle.lock().push(stage);
@@ -329,7 +337,7 @@ impl Router {
             let (from, to) = (from.1.engine(), to.1.engine());
             let all_here = keys.iter().all(|key| from.has(key));
             if !all_here {
-                keys.iter().for_each(|key| from.hand_over(key, to));
+                keys.iter().for_each(|key| from.move_key(key, to));
             }
             homes.insert(slot, if all_here { source } else { target });
         }
@@ -356,7 +364,7 @@ impl Router {
                     if let Ok([from, to]) = holds.get_disjoint_mut([source, target]) {
                         let to = &mut to.1.engine().keyspace;
                         if to.slot_len(slot) > 0 {
-                            from.1.engine().keyspace.merge(slot, to);
+                            from.1.engine().keyspace.merge_slot(slot, to);
                         }
                         homes.insert(slot, if to.slot_len(slot) > 0 { target } else { source });
                     }
@@ -404,8 +412,9 @@ impl Router {
         let made = self.stages.made.fetch_add(1, Ordering::Relaxed);
         let seed = self.hasher.hash(&made.to_le_bytes());
         let mut keyspace = Keyspace::new(std::iter::empty(), self.hasher.clone(), seed);
-        keyspace.note_changes(true);
-        let (observer, pubsub) = (Arc::clone(&self.host.observer), Arc::clone(&self.host.pubsub));
+        keyspace.set_journaling(true);
+        let (observer, pubsub) =
+            (Arc::clone(&self.server.observer), Arc::clone(&self.server.pubsub));
         // Nothing asks it for its number but for which database it is of.
         Engine::new(keyspace, 0, Arc::clone(&self.topology), observer, pubsub)
     }

@@ -81,7 +81,7 @@ impl Router {
         // Before AUTH the limits may change with every request.
         let ahead_max = if session.is_authenticated() { ahead_max } else { 1 };
         let limits = Limits {
-            bulk_len_max: self.host.settings.bulk_len_max(),
+            bulk_len_max: self.server.settings.bulk_len_max(),
             authenticated: session.is_authenticated(),
         };
         let mut at = from;
@@ -158,13 +158,13 @@ impl Router {
                 if first == NO_REQUEST {
                     continue;
                 }
-                let Some(mut hold) = self.shards[shard].try_hold(turn.terms) else { continue };
+                let Some(mut hold) = self.shards[shard].try_hold(turn.batch) else { continue };
                 let keyspace = &hold.engine().keyspace;
                 let mut i = first;
                 while let Some(request) = requests.get_mut(i as usize) {
                     i = request.next_there;
                     if let (Some(slot), Some(seen)) = (request.slot(), &mut request.seen) {
-                        keyspace.look(slot, seen, round);
+                        keyspace.probe(slot, seen, round);
                     }
                 }
                 hold.release(turn.pace);

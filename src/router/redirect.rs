@@ -14,7 +14,7 @@
 //! waits for a shard while the topology's own lock is held.
 
 use super::{Done, Router, Turn};
-use crate::command::{Invocation, Refusal, Run, Steer, flag};
+use crate::command::{Invocation, Refusal, Run, SessionCommand, flag};
 use crate::faults::Answer;
 use crate::keyspace::{Blob, Guard, Millis};
 use crate::resp::Sink;
@@ -23,7 +23,7 @@ use crate::shard::engine::{Blocked, Engine};
 use crate::shard::{Hold, Pending, Served, Work};
 use crate::slot::{Footprint, Slot};
 use crate::state::settings::CrossSlot;
-use crate::topology::{Manner, Move, NodeNumber, Port, Presence, Verdict};
+use crate::topology::{KeyPresence, Move, NodeNumber, Port, RequestFlags, Route};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
@@ -38,22 +38,26 @@ pub(super) struct Bench<'b, 'r> {
 }
 
 impl Judge for Bench<'_, '_> {
-    fn judge(&mut self, invocation: &Invocation<'_>, manner: Manner) -> Option<Refusal> {
-        let (router, port) = (self.router, self.turn.terms.port);
+    fn judge(
+        &mut self,
+        invocation: &Invocation<'_>,
+        request_flags: RequestFlags,
+    ) -> Option<Refusal> {
+        let (router, port) = (self.router, self.turn.batch.port);
         let topology = &router.topology;
         let Port::Node(node) = port else {
             let slot = match invocation.footprint {
                 Footprint::In(slot) if !topology.is_settled(slot) => slot,
                 // If it may not ask for several slots, that comes first.
                 Footprint::Crossing { .. }
-                    if router.host.settings.cross_slot() == CrossSlot::Audit =>
+                    if router.server.settings.cross_slot() == CrossSlot::Audit =>
                 {
-                    return router.refuses(&[*invocation], manner, self.local);
+                    return router.refuses(&[*invocation], request_flags, self.local);
                 }
                 _ => return None,
             };
             // The slot may move at this very moment; whoever runs the request follows it.
-            return router.refuses_slot(slot, manner, self.local);
+            return router.refuses_slot(slot, request_flags, self.local);
         };
         let spec = invocation.spec;
         match invocation.footprint {
@@ -65,26 +69,26 @@ impl Judge for Bench<'_, '_> {
             // The session refuses what crosses slots.
             Footprint::Crossing { .. } => None,
             Footprint::In(slot) => {
-                let station = topology.station(node);
-                if topology.runs_plainly(slot, station, port) {
+                let shard_of_node = topology.shard_of_node(node);
+                if topology.serves_directly(slot, shard_of_node, port) {
                     return None;
                 }
                 // Held before the topology is asked: who changes that holds all shards first.
                 if !topology.is_settled(slot)
-                    && self.hold.as_ref().is_none_or(|(held, _)| *held != station)
+                    && self.hold.as_ref().is_none_or(|(held, _)| *held != shard_of_node)
                 {
                     super::release(self.hold, self.turn);
-                    *self.hold = Some((station, router.hold_one(station, self.turn)));
+                    *self.hold = Some((shard_of_node, router.hold_one(shard_of_node, self.turn)));
                 }
                 // Should the slot have begun to move at this very moment, whoever runs the request
                 // looks again.
                 let presence = || match self.hold {
-                    Some((held, hold)) if *held == station => {
-                        hold.engine().count_keys(&[*invocation])
+                    Some((held, hold)) if *held == shard_of_node => {
+                        hold.engine().key_presence(&[*invocation])
                     }
-                    _ => Presence::default(),
+                    _ => KeyPresence::default(),
                 };
-                let verdict = topology.judge(node, slot, manner, presence);
+                let verdict = topology.judge(node, slot, request_flags, presence);
                 router.refusal(verdict, slot, self.local)
             }
         }
@@ -118,7 +122,7 @@ impl<'r> Place<'r> {
     fn count_for(&mut self, replica: Option<NodeNumber>) {
         let before = std::mem::replace(&mut self.counts_for, replica);
         for node in before.into_iter().chain(replica) {
-            self.own().engine().swap_tally(node);
+            self.own().engine().swap_stats(node);
         }
     }
 
@@ -159,31 +163,26 @@ impl<'r> Place<'r> {
 
 impl Router {
     /// What a verdict is to a client that has reached us under `local`.
-    pub(super) fn refusal(
-        &self,
-        verdict: Verdict,
-        slot: Slot,
-        local: SocketAddr,
-    ) -> Option<Refusal> {
+    pub(super) fn refusal(&self, verdict: Route, slot: Slot, local: SocketAddr) -> Option<Refusal> {
         let to = |word: &str, node: NodeNumber| {
             // A node without a port of its own is reached through the router's.
             let port = match self.topology.port_of(node) {
-                0 => self.host.identity.port,
+                0 => self.server.identity.port,
                 port => port,
             };
-            let (host, port) = self.host.endpoint(port, local);
+            let (host, port) = self.server.endpoint(port, local);
             Refusal::new(format!("{word} {} {host}:{port}", slot.number()))
         };
         Some(match verdict {
-            Verdict::Here => return None,
-            Verdict::Moved(node) => to("MOVED", node),
-            Verdict::Ask(node) => to("ASK", node),
-            Verdict::TryAgain => {
+            Route::Here => return None,
+            Route::Moved(node) => to("MOVED", node),
+            Route::Ask(node) => to("ASK", node),
+            Route::TryAgain => {
                 Refusal::of("TRYAGAIN Multiple keys request during rehashing of slot")
             }
-            Verdict::Unassigned => Refusal::UNSERVED,
-            Verdict::Down => Refusal::CLUSTER_DOWN,
-            Verdict::DownForWrites => {
+            Route::Unassigned => Refusal::UNSERVED,
+            Route::Down => Refusal::CLUSTER_DOWN,
+            Route::DownForWrites => {
                 Refusal::of("CLUSTERDOWN The cluster is down and only accepts read commands")
             }
         })
@@ -192,7 +191,7 @@ impl Router {
     /// Where keys of `slot` may be, as `port` sees it: its shard, and the one that takes it over.
     pub(super) fn shards_of(&self, slot: Option<Slot>, port: Port) -> (usize, Option<usize>) {
         match (port, slot) {
-            (Port::Node(node), _) => (self.topology.station(node), None),
+            (Port::Node(node), _) => (self.topology.shard_of_node(node), None),
             (Port::Router, None) => (0, None),
             (Port::Router, Some(slot)) => match self.topology.move_of(slot) {
                 Some(Move { from, to }) => (from, Some(to)),
@@ -206,13 +205,13 @@ impl Router {
     fn place<'r>(
         &'r self,
         slot: Option<Slot>,
-        manner: Manner,
+        request_flags: RequestFlags,
         more: &[usize],
         requests: &[Invocation<'_>],
         local: SocketAddr,
         turn: &mut Turn<'r>,
     ) -> (Place<'r>, Option<Refusal>) {
-        let port = turn.terms.port;
+        let port = turn.batch.port;
         let (mut place, from, to) = loop {
             let (from, to) = self.shards_of(slot, port);
             let mut numbers: Vec<usize> = more.iter().copied().chain([from]).chain(to).collect();
@@ -247,24 +246,23 @@ impl Router {
             Port::Router => self.topology.owner_of(slot),
         };
         let Some(judge) = judge else { return (place, Some(Refusal::UNSERVED)) };
-        let presence = || place.own().engine().count_keys(requests);
+        let presence = || place.own().engine().key_presence(requests);
         // The router asks as who was sent there.
-        let asking = manner.asking || port == Port::Router;
-        let verdict = self.topology.judge(judge, slot, Manner { asking, ..manner }, presence);
+        let asking = request_flags.asking || port == Port::Router;
+        let verdict =
+            self.topology.judge(judge, slot, RequestFlags { asking, ..request_flags }, presence);
         match (port, to, verdict) {
-            (Port::Router, Some(to), Verdict::Ask(_)) => place.own = own(&place, to),
-            (Port::Router, Some(to), Verdict::TryAgain) => {
+            (Port::Router, Some(to), Route::Ask(_)) => place.own = own(&place, to),
+            (Port::Router, Some(to), Route::TryAgain) => {
                 if let Some((source, target)) = place.two(from, to) {
                     for request in requests {
-                        request
-                            .spec
-                            .each_key(request.args, |bytes| source.hand_over(bytes, target));
+                        request.spec.each_key(request.args, |bytes| source.move_key(bytes, target));
                     }
                 }
                 place.own = own(&place, to);
             }
             // A target in the same shard, or a slot that is only imported.
-            (Port::Router, _, Verdict::Ask(_) | Verdict::TryAgain) => {}
+            (Port::Router, _, Route::Ask(_) | Route::TryAgain) => {}
             _ => return (place, self.refusal(verdict, slot, local)),
         }
         (place, None)
@@ -285,9 +283,10 @@ impl Router {
         if crosses || session.database() != 0 {
             return self.run_across(session, invocation, turn, out);
         }
-        let manner = session.manner(spec, spec.flags);
+        let request_flags = session.request_flags(spec, spec.flags);
         let (slot, local) = (invocation.slot(), session.client().local);
-        let (mut place, refusal) = self.place(slot, manner, &[], &[**invocation], local, turn);
+        let (mut place, refusal) =
+            self.place(slot, request_flags, &[], &[**invocation], local, turn);
         if session.client().is_closing() {
             // Closed while this waited.
             place.release(turn);
@@ -311,7 +310,7 @@ impl Router {
                     let (shard, hold) = &mut place.holds[at];
                     out.truncate(before);
                     hold.engine().watch(watch, guard, out);
-                    session.files_on(*shard, slot);
+                    session.note_guard_filed(*shard, slot);
                 }
             }
         }
@@ -380,20 +379,20 @@ impl Router {
             false => everywhere(),
         };
         let more = match transaction.reach {
-            _ if transaction.joins && transaction.reach != Reach::Whole => all(),
-            Reach::Shard | Reach::Host => Vec::new(),
+            _ if transaction.is_multi_slot && transaction.reach != Reach::Whole => all(),
+            Reach::Shard | Reach::ServerState => Vec::new(),
             Reach::Cluster => self.view(session, transaction.flags),
             Reach::Whole => everywhere(),
         };
         let requests: Vec<Invocation<'_>> = transaction.queue.iter().collect();
         let local = session.client().local;
         // What asks for several slots has no place: each command finds its own.
-        let slot = transaction.slot.filter(|_| !transaction.joins);
+        let slot = transaction.slot.filter(|_| !transaction.is_multi_slot);
         let (mut place, mut refusal) =
-            self.place(slot, transaction.manner, &more, &requests, local, turn);
-        if transaction.joins {
+            self.place(slot, transaction.request_flags, &more, &requests, local, turn);
+        if transaction.is_multi_slot {
             place.shards = place.holds.iter().map(|(shard, _)| *shard).collect();
-            refusal = refusal.or_else(|| self.refuses(&requests, transaction.manner, local));
+            refusal = refusal.or_else(|| self.refuses(&requests, transaction.request_flags, local));
         }
         if session.client().is_closing() {
             // Closed while this waited.
@@ -401,34 +400,34 @@ impl Router {
             return Done::Sever;
         }
         if transaction.crosses && refusal != Some(Refusal::UNSERVED) {
-            refusal = Some(session.crossing_at_exec(&self.host, transaction));
+            refusal = Some(session.crossing_at_exec(&self.server, transaction));
         } else if refusal.is_none() && transaction.poisoned {
             refusal = Some(Refusal::SPOILED);
         }
         if turn.armed.execs() && refusal.is_none() {
-            self.make_conflict(transaction, &mut place, turn.terms.now);
+            self.make_conflict(transaction, &mut place, turn.batch.now);
         }
         // No message stands within the reply: those that are here come before it, and so do those
         // that came before a subscription ended.
         let head = out.len();
-        session.put_mail_before(head, out);
+        session.insert_pushes_before(head, out);
         if let Some(refusal) = refusal {
             Sink::new(out, session.proto()).error(refusal);
         } else if self.is_lost(transaction, &mut place) {
             place.own().engine().tally.lost();
-            transaction.watched.as_deref().inspect(|w| w.lose(&self.host.observer));
+            transaction.watched.as_deref().inspect(|w| w.lose(&self.server.observer));
             Sink::new(out, session.proto()).null_array();
         } else if let Some(answer) = self.false_answer(transaction.slot, turn) {
             match self.false_refusal(answer, transaction.slot, local) {
                 Some(refusal) => Sink::new(out, session.proto()).error(refusal),
                 None => {
                     place.own().engine().tally.lost();
-                    transaction.watched.as_deref().inspect(|w| w.lose(&self.host.observer));
+                    transaction.watched.as_deref().inspect(|w| w.lose(&self.server.observer));
                     Sink::new(out, session.proto()).null_array();
                 }
             }
         } else {
-            transaction.watched.as_deref().inspect(|w| w.keep(&self.host.observer));
+            transaction.watched.as_deref().inspect(|w| w.keep(&self.server.observer));
             self.run_all(session, transaction, &mut place, turn, out);
             place.settle(turn);
         }
@@ -452,7 +451,8 @@ impl Router {
         if watched.guard.is_tripped() {
             return;
         }
-        for key in self.host.faults.conflicts(now, |key| watched.keys.contains(&Blob::from(key))) {
+        for key in self.server.faults.conflicts(now, |key| watched.keys.contains(&Blob::from(key)))
+        {
             for (_, hold) in &mut place.holds {
                 hold.engine().keyspace.touch(&key, false);
             }
@@ -464,11 +464,11 @@ impl Router {
         if !turn.armed.execs() {
             return None;
         }
-        let node = match turn.terms.port {
+        let node = match turn.batch.port {
             Port::Node(node) => Some(node),
             Port::Router => slot.and_then(|slot| self.topology.owner_of(slot)),
         };
-        self.host.faults.answer(turn.terms.now, node, slot)
+        self.server.faults.answer(turn.batch.now, node, slot)
     }
 
     /// That answer's error; `None` if it is nil. MOVED names the node that owns the slot, so that
@@ -483,9 +483,9 @@ impl Router {
         let verdict = match answer {
             Answer::Nil => return None,
             Answer::ExecAbort => return Some(Refusal::SPOILED),
-            Answer::TryAgain => Verdict::TryAgain,
-            Answer::ClusterDown => Verdict::Down,
-            Answer::Moved => Verdict::Moved(slot.and_then(|slot| self.topology.owner_of(slot))?),
+            Answer::TryAgain => Route::TryAgain,
+            Answer::ClusterDown => Route::Down,
+            Answer::Moved => Route::Moved(slot.and_then(|slot| self.topology.owner_of(slot))?),
         };
         self.refusal(verdict, slot.or_else(|| Slot::new(0))?, local)
     }
@@ -505,7 +505,7 @@ impl Router {
         for invocation in transaction.queue.iter() {
             match invocation.spec.run {
                 Run::Shard(_) if session.pong(&invocation, &mut sink) => {}
-                Run::Shard(_) | Run::Blocks(_) if transaction.joins => {
+                Run::Shard(_) | Run::Blocks(_) if transaction.is_multi_slot => {
                     let holds = &mut place.holds;
                     let wait = self.run_on_stage(session, holds, &invocation, turn, &mut sink);
                     place.note_ready();
@@ -518,14 +518,14 @@ impl Router {
                     // A command before this one may have changed it.
                     let own = place.own();
                     own.engine().keyspace.no_touch = session.client().no_touch();
-                    own.engine().stray();
+                    own.engine().reset_timer();
                     own.run_within(&invocation, turn.pace, &mut sink);
                 }
-                Run::Host(function) => {
+                Run::Server(function) => {
                     let call = self.call(session, function, &invocation, &mut [], turn, &mut sink);
-                    if let Some(vigil) = call {
+                    if let Some(replica_wait) = call {
                         // Nothing waits within a transaction.
-                        sink.count(vigil.count(turn.terms.now));
+                        sink.count(replica_wait.count(turn.batch.now));
                     }
                 }
                 Run::Cluster(function) => {
@@ -553,7 +553,7 @@ impl Router {
                 Run::Session(steer) => {
                     let (began, before) = (turn.pace.ticks(), sink.len());
                     session.steer_queued(
-                        &self.host,
+                        &self.server,
                         transaction,
                         steer,
                         invocation.args,
@@ -561,9 +561,9 @@ impl Router {
                     );
                     let ticks = turn.pace.ticks().wrapping_sub(began);
                     let reply = sink.buffer().get(before..).unwrap_or_default();
-                    self.note(&invocation, ticks, reply, turn.terms);
-                    if !matches!(steer, Steer::Subscribe(_)) {
-                        session.put_mail_before(head, sink.buffer());
+                    self.note(&invocation, ticks, reply, turn.batch);
+                    if !matches!(steer, SessionCommand::Subscribe(_)) {
+                        session.insert_pushes_before(head, sink.buffer());
                     }
                 }
                 Run::Container => sink.error(Refusal::SYNTAX),
@@ -577,7 +577,7 @@ impl Router {
     /// nothing guards it.
     fn is_lost(&self, transaction: &Transaction, place: &mut Place<'_>) -> bool {
         let Some(watched) = transaction.watched.as_deref() else { return false };
-        let mut lost = match transaction.joins {
+        let mut lost = match transaction.is_multi_slot {
             // Wherever a watched slot's keys may be now, the guard must have been filed.
             true => {
                 let filed: BTreeSet<(Slot, usize)> = watched.places.iter().copied().collect();
@@ -592,7 +592,7 @@ impl Router {
             lost |= match watched.shards.contains(number) {
                 _ if !place.shards.contains(number) => false,
                 true => hold.engine().unwatch(watched),
-                false if transaction.joins => false,
+                false if transaction.is_multi_slot => false,
                 // Whatever is here now was brought or made since.
                 false => watched.keys.iter().any(|key| hold.engine().has(key)),
             };

@@ -10,30 +10,30 @@
 //!
 //! The links are made to fit what the topology has become, whatever it was that changed it.
 
-use crate::replication::Feed;
+use crate::replication::ReplicationStream;
 use crate::shard::engine::Engine;
-use crate::state::Host;
+use crate::state::ServerState;
 use std::sync::Arc;
 
 /// Makes the links of all shards, which are held and in the order of their numbers, those that the
 /// topology asks for.
-pub(super) fn settle(host: &Host, engines: &mut [&mut Engine]) {
-    let topology = &host.topology;
+pub(super) fn settle(server: &ServerState, engines: &mut [&mut Engine]) {
+    let topology = &server.topology;
     if topology.is_in_step() {
         return;
     }
-    let wanted = topology.followings();
+    let wanted = topology.replica_links_wanted();
     let leader_of = |shard| wanted.iter().find(|link| link.shard == shard).map(|link| link.leader);
     // What was written up to this moment belongs to the links that were there.
-    engines.iter_mut().for_each(|engine| engine.tell_followers());
+    engines.iter_mut().for_each(|engine| engine.propagate());
     for shard in 0..engines.len() {
         let Some(feed) = engines[shard].source().map(Arc::clone) else { continue };
         if leader_of(shard) != Some(feed.from()) {
-            engines[shard].unfollow(!topology.drops_rest(shard));
+            engines[shard].unfollow(!topology.loses_backlog(shard));
             engines[feed.from()].drop_follower(&feed);
         }
     }
-    let mut feeds: Vec<(usize, Arc<Feed>)> = Vec::with_capacity(wanted.len());
+    let mut feeds: Vec<(usize, Arc<ReplicationStream>)> = Vec::with_capacity(wanted.len());
     for link in &wanted {
         let feed = match engines[link.shard].source() {
             Some(feed) => Arc::clone(feed),
@@ -42,11 +42,11 @@ pub(super) fn settle(host: &Host, engines: &mut [&mut Engine]) {
                 else {
                     continue;
                 };
-                follower.follow(leader, &host.settings.replica_lag())
+                follower.follow(leader, &server.settings.replica_lag())
             }
         };
         feed.set_up(link.is_up);
         feeds.push((link.shard, feed));
     }
-    host.feeds.set(feeds);
+    server.feeds.set(feeds);
 }

@@ -5,7 +5,7 @@ use super::{now, tick_ns};
 use crate::router::Router;
 use crate::session::Dialect;
 use crate::state::settings::{Settings, Start};
-use crate::state::{Host, HostConfig, Identity, Usage};
+use crate::state::{Identity, ServerConfig, ServerState, Usage};
 use crate::topology::{Announce, Plan, Port, Topology};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct Wanted {
     /// How they are told to clients.
     pub announce: Announce,
     /// Whether `SLOTWAY …` may change anything.
-    pub obeys: bool,
+    pub admin_enabled: bool,
     /// How many databases there are under `cross-slot audit`, from 1.
     pub databases: usize,
     /// How many threads will run it.
@@ -54,7 +54,7 @@ impl Default for Wanted {
             nodes: Some(0),
             dialect: &Dialect::REDIS7,
             announce: Announce::default(),
-            obeys: true,
+            admin_enabled: true,
             databases: 1,
             threads: 1,
             settings: Vec::new(),
@@ -146,7 +146,7 @@ impl Wanted {
                 OpenError::Setting { name, why }
             })?;
         }
-        let host = Host::new(HostConfig {
+        let host = ServerState::new(ServerConfig {
             identity: Identity {
                 pid: std::process::id(),
                 port,
@@ -160,7 +160,7 @@ impl Wanted {
             settings,
             topology,
             announce: self.announce,
-            obeys: self.obeys,
+            admin_enabled: self.admin_enabled,
             seed: self.plan.seed.rotate_left(32),
             usage: Usage::of_process,
             tick_ns: tick_ns(),

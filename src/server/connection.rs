@@ -15,9 +15,9 @@
 
 use super::clock;
 use super::worker::WorkerPace;
-use crate::command::HoldBack;
+use crate::command::ReplyDelay;
 use crate::keyspace::Millis;
-use crate::replication::Vigil;
+use crate::replication::ReplicaWait;
 use crate::resp::{Decoder, Sink};
 use crate::router::{Progress, Router, Scratch, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::Session;
@@ -103,7 +103,7 @@ enum Event {
     /// The client waits for a key.
     Block(Box<Blocked>, bool),
     /// The client waits for replicas.
-    Vigil(Box<Vigil>, bool),
+    ReplicaWait(Box<ReplicaWait>, bool),
     /// What comes next is held up by CLIENT PAUSE, until then.
     Pause(Millis),
     /// The node does not answer for now.
@@ -163,8 +163,8 @@ impl Connection {
                             return;
                         }
                     }
-                    Event::Vigil(vigil, muted) => {
-                        if Box::pin(self.wait_for_replicas(&vigil, muted)).await.is_err() {
+                    Event::ReplicaWait(replica_wait, muted) => {
+                        if Box::pin(self.wait_for_replicas(&replica_wait, muted)).await.is_err() {
                             return;
                         }
                     }
@@ -187,14 +187,14 @@ impl Connection {
     /// Awaits the end of a hang. What the client sends meanwhile is kept for later; nothing is sent.
     async fn wait_for_node(&mut self, node: NodeNumber) -> io::Result<()> {
         let (client, router) = (Arc::clone(self.session.client()), Arc::clone(&self.router));
-        client.record(|activity| activity.blocked = true);
-        let mut again = pin!(router.host.faults.answers_again(node));
+        client.note_activity(|activity| activity.blocked = true);
+        let mut again = pin!(router.server.faults.answers_again(node));
         let over = poll_fn(|cx| match again.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Ok(())),
             Poll::Pending => self.poll_more(cx),
         })
         .await;
-        client.record(|activity| activity.blocked = false);
+        client.note_activity(|activity| activity.blocked = false);
         over
     }
 
@@ -213,11 +213,11 @@ impl Connection {
     /// for later, with what is held up.
     async fn wait_for_pause(&mut self, until: Millis) -> io::Result<()> {
         let (client, router) = (Arc::clone(self.session.client()), Arc::clone(&self.router));
-        client.record(|activity| activity.blocked = true);
+        client.note_activity(|activity| activity.blocked = true);
         let now = clock::now();
         let time_left = Duration::from_millis((until - now).max(0).unsigned_abs());
         let mut time_out = pin!(tokio::time::sleep(time_left));
-        let mut ended = pin!(router.host.pause.ended(now));
+        let mut ended = pin!(router.server.pause.ended(now));
         let over = poll_fn(|cx| {
             if ended.as_mut().poll(cx).is_ready() || time_out.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
@@ -228,19 +228,23 @@ impl Connection {
             }
         })
         .await;
-        client.record(|activity| activity.blocked = false);
+        client.note_activity(|activity| activity.blocked = false);
         over
     }
 
     /// Awaits the end of a wait for replicas and answers how many have come. What the client sends
     /// meanwhile is kept for later.
-    async fn wait_for_replicas(&mut self, vigil: &Vigil, muted: bool) -> io::Result<()> {
+    async fn wait_for_replicas(
+        &mut self,
+        replica_wait: &ReplicaWait,
+        muted: bool,
+    ) -> io::Result<()> {
         let client = Arc::clone(self.session.client());
-        client.record(|activity| activity.blocked = true);
+        client.note_activity(|activity| activity.blocked = true);
         let mut over = Ok(());
         while over.is_ok()
             && let now = clock::now()
-            && let Some(at) = vigil.look_at(now)
+            && let Some(at) = replica_wait.look_at(now)
         {
             let time_left = Duration::from_millis((at - now).max(0).unsigned_abs());
             let mut time_out = pin!(tokio::time::sleep(time_left));
@@ -255,11 +259,11 @@ impl Connection {
             })
             .await;
         }
-        client.record(|activity| activity.blocked = false);
+        client.note_activity(|activity| activity.blocked = false);
         over?;
         if !muted {
             let mut reply = Vec::new();
-            Sink::new(&mut reply, self.session.proto()).count(vigil.count(clock::now()));
+            Sink::new(&mut reply, self.session.proto()).count(replica_wait.count(clock::now()));
             self.keep_unsent(&reply);
         }
         Ok(())
@@ -270,7 +274,7 @@ impl Connection {
     async fn wait_for_key(&mut self, blocked: Box<Blocked>, muted: bool) -> io::Result<()> {
         let Blocked { call, mut waiting, wait, request } = *blocked;
         let client = Arc::clone(self.session.client());
-        client.record(|activity| activity.blocked = true);
+        client.note_activity(|activity| activity.blocked = true);
         let time_left = wait.until.map(|until| (until - clock::now()).max(0).unsigned_abs());
         let mut time_out =
             time_left.map(|ms| Box::pin(tokio::time::sleep(Duration::from_millis(ms))));
@@ -298,7 +302,7 @@ impl Connection {
         // A wait that ends because the client left must not be served any more.
         drop(waiting);
         client.waited();
-        client.record(|activity| activity.blocked = false);
+        client.note_activity(|activity| activity.blocked = false);
         let mut reply = Vec::new();
         let mut out = Sink::new(&mut reply, self.session.proto());
         match ending? {
@@ -332,7 +336,7 @@ impl Connection {
     /// left, or sends more than it may.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let limit = self.router.host.settings.query_buffer_max().min(CARRY_LEN_MAX);
+            let limit = self.router.server.settings.query_buffer_max().min(CARRY_LEN_MAX);
             if self.carry.len() > limit {
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
@@ -346,7 +350,7 @@ impl Connection {
             if read_len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            self.router.host.stats.bytes_in.add(read_len as u64);
+            self.router.server.stats.bytes_in.add(read_len as u64);
             self.carry_is_ready = true;
         }
     }
@@ -380,7 +384,7 @@ impl Connection {
     /// Sends what others have written to the client, and has the task woken when there is more:
     /// whatever the client waits for, its messages do not.
     fn poll_mail(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.session.client().mailbox().is_none() || self.poll_flush(cx)?.is_pending() {
+        if self.session.client().outbox().is_none() || self.poll_flush(cx)?.is_pending() {
             return Ok(());
         }
         BUFFERS.with_borrow_mut(|Buffers { output, .. }| {
@@ -391,8 +395,8 @@ impl Connection {
 
     /// Moves what others have written into `output`.
     fn take_mail(&self, cx: &Context<'_>, output: &mut Vec<u8>) {
-        if let Some(mailbox) = self.session.client().mailbox() {
-            mailbox.poll(cx.waker(), self.unsent.len(), output);
+        if let Some(outbox) = self.session.client().outbox() {
+            outbox.poll(cx.waker(), self.unsent.len(), output);
         }
     }
 
@@ -456,8 +460,8 @@ impl Connection {
         };
         // Who has much to say to others lets them hear it before he goes on: what they have yet to
         // send is limited.
-        let has_told_much = pace.has_told() && read_len >= READ_LEN_MAX / 4;
-        if let Some(why) = pace.held_back() {
+        let has_told_much = pace.has_delivered() && read_len >= READ_LEN_MAX / 4;
+        if let Some(why) = pace.delayed_reply() {
             self.gate = Some(self.gate(why));
         }
         drop(pace);
@@ -472,7 +476,7 @@ impl Connection {
                 self.carry = BytesMut::new();
             }
         }
-        let stats = &self.router.host.stats;
+        let stats = &self.router.server.stats;
         stats.bytes_in.add(read_len as u64);
         self.carry_is_ready = false;
         self.missing = 1;
@@ -481,7 +485,7 @@ impl Connection {
             Progress::Drained { missing } => {
                 // `missing` is counted from the end of what is here.
                 self.missing = if self.carry.is_empty() { 1 } else { self.carry.len() + missing };
-                let limit = self.router.host.settings.query_buffer_max().min(CARRY_LEN_MAX);
+                let limit = self.router.server.settings.query_buffer_max().min(CARRY_LEN_MAX);
                 if self.carry.len() > limit {
                     event = Some(Event::Closed);
                 }
@@ -495,9 +499,9 @@ impl Connection {
                 self.carry_is_ready = !self.carry.is_empty();
                 event = Some(Event::Block(blocked, muted));
             }
-            Progress::Vigil { vigil, muted } => {
+            Progress::ReplicaWait { replica_wait, muted } => {
                 self.carry_is_ready = !self.carry.is_empty();
-                event = Some(Event::Vigil(vigil, muted));
+                event = Some(Event::ReplicaWait(replica_wait, muted));
             }
             Progress::Paused { until } => {
                 self.carry_is_ready = true;
@@ -529,11 +533,11 @@ impl Connection {
 
     /// What replies wait for that are kept back.
     #[cold]
-    fn gate(&self, why: HoldBack) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn gate(&self, why: ReplyDelay) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         match why {
-            HoldBack::For(time) => Box::pin(tokio::time::sleep(time)),
-            HoldBack::Doors => {
-                let doors = Arc::clone(&self.router.host.faults.doors);
+            ReplyDelay::For(time) => Box::pin(tokio::time::sleep(time)),
+            ReplyDelay::Doors => {
+                let doors = Arc::clone(&self.router.server.faults.doors);
                 Box::pin(async move { doors.settled().await })
             }
         }
@@ -541,7 +545,7 @@ impl Connection {
 
     /// Writes as much of `output` as the socket takes, keeps the rest, and empties it.
     fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> io::Result<()> {
-        self.router.host.stats.bytes_out.add(output.len() as u64);
+        self.router.server.stats.bytes_out.add(output.len() as u64);
         let mut sent = 0;
         // Behind a gate everything is kept.
         while self.gate.is_none() && sent < output.len() {
@@ -571,7 +575,7 @@ impl Connection {
 
     /// Keeps replies that came aside to be sent next.
     fn keep_unsent(&mut self, replies: &[u8]) {
-        self.router.host.stats.bytes_out.add(replies.len() as u64);
+        self.router.server.stats.bytes_out.add(replies.len() as u64);
         self.unsent.extend_from_slice(replies);
         self.note_unsent();
     }
@@ -600,20 +604,20 @@ impl Connection {
 
     /// Notes that the client sends or reads, though nothing is executed: it is not idle.
     fn note_life(&self, now: Millis) {
-        self.session.client().record(|activity| activity.last_active = now);
+        self.session.client().note_activity(|activity| activity.last_active = now);
     }
 
     /// Tells those who write to the client how much it has yet to read.
     fn note_unsent(&self) {
-        if let Some(mailbox) = self.session.client().mailbox() {
-            mailbox.note_unsent(self.unsent.len());
+        if let Some(outbox) = self.session.client().outbox() {
+            outbox.note_unsent(self.unsent.len());
         }
     }
 
     /// Whether the client has left more unread than it may. Subscribers have other limits, and are
     /// closed by those who write to them.
     fn is_too_slow(&self) -> bool {
-        let max = self.router.host.settings.output_max();
+        let max = self.router.server.settings.output_max();
         max.is_some_and(|max| self.unsent.len() > max) && !self.session.listens()
     }
 }

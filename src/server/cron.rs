@@ -30,10 +30,10 @@ pub(super) async fn run(router: Arc<Router>) {
     for tick in 0u64.. {
         ticks.tick().await;
         let now = clock::now();
-        router.host.stats.sample(now);
+        router.server.stats.sample(now);
         // While clients are paused the data stand still.
-        let expires = router.host.expires_keys.load(Ordering::Relaxed);
-        if expires && router.host.pause.at(now).is_none() {
+        let expires = router.server.expires_keys.load(Ordering::Relaxed);
+        if expires && router.server.pause.at(now).is_none() {
             for shard in 0..router.shards().len() {
                 expire(&router, shard, now).await;
             }
@@ -58,8 +58,8 @@ async fn expire(router: &Router, shard: usize, now: Millis) {
 /// One hold's worth of expiry; says whether there is enough left to go on.
 fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
     // A shard that is busy now is looked at again in the next tick.
-    let terms = router.terms(now);
-    let Some(mut hold) = router.shards()[shard].try_hold(&terms) else { return false };
+    let batch = router.batch(now);
+    let Some(mut hold) = router.shards()[shard].try_hold(&batch) else { return false };
     let keyspace = &mut hold.engine().keyspace;
     let slots = keyspace.slots();
     let (looked, removed) = keyspace.expire_some(slots, ENTRIES_PER_HOLD);
@@ -69,27 +69,27 @@ fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
 
 /// Brings replicas that lag what is due, so that nothing piles up where nobody reads.
 fn bring_on(router: &Router, now: Millis) {
-    let terms = router.terms(now);
-    for shard in router.host.feeds.followers() {
+    let batch = router.batch(now);
+    for shard in router.server.feeds.followers() {
         // To hold it is enough; whoever holds it now has done so.
-        if let Some(hold) = router.shards()[shard].try_hold(&terms) {
+        if let Some(hold) = router.shards()[shard].try_hold(&batch) {
             release(hold);
         }
     }
 }
 
 fn sweep(router: &Router, now: Millis) {
-    let terms = router.terms(now);
+    let batch = router.batch(now);
     for shard in router.shards() {
-        if let Some(mut hold) = shard.try_hold(&terms) {
+        if let Some(mut hold) = shard.try_hold(&batch) {
             hold.engine().keyspace.sweep_watchers();
             hold.engine().sweep_waiters();
             release(hold);
         }
     }
-    router.host.clients.check_mail(now);
-    if let Some(timeout_s) = router.host.settings.timeout_s() {
-        for client in router.host.clients.all() {
+    router.server.clients.check_mail(now);
+    if let Some(timeout_s) = router.server.settings.timeout_s() {
+        for client in router.server.clients.all() {
             let activity = client.activity();
             // Who waits, for a key, for messages or to see commands, has a reason to be silent.
             let waits = activity.blocked || activity.monitors || !client.listening().is_nothing();

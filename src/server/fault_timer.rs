@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Runs until it is dropped.
 pub(super) async fn run(router: Arc<Router>) {
-    let faults = &router.host.faults;
+    let faults = &router.server.faults;
     loop {
         let next = faults.due();
         tokio::select! {

@@ -5,7 +5,7 @@
 //! outside: cheap commands never pay for that, and a slow one stalls nobody but its own shard.
 
 use super::clock;
-use crate::command::{Errand, HoldBack, Pace};
+use crate::command::{DeferredWork, Pace, ReplyDelay};
 use crate::keyspace::Millis;
 use rustix::time::{ClockId, clock_gettime};
 use std::task::Waker;
@@ -34,8 +34,8 @@ pub(super) struct WorkerPace {
     hand_overs: u32,
     /// Woken when this is dropped, so that what a batch tells them is sent at once.
     sleepers: Vec<Waker>,
-    has_told: bool,
-    held_back: Option<HoldBack>,
+    has_delivered: bool,
+    delayed_reply: Option<ReplyDelay>,
 }
 
 impl Drop for WorkerPace {
@@ -63,13 +63,13 @@ async fn rouse(sleepers: Vec<Waker>) {
 
 impl WorkerPace {
     /// Whether the batch wrote to other clients.
-    pub(super) fn has_told(&self) -> bool {
-        self.has_told
+    pub(super) fn has_delivered(&self) -> bool {
+        self.has_delivered
     }
 
     /// Why the replies of the batch are to be kept back, if they are.
-    pub(super) fn held_back(&mut self) -> Option<HoldBack> {
-        self.held_back.take()
+    pub(super) fn delayed_reply(&mut self) -> Option<ReplyDelay> {
+        self.delayed_reply.take()
     }
 
     #[cold]
@@ -115,16 +115,16 @@ impl Pace for WorkerPace {
         spawn_blocking(move || drop(dead));
     }
 
-    fn hold_back(&mut self, why: HoldBack) {
-        self.held_back = Some(why);
+    fn delay_reply(&mut self, why: ReplyDelay) {
+        self.delayed_reply = Some(why);
     }
 
-    fn later(&mut self, work: Errand) {
+    fn later(&mut self, work: DeferredWork) {
         tokio::spawn(async move { work(&mut Self::default()) });
     }
 
-    fn told(&mut self, sleeper: Option<Waker>) {
-        self.has_told = true;
+    fn delivered(&mut self, sleeper: Option<Waker>) {
+        self.has_delivered = true;
         self.step(1);
         self.sleepers.extend(sleeper);
     }

@@ -21,7 +21,7 @@ pub use dialect::{Dialect, Tie};
 pub use multi::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
 pub use violations::note_failed;
 
-use crate::command::{self, Args, Invocation, Queue, Refusal, Run, Spec, Steer, flag};
+use crate::command::{self, Args, Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag};
 use crate::keyspace::Millis;
 use crate::ledger::{Fate, Rule};
 use crate::resp::{Proto, Sink};
@@ -29,8 +29,8 @@ use crate::slot::{Footprint, Slot};
 use crate::state::clients::Client;
 use crate::state::pubsub::Subscriptions;
 use crate::state::settings::CrossSlot;
-use crate::state::{Host, Paused};
-use crate::topology::{Manner, Port};
+use crate::state::{Paused, ServerState};
+use crate::topology::{Port, RequestFlags};
 use std::sync::Arc;
 
 /// What is to be done next with a request.
@@ -53,7 +53,7 @@ pub enum Step {
     /// Divide this by slot, run the parts one after the other and answer them as one.
     Split,
     /// Run this on the process or on all shards in view.
-    Host,
+    ServerState,
     /// File the session's guard under these keys of `slot`, then answer OK.
     Watch(Slot),
     /// The same for keys of several slots.
@@ -98,7 +98,11 @@ enum Asking {
 /// are not its own; any port, for those that nobody serves.
 pub trait Judge {
     /// `None` if nothing.
-    fn judge(&mut self, invocation: &Invocation<'_>, manner: Manner) -> Option<Refusal>;
+    fn judge(
+        &mut self,
+        invocation: &Invocation<'_>,
+        request_flags: RequestFlags,
+    ) -> Option<Refusal>;
 }
 
 /// One connection's state.
@@ -235,7 +239,7 @@ impl Session {
 
     /// Notes that the guard is filed, or about to be, on this shard for keys of `slot`; `None` if that is a
     /// database of its own.
-    pub fn files_on(&mut self, shard: usize, slot: Option<Slot>) {
+    pub fn note_guard_filed(&mut self, shard: usize, slot: Option<Slot>) {
         let Some(watched) = &mut self.watched else { return };
         if !watched.shards.contains(&shard) {
             watched.shards.push(shard);
@@ -249,13 +253,13 @@ impl Session {
 
     /// How this request comes to the slots it asks for, given all flags of what it would run.
     #[must_use]
-    pub fn manner(&self, spec: &Spec, flags: u32) -> Manner {
-        Manner {
+    pub fn request_flags(&self, spec: &Spec, flags: u32) -> RequestFlags {
+        RequestFlags {
             asking: self.asking == Asking::Now || spec.flags & flag::ASKING != 0,
             may_read_replica: self.reads_replicas,
             is_about_channels: spec.has_channels(),
             writes: flags & flag::WRITE != 0,
-            is_exec: matches!(spec.run, Run::Session(Steer::Exec)),
+            is_exec: matches!(spec.run, Run::Session(SessionCommand::Exec)),
             migrates: spec.flags & flag::MIGRATES != 0,
         }
     }
@@ -265,7 +269,7 @@ impl Session {
     #[inline]
     pub fn admit(
         &mut self,
-        host: &Host,
+        server: &ServerState,
         invocation: &Invocation<'_>,
         judge: &mut dyn Judge,
         out: &mut Sink<'_>,
@@ -278,12 +282,12 @@ impl Session {
         {
             return Step::Run;
         }
-        self.admit_any(host, invocation, judge, out)
+        self.admit_any(server, invocation, judge, out)
     }
 
     fn admit_any(
         &mut self,
-        host: &Host,
+        server: &ServerState,
         invocation: &Invocation<'_>,
         judge: &mut dyn Judge,
         out: &mut Sink<'_>,
@@ -302,13 +306,13 @@ impl Session {
             let refusal = Refusal::of("ERR Replica can't interact with the keyspace");
             return self.reject(steer_of(spec), &refusal, out);
         }
-        if let Some(refusal) = judge.judge(invocation, self.manner(spec, spec.flags)) {
+        if let Some(refusal) = judge.judge(invocation, self.request_flags(spec, spec.flags)) {
             return self.reject(steer_of(spec), &refusal, out);
         }
         let crosses = matches!(invocation.footprint, Footprint::Crossing { .. });
-        let joins = self.joins(host);
-        let splits = crosses && self.splits(host, invocation);
-        if self.is_bound() && (joins || splits || !crosses) {
+        let is_multi_slot = self.is_multi_slot(server);
+        let splits = crosses && self.splits(server, invocation);
+        if self.is_bound() && (is_multi_slot || splits || !crosses) {
             if let Some(refusal) = Self::bound(spec) {
                 return self.reject(steer_of(spec), &refusal, out);
             }
@@ -319,27 +323,27 @@ impl Session {
         if self.transaction.is_some() {
             return match steer_of(spec) {
                 Some(
-                    steer @ (Steer::Multi
-                    | Steer::Exec
-                    | Steer::Discard
-                    | Steer::Watch
-                    | Steer::Quit
-                    | Steer::Reset),
-                ) => self.steer(host, steer, invocation, out),
-                _ => self.enqueue(host, invocation, out),
+                    steer @ (SessionCommand::Multi
+                    | SessionCommand::Exec
+                    | SessionCommand::Discard
+                    | SessionCommand::Watch
+                    | SessionCommand::Quit
+                    | SessionCommand::Reset),
+                ) => self.steer(server, steer, invocation, out),
+                _ => self.enqueue(server, invocation, out),
             };
         }
         let runs_on_a_shard = matches!(spec.run, Run::Shard(_) | Run::Blocks(_));
         let reaches = || crosses || self.database != 0 || spec.reads_unnamed(invocation.args);
-        if joins && runs_on_a_shard && reaches() {
-            violations::across(host, &self.client, invocation, None);
+        if is_multi_slot && runs_on_a_shard && reaches() {
+            violations::across(server, &self.client, invocation, None);
             return Step::Across;
         }
         if splits {
             return Step::Split;
         }
         if let Footprint::Crossing { first, other, at } = invocation.footprint
-            && !matches!(spec.run, Run::Session(steer) if joins || steer == Steer::Watch)
+            && !matches!(spec.run, Run::Session(steer) if is_multi_slot || steer == SessionCommand::Watch)
         {
             let crossing = multi::Crossing {
                 context: multi::Context::Command,
@@ -348,31 +352,31 @@ impl Session {
                 first_key: spec.nth_key(invocation.args, 0).unwrap_or_default(),
                 violating_key: spec.nth_key(invocation.args, at).unwrap_or_default(),
             };
-            let refusal = crossing.refusal(host, self.dialect, spec);
+            let refusal = crossing.refusal(server, self.dialect, spec);
             let rule = Rule::CrossSlotCommand;
-            violations::command(host, &self.client, rule, invocation, None, Fate::Refused);
+            violations::command(server, &self.client, rule, invocation, None, Fate::Refused);
             return self.reject(None, &refusal, out);
         }
-        violations::node_local(host, &self.client, self.port, invocation, None);
+        violations::node_local(server, &self.client, self.port, invocation, None);
         match spec.run {
             Run::Shard(_) => Step::Run,
             Run::Blocks(_) => Step::Block,
-            Run::Session(steer) => self.steer(host, steer, invocation, out),
-            Run::Host(_) | Run::Cluster(_) | Run::Whole(_) | Run::Container => Step::Host,
+            Run::Session(steer) => self.steer(server, steer, invocation, out),
+            Run::Server(_) | Run::Cluster(_) | Run::Whole(_) | Run::Container => Step::ServerState,
         }
     }
 
     /// Whether keys of several slots may be used together here: as on one server without slots.
-    fn joins(&self, host: &Host) -> bool {
+    fn is_multi_slot(&self, server: &ServerState) -> bool {
         // Who has chosen a database stays there, whatever the policy has become.
         self.database != 0
-            || (self.port == Port::Router && host.settings.cross_slot() == CrossSlot::Audit)
+            || (self.port == Port::Router && server.settings.cross_slot() == CrossSlot::Audit)
     }
 
     /// Whether this request is to be divided by slot.
-    fn splits(&self, host: &Host, invocation: &Invocation<'_>) -> bool {
+    fn splits(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
         self.port == Port::Router
-            && host.settings.cross_slot() == CrossSlot::Split
+            && server.settings.cross_slot() == CrossSlot::Split
             && invocation.spec.merge().is_some()
     }
 
@@ -388,16 +392,21 @@ impl Session {
 
     /// Whether a pause holds up this request: it would run or be queued, and do what is paused.
     #[must_use]
-    pub fn is_held_up(&self, host: &Host, invocation: &Invocation<'_>, paused: Paused) -> bool {
+    pub fn is_held_up(
+        &self,
+        server: &ServerState,
+        invocation: &Invocation<'_>,
+        paused: Paused,
+    ) -> bool {
         let Invocation { spec, footprint, .. } = invocation;
         let writes = |flags| flags & (flag::WRITE | flag::MAY_REPLICATE) != 0;
         let is_refused = (!self.authenticated && spec.flags & flag::NO_AUTH == 0)
             || (matches!(footprint, Footprint::Crossing { .. })
-                && !self.joins(host)
-                && !(self.transaction.is_none() && self.splits(host, invocation)));
+                && !self.is_multi_slot(server)
+                && !(self.transaction.is_none() && self.splits(server, invocation)));
         let is_meant = match (paused, spec.run) {
             (Paused::All, _) => true,
-            (Paused::Writes, Run::Session(Steer::Exec)) => {
+            (Paused::Writes, Run::Session(SessionCommand::Exec)) => {
                 self.transaction.as_ref().is_some_and(|transaction| writes(transaction.flags))
             }
             (Paused::Writes, _) => writes(spec.flags),
@@ -415,16 +424,21 @@ impl Session {
     }
 
     /// Refuses a request before it is run or queued, which spoils the transaction it belongs to.
-    fn reject(&mut self, steer: Option<Steer>, refusal: &Refusal, out: &mut Sink<'_>) -> Step {
+    fn reject(
+        &mut self,
+        steer: Option<SessionCommand>,
+        refusal: &Refusal,
+        out: &mut Sink<'_>,
+    ) -> Step {
         match steer {
-            Some(Steer::Exec) => {
+            Some(SessionCommand::Exec) => {
                 self.end_transaction();
                 let because = refusal.text();
                 let because = because.strip_prefix(b"ERR ").unwrap_or(because);
                 out.error([b"EXECABORT Transaction discarded because of: ", because].concat());
                 return Step::Refused;
             }
-            Some(Steer::Watch) if self.transaction.is_none() => {
+            Some(SessionCommand::Watch) if self.transaction.is_none() => {
                 self.watch_failed = self.dialect.remembers_failed_watch;
             }
             _ => {}
@@ -444,9 +458,9 @@ impl Session {
     }
 
     /// Notes in the registry what the session is at, `command` being its latest.
-    pub fn record(&self, now: Millis, command: Option<&'static Spec>) {
+    pub fn note_activity(&self, now: Millis, command: Option<&'static Spec>) {
         let queue = self.transaction.as_ref().map(|transaction| &transaction.queue);
-        self.client.record(|activity| {
+        self.client.note_activity(|activity| {
             activity.last_active = now;
             if let Some(spec) = command {
                 (activity.container, activity.command) = (spec.parent, spec.name);
@@ -462,7 +476,7 @@ impl Session {
     }
 }
 
-fn steer_of(spec: &Spec) -> Option<Steer> {
+fn steer_of(spec: &Spec) -> Option<SessionCommand> {
     if let Run::Session(steer) = spec.run { Some(steer) } else { None }
 }
 

@@ -13,20 +13,20 @@
 //! the watched one if anything is watched. There a command in another slot is refused when it is
 //! queued, and EXEC then answers EXECABORT; on a node port EXEC itself refuses it ([`Dialect`]).
 //! Commands without keys run where the transaction runs and pin nothing. Where keys of several slots
-//! may be used together (`cross-slot audit`) nothing of this is refused: such a transaction `joins` them.
+//! may be used together (`cross-slot audit`) nothing of this is refused: such a transaction `is_multi_slot` them.
 //!
 //! Once a guard is tripped the transaction is lost, so nothing is kept or judged any more: EXEC
 //! answers nil, as every Redis does.
 
 use super::{Dialect, Session, Step, Tie, violations};
-use crate::command::{Invocation, Queue, Refusal, Run, Spec, Steer, flag};
+use crate::command::{Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag};
 use crate::keyspace::{Blob, Guard};
 use crate::ledger::{Fate, Rule};
 use crate::resp::Sink;
 use crate::slot::{Footprint, Slot};
 use crate::state::clients::Client;
-use crate::state::{Host, Tally};
-use crate::topology::{Manner, Port};
+use crate::state::{CommandStats, ServerState};
+use crate::topology::{Port, RequestFlags};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub enum Reach {
     #[default]
     Shard,
     /// The session or the process.
-    Host,
+    ServerState,
     /// All shards in view.
     Cluster,
     /// All shards, whoever asks.
@@ -60,11 +60,11 @@ pub struct Transaction {
     /// A later command asks for another slot: only where that is found out at EXEC.
     pub crosses: bool,
     /// It asks for several slots, or guards them, where that is allowed: it takes all shards.
-    pub joins: bool,
+    pub is_multi_slot: bool,
     /// It chooses a database, as it might when that was queued.
     pub selects: bool,
     /// How EXEC comes to that slot.
-    pub manner: Manner,
+    pub request_flags: RequestFlags,
     /// The guard that must still be whole when it runs.
     pub watched: Option<Box<Watched>>,
     /// The flags of its commands, all together.
@@ -103,7 +103,7 @@ impl Transaction {
     /// slot's shard alone.
     #[must_use]
     pub fn is_plain(&self) -> bool {
-        self.reach == Reach::Shard && !self.poisoned && !self.crosses && !self.joins
+        self.reach == Reach::Shard && !self.poisoned && !self.crosses && !self.is_multi_slot
     }
 
     /// Makes EXEC refuse to run.
@@ -161,9 +161,9 @@ pub(super) struct Crossing<'k> {
 
 impl Crossing<'_> {
     /// The reply: the plain sentence that clients match, with the keys behind it if asked for.
-    pub(super) fn refusal(&self, host: &Host, dialect: &Dialect, spec: &Spec) -> Refusal {
-        host.stats.crossslot_refusals.add(1);
-        if !host.settings.explain() && !dialect.explains {
+    pub(super) fn refusal(&self, server: &ServerState, dialect: &Dialect, spec: &Spec) -> Refusal {
+        server.stats.crossslot_refusals.add(1);
+        if !server.settings.explain() && !dialect.explains {
             return Refusal::CROSS_SLOT;
         }
         let context = match self.context {
@@ -193,7 +193,9 @@ impl Session {
     pub(super) fn forbids(&self, spec: &Spec) -> Option<Refusal> {
         let by_name = self.dialect.forbids_by_name;
         let is_forbidden = match spec.run {
-            Run::Session(Steer::Multi | Steer::Watch | Steer::ClientReply) => by_name,
+            Run::Session(
+                SessionCommand::Multi | SessionCommand::Watch | SessionCommand::ClientReply,
+            ) => by_name,
             _ => spec.flags & flag::NO_MULTI != 0,
         };
         if self.transaction.is_none() || !is_forbidden {
@@ -235,7 +237,7 @@ impl Session {
 
     pub(super) fn watch(
         &mut self,
-        host: &Host,
+        server: &ServerState,
         invocation: &Invocation<'_>,
         out: &mut Sink<'_>,
     ) -> Step {
@@ -251,8 +253,8 @@ impl Session {
                 first_key: invocation.args.at(1),
                 violating_key: invocation.spec.nth_key(invocation.args, at).unwrap_or_default(),
             };
-            violations::watch(host, &self.client, invocation, None, Fate::Refused);
-            let refusal = crossing.refusal(host, self.dialect, invocation.spec);
+            violations::watch(server, &self.client, invocation, None, Fate::Refused);
+            let refusal = crossing.refusal(server, self.dialect, invocation.spec);
             return self.reject(None, &refusal, out);
         }
         if self.transaction.is_some() {
@@ -260,22 +262,22 @@ impl Session {
             return Step::Replied;
         }
         let &Invocation { spec, args, footprint, .. } = invocation;
-        let joins = self.joins(host);
+        let is_multi_slot = self.is_multi_slot(server);
         let crossing = match (footprint, &self.watched) {
             (Footprint::In(slot), Some(watched))
-                if watched.slot != slot && self.dialect.tie == Tie::AtQueue && !joins =>
+                if watched.slot != slot && self.dialect.tie == Tie::AtQueue && !is_multi_slot =>
             {
                 let first_key = watched.keys.first().map_or(&[][..], |key| &**key).to_vec();
                 Some((watched.slot, slot, first_key, 0))
             }
-            (Footprint::Crossing { first, other, at }, _) if !joins => {
+            (Footprint::Crossing { first, other, at }, _) if !is_multi_slot => {
                 Some((first, other, args.at(1).to_vec(), at))
             }
             (Footprint::In(slot) | Footprint::Crossing { first: slot, .. }, watched) => {
                 let crosses = matches!(footprint, Footprint::Crossing { .. });
-                if joins && (crosses || watched.as_ref().is_some_and(|w| w.slot != slot)) {
+                if is_multi_slot && (crosses || watched.as_ref().is_some_and(|w| w.slot != slot)) {
                     violations::watch(
-                        host,
+                        server,
                         &self.client,
                         invocation,
                         watched.as_deref(),
@@ -285,7 +287,7 @@ impl Session {
                 let room = self.watched.as_ref().map_or(0, |w| w.keys.len()) + args.len() - 1;
                 if room > WATCHED_KEYS_MAX {
                     let refusal = Refusal::of("ERR too many watched keys");
-                    return self.reject(Some(Steer::Watch), &refusal, out);
+                    return self.reject(Some(SessionCommand::Watch), &refusal, out);
                 }
                 let watched = self.watched.get_or_insert_with(|| {
                     Box::new(Watched {
@@ -305,45 +307,46 @@ impl Session {
             }
             (Footprint::Anywhere, _) => None,
         };
-        violations::watch(host, &self.client, invocation, self.watched.as_deref(), Fate::Refused);
+        violations::watch(server, &self.client, invocation, self.watched.as_deref(), Fate::Refused);
         let refusal = crossing.map_or(Refusal::SYNTAX, |(first, other, first_key, at)| {
             let violating_key = spec.nth_key(args, at).unwrap_or_default();
             let context = Context::Watch;
             Crossing { context, first, other, first_key: &first_key, violating_key }.refusal(
-                host,
+                server,
                 self.dialect,
                 spec,
             )
         });
-        self.reject(Some(Steer::Watch), &refusal, out)
+        self.reject(Some(SessionCommand::Watch), &refusal, out)
     }
 
     /// Keeps a command for EXEC.
     pub(super) fn enqueue(
         &mut self,
-        host: &Host,
+        server: &ServerState,
         invocation: &Invocation<'_>,
         out: &mut Sink<'_>,
     ) -> Step {
         let &Invocation { spec, args, footprint, .. } = invocation;
         let lost = self.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
-        let may_join = self.joins(host);
+        let may_join = self.is_multi_slot(server);
         let Some(transaction) = &mut self.transaction else { return Step::Replied };
         let tied = self.watched.as_ref().filter(|_| self.dialect.tie == Tie::AtQueue && !may_join);
         let pinned = transaction.slot.or(tied.map(|w| w.slot));
         let (dialect, mut crosses) = (self.dialect, false);
-        let selects = matches!(spec.run, Run::Session(Steer::Select));
-        let mut joins = self.database != 0 || (may_join && (selects || spec.reads_unnamed(args)));
+        let selects = matches!(spec.run, Run::Session(SessionCommand::Select));
+        let mut is_multi_slot =
+            self.database != 0 || (may_join && (selects || spec.reads_unnamed(args)));
         let slot = match (footprint, pinned) {
             (Footprint::Anywhere, _) => None,
             (Footprint::In(slot), Some(pinned)) if may_join => {
-                joins |= slot != pinned;
+                is_multi_slot |= slot != pinned;
                 Some(slot)
             }
             (Footprint::Crossing { first, .. }, _)
                 if may_join && !matches!(spec.run, Run::Whole(_)) =>
             {
-                joins = true;
+                is_multi_slot = true;
                 Some(first)
             }
             (Footprint::In(slot), Some(pinned)) if slot != pinned && !dialect.crosses_at_queue => {
@@ -364,14 +367,14 @@ impl Session {
                     first_key: &first_key,
                     violating_key: spec.nth_key(args, 0).unwrap_or_default(),
                 };
-                let refusal = crossing.refusal(host, dialect, spec);
+                let refusal = crossing.refusal(server, dialect, spec);
                 let rule = match transaction.slot {
                     Some(_) => Rule::CrossSlotTransaction,
                     None => Rule::WatchElsewhere,
                 };
                 let (next, fate) = (Some(invocation), Fate::Refused);
                 violations::transaction(
-                    host,
+                    server,
                     &self.client,
                     rule,
                     transaction,
@@ -390,20 +393,20 @@ impl Session {
                     first_key: spec.nth_key(args, 0).unwrap_or_default(),
                     violating_key: spec.nth_key(args, at).unwrap_or_default(),
                 };
-                let refusal = crossing.refusal(host, dialect, spec);
+                let refusal = crossing.refusal(server, dialect, spec);
                 let (rule, within) = (Rule::CrossSlotCommand, Some(&**transaction));
-                violations::command(host, &self.client, rule, invocation, within, Fate::Refused);
+                violations::command(server, &self.client, rule, invocation, within, Fate::Refused);
                 return self.reject(None, &refusal, out);
             }
         };
         if may_join && (matches!(footprint, Footprint::Crossing { .. }) || spec.reads_unnamed(args))
         {
-            violations::across(host, &self.client, invocation, Some(transaction));
+            violations::across(server, &self.client, invocation, Some(transaction));
         }
-        violations::node_local(host, &self.client, self.port, invocation, Some(transaction));
+        violations::node_local(server, &self.client, self.port, invocation, Some(transaction));
         // What will not run need not be kept.
         if !lost && !transaction.poisoned {
-            if transaction.queue.bytes_len() > host.settings.query_buffer_max()
+            if transaction.queue.bytes_len() > server.settings.query_buffer_max()
                 || !transaction.queue.push(invocation)
             {
                 let refusal = Refusal::of("ERR transaction exceeds client-query-buffer-limit");
@@ -411,14 +414,14 @@ impl Session {
             }
             transaction.slot = transaction.slot.or(slot);
             transaction.crosses |= crosses;
-            transaction.joins |= joins;
+            transaction.is_multi_slot |= is_multi_slot;
             transaction.selects |= selects && may_join;
             transaction.flags |= spec.flags;
             transaction.reach = transaction.reach.max(match spec.run {
                 Run::Shard(_) | Run::Blocks(_) => Reach::Shard,
                 Run::Cluster(_) => Reach::Cluster,
                 Run::Whole(_) => Reach::Whole,
-                Run::Host(_) | Run::Session(_) | Run::Container => Reach::Host,
+                Run::Server(_) | Run::Session(_) | Run::Container => Reach::ServerState,
             });
         }
         out.raw(b"+QUEUED\r\n");
@@ -428,7 +431,7 @@ impl Session {
     /// What EXEC says to a transaction that it finds to cross slots: by a command of its own, or
     /// against its guard.
     #[must_use]
-    pub fn crossing_at_exec(&self, host: &Host, transaction: &Transaction) -> Refusal {
+    pub fn crossing_at_exec(&self, server: &ServerState, transaction: &Transaction) -> Refusal {
         let keyed = |crosses: fn(Slot, Slot) -> bool| {
             let mut keyed = transaction.queue.iter().filter_map(|it| Some((it.slot()?, it)));
             keyed.find(|&(slot, _)| transaction.slot.is_some_and(|first| crosses(slot, first)))
@@ -450,22 +453,22 @@ impl Session {
         let first_key = &key_of(&first);
         let crossing =
             Crossing { context, first: slot, other, first_key, violating_key: &violating_key };
-        crossing.refusal(host, self.dialect, it.spec)
+        crossing.refusal(server, self.dialect, it.spec)
     }
 
-    pub(super) fn exec(&mut self, host: &Host, spec: &Spec, out: &mut Sink<'_>) -> Step {
+    pub(super) fn exec(&mut self, server: &ServerState, spec: &Spec, out: &mut Sink<'_>) -> Step {
         let Some(flags) = self.transaction.as_ref().map(|transaction| transaction.flags) else {
             out.error("ERR EXEC without MULTI");
             return Step::Replied;
         };
-        let manner = self.manner(spec, flags);
+        let request_flags = self.request_flags(spec, flags);
         let failed = self.watch_failed;
         let watched = self.watched.take();
         let Some(mut transaction) = self.end_transaction() else { return Step::Replied };
         if failed {
             let rule = Rule::ExecAfterFailedWatch;
             violations::transaction(
-                host,
+                server,
                 &self.client,
                 rule,
                 &mut transaction,
@@ -475,7 +478,7 @@ impl Session {
             );
         }
         transaction.poisoned |= failed;
-        transaction.manner = manner;
+        transaction.request_flags = request_flags;
         let on_node = self.port != Port::Router;
         let is_lost = watched.as_ref().is_some_and(|w| w.guard.is_tripped());
         let is_forgotten = (transaction.poisoned || is_lost) && self.dialect.forgets_lost;
@@ -484,7 +487,7 @@ impl Session {
             transaction.crosses |= self.dialect.tie == Tie::AtExec
                 && watched.as_ref().is_some_and(|w| w.crosses || Some(w.slot) != transaction.slot);
             violations::exec(
-                host,
+                server,
                 &self.client,
                 self.dialect,
                 &mut transaction,
@@ -498,8 +501,8 @@ impl Session {
             return Step::Replied;
         }
         if is_lost {
-            host.observer.tallies.count(self.client.id, Tally::lost);
-            watched.inspect(|watched| watched.lose(&host.observer));
+            server.observer.tallies.count(self.client.id, CommandStats::lost);
+            watched.inspect(|watched| watched.lose(&server.observer));
             out.null_array();
             return Step::Replied;
         }
@@ -512,12 +515,12 @@ impl Session {
         {
             // Only where keys of several slots may be watched can they be at odds here.
             let tied_to = transaction.slot.unwrap_or(watched.slot);
-            transaction.joins |= watched.crosses || watched.slot != tied_to;
+            transaction.is_multi_slot |= watched.crosses || watched.slot != tied_to;
         }
         if !on_node {
             transaction.slot = transaction.slot.or(watched.as_ref().map(|w| w.slot));
         }
-        violations::exec(host, &self.client, self.dialect, &mut transaction, watched.as_deref());
+        violations::exec(server, &self.client, self.dialect, &mut transaction, watched.as_deref());
         transaction.watched = watched;
         Step::Exec(transaction)
     }

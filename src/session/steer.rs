@@ -1,10 +1,10 @@
 //! The commands that steer the connection: who it is, what it speaks, when it ends.
 
 use super::{Asking, ReplyMode, Session, Step, Transaction, violations};
-use crate::command::{Args, Invocation, Refusal, Steer};
+use crate::command::{Args, Invocation, Refusal, SessionCommand};
 use crate::ledger::Fate;
 use crate::resp::{Proto, Sink, until_nul};
-use crate::state::Host;
+use crate::state::ServerState;
 use crate::state::clients::Label;
 use crate::state::pubsub::Scope;
 use crate::text::number::parse_i64;
@@ -16,44 +16,44 @@ impl Session {
     /// Runs a command that steers the connection.
     pub(super) fn steer(
         &mut self,
-        host: &Host,
-        steer: Steer,
+        server: &ServerState,
+        steer: SessionCommand,
         invocation: &Invocation<'_>,
         out: &mut Sink<'_>,
     ) -> Step {
         let (args, before) = (invocation.args, out.len());
         let outcome = match steer {
-            Steer::Multi => return self.multi(out),
-            Steer::Exec => return self.exec(host, invocation.spec, out),
-            Steer::Discard => return self.discard(out),
-            Steer::Watch => return self.watch(host, invocation, out),
-            Steer::Unwatch => return self.unwatch(out),
-            Steer::Reset => {
-                self.reset(host);
+            SessionCommand::Multi => return self.multi(out),
+            SessionCommand::Exec => return self.exec(server, invocation.spec, out),
+            SessionCommand::Discard => return self.discard(out),
+            SessionCommand::Watch => return self.watch(server, invocation, out),
+            SessionCommand::Unwatch => return self.unwatch(out),
+            SessionCommand::Reset => {
+                self.reset(server);
                 out.proto = self.proto;
                 out.simple("RESET");
-                self.put_mail_before(before, out.buffer());
+                self.insert_pushes_before(before, out.buffer());
                 return Step::Replied;
             }
-            Steer::Subscribe(scope) => return self.subscribe(host, scope, args, out),
-            Steer::Unsubscribe(scope) => {
-                let told = self.unsubscribe(scope, args, out);
-                self.put_mail_before(before, out.buffer());
-                return told;
+            SessionCommand::Subscribe(scope) => return self.subscribe(server, scope, args, out),
+            SessionCommand::Unsubscribe(scope) => {
+                let delivered = self.unsubscribe(scope, args, out);
+                self.insert_pushes_before(before, out.buffer());
+                return delivered;
             }
-            Steer::Quit => {
+            SessionCommand::Quit => {
                 out.ok();
                 return Step::Close;
             }
-            Steer::Auth => self.auth(host, args, out),
-            Steer::Hello => self.hello(host, args, out),
-            Steer::ClientReply => self.client_reply(args, out),
-            Steer::Select => self.select(host, self.joins(host), args, out),
-            Steer::Monitor => {
-                self.monitor(host, out);
+            SessionCommand::Auth => self.auth(server, args, out),
+            SessionCommand::Hello => self.hello(server, args, out),
+            SessionCommand::ClientReply => self.client_reply(args, out),
+            SessionCommand::Select => self.select(server, self.is_multi_slot(server), args, out),
+            SessionCommand::Monitor => {
+                self.monitor(server, out);
                 Ok(())
             }
-            Steer::Asking | Steer::ReadOnly | Steer::ReadWrite => {
+            SessionCommand::Asking | SessionCommand::ReadOnly | SessionCommand::ReadWrite => {
                 self.come(steer);
                 out.ok();
                 Ok(())
@@ -68,51 +68,51 @@ impl Session {
     /// Runs one that stood in a transaction's queue.
     pub fn steer_queued(
         &mut self,
-        host: &Host,
+        server: &ServerState,
         transaction: &Transaction,
-        steer: Steer,
+        steer: SessionCommand,
         args: Args<'_>,
         out: &mut Sink<'_>,
     ) {
         let outcome = match steer {
-            Steer::Auth => self.auth(host, args, out),
-            Steer::Hello => self.hello(host, args, out),
-            Steer::ClientReply => self.client_reply(args, out),
-            Steer::Select => self.select(host, transaction.selects, args, out),
-            Steer::Monitor => {
+            SessionCommand::Auth => self.auth(server, args, out),
+            SessionCommand::Hello => self.hello(server, args, out),
+            SessionCommand::ClientReply => self.client_reply(args, out),
+            SessionCommand::Select => self.select(server, transaction.selects, args, out),
+            SessionCommand::Monitor => {
                 Err(Refusal::of("ERR MONITOR isn't allowed for DENY BLOCKING client"))
             }
             // As Redis 7.0, which has this exception for shard channels only.
-            Steer::Subscribe(Scope::ShardChannel) => {
+            SessionCommand::Subscribe(Scope::ShardChannel) => {
                 Err(Refusal::of("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"))
             }
-            Steer::Subscribe(scope) => {
-                self.subscribe(host, scope, args, out);
+            SessionCommand::Subscribe(scope) => {
+                self.subscribe(server, scope, args, out);
                 Ok(())
             }
-            Steer::Unsubscribe(scope) => {
+            SessionCommand::Unsubscribe(scope) => {
                 self.unsubscribe(scope, args, out);
                 Ok(())
             }
-            Steer::Asking | Steer::ReadOnly | Steer::ReadWrite => {
+            SessionCommand::Asking | SessionCommand::ReadOnly | SessionCommand::ReadWrite => {
                 // An ASKING covers one request, which here is the EXEC.
-                if steer != Steer::Asking {
+                if steer != SessionCommand::Asking {
                     self.come(steer);
                 }
                 out.ok();
                 Ok(())
             }
             // EXEC ended every WATCH before the first command ran.
-            Steer::Unwatch => {
+            SessionCommand::Unwatch => {
                 out.ok();
                 Ok(())
             }
-            Steer::Multi
-            | Steer::Exec
-            | Steer::Discard
-            | Steer::Watch
-            | Steer::Quit
-            | Steer::Reset => Err(Refusal::NOT_IN_MULTI),
+            SessionCommand::Multi
+            | SessionCommand::Exec
+            | SessionCommand::Discard
+            | SessionCommand::Watch
+            | SessionCommand::Quit
+            | SessionCommand::Reset => Err(Refusal::NOT_IN_MULTI),
         };
         if let Err(refusal) = outcome {
             out.error(refusal);
@@ -120,55 +120,65 @@ impl Session {
     }
 
     /// `ASKING`, `READONLY`, `READWRITE`: how what follows comes to its slots.
-    fn come(&mut self, steer: Steer) {
+    fn come(&mut self, steer: SessionCommand) {
         match steer {
-            Steer::Asking => self.asking = Asking::Next,
-            _ => self.reads_replicas = steer == Steer::ReadOnly,
+            SessionCommand::Asking => self.asking = Asking::Next,
+            _ => self.reads_replicas = steer == SessionCommand::ReadOnly,
         }
     }
 
     /// `MONITOR`, which is answered but once.
-    fn monitor(&mut self, host: &Host, out: &mut Sink<'_>) {
+    fn monitor(&mut self, server: &ServerState, out: &mut Sink<'_>) {
         if !self.monitors {
             self.monitors = true;
-            self.client.listen(host.settings.mail_limits(), self.proto);
-            host.observer.monitors.join(&self.client);
+            self.client.listen(server.settings.outbox_limits(), self.proto);
+            server.observer.monitors.join(&self.client);
             out.ok();
         }
     }
 
-    fn reset(&mut self, host: &Host) {
+    fn reset(&mut self, server: &ServerState) {
         self.end_transaction();
         if std::mem::take(&mut self.monitors) {
-            host.observer.monitors.leave(&self.client);
+            server.observer.monitors.leave(&self.client);
         }
         self.subscriptions = None;
         (self.asking, self.reads_replicas) = (Asking::No, false);
         self.choose(0);
         self.speak(Proto::Resp2);
         self.reply_mode = ReplyMode::On;
-        self.authenticated = !host.settings.needs_password();
+        self.authenticated = !server.settings.needs_password();
         self.client.reset();
     }
 
     /// `AUTH password`, `AUTH user password`. A failure leaves an earlier login as it was.
-    fn auth(&mut self, host: &Host, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
+    fn auth(
+        &mut self,
+        server: &ServerState,
+        args: Args<'_>,
+        out: &mut Sink<'_>,
+    ) -> Result<(), Refusal> {
         let (user, password) = match args.len() {
-            2 if !host.settings.needs_password() => {
+            2 if !server.settings.needs_password() => {
                 return Err(Refusal::NO_PASSWORD);
             }
             2 => (DEFAULT_USER, args.at(1)),
             3 => (args.at(1), args.at(2)),
             _ => return Err(Refusal::SYNTAX),
         };
-        self.log_in(host, user, password)?;
+        self.log_in(server, user, password)?;
         out.ok();
         Ok(())
     }
 
-    fn log_in(&mut self, host: &Host, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
+    fn log_in(
+        &mut self,
+        server: &ServerState,
+        user: &[u8],
+        password: &[u8],
+    ) -> Result<(), Refusal> {
         // The password is compared whatever the user, so that both failures take as long.
-        let right = host.settings.check_password(password);
+        let right = server.settings.check_password(password);
         if user != DEFAULT_USER || !right {
             return Err(Refusal::WRONG_PASS);
         }
@@ -179,7 +189,12 @@ impl Session {
     /// `HELLO [protover [AUTH user password] [SETNAME name]]`. The options are done with from left to
     /// right, as in Redis: what one has done stays done although a later one is refused. The protocol
     /// changes at the end or not at all.
-    fn hello(&mut self, host: &Host, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
+    fn hello(
+        &mut self,
+        server: &ServerState,
+        args: Args<'_>,
+        out: &mut Sink<'_>,
+    ) -> Result<(), Refusal> {
         let proto = match args.get(1) {
             None => self.proto,
             Some(version) => match parse_i64(version) {
@@ -197,7 +212,7 @@ impl Session {
         while i < args.len() {
             let more = args.len() - 1 - i;
             if args.is(i, "auth") && more >= 2 {
-                self.log_in(host, args.at(i + 1), args.at(i + 2))?;
+                self.log_in(server, args.at(i + 1), args.at(i + 2))?;
                 i += 3;
             } else if args.is(i, "setname") && more >= 1 {
                 let named = self.client.set_label(Label::Name, args.at(i + 1));
@@ -229,9 +244,9 @@ impl Session {
         out.bulk(b"id");
         out.int(self.client.id as i64);
         out.bulk(b"mode");
-        out.bulk(host.mode(self.port).as_bytes());
+        out.bulk(server.mode(self.port).as_bytes());
         out.bulk(b"role");
-        out.bulk(if host.topology.is_replica(self.port) { b"replica" } else { b"master" });
+        out.bulk(if server.topology.is_replica(self.port) { b"replica" } else { b"master" });
         out.bulk(b"modules");
         out.array(0);
         Ok(())
@@ -241,7 +256,7 @@ impl Session {
     /// without slots has databases.
     fn select(
         &mut self,
-        host: &Host,
+        server: &ServerState,
         may_choose: bool,
         args: Args<'_>,
         out: &mut Sink<'_>,
@@ -251,13 +266,13 @@ impl Session {
         })?;
         if number != 0 {
             let fate = if may_choose { Fate::Ran } else { Fate::Refused };
-            violations::other_database(host, &self.client, "select", fate);
+            violations::other_database(server, &self.client, "select", fate);
         }
         if number != 0 && !may_choose {
             return Err(Refusal::of("ERR SELECT is not allowed in cluster mode"));
         }
         let database = u32::try_from(number).ok();
-        let database = database.filter(|&it| (it as usize) < host.settings.databases());
+        let database = database.filter(|&it| (it as usize) < server.settings.databases());
         self.choose(database.ok_or(Refusal::of("ERR DB index is out of range"))?);
         out.ok();
         Ok(())

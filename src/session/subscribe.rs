@@ -9,9 +9,9 @@
 //! Confirmations are messages themselves: `CLIENT REPLY OFF` does not keep them back.
 
 use super::{Session, Step};
-use crate::command::{Args, Invocation, Refusal, Run, Spec, Steer};
+use crate::command::{Args, Invocation, Refusal, Run, SessionCommand, Spec};
 use crate::resp::{Proto, Sink};
-use crate::state::Host;
+use crate::state::ServerState;
 use crate::state::pubsub::{Scope, Subscriptions};
 use std::sync::Arc;
 
@@ -34,7 +34,10 @@ impl Session {
         let is_allowed = match spec.run {
             Run::Session(steer) => matches!(
                 steer,
-                Steer::Subscribe(_) | Steer::Unsubscribe(_) | Steer::Quit | Steer::Reset
+                SessionCommand::Subscribe(_)
+                    | SessionCommand::Unsubscribe(_)
+                    | SessionCommand::Quit
+                    | SessionCommand::Reset
             ),
             _ => is_ping(spec),
         };
@@ -62,13 +65,13 @@ impl Session {
     }
 
     /// Moves what others have written into the output, in front of the reply that begins at `at`.
-    pub fn put_mail_before(&self, at: usize, out: &mut Vec<u8>) {
-        let Some(mailbox) = self.client.mailbox() else { return };
+    pub fn insert_pushes_before(&self, at: usize, out: &mut Vec<u8>) {
+        let Some(outbox) = self.client.outbox() else { return };
         if out.len() == at {
-            return mailbox.take(out);
+            return outbox.take(out);
         }
         let mut mail = Vec::new();
-        mailbox.take(&mut mail);
+        outbox.take(&mut mail);
         if !mail.is_empty() {
             out.splice(at..at, mail);
         }
@@ -77,23 +80,23 @@ impl Session {
     /// Replies, and what others write, are in this protocol from now on.
     pub(super) fn speak(&mut self, proto: Proto) {
         self.proto = proto;
-        if let Some(mailbox) = self.client.mailbox() {
-            mailbox.set_proto(proto);
+        if let Some(outbox) = self.client.outbox() {
+            outbox.set_proto(proto);
         }
     }
 
     /// (P|S)SUBSCRIBE name [name ...]
     pub(super) fn subscribe(
         &mut self,
-        host: &Host,
+        server: &ServerState,
         scope: Scope,
         args: Args<'_>,
         out: &mut Sink<'_>,
     ) -> Step {
         for name in args.from(1) {
             let subscriptions = self.subscriptions.get_or_insert_with(|| {
-                let (pubsub, client) = (Arc::clone(&host.pubsub), Arc::clone(&self.client));
-                let limits = host.settings.mail_limits();
+                let (pubsub, client) = (Arc::clone(&server.pubsub), Arc::clone(&self.client));
+                let limits = server.settings.outbox_limits();
                 Box::new(Subscriptions::new(pubsub, client, limits, self.proto))
             });
             match subscriptions.add(scope, name) {

@@ -9,7 +9,7 @@ use crate::ledger::{Fate, Rule};
 use crate::slot::{Footprint, Slot};
 use crate::state::clients::Client;
 use crate::state::settings::CrossSlot;
-use crate::state::{About, Host, Note, NoteKeys, Observer};
+use crate::state::{About, Note, NoteKeys, Observer, ServerState};
 use crate::topology::Port;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const NAMES_MAX: usize = 4;
 
 /// A command breaks a rule by itself; `transaction` is the one that it stands in.
 pub(super) fn command(
-    host: &Host,
+    server: &ServerState,
     client: &Arc<Client>,
     rule: Rule,
     invocation: &Invocation<'_>,
@@ -31,28 +31,28 @@ pub(super) fn command(
     let place = transaction.map(|transaction| transaction.queue.len() + 1);
     let command = invocation.spec.full_name().into_owned();
     let about = About::Breach { rule, command, place, fate };
-    host.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
+    server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
 }
 
 /// A command runs over several slots, or by keys that it does not name, where that is allowed.
 #[cold]
 pub(super) fn across(
-    host: &Host,
+    server: &ServerState,
     client: &Arc<Client>,
     invocation: &Invocation<'_>,
     transaction: Option<&Transaction>,
 ) {
     if let Footprint::Crossing { .. } = invocation.footprint {
-        command(host, client, Rule::CrossSlotCommand, invocation, transaction, Fate::Ran);
+        command(server, client, Rule::CrossSlotCommand, invocation, transaction, Fate::Ran);
     }
     if invocation.spec.reads_unnamed(invocation.args) {
-        command(host, client, Rule::SortByPattern, invocation, transaction, Fate::Ran);
+        command(server, client, Rule::SortByPattern, invocation, transaction, Fate::Ran);
     }
 }
 
 /// A WATCH crosses slots, by itself or with what is watched already.
 pub(super) fn watch(
-    host: &Host,
+    server: &ServerState,
     client: &Arc<Client>,
     invocation: &Invocation<'_>,
     watched: Option<&Watched>,
@@ -63,13 +63,13 @@ pub(super) fn watch(
     invocation.spec.each_key(invocation.args, |key| keys.add(key));
     let (rule, command) = (Rule::CrossSlotWatch, "watch".to_owned());
     let about = About::Breach { rule, command, place: None, fate };
-    host.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
+    server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
 }
 
 /// A transaction breaks a rule: when `next` is to be queued, or when it is to be run. Each is told
 /// once; of what is queued after that, the keys.
 pub(super) fn transaction(
-    host: &Host,
+    server: &ServerState,
     client: &Arc<Client>,
     rule: Rule,
     transaction: &mut Transaction,
@@ -103,13 +103,13 @@ pub(super) fn transaction(
         true => About::Breach { rule, command, place, fate },
         false => About::More,
     };
-    host.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
+    server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
 }
 
 /// A transaction is to be run: it breaks a rule after all, or perhaps its keys are noted.
 #[inline]
 pub(super) fn exec(
-    host: &Host,
+    server: &ServerState,
     client: &Arc<Client>,
     dialect: &Dialect,
     transaction: &mut Transaction,
@@ -119,16 +119,16 @@ pub(super) fn exec(
     let parts = transaction.slot.is_some() && watched.is_some_and(is_elsewhere);
     let sampled = match transaction.poisoned {
         true => None,
-        false => host.observer.record.transaction(),
+        false => server.observer.record.transaction(),
     };
-    if transaction.crosses || transaction.joins || parts {
-        apart(host, client, dialect, transaction, watched);
+    if transaction.crosses || transaction.is_multi_slot || parts {
+        apart(server, client, dialect, transaction, watched);
     } else if let Some(of) = sampled {
         let mut keys = NoteKeys::default();
         watched.into_iter().flat_map(|w| &w.keys).for_each(|key| keys.add(key));
         transaction.queue.iter().for_each(|it| it.spec.each_key(it.args, |key| keys.add(key)));
         let about = About::Transaction { of };
-        host.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
+        server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
     }
 }
 
@@ -136,7 +136,7 @@ pub(super) fn exec(
 /// runs it, as all of it happens to be here; an audit runs it anyway.
 #[cold]
 fn apart(
-    host: &Host,
+    server: &ServerState,
     client: &Arc<Client>,
     dialect: &Dialect,
     ready: &mut Transaction,
@@ -147,23 +147,25 @@ fn apart(
         keyed += usize::from(it.footprint != Footprint::Anywhere);
         it.spec.each_key(it.args, |key| _ = slots.insert(Slot::of(key)));
     }
-    let fate = if ready.joins { Fate::Ran } else { Fate::Refused };
+    let fate = if ready.is_multi_slot { Fate::Ran } else { Fate::Refused };
     let (rule, fate) = match watched {
         _ if slots.len() > 1 && keyed > 1 => (Rule::CrossSlotTransaction, fate),
         // A command of several slots, or a WATCH of several, has been noted by itself.
         None => return,
-        Some(w) if ready.joins && (w.crosses || Some(w.slot) == ready.slot) => return,
-        Some(_) if ready.joins || dialect.tie == Tie::AtExec => (Rule::WatchElsewhere, fate),
+        Some(w) if ready.is_multi_slot && (w.crosses || Some(w.slot) == ready.slot) => return,
+        Some(_) if ready.is_multi_slot || dialect.tie == Tie::AtExec => {
+            (Rule::WatchElsewhere, fate)
+        }
         Some(_) => (Rule::SharedShard, Fate::Ran),
     };
-    transaction(host, client, rule, ready, watched, None, fate);
+    transaction(server, client, rule, ready, watched, None, fate);
 }
 
 /// A command without keys reads or writes all there are: on a node of a cluster it would be that
 /// node's. Who speaks to a node knows that.
 #[inline]
 pub(super) fn node_local(
-    host: &Host,
+    server: &ServerState,
     client: &Arc<Client>,
     port: Port,
     invocation: &Invocation<'_>,
@@ -175,20 +177,20 @@ pub(super) fn node_local(
     }
     let rule = match (spec.parent, spec.name) {
         // Where these are refused they say so themselves.
-        ("", "move" | "swapdb") if host.settings.cross_slot() != CrossSlot::Audit => return,
+        ("", "move" | "swapdb") if server.settings.cross_slot() != CrossSlot::Audit => return,
         ("", "move" | "swapdb") => Rule::OtherDatabase,
         _ if spec.flags & (flag::READ | flag::WRITE) == 0 || !spec.keys.is_empty() => return,
         _ => Rule::NodeLocal,
     };
-    command(host, client, rule, invocation, transaction, Fate::Ran);
+    command(server, client, rule, invocation, transaction, Fate::Ran);
 }
 
 /// A client chooses another database than number 0, or would.
-pub(super) fn other_database(host: &Host, client: &Arc<Client>, name: &str, fate: Fate) {
+pub(super) fn other_database(server: &ServerState, client: &Arc<Client>, name: &str, fate: Fate) {
     let (rule, command, place) = (Rule::OtherDatabase, name.to_owned(), None);
     let about = About::Breach { rule, command, place, fate };
     let (client, keys) = (Some(Arc::clone(client)), NoteKeys::default());
-    host.observer.record.take(Note { client, keys, about });
+    server.observer.record.take(Note { client, keys, about });
 }
 
 /// A command has refused what no cluster does: there is one database, and SORT reads its key alone.
@@ -213,15 +215,15 @@ impl Watched {
         let cause = self.guard.cause();
         let key = cause.as_ref().map(|cause| &*cause.key);
         let key = key.or_else(|| self.keys.first().map(|key| &**key)).unwrap_or_default();
-        let author = cause.and_then(|cause| cause.author);
-        let command = author.and_then(|author| numbered(author.command)).map(Spec::full_name);
+        let writer = cause.and_then(|cause| cause.writer);
+        let command = writer.and_then(|writer| numbered(writer.command)).map(Spec::full_name);
         let age_ms = cause.map(|cause| cause.at.saturating_sub(self.guard.since()));
         observer.record.take(Note {
             client: Some(Arc::clone(&self.client)),
             keys: [key].into_iter().collect(),
             about: About::Lost {
                 command: command.unwrap_or_default().into_owned(),
-                winner: author.map_or(0, |author| author.client),
+                winner: writer.map_or(0, |writer| writer.client),
                 age_ms: age_ms.and_then(|age| u64::try_from(age).ok()),
             },
         });

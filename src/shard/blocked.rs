@@ -13,8 +13,8 @@ use crate::command::{Queue, Refusal, WaitKind};
 use crate::keyspace::Keyspace;
 use crate::resp::{Proto, Sink};
 use crate::slot::{Footprint, Slot};
-use crate::state::clients::{Call, Claim, Client, Ending};
-use crate::topology::Waiting;
+use crate::state::clients::{Claim, Client, Ending, WaitHandle};
+use crate::topology::WaiterRoute;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub enum Serve {
 pub(super) struct Waiter {
     pub(super) client: Arc<Client>,
     /// Ends the wait.
-    pub(super) call: Arc<Call>,
+    pub(super) call: Arc<WaitHandle>,
     /// Its request: one command.
     pub(super) request: Arc<Queue>,
     /// What it can use.
@@ -140,7 +140,7 @@ impl Waiters {
     pub(super) fn dismiss(
         &mut self,
         keyspace: &mut Keyspace,
-        judge: impl Fn(&Client, Slot) -> Waiting,
+        judge: impl Fn(&Client, Slot) -> WaiterRoute,
     ) {
         let mut dismissed = false;
         for waiter in self.waiters.values() {
@@ -149,18 +149,18 @@ impl Waiters {
                 Footprint::In(slot) => judge(&waiter.client, slot),
                 Footprint::Crossing { .. } => {
                     let judged = waiter.slots.iter().map(|&slot| judge(&waiter.client, slot));
-                    judged.fold(Waiting::Goes, |one, other| match (one, other) {
-                        (Waiting::Goes, other) => other,
+                    judged.fold(WaiterRoute::Goes, |one, other| match (one, other) {
+                        (WaiterRoute::Goes, other) => other,
                         (one, _) => one,
                     })
                 }
                 Footprint::Anywhere => continue,
             };
             let ending = match judged {
-                Waiting::Goes => continue,
-                Waiting::Ends => Ending::Elsewhere,
-                Waiting::Down => refused(waiter, &Refusal::CLUSTER_DOWN),
-                Waiting::Demoted => refused(waiter, &Refusal::DEMOTED),
+                WaiterRoute::Goes => continue,
+                WaiterRoute::Ends => Ending::Elsewhere,
+                WaiterRoute::Down => refused(waiter, &Refusal::CLUSTER_DOWN),
+                WaiterRoute::Demoted => refused(waiter, &Refusal::DEMOTED),
             };
             waiter.call.end(ending);
             dismissed = true;

@@ -13,15 +13,15 @@ use super::OUTPUT_LEN_MAX;
 pub use super::blocked::Serve;
 use super::blocked::{Waiter, Waiters};
 use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run, Spec, Wait, WaitKind, flag};
-use crate::keyspace::{Author, Changes, EventClass, Guard, Keyspace, Limits, Millis};
-use crate::replication::{Feed, Links};
+use crate::keyspace::{Changes, EventClass, Guard, Keyspace, Limits, Millis, Writer};
+use crate::replication::{Links, ReplicationStream};
 use crate::resp::{Proto, Sink};
 use crate::session::{Watched, note_failed};
 use crate::slot::{Footprint, Slot};
-use crate::state::clients::{Call, Claim, Client, Ending, Waiting};
+use crate::state::clients::{Claim, Client, Ending, WaitHandle, Waiting};
 use crate::state::pubsub::PubSub;
-use crate::state::{Attention, Observer, Sighting, Tally};
-use crate::topology::{NodeNumber, Port, Presence, Topology};
+use crate::state::{CommandStats, Instrumentation, ObservedCommand, Observer};
+use crate::topology::{KeyPresence, NodeNumber, Port, Topology};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use std::sync::atomic::AtomicI64;
 
 /// What holds for a whole batch.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct BatchContext {
     /// The time, in milliseconds since the epoch: read once per batch.
     pub now: Millis,
     /// Longest string that a command may make, in bytes.
@@ -41,7 +41,7 @@ pub struct Terms {
     /// Keys that are used keep their access times (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
     /// What is to be noted of the commands.
-    pub attention: Attention,
+    pub instrumentation: Instrumentation,
     /// Where the batch came in.
     pub port: Port,
 }
@@ -52,13 +52,13 @@ pub struct Engine {
     /// The shard's keys.
     pub keyspace: Keyspace,
     /// What was counted of the commands that ran here.
-    pub tally: Tally,
+    pub tally: CommandStats,
     /// The same of commands that came in at replicas which serve from here.
-    replicas: BTreeMap<NodeNumber, Tally>,
+    replicas: BTreeMap<NodeNumber, CommandStats>,
     /// What a command reads without naming it lies here for now, see [`Cx::sees_all`].
     pub sees_all: bool,
     /// Whose commands run at this moment, and what is to be noted of them.
-    pub attention: Attention,
+    pub instrumentation: Instrumentation,
     /// Which shard this is.
     number: usize,
     /// Which slots it runs: sure while this is held.
@@ -78,7 +78,7 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct Blocked {
     /// Ends it.
-    pub call: Arc<Call>,
+    pub call: Arc<WaitHandle>,
     /// Where its end arrives.
     pub waiting: Waiting,
     /// How long it lasts.
@@ -118,10 +118,10 @@ impl Engine {
     ) -> Self {
         Self {
             keyspace,
-            tally: Tally::default(),
+            tally: CommandStats::default(),
             replicas: BTreeMap::new(),
             sees_all: false,
-            attention: Attention::NONE,
+            instrumentation: Instrumentation::NONE,
             number,
             topology,
             observer,
@@ -133,20 +133,20 @@ impl Engine {
     }
 
     /// Puts what is counted for a replica in the place of what is counted for its master, or back.
-    pub fn swap_tally(&mut self, replica: NodeNumber) {
+    pub fn swap_stats(&mut self, replica: NodeNumber) {
         std::mem::swap(self.replicas.entry(replica).or_default(), &mut self.tally);
     }
 
     /// Whether requests for `slot` that come in by these terms run here without a closer look.
     #[must_use]
     #[inline]
-    pub fn runs_plainly(&self, slot: Slot, terms: &Terms) -> bool {
-        self.topology.runs_plainly(slot, self.number, terms.port)
+    pub fn serves_directly(&self, slot: Slot, batch: &BatchContext) -> bool {
+        self.topology.serves_directly(slot, self.number, batch.port)
     }
 
     /// How many of some requests' keys are here, and how many are not.
-    pub fn count_keys(&mut self, requests: &[Invocation<'_>]) -> Presence {
-        let (mut count, mut first) = (Presence::default(), None);
+    pub fn key_presence(&mut self, requests: &[Invocation<'_>]) -> KeyPresence {
+        let (mut count, mut first) = (KeyPresence::default(), None);
         let each = |found: &mut dyn FnMut(&[u8])| {
             requests.iter().for_each(|it| it.spec.each_key(it.args, &mut *found));
         };
@@ -168,7 +168,7 @@ impl Engine {
     }
 
     /// Hands a key, if it is here, over to the shard that takes its slot.
-    pub fn hand_over(&mut self, bytes: &[u8], target: &mut Self) {
+    pub fn move_key(&mut self, bytes: &[u8], target: &mut Self) {
         let key = self.keyspace.key(Slot::of(bytes), bytes);
         if let Some(parcel) = self.keyspace.pack(key) {
             target.keyspace.unpack(key, parcel);
@@ -177,21 +177,21 @@ impl Engine {
 
     /// Begins a batch.
     #[inline]
-    pub fn begin(&mut self, terms: &Terms) {
+    pub fn begin(&mut self, batch: &BatchContext) {
         // What changes without a command: a key's time is over, a master tells of it.
-        self.keyspace.set_author(None);
-        self.advance(terms.now);
-        self.keyspace.limits = terms.limits;
-        self.keyspace.events_wanted = terms.events_wanted;
-        self.keyspace.no_touch = terms.no_touch;
-        self.attention = terms.attention;
-        self.stray();
+        self.keyspace.set_writer(None);
+        self.advance(batch.now);
+        self.keyspace.limits = batch.limits;
+        self.keyspace.events_wanted = batch.events_wanted;
+        self.keyspace.no_touch = batch.no_touch;
+        self.instrumentation = batch.instrumentation;
+        self.reset_timer();
     }
 
     /// Sets the time of what is to come; what this shard follows is here as far as it is due then.
     #[inline]
     pub fn advance(&mut self, now: Millis) {
-        self.tell_followers();
+        self.propagate();
         self.keyspace.begin(now);
         if self.links.is_due(now) {
             self.catch_up(now);
@@ -201,14 +201,14 @@ impl Engine {
     #[cold]
     fn catch_up(&mut self, now: Millis) {
         for changes in self.links.take_due(now) {
-            self.keyspace.take_over(changes);
+            self.keyspace.apply_changes(changes);
         }
     }
 
     /// Tells those who follow this shard what has changed: when a batch is done, so that they get to
     /// know of a transaction as a whole.
     #[inline]
-    pub fn tell_followers(&mut self) {
+    pub fn propagate(&mut self) {
         if self.keyspace.has_changes() {
             let changes = self.keyspace.take_changes();
             self.links.tell(self.keyspace.now(), changes);
@@ -216,11 +216,11 @@ impl Engine {
     }
 
     /// Has this shard follow another one from now on, which is brought up to date at once.
-    pub fn follow(&mut self, leader: &mut Self, lag_ms: &Arc<AtomicI64>) -> Arc<Feed> {
-        leader.tell_followers();
-        self.keyspace.take_over(leader.keyspace.everything());
+    pub fn follow(&mut self, leader: &mut Self, lag_ms: &Arc<AtomicI64>) -> Arc<ReplicationStream> {
+        leader.propagate();
+        self.keyspace.apply_changes(leader.keyspace.everything());
         self.keyspace.follows = true;
-        leader.keyspace.note_changes(true);
+        leader.keyspace.set_journaling(true);
         let feed = leader.links.lead(leader.number, Arc::clone(lag_ms));
         self.links.follow(Arc::clone(&feed));
         feed
@@ -230,7 +230,7 @@ impl Engine {
     pub fn unfollow(&mut self, brings_rest: bool) {
         let rest = self.links.unfollow(brings_rest);
         if brings_rest {
-            rest.into_iter().for_each(|changes| self.keyspace.take_over(changes));
+            rest.into_iter().for_each(|changes| self.keyspace.apply_changes(changes));
         } else if !rest.is_empty() {
             let changes = rest.iter().map(Changes::len).sum::<usize>();
             tracing::info!(shard = self.number, changes, "lost what its master had not told it");
@@ -239,20 +239,20 @@ impl Engine {
     }
 
     /// Tells a follower nothing any more.
-    pub fn drop_follower(&mut self, feed: &Arc<Feed>) {
+    pub fn drop_follower(&mut self, feed: &Arc<ReplicationStream>) {
         self.links.drop_heir(feed);
-        self.keyspace.note_changes(self.links.is_followed());
+        self.keyspace.set_journaling(self.links.is_followed());
     }
 
     /// What this shard follows.
     #[must_use]
-    pub fn source(&self) -> Option<&Arc<Feed>> {
+    pub fn source(&self) -> Option<&Arc<ReplicationStream>> {
         self.links.source()
     }
 
     /// Says that time has passed since the last command which is not the next one's.
     #[inline]
-    pub fn stray(&mut self) {
+    pub fn reset_timer(&mut self) {
         self.lap = 0;
     }
 
@@ -260,11 +260,11 @@ impl Engine {
     pub fn run(
         &mut self,
         invocation: &Invocation<'_>,
-        terms: &Terms,
+        batch: &BatchContext,
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) {
-        if let Some(wait) = self.call(invocation, None, terms, pace, out) {
+        if let Some(wait) = self.call(invocation, None, batch, pace, out) {
             wait.absent.write(out);
         }
     }
@@ -275,7 +275,7 @@ impl Engine {
         &mut self,
         invocation: &Invocation<'_>,
         ready: Option<&[u8]>,
-        terms: &Terms,
+        batch: &BatchContext,
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) -> Option<Wait> {
@@ -286,12 +286,12 @@ impl Engine {
         }
         let is_watched = self.keyspace.is_watched();
         if is_watched {
-            self.blame(spec);
+            self.set_writer(spec);
         }
         let (keyspace, sees_all) = (&mut self.keyspace, self.sees_all);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (slot, known) = (invocation.slot(), invocation.known());
-            let string_len_max = terms.string_len_max;
+            let string_len_max = batch.string_len_max;
             let pace = &mut *pace;
             let mut cx = Cx { keyspace, slot, known, string_len_max, pace, ready, sees_all };
             match spec.run {
@@ -305,7 +305,7 @@ impl Engine {
             Ok(Err(refusal)) => {
                 debug_assert_eq!(out.len(), before, "{} wrote before it refused", spec.name);
                 self.tally.failed(spec.id, refusal.text());
-                note_failed(&self.observer, self.attention.client, invocation, &refusal);
+                note_failed(&self.observer, self.instrumentation.client, invocation, &refusal);
                 out.error(refusal);
                 None
             }
@@ -314,40 +314,40 @@ impl Engine {
                 out.truncate(before);
                 self.tally.failed(spec.id, Refusal::SHARD_PANIC.text());
                 out.error(Refusal::SHARD_PANIC);
-                self.keyspace.mend();
+                self.keyspace.rebuild_index();
                 None
             }
         };
         self.publish_events(pace);
         if is_watched {
-            self.end_blame();
+            self.clear_writer();
         }
         let now = pace.ticks();
         let ticks = now.wrapping_sub(self.lap);
         self.lap = now;
         if ready.is_none() {
-            self.tally.ran(spec.id, ticks, self.attention.tracks);
+            self.tally.ran(spec.id, ticks, self.instrumentation.tracks);
         } else {
             self.tally.went_on(spec.id, ticks);
         }
-        if ticks >= self.attention.slow_ticks || self.attention.monitored {
+        if ticks >= self.instrumentation.slow_ticks || self.instrumentation.monitored {
             self.tell(invocation, ready.is_some(), ticks);
         }
         wait
     }
 
     /// Whose guards this command trips will know who it was, and by what.
-    pub fn blame(&mut self, spec: &Spec) {
+    pub fn set_writer(&mut self, spec: &Spec) {
         // What only reads may find a key whose time is over.
-        let author = Author { client: self.attention.client, command: spec.id };
-        self.keyspace.set_author(spec.writes().then_some(author));
+        let writer = Writer { client: self.instrumentation.client, command: spec.id };
+        self.keyspace.set_writer(spec.writes().then_some(writer));
     }
 
     /// The command is done. Whom it has beaten may ask for the client's name when that has left.
-    pub fn end_blame(&mut self) {
-        self.keyspace.set_author(None);
+    pub fn clear_writer(&mut self) {
+        self.keyspace.set_writer(None);
         if self.keyspace.take_tripped() {
-            self.observer.remember(self.attention.client);
+            self.observer.remember(self.instrumentation.client);
         }
     }
 
@@ -366,15 +366,15 @@ impl Engine {
         let (wanted, now) = (self.keyspace.events_wanted, self.keyspace.now());
         // Those of no database of their own are of number 0, and run over several slots or one.
         let database = (self.number + 1).saturating_sub(self.topology.shards());
-        let told = &mut |sleeper| pace.told(sleeper);
-        self.pubsub.publish_events(&events, wanted, database, now, told);
+        let delivered = &mut |sleeper| pace.delivered(sleeper);
+        self.pubsub.publish_events(&events, wanted, database, now, delivered);
     }
 
     /// Tells the observer of a command that was slow, or that somebody wants to see.
     #[cold]
     fn tell(&self, &Invocation { spec, args, .. }: &Invocation<'_>, again: bool, ticks: u64) {
-        let Attention { client, slow_ticks, monitored, .. } = self.attention;
-        let seen = Sighting { args: args.from(0), client, now: self.keyspace.now() };
+        let Instrumentation { client, slow_ticks, monitored, .. } = self.instrumentation;
+        let seen = ObservedCommand { args: args.from(0), client, now: self.keyspace.now() };
         if monitored && !again && spec.is_shown() {
             self.observer.show(seen.clone());
         }
@@ -395,11 +395,11 @@ impl Engine {
         &mut self,
         invocation: &Invocation<'_>,
         client: &Arc<Client>,
-        terms: &Terms,
+        batch: &BatchContext,
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) -> Option<Blocked> {
-        let wait = self.call(invocation, None, terms, pace, out)?;
+        let wait = self.call(invocation, None, batch, pace, out)?;
         let blocked = Blocked::begin(invocation, client, wait, out)?;
         let keys = invocation.spec.awaited_keys(invocation.args);
         self.file(&blocked, client, out.proto, &keys, Serve::Here);
@@ -410,11 +410,11 @@ impl Engine {
     pub fn run_or_tell(
         &mut self,
         invocation: &Invocation<'_>,
-        terms: &Terms,
+        batch: &BatchContext,
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) -> Option<Wait> {
-        self.call(invocation, None, terms, pace, out)
+        self.call(invocation, None, batch, pace, out)
     }
 
     /// Has `client` be served when one of `keys` comes to be here.
@@ -443,11 +443,11 @@ impl Engine {
     }
 
     /// Ends the waits of those whose slot is not served here any more: they have to ask again.
-    pub fn dismiss_waiters(&mut self) {
+    pub fn unblock_moved(&mut self) {
         let Self { keyspace, waiters, topology, number, .. } = self;
         // A database of its own has nothing to do with slots.
         if *number < topology.shards() {
-            let judge = |client: &Client, slot| topology.judge_waiter(slot, *number, client.port);
+            let judge = |client: &Client, slot| topology.route_waiter(slot, *number, client.port);
             waiters.dismiss(keyspace, judge);
         }
     }
@@ -455,26 +455,26 @@ impl Engine {
     /// Serves those who waited for keys that have come to be since this was last done: to be
     /// called when a command that stands alone, or a transaction, is done.
     #[inline]
-    pub fn settle(&mut self, terms: &Terms, pace: &mut dyn Pace) {
+    pub fn settle(&mut self, batch: &BatchContext, pace: &mut dyn Pace) {
         if self.keyspace.has_ready() {
-            self.serve(terms, pace);
+            self.serve(batch, pace);
         }
     }
 
     /// Serves the keys in the order in which they came to be, as Redis 7.0 does, and for each key
     /// those who wait in the order in which they came. To serve one may make another key ready.
     #[cold]
-    fn serve(&mut self, terms: &Terms, pace: &mut dyn Pace) {
-        let (no_touch, client) = (self.keyspace.no_touch, self.attention.client);
+    fn serve(&mut self, batch: &BatchContext, pace: &mut dyn Pace) {
+        let (no_touch, client) = (self.keyspace.no_touch, self.instrumentation.client);
         while self.keyspace.has_ready() {
             for bytes in self.keyspace.take_ready() {
                 while let Some((waiter, claim)) = self.next_waiter(&bytes) {
                     self.keyspace.no_touch = waiter.client.no_touch();
-                    self.attention.client = waiter.client.id;
+                    self.instrumentation.client = waiter.client.id;
                     let mut reply = Vec::new();
                     let mut out = Sink::new(&mut reply, waiter.proto);
                     for request in waiter.request.iter() {
-                        if let Some(wait) = self.call(&request, Some(&bytes), terms, pace, &mut out)
+                        if let Some(wait) = self.call(&request, Some(&bytes), batch, pace, &mut out)
                         {
                             // Never so: the key holds what the waiter can use.
                             debug_assert!(false, "{} left its key", request.spec.name);
@@ -482,14 +482,14 @@ impl Engine {
                         }
                     }
                     // He may go to a replica at once.
-                    self.tell_followers();
+                    self.propagate();
                     // One who leaves at this very moment was served before, as in Redis.
                     let _gone = claim.end(Ending::Served(reply));
                 }
             }
         }
         self.keyspace.no_touch = no_touch;
-        self.attention.client = client;
+        self.instrumentation.client = client;
     }
 
     /// Whose turn it is at `bytes`, if there is something there for anybody.
@@ -515,17 +515,18 @@ impl Engine {
     pub fn run_each(
         &mut self,
         queue: &Queue,
-        terms: &Terms,
+        batch: &BatchContext,
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) -> usize {
         for (before, invocation) in queue.iter().enumerate() {
-            let has_moved = invocation.slot().is_some_and(|slot| !self.runs_plainly(slot, terms));
+            let has_moved =
+                invocation.slot().is_some_and(|slot| !self.serves_directly(slot, batch));
             if out.len() > OUTPUT_LEN_MAX || has_moved {
                 return before;
             }
-            self.run(&invocation, terms, pace, out);
-            self.settle(terms, pace);
+            self.run(&invocation, batch, pace, out);
+            self.settle(batch, pace);
         }
         queue.len()
     }
@@ -535,7 +536,7 @@ impl Engine {
         &mut self,
         queue: &Queue,
         watched: Option<&Watched>,
-        terms: &Terms,
+        batch: &BatchContext,
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) {
@@ -548,9 +549,9 @@ impl Engine {
         out.array(queue.len());
         for invocation in queue.iter() {
             pace.step(1);
-            self.run(&invocation, terms, pace, out);
+            self.run(&invocation, batch, pace, out);
         }
-        self.settle(terms, pace);
+        self.settle(batch, pace);
     }
 
     /// Ends the watch and says whether the transaction that it guards is lost.
@@ -606,16 +607,16 @@ mod tests {
             Arc::default(),
         );
         let limits = Limits::default();
-        let terms = Terms {
+        let batch = BatchContext {
             now: 1,
             string_len_max: 1 << 20,
             limits,
             events_wanted: 0,
             no_touch: false,
-            attention: Attention::NONE,
+            instrumentation: Instrumentation::NONE,
             port: Port::Router,
         };
-        engine.begin(&terms);
+        engine.begin(&batch);
         let (buf, span) = (b"bad".to_vec(), [Span::new(0, 3)]);
         let mut queue = Queue::default();
         let footprint = Footprint::Anywhere;
@@ -634,7 +635,7 @@ mod tests {
         engine.exec(
             &queue,
             None,
-            &terms,
+            &batch,
             &mut Later::default(),
             &mut Sink::new(&mut out, Proto::Resp2),
         );

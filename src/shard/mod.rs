@@ -21,7 +21,7 @@ use crate::resp::{Proto, Sink};
 use crate::session::{Transaction, Watched};
 use crate::slot::{Footprint, Slot};
 use crate::state::clients::Client;
-use engine::{Blocked, Engine, Terms};
+use engine::{BatchContext, Blocked, Engine};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ struct Job {
     work: Work,
     proto: Proto,
     /// What held for whoever submitted it: the holder's own may be seconds old.
-    terms: Terms,
+    batch: BatchContext,
     reply: oneshot::Sender<Served>,
 }
 
@@ -111,7 +111,7 @@ pub struct Hold<'s> {
     shard: &'s Arc<Shard>,
     /// Present until the hold is released.
     engine: Option<MutexGuard<'s, Engine>>,
-    terms: &'s Terms,
+    batch: &'s BatchContext,
 }
 
 impl Shard {
@@ -128,10 +128,10 @@ impl Shard {
     /// Holds the shard if it is free, or becomes so within a few moments.
     #[must_use]
     #[inline]
-    pub fn try_hold<'s>(self: &'s Arc<Self>, terms: &'s Terms) -> Option<Hold<'s>> {
+    pub fn try_hold<'s>(self: &'s Arc<Self>, batch: &'s BatchContext) -> Option<Hold<'s>> {
         for _ in 0..SPINS_MAX {
             if let Some(engine) = self.engine.try_lock() {
-                return Some(self.held(engine, terms));
+                return Some(self.held(engine, batch));
             }
             std::hint::spin_loop();
         }
@@ -140,18 +140,18 @@ impl Shard {
 
     /// Holds the shard, blocking the thread until it is free: never on a runtime worker.
     #[must_use]
-    pub fn hold<'s>(self: &'s Arc<Self>, terms: &'s Terms) -> Hold<'s> {
-        self.held(self.engine.lock(), terms)
+    pub fn hold<'s>(self: &'s Arc<Self>, batch: &'s BatchContext) -> Hold<'s> {
+        self.held(self.engine.lock(), batch)
     }
 
     #[inline]
     fn held<'s>(
         self: &'s Arc<Self>,
         mut engine: MutexGuard<'s, Engine>,
-        terms: &'s Terms,
+        batch: &'s BatchContext,
     ) -> Hold<'s> {
-        engine.begin(terms);
-        Hold { shard: self, engine: Some(engine), terms }
+        engine.begin(batch);
+        Hold { shard: self, engine: Some(engine), batch }
     }
 
     /// Queues work for whoever holds the shard, and runs it at once if nobody does any more.
@@ -161,15 +161,15 @@ impl Shard {
         client: &Arc<Client>,
         work: Work,
         proto: Proto,
-        terms: &Terms,
+        batch: &BatchContext,
         pace: &mut dyn Pace,
     ) -> Pending {
         let (reply, pending) = oneshot::channel();
-        let job = Job { client: Arc::clone(client), work, proto, terms: *terms, reply };
+        let job = Job { client: Arc::clone(client), work, proto, batch: *batch, reply };
         self.queue.lock().push_back(job);
         self.waiting.fetch_add(1, Ordering::AcqRel);
         if let Some(engine) = self.engine.try_lock() {
-            self.held(engine, terms).release(pace);
+            self.held(engine, batch).release(pace);
         }
         pending
     }
@@ -205,10 +205,10 @@ impl Hold<'_> {
     /// Runs one command.
     #[inline]
     pub fn run(&mut self, invocation: &Invocation<'_>, pace: &mut dyn Pace, out: &mut Sink<'_>) {
-        let terms = self.terms;
+        let batch = self.batch;
         let engine = self.engine();
-        engine.run(invocation, terms, pace, out);
-        engine.settle(terms, pace);
+        engine.run(invocation, batch, pace, out);
+        engine.settle(batch, pace);
     }
 
     /// Runs one command that may wait for `client`; gives the wait if it has begun.
@@ -219,10 +219,10 @@ impl Hold<'_> {
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) -> Option<Box<Blocked>> {
-        let terms = self.terms;
+        let batch = self.batch;
         let engine = self.engine();
-        let blocked = engine.run_or_wait(invocation, client, terms, pace, out);
-        engine.settle(terms, pace);
+        let blocked = engine.run_or_wait(invocation, client, batch, pace, out);
+        engine.settle(batch, pace);
         blocked.map(Box::new)
     }
 
@@ -233,14 +233,14 @@ impl Hold<'_> {
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) {
-        let terms = self.terms;
-        self.engine().run(invocation, terms, pace, out);
+        let batch = self.batch;
+        self.engine().run(invocation, batch, pace, out);
     }
 
     /// Serves those who waited for what a transaction has brought.
     pub fn settle(&mut self, pace: &mut dyn Pace) {
-        let terms = self.terms;
-        self.engine().settle(terms, pace);
+        let batch = self.batch;
+        self.engine().settle(batch, pace);
     }
 
     /// Runs a transaction whose commands all run on this shard.
@@ -251,8 +251,8 @@ impl Hold<'_> {
         pace: &mut dyn Pace,
         out: &mut Sink<'_>,
     ) {
-        let terms = self.terms;
-        self.engine().exec(queue, watched, terms, pace, out);
+        let batch = self.batch;
+        self.engine().exec(queue, watched, batch, pace, out);
     }
 
     /// Serves whoever queued meanwhile, then lets go.
@@ -266,8 +266,8 @@ impl Hold<'_> {
     fn serve_and_unlock(&mut self, pace: &mut dyn Pace) {
         if let Some(mut engine) = self.engine.take() {
             engine.publish_events(pace);
-            engine.tell_followers();
-            if self.shard.waiting.load(Ordering::Relaxed) == 0 && !engine.keyspace.has_graveyard() {
+            engine.propagate();
+            if self.shard.waiting.load(Ordering::Relaxed) == 0 && !engine.keyspace.has_lazy_free() {
                 drop(engine);
                 if self.shard.waiting() == 0 {
                     return;
@@ -292,8 +292,8 @@ impl Hold<'_> {
                 served += 1;
             }
             engine.publish_events(pace);
-            engine.tell_followers();
-            let dead = engine.keyspace.take_graveyard();
+            engine.propagate();
+            let dead = engine.keyspace.take_lazy_free();
             drop(engine);
             if let Some(dead) = dead {
                 pace.dispose(Box::new(dead));
@@ -303,10 +303,10 @@ impl Hold<'_> {
             }
             if served >= DRAIN_MAX {
                 // Somebody is always to come: a task of its own, if nobody takes the lock before.
-                let (shard, terms) = (Arc::clone(self.shard), *self.terms);
+                let (shard, batch) = (Arc::clone(self.shard), *self.batch);
                 return pace.later(Box::new(move |pace| {
                     if let Some(engine) = shard.engine.try_lock() {
-                        shard.held(engine, &terms).release(pace);
+                        shard.held(engine, &batch).release(pace);
                     }
                 }));
             }
@@ -320,26 +320,26 @@ impl Job {
         if self.client.is_closing() {
             return;
         }
-        let terms = &Terms { now: pace.now(), ..self.terms };
-        engine.begin(terms);
+        let batch = &BatchContext { now: pace.now(), ..self.batch };
+        engine.begin(batch);
         engine.keyspace.no_touch = self.client.no_touch();
-        engine.attention.client = self.client.id;
-        engine.stray();
+        engine.instrumentation.client = self.client.id;
+        engine.reset_timer();
         let mut replies = Vec::new();
         let mut out = Sink::new(&mut replies, self.proto);
         let (mut rest, mut blocked) = (None, None);
-        if self.work.slot().is_some_and(|slot| !engine.runs_plainly(slot, terms)) {
+        if self.work.slot().is_some_and(|slot| !engine.serves_directly(slot, batch)) {
             // The slot has left, or is about to, since this was submitted.
             rest = Some(Box::new(self.work));
         } else {
             match self.work {
                 Work::Each(mut queue) => {
-                    queue.skip(engine.run_each(&queue, terms, pace, &mut out));
+                    queue.skip(engine.run_each(&queue, batch, pace, &mut out));
                     rest = (!queue.is_empty()).then(|| Box::new(Work::Each(queue)));
                 }
                 Work::Exec(transaction) => {
                     let watched = transaction.watched.as_deref();
-                    engine.exec(&transaction.queue, watched, terms, pace, &mut out);
+                    engine.exec(&transaction.queue, watched, batch, pace, &mut out);
                 }
                 Work::Watch(queue, guard) => {
                     for watch in queue.iter() {
@@ -349,8 +349,8 @@ impl Job {
                 Work::Block(queue) => {
                     for invocation in queue.iter() {
                         let client = &self.client;
-                        blocked = engine.run_or_wait(&invocation, client, terms, pace, &mut out);
-                        engine.settle(terms, pace);
+                        blocked = engine.run_or_wait(&invocation, client, batch, pace, &mut out);
+                        engine.settle(batch, pace);
                     }
                 }
             }
@@ -363,16 +363,16 @@ impl Job {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::{Args, Errand, resolve};
+    use crate::command::{Args, DeferredWork, resolve};
     use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, PackLimits};
     use crate::resp::Span;
-    use crate::state::Attention;
+    use crate::state::Instrumentation;
     use crate::state::clients::{Clients, Seat};
     use crate::topology::{Port, Topology};
     use std::net::SocketAddr;
     use std::time::Duration;
 
-    const TERMS: Terms = Terms {
+    const TERMS: BatchContext = BatchContext {
         now: 1,
         string_len_max: 1 << 20,
         limits: Limits {
@@ -383,14 +383,14 @@ mod tests {
         },
         events_wanted: 0,
         no_touch: false,
-        attention: Attention::NONE,
+        instrumentation: Instrumentation::NONE,
         port: Port::Router,
     };
 
     /// Keeps what is to be done later, for the test to do.
     #[derive(Default)]
     pub(super) struct Later {
-        errands: Vec<Errand>,
+        deferred: Vec<DeferredWork>,
         now: Millis,
     }
 
@@ -406,8 +406,8 @@ mod tests {
         fn dispose(&mut self, dead: Box<dyn Send>) {
             drop(dead);
         }
-        fn later(&mut self, work: Errand) {
-            self.errands.push(work);
+        fn later(&mut self, work: DeferredWork) {
+            self.deferred.push(work);
         }
     }
 
@@ -453,7 +453,7 @@ mod tests {
                 format!(":{}\r\n", i + 1).into_bytes()
             );
         }
-        assert!(pace.errands.is_empty() && shard.try_hold(&TERMS).is_some());
+        assert!(pace.deferred.is_empty() && shard.try_hold(&TERMS).is_some());
     }
 
     #[test]
@@ -532,7 +532,7 @@ mod tests {
             pending[DRAIN_MAX - 1].try_recv().is_ok() && pending[DRAIN_MAX].try_recv().is_err()
         );
         let mut rounds = 0;
-        while let Some(work) = pace.errands.pop() {
+        while let Some(work) = pace.deferred.pop() {
             work(&mut pace);
             rounds += 1;
         }
@@ -558,7 +558,7 @@ mod tests {
                         }
                         let pending =
                             shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace);
-                        while let Some(work) = pace.errands.pop() {
+                        while let Some(work) = pace.deferred.pop() {
                             work(&mut pace);
                         }
                         // Whoever holds the shard now must see the job: this would hang if not.

@@ -1,7 +1,7 @@
 //! What is counted of each command, and of errors by their code.
 //!
 //! Each shard has a tally of its own, which whoever holds the shard writes: no atomics on the way
-//! of a command. What runs on no shard (CLIENT, MULTI, INFO) is counted in [`Tallies`]. INFO adds
+//! of a command. What runs on no shard (CLIENT, MULTI, INFO) is counted in [`CommandStatsStripes`]. INFO adds
 //! all of them up.
 
 use super::Histogram;
@@ -38,7 +38,7 @@ impl Row {
 
 /// Counts of commands and of errors.
 #[derive(Clone, Debug, Default)]
-pub struct Tally {
+pub struct CommandStats {
     /// By the command's number; as long as the highest number met so far asks for.
     rows: Vec<Row>,
     errors: BTreeMap<Box<[u8]>, u64>,
@@ -47,7 +47,7 @@ pub struct Tally {
     execs_lost: u64,
 }
 
-impl Tally {
+impl CommandStats {
     /// A command has run, in so many ticks.
     #[inline]
     pub fn ran(&mut self, command: u16, ticks: u64, track: bool) {
@@ -170,24 +170,24 @@ const STRIPES: usize = 16;
 /// The tallies of what runs on no shard: a client always counts in the same one, so that clients
 /// on different threads seldom wait for each other.
 #[derive(Debug)]
-pub struct Tallies {
-    stripes: [Mutex<Tally>; STRIPES],
+pub struct CommandStatsStripes {
+    stripes: [Mutex<CommandStats>; STRIPES],
 }
 
-impl Default for Tallies {
+impl Default for CommandStatsStripes {
     fn default() -> Self {
         Self { stripes: std::array::from_fn(|_| Mutex::default()) }
     }
 }
 
-impl Tallies {
+impl CommandStatsStripes {
     /// Counts something for a client.
-    pub fn count(&self, client: u64, count: impl FnOnce(&mut Tally)) {
+    pub fn count(&self, client: u64, count: impl FnOnce(&mut CommandStats)) {
         count(&mut self.stripes[(client % STRIPES as u64) as usize].lock());
     }
 
     /// Does something with every tally.
-    pub fn each(&self, mut act: impl FnMut(&mut Tally)) {
+    pub fn each(&self, mut act: impl FnMut(&mut CommandStats)) {
         self.stripes.iter().for_each(|stripe| act(&mut stripe.lock()));
     }
 }
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn tallies_add_up() {
-        let (mut one, mut other) = (Tally::default(), Tally::default());
+        let (mut one, mut other) = (CommandStats::default(), CommandStats::default());
         one.ran(3, 10, true);
         one.ran(3, 30, false);
         other.ran(3, 5, true);
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn kinds_of_errors_are_bounded() {
-        let mut tally = Tally::default();
+        let mut tally = CommandStats::default();
         for kind in 0..2 * ERROR_KINDS_MAX {
             tally.rejected(0, format!("E{kind} text").as_bytes());
         }

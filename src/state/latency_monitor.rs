@@ -18,7 +18,7 @@ pub struct Sample {
 
 /// The samples of one event, and the longest ever.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spike {
+pub struct LatencySpike {
     /// The oldest first, one per second.
     pub samples: VecDeque<Sample>,
     /// The longest time since the last reset, in milliseconds.
@@ -27,11 +27,11 @@ pub struct Spike {
 
 /// The events, by their names.
 #[derive(Debug, Default)]
-pub struct Spikes {
-    events: Mutex<BTreeMap<&'static str, Spike>>,
+pub struct LatencyMonitor {
+    events: Mutex<BTreeMap<&'static str, LatencySpike>>,
 }
 
-impl Spikes {
+impl LatencyMonitor {
     /// Notes that `event` took so long.
     pub fn note(&self, event: &'static str, now: Millis, millis: u64) {
         let at_s = now.div_euclid(1000);
@@ -51,13 +51,13 @@ impl Spikes {
 
     /// Every event with its samples.
     #[must_use]
-    pub fn all(&self) -> Vec<(&'static str, Spike)> {
+    pub fn all(&self) -> Vec<(&'static str, LatencySpike)> {
         self.events.lock().iter().map(|(name, spike)| (*name, spike.clone())).collect()
     }
 
     /// The event of this name, in this very case.
     #[must_use]
-    pub fn get(&self, event: &[u8]) -> Option<Spike> {
+    pub fn get(&self, event: &[u8]) -> Option<LatencySpike> {
         let events = self.events.lock();
         events.iter().find(|(name, _)| name.as_bytes() == event).map(|(_, spike)| spike.clone())
     }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn one_sample_a_second_and_so_many_of_them() {
-        let spikes = Spikes::default();
+        let spikes = LatencyMonitor::default();
         for second in 0..200 {
             spikes.note("command", second * 1000, 5);
             spikes.note("command", second * 1000 + 999, if second == 0 { 900 } else { 7 });

@@ -1,7 +1,7 @@
 //! The process as its commands see it: its settings, its clients, its counters, and who it is.
 //!
 //! Everything that comes from outside, chance, the clock and the operating system, is handed in
-//! through [`HostConfig`]; [`process`] is what the program hands in.
+//! through [`ServerConfig`]; [`process`] is what the program hands in.
 
 pub mod settings;
 mod histogram;
@@ -17,20 +17,20 @@ mod monitor;
 pub mod recorder;
 mod observer;
 
-pub use commandstats::{Row, Tallies, Tally};
+pub use commandstats::{CommandStats, CommandStatsStripes, Row};
 pub use histogram::Histogram;
-pub use latency_monitor::{Sample, Spike, Spikes};
+pub use latency_monitor::{LatencyMonitor, LatencySpike, Sample};
 pub use monitor::Monitors;
-pub use observer::{Attention, Observer, Sighting};
+pub use observer::{Instrumentation, ObservedCommand, Observer};
 pub use pause::{Pause, Paused};
 pub use process::Usage;
-pub use recorder::{About, Keys as NoteKeys, Note, Record};
+pub use recorder::{About, Keys as NoteKeys, Note, Recorder};
 pub use slowlog::{SlowEntry, Slowlog};
 pub use stats::{Counter, Rate, Stats};
 
 use crate::faults::Faults;
 use crate::keyspace::Millis;
-use crate::replication::Feeds;
+use crate::replication::ReplicationStreams;
 use crate::state::clients::Clients;
 use crate::state::pubsub::PubSub;
 use crate::state::settings::{EndpointType, Settings};
@@ -47,7 +47,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The process.
 #[derive(Debug)]
-pub struct Host {
+pub struct ServerState {
     /// What CONFIG reads and changes.
     pub settings: Arc<Settings>,
     /// Who is connected.
@@ -67,13 +67,13 @@ pub struct Host {
     /// Who owns which slot.
     pub topology: Arc<Topology>,
     /// Which shards follow others, late.
-    pub feeds: Feeds,
+    pub feeds: ReplicationStreams,
     /// How nodes are told to clients.
     pub announce: Announce,
     /// What goes wrong on purpose.
     pub faults: Faults,
     /// Whether `SLOTWAY …` may change anything.
-    pub obeys: bool,
+    pub admin_enabled: bool,
     /// What does not change while it runs.
     pub identity: Identity,
     /// 40 hexadecimal digits, different for each run.
@@ -117,9 +117,9 @@ impl Default for Identity {
     }
 }
 
-/// All that makes a [`Host`].
+/// All that makes a [`ServerState`].
 #[derive(Debug)]
-pub struct HostConfig {
+pub struct ServerConfig {
     /// Who it is.
     pub identity: Identity,
     /// Its settings at the start.
@@ -129,7 +129,7 @@ pub struct HostConfig {
     /// How nodes are told to clients.
     pub announce: Announce,
     /// Whether `SLOTWAY …` may change anything.
-    pub obeys: bool,
+    pub admin_enabled: bool,
     /// Chance, for the run's id.
     pub seed: u64,
     /// What the process uses of the machine, when asked.
@@ -138,14 +138,14 @@ pub struct HostConfig {
     pub tick_ns: f64,
 }
 
-impl Default for HostConfig {
+impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             identity: Identity::default(),
             settings: Settings::default(),
             topology: Topology::even(1),
             announce: Announce::default(),
-            obeys: true,
+            admin_enabled: true,
             seed: 0,
             usage: Usage::default,
             tick_ns: 1.0,
@@ -153,10 +153,10 @@ impl Default for HostConfig {
     }
 }
 
-impl Host {
+impl ServerState {
     /// A process without clients.
     #[must_use]
-    pub fn new(config: HostConfig) -> Self {
+    pub fn new(config: ServerConfig) -> Self {
         let mut chance = fastrand::Rng::with_seed(config.seed);
         let mut digit = || char::from_digit(chance.u32(..16), 16).unwrap_or('0');
         if let Some(lag_ms) = config.topology.replica_lag_ms() {
@@ -164,7 +164,7 @@ impl Host {
         }
         let (settings, clients) = (Arc::new(config.settings), Arc::<Clients>::default());
         let watched = (Arc::clone(&clients), Arc::clone(&settings));
-        let host = Self {
+        let server = Self {
             observer: Arc::new(Observer::new(watched.0, watched.1, config.tick_ns)),
             settings,
             clients,
@@ -174,20 +174,20 @@ impl Host {
             pubsub: Arc::default(),
             stats: Stats::default(),
             topology: Arc::new(config.topology),
-            feeds: Feeds::default(),
+            feeds: ReplicationStreams::default(),
             announce: config.announce,
             faults: Faults::default(),
-            obeys: config.obeys,
+            admin_enabled: config.admin_enabled,
             identity: config.identity,
             run_id: (0..40).map(|_| digit()).collect(),
             usage: config.usage,
         };
-        host.heed_settings();
-        host
+        server.apply_settings();
+        server
     }
 
     /// Has the topology follow the settings that concern it.
-    pub fn heed_settings(&self) {
+    pub fn apply_settings(&self) {
         let settings = &self.settings;
         self.topology.set_rules(settings.needs_all_slots(), settings.reads_when_down());
     }

@@ -132,9 +132,9 @@ mod tests {
         monitors.leave(&resets);
         monitors.tell(1, 0, None, [&b"a"[..]].into_iter());
         let mut got = Vec::new();
-        stays.mailbox().expect("a mailbox").take(&mut got);
+        stays.outbox().expect("a mailbox").take(&mut got);
         assert_eq!(std::mem::take(&mut got), b"+0.001000 [0 ?] \"a\"\r\n");
-        resets.mailbox().expect("a mailbox").take(&mut got);
+        resets.outbox().expect("a mailbox").take(&mut got);
         assert!(got.is_empty());
         drop(stays);
         assert!(monitors.are_there());

@@ -1,9 +1,11 @@
 //! Who is told of commands as they run: the slow log, the spikes, the monitors.
 //!
-//! On a command's way this is one comparison of its time and one test of a flag ([`Attention`],
+//! On a command's way this is one comparison of its time and one test of a flag ([`Instrumentation`],
 //! settled once per batch); everything here is what follows when one of them strikes.
 
-use super::{About, Monitors, Note, NoteKeys, Record, Slowlog, Spikes, Tallies};
+use super::{
+    About, CommandStatsStripes, LatencyMonitor, Monitors, Note, NoteKeys, Recorder, Slowlog,
+};
 use crate::keyspace::Millis;
 use crate::state::clients::{Client, Clients};
 use crate::state::settings::Settings;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 
 /// What is to be noted of the commands of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attention {
+pub struct Instrumentation {
     /// Whose commands they are: a client's id, or 0.
     pub client: u64,
     /// Commands that take so many ticks, or more, are told to [`Observer::slow`].
@@ -22,7 +24,7 @@ pub struct Attention {
     pub monitored: bool,
 }
 
-impl Attention {
+impl Instrumentation {
     /// Nothing but counts.
     pub const NONE: Self =
         Self { client: 0, slow_ticks: u64::MAX, tracks: false, monitored: false };
@@ -30,7 +32,7 @@ impl Attention {
 
 /// What a command was, for those who are told of it.
 #[derive(Clone, Debug)]
-pub struct Sighting<A> {
+pub struct ObservedCommand<A> {
     /// Its arguments; what is secret in them is hidden.
     pub args: A,
     /// Who sent it: a client's id.
@@ -45,13 +47,13 @@ pub struct Observer {
     /// The slowest commands of late.
     pub slowlog: Slowlog,
     /// When commands took long.
-    pub spikes: Spikes,
+    pub spikes: LatencyMonitor,
     /// Who sees every command.
     pub monitors: Monitors,
     /// What runs on no shard is counted here.
-    pub tallies: Tallies,
+    pub tallies: CommandStatsStripes,
     /// What is noted for the proof.
-    pub record: Record,
+    pub record: Recorder,
     clients: Arc<Clients>,
     settings: Arc<Settings>,
     /// Nanoseconds per tick of the clock that the rim measures commands with.
@@ -68,11 +70,11 @@ impl Observer {
 
     /// What to note of a client's commands, by the settings of this moment.
     #[must_use]
-    pub fn attention(&self, client: u64) -> Attention {
+    pub fn instrumentation(&self, client: u64) -> Instrumentation {
         let slow_us = self.settings.slow_us();
         let spike_us = self.settings.spike_ms().map(|ms| ms.saturating_mul(1000));
         let slow_us = slow_us.unwrap_or(u64::MAX).min(spike_us.unwrap_or(u64::MAX));
-        Attention {
+        Instrumentation {
             client,
             slow_ticks: if slow_us == u64::MAX { u64::MAX } else { self.ticks(slow_us) },
             tracks: self.settings.tracks_latency(),
@@ -109,7 +111,7 @@ impl Observer {
     /// A command took longer than some setting finds normal. `is_fast` says that it was one which
     /// never should; `keep_out` that it is not for the slow log.
     #[cold]
-    pub fn slow<'a, A>(&self, seen: Sighting<A>, ticks: u64, is_fast: bool, keep_out: bool)
+    pub fn slow<'a, A>(&self, seen: ObservedCommand<A>, ticks: u64, is_fast: bool, keep_out: bool)
     where
         A: ExactSizeIterator<Item = &'a [u8]>,
     {
@@ -129,7 +131,7 @@ impl Observer {
 
     /// Tells the monitors of a command.
     #[cold]
-    pub fn show<'a>(&self, seen: Sighting<impl Iterator<Item = &'a [u8]>>) {
+    pub fn show<'a>(&self, seen: ObservedCommand<impl Iterator<Item = &'a [u8]>>) {
         let client = self.clients.get(seen.client);
         let database = client.as_ref().map_or(0, |client| client.database());
         let peer = client.map(|client| client.peer);

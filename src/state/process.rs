@@ -1,5 +1,5 @@
 //! What the operating system says of this process. Nothing in the library calls it by itself: the
-//! program hands these functions to [`super::Host`] as values.
+//! program hands these functions to [`super::ServerState`] as values.
 
 use std::time::Duration;
 

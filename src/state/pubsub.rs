@@ -17,7 +17,7 @@
 use crate::keyspace::{Event, EventClass, Millis, event};
 use crate::resp::{Proto, Sink};
 use crate::slot::Slot;
-use crate::state::clients::{Client, Listening, Mailbox, OutputLimits};
+use crate::state::clients::{Client, Listening, Outbox, OutputLimits};
 use crate::text::glob;
 use crate::topology::Port;
 use dashmap::{DashMap, Entry};
@@ -41,7 +41,7 @@ pub type Name = Arc<[u8]>;
 
 /// Told of every subscriber that got a message, and of every pattern that was tried; the caller
 /// wakes whom it is given once its batch is done.
-pub type Told<'t> = &'t mut dyn FnMut(Option<Waker>);
+pub type OnDelivery<'t> = &'t mut dyn FnMut(Option<Waker>);
 
 /// Subscribers by their ids. The names of empty ones are not kept.
 type Audience = BTreeMap<u64, Arc<Client>>;
@@ -113,7 +113,7 @@ impl PubSub {
         message: &[u8],
         port: Port,
         now: Millis,
-        told: Told<'_>,
+        delivered: OnDelivery<'_>,
     ) -> usize {
         let mut hearers = Hearers::for_client_of(port);
         let turn = self.turn_of(channel);
@@ -129,7 +129,7 @@ impl PubSub {
             }
         }
         drop(turn);
-        hearers.wake(told)
+        hearers.wake(delivered)
     }
 
     /// Sends a message to whoever is subscribed to the shard channel, and gives how many they are,
@@ -140,7 +140,7 @@ impl PubSub {
         message: &[u8],
         port: Port,
         now: Millis,
-        told: Told<'_>,
+        delivered: OnDelivery<'_>,
     ) -> usize {
         let mut hearers = Hearers::for_client_of(port);
         let turn = self.turn_of(channel);
@@ -148,12 +148,17 @@ impl PubSub {
             hearers.tell(&audience, &[b"smessage", channel, message], now);
         }
         drop(turn);
-        hearers.wake(told)
+        hearers.wake(delivered)
     }
 
     /// Signs clients off from the shard channels that their port does not serve any more, as
     /// `serves` says of a port and a channel's slot, and tells them so.
-    pub fn sign_off(&self, serves: impl Fn(Port, Slot) -> bool, now: Millis, told: Told<'_>) {
+    pub fn sign_off(
+        &self,
+        serves: impl Fn(Port, Slot) -> bool,
+        now: Millis,
+        delivered: OnDelivery<'_>,
+    ) {
         let mut sleepers = Vec::new();
         self.shard_channels.retain(|name, audience| {
             let slot = Slot::of(name);
@@ -161,7 +166,7 @@ impl PubSub {
                 let stays = serves(client.port, slot);
                 if !stays {
                     self.signed_off.fetch_add(1, Ordering::AcqRel);
-                    let left = client.mailbox().map_or(0, Mailbox::lose_shard_channel);
+                    let left = client.outbox().map_or(0, Outbox::lose_shard_channel);
                     let mut letter = Vec::new();
                     sleepers.push(client.mail(now, |proto| {
                         let mut sink = Sink::new(&mut letter, proto);
@@ -176,7 +181,7 @@ impl PubSub {
             });
             !audience.is_empty()
         });
-        sleepers.into_iter().for_each(told);
+        sleepers.into_iter().for_each(delivered);
     }
 
     /// Publishes what happened to keys, in the ways that `wanted` names.
@@ -186,7 +191,7 @@ impl PubSub {
         wanted: EventClass,
         database: usize,
         now: Millis,
-        told: Told<'_>,
+        delivered: OnDelivery<'_>,
     ) {
         let mut channel = Vec::new();
         let prefixes = ["keyspace", "keyevent"].map(|word| format!("__{word}@{database}__:"));
@@ -199,7 +204,7 @@ impl PubSub {
                     channel.clear();
                     channel.extend_from_slice(prefix.as_bytes());
                     channel.extend_from_slice(about);
-                    self.publish(&channel, message, Port::Router, now, told);
+                    self.publish(&channel, message, Port::Router, now, delivered);
                 }
             }
         }
@@ -329,9 +334,9 @@ impl Hearers {
     }
 
     /// Tells of everybody; gives how many heard the message.
-    fn wake(self, told: Told<'_>) -> usize {
-        (0..self.awake).for_each(|_| told(None));
-        self.sleepers.into_iter().for_each(|sleeper| told(Some(sleeper)));
+    fn wake(self, delivered: OnDelivery<'_>) -> usize {
+        (0..self.awake).for_each(|_| delivered(None));
+        self.sleepers.into_iter().for_each(|sleeper| delivered(Some(sleeper)));
         self.heard
     }
 }
@@ -454,8 +459,8 @@ impl Subscriptions {
 
     /// Tells others what the client is subscribed to.
     fn note(&self) {
-        if let Some(mailbox) = self.client.mailbox() {
-            mailbox.set_listening(Listening {
+        if let Some(outbox) = self.client.outbox() {
+            outbox.set_listening(Listening {
                 channels: self.channels.len() as u32,
                 patterns: self.patterns.len() as u32,
                 shard_channels: self.shard_channels.len() as u32,
@@ -513,7 +518,7 @@ mod tests {
 
         fn mail(&self, of: usize) -> String {
             let mut mail = Vec::new();
-            self.seats[of].mailbox().expect("it listens").take(&mut mail);
+            self.seats[of].outbox().expect("it listens").take(&mut mail);
             String::from_utf8(mail).expect("text").replace("\r\n", " ")
         }
     }

@@ -144,7 +144,7 @@ pub enum About {
 
 /// The notes, and the ledger that they go to.
 #[derive(Debug)]
-pub struct Record {
+pub struct Recorder {
     notes: SyncSender<Note>,
     samples: SyncSender<Note>,
     /// How many notes and samples wait: raised before one is sent, lowered after it was received.
@@ -169,7 +169,7 @@ struct Book {
     test: String,
 }
 
-impl Default for Record {
+impl Default for Recorder {
     fn default() -> Self {
         let (notes, notes_out) = sync_channel(NOTES_MAX);
         let (samples, samples_out) = sync_channel(SAMPLES_MAX);
@@ -215,7 +215,7 @@ pub enum Part {
     Groups,
 }
 
-impl Record {
+impl Recorder {
     /// Takes a note, or counts that there was no room for it. Never waits.
     #[cold]
     pub fn take(&self, note: Note) {
@@ -444,7 +444,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_and_what_is_dropped_is_counted() {
-        let (record, clients) = (Record::default(), Clients::default());
+        let (record, clients) = (Recorder::default(), Clients::default());
         let held = record.book.lock();
         let sample = || Note { about: About::Transaction { of: 1 }, ..breach(&["c", "d"]) };
         (0..SAMPLES_MAX + 5).for_each(|_| record.take(sample()));
@@ -474,7 +474,7 @@ mod tests {
 
     #[test]
     fn a_test_owns_what_is_noted_while_it_runs() {
-        let (record, clients) = (Record::default(), Clients::default());
+        let (record, clients) = (Recorder::default(), Clients::default());
         for (test, key) in [("one", "a:1"), ("two", "b:1"), ("", "c:1")] {
             record.begin_test(test.as_bytes(), &clients, 1);
             record.take(breach(&[key, "x"]));
@@ -499,8 +499,8 @@ mod tests {
     fn a_sample_stands_for_all() {
         let all = ALL_OF + 100 * ONE_IN;
         let taken: Vec<u64> = (0..all).filter(|&number| of_how_many(number).is_some()).collect();
-        let told: u64 = (0..all).filter_map(of_how_many).sum();
-        assert!(told.abs_diff(all) <= 2 * ONE_IN, "{told}");
+        let counted: u64 = (0..all).filter_map(of_how_many).sum();
+        assert!(counted.abs_diff(all) <= 2 * ONE_IN, "{counted}");
         assert!((taken.len() as u64).abs_diff(ALL_OF + 100) <= 1, "{}", taken.len());
         // Not every time the same of the block.
         let places = taken.iter().filter(|&&n| n >= ALL_OF).map(|n| n % ONE_IN);

@@ -371,7 +371,7 @@ impl Topology {
             }
         }
         map.nodes[node].role = Role::Master;
-        map.nodes[node].drops_rest = force;
+        map.nodes[node].loses_backlog = force;
         map.nodes[master].role = Role::ReplicaOf(node);
         map.nodes[node].migrating = std::mem::take(&mut map.nodes[master].migrating);
         map.nodes[node].importing = std::mem::take(&mut map.nodes[master].importing);
@@ -413,7 +413,7 @@ impl Topology {
         };
         let me = &mut map.nodes[node];
         (me.role, me.shard, me.met) = (Role::Master, me.home, BTreeSet::from([node]));
-        (me.shard_id, me.emptied, me.drops_rest) = (shard_id, None, true);
+        (me.shard_id, me.emptied, me.loses_backlog) = (shard_id, None, true);
         if hard {
             (me.id, me.epoch) = (fresh, 0);
         }
@@ -486,9 +486,9 @@ impl Topology {
         self.version.fetch_add(1, Ordering::AcqRel);
         map.whole = (0..map.nodes.len()).map(|node| self.is_whole(map, node)).collect();
         let mut moving = BTreeSet::new();
-        for (node, station) in map.nodes.iter().zip(&self.stations) {
+        for (node, shard_of_node) in map.nodes.iter().zip(&self.stations) {
             moving.extend(node.migrating.keys().chain(node.importing.keys()).copied());
-            station.store(node.shard as u32, Ordering::Relaxed);
+            shard_of_node.store(node.shard as u32, Ordering::Relaxed);
         }
         for slot in Slot::all() {
             let word = &self.words[slot.index()];

@@ -49,7 +49,7 @@ pub struct Node {
     /// Whether it serves.
     pub is_up: bool,
     /// When it ceased to be a replica, it did not wait for what its master had yet to tell it.
-    pub drops_rest: bool,
+    pub loses_backlog: bool,
     /// The slots it gives away, and to whom.
     pub migrating: BTreeMap<Slot, NodeNumber>,
     /// The slots it takes over, and from whom.
@@ -178,7 +178,7 @@ impl Map {
                 epoch,
                 port: 0,
                 is_up: true,
-                drops_rest: false,
+                loses_backlog: false,
                 migrating: BTreeMap::new(),
                 importing: BTreeMap::new(),
                 has_met: number < clustered,

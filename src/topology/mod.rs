@@ -66,7 +66,7 @@ pub struct Topology {
 
 /// What a node knows of the keys of a request whose slot is on the move.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Presence {
+pub struct KeyPresence {
     /// How many of them are here.
     pub here: usize,
     /// How many are not.
@@ -77,7 +77,7 @@ pub struct Presence {
 
 /// How a request comes to a node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Manner {
+pub struct RequestFlags {
     /// After ASKING.
     pub asking: bool,
     /// Of a client that said READONLY.
@@ -94,7 +94,7 @@ pub struct Manner {
 
 /// What a node says to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Route {
     /// It runs here.
     Here,
     /// Another node owns the slot.
@@ -122,7 +122,7 @@ pub enum Family {
 
 /// A shard that follows another, late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Following {
+pub struct ReplicaLink {
     /// The replica's.
     pub shard: usize,
     /// Its master's.
@@ -133,7 +133,7 @@ pub struct Following {
 
 /// What becomes of a wait when the topology changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Waiting {
+pub enum WaiterRoute {
     /// It goes on.
     Goes,
     /// The request has to be made again.
@@ -222,38 +222,38 @@ impl Topology {
 
     /// Which shards follow others: replicas that serve from a shard of their own.
     #[must_use]
-    pub fn followings(&self) -> Vec<Following> {
+    pub fn replica_links_wanted(&self) -> Vec<ReplicaLink> {
         let map = self.map.read();
         let following = |node: &Node| {
             let Role::ReplicaOf(master) = node.role else { return None };
             let (master, shard) = (map.node(master), node.shard);
             let (leader, is_up) = (master.shard, master.is_up);
-            (leader != shard).then_some(Following { shard, leader, is_up })
+            (leader != shard).then_some(ReplicaLink { shard, leader, is_up })
         };
         map.nodes.iter().filter_map(following).collect()
     }
 
     /// Whether the node that serves from `shard` as a master took that place by force.
     #[must_use]
-    pub fn drops_rest(&self, shard: usize) -> bool {
+    pub fn loses_backlog(&self, shard: usize) -> bool {
         let map = self.map.read();
         map.nodes
             .iter()
-            .any(|node| node.shard == shard && node.role == Role::Master && node.drops_rest)
+            .any(|node| node.shard == shard && node.role == Role::Master && node.loses_backlog)
     }
 
     /// The shard that `node` serves from. Sure while that shard is held.
     #[must_use]
     #[inline]
-    pub fn station(&self, node: NodeNumber) -> usize {
+    pub fn shard_of_node(&self, node: NodeNumber) -> usize {
         self.stations[node].load(Ordering::Relaxed) as usize
     }
 
     /// The shards that masters of the cluster serve from, ascending: together they hold every key.
     #[must_use]
-    pub fn stations_of_masters(&self) -> Vec<usize> {
+    pub fn shards_of_masters(&self) -> Vec<usize> {
         let map = self.map.read();
-        let met = &map.node(self.vantage(&map)).met;
+        let met = &map.node(self.router_view(&map)).met;
         let masters = met.iter().map(|&number| map.node(number)).filter(|n| n.role == Role::Master);
         let mut shards: Vec<usize> = masters.map(|node| node.shard).collect();
         shards.sort_unstable();
@@ -272,7 +272,7 @@ impl Topology {
     /// whichever its keys. If not, look closer.
     #[must_use]
     #[inline]
-    pub fn runs_plainly(&self, slot: Slot, shard: usize, port: Port) -> bool {
+    pub fn serves_directly(&self, slot: Slot, shard: usize, port: Port) -> bool {
         let word = self.word(slot);
         match port {
             Port::Router => word >> SHARD_SHIFT == shard as u32,
@@ -293,24 +293,26 @@ impl Topology {
 
     /// What becomes of a client of `port` that waits on `shard` for a key of `slot`.
     #[must_use]
-    pub fn judge_waiter(&self, slot: Slot, shard: usize, port: Port) -> Waiting {
+    pub fn route_waiter(&self, slot: Slot, shard: usize, port: Port) -> WaiterRoute {
         let Port::Node(node) = port else {
-            return if self.runs_plainly(slot, shard, port) {
-                Waiting::Goes
+            return if self.serves_directly(slot, shard, port) {
+                WaiterRoute::Goes
             } else {
-                Waiting::Ends
+                WaiterRoute::Ends
             };
         };
-        let manner = Manner { asking: true, writes: true, ..Manner::default() };
-        let here = || Presence { here: 1, missing: 0, several: false };
-        if self.station(node) == shard && self.judge(node, slot, manner, here) == Verdict::Here {
-            return Waiting::Goes;
+        let request_flags = RequestFlags { asking: true, writes: true, ..RequestFlags::default() };
+        let here = || KeyPresence { here: 1, missing: 0, several: false };
+        if self.shard_of_node(node) == shard
+            && self.judge(node, slot, request_flags, here) == Route::Here
+        {
+            return WaiterRoute::Goes;
         }
         if self.is_replica(port) {
-            return Waiting::Demoted;
+            return WaiterRoute::Demoted;
         }
         // Of who waits it is asked first whether the cluster serves.
-        if self.map.read().whole[node] { Waiting::Ends } else { Waiting::Down }
+        if self.map.read().whole[node] { WaiterRoute::Ends } else { WaiterRoute::Down }
     }
 
     /// Whether a client of `port` may go on listening to shard channels of `slot`.
@@ -348,52 +350,53 @@ impl Topology {
         &self,
         node: NodeNumber,
         slot: Slot,
-        manner: Manner,
-        presence: impl FnOnce() -> Presence,
-    ) -> Verdict {
+        request_flags: RequestFlags,
+        presence: impl FnOnce() -> KeyPresence,
+    ) -> Route {
         let map = self.map.read();
         let me = map.node(node);
         let Some(owner) = self.owner_of(slot).filter(|&owner| me.knows(owner)) else {
-            return Verdict::Unassigned;
+            return Route::Unassigned;
         };
-        if !map.whole[node] && !manner.is_about_channels {
+        if !map.whole[node] && !request_flags.is_about_channels {
             if !self.reads_when_down.load(Ordering::Relaxed) {
-                return Verdict::Down;
+                return Route::Down;
             }
-            if manner.writes && !manner.is_exec {
-                return Verdict::DownForWrites;
+            if request_flags.writes && !request_flags.is_exec {
+                return Route::DownForWrites;
             }
         }
         if !me.is_up {
             // Nobody speaks to it but the router, for whom there is nobody else to ask.
-            return Verdict::Unassigned;
+            return Route::Unassigned;
         }
         // Somebody has given the slot to this node, which has not been told so itself.
         let unclaimed = if owner == node { me.importing.get(&slot).copied() } else { None };
         let owner = unclaimed.unwrap_or(owner);
         let migrating = if owner == node { me.migrating.get(&slot).copied() } else { None };
         let importing = migrating.is_none() && me.importing.contains_key(&slot);
-        if (migrating.is_some() || importing) && manner.migrates {
-            return Verdict::Here;
+        if (migrating.is_some() || importing) && request_flags.migrates {
+            return Route::Here;
         }
         if let Some(target) = migrating {
             return match presence() {
-                Presence { missing: 0, .. } => Verdict::Here,
+                KeyPresence { missing: 0, .. } => Route::Here,
                 // Who sends a slot to itself serves it.
-                Presence { here: 0, .. } if target == node => Verdict::Here,
-                Presence { here: 0, .. } => Verdict::Ask(target),
-                Presence { .. } => Verdict::TryAgain,
+                KeyPresence { here: 0, .. } if target == node => Route::Here,
+                KeyPresence { here: 0, .. } => Route::Ask(target),
+                KeyPresence { .. } => Route::TryAgain,
             };
         }
-        if importing && manner.asking {
-            let Presence { missing, several, .. } = presence();
-            return if missing > 0 && several { Verdict::TryAgain } else { Verdict::Here };
+        if importing && request_flags.asking {
+            let KeyPresence { missing, several, .. } = presence();
+            return if missing > 0 && several { Route::TryAgain } else { Route::Here };
         }
-        let reads = (manner.may_read_replica || manner.is_about_channels) && !manner.writes;
+        let reads = (request_flags.may_read_replica || request_flags.is_about_channels)
+            && !request_flags.writes;
         if owner == node || reads && me.role == Role::ReplicaOf(owner) {
-            return Verdict::Here;
+            return Route::Here;
         }
-        Verdict::Moved(owner)
+        Route::Moved(owner)
     }
 
     /// Whether `node` sees a cluster that serves: with `cluster-require-full-coverage`, one where

@@ -66,12 +66,12 @@ impl Topology {
     #[must_use]
     pub fn view_of_router(&self) -> View {
         let map = self.map.read();
-        self.seen_from(&map, self.vantage(&map))
+        self.seen_from(&map, self.router_view(&map))
     }
 
     /// The node whose view the router port has: the first that knows who owns the first slot with
     /// an owner. Any node may have been taken out of the cluster, the first as well as another.
-    pub(super) fn vantage(&self, map: &Map) -> NodeNumber {
+    pub(super) fn router_view(&self, map: &Map) -> NodeNumber {
         let owner = Slot::all().find_map(|slot| self.owner_of(slot));
         let knows = |owner| map.nodes.iter().position(|node| node.knows(owner));
         owner.and_then(knows).unwrap_or(0)

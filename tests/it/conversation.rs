@@ -1,11 +1,11 @@
 //! The whole path of a request (decode, session, router, shards, replies) as a function, without
 //! sockets. The property test beside this file and the fuzz target share it.
 
-use slotway::command::{Errand, Pace};
+use slotway::command::{DeferredWork, Pace};
 use slotway::resp::{Decoder, Sink};
 use slotway::router::{Progress, Router, Scratch};
 use slotway::session::Dialect;
-use slotway::state::{Host, HostConfig};
+use slotway::state::{ServerConfig, ServerState};
 use slotway::topology::{Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,20 +29,20 @@ impl Pace for NoPace {
     fn dispose(&mut self, dead: Box<dyn Send>) {
         drop(dead);
     }
-    fn later(&mut self, work: Errand) {
+    fn later(&mut self, work: DeferredWork) {
         work(self);
     }
 }
 
 /// The replies to `pieces`, which arrive one after the other on one connection.
 pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
-    let config = HostConfig { topology: Topology::even(4), ..HostConfig::default() };
-    let router = Router::new(Host::new(config), &Dialect::REDIS7, 7);
+    let config = ServerConfig { topology: Topology::even(4), ..ServerConfig::default() };
+    let router = Router::new(ServerState::new(config), &Dialect::REDIS7, 7);
     // The smallest limit there is, so that no bytes make strings of half a gigabyte.
-    router.host.settings.set(&[(b"proto-max-bulk-len", b"1048576")]).expect("a setting");
+    router.server.settings.set(&[(b"proto-max-bulk-len", b"1048576")]).expect("a setting");
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let seat =
-        router.host.clients.register(address, address, Port::Router, 3, 0, 1).expect("a seat");
+        router.server.clients.register(address, address, Port::Router, 3, 0, 1).expect("a seat");
     let mut session = router.session(Arc::clone(&seat), Port::Router);
     let (mut decoder, mut scratch) = (Decoder::default(), Scratch::default());
     let (mut input, mut output) = (Vec::new(), Vec::new());
@@ -76,7 +76,7 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                     }
                 }
                 // And nobody is there to end a pause, or to bring replicas on.
-                Progress::Paused { .. } | Progress::Vigil { .. } | Progress::Hang(_) => {
+                Progress::Paused { .. } | Progress::ReplicaWait { .. } | Progress::Hang(_) => {
                     return output;
                 }
                 Progress::Close | Progress::Sever => return output,

@@ -8,11 +8,11 @@ use crate::rim::poll;
 use crate::transcripts::say;
 use crate::wire::{Client, Reply, command};
 use proptest::prelude::*;
-use slotway::command::{Errand, Pace};
+use slotway::command::{DeferredWork, Pace};
 use slotway::resp::Decoder;
 use slotway::router::{Progress, Router, Scratch};
 use slotway::session::{Dialect, Session};
-use slotway::state::{Host, HostConfig};
+use slotway::state::{ServerConfig, ServerState};
 use slotway::topology::{Plan, Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl Pace for At {
     fn dispose(&mut self, dead: Box<dyn Send>) {
         drop(dead);
     }
-    fn later(&mut self, work: Errand) {
+    fn later(&mut self, work: DeferredWork) {
         work(self);
     }
 }
@@ -68,12 +68,12 @@ impl Cluster {
         let plan = Plan { masters: MASTERS, replicas: 1, spares: 0, replica_lag_ms: lag, seed: 1 };
         let topology = Topology::new(plan);
         (0..plan.nodes()).for_each(|node| topology.set_port(node, PORT + node as u16));
-        let config = HostConfig { topology, ..HostConfig::default() };
-        let router = Router::new(Host::new(config), &Dialect::REDIS7, 7);
+        let config = ServerConfig { topology, ..ServerConfig::default() };
+        let router = Router::new(ServerState::new(config), &Dialect::REDIS7, 7);
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let ports = std::iter::once(Port::Router).chain((0..plan.nodes()).map(Port::Node));
         let sessions = ports.map(|port| {
-            let clients = &router.host.clients;
+            let clients = &router.server.clients;
             let seat = clients.register(address, address, port, 3, 0, 1).expect("a seat");
             router.session(Arc::clone(&seat), port)
         });
@@ -119,7 +119,7 @@ impl Cluster {
     }
 
     fn id(&self, node: usize) -> String {
-        self.router.host.topology.node(node).id
+        self.router.server.topology.node(node).id
     }
 
     fn pass(&mut self, ms: i64) {
@@ -261,7 +261,7 @@ fn a_failover_by_force_loses_exactly_what_has_not_arrived() {
 fn a_master_that_is_down_sends_nothing() {
     let mut cluster = Cluster::new();
     cluster.ask(ROUTER, &["SET", FIRST, "1"]);
-    cluster.router.host.topology.set_up(0, false);
+    cluster.router.server.topology.set_up(0, false);
     // Any command that changes the topology has the links looked at.
     cluster.ask(at(1), &["CLUSTER", "SETSLOT", "16383", "STABLE"]);
     cluster.pass(1000);
@@ -364,7 +364,7 @@ fn wait_waits_for_replicas() {
         [("1", "0", lag, 1), ("1", "1000", lag, 1), ("1", "20", 20, 0), ("2", "70", 70, 1)]
     {
         let (reply, progress) = cluster.send(at(0), &["WAIT", wanted, timeout]);
-        let Progress::Vigil { vigil, muted: false } = progress else {
+        let Progress::ReplicaWait { replica_wait: vigil, muted: false } = progress else {
             panic!("WAIT {wanted} {timeout} came to {progress:?}");
         };
         assert!(reply.is_empty());

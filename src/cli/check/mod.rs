@@ -14,7 +14,7 @@ use super::Failure;
 use super::reports::{self, Reports, columns};
 use crate::check::{self, Follower, Format, Trouble, aof, detect};
 use crate::ledger::Spot;
-use crate::rdb::file_window::Feed;
+use crate::rdb::file_window::FileWindow;
 use crate::report::{Report, Source, json, keys, text};
 use crate::text::display::Paint;
 use crate::topology::SHARDS_MAX;
@@ -168,7 +168,7 @@ fn read(
         };
         let (name, trouble) = match opened {
             Ok(mut from) => {
-                let mut feed = Feed::new(&mut from, &mut progress);
+                let mut feed = FileWindow::new(&mut from, &mut progress);
                 let format = format.unwrap_or_else(|| Format::of(first_look(&mut feed)));
                 (format.name(), check::read(&mut feed, format, follower))
             }
@@ -201,7 +201,7 @@ impl Read for UntilStopped<'_> {
 }
 
 /// The first bytes of a file. What comes through a pipe may come slowly: a line is enough.
-fn first_look<'f>(feed: &'f mut Feed<'_>) -> &'f [u8] {
+fn first_look<'f>(feed: &'f mut FileWindow<'_>) -> &'f [u8] {
     let mut len = feed.more(1).len();
     while len < detect::LOOK_LEN && !feed.more(len).contains(&b'\n') {
         let more = feed.more(len + 1).len();

@@ -220,7 +220,7 @@ fn filled(template: &str, at: &Addresses) -> Option<String> {
 /// What the command has sent and not waited for is still taken in.
 async fn hear_out(router: &Router) {
     let all_left = async {
-        while router.host.clients.count() > 0 {
+        while router.server.clients.count() > 0 {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
@@ -230,7 +230,7 @@ async fn hear_out(router: &Router) {
 
 /// What was found.
 fn report(router: &Router, options: &Options, baseline: Option<&Baseline>) -> Report {
-    let host = &router.host;
+    let host = &router.server;
     let ledger = host.observer.record.ledger(&host.clients, server::now());
     let words = options.command.iter().map(|word| word.to_string_lossy());
     let name = pattern::shown(words.collect::<Vec<_>>().join(" ").as_bytes(), NAME_CHARS_MAX);

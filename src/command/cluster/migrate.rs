@@ -4,11 +4,11 @@
 use super::super::spec::access::{ACCESS, DELETE, INCOMPLETE, RW};
 use super::super::spec::flag::{MIGRATES, MOVABLE_KEYS, WRITE};
 use super::super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Spec, acl};
-use super::super::{Args, HostCx, Outcome, Refusal};
+use super::super::{Args, Outcome, Refusal, ServerCx};
 use crate::keyspace::{Keyspace, Parcel, event};
 use crate::resp::Sink;
 use crate::slot::Slot;
-use crate::topology::{Manner, Port, Presence, Verdict};
+use crate::topology::{KeyPresence, Port, RequestFlags, Route};
 
 pub(super) const ROW: Spec = Spec {
     name: "migrate",
@@ -86,15 +86,15 @@ impl<'a> Request<'a> {
 
 /// MIGRATE host port key|"" database timeout [COPY] [REPLACE] [AUTH password]
 /// [AUTH2 user password] [KEYS key [key ...]]
-fn migrate(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let request = Request::of(args)?;
     if cx.me.database() != 0 {
         return Err(Refusal::of("ERR MIGRATE moves keys of database 0 only"));
     }
-    let topology = &cx.host.topology;
+    let topology = &cx.server.topology;
     let slot = request.keys.first().map_or(Slot::of(b""), |key| Slot::of(key));
     let source = match cx.port {
-        Port::Node(node) => topology.station(node),
+        Port::Node(node) => topology.shard_of_node(node),
         Port::Router => topology.move_of(slot).map_or(topology.shard_of(slot), |it| it.from),
     };
     let mut present = Vec::with_capacity(request.keys.len());
@@ -110,18 +110,19 @@ fn migrate(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         return Ok(());
     }
     let unreachable = Refusal::of("IOERR error or timeout writing to target instance");
-    let told = u16::try_from(request.port).ok().map(|port| cx.host.announce.listened(port));
-    let target = told.and_then(|port| topology.node_at(port)).filter(|_| is_host(request.host));
+    let delivered = u16::try_from(request.port).ok().map(|port| cx.server.announce.listened(port));
+    let target =
+        delivered.and_then(|port| topology.node_at(port)).filter(|_| is_host(request.host));
     let Some(target) = target else { return Err(unreachable) };
-    let station = topology.station(target);
-    if station == source {
+    let shard_of_node = topology.shard_of_node(target);
+    if shard_of_node == source {
         // A node that migrates to itself waits for itself.
         return Err(Refusal::of("IOERR error or timeout reading to target instance"));
     }
     let replied =
         |text: String| Refusal::new(format!("ERR Target instance replied with error: {text}"));
     if let Some((user, password)) = request.login {
-        let settings = &cx.host.settings;
+        let settings = &cx.server.settings;
         if user.is_none() && !settings.needs_password() {
             return Err(replied(String::from_utf8_lossy(Refusal::NO_PASSWORD.text()).into_owned()));
         }
@@ -129,38 +130,38 @@ fn migrate(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         if !right || user.is_some_and(|user| user != b"default") {
             return Err(replied(String::from_utf8_lossy(Refusal::WRONG_PASS.text()).into_owned()));
         }
-    } else if cx.host.settings.needs_password() {
+    } else if cx.server.settings.needs_password() {
         return Err(replied(String::from_utf8_lossy(Refusal::NO_AUTH.text()).into_owned()));
     }
     if request.database != 0 {
         return Err(replied("ERR SELECT is not allowed in cluster mode".to_owned()));
     }
-    let manner = Manner { asking: true, writes: true, ..Manner::default() };
-    let one = || Presence { here: 0, missing: 1, several: false };
-    match topology.judge(target, slot, manner, one) {
-        Verdict::Here => {}
-        Verdict::Moved(node) | Verdict::Ask(node) => {
-            let (host, port) = cx.host.endpoint(topology.port_of(node), cx.me.local);
+    let request_flags = RequestFlags { asking: true, writes: true, ..RequestFlags::default() };
+    let one = || KeyPresence { here: 0, missing: 1, several: false };
+    match topology.judge(target, slot, request_flags, one) {
+        Route::Here => {}
+        Route::Moved(node) | Route::Ask(node) => {
+            let (host, port) = cx.server.endpoint(topology.port_of(node), cx.me.local);
             return Err(replied(format!("MOVED {} {host}:{port}", slot.number())));
         }
-        Verdict::Unassigned => {
+        Route::Unassigned => {
             return Err(replied("CLUSTERDOWN Hash slot not served".to_owned()));
         }
-        Verdict::TryAgain | Verdict::Down | Verdict::DownForWrites => {
+        Route::TryAgain | Route::Down | Route::DownForWrites => {
             return Err(replied("CLUSTERDOWN The cluster is down".to_owned()));
         }
     }
     let mut refused = None;
     for bytes in present {
         let key = cx.shards[source].key(slot, bytes);
-        if !request.replaces && cx.shards[station].peek(key).is_some() {
+        if !request.replaces && cx.shards[shard_of_node].peek(key).is_some() {
             refused = refused.or(Some("BUSYKEY Target key name already exists."));
             continue;
         }
         let Some(parcel) = parcel(cx.shards[source], bytes, request.keeps) else { continue };
         cx.pace.step(parcel.value.weight());
-        cx.shards[station].unpack(key, parcel);
-        cx.shards[station].announce(event::GENERIC, "restore", bytes);
+        cx.shards[shard_of_node].unpack(key, parcel);
+        cx.shards[shard_of_node].announce(event::GENERIC, "restore", bytes);
     }
     match refused {
         Some(text) => Err(replied(text.to_owned())),

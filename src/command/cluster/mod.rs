@@ -16,9 +16,9 @@ mod show;
 use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Run, Spec, Steer, acl, check,
+    BASE, Group, Run, SessionCommand, Spec, acl, check,
 };
-use super::{Args, HostCx, Outcome, Refusal, help, too_many_arguments};
+use super::{Args, Outcome, Refusal, ServerCx, help, too_many_arguments};
 use crate::keyspace::Keyed;
 use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
@@ -54,19 +54,19 @@ pub(super) const ROWS: &[Spec] = &[
         name: "asking",
         flags: FAST,
         summary: "Has a node that takes a slot over serve the next request for it.",
-        run: Run::Session(Steer::Asking),
+        run: Run::Session(SessionCommand::Asking),
         ..COMES
     },
     Spec {
         name: "readonly",
         summary: "Has a replica answer this connection's reads.",
-        run: Run::Session(Steer::ReadOnly),
+        run: Run::Session(SessionCommand::ReadOnly),
         ..COMES
     },
     Spec {
         name: "readwrite",
         summary: "Has a replica send this connection's reads to its master again.",
-        run: Run::Session(Steer::ReadWrite),
+        run: Run::Session(SessionCommand::ReadWrite),
         ..COMES
     },
     CLUSTER,
@@ -104,7 +104,7 @@ const CLUSTER: Spec = Spec {
             arity: Exactly(2),
             tips: VARYING,
             summary: "Gives this node the latest configuration epoch.",
-            run: Run::Host(bumpepoch),
+            run: Run::Server(bumpepoch),
             ..CHANGES
         },
         Spec {
@@ -114,7 +114,7 @@ const CLUSTER: Spec = Spec {
             tips: VARYING,
             complexity: "O(N) where N is the number of failure reports",
             summary: "Counts the nodes that say of a node that it failed.",
-            run: Run::Host(count_failure_reports),
+            run: Run::Server(count_failure_reports),
             ..ASKS
         },
         Spec {
@@ -160,7 +160,7 @@ const CLUSTER: Spec = Spec {
             summary: "Strikes a node from those that this node has met.",
             run: Run::Whole(|cx, args, out| {
                 let me = node(cx)?;
-                done(cx.host.topology.forget(me, args.at(2)), out)
+                done(cx.server.topology.forget(me, args.at(2)), out)
             }),
             ..CHANGES
         },
@@ -178,7 +178,7 @@ const CLUSTER: Spec = Spec {
             flags: LOADING | STALE,
             since: "5.0.0",
             summary: "Lists the subcommands.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 help(&CLUSTER, out);
                 Ok(())
             }),
@@ -188,7 +188,7 @@ const CLUSTER: Spec = Spec {
             name: "info",
             tips: VARYING,
             summary: "Tells how the cluster is.",
-            run: Run::Host(show::info),
+            run: Run::Server(show::info),
             ..ASKS
         },
         Spec {
@@ -196,7 +196,7 @@ const CLUSTER: Spec = Spec {
             arity: Exactly(3),
             complexity: "O(N) where N is the number of bytes in the key",
             summary: "Tells the slot of a key.",
-            run: Run::Host(|_, args, out| {
+            run: Run::Server(|_, args, out| {
                 out.int(Slot::of(args.at(2)).number().into());
                 Ok(())
             }),
@@ -208,7 +208,7 @@ const CLUSTER: Spec = Spec {
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",
             summary: "Tells this node's links to the others.",
-            run: Run::Host(show::links),
+            run: Run::Server(show::links),
             ..ASKS
         },
         Spec {
@@ -221,7 +221,7 @@ const CLUSTER: Spec = Spec {
         Spec {
             name: "myid",
             summary: "Tells this node's id.",
-            run: Run::Host(|cx, _, out| {
+            run: Run::Server(|cx, _, out| {
                 out.bulk(show::view(cx).myself().node.id.as_bytes());
                 Ok(())
             }),
@@ -232,7 +232,7 @@ const CLUSTER: Spec = Spec {
             since: "7.2.0",
             tips: VARYING,
             summary: "Tells the id that this node shares with its replicas.",
-            run: Run::Host(|cx, _, out| {
+            run: Run::Server(|cx, _, out| {
                 out.bulk(show::view(cx).myself().node.shard_id.as_bytes());
                 Ok(())
             }),
@@ -243,7 +243,7 @@ const CLUSTER: Spec = Spec {
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",
             summary: "Tells the nodes and their slots, a line each.",
-            run: Run::Host(show::nodes),
+            run: Run::Server(show::nodes),
             ..ASKS
         },
         Spec {
@@ -253,7 +253,7 @@ const CLUSTER: Spec = Spec {
             since: "5.0.0",
             tips: VARYING,
             summary: "Tells the replicas of a master.",
-            run: Run::Host(show::replicas),
+            run: Run::Server(show::replicas),
             ..ASKS
         },
         Spec {
@@ -275,7 +275,7 @@ const CLUSTER: Spec = Spec {
             name: "saveconfig",
             arity: Exactly(2),
             summary: "Saves the node's configuration, of which nothing is kept here.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 out.ok();
                 Ok(())
             }),
@@ -284,7 +284,7 @@ const CLUSTER: Spec = Spec {
         Spec {
             name: "set-config-epoch",
             summary: "Gives a node that has met nobody its first configuration epoch.",
-            run: Run::Host(set_config_epoch),
+            run: Run::Server(set_config_epoch),
             ..CHANGES
         },
         Spec {
@@ -300,7 +300,7 @@ const CLUSTER: Spec = Spec {
             tips: VARYING,
             complexity: "O(N) where N is the total number of cluster nodes",
             summary: "Tells the masters with their slots and replicas.",
-            run: Run::Host(show::shards),
+            run: Run::Server(show::shards),
             ..ASKS
         },
         Spec {
@@ -309,7 +309,7 @@ const CLUSTER: Spec = Spec {
             flags: ADMIN | STALE,
             tips: VARYING,
             summary: "Tells the replicas of a master.",
-            run: Run::Host(show::replicas),
+            run: Run::Server(show::replicas),
             ..ASKS
         },
         Spec {
@@ -327,7 +327,7 @@ const CLUSTER: Spec = Spec {
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",
             summary: "Tells which slots are served where.",
-            run: Run::Host(show::slots),
+            run: Run::Server(show::slots),
             ..ASKS
         },
     ],
@@ -341,7 +341,7 @@ impl From<TopologyError> for Refusal {
 }
 
 /// The node that a request changes.
-fn node(cx: &HostCx<'_>) -> Result<NodeNumber, Refusal> {
+fn node(cx: &ServerCx<'_>) -> Result<NodeNumber, Refusal> {
     match cx.port {
         Port::Node(node) => Ok(node),
         Port::Router => Err(Refusal::of(
@@ -392,29 +392,29 @@ fn ranges(args: Args<'_>) -> Result<Vec<Slot>, Refusal> {
     Ok(all)
 }
 
-fn assign(cx: &mut HostCx<'_>, slots: &[Slot], add: bool, out: &mut Sink<'_>) -> Outcome {
+fn assign(cx: &mut ServerCx<'_>, slots: &[Slot], add: bool, out: &mut Sink<'_>) -> Outcome {
     let me = node(cx)?;
     if add {
-        done(cx.host.topology.add_slots(me, slots), out)
+        done(cx.server.topology.add_slots(me, slots), out)
     } else {
-        done(cx.host.topology.del_slots(me, slots), out)
+        done(cx.server.topology.del_slots(me, slots), out)
     }
 }
 
 /// Whether this node's shard holds a key.
-fn has_keys(cx: &HostCx<'_>, node: NodeNumber) -> bool {
-    !cx.shards[cx.host.topology.station(node)].is_empty()
+fn has_keys(cx: &ServerCx<'_>, node: NodeNumber) -> bool {
+    !cx.shards[cx.server.topology.shard_of_node(node)].is_empty()
 }
 
-fn flushslots(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn flushslots(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let me = node(cx)?;
-    done(cx.host.topology.flush_slots(me, has_keys(cx, me)), out)
+    done(cx.server.topology.flush_slots(me, has_keys(cx, me)), out)
 }
 
 /// CLUSTER SETSLOT slot MIGRATING|IMPORTING|NODE id, CLUSTER SETSLOT slot STABLE
-fn setslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn setslot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let me = node(cx)?;
-    let topology = &cx.host.topology;
+    let topology = &cx.server.topology;
     if topology.is_replica(cx.port) {
         return Err(Refusal::of("ERR Please use SETSLOT only with masters."));
     }
@@ -424,9 +424,9 @@ fn setslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         5 if args.is(3, "importing") => topology.set_importing(me, slot, args.at(4))?,
         4 if args.is(3, "stable") => topology.set_stable(me, slot),
         5 if args.is(3, "node") => {
-            let keys = cx.shards[topology.station(me)].slot_len(slot);
+            let keys = cx.shards[topology.shard_of_node(me)].slot_len(slot);
             let owner = topology.owner_of(slot);
-            let before = owner.map(|owner| topology.station(owner));
+            let before = owner.map(|owner| topology.shard_of_node(owner));
             topology.assign(me, slot, args.at(4), keys)?;
             // Who has lost a slot forgets the keys that did not leave in time, as in Redis; who has
             // become a replica, all.
@@ -447,20 +447,20 @@ fn setslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-fn bumpepoch(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let (bumped, epoch) = cx.host.topology.bump_epoch(node(cx)?);
+fn bumpepoch(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (bumped, epoch) = cx.server.topology.bump_epoch(node(cx)?);
     out.simple(&format!("{} {epoch}", if bumped { "BUMPED" } else { "STILL" }));
     Ok(())
 }
 
-fn set_config_epoch(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn set_config_epoch(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let epoch = args.int(2)?;
     let epoch = u64::try_from(epoch)
         .map_err(|_| Refusal::new(format!("ERR Invalid config epoch specified: {epoch}")))?;
-    done(cx.host.topology.set_epoch(node(cx)?, epoch), out)
+    done(cx.server.topology.set_epoch(node(cx)?, epoch), out)
 }
 
-fn count_failure_reports(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn count_failure_reports(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = show::view(cx);
     if !view.nodes.iter().any(|node| node.node.id.as_bytes() == args.at(2)) {
         return Err(TopologyError::Unknown(args.at(2).to_vec()).into());
@@ -471,7 +471,7 @@ fn count_failure_reports(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>
 }
 
 /// CLUSTER MEET host port [bus-port]
-fn meet(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn meet(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if args.len() > 5 {
         return Err(too_many_arguments(args));
     }
@@ -490,27 +490,27 @@ fn meet(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let [number, _bus] = [number, bus].map(|port| u16::try_from(port).ok().filter(|&p| p != 0));
     let (Some(number), Some(_bus)) = (number, _bus) else { return Err(invalid()) };
     // A node is met under the port that it is told with.
-    done(cx.host.topology.meet(me, &host, cx.host.announce.listened(number)), out)
+    done(cx.server.topology.meet(me, &host, cx.server.announce.listened(number)), out)
 }
 
-fn replicate(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn replicate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let me = node(cx)?;
-    done(cx.host.topology.replicate(me, args.at(2), has_keys(cx, me)), out)
+    done(cx.server.topology.replicate(me, args.at(2), has_keys(cx, me)), out)
 }
 
 /// CLUSTER FAILOVER [FORCE|TAKEOVER]
-fn failover(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn failover(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let force = match args.len() {
         2 => false,
         3 if args.is(2, "force") || args.is(2, "takeover") => true,
         4.. => return Err(too_many_arguments(args)),
         _ => return Err(Refusal::SYNTAX),
     };
-    done(cx.host.topology.fail_over(node(cx)?, force), out)
+    done(cx.server.topology.fail_over(node(cx)?, force), out)
 }
 
 /// CLUSTER RESET [HARD|SOFT]
-fn reset(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn reset(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let hard = match args.len() {
         2 => false,
         3 if args.is(2, "hard") => true,
@@ -519,18 +519,18 @@ fn reset(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         _ => return Err(Refusal::SYNTAX),
     };
     let me = node(cx)?;
-    let topology = &cx.host.topology;
+    let topology = &cx.server.topology;
     let was_replica = topology.is_replica(cx.port);
     topology.reset(me, hard, has_keys(cx, me))?;
     if was_replica {
         // What it had of its master is not its own.
-        cx.shards[topology.station(me)].clear();
+        cx.shards[topology.shard_of_node(me)].clear();
     }
     out.ok();
     Ok(())
 }
 
-fn countkeysinslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn countkeysinslot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let number = args.int(2)?;
     let slot = u16::try_from(number).ok().and_then(Slot::new);
     let slot = slot.ok_or(Refusal::of("ERR Invalid slot"))?;
@@ -542,13 +542,13 @@ fn countkeysinslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> O
 /// CLUSTER SLOT-STATS ORDERBY KEY-COUNT [LIMIT limit] [ASC|DESC]
 ///
 /// As Valkey 8 answers it; of its metrics there is the one that costs nothing.
-fn slot_stats(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn slot_stats(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let keys = |slot| cx.shards.iter().map(|shard| shard.slot_len(slot)).sum::<usize>();
     let is_ours = |&slot: &Slot| match cx.port {
-        Port::Router => cx.host.topology.owner_of(slot).is_some(),
-        Port::Node(node) => cx.host.topology.owner_of(slot) == Some(node),
+        Port::Router => cx.server.topology.owner_of(slot).is_some(),
+        Port::Node(node) => cx.server.topology.owner_of(slot) == Some(node),
     };
-    let mut told: Vec<(Slot, usize)> = if args.is(2, "slotsrange") && args.len() == 5 {
+    let mut delivered: Vec<(Slot, usize)> = if args.is(2, "slotsrange") && args.len() == 5 {
         let (first, last) = (slot(args.at(3))?, slot(args.at(4))?);
         if first > last {
             return Err(Refusal::new(format!(
@@ -595,8 +595,8 @@ fn slot_stats(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         return Err(too_many_arguments(args));
     };
     cx.pace.step(SLOTS as usize);
-    out.array(told.len());
-    for (slot, keys) in told.drain(..) {
+    out.array(delivered.len());
+    for (slot, keys) in delivered.drain(..) {
         out.array(2);
         out.int(slot.number().into());
         out.map(1);
@@ -606,7 +606,7 @@ fn slot_stats(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
     Ok(())
 }
 
-fn getkeysinslot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn getkeysinslot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let invalid = Refusal::of("ERR Invalid slot or number of keys");
     let (number, count) = (args.int(2)?, args.int(3)?);
     let slot = u16::try_from(number).ok().and_then(Slot::new);

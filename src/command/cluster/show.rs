@@ -1,6 +1,6 @@
 //! The cluster told, in the five forms that clients and tools read.
 
-use super::super::{Args, HostCx, Outcome, Refusal};
+use super::super::{Args, Outcome, Refusal, ServerCx};
 use crate::keyspace::Millis;
 use crate::resp::Sink;
 use crate::state::settings::EndpointType;
@@ -8,28 +8,28 @@ use crate::topology::{NodeView, Port, Role, TopologyError, View};
 use std::fmt::Write;
 
 /// The cluster as the node sees it that was asked; if that was none, as the router port does.
-pub(super) fn view(cx: &HostCx<'_>) -> View {
+pub(super) fn view(cx: &ServerCx<'_>) -> View {
     match cx.port {
-        Port::Node(node) => cx.host.topology.view(node),
-        Port::Router if cx.host.announce.router_only => {
-            cx.host.topology.view_as_one(cx.host.identity.port)
+        Port::Node(node) => cx.server.topology.view(node),
+        Port::Router if cx.server.announce.router_only => {
+            cx.server.topology.view_as_one(cx.server.identity.port)
         }
-        Port::Router => cx.host.topology.view_of_router(),
+        Port::Router => cx.server.topology.view_of_router(),
     }
 }
 
 /// Where a node is told to be: host (empty for the one that the client dialled) and port.
-fn endpoint(cx: &HostCx<'_>, node: &NodeView) -> (String, u16) {
-    let (host, port) = cx.host.announce.endpoint(node.node.port, cx.me.local);
+fn endpoint(cx: &ServerCx<'_>, node: &NodeView) -> (String, u16) {
+    let (host, port) = cx.server.announce.endpoint(node.node.port, cx.me.local);
     // Nobody has told a node its address before it has met another.
     let is_new = !node.node.has_met && node.ranges.is_empty();
     (if is_new { String::new() } else { host }, port)
 }
 
 /// What clients are told to connect to, where that is not the address.
-fn preferred(cx: &HostCx<'_>, node: &NodeView) -> Option<String> {
-    let prefers_ip = cx.host.settings.endpoint_type() == EndpointType::Ip;
-    (!prefers_ip).then(|| cx.host.endpoint(node.node.port, cx.me.local).0)
+fn preferred(cx: &ServerCx<'_>, node: &NodeView) -> Option<String> {
+    let prefers_ip = cx.server.settings.endpoint_type() == EndpointType::Ip;
+    (!prefers_ip).then(|| cx.server.endpoint(node.node.port, cx.me.local).0)
 }
 
 /// What a null host means to clients: that which they dialled.
@@ -37,7 +37,7 @@ fn host(out: &mut Sink<'_>, host: &str) {
     out.bulk_or_null((!host.is_empty()).then_some(host.as_bytes()));
 }
 
-pub(super) fn slots(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn slots(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = view(cx);
     let mut runs: Vec<_> = view
         .nodes
@@ -45,7 +45,7 @@ pub(super) fn slots(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Out
         .flat_map(|owner| owner.ranges.iter().map(move |&(first, last)| (first, last, owner)))
         .collect();
     runs.sort_unstable_by_key(|&(first, ..)| first);
-    let name = cx.host.settings.hostname();
+    let name = cx.server.settings.hostname();
     out.array(runs.len());
     for (first, last, owner) in runs {
         let serving: Vec<&NodeView> = std::iter::once(owner)
@@ -62,7 +62,7 @@ pub(super) fn slots(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Out
             out.bulk(node.node.id.as_bytes());
             // What else the node goes by.
             let tells_name =
-                !name.is_empty() && cx.host.settings.endpoint_type() != EndpointType::Hostname;
+                !name.is_empty() && cx.server.settings.endpoint_type() != EndpointType::Hostname;
             out.map(usize::from(preferred.is_some()) + usize::from(tells_name));
             if preferred.is_some() {
                 out.bulk(b"ip");
@@ -77,9 +77,9 @@ pub(super) fn slots(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Out
     Ok(())
 }
 
-pub(super) fn shards(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn shards(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = view(cx);
-    let name = cx.host.settings.hostname();
+    let name = cx.server.settings.hostname();
     let masters: Vec<&NodeView> =
         view.nodes.iter().filter(|node| node.node.role == Role::Master).collect();
     out.array(masters.len());
@@ -129,12 +129,12 @@ pub(super) fn shards(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
 }
 
 /// A node's line in CLUSTER NODES.
-fn line(cx: &HostCx<'_>, view: &View, node: &NodeView, now: Millis) -> String {
+fn line(cx: &ServerCx<'_>, view: &View, node: &NodeView, now: Millis) -> String {
     let (at, port) = endpoint(cx, node);
     let is_me = match cx.port {
         Port::Node(number) => number == node.number,
         // The one there is.
-        Port::Router => cx.host.announce.router_only,
+        Port::Router => cx.server.announce.router_only,
     };
     let mut flags = Vec::new();
     if is_me {
@@ -162,7 +162,7 @@ fn line(cx: &HostCx<'_>, view: &View, node: &NodeView, now: Millis) -> String {
         Role::Master => node.node.epoch,
     };
     let bus = u32::from(port) + 10_000;
-    let name = match cx.host.settings.hostname() {
+    let name = match cx.server.settings.hostname() {
         name if name.is_empty() => name,
         name => format!(",{name}"),
     };
@@ -190,7 +190,7 @@ fn line(cx: &HostCx<'_>, view: &View, node: &NodeView, now: Millis) -> String {
     line
 }
 
-pub(super) fn nodes(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn nodes(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = view(cx);
     let mut text = String::new();
     for node in &view.nodes {
@@ -202,7 +202,7 @@ pub(super) fn nodes(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Out
 }
 
 /// CLUSTER REPLICAS id
-pub(super) fn replicas(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn replicas(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = view(cx);
     let master = view.nodes.iter().find(|node| node.node.id.as_bytes() == args.at(2));
     let Some(master) = master else {
@@ -218,7 +218,7 @@ pub(super) fn replicas(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) 
     Ok(())
 }
 
-pub(super) fn info(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn info(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = view(cx);
     let size = view.nodes.iter().filter(|node| !node.ranges.is_empty()).count();
     let me = view.myself();
@@ -244,7 +244,7 @@ pub(super) fn info(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outc
 }
 
 /// In one process there are no links; what would be linked is told as such.
-pub(super) fn links(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn links(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = view(cx);
     let others: Vec<&NodeView> =
         view.nodes.iter().filter(|node| node.number != view.me && node.node.is_up).collect();
@@ -257,7 +257,7 @@ pub(super) fn links(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Out
             out.bulk(b"node");
             out.bulk(node.node.id.as_bytes());
             out.bulk(b"create-time");
-            out.int(cx.host.identity.started_at);
+            out.int(cx.server.identity.started_at);
             out.bulk(b"events");
             out.bulk(b"r");
             out.bulk(b"send-buffer-allocated");

@@ -1,12 +1,14 @@
 //! CLIENT: what clients are called, who is connected, and how to be rid of them.
 
 use super::super::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
-use super::super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer, acl};
-use super::super::{Args, HostCx, Outcome, Refusal, help, too_many_arguments};
+use super::super::spec::{
+    Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl,
+};
+use super::super::{Args, Outcome, Refusal, ServerCx, help, too_many_arguments};
 use crate::keyspace::Millis;
 use crate::resp::{Sink, until_nul};
 use crate::state::Paused;
-use crate::state::clients::{Client, Ending, Label, Mailbox};
+use crate::state::clients::{Client, Ending, Label, Outbox};
 use crate::text::number::parse_i64;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -37,7 +39,7 @@ pub(super) const ROW: Spec = Spec {
             name: "id",
             since: "5.0.0",
             summary: "Tells the connection's number.",
-            run: Run::Host(|cx, _, out| {
+            run: Run::Server(|cx, _, out| {
                 out.int(cx.me.id.cast_signed());
                 Ok(())
             }),
@@ -47,7 +49,7 @@ pub(super) const ROW: Spec = Spec {
             name: "getname",
             since: "2.6.9",
             summary: "Tells the connection's name.",
-            run: Run::Host(getname),
+            run: Run::Server(getname),
             ..CLIENT
         },
         Spec {
@@ -55,7 +57,7 @@ pub(super) const ROW: Spec = Spec {
             arity: Exactly(3),
             since: "2.6.9",
             summary: "Names the connection; the empty name takes its name away.",
-            run: Run::Host(|cx, args, out| set(cx.me, Label::Name, args.at(2), out)),
+            run: Run::Server(|cx, args, out| set(cx.me, Label::Name, args.at(2), out)),
             ..CLIENT
         },
         Spec {
@@ -64,7 +66,7 @@ pub(super) const ROW: Spec = Spec {
             since: "7.2.0",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Tells the server which client library, in which version, is speaking.",
-            run: Run::Host(setinfo),
+            run: Run::Server(setinfo),
             ..CLIENT
         },
         Spec {
@@ -72,7 +74,7 @@ pub(super) const ROW: Spec = Spec {
             since: "6.2.0",
             tips: &["nondeterministic_output"],
             summary: "Tells what the server knows of this connection.",
-            run: Run::Host(info),
+            run: Run::Server(info),
             ..CLIENT
         },
         Spec {
@@ -83,7 +85,7 @@ pub(super) const ROW: Spec = Spec {
             complexity: "O(N) where N is the number of client connections",
             tips: &["nondeterministic_output"],
             summary: "Tells what the server knows of its connections.",
-            run: Run::Host(list),
+            run: Run::Server(list),
             ..CLIENT
         },
         Spec {
@@ -93,7 +95,7 @@ pub(super) const ROW: Spec = Spec {
             since: "2.4.0",
             complexity: "O(N) where N is the number of client connections",
             summary: "Closes connections, by address, number, kind or user.",
-            run: Run::Host(kill),
+            run: Run::Server(kill),
             ..CLIENT
         },
         Spec {
@@ -103,7 +105,7 @@ pub(super) const ROW: Spec = Spec {
             since: "5.0.0",
             complexity: "O(log N) where N is the number of client connections",
             summary: "Ends another connection's wait for a key, as if its time were over or with an error.",
-            run: Run::Host(unblock),
+            run: Run::Server(unblock),
             ..CLIENT
         },
         Spec {
@@ -112,7 +114,7 @@ pub(super) const ROW: Spec = Spec {
             flags: ADMIN | NOSCRIPT | LOADING | STALE,
             since: "2.9.50",
             summary: "Holds up every client's commands, or those that write, for some milliseconds.",
-            run: Run::Host(pause),
+            run: Run::Server(pause),
             ..CLIENT
         },
         Spec {
@@ -121,8 +123,8 @@ pub(super) const ROW: Spec = Spec {
             since: "6.2.0",
             complexity: "O(N) Where N is the number of paused clients",
             summary: "Ends a pause.",
-            run: Run::Host(|cx, _, out| {
-                cx.host.pause.end();
+            run: Run::Server(|cx, _, out| {
+                cx.server.pause.end();
                 out.ok();
                 Ok(())
             }),
@@ -132,7 +134,7 @@ pub(super) const ROW: Spec = Spec {
             name: "getredir",
             since: "6.0.0",
             summary: "Tells whom this connection's invalidations go to: -1, as it tracks no keys.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 out.int(-1);
                 Ok(())
             }),
@@ -143,7 +145,7 @@ pub(super) const ROW: Spec = Spec {
             arity: Exactly(3),
             since: "3.2.0",
             summary: "Turns the replies to this connection off, on, or off for one command.",
-            run: Run::Session(Steer::ClientReply),
+            run: Run::Session(SessionCommand::ClientReply),
             ..CLIENT
         },
         Spec {
@@ -152,7 +154,7 @@ pub(super) const ROW: Spec = Spec {
             flags: ADMIN | NOSCRIPT | LOADING | STALE,
             since: "7.0.0",
             summary: "Keeps this connection from being closed to free memory.",
-            run: Run::Host(|cx, args, out| switch(args, out, |on| cx.me.set_no_evict(on))),
+            run: Run::Server(|cx, args, out| switch(args, out, |on| cx.me.set_no_evict(on))),
             ..CLIENT
         },
         Spec {
@@ -160,7 +162,7 @@ pub(super) const ROW: Spec = Spec {
             arity: Exactly(3),
             since: "7.2.0",
             summary: "Keeps this connection's reads from counting as use of the keys.",
-            run: Run::Host(|cx, args, out| switch(args, out, |on| cx.me.set_no_touch(on))),
+            run: Run::Server(|cx, args, out| switch(args, out, |on| cx.me.set_no_touch(on))),
             ..CLIENT
         },
         Spec {
@@ -168,7 +170,7 @@ pub(super) const ROW: Spec = Spec {
             flags: LOADING | STALE,
             since: "5.0.0",
             summary: "Lists the subcommands.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 help(&ROW, out);
                 Ok(())
             }),
@@ -178,13 +180,13 @@ pub(super) const ROW: Spec = Spec {
     ..BASE
 };
 
-fn getname(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn getname(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let name = cx.me.labels().name;
     out.bulk_or_null((!name.is_empty()).then_some(&name));
     Ok(())
 }
 
-fn setinfo(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn setinfo(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let label = if args.is(2, "lib-name") {
         Label::LibName
     } else if args.is(2, "lib-ver") {
@@ -220,19 +222,19 @@ fn switch(args: Args<'_>, out: &mut Sink<'_>, set: impl FnOnce(bool)) -> Outcome
     Ok(())
 }
 
-fn info(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn info(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let mut text = Vec::with_capacity(400);
     describe(cx.me, cx.now, &mut text);
     out.verbatim(*b"txt", &text);
     Ok(())
 }
 
-fn list(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn list(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let shown = if args.len() == 2 {
-        cx.host.clients.all()
+        cx.server.clients.all()
     } else if args.len() == 4 && args.is(2, "type") {
         let kind = Kind::parse(args.at(3))?;
-        let mut all = cx.host.clients.all();
+        let mut all = cx.server.clients.all();
         all.retain(|client| Kind::of(client) == kind);
         all
     } else if args.len() > 3 && args.is(2, "id") {
@@ -241,7 +243,7 @@ fn list(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             .from(3)
             .map(|id| parse_i64(id).ok_or_else(invalid))
             .collect::<Result<Vec<_>, _>>()?;
-        let found = ids.into_iter().filter_map(|id| cx.host.clients.get(u64::try_from(id).ok()?));
+        let found = ids.into_iter().filter_map(|id| cx.server.clients.get(u64::try_from(id).ok()?));
         found.collect()
     } else {
         return Err(Refusal::SYNTAX);
@@ -281,7 +283,7 @@ fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
         flags.push('N');
     }
     let queued = at.queued.map_or(-1, i64::from);
-    let unsent = client.mailbox().map_or(at.unsent, Mailbox::waiting);
+    let unsent = client.outbox().map_or(at.unsent, Outbox::waiting);
     let total = client.memory();
     let events = if unsent > 0 { "rw" } else { "r" };
     let command = match (at.container, at.command) {
@@ -404,7 +406,7 @@ impl<'a> Filter<'a> {
 }
 
 /// CLIENT PAUSE milliseconds [WRITE|ALL]
-fn pause(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn pause(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let paused = match args.len() {
         3 => Paused::All,
         4 if args.is(3, "write") => Paused::Writes,
@@ -418,13 +420,13 @@ fn pause(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         return Err(Refusal::of("ERR timeout is negative"));
     }
     // A time beyond the last wraps into the past, as in Redis: no pause at all.
-    cx.host.pause.begin(cx.now, cx.now.wrapping_add(millis), paused);
+    cx.server.pause.begin(cx.now, cx.now.wrapping_add(millis), paused);
     out.ok();
     Ok(())
 }
 
 /// CLIENT UNBLOCK id [TIMEOUT|ERROR]
-fn unblock(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn unblock(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let ending = match args.len() {
         3 => Ending::TimedOut,
         4 if args.is(3, "timeout") => Ending::TimedOut,
@@ -439,12 +441,12 @@ fn unblock(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         }
     };
     let id = u64::try_from(args.int(2)?).ok();
-    let client = id.and_then(|id| cx.host.clients.get(id));
+    let client = id.and_then(|id| cx.server.clients.get(id));
     out.int(client.is_some_and(|client| client.unblock(ending)).into());
     Ok(())
 }
 
-fn kill(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn kill(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     // The old form, CLIENT KILL addr:port, may also mean oneself, and answers without a number.
     let is_old_form = args.len() == 3;
     let filter = if is_old_form {
@@ -452,8 +454,8 @@ fn kill(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     } else {
         Filter::parse(args, cx.me)?
     };
-    let named = |id| cx.host.clients.get(id).into_iter().collect();
-    let mut meant: Vec<Arc<Client>> = filter.id.map_or_else(|| cx.host.clients.all(), named);
+    let named = |id| cx.server.clients.get(id).into_iter().collect();
+    let mut meant: Vec<Arc<Client>> = filter.id.map_or_else(|| cx.server.clients.all(), named);
     meant.retain(|client| filter.fits(client));
     if is_old_form && meant.is_empty() {
         return Err(Refusal::of("ERR No such client"));

@@ -4,7 +4,9 @@
 mod client;
 
 use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE};
-use super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer, acl, check};
+use super::spec::{
+    Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
+};
 use super::{Args, Cx, Outcome, Refusal};
 use crate::resp::Sink;
 
@@ -37,7 +39,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: Exactly(2),
         flags: LOADING | STALE | FAST,
         summary: "Chooses a database, of which a cluster has but number 0.",
-        run: Run::Session(Steer::Select),
+        run: Run::Session(SessionCommand::Select),
         ..CONNECTION
     },
     Spec {
@@ -45,7 +47,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of passwords defined for the user",
         summary: "Authenticates the connection by a password.",
-        run: Run::Session(Steer::Auth),
+        run: Run::Session(SessionCommand::Auth),
         ..GATE
     },
     Spec {
@@ -53,14 +55,14 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(1),
         since: "6.0.0",
         summary: "Shakes hands: chooses RESP2 or RESP3, authenticates and names the client if asked to.",
-        run: Run::Session(Steer::Hello),
+        run: Run::Session(SessionCommand::Hello),
         ..GATE
     },
     Spec {
         name: "quit",
         arity: AtLeast(1),
         summary: "Closes the connection.",
-        run: Run::Session(Steer::Quit),
+        run: Run::Session(SessionCommand::Quit),
         ..GATE
     },
     Spec {
@@ -68,7 +70,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: Exactly(1),
         since: "6.2.0",
         summary: "Makes the connection as it was when it was new.",
-        run: Run::Session(Steer::Reset),
+        run: Run::Session(SessionCommand::Reset),
         ..GATE
     },
     client::ROW,

@@ -224,15 +224,16 @@ fn change<R>(
         Value::Hash(hash) => change(hash),
         _ => Edited::Kept(Err(Refusal::WRONG_TYPE)),
     });
-    if let Some(told) = changed {
-        return told;
+    if let Some(delivered) = changed {
+        return delivered;
     }
     let mut hash = Hash::default();
-    let (Edited::Kept(told) | Edited::Changed(told) | Edited::Emptied(told)) = change(&mut hash);
+    let (Edited::Kept(delivered) | Edited::Changed(delivered) | Edited::Emptied(delivered)) =
+        change(&mut hash);
     if !hash.is_empty() {
         keyspace.set(key, Value::Hash(hash), Ttl::Clear);
     }
-    told
+    delivered
 }
 
 /// HSET key field value [field value ...]

@@ -304,8 +304,8 @@ fn list_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k Li
 }
 
 /// What a removal of elements did to a list, with what it tells.
-fn shrunk<R>(list: &List, told: R) -> Edited<R> {
-    if list.is_empty() { Edited::Emptied(told) } else { Edited::Changed(told) }
+fn shrunk<R>(list: &List, delivered: R) -> Edited<R> {
+    if list.is_empty() { Edited::Emptied(delivered) } else { Edited::Changed(delivered) }
 }
 
 /// The size that pieces of lists may have now.

@@ -2,7 +2,7 @@
 
 use super::super::help;
 use super::*;
-use crate::state::Tally;
+use crate::state::CommandStats;
 use crate::topology::Port;
 
 /// What the subcommands' rows share.
@@ -26,7 +26,7 @@ pub(super) const ROW: Spec = Spec {
             arity: AtLeast(3),
             complexity: "O(N) when N is the number of configuration parameters provided",
             summary: "Tells the values of parameters, named or by glob pattern.",
-            run: Run::Host(get),
+            run: Run::Server(get),
             ..CONFIG
         },
         Spec {
@@ -35,7 +35,7 @@ pub(super) const ROW: Spec = Spec {
             complexity: "O(N) when N is the number of configuration parameters provided",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Changes parameters: all that are named, or none.",
-            run: Run::Host(set),
+            run: Run::Server(set),
             ..CONFIG
         },
         Spec {
@@ -49,7 +49,7 @@ pub(super) const ROW: Spec = Spec {
             name: "rewrite",
             since: "2.8.0",
             summary: "Would write the parameters to the configuration file, which is not the server's to write.",
-            run: Run::Host(|_, _, _| {
+            run: Run::Server(|_, _, _| {
                 Err(Refusal::of("ERR The server is running without a config file"))
             }),
             ..CONFIG
@@ -59,7 +59,7 @@ pub(super) const ROW: Spec = Spec {
             flags: LOADING | STALE,
             since: "5.0.0",
             summary: "Lists the subcommands.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 help(&ROW, out);
                 Ok(())
             }),
@@ -69,14 +69,14 @@ pub(super) const ROW: Spec = Spec {
     ..SERVER
 };
 
-fn get(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let found = cx.host.settings.get(args.from(2));
+fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let found = cx.server.settings.get(args.from(2));
     out.map(found.len());
     for (name, value) in &found {
         out.bulk(name);
         // What differs from port to port.
         match (cx.port, name.to_ascii_lowercase().as_slice()) {
-            (_, b"cluster-enabled") if cx.host.mode(cx.port) == "cluster" => out.bulk(b"yes"),
+            (_, b"cluster-enabled") if cx.server.mode(cx.port) == "cluster" => out.bulk(b"yes"),
             (Port::Node(_), b"port") => out.bulk(cx.own_port().to_string().as_bytes()),
             _ => out.bulk(value),
         }
@@ -84,23 +84,23 @@ fn get(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-fn set(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn set(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if !args.len().is_multiple_of(2) {
         return Err(Refusal::SYNTAX);
     }
     let pairs: Vec<_> =
         (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1))).collect();
-    cx.host.settings.set(&pairs).map_err(|error| Refusal::new(error.text()))?;
-    cx.host.heed_settings();
+    cx.server.settings.set(&pairs).map_err(|error| Refusal::new(error.text()))?;
+    cx.server.apply_settings();
     out.ok();
     Ok(())
 }
 
-fn resetstat(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    cx.host.stats.reset();
+fn resetstat(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    cx.server.stats.reset();
     cx.shards.iter_mut().for_each(|shard| shard.reset_counts());
     cx.tallies.iter_mut().for_each(|tally| tally.reset());
-    cx.host.observer.tallies.each(Tally::reset);
+    cx.server.observer.tallies.each(CommandStats::reset);
     out.ok();
     Ok(())
 }

@@ -47,7 +47,7 @@ const HELP: &[&str] = &[
     "    Lists the subcommands.",
 ];
 
-fn debug(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn debug(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if !cx.me.peer.ip().to_canonical().is_loopback() {
         return Err(Refusal::of(
             "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run \
@@ -72,7 +72,7 @@ fn debug(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         (b"set-active-expire", 3) => {
             // As Redis reads it: what is no number is 0.
             let on = parse_i64(args.at(2)).unwrap_or(0) != 0;
-            cx.host.expires_keys.store(on, Ordering::Relaxed);
+            cx.server.expires_keys.store(on, Ordering::Relaxed);
             out.ok();
         }
         (b"help", 2) => {
@@ -85,7 +85,7 @@ fn debug(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// DEBUG OBJECT key. An address would tell nobody anything: it is 0.
-fn object(cx: &mut HostCx<'_>, name: &[u8], out: &mut Sink<'_>) -> Outcome {
+fn object(cx: &mut ServerCx<'_>, name: &[u8], out: &mut Sink<'_>) -> Outcome {
     let (slot, second) = (Slot::of(name), cx.now / 1000);
     let found = cx.shards.iter_mut().find_map(|shard| {
         let (key, piece) = (shard.key(slot, name), shard.limits.list_piece);

@@ -6,7 +6,7 @@
 use super::*;
 use crate::command::numbered;
 use crate::keyspace::Counts;
-use crate::state::{REDIS_VERSION, Row, Tally, VERSION};
+use crate::state::{CommandStats, REDIS_VERSION, Row, VERSION};
 use crate::topology::Family;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,9 +24,9 @@ pub(super) const ROW: Spec = Spec {
 
 /// What a section tells.
 struct Told<'a, 'c> {
-    cx: &'a HostCx<'c>,
+    cx: &'a ServerCx<'c>,
     /// What was counted of commands, on every shard and beside them.
-    tally: &'a Tally,
+    tally: &'a CommandStats,
 }
 
 /// A section.
@@ -79,14 +79,14 @@ const SECTIONS: &[Section] = &[
 ];
 
 /// What all shards of the process, and what runs beside them, have counted.
-pub(in crate::command) fn sum(cx: &HostCx<'_>) -> Tally {
-    let mut sum = Tally::default();
+pub(in crate::command) fn sum(cx: &ServerCx<'_>) -> CommandStats {
+    let mut sum = CommandStats::default();
     cx.tallies.iter().for_each(|tally| sum.add(tally));
-    cx.host.observer.tallies.each(|tally| sum.add(tally));
+    cx.server.observer.tallies.each(|tally| sum.add(tally));
     sum
 }
 
-fn info(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn info(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let widest = |word: &[u8]| {
         let words = [
             ("default", PartOf::Default),
@@ -98,7 +98,7 @@ fn info(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let part = args.from(1).filter_map(widest).map(|(_, part)| part).max();
     let part = if args.len() == 1 { Some(PartOf::Default) } else { part };
     let tally = sum(cx);
-    let told = Told { cx, tally: &tally };
+    let delivered = Told { cx, tally: &tally };
     let mut text = String::new();
     for Section { heading, word, part_of, write } in SECTIONS {
         let is_named = || args.from(1).any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
@@ -108,7 +108,7 @@ fn info(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             }
             // Writing into memory does not fail.
             let _ = write!(text, "# {heading}\r\n");
-            let _ = write(&told, &mut text);
+            let _ = write(&delivered, &mut text);
         }
     }
     out.verbatim(*b"txt", text.as_bytes());
@@ -116,7 +116,7 @@ fn info(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 fn server(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let it = &cx.host.identity;
+    let it = &cx.server.identity;
     let uptime_s = (cx.now - it.started_at).max(0) / 1000;
     let multiplexing = if cfg!(target_os = "linux") { "epoll" } else { "kqueue" };
     write!(
@@ -125,11 +125,11 @@ fn server(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result
          process_id:{}\r\nprocess_supervised:no\r\nrun_id:{}\r\ntcp_port:{}\r\nserver_time_usec:{}\r\n\
          uptime_in_seconds:{uptime_s}\r\nuptime_in_days:{}\r\nhz:10\r\nconfigured_hz:10\r\nlru_clock:{}\r\n\
          executable:{}\r\nconfig_file:{}\r\nio_threads_active:0\r\n",
-        cx.host.mode(cx.port),
+        cx.server.mode(cx.port),
         it.os,
         usize::BITS,
         it.pid,
-        cx.host.run_id,
+        cx.server.run_id,
         cx.own_port(),
         cx.now * 1000,
         uptime_s / 86_400,
@@ -140,7 +140,7 @@ fn server(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result
 }
 
 fn clients(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let all = cx.host.clients.all();
+    let all = cx.server.clients.all();
     let activity: Vec<_> = all.iter().map(|client| client.activity()).collect();
     let blocked = activity.iter().filter(|activity| activity.blocked).count();
     let widest = |bytes: fn(&crate::state::clients::Activity) -> usize| {
@@ -151,15 +151,15 @@ fn clients(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resul
         "connected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\nclient_recent_max_input_buffer:{}\r\n\
          client_recent_max_output_buffer:{}\r\nblocked_clients:{blocked}\r\ntracking_clients:0\r\n\
          clients_in_timeout_table:0\r\n",
-        cx.host.clients.count(),
-        cx.host.settings.clients_max(),
+        cx.server.clients.count(),
+        cx.server.settings.clients_max(),
         widest(|activity| activity.unread + activity.unread_room),
         widest(|activity| activity.unsent),
     )
 }
 
 fn memory(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let usage = cx.host.usage();
+    let usage = cx.server.usage();
     for (field, bytes) in [
         ("used_memory", usage.resident),
         ("used_memory_rss", usage.resident),
@@ -185,17 +185,17 @@ fn persistence(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::R
          rdb_current_bgsave_time_sec:-1\r\nrdb_saves:0\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n\
          aof_rewrite_scheduled:0\r\naof_last_rewrite_time_sec:-1\r\naof_current_rewrite_time_sec:-1\r\n\
          aof_last_bgrewrite_status:ok\r\naof_last_write_status:ok\r\n",
-        cx.host.identity.started_at / 1000,
+        cx.server.identity.started_at / 1000,
     )
 }
 
 fn stats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let stats = &cx.host.stats;
+    let stats = &cx.server.stats;
     let rate = stats.rate();
     let sum = |count: fn(&Counts) -> u64| {
         cx.shards.iter().map(|shard| count(&shard.counts())).sum::<u64>()
     };
-    let pubsub = cx.host.pubsub.counts(cx.port);
+    let pubsub = cx.server.pubsub.counts(cx.port);
     write!(
         text,
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{:.0}\r\n\
@@ -224,7 +224,7 @@ fn stats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resu
 }
 
 fn slotway(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let (it, stats) = (&cx.host.identity, &cx.host.stats);
+    let (it, stats) = (&cx.server.identity, &cx.server.stats);
     let execs = tally.counted().find(|(id, _)| numbered(*id).is_some_and(|s| s.name == "exec"));
     let execs = execs.map(|(_, row)| row.clone()).unwrap_or_default();
     let lost = tally.execs_lost();
@@ -242,10 +242,10 @@ fn slotway(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Re
 }
 
 fn replication(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let endpoint = |port| cx.host.announce.endpoint(port, cx.me.local);
+    let endpoint = |port| cx.server.announce.endpoint(port, cx.me.local);
     let standing = |node: &Node| standing(cx, node);
     let mut offset = own_standing(cx).applied as i64;
-    match cx.host.topology.family(cx.port) {
+    match cx.server.topology.family(cx.port) {
         Family::Master(replicas) => {
             offset = written(&replicas, standing);
             write!(text, "role:master\r\nconnected_slaves:{}\r\n", replicas.len())?;
@@ -276,13 +276,13 @@ fn replication(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::R
         "master_failover_state:no-failover\r\nmaster_replid:{}\r\n\
          master_replid2:{}\r\nmaster_repl_offset:{offset}\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:0\r\n\
          repl_backlog_size:0\r\nrepl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
-        cx.host.run_id,
-        "0".repeat(cx.host.run_id.len()),
+        cx.server.run_id,
+        "0".repeat(cx.server.run_id.len()),
     )
 }
 
 fn cpu(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let usage = cx.host.usage();
+    let usage = cx.server.usage();
     write!(
         text,
         "used_cpu_sys:{:.6}\r\nused_cpu_user:{:.6}\r\nused_cpu_sys_children:0.000000\r\n\
@@ -293,13 +293,15 @@ fn cpu(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
 }
 
 /// The rows of which something was counted, with the names of their commands.
-pub(in crate::command) fn rows(tally: &Tally) -> impl Iterator<Item = (&'static Spec, &Row)> {
+pub(in crate::command) fn rows(
+    tally: &CommandStats,
+) -> impl Iterator<Item = (&'static Spec, &Row)> {
     tally.counted().filter_map(|(id, row)| Some((numbered(id)?, row)))
 }
 
 fn commandstats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     for (spec, row) in rows(tally) {
-        let usec = cx.host.observer.nanos(row.ticks) / 1000;
+        let usec = cx.server.observer.nanos(row.ticks) / 1000;
         let each = if row.calls == 0 { 0.0 } else { usec as f64 / row.calls as f64 };
         write!(
             text,
@@ -320,15 +322,15 @@ fn errorstats(Told { tally, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt:
 }
 
 fn latencystats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    if !cx.host.settings.tracks_latency() {
+    if !cx.server.settings.tracks_latency() {
         return Ok(());
     }
-    let percentiles = cx.host.settings.percentiles();
+    let percentiles = cx.server.settings.percentiles();
     for (spec, row) in rows(tally) {
         let Some(times) = &row.times else { continue };
         write!(text, "latency_percentiles_usec_{}:", spec.full_name())?;
         for (i, &percent) in percentiles.iter().enumerate() {
-            let micros = cx.host.observer.nanos(times.percentile(percent)) as f64 / 1000.0;
+            let micros = cx.server.observer.nanos(times.percentile(percent)) as f64 / 1000.0;
             let comma = if i == 0 { "" } else { "," };
             write!(text, "{comma}p{percent}={micros:.3}")?;
         }
@@ -338,12 +340,12 @@ fn latencystats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fm
 }
 
 fn cluster(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    write!(text, "cluster_enabled:{}\r\n", u8::from(cx.host.mode(cx.port) == "cluster"))
+    write!(text, "cluster_enabled:{}\r\n", u8::from(cx.server.mode(cx.port) == "cluster"))
 }
 
 fn keyspace(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     // The shards of the topology make up number 0; each one behind them is a database of its own.
-    let shards = cx.host.topology.shards();
+    let shards = cx.server.topology.shards();
     let mut databases: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     for (number, shard) in cx.view.iter().zip(&cx.shards) {
         let (keys, expires) = databases.entry((number + 1).saturating_sub(shards)).or_default();

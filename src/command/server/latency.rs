@@ -6,7 +6,7 @@
 use super::super::{find, help};
 use super::info::{rows, sum};
 use super::*;
-use crate::state::{Histogram, Spike};
+use crate::state::{Histogram, LatencySpike};
 use std::fmt::Write;
 
 /// What the subcommands' rows share.
@@ -29,14 +29,14 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "doctor",
             summary: "Tells in words when commands took long.",
-            run: Run::Host(doctor),
+            run: Run::Server(doctor),
             ..LATENCY
         },
         Spec {
             name: "graph",
             arity: Exactly(3),
             summary: "Draws how long the spikes of an event were.",
-            run: Run::Host(graph),
+            run: Run::Server(graph),
             ..LATENCY
         },
         Spec {
@@ -44,7 +44,7 @@ pub(super) const ROW: Spec = Spec {
             flags: LOADING | STALE,
             tips: &[],
             summary: "Lists the subcommands.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 help(&ROW, out);
                 Ok(())
             }),
@@ -64,13 +64,13 @@ pub(super) const ROW: Spec = Spec {
             name: "history",
             arity: Exactly(3),
             summary: "Tells the spikes of an event: when, and how many milliseconds.",
-            run: Run::Host(history),
+            run: Run::Server(history),
             ..LATENCY
         },
         Spec {
             name: "latest",
             summary: "Tells the latest and the longest spike of each event.",
-            run: Run::Host(latest),
+            run: Run::Server(latest),
             ..LATENCY
         },
         Spec {
@@ -78,8 +78,8 @@ pub(super) const ROW: Spec = Spec {
             arity: AtLeast(2),
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Forgets the spikes, all or those of the events named.",
-            run: Run::Host(|cx, args, out| {
-                out.count(cx.host.observer.spikes.reset(args.from(2)));
+            run: Run::Server(|cx, args, out| {
+                out.count(cx.server.observer.spikes.reset(args.from(2)));
                 Ok(())
             }),
             ..LATENCY
@@ -89,7 +89,7 @@ pub(super) const ROW: Spec = Spec {
 };
 
 /// LATENCY HISTOGRAM [command ...]: a container stands for its subcommands.
-fn histogram(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn histogram(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let tally = sum(cx);
     let timed: Vec<_> =
         rows(&tally).filter_map(|(spec, row)| Some((spec, row.times.as_deref()?))).collect();
@@ -118,7 +118,7 @@ fn histogram(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
         out.bulk(b"calls");
         out.int(times.count().cast_signed());
         out.bulk(b"histogram_usec");
-        let steps = steps(times, |ticks| cx.host.observer.nanos(ticks));
+        let steps = steps(times, |ticks| cx.server.observer.nanos(ticks));
         out.map(steps.len());
         for (micros, count) in steps {
             out.int(micros.cast_signed());
@@ -149,8 +149,8 @@ fn steps(times: &Histogram, nanos: impl Fn(u64) -> u64) -> Vec<(u64, u64)> {
 }
 
 /// LATENCY HISTORY event
-fn history(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let spike = cx.host.observer.spikes.get(args.at(2)).unwrap_or_default();
+fn history(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let spike = cx.server.observer.spikes.get(args.at(2)).unwrap_or_default();
     out.array(spike.samples.len());
     for sample in &spike.samples {
         out.array(2);
@@ -161,8 +161,8 @@ fn history(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// LATENCY LATEST
-fn latest(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let all = cx.host.observer.spikes.all();
+fn latest(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let all = cx.server.observer.spikes.all();
     out.array(all.len());
     for (event, spike) in &all {
         let last = spike.samples.back().map_or((0, 0), |last| (last.at_s, last.millis));
@@ -176,9 +176,9 @@ fn latest(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// LATENCY GRAPH event
-fn graph(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn graph(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let event = args.at(2);
-    let Some(spike) = cx.host.observer.spikes.get(event) else {
+    let Some(spike) = cx.server.observer.spikes.get(event) else {
         let before = b"ERR No samples available for event '";
         return Err(Refusal::new([before, until_nul(event), b"'"].concat()));
     };
@@ -187,7 +187,7 @@ fn graph(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// A column for each spike, the tallest of them four lines high, and below how long ago it was.
-fn draw(event: &[u8], spike: &Spike, now_s: i64) -> String {
+fn draw(event: &[u8], spike: &LatencySpike, now_s: i64) -> String {
     const LINES: u64 = 4;
     const COLUMNS_MAX: usize = 80;
     let skipped = spike.samples.len().saturating_sub(COLUMNS_MAX);
@@ -229,10 +229,10 @@ fn age(seconds: i64) -> String {
 }
 
 /// LATENCY DOCTOR
-fn doctor(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let all = cx.host.observer.spikes.all();
+fn doctor(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let all = cx.server.observer.spikes.all();
     let mut text = String::new();
-    match cx.host.settings.spike_ms() {
+    match cx.server.settings.spike_ms() {
         None => text.push_str(
             "Nobody looks out for spikes: CONFIG SET latency-monitor-threshold <milliseconds> begins to.\n",
         ),
@@ -267,14 +267,14 @@ mod tests {
         for micros in [1, 1, 2, 30, 60, 1000, 2000] {
             times.record(micros * 1000);
         }
-        let told = steps(&times, |ticks| ticks);
-        assert_eq!(told, [(1, 2), (2, 3), (33, 4), (66, 5), (1056, 6), (2113, 7)]);
+        let delivered = steps(&times, |ticks| ticks);
+        assert_eq!(delivered, [(1, 2), (2, 3), (33, 4), (66, 5), (1056, 6), (2113, 7)]);
     }
 
     #[test]
     fn a_graph_has_a_column_for_each_spike() {
         let samples = [(10, 4), (11, 1), (70, 2)].map(|(at_s, millis)| Sample { at_s, millis });
-        let spike = Spike { samples: samples.into(), millis_max: 9 };
+        let spike = LatencySpike { samples: samples.into(), millis_max: 9 };
         let lines = draw(b"command", &spike, 75);
         let lines: Vec<_> = lines.lines().collect();
         assert_eq!(lines[0], "command - high 4 ms, low 1 ms (all time high 9 ms)");

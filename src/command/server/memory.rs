@@ -30,7 +30,7 @@ pub(super) const ROW: Spec = Spec {
             name: "help",
             flags: LOADING | STALE,
             summary: "Lists the subcommands.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 help(&ROW, out);
                 Ok(())
             }),
@@ -45,7 +45,7 @@ pub(super) const ROW: Spec = Spec {
                 "response_policy:special",
             ],
             summary: "Would tell what the allocator counts, which here counts nothing.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 out.verbatim(*b"txt", b"mimalloc is built without statistics\n");
                 Ok(())
             }),
@@ -56,7 +56,7 @@ pub(super) const ROW: Spec = Spec {
             complexity: "Depends on how much memory is allocated, could be slow",
             tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
             summary: "Would have the allocator give free memory back, which it does by itself.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 out.ok();
                 Ok(())
             }),
@@ -117,12 +117,12 @@ struct Account {
 }
 
 impl Account {
-    fn of(cx: &HostCx<'_>) -> Self {
-        let usage = cx.host.usage();
+    fn of(cx: &ServerCx<'_>) -> Self {
+        let usage = cx.server.usage();
         Self {
             resident: usage.resident,
             peak: usage.resident_peak,
-            clients: cx.host.clients.all().iter().map(|client| client.memory()).sum(),
+            clients: cx.server.clients.all().iter().map(|client| client.memory()).sum(),
             keys: cx.shards.iter().map(|shard| shard.len()).sum(),
         }
     }
@@ -137,7 +137,7 @@ impl Account {
 }
 
 /// MEMORY STATS: what there is none of here takes 0 bytes.
-fn stats(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn stats(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let account = Account::of(cx);
     let numbers = [
         ("peak.allocated", account.peak),
@@ -165,7 +165,7 @@ fn stats(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// MEMORY DOCTOR
-fn doctor(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn doctor(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let account = Account::of(cx);
     let text = format!(
         "{} bytes are resident, {:.0}% of the most that ever were: {} keys, {} bytes for each if all went to keys, \

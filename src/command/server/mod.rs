@@ -11,8 +11,10 @@ mod slowlog;
 use super::spec::flag::{
     ADMIN, ALL_DATABASES, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NOSCRIPT, READ, STALE, WRITE,
 };
-use super::spec::{Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Spec, Steer, acl, check};
-use super::{Args, HostCx, Outcome, Refusal};
+use super::spec::{
+    Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
+};
+use super::{Args, Outcome, Refusal, ServerCx};
 use crate::replication::Standing;
 use crate::resp::{Sink, until_nul};
 use crate::state::{REDIS_VERSION, VERSION};
@@ -63,7 +65,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "2.6.0",
         tips: &["nondeterministic_output"],
         summary: "Tells the time in seconds, and the microseconds of that second.",
-        run: Run::Host(time),
+        run: Run::Server(time),
         ..SERVER
     },
     Spec {
@@ -73,7 +75,7 @@ pub(super) const ROWS: &[Spec] = &[
         acl: acl::ADMIN | acl::DANGEROUS,
         tips: &["nondeterministic_output"],
         summary: "Tells when the data were last saved: here, when the server started.",
-        run: Run::Host(lastsave),
+        run: Run::Server(lastsave),
         ..SERVER
     },
     Spec {
@@ -82,7 +84,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: ADMIN | NOSCRIPT | LOADING | STALE,
         complexity: "",
         summary: "Shows this connection every command as it runs, until RESET.",
-        run: Run::Session(Steer::Monitor),
+        run: Run::Session(SessionCommand::Monitor),
         ..SERVER
     },
     Spec {
@@ -92,7 +94,7 @@ pub(super) const ROWS: &[Spec] = &[
         acl: acl::ADMIN | acl::DANGEROUS,
         since: "2.8.12",
         summary: "Tells the server's part in replication, and who else has one.",
-        run: Run::Host(role),
+        run: Run::Server(role),
         ..SERVER
     },
     Spec {
@@ -102,7 +104,7 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, \
                      otherwise O(1)",
         summary: "Stops the server once what runs is done; its data are gone then.",
-        run: Run::Host(shutdown),
+        run: Run::Server(shutdown),
         ..SERVER
     },
     Spec {
@@ -112,7 +114,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "5.0.0",
         complexity: "",
         summary: "Tells the version, with a flourish.",
-        run: Run::Host(lolwut),
+        run: Run::Server(lolwut),
         ..SERVER
     },
     info::ROW,
@@ -124,12 +126,12 @@ pub(super) const ROWS: &[Spec] = &[
 ];
 const _: () = check(ROWS);
 
-fn dbsize(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn dbsize(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.count(cx.shards.iter().map(|shard| shard.len()).sum());
     Ok(())
 }
 
-fn flush(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn flush(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     // Both ways are the same here: what is slow to free is always freed away from the shard.
     if args.len() > 2 || (args.len() == 2 && !args.is(1, "async") && !args.is(1, "sync")) {
         return Err(Refusal::SYNTAX);
@@ -141,17 +143,17 @@ fn flush(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-fn time(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn time(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.array(2);
     out.bulk_int(cx.now.div_euclid(1000));
     out.bulk_int(cx.now.rem_euclid(1000) * 1000);
     Ok(())
 }
 
-fn role(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let endpoint = |port| cx.host.announce.endpoint(port, cx.me.local);
+fn role(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let endpoint = |port| cx.server.announce.endpoint(port, cx.me.local);
     let standing = |node: &Node| standing(cx, node);
-    match cx.host.topology.family(cx.port) {
+    match cx.server.topology.family(cx.port) {
         Family::Master(replicas) => {
             out.array(3);
             out.bulk(b"master");
@@ -179,14 +181,14 @@ fn role(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// How far a replica is; one in step has nothing to count.
-fn standing(cx: &HostCx<'_>, replica: &Node) -> Standing {
-    cx.host.feeds.of(replica.shard).map_or(Standing::default(), |feed| feed.standing(cx.now))
+fn standing(cx: &ServerCx<'_>, replica: &Node) -> Standing {
+    cx.server.feeds.of(replica.shard).map_or(Standing::default(), |feed| feed.standing(cx.now))
 }
 
 /// How far the replica is whom the client speaks to.
-fn own_standing(cx: &HostCx<'_>) -> Standing {
+fn own_standing(cx: &ServerCx<'_>) -> Standing {
     match cx.port {
-        Port::Node(me) => standing(cx, &cx.host.topology.node(me)),
+        Port::Node(me) => standing(cx, &cx.server.topology.node(me)),
         Port::Router => Standing::default(),
     }
 }
@@ -197,7 +199,7 @@ fn written(replicas: &[Node], standing: impl Fn(&Node) -> Standing) -> i64 {
 }
 
 /// SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]
-fn shutdown(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn shutdown(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let is_given = |word: &str| (1..args.len()).any(|at| args.is(at, word));
     let known = ["nosave", "save", "now", "force", "abort"];
     let is_known = |at: usize| known.iter().any(|word| args.is(at, word));
@@ -216,14 +218,14 @@ fn shutdown(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome 
         return Err(Refusal::of("ERR Errors trying to SHUTDOWN. Check logs."));
     }
     tracing::info!(client = cx.me.id, "told to stop by SHUTDOWN");
-    cx.host.stop.wish();
+    cx.server.stop.wish();
     cx.me.close_after_reply();
     let _nothing_is_answered = out;
     Ok(())
 }
 
 /// LOLWUT [VERSION version [argument ...]]: the shards as the slots see them.
-fn lolwut(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn lolwut(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     const COLUMNS: usize = 64;
     const SHADES: [char; 4] = ['\u{2591}', '\u{2592}', '\u{2593}', '\u{2588}'];
     for at in (1..args.len()).skip(1) {
@@ -231,14 +233,14 @@ fn lolwut(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             args.int(at)?;
         }
     }
-    let shade = |column: usize| SHADES[column * cx.host.identity.shards / COLUMNS % SHADES.len()];
+    let shade = |column: usize| SHADES[column * cx.server.identity.shards / COLUMNS % SHADES.len()];
     let slots: String = (0..COLUMNS).map(shade).collect();
     let text = format!("{slots}\nSlotway {VERSION}. Redis ver. {REDIS_VERSION}\n");
     out.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }
 
-fn lastsave(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    out.int(cx.host.identity.started_at / 1000);
+fn lastsave(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    out.int(cx.server.identity.started_at / 1000);
     Ok(())
 }

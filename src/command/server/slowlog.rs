@@ -28,7 +28,7 @@ pub(super) const ROW: Spec = Spec {
             complexity: "O(N) where N is the number of entries returned",
             tips: &["request_policy:all_nodes", "nondeterministic_output"],
             summary: "Tells the latest slow commands: ten, or so many as asked for, -1 for all.",
-            run: Run::Host(get),
+            run: Run::Server(get),
             ..SLOWLOG
         },
         Spec {
@@ -39,8 +39,8 @@ pub(super) const ROW: Spec = Spec {
                 "nondeterministic_output",
             ],
             summary: "Counts the slow commands that are kept.",
-            run: Run::Host(|cx, _, out| {
-                out.count(cx.host.observer.slowlog.len());
+            run: Run::Server(|cx, _, out| {
+                out.count(cx.server.observer.slowlog.len());
                 Ok(())
             }),
             ..SLOWLOG
@@ -50,8 +50,8 @@ pub(super) const ROW: Spec = Spec {
             complexity: "O(N) where N is the number of entries in the slowlog",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Forgets the slow commands.",
-            run: Run::Host(|cx, _, out| {
-                cx.host.observer.slowlog.reset();
+            run: Run::Server(|cx, _, out| {
+                cx.server.observer.slowlog.reset();
                 out.ok();
                 Ok(())
             }),
@@ -62,7 +62,7 @@ pub(super) const ROW: Spec = Spec {
             flags: LOADING | STALE,
             since: "6.2.0",
             summary: "Lists the subcommands.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 help(&ROW, out);
                 Ok(())
             }),
@@ -73,7 +73,7 @@ pub(super) const ROW: Spec = Spec {
 };
 
 /// SLOWLOG GET [count]
-fn get(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let count = match args.len() {
         2 => SHOWN,
         3 => match parse_i64(args.at(2)) {
@@ -85,7 +85,7 @@ fn get(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         },
         _ => return Err(too_many_arguments(args)),
     };
-    let entries = cx.host.observer.slowlog.newest(count);
+    let entries = cx.server.observer.slowlog.newest(count);
     out.array(entries.len());
     for entry in &entries {
         out.array(6);

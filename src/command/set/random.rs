@@ -126,7 +126,7 @@ fn spop_many(cx: &mut Cx<'_>, args: Args<'_>, wanted: usize, out: &mut Sink<'_>)
     };
     announce_loss(cx.keyspace, event::SET, "spop", key.bytes, wanted >= len);
     if let Some(gone) = gone {
-        cx.keyspace.bury(Value::Set(gone));
+        cx.keyspace.free_lazily(Value::Set(gone));
     }
     Ok(())
 }

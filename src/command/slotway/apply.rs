@@ -2,20 +2,20 @@
 //!
 //! Impossible topologies are refused in Redis' own sentences, before anything is changed.
 
-use crate::command::{HoldBack, Pace, Refusal};
+use crate::command::{Pace, Refusal, ReplyDelay};
 use crate::faults::{
     Bound, Fault, Mistake, Name, Order, Place, Promote, Scenario, TIME_MS_DEFAULT, TooMany, What,
 };
 use crate::keyspace::{Keyed, Keyspace, Millis};
 use crate::slot::Slot;
-use crate::state::Host;
+use crate::state::ServerState;
 use crate::state::clients::Client;
 use crate::topology::{NodeNumber, Port, Role, TopologyError};
 
 /// What carries an order out: the process, with all its shards held.
-pub struct Hands<'a, 'k> {
+pub struct ClusterAccess<'a, 'k> {
     /// The process.
-    pub host: &'a Host,
+    pub server: &'a ServerState,
     /// Who gave the order, if that was a client.
     pub me: Option<&'a Client>,
     /// Every shard, by its number.
@@ -30,92 +30,95 @@ pub struct Hands<'a, 'k> {
 ///
 /// # Errors
 /// It cannot be; then nothing was changed.
-pub fn carry_out(order: &Order, hands: &mut Hands<'_, '_>) -> Result<Option<u64>, Refusal> {
-    let host = hands.host;
+pub fn carry_out(
+    order: &Order,
+    access: &mut ClusterAccess<'_, '_>,
+) -> Result<Option<u64>, Refusal> {
+    let server = access.server;
     match order {
-        Order::Move { runs, to } => move_slots(hands, runs, to).map(|()| None),
+        Order::Move { runs, to } => move_slots(access, runs, to).map(|()| None),
         Order::Hold { slot, to, time, keys } => {
-            let until = hands.until(*time);
-            hold(hands, *slot, to, until, keys).map(Some)
+            let until = access.until(*time);
+            hold(access, *slot, to, until, keys).map(Some)
         }
         Order::Finish(slot) => {
-            let (from, to) = hands.move_of(*slot)?;
-            hands.finish(*slot, from, to).map(|()| None)
+            let (from, to) = access.move_of(*slot)?;
+            access.finish(*slot, from, to).map(|()| None)
         }
         Order::Revert(slot) => {
-            let (from, to) = hands.move_of(*slot)?;
-            hands.revert(*slot, from, to);
+            let (from, to) = access.move_of(*slot)?;
+            access.revert(*slot, from, to);
             Ok(None)
         }
         Order::FailOver(name) => {
-            let node = find(host, name)?;
-            let heir = match host.topology.node(node).role {
+            let node = find(server, name)?;
+            let heir = match server.topology.node(node).role {
                 Role::ReplicaOf(_) => node,
-                Role::Master => host.topology.heir_of(node).ok_or_else(|| {
+                Role::Master => server.topology.heir_of(node).ok_or_else(|| {
                     Refusal::new(format!("ERR node {node} has no replica that is up"))
                 })?,
             };
-            is_up(host, heir)?;
+            is_up(server, heir)?;
             // From a master that is down nothing can come any more.
-            let force = match host.topology.node(heir).role {
-                Role::ReplicaOf(master) => !host.topology.node(master).is_up,
+            let force = match server.topology.node(heir).role {
+                Role::ReplicaOf(master) => !server.topology.node(master).is_up,
                 Role::Master => false,
             };
-            host.topology.fail_over(heir, force)?;
+            server.topology.fail_over(heir, force)?;
             Ok(None)
         }
         Order::Stop { node, hangs, time, promote } => {
-            let (node, until) = (find(host, node)?, hands.until(*time));
-            stop(hands, node, *hangs, until, *promote).map(Some)
+            let (node, until) = (find(server, node)?, access.until(*time));
+            stop(access, node, *hangs, until, *promote).map(Some)
         }
         Order::Start(name) => {
-            let node = find(host, name)?;
-            if host.faults.stopped(node).is_none() {
+            let node = find(server, name)?;
+            if server.faults.stopped(node).is_none() {
                 return Err(Refusal::new(format!("ERR node {node} is not stopped")));
             }
-            hands.start(node);
+            access.start(node);
             Ok(None)
         }
         Order::Down { time } => {
-            if host.faults.all().iter().any(|fault| fault.what == What::Down) {
+            if server.faults.all().iter().any(|fault| fault.what == What::Down) {
                 return Err(Refusal::of("ERR the cluster is down already"));
             }
-            let id = hands.arm(What::Down, hands.until(*time), None)?;
-            host.topology.set_down(true);
+            let id = access.arm(What::Down, access.until(*time), None)?;
+            server.topology.set_down(true);
             Ok(Some(id))
         }
         Order::Up => {
-            host.faults.take(|fault| fault.what == What::Down);
-            host.topology.set_down(false);
+            server.faults.take(|fault| fault.what == What::Down);
+            server.topology.set_down(false);
             Ok(None)
         }
         Order::Latency { place, ms, bound } => {
-            let place = at(host, place)?;
-            let until = hands.until(bound.time);
-            hands.arm(What::Latency { place, ms: *ms }, until, bound.count).map(Some)
+            let place = at(server, place)?;
+            let until = access.until(bound.time);
+            access.arm(What::Latency { place, ms: *ms }, until, bound.count).map(Some)
         }
         Order::Exec { answer, place, bound } => {
-            let place = at(host, place)?;
-            let until = hands.until(bound.time);
-            hands.arm(What::Exec { answer: *answer, place }, until, times(bound)).map(Some)
+            let place = at(server, place)?;
+            let until = access.until(bound.time);
+            access.arm(What::Exec { answer: *answer, place }, until, times(bound)).map(Some)
         }
         Order::Conflict { key, bound } => {
-            let until = hands.until(bound.time);
-            hands.arm(What::Conflict(key.clone()), until, times(bound)).map(Some)
+            let until = access.until(bound.time);
+            access.arm(What::Conflict(key.clone()), until, times(bound)).map(Some)
         }
         Order::Clear(id) => {
-            let ended = host.faults.take(|fault| id.is_none_or(|id| fault.id == id));
+            let ended = server.faults.take(|fault| id.is_none_or(|id| fault.id == id));
             if let (Some(id), true) = (id, ended.is_empty()) {
                 return Err(Refusal::new(format!("ERR there is no fault {id}")));
             }
             let count = ended.len() as u64;
             if id.is_none() {
-                host.faults.stop_play();
+                server.faults.stop_play();
             }
             for fault in ended {
                 // Who clears a fault wants nothing more to come of it.
                 if !matches!(fault.what, What::Promotion(_)) {
-                    hands.undo(&fault);
+                    access.undo(&fault);
                 }
             }
             Ok(Some(count))
@@ -124,14 +127,14 @@ pub fn carry_out(order: &Order, hands: &mut Hands<'_, '_>) -> Result<Option<u64>
 }
 
 /// Ends what is over by its time, and does what a scenario has come to.
-pub fn do_what_is_due(hands: &mut Hands<'_, '_>) {
-    let (now, faults) = (hands.now, &hands.host.faults);
+pub fn do_what_is_due(access: &mut ClusterAccess<'_, '_>) {
+    let (now, faults) = (access.now, &access.server.faults);
     for fault in faults.take(|fault| fault.until <= now) {
         tracing::info!(id = fault.id, fired = fault.fired, fault = %fault.what, "a fault ends");
-        hands.undo(&fault);
+        access.undo(&fault);
     }
     while let Some(step) = faults.take_step(now) {
-        match carry_out(&step.order, hands) {
+        match carry_out(&step.order, access) {
             Ok(_) => {
                 tracing::info!(line = step.line, order = step.text, "a step of the scenario");
                 faults.end_step(None);
@@ -149,9 +152,9 @@ pub fn do_what_is_due(hands: &mut Hands<'_, '_>) {
 ///
 /// # Errors
 /// The first mistake, and its line.
-pub fn check_all(host: &Host, scenario: &Scenario) -> Result<(), Mistake> {
+pub fn check_all(server: &ServerState, scenario: &Scenario) -> Result<(), Mistake> {
     scenario.steps.iter().try_for_each(|step| {
-        check(host, &step.order).map_err(|refusal| {
+        check(server, &step.order).map_err(|refusal| {
             let why = String::from_utf8_lossy(refusal.text()).into_owned();
             Mistake { line: step.line, why: why.trim_start_matches("ERR ").to_owned() }
         })
@@ -163,16 +166,16 @@ pub fn check_all(host: &Host, scenario: &Scenario) -> Result<(), Mistake> {
 ///
 /// # Errors
 /// That.
-pub fn check(host: &Host, order: &Order) -> Result<(), Refusal> {
-    let place = |place: &Place<Name>| at(host, place).map(drop);
+pub fn check(server: &ServerState, order: &Order) -> Result<(), Refusal> {
+    let place = |place: &Place<Name>| at(server, place).map(drop);
     match order {
-        Order::Move { to, .. } => find(host, to).map(drop),
+        Order::Move { to, .. } => find(server, to).map(drop),
         Order::Hold { slot, to, keys, .. } => {
-            find(host, to)?;
+            find(server, to)?;
             are_in(*slot, keys)
         }
         Order::FailOver(node) | Order::Stop { node, .. } | Order::Start(node) => {
-            find(host, node).map(drop)
+            find(server, node).map(drop)
         }
         Order::Latency { place: it, .. } | Order::Exec { place: it, .. } => place(it),
         Order::Finish(_)
@@ -185,13 +188,13 @@ pub fn check(host: &Host, order: &Order) -> Result<(), Refusal> {
 }
 
 /// The node that a name stands for.
-pub(super) fn find(host: &Host, name: &Name) -> Result<NodeNumber, Refusal> {
-    let topology = &host.topology;
+pub(super) fn find(server: &ServerState, name: &Name) -> Result<NodeNumber, Refusal> {
+    let topology = &server.topology;
     let found = match name {
         Name::Number(number) => Some(*number).filter(|&number| number < topology.nodes()),
-        Name::Port(told) => {
-            let listened = host.announce.listened(*told);
-            topology.node_at(listened).or_else(|| topology.node_at(*told))
+        Name::Port(delivered) => {
+            let listened = server.announce.listened(*delivered);
+            topology.node_at(listened).or_else(|| topology.node_at(*delivered))
         }
         Name::Id(id) => topology.with_nodes(|nodes| {
             nodes.iter().position(|node| node.id.as_bytes().eq_ignore_ascii_case(id))
@@ -200,11 +203,11 @@ pub(super) fn find(host: &Host, name: &Name) -> Result<NodeNumber, Refusal> {
     found.ok_or_else(|| TopologyError::Unknown(name.to_string().into_bytes()).into())
 }
 
-fn at(host: &Host, place: &Place<Name>) -> Result<Place<NodeNumber>, Refusal> {
+fn at(server: &ServerState, place: &Place<Name>) -> Result<Place<NodeNumber>, Refusal> {
     Ok(match place {
         Place::Anywhere => Place::Anywhere,
         Place::Slot(slot) => Place::Slot(*slot),
-        Place::Node(name) => Place::Node(find(host, name)?),
+        Place::Node(name) => Place::Node(find(server, name)?),
     })
 }
 
@@ -213,8 +216,8 @@ fn times(bound: &Bound) -> Option<u32> {
     bound.count.or(if bound.time.is_none() { Some(1) } else { None })
 }
 
-fn is_up(host: &Host, node: NodeNumber) -> Result<(), Refusal> {
-    match host.topology.node(node).is_up {
+fn is_up(server: &ServerState, node: NodeNumber) -> Result<(), Refusal> {
+    match server.topology.node(node).is_up {
         true => Ok(()),
         false => Err(Refusal::new(format!("ERR node {node} is stopped"))),
     }
@@ -227,37 +230,41 @@ fn are_in(slot: Slot, keys: &[Vec<u8>]) -> Result<(), Refusal> {
     }
 }
 
-fn move_slots(hands: &mut Hands<'_, '_>, runs: &[(Slot, Slot)], to: &Name) -> Result<(), Refusal> {
-    let topology = &hands.host.topology;
-    let target = find(hands.host, to)?;
-    is_up(hands.host, target)?;
+fn move_slots(
+    access: &mut ClusterAccess<'_, '_>,
+    runs: &[(Slot, Slot)],
+    to: &Name,
+) -> Result<(), Refusal> {
+    let topology = &access.server.topology;
+    let target = find(access.server, to)?;
+    is_up(access.server, target)?;
     let run =
         |&(first, last): &(Slot, Slot)| (first.number()..=last.number()).filter_map(Slot::new);
     let slots: Vec<Slot> = runs.iter().flat_map(run).collect();
     topology.check_move(&slots, target)?;
     for owner in slots.iter().filter_map(|&slot| topology.owner_of(slot)) {
-        is_up(hands.host, owner)?;
+        is_up(access.server, owner)?;
     }
     for &slot in &slots {
-        hands.bring_all(slot, topology.shard_of(slot), topology.station(target));
+        access.bring_all(slot, topology.shard_of(slot), topology.shard_of_node(target));
     }
     topology.move_slots(&slots, target)?;
-    hands
-        .host
+    access
+        .server
         .faults
         .take(|fault| matches!(fault.what, What::Hold { slot, .. } if slots.contains(&slot)));
     Ok(())
 }
 
 fn hold(
-    hands: &mut Hands<'_, '_>,
+    access: &mut ClusterAccess<'_, '_>,
     slot: Slot,
     to: &Name,
     until: Millis,
     keys: &[Vec<u8>],
 ) -> Result<u64, Refusal> {
-    let topology = &hands.host.topology;
-    let target = find(hands.host, to)?;
+    let topology = &access.server.topology;
+    let target = find(access.server, to)?;
     are_in(slot, keys)?;
     let owner = topology.owner_of(slot).ok_or(TopologyError::NotOwner(slot))?;
     if topology.node(owner).migrating.contains_key(&slot) {
@@ -267,40 +274,40 @@ fn hold(
         )));
     }
     topology.check_move(&[slot], target)?;
-    is_up(hands.host, owner)?;
-    is_up(hands.host, target)?;
-    let id = hands.arm(What::Hold { slot, from: owner, to: target }, until, None)?;
+    is_up(access.server, owner)?;
+    is_up(access.server, target)?;
+    let id = access.arm(What::Hold { slot, from: owner, to: target }, until, None)?;
     let id_of = |node| topology.node(node).id.into_bytes();
     let begun = topology
         .set_migrating(owner, slot, &id_of(target))
         .and_then(|()| topology.set_importing(target, slot, &id_of(owner)));
     if let Err(error) = begun {
         topology.set_stable(owner, slot);
-        hands.host.faults.take(|fault| fault.id == id);
+        access.server.faults.take(|fault| fault.id == id);
         return Err(error.into());
     }
-    let (source, station) = (topology.station(owner), topology.station(target));
-    keys.iter().for_each(|key| hands.bring(slot, key, source, station));
+    let (source, shard_of_node) = (topology.shard_of_node(owner), topology.shard_of_node(target));
+    keys.iter().for_each(|key| access.bring(slot, key, source, shard_of_node));
     Ok(id)
 }
 
 fn stop(
-    hands: &mut Hands<'_, '_>,
+    access: &mut ClusterAccess<'_, '_>,
     node: NodeNumber,
     hangs: bool,
     until: Millis,
     promote: Promote,
 ) -> Result<u64, Refusal> {
-    let (topology, faults) = (&hands.host.topology, &hands.host.faults);
-    is_up(hands.host, node)?;
-    let id = hands.arm(What::Stop { node, hangs }, until, None)?;
+    let (topology, faults) = (&access.server.topology, &access.server.faults);
+    is_up(access.server, node)?;
+    let id = access.arm(What::Stop { node, hangs }, until, None)?;
     topology.set_up(node, false);
     let heir = topology.heir_of(node);
     match (heir, promote) {
-        (Some(heir), Promote::After(0)) => hands.promote(heir),
+        (Some(heir), Promote::After(0)) => access.promote(heir),
         (Some(_), Promote::After(ms)) => {
             let what = What::Promotion(node);
-            if let Err(refusal) = hands.arm(what, hands.now.saturating_add(ms), None) {
+            if let Err(refusal) = access.arm(what, access.now.saturating_add(ms), None) {
                 topology.set_up(node, true);
                 faults.take(|fault| fault.id == id);
                 return Err(refusal);
@@ -309,27 +316,27 @@ fn stop(
         _ => {}
     }
     if !hangs {
-        hands.cut(node);
+        access.cut(node);
     }
-    hands.shift_doors();
+    access.shift_doors();
     Ok(id)
 }
 
-impl Hands<'_, '_> {
+impl ClusterAccess<'_, '_> {
     /// When something ends that is to last so long.
     fn until(&self, time: Option<Millis>) -> Millis {
         self.now.saturating_add(time.unwrap_or(TIME_MS_DEFAULT))
     }
 
     fn arm(&self, what: What, until: Millis, count: Option<u32>) -> Result<u64, Refusal> {
-        self.host.faults.arm(what, until, count).map_err(|TooMany| {
+        self.server.faults.arm(what, until, count).map_err(|TooMany| {
             Refusal::of("ERR as many faults are armed as there may be: CLEAR some")
         })
     }
 
     /// Has a replica take its master's place.
     fn promote(&self, heir: NodeNumber) {
-        if let Err(error) = self.host.topology.fail_over(heir, true) {
+        if let Err(error) = self.server.topology.fail_over(heir, true) {
             tracing::error!(%error, node = heir, "a replica cannot be promoted");
         }
     }
@@ -337,7 +344,7 @@ impl Hands<'_, '_> {
     /// Cuts off everybody who speaks to a node; who gave the order hears first how it went. (Those
     /// who connect at this moment are cut off by the listener, when it closes.)
     fn cut(&self, node: NodeNumber) {
-        for client in self.host.clients.all() {
+        for client in self.server.clients.all() {
             match self.me {
                 _ if client.port != Port::Node(node) => {}
                 Some(me) if me.id == client.id => me.close_after_reply(),
@@ -348,12 +355,12 @@ impl Hands<'_, '_> {
 
     /// Undoes what a fault did that is in the book no more.
     fn undo(&mut self, fault: &Fault) {
-        let topology = &self.host.topology;
+        let topology = &self.server.topology;
         match fault.what {
             What::Stop { node, .. } => self.start(node),
             What::Promotion(node) => {
                 let is_needed = topology.node(node).role == Role::Master
-                    && self.host.faults.stopped(node).is_some();
+                    && self.server.faults.stopped(node).is_some();
                 if let Some(heir) = topology.heir_of(node).filter(|_| is_needed) {
                     self.promote(heir);
                 }
@@ -374,23 +381,23 @@ impl Hands<'_, '_> {
     }
 
     fn start(&mut self, node: NodeNumber) {
-        self.host.faults.take(|fault| match fault.what {
+        self.server.faults.take(|fault| match fault.what {
             What::Stop { node: it, .. } | What::Promotion(it) => it == node,
             _ => false,
         });
-        self.host.topology.set_up(node, true);
+        self.server.topology.set_up(node, true);
         self.shift_doors();
     }
 
     /// Has the listeners look at who is stopped; the reply waits until they have.
     fn shift_doors(&mut self) {
-        self.host.faults.doors.shift();
-        self.pace.hold_back(HoldBack::Doors);
+        self.server.faults.doors.shift();
+        self.pace.delay_reply(ReplyDelay::Doors);
     }
 
     /// Who gives a slot away, and who takes it over.
     fn move_of(&self, slot: Slot) -> Result<(NodeNumber, NodeNumber), Refusal> {
-        let topology = &self.host.topology;
+        let topology = &self.server.topology;
         let owner = topology.owner_of(slot);
         let target = owner.and_then(|owner| topology.node(owner).migrating.get(&slot).copied());
         owner
@@ -399,17 +406,17 @@ impl Hands<'_, '_> {
     }
 
     fn finish(&mut self, slot: Slot, from: NodeNumber, to: NodeNumber) -> Result<(), Refusal> {
-        let topology = &self.host.topology;
+        let topology = &self.server.topology;
         topology.check_move(&[slot], to)?;
-        self.bring_all(slot, topology.station(from), topology.station(to));
+        self.bring_all(slot, topology.shard_of_node(from), topology.shard_of_node(to));
         topology.move_slots(&[slot], to)?;
         self.forget_hold(slot);
         Ok(())
     }
 
     fn revert(&mut self, slot: Slot, from: NodeNumber, to: NodeNumber) {
-        let topology = &self.host.topology;
-        let (old, new) = (topology.station(from), topology.station(to));
+        let topology = &self.server.topology;
+        let (old, new) = (topology.shard_of_node(from), topology.shard_of_node(to));
         for key in self.keys_of(slot, new) {
             let there = self.shards[old].key(slot, &key);
             // What both have is the owner's: that is whom clients ask first.
@@ -425,7 +432,7 @@ impl Hands<'_, '_> {
 
     fn forget_hold(&self, slot: Slot) {
         let is_it = |what: &What| matches!(what, What::Hold { slot: it, .. } if *it == slot);
-        self.host.faults.take(|fault| is_it(&fault.what));
+        self.server.faults.take(|fault| is_it(&fault.what));
     }
 
     fn keys_of(&self, slot: Slot, shard: usize) -> Vec<Vec<u8>> {

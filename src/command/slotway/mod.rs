@@ -15,14 +15,14 @@ mod apply;
 mod proof;
 mod show;
 
-pub use apply::{Hands, carry_out, check, check_all, do_what_is_due};
+pub use apply::{ClusterAccess, carry_out, check, check_all, do_what_is_due};
 
 use super::spec::flag::{ADMIN, LOADING, NO_MULTI, NOSCRIPT, STALE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Group, Run, Spec, check as check_rows,
 };
-use super::{Args, HostCx, Outcome, Refusal, help};
+use super::{Args, Outcome, Refusal, ServerCx, help};
 use crate::faults::{Mistake, Order, Scenario};
 use crate::resp::Sink;
 
@@ -63,10 +63,10 @@ const SLOTWAY: Spec = Spec {
             name: "check",
             flags: FLAGS,
             summary: "Says what is wrong with an order, which is not carried out.",
-            run: Run::Host(|cx, args, out| {
+            run: Run::Server(|cx, args, out| {
                 let words: Vec<&[u8]> = args.from(2).collect();
                 let order = Order::of(&words).map_err(|error| Refusal::new(error.to_string()))?;
-                check(cx.host, &order)?;
+                check(cx.server, &order)?;
                 out.ok();
                 Ok(())
             }),
@@ -87,7 +87,7 @@ const SLOTWAY: Spec = Spec {
         Spec {
             name: "conflicts",
             summary: "Tells which watched keys made EXECs answer nil, and who had changed them, or forgets it.",
-            run: Run::Host(proof::conflicts),
+            run: Run::Server(proof::conflicts),
             ..NOTED
         },
         Spec { name: "down", summary: "Takes the whole cluster down.", ..ORDERS },
@@ -100,7 +100,7 @@ const SLOTWAY: Spec = Spec {
         Spec {
             name: "faults",
             summary: "Lists the faults that are armed.",
-            run: Run::Host(show::faults),
+            run: Run::Server(show::faults),
             ..TELLS
         },
         Spec {
@@ -111,14 +111,14 @@ const SLOTWAY: Spec = Spec {
         Spec {
             name: "groups",
             summary: "Tells which keys are used together, and the hashtags they need, or forgets it.",
-            run: Run::Host(proof::groups),
+            run: Run::Server(proof::groups),
             ..NOTED
         },
         Spec {
             name: "help",
             flags: LOADING | STALE,
             summary: "Lists the subcommands.",
-            run: Run::Host(|_, _, out| {
+            run: Run::Server(|_, _, out| {
                 help(&SLOTWAY, out);
                 Ok(())
             }),
@@ -144,7 +144,7 @@ const SLOTWAY: Spec = Spec {
             name: "proof",
             arity: Exactly(2),
             summary: "Tells all that was noted of the applications' keys, as a document of JSON.",
-            run: Run::Host(proof::proof),
+            run: Run::Server(proof::proof),
             ..NOTED
         },
         Spec {
@@ -157,7 +157,7 @@ const SLOTWAY: Spec = Spec {
             arity: AtLeast(2),
             flags: FLAGS,
             summary: "Plays a scenario, a file of TOML, or tells how far the last one has come.",
-            run: Run::Host(scenario),
+            run: Run::Server(scenario),
             ..ORDERS
         },
         Spec {
@@ -183,14 +183,14 @@ const SLOTWAY: Spec = Spec {
             name: "test",
             complexity: "O(1)",
             summary: "Says which test is running, whose everything is that is noted from now on; or that none is.",
-            run: Run::Host(proof::test),
+            run: Run::Server(proof::test),
             ..NOTED
         },
         Spec { name: "up", summary: "Brings the cluster up again.", ..ORDERS },
         Spec {
             name: "violations",
             summary: "Tells what a cluster would have refused, or forgets it.",
-            run: Run::Host(proof::violations),
+            run: Run::Server(proof::violations),
             ..NOTED
         },
     ],
@@ -203,16 +203,17 @@ const NO_ADMIN: Refusal = Refusal::of(
 );
 
 /// Carries out the order that a request is.
-fn order(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    if !cx.host.obeys {
+fn order(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    if !cx.server.admin_enabled {
         return Err(NO_ADMIN);
     }
     let words: Vec<&[u8]> = args.from(1).collect();
     let order = Order::of(&words).map_err(|error| Refusal::new(error.to_string()))?;
-    let HostCx { host, me, shards, now, pace, .. } = cx;
-    let mut hands = Hands { host, me: Some(&**me), shards, now: *now, pace: &mut **pace };
-    let told = carry_out(&order, &mut hands)?;
-    match told {
+    let ServerCx { server, me, shards, now, pace, .. } = cx;
+    let mut access =
+        ClusterAccess { server, me: Some(&**me), shards, now: *now, pace: &mut **pace };
+    let delivered = carry_out(&order, &mut access)?;
+    match delivered {
         None => out.ok(),
         Some(number) => out.int(number.cast_signed()),
     }
@@ -220,20 +221,20 @@ fn order(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// SLOTWAY SCENARIO [text]
-fn scenario(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn scenario(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let Some(text) = args.get(2) else { return show::progress(cx, out) };
     if args.len() > 3 {
         return Err(Refusal::SYNTAX);
     }
-    if !cx.host.obeys {
+    if !cx.server.admin_enabled {
         return Err(NO_ADMIN);
     }
     let refused = |mistake: Mistake| Refusal::new(format!("ERR {mistake}"));
     let text = std::str::from_utf8(text).map_err(|_| Refusal::of("ERR line 1: not UTF-8"))?;
     let scenario = Scenario::read(text).map_err(refused)?;
-    check_all(cx.host, &scenario).map_err(refused)?;
+    check_all(cx.server, &scenario).map_err(refused)?;
     let steps = scenario.steps.len();
-    cx.host.faults.play(scenario, cx.now);
+    cx.server.faults.play(scenario, cx.now);
     out.count(steps);
     Ok(())
 }

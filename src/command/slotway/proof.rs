@@ -1,37 +1,37 @@
 //! What the server has noted for the proof: violations, conflicts, groups, and all of it as the JSON
 //! document of `slotway check`.
 
-use crate::command::{Args, HostCx, Outcome, Refusal};
+use crate::command::{Args, Outcome, Refusal, ServerCx};
 use crate::ledger::Ledger;
 use crate::report::proof::{ConflictRow, GroupRow, ViolationRow};
 use crate::report::{Found, Report, Source, json};
 use crate::resp::Sink;
-use crate::state::Host;
+use crate::state::ServerState;
 use crate::state::recorder::Part;
 
 /// The report of this moment. It may take a while, so it is made away from the runtime's workers.
-fn report(cx: &mut HostCx<'_>) -> Report {
-    let HostCx { host, now, pace, .. } = cx;
-    let ledger = host.observer.record.ledger(&host.clients, *now);
-    let (name, bytes) = ("this server".to_owned(), host.stats.bytes_in.get());
+fn report(cx: &mut ServerCx<'_>) -> Report {
+    let ServerCx { server, now, pace, .. } = cx;
+    let ledger = server.observer.record.ledger(&server.clients, *now);
+    let (name, bytes) = ("this server".to_owned(), server.stats.bytes_in.get());
     let sources = [Source { name, format: "live", bytes, trouble: None }];
-    let found = found(host, &ledger);
+    let found = found(server, &ledger);
     let mut report = None;
     pace.outside(&mut || report = Some(Report::of(&found, &sources, false)));
     report.unwrap_or_else(|| Report::of(&found, &sources, false))
 }
 
 /// What a report is made from.
-fn found<'a>(host: &'a Host, ledger: &'a Ledger) -> Found<'a> {
-    Found { ledger, topology: &host.topology, title: "slotway serve" }
+fn found<'a>(server: &'a ServerState, ledger: &'a Ledger) -> Found<'a> {
+    Found { ledger, topology: &server.topology, title: "slotway serve" }
 }
 
 /// `… RESET` forgets a part; says whether that was asked for.
-fn resets(cx: &HostCx<'_>, args: Args<'_>, part: Part) -> Result<bool, Refusal> {
+fn resets(cx: &ServerCx<'_>, args: Args<'_>, part: Part) -> Result<bool, Refusal> {
     match args.len() {
         2 => Ok(false),
         3 if args.is(2, "reset") => {
-            cx.host.observer.record.reset(part, &cx.host.clients, cx.now);
+            cx.server.observer.record.reset(part, &cx.server.clients, cx.now);
             Ok(true)
         }
         _ => Err(Refusal::SYNTAX),
@@ -39,7 +39,7 @@ fn resets(cx: &HostCx<'_>, args: Args<'_>, part: Part) -> Result<bool, Refusal> 
 }
 
 /// SLOTWAY VIOLATIONS [RESET]
-pub(super) fn violations(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn violations(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if resets(cx, args, Part::Violations)? {
         out.ok();
         return Ok(());
@@ -74,10 +74,10 @@ fn violation(row: &ViolationRow, groups: &[GroupRow], out: &mut Sink<'_>) {
     // 0 is no place in a transaction.
     field(out, "place", example.and_then(|example| example.place).unwrap_or(0) as u64);
     let clients = row.clients.iter().map(|client| {
-        let told = [&client.test, &client.name, &client.library, &client.address];
-        let told: Vec<&str> = told.into_iter().map(String::as_str).collect();
-        let told = told.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
-        format!("{told} ({})", client.count)
+        let names = [&client.test, &client.name, &client.library, &client.address];
+        let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+        let names = names.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(" ");
+        format!("{names} ({})", client.count)
     });
     let clients: Vec<String> = clients.collect();
     words(out, "clients", clients.iter().map(String::as_str));
@@ -86,7 +86,7 @@ fn violation(row: &ViolationRow, groups: &[GroupRow], out: &mut Sink<'_>) {
 }
 
 /// SLOTWAY CONFLICTS [RESET]
-pub(super) fn conflicts(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn conflicts(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if resets(cx, args, Part::Conflicts)? {
         out.ok();
         return Ok(());
@@ -117,7 +117,7 @@ fn conflict(row: &ConflictRow, out: &mut Sink<'_>) {
 }
 
 /// SLOTWAY GROUPS [RESET]
-pub(super) fn groups(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn groups(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if resets(cx, args, Part::Groups)? {
         out.ok();
         return Ok(());
@@ -149,18 +149,18 @@ fn group(row: &GroupRow, out: &mut Sink<'_>) {
 }
 
 /// SLOTWAY PROOF
-pub(super) fn proof(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn proof(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.bulk(json::json(&report(cx)).as_bytes());
     Ok(())
 }
 
 /// SLOTWAY TEST [id]
-pub(super) fn test(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn test(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if args.len() > 3 {
         return Err(Refusal::SYNTAX);
     }
     let name = args.get(2).unwrap_or_default();
-    cx.host.observer.record.begin_test(name, &cx.host.clients, cx.now);
+    cx.server.observer.record.begin_test(name, &cx.server.clients, cx.now);
     out.ok();
     Ok(())
 }

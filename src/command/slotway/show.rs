@@ -1,6 +1,6 @@
 //! The cluster, a slot and the faults, told for people; a test reads single lines of it.
 
-use crate::command::{Args, HostCx, Outcome, Refusal};
+use crate::command::{Args, Outcome, Refusal, ServerCx};
 use crate::resp::Sink;
 use crate::slot::Slot;
 use crate::topology::{Node, NodeNumber, Role};
@@ -21,8 +21,8 @@ struct Line {
     runs: Vec<(u16, u16)>,
 }
 
-fn lines(cx: &HostCx<'_>) -> Vec<Line> {
-    let topology = &cx.host.topology;
+fn lines(cx: &ServerCx<'_>) -> Vec<Line> {
+    let topology = &cx.server.topology;
     let line = |(number, node): (NodeNumber, &Node)| Line {
         number,
         id: node.id.clone(),
@@ -49,16 +49,16 @@ fn lines(cx: &HostCx<'_>) -> Vec<Line> {
 }
 
 /// Where a node is told to be.
-fn endpoint(cx: &HostCx<'_>, port: u16) -> String {
+fn endpoint(cx: &ServerCx<'_>, port: u16) -> String {
     if port == 0 {
         return "no port".to_owned();
     }
-    let (host, port) = cx.host.announce.endpoint(port, cx.me.local);
-    format!("{host}:{port}")
+    let (server, port) = cx.server.announce.endpoint(port, cx.me.local);
+    format!("{server}:{port}")
 }
 
-pub(super) fn cluster(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let (view, lines) = (cx.host.topology.view_of_router(), lines(cx));
+pub(super) fn cluster(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (view, lines) = (cx.server.topology.view_of_router(), lines(cx));
     let is_down = if view.is_whole { "ok" } else { "down" };
     let mut text = format!("cluster {is_down}, epoch {}\nnodes\n", view.epoch);
     // Writing into memory does not fail.
@@ -68,7 +68,7 @@ pub(super) fn cluster(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
             Role::Master if line.is_alone && line.runs.is_empty() => "alone".to_owned(),
             Role::Master => "master".to_owned(),
         };
-        let state = match (line.is_up, cx.host.faults.stopped(line.number)) {
+        let state = match (line.is_up, cx.server.faults.stopped(line.number)) {
             (true, _) => "up",
             (false, Some(true)) => "hangs",
             (false, _) => "stopped",
@@ -98,7 +98,7 @@ pub(super) fn cluster(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
         }
     }
     text.push_str("faults\n");
-    for fault in cx.host.faults.all() {
+    for fault in cx.server.faults.all() {
         let _ = writeln!(text, "  {}", fault.line(cx.now));
     }
     out.verbatim(*b"txt", text.as_bytes());
@@ -106,24 +106,24 @@ pub(super) fn cluster(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
 }
 
 /// A slot on its way.
-fn way(cx: &HostCx<'_>, slot: Slot, from: NodeNumber, to: NodeNumber) -> String {
-    let topology = &cx.host.topology;
-    let keys = |node| cx.shards[topology.station(node)].slot_len(slot);
+fn way(cx: &ServerCx<'_>, slot: Slot, from: NodeNumber, to: NodeNumber) -> String {
+    let topology = &cx.server.topology;
+    let keys = |node| cx.shards[topology.shard_of_node(node)].slot_len(slot);
     format!("from {from} to {to}, {} keys to move, {} moved", keys(from), keys(to))
 }
 
 /// SLOTWAY SLOT slot
-pub(super) fn slot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+pub(super) fn slot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let number = u16::try_from(args.int(2)?).ok();
     let slot = number.and_then(Slot::new);
     let slot = slot.ok_or(Refusal::of("ERR Invalid or out of range slot"))?;
-    let topology = &cx.host.topology;
+    let topology = &cx.server.topology;
     let mut text = format!("slot {}: ", slot.number());
     match topology.owner_of(slot) {
         None => text.push_str("nobody's"),
         Some(owner) => {
             let node = topology.node(owner);
-            let keys = cx.shards[topology.station(owner)].slot_len(slot);
+            let keys = cx.shards[topology.shard_of_node(owner)].slot_len(slot);
             let _ = write!(text, "node {owner} ({}), {keys} keys", endpoint(cx, node.port));
             if let Some(&to) = node.migrating.get(&slot) {
                 let _ = write!(text, "; on the move {}", way(cx, slot, owner, to));
@@ -136,16 +136,16 @@ pub(super) fn slot(cx: &mut HostCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> O
 }
 
 /// SLOTWAY FAULTS
-pub(super) fn faults(cx: &mut HostCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let all = cx.host.faults.all();
+pub(super) fn faults(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let all = cx.server.faults.all();
     out.array(all.len());
     all.iter().for_each(|fault| out.bulk(fault.line(cx.now).as_bytes()));
     Ok(())
 }
 
 /// How far a scenario has come: a line, and one more for each step that was refused.
-pub(super) fn progress(cx: &HostCx<'_>, out: &mut Sink<'_>) -> Outcome {
-    let text = match cx.host.faults.progress() {
+pub(super) fn progress(cx: &ServerCx<'_>, out: &mut Sink<'_>) -> Outcome {
+    let text = match cx.server.faults.progress() {
         None => "no scenario\n".to_owned(),
         Some(progress) => {
             let (done, steps) = (progress.done, progress.steps);

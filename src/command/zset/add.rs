@@ -164,10 +164,10 @@ fn add(cx: &mut Cx<'_>, args: Args<'_>, options: Options, first: usize) -> Resul
     };
     let changed = change(cx.keyspace, key, |zset: &mut Zset| match add_all(zset) {
         Ok(tally) if tally.added + tally.updated > 0 => Edited::Changed(Ok(tally)),
-        told => Edited::Kept(told),
+        delivered => Edited::Kept(delivered),
     })?;
     let tally = match changed {
-        Some(told) => told?,
+        Some(delivered) => delivered?,
         None => {
             let mut zset = Zset::default();
             let tally = add_all(&mut zset)?;

@@ -593,11 +593,11 @@ fn rank(
     cx: &mut Cx<'_>,
     args: Args<'_>,
     out: &mut Sink<'_>,
-    told: impl Fn(usize, usize) -> usize,
+    delivered: impl Fn(usize, usize) -> usize,
 ) -> Outcome {
     let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
     let zset = zset_at(cx.keyspace, key)?;
-    match zset.and_then(|zset| Some(told(zset.rank(args.at(2), &hasher)?, zset.len()))) {
+    match zset.and_then(|zset| Some(delivered(zset.rank(args.at(2), &hasher)?, zset.len()))) {
         Some(rank) => out.count(rank),
         None => out.null(),
     }

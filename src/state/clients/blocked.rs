@@ -28,7 +28,7 @@ pub enum Ending {
 
 /// The side that ends a wait.
 #[derive(Debug)]
-pub struct Call(Mutex<Option<oneshot::Sender<Ending>>>);
+pub struct WaitHandle(Mutex<Option<oneshot::Sender<Ending>>>);
 
 /// The right to end a wait: its holder is the only one.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Claim(oneshot::Sender<Ending>);
 /// The side that waits.
 pub type Waiting = oneshot::Receiver<Ending>;
 
-impl Call {
+impl WaitHandle {
     /// A call and where its ending arrives.
     #[must_use]
     pub fn new() -> (Arc<Self>, Waiting) {
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_once() {
-        let (call, mut waiting) = Call::new();
+        let (call, mut waiting) = WaitHandle::new();
         assert!(!call.is_over());
         let claim = call.claim().expect("nobody has it");
         assert!(call.is_over() && call.claim().is_none() && !call.end(Ending::TimedOut));
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_for_a_client_that_left() {
-        let (call, waiting) = Call::new();
+        let (call, waiting) = WaitHandle::new();
         drop(waiting);
         assert!(call.is_over() && call.claim().is_none());
     }

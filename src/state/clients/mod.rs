@@ -13,8 +13,8 @@
 mod blocked;
 mod outbox;
 
-pub use blocked::{Call, Claim, Ending, Waiting};
-pub use outbox::{Listening, MAIL_LEN_MAX, Mailbox, OutputLimit, OutputLimits, Scope};
+pub use blocked::{Claim, Ending, WaitHandle, Waiting};
+pub use outbox::{Listening, MAIL_LEN_MAX, Outbox, OutputLimit, OutputLimits, Scope};
 
 use crate::keyspace::Millis;
 use crate::topology::Port;
@@ -44,9 +44,9 @@ pub struct Client {
     activity: Mutex<Activity>,
     end: Mutex<End>,
     /// Present while the client waits for a key, and for some time after.
-    call: Mutex<Option<Arc<Call>>>,
+    call: Mutex<Option<Arc<WaitHandle>>>,
     /// Present from the first time that the client listens to others.
-    mailbox: OnceLock<Box<Mailbox>>,
+    outbox: OnceLock<Box<Outbox>>,
     /// Set before `end.closing` is, under its lock; read without it.
     close_after_reply: AtomicBool,
     no_evict: AtomicBool,
@@ -166,7 +166,7 @@ impl Client {
             activity: Mutex::new(Activity::new(now)),
             end: Mutex::default(),
             call: Mutex::default(),
-            mailbox: OnceLock::new(),
+            outbox: OnceLock::new(),
             close_after_reply: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
@@ -177,7 +177,7 @@ impl Client {
 
     /// Notes what the connection is at. Its own task calls this once per read batch, and before a
     /// command that may show the client to itself.
-    pub fn record(&self, change: impl FnOnce(&mut Activity)) {
+    pub fn note_activity(&self, change: impl FnOnce(&mut Activity)) {
         change(&mut self.activity.lock());
     }
 
@@ -191,7 +191,7 @@ impl Client {
     #[must_use]
     pub fn memory(&self) -> usize {
         let at = self.activity();
-        let unsent = self.mailbox().map_or(at.unsent, Mailbox::waiting);
+        let unsent = self.outbox().map_or(at.unsent, Outbox::waiting);
         at.unread + at.unread_room + unsent + at.queued_bytes + size_of::<Self>()
     }
 
@@ -249,8 +249,8 @@ impl Client {
     }
 
     /// The client begins to wait for a key: gives what ends the wait, and where the end arrives.
-    pub fn wait(&self) -> (Arc<Call>, Waiting) {
-        let (call, waiting) = Call::new();
+    pub fn wait(&self) -> (Arc<WaitHandle>, Waiting) {
+        let (call, waiting) = WaitHandle::new();
         *self.call.lock() = Some(Arc::clone(&call));
         (call, waiting)
     }

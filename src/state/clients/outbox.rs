@@ -105,7 +105,7 @@ impl Listening {
 
 /// Where what others write to a client waits for its connection.
 #[derive(Debug)]
-pub struct Mailbox {
+pub struct Outbox {
     limits: Arc<OutputLimits>,
     inner: Mutex<Inner>,
 }
@@ -127,22 +127,22 @@ struct Inner {
 impl Client {
     /// The client's mailbox, which it gets if it has none; what is put into it from now on is in
     /// `proto`.
-    pub fn listen(&self, limits: &Arc<OutputLimits>, proto: Proto) -> &Mailbox {
-        let mailbox = self.mailbox.get_or_init(|| Box::new(Mailbox::new(Arc::clone(limits))));
-        mailbox.set_proto(proto);
-        mailbox
+    pub fn listen(&self, limits: &Arc<OutputLimits>, proto: Proto) -> &Outbox {
+        let outbox = self.outbox.get_or_init(|| Box::new(Outbox::new(Arc::clone(limits))));
+        outbox.set_proto(proto);
+        outbox
     }
 
     /// The client's mailbox, if it ever listened.
     #[must_use]
-    pub fn mailbox(&self) -> Option<&Mailbox> {
-        self.mailbox.get().map(|mailbox| &**mailbox)
+    pub fn outbox(&self) -> Option<&Outbox> {
+        self.outbox.get().map(|outbox| &**outbox)
     }
 
     /// What the client is subscribed to.
     #[must_use]
     pub fn listening(&self) -> Listening {
-        self.mailbox().map_or_else(Listening::default, |mailbox| mailbox.inner.lock().listening)
+        self.outbox().map_or_else(Listening::default, |outbox| outbox.inner.lock().listening)
     }
 
     /// Writes to the client what `letter` is in its protocol. If its connection sleeps, gives what
@@ -150,14 +150,14 @@ impl Client {
     /// closed instead; one that never listened gets nothing.
     #[must_use = "a connection that is not woken does not send"]
     pub fn mail<'l>(&self, now: Millis, letter: impl FnOnce(Proto) -> &'l [u8]) -> Option<Waker> {
-        let mailbox = self.mailbox.get()?;
+        let outbox = self.outbox.get()?;
         if self.is_closing() {
             return None;
         }
-        let mut inner = mailbox.inner.lock();
+        let mut inner = outbox.inner.lock();
         let proto = inner.proto;
         inner.bytes.extend_from_slice(letter(proto));
-        if !mailbox.is_overfull(&mut inner, now) {
+        if !outbox.is_overfull(&mut inner, now) {
             return inner.waker.take();
         }
         let waiting = inner.waiting();
@@ -174,8 +174,8 @@ impl Client {
 
     /// Closes the client if it has let too much wait for too long, though nothing is written to it.
     pub fn check_mail(&self, now: Millis) {
-        let Some(mailbox) = self.mailbox() else { return };
-        let is_overfull = mailbox.is_overfull(&mut mailbox.inner.lock(), now);
+        let Some(outbox) = self.outbox() else { return };
+        let is_overfull = outbox.is_overfull(&mut outbox.inner.lock(), now);
         if is_overfull && !self.is_closing() {
             tracing::warn!(client = self.id, "closing a client that is slow to read its messages");
             self.close();
@@ -183,7 +183,7 @@ impl Client {
     }
 }
 
-impl Mailbox {
+impl Outbox {
     fn new(limits: Arc<OutputLimits>) -> Self {
         let inner = Inner {
             bytes: Vec::new(),
@@ -296,16 +296,16 @@ mod tests {
     #[test]
     fn one_wake_up_for_all_that_comes_before_it_is_taken() {
         let (client, bell) = (seat(), Arc::new(Bell::default()));
-        assert!(client.mail(0, |_| b"lost").is_none() && client.mailbox().is_none());
-        let mailbox = client.listen(&Arc::default(), Proto::Resp2);
+        assert!(client.mail(0, |_| b"lost").is_none() && client.outbox().is_none());
+        let outbox = client.listen(&Arc::default(), Proto::Resp2);
         let (waker, mut got) = (Waker::from(Arc::clone(&bell)), Vec::new());
-        mailbox.poll(&waker, 0, &mut got);
+        outbox.poll(&waker, 0, &mut got);
         assert!(write(&client, 0, 1) && !write(&client, 0, 2));
         let letter = |proto| if proto == Proto::Resp3 { &b"3"[..] } else { b"2" };
         assert!(client.mail(0, letter).is_none());
-        mailbox.set_proto(Proto::Resp3);
+        outbox.set_proto(Proto::Resp3);
         assert!(client.mail(0, letter).is_none());
-        mailbox.poll(&waker, 0, &mut got);
+        outbox.poll(&waker, 0, &mut got);
         assert_eq!((&got[..], bell.0.load(Ordering::Relaxed)), (&b"xxx23"[..], 1));
         assert!(write(&client, 0, 1), "it sleeps again");
     }
@@ -319,25 +319,25 @@ mod tests {
         // At once beyond the hard limit, which counts what the connection could not send.
         for unsent in [0, 40] {
             let client = seat();
-            let mailbox = client.listen(&limits, Proto::Resp2);
-            mailbox.set_listening(listening);
-            mailbox.note_unsent(unsent);
+            let outbox = client.listen(&limits, Proto::Resp2);
+            outbox.set_listening(listening);
+            outbox.note_unsent(unsent);
             write(&client, 0, 100 - unsent);
-            assert!(!client.is_closing() && mailbox.waiting() == 100);
+            assert!(!client.is_closing() && outbox.waiting() == 100);
             write(&client, 0, 1);
             assert!(client.is_closing());
-            assert_eq!(mailbox.waiting(), unsent, "nothing is kept for it");
+            assert_eq!(outbox.waiting(), unsent, "nothing is kept for it");
         }
         // After some time beyond the soft limit, whether more comes or not.
         for comes in [true, false] {
             let client = seat();
-            let mailbox = client.listen(&limits, Proto::Resp2);
-            mailbox.set_listening(listening);
+            let outbox = client.listen(&limits, Proto::Resp2);
+            outbox.set_listening(listening);
             write(&client, 1000, 51);
             write(&client, 3000, 1);
             client.check_mail(3000);
             assert!(!client.is_closing());
-            mailbox.take(&mut Vec::new());
+            outbox.take(&mut Vec::new());
             client.check_mail(3001);
             write(&client, 3001, 51);
             client.check_mail(5001);

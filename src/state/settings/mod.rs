@@ -84,7 +84,7 @@ pub struct Settings {
     /// By class, as [`value_type::CLASSES`].
     output_limits: Mutex<[BufferLimit; 3]>,
     /// Those of normal clients and of subscribers once more, for the hot path.
-    mail_limits: Arc<OutputLimits>,
+    outbox_limits: Arc<OutputLimits>,
     /// What `notify-keyspace-events` says.
     events: AtomicU16,
     /// Milliseconds by which replicas lag; [`IN_STEP`] if they serve from their masters' shards.
@@ -227,7 +227,7 @@ impl Settings {
             spike_ms: AtomicI64::new(0),
             tracks_latency: AtomicBool::new(true),
             percentiles: Mutex::new(vec![50.0, 99.0, 99.9]),
-            mail_limits: mail_limits(&output_limits),
+            outbox_limits: outbox_limits(&output_limits),
             events: AtomicU16::new(0),
             replica_lag: Arc::new(AtomicI64::new(IN_STEP)),
             output_limits: Mutex::new(output_limits),
@@ -271,7 +271,7 @@ impl Settings {
     /// limit (the server then stops reading from who does not read).
     #[must_use]
     pub fn output_max(&self) -> Option<usize> {
-        self.mail_limits.normal.hard()
+        self.outbox_limits.normal.hard()
     }
 
     /// Up to where collections keep their small forms.
@@ -303,8 +303,8 @@ impl Settings {
 
     /// How much may wait for clients that others write to.
     #[must_use]
-    pub fn mail_limits(&self) -> &Arc<OutputLimits> {
-        &self.mail_limits
+    pub fn outbox_limits(&self) -> &Arc<OutputLimits> {
+        &self.outbox_limits
     }
 
     /// By how many milliseconds replicas lag that serve from shards of their own, as it changes.
@@ -519,7 +519,7 @@ fn size(cell: &AtomicI64) -> usize {
     usize::try_from(number(cell)).unwrap_or(usize::MAX)
 }
 
-fn mail_limits(limits: &[BufferLimit; 3]) -> Arc<OutputLimits> {
+fn outbox_limits(limits: &[BufferLimit; 3]) -> Arc<OutputLimits> {
     let shared = Arc::default();
     set_mail_limits(&shared, limits);
     shared
@@ -615,7 +615,7 @@ const ROWS: &[Row] = &[
         set: Set::Freely(|settings, value| {
             let mut limits = settings.output_limits.lock();
             value.put_limits(&mut limits);
-            set_mail_limits(&settings.mail_limits, &limits);
+            set_mail_limits(&settings.outbox_limits, &limits);
         }),
     },
     Row {
