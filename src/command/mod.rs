@@ -14,6 +14,7 @@
 //! never sees a connection, a socket, another shard or the clock.
 
 mod args;
+mod pace;
 mod random;
 mod cluster;
 mod collection;
@@ -43,6 +44,7 @@ mod wait;
 mod zset;
 
 pub use args::Args;
+pub use pace::{DeferredWork, Immediate, Pace, ReplyDelay};
 pub use queue::{QUEUE_BYTES_MAX, Queue};
 pub use refusal::{Outcome, Refusal};
 pub use spec::{
@@ -60,8 +62,6 @@ use crate::state::clients::Client;
 use crate::state::{CommandStats, ServerState};
 use crate::topology::Port;
 use std::sync::{Arc, LazyLock};
-use std::task::Waker;
-use std::time::Duration;
 
 /// Every family's rows, in the order of `docs/commands.md`.
 const FAMILIES: &[&[Spec]] = &[
@@ -91,50 +91,6 @@ pub const NAME_LEN_MAX: usize = 24;
 /// An unknown command's name and its arguments are each shown up to this many bytes.
 const UNKNOWN_SHOWN_MAX: usize = 128;
 
-/// What the rim does for the middle while a batch runs: it knows threads, clocks and timers.
-pub trait Pace {
-    /// `units` cheap steps (an element visited, a hundred bytes compared) were made. Long work
-    /// says so every thousand steps or so, and the rim gives the runtime its worker back.
-    fn step(&mut self, units: usize);
-    /// The time, in milliseconds since the epoch: for work that had to wait, since what its batch
-    /// was told may be long past.
-    fn now(&self) -> Millis;
-    /// A count that grows steadily, for how long commands take; 0 where nobody measures that.
-    fn ticks(&self) -> u64 {
-        0
-    }
-    /// Waits, away from the runtime's workers.
-    fn sleep(&mut self, time: Duration);
-    /// Does `work`, which may block the thread, away from the runtime's workers.
-    fn outside(&mut self, work: &mut dyn FnMut());
-    /// Drops something that takes long to drop, on another thread.
-    fn dispose(&mut self, dead: Box<dyn Send>);
-    /// Keeps the replies of this turn back for a while; nobody else has to wait for that.
-    fn delay_reply(&mut self, _: ReplyDelay) {}
-    /// Does `work` soon, on its own.
-    fn later(&mut self, work: DeferredWork);
-    /// Another client was told something: a step, and perhaps its sleeping connection to be woken,
-    /// soon after the batch is done at the latest.
-    fn delivered(&mut self, sleeper: Option<Waker>) {
-        self.step(1);
-        if let Some(sleeper) = sleeper {
-            sleeper.wake();
-        }
-    }
-}
-
-/// Why replies are kept back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyDelay {
-    /// For this time, on purpose.
-    For(Duration),
-    /// Until the listeners have seen to what they were told.
-    Doors,
-}
-
-/// Work for later, which brings its own pace along when it is done.
-pub type DeferredWork = Box<dyn FnOnce(&mut dyn Pace) + Send>;
-
 /// What a command sees of its shard.
 pub struct Cx<'a> {
     /// The shard's keys; its time is the batch's.
@@ -146,7 +102,7 @@ pub struct Cx<'a> {
     /// Longest string that a command may make (`proto-max-bulk-len`), in bytes.
     pub string_len_max: u64,
     /// To be told of long work.
-    pub pace: &'a mut dyn Pace,
+    pub pace: &'a dyn Pace,
     /// The one key that a command is to serve itself from which waited for it.
     pub ready: Option<&'a [u8]>,
     /// The keys that it reads without naming them lie in this keyspace, too.
@@ -231,7 +187,7 @@ pub struct ServerCx<'a> {
     /// The time of this batch, in milliseconds since the epoch.
     pub now: Millis,
     /// To be told of long work.
-    pub pace: &'a mut dyn Pace,
+    pub pace: &'a dyn Pace,
     /// What the command waits for before it is answered, if it does: how many replicas have come by
     /// then is the answer.
     pub replica_wait: Option<ReplicaWait>,

@@ -178,7 +178,7 @@ const CONTAINER: Spec = Spec {
 
 /// PUBLISH channel message
 fn publish(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let (pace, now) = (&mut *cx.pace, cx.now);
+    let (pace, now) = (cx.pace, cx.now);
     let delivered = &mut |sleeper| pace.delivered(sleeper);
     out.count(cx.server.pubsub.publish(args.at(1), args.at(2), cx.port, now, delivered));
     Ok(())
@@ -186,7 +186,7 @@ fn publish(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
 
 /// SPUBLISH shardchannel message
 fn spublish(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let (pace, now) = (&mut *cx.pace, cx.now);
+    let (pace, now) = (cx.pace, cx.now);
     let delivered = &mut |sleeper| pace.delivered(sleeper);
     out.count(cx.server.pubsub.publish_to_shard(args.at(1), args.at(2), cx.port, now, delivered));
     Ok(())

@@ -169,12 +169,12 @@ pub(super) fn cursor(text: &[u8]) -> Result<u64, Refusal> {
 
 /// Tells the pace of many small steps in strides.
 pub(super) struct Strides<'p> {
-    pace: &'p mut dyn Pace,
+    pace: &'p dyn Pace,
     units: usize,
 }
 
 impl<'p> Strides<'p> {
-    pub(super) fn new(pace: &'p mut dyn Pace) -> Self {
+    pub(super) fn new(pace: &'p dyn Pace) -> Self {
         Self { pace, units: 0 }
     }
 
@@ -239,7 +239,7 @@ fn randomkey(cx: &mut ServerCx<'_>, _args: Args<'_>, out: &mut Sink<'_>) -> Outc
 }
 
 /// The first key that has not expired, for a keyspace in which nearly all have.
-fn first_live<'k>(shard: &'k Keyspace, pace: &mut dyn Pace) -> Option<&'k [u8]> {
+fn first_live<'k>(shard: &'k Keyspace, pace: &dyn Pace) -> Option<&'k [u8]> {
     let mut from = Slot::new(0);
     let mut found = None;
     while let Some(slot) = from.and_then(|from| shard.next_slot_with_keys(from)) {
@@ -284,7 +284,7 @@ fn scan_page<'k>(
     holder: impl Fn(Slot) -> Option<usize>,
     cursor: u64,
     page: &Page<'_>,
-    pace: &mut dyn Pace,
+    pace: &dyn Pace,
 ) -> (u64, Vec<&'k [u8]>) {
     let mut strides = Strides::new(pace);
     let mut found = Vec::new();
@@ -323,26 +323,10 @@ fn scan_page<'k>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Immediate;
     use crate::keyspace::{KeyHasher, Ttl, Value};
     use proptest::prelude::*;
     use std::collections::BTreeSet;
-    use std::time::Duration;
-
-    struct NoPace;
-    impl Pace for NoPace {
-        fn step(&mut self, _: usize) {}
-        fn now(&self) -> crate::keyspace::Millis {
-            0
-        }
-        fn sleep(&mut self, _: Duration) {}
-        fn outside(&mut self, work: &mut dyn FnMut()) {
-            work();
-        }
-        fn dispose(&mut self, _: Box<dyn Send>) {}
-        fn later(&mut self, work: crate::command::DeferredWork) {
-            work(self);
-        }
-    }
 
     #[test]
     fn cursors_read_as_in_c() {
@@ -417,7 +401,7 @@ mod tests {
             let (mut met, mut at, mut churn) = (BTreeSet::new(), 0, churn.chunks(3));
             loop {
                 let held: Vec<&Keyspace> = shards.iter().collect();
-                let (next, found) = scan_page(&held, |slot| Some(holder(slot, shard_count)), at, &page, &mut NoPace);
+                let (next, found) = scan_page(&held, |slot| Some(holder(slot, shard_count)), at, &page, &Immediate(0));
                 prop_assert!(found.len() <= count);
                 prop_assert!(next == 0 || !found.is_empty());
                 met.extend(found.into_iter().map(<[u8]>::to_vec));

@@ -269,7 +269,7 @@ impl Spec {
         &self,
         keyspace: &Keyspace,
         args: Args<'_>,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
     ) -> BTreeSet<Slot> {
         let mut slots = BTreeSet::new();
         let key = keyspace.key(Slot::of(args.at(1)), args.at(1));

@@ -139,7 +139,7 @@ struct Turn<'t> {
     batch: &'t BatchContext,
     /// What is to be looked up of what goes wrong on purpose.
     armed: Armed,
-    pace: &'t mut dyn Pace,
+    pace: &'t dyn Pace,
 }
 
 impl Router {
@@ -222,7 +222,7 @@ impl Router {
         scratch: &mut Scratch,
         out: &mut Vec<u8>,
         now: i64,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
     ) -> (usize, Progress) {
         if session.client().is_closing() {
             return (0, Progress::Sever);
@@ -444,13 +444,13 @@ impl Router {
         &self,
         order: &Order,
         now: Millis,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
     ) -> Result<Option<u64>, Refusal> {
         self.with_hands(now, pace, |access| slotway::carry_out(order, access))
     }
 
     /// Ends the faults that are over at `now`, and does what a scenario has come to.
-    pub fn tend_faults(&self, now: Millis, pace: &mut dyn Pace) {
+    pub fn tend_faults(&self, now: Millis, pace: &dyn Pace) {
         self.with_hands(now, pace, slotway::do_what_is_due);
     }
 
@@ -458,7 +458,7 @@ impl Router {
     fn with_hands<R>(
         &self,
         now: Millis,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
         work: impl FnOnce(&mut slotway::ClusterAccess<'_, '_>) -> R,
     ) -> R {
         let batch = self.batch(now);
@@ -468,7 +468,7 @@ impl Router {
         let mut shards: Vec<&mut Keyspace> =
             holds.iter_mut().map(|(_, hold)| &mut hold.engine().keyspace).collect();
         let version = self.topology.version();
-        let (server, pace) = (&self.server, &mut *turn.pace);
+        let (server, pace) = (&self.server, turn.pace);
         let result =
             work(&mut slotway::ClusterAccess { server, me: None, shards: &mut shards, now, pace });
         if self.topology.version() != version {
@@ -546,13 +546,7 @@ impl Router {
 
     /// Goes on with what a shard has not done: its slot has moved, or much had to be sent first. Its
     /// replies follow what was sent for those before it.
-    pub fn resume(
-        &self,
-        session: &mut Session,
-        work: Work,
-        now: i64,
-        pace: &mut dyn Pace,
-    ) -> Pending {
+    pub fn resume(&self, session: &mut Session, work: Work, now: i64, pace: &dyn Pace) -> Pending {
         let mut batch = self.batch(now);
         (batch.no_touch, batch.port) = (session.client().no_touch(), session.port());
         batch.instrumentation.client = session.client().id;
@@ -755,7 +749,7 @@ impl Router {
         out: &mut Sink<'_>,
     ) -> Option<ReplicaWait> {
         let (before, began) = (out.len(), turn.pace.ticks());
-        let (now, pace) = (turn.batch.now, &mut *turn.pace);
+        let (now, pace) = (turn.batch.now, turn.pace);
         let (port, mut view) = (session.port(), Vec::with_capacity(holds.len()));
         let parts = holds.iter_mut().map(|(number, hold)| {
             view.push(*number);

@@ -310,12 +310,7 @@ impl Router {
 
     /// Where the slots of a request have their tables, those of keys that it does not name included.
     /// Where keys of a slot that is on the move have gone ahead, the request's follow them.
-    fn homes(
-        &self,
-        holds: &mut Holds<'_>,
-        invocation: &Invocation<'_>,
-        pace: &mut dyn Pace,
-    ) -> Homes {
+    fn homes(&self, holds: &mut Holds<'_>, invocation: &Invocation<'_>, pace: &dyn Pace) -> Homes {
         let mut homes = Homes::new();
         let mut on_the_move: BTreeMap<Slot, (usize, usize, Vec<&[u8]>)> = BTreeMap::new();
         invocation.spec.each_key(invocation.args, |key| {
@@ -353,7 +348,7 @@ impl Router {
         holds: &mut Holds<'_>,
         homes: &mut Homes,
         invocation: &Invocation<'_>,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
     ) {
         let Some(first) = first_home(homes, invocation) else { return };
         let keyspace = &holds[first].1.engine().keyspace;
@@ -390,7 +385,7 @@ impl Router {
         holds: &mut Holds<'_>,
         invocation: &Invocation<'_>,
         blocked: &Blocked,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
         out: &Sink<'_>,
     ) {
         let mut keys = 0;

@@ -408,7 +408,7 @@ impl Connection {
         buffers: &mut Buffers,
     ) -> Poll<io::Result<Option<Event>>> {
         if let Some(Rest { work, muted, until }) = self.rest.take() {
-            let (now, pace) = (clock::now(), &mut WorkerPace::default());
+            let (now, pace) = (clock::now(), &WorkerPace::default());
             let pending = self.router.resume(&mut self.session, *work, now, pace);
             return Poll::Ready(Ok(Some(Event::Wait(pending, muted, until))));
         }
@@ -461,7 +461,7 @@ impl Connection {
         // Who has much to say to others lets them hear it before he goes on: what they have yet to
         // send is limited.
         let has_told_much = pace.has_delivered() && read_len >= READ_LEN_MAX / 4;
-        if let Some(why) = pace.delayed_reply() {
+        if let Some(why) = pace.take_reply_delay() {
             self.gate = Some(self.gate(why));
         }
         drop(pace);

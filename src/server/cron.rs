@@ -102,5 +102,5 @@ fn sweep(router: &Router, now: Millis) {
 }
 
 fn release(hold: Hold<'_>) {
-    hold.release(&mut WorkerPace::default());
+    hold.release(&WorkerPace::default());
 }

@@ -14,7 +14,7 @@ pub(super) async fn run(router: Arc<Router>) {
     loop {
         let next = faults.due();
         tokio::select! {
-            () = at(next) => router.tend_faults(clock::now(), &mut WorkerPace::default()),
+            () = at(next) => router.tend_faults(clock::now(), &WorkerPace::default()),
             () = faults.due_is_other(next) => {}
         }
     }

@@ -8,6 +8,7 @@ use super::clock;
 use crate::command::{DeferredWork, Pace, ReplyDelay};
 use crate::keyspace::Millis;
 use rustix::time::{ClockId, clock_gettime};
+use std::cell::{Cell, RefCell};
 use std::task::Waker;
 use std::time::Duration;
 use tokio::task::{block_in_place, spawn_blocking, yield_now};
@@ -28,22 +29,23 @@ const ROUSED_FIRST: usize = 32;
 /// The pace of one batch.
 #[derive(Debug, Default)]
 pub(super) struct WorkerPace {
-    steps: usize,
+    steps: Cell<usize>,
     /// Thread CPU time at the first look, once there was one.
-    began: Option<Duration>,
-    hand_overs: u32,
-    /// Woken when this is dropped, so that what a batch tells them is sent at once.
-    sleepers: Vec<Waker>,
-    has_delivered: bool,
-    delayed_reply: Option<ReplyDelay>,
+    began: Cell<Option<Duration>>,
+    hand_overs: Cell<u32>,
+    /// Woken when this is dropped, so that what a batch queued for them is sent at once.
+    sleepers: RefCell<Vec<Waker>>,
+    has_delivered: Cell<bool>,
+    reply_delay: Cell<Option<ReplyDelay>>,
 }
 
 impl Drop for WorkerPace {
     fn drop(&mut self) {
-        if self.sleepers.len() <= ROUSED_FIRST {
-            self.sleepers.drain(..).for_each(Waker::wake);
+        let sleepers = self.sleepers.get_mut();
+        if sleepers.len() <= ROUSED_FIRST {
+            sleepers.drain(..).for_each(Waker::wake);
         } else {
-            tokio::spawn(rouse(std::mem::take(&mut self.sleepers)));
+            tokio::spawn(rouse(std::mem::take(sleepers)));
         }
     }
 }
@@ -62,34 +64,35 @@ async fn rouse(sleepers: Vec<Waker>) {
 }
 
 impl WorkerPace {
-    /// Whether the batch wrote to other clients.
+    /// Whether the batch queued messages for other clients.
     pub(super) fn has_delivered(&self) -> bool {
-        self.has_delivered
+        self.has_delivered.get()
     }
 
-    /// Why the replies of the batch are to be kept back, if they are.
-    pub(super) fn delayed_reply(&mut self) -> Option<ReplyDelay> {
-        self.delayed_reply.take()
+    /// Why the replies of the batch are to be delayed, if they are.
+    pub(super) fn take_reply_delay(&self) -> Option<ReplyDelay> {
+        self.reply_delay.take()
     }
 
     #[cold]
-    fn look(&mut self) {
+    fn look(&self) {
         let now = clock_gettime(ClockId::ThreadCPUTime);
         let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
-        let began = *self.began.get_or_insert(now);
-        if now.saturating_sub(began) > BUDGET && self.hand_overs < HAND_OVERS_MAX {
-            self.hand_overs += 1;
-            self.began = Some(now);
+        let began = self.began.get().unwrap_or(now);
+        self.began.set(Some(began));
+        if now.saturating_sub(began) > BUDGET && self.hand_overs.get() < HAND_OVERS_MAX {
+            self.hand_overs.set(self.hand_overs.get() + 1);
+            self.began.set(Some(now));
             block_in_place(|| rest(HAND_OVER));
         }
     }
 }
 
 impl Pace for WorkerPace {
-    fn step(&mut self, units: usize) {
-        self.steps += units;
-        if self.steps >= STEPS_PER_LOOK {
-            self.steps = 0;
+    fn step(&self, units: usize) {
+        self.steps.set(self.steps.get() + units);
+        if self.steps.get() >= STEPS_PER_LOOK {
+            self.steps.set(0);
             self.look();
         }
     }
@@ -103,30 +106,30 @@ impl Pace for WorkerPace {
         clock::ticks()
     }
 
-    fn sleep(&mut self, time: Duration) {
+    fn sleep(&self, time: Duration) {
         block_in_place(|| rest(time));
     }
 
-    fn outside(&mut self, work: &mut dyn FnMut()) {
+    fn outside(&self, work: &mut dyn FnMut()) {
         block_in_place(work);
     }
 
-    fn dispose(&mut self, dead: Box<dyn Send>) {
+    fn dispose(&self, dead: Box<dyn Send>) {
         spawn_blocking(move || drop(dead));
     }
 
-    fn delay_reply(&mut self, why: ReplyDelay) {
-        self.delayed_reply = Some(why);
+    fn delay_reply(&self, why: ReplyDelay) {
+        self.reply_delay.set(Some(why));
     }
 
-    fn later(&mut self, work: DeferredWork) {
-        tokio::spawn(async move { work(&mut Self::default()) });
+    fn later(&self, work: DeferredWork) {
+        tokio::spawn(async move { work(&Self::default()) });
     }
 
-    fn delivered(&mut self, sleeper: Option<Waker>) {
-        self.has_delivered = true;
+    fn delivered(&self, sleeper: Option<Waker>) {
+        self.has_delivered.set(true);
         self.step(1);
-        self.sleepers.extend(sleeper);
+        self.sleepers.borrow_mut().extend(sleeper);
     }
 }
 

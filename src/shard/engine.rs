@@ -261,7 +261,7 @@ impl Engine {
         &mut self,
         invocation: &Invocation<'_>,
         batch: &BatchContext,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
         out: &mut Sink<'_>,
     ) {
         if let Some(wait) = self.call(invocation, None, batch, pace, out) {
@@ -276,7 +276,7 @@ impl Engine {
         invocation: &Invocation<'_>,
         ready: Option<&[u8]>,
         batch: &BatchContext,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
         out: &mut Sink<'_>,
     ) -> Option<Wait> {
         let &Invocation { spec, args, .. } = invocation;
@@ -292,7 +292,7 @@ impl Engine {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (slot, known) = (invocation.slot(), invocation.known());
             let string_len_max = batch.string_len_max;
-            let pace = &mut *pace;
+            let pace = pace;
             let mut cx = Cx { keyspace, slot, known, string_len_max, pace, ready, sees_all };
             match spec.run {
                 Run::Shard(function) => function(&mut cx, args, out).map(|()| None),
@@ -354,14 +354,14 @@ impl Engine {
     /// Publishes what happened to keys and was not told yet: after every command, and before
     /// somebody else gets the shard.
     #[inline]
-    pub fn publish_events(&mut self, pace: &mut dyn Pace) {
+    pub fn publish_events(&mut self, pace: &dyn Pace) {
         if self.keyspace.has_events() {
             self.publish(pace);
         }
     }
 
     #[cold]
-    fn publish(&mut self, pace: &mut dyn Pace) {
+    fn publish(&mut self, pace: &dyn Pace) {
         let events = self.keyspace.take_events();
         let (wanted, now) = (self.keyspace.events_wanted, self.keyspace.now());
         // Those of no database of their own are of number 0, and run over several slots or one.
@@ -396,7 +396,7 @@ impl Engine {
         invocation: &Invocation<'_>,
         client: &Arc<Client>,
         batch: &BatchContext,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
         out: &mut Sink<'_>,
     ) -> Option<Blocked> {
         let wait = self.call(invocation, None, batch, pace, out)?;
@@ -411,7 +411,7 @@ impl Engine {
         &mut self,
         invocation: &Invocation<'_>,
         batch: &BatchContext,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
         out: &mut Sink<'_>,
     ) -> Option<Wait> {
         self.call(invocation, None, batch, pace, out)
@@ -455,7 +455,7 @@ impl Engine {
     /// Serves those who waited for keys that have come to be since this was last done: to be
     /// called when a command that stands alone, or a transaction, is done.
     #[inline]
-    pub fn settle(&mut self, batch: &BatchContext, pace: &mut dyn Pace) {
+    pub fn settle(&mut self, batch: &BatchContext, pace: &dyn Pace) {
         if self.keyspace.has_ready() {
             self.serve(batch, pace);
         }
@@ -464,7 +464,7 @@ impl Engine {
     /// Serves the keys in the order in which they came to be, as Redis 7.0 does, and for each key
     /// those who wait in the order in which they came. To serve one may make another key ready.
     #[cold]
-    fn serve(&mut self, batch: &BatchContext, pace: &mut dyn Pace) {
+    fn serve(&mut self, batch: &BatchContext, pace: &dyn Pace) {
         let (no_touch, client) = (self.keyspace.no_touch, self.instrumentation.client);
         while self.keyspace.has_ready() {
             for bytes in self.keyspace.take_ready() {
@@ -516,7 +516,7 @@ impl Engine {
         &mut self,
         queue: &Queue,
         batch: &BatchContext,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
         out: &mut Sink<'_>,
     ) -> usize {
         for (before, invocation) in queue.iter().enumerate() {
@@ -537,7 +537,7 @@ impl Engine {
         queue: &Queue,
         watched: Option<&Watched>,
         batch: &BatchContext,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
         out: &mut Sink<'_>,
     ) {
         if self.is_lost(watched) {
@@ -636,7 +636,7 @@ mod tests {
             &queue,
             None,
             &batch,
-            &mut Later::default(),
+            &Later::default(),
             &mut Sink::new(&mut out, Proto::Resp2),
         );
         let error = String::from_utf8_lossy(Refusal::SHARD_PANIC.text()).into_owned();

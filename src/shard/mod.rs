@@ -162,7 +162,7 @@ impl Shard {
         work: Work,
         proto: Proto,
         batch: &BatchContext,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
     ) -> Pending {
         let (reply, pending) = oneshot::channel();
         let job = Job { client: Arc::clone(client), work, proto, batch: *batch, reply };
@@ -204,7 +204,7 @@ impl Hold<'_> {
 
     /// Runs one command.
     #[inline]
-    pub fn run(&mut self, invocation: &Invocation<'_>, pace: &mut dyn Pace, out: &mut Sink<'_>) {
+    pub fn run(&mut self, invocation: &Invocation<'_>, pace: &dyn Pace, out: &mut Sink<'_>) {
         let batch = self.batch;
         let engine = self.engine();
         engine.run(invocation, batch, pace, out);
@@ -216,7 +216,7 @@ impl Hold<'_> {
         &mut self,
         invocation: &Invocation<'_>,
         client: &Arc<Client>,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
         out: &mut Sink<'_>,
     ) -> Option<Box<Blocked>> {
         let batch = self.batch;
@@ -227,18 +227,13 @@ impl Hold<'_> {
     }
 
     /// Runs one command of a transaction; [`Hold::settle`] ends that.
-    pub fn run_within(
-        &mut self,
-        invocation: &Invocation<'_>,
-        pace: &mut dyn Pace,
-        out: &mut Sink<'_>,
-    ) {
+    pub fn run_within(&mut self, invocation: &Invocation<'_>, pace: &dyn Pace, out: &mut Sink<'_>) {
         let batch = self.batch;
         self.engine().run(invocation, batch, pace, out);
     }
 
     /// Serves those who waited for what a transaction has brought.
-    pub fn settle(&mut self, pace: &mut dyn Pace) {
+    pub fn settle(&mut self, pace: &dyn Pace) {
         let batch = self.batch;
         self.engine().settle(batch, pace);
     }
@@ -248,7 +243,7 @@ impl Hold<'_> {
         &mut self,
         queue: &Queue,
         watched: Option<&Watched>,
-        pace: &mut dyn Pace,
+        pace: &dyn Pace,
         out: &mut Sink<'_>,
     ) {
         let batch = self.batch;
@@ -257,13 +252,13 @@ impl Hold<'_> {
 
     /// Serves whoever queued meanwhile, then lets go.
     #[inline]
-    pub fn release(mut self, pace: &mut dyn Pace) {
+    pub fn release(mut self, pace: &dyn Pace) {
         self.serve_and_unlock(pace);
     }
 
     /// Unlocks a shard that nobody waits for; else serves those who do.
     #[inline]
-    fn serve_and_unlock(&mut self, pace: &mut dyn Pace) {
+    fn serve_and_unlock(&mut self, pace: &dyn Pace) {
         if let Some(mut engine) = self.engine.take() {
             engine.publish_events(pace);
             engine.propagate();
@@ -282,7 +277,7 @@ impl Hold<'_> {
 
     /// Serves whoever queued, a bounded number of them, and unlocks.
     #[cold]
-    fn serve(&mut self, pace: &mut dyn Pace) {
+    fn serve(&mut self, pace: &dyn Pace) {
         let mut served = 0;
         while let Some(mut engine) = self.engine.take() {
             while served < DRAIN_MAX
@@ -316,7 +311,7 @@ impl Hold<'_> {
 }
 
 impl Job {
-    fn run(self, engine: &mut Engine, pace: &mut dyn Pace) {
+    fn run(self, engine: &mut Engine, pace: &dyn Pace) {
         if self.client.is_closing() {
             return;
         }
@@ -369,6 +364,7 @@ mod tests {
     use crate::state::Instrumentation;
     use crate::state::clients::{Clients, Seat};
     use crate::topology::{Port, Topology};
+    use std::cell::{Cell, RefCell};
     use std::net::SocketAddr;
     use std::time::Duration;
 
@@ -390,24 +386,30 @@ mod tests {
     /// Keeps what is to be done later, for the test to do.
     #[derive(Default)]
     pub(super) struct Later {
-        deferred: Vec<DeferredWork>,
-        now: Millis,
+        deferred: RefCell<Vec<DeferredWork>>,
+        now: Cell<Millis>,
     }
 
     impl Pace for Later {
-        fn step(&mut self, _: usize) {}
+        fn step(&self, _: usize) {}
         fn now(&self) -> Millis {
-            self.now
+            self.now.get()
         }
-        fn sleep(&mut self, _: Duration) {}
-        fn outside(&mut self, work: &mut dyn FnMut()) {
+        fn sleep(&self, _: Duration) {}
+        fn outside(&self, work: &mut dyn FnMut()) {
             work();
         }
-        fn dispose(&mut self, dead: Box<dyn Send>) {
+        fn dispose(&self, dead: Box<dyn Send>) {
             drop(dead);
         }
-        fn later(&mut self, work: DeferredWork) {
-            self.deferred.push(work);
+        fn later(&self, work: DeferredWork) {
+            self.deferred.borrow_mut().push(work);
+        }
+    }
+
+    impl Later {
+        fn pop(&self) -> Option<DeferredWork> {
+            self.deferred.borrow_mut().pop()
         }
     }
 
@@ -439,32 +441,32 @@ mod tests {
 
     #[test]
     fn who_holds_serves_who_came_meanwhile_in_order() {
-        let (shard, client, mut pace) = (shard(), client(), Later::default());
+        let (shard, client, pace) = (shard(), client(), Later::default());
         let hold = shard.try_hold(&TERMS).expect("free");
         assert!(shard.try_hold(&TERMS).is_none());
         let mut pending: Vec<Pending> = (0..5)
-            .map(|_| shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace))
+            .map(|_| shard.submit(&client, increment(), Proto::Resp2, &TERMS, &pace))
             .collect();
         assert!(pending.iter_mut().all(|p| p.try_recv().is_err()), "nothing runs while it is held");
-        hold.release(&mut pace);
+        hold.release(&pace);
         for (i, mut pending) in pending.into_iter().enumerate() {
             assert_eq!(
                 pending.try_recv().expect("served").replies,
                 format!(":{}\r\n", i + 1).into_bytes()
             );
         }
-        assert!(pace.deferred.is_empty() && shard.try_hold(&TERMS).is_some());
+        assert!(pace.deferred.borrow().is_empty() && shard.try_hold(&TERMS).is_some());
     }
 
     #[test]
     fn nothing_runs_for_a_client_that_was_closed_meanwhile() {
         let (shard, victim, other) = (shard(), client(), client());
-        let mut pace = Later::default();
+        let pace = Later::default();
         let hold = shard.try_hold(&TERMS).expect("free");
-        let mut job = |client| shard.submit(client, increment(), Proto::Resp2, &TERMS, &mut pace);
+        let job = |client| shard.submit(client, increment(), Proto::Resp2, &TERMS, &pace);
         let (mut lost, mut served) = (job(&victim), job(&other));
         victim.close();
-        hold.release(&mut pace);
+        hold.release(&pace);
         assert_eq!(lost.try_recv().err(), Some(oneshot::error::TryRecvError::Closed));
         assert_eq!(served.try_recv().expect("served").replies, b":1\r\n", "only the other's ran");
     }
@@ -472,14 +474,14 @@ mod tests {
     /// Whoever waited for a holder that took long begins then, not when the holder began.
     #[test]
     fn a_job_has_the_time_at_which_it_runs() {
-        let (shard, client, mut pace) = (shard(), client(), Later::default());
+        let (shard, client, pace) = (shard(), client(), Later::default());
         let hold = shard.try_hold(&TERMS).expect("free");
         let (buf, mut queue) = (b"setnpx300", Queue::default());
         let spans = [(0, 3), (3, 1), (3, 1), (4, 2), (6, 3)].map(|(at, len)| Span::new(at, len));
         assert!(queue.push(&resolve(Args::new(buf, &spans)).expect("SET is a command")));
-        let mut pending = shard.submit(&client, Work::Each(queue), Proto::Resp2, &TERMS, &mut pace);
-        pace.now = 5000;
-        hold.release(&mut pace);
+        let mut pending = shard.submit(&client, Work::Each(queue), Proto::Resp2, &TERMS, &pace);
+        pace.now.set(5000);
+        hold.release(&pace);
         assert_eq!(pending.try_recv().expect("served").replies, b"+OK\r\n");
         let mut hold = shard.try_hold(&TERMS).expect("free");
         let keyspace = &mut hold.engine().keyspace;
@@ -489,15 +491,15 @@ mod tests {
 
     #[test]
     fn who_submits_to_a_free_shard_is_served_at_once() {
-        let (shard, client, mut pace) = (shard(), client(), Later::default());
-        let mut pending = shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace);
+        let (shard, client, pace) = (shard(), client(), Later::default());
+        let mut pending = shard.submit(&client, increment(), Proto::Resp2, &TERMS, &pace);
         assert_eq!(pending.try_recv().expect("served").replies, b":1\r\n");
     }
 
     #[test]
     fn a_job_stops_where_there_is_much_to_send_and_goes_on_from_there() {
         const GETS: usize = 5;
-        let (shard, client, mut pace) = (shard(), client(), Later::default());
+        let (shard, client, pace) = (shard(), client(), Later::default());
         let value = vec![b'v'; OUTPUT_LEN_MAX / 2];
         let set = [&b"setn"[..], &value].concat();
         let mut queue = Queue::default();
@@ -510,7 +512,7 @@ mod tests {
         let (mut rest, mut replies) = (Some(Box::new(Work::Each(queue))), Vec::new());
         let mut rounds = 0;
         while let Some(work) = rest {
-            let mut pending = shard.submit(&client, *work, Proto::Resp2, &TERMS, &mut pace);
+            let mut pending = shard.submit(&client, *work, Proto::Resp2, &TERMS, &pace);
             let served = pending.try_recv().expect("the shard is free");
             assert!(served.replies.len() <= OUTPUT_LEN_MAX + value.len() + 20);
             replies.extend(served.replies);
@@ -522,18 +524,18 @@ mod tests {
 
     #[test]
     fn a_holder_serves_so_many_and_leaves_the_rest_to_another() {
-        let (shard, client, mut pace) = (shard(), client(), Later::default());
+        let (shard, client, pace) = (shard(), client(), Later::default());
         let hold = shard.try_hold(&TERMS).expect("free");
         let mut pending: Vec<Pending> = (0..2 * DRAIN_MAX + 5)
-            .map(|_| shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace))
+            .map(|_| shard.submit(&client, increment(), Proto::Resp2, &TERMS, &pace))
             .collect();
-        hold.release(&mut pace);
+        hold.release(&pace);
         assert!(
             pending[DRAIN_MAX - 1].try_recv().is_ok() && pending[DRAIN_MAX].try_recv().is_err()
         );
         let mut rounds = 0;
-        while let Some(work) = pace.deferred.pop() {
-            work(&mut pace);
+        while let Some(work) = pace.pop() {
+            work(&pace);
             rounds += 1;
         }
         assert!(rounds == 2 && pending.iter_mut().skip(DRAIN_MAX).all(|p| p.try_recv().is_ok()));
@@ -549,17 +551,17 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..THREADS {
                 scope.spawn(|| {
-                    let mut pace = Later::default();
+                    let pace = Later::default();
                     for job in 0..JOBS {
                         if job % 3 == 0
                             && let Some(hold) = shard.try_hold(&TERMS)
                         {
-                            hold.release(&mut pace);
+                            hold.release(&pace);
                         }
                         let pending =
-                            shard.submit(&client, increment(), Proto::Resp2, &TERMS, &mut pace);
-                        while let Some(work) = pace.deferred.pop() {
-                            work(&mut pace);
+                            shard.submit(&client, increment(), Proto::Resp2, &TERMS, &pace);
+                        while let Some(work) = pace.pop() {
+                            work(&pace);
                         }
                         // Whoever holds the shard now must see the job: this would hang if not.
                         pending.blocking_recv().expect("an answer");

@@ -1,7 +1,7 @@
 //! The whole path of a request (decode, session, router, shards, replies) as a function, without
 //! sockets. The property test beside this file and the fuzz target share it.
 
-use slotway::command::{DeferredWork, Pace};
+use slotway::command::Immediate;
 use slotway::resp::{Decoder, Sink};
 use slotway::router::{Progress, Router, Scratch};
 use slotway::session::Dialect;
@@ -9,30 +9,9 @@ use slotway::state::{ServerConfig, ServerState};
 use slotway::topology::{Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The time of every conversation.
 const NOW: i64 = 1_700_000_000_000;
-
-/// Nothing takes long here.
-struct NoPace;
-
-impl Pace for NoPace {
-    fn step(&mut self, _: usize) {}
-    fn now(&self) -> i64 {
-        NOW
-    }
-    fn sleep(&mut self, _: Duration) {}
-    fn outside(&mut self, work: &mut dyn FnMut()) {
-        work();
-    }
-    fn dispose(&mut self, dead: Box<dyn Send>) {
-        drop(dead);
-    }
-    fn later(&mut self, work: DeferredWork) {
-        work(self);
-    }
-}
 
 /// The replies to `pieces`, which arrive one after the other on one connection.
 pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
@@ -56,7 +35,7 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                 &mut scratch,
                 &mut output,
                 NOW,
-                &mut NoPace,
+                &Immediate(NOW),
             );
             input.drain(..taken);
             match progress {

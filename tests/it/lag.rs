@@ -8,7 +8,7 @@ use crate::rim::poll;
 use crate::transcripts::say;
 use crate::wire::{Client, Reply, command};
 use proptest::prelude::*;
-use slotway::command::{DeferredWork, Pace};
+use slotway::command::Immediate;
 use slotway::resp::Decoder;
 use slotway::router::{Progress, Router, Scratch};
 use slotway::session::{Dialect, Session};
@@ -17,7 +17,6 @@ use slotway::topology::{Plan, Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 /// When a conversation begins.
 const START: i64 = 1_700_000_000_000;
@@ -27,25 +26,6 @@ const LAG_MS: i64 = 50;
 const MASTERS: usize = 2;
 /// A port for each node, so that they can be named; nobody listens there.
 const PORT: u16 = 7001;
-
-struct At(i64);
-
-impl Pace for At {
-    fn step(&mut self, _: usize) {}
-    fn now(&self) -> i64 {
-        self.0
-    }
-    fn sleep(&mut self, _: Duration) {}
-    fn outside(&mut self, work: &mut dyn FnMut()) {
-        work();
-    }
-    fn dispose(&mut self, dead: Box<dyn Send>) {
-        drop(dead);
-    }
-    fn later(&mut self, work: DeferredWork) {
-        work(self);
-    }
-}
 
 struct Cluster {
     router: Router,
@@ -97,7 +77,7 @@ impl Cluster {
                 &mut scratch,
                 &mut output,
                 self.now,
-                &mut At(self.now),
+                &Immediate(self.now),
             );
             input.drain(..taken);
             match progress {

@@ -23,7 +23,7 @@ pub struct ClusterAccess<'a, 'k> {
     /// The time, in milliseconds since the epoch.
     pub now: Millis,
     /// To be told of long work.
-    pub pace: &'a mut dyn Pace,
+    pub pace: &'a dyn Pace,
 }
 
 /// Carries out an order; gives the id of the fault that it armed or, for CLEAR, how many it ended.

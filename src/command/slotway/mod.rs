@@ -210,8 +210,7 @@ fn order(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let words: Vec<&[u8]> = args.from(1).collect();
     let order = Order::of(&words).map_err(|error| Refusal::new(error.to_string()))?;
     let ServerCx { server, me, shards, now, pace, .. } = cx;
-    let mut access =
-        ClusterAccess { server, me: Some(&**me), shards, now: *now, pace: &mut **pace };
+    let mut access = ClusterAccess { server, me: Some(&**me), shards, now: *now, pace: *pace };
     let delivered = carry_out(&order, &mut access)?;
     match delivered {
         None => out.ok(),
