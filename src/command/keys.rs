@@ -4,9 +4,10 @@
 //! request is found without a list; the general rule is [`each`].
 
 use super::spec::{Begin, Find, Keys, Spec, access, flag};
-use super::{Args, Refusal};
+use super::{Args, Invocation, Refusal};
 use crate::slot::{Footprint, Slot};
 use crate::text::number::parse_i64;
+use std::cell::Cell;
 
 /// Calls `found` with the place of each key of `args`, in the order of the specifications.
 /// `Err(())` if the arguments contradict the row: a number of keys that is no number, or more keys
@@ -84,6 +85,52 @@ fn beginning(keys: &Keys, args: Args<'_>) -> Option<usize> {
     }
 }
 
+/// The slots of a request's keys, for one that asks for several: each key is hashed once, here or in
+/// the footprint.
+#[derive(Debug)]
+pub struct KeySlots<'a> {
+    keys: Vec<(&'a [u8], Slot)>,
+    /// Where the next key is likely to be asked for: commands take their keys in order.
+    next: Cell<usize>,
+}
+
+impl<'a> KeySlots<'a> {
+    /// Those of the keys of `invocation`, in their order.
+    #[must_use]
+    pub fn of(invocation: &Invocation<'a>) -> Self {
+        let mut keys = Vec::with_capacity(invocation.args.len());
+        invocation.spec.each_key(invocation.args, |key| {
+            let slot = match invocation.footprint {
+                Footprint::In(slot) => slot,
+                Footprint::Crossing { first, at, .. } if keys.len() < at => first,
+                Footprint::Crossing { other, at, .. } if keys.len() == at => other,
+                Footprint::Crossing { .. } | Footprint::Anywhere => Slot::of(key),
+            };
+            keys.push((key, slot));
+        });
+        Self { keys, next: Cell::new(0) }
+    }
+
+    /// The keys with their slots, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Slot)> {
+        self.keys.iter().copied()
+    }
+
+    /// The slot of one of these keys, or of another.
+    #[must_use]
+    pub fn slot_of(&self, key: &[u8]) -> Slot {
+        let at = self.next.get();
+        let is_it = |(known, _): &&(&[u8], Slot)| std::ptr::eq(*known, key) || *known == key;
+        if let Some((_, slot)) = self.keys.get(at).filter(is_it) {
+            self.next.set(at + 1);
+            return *slot;
+        }
+        let found = self.keys.iter().position(|entry| is_it(&entry));
+        self.next.set(found.map_or(at, |found| found + 1));
+        found.map_or_else(|| Slot::of(key), |found| self.keys[found].1)
+    }
+}
+
 impl Spec {
     /// The one argument that is this command's only key, if its row says so plainly.
     #[must_use]
@@ -129,7 +176,10 @@ impl Spec {
         }
         let (mut footprint, mut count) = (Footprint::Anywhere, 0);
         let _contradiction = each(self, args, |at, _| {
-            footprint = footprint.and(Slot::of(args.at(at)), count);
+            // Once it crosses slots, the other keys need not be hashed.
+            if !matches!(footprint, Footprint::Crossing { .. }) {
+                footprint = footprint.and(Slot::of(args.at(at)), count);
+            }
             count += 1;
         });
         footprint

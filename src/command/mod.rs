@@ -44,6 +44,7 @@ mod wait;
 mod zset;
 
 pub use args::Args;
+pub use keys::KeySlots;
 pub use pace::{DeferredWork, Immediate, Pace, ReplyDelay};
 pub use queue::{QUEUE_BYTES_MAX, Queue};
 pub use refusal::{Outcome, Refusal};
@@ -97,6 +98,8 @@ pub struct Cx<'a> {
     pub keyspace: &'a mut Keyspace,
     /// The slot that all keys of the request live in; `None` if they may live in several.
     pub slot: Option<Slot>,
+    /// The slots of its keys, if they live in several.
+    pub slots: Option<&'a KeySlots<'a>>,
     /// The request's only key, if it was already looked at.
     pub known: Option<Key<'a>>,
     /// Longest string that a command may make (`proto-max-bulk-len`), in bytes.
@@ -129,7 +132,11 @@ impl<'a> Cx<'a> {
         {
             return known;
         }
-        let slot = self.slot.unwrap_or_else(|| Slot::of(bytes));
+        let slot = match (self.slot, self.slots) {
+            (Some(slot), _) => slot,
+            (None, Some(slots)) => slots.slot_of(bytes),
+            (None, None) => Slot::of(bytes),
+        };
         self.keyspace.key(slot, bytes)
     }
 
@@ -238,6 +245,12 @@ impl<'a> Invocation<'a> {
             }
             _ => None,
         }
+    }
+
+    /// Whether its keys live in more than one slot.
+    #[must_use]
+    pub fn crosses(&self) -> bool {
+        matches!(self.footprint, Footprint::Crossing { .. })
     }
 
     /// The one slot that its keys live in; `None` without keys or if they cross slots.

@@ -31,6 +31,15 @@ struct Queued {
 pub const QUEUE_BYTES_MAX: usize = u32::MAX as usize;
 
 impl Queue {
+    /// A queue of one command. A request is always shorter than [`QUEUE_BYTES_MAX`].
+    #[must_use]
+    pub fn of(invocation: &Invocation<'_>) -> Self {
+        let mut queue = Self::default();
+        let fits = queue.push(invocation);
+        debug_assert!(fits, "one request fits an empty queue");
+        queue
+    }
+
     /// Forgets the commands and keeps their memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

@@ -13,6 +13,16 @@ pub type Outcome = Result<(), Refusal>;
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         impl Refusal {
+    /// The reply where an invariant does not hold: the one place that says so. Debug builds, and with
+    /// them the fuzz target, panic.
+    #[must_use]
+    #[cold]
+    pub fn impossible(what: &str) -> Self {
+        debug_assert!(false, "{what}");
+        tracing::error!(what, "a state that cannot be");
+        Self::IMPOSSIBLE
+    }
+
             $($(#[$doc])* pub const $name: Self = Self::of($text);)*
         }
     };
@@ -53,6 +63,10 @@ refusals! {
     NOT_IN_MULTI = "ERR Command not allowed inside a transaction";
     /// A client name with bytes that would break the lines of CLIENT LIST.
     UNFIT_NAME = "ERR Client names cannot contain spaces, newlines or special characters.";
+    /// An invariant does not hold: see [`Refusal::impossible`].
+    IMPOSSIBLE = "ERR internal error: a state that cannot be; nothing was run";
+    /// A command needs several shards, one of which runs in another process.
+    REMOTE_SHARD = "ERR this command needs a shard of another process together with others";
     /// A panic in the shard: the batch may have run in part.
     SHARD_PANIC = "ERR internal error: the shard failed while it ran this; the command may have run in part";
 }

@@ -2,7 +2,7 @@
 //! their replies put together. Which they are the row's own hints say, those that `COMMAND INFO` gives to
 //! proxies.
 
-use super::{Args, Spec};
+use super::{Args, KeySlots, Spec};
 use crate::resp::{Sink, Span};
 use crate::slot::Slot;
 use std::collections::BTreeMap;
@@ -52,10 +52,10 @@ impl Spec {
         }
     }
 
-    /// Divides a request by slot, the parts in the order of their first keys. `None` if it cannot be,
+    /// Splits a request by slot, the parts in the order of their first keys. `None` if it cannot be,
     /// or is malformed, which the command itself says best.
     #[must_use]
-    pub fn divide(&self, args: Args<'_>) -> Option<SplitCommand> {
+    pub fn split(&self, args: Args<'_>, slots: &KeySlots<'_>) -> Option<SplitCommand> {
         let merge = self.merge()?;
         // The values of MSET follow their keys.
         let step = if merge == Merge::AllSucceeded { 2 } else { 1 };
@@ -67,7 +67,7 @@ impl Spec {
         let mut parts: Vec<Part> = Vec::new();
         let mut at: BTreeMap<Slot, usize> = BTreeMap::new();
         for (place, key) in rest.chunks(step).enumerate() {
-            let slot = Slot::of(args.at(1 + place * step));
+            let slot = slots.slot_of(args.at(1 + place * step));
             let part = *at.entry(slot).or_insert_with(|| {
                 parts.push(Part { spans: vec![*name], places: Vec::new() });
                 parts.len() - 1
@@ -136,6 +136,11 @@ mod tests {
     use crate::command::{find, resolve};
     use crate::resp::Proto;
 
+    fn split(args: Args<'_>) -> SplitCommand {
+        let invocation = resolve(args).expect("a command");
+        invocation.spec.split(args, &KeySlots::of(&invocation)).expect("it splits")
+    }
+
     fn spans(words: &[&str]) -> (Vec<u8>, Vec<Span>) {
         let (mut buf, mut spans) = (Vec::new(), Vec::new());
         for word in words {
@@ -159,7 +164,7 @@ mod tests {
     fn values_stay_with_their_keys_and_elements_come_in_order() {
         let (buf, spans) = spans(&["mset", "{a}1", "x", "{b}", "y", "{a}2", "z"]);
         let args = Args::new(&buf, &spans);
-        let divided = resolve(args).expect("MSET").spec.divide(args).expect("it divides");
+        let divided = split(args);
         let parts: Vec<Vec<Vec<u8>>> =
             divided.parts(args).map(|part| part.from(1).map(<[u8]>::to_vec).collect()).collect();
         assert_eq!(
@@ -172,7 +177,7 @@ mod tests {
 
         let (buf, spans) = self::spans(&["mget", "{a}1", "{b}", "{a}2", "{b}", "{c}"]);
         let args = Args::new(&buf, &spans);
-        let divided = resolve(args).expect("MGET").spec.divide(args).expect("it divides");
+        let divided = split(args);
         let replies = [
             b"*2\r\n$4\r\na\r\n1\r\n$-1\r\n".to_vec(),
             b"*2\r\n$1\r\nb\r\n$0\r\n\r\n".to_vec(),
@@ -188,7 +193,7 @@ mod tests {
     fn an_error_of_one_part_is_the_answer() {
         let (buf, spans) = spans(&["del", "{a}", "{b}"]);
         let args = Args::new(&buf, &spans);
-        let divided = resolve(args).expect("DEL").spec.divide(args).expect("it divides");
+        let divided = split(args);
         let mut out = Vec::new();
         let replies = [b":1\r\n".to_vec(), b"-CLUSTERDOWN Hash slot not served\r\n".to_vec()];
         divided.answer(&replies, &mut Sink::new(&mut out, Proto::Resp2));

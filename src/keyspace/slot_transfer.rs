@@ -69,8 +69,8 @@ impl Keyspace {
     }
 
     /// Tells whoever watches, awaits or follows `key` that it was changed while its slot was lent.
-    pub fn touch_returned(&mut self, key: &[u8]) {
-        let is_there = self.find_unexpired_or_not(self.key(Slot::of(key), key)).is_some();
+    pub fn touch_returned(&mut self, slot: Slot, key: &[u8]) {
+        let is_there = self.find_unexpired_or_not(self.key(slot, key)).is_some();
         self.touch(key, !is_there);
         if is_there && !self.awaited.is_empty() {
             self.note_ready(key);
@@ -84,7 +84,7 @@ impl Keyspace {
         let concerned = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
         let present: Vec<Box<[u8]>> =
             concerned.filter(|key| is_there(key)).map(Into::into).collect();
-        present.iter().for_each(|key| self.touch_returned(key));
+        present.iter().for_each(|key| self.touch_returned(Slot::of(key), key));
         if let Some(notes) = &mut self.notes {
             notes.whole();
         }
@@ -94,7 +94,7 @@ impl Keyspace {
     pub fn touch_all_returned(&mut self) {
         let concerned = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
         let concerned: Vec<Box<[u8]>> = concerned.map(Into::into).collect();
-        concerned.iter().for_each(|key| self.touch_returned(key));
+        concerned.iter().for_each(|key| self.touch_returned(Slot::of(key), key));
         if let Some(notes) = &mut self.notes {
             notes.whole();
         }
@@ -163,7 +163,7 @@ mod tests {
         stage.transfer_slot(slot, &mut home);
         let touched = stage.take_touched();
         assert!(!touched.all);
-        touched.keys.iter().for_each(|key| home.touch_returned(key));
+        touched.keys.iter().for_each(|key| home.touch_returned(Slot::of(key), key));
         assert!(guards[2].is_tripped() && home.has_ready());
         assert!(!guard.is_tripped(), "what was only read is as it was");
         home.touch_all_returned();

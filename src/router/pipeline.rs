@@ -1,8 +1,9 @@
 //! Looking ahead: the requests of a read are decoded, matched with their rows and placed in slots
 //! before the first of them runs, and their keys are looked at.
 
-use super::{Router, Turn};
-use crate::command::{Args, Invocation, Spec, resolve};
+use super::Router;
+use super::held::Turn;
+use crate::command::{Args, Invocation, Queue, Run, Spec, resolve};
 use crate::keyspace::{Round, Seen};
 use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Span};
 use crate::session::Session;
@@ -54,6 +55,13 @@ pub(super) enum Ahead {
 }
 
 impl Request {
+    /// The request as what runs. (Handed on by reference: the compiler would copy it at every call.)
+    #[inline]
+    pub(super) fn invocation<'i>(&self, spec: &'static Spec, args: Args<'i>) -> Invocation<'i> {
+        let &Self { footprint, only_key, seen, .. } = self;
+        Invocation { spec, args, footprint, only_key, seen }
+    }
+
     /// The slot that all its keys live in.
     pub(super) fn slot(&self) -> Option<Slot> {
         if let Footprint::In(slot) = self.footprint { Some(slot) } else { None }
@@ -135,7 +143,7 @@ impl Router {
     /// that the memory each will need is on its way while the others' is asked for: the look-ups of
     /// one command after the other would each wait for theirs. Nothing is decided here; where a key
     /// was seen is but a hint. Each round holds a shard for no longer than it takes to ask.
-    pub(super) fn warm<'r>(&'r self, input: &[u8], scratch: &mut Scratch, turn: &mut Turn<'r>) {
+    pub(super) fn probe_keys(&self, input: &[u8], scratch: &mut Scratch, turn: Turn<'_>) {
         let Scratch { spans, requests, first_there, values_are_long } = scratch;
         if requests.len() < WARM_MIN || self.topology.shards() > WARM_SHARDS_MAX {
             return;
@@ -158,7 +166,9 @@ impl Router {
                 if first == NO_REQUEST {
                     continue;
                 }
-                let Some(mut hold) = self.shards[shard].try_hold(turn.batch) else { continue };
+                let Some(mut hold) = self.shards[shard].try_hold(turn.batch, turn.pace) else {
+                    continue;
+                };
                 let keyspace = &hold.engine().keyspace;
                 let mut i = first;
                 while let Some(request) = requests.get_mut(i as usize) {
@@ -167,8 +177,33 @@ impl Router {
                         keyspace.probe(slot, seen, round);
                     }
                 }
-                hold.release(turn.pace);
             }
         }
+    }
+
+    /// The command that found its shard taken, with those that come next and go there too.
+    pub(super) fn gather(
+        &self,
+        session: &Session,
+        invocation: &Invocation<'_>,
+        shard: usize,
+        input: &[u8],
+        scratch: &Scratch,
+        next: &mut usize,
+    ) -> Queue {
+        let (mut queue, mut fits) = (Queue::of(invocation), true);
+        while session.is_plain()
+            && fits
+            && let Some(request) = scratch.requests.get(*next)
+        {
+            let Some(spec) = request.spec else { break };
+            let (Run::Shard(_), Some(slot)) = (spec.run, request.slot()) else { break };
+            if !self.topology.serves_directly(slot, shard, session.port()) {
+                break;
+            }
+            fits = queue.push(&request.invocation(spec, args_of(input, scratch, request)));
+            *next += usize::from(fits);
+        }
+        queue
     }
 }

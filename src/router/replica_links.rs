@@ -10,14 +10,33 @@
 //!
 //! The links are made to fit what the topology has become, whatever it was that changed it.
 
+use super::Router;
+use super::held::Turn;
 use crate::replication::ReplicationStream;
-use crate::shard::engine::Engine;
+use crate::shard::{Engine, Hold};
 use crate::state::ServerState;
 use std::sync::Arc;
 
+impl Router {
+    /// Makes everything fit a topology that has changed: replication, blocked clients, subscriptions
+    /// to shard channels. To change it, all shards are held.
+    pub(super) fn apply_topology(&self, holds: &mut [(usize, Hold<'_>)], turn: Turn<'_>) {
+        if holds.len() == self.shards.len() {
+            let mut engines: Vec<_> = holds.iter_mut().map(|(_, hold)| hold.engine()).collect();
+            link_replicas(&self.server, &mut engines);
+        }
+        for (_, hold) in holds {
+            hold.engine().unblock_moved();
+        }
+        let serves = |port, slot| self.topology.serves_channel(slot, port);
+        let delivered = &mut |sleeper| turn.pace.delivered(sleeper);
+        self.server.pubsub.sign_off(serves, turn.batch.now, delivered);
+    }
+}
+
 /// Makes the links of all shards, which are held and in the order of their numbers, those that the
 /// topology asks for.
-pub(super) fn settle(server: &ServerState, engines: &mut [&mut Engine]) {
+pub(super) fn link_replicas(server: &ServerState, engines: &mut [&mut Engine]) {
     let topology = &server.topology;
     if topology.is_in_step() {
         return;

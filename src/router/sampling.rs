@@ -1,8 +1,9 @@
 //! The router's part of the record: a sample of the traffic (which keys are used, and which
 //! together), and when notes are entered.
 
+use super::Router;
+use super::held::Turn;
 use super::pipeline::{Scratch, args_of};
-use super::{Router, Turn};
 use crate::command::{Args, NAME_LEN_MAX, find};
 use crate::slot::Footprint;
 use crate::state::recorder::Pressure;
@@ -35,7 +36,7 @@ impl Router {
 
     /// Enters what was noted until now: at the end of a turn, when nothing is held.
     #[inline]
-    pub(super) fn settle_notes(&self, turn: &mut Turn<'_>) {
+    pub(super) fn flush_notes(&self, turn: Turn<'_>) {
         let record = &self.server.observer.record;
         let (clients, now) = (&self.server.clients, turn.batch.now);
         match record.pressure() {

@@ -5,7 +5,6 @@ use super::clock;
 use super::worker::WorkerPace;
 use crate::keyspace::Millis;
 use crate::router::Router;
-use crate::shard::Hold;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -58,33 +57,32 @@ async fn expire(router: &Router, shard: usize, now: Millis) {
 /// One hold's worth of expiry; says whether there is enough left to go on.
 fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
     // A shard that is busy now is looked at again in the next tick.
-    let batch = router.batch(now);
-    let Some(mut hold) = router.shards()[shard].try_hold(&batch) else { return false };
+    let pace = WorkerPace::default();
+    let batch = router.batch_context(now);
+    let Some(mut hold) = router.shards()[shard].try_hold(&batch, &pace) else { return false };
     let keyspace = &mut hold.engine().keyspace;
     let slots = keyspace.slots();
     let (looked, removed) = keyspace.expire_some(slots, ENTRIES_PER_HOLD);
-    release(hold);
     looked >= ENTRIES_PER_HOLD && removed as f64 >= looked as f64 * WORTHWHILE
 }
 
 /// Brings replicas that lag what is due, so that nothing piles up where nobody reads.
 fn bring_on(router: &Router, now: Millis) {
-    let batch = router.batch(now);
+    let pace = WorkerPace::default();
+    let batch = router.batch_context(now);
     for shard in router.server.feeds.followers() {
-        // To hold it is enough; whoever holds it now has done so.
-        if let Some(hold) = router.shards()[shard].try_hold(&batch) {
-            release(hold);
-        }
+        // To hold it is enough, and its holder of this moment has done so.
+        drop(router.shards()[shard].try_hold(&batch, &pace));
     }
 }
 
 fn sweep(router: &Router, now: Millis) {
-    let batch = router.batch(now);
+    let pace = WorkerPace::default();
+    let batch = router.batch_context(now);
     for shard in router.shards() {
-        if let Some(mut hold) = shard.try_hold(&batch) {
+        if let Some(mut hold) = shard.try_hold(&batch, &pace) {
             hold.engine().keyspace.sweep_watchers();
             hold.engine().sweep_waiters();
-            release(hold);
         }
     }
     router.server.clients.check_mail(now);
@@ -99,8 +97,4 @@ fn sweep(router: &Router, now: Millis) {
             }
         }
     }
-}
-
-fn release(hold: Hold<'_>) {
-    hold.release(&WorkerPace::default());
 }

@@ -8,6 +8,7 @@
 
 mod clock;
 mod connection;
+mod waits;
 mod cron;
 mod fault_timer;
 mod listener;

@@ -1,24 +1,26 @@
-//! One connection's state, and what it makes of a request. Pure: no I/O, no clock, no shard.
+//! One connection's protocol state, and what it makes of a request. Pure: no I/O, no clock, no shard.
 //!
 //! ```text
-//!                    ┌─ refused, or answered here ───────────────► Replied
-//!  request ─ admit ──┼─ open: a batch of one ────────────────────► Run | Host
-//!                    ├─ queueing: appended (copied), +QUEUED ────► Replied
-//!                    └─ control: MULTI WATCH EXEC … steer ───────► Watch | Exec | Close …
+//!                    ┌─ refused, or answered here ──────────► Replied
+//!  request ─ admit ──┼─ runs on shards: a unit ─────────────► Run
+//!                    ├─ inside MULTI: copied, +QUEUED ──────► Replied
+//!                    └─ of the process: CONFIG, INFO … ─────► Process
 //! ```
 //!
 //! The order of the checks is Redis': unknown command and arity, then authentication, then slots,
-//! then the transaction. The slot rules of a transaction are the router port's: see
-//! `transaction`.
+//! then the transaction ([`admission`]). The slot rules of a transaction are in [`multi`].
 
 mod dialect;
-mod violations;
-mod steer;
-mod subscribe;
 mod multi;
+mod unit;
+mod violations;
+mod admission;
+mod subscribe;
+mod commands;
 
 pub use dialect::{Dialect, Tie};
 pub use multi::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
+pub use unit::{OwnedUnit, Scope, Unit};
 pub use violations::note_failed;
 
 use crate::command::{self, Args, Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag};
@@ -28,49 +30,48 @@ use crate::resp::{Proto, Sink};
 use crate::slot::{Footprint, Slot};
 use crate::state::clients::Client;
 use crate::state::pubsub::Subscriptions;
-use crate::state::settings::CrossSlot;
 use crate::state::{Paused, ServerState};
 use crate::topology::{Port, RequestFlags};
+use admission::Admission;
 use std::sync::Arc;
 
 /// What is to be done next with a request.
 #[derive(Debug)]
-pub enum Step {
+pub enum Step<'a> {
     /// Nothing: the reply is written.
-    Replied,
-    /// Nothing: the reply says why it is not done.
-    Refused,
-    /// Nothing: it is kept for EXEC.
-    Queued,
-    /// Nothing: what is written goes out even if the client wants no replies.
-    Told,
-    /// Run this on the shard that owns its slot, or on any if it has no keys.
-    Run,
-    /// Run this on the shard that owns its slot; it may wait for its keys.
-    Block,
-    /// Run this over the several slots that it asks for.
-    Across,
-    /// Divide this by slot, run the parts one after the other and answer them as one.
+    Replied(Reply),
+    /// Run this unit, whose keys may be there.
+    Run(Unit<'a>, Scope),
+    /// Split this command by slot, run the parts one after the other and merge their replies.
     Split,
-    /// Run this on the process or on all shards in view.
-    ServerState,
-    /// File the session's guard under these keys of `slot`, then answer OK.
-    Watch(Slot),
-    /// The same for keys of several slots.
-    WatchAcross,
-    /// Run the transaction as one.
-    Exec(Box<Transaction>),
+    /// Run this command of the process, which may see shards.
+    Process,
+    /// Nothing yet: CLIENT PAUSE holds the request up, which has changed nothing.
+    Pause,
     /// Close once the output is written.
     Close,
-    /// Close at once without a word: an attack, not a client.
+    /// Close at once without a reply: an attack, not a client.
     Sever,
 }
 
-impl Step {
-    /// Whether a command that steers the connection has run, or will be run, by this step.
+/// What the reply to a request that needs nothing more says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// That it is done, or why it cannot be.
+    Done,
+    /// That it was refused before it ran or was queued.
+    Refused,
+    /// That it is queued for EXEC.
+    Queued,
+    /// What is sent even if the client wants no replies: confirmations of subscriptions.
+    Always,
+}
+
+impl Step<'_> {
+    /// Whether a command of the session has run, or will be run, by this step.
     #[must_use]
     pub fn has_run(&self) -> bool {
-        !matches!(self, Self::Refused | Self::Queued | Self::Sever)
+        !matches!(self, Self::Replied(Reply::Refused | Reply::Queued) | Self::Sever)
     }
 }
 
@@ -94,15 +95,10 @@ enum Asking {
     Now,
 }
 
-/// Says what the slots have against a request, before it is run or queued: a node, for those that
-/// are not its own; any port, for those that nobody serves.
-pub trait Judge {
-    /// `None` if nothing.
-    fn judge(
-        &mut self,
-        invocation: &Invocation<'_>,
-        request_flags: RequestFlags,
-    ) -> Option<Refusal>;
+/// Checks the slots of a request before it is queued or runs as a command of the session.
+pub trait SlotGate {
+    /// What a cluster, or this node, replies in place of running it; `None` if nothing.
+    fn refuses(&mut self, invocation: &Invocation<'_>, flags: RequestFlags) -> Option<Refusal>;
 }
 
 /// One connection's state.
@@ -165,7 +161,7 @@ impl Session {
         &self.client
     }
 
-    /// Whom the client speaks to.
+    /// The port that the client has connected to.
     #[must_use]
     #[inline]
     pub fn port(&self) -> Port {
@@ -185,7 +181,7 @@ impl Session {
     }
 
     /// Whether admitting a command that runs on a shard has no effect on this session: then several
-    /// may be looked at before the first has run.
+    /// may be admitted before the first has run.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.authenticated
@@ -216,8 +212,8 @@ impl Session {
         matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
     }
 
-    /// The present request is done with, its reply written or dropped.
-    pub fn settle(&mut self) {
+    /// Ends the present request, whose reply is written or dropped: advances CLIENT REPLY SKIP.
+    pub fn end_request(&mut self) {
         self.reply_mode = match self.reply_mode {
             ReplyMode::SkipNext => ReplyMode::Skip,
             ReplyMode::Skip => ReplyMode::On,
@@ -229,12 +225,6 @@ impl Session {
     #[must_use]
     pub fn transaction_slot(&self) -> Option<Slot> {
         self.transaction.as_ref().and_then(|transaction| transaction.slot)
-    }
-
-    /// The guard that a WATCH is filed with.
-    #[must_use]
-    pub fn watched(&self) -> Option<&Watched> {
-        self.watched.as_deref()
     }
 
     /// Notes that the guard is filed, or about to be, on this shard for keys of `slot`; `None` if that is a
@@ -251,7 +241,7 @@ impl Session {
         }
     }
 
-    /// How this request comes to the slots it asks for, given all flags of what it would run.
+    /// What counts of this request when its slot is routed, given all flags of what it would run.
     #[must_use]
     pub fn request_flags(&self, spec: &Spec, flags: u32) -> RequestFlags {
         RequestFlags {
@@ -264,125 +254,122 @@ impl Session {
         }
     }
 
-    /// Takes a request in whose row was found. What may be run now is still to be judged by its
-    /// slot, while that is held; what is to be kept for later is judged here.
-    #[inline]
-    pub fn admit(
-        &mut self,
-        server: &ServerState,
-        invocation: &Invocation<'_>,
-        judge: &mut dyn Judge,
-        out: &mut Sink<'_>,
-    ) -> Step {
-        // What follows comes to the same for a plain session; most requests end here.
-        if self.is_plain()
-            && let Run::Shard(_) = invocation.spec.run
-            && !matches!(invocation.footprint, Footprint::Crossing { .. })
-            && invocation.spec.flags & flag::READS_UNNAMED == 0
-        {
-            return Step::Run;
+    /// The same for a unit; a transaction's were taken when EXEC came.
+    #[must_use]
+    pub fn request_flags_of(&self, unit: &Unit<'_>) -> RequestFlags {
+        match unit {
+            Unit::Command(it) | Unit::Blocking(it) | Unit::Watch(it, _) => {
+                self.request_flags(it.spec, it.spec.flags)
+            }
+            Unit::Exec(transaction) => transaction.request_flags,
         }
-        self.admit_any(server, invocation, judge, out)
     }
 
-    fn admit_any(
+    /// Whether a request runs on its slot's shard whatever this session's state is: most do.
+    #[must_use]
+    #[inline]
+    pub fn runs_directly(&self, invocation: &Invocation<'_>) -> bool {
+        self.is_plain()
+            && matches!(invocation.spec.run, Run::Shard(_))
+            && !invocation.crosses()
+            && invocation.spec.flags & flag::READS_UNNAMED == 0
+    }
+
+    /// Takes a request whose row was found. If it runs on shards, its slots are looked at while they
+    /// are held; what is kept for later, or runs here, is checked by `gate`.
+    pub fn admit<'a>(
         &mut self,
         server: &ServerState,
-        invocation: &Invocation<'_>,
-        judge: &mut dyn Judge,
+        invocation: &Invocation<'a>,
+        gate: &mut dyn SlotGate,
+        paused: Option<Paused>,
         out: &mut Sink<'_>,
-    ) -> Step {
-        self.go_on_asking();
+    ) -> Step<'a> {
+        let asking = self.asking;
+        self.advance_asking();
         self.see_to_losses();
-        let spec = invocation.spec;
-        if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
-            return self.reject(steer_of(spec), &Refusal::NO_AUTH, out);
+        match self.admission(server, invocation, gate, paused) {
+            Admission::Go => {}
+            Admission::Pause => {
+                self.asking = asking;
+                return Step::Pause;
+            }
+            Admission::Refuse(refusal) => return self.reject(invocation.spec, &refusal, out),
         }
-        if let Some(refusal) = self.forbids(spec) {
-            return self.reject(None, &refusal, out);
+        if self.pong(invocation, out) {
+            return Step::Replied(Reply::Done);
         }
-        let touches = flag::READ | flag::WRITE | flag::MAY_REPLICATE;
-        if self.monitors && spec.flags & touches != 0 {
-            let refusal = Refusal::of("ERR Replica can't interact with the keyspace");
-            return self.reject(steer_of(spec), &refusal, out);
+        match invocation.spec.run {
+            _ if self.transaction.is_none() => self.run_lone(server, invocation, out),
+            Run::Session(
+                command @ (SessionCommand::Multi
+                | SessionCommand::Exec
+                | SessionCommand::Discard
+                | SessionCommand::Watch
+                | SessionCommand::Quit
+                | SessionCommand::Reset),
+            ) => self.run_command(server, command, invocation, out),
+            _ => self.enqueue(server, invocation, out),
         }
-        if let Some(refusal) = judge.judge(invocation, self.request_flags(spec, spec.flags)) {
-            return self.reject(steer_of(spec), &refusal, out);
-        }
-        let crosses = matches!(invocation.footprint, Footprint::Crossing { .. });
+    }
+
+    /// Finds out how a command that stands alone runs.
+    fn run_lone<'a>(
+        &mut self,
+        server: &ServerState,
+        invocation: &Invocation<'a>,
+        out: &mut Sink<'_>,
+    ) -> Step<'a> {
+        let &Invocation { spec, args, footprint, .. } = invocation;
+        let crosses = invocation.crosses();
         let is_multi_slot = self.is_multi_slot(server);
-        let splits = crosses && self.splits(server, invocation);
-        if self.is_bound() && (is_multi_slot || splits || !crosses) {
-            if let Some(refusal) = Self::bound(spec) {
-                return self.reject(steer_of(spec), &refusal, out);
-            }
-            if self.pong(invocation, out) {
-                return Step::Replied;
-            }
-        }
-        if self.transaction.is_some() {
-            return match steer_of(spec) {
-                Some(
-                    steer @ (SessionCommand::Multi
-                    | SessionCommand::Exec
-                    | SessionCommand::Discard
-                    | SessionCommand::Watch
-                    | SessionCommand::Quit
-                    | SessionCommand::Reset),
-                ) => self.steer(server, steer, invocation, out),
-                _ => self.enqueue(server, invocation, out),
-            };
-        }
         let runs_on_a_shard = matches!(spec.run, Run::Shard(_) | Run::Blocks(_));
-        let reaches = || crosses || self.database != 0 || spec.reads_unnamed(invocation.args);
-        if is_multi_slot && runs_on_a_shard && reaches() {
+        let unit = || match spec.run {
+            Run::Blocks(_) => Unit::Blocking(*invocation),
+            _ => Unit::Command(*invocation),
+        };
+        if is_multi_slot
+            && runs_on_a_shard
+            && (crosses || self.database != 0 || spec.reads_unnamed(args))
+        {
             violations::across(server, &self.client, invocation, None);
-            return Step::Across;
+            let scope = match self.database {
+                0 => Scope::Slots,
+                database => Scope::Database(database),
+            };
+            return Step::Run(unit(), scope);
         }
-        if splits {
+        if crosses && self.splits(server, invocation) {
             return Step::Split;
         }
-        if let Footprint::Crossing { first, other, at } = invocation.footprint
-            && !matches!(spec.run, Run::Session(steer) if is_multi_slot || steer == SessionCommand::Watch)
+        if let Footprint::Crossing { first, other, at } = footprint
+            && !matches!(spec.run, Run::Session(command)
+                if is_multi_slot || command == SessionCommand::Watch)
         {
             let crossing = multi::Crossing {
                 context: multi::Context::Command,
                 first,
                 other,
-                first_key: spec.nth_key(invocation.args, 0).unwrap_or_default(),
-                violating_key: spec.nth_key(invocation.args, at).unwrap_or_default(),
+                first_key: spec.nth_key(args, 0).unwrap_or_default(),
+                violating_key: spec.nth_key(args, at).unwrap_or_default(),
             };
             let refusal = crossing.refusal(server, self.dialect, spec);
             let rule = Rule::CrossSlotCommand;
             violations::command(server, &self.client, rule, invocation, None, Fate::Refused);
-            return self.reject(None, &refusal, out);
+            out.error(&refusal);
+            return Step::Replied(Reply::Refused);
         }
         violations::node_local(server, &self.client, self.port, invocation, None);
         match spec.run {
-            Run::Shard(_) => Step::Run,
-            Run::Blocks(_) => Step::Block,
-            Run::Session(steer) => self.steer(server, steer, invocation, out),
-            Run::Server(_) | Run::Cluster(_) | Run::Whole(_) | Run::Container => Step::ServerState,
+            Run::Shard(_) | Run::Blocks(_) => Step::Run(unit(), Scope::Slot(invocation.slot())),
+            Run::Session(command) => self.run_command(server, command, invocation, out),
+            Run::Server(_) | Run::Cluster(_) | Run::Whole(_) | Run::Container => Step::Process,
         }
-    }
-
-    /// Whether keys of several slots may be used together here: as on one server without slots.
-    fn is_multi_slot(&self, server: &ServerState) -> bool {
-        // Who has chosen a database stays there, whatever the policy has become.
-        self.database != 0
-            || (self.port == Port::Router && server.settings.cross_slot() == CrossSlot::Audit)
-    }
-
-    /// Whether this request is to be divided by slot.
-    fn splits(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
-        self.port == Port::Router
-            && server.settings.cross_slot() == CrossSlot::Split
-            && invocation.spec.merge().is_some()
     }
 
     /// An ASKING before this request covers it; one before an earlier request is spent, unless a
     /// transaction began there that still goes on.
-    fn go_on_asking(&mut self) {
+    fn advance_asking(&mut self) {
         self.asking = match self.asking {
             Asking::Next => Asking::Now,
             Asking::Now if self.transaction.is_none() => Asking::No,
@@ -390,56 +377,32 @@ impl Session {
         };
     }
 
-    /// Whether a pause holds up this request: it would run or be queued, and do what is paused.
-    #[must_use]
-    pub fn is_held_up(
-        &self,
-        server: &ServerState,
-        invocation: &Invocation<'_>,
-        paused: Paused,
-    ) -> bool {
-        let Invocation { spec, footprint, .. } = invocation;
-        let writes = |flags| flags & (flag::WRITE | flag::MAY_REPLICATE) != 0;
-        let is_refused = (!self.authenticated && spec.flags & flag::NO_AUTH == 0)
-            || (matches!(footprint, Footprint::Crossing { .. })
-                && !self.is_multi_slot(server)
-                && !(self.transaction.is_none() && self.splits(server, invocation)));
-        let is_meant = match (paused, spec.run) {
-            (Paused::All, _) => true,
-            (Paused::Writes, Run::Session(SessionCommand::Exec)) => {
-                self.transaction.as_ref().is_some_and(|transaction| writes(transaction.flags))
-            }
-            (Paused::Writes, _) => writes(spec.flags),
-        };
-        is_meant && !is_refused
-    }
-
-    /// Turns a request away that fits no row.
-    pub fn turn_away(&mut self, args: Args<'_>, refusal: &Refusal, out: &mut Sink<'_>) -> Step {
+    /// Refuses a request that fits no row.
+    pub fn refuse_unknown(
+        &mut self,
+        args: Args<'_>,
+        refusal: &Refusal,
+        out: &mut Sink<'_>,
+    ) -> Step<'static> {
         if is_attack(args.at(0)) {
             return Step::Sever;
         }
-        self.go_on_asking();
-        self.reject(command::find(args.at(0)).and_then(steer_of), refusal, out)
+        self.advance_asking();
+        self.reject(command::find(args.at(0)).unwrap_or(&Spec::BASE), refusal, out)
     }
 
-    /// Refuses a request before it is run or queued, which spoils the transaction it belongs to.
-    fn reject(
-        &mut self,
-        steer: Option<SessionCommand>,
-        refusal: &Refusal,
-        out: &mut Sink<'_>,
-    ) -> Step {
-        match steer {
-            Some(SessionCommand::Exec) => {
+    /// Refuses a request before it runs or is queued, which spoils the transaction it belongs to.
+    fn reject(&mut self, spec: &Spec, refusal: &Refusal, out: &mut Sink<'_>) -> Step<'static> {
+        match spec.run {
+            Run::Session(SessionCommand::Exec) => {
                 self.end_transaction();
                 let because = refusal.text();
                 let because = because.strip_prefix(b"ERR ").unwrap_or(because);
                 out.error([b"EXECABORT Transaction discarded because of: ", because].concat());
-                return Step::Refused;
+                return Step::Replied(Reply::Refused);
             }
-            Some(SessionCommand::Watch) if self.transaction.is_none() => {
-                self.watch_failed = self.dialect.remembers_failed_watch;
+            Run::Session(SessionCommand::Watch) if self.transaction.is_none() => {
+                self.note_watch_refused();
             }
             _ => {}
         }
@@ -447,7 +410,13 @@ impl Session {
             transaction.poison();
         }
         out.error(refusal);
-        Step::Refused
+        Step::Replied(Reply::Refused)
+    }
+
+    /// Notes that a WATCH was refused: where the dialect says so, EXEC will not run what it was to
+    /// guard.
+    pub fn note_watch_refused(&mut self) {
+        self.watch_failed = self.dialect.remembers_failed_watch;
     }
 
     /// Forgets the transaction and every WATCH.
@@ -474,10 +443,6 @@ impl Session {
             activity.reply_off = self.reply_mode == ReplyMode::Off;
         });
     }
-}
-
-fn steer_of(spec: &Spec) -> Option<SessionCommand> {
-    if let Run::Session(steer) = spec.run { Some(steer) } else { None }
 }
 
 /// What a browser sends when a page was made to talk to this port: Redis hangs up, and so do we.

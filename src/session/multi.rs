@@ -18,14 +18,14 @@
 //! Once a guard is tripped the transaction is lost, so nothing is kept or judged any more: EXEC
 //! answers nil, as every Redis does.
 
-use super::{Dialect, Session, Step, Tie, violations};
+use super::{Dialect, Reply, Scope, Session, Step, Tie, Unit, violations};
 use crate::command::{Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag};
 use crate::keyspace::{Blob, Guard};
 use crate::ledger::{Fate, Rule};
 use crate::resp::Sink;
 use crate::slot::{Footprint, Slot};
+use crate::state::ServerState;
 use crate::state::clients::Client;
-use crate::state::{CommandStats, ServerState};
 use crate::topology::{Port, RequestFlags};
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -41,7 +41,7 @@ pub enum Reach {
     #[default]
     Shard,
     /// The session or the process.
-    ServerState,
+    Server,
     /// All shards in view.
     Cluster,
     /// All shards, whoever asks.
@@ -109,6 +109,13 @@ impl Transaction {
     /// Makes EXEC refuse to run.
     pub(super) fn poison(&mut self) {
         self.poisoned = true;
+    }
+
+    /// Forgets what was queued, and where that would have run.
+    fn forget_queue(&mut self) {
+        self.queue.clear();
+        (self.slot, self.reach) = (None, Reach::Shard);
+        (self.crosses, self.is_multi_slot) = (false, false);
     }
 
     /// The first key that pinned the slot, for the explanation of a refusal.
@@ -208,60 +215,45 @@ impl Session {
         })
     }
 
-    pub(super) fn multi(&mut self, out: &mut Sink<'_>) -> Step {
+    pub(super) fn multi(&mut self, out: &mut Sink<'_>) -> Step<'static> {
         if self.transaction.is_some() {
             out.error("ERR MULTI calls can not be nested");
         } else {
             self.transaction = Some(Transaction::begin());
             out.ok();
         }
-        Step::Replied
+        Step::Replied(Reply::Done)
     }
 
-    pub(super) fn discard(&mut self, out: &mut Sink<'_>) -> Step {
+    pub(super) fn discard(&mut self, out: &mut Sink<'_>) -> Step<'static> {
         if self.transaction.is_none() {
             out.error("ERR DISCARD without MULTI");
         } else {
             self.end_transaction();
             out.ok();
         }
-        Step::Replied
+        Step::Replied(Reply::Done)
     }
 
-    pub(super) fn unwatch(&mut self, out: &mut Sink<'_>) -> Step {
+    pub(super) fn unwatch(&mut self, out: &mut Sink<'_>) -> Step<'static> {
         self.watched = None;
         self.watch_failed = false;
         out.ok();
-        Step::Replied
+        Step::Replied(Reply::Done)
     }
 
-    pub(super) fn watch(
+    /// `WATCH key [key ...]`: all keys in one slot, that of those watched before, unless several are
+    /// allowed.
+    pub(super) fn watch<'a>(
         &mut self,
         server: &ServerState,
-        invocation: &Invocation<'_>,
+        invocation: &Invocation<'a>,
         out: &mut Sink<'_>,
-    ) -> Step {
-        if self.port != Port::Router
-            && let Footprint::Crossing { first, other, at } = invocation.footprint
-            && self.transaction.is_some()
-        {
-            // A node looks at the slots first.
-            let crossing = Crossing {
-                context: Context::Watch,
-                first,
-                other,
-                first_key: invocation.args.at(1),
-                violating_key: invocation.spec.nth_key(invocation.args, at).unwrap_or_default(),
-            };
-            violations::watch(server, &self.client, invocation, None, Fate::Refused);
-            let refusal = crossing.refusal(server, self.dialect, invocation.spec);
-            return self.reject(None, &refusal, out);
-        }
-        if self.transaction.is_some() {
-            out.error("ERR WATCH inside MULTI is not allowed");
-            return Step::Replied;
-        }
+    ) -> Step<'a> {
         let &Invocation { spec, args, footprint, .. } = invocation;
+        if self.transaction.is_some() {
+            return self.watch_in_transaction(server, invocation, out);
+        }
         let is_multi_slot = self.is_multi_slot(server);
         let crossing = match (footprint, &self.watched) {
             (Footprint::In(slot), Some(watched))
@@ -273,51 +265,80 @@ impl Session {
             (Footprint::Crossing { first, other, at }, _) if !is_multi_slot => {
                 Some((first, other, args.at(1).to_vec(), at))
             }
-            (Footprint::In(slot) | Footprint::Crossing { first: slot, .. }, watched) => {
-                let crosses = matches!(footprint, Footprint::Crossing { .. });
-                if is_multi_slot && (crosses || watched.as_ref().is_some_and(|w| w.slot != slot)) {
-                    violations::watch(
-                        server,
-                        &self.client,
-                        invocation,
-                        watched.as_deref(),
-                        Fate::Ran,
-                    );
-                }
-                let room = self.watched.as_ref().map_or(0, |w| w.keys.len()) + args.len() - 1;
-                if room > WATCHED_KEYS_MAX {
-                    let refusal = Refusal::of("ERR too many watched keys");
-                    return self.reject(Some(SessionCommand::Watch), &refusal, out);
-                }
-                let watched = self.watched.get_or_insert_with(|| {
-                    Box::new(Watched {
-                        slot,
-                        crosses: false,
-                        shards: Vec::new(),
-                        places: Vec::new(),
-                        keys: BTreeSet::new(),
-                        guard: Guard::default(),
-                        client: Arc::clone(&self.client),
-                    })
-                });
-                let reaches = crosses || self.database != 0;
-                watched.crosses |= reaches || watched.slot != slot;
-                watched.keys.extend(args.from(1).map(Blob::from));
-                return if reaches { Step::WatchAcross } else { Step::Watch(slot) };
+            (Footprint::In(slot) | Footprint::Crossing { first: slot, .. }, _) => {
+                return self.watch_keys(server, invocation, slot, out);
             }
             (Footprint::Anywhere, _) => None,
         };
         violations::watch(server, &self.client, invocation, self.watched.as_deref(), Fate::Refused);
         let refusal = crossing.map_or(Refusal::SYNTAX, |(first, other, first_key, at)| {
             let violating_key = spec.nth_key(args, at).unwrap_or_default();
-            let context = Context::Watch;
-            Crossing { context, first, other, first_key: &first_key, violating_key }.refusal(
-                server,
-                self.dialect,
-                spec,
-            )
+            let (context, first_key) = (Context::Watch, &first_key[..]);
+            let crossing = Crossing { context, first, other, first_key, violating_key };
+            crossing.refusal(server, self.dialect, spec)
         });
-        self.reject(Some(SessionCommand::Watch), &refusal, out)
+        self.reject(spec, &refusal, out)
+    }
+
+    /// WATCH between MULTI and EXEC: never allowed, but a node looks at its slots first.
+    fn watch_in_transaction(
+        &mut self,
+        server: &ServerState,
+        invocation: &Invocation<'_>,
+        out: &mut Sink<'_>,
+    ) -> Step<'static> {
+        let &Invocation { spec, args, footprint, .. } = invocation;
+        if self.port != Port::Router
+            && let Footprint::Crossing { first, other, at } = footprint
+        {
+            let violating_key = spec.nth_key(args, at).unwrap_or_default();
+            let (context, first_key) = (Context::Watch, args.at(1));
+            let crossing = Crossing { context, first, other, first_key, violating_key };
+            violations::watch(server, &self.client, invocation, None, Fate::Refused);
+            let refusal = crossing.refusal(server, self.dialect, spec);
+            return self.reject(spec, &refusal, out);
+        }
+        out.error("ERR WATCH inside MULTI is not allowed");
+        Step::Replied(Reply::Done)
+    }
+
+    /// Watches keys, the first of which lives in `slot`.
+    fn watch_keys<'a>(
+        &mut self,
+        server: &ServerState,
+        invocation: &Invocation<'a>,
+        slot: Slot,
+        out: &mut Sink<'_>,
+    ) -> Step<'a> {
+        let (args, crosses) = (invocation.args, invocation.crosses());
+        let has_another_slot = crosses || self.watched.as_ref().is_some_and(|w| w.slot != slot);
+        if has_another_slot && self.is_multi_slot(server) {
+            violations::watch(server, &self.client, invocation, self.watched.as_deref(), Fate::Ran);
+        }
+        let keys = self.watched.as_ref().map_or(0, |w| w.keys.len()) + args.len() - 1;
+        if keys > WATCHED_KEYS_MAX {
+            let refusal = Refusal::of("ERR too many watched keys");
+            return self.reject(invocation.spec, &refusal, out);
+        }
+        let watched = self.watched.get_or_insert_with(|| {
+            Box::new(Watched {
+                slot,
+                crosses: false,
+                shards: Vec::new(),
+                places: Vec::new(),
+                keys: BTreeSet::new(),
+                guard: Guard::default(),
+                client: Arc::clone(&self.client),
+            })
+        });
+        watched.crosses |= crosses || self.database != 0 || watched.slot != slot;
+        watched.keys.extend(args.from(1).map(Blob::from));
+        let scope = match self.database {
+            0 if crosses => Scope::Slots,
+            0 => Scope::Slot(Some(slot)),
+            database => Scope::Database(database),
+        };
+        Step::Run(Unit::Watch(*invocation, watched.guard.clone()), scope)
     }
 
     /// Keeps a command for EXEC.
@@ -326,81 +347,19 @@ impl Session {
         server: &ServerState,
         invocation: &Invocation<'_>,
         out: &mut Sink<'_>,
-    ) -> Step {
-        let &Invocation { spec, args, footprint, .. } = invocation;
+    ) -> Step<'static> {
+        let &Invocation { spec, args, .. } = invocation;
         let lost = self.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
-        let may_join = self.is_multi_slot(server);
-        let Some(transaction) = &mut self.transaction else { return Step::Replied };
-        let tied = self.watched.as_ref().filter(|_| self.dialect.tie == Tie::AtQueue && !may_join);
-        let pinned = transaction.slot.or(tied.map(|w| w.slot));
-        let (dialect, mut crosses) = (self.dialect, false);
-        let selects = matches!(spec.run, Run::Session(SessionCommand::Select));
-        let mut is_multi_slot =
-            self.database != 0 || (may_join && (selects || spec.reads_unnamed(args)));
-        let slot = match (footprint, pinned) {
-            (Footprint::Anywhere, _) => None,
-            (Footprint::In(slot), Some(pinned)) if may_join => {
-                is_multi_slot |= slot != pinned;
-                Some(slot)
-            }
-            (Footprint::Crossing { first, .. }, _)
-                if may_join && !matches!(spec.run, Run::Whole(_)) =>
-            {
-                is_multi_slot = true;
-                Some(first)
-            }
-            (Footprint::In(slot), Some(pinned)) if slot != pinned && !dialect.crosses_at_queue => {
-                crosses = true;
-                Some(slot)
-            }
-            (Footprint::In(slot), Some(pinned)) if slot != pinned && !lost => {
-                let first_key = match tied {
-                    Some(watched) => {
-                        watched.keys.first().map(|key| key.to_vec()).unwrap_or_default()
-                    }
-                    None => transaction.first_key(),
-                };
-                let crossing = Crossing {
-                    context: Context::Multi,
-                    first: pinned,
-                    other: slot,
-                    first_key: &first_key,
-                    violating_key: spec.nth_key(args, 0).unwrap_or_default(),
-                };
-                let refusal = crossing.refusal(server, dialect, spec);
-                let rule = match transaction.slot {
-                    Some(_) => Rule::CrossSlotTransaction,
-                    None => Rule::WatchElsewhere,
-                };
-                let (next, fate) = (Some(invocation), Fate::Refused);
-                violations::transaction(
-                    server,
-                    &self.client,
-                    rule,
-                    transaction,
-                    tied.map(|w| &**w),
-                    next,
-                    fate,
-                );
-                return self.reject(None, &refusal, out);
-            }
-            (Footprint::In(slot), _) => Some(slot),
-            (Footprint::Crossing { first, other, at }, _) => {
-                let crossing = Crossing {
-                    context: Context::Multi,
-                    first,
-                    other,
-                    first_key: spec.nth_key(args, 0).unwrap_or_default(),
-                    violating_key: spec.nth_key(args, at).unwrap_or_default(),
-                };
-                let refusal = crossing.refusal(server, dialect, spec);
-                let (rule, within) = (Rule::CrossSlotCommand, Some(&**transaction));
-                violations::command(server, &self.client, rule, invocation, within, Fate::Refused);
-                return self.reject(None, &refusal, out);
-            }
+        let may_cross = self.is_multi_slot(server);
+        let slots = match self.queued_slots(server, invocation, may_cross, lost) {
+            Ok(slots) => slots,
+            Err(refusal) => return self.reject(spec, &refusal, out),
         };
-        if may_join && (matches!(footprint, Footprint::Crossing { .. }) || spec.reads_unnamed(args))
-        {
+        let Some(transaction) = &mut self.transaction else {
+            out.error(Refusal::impossible("a command is queued without MULTI"));
+            return Step::Replied(Reply::Done);
+        };
+        if may_cross && (invocation.crosses() || spec.reads_unnamed(args)) {
             violations::across(server, &self.client, invocation, Some(transaction));
         }
         violations::node_local(server, &self.client, self.port, invocation, Some(transaction));
@@ -410,22 +369,103 @@ impl Session {
                 || !transaction.queue.push(invocation)
             {
                 let refusal = Refusal::of("ERR transaction exceeds client-query-buffer-limit");
-                return self.reject(None, &refusal, out);
+                return self.reject(spec, &refusal, out);
             }
-            transaction.slot = transaction.slot.or(slot);
-            transaction.crosses |= crosses;
-            transaction.is_multi_slot |= is_multi_slot;
-            transaction.selects |= selects && may_join;
+            transaction.slot = transaction.slot.or(slots.slot);
+            transaction.crosses |= slots.crosses;
+            transaction.is_multi_slot |= slots.is_multi_slot;
+            transaction.selects |= may_cross && selects(spec);
             transaction.flags |= spec.flags;
             transaction.reach = transaction.reach.max(match spec.run {
                 Run::Shard(_) | Run::Blocks(_) => Reach::Shard,
                 Run::Cluster(_) => Reach::Cluster,
                 Run::Whole(_) => Reach::Whole,
-                Run::Server(_) | Run::Session(_) | Run::Container => Reach::ServerState,
+                Run::Server(_) | Run::Session(_) | Run::Container => Reach::Server,
             });
         }
         out.raw(b"+QUEUED\r\n");
-        Step::Queued
+        Step::Replied(Reply::Queued)
+    }
+
+    /// What a command adds to the slots of its transaction, or why it may not stand there.
+    fn queued_slots(
+        &mut self,
+        server: &ServerState,
+        invocation: &Invocation<'_>,
+        may_cross: bool,
+        lost: bool,
+    ) -> Result<QueuedSlots, Refusal> {
+        let &Invocation { spec, args, footprint, .. } = invocation;
+        let tie = self.watched.as_ref().filter(|_| self.dialect.tie == Tie::AtQueue && !may_cross);
+        let of_queue = self.transaction.as_ref().and_then(|transaction| transaction.slot);
+        let pinned = of_queue.or(tie.map(|watched| watched.slot));
+        let differs = |slot| pinned.is_some_and(|pinned| pinned != slot);
+        let is_multi_slot =
+            self.database != 0 || (may_cross && (selects(spec) || spec.reads_unnamed(args)));
+        let here = QueuedSlots { slot: invocation.slot(), crosses: false, is_multi_slot };
+        match footprint {
+            Footprint::In(slot) if may_cross && differs(slot) => {
+                Ok(QueuedSlots { is_multi_slot: true, ..here })
+            }
+            Footprint::Crossing { first, .. }
+                if may_cross && !matches!(spec.run, Run::Whole(_)) =>
+            {
+                Ok(QueuedSlots { slot: Some(first), is_multi_slot: true, ..here })
+            }
+            Footprint::In(slot) if differs(slot) && !self.dialect.crosses_at_queue => {
+                Ok(QueuedSlots { crosses: true, ..here })
+            }
+            Footprint::In(slot) if differs(slot) && !lost => {
+                Err(self.refuse_slot_of_queue(server, invocation, slot))
+            }
+            Footprint::Anywhere | Footprint::In(_) => Ok(here),
+            Footprint::Crossing { first, other, at } => {
+                let crossing = Crossing {
+                    context: Context::Multi,
+                    first,
+                    other,
+                    first_key: spec.nth_key(args, 0).unwrap_or_default(),
+                    violating_key: spec.nth_key(args, at).unwrap_or_default(),
+                };
+                let (rule, within) = (Rule::CrossSlotCommand, self.transaction.as_deref());
+                let fate = Fate::Refused;
+                violations::command(server, &self.client, rule, invocation, within, fate);
+                Err(crossing.refusal(server, self.dialect, spec))
+            }
+        }
+    }
+
+    /// The refusal of a command in another slot than its transaction's, or than what guards that.
+    fn refuse_slot_of_queue(
+        &mut self,
+        server: &ServerState,
+        invocation: &Invocation<'_>,
+        slot: Slot,
+    ) -> Refusal {
+        let Some(transaction) = &mut self.transaction else {
+            return Refusal::impossible("a command is queued without MULTI");
+        };
+        let tie = self.watched.as_deref().filter(|_| self.dialect.tie == Tie::AtQueue);
+        let first_key = match tie {
+            Some(watched) => watched.keys.first().map(|key| key.to_vec()).unwrap_or_default(),
+            None => transaction.first_key(),
+        };
+        let (rule, pinned) = match (transaction.slot, tie) {
+            (Some(pinned), _) => (Rule::CrossSlotTransaction, pinned),
+            (None, Some(watched)) => (Rule::WatchElsewhere, watched.slot),
+            (None, None) => return Refusal::impossible("a transaction without a slot is crossed"),
+        };
+        let crossing = Crossing {
+            context: Context::Multi,
+            first: pinned,
+            other: slot,
+            first_key: &first_key,
+            violating_key: invocation.spec.nth_key(invocation.args, 0).unwrap_or_default(),
+        };
+        let refusal = crossing.refusal(server, self.dialect, invocation.spec);
+        let (next, fate) = (Some(invocation), Fate::Refused);
+        violations::transaction(server, &self.client, rule, transaction, tie, next, fate);
+        refusal
     }
 
     /// What EXEC says to a transaction that it finds to cross slots: by a command of its own, or
@@ -456,72 +496,82 @@ impl Session {
         crossing.refusal(server, self.dialect, it.spec)
     }
 
-    pub(super) fn exec(&mut self, server: &ServerState, spec: &Spec, out: &mut Sink<'_>) -> Step {
+    /// EXEC: hands the transaction on as a unit. Whether its guard is whole is found out where it runs.
+    pub(super) fn exec(
+        &mut self,
+        server: &ServerState,
+        spec: &Spec,
+        out: &mut Sink<'_>,
+    ) -> Step<'static> {
         let Some(flags) = self.transaction.as_ref().map(|transaction| transaction.flags) else {
             out.error("ERR EXEC without MULTI");
-            return Step::Replied;
+            return Step::Replied(Reply::Done);
         };
         let request_flags = self.request_flags(spec, flags);
-        let failed = self.watch_failed;
+        let watch_failed = self.watch_failed;
         let watched = self.watched.take();
-        let Some(mut transaction) = self.end_transaction() else { return Step::Replied };
-        if failed {
-            let rule = Rule::ExecAfterFailedWatch;
-            violations::transaction(
-                server,
-                &self.client,
-                rule,
-                &mut transaction,
-                None,
-                None,
-                Fate::Refused,
-            );
-        }
-        transaction.poisoned |= failed;
+        let Some(mut transaction) = self.end_transaction() else {
+            out.error(Refusal::impossible("a transaction ends twice"));
+            return Step::Replied(Reply::Done);
+        };
         transaction.request_flags = request_flags;
+        if watch_failed {
+            let (rule, fate) = (Rule::ExecAfterFailedWatch, Fate::Refused);
+            let client = &self.client;
+            violations::transaction(server, client, rule, &mut transaction, None, None, fate);
+            transaction.poison();
+        }
         let on_node = self.port != Port::Router;
         let is_lost = watched.as_ref().is_some_and(|w| w.guard.is_tripped());
-        let is_forgotten = (transaction.poisoned || is_lost) && self.dialect.forgets_lost;
-        if on_node && transaction.slot.is_some() && !is_forgotten {
-            // A node looks at what was queued before it looks at anything else.
+        if (transaction.poisoned || is_lost) && self.dialect.forgets_lost {
+            transaction.forget_queue();
+        }
+        // A node looks at the slots of what was queued before it looks at anything else.
+        let is_routed = on_node && transaction.slot.is_some();
+        if transaction.poisoned && !is_routed {
+            out.error(Refusal::SPOILED);
+            return Step::Replied(Reply::Done);
+        }
+        if watched.is_none() && transaction.queue.is_empty() && !is_routed {
+            out.array(0);
+            return Step::Replied(Reply::Done);
+        }
+        if is_routed {
             transaction.crosses |= self.dialect.tie == Tie::AtExec
                 && watched.as_ref().is_some_and(|w| w.crosses || Some(w.slot) != transaction.slot);
-            violations::exec(
-                server,
-                &self.client,
-                self.dialect,
-                &mut transaction,
-                watched.as_deref(),
-            );
-            transaction.watched = watched;
-            return Step::Exec(transaction);
-        }
-        if transaction.poisoned {
-            out.error(Refusal::SPOILED);
-            return Step::Replied;
-        }
-        if is_lost {
-            server.observer.tallies.count(self.client.id, CommandStats::lost);
-            watched.inspect(|watched| watched.lose(&server.observer));
-            out.null_array();
-            return Step::Replied;
-        }
-        if watched.is_none() && transaction.queue.is_empty() {
-            out.array(0);
-            return Step::Replied;
-        }
-        if let Some(watched) = &watched
+        } else if let Some(watched) = &watched
             && !on_node
         {
             // Only where keys of several slots may be watched can they be at odds here.
             let tied_to = transaction.slot.unwrap_or(watched.slot);
             transaction.is_multi_slot |= watched.crosses || watched.slot != tied_to;
+            transaction.slot = Some(tied_to);
         }
-        if !on_node {
-            transaction.slot = transaction.slot.or(watched.as_ref().map(|w| w.slot));
+        if is_routed || !is_lost {
+            let (client, dialect) = (&self.client, self.dialect);
+            violations::exec(server, client, dialect, &mut transaction, watched.as_deref());
         }
-        violations::exec(server, &self.client, self.dialect, &mut transaction, watched.as_deref());
         transaction.watched = watched;
-        Step::Exec(transaction)
+        let scope = match transaction.is_multi_slot {
+            true => Scope::Slots,
+            false => Scope::Slot(transaction.slot),
+        };
+        Step::Run(Unit::Exec(transaction), scope)
     }
+}
+
+/// What a command adds to the slots of its transaction.
+#[derive(Clone, Copy)]
+struct QueuedSlots {
+    /// The slot of its first key.
+    slot: Option<Slot>,
+    /// It is in another slot than the transaction, which EXEC will refuse.
+    crosses: bool,
+    /// It takes the transaction over several slots, where that is allowed.
+    is_multi_slot: bool,
+}
+
+/// Whether this chooses a database.
+fn selects(spec: &Spec) -> bool {
+    matches!(spec.run, Run::Session(SessionCommand::Select))
 }

@@ -8,7 +8,7 @@
 //!
 //! Confirmations are messages themselves: `CLIENT REPLY OFF` does not keep them back.
 
-use super::{Session, Step};
+use super::{Reply, Session, Step};
 use crate::command::{Args, Invocation, Refusal, Run, SessionCommand, Spec};
 use crate::resp::{Proto, Sink};
 use crate::state::ServerState;
@@ -92,7 +92,7 @@ impl Session {
         scope: Scope,
         args: Args<'_>,
         out: &mut Sink<'_>,
-    ) -> Step {
+    ) -> Step<'static> {
         for name in args.from(1) {
             let subscriptions = self.subscriptions.get_or_insert_with(|| {
                 let (pubsub, client) = (Arc::clone(&server.pubsub), Arc::clone(&self.client));
@@ -105,11 +105,16 @@ impl Session {
             }
         }
         self.forget_none();
-        Step::Told
+        Step::Replied(Reply::Always)
     }
 
     /// (P|S)UNSUBSCRIBE [name [name ...]]
-    pub(super) fn unsubscribe(&mut self, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Step {
+    pub(super) fn unsubscribe(
+        &mut self,
+        scope: Scope,
+        args: Args<'_>,
+        out: &mut Sink<'_>,
+    ) -> Step<'static> {
         let word = word(scope, false);
         let mut names: Vec<Vec<u8>> = args.from(1).map(<[u8]>::to_vec).collect();
         if let Some(subscriptions) = &self.subscriptions
@@ -129,7 +134,7 @@ impl Session {
             confirm(word, Some(name), count, out);
         }
         self.forget_none();
-        Step::Told
+        Step::Replied(Reply::Always)
     }
 
     /// Forgets the subscriptions that were ended from outside.

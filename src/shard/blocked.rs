@@ -1,199 +1,107 @@
-//! Who waits for which keys of a shard: first come, first served.
-//!
-//! ```text
-//! by_key   key ──► 7, 9, 12 …      numbers of waiters, in the order they came
-//! waiters  number ──► Waiter { the request, how to call its client }
-//! ```
-//!
-//! A waiter that was served leaves the table at once; its number under other keys, and one whose
-//! client gave up, is dead weight that is passed over, and cleared away when half of what is filed
-//! may be dead.
+//! Blocked clients of a shard (BLPOP and its kin): who is served when a key gets a value, in which
+//! order, and who is unblocked when a slot leaves.
 
-use crate::command::{Queue, Refusal, WaitKind};
-use crate::keyspace::Keyspace;
+use super::context::BatchContext;
+use super::engine::Engine;
+use super::outcome::Blocked;
+use super::waiters::{Serve, Waiter};
+use crate::command::{Pace, WaitKind};
 use crate::resp::{Proto, Sink};
 use crate::slot::{Footprint, Slot};
-use crate::state::clients::{Claim, Client, Ending, WaitHandle};
-use crate::topology::WaiterRoute;
-use std::collections::{HashMap, VecDeque};
+use crate::state::clients::{Claim, Client, Ending};
 use std::sync::Arc;
 
-/// What becomes of a waiter whose key has come to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Serve {
-    /// The shard runs its request, for that key.
-    Here,
-    /// Its request needs more than this shard has: it is to be made again.
-    Elsewhere,
-}
-
-/// A client that waits.
-#[derive(Debug)]
-pub(super) struct Waiter {
-    pub(super) client: Arc<Client>,
-    /// Ends the wait.
-    pub(super) call: Arc<WaitHandle>,
-    /// Its request: one command.
-    pub(super) request: Arc<Queue>,
-    /// What it can use.
-    pub(super) kind: WaitKind,
-    /// How its reply is written.
-    pub(super) proto: Proto,
-    pub(super) serve: Serve,
-    /// The slots of those of its keys that are here, if its request asks for several.
-    pub(super) slots: Vec<Slot>,
-    /// Under how many keys it was filed.
-    pub(super) keys: usize,
-}
-
-/// A waiter's number; a later one is higher.
-type Number = u64;
-
-/// The waiters of a shard.
-#[derive(Debug, Default)]
-pub(super) struct Waiters {
-    /// No queue is empty.
-    by_key: HashMap<Box<[u8]>, VecDeque<Number>>,
-    waiters: HashMap<Number, Waiter>,
-    last: Number,
-    /// How many numbers are in the queues, of the dead too.
-    filed: usize,
-    /// When `filed` reaches this, the dead are cleared away.
-    sweep_at: usize,
-}
-
-/// Fewer numbers than this are not worth a sweep.
-const SWEEP_MIN: usize = 1024;
-
-/// The end of a wait by a refusal.
-fn refused(waiter: &Waiter, refusal: &Refusal) -> Ending {
-    let mut reply = Vec::new();
-    Sink::new(&mut reply, waiter.proto).error(refusal);
-    Ending::Served(reply)
-}
-
-impl Waiters {
-    /// Files a waiter under `keys`, each of them once; has the keyspace report them.
-    pub(super) fn file(&mut self, mut waiter: Waiter, keys: &[&[u8]], keyspace: &mut Keyspace) {
-        if self.filed >= self.sweep_at.max(SWEEP_MIN) {
-            self.sweep(keyspace);
-        }
-        self.last += 1;
-        for &key in keys {
-            let queue = match self.by_key.get_mut(key) {
-                Some(queue) => queue,
-                None => {
-                    keyspace.report(key, true);
-                    self.by_key.entry(key.into()).or_default()
-                }
-            };
-            if queue.back() != Some(&self.last) {
-                queue.push_back(self.last);
-                self.filed += 1;
-                waiter.keys += 1;
-            }
-        }
-        self.waiters.insert(self.last, waiter);
-    }
-
-    /// Takes out the first who waits for `key`, can use what is there, and has not given up; with
-    /// the right to end that wait.
-    pub(super) fn claim(
+impl Engine {
+    /// Blocks `client` until one of `keys` has a value here.
+    pub fn block_client(
         &mut self,
-        key: &[u8],
-        fits: impl Fn(WaitKind) -> bool,
-        keyspace: &mut Keyspace,
-    ) -> Option<(Waiter, Claim)> {
-        let Self { by_key, waiters, filed, .. } = self;
-        let queue = by_key.get_mut(key)?;
-        let (mut at, mut claimed) = (0, None);
-        while let Some(&number) = queue.get(at) {
-            match waiters.get(&number) {
-                Some(waiter) if !waiter.call.is_over() && !fits(waiter.kind) => at += 1,
-                _ => {
-                    queue.remove(at);
-                    *filed -= 1;
-                    let waiter = waiters.remove(&number);
-                    claimed = waiter.and_then(|waiter| {
-                        let claim = waiter.call.claim()?;
-                        if waiter.serve == Serve::Elsewhere {
-                            // One who leaves at this very moment asks no more.
-                            let _gone = claim.end(Ending::Elsewhere);
-                            return None;
-                        }
-                        (!waiter.client.is_closing()).then_some((waiter, claim))
-                    });
-                    if claimed.is_some() {
-                        break;
-                    }
-                }
-            }
-        }
-        if queue.is_empty() {
-            by_key.remove(key);
-            keyspace.report(key, false);
-        }
-        claimed
-    }
-
-    /// Ends the wait of everybody whose slot is not served here any more, as `judge` says.
-    pub(super) fn dismiss(
-        &mut self,
-        keyspace: &mut Keyspace,
-        judge: impl Fn(&Client, Slot) -> WaiterRoute,
+        blocked: &Blocked,
+        client: &Arc<Client>,
+        proto: Proto,
+        keys: &[&[u8]],
+        serve: Serve,
     ) {
-        let mut dismissed = false;
-        for waiter in self.waiters.values() {
-            let Some(request) = waiter.request.iter().next() else { continue };
-            let judged = match request.footprint {
-                Footprint::In(slot) => judge(&waiter.client, slot),
-                Footprint::Crossing { .. } => {
-                    let judged = waiter.slots.iter().map(|&slot| judge(&waiter.client, slot));
-                    judged.fold(WaiterRoute::Goes, |one, other| match (one, other) {
-                        (WaiterRoute::Goes, other) => other,
-                        (one, _) => one,
-                    })
+        let waiter = Waiter {
+            client: Arc::clone(client),
+            call: Arc::clone(&blocked.call),
+            request: Arc::clone(&blocked.request),
+            kind: blocked.wait.kind,
+            proto,
+            serve,
+            slots: match blocked.request.iter().next().map(|request| request.footprint) {
+                Some(Footprint::Crossing { .. }) => keys.iter().map(|key| Slot::of(key)).collect(),
+                _ => Vec::new(),
+            },
+            keys: 0,
+        };
+        self.waiters.file(waiter, keys, &mut self.keyspace);
+    }
+
+    /// Unblocks the clients whose slot is not served here any more: their requests run again.
+    pub fn unblock_moved(&mut self) {
+        let Self { keyspace, waiters, topology, number, .. } = self;
+        // A database above number 0 has nothing to do with slots.
+        if *number < topology.shards() {
+            let route = |client: &Client, slot| topology.route_waiter(slot, *number, client.port);
+            waiters.unblock_moved(keyspace, route);
+        }
+    }
+
+    /// Serves the clients that are blocked on keys which have got a value since the last call: to be
+    /// called when a command that stands alone, or a whole transaction, is done.
+    #[inline]
+    pub fn serve_blocked(&mut self, batch: &BatchContext, pace: &dyn Pace) {
+        if self.keyspace.has_ready() {
+            self.serve_ready(batch, pace);
+        }
+    }
+
+    /// Serves the keys in the order in which they got their values, as Redis 7.0 does, and for each
+    /// key its clients in the order in which they blocked. To serve one may make another key ready.
+    #[cold]
+    fn serve_ready(&mut self, batch: &BatchContext, pace: &dyn Pace) {
+        let (no_touch, client) = (self.keyspace.no_touch, self.instrumentation.client);
+        while self.keyspace.has_ready() {
+            for bytes in self.keyspace.take_ready() {
+                while let Some((waiter, claim)) = self.next_waiter(&bytes) {
+                    self.keyspace.no_touch = waiter.client.no_touch();
+                    self.instrumentation.client = waiter.client.id;
+                    let mut reply = Vec::new();
+                    let mut out = Sink::new(&mut reply, waiter.proto);
+                    for request in waiter.request.iter() {
+                        let wait = self.call(&request, None, Some(&bytes), batch, pace, &mut out);
+                        if let Some(wait) = wait {
+                            debug_assert!(false, "{} found nothing at its key", request.spec.name);
+                            wait.absent.write(&mut out);
+                        }
+                    }
+                    // The client may read from a replica next.
+                    self.propagate();
+                    // One that disconnects at this moment was served before that, as in Redis.
+                    let _disconnected = claim.end(Ending::Served(reply));
                 }
-                Footprint::Anywhere => continue,
-            };
-            let ending = match judged {
-                WaiterRoute::Goes => continue,
-                WaiterRoute::Ends => Ending::Elsewhere,
-                WaiterRoute::Down => refused(waiter, &Refusal::CLUSTER_DOWN),
-                WaiterRoute::Demoted => refused(waiter, &Refusal::DEMOTED),
-            };
-            waiter.call.end(ending);
-            dismissed = true;
-        }
-        if dismissed {
-            self.sweep(keyspace);
-        }
-    }
-
-    /// Clears away what is dead, if that is more than what is alive: looks at the waiters, of whom
-    /// there are as many as clients wait, to know whether to look at all their keys.
-    pub(super) fn sweep_if_worthwhile(&mut self, keyspace: &mut Keyspace) {
-        let alive = self.waiters.values().filter(|waiter| !waiter.call.is_over());
-        if self.filed > 2 * alive.map(|waiter| waiter.keys).sum::<usize>() {
-            self.sweep(keyspace);
-        }
-    }
-
-    /// Clears away who has given up or was served under another key.
-    fn sweep(&mut self, keyspace: &mut Keyspace) {
-        let Self { by_key, waiters, filed, sweep_at, .. } = self;
-        waiters.retain(|_, waiter| !waiter.call.is_over());
-        by_key.retain(|key, queue| {
-            let before = queue.len();
-            queue.retain(|number| waiters.contains_key(number));
-            *filed -= before - queue.len();
-            if queue.is_empty() {
-                keyspace.report(key, false);
             }
-            !queue.is_empty()
-        });
-        by_key.shrink_to(2 * by_key.len());
-        waiters.shrink_to(2 * waiters.len());
-        *sweep_at = 2 * *filed;
+        }
+        self.keyspace.no_touch = no_touch;
+        self.instrumentation.client = client;
+    }
+
+    /// The first client blocked on `bytes` that can use what is there.
+    fn next_waiter(&mut self, bytes: &[u8]) -> Option<(Waiter, Claim)> {
+        let Self { keyspace, waiters, .. } = self;
+        let key = keyspace.key(Slot::of(bytes), bytes);
+        let value = keyspace.peek(key)?.value();
+        let is_list = WaitKind::List.fits(value);
+        let is_zset = WaitKind::Zset.fits(value);
+        let fits = |kind| match kind {
+            WaitKind::List => is_list,
+            WaitKind::Zset => is_zset,
+        };
+        waiters.claim(bytes, fits, keyspace)
+    }
+
+    /// Forgets the clients that have stopped waiting.
+    pub fn sweep_waiters(&mut self) {
+        self.waiters.sweep_if_worthwhile(&mut self.keyspace);
     }
 }

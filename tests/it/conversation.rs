@@ -3,8 +3,9 @@
 
 use slotway::command::Immediate;
 use slotway::resp::{Decoder, Sink};
-use slotway::router::{Progress, Router, Scratch};
+use slotway::router::{Router, Scratch, TurnIo};
 use slotway::session::Dialect;
+use slotway::shard::{Outcome, WaitFor};
 use slotway::state::{ServerConfig, ServerState};
 use slotway::topology::{Port, Topology};
 use std::net::SocketAddr;
@@ -28,25 +29,22 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
     for piece in pieces {
         input.extend_from_slice(piece);
         loop {
-            let (taken, progress) = router.process(
-                &mut session,
-                &mut decoder,
-                &mut input,
-                &mut scratch,
-                &mut output,
-                NOW,
-                &Immediate(NOW),
-            );
+            let io = TurnIo {
+                decoder: &mut decoder,
+                input: &mut input,
+                scratch: &mut scratch,
+                out: &mut output,
+            };
+            let (taken, outcome) = router.process(&mut session, io, NOW, &Immediate(NOW));
             input.drain(..taken);
-            match progress {
-                Progress::Drained { missing } => {
+            match outcome {
+                Outcome::Drained { missing } => {
                     assert!(missing > 0);
                     break;
                 }
-                Progress::Full => {}
-                Progress::Wait { .. } | Progress::Rest(..) => panic!("nobody else holds a shard"),
-                // Nobody else is there to push: the time runs out, or the wait has no end.
-                Progress::Block { blocked, muted } => {
+                Outcome::Flush => {}
+                // Nothing else is there to push: the timeout passes, or the wait has no end.
+                Outcome::Wait { wait: WaitFor::Key(blocked), muted } => {
                     if blocked.wait.until.is_none() {
                         return output;
                     }
@@ -54,11 +52,12 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                         Sink::new(&mut output, session.proto()).null_array();
                     }
                 }
-                // And nobody is there to end a pause, or to bring replicas on.
-                Progress::Paused { .. } | Progress::ReplicaWait { .. } | Progress::Hang(_) => {
-                    return output;
+                Outcome::Wait { wait: WaitFor::Shard(_) | WaitFor::Resume(_), .. } => {
+                    panic!("no other client holds a shard")
                 }
-                Progress::Close | Progress::Sever => return output,
+                // Nor is there anything to end a pause, or to let replicas catch up.
+                Outcome::Wait { .. } | Outcome::Close | Outcome::Sever => return output,
+                Outcome::Replied => panic!("a turn ends for a reason"),
             }
         }
     }

@@ -10,8 +10,9 @@ use crate::wire::{Client, Reply, command};
 use proptest::prelude::*;
 use slotway::command::Immediate;
 use slotway::resp::Decoder;
-use slotway::router::{Progress, Router, Scratch};
+use slotway::router::{Router, Scratch, TurnIo};
 use slotway::session::{Dialect, Session};
+use slotway::shard::{Outcome, WaitFor};
 use slotway::state::{ServerConfig, ServerState};
 use slotway::topology::{Plan, Port, Topology};
 use std::net::SocketAddr;
@@ -66,30 +67,30 @@ impl Cluster {
     }
 
     /// Sends one request; gives its reply, and why the router stopped.
-    fn send(&mut self, session: usize, argv: &[&str]) -> (Vec<u8>, Progress) {
+    fn send(&mut self, session: usize, argv: &[&str]) -> (Vec<u8>, Outcome) {
         let (mut decoder, mut scratch) = (Decoder::default(), Scratch::default());
         let (mut input, mut output) = (command(argv), Vec::new());
         loop {
-            let (taken, progress) = self.router.process(
-                &mut self.sessions[session],
-                &mut decoder,
-                &mut input,
-                &mut scratch,
-                &mut output,
-                self.now,
-                &Immediate(self.now),
-            );
+            let io = TurnIo {
+                decoder: &mut decoder,
+                input: &mut input,
+                scratch: &mut scratch,
+                out: &mut output,
+            };
+            let session = &mut self.sessions[session];
+            let pace = Immediate(self.now);
+            let (taken, outcome) = self.router.process(session, io, self.now, &pace);
             input.drain(..taken);
-            match progress {
-                Progress::Full => {}
-                progress => return (output, progress),
+            match outcome {
+                Outcome::Flush => {}
+                outcome => return (output, outcome),
             }
         }
     }
 
     fn ask_bytes(&mut self, session: usize, argv: &[&str]) -> Vec<u8> {
         match self.send(session, argv) {
-            (reply, Progress::Drained { .. }) => reply,
+            (reply, Outcome::Drained { .. }) => reply,
             (_, other) => panic!("{argv:?} came to {other:?}"),
         }
     }
@@ -344,7 +345,7 @@ fn wait_waits_for_replicas() {
         [("1", "0", lag, 1), ("1", "1000", lag, 1), ("1", "20", 20, 0), ("2", "70", 70, 1)]
     {
         let (reply, progress) = cluster.send(at(0), &["WAIT", wanted, timeout]);
-        let Progress::ReplicaWait { replica_wait: vigil, muted: false } = progress else {
+        let Outcome::Wait { wait: WaitFor::Replicas(vigil), muted: false } = progress else {
             panic!("WAIT {wanted} {timeout} came to {progress:?}");
         };
         assert!(reply.is_empty());

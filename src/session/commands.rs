@@ -1,6 +1,6 @@
-//! The commands that steer the connection: who it is, what it speaks, when it ends.
+//! The commands of the session itself: authentication, protocol, database, transaction, end.
 
-use super::{Asking, ReplyMode, Session, Step, Transaction, violations};
+use super::{Asking, Reply, ReplyMode, Session, Step, violations};
 use crate::command::{Args, Invocation, Refusal, SessionCommand};
 use crate::ledger::Fate;
 use crate::resp::{Proto, Sink, until_nul};
@@ -13,16 +13,16 @@ use crate::text::number::parse_i64;
 const DEFAULT_USER: &[u8] = b"default";
 
 impl Session {
-    /// Runs a command that steers the connection.
-    pub(super) fn steer(
+    /// Runs a command of the session.
+    pub(super) fn run_command<'a>(
         &mut self,
         server: &ServerState,
-        steer: SessionCommand,
-        invocation: &Invocation<'_>,
+        command: SessionCommand,
+        invocation: &Invocation<'a>,
         out: &mut Sink<'_>,
-    ) -> Step {
+    ) -> Step<'a> {
         let (args, before) = (invocation.args, out.len());
-        let outcome = match steer {
+        let outcome = match command {
             SessionCommand::Multi => return self.multi(out),
             SessionCommand::Exec => return self.exec(server, invocation.spec, out),
             SessionCommand::Discard => return self.discard(out),
@@ -33,13 +33,13 @@ impl Session {
                 out.proto = self.proto;
                 out.simple("RESET");
                 self.insert_pushes_before(before, out.buffer());
-                return Step::Replied;
+                return Step::Replied(Reply::Done);
             }
             SessionCommand::Subscribe(scope) => return self.subscribe(server, scope, args, out),
             SessionCommand::Unsubscribe(scope) => {
-                let delivered = self.unsubscribe(scope, args, out);
+                let step = self.unsubscribe(scope, args, out);
                 self.insert_pushes_before(before, out.buffer());
-                return delivered;
+                return step;
             }
             SessionCommand::Quit => {
                 out.ok();
@@ -54,7 +54,7 @@ impl Session {
                 Ok(())
             }
             SessionCommand::Asking | SessionCommand::ReadOnly | SessionCommand::ReadWrite => {
-                self.come(steer);
+                self.set_routing(command);
                 out.ok();
                 Ok(())
             }
@@ -62,23 +62,23 @@ impl Session {
         if let Err(refusal) = outcome {
             out.error(refusal);
         }
-        Step::Replied
+        Step::Replied(Reply::Done)
     }
 
-    /// Runs one that stood in a transaction's queue.
-    pub fn steer_queued(
+    /// Runs one that was queued; `may_select` if it may choose a database.
+    pub fn run_queued(
         &mut self,
         server: &ServerState,
-        transaction: &Transaction,
-        steer: SessionCommand,
+        may_select: bool,
+        command: SessionCommand,
         args: Args<'_>,
         out: &mut Sink<'_>,
     ) {
-        let outcome = match steer {
+        let outcome = match command {
             SessionCommand::Auth => self.auth(server, args, out),
             SessionCommand::Hello => self.hello(server, args, out),
             SessionCommand::ClientReply => self.client_reply(args, out),
-            SessionCommand::Select => self.select(server, transaction.selects, args, out),
+            SessionCommand::Select => self.select(server, may_select, args, out),
             SessionCommand::Monitor => {
                 Err(Refusal::of("ERR MONITOR isn't allowed for DENY BLOCKING client"))
             }
@@ -96,8 +96,8 @@ impl Session {
             }
             SessionCommand::Asking | SessionCommand::ReadOnly | SessionCommand::ReadWrite => {
                 // An ASKING covers one request, which here is the EXEC.
-                if steer != SessionCommand::Asking {
-                    self.come(steer);
+                if command != SessionCommand::Asking {
+                    self.set_routing(command);
                 }
                 out.ok();
                 Ok(())
@@ -119,15 +119,15 @@ impl Session {
         }
     }
 
-    /// `ASKING`, `READONLY`, `READWRITE`: how what follows comes to its slots.
-    fn come(&mut self, steer: SessionCommand) {
-        match steer {
+    /// `ASKING`, `READONLY`, `READWRITE`: how the slots of what follows are routed.
+    fn set_routing(&mut self, command: SessionCommand) {
+        match command {
             SessionCommand::Asking => self.asking = Asking::Next,
-            _ => self.reads_replicas = steer == SessionCommand::ReadOnly,
+            _ => self.reads_replicas = command == SessionCommand::ReadOnly,
         }
     }
 
-    /// `MONITOR`, which is answered but once.
+    /// `MONITOR`, which replies only once.
     fn monitor(&mut self, server: &ServerState, out: &mut Sink<'_>) {
         if !self.monitors {
             self.monitors = true;
@@ -252,8 +252,8 @@ impl Session {
         Ok(())
     }
 
-    /// `SELECT index`. One may choose where keys of several slots may be used together, as only a server
-    /// without slots has databases.
+    /// `SELECT index`, which is allowed where keys of several slots may be used together, as only a
+    /// server without slots has databases.
     fn select(
         &mut self,
         server: &ServerState,

@@ -1,0 +1,107 @@
+//! Where faults strike on a request's way: replies that come late, requests that are counted for a
+//! scenario, EXECs that lose or reply what a cluster might.
+
+use super::Router;
+use super::held::{HeldShards, Turn};
+use super::pipeline::{Scratch, args_of};
+use crate::command::Refusal;
+use crate::command::{Group, ReplyDelay, Run, SessionCommand, Spec, named};
+use crate::faults::{Answer, Event};
+use crate::keyspace::{Blob, Millis};
+use crate::session::{Session, Transaction};
+use crate::shard::InjectedReply;
+use crate::slot::{Footprint, Slot};
+use crate::topology::{NodeNumber, Port, Route};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+impl Router {
+    /// Counts the next request for a scenario, and delays its reply if a fault says so.
+    #[cold]
+    pub(super) fn inject_faults(
+        &self,
+        session: &Session,
+        input: &[u8],
+        scratch: &Scratch,
+        turn: Turn<'_>,
+    ) {
+        let Some(request) = scratch.requests.first() else { return };
+        let named = request.spec.or_else(|| named(args_of(input, scratch, request)));
+        if named.is_some_and(|spec| spec.group == Group::Slotway) {
+            // Commands that end faults are never subject to them.
+            return;
+        }
+        let is_exec = matches!(named, Some(Spec { run: Run::Session(SessionCommand::Exec), .. }));
+        if turn.armed.counts() {
+            let event = match named {
+                Some(_) if is_exec => Event::Exec,
+                Some(spec) if spec.writes() => Event::Write,
+                _ => Event::Request,
+            };
+            self.server.faults.note(&[Event::Request, event]);
+        }
+        if !turn.armed.slows() {
+            return;
+        }
+        let slot = match request.footprint {
+            _ if is_exec => session.transaction_slot(),
+            Footprint::In(slot) | Footprint::Crossing { first: slot, .. } => Some(slot),
+            Footprint::Anywhere => None,
+        };
+        let node = self.node_of(slot, turn.batch.port);
+        if let Some(ms) = self.server.faults.latency(turn.batch.now, node, slot) {
+            let delay = Duration::from_millis(ms.unsigned_abs());
+            turn.pace.delay_reply(ReplyDelay::For(delay));
+        }
+    }
+
+    /// Touches what a transaction watches, if a fault says so, as another client's write would.
+    #[cold]
+    pub(super) fn make_conflict(
+        &self,
+        transaction: &Transaction,
+        held: &mut HeldShards<'_>,
+        now: Millis,
+    ) {
+        let Some(watched) = &transaction.watched else { return };
+        if watched.guard.is_tripped() {
+            return;
+        }
+        for key in self.server.faults.conflicts(now, |key| watched.keys.contains(&Blob::from(key)))
+        {
+            held.engines().for_each(|engine| engine.keyspace.touch(&key, false));
+        }
+    }
+
+    /// What a fault makes an EXEC reply that would run. MOVED names the node that owns the slot, so
+    /// that a client which follows it succeeds.
+    #[cold]
+    pub(super) fn injected_exec_reply(
+        &self,
+        slot: Option<Slot>,
+        local: SocketAddr,
+        turn: Turn<'_>,
+    ) -> Option<InjectedReply> {
+        let node = self.node_of(slot, turn.batch.port);
+        let route = match self.server.faults.answer(turn.batch.now, node, slot)? {
+            Answer::Nil => return Some(InjectedReply::Null),
+            Answer::ExecAbort => return Some(InjectedReply::Error(Refusal::SPOILED)),
+            Answer::TryAgain => Route::TryAgain,
+            Answer::ClusterDown => Route::Down,
+            Answer::Moved => match slot.and_then(|slot| self.topology.owner_of(slot)) {
+                Some(owner) => Route::Moved(owner),
+                None => return Some(InjectedReply::Null),
+            },
+        };
+        let slot = slot.or_else(|| Slot::new(0))?;
+        self.refusal(route, slot, local).map(InjectedReply::Error)
+    }
+
+    /// The node that a request speaks to: that of the port, or the owner of its slot.
+    fn node_of(&self, slot: Option<Slot>, port: Port) -> Option<NodeNumber> {
+        match port {
+            Port::Node(node) => Some(node),
+            Port::Router => slot.and_then(|slot| self.topology.owner_of(slot)),
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Shards that are held together, the turn that they are held for, and which of them a slot, a port or
+//! a database needs.
+
+use super::Router;
+use crate::command::{Pace, flag};
+use crate::faults::Armed;
+use crate::session::Session;
+use crate::shard::{BatchContext, Engine, Hold};
+use crate::slot::Slot;
+use crate::topology::{Move, Port};
+
+/// What holds for the requests of a turn.
+#[derive(Clone, Copy)]
+pub(super) struct Turn<'t> {
+    pub(super) batch: &'t BatchContext,
+    /// Which faults have to be looked up.
+    pub(super) armed: Armed,
+    pub(super) pace: &'t dyn Pace,
+}
+
+/// The shard that a turn holds from one command to the next, with its number.
+pub(super) type KeptHold<'r> = Option<(usize, Hold<'r>)>;
+
+/// Shards that are held, in ascending order of their numbers; all are let go when this is dropped.
+pub(super) struct HeldShards<'r>(pub(super) Vec<(usize, Hold<'r>)>);
+
+impl<'r> HeldShards<'r> {
+    /// Where among the held this shard is.
+    pub(super) fn position(&self, shard: usize) -> Option<usize> {
+        self.0.binary_search_by_key(&shard, |(number, _)| *number).ok()
+    }
+
+    /// The hold in this place.
+    ///
+    /// # Panics
+    /// There are fewer: places come from [`HeldShards::position`].
+    pub(super) fn at(&mut self, place: usize) -> &mut Hold<'r> {
+        &mut self.0[place].1
+    }
+
+    pub(super) fn engine(&mut self, place: usize) -> &mut Engine {
+        self.at(place).engine()
+    }
+
+    pub(super) fn engines(&mut self) -> impl Iterator<Item = &mut Engine> {
+        self.0.iter_mut().map(|(_, hold)| hold.engine())
+    }
+
+    /// The engines in two different places.
+    pub(super) fn two(&mut self, a: usize, b: usize) -> Option<(&mut Engine, &mut Engine)> {
+        let [first, second] = self.0.get_disjoint_mut([a, b]).ok()?;
+        Some((first.1.engine(), second.1.engine()))
+    }
+
+    /// The numbers of the shards.
+    pub(super) fn numbers(&self) -> Vec<usize> {
+        self.0.iter().map(|(number, _)| *number).collect()
+    }
+
+    /// Serves the clients that are blocked on keys which have got a value.
+    pub(super) fn serve_blocked(&mut self) {
+        self.0.iter_mut().for_each(|(_, hold)| hold.serve_blocked());
+    }
+}
+
+/// Where the keys of a slot of database 0 may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SlotShards {
+    /// The owner's shard.
+    pub(super) from: usize,
+    /// The shard that takes the slot over.
+    pub(super) to: Option<usize>,
+}
+
+impl SlotShards {
+    /// Both, without the second if it is the first.
+    pub(super) fn all(self) -> impl Iterator<Item = usize> {
+        [self.from].into_iter().chain(self.to)
+    }
+}
+
+impl Router {
+    /// The shard that a unit of `slot` is submitted to.
+    pub(super) fn shard_for(&self, slot: Option<Slot>, port: Port) -> usize {
+        match (port, slot) {
+            (Port::Node(node), _) => self.topology.shard_of_node(node),
+            (Port::Router, slot) => slot.map_or(0, |slot| self.topology.shard_of(slot)),
+        }
+    }
+
+    /// Where keys of `slot` may be, as `port` sees it.
+    pub(super) fn shards_of(&self, slot: Option<Slot>, port: Port) -> SlotShards {
+        match (port, slot) {
+            (Port::Node(node), _) => {
+                SlotShards { from: self.topology.shard_of_node(node), to: None }
+            }
+            (Port::Router, None) => SlotShards { from: 0, to: None },
+            (Port::Router, Some(slot)) => match self.topology.move_of(slot) {
+                Some(Move { from, to }) => SlotShards { from, to: Some(to) },
+                None => SlotShards { from: self.topology.shard_of(slot), to: None },
+            },
+        }
+    }
+
+    /// The shard of a database above number 0; the shards of the topology make up that one.
+    pub(super) fn shard_of_database(&self, database: u32) -> Option<usize> {
+        let number = (database as usize).checked_sub(1)?;
+        Some(self.topology.shards() + number)
+    }
+
+    /// The shards that a command with these flags sees, ascending: those of the client's port and
+    /// database.
+    pub(super) fn view(&self, session: &Session, flags: u32) -> Vec<usize> {
+        match session.port() {
+            Port::Router if flags & flag::ALL_DATABASES != 0 => {
+                let databases = self.topology.shards()..self.shards.len();
+                self.topology.shards_of_masters().into_iter().chain(databases).collect()
+            }
+            Port::Router => match self.shard_of_database(session.database()) {
+                Some(shard) => vec![shard],
+                None => self.topology.shards_of_masters(),
+            },
+            Port::Node(node) => vec![self.topology.shard_of_node(node)],
+        }
+    }
+
+    /// Holds shards, which must be named in ascending order.
+    pub(super) fn hold_each<'r>(&'r self, shards: &[usize], turn: Turn<'r>) -> HeldShards<'r> {
+        debug_assert!(shards.is_sorted(), "shards are held in ascending order");
+        HeldShards(shards.iter().map(|&shard| (shard, self.hold_one(shard, turn))).collect())
+    }
+
+    /// Holds a shard, waiting for it away from the runtime's workers if it is taken.
+    pub(super) fn hold_one<'r>(&'r self, shard: usize, turn: Turn<'r>) -> Hold<'r> {
+        let (shard, Turn { batch, pace, .. }) = (&self.shards[shard], turn);
+        if let Some(hold) = shard.try_hold(batch, pace) {
+            return hold;
+        }
+        let mut waited = None;
+        pace.outside(&mut || waited = Some(shard.hold(batch, pace)));
+        let mut hold = waited.unwrap_or_else(|| shard.hold(batch, pace));
+        hold.engine().advance(pace.now());
+        hold
+    }
+}

@@ -1,0 +1,51 @@
+//! Orders that no client gives: those of scenarios and tests, and what faults do when their time comes.
+
+use super::Router;
+use super::held::Turn;
+use crate::command::slotway::{self, ClusterAccess};
+use crate::command::{Pace, Refusal};
+use crate::faults::{Armed, Order};
+use crate::keyspace::{Keyspace, Millis};
+
+impl Router {
+    /// Carries out an order; returns the id of the fault that it armed or, for CLEAR, how many it
+    /// ended.
+    ///
+    /// # Errors
+    /// It is impossible; then nothing was changed.
+    pub fn carry_out(
+        &self,
+        order: &Order,
+        now: Millis,
+        pace: &dyn Pace,
+    ) -> Result<Option<u64>, Refusal> {
+        self.with_cluster(now, pace, |access| slotway::carry_out(order, access))
+    }
+
+    /// Ends the faults that are over at `now`, and takes the steps of a scenario that are due.
+    pub fn tend_faults(&self, now: Millis, pace: &dyn Pace) {
+        self.with_cluster(now, pace, slotway::do_what_is_due);
+    }
+
+    /// Lends the whole cluster to `work`: all shards are held meanwhile.
+    fn with_cluster<R>(
+        &self,
+        now: Millis,
+        pace: &dyn Pace,
+        work: impl FnOnce(&mut ClusterAccess<'_, '_>) -> R,
+    ) -> R {
+        let batch = self.batch_context(now);
+        let turn = Turn { batch: &batch, armed: Armed::default(), pace };
+        let all: Vec<usize> = (0..self.shards.len()).collect();
+        let mut held = self.hold_each(&all, turn);
+        let version = self.topology.version();
+        let mut shards: Vec<&mut Keyspace> =
+            held.engines().map(|engine| &mut engine.keyspace).collect();
+        let (server, shards) = (&self.server, &mut shards[..]);
+        let result = work(&mut ClusterAccess { server, me: None, shards, now, pace });
+        if self.topology.version() != version {
+            self.apply_topology(&mut held.0, turn);
+        }
+        result
+    }
+}

@@ -1,0 +1,175 @@
+//! Commands of the process (CONFIG, CLIENT, INFO, CLUSTER …): they see settings and clients, and some of
+//! them shards, which are then held.
+
+use super::Router;
+use super::held::{HeldShards, KeptHold, Turn};
+use crate::command::{Invocation, Refusal, Run, ServerCx, ServerFn, flag};
+use crate::replication::ReplicaWait;
+use crate::resp::Sink;
+use crate::session::{Session, note_failed};
+use crate::shard::{BatchContext, Hold, Outcome, WaitFor};
+use crate::state::ObservedCommand;
+use crate::topology::Port;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+impl Router {
+    /// Runs a lone command of the process.
+    pub(super) fn run_process_command<'r>(
+        &'r self,
+        session: &Session,
+        invocation: &Invocation<'_>,
+        kept: &mut KeptHold<'r>,
+        turn: Turn<'r>,
+        out: &mut Sink<'_>,
+    ) -> Outcome {
+        // It may show the client to itself.
+        session.note_activity(turn.batch.now, Some(invocation.spec));
+        match invocation.spec.run {
+            Run::Server(function) => {
+                if let Some((_, hold)) = kept {
+                    // It may ask which replicas have what the client has just written.
+                    hold.engine().propagate();
+                    hold.engine().reset_timer();
+                }
+                let wait = self.call_process(session, function, invocation, &mut [], turn, out);
+                if let Some(wait) = wait {
+                    match wait.look_at(turn.batch.now) {
+                        Some(_) => return Outcome::wait(WaitFor::Replicas(Box::new(wait))),
+                        None => out.count(wait.count(turn.batch.now)),
+                    }
+                }
+                Outcome::Replied
+            }
+            Run::Cluster(function) => {
+                *kept = None;
+                let view = self.view(session, invocation.spec.flags);
+                self.run_on_shards(session, function, invocation, &view, turn, out)
+            }
+            Run::Whole(function) => {
+                *kept = None;
+                let all: Vec<usize> = (0..self.shards.len()).collect();
+                self.run_on_shards(session, function, invocation, &all, turn, out)
+            }
+            Run::Shard(_) | Run::Blocks(_) | Run::Session(_) | Run::Container => {
+                out.error(Refusal::impossible("a command of the process that is none"));
+                Outcome::Replied
+            }
+        }
+    }
+
+    /// Runs a lone command that sees these shards, which are named in ascending order.
+    fn run_on_shards<'r>(
+        &'r self,
+        session: &Session,
+        function: ServerFn,
+        invocation: &Invocation<'_>,
+        shards: &[usize],
+        turn: Turn<'r>,
+        out: &mut Sink<'_>,
+    ) -> Outcome {
+        if shards.iter().any(|shard| self.remotes.contains_key(shard)) {
+            out.error(Refusal::REMOTE_SHARD);
+            return Outcome::Replied;
+        }
+        let mut held = self.hold_each(shards, turn);
+        if session.client().is_closing() {
+            // Closed while this waited.
+            return Outcome::Sever;
+        }
+        // A replica that serves from its master's shard shows its own counts.
+        let replica = match (turn.batch.port, &held.0[..]) {
+            (Port::Node(node), [_]) if self.topology.is_replica(turn.batch.port) => Some(node),
+            _ => None,
+        };
+        let swap = |held: &mut HeldShards<'_>| {
+            replica.inspect(|&node| held.engine(0).swap_stats(node));
+        };
+        swap(&mut held);
+        self.call_process(session, function, invocation, &mut held.0, turn, out);
+        swap(&mut held);
+        held.serve_blocked();
+        Outcome::Replied
+    }
+
+    /// Calls a function of the process; a panic in it stays with its command. Returns what it waits
+    /// for, if it has not replied yet.
+    pub(super) fn call_process(
+        &self,
+        session: &Session,
+        function: ServerFn,
+        invocation: &Invocation<'_>,
+        holds: &mut [(usize, Hold<'_>)],
+        turn: Turn<'_>,
+        out: &mut Sink<'_>,
+    ) -> Option<ReplicaWait> {
+        let (before, began) = (out.len(), turn.pace.ticks());
+        let (now, pace) = (turn.batch.now, turn.pace);
+        let (port, mut view) = (session.port(), Vec::with_capacity(holds.len()));
+        let parts = holds.iter_mut().map(|(number, hold)| {
+            view.push(*number);
+            let engine = hold.engine();
+            engine.set_writer(invocation.spec);
+            (&mut engine.keyspace, &mut engine.tally)
+        });
+        let (shards, tallies) = parts.unzip();
+        let version = self.topology.version();
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let (server, me) = (&self.server, session.client());
+            let replica_wait = None;
+            let mut cx =
+                ServerCx { server, me, port, shards, view, tallies, now, pace, replica_wait };
+            function(&mut cx, invocation.args, out).map(|()| cx.replica_wait)
+        }));
+        let mut wait = None;
+        match outcome {
+            Ok(Ok(begun)) => wait = begun,
+            Ok(Err(refusal)) => {
+                let client = session.client().id;
+                note_failed(&self.server.observer, client, invocation, &refusal);
+                out.error(refusal);
+            }
+            Err(_panic) => {
+                tracing::error!(command = %invocation.spec.full_name(), "a command panicked");
+                out.truncate(before);
+                out.error(Refusal::SHARD_PANIC);
+                holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.rebuild_index());
+            }
+        }
+        holds.iter_mut().for_each(|(_, hold)| hold.engine().clear_writer());
+        let ticks = turn.pace.ticks().wrapping_sub(began);
+        let reply = out.buffer().get(before..).unwrap_or_default();
+        self.note_command(invocation, ticks, reply, turn.batch);
+        if self.topology.version() != version {
+            self.apply_topology(holds, turn);
+        }
+        wait
+    }
+
+    /// Counts a command that ran on no shard, and records it if it was slow or is monitored.
+    pub(super) fn note_command(
+        &self,
+        invocation: &Invocation<'_>,
+        ticks: u64,
+        reply: &[u8],
+        batch: &BatchContext,
+    ) {
+        let &Invocation { spec, args, .. } = invocation;
+        let (observer, instrumentation) = (&self.server.observer, &batch.instrumentation);
+        observer.tallies.count(instrumentation.client, |tally| {
+            tally.ran(spec.id, ticks, instrumentation.tracks);
+            if let Some((b'-', error)) = reply.split_first() {
+                tally.failed(spec.id, error);
+            }
+        });
+        if instrumentation.monitored || ticks >= instrumentation.slow_ticks {
+            let (shown, client) = (spec.without_secrets(args), instrumentation.client);
+            let seen = ObservedCommand { args: shown.iter().copied(), client, now: batch.now };
+            if instrumentation.monitored && spec.is_shown() {
+                observer.show(seen.clone());
+            }
+            if ticks >= instrumentation.slow_ticks {
+                observer.slow(seen, ticks, spec.flags & flag::FAST != 0, !spec.is_logged());
+            }
+        }
+    }
+}

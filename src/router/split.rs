@@ -1,0 +1,44 @@
+//! Commands that are split by slot (`cross-slot split`): part by part, each as a command of its own on
+//! its own shard; then the replies become one.
+
+use super::Router;
+use super::held::Turn;
+use crate::command::{Invocation, KeySlots, resolve};
+use crate::resp::Sink;
+use crate::session::{Scope, Session, Unit};
+use crate::shard::Outcome;
+
+impl Router {
+    /// Runs a command slot by slot.
+    pub(super) fn run_split<'r>(
+        &'r self,
+        session: &mut Session,
+        invocation: &Invocation<'_>,
+        turn: Turn<'r>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let (spec, args) = (invocation.spec, invocation.args);
+        let Some(split) = spec.split(args, &KeySlots::of(invocation)) else {
+            // It is malformed: whichever shard runs it says so.
+            let unit = Unit::Command(*invocation);
+            return self.run_placed(session, &unit, Scope::Slots, turn, out);
+        };
+        let mut replies = Vec::new();
+        for part in split.parts(args) {
+            let mut reply = Vec::new();
+            match resolve(part) {
+                Ok(part) => {
+                    let (scope, unit) = (Scope::Slot(part.slot()), Unit::Command(part));
+                    let outcome = self.run_placed(session, &unit, scope, turn, &mut reply);
+                    if let Outcome::Sever = outcome {
+                        return outcome;
+                    }
+                }
+                Err(refusal) => Sink::new(&mut reply, session.proto()).error(refusal),
+            }
+            replies.push(reply);
+        }
+        split.answer(&replies, &mut Sink::new(out, session.proto()));
+        Outcome::Replied
+    }
+}

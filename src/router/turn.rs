@@ -1,0 +1,444 @@
+//! One turn of a connection: the requests that have come are run one after the other, until there is
+//! nothing whole left, or the connection has to wait, or others come first.
+
+use super::Router;
+use super::gate::TurnGate;
+use super::held::{KeptHold, Turn};
+use super::pipeline::{AHEAD_MAX, Ahead, LONG_BYTES, Scratch, args_of};
+use super::placement::Direct;
+use crate::command::{Args, Group, Invocation, Pace, Refusal, Run, Spec, named, resolve};
+use crate::keyspace::Millis;
+use crate::resp::{Decoder, Sink};
+use crate::session::{OwnedUnit, Reply, Scope, Session, Step, Unit};
+use crate::shard::{OUTPUT_LEN_MAX, Outcome, Pending, WaitFor, execute};
+use crate::state::Paused;
+use crate::topology::Port;
+
+/// What a turn reads from and writes to.
+pub struct TurnIo<'t> {
+    /// How far the first request of `input` was decoded.
+    pub decoder: &'t mut Decoder,
+    /// What the client has sent.
+    pub input: &'t mut [u8],
+    /// Memory for the requests.
+    pub scratch: &'t mut Scratch,
+    /// Where replies are appended.
+    pub out: &'t mut Vec<u8>,
+}
+
+/// How far a turn has come.
+#[derive(Default)]
+struct Progress {
+    /// Bytes of the input whose requests are done.
+    taken: usize,
+    commands: u64,
+    /// The row of the last command.
+    latest: Option<&'static Spec>,
+    /// What CLIENT PAUSE holds up, and until when.
+    pause: Option<(Paused, Millis)>,
+}
+
+impl Router {
+    /// Runs the requests at the front of the input and appends their replies to the output; returns
+    /// how many bytes were taken and why it stopped. Nothing begins for a client that was closed.
+    pub fn process(
+        &self,
+        session: &mut Session,
+        mut io: TurnIo<'_>,
+        now: Millis,
+        pace: &dyn Pace,
+    ) -> (usize, Outcome) {
+        if session.client().is_closing() {
+            return (0, Outcome::Sever);
+        }
+        let batch = self.batch_of(session, now);
+        let armed = self.server.faults.armed();
+        if armed.hangs()
+            && let Port::Node(node) = batch.port
+            && self.server.faults.stopped(node) == Some(true)
+        {
+            return (0, Outcome::wait(WaitFor::Node(node)));
+        }
+        let turn = Turn { batch: &batch, armed, pace };
+        let mut progress = Progress::default();
+        let outcome = loop {
+            if let Some(outcome) = self.run_round(session, &mut io, turn, &mut progress) {
+                break outcome;
+            }
+        };
+        self.server.stats.requests.add(progress.commands);
+        session.note_activity(now, progress.latest);
+        (progress.taken, outcome)
+    }
+
+    /// Decodes some requests ahead and runs them; returns why the turn stops, if it does.
+    fn run_round(
+        &self,
+        session: &mut Session,
+        io: &mut TurnIo<'_>,
+        turn: Turn<'_>,
+        progress: &mut Progress,
+    ) -> Option<Outcome> {
+        let TurnIo { decoder, input, scratch, out } = io;
+        let (input_from, output_from) = (progress.taken, out.len());
+        progress.pause = self.server.pause.at(turn.batch.now);
+        let line = progress.pause.and_then(|_| inline(&input[input_from..])).map(<[u8]>::to_vec);
+        let each = turn.armed.concerns_each();
+        let ahead_max = if each { 1 } else { AHEAD_MAX };
+        let ahead = self.decode_ahead(session, decoder, input, input_from, ahead_max, scratch);
+        self.sample(input, scratch);
+        self.probe_keys(input, scratch, turn);
+        if each {
+            self.inject_faults(session, input, scratch, turn);
+        }
+        let mut stop = self.run_requests(session, input, scratch, turn, progress, out);
+        self.flush_notes(turn);
+        if each && stop.is_none() && !scratch.requests.is_empty() {
+            // Each reply is late by its own time, and scenarios count anew.
+            stop = Some(Outcome::Flush);
+        }
+        let bytes = (progress.taken - input_from) + (out.len() - output_from.min(out.len()));
+        scratch.values_are_long = bytes > LONG_BYTES * scratch.requests.len();
+        if let Some(stop) = stop {
+            if let (Outcome::Wait { wait: WaitFor::Pause(_), .. }, Some(line)) = (&stop, &line)
+                && progress.taken == input_from
+            {
+                input[input_from..input_from + line.len()].copy_from_slice(line);
+            }
+            decoder.rewind();
+            return Some(stop);
+        }
+        if session.client().is_closing() {
+            return Some(Outcome::Close);
+        }
+        match ahead {
+            Ok(Ahead::More { taken }) => {
+                progress.taken = taken;
+                None
+            }
+            Ok(Ahead::Missing { taken, missing }) => {
+                progress.taken = taken;
+                Some(Outcome::Drained { missing })
+            }
+            Err(error) => {
+                tracing::debug!(client = session.client().id, %error, "protocol error");
+                Sink::new(out, session.proto()).error([b"ERR ", &error.text()[..]].concat());
+                Some(Outcome::Close)
+            }
+        }
+    }
+
+    /// Runs the decoded requests; returns why the turn stops, if it does.
+    fn run_requests(
+        &self,
+        session: &mut Session,
+        input: &[u8],
+        scratch: &Scratch,
+        turn: Turn<'_>,
+        progress: &mut Progress,
+        out: &mut Vec<u8>,
+    ) -> Option<Outcome> {
+        let mut kept = None;
+        let mut next = 0;
+        while let Some(request) = scratch.requests.get(next) {
+            let (before, taken_before) = (out.len(), progress.taken);
+            next += 1;
+            progress.taken = request.end;
+            let args = args_of(input, scratch, request);
+            let (outcome, reply) = match request.spec {
+                None => self.refuse_request(session, args, turn, progress, out),
+                Some(spec) => {
+                    let invocation = request.invocation(spec, args);
+                    if progress.pause.is_none() && session.runs_directly(&invocation) {
+                        progress.latest = Some(spec);
+                        match self.hold_directly(invocation.slot(), &mut kept, turn) {
+                            Direct::Held(hold) => {
+                                hold.run(&invocation, &mut Sink::new(out, session.proto()));
+                                (Outcome::Replied, Reply::Done)
+                            }
+                            Direct::Elsewhere(shard) => {
+                                let queue = self.gather(
+                                    session,
+                                    &invocation,
+                                    shard,
+                                    input,
+                                    scratch,
+                                    &mut next,
+                                );
+                                progress.taken = scratch.requests[next - 1].end;
+                                let unit = OwnedUnit::Commands(queue);
+                                (self.submit(session, shard, unit, turn), Reply::Done)
+                            }
+                            Direct::Unclear => {
+                                kept = None;
+                                let unit = Unit::Command(invocation);
+                                let scope = Scope::Slot(invocation.slot());
+                                (self.run_placed(session, &unit, scope, turn, out), Reply::Done)
+                            }
+                        }
+                    } else {
+                        self.run_admitted(session, &invocation, &mut kept, turn, progress, out)
+                    }
+                }
+            };
+            if let Outcome::Wait { wait: WaitFor::Pause(_), .. } = outcome {
+                progress.taken = taken_before;
+                return Some(outcome);
+            }
+            progress.commands += 1;
+            if matches!(outcome, Outcome::Replied)
+                && session.hears_replies_only()
+                && out.len() <= OUTPUT_LEN_MAX
+            {
+                if session.client().is_closing() {
+                    return None;
+                }
+                continue;
+            }
+            let stop = conclude(session, outcome, reply, before, out);
+            if stop.is_some() || session.client().is_closing() {
+                return stop;
+            }
+        }
+        None
+    }
+
+    /// Refuses a request that fits no row.
+    fn refuse_request(
+        &self,
+        session: &mut Session,
+        args: Args<'_>,
+        turn: Turn<'_>,
+        progress: &mut Progress,
+        out: &mut Vec<u8>,
+    ) -> (Outcome, Reply) {
+        progress.latest = Some(named(args).unwrap_or(&Spec::BASE));
+        let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
+        self.note_unknown(args);
+        let before = out.len();
+        let step = session.refuse_unknown(args, &refusal, &mut Sink::new(out, session.proto()));
+        match step {
+            Step::Replied(reply) => {
+                self.note_refused(progress.latest, &out[before..], turn);
+                (Outcome::Replied, reply)
+            }
+            _ => (Outcome::Sever, Reply::Done),
+        }
+    }
+
+    /// Runs a request as the session admits it.
+    fn run_admitted<'r>(
+        &'r self,
+        session: &mut Session,
+        invocation: &Invocation<'_>,
+        kept: &mut KeptHold<'r>,
+        turn: Turn<'r>,
+        progress: &mut Progress,
+        out: &mut Vec<u8>,
+    ) -> (Outcome, Reply) {
+        let (spec, before) = (invocation.spec, out.len());
+        progress.latest = Some(spec);
+        let is_of_session = matches!(spec.run, Run::Session(_));
+        // The engine has a timer of its own, and so have commands of the process.
+        let began = if is_of_session { turn.pace.ticks() } else { 0 };
+        let paused = progress.pause.map(|(paused, _)| paused);
+        let local = session.client().local;
+        let mut gate = TurnGate { router: self, local, kept: &mut *kept, turn };
+        let mut sink = Sink::new(out, session.proto());
+        let step = session.admit(&self.server, invocation, &mut gate, paused, &mut sink);
+        if let (Step::Pause, Some((_, until))) = (&step, progress.pause) {
+            return (Outcome::wait(WaitFor::Pause(until)), Reply::Done);
+        }
+        let has_run = step.has_run();
+        let ran = !matches!(step, Step::Replied(_));
+        let mut reply = Reply::Done;
+        let mut outcome = match step {
+            Step::Replied(kind) => {
+                reply = kind;
+                Outcome::Replied
+            }
+            Step::Run(unit, scope) => self.run_unit(session, unit, scope, kept, turn, out),
+            Step::Split => {
+                *kept = None;
+                self.run_split(session, invocation, turn, out)
+            }
+            Step::Process => {
+                let mut sink = Sink::new(out, session.proto());
+                self.run_process_command(session, invocation, kept, turn, &mut sink)
+            }
+            Step::Pause | Step::Close => Outcome::Close,
+            Step::Sever => Outcome::Sever,
+        };
+        if matches!(spec.run, Run::Server(_) | Run::Cluster(_) | Run::Whole(_) | Run::Session(_)) {
+            // It may have begun or ended a pause.
+            progress.pause = self.server.pause.at(turn.batch.now);
+        }
+        match reply {
+            Reply::Refused => self.note_refused(Some(spec), &out[before..], turn),
+            Reply::Queued | Reply::Done | Reply::Always if is_of_session && has_run => {
+                let ticks = turn.pace.ticks().wrapping_sub(began);
+                let written = out.get(before..).unwrap_or_default();
+                self.note_command(invocation, ticks, written, turn.batch);
+            }
+            Reply::Queued | Reply::Done | Reply::Always => {}
+        }
+        if matches!(outcome, Outcome::Replied) && !self.still_holds(session, spec, ran, turn) {
+            outcome = Outcome::Flush;
+        }
+        (outcome, reply)
+    }
+
+    /// Runs a unit on its slot's shard, or, where that does not do, where it is placed.
+    fn run_unit<'r>(
+        &'r self,
+        session: &mut Session,
+        unit: Unit<'_>,
+        scope: Scope,
+        kept: &mut KeptHold<'r>,
+        turn: Turn<'r>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let is_direct = match &unit {
+            Unit::Exec(transaction) => transaction.is_plain() && !turn.armed.execs(),
+            _ => true,
+        };
+        if let Scope::Slot(slot) = scope
+            && is_direct
+        {
+            match self.hold_directly(slot, kept, turn) {
+                Direct::Held(hold) => {
+                    let mut sink = Sink::new(out, session.proto());
+                    let mut running = hold.running(session.client());
+                    let outcome = execute(&unit, &mut running, &mut sink);
+                    let shard = running.engine.number();
+                    match unit {
+                        Unit::Watch(..) => session.note_guard_filed(shard, slot),
+                        Unit::Exec(transaction) => transaction.recycle(),
+                        Unit::Command(_) | Unit::Blocking(_) => {}
+                    }
+                    return outcome;
+                }
+                Direct::Elsewhere(shard) => {
+                    return self.submit(session, shard, unit.into_owned(), turn);
+                }
+                Direct::Unclear => {}
+            }
+        }
+        *kept = None;
+        self.run_placed(session, &unit, scope, turn, out)
+    }
+
+    /// Hands a unit to the shard that another turn holds, or another process runs.
+    fn submit(
+        &self,
+        session: &mut Session,
+        shard: usize,
+        unit: OwnedUnit,
+        turn: Turn<'_>,
+    ) -> Outcome {
+        if let OwnedUnit::Watch(..) = unit {
+            session.note_guard_filed(shard, unit.slot());
+        }
+        Outcome::wait(WaitFor::Shard(self.submit_to(session, shard, unit, turn)))
+    }
+
+    fn submit_to(
+        &self,
+        session: &Session,
+        shard: usize,
+        unit: OwnedUnit,
+        turn: Turn<'_>,
+    ) -> Pending {
+        let (client, proto, Turn { batch, pace, .. }) = (session.client(), session.proto(), turn);
+        match self.remotes.get(&shard) {
+            Some(remote) => remote.submit(client, unit, proto, batch),
+            None => self.shards[shard].submit(client, unit, proto, batch, pace),
+        }
+    }
+
+    /// Goes on with what a shard has not done: its slot has moved, or much had to be sent first. Its
+    /// replies follow what was sent for those before it.
+    pub fn resume(
+        &self,
+        session: &mut Session,
+        unit: OwnedUnit,
+        now: Millis,
+        pace: &dyn Pace,
+    ) -> Pending {
+        let batch = self.batch_of(session, now);
+        let turn = Turn { batch: &batch, armed: self.server.faults.armed(), pace };
+        let shard = self.shard_for(unit.slot(), batch.port);
+        let is_direct = |slot| self.topology.serves_directly(slot, shard, batch.port);
+        match unit.scope(session.database()) {
+            Scope::Slot(slot) if slot.is_none_or(is_direct) => {
+                self.submit_to(session, shard, unit, turn)
+            }
+            _ => self.resume_placed(session, unit, turn),
+        }
+    }
+
+    /// Counts a request that was refused before it ran or was queued.
+    #[cold]
+    fn note_refused(&self, spec: Option<&Spec>, reply: &[u8], turn: Turn<'_>) {
+        let client = turn.batch.instrumentation.client;
+        self.server.observer.tallies.count(client, |tally| {
+            tally.rejected(spec.map_or(0, |spec| spec.id), reply.get(1..).unwrap_or_default());
+        });
+    }
+
+    /// Whether a turn may go on with its batch context after a command that may have changed what that
+    /// was read from; `ran` if it was more than a reply of the session.
+    fn still_holds(&self, session: &Session, spec: &Spec, ran: bool, turn: Turn<'_>) -> bool {
+        let (client, batch) = (session.client(), turn.batch);
+        if client.no_touch() != batch.no_touch {
+            return false;
+        }
+        let observer = &self.server.observer;
+        !ran || (spec.group != Group::Slotway
+            && self.server.settings.events_wanted() == batch.events_wanted
+            && observer.instrumentation(client.id) == batch.instrumentation)
+    }
+}
+
+/// Ends a request that was done with otherwise than by a plain reply: what the client does not want to
+/// see is dropped, what others have sent to it comes before the reply, which begins at `before`.
+/// Returns why the turn stops here, if it does.
+fn conclude(
+    session: &mut Session,
+    outcome: Outcome,
+    reply: Reply,
+    before: usize,
+    out: &mut Vec<u8>,
+) -> Option<Outcome> {
+    let muted = session.is_muted() && reply != Reply::Always;
+    if muted {
+        out.truncate(before);
+    }
+    if session.listens() && reply != Reply::Always {
+        session.insert_pushes_before(before, out);
+    }
+    session.end_request();
+    match outcome {
+        Outcome::Replied if out.len() > OUTPUT_LEN_MAX => Some(Outcome::Flush),
+        Outcome::Replied => None,
+        Outcome::Flush if session.client().is_closing() => Some(Outcome::Close),
+        Outcome::Wait { wait: WaitFor::Shard(mut pending), .. } => match pending.try_recv() {
+            Ok(served) => {
+                if !muted {
+                    out.extend_from_slice(&served.replies);
+                }
+                served.then.map(|wait| Outcome::Wait { wait, muted })
+            }
+            Err(_) => Some(Outcome::Wait { wait: WaitFor::Shard(pending), muted }),
+        },
+        Outcome::Wait { wait, .. } => Some(Outcome::Wait { wait, muted }),
+        outcome => Some(outcome),
+    }
+}
+
+/// The inline request at the front of `input`, if there is one: decoding unquotes it in place, so
+/// that it has to be put back when it is held up.
+fn inline(input: &[u8]) -> Option<&[u8]> {
+    let first = input.first()?;
+    (*first != b'*').then(|| &input[..input.iter().position(|b| *b == b'\n').unwrap_or(0)])
+}

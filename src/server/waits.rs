@@ -1,0 +1,184 @@
+//! What a connection waits for before it executes anything more: a shard, a key, replicas, the end of a
+//! pause. What the client sends meanwhile is kept for later.
+
+use super::clock;
+use super::connection::{Connection, Rest};
+use crate::keyspace::Millis;
+use crate::replication::ReplicaWait;
+use crate::resp::Sink;
+use crate::shard::{Blocked, Pending, Served, WaitFor};
+use crate::state::clients::Ending;
+use crate::topology::NodeNumber;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Sleep, sleep};
+
+impl Connection {
+    /// Awaits the replies of a unit that is in a shard's queue.
+    pub(super) async fn wait_for_shard(
+        &mut self,
+        mut pending: Pending,
+        muted: bool,
+    ) -> io::Result<()> {
+        let served = poll_fn(|cx| {
+            if let Poll::Ready(served) = Pin::new(&mut pending).poll(cx) {
+                // Nothing comes if the client was closed.
+                return Poll::Ready(served.map_err(|_closed| io::ErrorKind::BrokenPipe.into()));
+            }
+            match self.poll_pushes(cx) {
+                Ok(()) => Poll::Pending,
+                Err(error) => Poll::Ready(Err(error)),
+            }
+        });
+        let Served { replies, then }: Served = served.await.map_err(|error: io::Error| error)?;
+        if !muted {
+            self.keep_unsent(&replies);
+        }
+        let until = self.resumed_until.take();
+        match then {
+            None => Ok(()),
+            Some(WaitFor::Resume(unit)) => {
+                self.rest = Some(Rest { unit, muted, until });
+                Ok(())
+            }
+            Some(WaitFor::Key(mut blocked)) => {
+                blocked.wait.until = blocked.wait.until.into_iter().chain(until).min();
+                Box::pin(self.wait_for_key(blocked, muted)).await
+            }
+            Some(other) => Box::pin(self.wait_for(other, muted)).await,
+        }
+    }
+
+    /// Awaits anything else.
+    pub(super) async fn wait_for(&mut self, wait: WaitFor, muted: bool) -> io::Result<()> {
+        match wait {
+            WaitFor::Key(blocked) => self.wait_for_key(blocked, muted).await,
+            WaitFor::Replicas(wait) => self.wait_for_replicas(&wait, muted).await,
+            WaitFor::Pause(until) => self.wait_for_pause(until).await,
+            WaitFor::Node(node) => self.wait_for_node(node).await,
+            WaitFor::Resume(unit) => {
+                self.rest = Some(Rest { unit, muted, until: None });
+                Ok(())
+            }
+            WaitFor::Shard(pending) => Box::pin(self.wait_for_shard(pending, muted)).await,
+        }
+    }
+
+    /// Awaits `end` while the client counts as blocked. Meanwhile its messages go out and what it
+    /// sends is kept; ends with an error when it disconnects, or sends more than it may.
+    async fn blocked_until<T>(
+        &mut self,
+        mut end: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> io::Result<T> {
+        let client = Arc::clone(self.session.client());
+        client.note_activity(|activity| activity.blocked = true);
+        let ended = poll_fn(|cx| {
+            if let Poll::Ready(ended) = end(cx) {
+                return Poll::Ready(Ok(ended));
+            }
+            match self.poll_aside(cx) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        client.note_activity(|activity| activity.blocked = false);
+        ended
+    }
+
+    /// Awaits the end of a wait for a key and replies. If the client disconnects, the wait ends, and
+    /// nothing is taken for it any more.
+    async fn wait_for_key(&mut self, blocked: Box<Blocked>, muted: bool) -> io::Result<()> {
+        let Blocked { call, mut waiting, wait, request } = *blocked;
+        let mut time_out = wait.until.map(|until| Box::pin(sleep_until(until)));
+        let ending = self
+            .blocked_until(|cx| {
+                if let Poll::Ready(ending) = Pin::new(&mut waiting).poll(cx) {
+                    // A claim that is dropped unused belongs to a client that is being closed, or to a
+                    // shard that failed: nothing was given.
+                    return Poll::Ready(ending.unwrap_or(Ending::TimedOut));
+                }
+                if let Some(sleep) = &mut time_out
+                    && sleep.as_mut().poll(cx).is_ready()
+                {
+                    time_out = None;
+                    // If this comes too late, the client has just been served.
+                    if call.end(Ending::TimedOut) {
+                        return Poll::Ready(Ending::TimedOut);
+                    }
+                }
+                Poll::Pending
+            })
+            .await;
+        // A wait that ends because the client disconnected must not be served any more.
+        drop(waiting);
+        self.session.client().waited();
+        let mut reply = Vec::new();
+        let mut out = Sink::new(&mut reply, self.session.proto());
+        match ending? {
+            Ending::Served(bytes) => reply = bytes,
+            // Whatever the command replies where it cannot wait.
+            Ending::TimedOut => out.null_array(),
+            Ending::Unblocked => out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            Ending::Elsewhere => {
+                let unit = Box::new(crate::session::OwnedUnit::Blocking(request));
+                self.rest = Some(Rest { unit, muted, until: wait.until });
+                return Ok(());
+            }
+        }
+        if !muted {
+            self.keep_unsent(&reply);
+        }
+        Ok(())
+    }
+
+    /// Awaits replicas and replies how many have acknowledged.
+    async fn wait_for_replicas(&mut self, wait: &ReplicaWait, muted: bool) -> io::Result<()> {
+        while let Some(at) = wait.look_at(clock::now()) {
+            let mut time_out = pin!(sleep_until(at));
+            self.blocked_until(|cx| time_out.as_mut().poll(cx)).await?;
+        }
+        if !muted {
+            let mut reply = Vec::new();
+            Sink::new(&mut reply, self.session.proto()).count(wait.count(clock::now()));
+            self.keep_unsent(&reply);
+        }
+        Ok(())
+    }
+
+    /// Awaits the end of a pause, by time or by CLIENT UNPAUSE.
+    async fn wait_for_pause(&mut self, until: Millis) -> io::Result<()> {
+        let router = Arc::clone(&self.router);
+        let mut time_out = pin!(sleep_until(until));
+        let mut ended = pin!(router.server.pause.ended(clock::now()));
+        self.blocked_until(|cx| {
+            let is_over =
+                ended.as_mut().poll(cx).is_ready() || time_out.as_mut().poll(cx).is_ready();
+            if is_over { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    /// Awaits the end of a hang. What the client sends is kept; nothing is sent.
+    async fn wait_for_node(&mut self, node: NodeNumber) -> io::Result<()> {
+        let (client, router) = (Arc::clone(self.session.client()), Arc::clone(&self.router));
+        client.note_activity(|activity| activity.blocked = true);
+        let mut again = pin!(router.server.faults.answers_again(node));
+        let over = poll_fn(|cx| match again.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => self.poll_more(cx),
+        })
+        .await;
+        client.note_activity(|activity| activity.blocked = false);
+        over
+    }
+}
+
+/// Completes at this time, or at once if that is over.
+fn sleep_until(at: Millis) -> Sleep {
+    sleep(Duration::from_millis((at - clock::now()).max(0).unsigned_abs()))
+}

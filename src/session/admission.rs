@@ -1,0 +1,99 @@
+//! Whether a request may run or be queued now: one ladder, asked once, in Redis' order.
+
+use super::{Session, SlotGate};
+use crate::command::{Invocation, Refusal, Run, SessionCommand, flag};
+use crate::state::settings::CrossSlot;
+use crate::state::{Paused, ServerState};
+use crate::topology::Port;
+
+/// The answer to a request that wants to run.
+pub(super) enum Admission {
+    /// It runs, or is queued.
+    Go,
+    /// CLIENT PAUSE holds it up.
+    Pause,
+    /// It does not run, and spoils the transaction that it belongs to.
+    Refuse(Refusal),
+}
+
+impl Session {
+    /// Whether a request may run or be queued now. Changes nothing of the session.
+    pub(super) fn admission(
+        &self,
+        server: &ServerState,
+        invocation: &Invocation<'_>,
+        gate: &mut dyn SlotGate,
+        paused: Option<Paused>,
+    ) -> Admission {
+        let spec = invocation.spec;
+        if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
+            return Admission::Refuse(Refusal::NO_AUTH);
+        }
+        if let Some(refusal) = self.forbids(spec) {
+            return Admission::Refuse(refusal);
+        }
+        let touches = flag::READ | flag::WRITE | flag::MAY_REPLICATE;
+        if self.monitors && spec.flags & touches != 0 {
+            return Admission::Refuse(Refusal::of("ERR Replica can't interact with the keyspace"));
+        }
+        if self.is_checked_at_gate(invocation)
+            && let Some(refusal) = gate.refuses(invocation, self.request_flags(spec, spec.flags))
+        {
+            return Admission::Refuse(refusal);
+        }
+        let is_refused = self.is_refused_crossing(server, invocation);
+        if self.is_bound()
+            && !is_refused
+            && let Some(refusal) = Self::bound(spec)
+        {
+            return Admission::Refuse(refusal);
+        }
+        match paused {
+            Some(paused) if !is_refused && self.is_paused(paused, invocation) => Admission::Pause,
+            _ => Admission::Go,
+        }
+    }
+
+    /// Whether the slots of a request are checked before it is queued or runs. A command that runs on
+    /// its shards at once is checked there, while they are held, and only there.
+    fn is_checked_at_gate(&self, invocation: &Invocation<'_>) -> bool {
+        self.transaction.is_some()
+            || self.is_bound()
+            || !matches!(invocation.spec.run, Run::Shard(_) | Run::Blocks(_))
+            || (self.port != Port::Router && invocation.slot().is_none())
+    }
+
+    /// Whether a request is refused since its own keys live in several slots: its command or the queue
+    /// says so, before anything else stands against it.
+    fn is_refused_crossing(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
+        invocation.crosses()
+            && !self.is_multi_slot(server)
+            && !(self.transaction.is_none() && self.splits(server, invocation))
+    }
+
+    /// Whether a pause of this kind means this request: it would do what is paused.
+    fn is_paused(&self, paused: Paused, invocation: &Invocation<'_>) -> bool {
+        let writes = |flags| flags & (flag::WRITE | flag::MAY_REPLICATE) != 0;
+        match (paused, invocation.spec.run) {
+            (Paused::All, _) => true,
+            (Paused::Writes, Run::Session(SessionCommand::Exec)) => {
+                self.transaction.as_ref().is_some_and(|transaction| writes(transaction.flags))
+            }
+            (Paused::Writes, _) => writes(invocation.spec.flags),
+        }
+    }
+
+    /// Whether keys of several slots may be used together here: as on one server without slots.
+    pub(super) fn is_multi_slot(&self, server: &ServerState) -> bool {
+        // A client that has chosen a database stays there, whatever the policy has become.
+        self.database != 0
+            || (self.port == Port::Router && server.settings.cross_slot() == CrossSlot::Audit)
+    }
+
+    /// Whether this request is to be split by slot.
+    pub(super) fn splits(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
+        self.port == Port::Router
+            && server.settings.cross_slot() == CrossSlot::Split
+            && invocation.spec.merge().is_some()
+    }
+}

@@ -1,0 +1,544 @@
+//! The lock of a shard, which no thread of the runtime waits for.
+//!
+//! ```text
+//! hold      try the lock, spin a little; else copy the unit into the shard's queue, try once more,
+//!           and await the reply
+//! let go    run what others queued meanwhile, unlock, look at the queue once more
+//! ```
+//!
+//! The holder of a lock serves those who came meanwhile (a combining queue): a hot shard costs one
+//! copy per batch instead of a context switch. The second look after the unlock is what makes a job
+//! impossible to forget: a submitter tries the lock after counting its job, a holder reads the count
+//! after unlocking, and both are read-modify-writes of the same counter, so that one of them sees the
+//! other. A [`Hold`] lets go of itself when it is dropped, also while a panic unwinds.
+
+use super::context::BatchContext;
+use super::engine::Engine;
+use super::execute::{Running, execute};
+use super::outcome::{Outcome, Pending, Served, WaitFor};
+use crate::command::{Invocation, Pace, Queue};
+use crate::resp::{Proto, Sink};
+use crate::session::{OwnedUnit, Unit};
+use crate::state::clients::Client;
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::oneshot;
+
+/// How often a taken lock is tried before a job is queued: about the time of a few commands.
+const SPINS_MAX: u32 = 40;
+/// A holder serves at most this many jobs of others before another takes over.
+const DRAIN_MAX: usize = 64;
+/// Execution stops when a connection has more unsent output than this, in bytes.
+pub const OUTPUT_LEN_MAX: usize = 1 << 20;
+
+/// A shard. The queue is bounded by the number of clients: each has at most one job in it.
+#[derive(Debug)]
+pub struct Shard {
+    engine: Mutex<Engine>,
+    queue: Mutex<VecDeque<Job>>,
+    /// How many jobs are queued. Raised after the job is in the queue, lowered after it is out.
+    waiting: AtomicUsize,
+}
+
+/// A unit that waits for its shard.
+#[derive(Debug)]
+struct Job {
+    /// Once this client is closed, nothing of the job runs.
+    client: Arc<Client>,
+    unit: OwnedUnit,
+    proto: Proto,
+    /// The submitter's: the holder's own may be seconds old.
+    batch: BatchContext,
+    reply: oneshot::Sender<Served>,
+}
+
+/// A held shard. Dropping it serves the queue and unlocks.
+#[derive(Debug)]
+pub struct Hold<'s> {
+    // Dropped first: this unlocks.
+    engine: MutexGuard<'s, Engine>,
+    batch: &'s BatchContext,
+    // Dropped last: this looks at the queue once more.
+    after: AfterUnlock<'s>,
+}
+
+/// The second look at the queue.
+struct AfterUnlock<'s> {
+    shard: &'s Arc<Shard>,
+    batch: &'s BatchContext,
+    pace: &'s dyn Pace,
+    /// How many jobs this holder has served.
+    served: usize,
+}
+
+impl std::fmt::Debug for AfterUnlock<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AfterUnlock").field("served", &self.served).finish_non_exhaustive()
+    }
+}
+
+impl Shard {
+    /// A shard that runs `engine`.
+    #[must_use]
+    pub fn new(engine: Engine) -> Arc<Self> {
+        Arc::new(Self {
+            engine: Mutex::new(engine),
+            queue: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+        })
+    }
+
+    /// Holds the shard if it is free, or becomes so within a few moments.
+    #[must_use]
+    #[inline]
+    pub fn try_hold<'s>(
+        self: &'s Arc<Self>,
+        batch: &'s BatchContext,
+        pace: &'s dyn Pace,
+    ) -> Option<Hold<'s>> {
+        for _ in 0..SPINS_MAX {
+            if let Some(engine) = self.engine.try_lock() {
+                return Some(self.held(engine, batch, pace));
+            }
+            std::hint::spin_loop();
+        }
+        None
+    }
+
+    /// Holds the shard, blocking the thread until it is free: never on a runtime worker.
+    #[must_use]
+    pub fn hold<'s>(self: &'s Arc<Self>, batch: &'s BatchContext, pace: &'s dyn Pace) -> Hold<'s> {
+        self.held(self.engine.lock(), batch, pace)
+    }
+
+    #[inline]
+    fn held<'s>(
+        self: &'s Arc<Self>,
+        mut engine: MutexGuard<'s, Engine>,
+        batch: &'s BatchContext,
+        pace: &'s dyn Pace,
+    ) -> Hold<'s> {
+        engine.begin(batch);
+        Hold { engine, batch, after: AfterUnlock { shard: self, batch, pace, served: 0 } }
+    }
+
+    /// Queues a unit for the holder of the shard, and runs it at once if there is none any more.
+    /// Nothing is ever received if the client was closed before its turn.
+    pub fn submit(
+        self: &Arc<Self>,
+        client: &Arc<Client>,
+        unit: OwnedUnit,
+        proto: Proto,
+        batch: &BatchContext,
+        pace: &dyn Pace,
+    ) -> Pending {
+        let (reply, pending) = oneshot::channel();
+        let job = Job { client: Arc::clone(client), unit, proto, batch: *batch, reply };
+        self.queue.lock().push_back(job);
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+        if let Some(engine) = self.engine.try_lock() {
+            drop(self.held(engine, batch, pace));
+        }
+        pending
+    }
+
+    /// How many jobs wait.
+    fn waiting(&self) -> usize {
+        // A read-modify-write, and one that no compiler turns into a plain load: see the top.
+        match self.waiting.compare_exchange(0, 0, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(none) => none,
+            Err(some) => some,
+        }
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let job = self.queue.lock().pop_front()?;
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        Some(job)
+    }
+
+    /// Serves up to `jobs_max` jobs; returns how many it served.
+    #[cold]
+    fn serve_queue(&self, engine: &mut Engine, jobs_max: usize, pace: &dyn Pace) -> usize {
+        let mut served = 0;
+        while served < jobs_max
+            && let Some(job) = self.next_job()
+        {
+            job.run(engine, pace);
+            served += 1;
+        }
+        finish(engine, pace);
+        served
+    }
+}
+
+/// What is due before a shard is unlocked: events are published, changes handed on, heavy values
+/// dropped elsewhere.
+#[inline]
+fn finish(engine: &mut Engine, pace: &dyn Pace) {
+    engine.publish_events(pace);
+    engine.propagate();
+    if engine.keyspace.has_lazy_free()
+        && let Some(dead) = engine.keyspace.take_lazy_free()
+    {
+        pace.dispose(Box::new(dead));
+    }
+}
+
+impl Drop for Hold<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let after = &mut self.after;
+        finish(&mut self.engine, after.pace);
+        if after.shard.waiting.load(Ordering::Relaxed) != 0 {
+            after.served = after.shard.serve_queue(&mut self.engine, DRAIN_MAX, after.pace);
+        }
+    }
+}
+
+impl Drop for AfterUnlock<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.shard.waiting() != 0 {
+            self.serve_again();
+        }
+    }
+}
+
+impl AfterUnlock<'_> {
+    /// Serves what was queued while the shard was being unlocked.
+    #[cold]
+    fn serve_again(&mut self) {
+        while self.shard.waiting() != 0 {
+            if self.served >= DRAIN_MAX {
+                // There is always more: a task of its own goes on, unless another holder comes first.
+                let (shard, batch) = (Arc::clone(self.shard), *self.batch);
+                return self.pace.later(Box::new(move |pace| {
+                    if let Some(engine) = shard.engine.try_lock() {
+                        drop(shard.held(engine, &batch, pace));
+                    }
+                }));
+            }
+            // Whoever holds the lock now looks at the queue after unlocking.
+            let Some(mut engine) = self.shard.engine.try_lock() else { return };
+            self.served += self.shard.serve_queue(&mut engine, DRAIN_MAX - self.served, self.pace);
+        }
+    }
+}
+
+impl Hold<'_> {
+    /// The engine.
+    #[inline]
+    pub fn engine(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    /// The engine, with what holds for this batch.
+    #[inline]
+    pub fn running<'e>(&'e mut self, client: &'e Arc<Client>) -> Running<'e> {
+        Running { engine: &mut self.engine, batch: self.batch, pace: self.after.pace, client }
+    }
+
+    /// Runs one command that stands alone.
+    #[inline]
+    pub fn run(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) {
+        let (batch, pace) = (self.batch, self.after.pace);
+        self.engine.run(invocation, batch, pace, out);
+        self.engine.serve_blocked(batch, pace);
+    }
+
+    /// Serves the clients that are blocked on keys which have got a value.
+    pub fn serve_blocked(&mut self) {
+        self.engine.serve_blocked(self.batch, self.after.pace);
+    }
+}
+
+impl Job {
+    fn run(self, engine: &mut Engine, pace: &dyn Pace) {
+        let Self { client, unit, proto, batch, reply } = self;
+        if client.is_closing() {
+            return;
+        }
+        let batch = &BatchContext { now: pace.now(), ..batch };
+        engine.begin(batch);
+        engine.keyspace.no_touch = client.no_touch();
+        engine.instrumentation.client = client.id;
+        let mut replies = Vec::new();
+        let mut out = Sink::new(&mut replies, proto);
+        let then = if unit.slot().is_some_and(|slot| !engine.serves_directly(slot, batch)) {
+            // The slot has left, or is about to, since this was submitted.
+            Some(WaitFor::Resume(Box::new(unit)))
+        } else {
+            run_owned(unit, &mut Running { engine, batch, pace, client: &client }, &mut out)
+        };
+        // The client may have disconnected while its job waited; then nothing reads the replies.
+        let _disconnected = reply.send(Served { replies, then });
+    }
+}
+
+/// Runs a unit from a queue; returns what its connection has to wait for or to resume.
+fn run_owned(unit: OwnedUnit, on: &mut Running<'_>, out: &mut Sink<'_>) -> Option<WaitFor> {
+    let mut run = |unit: Unit<'_>| match execute(&unit, on, out) {
+        Outcome::Wait { wait, .. } => Some(wait),
+        _ => None,
+    };
+    match unit {
+        OwnedUnit::Commands(mut queue) => {
+            queue.skip(run_each(&queue, on, out));
+            let rest = (!queue.is_empty()).then_some(OwnedUnit::Commands(queue));
+            rest.map(|rest| WaitFor::Resume(Box::new(rest)))
+        }
+        OwnedUnit::Blocking(queue) => run(Unit::Blocking(queue.iter().next()?)),
+        OwnedUnit::Watch(queue, guard) => run(Unit::Watch(queue.iter().next()?, guard)),
+        OwnedUnit::Exec(transaction) => run(Unit::Exec(transaction)),
+    }
+}
+
+/// Runs commands that each stand alone, until there is much to send or a slot has left; returns how
+/// many it ran.
+fn run_each(queue: &Queue, on: &mut Running<'_>, out: &mut Sink<'_>) -> usize {
+    for (before, invocation) in queue.iter().enumerate() {
+        let (engine, batch) = (&mut *on.engine, on.batch);
+        let has_left = invocation.slot().is_some_and(|slot| !engine.serves_directly(slot, batch));
+        if out.len() > OUTPUT_LEN_MAX || has_left {
+            return before;
+        }
+        execute(&Unit::Command(invocation), on, out);
+    }
+    queue.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Args, DeferredWork, resolve};
+    use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, PackLimits};
+    use crate::resp::Span;
+    use crate::slot::Slot;
+    use crate::state::Instrumentation;
+    use crate::state::clients::{Clients, Seat};
+    use crate::topology::{Port, Topology};
+    use std::cell::{Cell, RefCell};
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    const BATCH: BatchContext = BatchContext {
+        now: 1,
+        string_len_max: 1 << 20,
+        limits: Limits {
+            hash: PackLimits { entries_max: 128, value_len_max: 64 },
+            zset: PackLimits { entries_max: 128, value_len_max: 64 },
+            intset_len_max: 512,
+            list_piece: -2,
+        },
+        events_wanted: 0,
+        no_touch: false,
+        instrumentation: Instrumentation::NONE,
+        port: Port::Router,
+    };
+
+    /// Keeps what is to be done later, for the test to do.
+    #[derive(Default)]
+    pub(super) struct Later {
+        deferred: RefCell<Vec<DeferredWork>>,
+        now: Cell<Millis>,
+    }
+
+    impl Pace for Later {
+        fn step(&self, _: usize) {}
+        fn now(&self) -> Millis {
+            self.now.get()
+        }
+        fn sleep(&self, _: Duration) {}
+        fn outside(&self, work: &mut dyn FnMut()) {
+            work();
+        }
+        fn dispose(&self, dead: Box<dyn Send>) {
+            drop(dead);
+        }
+        fn later(&self, work: DeferredWork) {
+            self.deferred.borrow_mut().push(work);
+        }
+    }
+
+    impl Later {
+        fn pop(&self) -> Option<DeferredWork> {
+            self.deferred.borrow_mut().pop()
+        }
+    }
+
+    fn shard() -> Arc<Shard> {
+        Shard::new(Engine::new(
+            Keyspace::new(Slot::all(), KeyHasher::new(1), 1),
+            0,
+            Arc::new(Topology::even(1)),
+            Arc::default(),
+            Arc::default(),
+        ))
+    }
+
+    fn client() -> Seat {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        Arc::new(Clients::default())
+            .register(address, address, Port::Router, 3, 0, 1)
+            .expect("a seat")
+    }
+
+    /// `INCR n` as a job.
+    fn increment() -> OwnedUnit {
+        let (buf, spans) = (b"incr n", [Span::new(0, 4), Span::new(5, 1)]);
+        let mut queue = Queue::default();
+        let invocation = resolve(Args::new(buf, &spans)).expect("INCR is a command");
+        assert!(queue.push(&invocation));
+        OwnedUnit::Commands(queue)
+    }
+
+    #[test]
+    fn who_holds_serves_who_came_meanwhile_in_order() {
+        let (shard, client, pace) = (shard(), client(), Later::default());
+        let hold = shard.try_hold(&BATCH, &pace).expect("free");
+        assert!(shard.try_hold(&BATCH, &pace).is_none());
+        let mut pending: Vec<Pending> = (0..5)
+            .map(|_| shard.submit(&client, increment(), Proto::Resp2, &BATCH, &pace))
+            .collect();
+        assert!(pending.iter_mut().all(|p| p.try_recv().is_err()), "nothing runs while it is held");
+        drop(hold);
+        for (i, mut pending) in pending.into_iter().enumerate() {
+            assert_eq!(
+                pending.try_recv().expect("served").replies,
+                format!(":{}\r\n", i + 1).into_bytes()
+            );
+        }
+        assert!(pace.deferred.borrow().is_empty() && shard.try_hold(&BATCH, &pace).is_some());
+    }
+
+    #[test]
+    fn nothing_runs_for_a_client_that_was_closed_meanwhile() {
+        let (shard, victim, other) = (shard(), client(), client());
+        let pace = Later::default();
+        let hold = shard.try_hold(&BATCH, &pace).expect("free");
+        let job = |client| shard.submit(client, increment(), Proto::Resp2, &BATCH, &pace);
+        let (mut lost, mut served) = (job(&victim), job(&other));
+        victim.close();
+        drop(hold);
+        assert_eq!(lost.try_recv().err(), Some(oneshot::error::TryRecvError::Closed));
+        assert_eq!(served.try_recv().expect("served").replies, b":1\r\n", "only the other's ran");
+    }
+
+    /// Whoever waited for a holder that took long begins then, not when the holder began.
+    #[test]
+    fn a_job_has_the_time_at_which_it_runs() {
+        let (shard, client, pace) = (shard(), client(), Later::default());
+        let hold = shard.try_hold(&BATCH, &pace).expect("free");
+        let (buf, mut queue) = (b"setnpx300", Queue::default());
+        let spans = [(0, 3), (3, 1), (3, 1), (4, 2), (6, 3)].map(|(at, len)| Span::new(at, len));
+        assert!(queue.push(&resolve(Args::new(buf, &spans)).expect("SET is a command")));
+        let mut pending =
+            shard.submit(&client, OwnedUnit::Commands(queue), Proto::Resp2, &BATCH, &pace);
+        pace.now.set(5000);
+        drop(hold);
+        assert_eq!(pending.try_recv().expect("served").replies, b"+OK\r\n");
+        let mut hold = shard.try_hold(&BATCH, &pace).expect("free");
+        let keyspace = &mut hold.engine().keyspace;
+        let key = keyspace.key(Slot::of(b"n"), b"n");
+        assert_eq!(keyspace.peek(key).and_then(Entry::expires_at), Some(5300));
+    }
+
+    #[test]
+    fn who_submits_to_a_free_shard_is_served_at_once() {
+        let (shard, client, pace) = (shard(), client(), Later::default());
+        let mut pending = shard.submit(&client, increment(), Proto::Resp2, &BATCH, &pace);
+        assert_eq!(pending.try_recv().expect("served").replies, b":1\r\n");
+    }
+
+    #[test]
+    fn a_job_stops_where_there_is_much_to_send_and_goes_on_from_there() {
+        const GETS: usize = 5;
+        let (shard, client, pace) = (shard(), client(), Later::default());
+        let value = vec![b'v'; OUTPUT_LEN_MAX / 2];
+        let set = [&b"setn"[..], &value].concat();
+        let mut queue = Queue::default();
+        let spans = [Span::new(0, 3), Span::new(3, 1), Span::new(4, value.len())];
+        assert!(queue.push(&resolve(Args::new(&set, &spans)).expect("SET is a command")));
+        for _ in 0..GETS {
+            let spans = [Span::new(0, 3), Span::new(3, 1)];
+            assert!(queue.push(&resolve(Args::new(b"getn", &spans)).expect("GET is a command")));
+        }
+        let (mut rest, mut replies) = (Some(Box::new(OwnedUnit::Commands(queue))), Vec::new());
+        let mut rounds = 0;
+        while let Some(unit) = rest {
+            let mut pending = shard.submit(&client, *unit, Proto::Resp2, &BATCH, &pace);
+            let served = pending.try_recv().expect("the shard is free");
+            assert!(served.replies.len() <= OUTPUT_LEN_MAX + value.len() + 20);
+            replies.extend(served.replies);
+            rounds += 1;
+            rest = served.then.map(|then| match then {
+                WaitFor::Resume(unit) => unit,
+                other => panic!("nothing to wait for: {other:?}"),
+            });
+        }
+        let get = [format!("${}\r\n", value.len()).as_bytes(), &value, b"\r\n"].concat();
+        assert!(replies == [b"+OK\r\n", &get.repeat(GETS)[..]].concat() && rounds == 3);
+    }
+
+    #[test]
+    fn a_holder_serves_so_many_and_leaves_the_rest_to_another() {
+        let (shard, client, pace) = (shard(), client(), Later::default());
+        let hold = shard.try_hold(&BATCH, &pace).expect("free");
+        let mut pending: Vec<Pending> = (0..2 * DRAIN_MAX + 5)
+            .map(|_| shard.submit(&client, increment(), Proto::Resp2, &BATCH, &pace))
+            .collect();
+        drop(hold);
+        assert!(
+            pending[DRAIN_MAX - 1].try_recv().is_ok() && pending[DRAIN_MAX].try_recv().is_err()
+        );
+        let mut rounds = 0;
+        while let Some(work) = pace.pop() {
+            work(&pace);
+            rounds += 1;
+        }
+        assert!(rounds == 2 && pending.iter_mut().skip(DRAIN_MAX).all(|p| p.try_recv().is_ok()));
+    }
+
+    /// Threads that hold and threads that queue, as fast as they can: every job is answered, and
+    /// the count shows that each ran once.
+    #[test]
+    fn no_job_is_forgotten() {
+        const THREADS: usize = 4;
+        const JOBS: usize = 5000;
+        let (shard, client) = (shard(), client());
+        std::thread::scope(|scope| {
+            for _ in 0..THREADS {
+                scope.spawn(|| {
+                    let pace = Later::default();
+                    for job in 0..JOBS {
+                        if job % 3 == 0
+                            && let Some(hold) = shard.try_hold(&BATCH, &pace)
+                        {
+                            drop(hold);
+                        }
+                        let pending =
+                            shard.submit(&client, increment(), Proto::Resp2, &BATCH, &pace);
+                        while let Some(work) = pace.pop() {
+                            work(&pace);
+                        }
+                        // Whoever holds the shard now must see the job: this would hang if not.
+                        pending.blocking_recv().expect("an answer");
+                    }
+                });
+            }
+        });
+        let pace = Later::default();
+        let mut hold = shard.try_hold(&BATCH, &pace).expect("free");
+        let keyspace = &mut hold.engine().keyspace;
+        let key = keyspace.key(Slot::of(b"n"), b"n");
+        let value =
+            keyspace.read(key).and_then(|v| v.as_text().map(|t| t.to_vec())).expect("a count");
+        assert_eq!(value, (THREADS * JOBS).to_string().into_bytes());
+    }
+}

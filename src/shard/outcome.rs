@@ -1,0 +1,111 @@
+//! What a request has led to: one type from the engine to the socket.
+
+use crate::command::{Invocation, Queue, Wait};
+use crate::keyspace::Millis;
+use crate::replication::ReplicaWait;
+use crate::resp::Sink;
+use crate::session::OwnedUnit;
+use crate::state::clients::{Client, WaitHandle, Waiting};
+use crate::topology::NodeNumber;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What a request, or the requests of a turn, have led to.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The reply is written: go on.
+    Replied,
+    /// Every whole request is answered; at least this many bytes, from 1, make the next one whole.
+    Drained {
+        /// In bytes, counted from the end of the input.
+        missing: usize,
+    },
+    /// Send the output, then come again: there is much of it, or the rest needs a new batch context.
+    Flush,
+    /// Send the output, await this, then come again.
+    Wait {
+        /// What the connection waits for.
+        wait: WaitFor,
+        /// The client does not want to see the replies (`CLIENT REPLY OFF`).
+        muted: bool,
+    },
+    /// Send the output, then close.
+    Close,
+    /// Close at once.
+    Sever,
+}
+
+/// What a connection waits for before it goes on.
+#[derive(Debug)]
+pub enum WaitFor {
+    /// The replies of a unit that is in a shard's queue.
+    Shard(Pending),
+    /// A value at one of several keys, or a timeout.
+    Key(Box<Blocked>),
+    /// Replicas that acknowledge what was written (`WAIT`); the reply is how many have.
+    Replicas(Box<ReplicaWait>),
+    /// The end of CLIENT PAUSE, at this time at the latest. The request is decoded again then.
+    Pause(Millis),
+    /// A node that a fault has stopped. What was received is kept.
+    Node(NodeNumber),
+    /// Nothing but the output to be sent: then this is to be resumed.
+    Resume(Box<OwnedUnit>),
+}
+
+/// A client that waits for a key.
+#[derive(Debug)]
+pub struct Blocked {
+    /// Ends the wait.
+    pub call: Arc<WaitHandle>,
+    /// Receives how it ended.
+    pub waiting: Waiting,
+    /// How long it lasts, and what is answered if nothing comes.
+    pub wait: Wait,
+    /// The request, a single command, in case it has to run again.
+    pub request: Arc<Queue>,
+}
+
+/// What became of a unit that was in a shard's queue.
+#[derive(Debug)]
+pub struct Served {
+    /// The replies.
+    pub replies: Vec<u8>,
+    /// What its connection has to wait for or to resume, if anything.
+    pub then: Option<WaitFor>,
+}
+
+/// Receives what becomes of a unit in a queue; never anything if its client was closed before.
+pub type Pending = oneshot::Receiver<Served>;
+
+impl Outcome {
+    /// A wait whose end is answered unless the session is muted, which is decided later.
+    #[must_use]
+    pub fn wait(wait: WaitFor) -> Self {
+        Self::Wait { wait, muted: false }
+    }
+
+    /// The outcome of a command that may have blocked its client.
+    #[must_use]
+    pub fn of_blocked(blocked: Option<Box<Blocked>>) -> Self {
+        blocked.map_or(Self::Replied, |blocked| Self::wait(WaitFor::Key(blocked)))
+    }
+}
+
+impl Blocked {
+    /// Blocks `client` on `invocation`. Returns `None` if the request is too long to be kept: then
+    /// the reply says that there is nothing.
+    pub fn begin(
+        invocation: &Invocation<'_>,
+        client: &Arc<Client>,
+        wait: Wait,
+        out: &mut Sink<'_>,
+    ) -> Option<Box<Self>> {
+        let mut request = Queue::default();
+        if !request.push(invocation) {
+            wait.absent.write(out);
+            return None;
+        }
+        let (call, waiting) = client.wait();
+        Some(Box::new(Self { call, waiting, wait, request: Arc::new(request) }))
+    }
+}

@@ -1,0 +1,199 @@
+//! Who waits for which keys of a shard: first come, first served.
+//!
+//! ```text
+//! by_key   key ──► 7, 9, 12 …      numbers of waiters, in the order they came
+//! waiters  number ──► Waiter { the request, how to call its client }
+//! ```
+//!
+//! A waiter that was served leaves the table at once; its number under other keys, and one whose
+//! client gave up, is dead weight that is passed over, and cleared away when half of what is filed
+//! may be dead.
+
+use crate::command::{Queue, Refusal, WaitKind};
+use crate::keyspace::Keyspace;
+use crate::resp::{Proto, Sink};
+use crate::slot::{Footprint, Slot};
+use crate::state::clients::{Claim, Client, Ending, WaitHandle};
+use crate::topology::WaiterRoute;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// What becomes of a waiter whose key has come to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serve {
+    /// The shard runs its request, for that key.
+    Here,
+    /// Its request needs more than this shard has: it is to be made again.
+    Elsewhere,
+}
+
+/// A client that waits.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) client: Arc<Client>,
+    /// Ends the wait.
+    pub(super) call: Arc<WaitHandle>,
+    /// Its request: one command.
+    pub(super) request: Arc<Queue>,
+    /// What it can use.
+    pub(super) kind: WaitKind,
+    /// How its reply is written.
+    pub(super) proto: Proto,
+    pub(super) serve: Serve,
+    /// The slots of those of its keys that are here, if its request asks for several.
+    pub(super) slots: Vec<Slot>,
+    /// Under how many keys it was filed.
+    pub(super) keys: usize,
+}
+
+/// A waiter's number; a later one is higher.
+type Number = u64;
+
+/// The waiters of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// No queue is empty.
+    by_key: HashMap<Box<[u8]>, VecDeque<Number>>,
+    waiters: HashMap<Number, Waiter>,
+    last: Number,
+    /// How many numbers are in the queues, of the dead too.
+    filed: usize,
+    /// When `filed` reaches this, the dead are cleared away.
+    sweep_at: usize,
+}
+
+/// Fewer numbers than this are not worth a sweep.
+const SWEEP_MIN: usize = 1024;
+
+/// The end of a wait by a refusal.
+fn refused(waiter: &Waiter, refusal: &Refusal) -> Ending {
+    let mut reply = Vec::new();
+    Sink::new(&mut reply, waiter.proto).error(refusal);
+    Ending::Served(reply)
+}
+
+impl Waiters {
+    /// Files a waiter under `keys`, each of them once; has the keyspace report them.
+    pub(super) fn file(&mut self, mut waiter: Waiter, keys: &[&[u8]], keyspace: &mut Keyspace) {
+        if self.filed >= self.sweep_at.max(SWEEP_MIN) {
+            self.sweep(keyspace);
+        }
+        self.last += 1;
+        for &key in keys {
+            let queue = match self.by_key.get_mut(key) {
+                Some(queue) => queue,
+                None => {
+                    keyspace.report(key, true);
+                    self.by_key.entry(key.into()).or_default()
+                }
+            };
+            if queue.back() != Some(&self.last) {
+                queue.push_back(self.last);
+                self.filed += 1;
+                waiter.keys += 1;
+            }
+        }
+        self.waiters.insert(self.last, waiter);
+    }
+
+    /// Takes out the first who waits for `key`, can use what is there, and has not given up; with
+    /// the right to end that wait.
+    pub(super) fn claim(
+        &mut self,
+        key: &[u8],
+        fits: impl Fn(WaitKind) -> bool,
+        keyspace: &mut Keyspace,
+    ) -> Option<(Waiter, Claim)> {
+        let Self { by_key, waiters, filed, .. } = self;
+        let queue = by_key.get_mut(key)?;
+        let (mut at, mut claimed) = (0, None);
+        while let Some(&number) = queue.get(at) {
+            match waiters.get(&number) {
+                Some(waiter) if !waiter.call.is_over() && !fits(waiter.kind) => at += 1,
+                _ => {
+                    queue.remove(at);
+                    *filed -= 1;
+                    let waiter = waiters.remove(&number);
+                    claimed = waiter.and_then(|waiter| {
+                        let claim = waiter.call.claim()?;
+                        if waiter.serve == Serve::Elsewhere {
+                            // One who leaves at this very moment asks no more.
+                            let _gone = claim.end(Ending::Elsewhere);
+                            return None;
+                        }
+                        (!waiter.client.is_closing()).then_some((waiter, claim))
+                    });
+                    if claimed.is_some() {
+                        break;
+                    }
+                }
+            }
+        }
+        if queue.is_empty() {
+            by_key.remove(key);
+            keyspace.report(key, false);
+        }
+        claimed
+    }
+
+    /// Ends the wait of everybody whose slot is not served here any more, as `judge` says.
+    pub(super) fn unblock_moved(
+        &mut self,
+        keyspace: &mut Keyspace,
+        judge: impl Fn(&Client, Slot) -> WaiterRoute,
+    ) {
+        let mut unblocked = false;
+        for waiter in self.waiters.values() {
+            let Some(request) = waiter.request.iter().next() else { continue };
+            let judged = match request.footprint {
+                Footprint::In(slot) => judge(&waiter.client, slot),
+                Footprint::Crossing { .. } => {
+                    let judged = waiter.slots.iter().map(|&slot| judge(&waiter.client, slot));
+                    judged.fold(WaiterRoute::Goes, |one, other| match (one, other) {
+                        (WaiterRoute::Goes, other) => other,
+                        (one, _) => one,
+                    })
+                }
+                Footprint::Anywhere => continue,
+            };
+            let ending = match judged {
+                WaiterRoute::Goes => continue,
+                WaiterRoute::Ends => Ending::Elsewhere,
+                WaiterRoute::Down => refused(waiter, &Refusal::CLUSTER_DOWN),
+                WaiterRoute::Demoted => refused(waiter, &Refusal::DEMOTED),
+            };
+            waiter.call.end(ending);
+            unblocked = true;
+        }
+        if unblocked {
+            self.sweep(keyspace);
+        }
+    }
+
+    /// Clears away what is dead, if that is more than what is alive: looks at the waiters, of whom
+    /// there are as many as clients wait, to know whether to look at all their keys.
+    pub(super) fn sweep_if_worthwhile(&mut self, keyspace: &mut Keyspace) {
+        let alive = self.waiters.values().filter(|waiter| !waiter.call.is_over());
+        if self.filed > 2 * alive.map(|waiter| waiter.keys).sum::<usize>() {
+            self.sweep(keyspace);
+        }
+    }
+
+    /// Clears away who has given up or was served under another key.
+    fn sweep(&mut self, keyspace: &mut Keyspace) {
+        let Self { by_key, waiters, filed, sweep_at, .. } = self;
+        waiters.retain(|_, waiter| !waiter.call.is_over());
+        by_key.retain(|key, queue| {
+            let before = queue.len();
+            queue.retain(|number| waiters.contains_key(number));
+            *filed -= before - queue.len();
+            if queue.is_empty() {
+                keyspace.report(key, false);
+            }
+            !queue.is_empty()
+        });
+        by_key.shrink_to(2 * by_key.len());
+        waiters.shrink_to(2 * waiters.len());
+        *sweep_at = 2 * *filed;
+    }
+}
