@@ -191,7 +191,7 @@ impl Router {
         let (flags, local) = (session.request_flags_of(unit), session.client().local);
         match (scope, unit) {
             (Scope::Slot(slot), _) => {
-                self.place_in_slot(&mut placement, slot, unit, flags, (local, turn))
+                self.place_in_slot(&mut placement, slot, unit, flags, (local, turn));
             }
             (Scope::Slots, Unit::Exec(transaction)) => {
                 placement.shards = placement.held.numbers();

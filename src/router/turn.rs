@@ -257,7 +257,12 @@ impl Router {
                 reply = kind;
                 Outcome::Replied
             }
-            Step::Run(unit, scope) => self.run_unit(session, unit, scope, kept, turn, out),
+            Step::Run(unit, scope) => {
+                if let Unit::Exec(_) = unit {
+                    reply = Reply::Exec;
+                }
+                self.run_unit(session, unit, scope, kept, turn, out)
+            }
             Step::Split => {
                 *kept = None;
                 self.run_split(session, invocation, turn, out)
@@ -275,12 +280,12 @@ impl Router {
         }
         match reply {
             Reply::Refused => self.note_refused(Some(spec), &out[before..], turn),
-            Reply::Queued | Reply::Done | Reply::Always if is_of_session && has_run => {
+            _ if is_of_session && has_run => {
                 let ticks = turn.pace.ticks().wrapping_sub(began);
                 let written = out.get(before..).unwrap_or_default();
                 self.note_command(invocation, ticks, written, turn.batch);
             }
-            Reply::Queued | Reply::Done | Reply::Always => {}
+            _ => {}
         }
         if matches!(outcome, Outcome::Replied) && !self.still_holds(session, spec, ran, turn) {
             outcome = Outcome::Flush;
@@ -414,7 +419,7 @@ fn conclude(
     if muted {
         out.truncate(before);
     }
-    if session.listens() && reply != Reply::Always {
+    if session.listens() && !matches!(reply, Reply::Always | Reply::Exec) {
         session.insert_pushes_before(before, out);
     }
     session.end_request();

@@ -63,6 +63,9 @@ pub enum Reply {
     Refused,
     /// That it is queued for EXEC.
     Queued,
+    /// That of EXEC: messages from others already stand before it, and those that its own commands
+    /// caused come after it.
+    Exec,
     /// What is sent even if the client wants no replies: confirmations of subscriptions.
     Always,
 }

@@ -247,7 +247,6 @@ impl Engine {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (slot, known) = (invocation.slot(), invocation.known());
             let string_len_max = batch.string_len_max;
-            let pace = pace;
             let mut cx = Cx { keyspace, slot, slots, known, string_len_max, pace, ready, sees_all };
             match spec.run {
                 Run::Shard(function) => function(&mut cx, args, out).map(|()| None),
