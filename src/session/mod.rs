@@ -11,15 +11,16 @@
 //! then the transaction ([`admission`]). The slot rules of a transaction are in [`multi`].
 
 mod dialect;
-mod multi;
+mod transaction;
 mod unit;
 mod violations;
 mod admission;
 mod subscribe;
+mod multi;
 mod commands;
 
 pub use dialect::{Dialect, Tie};
-pub use multi::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
+pub use transaction::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
 pub use unit::{OwnedUnit, Scope, Unit};
 pub use violations::note_failed;
 
@@ -34,6 +35,7 @@ use crate::state::{Paused, ServerState};
 use crate::topology::{Port, RequestFlags};
 use admission::Admission;
 use std::sync::Arc;
+use transaction::{Context, Crossing};
 
 /// What is to be done next with a request.
 #[derive(Debug)]
@@ -349,8 +351,8 @@ impl Session {
             && !matches!(spec.run, Run::Session(command)
                 if is_multi_slot || command == SessionCommand::Watch)
         {
-            let crossing = multi::Crossing {
-                context: multi::Context::Command,
+            let crossing = Crossing {
+                context: Context::Command,
                 first,
                 other,
                 first_key: spec.nth_key(args, 0).unwrap_or_default(),

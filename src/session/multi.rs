@@ -9,194 +9,30 @@
 //!  DISCARD            error                → open                      → open
 //! ```
 //!
-//! A transaction belongs to one slot: that of the first command with keys, and on the router port
-//! the watched one if anything is watched. There a command in another slot is refused when it is
-//! queued, and EXEC then answers EXECABORT; on a node port EXEC itself refuses it ([`Dialect`]).
+//! A transaction belongs to one slot: that of its first command with keys, and on the router port the
+//! watched one if anything is watched. There a command in another slot is refused when it is queued,
+//! and EXEC then replies EXECABORT; on a node port EXEC itself refuses it ([`super::Dialect`]).
 //! Commands without keys run where the transaction runs and pin nothing. Where keys of several slots
-//! may be used together (`cross-slot audit`) nothing of this is refused: such a transaction `is_multi_slot` them.
+//! may be used together (`cross-slot audit`) nothing of this is refused.
 //!
-//! Once a guard is tripped the transaction is lost, so nothing is kept or judged any more: EXEC
-//! answers nil, as every Redis does.
+//! Once a guard is tripped the transaction is lost, so nothing is kept or checked any more: EXEC
+//! replies nil, as every Redis does.
 
-use super::{Dialect, Reply, Scope, Session, Step, Tie, Unit, violations};
-use crate::command::{Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag};
+use super::transaction::{Context, Crossing, Reach, Transaction, WATCHED_KEYS_MAX, Watched};
+use super::{Reply, Scope, Session, Step, Tie, Unit, violations};
+use crate::command::{Invocation, Refusal, Run, SessionCommand, Spec, flag};
 use crate::keyspace::{Blob, Guard};
 use crate::ledger::{Fate, Rule};
 use crate::resp::Sink;
 use crate::slot::{Footprint, Slot};
 use crate::state::ServerState;
-use crate::state::clients::Client;
-use crate::topology::{Port, RequestFlags};
-use std::cell::Cell;
+use crate::topology::Port;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Most keys that one session may watch.
-pub const WATCHED_KEYS_MAX: usize = 1 << 20;
-
-/// What a transaction touches beyond the shard that owns its slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
-    /// Nothing.
-    #[default]
-    Shard,
-    /// The session or the process.
-    Server,
-    /// All shards in view.
-    Cluster,
-    /// All shards, whoever asks.
-    Whole,
-}
-
-/// What MULTI began.
-#[derive(Debug, Default)]
-pub struct Transaction {
-    /// The commands so far.
-    pub queue: Queue,
-    /// What they touch.
-    pub reach: Reach,
-    /// The slot that the transaction belongs to, once known.
-    pub slot: Option<Slot>,
-    /// A later command asks for another slot: only where that is found out at EXEC.
-    pub crosses: bool,
-    /// It asks for several slots, or guards them, where that is allowed: it takes all shards.
-    pub is_multi_slot: bool,
-    /// It chooses a database, as it might when that was queued.
-    pub selects: bool,
-    /// How EXEC comes to that slot.
-    pub request_flags: RequestFlags,
-    /// The guard that must still be whole when it runs.
-    pub watched: Option<Box<Watched>>,
-    /// The flags of its commands, all together.
-    pub flags: u32,
-    /// A command was refused: EXEC will not run the others.
-    pub poisoned: bool,
-    /// That it crosses slots has been noted for the proof.
-    pub is_noted: bool,
-}
-
-thread_local! {
-    /// A transaction that has run, for the next one's memory: it belongs to the thread, as the
-    /// read buffers do, so that idle connections own none.
-    static SPARE: Cell<Option<Box<Transaction>>> = const { Cell::new(None) };
-}
-
-/// A transaction with more memory than this is not kept for the next, in bytes.
-const SPARE_BYTES_MAX: usize = 64 * 1024;
-
-impl Transaction {
-    fn begin() -> Box<Self> {
-        SPARE.take().unwrap_or_default()
-    }
-
-    /// Keeps the memory of a transaction that has run.
-    pub fn recycle(mut self: Box<Self>) {
-        if self.queue.memory() <= SPARE_BYTES_MAX {
-            self.queue.clear();
-            let queue = std::mem::take(&mut self.queue);
-            *self = Self { queue, ..Self::default() };
-            SPARE.set(Some(self));
-        }
-    }
-
-    /// Whether nothing is against it but what the slot and the guard may say, and it runs on the
-    /// slot's shard alone.
-    #[must_use]
-    pub fn is_plain(&self) -> bool {
-        self.reach == Reach::Shard && !self.poisoned && !self.crosses && !self.is_multi_slot
-    }
-
-    /// Makes EXEC refuse to run.
-    pub(super) fn poison(&mut self) {
-        self.poisoned = true;
-    }
-
-    /// Forgets what was queued, and where that would have run.
-    fn forget_queue(&mut self) {
-        self.queue.clear();
-        (self.slot, self.reach) = (None, Reach::Shard);
-        (self.crosses, self.is_multi_slot) = (false, false);
-    }
-
-    /// The first key that pinned the slot, for the explanation of a refusal.
-    fn first_key(&self) -> Vec<u8> {
-        self.queue
-            .iter()
-            .find(|invocation| invocation.slot().is_some())
-            .and_then(|invocation| invocation.spec.nth_key(invocation.args, 0))
-            .unwrap_or_default()
-            .to_vec()
-    }
-}
-
-/// What a session watches: keys of one slot, but for clients of a node and under an audit.
-#[derive(Debug)]
-pub struct Watched {
-    /// The slot that the first key lives in.
-    pub slot: Slot,
-    /// A key lives in another: only where that is allowed.
-    pub crosses: bool,
-    /// The shards where the guard is filed.
-    pub shards: Vec<usize>,
-    /// For which slots of database 0 it is filed on which of them.
-    pub places: Vec<(Slot, usize)>,
-    /// The keys; never empty.
-    pub keys: BTreeSet<Blob>,
-    /// Trips when one of them is touched.
-    pub guard: Guard,
-    /// Who watches.
-    pub client: Arc<Client>,
-}
-
-/// Where a slot was crossed.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Context {
-    Command,
-    Watch,
-    Multi,
-}
-
-/// A refusal in the making: what crossed what.
-#[derive(Debug)]
-pub(super) struct Crossing<'k> {
-    pub(super) context: Context,
-    pub(super) first: Slot,
-    pub(super) other: Slot,
-    pub(super) first_key: &'k [u8],
-    pub(super) violating_key: &'k [u8],
-}
-
-impl Crossing<'_> {
-    /// The reply: the plain sentence that clients match, with the keys behind it if asked for.
-    pub(super) fn refusal(&self, server: &ServerState, dialect: &Dialect, spec: &Spec) -> Refusal {
-        server.stats.crossslot_refusals.add(1);
-        if !server.settings.explain() && !dialect.explains {
-            return Refusal::CROSS_SLOT;
-        }
-        let context = match self.context {
-            Context::Command => "within one command",
-            Context::Watch => "within WATCH",
-            Context::Multi => "within MULTI",
-        };
-        let mut text = Refusal::CROSS_SLOT.text().to_vec();
-        let (first, other) = (self.first.number(), self.other.number());
-        let command = spec.full_name().to_ascii_uppercase();
-        text.extend(
-            format!(" (context='{context}', command='{command}', original-slot='{first}', wrong-slot='{other}'")
-                .into_bytes(),
-        );
-        text.extend_from_slice(b", first-key='");
-        text.extend_from_slice(self.first_key);
-        text.extend_from_slice(b"', violating-key='");
-        text.extend_from_slice(self.violating_key);
-        text.extend_from_slice(b"')");
-        Refusal::new(text)
-    }
-}
-
 impl Session {
-    /// What is said to a command that may not stand in a transaction, if there is one. It comes
-    /// before its slots are looked at.
+    /// The refusal of a command that may not stand in a transaction, if there is one. It comes before
+    /// its slots are looked at.
     pub(super) fn forbids(&self, spec: &Spec) -> Option<Refusal> {
         let by_name = self.dialect.forbids_by_name;
         let is_forbidden = match spec.run {
@@ -468,8 +304,8 @@ impl Session {
         refusal
     }
 
-    /// What EXEC says to a transaction that it finds to cross slots: by a command of its own, or
-    /// against its guard.
+    /// The refusal of a transaction that EXEC finds to cross slots: by a command of its own, or against
+    /// its guard.
     #[must_use]
     pub fn crossing_at_exec(&self, server: &ServerState, transaction: &Transaction) -> Refusal {
         let keyed = |crosses: fn(Slot, Slot) -> bool| {

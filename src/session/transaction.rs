@@ -1,0 +1,175 @@
+//! What MULTI has queued and WATCH guards, and how a refusal says that slots are crossed.
+
+use super::Dialect;
+use crate::command::{Queue, Refusal, Spec};
+use crate::keyspace::{Blob, Guard};
+use crate::slot::Slot;
+use crate::state::ServerState;
+use crate::state::clients::Client;
+use crate::topology::RequestFlags;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Most keys that one session may watch.
+pub const WATCHED_KEYS_MAX: usize = 1 << 20;
+
+/// What a transaction touches beyond the shard that owns its slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// Nothing.
+    #[default]
+    Shard,
+    /// The session or the process.
+    Server,
+    /// All shards in view.
+    Cluster,
+    /// All shards, whoever asks.
+    Whole,
+}
+
+/// What MULTI began.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// The commands so far.
+    pub queue: Queue,
+    /// What they touch.
+    pub reach: Reach,
+    /// The slot that the transaction belongs to, once known.
+    pub slot: Option<Slot>,
+    /// A later command asks for another slot: only where that is found out at EXEC.
+    pub crosses: bool,
+    /// It asks for several slots, or guards them, where that is allowed: it takes all shards.
+    pub is_multi_slot: bool,
+    /// It chooses a database, as it might when that was queued.
+    pub selects: bool,
+    /// How EXEC comes to that slot.
+    pub request_flags: RequestFlags,
+    /// The guard that must still be whole when it runs.
+    pub watched: Option<Box<Watched>>,
+    /// The flags of its commands, all together.
+    pub flags: u32,
+    /// A command was refused: EXEC will not run the others.
+    pub poisoned: bool,
+    /// That it crosses slots has been noted for the proof.
+    pub is_noted: bool,
+}
+
+thread_local! {
+    /// A transaction that has run, for the next one's memory: it belongs to the thread, as the
+    /// read buffers do, so that idle connections own none.
+    static SPARE: Cell<Option<Box<Transaction>>> = const { Cell::new(None) };
+}
+
+/// A transaction with more memory than this is not kept for the next, in bytes.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+
+impl Transaction {
+    pub(super) fn begin() -> Box<Self> {
+        SPARE.take().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a transaction that has run.
+    pub fn recycle(mut self: Box<Self>) {
+        if self.queue.memory() <= SPARE_BYTES_MAX {
+            self.queue.clear();
+            let queue = std::mem::take(&mut self.queue);
+            *self = Self { queue, ..Self::default() };
+            SPARE.set(Some(self));
+        }
+    }
+
+    /// Whether nothing is against it but what the slot and the guard may say, and it runs on the
+    /// slot's shard alone.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.reach == Reach::Shard && !self.poisoned && !self.crosses && !self.is_multi_slot
+    }
+
+    /// Makes EXEC refuse to run.
+    pub(super) fn poison(&mut self) {
+        self.poisoned = true;
+    }
+
+    /// Forgets what was queued, and where that would have run.
+    pub(super) fn forget_queue(&mut self) {
+        self.queue.clear();
+        (self.slot, self.reach) = (None, Reach::Shard);
+        (self.crosses, self.is_multi_slot) = (false, false);
+    }
+
+    /// The first key that pinned the slot, for the explanation of a refusal.
+    pub(super) fn first_key(&self) -> Vec<u8> {
+        self.queue
+            .iter()
+            .find(|invocation| invocation.slot().is_some())
+            .and_then(|invocation| invocation.spec.nth_key(invocation.args, 0))
+            .unwrap_or_default()
+            .to_vec()
+    }
+}
+
+/// What a session watches: keys of one slot, but for clients of a node and under an audit.
+#[derive(Debug)]
+pub struct Watched {
+    /// The slot that the first key lives in.
+    pub slot: Slot,
+    /// A key lives in another: only where that is allowed.
+    pub crosses: bool,
+    /// The shards where the guard is filed.
+    pub shards: Vec<usize>,
+    /// For which slots of database 0 it is filed on which of them.
+    pub places: Vec<(Slot, usize)>,
+    /// The keys; never empty.
+    pub keys: BTreeSet<Blob>,
+    /// Trips when one of them is touched.
+    pub guard: Guard,
+    /// Who watches.
+    pub client: Arc<Client>,
+}
+
+/// Where a slot was crossed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Context {
+    Command,
+    Watch,
+    Multi,
+}
+
+/// A refusal in the making: what crossed what.
+#[derive(Debug)]
+pub(super) struct Crossing<'k> {
+    pub(super) context: Context,
+    pub(super) first: Slot,
+    pub(super) other: Slot,
+    pub(super) first_key: &'k [u8],
+    pub(super) violating_key: &'k [u8],
+}
+
+impl Crossing<'_> {
+    /// The reply: the plain sentence that clients match, with the keys behind it if asked for.
+    pub(super) fn refusal(&self, server: &ServerState, dialect: &Dialect, spec: &Spec) -> Refusal {
+        server.stats.crossslot_refusals.add(1);
+        if !server.settings.explain() && !dialect.explains {
+            return Refusal::CROSS_SLOT;
+        }
+        let context = match self.context {
+            Context::Command => "within one command",
+            Context::Watch => "within WATCH",
+            Context::Multi => "within MULTI",
+        };
+        let mut text = Refusal::CROSS_SLOT.text().to_vec();
+        let (first, other) = (self.first.number(), self.other.number());
+        let command = spec.full_name().to_ascii_uppercase();
+        text.extend(
+            format!(" (context='{context}', command='{command}', original-slot='{first}', wrong-slot='{other}'")
+                .into_bytes(),
+        );
+        text.extend_from_slice(b", first-key='");
+        text.extend_from_slice(self.first_key);
+        text.extend_from_slice(b"', violating-key='");
+        text.extend_from_slice(self.violating_key);
+        text.extend_from_slice(b"')");
+        Refusal::new(text)
+    }
+}
