@@ -30,7 +30,7 @@ def idle_connections(starter: Starter):
     note(f"memory: {IDLE_CONNECTIONS:,} idle connections")
     raise_descriptor_limit(IDLE_CONNECTIONS + 1000)
     per_connection = {}
-    for kind in ("slotway", "redis"):
+    for kind in ("ours", "redis"):
         with starter.start(kind) as server:
             with server.client() as client:
                 client.call("CONFIG", "SET", "maxclients", IDLE_CONNECTIONS + 100)
@@ -54,7 +54,7 @@ def idle_connections(starter: Starter):
 def keys(starter: Starter, load: Load):
     note(f"memory: {KEYS:,} keys")
     per_key = {}
-    for kind in ("slotway", "redis"):
+    for kind in ("ours", "redis"):
         with starter.start(kind) as server:
             before = server.settled_rss_bytes()
             load.fill(server, [["SET", f"key:{RANDOM}", "xxx"]], KEYS)
@@ -85,7 +85,7 @@ def elements(starter: Starter, load: Load, what, commands, units, count):
     """Resident memory per element of a collection. The *must* is Redis' own."""
     note(f"memory: per {what}")
     per_element = {}
-    for kind in ("slotway", "redis"):
+    for kind in ("ours", "redis"):
         with starter.start(kind) as server:
             before = server.settled_rss_bytes()
             load.fill(server, commands, units)
@@ -96,13 +96,13 @@ def elements(starter: Starter, load: Load, what, commands, units, count):
 def start_up(starter: Starter, runs):
     """From exec to the first PONG, the prober trying again at once all the while."""
     note(f"start-up: {runs} runs each")
-    taken = {"slotway": [], "redis": []}
+    taken = {"ours": [], "redis": []}
     for _ in range(runs):
         for kind, times in taken.items():
             with starter.start(kind, shards=16, threads=None) as server:
                 times.append((server.answered_ns - server.started_ns) / 1e6)
     return amount("start-up, 16 shards", "ms", {kind: statistics.median(times) for kind, times in taken.items()},
-                  must=20, spread=(min(taken["slotway"]), max(taken["slotway"])))
+                  must=20, spread=(min(taken["ours"]), max(taken["ours"])))
 
 
 def other_shards(starter: Starter, load: Load, busy_shards, runs):
@@ -113,14 +113,14 @@ def other_shards(starter: Starter, load: Load, busy_shards, runs):
     tags = [tag_on_shard(shard, SHARDS) for shard in range(SHARDS)]
     busy, quiet = tags[:busy_shards], tags[busy_shards:]
     worst = {}
-    for kind in ("slotway", "redis"):
+    for kind in ("ours", "redis"):
         # Default threads and no pinning: this is about sharing the machine.
         with starter.start(kind, shards=SHARDS, threads=None) as server:
             commands = fill_and_calibrate(server, busy)
             worst[kind] = [one_stall(load, server, busy, quiet, commands) for _ in range(runs)]
     name = f"other shards' worst wait, {busy_shards} busy"
     return amount(name, "ms", {kind: statistics.median(times) for kind, times in worst.items()}, must=25,
-                  spread=(min(worst["slotway"]), max(worst["slotway"])))
+                  spread=(min(worst["ours"]), max(worst["ours"])))
 
 
 def machine_alone(starter: Starter, load: Load, runs):
@@ -129,7 +129,7 @@ def machine_alone(starter: Starter, load: Load, runs):
     note(f"latency: two unrelated spinning processes, {runs} runs each")
     quiet = [tag_on_shard(shard, SHARDS) for shard in range(2, SHARDS)]
     worst = {}
-    for kind in ("slotway", "redis"):
+    for kind in ("ours", "redis"):
         with starter.start(kind, shards=SHARDS, threads=None) as server:
             worst[kind] = []
             for _ in range(runs):
@@ -142,7 +142,7 @@ def machine_alone(starter: Starter, load: Load, runs):
                     spinner.wait()
     name = "  the machine's own: 2 spinning strangers"
     return amount(name, "ms", {kind: statistics.median(times) for kind, times in worst.items()}, must=None,
-                  spread=(min(worst["slotway"]), max(worst["slotway"])))
+                  spread=(min(worst["ours"]), max(worst["ours"])))
 
 
 def fill_and_calibrate(server, busy):
@@ -189,8 +189,8 @@ def one_stall(load, server, busy, quiet, commands):
 
 
 def amount(name, unit, taken, must, spread=None):
-    low, high = spread or (taken["slotway"], taken["slotway"])
-    return Row(name, unit, taken["slotway"], taken["redis"], taken["redis"] / taken["slotway"], low, high, must, amount=True)
+    low, high = spread or (taken["ours"], taken["ours"])
+    return Row(name, unit, taken["ours"], taken["redis"], taken["redis"] / taken["ours"], low, high, must, amount=True)
 
 
 def raise_descriptor_limit(wanted):

@@ -48,13 +48,17 @@ def cells(row):
 
 
 def text(rows):
-    table = [HEADINGS] + [cells(row) for row in rows]
-    widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
-    lines = []
-    for line in table:
-        first, rest = line[0].ljust(widths[0]), [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
-        lines.append("  ".join([first, *rest]).rstrip())
-    return "\n".join(lines)
+    return columns([HEADINGS] + [cells(row) for row in rows])
+
+
+def columns(lines):
+    """Lines of cells as text: the first column to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*lines)]
+    shown = []
+    for first, *rest in lines:
+        cells_of = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:]))]
+        shown.append("  ".join(cells_of).rstrip())
+    return "\n".join(shown)
 
 
 def as_json(rows, facts):

@@ -22,6 +22,7 @@ TAGS = KEYS // 2
 LISTS = 10_000
 MEMBERS = 100_000
 SUBSCRIBERS = 1000
+ON_CORE = ("taskset", "-c", str(SERVER_CORE))
 
 
 @dataclass
@@ -227,7 +228,7 @@ def rows(starter: Starter, load: Load, wanted, rounds, scale):
         if not workloads:
             continue
         note(f"{group.name}: filling both servers with {group.data}")
-        with starter.start("slotway", cpu=SERVER_CORE) as ours, starter.start("redis", cpu=SERVER_CORE) as redis:
+        with starter.start("ours", prefix=ON_CORE) as ours, starter.start("redis", prefix=ON_CORE) as redis:
             pair: list[Server] = [ours, redis]
             for server in pair:
                 if group.fill:
