@@ -144,6 +144,11 @@ class Starter:
     def __init__(self, **programs):
         self.programs = {kind: find_program(name) for kind, name in programs.items()}
 
+    @property
+    def other(self):
+        """The kind of what stands beside ours, where there is one."""
+        return next(kind for kind in self.programs if kind != "ours")
+
     def start(self, kind, shards=4, threads=1, prefix=(), options=()):
         """Starts a server of our program with the further options; of Redis, without them. The
         prefix goes before the command."""

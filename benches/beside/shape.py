@@ -15,7 +15,7 @@ import time
 from .load import RANDOM, Load, ended
 from .resp import Client, tag_on_shard
 from .servers import Starter, note
-from .table import Row
+from .table import Row, ratio
 
 IDLE_CONNECTIONS = 10_000
 KEYS = 1_000_000
@@ -30,7 +30,7 @@ def idle_connections(starter: Starter):
     note(f"memory: {IDLE_CONNECTIONS:,} idle connections")
     raise_descriptor_limit(IDLE_CONNECTIONS + 1000)
     per_connection = {}
-    for kind in ("ours", "redis"):
+    for kind in starter.programs:
         with starter.start(kind) as server:
             with server.client() as client:
                 client.call("CONFIG", "SET", "maxclients", IDLE_CONNECTIONS + 100)
@@ -54,7 +54,7 @@ def idle_connections(starter: Starter):
 def keys(starter: Starter, load: Load):
     note(f"memory: {KEYS:,} keys")
     per_key = {}
-    for kind in ("ours", "redis"):
+    for kind in starter.programs:
         with starter.start(kind) as server:
             before = server.settled_rss_bytes()
             load.fill(server, [["SET", f"key:{RANDOM}", "xxx"]], KEYS)
@@ -85,18 +85,18 @@ def elements(starter: Starter, load: Load, what, commands, units, count):
     """Resident memory per element of a collection. The *must* is Redis' own."""
     note(f"memory: per {what}")
     per_element = {}
-    for kind in ("ours", "redis"):
+    for kind in starter.programs:
         with starter.start(kind) as server:
             before = server.settled_rss_bytes()
             load.fill(server, commands, units)
             per_element[kind] = (server.settled_rss_bytes() - before) / count
-    return amount(f"memory per {what}", "B", per_element, must=round(per_element["redis"], 1))
+    return amount(f"memory per {what}", "B", per_element, must=round(per_element[starter.other], 1))
 
 
 def start_up(starter: Starter, runs):
     """From exec to the first PONG, the prober trying again at once all the while."""
     note(f"start-up: {runs} runs each")
-    taken = {"ours": [], "redis": []}
+    taken = {kind: [] for kind in starter.programs}
     for _ in range(runs):
         for kind, times in taken.items():
             with starter.start(kind, shards=16, threads=None) as server:
@@ -113,7 +113,7 @@ def other_shards(starter: Starter, load: Load, busy_shards, runs):
     tags = [tag_on_shard(shard, SHARDS) for shard in range(SHARDS)]
     busy, quiet = tags[:busy_shards], tags[busy_shards:]
     worst = {}
-    for kind in ("ours", "redis"):
+    for kind in starter.programs:
         # Default threads and no pinning: this is about sharing the machine.
         with starter.start(kind, shards=SHARDS, threads=None) as server:
             commands = fill_and_calibrate(server, busy)
@@ -129,7 +129,7 @@ def machine_alone(starter: Starter, load: Load, runs):
     note(f"latency: two unrelated spinning processes, {runs} runs each")
     quiet = [tag_on_shard(shard, SHARDS) for shard in range(2, SHARDS)]
     worst = {}
-    for kind in ("ours", "redis"):
+    for kind in starter.programs:
         with starter.start(kind, shards=SHARDS, threads=None) as server:
             worst[kind] = []
             for _ in range(runs):
@@ -189,8 +189,10 @@ def one_stall(load, server, busy, quiet, commands):
 
 
 def amount(name, unit, taken, must, spread=None):
-    low, high = spread or (taken["ours"], taken["ours"])
-    return Row(name, unit, taken["ours"], taken["redis"], taken["redis"] / taken["ours"], low, high, must, amount=True)
+    beside = next(kind for kind in taken if kind != "ours")
+    ours, theirs = taken["ours"], taken[beside]
+    low, high = spread or (ours, ours)
+    return Row(name, unit, beside, ours, theirs, ratio(beside, ours, theirs), low, high, must, amount=True)
 
 
 def raise_descriptor_limit(wanted):

@@ -1,4 +1,4 @@
-"""CPU per operation of the server process, ours beside Redis.
+"""CPU per operation of the server process, ours beside Redis or another build.
 
 Why CPU and not operations per second: on a small machine the load tool is
 often the slower side, and a rate would measure that. Why in pairs: a rented
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from .load import CONNECTIONS, OTHER, RANDOM, SERVER_CORE, Load
 from .servers import Server, Starter, note
-from .table import Row
+from .table import Row, ratio
 
 KEYS = 1_000_000
 # Half as many tags as keys: each transaction touches two keys under one tag.
@@ -194,15 +194,16 @@ def measure(load, server, workload, operations):
 
 
 def compare(load, pair, workload, rounds, scale):
-    """A warm-up of each, then rounds of ours and Redis in turn."""
+    """A warm-up of each, then rounds of ours and the other server in turn."""
     operations = max(int(workload.operations * scale), CONNECTIONS * 64)
     for server in pair:
         measure(load, server, workload, operations // 4)
-    ours, redis = [], []
+    ours, theirs = [], []
     for _ in range(rounds):
         ours.append(measure(load, pair[0], workload, operations))
-        redis.append(measure(load, pair[1], workload, operations))
-    ratios = [theirs.cpu_ns / mine.cpu_ns for mine, theirs in zip(ours, redis)]
+        theirs.append(measure(load, pair[1], workload, operations))
+    beside = pair[1].kind
+    ratios = [ratio(beside, mine.cpu_ns, other.cpu_ns) for mine, other in zip(ours, theirs)]
 
     def middle(rounds_of_one, what):
         return statistics.median(getattr(one, what) for one in rounds_of_one)
@@ -210,14 +211,15 @@ def compare(load, pair, workload, rounds, scale):
     return Row(
         name=workload.name,
         unit="ns",
+        beside=beside,
         ours=middle(ours, "cpu_ns"),
-        redis=middle(redis, "cpu_ns"),
+        theirs=middle(theirs, "cpu_ns"),
         ratio=statistics.median(ratios),
         low=min(ratios),
         high=max(ratios),
         must=workload.must,
-        busy=(middle(ours, "busy"), middle(redis, "busy")),
-        waited=max(middle(ours, "waited"), middle(redis, "waited")),
+        busy=(middle(ours, "busy"), middle(theirs, "busy")),
+        waited=max(middle(ours, "waited"), middle(theirs, "waited")),
     )
 
 
@@ -228,8 +230,8 @@ def rows(starter: Starter, load: Load, wanted, rounds, scale):
         if not workloads:
             continue
         note(f"{group.name}: filling both servers with {group.data}")
-        with starter.start("ours", prefix=ON_CORE) as ours, starter.start("redis", prefix=ON_CORE) as redis:
-            pair: list[Server] = [ours, redis]
+        with starter.start("ours", prefix=ON_CORE) as ours, starter.start(starter.other, prefix=ON_CORE) as other:
+            pair: list[Server] = [ours, other]
             for server in pair:
                 if group.fill:
                     load.fill(server, group.fill, group.units)

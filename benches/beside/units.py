@@ -78,25 +78,17 @@ class Connections:
         for connection in self.sockets.values():
             connection.close()
 
-    def lines_per_unit(self, batch):
-        """Plays one batch alone and returns the lines of the replies to one of its units."""
-        connection = next(iter(self.sockets.values()))
-        text, units = batch
-        connection.sendall(text + PING)
-        got = b""
-        while not got.endswith(PONG):
-            got += receive(connection.recv)
-        return (got.count(b"\n") - 1) // units
-
-    def play(self, batches, lines_per_unit):
+    def play(self, batches):
         """Plays the batches and returns how many units were answered. All units of a play
-        have replies of the same number of lines, so counting lines is enough to know when
-        a batch is answered."""
+        have replies of the same number of lines as those of the first batch, which goes
+        alone; so counting lines is enough to know when a batch is answered."""
         batches = iter(batches)
+        text, played = next(batches)
+        lines_per_unit = self.lines_of_replies(text) // played
         send = {number: connection.sendall for number, connection in self.sockets.items()}
         recv = {number: connection.recv for number, connection in self.sockets.items()}
         poll = self.epoll.poll
-        played, owed = 0, {}
+        owed = {}
 
         def send_next(number):
             nonlocal played
@@ -121,6 +113,15 @@ class Connections:
                 else:
                     stop("more replies than requests")
         return played
+
+    def lines_of_replies(self, text):
+        """Plays one batch alone, with a PING behind it that marks its end."""
+        connection = next(iter(self.sockets.values()))
+        connection.sendall(text + PING)
+        got = b""
+        while not got.endswith(PONG):
+            got += receive(connection.recv)
+        return got.count(b"\n") - 1
 
 
 def receive(recv):
