@@ -1,10 +1,10 @@
-"""The two processes under test: started on free ports of 127.0.0.1 with nothing
+"""The processes under test: started on free ports of 127.0.0.1 with nothing
 else to do (no persistence), read through /proc, stopped with SIGTERM.
 
 CPU is the sum of every thread's run time in nanoseconds, from
 /proc/PID/task/*/schedstat. The kernel brings a running thread's number up to
 date only at its next tick, so it is read before and after a load, when the
-server sleeps; neither server ends a thread in between. The same file tells how
+server sleeps; no server ends a thread in between. The same file tells how
 long the threads stood in line for a core: that is how a busy machine shows.
 """
 
