@@ -5,6 +5,7 @@ the server's core belongs to the server.
 
 import contextlib
 import os
+import random
 import shutil
 import subprocess
 
@@ -15,6 +16,9 @@ from .units import Connections, Unit
 SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 50
 FILL_PIPELINE = 100
+# Each load draws further numbers: to repeat some would be another workload, as what they
+# name is in the server by then.
+CHANCE = random.Random(1)
 
 
 def benchmark(command, pipeline, operations, keyspace, value_bytes=3):
@@ -36,8 +40,8 @@ def benchmark(command, pipeline, operations, keyspace, value_bytes=3):
 
 def units(commands, pipeline, count, keyspace):
     """So many units (see `units`), as a function of a server that returns their number. They are
-    made here, once, so that making them takes no time from playing them."""
-    batches = list(Unit(commands).batches(pipeline, count, keyspace))
+    made here, so that making them takes no time from playing them."""
+    batches = list(Unit(commands).batches(pipeline, count, keyspace, CHANCE.random))
 
     def play(server):
         with on_load_core(), Connections(server.port, CONNECTIONS) as connections:

@@ -199,11 +199,12 @@ def measure(server, play):
 def compare(pair, workload, rounds, scale):
     """A warm-up of each, then rounds of ours and the other server in turn."""
     operations = max(int(workload.operations * scale), CONNECTIONS * 64)
-    warm_up, play = workload.load(operations // 4), workload.load(operations)
+    warm_up = workload.load(operations // 4)
     for server in pair:
         measure(server, warm_up)
     ours, theirs = [], []
     for _ in range(rounds):
+        play = workload.load(operations)
         ours.append(measure(pair[0], play))
         theirs.append(measure(pair[1], play))
     beside = pair[1].kind

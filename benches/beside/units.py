@@ -42,10 +42,9 @@ class Unit:
         ]
         return self.text * len(numbers) % tuple(values), len(numbers)
 
-    def batches(self, pipeline, units, keyspace, seed=1):
-        """Batches of so many units with random numbers below the keyspace: the same ones
-        for the same seed."""
-        chance = random.Random(seed).random
+    def batches(self, pipeline, units, keyspace, chance):
+        """Batches of so many units with random numbers below the keyspace. `chance` returns
+        the next number from 0 up to 1."""
         for first in range(0, units, pipeline):
             places = range(min(pipeline, units - first))
             yield self.batch([int(chance() * keyspace) for _ in places], [int(chance() * keyspace) for _ in places])
