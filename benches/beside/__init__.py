@@ -1,4 +1,5 @@
-"""What `beside-redis` is made of: `servers` starts and reads the two processes,
-`resp` talks to them, `load` plays the load, `throughput` and `shape` hold the
-questions asked, `table` prints the answers.
+"""What `beside-redis` and `instructions` are made of: `servers` starts and reads the
+processes, `callgrind` counts a server's instructions, `resp` is a client, `load` plays
+the load with `units`, `fanout` and redis-benchmark, `probe` measures waits, `throughput`
+and `shape` hold the questions asked, `table` prints the answers.
 """

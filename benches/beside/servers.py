@@ -1,10 +1,10 @@
-"""The two processes under test: started on free ports of 127.0.0.1 with nothing
+"""The processes under test: started on free ports of 127.0.0.1 with nothing
 else to do (no persistence), read through /proc, stopped with SIGTERM.
 
 CPU is the sum of every thread's run time in nanoseconds, from
 /proc/PID/task/*/schedstat. The kernel brings a running thread's number up to
 date only at its next tick, so it is read before and after a load, when the
-server sleeps; neither server ends a thread in between. The same file tells how
+server sleeps; no server ends a thread in between. The same file tells how
 long the threads stood in line for a core: that is how a busy machine shows.
 """
 
@@ -24,6 +24,11 @@ ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS_MAX = 20
 
 
+def stop(why):
+    """Ends the program with a sentence that begins with its name."""
+    raise SystemExit(f"{Path(sys.argv[0]).name}: {why}")
+
+
 def free_port():
     """A port that was free a moment ago, below the range that the kernel hands
     to outgoing connections: ten thousand of those are opened here."""
@@ -35,21 +40,20 @@ def free_port():
                 return port
             except OSError:
                 continue
-    raise SystemExit("beside-redis: no free port between 21000 and 32000")
+    stop("no free port between 21000 and 32000")
 
 
 class Server:
-    """One running server. `cpu`: the core it is pinned to, or None for all."""
+    """One running server."""
 
-    def __init__(self, kind, program, port, command, cpu):
-        self.kind, self.program, self.port, self.command = kind, program, port, command
+    def __init__(self, kind, port, command):
+        self.kind, self.port, self.command = kind, port, command
         self.folder = tempfile.mkdtemp(prefix="beside-redis-")
-        prefix = [] if cpu is None else ["taskset", "-c", str(cpu)]
         self.log = Path(self.folder, "log")
         self.started_ns = time.monotonic_ns()
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                prefix + command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         self.pid = self.process.pid
 
@@ -62,7 +66,7 @@ class Server:
     def fail(self, what):
         text = self.log.read_text(errors="replace")[-2000:]
         self.stop()
-        raise SystemExit(f"beside-redis: {self.kind}: {what}\n  {' '.join(self.command)}\n{text}")
+        stop(f"{self.kind}: {what}\n  {' '.join(self.command)}\n{text}")
 
     def await_ping(self):
         """Tries again at once until a PING is answered, and notes the moment."""
@@ -106,7 +110,7 @@ class Server:
             for line in file:
                 if line.startswith("VmRSS:"):
                     return int(line.split()[1]) * 1024
-        raise SystemExit(f"beside-redis: no VmRSS for process {self.pid}")
+        stop(f"no VmRSS for process {self.pid}")
 
     def settled_rss_bytes(self):
         """Resident memory once it has stopped moving: both servers tidy up
@@ -133,38 +137,49 @@ class Server:
 
 
 class Starter:
-    """Knows both programs and how each is told the same thing. A program called
-    redis-server is started as Redis in either place: Redis beside itself shows
+    """Knows the programs by kind (`ours`, `redis`, `baseline`) and how each is started. A
+    program called redis-server is started as Redis in any place: Redis beside itself shows
     how far from 1.00 the machine's own noise reaches."""
 
-    def __init__(self, ours, redis):
-        self.ours = find_program(ours, "cargo build --release")
-        self.redis = find_program(redis, "apt-get install redis-server")
+    def __init__(self, **programs):
+        self.programs = {kind: find_program(name) for kind, name in programs.items()}
 
-    def start(self, kind, shards=4, threads=1, cpu=None):
-        program = self.ours if kind == "slotway" else self.redis
+    @property
+    def other(self):
+        """The kind of what stands beside ours, where there is one."""
+        return next(kind for kind in self.programs if kind != "ours")
+
+    def start(self, kind, shards=4, threads=1, prefix=(), options=()):
+        """Starts a server of our program with the further options; of Redis, without them. The
+        prefix goes before the command."""
         for _ in range(3):
             port = free_port()
-            command = command_line(program, port, shards, threads)
-            server = Server(kind, program, port, command, cpu)
+            command = command_line(self.programs[kind], port, shards, threads, options)
+            server = Server(kind, port, [*prefix, *command])
             if server_is_up(server):
                 return server
             server.stop()
         return server.fail("could not get a port")
 
     def versions(self):
+        """What each program calls itself, by kind."""
+
         def version(program):
             out = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
             return out.split("\n")[0].strip()
 
-        return version(self.ours), version(self.redis)
+        return {kind: version(program) for kind, program in self.programs.items()}
 
 
-def command_line(program, port, shards, threads):
-    if Path(program).name.startswith(("redis-server", "valkey-server")):
+def is_redis(program):
+    return Path(program).name.startswith(("redis-server", "valkey-server"))
+
+
+def command_line(program, port, shards, threads, options):
+    if is_redis(program):
         return [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     command = [program, "serve", "--port", str(port), "--shards", str(shards), "--node-ports", "off", "--output", "json"]
-    return command if threads is None else command + ["--threads", str(threads)]
+    return [*command, *([] if threads is None else ["--threads", str(threads)]), *options]
 
 
 def server_is_up(server):
@@ -178,10 +193,10 @@ def server_is_up(server):
     return server.process.poll() is None
 
 
-def find_program(name, hint):
+def find_program(name):
     found = shutil.which(name) or (ROOT / name if os.access(ROOT / name, os.X_OK) else None)
     if found is None:
-        raise SystemExit(f"beside-redis: {name} is not there; get it with: {hint}")
+        stop(f"{name} is not there; get it with: " + ("apt-get install redis-server" if is_redis(name) else "cargo build --release"))
     # The servers run in folders of their own, where a path from here would lead nowhere.
     return os.path.abspath(found)
 

@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 
-from .load import RANDOM, Load, ended
+from . import load
+from .probe import Probe
 from .resp import Client, tag_on_shard
-from .servers import Starter, note
-from .table import Row
+from .servers import Starter, note, stop
+from .table import Row, ratio
+from .units import RANDOM
 
 IDLE_CONNECTIONS = 10_000
 KEYS = 1_000_000
@@ -30,7 +32,7 @@ def idle_connections(starter: Starter):
     note(f"memory: {IDLE_CONNECTIONS:,} idle connections")
     raise_descriptor_limit(IDLE_CONNECTIONS + 1000)
     per_connection = {}
-    for kind in ("slotway", "redis"):
+    for kind in starter.programs:
         with starter.start(kind) as server:
             with server.client() as client:
                 client.call("CONFIG", "SET", "maxclients", IDLE_CONNECTIONS + 100)
@@ -42,7 +44,7 @@ def idle_connections(starter: Starter):
                     connections.append(connection)
                     connection.sendall(b"*1\r\n$4\r\nPING\r\n")
                     if connection.recv(64) != b"+PONG\r\n":
-                        raise SystemExit(f"beside-redis: {kind} refused connection {len(connections)}")
+                        stop(f"{kind} refused connection {len(connections)}")
                 after = server.settled_rss_bytes()
             finally:
                 for connection in connections:
@@ -51,17 +53,17 @@ def idle_connections(starter: Starter):
     return amount("memory per idle connection", "KiB", per_connection, must=1.5)
 
 
-def keys(starter: Starter, load: Load):
+def keys(starter: Starter):
     note(f"memory: {KEYS:,} keys")
     per_key = {}
-    for kind in ("slotway", "redis"):
+    for kind in starter.programs:
         with starter.start(kind) as server:
             before = server.settled_rss_bytes()
             load.fill(server, [["SET", f"key:{RANDOM}", "xxx"]], KEYS)
             per_key[kind] = (server.settled_rss_bytes() - before) / KEYS
             with server.client() as client:
                 if client.call("DBSIZE") != KEYS:
-                    raise SystemExit(f"beside-redis: {kind} does not hold {KEYS} keys")
+                    stop(f"{kind} does not hold {KEYS} keys")
     return amount("memory per key of 16+3 bytes", "B", per_key, must=None)
 
 
@@ -81,31 +83,31 @@ COLLECTIONS = [
 ]
 
 
-def elements(starter: Starter, load: Load, what, commands, units, count):
+def elements(starter: Starter, what, commands, units, count):
     """Resident memory per element of a collection. The *must* is Redis' own."""
     note(f"memory: per {what}")
     per_element = {}
-    for kind in ("slotway", "redis"):
+    for kind in starter.programs:
         with starter.start(kind) as server:
             before = server.settled_rss_bytes()
             load.fill(server, commands, units)
             per_element[kind] = (server.settled_rss_bytes() - before) / count
-    return amount(f"memory per {what}", "B", per_element, must=round(per_element["redis"], 1))
+    return amount(f"memory per {what}", "B", per_element, must=round(per_element[starter.other], 1))
 
 
 def start_up(starter: Starter, runs):
     """From exec to the first PONG, the prober trying again at once all the while."""
     note(f"start-up: {runs} runs each")
-    taken = {"slotway": [], "redis": []}
+    taken = {kind: [] for kind in starter.programs}
     for _ in range(runs):
         for kind, times in taken.items():
             with starter.start(kind, shards=16, threads=None) as server:
                 times.append((server.answered_ns - server.started_ns) / 1e6)
     return amount("start-up, 16 shards", "ms", {kind: statistics.median(times) for kind, times in taken.items()},
-                  must=20, spread=(min(taken["slotway"]), max(taken["slotway"])))
+                  must=20, spread=(min(taken["ours"]), max(taken["ours"])))
 
 
-def other_shards(starter: Starter, load: Load, busy_shards, runs):
+def other_shards(starter: Starter, busy_shards, runs):
     """The worst latency of GETs on the other shards while some shards each work
     through a transaction of about two seconds. Redis has one thread, so there
     the probe waits for the whole transaction."""
@@ -113,36 +115,36 @@ def other_shards(starter: Starter, load: Load, busy_shards, runs):
     tags = [tag_on_shard(shard, SHARDS) for shard in range(SHARDS)]
     busy, quiet = tags[:busy_shards], tags[busy_shards:]
     worst = {}
-    for kind in ("slotway", "redis"):
+    for kind in starter.programs:
         # Default threads and no pinning: this is about sharing the machine.
         with starter.start(kind, shards=SHARDS, threads=None) as server:
             commands = fill_and_calibrate(server, busy)
-            worst[kind] = [one_stall(load, server, busy, quiet, commands) for _ in range(runs)]
+            worst[kind] = [one_stall(server, busy, quiet, commands) for _ in range(runs)]
     name = f"other shards' worst wait, {busy_shards} busy"
     return amount(name, "ms", {kind: statistics.median(times) for kind, times in worst.items()}, must=25,
-                  spread=(min(worst["slotway"]), max(worst["slotway"])))
+                  spread=(min(worst["ours"]), max(worst["ours"])))
 
 
-def machine_alone(starter: Starter, load: Load, runs):
+def machine_alone(starter: Starter, runs):
     """The same probe while two unrelated processes spin and no shard is busy:
     what the kernel's scheduler alone does to a client of an idle server here."""
     note(f"latency: two unrelated spinning processes, {runs} runs each")
     quiet = [tag_on_shard(shard, SHARDS) for shard in range(2, SHARDS)]
     worst = {}
-    for kind in ("slotway", "redis"):
+    for kind in starter.programs:
         with starter.start(kind, shards=SHARDS, threads=None) as server:
             worst[kind] = []
             for _ in range(runs):
                 spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
-                probe = load.probe(server, quiet)
-                time.sleep(BUSY_SECONDS)
-                worst[kind].append(ended(probe)["worst_us"] / 1000)
+                with Probe(server.port, quiet) as probe:
+                    time.sleep(BUSY_SECONDS)
+                    worst[kind].append(probe.worst_ms())
                 for spinner in spinners:
                     spinner.kill()
                     spinner.wait()
     name = "  the machine's own: 2 spinning strangers"
     return amount(name, "ms", {kind: statistics.median(times) for kind, times in worst.items()}, must=None,
-                  spread=(min(worst["slotway"]), max(worst["slotway"])))
+                  spread=(min(worst["ours"]), max(worst["ours"])))
 
 
 def fill_and_calibrate(server, busy):
@@ -163,7 +165,7 @@ def fill_and_calibrate(server, busy):
     return max(2, round(BUSY_SECONDS * 1e9 / one))
 
 
-def one_stall(load, server, busy, quiet, commands):
+def one_stall(server, busy, quiet, commands):
     """Worst wait in milliseconds. The probe runs from before the transactions
     are sent until after they are answered."""
     clients = [Client(server.port) for _ in busy]
@@ -174,23 +176,25 @@ def one_stall(load, server, busy, quiet, commands):
         lcs = ("LCS", f"{{{tag}}}a", f"{{{tag}}}b", "LEN")
         results[index] = clients[index].pipeline([("MULTI",), *[lcs] * commands, ("EXEC",)])[-1]
 
-    probe = load.probe(server, quiet)
     threads = [threading.Thread(target=occupy, args=(index,)) for index in range(len(busy))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    answer = ended(probe)
+    with Probe(server.port, quiet) as probe:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        worst = probe.worst_ms()
     for client, result in zip(clients, results):
         client.close()
         if result is None or len(result) != commands:
-            raise SystemExit(f"beside-redis: the busy transaction did not run: {result}")
-    return answer["worst_us"] / 1000
+            stop(f"the busy transaction did not run: {result}")
+    return worst
 
 
 def amount(name, unit, taken, must, spread=None):
-    low, high = spread or (taken["slotway"], taken["slotway"])
-    return Row(name, unit, taken["slotway"], taken["redis"], taken["redis"] / taken["slotway"], low, high, must, amount=True)
+    beside = next(kind for kind in taken if kind != "ours")
+    ours, theirs = taken["ours"], taken[beside]
+    low, high = spread or (ours, ours)
+    return Row(name, unit, beside, ours, theirs, ratio(beside, ours, theirs), low, high, must, amount=True)
 
 
 def raise_descriptor_limit(wanted):
@@ -198,20 +202,20 @@ def raise_descriptor_limit(wanted):
     if soft >= wanted:
         return
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        raise SystemExit(f"beside-redis: {wanted} open files needed, the limit is {hard}; try: ulimit -n {wanted}")
+        stop(f"{wanted} open files needed, the limit is {hard}; try: ulimit -n {wanted}")
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def rows(starter: Starter, load: Load, wanted, quick):
+def rows(starter: Starter, wanted, quick):
     """Yields a row per wanted question."""
     questions = [
         ("memory per idle connection", lambda: idle_connections(starter)),
-        ("memory per key", lambda: keys(starter, load)),
-        *((f"memory per {what}", lambda of=(what, *rest): elements(starter, load, *of)) for what, *rest in COLLECTIONS),
+        ("memory per key", lambda: keys(starter)),
+        *((f"memory per {what}", lambda of=(what, *rest): elements(starter, *of)) for what, *rest in COLLECTIONS),
         ("start-up", lambda: start_up(starter, 5 if quick else 20)),
-        ("other shards 1 busy", lambda: other_shards(starter, load, 1, 2 if quick else 5)),
-        ("other shards 2 busy", lambda: other_shards(starter, load, 2, 2 if quick else 5)),
-        ("other shards machine", lambda: machine_alone(starter, load, 2 if quick else 5)),
+        ("other shards 1 busy", lambda: other_shards(starter, 1, 2 if quick else 5)),
+        ("other shards 2 busy", lambda: other_shards(starter, 2, 2 if quick else 5)),
+        ("other shards machine", lambda: machine_alone(starter, 2 if quick else 5)),
     ]
     for name, ask in questions:
         if wanted(name):

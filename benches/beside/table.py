@@ -1,19 +1,27 @@
 """The answers as a table for people, or as JSON for programs. A row is either a
-ratio (more is better, *must* is the least) or an amount of ours (less is better,
-*must* is the most).
+ratio (*must* is the least) or an amount of ours (less is better, *must* is the most).
+
+Beside Redis the ratio is Redis/ours: above 1 we take less. Beside a baseline, which is
+another build of ours, it is ours/baseline: below 1 we have become faster. A must is a
+promise about Redis, so there is none beside a baseline.
 """
 
 import json
 from dataclasses import asdict, dataclass
 
 
+def ratio(kind, ours, theirs):
+    return ours / theirs if kind == "baseline" else theirs / ours
+
+
 @dataclass
 class Row:
     name: str
-    unit: str  # of `ours` and `redis`
+    unit: str  # of `ours` and `theirs`
+    beside: str  # the kind of the other server: redis or baseline
     ours: float
-    redis: float
-    ratio: float  # redis / ours: how many times less we take
+    theirs: float
+    ratio: float
     low: float  # of the rounds' ratios, or of our amounts when `amount`
     high: float
     must: float | None
@@ -21,13 +29,19 @@ class Row:
     busy: tuple | None = None  # share of the time in which each server ran
     waited: float = 0  # share in which the unluckier one waited for its core
 
+    def __post_init__(self):
+        if self.beside == "baseline":
+            self.must = None
+
     def verdict(self):
         if self.must is None:
             return ""
         return "ok" if (self.ours <= self.must if self.amount else self.ratio >= self.must) else "MISSED"
 
 
-HEADINGS = ["workload", "ours", "Redis", "Redis/ours", "spread", "must", "", "server busy"]
+def headings(kind):
+    both = ["baseline", "ours/baseline"] if kind == "baseline" else ["Redis", "Redis/ours"]
+    return ["workload", "ours", *both, "spread", "must", "", "server busy"]
 
 
 def plain(value, unit):
@@ -43,18 +57,22 @@ def cells(row):
         spread = f"{row.low:.2f}–{row.high:.2f}"
         must = "" if row.must is None else f"≥ {row.must:g}"
     busy = "" if row.busy is None else f"{row.busy[0]:.0%} / {row.busy[1]:.0%}"
-    return [row.name, plain(row.ours, row.unit), plain(row.redis, row.unit), f"{row.ratio:.2f}", spread, must,
+    return [row.name, plain(row.ours, row.unit), plain(row.theirs, row.unit), f"{row.ratio:.2f}", spread, must,
             row.verdict(), busy]
 
 
 def text(rows):
-    table = [HEADINGS] + [cells(row) for row in rows]
-    widths = [max(len(line[column]) for line in table) for column in range(len(HEADINGS))]
-    lines = []
-    for line in table:
-        first, rest = line[0].ljust(widths[0]), [cell.rjust(width) for cell, width in zip(line[1:], widths[1:])]
-        lines.append("  ".join([first, *rest]).rstrip())
-    return "\n".join(lines)
+    return columns([headings(rows[0].beside)] + [cells(row) for row in rows])
+
+
+def columns(lines):
+    """Lines of cells as text: the first column to the left, the others to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*lines)]
+    shown = []
+    for first, *rest in lines:
+        cells_of = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:]))]
+        shown.append("  ".join(cells_of).rstrip())
+    return "\n".join(shown)
 
 
 def as_json(rows, facts):

@@ -1,4 +1,4 @@
-"""CPU per operation of the server process, ours beside Redis.
+"""CPU per operation of the server process, ours beside Redis or another build.
 
 Why CPU and not operations per second: on a small machine the load tool is
 often the slower side, and a rate would measure that. Why in pairs: a rented
@@ -11,9 +11,11 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
-from .load import CONNECTIONS, OTHER, RANDOM, SERVER_CORE, Load
-from .servers import Server, Starter, note
-from .table import Row
+from . import load
+from .load import CONNECTIONS, SERVER_CORE
+from .servers import Server, Starter, note, stop
+from .table import Row, ratio
+from .units import OTHER, RANDOM
 
 KEYS = 1_000_000
 # Half as many tags as keys: each transaction touches two keys under one tag.
@@ -22,17 +24,19 @@ TAGS = KEYS // 2
 LISTS = 10_000
 MEMBERS = 100_000
 SUBSCRIBERS = 1000
+ON_CORE = ("taskset", "-c", str(SERVER_CORE))
 
 
 @dataclass
 class Workload:
-    """One row of the table. `run(load, server, operations)` plays it and returns
-    the operations (for a transaction: transactions) that the CPU is divided by."""
+    """One row of the table. `load(operations)` prepares the load and returns a function that
+    plays it on a server and returns the operations (for a transaction: transactions) that the
+    CPU is divided by."""
 
     name: str
     operations: int
     must: float | None
-    run: object
+    load: object
 
 
 @dataclass
@@ -49,26 +53,25 @@ class Group:
 
 
 def lone(command, pipeline, value_bytes=3):
-    return lambda load, server, operations: load.benchmark(server, command, pipeline, operations, KEYS, value_bytes)
+    return lambda operations: load.benchmark(command, pipeline, operations, KEYS, value_bytes)
 
 
 def units(words, pipeline, keyspace):
-    return lambda load, server, count: load.units(server, words, pipeline, count, keyspace)
+    return lambda count: load.units(words, pipeline, count, keyspace)
 
 
 def several(words, pipeline, keyspace):
     """Commands that come in turn: the CPU is divided by commands, of which so many are in flight."""
-    def run(load, server, count):
-        return load.units(server, words, pipeline // len(words), count // len(words), keyspace) * len(words)
 
-    return run
+    def prepare(count):
+        play = load.units(words, pipeline // len(words), count // len(words), keyspace)
+        return lambda server: play(server) * len(words)
+
+    return prepare
 
 
 def fanout(pipeline):
-    def run(load, server, count):
-        return load.fanout(server, SUBSCRIBERS, pipeline, max(count // SUBSCRIBERS, pipeline), 32)
-
-    return run
+    return lambda count: load.fanout(SUBSCRIBERS, pipeline, max(count // SUBSCRIBERS, pipeline), 32)
 
 
 def transaction(pipeline):
@@ -152,7 +155,8 @@ def groups():
         Workload("ZRANK P=16", 400_000, 2.0, units([["ZRANK", "board", f"member:{RANDOM}"]], 16, MEMBERS)),
         Workload("ZRANGE 10 P=16", 400_000, 2.0, units([["ZRANGE", "board", "50000", "50009"]], 16, MEMBERS)),
         Workload("ZRANGE BYSCORE 10 P=16", 400_000, None,
-                 units([["ZRANGE", "board", RANDOM, "+inf", "BYSCORE", "LIMIT", "0", "10"]], 16, MEMBERS)),
+                 # At least ten members have the score that is asked for or a higher one.
+                 units([["ZRANGE", "board", RANDOM, "+inf", "BYSCORE", "LIMIT", "0", "10"]], 16, MEMBERS - 10)),
         Workload("ZADD P=16", 400_000, 2.0, units([["ZADD", "board", OTHER, f"member:{RANDOM}"]], 16, MEMBERS)),
     ]
 
@@ -174,7 +178,7 @@ def same_data(group, pair):
         with server.client() as client:
             seen.append((client.call("DBSIZE"), client.pipeline([group.sample(number) for number in numbers])))
     if seen[0] != seen[1] or seen[0][0] != group.keys or None in seen[0][1]:
-        raise SystemExit(f"beside-redis: the servers differ: {seen[0][0]} and {seen[1][0]} keys, {group.keys} expected")
+        stop(f"the servers differ: {seen[0][0]} and {seen[1][0]} keys, {group.keys} expected")
 
 
 @dataclass
@@ -184,24 +188,27 @@ class Round:
     waited: float  # share of the time in which it wanted to run, and others did
 
 
-def measure(load, server, workload, operations):
+def measure(server, play):
     (ran, waited), wall = server.schedule_ns(), time.monotonic_ns()
-    done = workload.run(load, server, operations)
+    done = play(server)
     wall = time.monotonic_ns() - wall
     (ran_after, waited_after) = server.schedule_ns()
     return Round((ran_after - ran) / done, (ran_after - ran) / wall, (waited_after - waited) / wall)
 
 
-def compare(load, pair, workload, rounds, scale):
-    """A warm-up of each, then rounds of ours and Redis in turn."""
+def compare(pair, workload, rounds, scale):
+    """A warm-up of each, then rounds of ours and the other server in turn."""
     operations = max(int(workload.operations * scale), CONNECTIONS * 64)
+    warm_up = workload.load(operations // 4)
     for server in pair:
-        measure(load, server, workload, operations // 4)
-    ours, redis = [], []
+        measure(server, warm_up)
+    ours, theirs = [], []
     for _ in range(rounds):
-        ours.append(measure(load, pair[0], workload, operations))
-        redis.append(measure(load, pair[1], workload, operations))
-    ratios = [theirs.cpu_ns / mine.cpu_ns for mine, theirs in zip(ours, redis)]
+        play = workload.load(operations)
+        ours.append(measure(pair[0], play))
+        theirs.append(measure(pair[1], play))
+    beside = pair[1].kind
+    ratios = [ratio(beside, mine.cpu_ns, other.cpu_ns) for mine, other in zip(ours, theirs)]
 
     def middle(rounds_of_one, what):
         return statistics.median(getattr(one, what) for one in rounds_of_one)
@@ -209,30 +216,31 @@ def compare(load, pair, workload, rounds, scale):
     return Row(
         name=workload.name,
         unit="ns",
+        beside=beside,
         ours=middle(ours, "cpu_ns"),
-        redis=middle(redis, "cpu_ns"),
+        theirs=middle(theirs, "cpu_ns"),
         ratio=statistics.median(ratios),
         low=min(ratios),
         high=max(ratios),
         must=workload.must,
-        busy=(middle(ours, "busy"), middle(redis, "busy")),
-        waited=max(middle(ours, "waited"), middle(redis, "waited")),
+        busy=(middle(ours, "busy"), middle(theirs, "busy")),
+        waited=max(middle(ours, "waited"), middle(theirs, "waited")),
     )
 
 
-def rows(starter: Starter, load: Load, wanted, rounds, scale):
+def rows(starter: Starter, wanted, rounds, scale):
     """Yields a row per wanted workload."""
     for group in groups():
         workloads = [workload for workload in group.workloads if wanted(workload.name)]
         if not workloads:
             continue
         note(f"{group.name}: filling both servers with {group.data}")
-        with starter.start("slotway", cpu=SERVER_CORE) as ours, starter.start("redis", cpu=SERVER_CORE) as redis:
-            pair: list[Server] = [ours, redis]
+        with starter.start("ours", prefix=ON_CORE) as ours, starter.start(starter.other, prefix=ON_CORE) as other:
+            pair: list[Server] = [ours, other]
             for server in pair:
                 if group.fill:
                     load.fill(server, group.fill, group.units)
             same_data(group, pair)
             for workload in workloads:
                 note(f"{group.name}: {workload.name}, {rounds} rounds each")
-                yield compare(load, pair, workload, rounds, scale)
+                yield compare(pair, workload, rounds, scale)
