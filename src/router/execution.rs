@@ -142,14 +142,14 @@ impl Router {
         };
         let outcome = match unit {
             OwnedUnit::Commands(mut queue) => {
-                let outcome = run(queue.iter().next().map(Unit::Command));
+                let outcome = run(queue.iter().next().as_ref().map(Unit::Command));
                 queue.skip(1);
                 rest = (!queue.is_empty()).then_some(OwnedUnit::Commands(queue));
                 outcome
             }
-            OwnedUnit::Blocking(queue) => run(queue.iter().next().map(Unit::Blocking)),
+            OwnedUnit::Blocking(queue) => run(queue.iter().next().as_ref().map(Unit::Blocking)),
             OwnedUnit::Watch(queue, guard) => {
-                run(queue.iter().next().map(|watch| Unit::Watch(watch, guard)))
+                run(queue.iter().next().as_ref().map(|watch| Unit::Watch(watch, guard)))
             }
             OwnedUnit::Exec(transaction) => run(Some(Unit::Exec(transaction))),
         };

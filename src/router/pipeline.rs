@@ -8,6 +8,7 @@ use crate::keyspace::{Round, Seen};
 use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Span};
 use crate::session::Session;
 use crate::slot::{Footprint, Slot};
+use crate::topology::Port;
 
 /// Requests are decoded ahead of their execution up to this many.
 pub(super) const AHEAD_MAX: usize = 128;
@@ -184,21 +185,20 @@ impl Router {
     /// The command that found its shard taken, with those that come next and go there too.
     pub(super) fn gather(
         &self,
-        session: &Session,
+        (port, shard, is_plain): (Port, usize, bool),
         invocation: &Invocation<'_>,
-        shard: usize,
         input: &[u8],
         scratch: &Scratch,
         next: &mut usize,
     ) -> Queue {
         let (mut queue, mut fits) = (Queue::of(invocation), true);
-        while session.is_plain()
+        while is_plain
             && fits
             && let Some(request) = scratch.requests.get(*next)
         {
             let Some(spec) = request.spec else { break };
             let (Run::Shard(_), Some(slot)) = (spec.run, request.slot()) else { break };
-            if !self.topology.serves_directly(slot, shard, session.port()) {
+            if !self.topology.serves_directly(slot, shard, port) {
                 break;
             }
             fits = queue.push(&request.invocation(spec, args_of(input, scratch, request)));

@@ -20,7 +20,7 @@ impl Router {
         let (spec, args) = (invocation.spec, invocation.args);
         let Some(split) = spec.split(args, &KeySlots::of(invocation)) else {
             // It is malformed: whichever shard runs it says so.
-            let unit = Unit::Command(*invocation);
+            let unit = Unit::Command(invocation);
             return self.run_placed(session, &unit, Scope::Slots, turn, out);
         };
         let mut replies = Vec::new();
@@ -28,7 +28,7 @@ impl Router {
             let mut reply = Vec::new();
             match resolve(part) {
                 Ok(part) => {
-                    let (scope, unit) = (Scope::Slot(part.slot()), Unit::Command(part));
+                    let (scope, unit) = (Scope::Slot(part.slot()), Unit::Command(&part));
                     let outcome = self.run_placed(session, &unit, scope, turn, &mut reply);
                     if let Outcome::Sever = outcome {
                         return outcome;

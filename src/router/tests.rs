@@ -141,7 +141,7 @@ fn several_commands_run_under_one_hold() {
     let waits = command(&["BLPOP", "{k}list", "0"]);
     let waits = resolve(Args::new(&waits.0, &waits.1)).expect("BLPOP is a command");
     let client: &Arc<Client> = &seat;
-    let outcome = execute(&Unit::Blocking(waits), &mut hold.running(client), &mut out);
+    let outcome = execute(&Unit::Blocking(&waits), &mut hold.running(client), &mut out);
     let Outcome::Wait { wait: crate::shard::WaitFor::Key(mut blocked), .. } = outcome else {
         panic!("BLPOP of nothing came to {outcome:?}");
     };
@@ -169,7 +169,7 @@ fn a_hold_is_released_while_a_panic_unwinds() {
     let mut pending = None;
     let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _hold = shard.try_hold(&batch, &pace).expect("free");
-        let unit = Unit::Command(incr).into_owned();
+        let unit = Unit::Command(&incr).into_owned();
         pending = Some(shard.submit(&seat, unit, Proto::Resp2, &batch, &pace));
         panic!("as a bug would");
     }));

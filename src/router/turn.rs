@@ -139,68 +139,69 @@ impl Router {
         out: &mut Vec<u8>,
     ) -> Option<Outcome> {
         let mut kept = None;
-        let mut next = 0;
-        while let Some(request) = scratch.requests.get(next) {
-            let (before, taken_before) = (out.len(), progress.taken);
+        let (mut next, mut latest, mut pause) = (0, progress.latest, progress.pause);
+        let (mut taken, mut held_up) = (progress.taken, 0);
+        let stop = loop {
+            let Some(request) = scratch.requests.get(next) else { break None };
+            let (before, taken_before) = (out.len(), taken);
             next += 1;
-            progress.taken = request.end;
+            taken = request.end;
             let args = args_of(input, scratch, request);
+            latest = request.spec.or(latest);
             let (outcome, reply) = match request.spec {
-                None => self.refuse_request(session, args, turn, progress, out),
+                None => {
+                    latest = Some(named(args).unwrap_or(&Spec::BASE));
+                    self.refuse_request(session, args, turn, out)
+                }
                 Some(spec) => {
                     let invocation = request.invocation(spec, args);
-                    if progress.pause.is_none() && session.runs_directly(&invocation) {
-                        progress.latest = Some(spec);
+                    if pause.is_some() || !session.runs_directly(&invocation) {
+                        self.run_admitted(session, &invocation, &mut kept, turn, &mut pause, out)
+                    } else {
                         match self.hold_directly(invocation.slot(), &mut kept, turn) {
                             Direct::Held(hold) => {
                                 hold.run(&invocation, &mut Sink::new(out, session.proto()));
                                 (Outcome::Replied, Reply::Done)
                             }
                             Direct::Elsewhere(shard) => {
-                                let queue = self.gather(
-                                    session,
-                                    &invocation,
-                                    shard,
-                                    input,
-                                    scratch,
-                                    &mut next,
-                                );
-                                progress.taken = scratch.requests[next - 1].end;
+                                let plain = (session.port(), shard, session.is_plain());
+                                let queue =
+                                    self.gather(plain, &invocation, input, scratch, &mut next);
+                                taken = scratch.requests[next - 1].end;
                                 let unit = OwnedUnit::Commands(queue);
                                 (self.submit(session, shard, unit, turn), Reply::Done)
                             }
                             Direct::Unclear => {
                                 kept = None;
-                                let unit = Unit::Command(invocation);
                                 let scope = Scope::Slot(invocation.slot());
+                                let unit = Unit::Command(&invocation);
                                 (self.run_placed(session, &unit, scope, turn, out), Reply::Done)
                             }
                         }
-                    } else {
-                        self.run_admitted(session, &invocation, &mut kept, turn, progress, out)
                     }
                 }
             };
-            if let Outcome::Wait { wait: WaitFor::Pause(_), .. } = outcome {
-                progress.taken = taken_before;
-                return Some(outcome);
-            }
-            progress.commands += 1;
             if matches!(outcome, Outcome::Replied)
                 && session.hears_replies_only()
                 && out.len() <= OUTPUT_LEN_MAX
             {
                 if session.client().is_closing() {
-                    return None;
+                    break None;
                 }
                 continue;
             }
+            if let Outcome::Wait { wait: WaitFor::Pause(_), .. } = outcome {
+                (taken, held_up) = (taken_before, 1);
+                break Some(outcome);
+            }
             let stop = conclude(session, outcome, reply, before, out);
             if stop.is_some() || session.client().is_closing() {
-                return stop;
+                break stop;
             }
-        }
-        None
+        };
+        progress.commands += (next - held_up) as u64;
+        (progress.taken, progress.latest) = (taken, latest);
+        stop
     }
 
     /// Refuses a request that fits no row.
@@ -209,17 +210,15 @@ impl Router {
         session: &mut Session,
         args: Args<'_>,
         turn: Turn<'_>,
-        progress: &mut Progress,
         out: &mut Vec<u8>,
     ) -> (Outcome, Reply) {
-        progress.latest = Some(named(args).unwrap_or(&Spec::BASE));
         let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
         self.note_unknown(args);
         let before = out.len();
         let step = session.refuse_unknown(args, &refusal, &mut Sink::new(out, session.proto()));
         match step {
             Step::Replied(reply) => {
-                self.note_refused(progress.latest, &out[before..], turn);
+                self.note_refused(named(args), &out[before..], turn);
                 (Outcome::Replied, reply)
             }
             _ => (Outcome::Sever, Reply::Done),
@@ -233,20 +232,19 @@ impl Router {
         invocation: &Invocation<'_>,
         kept: &mut KeptHold<'r>,
         turn: Turn<'r>,
-        progress: &mut Progress,
+        pause: &mut Option<(Paused, Millis)>,
         out: &mut Vec<u8>,
     ) -> (Outcome, Reply) {
         let (spec, before) = (invocation.spec, out.len());
-        progress.latest = Some(spec);
         let is_of_session = matches!(spec.run, Run::Session(_));
         // The engine has a timer of its own, and so have commands of the process.
         let began = if is_of_session { turn.pace.ticks() } else { 0 };
-        let paused = progress.pause.map(|(paused, _)| paused);
+        let paused = pause.map(|(paused, _)| paused);
         let local = session.client().local;
         let mut gate = TurnGate { router: self, local, kept: &mut *kept, turn };
         let mut sink = Sink::new(out, session.proto());
         let step = session.admit(&self.server, invocation, &mut gate, paused, &mut sink);
-        if let (Step::Pause, Some((_, until))) = (&step, progress.pause) {
+        if let (Step::Pause, Some((_, until))) = (&step, *pause) {
             return (Outcome::wait(WaitFor::Pause(until)), Reply::Done);
         }
         let has_run = step.has_run();
@@ -276,7 +274,7 @@ impl Router {
         };
         if matches!(spec.run, Run::Server(_) | Run::Cluster(_) | Run::Whole(_) | Run::Session(_)) {
             // It may have begun or ended a pause.
-            progress.pause = self.server.pause.at(turn.batch.now);
+            *pause = self.server.pause.at(turn.batch.now);
         }
         match reply {
             Reply::Refused => self.note_refused(Some(spec), &out[before..], turn),

@@ -18,7 +18,7 @@ impl Session {
         &mut self,
         server: &ServerState,
         command: SessionCommand,
-        invocation: &Invocation<'a>,
+        invocation: &'a Invocation<'a>,
         out: &mut Sink<'_>,
     ) -> Step<'a> {
         let (args, before) = (invocation.args, out.len());

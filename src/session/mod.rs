@@ -285,7 +285,7 @@ impl Session {
     pub fn admit<'a>(
         &mut self,
         server: &ServerState,
-        invocation: &Invocation<'a>,
+        invocation: &'a Invocation<'a>,
         gate: &mut dyn SlotGate,
         paused: Option<Paused>,
         out: &mut Sink<'_>,
@@ -322,7 +322,7 @@ impl Session {
     fn run_lone<'a>(
         &mut self,
         server: &ServerState,
-        invocation: &Invocation<'a>,
+        invocation: &'a Invocation<'a>,
         out: &mut Sink<'_>,
     ) -> Step<'a> {
         let &Invocation { spec, args, footprint, .. } = invocation;
@@ -330,8 +330,8 @@ impl Session {
         let is_multi_slot = self.is_multi_slot(server);
         let runs_on_a_shard = matches!(spec.run, Run::Shard(_) | Run::Blocks(_));
         let unit = || match spec.run {
-            Run::Blocks(_) => Unit::Blocking(*invocation),
-            _ => Unit::Command(*invocation),
+            Run::Blocks(_) => Unit::Blocking(invocation),
+            _ => Unit::Command(invocation),
         };
         if is_multi_slot
             && runs_on_a_shard

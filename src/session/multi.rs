@@ -83,7 +83,7 @@ impl Session {
     pub(super) fn watch<'a>(
         &mut self,
         server: &ServerState,
-        invocation: &Invocation<'a>,
+        invocation: &'a Invocation<'a>,
         out: &mut Sink<'_>,
     ) -> Step<'a> {
         let &Invocation { spec, args, footprint, .. } = invocation;
@@ -142,7 +142,7 @@ impl Session {
     fn watch_keys<'a>(
         &mut self,
         server: &ServerState,
-        invocation: &Invocation<'a>,
+        invocation: &'a Invocation<'a>,
         slot: Slot,
         out: &mut Sink<'_>,
     ) -> Step<'a> {
@@ -174,7 +174,7 @@ impl Session {
             0 => Scope::Slot(Some(slot)),
             database => Scope::Database(database),
         };
-        Step::Run(Unit::Watch(*invocation, watched.guard.clone()), scope)
+        Step::Run(Unit::Watch(invocation, watched.guard.clone()), scope)
     }
 
     /// Keeps a command for EXEC.

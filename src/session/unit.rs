@@ -21,11 +21,11 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub enum Unit<'a> {
     /// One command that stands alone.
-    Command(Invocation<'a>),
+    Command(&'a Invocation<'a>),
     /// One command that may block its client until a key has a value.
-    Blocking(Invocation<'a>),
+    Blocking(&'a Invocation<'a>),
     /// One WATCH, with the guard to be filed under its keys.
-    Watch(Invocation<'a>, Guard),
+    Watch(&'a Invocation<'a>, Guard),
     /// A transaction.
     Exec(Box<Transaction>),
 }
@@ -59,9 +59,9 @@ impl Unit<'_> {
     #[must_use]
     pub fn into_owned(self) -> OwnedUnit {
         match self {
-            Self::Command(invocation) => OwnedUnit::Commands(Queue::of(&invocation)),
-            Self::Blocking(invocation) => OwnedUnit::Blocking(Arc::new(Queue::of(&invocation))),
-            Self::Watch(invocation, guard) => OwnedUnit::Watch(Queue::of(&invocation), guard),
+            Self::Command(invocation) => OwnedUnit::Commands(Queue::of(invocation)),
+            Self::Blocking(invocation) => OwnedUnit::Blocking(Arc::new(Queue::of(invocation))),
+            Self::Watch(invocation, guard) => OwnedUnit::Watch(Queue::of(invocation), guard),
             Self::Exec(transaction) => OwnedUnit::Exec(transaction),
         }
     }

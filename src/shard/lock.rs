@@ -179,7 +179,7 @@ impl Shard {
 
 /// What is due before a shard is unlocked: events are published, changes handed on, heavy values
 /// dropped elsewhere.
-#[inline]
+#[inline(always)]
 fn finish(engine: &mut Engine, pace: &dyn Pace) {
     engine.publish_events(pace);
     engine.propagate();
@@ -293,8 +293,8 @@ fn run_owned(unit: OwnedUnit, on: &mut Running<'_>, out: &mut Sink<'_>) -> Optio
             let rest = (!queue.is_empty()).then_some(OwnedUnit::Commands(queue));
             rest.map(|rest| WaitFor::Resume(Box::new(rest)))
         }
-        OwnedUnit::Blocking(queue) => run(Unit::Blocking(queue.iter().next()?)),
-        OwnedUnit::Watch(queue, guard) => run(Unit::Watch(queue.iter().next()?, guard)),
+        OwnedUnit::Blocking(queue) => run(Unit::Blocking(&queue.iter().next()?)),
+        OwnedUnit::Watch(queue, guard) => run(Unit::Watch(&queue.iter().next()?, guard)),
         OwnedUnit::Exec(transaction) => run(Unit::Exec(transaction)),
     }
 }
@@ -308,7 +308,7 @@ fn run_each(queue: &Queue, on: &mut Running<'_>, out: &mut Sink<'_>) -> usize {
         if out.len() > OUTPUT_LEN_MAX || has_left {
             return before;
         }
-        execute(&Unit::Command(invocation), on, out);
+        execute(&Unit::Command(&invocation), on, out);
     }
     queue.len()
 }
