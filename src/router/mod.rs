@@ -117,6 +117,7 @@ impl Router {
 
     /// What holds for a batch that begins at `now`, by the settings of this moment.
     #[must_use]
+    #[inline]
     pub fn batch_context(&self, now: i64) -> BatchContext {
         let settings = &self.server.settings;
         BatchContext {
@@ -131,6 +132,7 @@ impl Router {
     }
 
     /// The same for the requests of a session.
+    #[inline]
     fn batch_of(&self, session: &Session, now: i64) -> BatchContext {
         let mut batch = self.batch_context(now);
         (batch.no_touch, batch.port) = (session.client().no_touch(), session.port());

@@ -72,6 +72,7 @@ impl Router {
     }
 
     /// Decodes some requests ahead and runs them; returns why the turn stops, if it does.
+    #[inline]
     fn run_round(
         &self,
         session: &mut Session,
@@ -129,6 +130,7 @@ impl Router {
     }
 
     /// Runs the decoded requests; returns why the turn stops, if it does.
+    #[inline]
     fn run_requests(
         &self,
         session: &mut Session,
@@ -226,6 +228,7 @@ impl Router {
     }
 
     /// Runs a request as the session admits it.
+    #[inline]
     fn run_admitted<'r>(
         &'r self,
         session: &mut Session,

@@ -301,7 +301,7 @@ impl Session {
             }
             Admission::Refuse(refusal) => return self.reject(invocation.spec, &refusal, out),
         }
-        if self.pong(invocation, out) {
+        if self.is_bound() && self.pong(invocation, out) {
             return Step::Replied(Reply::Done);
         }
         match invocation.spec.run {
