@@ -6,8 +6,8 @@
 
 use crate::nodes::{Shape, Stage};
 use crate::notation::Node;
-use crate::ours::Ours;
 use crate::program::{Run, free_ports, slotway};
+use crate::server_process::ServerProcess;
 use crate::wire::{Answer, Client, Reply};
 
 /// What to say for `CONFIG SET`, a pair each.
@@ -15,7 +15,7 @@ type Settings = &'static [&'static str];
 
 /// The cluster under test: n1, n2 the masters, r1 and r2 their replicas.
 struct Told {
-    _ours: Ours,
+    _ours: ServerProcess,
     stage: Stage,
 }
 
@@ -23,7 +23,7 @@ impl Told {
     fn start(options: &str, settings: Settings) -> Self {
         let shape = Shape::parse("2 masters, 1 replica each").expect("a shape");
         let options: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
-        let (ours, stage) = Ours::start_cluster(shape, &options);
+        let (ours, stage) = ServerProcess::start_cluster(shape, &options);
         let told = Self { _ours: ours, stage };
         if !settings.is_empty() {
             let words = [&["CONFIG", "SET"], settings].concat();

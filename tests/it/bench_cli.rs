@@ -1,8 +1,8 @@
 //! `slotway bench` as a script or a person meets it: the page, the files, the exit codes, signals.
 
-use crate::ours::{Ours, info};
+use crate::env::poll;
 use crate::program::{End, Folder, PROGRAM, Run, slotway};
-use crate::rim::poll;
+use crate::server_process::{ServerProcess, info};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -39,12 +39,12 @@ fn document(line: &str) -> (Option<i32>, Value) {
 }
 
 /// A server of our own.
-fn server(options: &[&str]) -> Ours {
-    Ours::start(&options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>())
+fn server(options: &[&str]) -> ServerProcess {
+    ServerProcess::start(&options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>())
 }
 
 /// Waits until a load has sent so many commands to the server.
-fn wait_for_load(server: &Ours, commands: u64) {
+fn wait_for_load(server: &ServerProcess, commands: u64) {
     let mut observer = server.client();
     let begun = || (info(&mut observer, "total_commands_processed") >= commands).then_some(());
     poll(begun).expect("the load begins");

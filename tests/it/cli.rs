@@ -1,7 +1,7 @@
 //! The command line as a script or a person meets it: exit codes, messages, the ready line, signals.
 
+use crate::env::poll;
 use crate::program::{End, Folder, PROGRAM, Run, slotway};
-use crate::rim::poll;
 use crate::wire::{Answer, Client, Reply, command};
 use rustix::process::Signal;
 use std::net::{SocketAddr, TcpListener, TcpStream};

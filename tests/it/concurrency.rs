@@ -12,8 +12,8 @@
 //! The clients' choices come from a seed, which is printed (SLOTWAY_SEED repeats it); the order in
 //! which the server meets them does not, and is what varies from run to run.
 
-use crate::ours::Ours;
-use crate::rim::setting;
+use crate::env::setting;
+use crate::server_process::ServerProcess;
 use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
 use std::collections::{HashMap, HashSet};
@@ -63,7 +63,7 @@ fn no_update_is_lost() {
     const COMMITS: usize = 150;
     const KEYS: usize = 6;
     let seed = seed();
-    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    let ours = ServerProcess::start(&["--threads".into(), "3".into()]);
     /// A committed write: the key, what was read, what was written.
     type Commit = (String, String, String);
     let histories: Vec<(Vec<Commit>, usize)> = at_once(ours.address, |id, mut client| {
@@ -118,7 +118,7 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
     const APPENDS: usize = 120;
     const LOGS: usize = 3;
     let seed = seed();
-    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    let ours = ServerProcess::start(&["--threads".into(), "3".into()]);
     #[derive(Default)]
     struct Seen {
         /// Log, number given, entry.
@@ -207,7 +207,7 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
 #[test]
 fn nothing_runs_that_a_client_sends_after_it_was_killed() {
     const KILLS: usize = 60;
-    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    let ours = ServerProcess::start(&["--threads".into(), "3".into()]);
     at_once(ours.address, |id, mut killer| {
         for kill in 0..KILLS {
             let mut victim = Client::connect(ours.address).expect("the server accepts");

@@ -15,10 +15,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 
+use crate::env::setting;
 use crate::notation::Node;
 use crate::oracle::Oracle;
-use crate::ours::Ours;
-use crate::rim::setting;
+use crate::server_process::ServerProcess;
 use crate::stream::{CLIENTS, Command, Stream};
 use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
@@ -101,7 +101,7 @@ fn compare(theirs: &[&str], ours: &[&str], stream: fn(u64) -> Stream, name: &str
         say("no reference server: no command was compared");
         return;
     };
-    let ours = Ours::start(&owned(ours));
+    let ours = ServerProcess::start(&owned(ours));
     let mut pair = Pair::new(&oracle, &ours);
     let mut stream = stream(seed);
     for step in 0..length {
@@ -150,7 +150,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(oracle: &Oracle, ours: &Ours) -> Self {
+    fn new(oracle: &Oracle, ours: &ServerProcess) -> Self {
         let open = |address| Client::connect(address).expect("both servers accept connections");
         let mut pair = Self {
             theirs: (0..CLIENTS).map(|_| open(oracle.address)).collect(),

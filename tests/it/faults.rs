@@ -2,9 +2,9 @@
 //! late, ends by time, scenarios and `slotway ctl`; and that nothing is lost or done twice while the
 //! topology moves.
 
+use crate::env::poll;
 use crate::nodes::{Shape, Stage};
-use crate::ours::{Ours, clients};
-use crate::rim::poll;
+use crate::server_process::{ServerProcess, clients};
 use crate::wire::{Answer, Client, Reply, command, text};
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -13,8 +13,8 @@ use std::thread;
 
 const PAIR: Shape = Shape { masters: 2, replicas: 1, spares: 0 };
 
-fn cluster(shape: Shape) -> (Ours, Stage) {
-    Ours::start_cluster(shape, &[])
+fn cluster(shape: Shape) -> (ServerProcess, Stage) {
+    ServerProcess::start_cluster(shape, &[])
 }
 
 fn at(stage: &Stage, node: &str) -> Client {
@@ -160,7 +160,7 @@ fn every_fault_ends_by_time() {
 
 #[test]
 fn there_may_be_so_many_faults() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut client = ours.client();
     for id in 1..=256 {
         assert_eq!(say(&mut client, "SLOTWAY EXEC NIL"), Reply::Int(id));
@@ -292,7 +292,7 @@ fn slotway(words: &[&str]) -> Output {
 }
 
 /// `slotway ctl` with these words: exit code, stdout, stderr.
-fn ctl(ours: &Ours, words: &[&str]) -> (i32, String, String) {
+fn ctl(ours: &ServerProcess, words: &[&str]) -> (i32, String, String) {
     let port = ours.address.port().to_string();
     told(slotway(&[&["ctl", "--port", &port], words].concat()))
 }
@@ -349,7 +349,7 @@ fn ctl_sends_orders_and_says_how_it_went() {
 
 #[test]
 fn ctl_logs_in() {
-    let ours = Ours::start(&["--requirepass".into(), "sesame".into()]);
+    let ours = ServerProcess::start(&["--requirepass".into(), "sesame".into()]);
     let (code, _, why) = ctl(&ours, &["faults"]);
     assert!(code == 1 && why.contains("NOAUTH"), "{why}");
     let url = format!("redis://:sesame@{}", ours.address);
@@ -368,7 +368,7 @@ fn a_scenario_is_played_in_its_order() {
          [[step]]\nafter = { time = \"5ms\" }\ndo = \"MOVE 12182 TO 0\"\n",
     );
     let options = ["--scenario".to_owned(), scenario.path().to_owned()];
-    let (ours, stage) = Ours::start_cluster(PAIR, &options);
+    let (ours, stage) = ServerProcess::start_cluster(PAIR, &options);
     let (mut router, mut n1) = (ours.client(), at(&stage, "n1"));
     let mut done = |so_far: &str| {
         let told = || match say(&mut router, "SLOTWAY SCENARIO") {
@@ -408,7 +408,7 @@ fn a_scenario_is_played_in_its_order() {
 
 #[test]
 fn a_scenario_with_a_mistake_is_refused_before_anything_starts() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     for (name, contents, why) in [
         (
             "words",

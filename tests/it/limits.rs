@@ -1,7 +1,7 @@
 //! Limits: what happens at each, and that it happens to nobody else.
 
-use crate::ours::{Ours, clients, info};
-use crate::rim::poll;
+use crate::env::poll;
+use crate::server_process::{ServerProcess, clients, info};
 use crate::wire::{Answer, Client, Reply, command};
 
 const MEGABYTE: usize = 1 << 20;
@@ -18,7 +18,7 @@ fn pong() -> Reply {
 
 #[test]
 fn one_client_too_many_is_told_and_closed() {
-    let ours = Ours::start(&["--maxclients".into(), "3".into()]);
+    let ours = ServerProcess::start(&["--maxclients".into(), "3".into()]);
     let mut seated: Vec<Client> = (0..3).map(|_| ours.client()).collect();
     let all_answer =
         |seated: &mut Vec<Client>| seated.iter_mut().all(|client| client.ask(&["PING"]) == pong());
@@ -45,7 +45,7 @@ fn one_client_too_many_is_told_and_closed() {
 #[test]
 fn without_descriptors_the_server_serves_on_and_takes_up_again() {
     const FILES: usize = 64;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     ours.limit_files(FILES as u64);
     let mut crowd: Vec<Client> = (0..100).map(|_| ours.client()).collect();
@@ -65,7 +65,7 @@ fn thousands_of_idle_connections_are_all_answered() {
     let files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     // The other tests of this process need files too.
     let count = files_max.map_or(3000, |max| (max / 3).min(3000)) as usize;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     let mut idle: Vec<Client> = (0..count).map(|_| ours.client()).collect();
     poll(|| (clients(&mut observer) == count + 1).then_some(())).expect("all are accepted");
@@ -80,7 +80,7 @@ fn thousands_of_idle_connections_are_all_answered() {
 
 #[test]
 fn idle_clients_are_closed_and_others_are_not() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut idle = ours.client();
     assert_eq!(idle.ask(&["PING"]), pong());
     let mut sender = ours.client();
@@ -109,7 +109,7 @@ fn idle_clients_are_closed_and_others_are_not() {
 
 #[test]
 fn input_beyond_the_limit_closes_without_a_reply() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     let value = vec![b'x'; 2 * MEGABYTE];
     assert_eq!(observer.ask(&[&b"SET"[..], b"before", &value]), ok());
@@ -150,7 +150,7 @@ fn input_beyond_the_limit_closes_without_a_reply() {
 
 #[test]
 fn a_huge_value_comes_back_byte_for_byte() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut client = ours.client();
     let mut chance = fastrand::Rng::with_seed(64);
     let mut value = vec![0; 64 * MEGABYTE];
@@ -180,7 +180,7 @@ fn a_huge_value_comes_back_byte_for_byte() {
 fn a_long_transaction_is_queued_in_nobodys_way() {
     const COMMANDS: usize = 100_000;
     const AT_ONCE: usize = 1000;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let (mut long, mut other) = (ours.client(), ours.client());
     assert_eq!(long.ask(&["MULTI"]), ok());
     let requests = command(&["INCR", "{t}n"]).repeat(AT_ONCE);
@@ -202,7 +202,7 @@ fn a_long_transaction_is_queued_in_nobodys_way() {
 
 #[test]
 fn output_beyond_the_limit_closes_if_there_is_one() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     // More than the sockets of both sides take in while nobody reads.
     let value = vec![b'x'; 48 * MEGABYTE];

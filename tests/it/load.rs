@@ -15,11 +15,11 @@ use slotway::load::plan::{
 use slotway::load::report::{Ending, Report, Verdict};
 use slotway::load::{Blame, Progress, compare, run, sweep};
 
-use crate::faulty::{Fault, Faulty};
+use crate::env::poll;
+use crate::faulty_server::{Fault, FaultyServer};
 use crate::nodes;
-use crate::ours::Ours;
 use crate::program::free_port;
-use crate::rim::poll;
+use crate::server_process::ServerProcess;
 use crate::wire::{Answer, Client, Reply};
 
 /// A small load over few keys, so that transactions meet.
@@ -162,7 +162,7 @@ fn cluster() -> Option<Vec<Redis>> {
 
 #[test]
 fn every_workload_holds_against_us() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     for kind in Kind::BUILT_IN {
         let report = carried_out(&plan(kind, ours.address));
         must_hold(&report);
@@ -219,9 +219,9 @@ fn addresses(nodes: &[Redis]) -> [SocketAddr; 3] {
 }
 
 /// Three nodes of ours.
-fn our_cluster() -> (Ours, [SocketAddr; 3]) {
+fn our_cluster() -> (ServerProcess, [SocketAddr; 3]) {
     let (ours, stage) =
-        Ours::start_cluster(nodes::Shape { masters: 3, replicas: 0, spares: 0 }, &[]);
+        ServerProcess::start_cluster(nodes::Shape { masters: 3, replicas: 0, spares: 0 }, &[]);
     let nodes = ["n1", "n2", "n3"].map(|name| stage.address_of(name).expect("a node"));
     (ours, nodes)
 }
@@ -311,7 +311,7 @@ fn transactions_that_cross_slots_are_refused_by_a_cluster_and_run_by_a_single_re
         plan.workload.cross = 0.3;
         plan
     };
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let report = carried_out(&crossing(ours.address));
     let [transfers, crossings] = &report.kinds[..] else { panic!("two kinds: {:?}", report.kinds) };
     assert_eq!(crossings.name, "cross-slot");
@@ -334,7 +334,7 @@ fn transactions_that_cross_slots_are_refused_by_a_cluster_and_run_by_a_single_re
 #[test]
 fn a_server_without_a_fault_passes_and_each_fault_is_found() {
     use Kind::{Append, Counter, Incr, Lock, Multi, Order, Pipeline, Read, Transfer};
-    let good = Faulty::start(Fault::None);
+    let good = FaultyServer::start(Fault::None);
     for kind in Kind::BUILT_IN {
         must_hold(&carried_out(&plan(kind, good.address)));
     }
@@ -347,7 +347,7 @@ fn a_server_without_a_fault_passes_and_each_fault_is_found() {
         (Fault::MixesUp, &[Read, Pipeline], "never written"),
     ] {
         for &kind in kinds {
-            let server = Faulty::start(fault);
+            let server = FaultyServer::start(fault);
             let mut plan = plan(kind, server.address);
             // Fewer transactions: where aborted ones run all the same, everybody stands in
             // everybody's way.
@@ -379,7 +379,7 @@ fn a_server_without_a_fault_passes_and_each_fault_is_found() {
 
 #[test]
 fn a_server_that_dies_leaves_what_was_measured() {
-    let server = Faulty::start(Fault::DiesAfter(900));
+    let server = FaultyServer::start(Fault::DiesAfter(900));
     let mut plan = plan(Kind::Incr, server.address);
     (plan.shape.transactions, plan.target.patience_ms) = (Some(1_000_000), 300);
     let report = carried_out(&plan);
@@ -394,7 +394,7 @@ fn a_server_that_dies_leaves_what_was_measured() {
 
 #[test]
 fn a_server_that_hangs_is_lost_and_leaves_what_was_measured() {
-    let server = Faulty::start(Fault::Hangs(900));
+    let server = FaultyServer::start(Fault::Hangs(900));
     let mut plan = plan(Kind::Incr, server.address);
     (plan.shape.transactions, plan.target.patience_ms) = (Some(1_000_000), 300);
     let report = carried_out(&plan);
@@ -407,7 +407,7 @@ fn a_server_that_hangs_is_lost_and_leaves_what_was_measured() {
 
 #[test]
 fn who_is_turned_away_removes_the_keys() {
-    let ours = Ours::start(&["--maxclients".to_owned(), "4".to_owned()]);
+    let ours = ServerProcess::start(&["--maxclients".to_owned(), "4".to_owned()]);
     let failure =
         run(&plan(Kind::Transfer, ours.address), &Progress::default()).expect_err("room for four");
     assert!(failure.message.contains("max number of clients"), "{failure}");
@@ -418,7 +418,7 @@ fn who_is_turned_away_removes_the_keys() {
 #[test]
 fn several_runs_keep_what_they_have_when_a_target_goes() {
     // The keys of a run are 900 commands, its end as many again: it goes while the second run begins.
-    let server = Faulty::start(Fault::DiesAfter(3500));
+    let server = FaultyServer::start(Fault::DiesAfter(3500));
     let mut plan = plan(Kind::Counter, server.address);
     (plan.shape.groups, plan.shape.transactions) = (300, Some(200));
     let over = "clients=1,1".parse::<Sweep>().expect("a sweep");
@@ -432,14 +432,14 @@ fn several_runs_keep_what_they_have_when_a_target_goes() {
     assert!(text::page(&results, &[], &[], text::Paint::Off).contains("Not all runs took place"));
 
     // Of two targets, one that is not there is told before the other one is loaded.
-    let there = Faulty::start(Fault::None);
+    let there = FaultyServer::start(Fault::None);
     plan.target.url = Some(url(there.address));
     let gone = Target { url: Some(url(server.address)), ..plan.target.clone() };
     let failure = compare(&plan, &gone, 1, &Progress::default(), &mut |_, _| {});
     assert!(failure.is_err_and(|failure| failure.message.contains(&server.address.to_string())));
     assert!(there.commands() < 10, "{}", there.commands());
     // One that goes while it is prepared leaves the runs of the other.
-    let going = Faulty::start(Fault::DiesAfter(500));
+    let going = FaultyServer::start(Fault::DiesAfter(500));
     plan.shape.connections = 1;
     let gone = Target { url: Some(url(going.address)), ..plan.target.clone() };
     let compared = compare(&plan, &gone, 3, &Progress::default(), &mut |_, _| {}).expect("a run");
@@ -453,7 +453,7 @@ fn several_runs_keep_what_they_have_when_a_target_goes() {
 #[test]
 fn an_open_loop_counts_from_when_a_transaction_was_to_start() {
     let stall = Duration::from_millis(400);
-    let server = Faulty::start(Fault::Stalls(500, stall));
+    let server = FaultyServer::start(Fault::Stalls(500, stall));
     let mut plan = plan(Kind::Incr, server.address);
     (plan.shape.connections, plan.shape.pipeline) = (2, 1);
     (plan.shape.transactions, plan.shape.rate) = (Some(1000), Some(1000.0));
@@ -467,7 +467,7 @@ fn an_open_loop_counts_from_when_a_transaction_was_to_start() {
 #[test]
 fn the_same_seed_makes_the_same_choices() {
     let asked = |seed| {
-        let server = Faulty::start_listening();
+        let server = FaultyServer::start_listening();
         let mut plan = plan(Kind::Multi, server.address);
         plan.seed = seed;
         (plan.shape.transactions, plan.shape.pipeline) = (Some(200), 1);
@@ -502,7 +502,7 @@ fn what_cannot_be_reached_or_is_not_let_in_is_told() {
     assert_eq!(failure.blame.exit_code(), 2);
     assert!(failure.message.contains(&format!("nobody listens at {nobody}")), "{failure}");
 
-    let ours = Ours::start(&["--requirepass".to_owned(), "secret".to_owned()]);
+    let ours = ServerProcess::start(&["--requirepass".to_owned(), "secret".to_owned()]);
     let with = |way_in: &str| {
         let mut plan = plan(Kind::Counter, ours.address);
         plan.target.url = Some(format!("redis://{way_in}{}", ours.address).parse().expect("a url"));
@@ -560,7 +560,7 @@ fn what_cannot_be_is_refused_before_anything_is_connected() {
 
 #[test]
 fn without_retries_every_attempt_is_a_transaction() {
-    let server = Faulty::start(Fault::None);
+    let server = FaultyServer::start(Fault::None);
     let mut plan = plan(Kind::Counter, server.address);
     plan.retry.policy = Policy::None;
     (plan.shape.groups, plan.shape.keys_per_group) = (1, 1);
@@ -581,7 +581,7 @@ fn a_workload_file_is_run_and_its_invariants_are_judged() {
         (plan.workload.kind, plan.workload.file) = (Kind::File, Some(path.clone()));
         plan
     };
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let report = carried_out(&plan(ours.address));
     must_hold(&report);
     let names: Vec<&str> = report.kinds.iter().map(|kind| kind.name.as_str()).collect();
@@ -589,7 +589,7 @@ fn a_workload_file_is_run_and_its_invariants_are_judged() {
     assert!(report.kinds.iter().all(|kind| kind.committed > 0), "{:?}", report.kinds);
     assert!(report.invariants[0].checks_during > 0 || report.elapsed < Duration::from_millis(100));
 
-    let server = Faulty::start(Fault::IgnoresWatch);
+    let server = FaultyServer::start(Fault::IgnoresWatch);
     let mut broken = plan(server.address);
     broken.shape.groups = 1;
     let report = carried_out(&broken);
@@ -647,7 +647,7 @@ expect = "sum == added"
 
 #[test]
 fn sweeps_and_comparisons() {
-    let server = Faulty::start(Fault::None);
+    let server = FaultyServer::start(Fault::None);
     let mut plan = plan(Kind::Counter, server.address);
     plan.shape.transactions = Some(200);
     let over = "clients=1,8".parse::<Sweep>().expect("a sweep");
@@ -659,7 +659,7 @@ fn sweeps_and_comparisons() {
     assert_eq!(swept.runs[0].1.totals.aborted, 0, "a single connection is alone");
     assert_eq!(swept.runs[1].1.plan.shape.connections, 8);
 
-    let other = Faulty::start(Fault::None);
+    let other = FaultyServer::start(Fault::None);
     let target = Target { url: Some(url(other.address)), ..plan.target.clone() };
     let mut order = Vec::new();
     let compared =
@@ -734,7 +734,7 @@ fn tls_file(name: &str) -> PathBuf {
 
 #[test]
 fn tls_is_spoken_with_whom_is_trusted() {
-    let server = Faulty::start(Fault::None);
+    let server = FaultyServer::start(Fault::None);
     let address = with_tls(server.address);
     let with = |change: fn(&mut Target)| {
         let mut plan = plan(Kind::Transfer, address);

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::env::{poll, setting};
 use crate::nodes::{Place, Shape, Stage};
 use crate::notation::Node;
 use crate::program::free_port;
-use crate::rim::{poll, setting};
 use crate::wire::{Answer, Client, Reply};
 
 /// Whose word a transcript takes.

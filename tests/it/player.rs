@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::env::poll;
 use crate::nodes::Stage;
 use crate::notation::{CLOSED, NOTHING, Node};
-use crate::rim::poll;
 use crate::transcript::{Action, Piece, Step, Token, Transcript};
 use crate::wire::{Answer, Client, Reply, command, text};
 

@@ -3,7 +3,7 @@
 //! Both pipes are read all the time by threads, so that nobody waits for a full one; a test takes the
 //! lines that it wants while the program runs, and the rest at the end.
 
-use crate::rim::poll;
+use crate::env::poll;
 use crate::wire::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;

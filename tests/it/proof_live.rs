@@ -2,7 +2,7 @@
 //! nothing is lost without being counted.
 
 use crate::nodes::Shape;
-use crate::ours::Ours;
+use crate::server_process::ServerProcess;
 use crate::wire::{Answer, Client, Reply, command};
 use serde_json::Value;
 use std::process::Command;
@@ -50,7 +50,7 @@ fn every_dialect_enters_what_it_refuses() {
     ] {
         let shape = Shape { masters: 2, replicas: 0, spares: 0 };
         let options = ["--dialect".to_owned(), dialect.to_owned()];
-        let (ours, stage) = Ours::start_cluster(shape, &options);
+        let (ours, stage) = ServerProcess::start_cluster(shape, &options);
         let node = stage.address_of("n1").expect("a node");
         let mut client = Client::connect(node).expect("it takes connections");
         lines(&mut client, &guarded);
@@ -72,7 +72,7 @@ fn every_dialect_enters_what_it_refuses() {
 fn many_clients_lose_nothing_uncounted() {
     const CLIENTS: u64 = 4;
     const EACH: u64 = 500;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     thread::scope(|scope| {
         for n in 0..CLIENTS {
             let mut client = ours.client();
@@ -108,7 +108,7 @@ fn many_clients_lose_nothing_uncounted() {
 fn every_lost_exec_has_a_winner_and_every_commit_its_attempts() {
     const CLIENTS: u64 = 4;
     const COMMITS: u64 = 100;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let lost: u64 = thread::scope(|scope| {
         let workers: Vec<_> = (0..CLIENTS)
             .map(|_| {
@@ -144,7 +144,7 @@ fn every_lost_exec_has_a_winner_and_every_commit_its_attempts() {
 #[test]
 fn a_sample_is_reckoned_up_to_the_whole() {
     const REQUESTS: u64 = 20_000;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut client = ours.client();
     let mut batch = Vec::new();
     for n in 0..REQUESTS {
@@ -162,7 +162,7 @@ fn a_sample_is_reckoned_up_to_the_whole() {
 
 #[test]
 fn ctl_shows_rows_in_lines() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut client = ours.client();
     lines(&mut client, &["CLIENT SETINFO LIB-NAME shop-py", "CLIENT SETINFO LIB-VER 1.2"]);
     lines(&mut client, &["SLOTWAY TEST t1", "MGET cart:1 cart:2"]);

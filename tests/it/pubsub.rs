@@ -1,8 +1,8 @@
 //! Channels with many at once: one order for all who listen, nobody harmed by one who does not
 //! read, and nothing left of who is gone.
 
-use crate::ours::{Ours, clients};
-use crate::rim::poll;
+use crate::env::poll;
+use crate::server_process::{ServerProcess, clients};
 use crate::wire::{Answer, Client, Reply, command, text};
 use socket2::SockRef;
 use std::thread;
@@ -56,7 +56,7 @@ fn all_hear_one_order_whoever_publishes() {
     const PUBLISHERS: usize = 4;
     const MESSAGES: usize = 2000;
     const BATCH: usize = 16;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let listeners: Vec<Client> = (0..6)
         .map(|i| {
             let mut listener = ours.client();
@@ -115,7 +115,7 @@ fn a_thousand_subscribers_hear_everything_in_order() {
     const SUBSCRIBERS: usize = 1000;
     const BATCHES: usize = 8;
     const BATCH: usize = 16;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut listeners: Vec<Client> = (0..SUBSCRIBERS).map(|_| ours.client()).collect();
     for listener in &mut listeners {
         subscribe(listener, "SUBSCRIBE", "all");
@@ -144,7 +144,7 @@ fn a_thousand_subscribers_hear_everything_in_order() {
 #[test]
 fn confirmations_enclose_what_is_heard() {
     const ROUNDS: usize = 300;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut mover = ours.client();
     let heard: Vec<Vec<u64>> = thread::scope(|scope| {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
@@ -205,7 +205,7 @@ fn who_does_not_read_is_cut_and_nobody_else_is_harmed() {
     const DEAF: usize = 10;
     const MESSAGE: usize = 64 * 1024;
     const LIMIT: usize = 1 << 20;
-    let ours = Ours::start_with_small_pages(&[]);
+    let ours = ServerProcess::start_with_small_pages(&[]);
     let mut publisher = ours.client();
     let limits = format!("pubsub {LIMIT} 0 0");
     let set = publisher.ask(&["CONFIG", "SET", "client-output-buffer-limit", &limits]);
@@ -254,7 +254,7 @@ fn who_does_not_read_is_cut_and_nobody_else_is_harmed() {
 
 #[test]
 fn subscriptions_end_with_their_connection() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     for way in ["close", "reset", "kill", "protocol error", "in a transaction"] {
         let mut client = ours.client();
@@ -297,7 +297,7 @@ fn subscriptions_end_with_their_connection() {
 
 #[test]
 fn messages_come_while_the_client_waits_for_a_key() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let (mut waiter, mut other) = (ours.client(), ours.client());
     assert!(matches!(waiter.ask(&["HELLO", "3"]), Reply::Map(_)));
     subscribe(&mut waiter, "SUBSCRIBE", "c");
@@ -313,7 +313,7 @@ fn messages_come_while_the_client_waits_for_a_key() {
 
 #[test]
 fn a_silent_subscriber_is_not_idle() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let (mut idle, mut listener, mut other) = (ours.client(), ours.client(), ours.client());
     assert_eq!(idle.ask(&["CLIENT", "SETNAME", "idle"]), Reply::Simple(b"OK".to_vec()));
     subscribe(&mut listener, "SSUBSCRIBE", "c");

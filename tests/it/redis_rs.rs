@@ -10,12 +10,12 @@ use redis::{
     RedisError, ServerErrorKind, pipe,
 };
 
-use crate::ours::Ours;
+use crate::server_process::ServerProcess;
 
 const WORKERS: usize = 6;
 const COMMITS: usize = 30;
 
-fn client(ours: &Ours, protocol: ProtocolVersion) -> Client {
+fn client(ours: &ServerProcess, protocol: ProtocolVersion) -> Client {
     let info = format!("redis://{}", ours.address).into_connection_info().expect("a URL");
     let settings = info.redis_settings().clone().set_protocol(protocol);
     Client::open(info.set_redis_settings(settings)).expect("connection settings")
@@ -24,7 +24,7 @@ fn client(ours: &Ours, protocol: ProtocolVersion) -> Client {
 /// Runs the body over both protocols, each against a server of its own.
 fn over_both(body: impl Fn(&Client, Connection)) {
     for protocol in [ProtocolVersion::RESP2, ProtocolVersion::RESP3] {
-        let ours = Ours::start(&[]);
+        let ours = ServerProcess::start(&[]);
         let client = client(&ours, protocol);
         let connection = client.get_connection().expect("the server accepts");
         body(&client, connection);
@@ -35,7 +35,7 @@ fn over_both(body: impl Fn(&Client, Connection)) {
 fn over_both_async(body: impl AsyncFn(&Client, MultiplexedConnection)) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for protocol in [ProtocolVersion::RESP2, ProtocolVersion::RESP3] {
-        let ours = Ours::start(&[]);
+        let ours = ServerProcess::start(&[]);
         let client = client(&ours, protocol);
         runtime.block_on(async {
             let connection = client.get_multiplexed_async_connection().await;

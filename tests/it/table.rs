@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use slotway::command::{self, Arity, Begin, Find, Keys, Spec, access, flag};
 
 use crate::oracle::Oracle;
-use crate::ours::Ours;
+use crate::server_process::ServerProcess;
 use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
 
@@ -85,7 +85,7 @@ const REQUESTS: &[&str] = &[
 
 #[test]
 fn every_row_is_the_references() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let told = told_by(ours_client(&ours));
     let path = file("tests/data/commands.txt");
     let reference = match Oracle::start(&[]) {
@@ -166,7 +166,7 @@ fn told_by(mut client: Client) -> BTreeMap<String, String> {
     told
 }
 
-fn ours_client(ours: &Ours) -> Client {
+fn ours_client(ours: &ServerProcess) -> Client {
     Client::connect(ours.address).expect("our server accepts connections")
 }
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::env::setting;
 use crate::nodes::Stage;
 use crate::oracle::{Oracle, OracleCluster};
-use crate::ours::Ours;
 use crate::player::{self, Outcome};
-use crate::rim::setting;
+use crate::server_process::ServerProcess;
 use crate::transcript::{Action, Piece, Token, Transcript};
 use crate::wire::{Answer, Client, Reply};
 
@@ -23,9 +23,9 @@ fn transcripts_hold() {
     let outcomes = selected().into_iter().map(|(name, transcript)| {
         // A server of its own for each file: none inherits a key, a setting or a client.
         let (_ours, stage) = match transcript.cluster {
-            Some(shape) => Ours::start_cluster(shape, &transcript.ours),
+            Some(shape) => ServerProcess::start_cluster(shape, &transcript.ours),
             None => {
-                let ours = Ours::start(&transcript.ours);
+                let ours = ServerProcess::start(&transcript.ours);
                 let stage = Stage::endpoint(ours.address);
                 (ours, stage)
             }
@@ -56,7 +56,7 @@ fn every_command_has_a_transcript() {
             used.insert(words.join("|"));
         }
     }
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut client = Client::connect(ours.address).expect("our server accepts connections");
     let listed = match client.call(&["COMMAND", "LIST"]) {
         Answer::Reply(Reply::Array(names)) => names,

@@ -6,8 +6,8 @@
 //! every element was given to exactly one consumer, and one producer's elements reached one queue's
 //! only consumer in their order.
 
-use crate::ours::{Ours, info};
-use crate::rim::poll;
+use crate::env::poll;
+use crate::server_process::{ServerProcess, info};
 use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ fn element(reply: &Reply) -> Option<String> {
 
 /// Producers push through `push`; consumers take with the commands of `takes`, one each, until all
 /// is taken. Gives what each consumer got.
-fn run(ours: &Ours, queues: &[&str], takes: &[&[&str]]) -> Vec<Vec<String>> {
+fn run(ours: &ServerProcess, queues: &[&str], takes: &[&[&str]]) -> Vec<Vec<String>> {
     let taken = AtomicUsize::new(0);
     let all = PRODUCERS * EACH;
     thread::scope(|scope| {
@@ -99,7 +99,7 @@ fn assert_each_once(got: &[Vec<String>]) {
 
 #[test]
 fn every_element_is_given_once() {
-    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    let ours = ServerProcess::start(&["--threads".into(), "3".into()]);
     let takes: [&[&str]; 6] = [
         &["BLPOP", "{q}1", "{q}2", "0.01"],
         &["BLPOP", "{q}2", "{q}1", "0.001"],
@@ -124,7 +124,7 @@ fn every_element_is_given_once() {
 
 #[test]
 fn a_queue_keeps_its_order_for_its_only_consumer() {
-    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    let ours = ServerProcess::start(&["--threads".into(), "3".into()]);
     let got = run(&ours, &["queue"], &[&["BLPOP", "queue", "0.002"]]);
     assert_each_once(&got);
     for producer in 0..PRODUCERS {
@@ -137,7 +137,7 @@ fn a_queue_keeps_its_order_for_its_only_consumer() {
 /// C8: nothing goes to a client that left, however it left.
 #[test]
 fn who_left_gets_nothing() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     let blocked = |observer: &mut Client, count| {
         let seen = poll(|| (info(observer, "blocked_clients") == count).then_some(()));
@@ -181,7 +181,7 @@ fn who_left_gets_nothing() {
 #[test]
 fn waits_that_end_leave_nothing() {
     const ROUNDS: usize = 1500;
-    let ours = Ours::start_with_small_pages(&[]);
+    let ours = ServerProcess::start_with_small_pages(&[]);
     let mut client = ours.client();
     let keys: Vec<String> = (0..20).map(|n| format!("{{k}}{n:0>200}")).collect();
     let mut argv = vec!["BLPOP"];

@@ -2,8 +2,8 @@
 //! nothing, a monitor that sees the order of execution, a log that names the right client, an end
 //! that is orderly.
 
-use crate::ours::{Ours, clients, info};
-use crate::rim::poll;
+use crate::env::poll;
+use crate::server_process::{ServerProcess, clients, info};
 use crate::wire::{Answer, Client, Reply, command, text};
 use socket2::SockRef;
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ fn simple(word: &str) -> Reply {
 }
 
 /// Runs `each` on as many threads as there are clients; gives what they gathered.
-fn at_once<T: Send>(ours: &Ours, each: impl Fn(usize, Client) -> T + Sync) -> Vec<T> {
+fn at_once<T: Send>(ours: &ServerProcess, each: impl Fn(usize, Client) -> T + Sync) -> Vec<T> {
     thread::scope(|scope| {
         let each = &each;
         let tasks: Vec<_> = (0..CLIENTS)
@@ -62,7 +62,7 @@ fn address_of(client: &Client) -> String {
 #[test]
 fn counts_of_all_shards_and_threads_add_up() {
     const ROUNDS: usize = 200;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     assert_eq!(observer.ask(&["SET", "text", "v"]), ok());
     at_once(&ours, |id, mut client| {
@@ -105,7 +105,7 @@ fn counts_of_all_shards_and_threads_add_up() {
 
 #[test]
 fn lost_transactions_are_counted() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let (mut loser, mut winner) = (ours.client(), ours.client());
     for (key, expected) in [("k", 1), ("k", 2)] {
         assert_eq!(loser.ask(&["WATCH", key]), ok());
@@ -122,7 +122,7 @@ fn lost_transactions_are_counted() {
 fn rates_follow_traffic() {
     // Far above what asking for the rate comes to.
     const BUSY: u64 = 2000;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let (mut busy, mut observer) = (ours.client(), ours.client());
     let rate = poll(|| {
         busy.send(&command(&["PING"]).repeat(1000));
@@ -140,7 +140,7 @@ fn rates_follow_traffic() {
 /// who sent it.
 #[test]
 fn the_slow_log_names_who_sent_the_command() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let (mut sleeper, mut waiting) = (ours.client(), ours.client());
     assert_eq!(waiting.ask(&["CLIENT", "SETNAME", "waiting"]), ok());
     assert_eq!(sleeper.ask(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]), ok());
@@ -174,7 +174,7 @@ fn the_slow_log_names_who_sent_the_command() {
 fn a_pause_holds_writers_up_and_loses_nothing() {
     const STEPS: usize = 300;
     const PAUSES: usize = 5;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let writer = |id: usize, mut client: Client| {
         let mut seen = Vec::with_capacity(STEPS);
         for step in 0..STEPS {
@@ -243,7 +243,7 @@ fn a_pause_holds_writers_up_and_loses_nothing() {
 
 #[test]
 fn a_pause_ends_by_itself_and_a_longer_one_prolongs_it() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let (mut writer, mut observer) = (ours.client(), ours.client());
     assert_eq!(observer.ask(&["CLIENT", "PAUSE", "50", "WRITE"]), ok());
     assert_eq!(observer.ask(&["CLIENT", "PAUSE", "200", "WRITE"]), ok());
@@ -256,7 +256,7 @@ fn a_pause_ends_by_itself_and_a_longer_one_prolongs_it() {
 
 #[test]
 fn who_leaves_during_a_pause_leaves_nothing_behind() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     assert_eq!(observer.ask(&["CLIENT", "PAUSE", "1000000", "WRITE"]), ok());
     let crowd: Vec<Client> = (0..20)
@@ -289,7 +289,7 @@ fn line(monitor: &mut Client) -> String {
 #[test]
 fn monitors_see_the_order_of_execution() {
     const ROUNDS: usize = 300;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut monitors = [ours.client(), ours.client()];
     monitors.iter_mut().for_each(|monitor| assert_eq!(monitor.ask(&["MONITOR"]), ok()));
     let senders = at_once(&ours, |id, mut client| {
@@ -321,7 +321,7 @@ fn monitors_see_the_order_of_execution() {
 
 #[test]
 fn a_deaf_monitor_is_cut_off_and_harms_nobody() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     let limit = "normal 1mb 0 0";
     assert_eq!(observer.ask(&["CONFIG", "SET", "client-output-buffer-limit", limit]), ok());
@@ -339,7 +339,7 @@ fn a_deaf_monitor_is_cut_off_and_harms_nobody() {
 
 #[test]
 fn monitors_may_be_silent_and_may_stop() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let (mut monitor, mut observer) = (ours.client(), ours.client());
     let mut idle = ours.client();
     assert_eq!(monitor.ask(&["MONITOR"]), ok());
@@ -362,7 +362,7 @@ fn monitors_may_be_silent_and_may_stop() {
 #[test]
 fn shutdown_ends_the_process() {
     for argv in [&["SHUTDOWN"][..], &["SHUTDOWN", "NOSAVE"], &["shutdown", "now", "force"]] {
-        let mut ours = Ours::start(&[]);
+        let mut ours = ServerProcess::start(&[]);
         let (mut other, mut client) = (ours.client(), ours.client());
         assert_eq!(other.ask(&["PING"]), simple("PONG"));
         let refused = Reply::Error(b"ERR Errors trying to SHUTDOWN. Check logs.".to_vec());
@@ -378,7 +378,7 @@ fn shutdown_ends_the_process() {
 /// A pattern that nearly matches, with many stars, takes no exponential time.
 #[test]
 fn hostile_patterns_are_answered() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut client = ours.client();
     let (name, pattern) = ("a".repeat(60), "a*".repeat(25) + "b");
     assert_eq!(client.ask(&["SET", &name, "v"]), ok());
@@ -393,7 +393,7 @@ fn hostile_patterns_are_answered() {
 #[test]
 fn silent_peers_are_probed() {
     /// The timer that runs on the server's end of a connection, as the kernel numbers them.
-    fn timer(ours: &Ours, client: &Client) -> Option<String> {
+    fn timer(ours: &ServerProcess, client: &Client) -> Option<String> {
         let (server, peer) = (ours.address.port(), client.socket().local_addr().ok()?.port());
         let sockets = std::fs::read_to_string("/proc/net/tcp").ok()?;
         sockets.lines().find_map(|line| {
@@ -404,7 +404,7 @@ fn silent_peers_are_probed() {
         })
     }
     const KEEPALIVE: &str = "02";
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     assert_eq!(observer.ask(&["PING"]), simple("PONG"));
     let timed =
@@ -421,7 +421,7 @@ fn silent_peers_are_probed() {
 /// An error that a client makes up is counted under its first word, and the words are bounded.
 #[test]
 fn kinds_of_errors_are_bounded() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut client = ours.client();
     for kind in 0..300 {
         let error = format!("E{kind} made up");

@@ -65,12 +65,12 @@ struct Shared {
 }
 
 /// A running server; it ends when dropped.
-pub(crate) struct Faulty {
+pub(crate) struct FaultyServer {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
 }
 
-impl Faulty {
+impl FaultyServer {
     pub(crate) fn start(fault: Fault) -> Self {
         Self::launch(fault, false)
     }
@@ -118,7 +118,7 @@ impl Faulty {
     }
 }
 
-impl Drop for Faulty {
+impl Drop for FaultyServer {
     fn drop(&mut self) {
         die(&self.shared);
         // Wakes the listener.
@@ -168,7 +168,7 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
                         Fault::Hangs(count) if number >= count => continue,
                         Fault::Stalls(at, time) if number == at => {
                             let _all_wait = shared.store.lock().expect("no panic");
-                            crate::rim::rest(time);
+                            crate::env::rest(time);
                         }
                         _ => {}
                     }

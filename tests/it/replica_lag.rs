@@ -2,9 +2,9 @@
 //! what a replica answers is known to the millisecond; then once more over sockets, where the order of
 //! what is seen says enough.
 
+use crate::env::poll;
 use crate::nodes::Shape;
-use crate::ours::Ours;
-use crate::rim::poll;
+use crate::server_process::ServerProcess;
 use crate::transcripts::say;
 use crate::wire::{Client, Reply, command};
 use proptest::prelude::*;
@@ -462,9 +462,9 @@ proptest! {
 // ── over sockets ──────────────────────────────────────────────────────────────────────────────
 
 /// One master and its replica, so far apart; with their connections.
-fn pair(lag: &str) -> (Ours, [Client; 3]) {
+fn pair(lag: &str) -> (ServerProcess, [Client; 3]) {
     let shape = Shape { masters: 1, replicas: 1, spares: 0 };
-    let (ours, stage) = Ours::start_cluster(shape, &["--replica-lag".into(), lag.into()]);
+    let (ours, stage) = ServerProcess::start_cluster(shape, &["--replica-lag".into(), lag.into()]);
     let connect = |name| {
         let address = stage.address_of(name).expect("a node");
         Client::connect(address).expect("it listens")

@@ -1,7 +1,7 @@
 //! Peers that behave badly: what they get, what it costs the server, and that nobody else notices.
 
-use crate::ours::{Ours, clients, info};
-use crate::rim::poll;
+use crate::env::poll;
+use crate::server_process::{ServerProcess, clients, info};
 use crate::wire::{Answer, Client, Reply, command, text};
 use socket2::SockRef;
 use std::io::{Read, Write};
@@ -43,7 +43,7 @@ fn megabyte(seed: u8) -> Vec<u8> {
 #[test]
 fn memory_follows_bytes_sent_and_not_bytes_claimed() {
     const PEERS: usize = 50;
-    let ours = Ours::start_with_small_pages(&[]);
+    let ours = ServerProcess::start_with_small_pages(&[]);
     let mut observer = ours.client();
     let mut huge_argument = b"*2\r\n$4\r\nECHO\r\n$536870912\r\n".to_vec();
     huge_argument.resize(10 * 1024, b'x');
@@ -71,7 +71,7 @@ fn memory_follows_bytes_sent_and_not_bytes_claimed() {
 
 #[test]
 fn half_requests_held_open_cost_what_they_sent() {
-    let ours = Ours::start_with_small_pages(&[]);
+    let ours = ServerProcess::start_with_small_pages(&[]);
     let mut observer = ours.client();
     let (before, base) = (info(&mut observer, "total_net_input_bytes"), ours.resident());
     let value = megabyte(0);
@@ -118,7 +118,7 @@ fn replies(address: SocketAddr, pieces: &[&[u8]], mut between: impl FnMut()) -> 
 
 #[test]
 fn one_byte_at_a_time_is_answered_as_one_write() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut conversation = b"set {t}a \"in\\x20line\"\r\nGET {t}a\n\r\n".to_vec();
     for request in [
         &[&b"SET"[..], b"{t}k", "h\u{e9}llo \u{1f600}".as_bytes()][..],
@@ -161,7 +161,7 @@ fn one_byte_at_a_time_is_answered_as_one_write() {
 #[test]
 fn requests_for_nothing_are_not_answered_and_starve_nobody() {
     const COUNT: usize = 10_000;
-    let ours = Ours::start(&["--threads".into(), "1".into()]);
+    let ours = ServerProcess::start(&["--threads".into(), "1".into()]);
     let mut observer = ours.client();
     for nothing in [&b"\r\n"[..], b"\n", b"   \r\n", b"*0\r\n", b"*-1\r\n"] {
         let mut peer = ours.client();
@@ -183,7 +183,7 @@ fn requests_for_nothing_are_not_answered_and_starve_nobody() {
 
 #[test]
 fn strangers_may_claim_little() {
-    let ours = Ours::start(&["--requirepass".into(), "sesame".into()]);
+    let ours = ServerProcess::start(&["--requirepass".into(), "sesame".into()]);
     let no_auth = error("NOAUTH Authentication required.");
     let name = "x".repeat(16_384);
     for (request, answer, closes) in [
@@ -220,7 +220,7 @@ fn text_of(argv: &[&str]) -> String {
 
 #[test]
 fn a_stranger_who_does_not_read_is_cut_off() {
-    let ours = Ours::start_with_small_pages(&["--requirepass".into(), "sesame".into()]);
+    let ours = ServerProcess::start_with_small_pages(&["--requirepass".into(), "sesame".into()]);
     let mut observer = ours.client();
     assert_eq!(observer.ask(&["AUTH", "sesame"]), ok());
     let base = ours.resident();
@@ -249,7 +249,7 @@ fn a_stranger_who_does_not_read_is_cut_off() {
 fn who_does_not_read_costs_little_and_gets_everything_in_the_end() {
     const READERS: usize = 4;
     const GETS: usize = 300;
-    let ours = Ours::start_with_small_pages(&[]);
+    let ours = ServerProcess::start_with_small_pages(&[]);
     let mut observer = ours.client();
     let values: Vec<Vec<u8>> = (0..3).map(megabyte).collect();
     // One slot, so that the readers are in each other's way.
@@ -305,7 +305,7 @@ fn leave(client: Client, how: Leave) {
 
 #[test]
 fn who_leaves_in_the_middle_leaves_nothing_behind() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     let value = megabyte(7);
     assert_eq!(observer.ask(&[&b"SET"[..], b"big", &value]), ok());
@@ -340,7 +340,7 @@ fn who_leaves_in_the_middle_leaves_nothing_behind() {
 
 #[test]
 fn who_is_killed_in_a_transaction_runs_nothing_of_it() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     let mut victim = ours.client();
     let Reply::Int(id) = victim.ask(&["CLIENT", "ID"]) else { panic!("an id") };
@@ -357,7 +357,7 @@ fn who_is_killed_in_a_transaction_runs_nothing_of_it() {
 #[test]
 fn who_stops_sending_still_gets_every_reply() {
     const GETS: usize = 1000;
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut client = ours.client();
     let value = megabyte(3)[..10_000].to_vec();
     assert_eq!(client.ask(&[&b"SET"[..], b"k", &value]), ok());
@@ -378,7 +378,7 @@ fn who_stops_sending_still_gets_every_reply() {
 
 #[test]
 fn other_protocols_do_no_harm() {
-    let ours = Ours::start(&[]);
+    let ours = ServerProcess::start(&[]);
     let mut observer = ours.client();
     for hello in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],

@@ -5,12 +5,12 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use crate::env::poll;
 use crate::nodes::{Place, Shape, Stage};
-use crate::rim::poll;
 use crate::wire::{Client, Reply};
 
 /// A running `slotway serve`; killed when dropped.
-pub(crate) struct Ours {
+pub(crate) struct ServerProcess {
     child: Child,
     /// The router port.
     pub(crate) address: SocketAddr,
@@ -35,13 +35,13 @@ struct Ready {
     nodes: Vec<Node>,
 }
 
-impl Ours {
+impl ServerProcess {
     /// Starts the server on a port of its own choosing and returns once it says that it is ready.
     pub(crate) fn start(options: &[String]) -> Self {
         Self::launch(&mut Command::new(env!("CARGO_BIN_EXE_slotway")), &ALONE, options)
     }
 
-    /// As [`Ours::start`], with a cluster of node ports; and the stage that they are.
+    /// As [`ServerProcess::start`], with a cluster of node ports; and the stage that they are.
     pub(crate) fn start_cluster(shape: Shape, options: &[String]) -> (Self, Stage) {
         let Shape { masters, replicas, spares } = shape;
         let cluster = [
@@ -64,7 +64,7 @@ impl Ours {
         (ours, stage)
     }
 
-    /// As [`Ours::start`], where memory is to be measured: without huge pages what is resident is
+    /// As [`ServerProcess::start`], where memory is to be measured: without huge pages what is resident is
     /// what was touched, and not the two megabytes around it.
     pub(crate) fn start_with_small_pages(options: &[String]) -> Self {
         Self::launch(
@@ -147,7 +147,7 @@ pub(crate) fn info(observer: &mut Client, field: &str) -> u64 {
         .unwrap_or_else(|| panic!("no number {field} in {told}"))
 }
 
-impl Drop for Ours {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // Either fails only when the process is already gone.
         let _ = self.child.kill();
