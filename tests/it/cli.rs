@@ -294,7 +294,7 @@ fn every_address_is_listened_on_at_one_port() {
     assert!(anywhere.ip().is_loopback(), "{anywhere} is an address to connect to");
     assert_eq!(client(anywhere).ask(&["PING"]), pong());
     if TcpListener::bind("[::1]:0").is_err() {
-        return crate::transcripts::say("this machine has no IPv6");
+        return crate::env::say("this machine has no IPv6");
     }
     let (_run, six) = bind("--bind ::1");
     assert!(six.is_ipv6());

@@ -12,9 +12,8 @@
 //! The clients' choices come from a seed, which is printed (SLOTWAY_SEED repeats it); the order in
 //! which the server meets them does not, and is what varies from run to run.
 
-use crate::env::setting;
+use crate::env::{say, setting};
 use crate::server_process::ServerProcess;
-use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;

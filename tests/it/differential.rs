@@ -15,12 +15,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 
-use crate::env::setting;
+use crate::env::{say, setting};
 use crate::notation::Node;
 use crate::oracle::Oracle;
+use crate::references;
 use crate::server_process::ServerProcess;
 use crate::stream::{CLIENTS, Command, Stream};
-use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
 
 /// The seed of a run that names none: the same commands every time, so that a failure stays.
@@ -97,10 +97,7 @@ fn compare(theirs: &[&str], ours: &[&str], stream: fn(u64) -> Stream, name: &str
     let seed = number("SLOTWAY_SEED").unwrap_or(SEED);
     let length = number("SLOTWAY_DIFF_COMMANDS").map_or(COMMANDS, |n| n as usize);
     let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-    let Some(oracle) = Oracle::start(&owned(theirs)) else {
-        say("no reference server: no command was compared");
-        return;
-    };
+    let Some(oracle) = references::lease(&owned(theirs)) else { return };
     let ours = ServerProcess::start(&owned(ours));
     let mut pair = Pair::new(&oracle, &ours);
     let mut stream = stream(seed);

@@ -2,10 +2,9 @@
 //! what a replica answers is known to the millisecond; then once more over sockets, where the order of
 //! what is seen says enough.
 
-use crate::env::poll;
+use crate::env::{poll, say};
 use crate::nodes::Shape;
 use crate::server_process::ServerProcess;
-use crate::transcripts::say;
 use crate::wire::{Client, Reply, command};
 use proptest::prelude::*;
 use slotway::command::{Errand, Pace};

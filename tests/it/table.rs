@@ -6,13 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 use slotway::command::{self, Arity, Begin, Find, Keys, Spec, access, flag};
 
-use crate::oracle::Oracle;
+use crate::env::say;
+use crate::project_files::{self, assert_fresh};
+use crate::references;
 use crate::server_process::ServerProcess;
-use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
 
 /// Rows of commands that the reference has yet to learn.
@@ -83,25 +83,27 @@ const REQUESTS: &[&str] = &[
     "watch a b",
 ];
 
+/// The reference's answers, for where there is none.
+const RECORDED: &str = "tests/data/commands.txt";
+
 #[test]
 fn every_row_is_the_references() {
     let ours = ServerProcess::start(&[]);
     let told = told_by(ours_client(&ours));
-    let path = file("tests/data/commands.txt");
-    let reference = match Oracle::start(&[]) {
+    let reference = match references::lease(&[]) {
         Some(oracle) => {
             let live = told_by(
                 Client::connect(oracle.address).expect("the reference accepts connections"),
             );
             let lines = live.iter().map(|(question, answer)| format!("{question}\t{answer}\n"));
-            is_fresh(&path, &lines.collect::<String>());
+            assert_fresh(RECORDED, &lines.collect::<String>(), "table");
             live
         }
         None => {
             say(
                 "no redis-server: the rows are compared with what it said when tests/data was written",
             );
-            let lines = std::fs::read_to_string(&path).expect("tests/data/commands.txt is there");
+            let lines = std::fs::read_to_string(project_files::path(RECORDED)).expect(RECORDED);
             let pair =
                 |line: &str| line.split_once('\t').map(|(q, a)| (q.to_owned(), a.to_owned()));
             lines.lines().map(|line| pair(line).expect("a question and its answer")).collect()
@@ -127,7 +129,7 @@ fn every_row_is_the_references() {
 
 #[test]
 fn docs_of_commands_are_fresh() {
-    is_fresh(&file("docs/commands.md"), &page());
+    assert_fresh("docs/commands.md", &page(), "table");
 }
 
 // ── asking a server ───────────────────────────────────────────────────────────────────────────────
@@ -291,27 +293,4 @@ fn rows() -> impl Iterator<Item = &'static Spec> {
 
 fn with_subcommands(spec: &'static Spec) -> impl Iterator<Item = &'static Spec> {
     std::iter::once(spec).chain(spec.subcommands)
-}
-
-// ── files ─────────────────────────────────────────────────────────────────────────────────────────
-
-/// Compares a written file with what it should hold; with `UPDATE` set, writes it.
-fn is_fresh(path: &Path, contents: &str) {
-    if std::env::var_os("UPDATE").is_some() {
-        let folder = path.parent().expect("a file is in a folder");
-        std::fs::create_dir_all(folder).expect("the project's folders are writable");
-        std::fs::write(path, contents).expect("the project's files are writable");
-        return;
-    }
-    let written = std::fs::read_to_string(path).unwrap_or_default();
-    let stale = written.lines().zip(contents.lines()).find(|(written, fresh)| written != fresh);
-    assert!(
-        written == contents,
-        "{} is stale, at {stale:?}: run UPDATE=1 cargo test --test it table",
-        path.display(),
-    );
-}
-
-fn file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }

@@ -6,9 +6,8 @@
 //! every element was given to exactly one consumer, and one producer's elements reached one queue's
 //! only consumer in their order.
 
-use crate::env::poll;
+use crate::env::{poll, say};
 use crate::server_process::{ServerProcess, info};
-use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
 use std::collections::HashMap;
 use std::net::Shutdown;
