@@ -1,5 +1,5 @@
-//! The one place where the tests look at the clock and the environment.
-#![expect(clippy::disallowed_methods, reason = "this is the rim of the tests")]
+//! The only file of the tests that reads the clock and the environment.
+#![expect(clippy::disallowed_methods, reason = "the tests read clock and environment here only")]
 
 use std::time::{Duration, Instant};
 
@@ -10,12 +10,12 @@ pub(crate) fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// Stands still: a server of ours that is to be slow.
-pub(crate) fn rest(time: Duration) {
+/// Makes a server of the tests slow.
+pub(crate) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
-/// Asks until there is an answer, for as long as the tests have patience.
+/// Calls `ask` until it returns something, for at most [`PATIENCE`].
 pub(crate) fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {
@@ -25,7 +25,7 @@ pub(crate) fn poll<T>(mut ask: impl FnMut() -> Option<T>) -> Option<T> {
         if started.elapsed() > PATIENCE {
             return None;
         }
-        // Between two questions, so that asking is not all that the other side does.
+        // The observed process needs the processor too.
         std::thread::sleep(Duration::from_millis(2));
     }
 }

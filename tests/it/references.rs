@@ -75,13 +75,8 @@ pub(crate) fn lease(options: &[String]) -> Option<Lease> {
         pool = RETURNED.wait(pool).expect("nothing panics while it is held");
     };
     drop(pool);
-    let oracle = match idle.map_or_else(|| Oracle::start(options), Ok) {
-        Ok(oracle) => oracle,
-        Err(missing) => {
-            report_missing(&missing);
-            return None;
-        }
-    };
+    let started = idle.map_or_else(|| Oracle::start(options), Ok);
+    let oracle = started.inspect_err(report_missing).ok()?;
     oracle.empty();
     Some(Lease { oracle: Some(oracle), options: options.to_vec() })
 }
@@ -110,6 +105,15 @@ impl Drop for Lease {
 }
 
 // ── clusters ──────────────────────────────────────────────────────────────────────────────────────
+
+/// Forms a cluster. `None` if there is no such server, which is then reported.
+pub(crate) fn start_cluster(
+    reference: Reference,
+    shape: Shape,
+    options: &[String],
+) -> Option<OracleCluster> {
+    OracleCluster::start(reference, shape, options).inspect_err(report_missing).ok()
+}
 
 /// A cluster that a test will ask for.
 #[derive(Clone)]
@@ -204,11 +208,7 @@ pub(crate) fn cluster(order: &Order) -> Option<OracleCluster> {
     };
     drop(all);
     match formed.unwrap_or_else(|| form(order)) {
-        Ok(Ok(cluster)) => Some(cluster),
-        Ok(Err(missing)) => {
-            report_missing(&missing);
-            None
-        }
+        Ok(started) => started.inspect_err(report_missing).ok(),
         Err(panic) => resume_unwind(panic),
     }
 }
