@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The time of every conversation.
 const NOW: i64 = 1_700_000_000_000;
 
-/// Nothing takes long here.
+/// Time stands still, and no work is deferred.
 struct NoPace;
 
 impl Pace for NoPace {
@@ -38,7 +38,7 @@ impl Pace for NoPace {
 pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
     let config = HostConfig { topology: Topology::even(4), ..HostConfig::default() };
     let router = Router::new(Host::new(config), &Dialect::REDIS7, 7);
-    // The smallest limit there is, so that no bytes make strings of half a gigabyte.
+    // The lowest limit, so that no input makes strings of half a gigabyte.
     router.host.settings.set(&[(b"proto-max-bulk-len", b"1048576")]).expect("a setting");
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let seat =
@@ -65,8 +65,10 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                     break;
                 }
                 Progress::Full => {}
-                Progress::Wait { .. } | Progress::Rest(..) => panic!("nobody else holds a shard"),
-                // Nobody else is there to push: the time runs out, or the wait has no end.
+                Progress::Wait { .. } | Progress::Rest(..) => {
+                    panic!("no other connection holds a shard")
+                }
+                // No other client pushes: the wait times out, or is endless.
                 Progress::Block { blocked, muted } => {
                     if blocked.wait.until.is_none() {
                         return output;
@@ -75,7 +77,7 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
                         Sink::new(&mut output, session.proto()).null_array();
                     }
                 }
-                // And nobody is there to end a pause, or to bring replicas on.
+                // Nothing ends a pause, and no replica catches up.
                 Progress::Paused { .. } | Progress::Vigil { .. } | Progress::Hang(_) => {
                     return output;
                 }

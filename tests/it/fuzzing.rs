@@ -1,5 +1,5 @@
-//! What the fuzz target asks of any input, asked here of the inputs in `fuzz/seeds`; and the
-//! freshness of the fuzzer's dictionary (`UPDATE=1 cargo test --test it fuzzing` writes it anew).
+//! The property that the fuzz target checks on any input, checked here on the inputs in `fuzz/seeds`;
+//! and the freshness of the fuzzer's dictionary (`UPDATE=1 cargo test --test it fuzzing` writes it anew).
 
 use crate::conversation::converse;
 
@@ -14,8 +14,8 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
-/// Whether the conversation may ask how it went: INFO, CLIENT INFO and CLIENT LIST count by the
-/// read, and so may tell where the bytes were cut.
+/// Whether the conversation may query counters: INFO, CLIENT INFO and CLIENT LIST count reads, which
+/// depend on where the bytes are cut.
 fn counts_reads(bytes: &[u8]) -> bool {
     [&b"info"[..], b"list"]
         .iter()

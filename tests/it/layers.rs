@@ -1,5 +1,5 @@
-//! The modules of `src/lib.rs` stand in the order of dependence: each may use only those above it.
-//! The same goes for what few files may name: the CRC, the command line parser, the clock.
+//! The modules of `src/lib.rs` are in the order of dependence: each may use only those above it. A few
+//! names belong to one file only: the CRC, the command line parser, the clock.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn files(of: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// The module that a file of `src` belongs to: the first step of its path.
+/// The module that a file of `src` belongs to: the first component of its path.
 fn module_of(path: &Path) -> String {
     let inside = path.strip_prefix(source()).expect("below src");
     let first =
@@ -78,7 +78,7 @@ fn a_module_uses_only_those_above_it() {
 }
 
 #[test]
-fn some_names_stand_in_one_place_only() {
+fn some_names_are_used_in_one_place_only() {
     let mut all = Vec::new();
     files(&source(), &mut all);
     for (name, home) in

@@ -189,8 +189,8 @@ impl OracleCluster {
     }
 }
 
-/// Nodes that are becoming a cluster. Each step is `None` if a node has ended, as one does whose port
-/// was taken by somebody else.
+/// Nodes that form a cluster. Each step is `None` if a node has ended, as it does if another process
+/// has taken its port.
 struct Forming<'a> {
     shape: Shape,
     nodes: &'a mut [Place],
@@ -209,7 +209,7 @@ impl Forming<'_> {
             let [first, last] = [first, last].map(|number| number.to_string());
             self.command(at, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
         }
-        // Two of the same epoch would settle at some time who gets another one. As `redis-cli` does it.
+        // Nodes of the same epoch would change one of them at any time. `redis-cli` sets them too.
         for at in 0..members {
             self.command(at, &["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
         }
@@ -218,8 +218,8 @@ impl Forming<'_> {
             self.command(one, &["CLUSTER", "MEET", "127.0.0.1", &port]);
         }
         for at in 0..members {
-            self.until(at, &["CLUSTER", "NODES"], |told| {
-                told.lines().count() == members && ids[..members].iter().all(|id| told.contains(id))
+            self.until(at, &["CLUSTER", "NODES"], |text| {
+                text.lines().count() == members && ids[..members].iter().all(|id| text.contains(id))
             })?;
         }
         for at in masters..members {
@@ -228,9 +228,9 @@ impl Forming<'_> {
         }
         for at in 0..members {
             let slots = self.shape.slots();
-            self.until(at, &["CLUSTER", "NODES"], |told| {
-                let row = |id: &String| told.lines().find(|row| row.starts_with(id));
-                let is_told = |(at, id)| {
+            self.until(at, &["CLUSTER", "NODES"], |text| {
+                let row = |id: &String| text.lines().find(|row| row.starts_with(id));
+                let is_listed = |(at, id)| {
                     row(id).is_some_and(|row| match slots.get(at) {
                         Some((first, last)) => {
                             row.ends_with(&format!(" {} connected {first}-{last}", at + 1))
@@ -238,22 +238,22 @@ impl Forming<'_> {
                         None => row.contains(&format!("slave {}", ids[(at - masters) / replicas])),
                     })
                 };
-                ids[..members].iter().enumerate().all(is_told)
+                ids[..members].iter().enumerate().all(is_listed)
             })?;
-            // A replica is told of to clients once its offset has come round.
-            self.until(at, &["CLUSTER", "SLOTS"], |told| {
-                ids[..members].iter().all(|id| told.contains(id))
+            // CLUSTER SLOTS lists a replica once its offset is known.
+            self.until(at, &["CLUSTER", "SLOTS"], |text| {
+                ids[..members].iter().all(|id| text.contains(id))
             })?;
             let epoch = format!("cluster_current_epoch:{members}\r\n");
-            self.until(at, &["CLUSTER", "INFO"], |told| {
-                told.contains("cluster_state:ok") && told.contains(&epoch)
+            self.until(at, &["CLUSTER", "INFO"], |text| {
+                text.contains("cluster_state:ok") && text.contains(&epoch)
             })?;
             let replication = match at < masters {
                 true => format!("connected_slaves:{replicas}"),
                 false => "master_link_status:up".to_owned(),
             };
-            self.until(at, &["INFO", "replication"], |told| {
-                told.contains(&replication) && !told.contains("state=wait")
+            self.until(at, &["INFO", "replication"], |text| {
+                text.contains(&replication) && !text.contains("state=wait")
             })?;
         }
         Some(())
@@ -265,20 +265,20 @@ impl Forming<'_> {
         assert_eq!(answer, Answer::Reply(Reply::Simple(b"OK".to_vec())), "{argv:?}");
     }
 
-    /// Asks the node until it tells what is wanted, and gives that.
+    /// Repeats the command until the reply is the wanted one; returns it.
     fn until(&mut self, at: usize, argv: &[&str], is: impl Fn(&str) -> bool) -> Option<String> {
         let address = self.nodes[at].address;
-        let told = poll(|| {
+        let reply = poll(|| {
             if self.processes[at].has_ended() {
                 return Some(None);
             }
-            let told = match Client::connect(address).ok()?.call(argv) {
+            let text = match Client::connect(address).ok()?.call(argv) {
                 Answer::Reply(Reply::Bulk(text)) => String::from_utf8_lossy(&text).into_owned(),
                 answer => Node::of(&answer).to_string(),
             };
-            is(&told).then_some(Some(told))
+            is(&text).then_some(Some(text))
         });
-        told.flatten()
+        reply.flatten()
     }
 }
 
