@@ -1,38 +1,38 @@
-//! Where clients are told that the nodes are, under each `--announce…` option, in every place that
-//! tells it: MOVED, ASK, CLUSTER SLOTS, SHARDS and NODES, ROLE and INFO.
+//! The addresses of nodes that clients get under each `--announce…` option, in every reply that has
+//! them: MOVED, ASK, CLUSTER SLOTS, SHARDS and NODES, ROLE and INFO.
 //!
-//! A client follows what it is told, so one place that tells something else is a cluster that works
-//! from where it was started and nowhere else.
+//! A client connects to the address that it gets. If one reply differs from the others, the cluster
+//! works on the machine where it was started and nowhere else.
 
 use crate::nodes::{Shape, Stage};
 use crate::notation::Node;
-use crate::ours::Ours;
 use crate::program::{Run, free_ports, slotway};
+use crate::server_process::ServerProcess;
 use crate::wire::{Answer, Client, Reply};
 
-/// What to say for `CONFIG SET`, a pair each.
+/// Arguments of `CONFIG SET`: names and values in turn.
 type Settings = &'static [&'static str];
 
 /// The cluster under test: n1, n2 the masters, r1 and r2 their replicas.
-struct Told {
-    _ours: Ours,
+struct Announced {
+    _server: ServerProcess,
     stage: Stage,
 }
 
-impl Told {
+impl Announced {
     fn start(options: &str, settings: Settings) -> Self {
         let shape = Shape::parse("2 masters, 1 replica each").expect("a shape");
         let options: Vec<String> = options.split_whitespace().map(str::to_owned).collect();
-        let (ours, stage) = Ours::start_cluster(shape, &options);
-        let told = Self { _ours: ours, stage };
+        let (server, stage) = ServerProcess::start_cluster(shape, &options);
+        let cluster = Self { _server: server, stage };
         if !settings.is_empty() {
             let words = [&["CONFIG", "SET"], settings].concat();
-            assert_eq!(told.ask("n1", &words), "+OK\n");
+            assert_eq!(cluster.ask("n1", &words), "+OK\n");
         }
-        told
+        cluster
     }
 
-    /// What the node (or `router`) answers, as a transcript would have it.
+    /// The reply of the node (or of `router`) in the notation of transcripts.
     fn ask(&self, node: &str, words: &[&str]) -> String {
         let address = self.stage.address_of(node).expect("a node");
         let mut client = Client::connect(address).expect("the node accepts connections");
@@ -41,7 +41,7 @@ impl Told {
         Node::of(&answer).to_string()
     }
 
-    /// The text of a bulk.
+    /// A bulk reply as text.
     fn text(&self, node: &str, words: &[&str]) -> String {
         text(Client::connect(self.stage.address_of(node).expect("a node")), words)
     }
@@ -58,7 +58,7 @@ fn text(client: std::io::Result<Client>, words: &[&str]) -> String {
     }
 }
 
-/// What each option makes of the host.
+/// The host in each reply, by options.
 struct Case {
     options: &'static str,
     settings: Settings,
@@ -81,7 +81,7 @@ const CASES: &[Case] = &[
         endpoint: "\"127.0.0.1\"",
         address: "127.0.0.1",
     },
-    // Of all addresses that are listened on, the one that the client has reached.
+    // The address that the client is connected to, of all that the server listens on.
     Case {
         options: "--announce nodes --bind 0.0.0.0",
         settings: &[],
@@ -114,7 +114,7 @@ const CASES: &[Case] = &[
         endpoint: "$-1",
         address: "",
     },
-    // A name goes before the host that was given, which is told beside it.
+    // The hostname is preferred; the address that was given stands beside it.
     Case {
         options: "--announce-host 192.0.2.7",
         settings: &[
@@ -131,36 +131,37 @@ const CASES: &[Case] = &[
 ];
 
 #[test]
-fn every_place_tells_the_same_host() {
+fn every_reply_has_the_same_host() {
     for case in CASES {
-        let told = Told::start(case.options, case.settings);
-        let (options, port) = (case.options, |name: &str| told.of(&format!("{name}.port")));
+        let cluster = Announced::start(case.options, case.settings);
+        let (options, port) = (case.options, |name: &str| cluster.of(&format!("{name}.port")));
         let redirected = |node: &str| format!("{}:{}", case.redirected, port(node));
         assert_eq!(
-            told.ask("n1", &["GET", "foo"]),
+            cluster.ask("n1", &["GET", "foo"]),
             format!("-MOVED 12182 {}\n", redirected("n2")),
             "{options}"
         );
-        let n2 = told.of("n2.id");
+        let n2 = cluster.of("n2.id");
         let setslot = ["CLUSTER", "SETSLOT", "5061", "MIGRATING", &n2];
-        assert_eq!(told.ask("n1", &setslot), "+OK\n");
+        assert_eq!(cluster.ask("n1", &setslot), "+OK\n");
         assert_eq!(
-            told.ask("n1", &["GET", "bar"]),
+            cluster.ask("n1", &["GET", "bar"]),
             format!("-ASK 5061 {}\n", redirected("n2")),
             "{options}"
         );
-        // The same wherever it is asked.
+        // Every node gives the same.
         for node in ["n1", "r2", "router"] {
-            let slots = told.ask(node, &["CLUSTER", "SLOTS"]);
+            let slots = cluster.ask(node, &["CLUSTER", "SLOTS"]);
             for name in ["n1", "n2", "r1", "r2"] {
-                let (host, port, id) = (case.preferred, port(name), told.of(&format!("{name}.id")));
+                let (host, port, id) =
+                    (case.preferred, port(name), cluster.of(&format!("{name}.id")));
                 let wanted = format!("      {host}\n      :{port}\n      \"{id}\"\n");
                 assert!(slots.contains(&wanted), "{options}: {wanted} at {node}: {slots}");
             }
-            let shards = told.ask(node, &["CLUSTER", "SHARDS"]);
+            let shards = cluster.ask(node, &["CLUSTER", "SHARDS"]);
             for name in ["n1", "n2", "r1", "r2"] {
                 let line = [
-                    format!("\"{}\"", told.of(&format!("{name}.id"))),
+                    format!("\"{}\"", cluster.of(&format!("{name}.id"))),
                     "\"port\"".to_owned(),
                     format!(":{}", port(name)),
                     "\"ip\"".to_owned(),
@@ -171,46 +172,46 @@ fn every_place_tells_the_same_host() {
                 let wanted = line.join("\n        ");
                 assert!(shards.contains(&wanted), "{options}: {name} at {node}: {shards}");
             }
-            let nodes = told.text(node, &["CLUSTER", "NODES"]);
+            let nodes = cluster.text(node, &["CLUSTER", "NODES"]);
             for name in ["n1", "n2", "r1", "r2"] {
                 let (id, port, bus) =
-                    (told.of(&format!("{name}.id")), port(name), format!("{name}.bus"));
-                let wanted = format!("{id} {}:{port}@{}", case.address, told.of(&bus));
+                    (cluster.of(&format!("{name}.id")), port(name), format!("{name}.bus"));
+                let wanted = format!("{id} {}:{port}@{}", case.address, cluster.of(&bus));
                 assert!(nodes.contains(&wanted), "{options}: {wanted} at {node}: {nodes}");
             }
         }
         let (ip, master, replica) = (case.address, port("n1"), port("r1"));
-        let role = told.ask("n1", &["ROLE"]);
+        let role = cluster.ask("n1", &["ROLE"]);
         let wanted = format!("      \"{ip}\"\n      \"{replica}\"\n");
         assert!(role.contains(&wanted), "{options}: {role}");
-        let info = told.text("n1", &["INFO", "replication"]);
+        let info = cluster.text("n1", &["INFO", "replication"]);
         assert!(info.contains(&format!("slave0:ip={ip},port={replica},")), "{options}: {info}");
-        let info = told.text("r1", &["INFO", "replication"]);
+        let info = cluster.text("r1", &["INFO", "replication"]);
         let wanted = format!("master_host:{ip}\r\nmaster_port:{master}\r\n");
         assert!(info.contains(&wanted), "{options}: {info}");
     }
 }
 
-/// In RESP3 the host that is not told is that protocol's null.
+/// In RESP3 a host that is left out is that protocol's null.
 #[test]
-fn a_host_that_is_not_told_is_null_in_either_protocol() {
-    let told = Told::start("--announce dialled", &[]);
-    let address = told.stage.address_of("n1").expect("a node");
+fn a_host_that_is_left_out_is_null_in_either_protocol() {
+    let cluster = Announced::start("--announce dialled", &[]);
+    let address = cluster.stage.address_of("n1").expect("a node");
     let mut client = Client::connect(address).expect("the node accepts connections");
     client.ask(&["HELLO", "3"]);
     let slots = Node::of(&Answer::Reply(client.ask(&["CLUSTER", "SLOTS"]))).to_string();
-    let wanted = format!("    *4\n      _\n      :{}\n", told.of("n1.port"));
+    let wanted = format!("    *4\n      _\n      :{}\n", cluster.of("n1.port"));
     assert!(slots.contains(&wanted), "{slots}");
 }
 
 #[test]
-fn ports_are_told_as_they_are_mapped() {
-    // Somebody may take the ports between our look and the server's.
+fn announced_ports_follow_the_map() {
+    // Another process may take the ports before the server binds them.
     let (run, first, ready) = (0..20)
         .find_map(|_| {
             let first = free_ports(3);
             let map = [(first, 17001), (first + 1, 17002), (first + 2, 17003)]
-                .map(|(at, told)| format!("{at}:{told}"))
+                .map(|(at, announced)| format!("{at}:{announced}"))
                 .join(",");
             let mut run = Run::of(&mut slotway(&format!(
                 "serve --port 0 --shards 2 --spare-nodes 1 --node-ports {first} --output json \
@@ -242,56 +243,56 @@ fn ports_are_told_as_they_are_mapped() {
         let wanted = format!("{} redis.test:{port}@{} ", id(at), port + 10_000);
         assert!(nodes().contains(&wanted), "{wanted} in {}", nodes());
     }
-    // Who is told a port may name it: to whom it leads, and that alone.
+    // CLUSTER MEET takes an announced port, and introduces that node only.
     assert!(!nodes().contains(&id(2)), "{}", nodes());
     assert_eq!(ask(&["CLUSTER", "MEET", "127.0.0.1", "17003"]), "+OK\n");
     assert!(nodes().contains(&format!("{} redis.test:17003@27003 ", id(2))), "{}", nodes());
-    run.tell(rustix::process::Signal::TERM);
+    run.signal(rustix::process::Signal::TERM);
     assert_eq!(run.end().code, Some(0));
 }
 
 #[test]
-fn the_router_can_pass_for_the_one_owner_of_all_slots() {
-    let told = Told::start("--announce router --announce-host redis.test", &[]);
-    let address = told.stage.address_of("router").expect("a router");
-    let (port, id) = (address.port(), told.of("n1.id"));
+fn the_router_can_announce_itself_as_the_owner_of_all_slots() {
+    let cluster = Announced::start("--announce router --announce-host redis.test", &[]);
+    let address = cluster.stage.address_of("router").expect("a router");
+    let (port, id) = (address.port(), cluster.of("n1.id"));
     assert_eq!(
-        told.ask("router", &["CLUSTER", "SLOTS"]),
+        cluster.ask("router", &["CLUSTER", "SLOTS"]),
         format!(
             "*1\n  *3\n    :0\n    :16383\n    *4\n      \"redis.test\"\n      :{port}\n      \
              \"{id}\"\n      *0\n"
         )
     );
-    let shards = told.ask("router", &["CLUSTER", "SHARDS"]);
+    let shards = cluster.ask("router", &["CLUSTER", "SHARDS"]);
     assert!(shards.starts_with("*1\n"), "{shards}");
     for wanted in [format!(":{port}\n"), "\"redis.test\"\n".to_owned(), ":16383\n".to_owned()] {
         assert!(shards.contains(&wanted), "{shards}");
     }
     let bus = u32::from(port) + 10_000;
     assert_eq!(
-        told.text("router", &["CLUSTER", "NODES"]),
+        cluster.text("router", &["CLUSTER", "NODES"]),
         format!("{id} redis.test:{port}@{bus} myself,master - 0 0 1 connected 0-16383\n")
     );
-    assert_eq!(told.text("router", &["CLUSTER", "MYID"]), id);
-    let info = told.text("router", &["CLUSTER", "INFO"]);
+    assert_eq!(cluster.text("router", &["CLUSTER", "MYID"]), id);
+    let info = cluster.text("router", &["CLUSTER", "INFO"]);
     for line in ["cluster_slots_ok:16384", "cluster_known_nodes:1", "cluster_size:1"] {
         assert!(info.contains(&format!("{line}\r\n")), "{line}: {info}");
     }
-    let server = told.text("router", &["INFO", "server"]);
+    let server = cluster.text("router", &["INFO", "server"]);
     assert!(server.contains("redis_mode:cluster"), "{server}");
-    // And it serves them all.
+    // It serves all of them.
     for key in ["bar", "foo"] {
-        assert_eq!(told.ask("router", &["SET", key, "1"]), "+OK\n");
+        assert_eq!(cluster.ask("router", &["SET", key, "1"]), "+OK\n");
     }
-    // The nodes tell of the nodes, as ever.
-    assert!(told.ask("n1", &["CLUSTER", "SLOTS"]).starts_with("*2\n"));
-    let moved = format!("-MOVED 12182 redis.test:{}\n", told.of("n2.port"));
-    assert_eq!(told.ask("n1", &["GET", "foo"]), moved);
+    // The nodes still list the nodes.
+    assert!(cluster.ask("n1", &["CLUSTER", "SLOTS"]).starts_with("*2\n"));
+    let moved = format!("-MOVED 12182 redis.test:{}\n", cluster.of("n2.port"));
+    assert_eq!(cluster.ask("n1", &["GET", "foo"]), moved);
 }
 
 #[test]
-fn without_it_the_router_passes_for_no_cluster() {
-    let told = Told::start("", &[]);
-    let server = told.text("router", &["INFO", "server"]);
+fn without_the_option_the_router_announces_no_cluster() {
+    let cluster = Announced::start("", &[]);
+    let server = cluster.text("router", &["INFO", "server"]);
     assert!(server.contains("redis_mode:standalone"), "{server}");
 }

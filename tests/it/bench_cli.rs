@@ -1,18 +1,18 @@
-//! `slotway bench` as a script or a person meets it: the page, the files, the exit codes, signals.
+//! `slotway bench` from outside: the page, the files, the exit codes, signals.
 
-use crate::ours::{Ours, info};
+use crate::env::poll;
 use crate::program::{End, Folder, PROGRAM, Run, slotway};
-use crate::rim::poll;
+use crate::server_process::{ServerProcess, info};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
 
-/// A load that is over at once.
+/// A load that ends at once.
 const SMALL: &str = "-n 300 -c 4 -g 4";
 
-/// `slotway bench` with these arguments, and with nothing of the tests' environment.
+/// `slotway bench` with these arguments and an empty environment.
 fn bench(line: &str) -> Command {
     slotway(&format!("bench {line}"))
 }
@@ -21,7 +21,7 @@ fn ended(line: &str) -> End {
     Run::of(&mut bench(line)).end()
 }
 
-/// The end of a run that must be well.
+/// The end of a run that has to succeed.
 fn well(line: &str) -> End {
     let end = ended(line);
     assert_eq!((end.code, end.stderr.as_str()), (Some(0), ""), "{line}: {}", end.stdout);
@@ -38,13 +38,13 @@ fn document(line: &str) -> (Option<i32>, Value) {
     )
 }
 
-/// A server of our own.
-fn server(options: &[&str]) -> Ours {
-    Ours::start(&options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>())
+/// Slotway with these options.
+fn server(options: &[&str]) -> ServerProcess {
+    ServerProcess::start(&options.iter().map(|&option| option.to_owned()).collect::<Vec<_>>())
 }
 
 /// Waits until a load has sent so many commands to the server.
-fn wait_for_load(server: &Ours, commands: u64) {
+fn wait_for_load(server: &ServerProcess, commands: u64) {
     let mut observer = server.client();
     let begun = || (info(&mut observer, "total_commands_processed") >= commands).then_some(());
     poll(begun).expect("the load begins");
@@ -64,7 +64,7 @@ fn a_page_leads_with_two_numbers_and_ends_with_a_command() {
     assert!(page.contains("The run was short"), "300 transactions say little: {page}");
     assert!(page.contains("held") && !page.contains("BROKEN"), "{page}");
     let last = lines.last().expect("a last line").trim();
-    // The next command is a good one: it is understood.
+    // The suggested command is valid.
     let next = last.strip_prefix("slotway ").expect("a command");
     let check = Run::of(Command::new(PROGRAM).args(next.split_whitespace()).arg("--help")).end();
     assert_eq!(check.code, Some(0), "{last}: {}", check.stderr);
@@ -72,7 +72,7 @@ fn a_page_leads_with_two_numbers_and_ends_with_a_command() {
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_who_wants_them() {
+fn colours_are_for_terminals_unless_an_option_says_otherwise() {
     let has_colours = |line: &str, no_color: Option<&str>| {
         let mut command = bench(&format!("{SMALL} {line}"));
         if let Some(value) = no_color {
@@ -90,7 +90,7 @@ fn colours_are_for_terminals_and_for_who_wants_them() {
 }
 
 #[test]
-fn every_workload_ends_well_with_its_page() {
+fn every_workload_succeeds_and_prints_its_page() {
     for kind in
         ["counter", "transfer", "order", "append", "lock", "incr", "multi", "read", "pipeline"]
     {
@@ -139,9 +139,9 @@ fn a_wrong_command_line_exits_2_and_says_what_is_wrong() {
 
 #[test]
 fn a_target_that_is_not_there_exits_2_and_is_named() {
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = nobody.local_addr().expect("it is bound");
-    drop(nobody);
+    let unused = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = unused.local_addr().expect("it is bound");
+    drop(unused);
     let End { code, stdout, stderr } =
         ended(&format!("{SMALL} --patience 300ms -t redis://{address}"));
     assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
@@ -164,10 +164,10 @@ fn a_wrong_password_exits_2_and_is_not_shown() {
 }
 
 #[test]
-fn a_broken_invariant_exits_3_and_shows_its_evidence() {
+fn a_broken_invariant_exits_3_and_is_reported_with_its_evidence() {
     let folder = Folder::new("bench-broken");
     let file = folder.file("wrong.toml");
-    // An invariant that nobody could keep: the counter is one behind from the start.
+    // An invariant that cannot hold: the counter is one too low from the start.
     fs::write(
         &file,
         "[[setup]]\neach = \"key\"\ncommand = \"SET $tag:n:$key 0\"\n\
@@ -188,7 +188,7 @@ fn a_broken_invariant_exits_3_and_shows_its_evidence() {
 }
 
 #[test]
-fn a_bound_that_is_passed_exits_4_with_the_whole_page() {
+fn a_bound_that_is_exceeded_exits_4_with_the_whole_page() {
     let End { code, stdout, stderr } =
         ended(&format!("{SMALL} --fail-if p99>60s,max>0ns,committed<1"));
     assert_eq!(code, Some(4), "{stderr} {stdout}");
@@ -227,7 +227,7 @@ fn an_interrupt_ends_the_load_early_and_keeps_what_was_measured() {
         let address = server.address;
         let run = Run::of(&mut bench(&format!("incr -c 4 -d 60s -t redis://{address}")));
         wait_for_load(&server, 3000);
-        run.tell(signal);
+        run.signal(signal);
         let End { code, stdout, stderr } = run.end();
         assert_eq!(code, Some(0), "{signal:?}: {stderr} {stdout}");
         assert!(stdout.contains("Stopped by the user"), "{signal:?}: {stdout}");
@@ -317,7 +317,7 @@ fn a_comparison_has_both_sides_and_ratios() {
     assert!(document["ratios"][0]["median"].as_f64() > Some(0.0));
 }
 
-// ── who is heard ──────────────────────────────────────────────────────────────────────────────────
+// ── precedence of settings ────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn option_goes_before_environment_before_plan_before_default() {

@@ -1,5 +1,4 @@
-//! `slotway check` and `slotway explain` as a script or a person meets them: the page, the files, the
-//! exit codes.
+//! `slotway check` and `slotway explain` from outside: the page, the files, the exit codes.
 
 use crate::program::{End, Folder, PROGRAM, Run};
 use serde_json::Value;
@@ -8,7 +7,7 @@ use std::process::Command;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/check");
 
-/// Runs the program to its end, with nothing of the tests' environment.
+/// Runs the program to its end, with an empty environment.
 fn slotway(args: &[&str], stdin: &[u8]) -> End {
     Run::fed(Command::new(PROGRAM).env_clear().args(args), stdin).end()
 }
@@ -37,7 +36,7 @@ fn keys_on_the_command_line() {
 }
 
 #[test]
-fn files_are_told_by_their_first_bytes() {
+fn formats_are_detected_by_the_first_bytes() {
     for (name, formats, code) in [
         ("monitor.txt", &["monitor"][..], 3),
         ("history.txt", &["history"], 3),
@@ -48,8 +47,8 @@ fn files_are_told_by_their_first_bytes() {
     ] {
         let (found, document) = json(&["check", &data(name), "--json"]);
         let sources = document["sources"].as_array().expect("a list").iter();
-        let told: Vec<&str> = sources.filter_map(|source| source["format"].as_str()).collect();
-        assert_eq!((found, told.as_slice()), (Some(code), formats), "{name}");
+        let detected: Vec<&str> = sources.filter_map(|source| source["format"].as_str()).collect();
+        assert_eq!((found, detected.as_slice()), (Some(code), formats), "{name}");
     }
 }
 
@@ -65,7 +64,7 @@ fn stdin_is_read_to_its_end() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said() {
+fn unreadable_input_is_reported() {
     let folder = Folder::new("check-broken");
     let dump = fs::read(data("dump.rdb")).expect("a file");
     let cut = folder.file("cut.rdb");
@@ -73,7 +72,7 @@ fn what_cannot_be_read_is_said() {
     let end = slotway(&["check", &cut], b"");
     assert_eq!(end.code, Some(2));
     assert!(end.stdout.contains("was read up to byte"), "{}", end.stdout);
-    for (args, told) in [
+    for (args, message) in [
         (&["check", "/nowhere/at/all"][..], "cannot read /nowhere/at/all"),
         (&["check", &folder.file("")], "without a manifest"),
         (&["check", &cut, "--report", "/nowhere/proof.md"], "cannot write /nowhere/proof.md"),
@@ -84,12 +83,12 @@ fn what_cannot_be_read_is_said() {
     ] {
         let end = slotway(args, b"");
         assert_eq!((end.code, end.stdout.as_str()), (Some(2), ""), "{args:?}");
-        assert!(end.stderr.contains(told), "{args:?}: {}", end.stderr);
+        assert!(end.stderr.contains(message), "{args:?}: {}", end.stderr);
     }
 }
 
 #[test]
-fn reports_are_written_in_the_form_of_their_names() {
+fn reports_have_the_format_of_their_file_names() {
     let folder = Folder::new("check-reports");
     let names = ["proof.json", "proof.md", "proof.html", "proof.xml", "proof.sarif"];
     let paths = names.map(|name| folder.file(name));

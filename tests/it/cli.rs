@@ -1,13 +1,13 @@
-//! The command line as a script or a person meets it: exit codes, messages, the ready line, signals.
+//! The command line from outside: exit codes, messages, the ready line, signals.
 
+use crate::env::poll;
 use crate::program::{End, Folder, PROGRAM, Run, slotway};
-use crate::rim::poll;
 use crate::wire::{Answer, Client, Reply, command};
 use rustix::process::Signal;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 
-/// The program with these arguments in a process that may have no more than this many files open.
+/// The program with these arguments in a process with this limit of open files.
 fn with_files(files_max: u32, line: &str) -> Command {
     let mut shell = Command::new("sh");
     let script = format!("ulimit -n {files_max} && exec \"$0\" \"$@\"");
@@ -15,7 +15,7 @@ fn with_files(files_max: u32, line: &str) -> Command {
     shell
 }
 
-/// The address in `redis://…`, which is what stands between the scheme (or the login) and the end.
+/// The address in `redis://…`: what follows the scheme, or the login.
 fn address_in(url: &str) -> SocketAddr {
     let rest = url.strip_prefix("redis://").unwrap_or_else(|| panic!("no URL: {url:?}"));
     let address = rest.rsplit('@').next().unwrap_or_default();
@@ -122,7 +122,7 @@ fn a_taken_port_exits_1_and_says_how_to_choose_another() {
 }
 
 #[test]
-fn an_address_that_is_not_ours_exits_1_and_is_named() {
+fn an_address_of_another_machine_exits_1_and_is_named() {
     // 192.0.2.0/24 is set aside for documentation.
     let End { code, stderr, .. } = Run::of(&mut slotway("serve --port 0 --bind 192.0.2.1")).end();
     assert_eq!(code, Some(1), "{stderr}");
@@ -166,7 +166,7 @@ fn help_and_version_exit_0() {
     assert!(!serve.stdout.contains("sesame"), "the help shows the password of the environment");
 }
 
-// ── who is heard ──────────────────────────────────────────────────────────────────────────────────
+// ── precedence of settings ────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn flag_goes_before_environment_before_file_before_default() {
@@ -186,7 +186,7 @@ fn flag_goes_before_environment_before_file_before_default() {
 }
 
 #[test]
-fn every_option_may_stand_in_the_environment_or_the_file() {
+fn every_option_may_be_in_the_environment_or_the_file() {
     let folder = Folder::new("cli-all");
     let file = folder.written(
         "file",
@@ -208,20 +208,20 @@ fn every_option_may_stand_in_the_environment_or_the_file() {
         ("SLOTWAY_OUTPUT", "json"),
         ("SLOTWAY_SEED", "7"),
     ]);
-    for (who, command) in [("file", &mut by_file), ("environment", &mut by_environment)] {
+    for (source, command) in [("file", &mut by_file), ("environment", &mut by_environment)] {
         let mut run = Run::of(command);
         let ready = run.ready_json();
-        assert_eq!(ready["shards"], 2, "{who}");
+        assert_eq!(ready["shards"], 2, "{source}");
         let mut address = address_in(ready["url"].as_str().expect("a URL"));
         address.set_ip([127, 0, 0, 2].into());
         let mut client = client(address);
-        assert_eq!(client.ask(&["AUTH", "sesame"]), Reply::Simple(b"OK".to_vec()), "{who}");
+        assert_eq!(client.ask(&["AUTH", "sesame"]), Reply::Simple(b"OK".to_vec()), "{source}");
         for (name, value) in
             [("maxclients", "77"), ("explain", "yes"), ("bind", "127.0.0.1 127.0.0.2")]
         {
-            let told = client.ask(&["CONFIG", "GET", name]);
+            let listed = client.ask(&["CONFIG", "GET", name]);
             let expected = [name, value].map(|text| Reply::Bulk(text.as_bytes().to_vec()));
-            assert_eq!(told, Reply::Array(expected.to_vec()), "{who}");
+            assert_eq!(listed, Reply::Array(expected.to_vec()), "{source}");
         }
     }
 }
@@ -229,7 +229,7 @@ fn every_option_may_stand_in_the_environment_or_the_file() {
 // ── the ready line ────────────────────────────────────────────────────────────────────────────────
 
 #[test]
-fn the_json_line_says_how_to_connect() {
+fn the_json_line_has_the_addresses() {
     let mut run = Run::of(&mut slotway("serve --port 0 --output json"));
     let ready = run.ready_json();
     assert_eq!(ready["ready"], true);
@@ -240,7 +240,7 @@ fn the_json_line_says_how_to_connect() {
     assert_eq!(ready["router"], address.to_string());
     assert_ne!(address.port(), 0);
     assert_eq!(client(address).ask(&["PING"]), pong());
-    run.tell(Signal::TERM);
+    run.signal(Signal::TERM);
     assert_eq!(run.end().stdout, "", "stdout has one line");
 }
 
@@ -252,7 +252,7 @@ fn the_text_line_ends_with_a_url_that_works() {
     let (hint, url) = line.trim_end().rsplit_once(' ').expect("several words");
     assert!(hint.ends_with("redis-cli -u"), "{line:?}");
     assert_eq!(client(address_in(url)).ask(&["PING"]), pong());
-    run.tell(Signal::TERM);
+    run.signal(Signal::TERM);
     assert_eq!(run.end().stdout, "", "stdout has one line");
 }
 
@@ -268,14 +268,14 @@ fn the_password_is_not_printed() {
         assert!(matches!(client.ask(&["PING"]), Reply::Error(_)));
         assert_eq!(client.ask(&["AUTH", "sesame"]), Reply::Simple(b"OK".to_vec()));
         assert_eq!(client.ask(&["PING"]), pong());
-        run.tell(Signal::TERM);
+        run.signal(Signal::TERM);
         let End { stdout, stderr, .. } = run.end();
         assert!(!format!("{line}{stdout}{stderr}").contains("sesame"), "{line}{stdout}{stderr}");
     }
 }
 
 #[test]
-fn every_address_is_listened_on_at_one_port() {
+fn the_server_listens_on_every_address_at_one_port() {
     let bind = |binds: &str| {
         let mut run = Run::of(&mut slotway(&format!("serve --port 0 --output json {binds}")));
         let address = address_in(run.ready_json()["url"].as_str().expect("a URL"));
@@ -288,13 +288,13 @@ fn every_address_is_listened_on_at_one_port() {
             assert_eq!(client(address).ask(&["PING"]), pong(), "{binds}: {address}");
         }
         address.set_ip([127, 0, 0, 3].into());
-        assert!(TcpStream::connect(address).is_err(), "{binds}: {address} was not asked for");
+        assert!(TcpStream::connect(address).is_err(), "{binds}: {address} was not requested");
     }
     let (_run, anywhere) = bind("--bind 0.0.0.0");
     assert!(anywhere.ip().is_loopback(), "{anywhere} is an address to connect to");
     assert_eq!(client(anywhere).ask(&["PING"]), pong());
     if TcpListener::bind("[::1]:0").is_err() {
-        return crate::transcripts::say("this machine has no IPv6");
+        return crate::env::say("this machine has no IPv6");
     }
     let (_run, six) = bind("--bind ::1");
     assert!(six.is_ipv6());
@@ -310,7 +310,7 @@ fn the_log_goes_to_stderr_and_is_filtered() {
     let stderr = |log: &str| {
         let mut run = Run::of(&mut slotway(&format!("serve --port 0 --log {log}")));
         assert!(run.ready().contains("ready"));
-        run.tell(Signal::TERM);
+        run.signal(Signal::TERM);
         run.end().stderr
     };
     assert!(stderr("info").contains("told to stop"));
@@ -321,7 +321,7 @@ fn the_log_goes_to_stderr_and_is_filtered() {
 // ── clients and descriptors ───────────────────────────────────────────────────────────────────────
 
 #[test]
-fn too_many_clients_for_the_descriptors_is_an_error_if_asked_for() {
+fn an_explicit_maxclients_beyond_the_descriptors_is_an_error() {
     let End { code, stdout, stderr } =
         Run::of(&mut with_files(64, "serve --port 0 --maxclients 100")).end();
     assert_eq!((code, stdout.as_str()), (Some(1), ""), "{stderr}");
@@ -334,12 +334,12 @@ fn too_many_clients_for_the_descriptors_is_an_error_if_asked_for() {
 }
 
 #[test]
-fn too_many_clients_for_the_descriptors_are_fewer_if_not_asked_for() {
+fn the_default_maxclients_is_lowered_to_the_descriptors() {
     let mut run = Run::of(&mut with_files(64, "serve --port 0 --output json"));
     let address = address_in(run.ready_json()["url"].as_str().expect("a URL"));
     let warning = run.stderr.line();
     assert!(warning.contains("WARN") && warning.contains("maxclients is 32"), "{warning:?}");
-    // And these 32 there can be.
+    // There is room for these 32.
     let mut clients: Vec<Client> = (0..32).map(|_| client(address)).collect();
     for client in &mut clients {
         assert_eq!(client.ask(&["PING"]), pong());
@@ -361,18 +361,18 @@ fn sigterm_and_sigint_end_the_program_with_0() {
         let address = address_in(run.ready_json()["url"].as_str().expect("a URL"));
         let mut idle = client(address);
         assert_eq!(idle.ask(&["PING"]), pong());
-        run.tell(signal);
+        run.signal(signal);
         assert_eq!(idle.read(), Answer::Closed);
         let End { code, stderr, .. } = run.end();
         assert_eq!(code, Some(0), "{signal:?}: {stderr}");
-        assert!(TcpStream::connect(address).is_err(), "{signal:?}: nobody listens any more");
+        assert!(TcpStream::connect(address).is_err(), "{signal:?}: still listens");
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_batch_that_runs_is_answered_before_the_program_ends() {
-    // A second or two of work in a slow build: well within the farewell, on a busy machine too.
+fn a_running_batch_is_answered_before_the_program_ends() {
+    // A second or two of work in a slow build: within the shutdown timeout on a busy machine too.
     const COMMANDS: usize = 10;
     let mut run = Run::of(&mut slotway("serve --port 0 --output json"));
     let address = address_in(run.ready_json()["url"].as_str().expect("a URL"));
@@ -391,9 +391,9 @@ fn a_batch_that_runs_is_answered_before_the_program_ends() {
     }
     let before = cpu_ticks(&run);
     busy.send(&command(&["EXEC"]));
-    // Some 20 ms of work: by then the transaction runs, and is far from its end.
+    // After some 20 ms of work the transaction runs and is far from its end.
     poll(|| (cpu_ticks(&run) >= before + 2).then_some(())).expect("the transaction runs");
-    run.tell(Signal::TERM);
+    run.signal(Signal::TERM);
     poll(|| TcpStream::connect(address).is_err().then_some(()))
         .expect("new connections are refused");
     match busy.read() {

@@ -1,20 +1,19 @@
-//! Many clients at once, and a history of what each saw: not only the totals must be right.
+//! Many clients at once, and a history of the replies of each: not only the totals must be right.
 //!
 //! - Compare-and-swap loops (WATCH, GET, MULTI, SET, EXEC): every committed write names the write
 //!   that it read. The writes of a key must form one chain: two commits that read the same write
 //!   are a lost update.
 //! - Appends in MULTI: each transaction takes a number and appends its name to a log, in one slot.
-//!   The i-th entry of the log belongs to whoever was given number i; whoever reads number and log
-//!   in one MULTI sees as many entries as the number says, and a front of the final log; and every
-//!   client finds its own entries in the order in which it wrote them.
-//! - Kills: whoever was told that a client is killed finds nothing of what it sends after that.
+//!   The i-th entry of the log belongs to the client that got number i. A client that reads number and
+//!   log in one MULTI gets as many entries as the number says, and a prefix of the final log. The
+//!   entries of each client are in the order in which it wrote them.
+//! - Kills: once CLIENT KILL has returned, nothing that the killed client sends takes effect.
 //!
-//! The clients' choices come from a seed, which is printed (SLOTWAY_SEED repeats it); the order in
-//! which the server meets them does not, and is what varies from run to run.
+//! The clients' choices come from a seed, which is printed (SLOTWAY_SEED repeats it). The order in
+//! which the requests reach the server varies from run to run.
 
-use crate::ours::Ours;
-use crate::rim::setting;
-use crate::transcripts::say;
+use crate::env::{say, setting};
+use crate::server_process::ServerProcess;
 use crate::wire::{Answer, Client, Reply, text};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -44,7 +43,7 @@ fn bulk(reply: &Reply) -> Option<String> {
     }
 }
 
-/// Runs `each` on as many threads as there are clients; gives what they gathered.
+/// Runs `each` on a thread for each client; returns their results.
 fn at_once<T: Send>(address: SocketAddr, each: impl Fn(usize, Client) -> T + Sync) -> Vec<T> {
     thread::scope(|scope| {
         let each = &each;
@@ -63,10 +62,10 @@ fn no_update_is_lost() {
     const COMMITS: usize = 150;
     const KEYS: usize = 6;
     let seed = seed();
-    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    let server = ServerProcess::start(&["--threads".into(), "3".into()]);
     /// A committed write: the key, what was read, what was written.
     type Commit = (String, String, String);
-    let histories: Vec<(Vec<Commit>, usize)> = at_once(ours.address, |id, mut client| {
+    let histories: Vec<(Vec<Commit>, usize)> = at_once(server.address, |id, mut client| {
         let mut chance = fastrand::Rng::with_seed(seed ^ id as u64);
         let (mut commits, mut lost) = (Vec::new(), 0);
         while commits.len() < COMMITS {
@@ -93,7 +92,7 @@ fn no_update_is_lost() {
     }
     let commits = next.len();
     assert_eq!(commits, CLIENTS * COMMITS);
-    let mut client = Client::connect(ours.address).expect("the server accepts");
+    let mut client = Client::connect(server.address).expect("the server accepts");
     let mut reached = 0;
     for key in (0..KEYS).map(|k| format!("counter:{{{k}}}")) {
         let mut at = String::new();
@@ -118,7 +117,7 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
     const APPENDS: usize = 120;
     const LOGS: usize = 3;
     let seed = seed();
-    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    let server = ServerProcess::start(&["--threads".into(), "3".into()]);
     #[derive(Default)]
     struct Seen {
         /// Log, number given, entry.
@@ -126,7 +125,7 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
         /// Log, number, the log's text at that moment.
         read: Vec<(usize, i64, String)>,
     }
-    let seen: Vec<Seen> = at_once(ours.address, |id, mut client| {
+    let seen: Vec<Seen> = at_once(server.address, |id, mut client| {
         let mut chance = fastrand::Rng::with_seed(seed ^ id as u64);
         let mut seen = Seen::default();
         while seen.written.len() < APPENDS {
@@ -144,7 +143,7 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
             } else {
                 vec![vec!["MULTI"], vec!["GET", &number_key], vec!["GET", &log_key], vec!["EXEC"]]
             };
-            // Half of the time in one write, so that pipelines meet single commands.
+            // Half of the time in one write, so that pipelines and single commands interleave.
             let answers: Vec<Reply> = if chance.bool() {
                 client.send(
                     &steps.iter().flat_map(|step| crate::wire::command(step)).collect::<Vec<u8>>(),
@@ -173,7 +172,7 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
         }
         seen
     });
-    let mut client = Client::connect(ours.address).expect("the server accepts");
+    let mut client = Client::connect(server.address).expect("the server accepts");
     let logs: Vec<String> = (0..LOGS)
         .map(|log| bulk(&call(&mut client, &["GET", &format!("{{{log}}}log")])).expect("a log"))
         .collect();
@@ -202,15 +201,15 @@ fn a_transaction_is_seen_whole_or_not_at_all() {
     say(&format!("histories checked: {} appends, {reads} reads", places.len()));
 }
 
-/// The EXEC leaves once the kill was answered: whatever the threads are at, it must not run, alone
-/// or in one write with others, on a shard that is free or taken.
+/// EXEC is sent after the reply to CLIENT KILL. It must not run, alone or in one write with other
+/// commands, on a shard that is idle or busy.
 #[test]
-fn nothing_runs_that_a_client_sends_after_it_was_killed() {
+fn nothing_runs_that_a_killed_client_sends() {
     const KILLS: usize = 60;
-    let ours = Ours::start(&["--threads".into(), "3".into()]);
-    at_once(ours.address, |id, mut killer| {
+    let server = ServerProcess::start(&["--threads".into(), "3".into()]);
+    at_once(server.address, |id, mut killer| {
         for kill in 0..KILLS {
-            let mut victim = Client::connect(ours.address).expect("the server accepts");
+            let mut victim = Client::connect(server.address).expect("the server accepts");
             let Reply::Int(number) = call(&mut victim, &["CLIENT", "ID"]) else { panic!("no id") };
             let key = format!("{id}:{kill}");
             call(&mut victim, &["MULTI"]);
@@ -228,6 +227,6 @@ fn nothing_runs_that_a_client_sends_after_it_was_killed() {
             );
         }
     });
-    let mut client = Client::connect(ours.address).expect("the server accepts");
+    let mut client = Client::connect(server.address).expect("the server accepts");
     assert_eq!(call(&mut client, &["DBSIZE"]), Reply::Int(0));
 }

@@ -1,35 +1,34 @@
-//! Random commands to the reference and to our server at once, and every pair of replies compared.
+//! Random commands sent to the reference and to Slotway, with every pair of replies compared.
 //!
 //! One seed makes one stream: `SLOTWAY_SEED` repeats a run, `SLOTWAY_DIFF_COMMANDS` sets its length.
 //! Commands go to both servers in lockstep, so that what three clients do to each other (WATCH!) has
-//! one order. What the reference leaves to chance is left out of the comparison by [`Looseness`], one
-//! row per command, and by nothing else.
+//! one order. Only [`Looseness`], one row per command, leaves out of the comparison what is random.
 //!
-//! A second stream asks for several slots at a time, in commands, transactions and WATCHes: there the
-//! reference is one Redis without slots, and our server runs `--cross-slot audit`.
+//! A second stream uses several slots at a time, in commands, transactions and WATCHes: there the
+//! reference is one Redis without slots, and Slotway runs with `--cross-slot audit`.
 //!
-//! Left out of the streams: whatever races with the clock (short expiries; relative ones are far apart,
-//! so that comparing two of them never hangs on a millisecond), and in the first one transactions over
-//! several slots, which the router refuses by a rule of its own.
+//! Left out of the streams: all that races with the clock (short expiries; relative ones are far apart,
+//! so that comparing two of them never depends on a millisecond), and in the first one transactions
+//! over several slots, which the router refuses by a rule of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt::Write as _;
 
+use crate::env::{say, setting};
 use crate::notation::Node;
 use crate::oracle::Oracle;
-use crate::ours::Ours;
-use crate::rim::setting;
+use crate::references;
+use crate::server_process::ServerProcess;
 use crate::stream::{CLIENTS, Command, Stream};
-use crate::transcripts::say;
 use crate::wire::{Answer, Client, Reply, text};
 
 /// The seed of a run that names none: the same commands every time, so that a failure stays.
 const SEED: u64 = 0x51_07_3A_11;
-/// How many commands, unless told otherwise: some seconds in a debug build.
+/// The default number of commands: some seconds in a debug build.
 const COMMANDS: usize = 20_000;
-/// So often the whole keyspace is compared.
+/// The whole keyspace is compared after this many commands.
 const AUDIT_EVERY: usize = 2_000;
-/// How many commands per key a report shows.
+/// Commands per key in a report.
 const HISTORY: usize = 12;
 
 /// What of a reply may differ.
@@ -64,16 +63,16 @@ fn looseness(command: &Command) -> Looseness {
         "keys" => Order,
         "hgetall" => PairOrderIfTable,
         "hkeys" | "hvals" | "smembers" => OrderIfTable,
-        // A result that is no table has an order, but nobody can ask for its encoding.
+        // A result that is no table has an order, but its encoding cannot be queried.
         "sinter" | "sunion" | "sdiff" | "spop" => Order,
         // The audit compares whole rounds.
         "hscan" | "sscan" | "zscan" => AllIfTable,
-        // Chance decides.
+        // Random.
         "randomkey" | "hrandfield" | "srandmember" | "zrandmember" => Choice,
         // Both servers read their own clock; the replies may straddle a tick.
         "ttl" | "expiretime" => Clock(2),
         "pttl" | "pexpiretime" => Clock(2_000),
-        // The payload is the server's own affair: transcripts restore it.
+        // The payload is up to the server: transcripts restore it.
         "dump" => Choice,
         _ => Exact,
     }
@@ -91,17 +90,14 @@ fn an_audit_answers_as_one_server_without_slots() {
     compare(&alone, &["--cross-slot", "audit", "--databases", "1"], Stream::spread, "an_audit");
 }
 
-/// Plays a stream to a reference with some options and to our server with others.
+/// Plays a stream to a reference with some options and to Slotway with others.
 fn compare(theirs: &[&str], ours: &[&str], stream: fn(u64) -> Stream, name: &str) {
     let number = |name: &str| setting(name).map(|n| n.parse::<u64>().expect(name));
     let seed = number("SLOTWAY_SEED").unwrap_or(SEED);
     let length = number("SLOTWAY_DIFF_COMMANDS").map_or(COMMANDS, |n| n as usize);
     let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect::<Vec<_>>();
-    let Some(oracle) = Oracle::start(&owned(theirs)) else {
-        say("no reference server: no command was compared");
-        return;
-    };
-    let ours = Ours::start(&owned(ours));
+    let Some(oracle) = references::lease(&owned(theirs)) else { return };
+    let ours = ServerProcess::start(&owned(ours));
     let mut pair = Pair::new(&oracle, &ours);
     let mut stream = stream(seed);
     for step in 0..length {
@@ -121,7 +117,7 @@ fn compare(theirs: &[&str], ours: &[&str], stream: fn(u64) -> Stream, name: &str
     let Pair { compared, ran, kept, errors, .. } = pair;
     say(&format!(
         "seed {seed}: {compared} commands compared; {errors} errors, {ran} transactions run, {kept} \
-         kept from it by WATCH"
+         aborted by WATCH"
     ));
     assert_eq!(compared, length, "every step compares a reply");
     if length >= COMMANDS {
@@ -136,21 +132,21 @@ fn compare(theirs: &[&str], ours: &[&str], stream: fn(u64) -> Stream, name: &str
 struct Pair {
     theirs: Vec<Client>,
     ours: Vec<Client>,
-    /// For looking at the reference without disturbing its clients.
+    /// Connections that inspect the servers without disturbing the clients.
     probe: [Client; 2],
     /// Per client, what it has queued since MULTI.
     queued: Vec<Vec<Command>>,
     history: HashMap<Vec<u8>, VecDeque<String>>,
     compared: usize,
-    /// How many transactions ran, how many their guard kept from running, and how many replies were
-    /// errors: a stream that never gets anywhere proves nothing.
+    /// How many transactions ran, how many were aborted by WATCH, and how many replies were errors: a
+    /// stream that achieves nothing proves nothing.
     ran: usize,
     kept: usize,
     errors: usize,
 }
 
 impl Pair {
-    fn new(oracle: &Oracle, ours: &Ours) -> Self {
+    fn new(oracle: &Oracle, ours: &ServerProcess) -> Self {
         let open = |address| Client::connect(address).expect("both servers accept connections");
         let mut pair = Self {
             theirs: (0..CLIENTS).map(|_| open(oracle.address)).collect(),
@@ -211,7 +207,8 @@ impl Pair {
                     )
             }
             _ => {
-                let looseness = if is_queued { Looseness::Exact } else { self.settle(command) };
+                let looseness =
+                    if is_queued { Looseness::Exact } else { self.resolved_looseness(command) };
                 is_same(their_reply, our_reply, looseness)
             }
         };
@@ -222,8 +219,8 @@ impl Pair {
         }
     }
 
-    /// The looseness of a command that has just run, with the reference asked for what it depends on.
-    fn settle(&mut self, command: &Command) -> Looseness {
+    /// The looseness of a command that has just run; queries the reference for the key's encoding.
+    fn resolved_looseness(&mut self, command: &Command) -> Looseness {
         let (table, other) = match looseness(command) {
             Looseness::OrderIfTable => (Looseness::Order, Looseness::Exact),
             Looseness::PairOrderIfTable => (Looseness::PairOrder, Looseness::Exact),
@@ -305,8 +302,8 @@ impl Pair {
     }
 }
 
-/// Every key with its value and expiry, as text; a hash with its fields in one order. What SCAN and
-/// HSCAN find in a whole round has to be what KEYS and HGETALL know.
+/// Every key with its value and expiry, as text; a hash with its fields sorted. A whole round of SCAN
+/// or HSCAN has to return what KEYS or HGETALL does.
 fn dump_all(client: &mut Client) -> BTreeMap<Vec<u8>, String> {
     let mut names = elements(&client.call(&["KEYS", "*"]), "KEYS");
     names.sort();
@@ -360,7 +357,7 @@ fn dump_all(client: &mut Client) -> BTreeMap<Vec<u8>, String> {
             _ => Node::of(&client.call(&[b"GET", key])).to_string(),
         };
         let expiry = match client.call(&[b"PEXPIRETIME", key]) {
-            // A relative expiry was counted from two clocks.
+            // A relative expiry is counted from two clocks.
             Answer::Reply(Reply::Int(at)) if at > 0 => "expires",
             _ => "stays",
         };
@@ -369,7 +366,7 @@ fn dump_all(client: &mut Client) -> BTreeMap<Vec<u8>, String> {
     all
 }
 
-/// All that a whole round of a SCAN command finds.
+/// All elements that a whole round of a SCAN command returns.
 fn round(client: &mut Client, command: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut cursor = b"0".to_vec();
     let mut found = Vec::new();
@@ -405,7 +402,7 @@ fn pairs(elements: Vec<Vec<u8>>) -> Vec<[Vec<u8>; 2]> {
 
 fn is_same(theirs: &Reply, ours: &Reply, looseness: Looseness) -> bool {
     match (looseness, theirs, ours) {
-        // A negative answer is no time but a state.
+        // A negative reply is a state, not a time.
         (Looseness::Clock(most), &Reply::Int(theirs), &Reply::Int(ours)) if theirs >= 0 => {
             ours >= 0 && theirs.abs_diff(ours) <= most.unsigned_abs()
         }
@@ -423,7 +420,7 @@ fn is_same(theirs: &Reply, ours: &Reply, looseness: Looseness) -> bool {
     }
 }
 
-/// The reply with what has no order put in one.
+/// The reply with its unordered elements sorted.
 fn loosened(reply: Reply, looseness: Looseness) -> Reply {
     let sort = |elements: Vec<Reply>, group: usize| {
         let mut groups: Vec<_> = elements.chunks(group).map(<[_]>::to_vec).collect();

@@ -1,5 +1,5 @@
-//! What the fuzz target asks of any input, asked here of the inputs in `fuzz/seeds`; and the
-//! freshness of the fuzzer's dictionary (`UPDATE=1 cargo test --test it fuzzing` writes it anew).
+//! The property that the fuzz target checks on any input, checked here on the inputs in `fuzz/seeds`;
+//! and the freshness of the fuzzer's dictionary (`UPDATE=1 cargo test --test it fuzzing` writes it anew).
 
 use crate::conversation::converse;
 
@@ -14,8 +14,8 @@ pub(crate) fn check(input: &[u8]) {
     }
 }
 
-/// Whether the conversation may ask how it went: INFO, CLIENT INFO and CLIENT LIST count by the
-/// read, and so may tell where the bytes were cut.
+/// Whether the conversation may query counters: INFO, CLIENT INFO and CLIENT LIST count reads, which
+/// depend on where the bytes are cut.
 fn counts_reads(bytes: &[u8]) -> bool {
     [&b"info"[..], b"list"]
         .iter()
@@ -25,17 +25,17 @@ fn counts_reads(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::check;
+    use crate::project_files::{assert_fresh, path};
     use slotway::command;
     use std::collections::BTreeSet;
-    use std::path::Path;
 
     #[test]
     fn every_seed_holds() {
-        let seeds = std::fs::read_dir(file("fuzz/seeds")).expect("fuzz/seeds is there");
+        let seeds = std::fs::read_dir(path("fuzz/seeds")).expect("fuzz/seeds is there");
         let seeds: Vec<_> = seeds.map(|seed| seed.expect("a file").path()).collect();
         assert!(seeds.len() >= 10, "the seeds were not found");
         for seed in seeds {
-            crate::transcripts::say(&seed.display().to_string());
+            crate::env::say(&seed.display().to_string());
             check(&std::fs::read(seed).expect("a seed can be read"));
         }
     }
@@ -47,15 +47,6 @@ mod tests {
             .filter(|name| !name.is_empty());
         let names: BTreeSet<_> = names.map(|name| format!("\"{name}\"\n")).collect();
         let fresh = names.into_iter().collect::<String>();
-        let path = file("fuzz/commands.dict");
-        if std::env::var_os("UPDATE").is_some() {
-            return std::fs::write(path, fresh).expect("the project's files are writable");
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == fresh, "stale: run UPDATE=1 cargo test --test it fuzzing");
-    }
-
-    fn file(name: &str) -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+        assert_fresh("fuzz/commands.dict", &fresh, "fuzzing");
     }
 }

@@ -1,10 +1,9 @@
-//! The load generator: every workload against us, Redis and a cluster of three; broken servers are
-//! caught with evidence; what goes wrong is told and keeps what was measured.
+//! The load generator: every workload against Slotway, Redis and a cluster of three; broken servers are
+//! detected with evidence; a failure is reported together with what was measured.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,12 +14,14 @@ use slotway::load::plan::{
 use slotway::load::report::{Ending, Report, Verdict};
 use slotway::load::{Blame, Progress, compare, run, sweep};
 
-use crate::faulty::{Fault, Faulty};
-use crate::nodes;
-use crate::ours::Ours;
-use crate::program::free_port;
-use crate::rim::poll;
-use crate::wire::{Answer, Client, Reply};
+use crate::env::poll;
+use crate::faulty_server::{Fault, FaultyServer};
+use crate::nodes::{self, Stage};
+use crate::oracle::{OracleCluster, Reference};
+use crate::project_files;
+use crate::references::{self, Lease};
+use crate::server_process::ServerProcess;
+use crate::wire::{Client, Reply};
 
 /// A small load over few keys, so that transactions meet.
 fn plan(kind: Kind, address: SocketAddr) -> Plan {
@@ -53,7 +54,7 @@ fn carried_out(plan: &Plan) -> Report {
     run(plan, &Progress::default()).unwrap_or_else(|failure| panic!("{plan:?}: {failure}"))
 }
 
-/// Everything was run and everything held.
+/// Asserts that every transaction ran and every invariant held.
 fn must_hold(report: &Report) {
     let name = report.plan.workload.kind.name();
     assert_eq!(report.ending, Ending::Finished, "{name}");
@@ -78,93 +79,24 @@ fn must_hold(report: &Report) {
     assert_eq!(of_series, totals.committed, "{name}");
 }
 
-/// A Redis of its own.
-struct Redis {
-    child: Child,
-    address: SocketAddr,
-    directory: PathBuf,
+/// A Redis without slots and data; `None` if it is not installed, which is reported.
+fn redis() -> Option<Lease> {
+    references::lease(&["--cluster-enabled".to_owned(), "no".to_owned()])
 }
 
-impl Redis {
-    /// `None` if there is no redis-server.
-    fn start(options: &[&str]) -> Option<Self> {
-        for _ in 0..20 {
-            let port = free_port();
-            let directory =
-                std::env::temp_dir().join(format!("slotway-load-{}-{port}", std::process::id()));
-            std::fs::create_dir_all(&directory).expect("the temporary directory is writable");
-            let child = Command::new("redis-server")
-                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-                .args(["--appendonly", "no", "--dir"])
-                .arg(&directory)
-                .args(options)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn();
-            let Ok(child) = child else {
-                let _unused = std::fs::remove_dir_all(&directory);
-                return None;
-            };
-            let address = SocketAddr::from(([127, 0, 0, 1], port));
-            let mut redis = Self { child, address, directory };
-            let is_up = poll(|| {
-                if !matches!(redis.child.try_wait(), Ok(None)) {
-                    return Some(false);
-                }
-                let answer = Client::connect(address).ok()?.call(&["PING"]);
-                matches!(answer, Answer::Reply(_)).then_some(true)
-            });
-            if is_up == Some(true) {
-                return Some(redis);
-            }
-        }
-        panic!("redis-server is installed but does not come up with {options:?}");
-    }
+/// Three Redis masters; `None` if it is not installed, which is reported.
+fn redis_cluster() -> Option<OracleCluster> {
+    let options = ["--cluster-node-timeout".to_owned(), "20000".to_owned()];
+    references::start_cluster(Reference::Redis, THREE_MASTERS, &options)
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        // Each fails only when its work is already done.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// Three masters that have shared out the slots.
-fn cluster() -> Option<Vec<Redis>> {
-    let options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "20000"];
-    let nodes = (0..3).map(|_| Redis::start(&options)).collect::<Option<Vec<_>>>()?;
-    let mut clients: Vec<Client> =
-        nodes.iter().map(|node| Client::connect(node.address).expect("it is up")).collect();
-    for (at, client) in clients.iter_mut().enumerate() {
-        let (first, last) = [(0, 5460), (5461, 10922), (10923, 16383)][at];
-        let ok = Reply::Simple(b"OK".to_vec());
-        let (first, last) = (first.to_string(), last.to_string());
-        assert_eq!(client.ask(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]), ok);
-        assert_eq!(client.ask(&["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]), ok);
-        let port = nodes[0].address.port().to_string();
-        assert_eq!(client.ask(&["CLUSTER", "MEET", "127.0.0.1", &port]), ok);
-    }
-    let is_whole = poll(|| {
-        let all = clients.iter_mut().all(|client| {
-            let Reply::Bulk(info) = client.ask(&["CLUSTER", "INFO"]) else { return false };
-            let info = String::from_utf8_lossy(&info);
-            let Reply::Array(slots) = client.ask(&["CLUSTER", "SLOTS"]) else { return false };
-            info.contains("cluster_state:ok") && slots.len() == 3
-        });
-        all.then_some(())
-    });
-    assert!(is_whole.is_some(), "three Redis become a cluster");
-    Some(nodes)
-}
+const THREE_MASTERS: nodes::Shape = nodes::Shape { masters: 3, replicas: 0, spares: 0 };
 
 #[test]
-fn every_workload_holds_against_us() {
-    let ours = Ours::start(&[]);
+fn every_workload_holds_against_slotway() {
+    let server = ServerProcess::start(&[]);
     for kind in Kind::BUILT_IN {
-        let report = carried_out(&plan(kind, ours.address));
+        let report = carried_out(&plan(kind, server.address));
         must_hold(&report);
     }
 }
@@ -186,7 +118,7 @@ fn every_workload_holds_in_the_cluster_inside_this_process() {
 
 #[test]
 fn every_workload_holds_against_redis() {
-    let Some(redis) = Redis::start(&[]) else { return };
+    let Some(redis) = redis() else { return };
     for (kind, protocol) in Kind::BUILT_IN
         .into_iter()
         .flat_map(|kind| [(kind, Protocol::Resp2), (kind, Protocol::Resp3)])
@@ -204,26 +136,24 @@ fn every_workload_holds_against_redis() {
 
 #[test]
 fn every_workload_holds_against_a_cluster() {
-    let Some(nodes) = cluster() else { return };
-    every_workload_holds_in(addresses(&nodes));
+    let Some(cluster) = redis_cluster() else { return };
+    every_workload_holds_in(addresses(&cluster.stage));
 }
 
 #[test]
-fn every_workload_holds_against_our_nodes() {
-    let (_ours, nodes) = our_cluster();
+fn every_workload_holds_against_slotways_nodes() {
+    let (_server, nodes) = slotway_cluster();
     every_workload_holds_in(nodes);
 }
 
-fn addresses(nodes: &[Redis]) -> [SocketAddr; 3] {
-    [0, 1, 2].map(|at| nodes[at].address)
+fn addresses(stage: &Stage) -> [SocketAddr; 3] {
+    ["n1", "n2", "n3"].map(|name| stage.address_of(name).expect("a node"))
 }
 
-/// Three nodes of ours.
-fn our_cluster() -> (Ours, [SocketAddr; 3]) {
-    let (ours, stage) =
-        Ours::start_cluster(nodes::Shape { masters: 3, replicas: 0, spares: 0 }, &[]);
-    let nodes = ["n1", "n2", "n3"].map(|name| stage.address_of(name).expect("a node"));
-    (ours, nodes)
+/// Three nodes of Slotway.
+fn slotway_cluster() -> (ServerProcess, [SocketAddr; 3]) {
+    let (server, stage) = ServerProcess::start_cluster(THREE_MASTERS, &[]);
+    (server, addresses(&stage))
 }
 
 fn every_workload_holds_in(nodes: [SocketAddr; 3]) {
@@ -237,7 +167,7 @@ fn every_workload_holds_in(nodes: [SocketAddr; 3]) {
         assert!(report.shards.iter().all(|shard| shard.committed > 0), "{:?}", report.shards);
         assert_eq!(report.totals.redirected, 0);
     }
-    // One node without --cluster: the hint is the way out.
+    // One node without --cluster: the error suggests the option.
     let mut plan = plan(Kind::Counter, nodes[0]);
     plan.shape.groups = 50;
     let failure = run(&plan, &Progress::default()).expect_err("a node refuses other nodes' slots");
@@ -246,10 +176,10 @@ fn every_workload_holds_in(nodes: [SocketAddr; 3]) {
 
 #[test]
 fn a_slot_that_moves_is_followed_and_nothing_is_lost() {
-    let (_ours, ours) = our_cluster();
-    slot_moves_in(ours);
-    let Some(nodes) = cluster() else { return };
-    slot_moves_in(addresses(&nodes));
+    let (_server, nodes) = slotway_cluster();
+    slot_moves_in(nodes);
+    let Some(cluster) = redis_cluster() else { return };
+    slot_moves_in(addresses(&cluster.stage));
 }
 
 fn slot_moves_in(nodes: [SocketAddr; 3]) {
@@ -277,7 +207,7 @@ fn slot_moves_in(nodes: [SocketAddr; 3]) {
     }
 }
 
-/// Moves a slot as redis-cli does: importing, migrating, its keys, then both told of the new owner.
+/// Moves a slot as redis-cli does: importing, migrating, its keys, then SETSLOT NODE at both nodes.
 fn move_slot(nodes: &[SocketAddr], slot: u16, from: usize, to: usize) {
     let client = |at: usize| Client::connect(nodes[at]).expect("it is up");
     let (mut source, mut target) = (client(from), client(to));
@@ -311,8 +241,8 @@ fn transactions_that_cross_slots_are_refused_by_a_cluster_and_run_by_a_single_re
         plan.workload.cross = 0.3;
         plan
     };
-    let ours = Ours::start(&[]);
-    let report = carried_out(&crossing(ours.address));
+    let server = ServerProcess::start(&[]);
+    let report = carried_out(&crossing(server.address));
     let [transfers, crossings] = &report.kinds[..] else { panic!("two kinds: {:?}", report.kinds) };
     assert_eq!(crossings.name, "cross-slot");
     assert_eq!(transfers.committed + transfers.declined + crossings.given_up, 600);
@@ -324,7 +254,7 @@ fn transactions_that_cross_slots_are_refused_by_a_cluster_and_run_by_a_single_re
     assert_eq!((refusal.kind.as_str(), refusal.expected), ("CROSSSLOT", true));
     assert_eq!(refusal.count, crossings.given_up);
     assert!(!report.is_broken(), "{:?}", report.invariants);
-    let Some(redis) = Redis::start(&[]) else { return };
+    let Some(redis) = redis() else { return };
     let report = carried_out(&crossing(redis.address));
     assert!(report.kinds[1].committed > 100 && report.refusals.is_empty(), "{:?}", report.kinds);
     assert!(report.totals.attempts_per_commit() >= 1.0, "{:?}", report.totals);
@@ -334,7 +264,7 @@ fn transactions_that_cross_slots_are_refused_by_a_cluster_and_run_by_a_single_re
 #[test]
 fn a_server_without_a_fault_passes_and_each_fault_is_found() {
     use Kind::{Append, Counter, Incr, Lock, Multi, Order, Pipeline, Read, Transfer};
-    let good = Faulty::start(Fault::None);
+    let good = FaultyServer::start(Fault::None);
     for kind in Kind::BUILT_IN {
         must_hold(&carried_out(&plan(kind, good.address)));
     }
@@ -347,10 +277,9 @@ fn a_server_without_a_fault_passes_and_each_fault_is_found() {
         (Fault::MixesUp, &[Read, Pipeline], "never written"),
     ] {
         for &kind in kinds {
-            let server = Faulty::start(fault);
+            let server = FaultyServer::start(fault);
             let mut plan = plan(kind, server.address);
-            // Fewer transactions: where aborted ones run all the same, everybody stands in
-            // everybody's way.
+            // Fewer transactions: where aborted ones run nevertheless, contention is high.
             (plan.shape.groups, plan.shape.pipeline, plan.shape.connections) = (1, 1, 4);
             plan.shape.transactions = Some(300);
             let report = carried_out(&plan);
@@ -379,7 +308,7 @@ fn a_server_without_a_fault_passes_and_each_fault_is_found() {
 
 #[test]
 fn a_server_that_dies_leaves_what_was_measured() {
-    let server = Faulty::start(Fault::DiesAfter(900));
+    let server = FaultyServer::start(Fault::DiesAfter(900));
     let mut plan = plan(Kind::Incr, server.address);
     (plan.shape.transactions, plan.target.patience_ms) = (Some(1_000_000), 300);
     let report = carried_out(&plan);
@@ -394,7 +323,7 @@ fn a_server_that_dies_leaves_what_was_measured() {
 
 #[test]
 fn a_server_that_hangs_is_lost_and_leaves_what_was_measured() {
-    let server = Faulty::start(Fault::Hangs(900));
+    let server = FaultyServer::start(Fault::Hangs(900));
     let mut plan = plan(Kind::Incr, server.address);
     (plan.shape.transactions, plan.target.patience_ms) = (Some(1_000_000), 300);
     let report = carried_out(&plan);
@@ -406,19 +335,19 @@ fn a_server_that_hangs_is_lost_and_leaves_what_was_measured() {
 }
 
 #[test]
-fn who_is_turned_away_removes_the_keys() {
-    let ours = Ours::start(&["--maxclients".to_owned(), "4".to_owned()]);
-    let failure =
-        run(&plan(Kind::Transfer, ours.address), &Progress::default()).expect_err("room for four");
+fn a_load_that_is_rejected_removes_its_keys() {
+    let server = ServerProcess::start(&["--maxclients".to_owned(), "4".to_owned()]);
+    let failure = run(&plan(Kind::Transfer, server.address), &Progress::default())
+        .expect_err("room for four");
     assert!(failure.message.contains("max number of clients"), "{failure}");
-    let mut client = Client::connect(ours.address).expect("there is room again");
+    let mut client = Client::connect(server.address).expect("there is room again");
     assert_eq!(client.ask(&["DBSIZE"]), Reply::Int(0));
 }
 
 #[test]
 fn several_runs_keep_what_they_have_when_a_target_goes() {
-    // The keys of a run are 900 commands, its end as many again: it goes while the second run begins.
-    let server = Faulty::start(Fault::DiesAfter(3500));
+    // The keys of a run are 900 commands, its end as many again: the server dies in the second run.
+    let server = FaultyServer::start(Fault::DiesAfter(3500));
     let mut plan = plan(Kind::Counter, server.address);
     (plan.shape.groups, plan.shape.transactions) = (300, Some(200));
     let over = "clients=1,1".parse::<Sweep>().expect("a sweep");
@@ -431,15 +360,15 @@ fn several_runs_keep_what_they_have_when_a_target_goes() {
     assert_eq!(results.exit_code(&[]), 2);
     assert!(text::page(&results, &[], &[], text::Paint::Off).contains("Not all runs took place"));
 
-    // Of two targets, one that is not there is told before the other one is loaded.
-    let there = Faulty::start(Fault::None);
+    // Of two targets, a missing one is reported before the other one is loaded.
+    let there = FaultyServer::start(Fault::None);
     plan.target.url = Some(url(there.address));
     let gone = Target { url: Some(url(server.address)), ..plan.target.clone() };
     let failure = compare(&plan, &gone, 1, &Progress::default(), &mut |_, _| {});
     assert!(failure.is_err_and(|failure| failure.message.contains(&server.address.to_string())));
     assert!(there.commands() < 10, "{}", there.commands());
-    // One that goes while it is prepared leaves the runs of the other.
-    let going = Faulty::start(Fault::DiesAfter(500));
+    // One that dies while it is prepared leaves the runs of the other.
+    let going = FaultyServer::start(Fault::DiesAfter(500));
     plan.shape.connections = 1;
     let gone = Target { url: Some(url(going.address)), ..plan.target.clone() };
     let compared = compare(&plan, &gone, 3, &Progress::default(), &mut |_, _| {}).expect("a run");
@@ -453,7 +382,7 @@ fn several_runs_keep_what_they_have_when_a_target_goes() {
 #[test]
 fn an_open_loop_counts_from_when_a_transaction_was_to_start() {
     let stall = Duration::from_millis(400);
-    let server = Faulty::start(Fault::Stalls(500, stall));
+    let server = FaultyServer::start(Fault::Stalls(500, stall));
     let mut plan = plan(Kind::Incr, server.address);
     (plan.shape.connections, plan.shape.pipeline) = (2, 1);
     (plan.shape.transactions, plan.shape.rate) = (Some(1000), Some(1000.0));
@@ -467,17 +396,17 @@ fn an_open_loop_counts_from_when_a_transaction_was_to_start() {
 #[test]
 fn the_same_seed_makes_the_same_choices() {
     let asked = |seed| {
-        let server = Faulty::start_listening();
+        let server = FaultyServer::start_recording();
         let mut plan = plan(Kind::Multi, server.address);
         plan.seed = seed;
         (plan.shape.transactions, plan.shape.pipeline) = (Some(200), 1);
         plan.shape.distribution = Distribution::Zipfian { theta: 0.9 };
         must_commit(&carried_out(&plan), 200);
-        // What a connection was asked is there once it is closed.
+        // The requests of a connection are recorded once it is closed.
         let of_users = poll(|| {
-            let mut heard = server.heard();
-            heard.retain(|asked| asked.first().is_some_and(|first| first == "MULTI"));
-            (heard.len() == 8).then_some(heard)
+            let mut all = server.requests();
+            all.retain(|requests| requests.first().is_some_and(|first| first == "MULTI"));
+            (all.len() == 8).then_some(all)
         });
         let mut of_users = of_users.expect("eight connections");
         of_users.sort();
@@ -493,19 +422,20 @@ fn must_commit(report: &Report, count: u64) {
 }
 
 #[test]
-fn what_cannot_be_reached_or_is_not_let_in_is_told() {
+fn an_unreachable_or_rejecting_target_is_reported() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let nobody = listener.local_addr().expect("an address");
+    let unused = listener.local_addr().expect("an address");
     drop(listener);
     let fails = |plan: &Plan| run(plan, &Progress::default()).expect_err("it cannot work");
-    let failure = fails(&plan(Kind::Counter, nobody));
+    let failure = fails(&plan(Kind::Counter, unused));
     assert_eq!(failure.blame.exit_code(), 2);
-    assert!(failure.message.contains(&format!("nobody listens at {nobody}")), "{failure}");
+    assert!(failure.message.contains(&format!("nobody listens at {unused}")), "{failure}");
 
-    let ours = Ours::start(&["--requirepass".to_owned(), "secret".to_owned()]);
+    let server = ServerProcess::start(&["--requirepass".to_owned(), "secret".to_owned()]);
     let with = |way_in: &str| {
-        let mut plan = plan(Kind::Counter, ours.address);
-        plan.target.url = Some(format!("redis://{way_in}{}", ours.address).parse().expect("a url"));
+        let mut plan = plan(Kind::Counter, server.address);
+        plan.target.url =
+            Some(format!("redis://{way_in}{}", server.address).parse().expect("a url"));
         plan
     };
     for (way_in, named) in [("", "password"), (":wrong@", "WRONGPASS")] {
@@ -519,7 +449,7 @@ fn what_cannot_be_reached_or_is_not_let_in_is_told() {
         must_hold(&carried_out(&plan));
     }
 
-    // A server that speaks something else.
+    // A server of another protocol.
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let address = listener.local_addr().expect("an address");
     let web = std::thread::spawn(move || {
@@ -533,7 +463,7 @@ fn what_cannot_be_reached_or_is_not_let_in_is_told() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_before_anything_is_connected() {
+fn an_impossible_plan_is_refused_before_anything_is_connected() {
     type Change = fn(&mut Plan);
     let changes: [(Change, &str); 10] = [
         (|plan| plan.shape.connections = 0, "--connections"),
@@ -560,7 +490,7 @@ fn what_cannot_be_is_refused_before_anything_is_connected() {
 
 #[test]
 fn without_retries_every_attempt_is_a_transaction() {
-    let server = Faulty::start(Fault::None);
+    let server = FaultyServer::start(Fault::None);
     let mut plan = plan(Kind::Counter, server.address);
     plan.retry.policy = Policy::None;
     (plan.shape.groups, plan.shape.keys_per_group) = (1, 1);
@@ -581,15 +511,15 @@ fn a_workload_file_is_run_and_its_invariants_are_judged() {
         (plan.workload.kind, plan.workload.file) = (Kind::File, Some(path.clone()));
         plan
     };
-    let ours = Ours::start(&[]);
-    let report = carried_out(&plan(ours.address));
+    let server = ServerProcess::start(&[]);
+    let report = carried_out(&plan(server.address));
     must_hold(&report);
     let names: Vec<&str> = report.kinds.iter().map(|kind| kind.name.as_str()).collect();
     assert_eq!(names, ["move", "look"]);
     assert!(report.kinds.iter().all(|kind| kind.committed > 0), "{:?}", report.kinds);
     assert!(report.invariants[0].checks_during > 0 || report.elapsed < Duration::from_millis(100));
 
-    let server = Faulty::start(Fault::IgnoresWatch);
+    let server = FaultyServer::start(Fault::IgnoresWatch);
     let mut broken = plan(server.address);
     broken.shape.groups = 1;
     let report = carried_out(&broken);
@@ -601,7 +531,7 @@ fn a_workload_file_is_run_and_its_invariants_are_judged() {
     let known = evidence[0].transactions.first().expect("transactions are named");
     assert!(known.wrote.iter().any(|(name, _)| name == "amount"), "{known:?}");
     std::fs::remove_file(&path).expect("removed");
-    let failure = run(&plan(ours.address), &Progress::default()).expect_err("the file is gone");
+    let failure = run(&plan(server.address), &Progress::default()).expect_err("the file is gone");
     assert!(
         failure.blame == Blame::Usage && failure.message.contains("workload file"),
         "{failure}"
@@ -647,19 +577,19 @@ expect = "sum == added"
 
 #[test]
 fn sweeps_and_comparisons() {
-    let server = Faulty::start(Fault::None);
+    let server = FaultyServer::start(Fault::None);
     let mut plan = plan(Kind::Counter, server.address);
     plan.shape.transactions = Some(200);
     let over = "clients=1,8".parse::<Sweep>().expect("a sweep");
     assert_eq!((over.axis, over.values.as_slice()), (Axis::Clients, &[1.0, 8.0][..]));
-    let mut told = Vec::new();
-    let swept = sweep(&plan, &over, &Progress::default(), &mut |value, _| told.push(value));
+    let mut values = Vec::new();
+    let swept = sweep(&plan, &over, &Progress::default(), &mut |value, _| values.push(value));
     let swept = swept.expect("two runs");
-    assert_eq!(told, [1.0, 8.0]);
+    assert_eq!(values, [1.0, 8.0]);
     assert_eq!(swept.runs[0].1.totals.aborted, 0, "a single connection is alone");
     assert_eq!(swept.runs[1].1.plan.shape.connections, 8);
 
-    let other = Faulty::start(Fault::None);
+    let other = FaultyServer::start(Fault::None);
     let target = Target { url: Some(url(other.address)), ..plan.target.clone() };
     let mut order = Vec::new();
     let compared =
@@ -672,7 +602,7 @@ fn sweeps_and_comparisons() {
     assert!(speed.min <= speed.median && speed.median <= speed.max && speed.min > 0.0, "{speed:?}");
 }
 
-/// TLS in front of a server: unwraps what comes and wraps what goes.
+/// A TLS proxy in front of a server.
 fn with_tls(behind: SocketAddr) -> SocketAddr {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -698,11 +628,11 @@ fn with_tls(behind: SocketAddr) -> SocketAddr {
     address
 }
 
-/// One connection; requests and their replies take turns, so that one thread will do.
+/// Serves one connection; requests and replies alternate, so that one thread suffices.
 fn unwrap_tls(session: rustls::ServerConnection, client: TcpStream, mut server: TcpStream) {
     let mut client = rustls::StreamOwned::new(session, client);
     let mut piece = [0; 32 * 1024];
-    // A reply is there within this, or there is none yet.
+    // A reply arrives within this time, or there is none yet.
     server.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout");
     client.sock.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout");
     let is_silence = |error: &std::io::Error| {
@@ -729,12 +659,12 @@ fn unwrap_tls(session: rustls::ServerConnection, client: TcpStream, mut server: 
 }
 
 fn tls_file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/tls").join(name)
+    project_files::path("tests/data/tls").join(name)
 }
 
 #[test]
-fn tls_is_spoken_with_whom_is_trusted() {
-    let server = Faulty::start(Fault::None);
+fn tls_targets_need_a_trusted_certificate() {
+    let server = FaultyServer::start(Fault::None);
     let address = with_tls(server.address);
     let with = |change: fn(&mut Target)| {
         let mut plan = plan(Kind::Transfer, address);
@@ -749,7 +679,7 @@ fn tls_is_spoken_with_whom_is_trusted() {
         assert_eq!(report.totals.committed + report.totals.declined, 40, "{:?}", report.totals);
         assert!(!report.is_broken(), "{:?}", report.invariants);
     }
-    let failure = run(&with(|_| {}), &Progress::default()).expect_err("nobody vouches for it");
+    let failure = run(&with(|_| {}), &Progress::default()).expect_err("it is self-signed");
     assert!(failure.message.contains("certificate"), "{failure}");
     let failure = run(&with(|t| t.cacert = Some(tls_file("key.pem"))), &Progress::default());
     let failure = failure.expect_err("no certificate in it");

@@ -1,10 +1,10 @@
 //! The nodes of a cluster as a transcript names them: `n1`, `n2` the masters in the order of their
-//! slots, `r1`, `r2` the replicas, `s1` a spare node that knows nobody.
+//! slots, `r1`, `r2` the replicas, `s1` a spare node that has met no other.
 //!
 //! Addresses, ports and ids differ from run to run. In a file their names stand for them: `${n1}` is
 //! `127.0.0.1:40001`, `${n1.port}` and `${n1.bus}` are its ports, `${n1.id}` its id. In commands the
-//! names are resolved; in answers they are put in place of what the server said, so that one text fits
-//! every run, and a server that names the wrong node is found out.
+//! names are resolved; in answers they replace what the server returned, so that one text fits every
+//! run, and a server that names the wrong node fails.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ pub(crate) struct Shape {
     pub(crate) spares: usize,
 }
 
-/// The client of a file with a cluster that speaks to our router port.
+/// The client of a file with a cluster that connects to Slotway's router port.
 pub(crate) const ROUTER: &str = "router";
 
 impl Shape {
@@ -47,7 +47,7 @@ impl Shape {
     }
 
     /// The first and last slot of each master: as even as can be, as `redis-cli --cluster create`
-    /// deals them out.
+    /// assigns them.
     pub(crate) fn slots(self) -> Vec<(usize, usize)> {
         let end = |master: usize| (2 * 16384 * master + self.masters) / (2 * self.masters);
         (0..self.masters).map(|master| (end(master), end(master + 1) - 1)).collect()
@@ -56,7 +56,7 @@ impl Shape {
 
 /// Where a transcript is played: one endpoint, or nodes, or both.
 pub(crate) struct Stage {
-    /// For clients that name no node.
+    /// For clients that are not named after a node.
     endpoint: Option<SocketAddr>,
     nodes: Vec<Place>,
 }
@@ -69,7 +69,7 @@ pub(crate) struct Place {
 }
 
 impl Stage {
-    /// A server that every client speaks to.
+    /// A server for all clients.
     pub(crate) fn endpoint(address: SocketAddr) -> Self {
         Self { endpoint: Some(address), nodes: vec![] }
     }
@@ -79,7 +79,7 @@ impl Stage {
         Self { endpoint: router, nodes }
     }
 
-    /// Where the client of this name speaks to; `n2.b` and `n2` speak to the node `n2`.
+    /// The address for the client of this name; `n2.b` and `n2` connect to the node `n2`.
     pub(crate) fn address_of(&self, client: &str) -> Option<SocketAddr> {
         let node = node_of(client);
         let place = self.nodes.iter().find(|place| place.name == node);
@@ -103,7 +103,7 @@ impl Stage {
     pub(crate) fn with_names(&self, answer: &Node) -> Node {
         answer.rewritten(&|before, line| {
             let mut line = line.to_owned();
-            // As an element a port is any number, but for what stands before it.
+            // A port is recognized by the element before it.
             let is_port = matches!(before, Some("\"127.0.0.1\"" | "\"port\""));
             for Place { name, address, id } in &self.nodes {
                 let (port, bus) = (address.port(), bus_port(*address));
@@ -113,7 +113,7 @@ impl Stage {
                 let words = [
                     (address.to_string(), format!("${{{name}}}")),
                     (format!("@{bus}"), format!("@${{{name}.bus}}")),
-                    // A node that has not met anybody does not know its own host.
+                    // A node that has met no other does not know its own host.
                     (format!(":{port}@"), format!(":${{{name}.port}}@")),
                     (format!("port={port}"), format!("port=${{{name}.port}}")),
                     (format!("port:{port}"), format!("port:${{{name}.port}}")),
@@ -132,12 +132,12 @@ impl Stage {
     }
 }
 
-/// The node that a client speaks to, by its name.
+/// The node that a client connects to, by its name.
 pub(crate) fn node_of(client: &str) -> &str {
     client.split('.').next().unwrap_or(client)
 }
 
-/// The port on which the nodes speak to each other: 10,000 above the clients' one.
+/// The port of the cluster bus: 10,000 above the clients' one.
 fn bus_port(address: SocketAddr) -> u32 {
     u32::from(address.port()) + 10_000
 }
@@ -161,7 +161,7 @@ mod tests {
     use crate::wire::{Answer, Reply};
 
     #[test]
-    fn slots_are_dealt_out_as_redis_cli_does() {
+    fn slots_are_assigned_as_redis_cli_does() {
         let shape = |text| Shape::parse(text).expect(text);
         assert_eq!(shape("1 master").slots(), [(0, 16383)]);
         assert_eq!(shape("2 masters").slots(), [(0, 8191), (8192, 16383)]);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stand_for_exactly_their_node() {
+    fn names_replace_exactly_their_node() {
         let place = |name: &str, port: u16, digit: &str| Place {
             name: name.to_owned(),
             address: SocketAddr::from(([127, 0, 0, 1], port)),

@@ -1,38 +1,38 @@
-//! The notation of answers: one line an element, in the type letters of RESP, and what of a recorded
-//! line an answer has to fit.
+//! The notation of answers: one line an element, in the type letters of RESP, and how an answer is
+//! compared with a recorded one.
 //!
-//! Answers are compared as text. The notation tells every two replies apart (a test below tries it), so
-//! that is as exact as comparing bytes, and holes and directives have one thing to work on.
+//! Answers are compared as text. Different replies have different notations (a test below tries it), so
+//! that is as exact as comparing bytes, and holes and directives work on text only.
 
 use std::fmt::Write as _;
 
 use crate::wire::{Answer, Reply, text};
 
-/// What of an answer's order counts.
+/// Which order of elements is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
     Exact,
-    /// `@unordered`: the elements of an aggregate that holds no aggregate may stand in any order.
+    /// `@unordered`: the elements of an aggregate that holds no aggregate may be in any order.
     Elements,
     /// `@unordered pairs`: the same for an array of names and values in turn.
     Pairs,
-    /// `@unordered rows`: the elements of the outermost aggregate may stand in any order.
+    /// `@unordered rows`: the elements of the outermost aggregate may be in any order.
     Rows,
 }
 
-/// An answer as lines: an aggregate's elements stand below it, two columns in.
+/// An answer as lines: an aggregate's elements are below it, indented by two columns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Node {
     line: String,
     children: Vec<Node>,
 }
 
-/// The answer that is none: the next answer on the connection belongs to a later command.
+/// No answer: the next one on the connection belongs to a later command.
 pub(crate) const NOTHING: &str = "nothing";
-/// The answer that is the end of the connection.
+/// The end of the connection.
 pub(crate) const CLOSED: &str = "closed";
 
-/// Lines with their indentation as trees.
+/// Parses lines into trees by their indentation.
 pub(crate) fn trees(lines: &[String]) -> Result<Vec<Node>, String> {
     fn below<'a>(
         lines: &mut std::iter::Peekable<impl Iterator<Item = &'a String>>,
@@ -58,7 +58,7 @@ impl Node {
         Self { line, children: vec![] }
     }
 
-    /// What the server answered, as it would stand in the file.
+    /// The notation of an answer.
     pub(crate) fn of(answer: &Answer) -> Self {
         match answer {
             Answer::Reply(reply) => Self::of_reply(reply),
@@ -94,8 +94,8 @@ impl Node {
         }
     }
 
-    /// The same answer with each text that ends its lines (`@lines`) as the lines it is made of: they
-    /// stand below an empty text.
+    /// The same answer with each text of several lines (`@lines`) divided into them: they are below an
+    /// empty text.
     pub(crate) fn by_line(&self) -> Self {
         let head = if self.line.starts_with("=\"txt:") { "=\"txt:" } else { "\"" };
         let text = self.line.strip_prefix(head).and_then(|rest| rest.strip_suffix('"'));
@@ -112,7 +112,7 @@ impl Node {
         }
     }
 
-    /// The same answer with each line as `rewrite` has it, which also sees the one before it in the
+    /// The same answer with each line replaced by `rewrite`, which also gets the line before it in the
     /// same aggregate.
     pub(crate) fn rewritten(&self, rewrite: &impl Fn(Option<&str>, &str) -> String) -> Self {
         let mut before = None;
@@ -125,7 +125,7 @@ impl Node {
         Self { line: rewrite(None, &self.line), children }
     }
 
-    /// The answer that is none.
+    /// No answer.
     pub(crate) fn nothing() -> Self {
         Self::leaf(NOTHING.to_owned())
     }
@@ -134,7 +134,7 @@ impl Node {
         self.line == line
     }
 
-    /// Whether an answer has holes, that is, was written by hand and is not for the recorder.
+    /// Whether an answer has holes: then it was written by hand, and a recording keeps it.
     pub(crate) fn has_holes(&self) -> bool {
         self.line == "..."
             || holes(&self.line).iter().any(|part| !matches!(part, Part::Text(_)))
@@ -147,14 +147,14 @@ impl Node {
     }
 
     fn fits(&self, got: &Self) -> bool {
-        // As an element among others, `...` is any one element.
+        // Before the last place, `...` is any one element.
         if self.line == "..." {
             return true;
         }
         if !line_fits(&self.line, &got.line) {
             return false;
         }
-        // `...` stands for whatever further elements there are.
+        // At the end, `...` is any number of further elements.
         let (wanted, open) = match self.children.split_last() {
             Some((last, wanted)) if last.line == "..." => (wanted, true),
             _ => (&self.children[..], false),
@@ -163,7 +163,7 @@ impl Node {
             && wanted.iter().zip(&got.children).all(|(wanted, got)| wanted.fits(got))
     }
 
-    /// The same answer with everything whose order does not count in one order.
+    /// The same answer with sorted elements where their order is not compared.
     pub(crate) fn sorted(&self, order: Order, outermost: bool) -> Self {
         let flat = self.children.iter().all(|child| child.children.is_empty());
         let group = match order {
@@ -193,7 +193,7 @@ impl Node {
         }
     }
 
-    /// Appends the answer as it stands in a file, this many columns in.
+    /// Appends the answer as in a file, indented by this many columns.
     pub(crate) fn write(&self, out: &mut String, indent: usize) {
         let _ = writeln!(out, "{:indent$}{}", "", self.line);
         self.children.iter().for_each(|child| child.write(out, indent + 2));
@@ -208,7 +208,7 @@ impl std::fmt::Display for Node {
     }
 }
 
-/// A bulk between quotes; one byte over and over is written once, with a count.
+/// A bulk between quotes; a long run of one byte is written once, with a count.
 fn quoted(bytes: &[u8]) -> String {
     match bytes {
         [first, ..] if bytes.len() > 64 && bytes.iter().all(|byte| byte == first) => {
@@ -218,7 +218,7 @@ fn quoted(bytes: &[u8]) -> String {
     }
 }
 
-/// Editors eat a space at the end of a line, so it is escaped.
+/// Escapes a space at the end of a line: editors remove it.
 fn end_visibly(mut line: String) -> String {
     if line.ends_with(' ') {
         line.pop();
@@ -283,7 +283,7 @@ fn line_fits(wanted: &str, got: &str) -> bool {
     fits(&holes(wanted), got)
 }
 
-// A tester that accepts everything passes every test, so the comparison itself is tried.
+// A comparison that accepts everything would pass every test, so it has tests itself.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn types_that_look_alike_are_kept_apart() {
+    fn similar_types_are_distinguished() {
         let replies = [
             ("+1", Reply::Simple(b"1".to_vec())),
             ("-1", Reply::Error(b"1".to_vec())),
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn order_counts_unless_a_directive_says_otherwise() {
+    fn order_is_compared_unless_a_directive_says_otherwise() {
         let reply = |words: &[&str]| Reply::Array(words.iter().map(|word| bulk(word)).collect());
         let file = "a> X\n*4\n  \"a\"\n  \"1\"\n  \"b\"\n  \"2\"\n";
         let ways: [(&[&str], [bool; 3]); 5] = [

@@ -1,22 +1,25 @@
-//! The reference: a real Redis in cluster mode. [`Oracle`] is one that owns every slot, so that all slot
-//! rules hold and nothing ever moves (or, with `--cluster-enabled no`, one without slots); [`OracleCluster`] is several that share them.
+//! The reference: a real Redis in cluster mode. [`Oracle`] is one that owns every slot, so that all
+//! slot rules hold and nothing ever moves (or, with `--cluster-enabled no`, one without slots);
+//! [`OracleCluster`] is several that share them. Tests get both from `references`, which shares them.
 //!
 //! `SLOTWAY_VALKEY=path` names the `valkey-server` that is asked where a dialect is Valkey's.
 //! `SLOTWAY_ORACLE=host:port` names a server that is already running, in place of the one that owns
 //! every slot. Its data are flushed.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::env::{poll, setting};
+use crate::janitor;
 use crate::nodes::{Place, Shape, Stage};
 use crate::notation::Node;
 use crate::program::free_port;
-use crate::rim::{poll, setting};
-use crate::wire::{Answer, Client, Reply};
+use crate::wire::{Answer, Client, Reply, text};
 
-/// Whose word a transcript takes.
+/// Whose answers a transcript holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reference {
     Redis,
@@ -28,14 +31,31 @@ impl Reference {
     fn program(self) -> String {
         match self {
             Self::Redis => "redis-server".to_owned(),
-            Self::Valkey => setting("SLOTWAY_VALKEY").unwrap_or("valkey-server".to_owned()),
+            Self::Valkey => setting("SLOTWAY_VALKEY").unwrap_or_else(|| {
+                let installed = installed_valkey();
+                if installed.exists() {
+                    installed.to_string_lossy().into_owned()
+                } else {
+                    "valkey-server".to_owned()
+                }
+            }),
         }
     }
 }
 
+/// Where `tests/run` puts Valkey: `valkey/valkey-server` below the target folder.
+fn installed_valkey() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("valkey").join("valkey-server")
+}
+
+/// The program of a reference server that is not installed.
+#[derive(Debug)]
+pub(crate) struct Missing(pub(crate) String);
+
 /// A reachable reference server; if this test started it, it ends when dropped.
 pub(crate) struct Oracle {
     pub(crate) address: SocketAddr,
+    password: Option<String>,
     process: Option<Process>,
 }
 
@@ -51,25 +71,62 @@ struct Process {
 }
 
 impl Oracle {
-    /// Starts a reference with these options beside the usual ones. `None` if there is no
-    /// `redis-server`, or if an external one is named and `options` ask for another.
-    pub(crate) fn start(options: &[String]) -> Option<Self> {
-        if let Some(named) = setting("SLOTWAY_ORACLE") {
+    /// Whether a server with these options is the one that `SLOTWAY_ORACLE` names.
+    pub(crate) fn is_named(options: &[String]) -> bool {
+        options.is_empty() && setting("SLOTWAY_ORACLE").is_some()
+    }
+
+    /// Starts a reference with these options beside the usual ones; or takes the one that is named,
+    /// which has none.
+    pub(crate) fn start(options: &[String]) -> Result<Self, Missing> {
+        let at = options.iter().position(|option| option == "--requirepass");
+        let password = at.map(|at| options[at + 1].clone());
+        if Self::is_named(options) {
+            let named = setting("SLOTWAY_ORACLE").unwrap_or_default();
             let address = named.to_socket_addrs().expect("SLOTWAY_ORACLE is host:port").next();
             let address = address.expect("SLOTWAY_ORACLE resolves");
-            return options.is_empty().then_some(Self { address, process: None });
+            return Ok(Self { address, password, process: None });
         }
         // Another process may take a free port before Redis does: then it exits, and we try again.
         for _ in 0..20 {
             let port = free_port();
             let process = Process::spawn(&Reference::Redis.program(), port, options)?;
-            let mut oracle =
-                Self { address: SocketAddr::from(([127, 0, 0, 1], port)), process: Some(process) };
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            let mut oracle = Self { address, password: password.clone(), process: Some(process) };
             if oracle.becomes_ready(options) {
-                return Some(oracle);
+                return Ok(oracle);
             }
         }
         panic!("redis-server is installed but does not come up with the options {options:?}");
+    }
+
+    /// A connection that may run every command.
+    fn client(&self) -> std::io::Result<Client> {
+        let mut client = Client::connect(self.address)?;
+        if let Some(password) = &self.password {
+            client.call(&["AUTH", password]);
+        }
+        Ok(client)
+    }
+
+    /// Deletes all data.
+    pub(crate) fn empty(&self) {
+        let mut client = self.client().expect("the reference accepts connections");
+        let flushed = client.call(&["FLUSHALL"]);
+        assert_eq!(flushed, Answer::Reply(Reply::Simple(b"OK".to_vec())), "FLUSHALL");
+    }
+
+    /// All settings, `name value` each, as CONFIG GET lists them.
+    pub(crate) fn settings(&self) -> Vec<String> {
+        let mut client = self.client().expect("the reference accepts connections");
+        let Reply::Array(words) = client.ask(&["CONFIG", "GET", "*"]) else {
+            panic!("CONFIG GET answers an array")
+        };
+        let word = |reply: &Reply| match reply {
+            Reply::Bulk(bytes) => text(bytes),
+            other => panic!("CONFIG GET lists {other:?}"),
+        };
+        words.chunks(2).map(|pair| pair.iter().map(word).collect::<Vec<_>>().join(" ")).collect()
     }
 
     /// Waits until the server takes part in a healthy cluster; false if it has exited.
@@ -77,13 +134,10 @@ impl Oracle {
         let has_slots = !options.windows(2).any(|pair| pair == ["--cluster-enabled", "no"]);
         let mut assigned = !has_slots;
         let ready = poll(|| {
-            if self.process.as_mut().is_none_or(|p| !matches!(p.child.try_wait(), Ok(None))) {
+            if self.process.as_mut().is_none_or(Process::has_ended) {
                 return Some(false);
             }
-            let mut client = Client::connect(self.address).ok()?;
-            if let Some(at) = options.iter().position(|o| o == "--requirepass") {
-                client.call(&["AUTH", &options[at + 1]]);
-            }
+            let mut client = self.client().ok()?;
             if !assigned {
                 let answer = client.call(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
                 assigned = answer == Answer::Reply(Reply::Simple(b"OK".to_vec()));
@@ -103,11 +157,15 @@ impl Oracle {
 
 impl OracleCluster {
     /// Starts nodes with these options and lets them meet: slots as `redis-cli --cluster create` deals
-    /// them out, epochs 1, 2 … in the order of their names, replicas in sync, and everybody of one mind. `None` if
-    /// there is no such program.
-    pub(crate) fn start(reference: Reference, shape: Shape, options: &[String]) -> Option<Self> {
+    /// them out, epochs 1, 2 … in the order of their names, replicas in sync, and the same view of the
+    /// cluster at every node.
+    pub(crate) fn start(
+        reference: Reference,
+        shape: Shape,
+        options: &[String],
+    ) -> Result<Self, Missing> {
         let program = reference.program();
-        // Failure is told by the nodes' silence; a test that shares two cores must not look like one.
+        // A node counts as failed when it is silent; a test that shares two cores must not look so.
         let mut all = vec!["--cluster-node-timeout".to_owned(), "2000".to_owned()];
         // The rest is to be quick.
         let quick = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
@@ -124,15 +182,15 @@ impl OracleCluster {
             }
             let forming = Forming { shape, nodes: &mut nodes, processes: &mut processes };
             if forming.all().is_some() {
-                return Some(Self { stage: Stage::cluster(None, nodes), _processes: processes });
+                return Ok(Self { stage: Stage::cluster(None, nodes), _processes: processes });
             }
         }
         panic!("{program} is installed but forms no cluster with the options {options:?}");
     }
 }
 
-/// Nodes that are becoming a cluster. Each step is `None` if a node has ended, as one does whose port
-/// was taken by somebody else.
+/// Nodes that form a cluster. Each step is `None` if a node has ended, as it does if another process
+/// has taken its port.
 struct Forming<'a> {
     shape: Shape,
     nodes: &'a mut [Place],
@@ -151,7 +209,7 @@ impl Forming<'_> {
             let [first, last] = [first, last].map(|number| number.to_string());
             self.command(at, &["CLUSTER", "ADDSLOTSRANGE", &first, &last]);
         }
-        // Two of the same epoch would settle at some time who gets another one. As `redis-cli` does it.
+        // Nodes of the same epoch would change one of them at any time. `redis-cli` sets them too.
         for at in 0..members {
             self.command(at, &["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
         }
@@ -160,8 +218,8 @@ impl Forming<'_> {
             self.command(one, &["CLUSTER", "MEET", "127.0.0.1", &port]);
         }
         for at in 0..members {
-            self.until(at, &["CLUSTER", "NODES"], |told| {
-                told.lines().count() == members && ids[..members].iter().all(|id| told.contains(id))
+            self.until(at, &["CLUSTER", "NODES"], |text| {
+                text.lines().count() == members && ids[..members].iter().all(|id| text.contains(id))
             })?;
         }
         for at in masters..members {
@@ -170,9 +228,9 @@ impl Forming<'_> {
         }
         for at in 0..members {
             let slots = self.shape.slots();
-            self.until(at, &["CLUSTER", "NODES"], |told| {
-                let row = |id: &String| told.lines().find(|row| row.starts_with(id));
-                let is_told = |(at, id)| {
+            self.until(at, &["CLUSTER", "NODES"], |text| {
+                let row = |id: &String| text.lines().find(|row| row.starts_with(id));
+                let is_listed = |(at, id)| {
                     row(id).is_some_and(|row| match slots.get(at) {
                         Some((first, last)) => {
                             row.ends_with(&format!(" {} connected {first}-{last}", at + 1))
@@ -180,22 +238,22 @@ impl Forming<'_> {
                         None => row.contains(&format!("slave {}", ids[(at - masters) / replicas])),
                     })
                 };
-                ids[..members].iter().enumerate().all(is_told)
+                ids[..members].iter().enumerate().all(is_listed)
             })?;
-            // A replica is told of to clients once its offset has come round.
-            self.until(at, &["CLUSTER", "SLOTS"], |told| {
-                ids[..members].iter().all(|id| told.contains(id))
+            // CLUSTER SLOTS lists a replica once its offset is known.
+            self.until(at, &["CLUSTER", "SLOTS"], |text| {
+                ids[..members].iter().all(|id| text.contains(id))
             })?;
             let epoch = format!("cluster_current_epoch:{members}\r\n");
-            self.until(at, &["CLUSTER", "INFO"], |told| {
-                told.contains("cluster_state:ok") && told.contains(&epoch)
+            self.until(at, &["CLUSTER", "INFO"], |text| {
+                text.contains("cluster_state:ok") && text.contains(&epoch)
             })?;
             let replication = match at < masters {
                 true => format!("connected_slaves:{replicas}"),
                 false => "master_link_status:up".to_owned(),
             };
-            self.until(at, &["INFO", "replication"], |told| {
-                told.contains(&replication) && !told.contains("state=wait")
+            self.until(at, &["INFO", "replication"], |text| {
+                text.contains(&replication) && !text.contains("state=wait")
             })?;
         }
         Some(())
@@ -207,29 +265,28 @@ impl Forming<'_> {
         assert_eq!(answer, Answer::Reply(Reply::Simple(b"OK".to_vec())), "{argv:?}");
     }
 
-    /// Asks the node until it tells what is wanted, and gives that.
+    /// Repeats the command until the reply is the wanted one; returns it.
     fn until(&mut self, at: usize, argv: &[&str], is: impl Fn(&str) -> bool) -> Option<String> {
         let address = self.nodes[at].address;
-        let told = poll(|| {
-            if !matches!(self.processes[at].child.try_wait(), Ok(None)) {
+        let reply = poll(|| {
+            if self.processes[at].has_ended() {
                 return Some(None);
             }
-            let told = match Client::connect(address).ok()?.call(argv) {
+            let text = match Client::connect(address).ok()?.call(argv) {
                 Answer::Reply(Reply::Bulk(text)) => String::from_utf8_lossy(&text).into_owned(),
                 answer => Node::of(&answer).to_string(),
             };
-            is(&told).then_some(Some(told))
+            is(&text).then_some(Some(text))
         });
-        told.flatten()
+        reply.flatten()
     }
 }
 
 impl Process {
-    fn spawn(program: &str, port: u16, options: &[String]) -> Option<Self> {
+    fn spawn(program: &str, port: u16, options: &[String]) -> Result<Self, Missing> {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory =
-            std::env::temp_dir().join(format!("slotway-oracle-{}-{count}", std::process::id()));
+        let directory = janitor::folder().join(count.to_string());
         std::fs::create_dir_all(&directory).expect("the temporary directory is writable");
         let child = Command::new(program)
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
@@ -242,12 +299,17 @@ impl Process {
             .stderr(Stdio::null())
             .spawn();
         match child {
-            Ok(child) => Some(Self { child, directory }),
-            Err(_) => {
-                let _ = std::fs::remove_dir_all(&directory);
-                None
+            Ok(child) => {
+                janitor::started(child.id());
+                Ok(Self { child, directory })
             }
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(Missing(program.to_owned())),
+            Err(error) => panic!("{program} cannot be started: {error}"),
         }
+    }
+
+    fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 }
 
@@ -256,6 +318,7 @@ impl Drop for Process {
         // Each fails only when its work is already done.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        janitor::ended(self.child.id());
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

@@ -4,26 +4,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::env::poll;
 use crate::nodes::Stage;
 use crate::notation::{CLOSED, NOTHING, Node};
-use crate::rim::poll;
 use crate::transcript::{Action, Piece, Step, Token, Transcript};
 use crate::wire::{Answer, Client, Reply, command, text};
 
-/// What a play found.
+/// The outcome of a play.
 #[derive(Default)]
 pub(crate) struct Outcome {
     /// Answers that differ from the record, each with the line of its command.
     pub(crate) failures: Vec<(usize, String)>,
-    /// When recording: the answers that differ, by the step's place in the transcript.
+    /// When recording: the answers that differ, by the index of the step.
     pub(crate) fresh: BTreeMap<usize, Vec<Node>>,
 }
 
-/// After this many wrong answers the rest of a file says nothing new.
+/// A file is abandoned after this many wrong answers.
 const FAILURES_MAX: usize = 8;
 
-/// How long a recording waits after raw bytes for one more answer. Only recording: a play knows how
-/// many answers there are.
+/// How long a recording waits for one more answer to raw bytes. A play knows how many answers to
+/// expect.
 const QUIET: Duration = Duration::from_millis(300);
 
 /// Plays every step and compares.
@@ -31,8 +31,8 @@ pub(crate) fn play(transcript: &Transcript, stage: &Stage) -> Outcome {
     Player::new(stage, false).run(transcript)
 }
 
-/// Plays every step and takes down what the server answers. Answers with holes, and those of
-/// `@until`, were written by hand: they are compared.
+/// Plays every step and records the answers. Answers with holes, and those of `@until`, are written by
+/// hand: they are compared.
 pub(crate) fn record(transcript: &Transcript, stage: &Stage) -> Outcome {
     Player::new(stage, true).run(transcript)
 }
@@ -41,13 +41,13 @@ struct Player<'a> {
     stage: &'a Stage,
     records: bool,
     clients: HashMap<String, Client>,
-    /// Per client, commands that wait for the one they leave with, and their number.
+    /// Per client, commands that are sent together with the next one, and their number.
     held: HashMap<String, (Vec<u8>, usize)>,
     saved: HashMap<String, Vec<u8>>,
     outcome: Outcome,
 }
 
-/// The connection says nothing sensible any more: the rest of the file cannot be judged.
+/// The connection cannot be used any more: the rest of the file cannot be compared.
 struct Lost;
 
 impl<'a> Player<'a> {
@@ -72,8 +72,7 @@ impl<'a> Player<'a> {
         for (name, client) in &mut self.clients {
             let unread = client.unread();
             if !unread.is_empty() {
-                let what =
-                    format!("an answer that nobody waited for, to {name}: {}", text(&unread));
+                let what = format!("an unexpected answer to {name}: {}", text(&unread));
                 self.outcome.failures.push((end, what));
             }
         }
@@ -154,7 +153,7 @@ impl<'a> Player<'a> {
         answers
     }
 
-    /// As [`Player::take`]; with no known count, until the server has nothing more to say.
+    /// As [`Player::take`]; without a known count, until the server is silent.
     fn take_all(&mut self, name: &str, count: usize) -> Vec<Answer> {
         if count < 1 << 32 {
             return self.take(name, count);
@@ -171,7 +170,7 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Whether the last answer ends the connection; then the name is free for a new one.
+    /// Whether the last answer ends the connection; then the next use of the name opens another.
     fn is_over(&mut self, name: &str, answers: &[Answer]) -> bool {
         let over = !matches!(answers.last(), Some(Answer::Reply(_)));
         if over {
@@ -189,8 +188,8 @@ impl<'a> Player<'a> {
         let broken = matches!(answers.last(), Some(Answer::Silent | Answer::Malformed(_)));
         let fits = wanted.len() == got.len()
             && wanted.iter().zip(&got).all(|(wanted, got)| wanted.accepts(got, step.order));
-        let unheard = self.records && step.answers.is_empty();
-        if fits && !unheard {
+        let is_new = self.records && step.answers.is_empty();
+        if fits && !is_new {
             return Ok(());
         }
         if self.records && !broken && !step.answers.iter().any(Node::has_holes) {
@@ -234,7 +233,7 @@ impl<'a> Player<'a> {
         self.lost(step, &format!("waited for\n{wanted}last got\n{last}"))
     }
 
-    /// Waits until the server says that the step's client waits for a key.
+    /// Waits until the server lists the step's client as blocked.
     fn until_blocked(&mut self, step: &Step) -> Result<(), Lost> {
         let local = self.client(&step.client).socket().local_addr().expect("a local address");
         let mut observer = self.connect(&step.client);
@@ -253,7 +252,7 @@ impl<'a> Player<'a> {
         });
         match blocked {
             Some(()) => Ok(()),
-            None => self.lost(step, &format!("{local} does not wait for a key:\n{last}")),
+            None => self.lost(step, &format!("{local} is not blocked:\n{last}")),
         }
     }
 
@@ -265,13 +264,13 @@ impl<'a> Player<'a> {
         self.clients.get_mut(name).expect("it is there by now")
     }
 
-    /// A connection to whom the client of this name speaks to.
+    /// Opens a connection to the server of this client.
     fn connect(&self, client: &str) -> Client {
-        let address = self.stage.address_of(client).expect("a client speaks to somebody");
+        let address = self.stage.address_of(client).expect("a client has a server");
         Client::connect(address).expect("the server accepts connections")
     }
 
-    /// The answer to a step as it would stand in the file.
+    /// The answer to a step as in the file.
     fn notation_of(&self, step: &Step, answer: &Answer) -> Node {
         let node = self.stage.with_names(&Node::of(answer));
         if step.by_line { node.by_line() } else { node }

@@ -1,9 +1,9 @@
-//! The built program as a child process: what it prints, how it ends, and what it is told meanwhile.
+//! The built program as a child process: its output, its end, and signals to it.
 //!
-//! Both pipes are read all the time by threads, so that nobody waits for a full one; a test takes the
-//! lines that it wants while the program runs, and the rest at the end.
+//! A thread reads each pipe all the time, so that the program never waits for a full one; a test takes
+//! the lines that it wants while the program runs, and the rest at the end.
 
-use crate::rim::poll;
+use crate::env::poll;
 use crate::wire::PATIENCE;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -16,18 +16,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_slotway");
 
-/// The program with these arguments, and with nothing of the tests' environment.
+/// The program with these arguments and an empty environment.
 pub(crate) fn slotway(line: &str) -> Command {
     let mut command = Command::new(PROGRAM);
     command.env_clear().args(line.split_whitespace());
     command
 }
 
-/// How a run came to its end.
+/// The end of a run.
 pub(crate) struct End {
     /// `None` if a signal ended it.
     pub(crate) code: Option<i32>,
-    /// What no one had read before.
+    /// What was not read before.
     pub(crate) stdout: String,
     /// The same.
     pub(crate) stderr: String,
@@ -36,8 +36,8 @@ pub(crate) struct End {
 /// A run of the program; killed when dropped.
 pub(crate) struct Run {
     child: Child,
-    stdout: Heard,
-    pub(crate) stderr: Heard,
+    stdout: Lines,
+    pub(crate) stderr: Lines,
 }
 
 impl Run {
@@ -56,8 +56,8 @@ impl Run {
     fn spawn(command: &mut Command) -> Self {
         let command = command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program starts");
-        let stdout = Heard::from(child.stdout.take().expect("stdout is piped"));
-        let stderr = Heard::from(child.stderr.take().expect("stderr is piped"));
+        let stdout = Lines::from(child.stdout.take().expect("stdout is piped"));
+        let stderr = Lines::from(child.stderr.take().expect("stderr is piped"));
         Self { child, stdout, stderr }
     }
 
@@ -77,13 +77,13 @@ impl Run {
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
     }
 
-    pub(crate) fn tell(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the program runs");
     }
 
-    /// Waits for the end, which must come.
+    /// Waits for the end of the program.
     pub(crate) fn end(mut self) -> End {
-        let status = poll(|| self.child.try_wait().expect("a child of ours"));
+        let status = poll(|| self.child.try_wait().expect("a child of this process"));
         let code = status.expect("the program ends").code();
         End { code, stdout: self.stdout.rest(), stderr: self.stderr.rest() }
     }
@@ -97,32 +97,32 @@ impl Drop for Run {
     }
 }
 
-/// What the program says on one pipe, by lines.
-pub(crate) struct Heard(Receiver<String>);
+/// What the program writes to one pipe, by lines.
+pub(crate) struct Lines(Receiver<String>);
 
-impl Heard {
+impl Lines {
     fn from(pipe: impl Read + Send + 'static) -> Self {
-        let (says, hears) = channel();
+        let (sender, receiver) = channel();
         std::thread::spawn(move || {
             let mut pipe = BufReader::new(pipe);
             loop {
                 let mut line = String::new();
                 let len = pipe.read_line(&mut line).expect("what is printed is text");
                 // The test may have ended.
-                if len == 0 || says.send(line).is_err() {
+                if len == 0 || sender.send(line).is_err() {
                     return;
                 }
             }
         });
-        Self(hears)
+        Self(receiver)
     }
 
-    /// The next line, which must come; an empty one if the program has closed the pipe.
+    /// Waits for the next line; an empty one if the program has closed the pipe.
     pub(crate) fn line(&mut self) -> String {
         match self.0.recv_timeout(PATIENCE) {
             Ok(line) => line,
             Err(RecvTimeoutError::Disconnected) => String::new(),
-            Err(RecvTimeoutError::Timeout) => panic!("the program says nothing"),
+            Err(RecvTimeoutError::Timeout) => panic!("the program writes nothing"),
         }
     }
 
@@ -167,12 +167,12 @@ impl Drop for Folder {
     }
 }
 
-/// A port that is free now, and so is the one 10,000 above, which is a Redis' cluster bus.
+/// A free port; the one 10,000 above, the cluster bus of Redis, is free too.
 pub(crate) fn free_port() -> u16 {
     free_ports(1)
 }
 
-/// The first of so many free ports in a row, with their buses. No two callers get the same ones.
+/// The first of so many free ports in a row, with their bus ports. No two callers get the same ones.
 pub(crate) fn free_ports(count: u16) -> u16 {
     static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
     let mut given = GIVEN.lock().expect("nothing below panics");

@@ -1,8 +1,8 @@
-//! What a running server notes for the proof: in every dialect, from many clients at once, and that
+//! What a running server records for the proof: in every dialect, from many clients at once, and that
 //! nothing is lost without being counted.
 
 use crate::nodes::Shape;
-use crate::ours::Ours;
+use crate::server_process::ServerProcess;
 use crate::wire::{Answer, Client, Reply, command};
 use serde_json::Value;
 use std::process::Command;
@@ -38,8 +38,8 @@ fn lines(client: &mut Client, lines: &[&str]) {
 }
 
 #[test]
-fn every_dialect_enters_what_it_refuses() {
-    // bar and a{b} are the first node's, in slots of their own.
+fn every_dialect_records_what_it_refuses() {
+    // bar and a{b} belong to the first node, in different slots.
     let guarded = ["WATCH bar", "MULTI", "SET a{b} 1", "EXEC"];
     let crossing = ["MULTI", "SET bar 1", "GET a{b}", "EXEC"];
     for (dialect, elsewhere) in [
@@ -50,7 +50,7 @@ fn every_dialect_enters_what_it_refuses() {
     ] {
         let shape = Shape { masters: 2, replicas: 0, spares: 0 };
         let options = ["--dialect".to_owned(), dialect.to_owned()];
-        let (ours, stage) = Ours::start_cluster(shape, &options);
+        let (server, stage) = ServerProcess::start_cluster(shape, &options);
         let node = stage.address_of("n1").expect("a node");
         let mut client = Client::connect(node).expect("it takes connections");
         lines(&mut client, &guarded);
@@ -62,7 +62,7 @@ fn every_dialect_enters_what_it_refuses() {
             elsewhere,
         ];
         expected.sort_unstable();
-        let mut found = violations(&proof(&mut ours.client()));
+        let mut found = violations(&proof(&mut server.client()));
         found.sort();
         assert_eq!(found, expected, "{dialect}");
     }
@@ -72,10 +72,10 @@ fn every_dialect_enters_what_it_refuses() {
 fn many_clients_lose_nothing_uncounted() {
     const CLIENTS: u64 = 4;
     const EACH: u64 = 500;
-    let ours = Ours::start(&[]);
+    let server = ServerProcess::start(&[]);
     thread::scope(|scope| {
         for n in 0..CLIENTS {
-            let mut client = ours.client();
+            let mut client = server.client();
             scope.spawn(move || {
                 client.ask(&["CLIENT", "SETNAME", &format!("worker-{n}")]);
                 let request = command(&["DEL", &format!("a:{n}"), "b:1"]);
@@ -89,9 +89,9 @@ fn many_clients_lose_nothing_uncounted() {
             });
         }
     });
-    let document = proof(&mut ours.client());
-    let told = number(&document, "/totals/errors") + number(&document, "/totals/dropped");
-    assert_eq!(told, CLIENTS * EACH);
+    let document = proof(&mut server.client());
+    let counted = number(&document, "/totals/errors") + number(&document, "/totals/dropped");
+    assert_eq!(counted, CLIENTS * EACH);
     let row = &document["violations"][0];
     assert_eq!(document["violations"].as_array().map(Vec::len), Some(1));
     let mut names: Vec<&str> = row["clients"]
@@ -108,11 +108,11 @@ fn many_clients_lose_nothing_uncounted() {
 fn every_lost_exec_has_a_winner_and_every_commit_its_attempts() {
     const CLIENTS: u64 = 4;
     const COMMITS: u64 = 100;
-    let ours = Ours::start(&[]);
+    let server = ServerProcess::start(&[]);
     let lost: u64 = thread::scope(|scope| {
         let workers: Vec<_> = (0..CLIENTS)
             .map(|_| {
-                let mut client = ours.client();
+                let mut client = server.client();
                 scope.spawn(move || {
                     let (mut lost, mut commits) = (0, 0);
                     while commits < COMMITS {
@@ -129,23 +129,23 @@ fn every_lost_exec_has_a_winner_and_every_commit_its_attempts() {
             .collect();
         workers.into_iter().map(|worker| worker.join().expect("it ends")).sum()
     });
-    let document = proof(&mut ours.client());
-    let entered = number(&document, "/totals/conflicts");
-    assert_eq!(entered + number(&document, "/totals/dropped"), lost);
+    let document = proof(&mut server.client());
+    let recorded = number(&document, "/totals/conflicts");
+    assert_eq!(recorded + number(&document, "/totals/dropped"), lost);
     let commits = document["commits_by_attempts"].as_array().expect("a histogram");
     let commits: u64 = commits.iter().filter_map(Value::as_u64).sum();
     assert_eq!(commits, CLIENTS * COMMITS);
     for row in document["conflicts"].as_array().expect("rows") {
-        let told = (row["pattern"].as_str(), row["command"].as_str(), &row["own"]);
-        assert_eq!(told, (Some("stock:<int>"), Some("incr"), &Value::from(0)));
+        let winner = (row["pattern"].as_str(), row["command"].as_str(), &row["own"]);
+        assert_eq!(winner, (Some("stock:<int>"), Some("incr"), &Value::from(0)));
     }
 }
 
 #[test]
-fn a_sample_is_reckoned_up_to_the_whole() {
+fn a_sample_is_scaled_to_the_whole() {
     const REQUESTS: u64 = 20_000;
-    let ours = Ours::start(&[]);
-    let mut client = ours.client();
+    let server = ServerProcess::start(&[]);
+    let mut client = server.client();
     let mut batch = Vec::new();
     for n in 0..REQUESTS {
         batch.extend(command(&["MGET", &format!("{{u:{n}}}a"), &format!("{{u:{n}}}b")]));
@@ -153,8 +153,8 @@ fn a_sample_is_reckoned_up_to_the_whole() {
     client.send(&batch);
     (0..REQUESTS).for_each(|_| assert!(matches!(client.read(), Answer::Reply(_))));
     let document = proof(&mut client);
-    let told = number(&document, "/groups/0/count") as f64 / REQUESTS as f64;
-    assert!((0.95..=1.05).contains(&told), "{told} of what there was");
+    let estimated = number(&document, "/groups/0/count") as f64 / REQUESTS as f64;
+    assert!((0.95..=1.05).contains(&estimated), "{estimated} of the requests");
     assert_eq!(document.pointer("/totals/is_sampled"), Some(&Value::Bool(true)));
     assert_eq!(document.pointer("/totals/is_exact"), Some(&Value::Bool(false)));
     assert_eq!(document["groups"][0]["verdict"], "fits");
@@ -162,12 +162,12 @@ fn a_sample_is_reckoned_up_to_the_whole() {
 
 #[test]
 fn ctl_shows_rows_in_lines() {
-    let ours = Ours::start(&[]);
-    let mut client = ours.client();
+    let server = ServerProcess::start(&[]);
+    let mut client = server.client();
     lines(&mut client, &["CLIENT SETINFO LIB-NAME shop-py", "CLIENT SETINFO LIB-VER 1.2"]);
     lines(&mut client, &["SLOTWAY TEST t1", "MGET cart:1 cart:2"]);
     let ctl = |words: &[&str]| {
-        let port = ours.address.port().to_string();
+        let port = server.address.port().to_string();
         let output = Command::new(env!("CARGO_BIN_EXE_slotway"))
             .args([&["ctl", "--port", &port], words].concat())
             .output()

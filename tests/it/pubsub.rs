@@ -1,8 +1,8 @@
-//! Channels with many at once: one order for all who listen, nobody harmed by one who does not
-//! read, and nothing left of who is gone.
+//! Channels with many clients at once: one order for all subscribers, no client affected by one that
+//! does not read, and nothing left of closed connections.
 
-use crate::ours::{Ours, clients};
-use crate::rim::poll;
+use crate::env::poll;
+use crate::server_process::{ServerProcess, clients};
 use crate::wire::{Answer, Client, Reply, command, text};
 use socket2::SockRef;
 use std::thread;
@@ -12,7 +12,7 @@ fn bulk(word: impl AsRef<[u8]>) -> Reply {
     Reply::Bulk(word.as_ref().to_vec())
 }
 
-/// The next message of a client, whatever its protocol and however it is subscribed.
+/// The next message of a client, in either protocol and of any kind of subscription.
 fn message(client: &mut Client) -> Vec<u8> {
     match client.read() {
         Answer::Reply(Reply::Array(parts) | Reply::Push(parts)) => match parts.last() {
@@ -33,8 +33,8 @@ fn subscribe(client: &mut Client, how: &str, name: &str) {
 /// How many are subscribed to channel `name`, to shard channel `name`, and to patterns.
 fn audience(observer: &mut Client, name: &str) -> [i64; 3] {
     let mut count = |argv: &[&str]| match observer.ask(argv) {
-        Reply::Array(told) => told[1].clone(),
-        told => told,
+        Reply::Array(pair) => pair[1].clone(),
+        number => number,
     };
     let counts = [
         count(&["PUBSUB", "NUMSUB", name]),
@@ -49,21 +49,21 @@ fn audience(observer: &mut Client, name: &str) -> [i64; 3] {
 
 // ── order ─────────────────────────────────────────────────────────────────────────────────────────
 
-/// Publishers on their own threads, and a history of what each subscriber heard: the histories are
-/// equal, whole, and in each the messages of one publisher stand in the order in which it sent them.
+/// Publishers on their own threads, and a history of what each subscriber received: the histories are
+/// equal and complete, and the messages of each publisher are in the order in which it sent them.
 #[test]
-fn all_hear_one_order_whoever_publishes() {
+fn all_subscribers_get_one_order() {
     const PUBLISHERS: usize = 4;
     const MESSAGES: usize = 2000;
     const BATCH: usize = 16;
-    let ours = Ours::start(&[]);
+    let server = ServerProcess::start(&[]);
     let listeners: Vec<Client> = (0..6)
         .map(|i| {
-            let mut listener = ours.client();
+            let mut listener = server.client();
             if i % 2 == 0 {
                 assert!(matches!(listener.ask(&["HELLO", "3"]), Reply::Map(_)));
             }
-            // Some by its name, some by a pattern: the order is the channel's.
+            // By name or by pattern: the order is the channel's.
             let (how, name) = if i < 3 { ("SUBSCRIBE", "ticks") } else { ("PSUBSCRIBE", "t*s") };
             subscribe(&mut listener, how, name);
             listener
@@ -72,7 +72,7 @@ fn all_hear_one_order_whoever_publishes() {
     let audience = listeners.len();
     let histories: Vec<Vec<String>> = thread::scope(|scope| {
         for publisher in 0..PUBLISHERS {
-            let mut client = ours.client();
+            let mut client = server.client();
             scope.spawn(move || {
                 for batch in 0..MESSAGES / BATCH {
                     let mut requests = Vec::new();
@@ -96,10 +96,10 @@ fn all_hear_one_order_whoever_publishes() {
         };
         let listeners: Vec<_> =
             listeners.into_iter().map(|listener| scope.spawn(hear(listener))).collect();
-        listeners.into_iter().map(|listener| listener.join().expect("it heard all")).collect()
+        listeners.into_iter().map(|listener| listener.join().expect("it got all")).collect()
     });
     for history in &histories {
-        assert!(*history == histories[0], "two subscribers heard another order");
+        assert!(*history == histories[0], "two subscribers got different orders");
     }
     for publisher in 0..PUBLISHERS {
         let mine = |name: &&String| name.split(':').next() == Some(&publisher.to_string());
@@ -111,16 +111,16 @@ fn all_hear_one_order_whoever_publishes() {
 }
 
 #[test]
-fn a_thousand_subscribers_hear_everything_in_order() {
+fn a_thousand_subscribers_get_everything_in_order() {
     const SUBSCRIBERS: usize = 1000;
     const BATCHES: usize = 8;
     const BATCH: usize = 16;
-    let ours = Ours::start(&[]);
-    let mut listeners: Vec<Client> = (0..SUBSCRIBERS).map(|_| ours.client()).collect();
+    let server = ServerProcess::start(&[]);
+    let mut listeners: Vec<Client> = (0..SUBSCRIBERS).map(|_| server.client()).collect();
     for listener in &mut listeners {
         subscribe(listener, "SUBSCRIBE", "all");
     }
-    let mut publisher = ours.client();
+    let mut publisher = server.client();
     for batch in 0..BATCHES {
         let mut requests = Vec::new();
         for i in 0..BATCH {
@@ -131,24 +131,24 @@ fn a_thousand_subscribers_hear_everything_in_order() {
             assert_eq!(publisher.read(), Answer::Reply(Reply::Int(SUBSCRIBERS as i64)));
         }
     }
-    for (who, listener) in listeners.iter_mut().enumerate() {
+    for (at, listener) in listeners.iter_mut().enumerate() {
         for i in 0..BATCHES * BATCH {
-            assert_eq!(message(listener), i.to_string().into_bytes(), "subscriber {who}");
+            assert_eq!(message(listener), i.to_string().into_bytes(), "subscriber {at}");
         }
         assert!(listener.unread().is_empty());
     }
 }
 
-/// A client moves in and out of a channel while others publish: between a confirmation that it
-/// listens and the one that it does not, it hears an unbroken run of messages, and none outside.
+/// A client subscribes and unsubscribes while others publish: between the two confirmations it gets an
+/// unbroken run of messages, and none outside.
 #[test]
-fn confirmations_enclose_what_is_heard() {
+fn confirmations_enclose_the_messages() {
     const ROUNDS: usize = 300;
-    let ours = Ours::start(&[]);
-    let mut mover = ours.client();
+    let server = ServerProcess::start(&[]);
+    let mut mover = server.client();
     let heard: Vec<Vec<u64>> = thread::scope(|scope| {
         let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let mut publisher = ours.client();
+        let mut publisher = server.client();
         scope.spawn(move || {
             let mut next = 0u64;
             while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
@@ -198,25 +198,25 @@ fn confirmations_enclose_what_is_heard() {
     assert!(mover.unread().is_empty());
 }
 
-// ── who does not read ─────────────────────────────────────────────────────────────────────────────
+// ── slow subscribers ──────────────────────────────────────────────────────────────────────────────
 
 #[test]
-fn who_does_not_read_is_cut_and_nobody_else_is_harmed() {
-    const DEAF: usize = 10;
+fn a_subscriber_that_does_not_read_is_closed_and_no_other_is_affected() {
+    const UNREAD: usize = 10;
     const MESSAGE: usize = 64 * 1024;
     const LIMIT: usize = 1 << 20;
-    let ours = Ours::start_with_small_pages(&[]);
-    let mut publisher = ours.client();
+    let server = ServerProcess::start_with_small_pages(&[]);
+    let mut publisher = server.client();
     let limits = format!("pubsub {LIMIT} 0 0");
     let set = publisher.ask(&["CONFIG", "SET", "client-output-buffer-limit", &limits]);
     assert_eq!(set, Reply::Simple(b"OK".to_vec()));
-    let mut deaf: Vec<Client> = (0..DEAF).map(|_| ours.client()).collect();
-    for client in &mut deaf {
+    let mut unread: Vec<Client> = (0..UNREAD).map(|_| server.client()).collect();
+    for client in &mut unread {
         subscribe(client, "SUBSCRIBE", "c");
     }
-    let mut reader = ours.client();
+    let mut reader = server.client();
     subscribe(&mut reader, "SUBSCRIBE", "c");
-    let base = ours.resident();
+    let base = server.resident();
     let payload = |i: usize| {
         let mut payload = format!("{i}:").into_bytes();
         payload.resize(MESSAGE, b'x');
@@ -224,24 +224,24 @@ fn who_does_not_read_is_cut_and_nobody_else_is_harmed() {
     };
     let (mut sent, mut peak, mut last) = (0, 0, 0);
     poll(|| {
-        let Reply::Int(heard) = publisher.ask(&[b"PUBLISH", &b"c"[..], &payload(sent)]) else {
-            panic!("PUBLISH tells a number")
+        let Reply::Int(reached) = publisher.ask(&[b"PUBLISH", &b"c"[..], &payload(sent)]) else {
+            panic!("PUBLISH returns a number")
         };
-        last = heard;
-        // The one that reads misses nothing, and is not late.
+        last = reached;
+        // The one that reads misses nothing.
         assert!(message(&mut reader) == payload(sent), "message {sent}");
         sent += 1;
-        peak = peak.max(ours.resident());
-        (heard == 1).then_some(())
+        peak = peak.max(server.resident());
+        (reached == 1).then_some(())
     })
-    .unwrap_or_else(|| panic!("{last} still listen after {sent} messages"));
+    .unwrap_or_else(|| panic!("{last} still subscribed after {sent} messages"));
     let grown = peak.saturating_sub(base);
-    // A buffer that grows by doubling may have as much again, and for a moment its old self.
-    assert!(grown < DEAF * 4 * LIMIT, "{grown} bytes for {DEAF} who do not read");
-    poll(|| (clients(&mut publisher) == 2).then_some(())).expect("the deaf are gone");
+    // A buffer grows by doubling, and for a moment its old self exists too.
+    assert!(grown < UNREAD * 4 * LIMIT, "{grown} bytes for {UNREAD} that do not read");
+    poll(|| (clients(&mut publisher) == 2).then_some(())).expect("they are closed");
     assert_eq!(audience(&mut publisher, "c"), [1, 0, 0]);
-    // What each got until then is whole messages, from the first on, and then the end.
-    for client in &mut deaf {
+    // Each got whole messages, from the first on, and then the end of the connection.
+    for client in &mut unread {
         let mut i = 0;
         while let Answer::Reply(Reply::Array(parts)) = client.read() {
             assert!(parts[2] == bulk(payload(i)), "message {i}");
@@ -250,14 +250,14 @@ fn who_does_not_read_is_cut_and_nobody_else_is_harmed() {
     }
 }
 
-// ── leaving ───────────────────────────────────────────────────────────────────────────────────────
+// ── closed connections ────────────────────────────────────────────────────────────────────────────
 
 #[test]
 fn subscriptions_end_with_their_connection() {
-    let ours = Ours::start(&[]);
-    let mut observer = ours.client();
+    let server = ServerProcess::start(&[]);
+    let mut observer = server.client();
     for way in ["close", "reset", "kill", "protocol error", "in a transaction"] {
-        let mut client = ours.client();
+        let mut client = server.client();
         assert!(matches!(client.ask(&["HELLO", "3"]), Reply::Map(_)));
         for (how, name) in [("SUBSCRIBE", "n"), ("SSUBSCRIBE", "n"), ("PSUBSCRIBE", "n*")] {
             subscribe(&mut client, how, name);
@@ -296,9 +296,9 @@ fn subscriptions_end_with_their_connection() {
 // ── waiting ───────────────────────────────────────────────────────────────────────────────────────
 
 #[test]
-fn messages_come_while_the_client_waits_for_a_key() {
-    let ours = Ours::start(&[]);
-    let (mut waiter, mut other) = (ours.client(), ours.client());
+fn messages_arrive_while_the_client_is_blocked() {
+    let server = ServerProcess::start(&[]);
+    let (mut waiter, mut other) = (server.client(), server.client());
     assert!(matches!(waiter.ask(&["HELLO", "3"]), Reply::Map(_)));
     subscribe(&mut waiter, "SUBSCRIBE", "c");
     waiter.send(&command(&["BLPOP", "list", "0"]));
@@ -313,13 +313,13 @@ fn messages_come_while_the_client_waits_for_a_key() {
 
 #[test]
 fn a_silent_subscriber_is_not_idle() {
-    let ours = Ours::start(&[]);
-    let (mut idle, mut listener, mut other) = (ours.client(), ours.client(), ours.client());
+    let server = ServerProcess::start(&[]);
+    let (mut idle, mut listener, mut other) = (server.client(), server.client(), server.client());
     assert_eq!(idle.ask(&["CLIENT", "SETNAME", "idle"]), Reply::Simple(b"OK".to_vec()));
     subscribe(&mut listener, "SSUBSCRIBE", "c");
     let set = other.ask(&["CONFIG", "SET", "timeout", "1"]);
     assert_eq!(set, Reply::Simple(b"OK".to_vec()));
-    // Asking keeps the one who asks from being idle.
+    // Its requests keep `other` from being idle.
     poll(|| (clients(&mut other) == 2).then_some(())).expect("the idle client is closed");
     assert_eq!(idle.read(), Answer::Closed);
     assert_eq!(other.ask(&["SPUBLISH", "c", "x"]), Reply::Int(1));

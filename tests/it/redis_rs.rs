@@ -1,6 +1,6 @@
 //! redis-rs against the built server, blocking and async, over RESP2 and RESP3: the client that Rust
-//! applications bring. What it sends (WATCH loops, pipelines packed into one write, HELLO) and the
-//! error kinds it hands on are what is checked; the replies themselves are the transcripts' business.
+//! applications use. The tests check what it sends (WATCH loops, pipelines packed into one write,
+//! HELLO) and the error kinds that it returns; transcripts check the replies themselves.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,13 +10,13 @@ use redis::{
     RedisError, ServerErrorKind, pipe,
 };
 
-use crate::ours::Ours;
+use crate::server_process::ServerProcess;
 
 const WORKERS: usize = 6;
 const COMMITS: usize = 30;
 
-fn client(ours: &Ours, protocol: ProtocolVersion) -> Client {
-    let info = format!("redis://{}", ours.address).into_connection_info().expect("a URL");
+fn client(server: &ServerProcess, protocol: ProtocolVersion) -> Client {
+    let info = format!("redis://{}", server.address).into_connection_info().expect("a URL");
     let settings = info.redis_settings().clone().set_protocol(protocol);
     Client::open(info.set_redis_settings(settings)).expect("connection settings")
 }
@@ -24,8 +24,8 @@ fn client(ours: &Ours, protocol: ProtocolVersion) -> Client {
 /// Runs the body over both protocols, each against a server of its own.
 fn over_both(body: impl Fn(&Client, Connection)) {
     for protocol in [ProtocolVersion::RESP2, ProtocolVersion::RESP3] {
-        let ours = Ours::start(&[]);
-        let client = client(&ours, protocol);
+        let server = ServerProcess::start(&[]);
+        let client = client(&server, protocol);
         let connection = client.get_connection().expect("the server accepts");
         body(&client, connection);
     }
@@ -35,8 +35,8 @@ fn over_both(body: impl Fn(&Client, Connection)) {
 fn over_both_async(body: impl AsyncFn(&Client, MultiplexedConnection)) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     for protocol in [ProtocolVersion::RESP2, ProtocolVersion::RESP3] {
-        let ours = Ours::start(&[]);
-        let client = client(&ours, protocol);
+        let server = ServerProcess::start(&[]);
+        let client = client(&server, protocol);
         runtime.block_on(async {
             let connection = client.get_multiplexed_async_connection().await;
             body(&client, connection.expect("the server accepts")).await;
@@ -145,7 +145,7 @@ fn errors_arrive_under_their_own_kind() {
         let crossing = redis.mset::<_, _, ()>(&[("foo", 1), ("bar", 2)]).expect_err("two slots");
         assert_eq!(crossing.kind(), ErrorKind::Server(ServerErrorKind::CrossSlot));
 
-        // The router refuses the second command as it is queued: the error stands at its place.
+        // The router refuses the second command when it is queued: the error is at its place.
         let aborted = pipe().atomic().set("foo", 1).set("bar", 2).exec(&mut redis);
         let aborted = aborted.expect_err("two slots");
         assert_eq!(aborted.kind(), ErrorKind::Server(ServerErrorKind::ExecAbort));

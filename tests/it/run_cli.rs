@@ -1,5 +1,5 @@
-//! `slotway run` as a script, a person or a CI runner meets it: the environment, the report, the
-//! baseline, exit codes and signals. The commands are Python's, which has sockets.
+//! `slotway run` from outside: the environment, the report, the baseline, exit codes and signals. The
+//! commands are Python's, which has sockets.
 
 use crate::program::{End, Folder, PROGRAM, Run, slotway};
 use rustix::process::{Pid, Signal, test_kill_process};
@@ -8,7 +8,7 @@ use std::fs;
 use std::net::TcpStream;
 use std::process::Command;
 
-/// Sends what stands in its arguments, line by line, to the router port; prints the replies.
+/// Sends its arguments, one a line, to the router port; prints the replies.
 const TALK: &str = "
 import os, socket, sys
 line = socket.create_connection((os.environ['REDIS_HOST'], int(os.environ['REDIS_PORT'])))
@@ -29,13 +29,13 @@ fn run(options: &[&str], command: &[&str]) -> End {
     Run::of(&mut program(options, command)).end()
 }
 
-/// The same, of a command that says this to the cluster.
+/// The same with a command that sends these lines to the cluster.
 fn talk(options: &[&str], lines: &[&str]) -> End {
     run(options, &[&["python3", "-c", TALK], lines].concat())
 }
 
 #[test]
-fn the_command_finds_the_cluster() {
+fn the_command_gets_the_addresses_of_the_cluster() {
     let script = "
 import os, socket
 nodes = os.environ['REDIS_CLUSTER_NODES'].split(',')
@@ -56,7 +56,7 @@ print(os.environ['OWN'])
 }
 
 #[test]
-fn violations_fail_what_has_passed() {
+fn violations_fail_a_command_that_has_passed() {
     let folder = Folder::new("run-violations");
     let report = folder.file("proof.json");
     let options = ["--report", &report];
@@ -72,7 +72,7 @@ fn violations_fail_what_has_passed() {
     let end = talk(&["--cross-slot", "reject"], &["MSET user:1 a user:2 b", "GET user:1"]);
     assert_eq!(end.code, Some(3));
     assert!(end.stdout.starts_with("-CROSSSLOT"), "{}", end.stdout);
-    // Clean, and but a warning.
+    // Clean, and with just a warning.
     let clean = talk(&[], &["MSET {u}1 a {u}2 b"]);
     assert_eq!(clean.code, Some(0));
     assert!(clean.stderr.contains("Next: keep it so, in CI: slotway run"), "{}", clean.stderr);
@@ -81,7 +81,7 @@ fn violations_fail_what_has_passed() {
     assert!(silent.stderr.contains("0  commands came to the cluster"), "{}", silent.stderr);
     assert_eq!(talk(&[], &["DBSIZE"]).code, Some(0));
     assert_eq!(talk(&["--strict"], &["DBSIZE"]).code, Some(3));
-    // Of what is not known nobody can say; it is told.
+    // Unknown commands cannot be judged; they are reported.
     let end = talk(&["--report", &report], &["JSON.SET doc:1 $ 1"]);
     assert!(end.stderr.contains("1 command was not known here"), "{}", end.stderr);
     let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
@@ -89,7 +89,7 @@ fn violations_fail_what_has_passed() {
 }
 
 #[test]
-fn the_commands_own_failure_goes_first() {
+fn the_commands_own_exit_code_takes_precedence() {
     assert_eq!(run(&[], &["sh", "-c", "exit 7"]).code, Some(7));
     assert_eq!(run(&[], &["sh", "-c", "kill -9 $$"]).code, Some(128 + 9));
     let script = format!("{TALK}\nsys.exit(5)");
@@ -97,7 +97,7 @@ fn the_commands_own_failure_goes_first() {
 }
 
 #[test]
-fn what_was_sent_at_the_very_end_counts() {
+fn requests_sent_at_the_very_end_are_reported() {
     let script = "
 import os, socket
 line = socket.create_connection((os.environ['REDIS_HOST'], int(os.environ['REDIS_PORT'])))
@@ -144,11 +144,11 @@ fn a_baseline_only_shrinks() {
     let mut states: Vec<&str> = states.collect();
     states.sort_unstable();
     assert_eq!(states, ["new", "unchanged"]);
-    // What does not occur any more goes with the next update.
+    // What no longer occurs is removed by the next update.
     assert_eq!(talk(&update, &[new]).code, Some(0));
     assert!(folder.read("known.txt").ends_with("\ncross-slot-command sinter a b\n"));
     assert_eq!(talk(&["--allow", &known], &[old]).code, Some(3));
-    // A command that failed has perhaps not shown all that it does.
+    // A failed command did not exercise everything: the baseline is kept.
     let end = run(&update, &["sh", "-c", "exit 5"]);
     assert_eq!(end.code, Some(5), "{}", end.stderr);
     assert!(end.stderr.contains("known.txt is left as it was"), "{}", end.stderr);
@@ -156,7 +156,7 @@ fn a_baseline_only_shrinks() {
 }
 
 #[test]
-fn what_is_wrong_is_said_before_anything_runs() {
+fn mistakes_are_reported_before_anything_runs() {
     let folder = Folder::new("run-wrong");
     let (mark, broken) = (folder.file("mark"), folder.written("broken.txt", "what is this\n"));
     let touch = ["sh", "-c", "touch \"$0\"", &mark];
@@ -188,7 +188,7 @@ fn what_is_wrong_is_said_before_anything_runs() {
 }
 
 #[test]
-fn signals_reach_the_command_and_nothing_is_left() {
+fn signals_reach_the_command_and_no_process_is_left() {
     let script = "
 import os, signal
 got = []
@@ -210,22 +210,22 @@ os._exit(9)
         let line = run.ready();
         let (id, port) = line.trim().split_once(' ').expect("two numbers");
         let id = Pid::from_raw(id.parse().expect("a process")).expect("not 0");
-        run.tell(sent);
+        run.signal(sent);
         let end = run.end();
         assert_eq!((end.code, end.stdout), (Some(9), format!("got {name}\n")));
         assert!(test_kill_process(id).is_err(), "it is gone");
         let port: u16 = port.parse().expect("a port");
-        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "nobody listens");
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the cluster still listens");
     }
-    // One that does not care for it ends as it would have without us.
+    // A command that does not handle the signal ends by it.
     let mut run = Run::of(&mut program(&[], &["sh", "-c", "echo up; exec sleep 600"]));
     assert_eq!(run.ready(), "up\n");
-    run.tell(Signal::TERM);
+    run.signal(Signal::TERM);
     assert_eq!(run.end().code, Some(128 + 15));
 }
 
 #[test]
-fn the_help_tells_of_names_and_exit_codes() {
+fn the_help_has_variables_and_exit_codes() {
     let end = Run::of(Command::new(PROGRAM).args(["run", "--help"])).end();
     for word in ["REDIS_CLUSTER_NODES", "{node_urls}", "126", "127", "--update-baseline"] {
         assert!(end.stdout.contains(word), "{word}");

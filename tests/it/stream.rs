@@ -1,5 +1,5 @@
-//! The stream of random commands: a table of templates, a dice, and what each client is in the middle
-//! of (a transaction, a WATCH), so that a stream stays within what both servers promise alike.
+//! The stream of random commands: a table of templates, a random generator, and the state of each client
+//! (a transaction, a WATCH), so that a stream stays within what both servers promise alike.
 
 use std::collections::VecDeque;
 
@@ -13,8 +13,8 @@ pub(crate) const CLIENTS: usize = 3;
 const TAGS: [&str; 3] = ["{a}", "{b}", "{c}"];
 const KEYS_PER_TAG: usize = 5;
 
-/// What is drawn: a weight, then a command. `$…` is drawn anew each time, `a|b` is one of the two, and
-/// an empty choice leaves the argument out.
+/// Templates: a weight, then a command. `$…` is drawn anew each time, `a|b` is one of the two, and an
+/// empty choice leaves the argument out.
 const KEYED: &[&str] = &[
     "8 SET $key $value",
     "2 SET $key $value |NX|XX |GET",
@@ -195,8 +195,8 @@ const KEYED: &[&str] = &[
     "1 PING",
 ];
 
-/// Drawn as well where the keys of a request may lie in several slots: elements sorted by what other keys
-/// hold. (By their numbers: where ALPHA finds equal weights it has no order.)
+/// Further templates if the keys of a request may be in several slots: elements sorted by the values of
+/// other keys. (By numbers: the order of equal weights is undefined under ALPHA.)
 const SPREAD: &[&str] = &[
     "3 SET $weight $integer",
     "3 HSET $record f $value n $integer",
@@ -211,7 +211,7 @@ const SPREAD: &[&str] = &[
     "2 MGET $key $weight $weight $key",
 ];
 
-/// Commands that look at more than one slot: never within a transaction.
+/// Commands on more than one slot: never within a transaction.
 const WHOLE: &[&str] = &[
     "2 DBSIZE",
     "2 KEYS *",
@@ -275,20 +275,20 @@ impl std::fmt::Display for Command {
     }
 }
 
-/// What a client is in the middle of.
+/// The state of a client.
 #[derive(Clone, Debug, Default)]
 struct State {
     in_multi: bool,
     /// The slot that its WATCH or its transaction is bound to.
     tag: Option<usize>,
-    /// Commands that have to come next.
+    /// Commands that have to follow.
     next: VecDeque<Command>,
 }
 
-/// The endless stream that belongs to a seed.
+/// The endless stream of a seed.
 pub(crate) struct Stream {
     rng: Rng,
-    /// Keys are drawn from any slot, whatever they are used together with.
+    /// Keys that are used together are drawn from any slots.
     is_spread: bool,
     states: Vec<State>,
     keyed: Vec<Vec<&'static str>>,
@@ -306,7 +306,7 @@ impl Stream {
         }
     }
 
-    /// A stream whose requests and transactions ask for several slots, for servers that allow that.
+    /// A stream with several slots in a request or transaction, for servers that allow that.
     pub(crate) fn spread(seed: u64) -> Self {
         let mut stream = Self { is_spread: true, ..Self::new(seed) };
         stream.keyed.extend(weighted(SPREAD));
@@ -384,7 +384,7 @@ impl Stream {
         }
     }
 
-    /// The slot that the client is bound to, or one to be bound to.
+    /// The slot that the client is bound to, or a random one.
     fn bind(&mut self, client: usize) -> usize {
         self.states[client].tag.unwrap_or_else(|| self.rng.usize(..TAGS.len()))
     }
@@ -408,8 +408,8 @@ impl Stream {
         for word in template {
             self.fill(word, if strays { None } else { Some(tag) }, &mut command);
         }
-        // A SET may leave behind a key that is already past its time. When such a key is reaped is the
-        // server's affair, and DBSIZE shows it: so somebody looks at it at once.
+        // A SET may create a key that has already expired. When it is deleted is up to the server, and
+        // DBSIZE shows it: so the same client accesses it at once.
         if command.name() == "set" {
             let mut look = Command::of(&["EXISTS"]);
             look.argv.push(command.keys[0].clone());
@@ -426,14 +426,14 @@ impl Stream {
         command
     }
 
-    /// Makes one argument too many, too few, or wrong. Keys stay: they are what binds a transaction.
+    /// Makes one argument too many, too few, or wrong. Keys stay: a transaction is bound to their slot.
     fn spoil(&mut self, command: &mut Command) {
         // A wait must not become endless.
         if command.name().starts_with('b') {
             return;
         }
-        // What SORT of the reference makes of anything but an integer hangs on an earlier command: it
-        // looks at an `errno` that nobody has set to 0.
+        // SORT of the reference on anything but a number depends on an earlier command: it checks an
+        // `errno` that it does not reset.
         let is_sorted = |key: &Vec<u8>| {
             [&b"number"[..], b"sorted", b"w_"]
                 .iter()
@@ -445,7 +445,7 @@ impl Stream {
         let bad = BAD[self.rng.usize(..BAD.len())].as_bytes().to_vec();
         match self.rng.u32(..4) {
             0 => command.argv.push(bad),
-            // A SPOP without its count would leave to chance what stays.
+            // SPOP without a count would leave a random set.
             1 if command.argv.len() > 1 && command.name() != "spop" => {
                 command.argv.pop();
             }
@@ -467,7 +467,7 @@ impl Stream {
                 command.keys.push(key.clone());
                 key
             }
-            // Keys that mostly hold one type, or commands would mostly meet another one.
+            // Keys that mostly have one type, or most commands would be of the wrong type.
             word if word.starts_with("$key:") => {
                 let tag = tag.unwrap_or_else(|| self.rng.usize(..TAGS.len()));
                 let key = match self.rng.u32(..20) {
@@ -477,7 +477,7 @@ impl Stream {
                 command.keys.push(key.clone());
                 key
             }
-            // Keys that hold nothing else, as what is asked of them means nothing of others.
+            // Keys that have no other type, since these commands need it.
             word if word.starts_with("$only:") => {
                 let tag = tag.unwrap_or_else(|| self.rng.usize(..TAGS.len()));
                 let key = format!("{}{}{}", TAGS[tag], &word[6..], self.rng.usize(..4));
@@ -595,7 +595,7 @@ impl Stream {
         format!("{}{}", TAGS[tag], self.rng.usize(..KEYS_PER_TAG)).into_bytes()
     }
 
-    /// Mostly one of a few, so that what is sought is found.
+    /// Mostly one of a few, so that searches succeed.
     fn element(&mut self) -> Vec<u8> {
         match self.rng.u32(..40) {
             0..15 => self.rng.u32(..6).to_string().into_bytes(),
@@ -636,7 +636,7 @@ impl Stream {
         }
     }
 
-    /// Mostly a small integer; what is none makes a table of the set.
+    /// Mostly a small integer; other members change the set's encoding to a table.
     fn member(&mut self) -> Vec<u8> {
         match self.rng.u32(..60) {
             0 => self.field(),
@@ -678,7 +678,7 @@ impl Stream {
     }
 }
 
-/// Each template as often as its weight says, split into words.
+/// Repeats each template by its weight, split into words.
 fn weighted(templates: &[&'static str]) -> Vec<Vec<&'static str>> {
     let mut all = Vec::new();
     for template in templates {

@@ -1,25 +1,25 @@
-//! The table of commands against the reference's: every row as COMMAND INFO and COMMAND DOCS tell
-//! it, and where COMMAND GETKEYS finds the keys. `docs/commands.md` is the table too, for people.
+//! The table of commands against the reference's: every row as COMMAND INFO and COMMAND DOCS return
+//! it, and the keys that COMMAND GETKEYS finds. `docs/commands.md` is generated from the table.
 //!
-//! Without a `redis-server` at hand the reference is its recorded word, `tests/data/commands.txt`.
+//! Without a `redis-server` the reference is its recorded replies, `tests/data/commands.txt`.
 //! `UPDATE=1` in the environment writes both files anew.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 use slotway::command::{self, Arity, Begin, Find, Keys, Spec, access, flag};
 
-use crate::oracle::Oracle;
-use crate::ours::Ours;
-use crate::transcripts::say;
+use crate::env::say;
+use crate::project_files::{self, assert_fresh};
+use crate::references;
+use crate::server_process::ServerProcess;
 use crate::wire::{Answer, Client, Reply, text};
 
-/// Rows of commands that the reference has yet to learn.
+/// Rows of commands that the reference does not have.
 const NOT_IN_REFERENCE: &[&str] =
     &["client|no-touch", "client|setinfo", "cluster|myshardid", "cluster|slot-stats"];
 
-/// Requests whose keys are asked for.
+/// Requests for COMMAND GETKEYS.
 const REQUESTS: &[&str] = &[
     "append k v",
     "blmove a b left left 0",
@@ -83,36 +83,34 @@ const REQUESTS: &[&str] = &[
     "watch a b",
 ];
 
+/// The recorded replies of the reference.
+const RECORDED: &str = "tests/data/commands.txt";
+
 #[test]
-fn every_row_is_the_references() {
-    let ours = Ours::start(&[]);
-    let told = told_by(ours_client(&ours));
-    let path = file("tests/data/commands.txt");
-    let reference = match Oracle::start(&[]) {
+fn every_row_equals_the_references() {
+    let server = ServerProcess::start(&[]);
+    let ours = rows_of(client_of(&server));
+    let reference = match references::lease(&[]) {
         Some(oracle) => {
-            let live = told_by(
+            let live = rows_of(
                 Client::connect(oracle.address).expect("the reference accepts connections"),
             );
             let lines = live.iter().map(|(question, answer)| format!("{question}\t{answer}\n"));
-            is_fresh(&path, &lines.collect::<String>());
+            assert_fresh(RECORDED, &lines.collect::<String>(), "table");
             live
         }
         None => {
-            say(
-                "no redis-server: the rows are compared with what it said when tests/data was written",
-            );
-            let lines = std::fs::read_to_string(&path).expect("tests/data/commands.txt is there");
+            say("no redis-server: the rows are compared with its recorded replies in tests/data");
+            let lines = std::fs::read_to_string(project_files::path(RECORDED)).expect(RECORDED);
             let pair =
                 |line: &str| line.split_once('\t').map(|(q, a)| (q.to_owned(), a.to_owned()));
             lines.lines().map(|line| pair(line).expect("a question and its answer")).collect()
         }
     };
     let mut differences = 0;
-    for (question, our_answer) in &told {
+    for (question, our_answer) in &ours {
         let Some(answer) = reference.get(question) else {
-            panic!(
-                "no answer to '{question}' in tests/data: run with UPDATE=1 where a redis-server is"
-            );
+            panic!("no answer to '{question}' in tests/data: run with UPDATE=1 and a redis-server");
         };
         let is_ours_only =
             NOT_IN_REFERENCE.contains(&question.as_str()) || question.starts_with("slotway");
@@ -127,17 +125,17 @@ fn every_row_is_the_references() {
 
 #[test]
 fn docs_of_commands_are_fresh() {
-    is_fresh(&file("docs/commands.md"), &page());
+    assert_fresh("docs/commands.md", &page(), "table");
 }
 
-// ── asking a server ───────────────────────────────────────────────────────────────────────────────
+// ── replies of a server ───────────────────────────────────────────────────────────────────────────
 
-/// What stands for a command that a server does not know.
+/// In place of the reply for a command that a server does not know.
 const UNKNOWN: &str = "unknown";
 
-/// A server's answers about every row of our table, and about every one of [`REQUESTS`].
-fn told_by(mut client: Client) -> BTreeMap<String, String> {
-    let mut told = BTreeMap::new();
+/// A server's replies about every row of Slotway's table, and about every one of [`REQUESTS`].
+fn rows_of(mut client: Client) -> BTreeMap<String, String> {
+    let mut replies = BTreeMap::new();
     for name in rows().map(Spec::full_name) {
         let info = elements(ask(&mut client, &["COMMAND", "INFO", &name]));
         let docs = elements(ask(&mut client, &["COMMAND", "DOCS", &name]));
@@ -154,20 +152,20 @@ fn told_by(mut client: Client) -> BTreeMap<String, String> {
             }
             _ => UNKNOWN.to_owned(),
         };
-        told.insert(name.into_owned(), line);
+        replies.insert(name.into_owned(), line);
     }
     for request in REQUESTS {
         for question in ["COMMAND GETKEYS", "COMMAND GETKEYSANDFLAGS"] {
             let question = format!("{question} {request}");
             let answer = ask(&mut client, &question.split(' ').collect::<Vec<_>>());
-            told.insert(question, line(&answer));
+            replies.insert(question, line(&answer));
         }
     }
-    told
+    replies
 }
 
-fn ours_client(ours: &Ours) -> Client {
-    Client::connect(ours.address).expect("our server accepts connections")
+fn client_of(server: &ServerProcess) -> Client {
+    Client::connect(server.address).expect("the server accepts connections")
 }
 
 fn ask(client: &mut Client, argv: &[&str]) -> Reply {
@@ -249,21 +247,21 @@ fn row(spec: &Spec) -> String {
         Arity::AtLeast(n) => format!("{n} or more"),
     };
     let is_key = |keys: &&Keys| keys.access & access::NOT_KEY == 0;
-    let keys: Vec<_> = spec.keys.iter().filter(is_key).map(place).collect();
+    let keys: Vec<_> = spec.keys.iter().filter(is_key).map(positions).collect();
     let flags: Vec<_> = flag::NAMES
         .iter()
         .filter(|(bit, _)| spec.flags & bit != 0)
         .map(|(_, name)| *name)
         .collect();
-    // Redis' word on the running time may go on for sentences; the first one says it.
+    // Redis' note on the running time may have several sentences; the first one suffices.
     let time = spec.complexity.split(". ").next().unwrap_or_default().trim_end_matches('.');
     let cells =
         [&name, spec.summary, &arity, &keys.join(", "), &flags.join(", "), time, spec.since];
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
 }
 
-/// Where keys stand, in words.
-fn place(keys: &Keys) -> String {
+/// The positions of keys, in words.
+fn positions(keys: &Keys) -> String {
     let from = match keys.begin {
         Begin::Index(at) => at.to_string(),
         Begin::Keyword(word, _) => format!("behind {word}"),
@@ -291,27 +289,4 @@ fn rows() -> impl Iterator<Item = &'static Spec> {
 
 fn with_subcommands(spec: &'static Spec) -> impl Iterator<Item = &'static Spec> {
     std::iter::once(spec).chain(spec.subcommands)
-}
-
-// ── files ─────────────────────────────────────────────────────────────────────────────────────────
-
-/// Compares a written file with what it should hold; with `UPDATE` set, writes it.
-fn is_fresh(path: &Path, contents: &str) {
-    if std::env::var_os("UPDATE").is_some() {
-        let folder = path.parent().expect("a file is in a folder");
-        std::fs::create_dir_all(folder).expect("the project's folders are writable");
-        std::fs::write(path, contents).expect("the project's files are writable");
-        return;
-    }
-    let written = std::fs::read_to_string(path).unwrap_or_default();
-    let stale = written.lines().zip(contents.lines()).find(|(written, fresh)| written != fresh);
-    assert!(
-        written == contents,
-        "{} is stale, at {stale:?}: run UPDATE=1 cargo test --test it table",
-        path.display(),
-    );
-}
-
-fn file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
 }

@@ -4,8 +4,8 @@
 //! a> SET greeting "hi there"     a command, sent by the client `a`
 //! +OK                            its answer, in the type letters of RESP
 //! ```
-//! `tests/transcripts/README.md` is the reference for whoever writes one. This file reads the format
-//! and writes it back with other answers; how an answer is written and compared is `notation`.
+//! `tests/transcripts/README.md` is the reference of the format. This file parses it and writes it back
+//! with other answers; `notation` writes and compares an answer.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,12 +17,12 @@ use crate::oracle::Reference;
 /// One file.
 #[derive(Debug)]
 pub(crate) struct Transcript {
-    /// `source: redis` in the header: who has given the answers. `None` is `source: rule`, our own
-    /// rule, which no reference can confirm.
+    /// `source: redis` in the header: the server that gave the answers. `None` is `source: rule`,
+    /// Slotway's own rule, which no reference can confirm.
     pub(crate) reference: Option<Reference>,
-    /// `cluster: 2 masters`: the clients speak to nodes. Without it there is one endpoint.
+    /// `cluster: 2 masters`: the clients connect to nodes. Without it there is one endpoint.
     pub(crate) cluster: Option<Shape>,
-    /// Options for our server.
+    /// Options for Slotway.
     pub(crate) ours: Vec<String>,
     /// Options for the reference.
     pub(crate) redis: Vec<String>,
@@ -34,13 +34,13 @@ pub(crate) struct Transcript {
 /// One line of traffic and the answers that follow it.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// Of the line of traffic, counted from one.
+    /// The number of the line of traffic, from 1.
     pub(crate) line: usize,
     pub(crate) client: String,
     pub(crate) action: Action,
-    /// `@until`: say it again until the answer is the recorded one.
+    /// `@until`: repeat the command until the answer is the recorded one.
     pub(crate) until: bool,
-    /// `@blocks`: the client waits in this command, and so does the play, until it does.
+    /// `@blocks`: the command blocks; the play goes on once it does.
     pub(crate) blocks: bool,
     /// `@as NAME`: remember the answer under this name.
     pub(crate) save: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) struct Step {
     pub(crate) by_line: bool,
     /// The recorded answers, one tree each.
     pub(crate) answers: Vec<Node>,
-    /// How many lines the recorded answers take in the file, right below `line`.
+    /// The number of lines of the recorded answers in the file, right below `line`.
     answer_lines: usize,
 }
 
@@ -58,15 +58,15 @@ pub(crate) struct Step {
 pub(crate) enum Action {
     /// `a> …`: a command.
     Command(Vec<Token>),
-    /// `a>+ …`: a command that waits to leave in one write with the next one.
+    /// `a>+ …`: a command that is sent in one write with the next one.
     Held(Vec<Token>),
     /// `a>> …`: bytes as they are, in one write.
     Raw(Vec<Token>),
     /// `a>>1 …`: bytes as they are, one a write.
     Trickle(Vec<Token>),
-    /// `a<`: nothing is sent, but there is an answer to come.
+    /// `a<`: nothing is sent, an answer is expected.
     Listen,
-    /// `@resp3 a`: a HELLO 3 whose answer is of no interest.
+    /// `@resp3 a`: a HELLO 3 whose answer is not compared.
     Resp3,
 }
 
@@ -129,7 +129,7 @@ impl Transcript {
             return Err(format!("{at}: a directive with no command after it"));
         }
         if file.reference == Some(Reference::Valkey) && file.cluster.is_none() {
-            return Err("1: what Valkey answers is asked of a cluster".to_owned());
+            return Err("1: `source: valkey` needs a `cluster:`".to_owned());
         }
         file.lines = lines;
         Ok(file)
@@ -156,7 +156,7 @@ impl Transcript {
         Some(Ok(()))
     }
 
-    /// In a cluster a client is called after the node that it speaks to.
+    /// In a cluster a client has the name of the node that it connects to.
     fn check_client(&self, client: &str) -> Result<(), String> {
         let node = node_of(client);
         let known = match self.cluster {
@@ -169,7 +169,7 @@ impl Transcript {
         if known { Ok(()) } else { Err(format!("there is no node {node}")) }
     }
 
-    /// The file with these answers (by the step's place in `steps`) instead of the recorded ones.
+    /// The file with these answers (by the index of the step) instead of the recorded ones.
     pub(crate) fn with_answers(&self, fresh: &BTreeMap<usize, Vec<Node>>) -> String {
         let mut out = String::new();
         let mut at = 0;
@@ -230,7 +230,7 @@ impl Pending {
     }
 }
 
-/// A line of traffic: who, and what; `None` if the line is something else.
+/// A line of traffic: the client and the action; `None` if the line is something else.
 fn traffic(line: &str) -> Option<(String, Result<Action, String>)> {
     let end = line.find(|c: char| !c.is_ascii_alphanumeric() && c != '.')?;
     let (client, rest) = line.split_at(end);

@@ -1,63 +1,83 @@
-//! The transcripts in `tests/transcripts`, played three ways: against our server, against the
-//! reference, and against our command table to see that no command is without one.
+//! The transcripts in `tests/transcripts`, one test for each file and side: `ours` plays it against
+//! Slotway, `reference` plays it against the server that gave the answers. One more test sees to it
+//! that no command is without a transcript.
+//!
+//! With `UPDATE=1` in the environment both sides of a file first record the reference's answers, once.
 
-use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::nodes::Stage;
-use crate::oracle::{Oracle, OracleCluster};
-use crate::ours::Ours;
+use crate::oracle::Reference;
 use crate::player::{self, Outcome};
-use crate::rim::setting;
+use crate::project_files::{self, assert_fresh, is_update};
+use crate::references::{self, Order};
+use crate::server_process::ServerProcess;
 use crate::transcript::{Action, Piece, Token, Transcript};
 use crate::wire::{Answer, Client, Reply};
 
-/// Our server answers every transcript, byte for byte. With `UPDATE=1` in the environment the
-/// reference's answers are taken down first.
+/// Makes the tests of all files. Where the answers are Slotway's own rule, no reference has a say.
+macro_rules! transcripts {
+    ($($name:ident: $source:ident,)*) => {
+        /// The files that have tests.
+        const LISTED: &[&str] = &[$(stringify!($name),)*];
+
+        mod ours {
+            $(#[test] fn $name() { super::holds_on_ours(stringify!($name)); })*
+        }
+
+        mod reference {
+            $(transcripts!(@reference $source $name);)*
+        }
+    };
+    (@reference rule $name:ident) => {};
+    (@reference $source:ident $name:ident) => {
+        #[test] fn $name() { super::holds_on_reference(stringify!($name)); }
+    };
+}
+
+include!("transcript_list.rs");
+
+/// Every file has its tests; `UPDATE=1` enters new ones into the list, and plays them at once.
 #[test]
-fn transcripts_hold() {
-    if setting("UPDATE").is_some() {
-        rerecord();
-    }
-    let outcomes = selected().into_iter().map(|(name, transcript)| {
-        // A server of its own for each file: none inherits a key, a setting or a client.
-        let (_ours, stage) = match transcript.cluster {
-            Some(shape) => Ours::start_cluster(shape, &transcript.ours),
-            None => {
-                let ours = Ours::start(&transcript.ours);
-                let stage = Stage::endpoint(ours.address);
-                (ours, stage)
-            }
+fn the_list_is_complete() {
+    let mut list = String::from(
+        "// The files in tests/transcripts, each with the source of its answers.\n\
+         // Written by `UPDATE=1 cargo test --test it transcripts::the_list`.\n\
+         transcripts! {\n",
+    );
+    let mut unlisted = Vec::new();
+    for name in names() {
+        let source = match File::read(&name).transcript.reference {
+            Some(Reference::Redis) => "redis",
+            Some(Reference::Valkey) => "valkey",
+            None => "rule",
         };
-        (name, player::play(&transcript, &stage))
-    });
-    report(outcomes.collect());
-}
-
-/// What the transcripts say of Redis is still what Redis says.
-#[test]
-fn transcripts_are_what_the_reference_answers() {
-    if setting("UPDATE").is_some() {
-        return;
+        let _ = writeln!(list, "    {name}: {source},");
+        if !LISTED.contains(&name.as_str()) {
+            unlisted.push(name);
+        }
     }
-    report(on_reference(|_, transcript, stage| player::play(transcript, stage)));
+    list.push_str("}\n");
+    assert_fresh("tests/it/transcript_list.rs", &list, "transcripts::the_list");
+    unlisted.iter().for_each(|name| holds_on_ours(name));
 }
 
-/// Every command and subcommand that our server lists is used in some transcript.
+/// Every command and subcommand that Slotway lists is used in some transcript.
 #[test]
 fn every_command_has_a_transcript() {
     let mut used = BTreeSet::new();
-    for (_, transcript) in read_all() {
-        for step in &transcript.steps {
+    for name in names() {
+        for step in &File::read(&name).transcript.steps {
             let (Action::Command(argv) | Action::Held(argv)) = &step.action else { continue };
             let words: Vec<_> = argv.iter().take(2).map(lower).collect();
             used.insert(words[0].clone());
             used.insert(words.join("|"));
         }
     }
-    let ours = Ours::start(&[]);
-    let mut client = Client::connect(ours.address).expect("our server accepts connections");
+    let server = ServerProcess::start(&[]);
+    let mut client = Client::connect(server.address).expect("the server accepts connections");
     let listed = match client.call(&["COMMAND", "LIST"]) {
         Answer::Reply(Reply::Array(names)) => names,
         other => panic!("COMMAND LIST answers {other:?}"),
@@ -82,127 +102,148 @@ fn lower(token: &Token) -> String {
     bytes.map(|byte| char::from(byte.to_ascii_lowercase())).collect()
 }
 
-fn rerecord() {
-    report(on_reference(|name, transcript, stage| {
-        let outcome = player::record(transcript, stage);
+// ── the two sides ─────────────────────────────────────────────────────────────────────────────────
+
+/// Slotway answers as the file says, byte for byte.
+fn holds_on_ours(name: &str) {
+    form_clusters_ahead();
+    if is_update() {
+        record_once(name);
+    }
+    let file = File::read(name);
+    // A server of its own for each file: none inherits a key, a setting or a client.
+    let (_server, stage) = match file.transcript.cluster {
+        Some(shape) => ServerProcess::start_cluster(shape, &file.transcript.ours),
+        None => {
+            let server = ServerProcess::start(&file.transcript.ours);
+            let stage = Stage::endpoint(server.address);
+            (server, stage)
+        }
+    };
+    file.assert_held(&player::play(&file.transcript, &stage));
+}
+
+/// What the file says of the reference is still what the reference answers.
+fn holds_on_reference(name: &str) {
+    form_clusters_ahead();
+    if is_update() {
+        return record_once(name);
+    }
+    let file = File::read(name);
+    if let Some(outcome) = file.on_reference(player::play) {
+        file.assert_held(&outcome);
+    }
+}
+
+/// Writes the reference's answers into the file, unless that is done: each side of the file asks for it.
+fn record_once(name: &str) {
+    static RECORDED: Mutex<BTreeMap<String, Arc<OnceLock<()>>>> = Mutex::new(BTreeMap::new());
+    let mut all = RECORDED.lock().expect("nothing below panics while it is held");
+    let done = Arc::clone(all.entry(name.to_owned()).or_default());
+    drop(all);
+    done.get_or_init(|| {
+        let file = File::read(name);
+        if file.transcript.reference.is_none() {
+            return;
+        }
+        let outcome = file.on_reference(player::record).expect("a recording needs its reference");
         if !outcome.fresh.is_empty() {
-            let text = transcript.with_answers(&outcome.fresh);
-            std::fs::write(folder().join(name), text).expect("the transcripts are writable");
+            let text = file.transcript.with_answers(&outcome.fresh);
+            std::fs::write(project_files::path(&file.path), text)
+                .expect("the transcripts are writable");
         }
-        outcome
-    }));
-}
-
-/// Lets each file that the reference can speak to meet it.
-fn on_reference(
-    play: impl Fn(&str, &Transcript, &Stage) -> Outcome + Sync,
-) -> Vec<(String, Outcome)> {
-    let files = selected().into_iter().filter(|(_, transcript)| transcript.reference.is_some());
-    let (clusters, alone): (Vec<_>, Vec<_>) = files.partition(|(_, t)| t.cluster.is_some());
-    let mut oracles = Oracles::default();
-    let outcomes = alone.iter().map(|(name, transcript)| {
-        let oracle = oracles.emptied(name, &transcript.redis);
-        (name, oracle.map(|o| play(name, transcript, &Stage::endpoint(o.address))))
+        file.assert_held(&outcome);
     });
-    let mut outcomes: Vec<_> = outcomes.collect();
-    // Nodes spend their time waiting to hear of each other, so some clusters are played at once. Each
-    // is the file's own: what the file did to it cannot be flushed.
-    let next = AtomicUsize::new(0);
-    let work = || {
-        let mut done = Vec::new();
-        while let Some((name, transcript)) = clusters.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (Some(shape), Some(reference)) = (transcript.cluster, transcript.reference) else {
-                unreachable!("these files have both")
-            };
-            let cluster = OracleCluster::start(reference, shape, &transcript.redis);
-            done.push((name, cluster.map(|cluster| play(name, transcript, &cluster.stage))));
-        }
-        done
-    };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().for_each(|worker| match worker.join() {
-            Ok(done) => outcomes.extend(done),
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
+}
+
+/// Begins to form the clusters of reference nodes that the selected tests need. The nodes spend their
+/// time waiting to hear of each other, while other tests run.
+fn form_clusters_ahead() {
+    references::form_ahead(|| {
+        let selected = |name: &&&str| {
+            let side = if is_update() { "" } else { "reference::" };
+            crate::env::selects(&format!("transcripts::{side}{name}"))
+        };
+        let files = LISTED.iter().filter(selected).map(|name| File::read(name));
+        files.filter_map(|file| file.order()).collect()
     });
-    let told = outcomes.into_iter().map(|(name, outcome)| {
-        let outcome = outcome.unwrap_or_else(|| {
-            say(&format!("{name}: no such reference server, so its answers stand unchecked"));
-            Outcome::default()
-        });
-        (name.clone(), outcome)
-    });
-    told.collect()
 }
 
-/// One reference server per set of options, started when first needed.
-#[derive(Default)]
-struct Oracles(HashMap<Vec<String>, Option<Oracle>>);
+// ── files ─────────────────────────────────────────────────────────────────────────────────────────
 
-impl Oracles {
-    /// The reference with these options, emptied; `None` if none can be had.
-    fn emptied(&mut self, name: &str, options: &[String]) -> Option<&Oracle> {
-        let start = || Oracle::start(options);
-        let oracle = self.0.entry(options.to_vec()).or_insert_with(start).as_ref()?;
-        let mut client =
-            Client::connect(oracle.address).expect("the reference accepts connections");
-        if let Some(at) = options.iter().position(|option| option == "--requirepass") {
-            client.call(&["AUTH", &options[at + 1]]);
-        }
-        let flushed = client.call(&["FLUSHALL"]);
-        assert_eq!(flushed, Answer::Reply(Reply::Simple(b"OK".to_vec())), "{name}");
-        Some(oracle)
-    }
+struct File {
+    /// As in the list: with `_` for `-`.
+    name: String,
+    /// Below the project's folder.
+    path: String,
+    transcript: Transcript,
 }
 
-fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")
-}
-
-fn read_all() -> Vec<(String, Transcript)> {
-    let entries = std::fs::read_dir(folder()).expect("tests/transcripts exists");
-    let paths = entries.map(|entry| entry.expect("tests/transcripts is readable").path());
-    let mut paths: Vec<_> =
-        paths.filter(|path| path.extension().is_some_and(|e| e == "txt")).collect();
-    paths.sort();
-    assert!(!paths.is_empty(), "no transcript to play");
-    let read = |path: PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let text = std::fs::read_to_string(&path).expect("a transcript is UTF-8 text");
+impl File {
+    fn read(name: &str) -> Self {
+        let path = format!("{FOLDER}/{}.txt", name.replace('_', "-"));
+        let text = std::fs::read_to_string(project_files::path(&path))
+            .unwrap_or_else(|error| panic!("{path}: {error}"));
         match Transcript::parse(&text) {
-            Ok(transcript) => (name, transcript),
-            Err(error) => panic!("tests/transcripts/{name}:{error}"),
-        }
-    };
-    paths.into_iter().map(read).collect()
-}
-
-/// All files, or with `ONLY=strings` in the environment those whose name holds the word.
-fn selected() -> Vec<(String, Transcript)> {
-    let only = setting("ONLY").unwrap_or_default();
-    read_all().into_iter().filter(|(name, _)| name.contains(&only)).collect()
-}
-
-/// Fails if any file failed, with all of them.
-fn report(outcomes: Vec<(String, Outcome)>) {
-    let mut failed = BTreeSet::new();
-    for (name, outcome) in &outcomes {
-        for (line, what) in &outcome.failures {
-            failed.insert(name.as_str());
-            say(&format!("tests/transcripts/{name}:{line}: {what}"));
+            Ok(transcript) => Self { name: name.to_owned(), path, transcript },
+            Err(error) => panic!("{path}:{error}"),
         }
     }
-    assert!(
-        failed.is_empty(),
-        "{} of {} transcripts fail: {failed:?}",
-        failed.len(),
-        outcomes.len()
-    );
+
+    /// The cluster of reference nodes that the file speaks to, if it does.
+    fn order(&self) -> Option<Order> {
+        let Transcript { cluster, reference, redis, .. } = &self.transcript;
+        Some(Order {
+            name: self.name.clone(),
+            reference: (*reference)?,
+            shape: (*cluster)?,
+            options: redis.clone(),
+        })
+    }
+
+    /// Plays the file against its reference; `None` if that is missing, which is reported.
+    fn on_reference(&self, play: impl Fn(&Transcript, &Stage) -> Outcome) -> Option<Outcome> {
+        if let Some(order) = self.order() {
+            // The file's own: what the file does to it cannot be flushed.
+            let cluster = references::cluster(&order)?;
+            return Some(play(&self.transcript, &cluster.stage));
+        }
+        let oracle = references::lease(&self.transcript.redis)?;
+        let before = oracle.settings();
+        let outcome = play(&self.transcript, &Stage::endpoint(oracle.address));
+        // Other files meet the same server.
+        let mut left = oracle.settings();
+        left.retain(|setting| !before.contains(setting));
+        assert!(left.is_empty(), "{} leaves settings behind: {left:?}", self.path);
+        Some(outcome)
+    }
+
+    fn assert_held(&self, outcome: &Outcome) {
+        let mut report = String::new();
+        for (line, what) in &outcome.failures {
+            let _ = writeln!(report, "{}:{line}: {what}", self.path);
+        }
+        assert!(report.is_empty(), "{report}");
+    }
 }
 
-/// Test output: shown by the test harness when the test fails.
-#[expect(clippy::print_stderr, reason = "the harness shows it beside the failure")]
-pub(crate) fn say(line: &str) {
-    eprintln!("{line}");
+const FOLDER: &str = "tests/transcripts";
+
+/// The names of all files, as in the list.
+fn names() -> Vec<String> {
+    let entries = std::fs::read_dir(project_files::path(FOLDER)).expect(FOLDER);
+    let paths = entries.map(|entry| entry.expect(FOLDER).path());
+    let mut names = Vec::new();
+    for path in paths.filter(|path| path.extension().is_some_and(|e| e == "txt")) {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        assert!(
+            name.starts_with(|c: char| c.is_ascii_lowercase())
+                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'),
+            "tests are named after {name}.txt: it may have a-z, 0-9 and `-`"
+        );
+        names.push(name.replace('-', "_"));
+    }
+    names.sort();
+    assert!(!names.is_empty(), "no transcript to play");
+    names
 }

@@ -1,14 +1,13 @@
-//! Clients that wait for keys, many at once: nothing is lost, nothing is given twice, whoever gives
-//! up, is told to, or leaves.
+//! Blocked clients, many at once: no element is lost or given twice when they time out, are unblocked,
+//! or close their connections.
 //!
-//! Producers push numbered elements; consumers take them with a command that waits, some with so
-//! short a time that giving up and being served meet, some of them unblocked by others. In the end
+//! Producers push numbered elements; consumers take them with blocking commands, some with so short a
+//! timeout that timing out and being served race, some of them unblocked by another client. In the end
 //! every element was given to exactly one consumer, and one producer's elements reached one queue's
 //! only consumer in their order.
 
-use crate::ours::{Ours, info};
-use crate::rim::poll;
-use crate::transcripts::say;
+use crate::env::{poll, say};
+use crate::server_process::{ServerProcess, info};
 use crate::wire::{Answer, Client, Reply, text};
 use std::collections::HashMap;
 use std::net::Shutdown;
@@ -28,18 +27,18 @@ fn element(reply: &Reply) -> Option<String> {
     }
 }
 
-/// Producers push through `push`; consumers take with the commands of `takes`, one each, until all
-/// is taken. Gives what each consumer got.
-fn run(ours: &Ours, queues: &[&str], takes: &[&[&str]]) -> Vec<Vec<String>> {
+/// Producers push; consumers take with the commands of `takes`, one each, until all is taken. Returns
+/// what each consumer got.
+fn run(server: &ServerProcess, queues: &[&str], takes: &[&[&str]]) -> Vec<Vec<String>> {
     let taken = AtomicUsize::new(0);
     let all = PRODUCERS * EACH;
     thread::scope(|scope| {
         for producer in 0..PRODUCERS {
             scope.spawn(move || {
-                let mut client = ours.client();
+                let mut client = server.client();
                 for n in 0..EACH {
                     let (queue, name) = (queues[n % queues.len()], format!("{producer}/{n:04}"));
-                    // Now and then in a transaction, which serves when it is done.
+                    // Sometimes in a transaction, which serves blocked clients at its end.
                     if n % 7 == 0 {
                         client.ask(&["MULTI"]);
                         client.ask(&["RPUSH", queue, &name]);
@@ -55,7 +54,7 @@ fn run(ours: &Ours, queues: &[&str], takes: &[&[&str]]) -> Vec<Vec<String>> {
             .iter()
             .map(|take| {
                 scope.spawn(move || {
-                    let (mut client, mut got) = (ours.client(), Vec::new());
+                    let (mut client, mut got) = (server.client(), Vec::new());
                     while taken.load(Ordering::SeqCst) < all {
                         if let Some(name) = element(&client.ask(take)) {
                             taken.fetch_add(1, Ordering::SeqCst);
@@ -66,9 +65,9 @@ fn run(ours: &Ours, queues: &[&str], takes: &[&[&str]]) -> Vec<Vec<String>> {
                 })
             })
             .collect();
-        // Somebody who keeps telling those who wait to give up.
+        // Another client unblocks the consumers all the time.
         scope.spawn(move || {
-            let mut client = ours.client();
+            let mut client = server.client();
             let first = match client.ask(&["CLIENT", "ID"]) {
                 Reply::Int(id) => id,
                 other => panic!("CLIENT ID answers {other:?}"),
@@ -94,12 +93,12 @@ fn assert_each_once(got: &[Vec<String>]) {
     got.iter().flatten().for_each(|name| *counts.entry(name).or_default() += 1);
     let twice: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
     assert!(twice.is_empty(), "given twice: {twice:?}");
-    assert_eq!(counts.len(), PRODUCERS * EACH, "given to nobody");
+    assert_eq!(counts.len(), PRODUCERS * EACH, "some were given to no consumer");
 }
 
 #[test]
 fn every_element_is_given_once() {
-    let ours = Ours::start(&["--threads".into(), "3".into()]);
+    let server = ServerProcess::start(&["--threads".into(), "3".into()]);
     let takes: [&[&str]; 6] = [
         &["BLPOP", "{q}1", "{q}2", "0.01"],
         &["BLPOP", "{q}2", "{q}1", "0.001"],
@@ -108,15 +107,15 @@ fn every_element_is_given_once() {
         &["BLMOVE", "{q}1", "{q}done", "LEFT", "RIGHT", "0.001"],
         &["BRPOPLPUSH", "{q}2", "{q}done", "0.003"],
     ];
-    let got = run(&ours, &["{q}1", "{q}2"], &takes);
-    // BLMPOP answers a list of one; its element was taken by `element` from the innermost place.
+    let got = run(&server, &["{q}1", "{q}2"], &takes);
+    // BLMPOP replies a list of one, which `element` unwraps.
     assert_each_once(&got);
-    let mut client = ours.client();
+    let mut client = server.client();
     let Reply::Array(done) = client.ask(&["LRANGE", "{q}done", "0", "-1"]) else {
         panic!("LRANGE answers an array")
     };
     let moved = got[4].len() + got[5].len();
-    assert_eq!(done.len(), moved, "what was moved lies where it was moved to");
+    assert_eq!(done.len(), moved, "what was moved is at its destination");
     assert_eq!(client.ask(&["EXISTS", "{q}1", "{q}2"]), Reply::Int(0));
     let shares: Vec<_> = got.iter().map(Vec::len).collect();
     say(&format!("elements per consumer: {shares:?}"));
@@ -124,8 +123,8 @@ fn every_element_is_given_once() {
 
 #[test]
 fn a_queue_keeps_its_order_for_its_only_consumer() {
-    let ours = Ours::start(&["--threads".into(), "3".into()]);
-    let got = run(&ours, &["queue"], &[&["BLPOP", "queue", "0.002"]]);
+    let server = ServerProcess::start(&["--threads".into(), "3".into()]);
+    let got = run(&server, &["queue"], &[&["BLPOP", "queue", "0.002"]]);
     assert_each_once(&got);
     for producer in 0..PRODUCERS {
         let prefix = format!("{producer}/");
@@ -134,21 +133,21 @@ fn a_queue_keeps_its_order_for_its_only_consumer() {
     }
 }
 
-/// C8: nothing goes to a client that left, however it left.
+/// A closed connection gets no element, whatever closed it.
 #[test]
-fn who_left_gets_nothing() {
-    let ours = Ours::start(&[]);
-    let mut observer = ours.client();
+fn closed_clients_get_nothing() {
+    let server = ServerProcess::start(&[]);
+    let mut observer = server.client();
     let blocked = |observer: &mut Client, count| {
         let seen = poll(|| (info(observer, "blocked_clients") == count).then_some(()));
-        assert_eq!(seen, Some(()), "{count} clients wait");
+        assert_eq!(seen, Some(()), "{count} clients are blocked");
     };
     for how in ["close", "half-close", "kill", "reset"] {
-        let mut victim = ours.client();
+        let mut victim = server.client();
         let Reply::Int(id) = victim.ask(&["CLIENT", "ID"]) else { panic!("an id") };
         victim.send(b"BLPOP jobs 0\r\n");
         blocked(&mut observer, 1);
-        let mut next = ours.client();
+        let mut next = server.client();
         next.send(b"BLPOP jobs 0\r\n");
         blocked(&mut observer, 2);
         match how {
@@ -171,18 +170,18 @@ fn who_left_gets_nothing() {
             Reply::Array(vec![Reply::Bulk(b"jobs".to_vec()), Reply::Bulk(how.as_bytes().to_vec())]);
         assert_eq!(next.read(), Answer::Reply(expected), "after {how}");
         blocked(&mut observer, 0);
-        // And with nobody left to wait, it stays.
+        // With no blocked client left, an element stays.
         observer.ask(&["RPUSH", "jobs", "kept"]);
         assert_eq!(observer.ask(&["LPOP", "jobs"]), Reply::Bulk(b"kept".to_vec()));
     }
 }
 
-/// Waits that end without being served leave nothing behind, in the shard or in the registry.
+/// Waits that time out leave nothing behind, in the shard or in the registry.
 #[test]
-fn waits_that_end_leave_nothing() {
+fn waits_that_time_out_leave_nothing() {
     const ROUNDS: usize = 1500;
-    let ours = Ours::start_with_small_pages(&[]);
-    let mut client = ours.client();
+    let server = ServerProcess::start_with_small_pages(&[]);
+    let mut client = server.client();
     let keys: Vec<String> = (0..20).map(|n| format!("{{k}}{n:0>200}")).collect();
     let mut argv = vec!["BLPOP"];
     argv.extend(keys.iter().map(String::as_str));
@@ -193,9 +192,9 @@ fn waits_that_end_leave_nothing() {
         }
     };
     round(&mut client);
-    let before = ours.resident();
+    let before = server.resident();
     round(&mut client);
-    let grown = ours.resident().saturating_sub(before);
+    let grown = server.resident().saturating_sub(before);
     assert!(grown < 1 << 20, "{ROUNDS} waits of 20 keys left {grown} bytes");
     assert_eq!(info(&mut client, "blocked_clients"), 0);
 }

@@ -1,8 +1,8 @@
-//! A Redis connection as the tests see it: bytes out, typed replies in.
+//! A client connection for tests: bytes out, typed replies in.
 //!
-//! Nothing here knows Slotway's own decoder or encoder: a test that read replies with the code under
-//! test would agree with its mistakes. Every read is bounded by [`PATIENCE`], so a server that does
-//! not answer fails a test instead of hanging it.
+//! It does not use Slotway's own decoder or encoder: a test that read replies with the code under test
+//! would agree with its mistakes. Every read is bounded by [`PATIENCE`], so a server that does not
+//! answer fails a test instead of hanging it.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// How long a read waits for the server before the answer counts as missing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// One reply, with every type of RESP2 and RESP3 kept apart, down to the two nulls of RESP2.
+/// One reply, with every type of RESP2 and RESP3 distinguished, down to the two nulls of RESP2.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Reply {
     Simple(Vec<u8>),
@@ -34,7 +34,7 @@ pub(crate) enum Reply {
     Big(Vec<u8>),
 }
 
-/// What came of waiting for a reply.
+/// The outcome of waiting for a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Reply(Reply),
@@ -54,7 +54,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        // The byte-by-byte transcripts want each write to leave on its own.
+        // Transcripts send single bytes in writes of their own.
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -62,7 +62,7 @@ impl Client {
     }
 
     /// Sends `bytes`. A connection that the server has already closed is no error here: the next
-    /// [`Client::read`] says so, and may find a last reply before it.
+    /// [`Client::read`] returns that, perhaps after a last reply.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         if let Err(error) = self.input.get_mut().write_all(bytes) {
             assert!(
@@ -78,10 +78,10 @@ impl Client {
         self.read()
     }
 
-    /// As [`Client::call`], where a reply is sure to come.
+    /// As [`Client::call`], where a reply is certain.
     ///
     /// # Panics
-    /// None came.
+    /// There is no reply.
     pub(crate) fn ask<A: AsRef<[u8]>>(&mut self, argv: &[A]) -> Reply {
         match self.call(argv) {
             Answer::Reply(reply) => reply,
@@ -92,7 +92,7 @@ impl Client {
         }
     }
 
-    /// The socket, for what is not a conversation.
+    /// The socket, for what is neither request nor reply.
     pub(crate) fn socket(&self) -> &TcpStream {
         self.input.get_ref()
     }
@@ -107,7 +107,7 @@ impl Client {
         }
     }
 
-    /// As [`Client::read`], with another patience: for finding out how much a server has to say.
+    /// As [`Client::read`], with another timeout.
     pub(crate) fn read_within(&mut self, patience: Duration) -> Answer {
         self.set_patience(patience);
         let answer = self.read();
@@ -115,7 +115,7 @@ impl Client {
         answer
     }
 
-    /// Bytes that have already arrived and that nobody has read.
+    /// Bytes that have arrived and were not read.
     pub(crate) fn unread(&mut self) -> Vec<u8> {
         let mut bytes = self.input.buffer().to_vec();
         let socket = self.input.get_mut();

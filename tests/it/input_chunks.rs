@@ -3,7 +3,7 @@
 use crate::conversation::converse;
 use proptest::prelude::*;
 
-/// A request of commands that answer the same whenever they are asked.
+/// A request of commands whose replies do not depend on time.
 fn request() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![
         "get", "SET", "incr", "del", "mget", "{a}1", "{a}2", "b", "c", "multi", "exec", "discard",
@@ -42,7 +42,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn any_split_of_the_bytes_gives_the_same_replies(
+    fn replies_do_not_depend_on_where_the_input_is_cut(
         requests in prop::collection::vec(request(), 1..20),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
     ) {

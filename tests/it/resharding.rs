@@ -1,12 +1,12 @@
 //! Slots move, masters fail over and nodes come and go while clients work: a plain client at the
-//! router port never sees any of it, cluster clients find their way, and nothing is lost or doubled.
+//! router port notices none of it, cluster clients follow redirections, and nothing is lost or doubled.
 //!
-//! What is checked is the history: every increment that was acknowledged is in the final value, and
-//! nothing besides. The movers work as long as the clients do, so how the two interleave is the
-//! machine's choice; what must hold does not depend on it.
+//! The history is checked: the final value contains every acknowledged increment, and nothing else.
+//! The mover works as long as the clients do. Their interleaving varies; the assertions do not depend
+//! on it.
 //!
-//! A plain client must cope with any pace. A cluster client gives up when the slot has moved on at
-//! each of its attempts, as it may: there the mover waits for an answer to everybody before each step.
+//! A plain client must cope with any pace. A cluster client gives up when the slot has moved again at
+//! each of its attempts: there the mover waits for a reply to each client before each step.
 
 use crate::wire::{Answer, Client, Reply, text};
 use slotway::TestCluster;
@@ -44,15 +44,15 @@ fn order(cluster: &TestCluster, words: &str) {
 enum Pace {
     /// At once.
     Own,
-    /// When every client that still works has had an answer since the step before, or during it.
+    /// When every client that still works has had a reply since the step before, or during it.
     Answers,
 }
 
-/// The clients as the mover knows them: each tells of its answers until it has ended.
+/// For the mover: each client notifies it of its replies until it has ended.
 struct Clients(Vec<Receiver<()>>);
 
 impl Clients {
-    /// Waits as `pace` says; whether anybody still works.
+    /// Waits as `pace` says; returns whether any client still works.
     fn keep(&mut self, pace: Pace) -> bool {
         self.0.retain(|client| match pace {
             Pace::Answers => client.recv().is_ok(),
@@ -62,11 +62,11 @@ impl Clients {
     }
 }
 
-/// Moves the slot on and on in every way there is, until nobody works; each at least twice. Where there
-/// are replicas, one takes its master's place in every round.
+/// Moves the slot in every way, each at least twice, until all clients have ended. If there are
+/// replicas, one is promoted in every round.
 fn keep_moving(cluster: &TestCluster, clients: &mut Clients, pace: Pace) {
     let slot = slot();
-    // By pair: who is the master. The replicas' numbers come after the masters'.
+    // The current master of each pair. The replicas' numbers follow the masters'.
     let mut masters = [0, 1, 2];
     let has_replicas = cluster.nodes().len() > masters.len();
     let mut owner = 2;
@@ -77,11 +77,11 @@ fn keep_moving(cluster: &TestCluster, clients: &mut Clients, pace: Pace) {
         clients.keep(pace);
         if has_replicas {
             let replica = (masters[owner] + 3) % 6;
-            cluster.command_at(replica, &["CLUSTER", "FAILOVER"]).expect("a replica takes over");
+            cluster.command_at(replica, &["CLUSTER", "FAILOVER"]).expect("a failover");
             masters[owner] = replica;
             clients.keep(pace);
         }
-        // Half-way: some keys have gone ahead, then the others follow, or they come back.
+        // Half-way: some keys are migrated, then the others too, or they go back.
         next = (owner + 1) % 3;
         let ahead = "KEYS {m}ahead {m}guarded";
         order(cluster, &format!("HOLD {slot} TO {} {ahead}", masters[next]));
@@ -98,28 +98,28 @@ fn keep_moving(cluster: &TestCluster, clients: &mut Clients, pace: Pace) {
     }
 }
 
-/// Runs `work` in so many threads while the slot moves. What `work` is given it calls at each answer.
+/// Runs `work` in [`WRITERS`] threads while the slot moves. `work` calls its argument at each reply.
 fn while_it_moves(cluster: &TestCluster, pace: Pace, work: impl Fn(usize, &dyn Fn()) + Sync) {
     thread::scope(|scope| {
         let work = &work;
         let start = |n| {
-            let (tell, heard): (SyncSender<()>, _) = sync_channel(1);
-            // One that is not fetched yet is enough.
-            let answered = move || _ = tell.try_send(());
-            (scope.spawn(move || work(n, &answered)), heard)
+            let (replies, mover): (SyncSender<()>, _) = sync_channel(1);
+            // One pending notification is enough.
+            let answered = move || _ = replies.try_send(());
+            (scope.spawn(move || work(n, &answered)), mover)
         };
-        let (workers, heard): (Vec<_>, Vec<_>) = (0..WRITERS).map(start).unzip();
-        let mover = scope.spawn(|| keep_moving(cluster, &mut Clients(heard), pace));
+        let (workers, replies): (Vec<_>, Vec<_>) = (0..WRITERS).map(start).unzip();
+        let mover = scope.spawn(|| keep_moving(cluster, &mut Clients(replies), pace));
         let ended: Vec<_> = workers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         mover.join().expect("the slot could be moved");
-        ended.into_iter().for_each(|end| end.expect("a worker got what it asked for"));
+        ended.into_iter().for_each(|end| end.expect("a worker's assertions hold"));
     });
 }
 
-/// Guarded and unguarded transactions, keys together and alone, at the router port: every answer is
-/// what a server without slots would give.
+/// Transactions with and without WATCH, and single commands, at the router port: every reply is that of
+/// a server without slots.
 #[test]
-fn a_plain_client_sees_no_slot_move() {
+fn a_plain_client_notices_no_slot_move() {
     let cluster = TestCluster::builder().threads(2).start().expect("a cluster");
     while_it_moves(&cluster, Pace::Own, |writer, _| {
         let mut client = client(cluster.router());
@@ -141,7 +141,7 @@ fn a_plain_client_sees_no_slot_move() {
             client.ask(&["MULTI"]);
             client.ask(&["INCR", "{m}unguarded"]);
             client.ask(&["INCR", "{m}ahead"]);
-            assert!(matches!(client.ask(&["EXEC"]), Reply::Array(_)), "an unguarded one runs");
+            assert!(matches!(client.ask(&["EXEC"]), Reply::Array(_)), "it runs without a WATCH");
             let own = format!("{{m}}own{writer}");
             assert_eq!(number(&client.ask(&["INCR", &own])), committed as i64);
             let Reply::Array(several) = client.ask(&["MGET", &own, "{m}ahead", "{m}none"]) else {
@@ -159,8 +159,8 @@ fn a_plain_client_sees_no_slot_move() {
     assert_eq!(number(&client.ask(&["DBSIZE"])), 3 + WRITERS as i64, "no key is in two places");
 }
 
-/// Under an audit, money that lies in several slots moves between them while one of these moves: all of
-/// it is there at any moment, and nothing that was acknowledged is lost.
+/// Under an audit, clients transfer between accounts in several slots while one of these moves: the sum
+/// is right at any moment, and no acknowledged transfer is lost.
 #[test]
 fn an_audit_is_atomic_while_slots_move() {
     const ACCOUNTS: [&str; 4] = ["{m}a", "{m}b", "c", "d"];
@@ -184,13 +184,13 @@ fn an_audit_is_atomic_while_slots_move() {
             let to = (from + rng.usize(1..ACCOUNTS.len())) % ACCOUNTS.len();
             let (from, to) = (ACCOUNTS[from], ACCOUNTS[to]);
             if n % 3 == 0 {
-                // Without a guard: it runs at once.
+                // Without a WATCH: it runs at once.
                 client.ask(&["MULTI"]);
                 client.ask(&["DECRBY", from, "1"]);
                 client.ask(&["INCRBY", to, "1"]);
                 client.ask(&everything);
                 let Reply::Array(replies) = client.ask(&["EXEC"]) else {
-                    panic!("an unguarded one runs")
+                    panic!("it runs without a WATCH")
                 };
                 assert_eq!(sum(&replies[2]), EACH * ACCOUNTS.len() as i64, "within EXEC");
             } else {
@@ -224,9 +224,9 @@ fn an_audit_is_atomic_while_slots_move() {
     );
 }
 
-/// Who waits through the router port is served wherever the key comes to be, each element once.
+/// A client that is blocked at the router port is served at any owner of the key, each element once.
 #[test]
-fn who_waits_is_served_wherever_the_key_comes_to_be() {
+fn blocked_clients_are_served_at_any_owner_of_the_key() {
     let cluster = TestCluster::builder().threads(2).start().expect("a cluster");
     let (each, queue) = (COMMITS, "{m}queue");
     while_it_moves(&cluster, Pace::Own, |worker, _| {
@@ -299,16 +299,16 @@ fn redis_rs_async_runs_transactions_at_their_owners() {
         }
         let crossed: redis::RedisResult<Vec<i64>> =
             redis::cmd("MGET").arg("{1}a").arg("{2}a").query_async(&mut connection).await;
-        // The client divides MGET by slots itself.
+        // The client splits MGET by slots itself.
         assert_eq!(crossed.expect("two slots"), [1, 2]);
     });
-    // Dropped in async code, too.
+    // It may be dropped in async code too.
     runtime.block_on(async { drop(cluster) });
 }
 
-/// Many clusters at once; each has ports of its own, and is gone when it is dropped.
+/// Many clusters at once; each has ports of its own, and ends when it is dropped.
 #[test]
-fn many_clusters_live_side_by_side() {
+fn many_clusters_run_side_by_side() {
     let clusters: Vec<TestCluster> = thread::scope(|scope| {
         let start = || TestCluster::builder().shards(4).seed(7_001).start().expect("a cluster");
         let all: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
@@ -327,7 +327,7 @@ fn many_clusters_live_side_by_side() {
     let nodes: Vec<_> = clusters.iter().flat_map(|c| c.nodes().to_vec()).collect();
     drop(clusters);
     for node in nodes {
-        // Somebody else may have got the port meanwhile.
+        // Another process may have the port by now.
         if let Ok(mut other) = Client::connect(node.address) {
             let id = Answer::Reply(Reply::Bulk(node.id.clone().into_bytes()));
             assert_ne!(other.call(&["CLUSTER", "MYID"]), id, "{node:?} still serves");

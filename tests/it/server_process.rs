@@ -1,16 +1,16 @@
-//! Our server as a child process: the built binary, not a library call, so that a transcript also
-//! covers the command line, the listeners and the ready line.
+//! Slotway as a child process: the built binary, not a library call, so that a transcript also covers
+//! the command line, the listeners and the ready line.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
+use crate::env::poll;
 use crate::nodes::{Place, Shape, Stage};
-use crate::rim::poll;
 use crate::wire::{Client, Reply};
 
 /// A running `slotway serve`; killed when dropped.
-pub(crate) struct Ours {
+pub(crate) struct ServerProcess {
     child: Child,
     /// The router port.
     pub(crate) address: SocketAddr,
@@ -18,8 +18,7 @@ pub(crate) struct Ours {
     nodes: Vec<Node>,
 }
 
-/// A node port, as the ready line tells of it: masters in the order of their slots, then replicas,
-/// then spares.
+/// A node port of the ready line: masters in the order of their slots, then replicas, then spares.
 #[derive(serde::Deserialize)]
 struct Node {
     address: SocketAddr,
@@ -35,13 +34,13 @@ struct Ready {
     nodes: Vec<Node>,
 }
 
-impl Ours {
-    /// Starts the server on a port of its own choosing and returns once it says that it is ready.
+impl ServerProcess {
+    /// Starts the server on a free port and returns once it is ready.
     pub(crate) fn start(options: &[String]) -> Self {
         Self::launch(&mut Command::new(env!("CARGO_BIN_EXE_slotway")), &ALONE, options)
     }
 
-    /// As [`Ours::start`], with a cluster of node ports; and the stage that they are.
+    /// As [`ServerProcess::start`], with a cluster of node ports.
     pub(crate) fn start_cluster(shape: Shape, options: &[String]) -> (Self, Stage) {
         let Shape { masters, replicas, spares } = shape;
         let cluster = [
@@ -52,20 +51,21 @@ impl Ours {
         ];
         let words = cluster.map(|(option, count)| [option.to_owned(), count.to_string()]);
         let words: Vec<_> = words.iter().flatten().map(String::as_str).collect();
-        let ours = Self::launch(&mut Command::new(env!("CARGO_BIN_EXE_slotway")), &words, options);
+        let server =
+            Self::launch(&mut Command::new(env!("CARGO_BIN_EXE_slotway")), &words, options);
         let names = shape.names();
-        assert_eq!(ours.nodes.len(), names.len(), "the ready line tells of {names:?}");
-        let places = names.into_iter().zip(&ours.nodes).map(|(name, node)| Place {
+        assert_eq!(server.nodes.len(), names.len(), "the ready line lists {names:?}");
+        let places = names.into_iter().zip(&server.nodes).map(|(name, node)| Place {
             name,
             address: node.address,
             id: node.id.clone(),
         });
-        let stage = Stage::cluster(Some(ours.address), places.collect());
-        (ours, stage)
+        let stage = Stage::cluster(Some(server.address), places.collect());
+        (server, stage)
     }
 
-    /// As [`Ours::start`], where memory is to be measured: without huge pages what is resident is
-    /// what was touched, and not the two megabytes around it.
+    /// As [`ServerProcess::start`], to measure memory: without huge pages only touched memory is resident,
+    /// not the two megabytes around it.
     pub(crate) fn start_with_small_pages(options: &[String]) -> Self {
         Self::launch(
             Command::new(env!("CARGO_BIN_EXE_slotway")).env("MIMALLOC_ALLOW_THP", "0"),
@@ -80,7 +80,7 @@ impl Ours {
         use rustix::process::{Pid, Resource, Rlimit, prlimit};
         let limit = Rlimit { current: Some(files_max), maximum: Some(files_max) };
         prlimit(Some(Pid::from_child(&self.child)), Resource::Nofile, limit)
-            .expect("a child of ours");
+            .expect("a child of this process");
     }
 
     fn launch(command: &mut Command, nodes: &[&str], options: &[String]) -> Self {
@@ -96,16 +96,16 @@ impl Ours {
         let mut line = String::new();
         // A server that dies before it is ready closes its stdout, so this read always ends.
         BufReader::new(stdout).read_line(&mut line).expect("stdout is readable");
-        // Made before the line is judged, so that the child ends with a test that fails here.
-        let mut ours =
+        // Made before the line is parsed, so that the child ends if the test fails here.
+        let mut server =
             Self { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), nodes: vec![] };
         match serde_json::from_str::<Ready>(&line) {
-            Ok(ready) => (ours.address, ours.nodes) = (ready.router, ready.nodes),
+            Ok(ready) => (server.address, server.nodes) = (ready.router, ready.nodes),
             Err(error) => {
                 panic!("`slotway serve {nodes:?} {options:?}` is ready with {line:?}: {error}")
             }
         }
-        ours
+        server
     }
 
     /// A new connection.
@@ -113,13 +113,12 @@ impl Ours {
         Client::connect(self.address).expect("the server accepts connections")
     }
 
-    /// Waits until the server has ended by itself; gives its exit code.
+    /// Waits until the server has ended by itself; returns its exit code.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        poll(|| self.child.try_wait().expect("a child of ours"))?.code()
+        poll(|| self.child.try_wait().expect("a child of this process"))?.code()
     }
 
-    /// The bytes of memory that the server has resident; 0 where the system does not tell, so that
-    /// nothing has grown there.
+    /// The resident memory of the server in bytes; always 0 where the system does not have it.
     pub(crate) fn resident(&self) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
             .unwrap_or_default();
@@ -129,7 +128,7 @@ impl Ours {
     }
 }
 
-/// How many clients the server of `observer` lists.
+/// The number of clients that the server of `observer` lists.
 pub(crate) fn clients(observer: &mut Client) -> usize {
     match observer.ask(&["CLIENT", "LIST"]) {
         Reply::Bulk(list) => list.iter().filter(|&&byte| byte == b'\n').count(),
@@ -137,17 +136,17 @@ pub(crate) fn clients(observer: &mut Client) -> usize {
     }
 }
 
-/// A number in what INFO tells.
+/// A number in INFO.
 pub(crate) fn info(observer: &mut Client, field: &str) -> u64 {
-    let Reply::Bulk(told) = observer.ask(&["INFO"]) else { panic!("INFO is a bulk") };
-    let told = String::from_utf8(told).expect("INFO is text");
-    let value = told.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let Reply::Bulk(lines) = observer.ask(&["INFO"]) else { panic!("INFO is a bulk") };
+    let lines = String::from_utf8(lines).expect("INFO is text");
+    let value = lines.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     value
         .and_then(|value| value.parse().ok())
-        .unwrap_or_else(|| panic!("no number {field} in {told}"))
+        .unwrap_or_else(|| panic!("no number {field} in {lines}"))
 }
 
-impl Drop for Ours {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // Either fails only when the process is already gone.
         let _ = self.child.kill();

@@ -1,9 +1,8 @@
-//! What clients and queues lean on, with many at once: counts that add up, a pause that loses
-//! nothing, a monitor that sees the order of execution, a log that names the right client, an end
-//! that is orderly.
+//! Commands about the server, with many clients at once: counts add up, a pause loses nothing, a
+//! monitor gets the order of execution, the slow log names the right client, the shutdown is orderly.
 
-use crate::ours::{Ours, clients, info};
-use crate::rim::poll;
+use crate::env::poll;
+use crate::server_process::{ServerProcess, clients, info};
 use crate::wire::{Answer, Client, Reply, command, text};
 use socket2::SockRef;
 use std::collections::HashMap;
@@ -19,13 +18,13 @@ fn simple(word: &str) -> Reply {
     Reply::Simple(word.as_bytes().to_vec())
 }
 
-/// Runs `each` on as many threads as there are clients; gives what they gathered.
-fn at_once<T: Send>(ours: &Ours, each: impl Fn(usize, Client) -> T + Sync) -> Vec<T> {
+/// Runs `each` on a thread for each client; returns their results.
+fn at_once<T: Send>(server: &ServerProcess, each: impl Fn(usize, Client) -> T + Sync) -> Vec<T> {
     thread::scope(|scope| {
         let each = &each;
         let tasks: Vec<_> = (0..CLIENTS)
             .map(|id| {
-                let client = ours.client();
+                let client = server.client();
                 scope.spawn(move || each(id, client))
             })
             .collect();
@@ -35,13 +34,13 @@ fn at_once<T: Send>(ours: &Ours, each: impl Fn(usize, Client) -> T + Sync) -> Ve
 
 /// The `name:value` lines of a section of INFO.
 fn section(observer: &mut Client, name: &str) -> HashMap<String, String> {
-    let Reply::Bulk(told) = observer.ask(&["INFO", name]) else { panic!("INFO is a bulk") };
-    let told = String::from_utf8(told).expect("INFO is text");
-    let fields = told.lines().filter_map(|line| line.split_once(':'));
+    let Reply::Bulk(section) = observer.ask(&["INFO", name]) else { panic!("INFO is a bulk") };
+    let section = String::from_utf8(section).expect("INFO is text");
+    let fields = section.lines().filter_map(|line| line.split_once(':'));
     fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// What `INFO commandstats` counts of a command: calls, rejected calls and failed calls.
+/// The calls, rejected calls and failed calls of a command in `INFO commandstats`.
 fn counted(observer: &mut Client, name: &str) -> [u64; 3] {
     let stats = section(observer, "commandstats");
     let fields = stats.get(&format!("cmdstat_{name}")).cloned().unwrap_or_default();
@@ -62,10 +61,10 @@ fn address_of(client: &Client) -> String {
 #[test]
 fn counts_of_all_shards_and_threads_add_up() {
     const ROUNDS: usize = 200;
-    let ours = Ours::start(&[]);
-    let mut observer = ours.client();
+    let server = ServerProcess::start(&[]);
+    let mut observer = server.client();
     assert_eq!(observer.ask(&["SET", "text", "v"]), ok());
-    at_once(&ours, |id, mut client| {
+    at_once(&server, |id, mut client| {
         for round in 0..ROUNDS {
             // Alone, in a pipeline, and in a transaction; keys of every shard.
             let key = format!("k{id}:{round}");
@@ -93,11 +92,11 @@ fn counts_of_all_shards_and_threads_add_up() {
         format!("count={}", 2 * times)
     );
     assert_eq!(info(&mut observer, "total_error_replies"), 2 * times);
-    let Reply::Array(told) = observer.ask(&["LATENCY", "HISTOGRAM", "incr"]) else {
+    let Reply::Array(histogram) = observer.ask(&["LATENCY", "HISTOGRAM", "incr"]) else {
         panic!("LATENCY HISTOGRAM is a map")
     };
-    let Reply::Array(told) = &told[1] else { panic!("of maps") };
-    assert_eq!(told[1], Reply::Int(4 * times as i64), "each was timed");
+    let Reply::Array(fields) = &histogram[1] else { panic!("of maps") };
+    assert_eq!(fields[1], Reply::Int(4 * times as i64), "each was timed");
     assert_eq!(observer.ask(&["CONFIG", "RESETSTAT"]), ok());
     assert_eq!(counted(&mut observer, "incr"), [0; 3]);
     assert_eq!(info(&mut observer, "total_error_replies"), 0);
@@ -105,8 +104,8 @@ fn counts_of_all_shards_and_threads_add_up() {
 
 #[test]
 fn lost_transactions_are_counted() {
-    let ours = Ours::start(&[]);
-    let (mut loser, mut winner) = (ours.client(), ours.client());
+    let server = ServerProcess::start(&[]);
+    let (mut loser, mut winner) = (server.client(), server.client());
     for (key, expected) in [("k", 1), ("k", 2)] {
         assert_eq!(loser.ask(&["WATCH", key]), ok());
         assert_eq!(winner.ask(&["SET", key, "v"]), ok());
@@ -120,10 +119,10 @@ fn lost_transactions_are_counted() {
 
 #[test]
 fn rates_follow_traffic() {
-    // Far above what asking for the rate comes to.
+    // Far above the rate of the INFO requests.
     const BUSY: u64 = 2000;
-    let ours = Ours::start(&[]);
-    let (mut busy, mut observer) = (ours.client(), ours.client());
+    let server = ServerProcess::start(&[]);
+    let (mut busy, mut observer) = (server.client(), server.client());
     let rate = poll(|| {
         busy.send(&command(&["PING"]).repeat(1000));
         (0..1000).for_each(|_| assert_eq!(busy.read(), Answer::Reply(simple("PONG"))));
@@ -136,12 +135,11 @@ fn rates_follow_traffic() {
 
 // ── the slow log ──────────────────────────────────────────────────────────────────────────────────
 
-/// A command that waited for a busy shard was run by another client's thread; the log names the one
-/// who sent it.
+/// A command that waits for a busy shard is run by another client's thread; the log names the sender.
 #[test]
-fn the_slow_log_names_who_sent_the_command() {
-    let ours = Ours::start(&[]);
-    let (mut sleeper, mut waiting) = (ours.client(), ours.client());
+fn the_slow_log_names_the_sender() {
+    let server = ServerProcess::start(&[]);
+    let (mut sleeper, mut waiting) = (server.client(), server.client());
     assert_eq!(waiting.ask(&["CLIENT", "SETNAME", "waiting"]), ok());
     assert_eq!(sleeper.ask(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]), ok());
     sleeper.send(&command(&["DEBUG", "SLEEP", "0.2"]));
@@ -167,14 +165,13 @@ fn the_slow_log_names_who_sent_the_command() {
 
 // ── pause ─────────────────────────────────────────────────────────────────────────────────────────
 
-/// Clients that count upwards, alone and in transactions, meet a pause: while all of them wait the
-/// counter stands still and can be read; afterwards every one goes on and no step was lost or made
-/// twice.
+/// Clients increment a counter, alone and in transactions, during pauses: while all of them wait, the
+/// counter does not change and can be read; afterwards all go on, and no step is lost or done twice.
 #[test]
-fn a_pause_holds_writers_up_and_loses_nothing() {
+fn a_pause_delays_writers_and_loses_nothing() {
     const STEPS: usize = 300;
     const PAUSES: usize = 5;
-    let ours = Ours::start(&[]);
+    let server = ServerProcess::start(&[]);
     let writer = |id: usize, mut client: Client| {
         let mut seen = Vec::with_capacity(STEPS);
         for step in 0..STEPS {
@@ -194,7 +191,7 @@ fn a_pause_holds_writers_up_and_loses_nothing() {
                     }
                 }
                 _ => {
-                    // Inline, and what comes behind it waits too.
+                    // Inline; the command behind it waits too.
                     client.send(b"GET {n}n\r\nINCR '{n}n'\r\nPING\r\n");
                     assert!(matches!(client.read(), Answer::Reply(_)));
                     let Answer::Reply(reply) = client.read() else { panic!("INCR is answered") };
@@ -208,20 +205,20 @@ fn a_pause_holds_writers_up_and_loses_nothing() {
     let seen = thread::scope(|scope| {
         let writers: Vec<_> = (0..CLIENTS)
             .map(|id| {
-                let client = ours.client();
+                let client = server.client();
                 scope.spawn(move || writer(id, client))
             })
             .collect();
-        let mut observer = ours.client();
-        let mut reader = ours.client();
+        let mut observer = server.client();
+        let mut reader = server.client();
         for _ in 0..PAUSES {
             assert_eq!(observer.ask(&["CLIENT", "PAUSE", "1000000", "WRITE"]), ok());
-            // All wait, or some are through already and gone.
+            // All wait, except those that have finished.
             poll(|| {
                 let there = clients(&mut observer) as u64 - 2;
                 (info(&mut observer, "blocked_clients") == there).then_some(())
             })
-            .expect("all who write wait");
+            .expect("all writers wait");
             let before = reader.ask(&["GET", "{n}n"]);
             assert_eq!(reader.ask(&["MULTI"]), ok());
             assert_eq!(reader.ask(&["GET", "{n}n"]), simple("QUEUED"));
@@ -243,8 +240,8 @@ fn a_pause_holds_writers_up_and_loses_nothing() {
 
 #[test]
 fn a_pause_ends_by_itself_and_a_longer_one_prolongs_it() {
-    let ours = Ours::start(&[]);
-    let (mut writer, mut observer) = (ours.client(), ours.client());
+    let server = ServerProcess::start(&[]);
+    let (mut writer, mut observer) = (server.client(), server.client());
     assert_eq!(observer.ask(&["CLIENT", "PAUSE", "50", "WRITE"]), ok());
     assert_eq!(observer.ask(&["CLIENT", "PAUSE", "200", "WRITE"]), ok());
     assert_eq!(observer.ask(&["CLIENT", "PAUSE", "1", "WRITE"]), ok());
@@ -255,13 +252,13 @@ fn a_pause_ends_by_itself_and_a_longer_one_prolongs_it() {
 }
 
 #[test]
-fn who_leaves_during_a_pause_leaves_nothing_behind() {
-    let ours = Ours::start(&[]);
-    let mut observer = ours.client();
+fn clients_that_close_during_a_pause_leave_nothing_behind() {
+    let server = ServerProcess::start(&[]);
+    let mut observer = server.client();
     assert_eq!(observer.ask(&["CLIENT", "PAUSE", "1000000", "WRITE"]), ok());
     let crowd: Vec<Client> = (0..20)
         .map(|_| {
-            let mut client = ours.client();
+            let mut client = server.client();
             client.send(&command(&["INCR", "n"]));
             client
         })
@@ -284,15 +281,15 @@ fn line(monitor: &mut Client) -> String {
     }
 }
 
-/// Clients write into one list from many threads, alone, in pipelines and in transactions. What the
-/// monitors see is what the list became, with nothing missing, from whoever sent it.
+/// Clients push to one list from many threads, alone, in pipelines and in transactions. The monitors
+/// get all pushes in the order of the list, with the right senders.
 #[test]
-fn monitors_see_the_order_of_execution() {
+fn monitors_get_the_order_of_execution() {
     const ROUNDS: usize = 300;
-    let ours = Ours::start(&[]);
-    let mut monitors = [ours.client(), ours.client()];
+    let server = ServerProcess::start(&[]);
+    let mut monitors = [server.client(), server.client()];
     monitors.iter_mut().for_each(|monitor| assert_eq!(monitor.ask(&["MONITOR"]), ok()));
-    let senders = at_once(&ours, |id, mut client| {
+    let senders = at_once(&server, |id, mut client| {
         for round in 0..ROUNDS {
             let [a, b, c] = [0, 1, 2].map(|part| format!("{id}:{round}:{part}"));
             let push = |value: &str| command(&["RPUSH", "list", value]);
@@ -303,7 +300,7 @@ fn monitors_see_the_order_of_execution() {
         }
         address_of(&client)
     });
-    let mut observer = ours.client();
+    let mut observer = server.client();
     let Reply::Array(list) = observer.ask(&["LRANGE", "list", "0", "-1"]) else { panic!("a list") };
     assert_eq!(list.len(), 3 * CLIENTS * ROUNDS);
     for monitor in &mut monitors {
@@ -320,12 +317,12 @@ fn monitors_see_the_order_of_execution() {
 }
 
 #[test]
-fn a_deaf_monitor_is_cut_off_and_harms_nobody() {
-    let ours = Ours::start(&[]);
-    let mut observer = ours.client();
+fn a_monitor_that_does_not_read_is_closed_and_no_other_client_is_affected() {
+    let server = ServerProcess::start(&[]);
+    let mut observer = server.client();
     let limit = "normal 1mb 0 0";
     assert_eq!(observer.ask(&["CONFIG", "SET", "client-output-buffer-limit", limit]), ok());
-    let mut deaf = ours.client();
+    let mut deaf = server.client();
     SockRef::from(deaf.socket()).set_recv_buffer_size(4096).expect("a socket's option");
     assert_eq!(deaf.ask(&["MONITOR"]), ok());
     let value = "v".repeat(100_000);
@@ -338,10 +335,10 @@ fn a_deaf_monitor_is_cut_off_and_harms_nobody() {
 }
 
 #[test]
-fn monitors_may_be_silent_and_may_stop() {
-    let ours = Ours::start(&[]);
-    let (mut monitor, mut observer) = (ours.client(), ours.client());
-    let mut idle = ours.client();
+fn monitors_may_stop_reading_for_a_while_and_may_end() {
+    let server = ServerProcess::start(&[]);
+    let (mut monitor, mut observer) = (server.client(), server.client());
+    let mut idle = server.client();
     assert_eq!(monitor.ask(&["MONITOR"]), ok());
     assert_eq!(idle.ask(&["PING"]), simple("PONG"));
     assert!(line(&mut monitor).ends_with("\"PING\""));
@@ -362,24 +359,24 @@ fn monitors_may_be_silent_and_may_stop() {
 #[test]
 fn shutdown_ends_the_process() {
     for argv in [&["SHUTDOWN"][..], &["SHUTDOWN", "NOSAVE"], &["shutdown", "now", "force"]] {
-        let mut ours = Ours::start(&[]);
-        let (mut other, mut client) = (ours.client(), ours.client());
+        let mut server = ServerProcess::start(&[]);
+        let (mut other, mut client) = (server.client(), server.client());
         assert_eq!(other.ask(&["PING"]), simple("PONG"));
         let refused = Reply::Error(b"ERR Errors trying to SHUTDOWN. Check logs.".to_vec());
         assert_eq!(client.ask(&["SHUTDOWN", "SAVE"]), refused, "there is nowhere to save to");
         assert_eq!(client.call(argv), Answer::Closed, "{argv:?}");
         assert_eq!(other.read(), Answer::Closed);
-        assert_eq!(ours.exit_code(), Some(0));
+        assert_eq!(server.exit_code(), Some(0));
     }
 }
 
 // ── limits ────────────────────────────────────────────────────────────────────────────────────────
 
-/// A pattern that nearly matches, with many stars, takes no exponential time.
+/// A pattern with many stars that nearly matches takes no exponential time.
 #[test]
 fn hostile_patterns_are_answered() {
-    let ours = Ours::start(&[]);
-    let mut client = ours.client();
+    let server = ServerProcess::start(&[]);
+    let mut client = server.client();
     let (name, pattern) = ("a".repeat(60), "a*".repeat(25) + "b");
     assert_eq!(client.ask(&["SET", &name, "v"]), ok());
     assert_eq!(client.ask(&["KEYS", &pattern]), Reply::Array(Vec::new()));
@@ -388,41 +385,41 @@ fn hostile_patterns_are_answered() {
     assert_eq!(client.ask(&["CONFIG", "GET", &pattern]), Reply::Array(Vec::new()));
 }
 
-/// The kernel probes a silent peer, as `tcp-keepalive` says: a half-open connection ends.
+/// The kernel probes idle connections, as `tcp-keepalive` says: a half-open one ends.
 #[cfg(target_os = "linux")]
 #[test]
-fn silent_peers_are_probed() {
+fn idle_connections_are_probed() {
     /// The timer that runs on the server's end of a connection, as the kernel numbers them.
-    fn timer(ours: &Ours, client: &Client) -> Option<String> {
-        let (server, peer) = (ours.address.port(), client.socket().local_addr().ok()?.port());
+    fn timer(server: &ServerProcess, client: &Client) -> Option<String> {
+        let (local, peer) = (server.address.port(), client.socket().local_addr().ok()?.port());
         let sockets = std::fs::read_to_string("/proc/net/tcp").ok()?;
         sockets.lines().find_map(|line| {
             let fields: Vec<_> = line.split_whitespace().collect();
-            let is_meant = fields.get(1)?.ends_with(&format!(":{server:04X}"))
+            let is_meant = fields.get(1)?.ends_with(&format!(":{local:04X}"))
                 && fields.get(2)?.ends_with(&format!(":{peer:04X}"));
             is_meant.then(|| fields.get(5).map(|timer| (*timer).to_owned()))?
         })
     }
     const KEEPALIVE: &str = "02";
-    let ours = Ours::start(&[]);
-    let mut observer = ours.client();
+    let server = ServerProcess::start(&[]);
+    let mut observer = server.client();
     assert_eq!(observer.ask(&["PING"]), simple("PONG"));
     let timed =
-        |client: &Client| timer(&ours, client).is_some_and(|timer| timer.starts_with(KEEPALIVE));
-    // Another timer may run for a moment while something is under way.
+        |client: &Client| timer(&server, client).is_some_and(|timer| timer.starts_with(KEEPALIVE));
+    // Another timer may run while data are in flight.
     poll(|| timed(&observer).then_some(())).expect("five minutes are the default");
     assert_eq!(observer.ask(&["CONFIG", "SET", "tcp-keepalive", "0"]), ok());
-    let mut unprobed = ours.client();
+    let mut unprobed = server.client();
     assert_eq!(unprobed.ask(&["PING"]), simple("PONG"));
-    poll(|| timer(&ours, &unprobed).filter(|timer| timer.starts_with("00")))
-        .expect("no timer runs for who came after that");
+    poll(|| timer(&server, &unprobed).filter(|timer| timer.starts_with("00")))
+        .expect("a later connection has no timer");
 }
 
-/// An error that a client makes up is counted under its first word, and the words are bounded.
+/// An error is counted under its first word; a client can choose it, so the words are bounded.
 #[test]
 fn kinds_of_errors_are_bounded() {
-    let ours = Ours::start(&[]);
-    let mut client = ours.client();
+    let server = ServerProcess::start(&[]);
+    let mut client = server.client();
     for kind in 0..300 {
         let error = format!("E{kind} made up");
         assert_eq!(client.ask(&["DEBUG", "ERROR", &error]), Reply::Error(error.into_bytes()));

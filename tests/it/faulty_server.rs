@@ -1,6 +1,6 @@
-//! A small server that answers as Redis does, but for one fault: what a load test is there to find.
+//! A small server that answers as Redis does, but for one fault that a load test has to find.
 //!
-//! It runs in the test's process, a thread for each connection over one lock, and knows just the
+//! It runs in the test's process, a thread for each connection over one lock, and has only the
 //! commands that the built-in workloads use.
 
 use slotway::resp::{Decoded, Decoder, Limits, Span};
@@ -14,29 +14,29 @@ use std::time::Duration;
 /// What is wrong with the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing: the load tests must not find anything here either.
+    /// Nothing: the load test must find nothing.
     None,
-    /// EXEC runs whatever became of the watched keys.
+    /// EXEC ignores WATCH.
     IgnoresWatch,
-    /// EXEC answers for all of its commands, but every so-manieth time runs only the first.
+    /// EXEC replies for all of its commands, but every [`EVERY`]th time runs only the first.
     HalfExec,
-    /// Every so-manieth write is acknowledged and not done.
+    /// Every [`EVERY`]th write is acknowledged and not done.
     LosesWrite,
-    /// EXEC runs, and answers nil.
+    /// EXEC runs and replies nil.
     LiesAboutAborts,
-    /// SET NX says OK though the key is there.
+    /// SET NX replies OK although the key exists.
     GrantsTwice,
-    /// GET of a key answers what another key holds, now and then.
+    /// GET of a key sometimes returns the value of another key.
     MixesUp,
-    /// It answers nothing any more after so many commands.
+    /// It stops replying after so many commands.
     Hangs(u64),
-    /// It closes everything after so many commands.
+    /// It closes all connections after so many commands.
     DiesAfter(u64),
-    /// It stops for this long, once, after so many commands.
+    /// It pauses for this long, once, after so many commands.
     Stalls(u64, Duration),
 }
 
-/// How often a fault shows that shows now and then.
+/// An intermittent fault occurs once in so many times.
 const EVERY: u64 = 37;
 
 #[derive(Clone, Debug)]
@@ -48,7 +48,7 @@ enum Value {
 #[derive(Default)]
 struct Store {
     values: HashMap<Vec<u8>, Value>,
-    /// How often each key was written.
+    /// The number of writes of each key.
     versions: HashMap<Vec<u8>, u64>,
     writes: u64,
     execs: u64,
@@ -60,27 +60,27 @@ struct Shared {
     commands: AtomicU64,
     is_dead: AtomicBool,
     connections: Mutex<Vec<TcpStream>>,
-    /// What each connection was asked, if that is kept.
-    heard: Option<Mutex<Vec<Vec<String>>>>,
+    /// The requests of each connection, if they are recorded.
+    requests: Option<Mutex<Vec<Vec<String>>>>,
 }
 
 /// A running server; it ends when dropped.
-pub(crate) struct Faulty {
+pub(crate) struct FaultyServer {
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
 }
 
-impl Faulty {
+impl FaultyServer {
     pub(crate) fn start(fault: Fault) -> Self {
         Self::launch(fault, false)
     }
 
-    /// One that keeps what it is asked.
-    pub(crate) fn start_listening() -> Self {
+    /// Starts one without a fault that records its requests.
+    pub(crate) fn start_recording() -> Self {
         Self::launch(Fault::None, true)
     }
 
-    fn launch(fault: Fault, keeps: bool) -> Self {
+    fn launch(fault: Fault, records: bool) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
@@ -89,7 +89,7 @@ impl Faulty {
             commands: AtomicU64::new(0),
             is_dead: AtomicBool::new(false),
             connections: Mutex::default(),
-            heard: keeps.then(Mutex::default),
+            requests: records.then(Mutex::default),
         });
         let of_thread = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -106,19 +106,19 @@ impl Faulty {
         Self { address, shared }
     }
 
-    /// How many commands it has had.
+    /// The number of commands so far.
     pub(crate) fn commands(&self) -> u64 {
         self.shared.commands.load(Ordering::SeqCst)
     }
 
-    /// What the connections were asked, in no order of theirs.
-    pub(crate) fn heard(&self) -> Vec<Vec<String>> {
-        let heard = self.shared.heard.as_ref().expect("it was started to listen");
-        heard.lock().expect("no panic").clone()
+    /// The requests of each closed connection; the connections in no order.
+    pub(crate) fn requests(&self) -> Vec<Vec<String>> {
+        let requests = self.shared.requests.as_ref().expect("it records");
+        requests.lock().expect("no panic").clone()
     }
 }
 
-impl Drop for Faulty {
+impl Drop for FaultyServer {
     fn drop(&mut self) {
         die(&self.shared);
         // Wakes the listener.
@@ -129,7 +129,7 @@ impl Drop for Faulty {
 fn die(shared: &Shared) {
     shared.is_dead.store(true, Ordering::SeqCst);
     for stream in shared.connections.lock().expect("no panic").drain(..) {
-        // Fails only if it is closed already.
+        // Fails only if it is already closed.
         let _closed = stream.shutdown(std::net::Shutdown::Both);
     }
 }
@@ -145,7 +145,7 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
     let limits = Limits { bulk_len_max: 1 << 20, authenticated: true };
     let (mut decoder, mut session) = (Decoder::default(), Session::default());
     let (mut input, mut piece) = (Vec::new(), [0; 16 * 1024]);
-    let mut heard = Vec::new();
+    let mut requests = Vec::new();
     'connection: loop {
         let mut taken = 0;
         let mut output = Vec::new();
@@ -156,8 +156,8 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
                     let words: Vec<Vec<u8>> =
                         spans.iter().map(|span| span.of(&input).to_vec()).collect();
                     taken = end;
-                    if shared.heard.is_some() {
-                        heard.push(String::from_utf8_lossy(&words.join(&b' ')).into_owned());
+                    if shared.requests.is_some() {
+                        requests.push(String::from_utf8_lossy(&words.join(&b' ')).into_owned());
                     }
                     let number = shared.commands.fetch_add(1, Ordering::SeqCst);
                     match shared.fault {
@@ -168,7 +168,7 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
                         Fault::Hangs(count) if number >= count => continue,
                         Fault::Stalls(at, time) if number == at => {
                             let _all_wait = shared.store.lock().expect("no panic");
-                            crate::rim::rest(time);
+                            crate::env::pause(time);
                         }
                         _ => {}
                     }
@@ -188,8 +188,8 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
             Ok(len) => input.extend_from_slice(&piece[..len]),
         }
     }
-    if let Some(all) = &shared.heard {
-        all.lock().expect("no panic").push(heard);
+    if let Some(all) = &shared.requests {
+        all.lock().expect("no panic").push(requests);
     }
 }
 
@@ -209,10 +209,10 @@ fn answer(shared: &Shared, session: &mut Session, words: Vec<Vec<u8>>, out: &mut
             let is_stale = session.watched.drain(..).any(|(key, seen)| version(&key) != seen);
             if is_stale && shared.fault != Fault::IgnoresWatch {
                 if shared.fault == Fault::LiesAboutAborts {
-                    let mut unheard = Vec::new();
+                    let mut discarded = Vec::new();
                     queue
                         .into_iter()
-                        .for_each(|words| run(shared.fault, store, &words, &mut unheard));
+                        .for_each(|words| run(shared.fault, store, &words, &mut discarded));
                 }
                 return out.extend_from_slice(b"*-1\r\n");
             }
@@ -248,7 +248,7 @@ fn answer(shared: &Shared, session: &mut Session, words: Vec<Vec<u8>>, out: &mut
     }
 }
 
-/// Answers as if it had been done.
+/// Replies as if the write had been done.
 fn pretend(store: &mut Store, words: &[Vec<u8>], out: &mut Vec<u8>) {
     let before = (store.values.clone(), store.versions.clone());
     run(Fault::None, store, words, out);
@@ -264,7 +264,7 @@ fn run(fault: Fault, store: &mut Store, words: &[Vec<u8>], out: &mut Vec<u8>) {
         !is_refused && matches!(&name[..], b"SET" | b"INCR" | b"INCRBY" | b"RPUSH" | b"DEL");
     if is_write {
         store.writes += 1;
-        // The first values are to be there.
+        // The load test needs its initial values.
         if fault == Fault::LosesWrite && store.writes.is_multiple_of(EVERY) && store.writes > 50 {
             return pretend(store, words, out);
         }

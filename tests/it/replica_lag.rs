@@ -1,11 +1,10 @@
-//! Replicas that lag. The whole path of a request runs as a function that is told the time, so that
-//! what a replica answers is known to the millisecond; then once more over sockets, where the order of
-//! what is seen says enough.
+//! Replicas that lag. The whole path of a request runs as a function with the time as an argument, so
+//! that the replies of a replica are known to the millisecond; then once more over sockets, where the
+//! order of the replies suffices.
 
+use crate::env::{poll, say};
 use crate::nodes::Shape;
-use crate::ours::Ours;
-use crate::rim::poll;
-use crate::transcripts::say;
+use crate::server_process::ServerProcess;
 use crate::wire::{Client, Reply, command};
 use proptest::prelude::*;
 use slotway::command::Immediate;
@@ -19,26 +18,26 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// When a conversation begins.
+/// The time at which a conversation begins.
 const START: i64 = 1_700_000_000_000;
 const LAG_MS: i64 = 50;
 
 /// Two masters, whose nodes have the numbers 0 and 1, and a replica of each: 2 and 3.
 const MASTERS: usize = 2;
-/// A port for each node, so that they can be named; nobody listens there.
+/// The port of the first node; nothing listens at these ports.
 const PORT: u16 = 7001;
 
 struct Cluster {
     router: Router,
     now: i64,
-    /// One for the router port, then one for each node; those of replicas have said READONLY.
+    /// One for the router port, then one for each node; those at replicas have sent READONLY.
     sessions: Vec<Session>,
 }
 
 /// In [`Cluster::sessions`].
 const ROUTER: usize = 0;
 
-/// The session that speaks to a node.
+/// The session at a node.
 fn at(node: usize) -> usize {
     node + 1
 }
@@ -119,7 +118,7 @@ fn bulk(text: &str) -> String {
 const NIL: &str = "$-1\r\n";
 
 #[test]
-fn a_replica_answers_with_what_was_there_a_lag_ago() {
+fn a_replica_returns_what_its_master_had_a_lag_ago() {
     let mut cluster = Cluster::new();
     assert_eq!(cluster.ask(at(0), &["SET", FIRST, "1"]), "+OK\r\n");
     cluster.pass(LAG_MS - 1);
@@ -183,8 +182,8 @@ fn a_watch_on_a_replica_is_lost_when_the_change_arrives() {
     assert_eq!(transaction(&mut cluster, 1000), format!("*1\r\n{}", bulk("1")));
 }
 
-/// Whoever is asked, the same is there.
-fn agree(cluster: &mut Cluster, master: usize, key: &str, value: &str) {
+/// Asserts that all nodes return the same value.
+fn assert_agree(cluster: &mut Cluster, master: usize, key: &str, value: &str) {
     assert_eq!(cluster.ask(at(master), &["GET", key]), value);
     assert_eq!(cluster.ask(ROUTER, &["GET", key]), value);
 }
@@ -197,8 +196,8 @@ fn a_failover_that_waits_loses_nothing() {
     cluster.ask(ROUTER, &["SET", FIRST, "2"]);
     cluster.ask(ROUTER, &["SET", "{b}2", "2"]);
     assert_eq!(cluster.ask(at(2), &["CLUSTER", "FAILOVER"]), "+OK\r\n");
-    agree(&mut cluster, 2, FIRST, &bulk("2"));
-    agree(&mut cluster, 2, "{b}2", &bulk("2"));
+    assert_agree(&mut cluster, 2, FIRST, &bulk("2"));
+    assert_agree(&mut cluster, 2, "{b}2", &bulk("2"));
     assert!(cluster.ask(at(0), &["SET", FIRST, "3"]).starts_with("-MOVED"));
     assert_eq!(cluster.ask(at(0), &["GET", FIRST]), bulk("2"), "it was brought up to date");
     assert_eq!(cluster.ask(at(2), &["SET", FIRST, "3"]), "+OK\r\n");
@@ -219,21 +218,21 @@ fn a_failover_by_force_loses_exactly_what_has_not_arrived() {
         cluster.pass(LAG_MS - 1);
         cluster.ask(ROUTER, &["SET", FIRST, "2"]);
         cluster.ask(ROUTER, &["SET", "{b}3", "2"]);
-        // A transaction on the old master that has watched what is taken back.
+        // A transaction at the old master that watches a key which the failover takes back.
         cluster.ask(at(0), &["WATCH", FIRST]);
         assert_eq!(cluster.ask(at(2), &["CLUSTER", "FAILOVER", word]), "+OK\r\n");
-        agree(&mut cluster, 2, FIRST, &bulk("1"));
-        agree(&mut cluster, 2, "{b}2", &bulk("1"));
-        agree(&mut cluster, 2, "{b}3", NIL);
-        agree(&mut cluster, 1, SECOND, &bulk("other"));
+        assert_agree(&mut cluster, 2, FIRST, &bulk("1"));
+        assert_agree(&mut cluster, 2, "{b}2", &bulk("1"));
+        assert_agree(&mut cluster, 2, "{b}3", NIL);
+        assert_agree(&mut cluster, 1, SECOND, &bulk("other"));
         for (key, value) in [(FIRST, &*bulk("1")), ("{b}2", &*bulk("1")), ("{b}3", NIL)] {
-            assert_eq!(cluster.ask(at(0), &["GET", key]), value, "{key} on who was the master");
+            assert_eq!(cluster.ask(at(0), &["GET", key]), value, "{key} at the old master");
         }
         cluster.ask(at(0), &["MULTI"]);
         cluster.ask(at(0), &["GET", FIRST]);
         assert_eq!(cluster.ask(at(0), &["EXEC"]), "*-1\r\n");
         cluster.pass(1000);
-        agree(&mut cluster, 2, FIRST, &bulk("1"));
+        assert_agree(&mut cluster, 2, FIRST, &bulk("1"));
         assert_eq!(cluster.ask(ROUTER, &["DBSIZE"]), ":3\r\n");
     }
 }
@@ -252,11 +251,11 @@ fn a_master_that_is_down_sends_nothing() {
     );
     assert_eq!(cluster.ask(at(2), &["DBSIZE"]), ":0\r\n");
     assert_eq!(cluster.ask(at(2), &["CLUSTER", "FAILOVER", "FORCE"]), "+OK\r\n");
-    agree(&mut cluster, 2, FIRST, NIL);
+    assert_agree(&mut cluster, 2, FIRST, NIL);
 }
 
 #[test]
-fn slots_that_move_leave_the_replicas_too() {
+fn slots_that_move_leave_the_replicas_as_well() {
     let mut cluster = Cluster::new();
     let (zero, one) = (cluster.id(0), cluster.id(1));
     let slot = "3300";
@@ -273,8 +272,7 @@ fn slots_that_move_leave_the_replicas_too() {
     cluster.pass(LAG_MS);
     assert_eq!(cluster.ask(at(2), &["DBSIZE"]), ":1\r\n");
     assert_eq!(cluster.ask(at(3), &["DBSIZE"]), ":1\r\n");
-    // The new owner says that the slot is its own, before the other key has left: it is lost, as in
-    // Redis.
+    // The new owner claims the slot before the other key has left: that key is lost, as in Redis.
     assert_eq!(cluster.ask(at(1), &["CLUSTER", "SETSLOT", slot, "NODE", &one]), "+OK\r\n");
     assert_eq!(cluster.ask(at(0), &["DBSIZE"]), ":0\r\n");
     assert_eq!(cluster.ask(at(2), &["DBSIZE"]), ":1\r\n");
@@ -284,7 +282,7 @@ fn slots_that_move_leave_the_replicas_too() {
 }
 
 #[test]
-fn who_follows_another_master_gets_all_of_that_ones_keys() {
+fn a_replica_of_another_master_gets_all_of_its_keys() {
     let mut cluster = Cluster::new();
     cluster.ask(ROUTER, &["SET", FIRST, "1"]);
     cluster.ask(ROUTER, &["SET", SECOND, "1"]);
@@ -298,7 +296,7 @@ fn who_follows_another_master_gets_all_of_that_ones_keys() {
         assert_eq!(cluster.ask(at(replica), &["GET", SECOND]), bulk("2"));
         assert_eq!(cluster.ask(at(replica), &["DBSIZE"]), ":1\r\n");
     }
-    // One that is made a master of its own has nothing, whatever was on its way.
+    // A replica that is reset to a master has nothing, not even what was in flight.
     cluster.ask(ROUTER, &["SET", SECOND, "3"]);
     assert_eq!(cluster.ask(at(3), &["CLUSTER", "RESET"]), "+OK\r\n");
     assert_eq!(cluster.ask(at(3), &["DBSIZE"]), ":0\r\n");
@@ -308,13 +306,13 @@ fn who_follows_another_master_gets_all_of_that_ones_keys() {
 }
 
 #[test]
-fn a_replica_says_how_far_it_is() {
+fn a_replica_reports_its_offset() {
     let mut cluster = Cluster::new();
     cluster.ask(ROUTER, &["MSET", "{b}1", "1", "{b}2", "2"]);
     let info = |cluster: &mut Cluster, node: usize, field: &str| {
-        let told = cluster.ask(at(node), &["INFO", "replication"]);
-        let line = told.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-        line.unwrap_or_else(|| panic!("no {field} in {told}")).to_owned()
+        let info = cluster.ask(at(node), &["INFO", "replication"]);
+        let line = info.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+        line.unwrap_or_else(|| panic!("no {field} in {info}")).to_owned()
     };
     let replica = |offset| format!("ip=127.0.0.1,port=7003,state=online,offset={offset},lag=0");
     assert_eq!(info(&mut cluster, 0, "master_repl_offset"), "2");
@@ -358,7 +356,7 @@ fn wait_waits_for_replicas() {
     }
 }
 
-/// What can be done to some keys of one slot.
+/// A command on some keys of one slot.
 fn act() -> impl Strategy<Value = Vec<String>> {
     let key = || prop::sample::select(vec!["{b}1", "{b}2", "{b}3", "{b}4"]);
     let word = || prop::sample::select(vec!["1", "2", "x", "yy", "-3"]);
@@ -387,7 +385,7 @@ fn act() -> impl Strategy<Value = Vec<String>> {
     ]
 }
 
-/// What each key holds, and until when.
+/// The value and expiry of each key.
 type Contents = Vec<(Vec<u8>, String)>;
 
 fn contents(cluster: &mut Cluster, session: usize) -> Contents {
@@ -398,7 +396,7 @@ fn contents(cluster: &mut Cluster, session: usize) -> Contents {
     keys.map(look).into()
 }
 
-/// What is left of it at `now`.
+/// What has not expired at `now`.
 fn at_time(contents: &Contents, now: i64) -> Contents {
     let left =
         |(dump, until): &(Vec<u8>, String)| match until.trim().trim_start_matches(':').parse() {
@@ -410,14 +408,14 @@ fn at_time(contents: &Contents, now: i64) -> Contents {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
-    /// At every moment a replica holds what its master held a lag ago, but for what has expired.
+    /// At every moment a replica has what its master had a lag ago, except for what has expired.
     #[test]
     fn a_replica_is_its_master_a_lag_ago(
         acts in prop::collection::vec((act(), 0..30i64), 1..60),
     ) {
         let mut cluster = Cluster::new();
         let (master, replica) = (at(0), at(2));
-        // A second session of the master, to look on while the first is in a transaction.
+        // A second session, to read while the first is in a transaction.
         let observer = ROUTER;
         let mut history = vec![(i64::MIN, contents(&mut cluster, observer))];
         for (argv, ms) in &acts {
@@ -433,7 +431,7 @@ proptest! {
         cluster.pass(LAG_MS);
         let (last, seen) = (contents(&mut cluster, observer), contents(&mut cluster, replica));
         prop_assert_eq!(last, seen);
-        // Whoever looked at the master took away what had expired there: that takes a lag too.
+        // Reading at the master deletes what has expired there; the replica learns of it a lag later.
         let size = cluster.ask(observer, &["DBSIZE"]);
         cluster.pass(LAG_MS);
         prop_assert_eq!(cluster.ask(replica, &["DBSIZE"]), size);
@@ -442,21 +440,22 @@ proptest! {
 
 // ── over sockets ──────────────────────────────────────────────────────────────────────────────
 
-/// One master and its replica, so far apart; with their connections.
-fn pair(lag: &str) -> (Ours, [Client; 3]) {
+/// One master and its replica with this lag; and connections to master, replica and router.
+fn pair(lag: &str) -> (ServerProcess, [Client; 3]) {
     let shape = Shape { masters: 1, replicas: 1, spares: 0 };
-    let (ours, stage) = Ours::start_cluster(shape, &["--replica-lag".into(), lag.into()]);
+    let (server, stage) =
+        ServerProcess::start_cluster(shape, &["--replica-lag".into(), lag.into()]);
     let connect = |name| {
         let address = stage.address_of(name).expect("a node");
-        Client::connect(address).expect("it listens")
+        Client::connect(address).expect("it accepts connections")
     };
     let (mut master, mut replica) = (connect("n1"), connect("r1"));
-    // So that each may be asked for reads whatever becomes of it.
+    // Allows reads from each node in any role.
     for client in [&mut master, &mut replica] {
         assert_eq!(client.ask(&["READONLY"]), Reply::Simple(b"OK".into()));
     }
-    let router = ours.client();
-    (ours, [master, replica, router])
+    let router = server.client();
+    (server, [master, replica, router])
 }
 
 fn text(value: &str) -> Reply {
@@ -466,7 +465,7 @@ fn text(value: &str) -> Reply {
 #[test]
 fn a_failover_over_sockets() {
     let ok = || Reply::Simple(b"OK".into());
-    let (_ours, [mut master, mut replica, mut router]) = pair("1h");
+    let (_server, [mut master, mut replica, mut router]) = pair("1h");
     assert_eq!(router.ask(&["SET", "k", "1"]), ok());
     assert_eq!(replica.ask(&["GET", "k"]), Reply::NullBulk);
     assert_eq!(replica.ask(&["CLUSTER", "FAILOVER"]), ok());
@@ -483,13 +482,13 @@ fn a_failover_over_sockets() {
     }
 }
 
-/// Who reads at a replica never sees a counter go back, nor what was not yet written, and always at
-/// least what a WAIT has told to be there.
+/// Reads at a replica never see a counter go back, nor what is not yet written, and always at least
+/// what a WAIT has confirmed.
 #[test]
 fn a_history_on_a_replica_goes_forward() {
     const WRITES: u64 = 3000;
     const WAITS_EVERY: u64 = 100;
-    let (_ours, [mut master, mut replica, _]) = pair("5ms");
+    let (_server, [mut master, mut replica, _]) = pair("5ms");
     let (begun, waited, is_over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
     let value = |reply: Reply| match reply {
         Reply::Bulk(text) => {

@@ -1,7 +1,8 @@
-//! Peers that behave badly: what they get, what it costs the server, and that nobody else notices.
+//! Clients that behave badly: what they get, what it costs the server, and that no other client is
+//! affected.
 
-use crate::ours::{Ours, clients, info};
-use crate::rim::poll;
+use crate::env::poll;
+use crate::server_process::{ServerProcess, clients, info};
 use crate::wire::{Answer, Client, Reply, command, text};
 use socket2::SockRef;
 use std::io::{Read, Write};
@@ -22,7 +23,7 @@ fn error(text: &str) -> Answer {
     Answer::Reply(Reply::Error(text.as_bytes().to_vec()))
 }
 
-/// Waits until the server has taken in so many bytes since `before`, besides what asking costs.
+/// Waits until the server has read so many bytes since `before`, apart from the INFO requests.
 fn wait_for_input(observer: &mut Client, before: u64, count: usize) {
     let asking = command(&["INFO"]).len() as u64;
     let mut asked = 0;
@@ -33,7 +34,7 @@ fn wait_for_input(observer: &mut Client, before: u64, count: usize) {
     arrived.unwrap_or_else(|| panic!("the server has not read {count} bytes"));
 }
 
-/// A megabyte in which no two places look alike.
+/// A megabyte without repetitions.
 fn megabyte(seed: u8) -> Vec<u8> {
     (0..MEGABYTE as u32).map(|i| (i ^ (i >> 8) ^ (i >> 16)) as u8 ^ seed).collect()
 }
@@ -42,53 +43,53 @@ fn megabyte(seed: u8) -> Vec<u8> {
 
 #[test]
 fn memory_follows_bytes_sent_and_not_bytes_claimed() {
-    const PEERS: usize = 50;
-    let ours = Ours::start_with_small_pages(&[]);
-    let mut observer = ours.client();
+    const CLIENTS: usize = 50;
+    let server = ServerProcess::start_with_small_pages(&[]);
+    let mut observer = server.client();
     let mut huge_argument = b"*2\r\n$4\r\nECHO\r\n$536870912\r\n".to_vec();
     huge_argument.resize(10 * 1024, b'x');
     for claim in
         [b"*2147483647\r\n".to_vec(), b"*1048576\r\n$536870912\r\n".to_vec(), huge_argument]
     {
-        let (before, base) = (info(&mut observer, "total_net_input_bytes"), ours.resident());
-        let mut peers: Vec<Client> = (0..PEERS).map(|_| ours.client()).collect();
+        let (before, base) = (info(&mut observer, "total_net_input_bytes"), server.resident());
+        let mut peers: Vec<Client> = (0..CLIENTS).map(|_| server.client()).collect();
         peers.iter_mut().for_each(|peer| peer.send(&claim));
-        wait_for_input(&mut observer, before, PEERS * claim.len());
-        let grown = ours.resident().saturating_sub(base);
+        wait_for_input(&mut observer, before, CLIENTS * claim.len());
+        let grown = server.resident().saturating_sub(base);
         assert!(
             grown < 5 * MEGABYTE,
-            "{grown} bytes for {PEERS} times {:?}",
+            "{grown} bytes for {CLIENTS} times {:?}",
             text(&claim[..30.min(claim.len())])
         );
-        // They wait for the rest, and so does the server.
+        // No reply yet: the server waits for the rest of the request.
         assert!(peers.iter_mut().all(|peer| peer.unread().is_empty()));
-        assert_eq!(clients(&mut observer), PEERS + 1);
+        assert_eq!(clients(&mut observer), CLIENTS + 1);
         drop(peers);
         poll(|| (clients(&mut observer) == 1).then_some(()))
-            .expect("the server notices that they left");
+            .expect("the server closes their connections");
     }
 }
 
 #[test]
 fn half_requests_held_open_cost_what_they_sent() {
-    let ours = Ours::start_with_small_pages(&[]);
-    let mut observer = ours.client();
-    let (before, base) = (info(&mut observer, "total_net_input_bytes"), ours.resident());
+    let server = ServerProcess::start_with_small_pages(&[]);
+    let mut observer = server.client();
+    let (before, base) = (info(&mut observer, "total_net_input_bytes"), server.resident());
     let value = megabyte(0);
     let request = |i: usize| command(&[b"SET", format!("k{i}").as_bytes(), &value[..]]);
-    let mut halves: Vec<Client> = (0..120).map(|_| ours.client()).collect();
+    let mut halves: Vec<Client> = (0..120).map(|_| server.client()).collect();
     let mut sent = 0;
     for (i, peer) in halves.iter_mut().enumerate() {
-        // A hundred stop within their first line, twenty in the middle of a megabyte.
+        // A hundred clients stop within their first line, twenty in the middle of a megabyte.
         let half = if i < 100 { 3 } else { MEGABYTE / 2 };
         peer.send(&request(i)[..half]);
         sent += half;
     }
     wait_for_input(&mut observer, before, sent);
-    // Buffers that grow by doubling may hold as much again.
+    // Buffers grow by doubling.
     let mut grown = 0;
     poll(|| {
-        grown = ours.resident().saturating_sub(base);
+        grown = server.resident().saturating_sub(base);
         (grown < 2 * sent + 5 * MEGABYTE).then_some(())
     })
     .unwrap_or_else(|| panic!("{grown} bytes for {sent}"));
@@ -103,7 +104,7 @@ fn half_requests_held_open_cost_what_they_sent() {
 
 // ── pieces ────────────────────────────────────────────────────────────────────────────────────────
 
-/// Everything that the server sends to these pieces, up to its closing of the connection.
+/// All that the server sends in reply to these pieces until it closes the connection.
 fn replies(address: SocketAddr, pieces: &[&[u8]], mut between: impl FnMut()) -> Vec<u8> {
     let client = Client::connect(address).expect("the server accepts connections");
     let mut socket = client.socket();
@@ -118,7 +119,7 @@ fn replies(address: SocketAddr, pieces: &[&[u8]], mut between: impl FnMut()) -> 
 
 #[test]
 fn one_byte_at_a_time_is_answered_as_one_write() {
-    let ours = Ours::start(&[]);
+    let server = ServerProcess::start(&[]);
     let mut conversation = b"set {t}a \"in\\x20line\"\r\nGET {t}a\n\r\n".to_vec();
     for request in [
         &[&b"SET"[..], b"{t}k", "h\u{e9}llo \u{1f600}".as_bytes()][..],
@@ -141,30 +142,30 @@ fn one_byte_at_a_time_is_answered_as_one_write() {
     ] {
         conversation.extend(command(request));
     }
-    let mut observer = ours.client();
-    // HELLO tells the connection's number: blank it out.
-    let told = |replies: Vec<u8>| {
+    let mut observer = server.client();
+    // HELLO returns the id of the connection, which differs.
+    let without_id = |replies: Vec<u8>| {
         let (before, after) = text(&replies)
             .split_once("id\\r\\n:")
             .map(|(b, a)| (b.to_owned(), a.to_owned()))
             .expect("HELLO");
         format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit()))
     };
-    let whole = told(replies(ours.address, &[&conversation], || {}));
+    let whole = without_id(replies(server.address, &[&conversation], || {}));
     assert!(whole.ends_with("+OK\\r\\n") && whole.contains("\\xf0\\x9f\\x98\\x80"), "{whole}");
     let singly: Vec<&[u8]> = conversation.chunks(1).collect();
-    // Somebody else's request in between lets the server see each byte on its own.
+    // A request of another client in between makes the server read each byte on its own.
     let between = || assert_eq!(observer.ask(&["PING"]), pong());
-    assert_eq!(told(replies(ours.address, &singly, between)), whole);
+    assert_eq!(without_id(replies(server.address, &singly, between)), whole);
 }
 
 #[test]
-fn requests_for_nothing_are_not_answered_and_starve_nobody() {
+fn empty_requests_get_no_reply_and_delay_no_other_client() {
     const COUNT: usize = 10_000;
-    let ours = Ours::start(&["--threads".into(), "1".into()]);
-    let mut observer = ours.client();
+    let server = ServerProcess::start(&["--threads".into(), "1".into()]);
+    let mut observer = server.client();
     for nothing in [&b"\r\n"[..], b"\n", b"   \r\n", b"*0\r\n", b"*-1\r\n"] {
-        let mut peer = ours.client();
+        let mut peer = server.client();
         for _ in 0..10 {
             peer.send(&nothing.repeat(COUNT / 10));
             assert_eq!(observer.ask(&["PING"]), pong());
@@ -179,11 +180,11 @@ fn requests_for_nothing_are_not_answered_and_starve_nobody() {
     }
 }
 
-// ── strangers ─────────────────────────────────────────────────────────────────────────────────────
+// ── unauthenticated clients ───────────────────────────────────────────────────────────────────────
 
 #[test]
-fn strangers_may_claim_little() {
-    let ours = Ours::start(&["--requirepass".into(), "sesame".into()]);
+fn unauthenticated_requests_are_bounded() {
+    let server = ServerProcess::start(&["--requirepass".into(), "sesame".into()]);
     let no_auth = error("NOAUTH Authentication required.");
     let name = "x".repeat(16_384);
     for (request, answer, closes) in [
@@ -196,7 +197,7 @@ fn strangers_may_claim_little() {
         (text_of(&["MGET", "1", "2", "3", "4", "5", "6", "7", "8", "9"]), no_auth.clone(), false),
         (text_of(&["ECHO", &name]), no_auth, false),
     ] {
-        let mut peer = ours.client();
+        let mut peer = server.client();
         peer.send(request.as_bytes());
         assert_eq!(peer.read(), answer, "{}", &request[..20.min(request.len())]);
         if closes {
@@ -205,13 +206,13 @@ fn strangers_may_claim_little() {
             assert_eq!(peer.ask(&["AUTH", "sesame"]), ok(), "the connection is still good");
         }
     }
-    // Who has said the password may send more at once, in the same write.
-    let mut friend = ours.client();
+    // An authenticated client may send more, in the same write as its AUTH.
+    let mut client = server.client();
     let mut requests = command(&["AUTH", "sesame"]);
     requests.extend(command(&["ECHO", &"x".repeat(16_385)]));
-    friend.send(&requests);
-    assert_eq!(friend.read(), Answer::Reply(ok()));
-    assert_eq!(friend.read(), Answer::Reply(Reply::Bulk("x".repeat(16_385).into_bytes())));
+    client.send(&requests);
+    assert_eq!(client.read(), Answer::Reply(ok()));
+    assert_eq!(client.read(), Answer::Reply(Reply::Bulk("x".repeat(16_385).into_bytes())));
 }
 
 fn text_of(argv: &[&str]) -> String {
@@ -219,24 +220,24 @@ fn text_of(argv: &[&str]) -> String {
 }
 
 #[test]
-fn a_stranger_who_does_not_read_is_cut_off() {
-    let ours = Ours::start_with_small_pages(&["--requirepass".into(), "sesame".into()]);
-    let mut observer = ours.client();
+fn an_unauthenticated_client_that_does_not_read_is_closed() {
+    let server = ServerProcess::start_with_small_pages(&["--requirepass".into(), "sesame".into()]);
+    let mut observer = server.client();
     assert_eq!(observer.ask(&["AUTH", "sesame"]), ok());
-    let base = ours.resident();
-    // Two bytes each, and some fifty for the answer.
+    let base = server.resident();
+    // Two bytes each, and about fifty for the reply.
     let requests = b"x\n".repeat(1000);
-    let mut strangers: Vec<Client> = (0..4).map(|_| ours.client()).collect();
-    strangers.iter_mut().for_each(|stranger| stranger.send(&requests));
-    poll(|| (clients(&mut observer) == 1).then_some(())).expect("all four are cut off");
-    let grown = ours.resident().saturating_sub(base);
-    assert!(grown < 2 * MEGABYTE, "{grown} bytes for {} strangers", strangers.len());
-    // They can read why: each line is whole.
+    let mut unread: Vec<Client> = (0..4).map(|_| server.client()).collect();
+    unread.iter_mut().for_each(|client| client.send(&requests));
+    poll(|| (clients(&mut observer) == 1).then_some(())).expect("all four are closed");
+    let grown = server.resident().saturating_sub(base);
+    assert!(grown < 2 * MEGABYTE, "{grown} bytes for {} clients", unread.len());
+    // They can still read whole error lines.
     let refused = error("ERR unknown command 'x', with args beginning with: ");
-    for mut stranger in strangers {
-        assert_eq!(stranger.read(), refused);
+    for mut client in unread {
+        assert_eq!(client.read(), refused);
         assert!(
-            poll(|| Some(stranger.read()).filter(|answer| *answer != refused))
+            poll(|| Some(client.read()).filter(|answer| *answer != refused))
                 == Some(Answer::Closed)
         );
     }
@@ -246,48 +247,48 @@ fn a_stranger_who_does_not_read_is_cut_off() {
 // ── slow readers ──────────────────────────────────────────────────────────────────────────────────
 
 #[test]
-fn who_does_not_read_costs_little_and_gets_everything_in_the_end() {
+fn a_client_that_does_not_read_costs_little_and_gets_every_reply_later() {
     const READERS: usize = 4;
     const GETS: usize = 300;
-    let ours = Ours::start_with_small_pages(&[]);
-    let mut observer = ours.client();
+    let server = ServerProcess::start_with_small_pages(&[]);
+    let mut observer = server.client();
     let values: Vec<Vec<u8>> = (0..3).map(megabyte).collect();
-    // One slot, so that the readers are in each other's way.
+    // One slot, so that the readers share a shard.
     let keys = ["{t}0", "{t}1", "{t}2"];
     for (key, value) in keys.iter().zip(&values) {
         assert_eq!(observer.ask(&[b"SET", key.as_bytes(), value]), ok());
     }
-    let (before, base) = (info(&mut observer, "total_net_input_bytes"), ours.resident());
+    let (before, base) = (info(&mut observer, "total_net_input_bytes"), server.resident());
     let mut requests = Vec::new();
     for i in 0..GETS {
         requests.extend(command(&["GET", keys[i % keys.len()]]));
     }
     requests.extend(command(&["ECHO", "the end"]));
-    let mut readers: Vec<Client> = (0..READERS).map(|_| ours.client()).collect();
+    let mut readers: Vec<Client> = (0..READERS).map(|_| server.client()).collect();
     readers.iter_mut().for_each(|reader| reader.send(&requests));
     wait_for_input(&mut observer, before, READERS * requests.len());
-    // Others of the same shard are served meanwhile, while 1.2 GB of replies are asked for.
+    // Other clients of the same shard are served while 1.2 GB of replies are requested.
     let mut peak = 0;
     for _ in 0..200 {
         assert!(matches!(observer.ask(&["STRLEN", keys[0]]), Reply::Int(_)));
-        peak = peak.max(ours.resident());
+        peak = peak.max(server.resident());
     }
     let grown = peak.saturating_sub(base);
     assert!(grown < 64 * MEGABYTE, "{grown} bytes for what {READERS} clients have not read");
-    for (who, reader) in readers.iter_mut().enumerate() {
+    for (at, reader) in readers.iter_mut().enumerate() {
         for i in 0..GETS {
             let whole = reader.read() == Answer::Reply(Reply::Bulk(values[i % keys.len()].clone()));
-            assert!(whole, "reply {i} of reader {who}");
+            assert!(whole, "reply {i} of reader {at}");
         }
         assert_eq!(reader.read(), Answer::Reply(Reply::Bulk(b"the end".to_vec())));
     }
-    let grown = ours.resident().saturating_sub(base);
+    let grown = server.resident().saturating_sub(base);
     assert!(grown < 64 * MEGABYTE, "{grown} bytes after all is read");
 }
 
 // ── departures ────────────────────────────────────────────────────────────────────────────────────
 
-/// How a client leaves.
+/// How a client closes its connection.
 #[derive(Clone, Copy, Debug)]
 enum Leave {
     /// With a FIN.
@@ -304,9 +305,9 @@ fn leave(client: Client, how: Leave) {
 }
 
 #[test]
-fn who_leaves_in_the_middle_leaves_nothing_behind() {
-    let ours = Ours::start(&[]);
-    let mut observer = ours.client();
+fn closing_in_the_middle_of_anything_leaves_nothing_behind() {
+    let server = ServerProcess::start(&[]);
+    let mut observer = server.client();
     let value = megabyte(7);
     assert_eq!(observer.ask(&[&b"SET"[..], b"big", &value]), ok());
     let set = command(&[&b"SET"[..], b"never", &value]);
@@ -323,7 +324,7 @@ fn who_leaves_in_the_middle_leaves_nothing_behind() {
             ("mid-reply", &command(&["GET", "big"]).repeat(50), 1),
         ] {
             for _ in 0..5 {
-                let mut peer = ours.client();
+                let mut peer = server.client();
                 peer.send(bytes);
                 for _ in 0..replies {
                     assert!(matches!(peer.read(), Answer::Reply(_)), "{what}");
@@ -339,10 +340,10 @@ fn who_leaves_in_the_middle_leaves_nothing_behind() {
 }
 
 #[test]
-fn who_is_killed_in_a_transaction_runs_nothing_of_it() {
-    let ours = Ours::start(&[]);
-    let mut observer = ours.client();
-    let mut victim = ours.client();
+fn a_client_killed_in_a_transaction_runs_nothing_of_it() {
+    let server = ServerProcess::start(&[]);
+    let mut observer = server.client();
+    let mut victim = server.client();
     let Reply::Int(id) = victim.ask(&["CLIENT", "ID"]) else { panic!("an id") };
     assert_eq!(victim.ask(&["WATCH", "k"]), ok());
     assert_eq!(victim.ask(&["MULTI"]), ok());
@@ -355,31 +356,31 @@ fn who_is_killed_in_a_transaction_runs_nothing_of_it() {
 }
 
 #[test]
-fn who_stops_sending_still_gets_every_reply() {
+fn a_half_closed_client_still_gets_every_reply() {
     const GETS: usize = 1000;
-    let ours = Ours::start(&[]);
-    let mut client = ours.client();
+    let server = ServerProcess::start(&[]);
+    let mut client = server.client();
     let value = megabyte(3)[..10_000].to_vec();
     assert_eq!(client.ask(&[&b"SET"[..], b"k", &value]), ok());
-    // 10 MB of replies: the server must wait for its reader long after it has seen the end.
+    // 10 MB of replies: the server still has to write long after it has read the end of input.
     client.send(&command(&["GET", "k"]).repeat(GETS));
     client.socket().shutdown(Shutdown::Write).expect("it is connected");
     for i in 0..GETS {
         assert!(client.read() == Answer::Reply(Reply::Bulk(value.clone())), "reply {i}");
     }
     assert_eq!(client.read(), Answer::Closed);
-    // An end in the middle of a request is an end: nothing of it is run.
-    let mut half = ours.client();
+    // A request that is cut off does not run.
+    let mut half = server.client();
     half.send(b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$1\r\nv");
     half.socket().shutdown(Shutdown::Write).expect("it is connected");
     assert_eq!(half.read(), Answer::Closed);
-    assert_eq!(ours.client().ask(&["EXISTS", "half"]), Reply::Int(0));
+    assert_eq!(server.client().ask(&["EXISTS", "half"]), Reply::Int(0));
 }
 
 #[test]
-fn other_protocols_do_no_harm() {
-    let ours = Ours::start(&[]);
-    let mut observer = ours.client();
+fn other_protocols_run_nothing() {
+    let server = ServerProcess::start(&[]);
+    let mut observer = server.client();
     for hello in [
         &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
         b"SSH-2.0-OpenSSH_9.6\r\n",
@@ -387,14 +388,14 @@ fn other_protocols_do_no_harm() {
         b"POST / HTTP/1.1\r\n\r\nFLUSHALL\r\n",
         b"\0\0\0\0\0\0\0\0\r\n",
     ] {
-        let mut peer = Client::connect(ours.address).expect("the server accepts connections");
+        let mut peer = Client::connect(server.address).expect("the server accepts connections");
         peer.send(hello);
         assert_eq!(observer.ask(&["PING"]), pong(), "{}", text(hello));
-        // An error, a closed connection, or silence; never a reply that runs anything.
+        // An error, a closed connection, or no reply; never the reply of a command that ran.
         let _ = peer.socket().shutdown(Shutdown::Write);
         while let Answer::Reply(reply) = peer.read() {
             assert!(matches!(reply, Reply::Error(_)), "{}: {reply:?}", text(hello));
         }
     }
-    assert_eq!(TcpStream::connect(ours.address).map(drop).ok(), Some(()));
+    assert_eq!(TcpStream::connect(server.address).map(drop).ok(), Some(()));
 }
