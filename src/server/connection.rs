@@ -25,7 +25,6 @@ use crate::state::clients::Seat;
 use crate::topology::Port;
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -112,34 +111,6 @@ impl Connection {
         }
     }
 
-    /// Serves the client until either side closes.
-    #[expect(
-        clippy::manual_async_fn,
-        reason = "an async fn would keep the connection in its task twice: as its argument, and as its own"
-    )]
-    pub(super) fn serve(mut self) -> impl Future<Output = ()> + Send {
-        async move {
-            loop {
-                let outcome = poll_fn(|cx| self.poll_turns(cx)).await;
-                let ended = match outcome {
-                    Outcome::Wait { wait: WaitFor::Shard(pending), muted } => {
-                        self.wait_for_shard(pending, muted).await
-                    }
-                    // Boxed: it takes room in the task only while it lasts.
-                    Outcome::Wait { wait, muted } => Box::pin(self.wait_for(wait, muted)).await,
-                    Outcome::Flush | Outcome::Replied | Outcome::Drained { .. } => {
-                        tokio::task::yield_now().await;
-                        Ok(())
-                    }
-                    Outcome::Close | Outcome::Sever => return,
-                };
-                if ended.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-
     /// Sends and reads while the client has to wait, and executes nothing: what comes is kept for
     /// later. Ends with an error when the client has left, or sends more than it may.
     pub(super) fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -173,7 +144,7 @@ impl Connection {
         }
     }
 
-    fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
+    pub(super) fn poll_turns(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
         for _ in 0..TURNS_MAX {
             let flushed = self.poll_flush(cx);
             if flushed.is_pending() && self.is_too_slow() {

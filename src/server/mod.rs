@@ -9,6 +9,7 @@
 mod clock;
 mod connection;
 mod waits;
+mod serve;
 mod cron;
 mod fault_timer;
 mod listener;

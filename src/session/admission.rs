@@ -2,7 +2,6 @@
 
 use super::{Session, SlotGate};
 use crate::command::{Invocation, Refusal, Run, SessionCommand, flag};
-use crate::state::settings::CrossSlot;
 use crate::state::{Paused, ServerState};
 use crate::topology::Port;
 
@@ -81,19 +80,5 @@ impl Session {
             }
             (Paused::Writes, _) => writes(invocation.spec.flags),
         }
-    }
-
-    /// Whether keys of several slots may be used together here: as on one server without slots.
-    pub(super) fn is_multi_slot(&self, server: &ServerState) -> bool {
-        // A client that has chosen a database stays there, whatever the policy has become.
-        self.database != 0
-            || (self.port == Port::Router && server.settings.cross_slot() == CrossSlot::Audit)
-    }
-
-    /// Whether this request is to be split by slot.
-    pub(super) fn splits(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
-        self.port == Port::Router
-            && server.settings.cross_slot() == CrossSlot::Split
-            && invocation.spec.merge().is_some()
     }
 }

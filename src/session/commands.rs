@@ -1,6 +1,7 @@
 //! The commands of the session itself: authentication, protocol, database, transaction, end.
 
-use super::{Asking, Reply, ReplyMode, Session, Step, violations};
+use super::state::{Asking, ReplyMode};
+use super::{Reply, Session, Step, violations};
 use crate::command::{Args, Invocation, Refusal, SessionCommand};
 use crate::ledger::Fate;
 use crate::resp::{Proto, Sink, until_nul};
