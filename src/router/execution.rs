@@ -4,7 +4,6 @@
 //! it asks for several slots, for another database, or for more than a shard.
 
 use super::Router;
-use super::held::Turn;
 use super::homes::Homes;
 use super::placement::Placement;
 use crate::command::{Invocation, KeySlots, Refusal, Run, SessionCommand, Wait};
@@ -12,7 +11,7 @@ use crate::keyspace::Guard;
 use crate::resp::{Proto, Sink};
 use crate::session::{OwnedUnit, Scope, Session, Transaction, Unit, Watched};
 use crate::shard::{
-    Blocked, Executor, InjectedReply, Outcome, Pending, Serve, Served, WaitFor, execute,
+    Blocked, Executor, InjectedReply, Outcome, Pending, Serve, Served, Turn, WaitFor, execute,
 };
 use crate::slot::Slot;
 use crate::state::clients::Client;
@@ -28,7 +27,7 @@ struct Execution<'x, 'r> {
     session: &'x mut Session,
     client: Arc<Client>,
     placement: Placement<'r>,
-    turn: Turn<'r>,
+    turn: &'r Turn<'r>,
     scope: Scope,
     /// The slots of a lone command's keys, if it asks for several.
     slots: Option<&'x KeySlots<'x>>,
@@ -45,7 +44,7 @@ impl Router {
         session: &mut Session,
         unit: &Unit<'_>,
         scope: Scope,
-        turn: Turn<'r>,
+        turn: &'r Turn<'r>,
         out: &mut Vec<u8>,
     ) -> Outcome {
         let slots = match (scope, unit) {
@@ -107,7 +106,7 @@ impl Router {
         session: &Session,
         transaction: &Transaction,
         placement: &mut Placement<'_>,
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
     ) -> Option<Refusal> {
         let mut refusal = placement.refusal.take();
         let is_lost = transaction.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
@@ -131,7 +130,7 @@ impl Router {
         &'r self,
         session: &mut Session,
         unit: OwnedUnit,
-        turn: Turn<'r>,
+        turn: &'r Turn<'r>,
     ) -> Pending {
         let (reply, pending) = oneshot::channel();
         let scope = unit.scope(session.database());
@@ -179,7 +178,7 @@ impl Executor for Execution<'_, '_> {
     }
 
     fn call(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Option<Wait> {
-        let Turn { batch, pace, .. } = self.turn;
+        let (batch, pace) = (&self.turn.batch, self.turn.pace);
         match (self.scope, self.slots) {
             (Scope::Slots, Some(slots)) => {
                 let homes = std::mem::take(&mut self.placement.homes);
@@ -317,7 +316,7 @@ impl Execution<'_, '_> {
 
     /// Runs a queued command on the shard of its transaction, or where its own slots are.
     fn call_queued_on_shard(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) {
-        let Turn { batch, pace, .. } = self.turn;
+        let (batch, pace) = (&self.turn.batch, self.turn.pace);
         let database = self.router.shard_of_database(self.session.database());
         let wait = match (self.scope, database) {
             (Scope::Slots, None) => {
@@ -366,7 +365,7 @@ impl Execution<'_, '_> {
         self.session.run_queued(server, self.may_select, command, args, out);
         let ticks = self.turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
-        self.router.note_command(invocation, ticks, reply, self.turn.batch);
+        self.router.note_command(invocation, ticks, reply, &self.turn.batch);
         if !matches!(command, SessionCommand::Subscribe(_)) {
             self.session.insert_pushes_before(self.head, out.buffer());
         }

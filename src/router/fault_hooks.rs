@@ -2,14 +2,14 @@
 //! scenario, EXECs that lose or reply what a cluster might.
 
 use super::Router;
-use super::held::{HeldShards, Turn};
+use super::held::HeldShards;
 use super::pipeline::{Scratch, args_of};
 use crate::command::Refusal;
 use crate::command::{Group, ReplyDelay, Run, SessionCommand, Spec, named};
 use crate::faults::{Answer, Event};
 use crate::keyspace::{Blob, Millis};
 use crate::session::{Session, Transaction};
-use crate::shard::InjectedReply;
+use crate::shard::{InjectedReply, Turn};
 use crate::slot::{Footprint, Slot};
 use crate::topology::{NodeNumber, Port, Route};
 use std::net::SocketAddr;
@@ -23,7 +23,7 @@ impl Router {
         session: &Session,
         input: &[u8],
         scratch: &Scratch,
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
     ) {
         let Some(request) = scratch.requests.first() else { return };
         let named = request.spec.or_else(|| named(args_of(input, scratch, request)));
@@ -80,7 +80,7 @@ impl Router {
         &self,
         slot: Option<Slot>,
         local: SocketAddr,
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
     ) -> Option<InjectedReply> {
         let node = self.node_of(slot, turn.batch.port);
         let route = match self.server.faults.answer(turn.batch.now, node, slot)? {

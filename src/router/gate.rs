@@ -2,10 +2,11 @@
 //! hears of a MOVED or a CLUSTERDOWN when it queues a command, not when it says EXEC.
 
 use super::Router;
-use super::held::{KeptHold, Turn};
+use super::held::KeptHold;
 use super::redirect::READ_ONLY;
 use crate::command::{Invocation, KeySlots, Refusal, flag};
 use crate::session::SlotGate;
+use crate::shard::Turn;
 use crate::slot::Footprint;
 use crate::state::settings::CrossSlot;
 use crate::topology::{KeyPresence, NodeNumber, Port, RequestFlags};
@@ -17,7 +18,7 @@ pub(super) struct TurnGate<'g, 'r> {
     /// The address that the client has reached us under.
     pub(super) local: SocketAddr,
     pub(super) kept: &'g mut KeptHold<'r>,
-    pub(super) turn: Turn<'r>,
+    pub(super) turn: &'r Turn<'r>,
 }
 
 impl SlotGate for TurnGate<'_, '_> {

@@ -2,21 +2,11 @@
 //! a database needs.
 
 use super::Router;
-use crate::command::{Pace, flag};
-use crate::faults::Armed;
+use crate::command::flag;
 use crate::session::Session;
-use crate::shard::{BatchContext, Engine, Hold};
+use crate::shard::{Engine, Hold, Turn};
 use crate::slot::Slot;
 use crate::topology::{Move, Port};
-
-/// What holds for the requests of a turn.
-#[derive(Clone, Copy)]
-pub(super) struct Turn<'t> {
-    pub(super) batch: &'t BatchContext,
-    /// Which faults have to be looked up.
-    pub(super) armed: Armed,
-    pub(super) pace: &'t dyn Pace,
-}
 
 /// The shard that a turn holds from one command to the next, with its number.
 pub(super) type KeptHold<'r> = Option<(usize, Hold<'r>)>;
@@ -125,21 +115,21 @@ impl Router {
     }
 
     /// Holds shards, which must be named in ascending order.
-    pub(super) fn hold_each<'r>(&'r self, shards: &[usize], turn: Turn<'r>) -> HeldShards<'r> {
+    pub(super) fn hold_each<'r>(&'r self, shards: &[usize], turn: &'r Turn<'r>) -> HeldShards<'r> {
         debug_assert!(shards.is_sorted(), "shards are held in ascending order");
         HeldShards(shards.iter().map(|&shard| (shard, self.hold_one(shard, turn))).collect())
     }
 
     /// Holds a shard, waiting for it away from the runtime's workers if it is taken.
-    pub(super) fn hold_one<'r>(&'r self, shard: usize, turn: Turn<'r>) -> Hold<'r> {
-        let (shard, Turn { batch, pace, .. }) = (&self.shards[shard], turn);
-        if let Some(hold) = shard.try_hold(batch, pace) {
+    pub(super) fn hold_one<'r>(&'r self, shard: usize, turn: &'r Turn<'r>) -> Hold<'r> {
+        let shard = &self.shards[shard];
+        if let Some(hold) = shard.try_hold(turn) {
             return hold;
         }
         let mut waited = None;
-        pace.outside(&mut || waited = Some(shard.hold(batch, pace)));
-        let mut hold = waited.unwrap_or_else(|| shard.hold(batch, pace));
-        hold.engine().advance(pace.now());
+        turn.pace.outside(&mut || waited = Some(shard.hold(turn)));
+        let mut hold = waited.unwrap_or_else(|| shard.hold(turn));
+        hold.engine().advance(turn.pace.now());
         hold
     }
 }

@@ -9,12 +9,12 @@
 //! are the same under every policy.
 
 use super::Router;
-use super::held::{HeldShards, Turn};
+use super::held::HeldShards;
 use super::homes::{Homes, home_in};
 use crate::command::{Invocation, KeySlots, Refusal, Wait};
 use crate::keyspace::{KeyHasher, Keyspace, TouchedKeys};
 use crate::resp::Sink;
-use crate::shard::Engine;
+use crate::shard::{Engine, Turn};
 use crate::state::ServerState;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -59,7 +59,7 @@ impl Router {
         homes: &Homes,
         (invocation, slots): (&Invocation<'_>, &KeySlots<'_>),
         no_touch: bool,
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
         out: &mut Sink<'_>,
     ) -> Option<Wait> {
         let first = slots.iter().next().and_then(|(_, slot)| home_in(homes, slot));
@@ -68,7 +68,7 @@ impl Router {
             return None;
         };
         let mut scratch = self.scratch.take(&self.server);
-        scratch.begin(turn.batch);
+        scratch.begin(&turn.batch);
         // Some of the shards may have been waited for since the batch began.
         let now = held.engines().map(|engine| engine.keyspace.now()).max();
         scratch.advance(now.unwrap_or(turn.batch.now));
@@ -78,7 +78,7 @@ impl Router {
             held.engine(at).keyspace.transfer_slot(slot, &mut scratch.keyspace);
         }
         swap_counts(&mut scratch, held.engine(counting));
-        let wait = scratch.call(invocation, Some(slots), None, turn.batch, turn.pace, out);
+        let wait = scratch.call(invocation, Some(slots), None, &turn.batch, turn.pace, out);
         swap_counts(&mut scratch, held.engine(counting));
         for &(slot, at) in homes {
             scratch.keyspace.transfer_slot(slot, &mut held.engine(at).keyspace);

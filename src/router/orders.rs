@@ -1,11 +1,11 @@
 //! Orders that no client gives: those of scenarios and tests, and what faults do when their time comes.
 
 use super::Router;
-use super::held::Turn;
 use crate::command::slotway::{self, ClusterAccess};
 use crate::command::{Pace, Refusal};
-use crate::faults::{Armed, Order};
+use crate::faults::Order;
 use crate::keyspace::{Keyspace, Millis};
+use crate::shard::Turn;
 
 impl Router {
     /// Carries out an order; returns the id of the fault that it armed or, for CLEAR, how many it
@@ -34,8 +34,7 @@ impl Router {
         pace: &dyn Pace,
         work: impl FnOnce(&mut ClusterAccess<'_, '_>) -> R,
     ) -> R {
-        let batch = self.batch_context(now);
-        let turn = Turn { batch: &batch, armed: Armed::default(), pace };
+        let turn = &Turn::new(self.batch_context(now), pace);
         let all: Vec<usize> = (0..self.shards.len()).collect();
         let mut held = self.hold_each(&all, turn);
         let version = self.topology.version();

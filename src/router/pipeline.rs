@@ -2,11 +2,11 @@
 //! before the first of them runs, and their keys are looked at.
 
 use super::Router;
-use super::held::Turn;
 use crate::command::{Args, Invocation, Queue, Run, Spec, resolve};
 use crate::keyspace::{Round, Seen};
 use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Span};
 use crate::session::Session;
+use crate::shard::Turn;
 use crate::slot::{Footprint, Slot};
 use crate::topology::Port;
 
@@ -144,7 +144,7 @@ impl Router {
     /// that the memory each will need is on its way while the others' is asked for: the look-ups of
     /// one command after the other would each wait for theirs. Nothing is decided here; where a key
     /// was seen is but a hint. Each round holds a shard for no longer than it takes to ask.
-    pub(super) fn probe_keys(&self, input: &[u8], scratch: &mut Scratch, turn: Turn<'_>) {
+    pub(super) fn probe_keys(&self, input: &[u8], scratch: &mut Scratch, turn: &Turn<'_>) {
         let Scratch { spans, requests, first_there, values_are_long } = scratch;
         if requests.len() < WARM_MIN || self.topology.shards() > WARM_SHARDS_MAX {
             return;
@@ -167,7 +167,7 @@ impl Router {
                 if first == NO_REQUEST {
                     continue;
                 }
-                let Some(mut hold) = self.shards[shard].try_hold(turn.batch, turn.pace) else {
+                let Some(mut hold) = self.shards[shard].try_hold(turn) else {
                     continue;
                 };
                 let keyspace = &hold.engine().keyspace;

@@ -12,12 +12,12 @@
 //! held, so what is found then stays true until they are let go.
 
 use super::Router;
-use super::held::{HeldShards, KeptHold, Turn};
+use super::held::{HeldShards, KeptHold};
 use super::homes::{Homes, home_in};
 use crate::command::{Invocation, KeySlots, Refusal, flag};
 use crate::resp::Sink;
 use crate::session::{Reach, Scope, Session, Transaction, Unit};
-use crate::shard::{Engine, Hold};
+use crate::shard::{Engine, Hold, Turn};
 use crate::slot::Slot;
 use crate::topology::{NodeNumber, Port, RequestFlags};
 use std::net::SocketAddr;
@@ -136,7 +136,7 @@ impl Router {
         &'r self,
         slot: Option<Slot>,
         kept: &'h mut KeptHold<'r>,
-        turn: Turn<'r>,
+        turn: &'r Turn<'r>,
     ) -> Direct<'h, 'r> {
         let port = turn.batch.port;
         let shard = match (port, slot, &kept) {
@@ -150,7 +150,7 @@ impl Router {
             if self.remotes.contains_key(&shard) {
                 return Direct::Elsewhere(shard);
             }
-            let Some(held) = self.shards[shard].try_hold(turn.batch, turn.pace) else {
+            let Some(held) = self.shards[shard].try_hold(turn) else {
                 return Direct::Elsewhere(shard);
             };
             *kept = Some((shard, held));
@@ -173,7 +173,7 @@ impl Router {
         unit: &Unit<'_>,
         scope: Scope,
         slots: Option<&KeySlots<'_>>,
-        turn: Turn<'r>,
+        turn: &'r Turn<'r>,
     ) -> Placement<'r> {
         let wanted = || self.shards_wanted(session, unit, scope, slots);
         let mut placement = loop {
@@ -269,7 +269,7 @@ impl Router {
         slot: Option<Slot>,
         unit: &Unit<'_>,
         flags: RequestFlags,
-        (local, turn): (SocketAddr, Turn<'_>),
+        (local, turn): (SocketAddr, &Turn<'_>),
     ) {
         let port = turn.batch.port;
         let shards = self.shards_of(slot, port);
@@ -308,7 +308,7 @@ impl Router {
         placement: &mut Placement<'_>,
         invocation: &Invocation<'_>,
         slots: Option<&KeySlots<'_>>,
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
     ) {
         let Some(slots) = slots else {
             placement.refusal =

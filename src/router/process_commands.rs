@@ -2,12 +2,12 @@
 //! them shards, which are then held.
 
 use super::Router;
-use super::held::{HeldShards, KeptHold, Turn};
+use super::held::{HeldShards, KeptHold};
 use crate::command::{Invocation, Refusal, Run, ServerCx, ServerFn, flag};
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::session::{Session, note_failed};
-use crate::shard::{BatchContext, Hold, Outcome, WaitFor};
+use crate::shard::{BatchContext, Hold, Outcome, Turn, WaitFor};
 use crate::state::ObservedCommand;
 use crate::topology::Port;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +19,7 @@ impl Router {
         session: &Session,
         invocation: &Invocation<'_>,
         kept: &mut KeptHold<'r>,
-        turn: Turn<'r>,
+        turn: &'r Turn<'r>,
         out: &mut Sink<'_>,
     ) -> Outcome {
         // It may show the client to itself.
@@ -64,7 +64,7 @@ impl Router {
         function: ServerFn,
         invocation: &Invocation<'_>,
         shards: &[usize],
-        turn: Turn<'r>,
+        turn: &'r Turn<'r>,
         out: &mut Sink<'_>,
     ) -> Outcome {
         if shards.iter().any(|shard| self.remotes.contains_key(shard)) {
@@ -99,7 +99,7 @@ impl Router {
         function: ServerFn,
         invocation: &Invocation<'_>,
         holds: &mut [(usize, Hold<'_>)],
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
         out: &mut Sink<'_>,
     ) -> Option<ReplicaWait> {
         let (before, began) = (out.len(), turn.pace.ticks());
@@ -138,7 +138,7 @@ impl Router {
         holds.iter_mut().for_each(|(_, hold)| hold.engine().clear_writer());
         let ticks = turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
-        self.note_command(invocation, ticks, reply, turn.batch);
+        self.note_command(invocation, ticks, reply, &turn.batch);
         if self.topology.version() != version {
             self.apply_topology(holds, turn);
         }

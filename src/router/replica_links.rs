@@ -11,16 +11,15 @@
 //! The links are made to fit what the topology has become, whatever it was that changed it.
 
 use super::Router;
-use super::held::Turn;
 use crate::replication::ReplicationStream;
-use crate::shard::{Engine, Hold};
+use crate::shard::{Engine, Hold, Turn};
 use crate::state::ServerState;
 use std::sync::Arc;
 
 impl Router {
     /// Makes everything fit a topology that has changed: replication, blocked clients, subscriptions
     /// to shard channels. To change it, all shards are held.
-    pub(super) fn apply_topology(&self, holds: &mut [(usize, Hold<'_>)], turn: Turn<'_>) {
+    pub(super) fn apply_topology(&self, holds: &mut [(usize, Hold<'_>)], turn: &Turn<'_>) {
         if holds.len() == self.shards.len() {
             let mut engines: Vec<_> = holds.iter_mut().map(|(_, hold)| hold.engine()).collect();
             link_replicas(&self.server, &mut engines);

@@ -2,9 +2,9 @@
 //! together), and when notes are entered.
 
 use super::Router;
-use super::held::Turn;
 use super::pipeline::{Scratch, args_of};
 use crate::command::{Args, NAME_LEN_MAX, find};
+use crate::shard::Turn;
 use crate::slot::Footprint;
 use crate::state::recorder::Pressure;
 use crate::state::{About, Note, NoteKeys, recorder};
@@ -36,7 +36,7 @@ impl Router {
 
     /// Enters what was noted until now: at the end of a turn, when nothing is held.
     #[inline]
-    pub(super) fn flush_notes(&self, turn: Turn<'_>) {
+    pub(super) fn flush_notes(&self, turn: &Turn<'_>) {
         let record = &self.server.observer.record;
         let (clients, now) = (&self.server.clients, turn.batch.now);
         match record.pressure() {

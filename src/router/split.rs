@@ -2,11 +2,10 @@
 //! its own shard; then the replies become one.
 
 use super::Router;
-use super::held::Turn;
 use crate::command::{Invocation, KeySlots, resolve};
 use crate::resp::Sink;
 use crate::session::{Scope, Session, Unit};
-use crate::shard::Outcome;
+use crate::shard::{Outcome, Turn};
 
 impl Router {
     /// Runs a command slot by slot.
@@ -14,7 +13,7 @@ impl Router {
         &'r self,
         session: &mut Session,
         invocation: &Invocation<'_>,
-        turn: Turn<'r>,
+        turn: &'r Turn<'r>,
         out: &mut Vec<u8>,
     ) -> Outcome {
         let (spec, args) = (invocation.spec, invocation.args);

@@ -6,7 +6,7 @@ use crate::command::{Args, Immediate, resolve};
 use crate::keyspace::Millis;
 use crate::resp::{Decoder, Proto, ReplyDecoder, Sink, Span};
 use crate::session::{Dialect, OwnedUnit, Session, Unit};
-use crate::shard::{BatchContext, Executor, Outcome, Pending, RemoteShard, Served, execute};
+use crate::shard::{BatchContext, Executor, Outcome, Pending, RemoteShard, Served, Turn, execute};
 use crate::slot::Slot;
 use crate::state::clients::{Client, Seat};
 use crate::state::{ServerConfig, ServerState};
@@ -127,6 +127,7 @@ fn units_of_a_remote_shard_go_out_as_bytes_and_replies_come_in() {
 fn several_commands_run_under_one_hold() {
     let (router, seat) = router(1);
     let (batch, pace) = (router.batch_context(NOW), Immediate(NOW));
+    let turn = Turn::new(batch, &pace);
     let mut replies = Vec::new();
     let mut out = Sink::new(&mut replies, Proto::Resp2);
     let command = |words: &[&str]| {
@@ -137,7 +138,7 @@ fn several_commands_run_under_one_hold() {
         }
         (bytes, spans)
     };
-    let mut hold = router.shards()[0].try_hold(&batch, &pace).expect("free");
+    let mut hold = router.shards()[0].try_hold(&turn).expect("free");
     let waits = command(&["BLPOP", "{k}list", "0"]);
     let waits = resolve(Args::new(&waits.0, &waits.1)).expect("BLPOP is a command");
     let client: &Arc<Client> = &seat;
@@ -163,12 +164,13 @@ fn several_commands_run_under_one_hold() {
 fn a_hold_is_released_while_a_panic_unwinds() {
     let (router, seat) = router(1);
     let (batch, pace) = (router.batch_context(NOW), Immediate(NOW));
+    let turn = Turn::new(batch, &pace);
     let shard = &router.shards()[0];
     let (bytes, spans) = (b"incrn", [Span::new(0, 4), Span::new(4, 1)]);
     let incr = resolve(Args::new(bytes, &spans)).expect("INCR is a command");
     let mut pending = None;
     let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _hold = shard.try_hold(&batch, &pace).expect("free");
+        let _hold = shard.try_hold(&turn).expect("free");
         let unit = Unit::Command(&incr).into_owned();
         pending = Some(shard.submit(&seat, unit, Proto::Resp2, &batch, &pace));
         panic!("as a bug would");
@@ -176,5 +178,5 @@ fn a_hold_is_released_while_a_panic_unwinds() {
     assert!(unwound.is_err());
     let served = pending.expect("submitted").try_recv().expect("served while the hold was dropped");
     assert_eq!(served.replies, b":1\r\n");
-    assert!(shard.try_hold(&batch, &pace).is_some());
+    assert!(shard.try_hold(&turn).is_some());
 }

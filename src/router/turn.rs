@@ -3,14 +3,14 @@
 
 use super::Router;
 use super::gate::TurnGate;
-use super::held::{KeptHold, Turn};
+use super::held::KeptHold;
 use super::pipeline::{AHEAD_MAX, Ahead, LONG_BYTES, Scratch, args_of};
 use super::placement::Direct;
 use crate::command::{Args, Group, Invocation, Pace, Refusal, Run, Spec, named, resolve};
 use crate::keyspace::Millis;
 use crate::resp::{Decoder, Sink};
 use crate::session::{OwnedUnit, Reply, Scope, Session, Step, Unit};
-use crate::shard::{OUTPUT_LEN_MAX, Outcome, Pending, WaitFor, execute};
+use crate::shard::{OUTPUT_LEN_MAX, Outcome, Pending, Turn, WaitFor, execute};
 use crate::state::Paused;
 use crate::topology::Port;
 
@@ -59,10 +59,10 @@ impl Router {
         {
             return (0, Outcome::wait(WaitFor::Node(node)));
         }
-        let turn = Turn { batch: &batch, armed, pace };
+        let turn = Turn { batch, armed, pace };
         let mut progress = Progress::default();
         let outcome = loop {
-            if let Some(outcome) = self.run_round(session, &mut io, turn, &mut progress) {
+            if let Some(outcome) = self.run_round(session, &mut io, &turn, &mut progress) {
                 break outcome;
             }
         };
@@ -77,7 +77,7 @@ impl Router {
         &self,
         session: &mut Session,
         io: &mut TurnIo<'_>,
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
         progress: &mut Progress,
     ) -> Option<Outcome> {
         let TurnIo { decoder, input, scratch, out } = io;
@@ -136,7 +136,7 @@ impl Router {
         session: &mut Session,
         input: &[u8],
         scratch: &Scratch,
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
         progress: &mut Progress,
         out: &mut Vec<u8>,
     ) -> Option<Outcome> {
@@ -211,7 +211,7 @@ impl Router {
         &self,
         session: &mut Session,
         args: Args<'_>,
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
         out: &mut Vec<u8>,
     ) -> (Outcome, Reply) {
         let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
@@ -234,7 +234,7 @@ impl Router {
         session: &mut Session,
         invocation: &Invocation<'_>,
         kept: &mut KeptHold<'r>,
-        turn: Turn<'r>,
+        turn: &'r Turn<'r>,
         pause: &mut Option<(Paused, Millis)>,
         out: &mut Vec<u8>,
     ) -> (Outcome, Reply) {
@@ -284,7 +284,7 @@ impl Router {
             _ if is_of_session && has_run => {
                 let ticks = turn.pace.ticks().wrapping_sub(began);
                 let written = out.get(before..).unwrap_or_default();
-                self.note_command(invocation, ticks, written, turn.batch);
+                self.note_command(invocation, ticks, written, &turn.batch);
             }
             _ => {}
         }
@@ -301,7 +301,7 @@ impl Router {
         unit: Unit<'_>,
         scope: Scope,
         kept: &mut KeptHold<'r>,
-        turn: Turn<'r>,
+        turn: &'r Turn<'r>,
         out: &mut Vec<u8>,
     ) -> Outcome {
         let is_direct = match &unit {
@@ -340,7 +340,7 @@ impl Router {
         session: &mut Session,
         shard: usize,
         unit: OwnedUnit,
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
     ) -> Outcome {
         if let OwnedUnit::Watch(..) = unit {
             session.note_guard_filed(shard, unit.slot());
@@ -353,9 +353,10 @@ impl Router {
         session: &Session,
         shard: usize,
         unit: OwnedUnit,
-        turn: Turn<'_>,
+        turn: &Turn<'_>,
     ) -> Pending {
-        let (client, proto, Turn { batch, pace, .. }) = (session.client(), session.proto(), turn);
+        let (client, proto) = (session.client(), session.proto());
+        let (batch, pace) = (&turn.batch, turn.pace);
         match self.remotes.get(&shard) {
             Some(remote) => remote.submit(client, unit, proto, batch),
             None => self.shards[shard].submit(client, unit, proto, batch, pace),
@@ -372,7 +373,7 @@ impl Router {
         pace: &dyn Pace,
     ) -> Pending {
         let batch = self.batch_of(session, now);
-        let turn = Turn { batch: &batch, armed: self.server.faults.armed(), pace };
+        let turn = &Turn { batch, armed: self.server.faults.armed(), pace };
         let shard = self.shard_for(unit.slot(), batch.port);
         let is_direct = |slot| self.topology.serves_directly(slot, shard, batch.port);
         match unit.scope(session.database()) {
@@ -385,7 +386,7 @@ impl Router {
 
     /// Counts a request that was refused before it ran or was queued.
     #[cold]
-    fn note_refused(&self, spec: Option<&Spec>, reply: &[u8], turn: Turn<'_>) {
+    fn note_refused(&self, spec: Option<&Spec>, reply: &[u8], turn: &Turn<'_>) {
         let client = turn.batch.instrumentation.client;
         self.server.observer.tallies.count(client, |tally| {
             tally.rejected(spec.map_or(0, |spec| spec.id), reply.get(1..).unwrap_or_default());
@@ -394,7 +395,7 @@ impl Router {
 
     /// Whether a turn may go on with its batch context after a command that may have changed what that
     /// was read from; `ran` if it was more than a reply of the session.
-    fn still_holds(&self, session: &Session, spec: &Spec, ran: bool, turn: Turn<'_>) -> bool {
+    fn still_holds(&self, session: &Session, spec: &Spec, ran: bool, turn: &Turn<'_>) -> bool {
         let (client, batch) = (session.client(), turn.batch);
         if client.no_touch() != batch.no_touch {
             return false;

@@ -5,6 +5,7 @@ use super::clock;
 use super::worker::WorkerPace;
 use crate::keyspace::Millis;
 use crate::router::Router;
+use crate::shard::Turn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -58,8 +59,8 @@ async fn expire(router: &Router, shard: usize, now: Millis) {
 fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
     // A shard that is busy now is looked at again in the next tick.
     let pace = WorkerPace::default();
-    let batch = router.batch_context(now);
-    let Some(mut hold) = router.shards()[shard].try_hold(&batch, &pace) else { return false };
+    let turn = Turn::new(router.batch_context(now), &pace);
+    let Some(mut hold) = router.shards()[shard].try_hold(&turn) else { return false };
     let keyspace = &mut hold.engine().keyspace;
     let slots = keyspace.slots();
     let (looked, removed) = keyspace.expire_some(slots, ENTRIES_PER_HOLD);
@@ -69,18 +70,18 @@ fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
 /// Brings replicas that lag what is due, so that nothing piles up where nobody reads.
 fn bring_on(router: &Router, now: Millis) {
     let pace = WorkerPace::default();
-    let batch = router.batch_context(now);
+    let turn = Turn::new(router.batch_context(now), &pace);
     for shard in router.server.feeds.followers() {
         // To hold it is enough, and its holder of this moment has done so.
-        drop(router.shards()[shard].try_hold(&batch, &pace));
+        drop(router.shards()[shard].try_hold(&turn));
     }
 }
 
 fn sweep(router: &Router, now: Millis) {
     let pace = WorkerPace::default();
-    let batch = router.batch_context(now);
+    let turn = Turn::new(router.batch_context(now), &pace);
     for shard in router.shards() {
-        if let Some(mut hold) = shard.try_hold(&batch, &pace) {
+        if let Some(mut hold) = shard.try_hold(&turn) {
             hold.engine().keyspace.sweep_watchers();
             hold.engine().sweep_waiters();
         }

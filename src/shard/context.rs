@@ -1,5 +1,7 @@
 //! What holds for a whole batch of requests: read once, when the batch begins.
 
+use crate::command::Pace;
+use crate::faults::Armed;
 use crate::keyspace::{EventClass, Limits, Millis};
 use crate::state::Instrumentation;
 use crate::topology::Port;
@@ -21,4 +23,23 @@ pub struct BatchContext {
     pub instrumentation: Instrumentation,
     /// The port that the batch came in at.
     pub port: Port,
+}
+
+/// What the requests of one turn of a connection share. A [`super::Hold`] keeps a reference to it.
+#[derive(Clone, Copy)]
+pub struct Turn<'t> {
+    /// What holds for the batch.
+    pub batch: BatchContext,
+    /// Which faults have to be looked up.
+    pub armed: Armed,
+    /// The runtime's side of the batch.
+    pub pace: &'t dyn Pace,
+}
+
+impl<'t> Turn<'t> {
+    /// A turn without faults.
+    #[must_use]
+    pub fn new(batch: BatchContext, pace: &'t dyn Pace) -> Self {
+        Self { batch, armed: Armed::default(), pace }
+    }
 }

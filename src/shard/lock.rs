@@ -12,7 +12,7 @@
 //! after unlocking, and both are read-modify-writes of the same counter, so that one of them sees the
 //! other. A [`Hold`] lets go of itself when it is dropped, also while a panic unwinds.
 
-use super::context::BatchContext;
+use super::context::{BatchContext, Turn};
 use super::engine::Engine;
 use super::execute::{Running, execute};
 use super::outcome::{Outcome, Pending, Served, WaitFor};
@@ -59,7 +59,6 @@ struct Job {
 pub struct Hold<'s> {
     // Dropped first: this unlocks.
     engine: MutexGuard<'s, Engine>,
-    batch: &'s BatchContext,
     // Dropped last: this looks at the queue once more.
     after: AfterUnlock<'s>,
 }
@@ -67,8 +66,7 @@ pub struct Hold<'s> {
 /// The second look at the queue.
 struct AfterUnlock<'s> {
     shard: &'s Arc<Shard>,
-    batch: &'s BatchContext,
-    pace: &'s dyn Pace,
+    turn: &'s Turn<'s>,
     /// How many jobs this holder has served.
     served: usize,
 }
@@ -93,14 +91,10 @@ impl Shard {
     /// Holds the shard if it is free, or becomes so within a few moments.
     #[must_use]
     #[inline]
-    pub fn try_hold<'s>(
-        self: &'s Arc<Self>,
-        batch: &'s BatchContext,
-        pace: &'s dyn Pace,
-    ) -> Option<Hold<'s>> {
+    pub fn try_hold<'s>(self: &'s Arc<Self>, turn: &'s Turn<'s>) -> Option<Hold<'s>> {
         for _ in 0..SPINS_MAX {
             if let Some(engine) = self.engine.try_lock() {
-                return Some(self.held(engine, batch, pace));
+                return Some(self.held(engine, turn));
             }
             std::hint::spin_loop();
         }
@@ -109,19 +103,18 @@ impl Shard {
 
     /// Holds the shard, blocking the thread until it is free: never on a runtime worker.
     #[must_use]
-    pub fn hold<'s>(self: &'s Arc<Self>, batch: &'s BatchContext, pace: &'s dyn Pace) -> Hold<'s> {
-        self.held(self.engine.lock(), batch, pace)
+    pub fn hold<'s>(self: &'s Arc<Self>, turn: &'s Turn<'s>) -> Hold<'s> {
+        self.held(self.engine.lock(), turn)
     }
 
     #[inline]
     fn held<'s>(
         self: &'s Arc<Self>,
         mut engine: MutexGuard<'s, Engine>,
-        batch: &'s BatchContext,
-        pace: &'s dyn Pace,
+        turn: &'s Turn<'s>,
     ) -> Hold<'s> {
-        engine.begin(batch);
-        Hold { engine, batch, after: AfterUnlock { shard: self, batch, pace, served: 0 } }
+        engine.begin(&turn.batch);
+        Hold { engine, after: AfterUnlock { shard: self, turn, served: 0 } }
     }
 
     /// Queues a unit for the holder of the shard, and runs it at once if there is none any more.
@@ -139,7 +132,7 @@ impl Shard {
         self.queue.lock().push_back(job);
         self.waiting.fetch_add(1, Ordering::AcqRel);
         if let Some(engine) = self.engine.try_lock() {
-            drop(self.held(engine, batch, pace));
+            drop(self.held(engine, &Turn::new(*batch, pace)));
         }
         pending
     }
@@ -194,9 +187,9 @@ impl Drop for Hold<'_> {
     #[inline]
     fn drop(&mut self) {
         let after = &mut self.after;
-        finish(&mut self.engine, after.pace);
+        finish(&mut self.engine, after.turn.pace);
         if after.shard.waiting.load(Ordering::Relaxed) != 0 {
-            after.served = after.shard.serve_queue(&mut self.engine, DRAIN_MAX, after.pace);
+            after.served = after.shard.serve_queue(&mut self.engine, DRAIN_MAX, after.turn.pace);
         }
     }
 }
@@ -217,16 +210,17 @@ impl AfterUnlock<'_> {
         while self.shard.waiting() != 0 {
             if self.served >= DRAIN_MAX {
                 // There is always more: a task of its own goes on, unless another holder comes first.
-                let (shard, batch) = (Arc::clone(self.shard), *self.batch);
-                return self.pace.later(Box::new(move |pace| {
+                let (shard, batch) = (Arc::clone(self.shard), self.turn.batch);
+                return self.turn.pace.later(Box::new(move |pace| {
                     if let Some(engine) = shard.engine.try_lock() {
-                        drop(shard.held(engine, &batch, pace));
+                        drop(shard.held(engine, &Turn::new(batch, pace)));
                     }
                 }));
             }
             // Whoever holds the lock now looks at the queue after unlocking.
             let Some(mut engine) = self.shard.engine.try_lock() else { return };
-            self.served += self.shard.serve_queue(&mut engine, DRAIN_MAX - self.served, self.pace);
+            self.served +=
+                self.shard.serve_queue(&mut engine, DRAIN_MAX - self.served, self.turn.pace);
         }
     }
 }
@@ -241,20 +235,22 @@ impl Hold<'_> {
     /// The engine, with what holds for this batch.
     #[inline]
     pub fn running<'e>(&'e mut self, client: &'e Arc<Client>) -> Running<'e> {
-        Running { engine: &mut self.engine, batch: self.batch, pace: self.after.pace, client }
+        let turn = self.after.turn;
+        Running { engine: &mut self.engine, batch: &turn.batch, pace: turn.pace, client }
     }
 
     /// Runs one command that stands alone.
     #[inline]
     pub fn run(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) {
-        let (batch, pace) = (self.batch, self.after.pace);
-        self.engine.run(invocation, batch, pace, out);
-        self.engine.serve_blocked(batch, pace);
+        let Turn { batch, pace, .. } = self.after.turn;
+        self.engine.run(invocation, batch, *pace, out);
+        self.engine.serve_blocked(batch, *pace);
     }
 
     /// Serves the clients that are blocked on keys which have got a value.
     pub fn serve_blocked(&mut self) {
-        self.engine.serve_blocked(self.batch, self.after.pace);
+        let Turn { batch, pace, .. } = self.after.turn;
+        self.engine.serve_blocked(batch, *pace);
     }
 }
 

@@ -84,8 +84,9 @@ fn increment() -> OwnedUnit {
 #[test]
 fn who_holds_serves_who_came_meanwhile_in_order() {
     let (shard, client, pace) = (shard(), client(), Later::default());
-    let hold = shard.try_hold(&BATCH, &pace).expect("free");
-    assert!(shard.try_hold(&BATCH, &pace).is_none());
+    let turn = Turn::new(BATCH, &pace);
+    let hold = shard.try_hold(&turn).expect("free");
+    assert!(shard.try_hold(&turn).is_none());
     let mut pending: Vec<Pending> =
         (0..5).map(|_| shard.submit(&client, increment(), Proto::Resp2, &BATCH, &pace)).collect();
     assert!(pending.iter_mut().all(|p| p.try_recv().is_err()), "nothing runs while it is held");
@@ -96,14 +97,15 @@ fn who_holds_serves_who_came_meanwhile_in_order() {
             format!(":{}\r\n", i + 1).into_bytes()
         );
     }
-    assert!(pace.deferred.borrow().is_empty() && shard.try_hold(&BATCH, &pace).is_some());
+    assert!(pace.deferred.borrow().is_empty() && shard.try_hold(&turn).is_some());
 }
 
 #[test]
 fn nothing_runs_for_a_client_that_was_closed_meanwhile() {
     let (shard, victim, other) = (shard(), client(), client());
     let pace = Later::default();
-    let hold = shard.try_hold(&BATCH, &pace).expect("free");
+    let turn = Turn::new(BATCH, &pace);
+    let hold = shard.try_hold(&turn).expect("free");
     let job = |client| shard.submit(client, increment(), Proto::Resp2, &BATCH, &pace);
     let (mut lost, mut served) = (job(&victim), job(&other));
     victim.close();
@@ -116,7 +118,8 @@ fn nothing_runs_for_a_client_that_was_closed_meanwhile() {
 #[test]
 fn a_job_has_the_time_at_which_it_runs() {
     let (shard, client, pace) = (shard(), client(), Later::default());
-    let hold = shard.try_hold(&BATCH, &pace).expect("free");
+    let turn = Turn::new(BATCH, &pace);
+    let hold = shard.try_hold(&turn).expect("free");
     let (buf, mut queue) = (b"setnpx300", Queue::default());
     let spans = [(0, 3), (3, 1), (3, 1), (4, 2), (6, 3)].map(|(at, len)| Span::new(at, len));
     assert!(queue.push(&resolve(Args::new(buf, &spans)).expect("SET is a command")));
@@ -125,7 +128,7 @@ fn a_job_has_the_time_at_which_it_runs() {
     pace.now.set(5000);
     drop(hold);
     assert_eq!(pending.try_recv().expect("served").replies, b"+OK\r\n");
-    let mut hold = shard.try_hold(&BATCH, &pace).expect("free");
+    let mut hold = shard.try_hold(&turn).expect("free");
     let keyspace = &mut hold.engine().keyspace;
     let key = keyspace.key(Slot::of(b"n"), b"n");
     assert_eq!(keyspace.peek(key).and_then(Entry::expires_at), Some(5300));
@@ -171,7 +174,8 @@ fn a_job_stops_where_there_is_much_to_send_and_goes_on_from_there() {
 #[test]
 fn a_holder_serves_so_many_and_leaves_the_rest_to_another() {
     let (shard, client, pace) = (shard(), client(), Later::default());
-    let hold = shard.try_hold(&BATCH, &pace).expect("free");
+    let turn = Turn::new(BATCH, &pace);
+    let hold = shard.try_hold(&turn).expect("free");
     let mut pending: Vec<Pending> = (0..2 * DRAIN_MAX + 5)
         .map(|_| shard.submit(&client, increment(), Proto::Resp2, &BATCH, &pace))
         .collect();
@@ -196,9 +200,10 @@ fn no_job_is_forgotten() {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 let pace = Later::default();
+                let turn = Turn::new(BATCH, &pace);
                 for job in 0..JOBS {
                     if job % 3 == 0
-                        && let Some(hold) = shard.try_hold(&BATCH, &pace)
+                        && let Some(hold) = shard.try_hold(&turn)
                     {
                         drop(hold);
                     }
@@ -213,7 +218,8 @@ fn no_job_is_forgotten() {
         }
     });
     let pace = Later::default();
-    let mut hold = shard.try_hold(&BATCH, &pace).expect("free");
+    let turn = Turn::new(BATCH, &pace);
+    let mut hold = shard.try_hold(&turn).expect("free");
     let keyspace = &mut hold.engine().keyspace;
     let key = keyspace.key(Slot::of(b"n"), b"n");
     let value = keyspace.read(key).and_then(|v| v.as_text().map(|t| t.to_vec())).expect("a count");

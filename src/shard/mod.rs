@@ -14,7 +14,7 @@ mod execute;
 mod lock;
 mod remote;
 
-pub use context::BatchContext;
+pub use context::{BatchContext, Turn};
 pub use engine::Engine;
 pub use execute::{Executor, InjectedReply, Running, execute};
 pub use lock::{Hold, OUTPUT_LEN_MAX, Shard};
