@@ -15,15 +15,15 @@
 //! answers: chance is drawn when a transaction is chosen, never in reply to something.
 
 pub mod chance;
-pub mod courier;
-pub mod crew;
-pub mod drive;
+pub mod setup_client;
+pub mod users;
+pub mod event_loop;
 pub mod failure;
-pub mod home;
+pub mod local_cluster;
 pub mod keys;
 pub mod output;
 pub mod plan;
-pub mod referee;
+pub mod verifier;
 pub mod report;
 pub mod run;
 pub mod script;

@@ -1,18 +1,18 @@
 //! One run from its plan to its report, and several of them: sweeps and comparisons.
 
-use super::courier::Courier;
-use super::crew::{Crew, Muster, Part};
-use super::drive::{Common, Ended, Timetable, Told, Wire, clock, drive, process_time};
+use super::event_loop::{Common, Ended, Timetable, Told, Wire, clock, drive, process_time};
 use super::failure::{Blame, Failure};
-use super::home::Home;
+use super::local_cluster::Home;
 use super::plan::{Plan, Sweep, Target};
-use super::referee::Referee;
 use super::report::{
     ClientUse, Comparison, Ending, Limit, Ratio, Report, SERIES_POINTS_MAX, Series, SweepReport,
 };
+use super::setup_client::Courier;
 use super::tally::{Slice, Tally};
 use super::target::{Endpoint, Layout};
 use super::url::Url;
+use super::users::{Crew, Muster, Part};
+use super::verifier::Referee;
 use super::{Phase, Progress, workload};
 use crate::server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -106,7 +106,7 @@ impl Endpoint {
         if words.is_empty() {
             return (bytes, 0);
         }
-        super::courier::Request { out: &mut bytes }.command(&words);
+        super::setup_client::Request { out: &mut bytes }.command(&words);
         (bytes, 1)
     }
 

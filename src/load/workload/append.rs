@@ -16,12 +16,12 @@
 
 use super::{Ground, Workload};
 use crate::load::chance::Chance;
-use crate::load::courier::{Courier, must_not_be_error};
 use crate::load::failure::Failure;
 use crate::load::keys::{Keys, shown};
 use crate::load::plan::Plan;
-use crate::load::referee::{Facts, Names, Note};
 use crate::load::script::{Ask, Exec, Moment, Next, Outcome, Script};
+use crate::load::setup_client::{Courier, must_not_be_error};
+use crate::load::verifier::{Facts, Names, Note};
 use crate::resp::Reply;
 use crate::slot::Slot;
 use crate::text::number::{parse_i64, write_i64};

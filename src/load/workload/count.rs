@@ -9,12 +9,12 @@
 use super::audit::{Audited, Auditor};
 use super::{Ground, Workload};
 use crate::load::chance::Chance;
-use crate::load::courier::Courier;
 use crate::load::failure::Failure;
 use crate::load::keys::{Keys, shown};
 use crate::load::plan::{Kind, Plan};
-use crate::load::referee::{Facts, Names, Note};
 use crate::load::script::{Ask, Exec, Moment, Next, Outcome, Script};
+use crate::load::setup_client::Courier;
+use crate::load::verifier::{Facts, Names, Note};
 use crate::resp::Reply;
 use crate::slot::Slot;
 use crate::text::number::write_i64;

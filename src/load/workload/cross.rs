@@ -9,12 +9,12 @@
 
 use super::{Ground, Workload};
 use crate::load::chance::Chance;
-use crate::load::courier::{Courier, must_be_ok, must_not_be_error};
 use crate::load::failure::Failure;
 use crate::load::keys::shown;
 use crate::load::plan::Plan;
-use crate::load::referee::{Facts, Note};
 use crate::load::script::{Ask, Exec, Moment, Next, Outcome, Script};
+use crate::load::setup_client::{Courier, must_be_ok, must_not_be_error};
+use crate::load::verifier::{Facts, Note};
 use crate::resp::Reply;
 use crate::slot::Slot;
 use std::sync::Arc;

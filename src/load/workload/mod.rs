@@ -24,12 +24,12 @@ mod transfer;
 mod value;
 
 use super::chance::{Chance, Picker};
-use super::courier::Courier;
 use super::failure::Failure;
 use super::keys::Keys;
 use super::plan::{Kind, Plan};
-use super::referee::{Names, Referee};
 use super::script::Script;
+use super::setup_client::Courier;
+use super::verifier::{Names, Referee};
 use crate::slot::Slot;
 use std::sync::Arc;
 
@@ -127,7 +127,7 @@ impl Ground {
                 request.command(&[b"SET", &key, &text]);
                 Slot::of(&key)
             },
-            &mut |_, reply| super::courier::must_be_ok(reply),
+            &mut |_, reply| super::setup_client::must_be_ok(reply),
         )
     }
 
@@ -147,7 +147,7 @@ impl Ground {
                     request.command(&[b"DEL", &key]);
                     Slot::of(&key)
                 },
-                &mut |_, reply| super::courier::must_not_be_error(reply),
+                &mut |_, reply| super::setup_client::must_not_be_error(reply),
             )?;
         }
         Ok(())
@@ -179,7 +179,7 @@ impl Ground {
                 Slot::of(&key)
             },
             &mut |i, reply| {
-                super::courier::must_not_be_error(reply)?;
+                super::setup_client::must_not_be_error(reply)?;
                 let (group, range) = range(i);
                 let elements = reply.elements().into_iter().flatten();
                 range.zip(elements).for_each(|(index, value)| hear(group, index, value));

@@ -39,12 +39,12 @@ mod script;
 mod template;
 
 use super::{Ground, Workload};
-use crate::load::courier::{Courier, must_not_be_error};
 use crate::load::failure::Failure;
 use crate::load::keys::shown;
 use crate::load::plan::Plan;
-use crate::load::referee::Names;
 use crate::load::script::{Moment, Script};
+use crate::load::setup_client::{Courier, must_not_be_error};
+use crate::load::verifier::Names;
 use crate::slot::Slot;
 use expression::Expression;
 use serde::Deserialize;
@@ -413,7 +413,7 @@ impl FileWorkload {
             format!("group {group}: {text} does not hold: {}", told.join(", "))
         };
         let Rule { each, read, .. } = &self.parsed.rules[rule];
-        let keys = (0..self.times(*each)).zip(values).take(crate::load::referee::VALUES_SHOWN_MAX);
+        let keys = (0..self.times(*each)).zip(values).take(crate::load::verifier::VALUES_SHOWN_MAX);
         let values = keys.map(|(key, value)| {
             let words = self.filled(read, group, key);
             (shown(&words.join(&b' ')), value.map_or_else(|| "nil".to_owned(), |v| v.to_string()))

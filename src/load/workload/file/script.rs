@@ -2,8 +2,8 @@
 
 use super::{Command, EVERYWHERE, FileWorkload, Pick, Transaction};
 use crate::load::chance::Chance;
-use crate::load::referee::{Facts, Note};
 use crate::load::script::{Ask, Exec, Moment, Next, Outcome, Script};
+use crate::load::verifier::{Facts, Note};
 use crate::resp::Reply;
 use crate::slot::Slot;
 use std::sync::Arc;

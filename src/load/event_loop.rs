@@ -15,13 +15,13 @@
 //! of which 1.0 to 1.3 µs are its own; the rest is the kernel's, most of it in `send`, which on the
 //! loopback does the receiver's work too. Pipelined by 16 it takes 1.5 µs, as redis-benchmark does.
 
-use super::courier::unreachable;
-use super::crew::{Crew, Order};
 use super::failure::Failure;
 use super::script::Nanos;
+use super::setup_client::unreachable;
 use super::tally::{Slice, Tally};
 use super::target::{Endpoint, Node};
 use super::tls;
+use super::users::{Crew, Order};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 use std::io::{self, Read, Write};

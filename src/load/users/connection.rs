@@ -1,6 +1,6 @@
 //! A link: what to send on a socket, what replies are waited for, and what follows when it breaks.
 
-use super::lane::LaneState;
+use super::transaction_loop::LaneState;
 use super::{Crew, Order, Timer};
 use crate::load::failure::{Blame, Failure};
 use crate::load::keys::shown;

@@ -10,8 +10,8 @@
 //! What may have run is never sent again: if a link breaks while a round that may change data is
 //! under way, the transaction's outcome is unknown, and the lane goes on with the next one.
 
-mod lane;
-mod link;
+mod transaction_loop;
+mod connection;
 #[cfg(test)]
 mod tests;
 
@@ -22,10 +22,10 @@ use super::script::{Nanos, Script};
 use super::tally::{Slice, Subject, Tally};
 use super::target::{Endpoint, Map, Node};
 use crate::slot::Slot;
-use lane::{AUDIT_PAUSE, Lane, LaneState, Schedule};
-use link::{Link, LinkState};
+use connection::{Link, LinkState};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use transaction_loop::{AUDIT_PAUSE, Lane, LaneState, Schedule};
 
 /// Between two looks for links that are silent: so much later than `--patience` says it may be noticed.
 const LOOK_EVERY: Nanos = 50_000_000;

@@ -1,6 +1,6 @@
 //! A lane: one transaction after the other, with their attempts, rounds, pauses and redirections.
 
-use super::link::LinkState;
+use super::connection::LinkState;
 use super::{Crew, Timer};
 use crate::load::chance::Chance;
 use crate::load::failure::Failure;
