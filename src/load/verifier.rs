@@ -1,9 +1,9 @@
-//! What was checked and what was found wrong, and the notes from which the transactions involved in
-//! a break are told. Shared by all client threads; a lock here is held for nanoseconds and, but for
-//! notes of the same few groups, by one thread at a time.
+//! The checks and violations of invariants, and the last transactions on each group, which are named
+//! as evidence. Shared by all client threads: a lock here is held for nanoseconds and, except for
+//! records of the same few groups, is not contended.
 //!
-//! Only transactions that changed something, or may have, are noted. Notes are bounded: the last
-//! [`NOTES_MAX`] of each bundle of groups, [`BUNDLES_MAX`] bundles.
+//! Only transactions that changed data, or may have, are recorded. Records are bounded: the last
+//! [`RECORDS_MAX`] of each bucket of groups, in [`GROUP_BUCKETS_MAX`] buckets.
 
 use super::report::{EVIDENCE_MAX, EVIDENCE_TRACES_MAX, Evidence, Invariant, Trace, Verdict};
 use super::script::{Moment, Nanos};
@@ -12,65 +12,65 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Transactions remembered for each bundle of groups.
-pub const NOTES_MAX: usize = 256;
-/// Bundles that the groups are dealt out to.
-pub const BUNDLES_MAX: usize = 256;
-/// Keys whose values one piece of evidence shows.
+/// Most transactions recorded for each bucket of groups.
+pub const RECORDS_MAX: usize = 256;
+/// Most buckets that the groups are distributed over.
+pub const GROUP_BUCKETS_MAX: usize = 256;
+/// Most keys whose values one piece of evidence shows.
 pub const VALUES_SHOWN_MAX: usize = 64;
 
 /// A key of a group, as its workload numbers them, and a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Fact {
+pub struct KeyValue {
     /// The key.
     pub key: u32,
     /// The value read or written.
     pub value: i64,
 }
 
-/// Up to four facts.
+/// Up to four keys with their values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub struct KeyValues {
     len: u8,
-    facts: [Fact; 4],
+    facts: [KeyValue; 4],
 }
 
-impl Facts {
-    /// These; those past the fourth are left out.
+impl KeyValues {
+    /// Takes the first four; the rest are left out.
     #[must_use]
     pub fn of(facts: &[(u32, i64)]) -> Self {
         let mut all = Self::default();
         for (place, &(key, value)) in all.facts.iter_mut().zip(facts) {
-            *place = Fact { key, value };
+            *place = KeyValue { key, value };
             all.len += 1;
         }
         all
     }
 
-    fn iter(&self) -> impl Iterator<Item = &Fact> {
+    fn iter(&self) -> impl Iterator<Item = &KeyValue> {
         self.facts[..self.len as usize].iter()
     }
 }
 
-/// A transaction that changed something, or may have.
+/// A transaction that changed data, or may have.
 #[derive(Clone, Copy, Debug)]
-pub struct Note {
-    /// When its outcome was known, and whose it was.
+pub struct Record {
+    /// When its outcome was known, and which transaction it was.
     pub moment: Moment,
     /// The group of its keys.
     pub group: u64,
     /// Its kind, as an index into the workload's kinds.
     pub kind: usize,
     /// What it read.
-    pub read: Facts,
+    pub read: KeyValues,
     /// What it wrote.
-    pub wrote: Facts,
-    /// Whether it is unknown if it was done.
-    pub unknown: bool,
+    pub wrote: KeyValues,
+    /// Whether its outcome is unknown.
+    pub is_unknown: bool,
 }
 
-/// How a workload names what it numbers.
-pub trait Names: Send + Sync {
+/// The names of the keys and transactions that a workload numbers.
+pub trait KeyNames: Send + Sync {
     /// The name of a key of a group.
     fn key(&self, group: u64, key: u32) -> String;
     /// The name of a kind of transaction.
@@ -78,7 +78,7 @@ pub trait Names: Send + Sync {
 }
 
 #[derive(Debug, Default)]
-struct Case {
+struct InvariantState {
     name: String,
     checks_during: u64,
     checks_after: u64,
@@ -88,77 +88,77 @@ struct Case {
     undecided: Option<String>,
 }
 
-/// Collects what is checked and what is broken.
-pub struct Referee {
-    cases: Mutex<Vec<Case>>,
-    bundles: Box<[Mutex<VecDeque<Note>>]>,
-    names: Box<dyn Names>,
+/// Collects the checks and violations of a run.
+pub struct Verifier {
+    invariants: Mutex<Vec<InvariantState>>,
+    buckets: Box<[Mutex<VecDeque<Record>>]>,
+    names: Box<dyn KeyNames>,
     broken: AtomicU64,
 }
 
-impl Referee {
-    /// For these invariants.
+impl Verifier {
+    /// Makes a verifier for these invariants.
     #[must_use]
-    pub fn new(invariants: Vec<String>, groups: usize, names: Box<dyn Names>) -> Self {
-        let case = |name| Case { name, ..Case::default() };
+    pub fn new(invariants: Vec<String>, groups: usize, names: Box<dyn KeyNames>) -> Self {
+        let state = |name| InvariantState { name, ..InvariantState::default() };
         Self {
-            cases: Mutex::new(invariants.into_iter().map(case).collect()),
-            bundles: (0..groups.clamp(1, BUNDLES_MAX)).map(|_| Mutex::default()).collect(),
+            invariants: Mutex::new(invariants.into_iter().map(state).collect()),
+            buckets: (0..groups.clamp(1, GROUP_BUCKETS_MAX)).map(|_| Mutex::default()).collect(),
             names,
             broken: AtomicU64::new(0),
         }
     }
 
-    /// How many invariants there are.
+    /// The number of invariants.
     #[must_use]
-    pub fn invariants(&self) -> usize {
-        self.cases.lock().len()
+    pub fn invariant_count(&self) -> usize {
+        self.invariants.lock().len()
     }
 
-    /// How many breaks have been seen.
+    /// The number of violations found.
     #[must_use]
     pub fn broken(&self) -> u64 {
         self.broken.load(Ordering::Relaxed)
     }
 
-    /// Remembers a transaction.
-    pub fn note(&self, note: Note) {
-        let mut notes = self.bundle(note.group).lock();
-        if notes.len() == NOTES_MAX {
-            notes.pop_front();
+    /// Records a transaction.
+    pub fn record(&self, record: Record) {
+        let mut records = self.bucket(record.group).lock();
+        if records.len() == RECORDS_MAX {
+            records.pop_front();
         }
-        notes.push_back(note);
+        records.push_back(record);
     }
 
-    fn bundle(&self, group: u64) -> &Mutex<VecDeque<Note>> {
-        &self.bundles[(group % self.bundles.len() as u64) as usize]
+    fn bucket(&self, group: u64) -> &Mutex<VecDeque<Record>> {
+        &self.buckets[(group % self.buckets.len() as u64) as usize]
     }
 
-    /// An invariant was checked so many times while the load ran.
+    /// Counts `times` checks of an invariant during the run.
     pub fn checked_during(&self, invariant: usize, times: u64) {
-        self.cases.lock()[invariant].checks_during += times;
+        self.invariants.lock()[invariant].checks_during += times;
     }
 
-    /// An invariant was checked on so many things after the run.
+    /// Counts checks of an invariant after the run, one for each of `things`.
     pub fn checked_after(&self, invariant: usize, things: u64) {
-        self.cases.lock()[invariant].checks_after += things;
+        self.invariants.lock()[invariant].checks_after += things;
     }
 
-    /// An invariant's checks do not cover everything.
-    pub fn covers(&self, invariant: usize, coverage: String) {
-        self.cases.lock()[invariant].coverage = Some(coverage);
+    /// Notes what the checks of an invariant cover if that is not everything.
+    pub fn set_coverage(&self, invariant: usize, coverage: String) {
+        self.invariants.lock()[invariant].coverage = Some(coverage);
     }
 
-    /// All invariants that are not broken cannot be decided.
-    pub fn undecided(&self, why: &str) {
-        for case in &mut *self.cases.lock() {
-            case.undecided.get_or_insert_with(|| why.to_owned());
+    /// Marks every invariant as undecided; one that is broken stays broken.
+    pub fn mark_undecided(&self, why: &str) {
+        for state in &mut *self.invariants.lock() {
+            state.undecided.get_or_insert_with(|| why.to_owned());
         }
     }
 
-    /// An invariant is broken in `group`. `keys` names the keys involved as the workload numbers
-    /// them; none stands for the whole group.
-    pub fn break_in(
+    /// Records a violation in `group`. `keys` are the keys involved, as the workload numbers them,
+    /// and their values; no keys means the whole group.
+    pub fn record_violation(
         &self,
         invariant: usize,
         at: Option<Nanos>,
@@ -169,17 +169,17 @@ impl Referee {
         let shown = keys.iter().take(VALUES_SHOWN_MAX);
         let values =
             || shown.map(|(key, value)| (self.names.key(group, *key), value.clone())).collect();
-        let touches = |note: &Note| {
-            let both = || note.read.iter().chain(note.wrote.iter());
-            note.group == group
+        let touches = |record: &Record| {
+            let both = || record.read.iter().chain(record.wrote.iter());
+            record.group == group
                 && (keys.is_empty()
                     || both().any(|fact| keys.iter().any(|(key, _)| *key == fact.key)))
         };
-        self.break_with(invariant, at, what, values, &[group], touches);
+        self.record_violation_with(invariant, at, what, values, &[group], touches);
     }
 
-    /// An invariant is broken over several groups.
-    pub fn break_over(
+    /// Records a violation that involves several groups.
+    pub fn record_violation_in(
         &self,
         invariant: usize,
         at: Option<Nanos>,
@@ -187,78 +187,79 @@ impl Referee {
         groups: &[u64],
         values: Vec<(String, String)>,
     ) {
-        self.break_with(
+        self.record_violation_with(
             invariant,
             at,
             what,
             || values,
             groups,
-            |note| groups.contains(&note.group),
+            |record| groups.contains(&record.group),
         );
     }
 
-    fn break_with(
+    fn record_violation_with(
         &self,
         invariant: usize,
         at: Option<Nanos>,
         what: impl FnOnce() -> String,
         values: impl FnOnce() -> Vec<(String, String)>,
         groups: &[u64],
-        touches: impl Fn(&Note) -> bool,
+        touches: impl Fn(&Record) -> bool,
     ) {
         self.broken.fetch_add(1, Ordering::Relaxed);
-        let mut cases = self.cases.lock();
-        let case = &mut cases[invariant];
-        case.broken += 1;
-        if case.evidence.len() >= EVIDENCE_MAX {
+        let mut invariants = self.invariants.lock();
+        let state = &mut invariants[invariant];
+        state.broken += 1;
+        if state.evidence.len() >= EVIDENCE_MAX {
             return;
         }
-        let mut notes: Vec<Note> = Vec::new();
+        let mut records: Vec<Record> = Vec::new();
         for &group in groups {
-            notes.extend(self.bundle(group).lock().iter().filter(|note| touches(note)));
+            records.extend(self.bucket(group).lock().iter().filter(|record| touches(record)));
         }
-        notes.sort_by_key(|note| note.moment.at);
-        let first = notes.len().saturating_sub(EVIDENCE_TRACES_MAX);
-        case.evidence.push(Evidence {
+        records.sort_by_key(|record| record.moment.at);
+        let first = records.len().saturating_sub(EVIDENCE_TRACES_MAX);
+        state.evidence.push(Evidence {
             at: at.map(Duration::from_nanos),
             what: what(),
             values: values(),
-            transactions: notes[first..].iter().map(|note| self.trace(note)).collect(),
+            transactions: records[first..].iter().map(|record| self.trace(record)).collect(),
         });
     }
 
-    fn trace(&self, note: &Note) -> Trace {
-        let told = |facts: &Facts| {
-            let name = |fact: &Fact| (self.names.key(note.group, fact.key), fact.value.to_string());
-            facts.iter().map(name).collect()
+    fn trace(&self, record: &Record) -> Trace {
+        let named = |values: &KeyValues| {
+            let name =
+                |fact: &KeyValue| (self.names.key(record.group, fact.key), fact.value.to_string());
+            values.iter().map(name).collect()
         };
         Trace {
-            at: Duration::from_nanos(note.moment.at),
-            connection: note.moment.connection,
-            number: note.moment.number,
-            kind: self.names.kind(note.kind),
-            read: told(&note.read),
-            wrote: told(&note.wrote),
-            outcome: if note.unknown { "unknown" } else { "committed" }.to_owned(),
+            at: Duration::from_nanos(record.moment.at),
+            connection: record.moment.connection,
+            number: record.moment.number,
+            kind: self.names.kind(record.kind),
+            read: named(&record.read),
+            wrote: named(&record.wrote),
+            outcome: if record.is_unknown { "unknown" } else { "committed" }.to_owned(),
         }
     }
 
-    /// The verdicts.
+    /// Takes the results.
     #[must_use]
     pub fn verdicts(&self) -> Vec<Invariant> {
-        let of = |case: Case| Invariant {
-            verdict: match case.undecided {
-                _ if case.broken > 0 => {
-                    Verdict::Broken { times: case.broken, evidence: case.evidence }
+        let of = |state: InvariantState| Invariant {
+            verdict: match state.undecided {
+                _ if state.broken > 0 => {
+                    Verdict::Broken { times: state.broken, evidence: state.evidence }
                 }
                 Some(why) => Verdict::Undecided { why },
                 None => Verdict::Held,
             },
-            name: case.name,
-            checks_during: case.checks_during,
-            checks_after: case.checks_after,
-            coverage: case.coverage,
+            name: state.name,
+            checks_during: state.checks_during,
+            checks_after: state.checks_after,
+            coverage: state.coverage,
         };
-        std::mem::take(&mut *self.cases.lock()).into_iter().map(of).collect()
+        std::mem::take(&mut *self.invariants.lock()).into_iter().map(of).collect()
     }
 }

@@ -13,7 +13,7 @@ use slotway::load::plan::{
     Axis, Distribution, Kind, Plan, Policy, Protocol, Retry, Shape, Sweep, Target, Workload,
 };
 use slotway::load::report::{Ending, Report, Verdict};
-use slotway::load::{Blame, Progress, compare, run, sweep};
+use slotway::load::{Cause, Progress, compare, run, sweep};
 
 use crate::faulty::{Fault, Faulty};
 use crate::nodes;
@@ -241,7 +241,7 @@ fn every_workload_holds_in(nodes: [SocketAddr; 3]) {
     let mut plan = plan(Kind::Counter, nodes[0]);
     plan.shape.groups = 50;
     let failure = run(&plan, &Progress::default()).expect_err("a node refuses other nodes' slots");
-    assert!(failure.message.contains("--cluster") && failure.blame == Blame::Target, "{failure}");
+    assert!(failure.message.contains("--cluster") && failure.cause == Cause::Target, "{failure}");
 }
 
 #[test]
@@ -262,10 +262,11 @@ fn slot_moves_in(nodes: [SocketAddr; 3]) {
     let progress = Progress::default();
     let report = std::thread::scope(|scope| {
         let load = scope.spawn(|| run(&plan, &progress));
-        let under_way = |least: u64| poll(|| (progress.glance().committed >= least).then_some(()));
+        let under_way =
+            |least: u64| poll(|| (progress.snapshot().committed >= least).then_some(()));
         assert!(under_way(100).is_some());
         move_slot(&nodes, slot, from, to);
-        let before = progress.glance().committed;
+        let before = progress.snapshot().committed;
         assert!(under_way(before + 100).is_some(), "it goes on at the new owner");
         progress.stop();
         load.join().expect("no panic").expect("a report")
@@ -499,8 +500,8 @@ fn what_cannot_be_reached_or_is_not_let_in_is_told() {
     drop(listener);
     let fails = |plan: &Plan| run(plan, &Progress::default()).expect_err("it cannot work");
     let failure = fails(&plan(Kind::Counter, nobody));
-    assert_eq!(failure.blame.exit_code(), 2);
-    assert!(failure.message.contains(&format!("nobody listens at {nobody}")), "{failure}");
+    assert_eq!(failure.cause.exit_code(), 2);
+    assert!(failure.message.contains(&format!("connection refused by {nobody}")), "{failure}");
 
     let ours = Ours::start(&["--requirepass".to_owned(), "secret".to_owned()]);
     let with = |way_in: &str| {
@@ -510,7 +511,7 @@ fn what_cannot_be_reached_or_is_not_let_in_is_told() {
     };
     for (way_in, named) in [("", "password"), (":wrong@", "WRONGPASS")] {
         let failure = fails(&with(way_in));
-        assert!(failure.message.contains(named) && failure.blame == Blame::Target, "{failure}");
+        assert!(failure.message.contains(named) && failure.cause == Cause::Target, "{failure}");
         assert!(!failure.message.contains("wrong@"), "{failure}");
     }
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
@@ -551,7 +552,7 @@ fn what_cannot_be_is_refused_before_anything_is_connected() {
         let mut plan = plan(Kind::Transfer, SocketAddr::from(([127, 0, 0, 1], 1)));
         change(&mut plan);
         let failure = run(&plan, &Progress::default()).expect_err(named);
-        assert!(failure.blame == Blame::Usage && failure.message.contains(named), "{failure}");
+        assert!(failure.cause == Cause::Usage && failure.message.contains(named), "{failure}");
     }
     for wrong in ["groups", "groups=", "groups=x", "groups=0", "groups=1.5", "colour=1"] {
         assert!(wrong.parse::<Sweep>().is_err(), "{wrong}");
@@ -603,7 +604,7 @@ fn a_workload_file_is_run_and_its_invariants_are_judged() {
     std::fs::remove_file(&path).expect("removed");
     let failure = run(&plan(ours.address), &Progress::default()).expect_err("the file is gone");
     assert!(
-        failure.blame == Blame::Usage && failure.message.contains("workload file"),
+        failure.cause == Cause::Usage && failure.message.contains("workload file"),
         "{failure}"
     );
 }
@@ -753,5 +754,5 @@ fn tls_is_spoken_with_whom_is_trusted() {
     assert!(failure.message.contains("certificate"), "{failure}");
     let failure = run(&with(|t| t.cacert = Some(tls_file("key.pem"))), &Progress::default());
     let failure = failure.expect_err("no certificate in it");
-    assert!(failure.blame == Blame::Usage && failure.message.contains("--cacert"), "{failure}");
+    assert!(failure.cause == Cause::Usage && failure.message.contains("--cacert"), "{failure}");
 }

@@ -1,242 +1,259 @@
-//! A link: what to send on a socket, what replies are waited for, and what follows when it breaks.
+//! A connection of a user to a node: its output, the replies it expects, and reopening when it breaks.
 
-use super::transaction_loop::LaneState;
-use super::{Crew, Order, Timer};
-use crate::load::failure::{Blame, Failure};
+use super::transaction_loop::LoopState;
+use super::{SocketAction, Timer, Users};
+use crate::load::failure::Failure;
 use crate::load::keys::shown;
 use crate::load::script::{Expect, Nanos};
-use crate::load::target::Map;
+use crate::load::target::SlotMap;
 use crate::resp::{Reply, ReplyDecoder};
 use std::cmp::Reverse;
 use std::collections::VecDeque;
 
-/// The first pause before a lost link is opened again; it doubles up to [`REOPEN_MAX`].
-const REOPEN_FIRST: Nanos = 5_000_000;
-/// The longest pause before a lost link is opened again.
-const REOPEN_MAX: Nanos = 200_000_000;
-/// The least time between two questions for the cluster's map.
-const MAP_EVERY: Nanos = 100_000_000;
+/// The first delay before a lost connection is opened again; it doubles up to
+/// [`REOPEN_DELAY_MAX`].
+const REOPEN_DELAY_FIRST: Nanos = 5_000_000;
+/// The longest delay before a lost connection is opened again.
+const REOPEN_DELAY_MAX: Nanos = 200_000_000;
+/// The least time between two requests for the cluster's slot map.
+const SLOT_MAP_INTERVAL: Nanos = 100_000_000;
+/// The largest carry buffer that is kept once it is empty, in bytes.
+const CARRY_KEPT_MAX: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LinkState {
+pub(super) enum ConnectionState {
     Closed,
     /// Lost; a timer opens it again.
-    Resting,
+    Backoff,
     Opening,
-    Greeting,
+    Handshake,
     Open,
 }
 
-/// The sockets' other half.
-pub(super) struct Link {
+/// A connection without its socket, which the event loop has.
+pub(super) struct Connection {
     pub(super) user: u32,
     pub(super) node: u16,
-    pub(super) state: LinkState,
+    pub(super) state: ConnectionState,
     pub(super) out: Vec<u8>,
     pub(super) expects: VecDeque<Expect>,
     pub(super) decoder: ReplyDecoder,
-    /// The front of a reply of which the rest has yet to come.
+    /// The first part of a reply whose rest has not arrived yet.
     pub(super) carry: Vec<u8>,
+    /// Whether WATCH is in force.
     pub(super) watching: bool,
     pub(super) is_dirty: bool,
     pub(super) was_open: bool,
-    /// Since when it cannot be opened.
+    /// When it was lost, if it has not been open since.
     pub(super) lost_since: Option<Nanos>,
-    /// When it was first seen to wait for an answer, since the last one.
+    /// When it was first seen waiting for the current reply.
     pub(super) silent_since: Option<Nanos>,
-    pub(super) pause: Nanos,
-    /// Lanes that wait for it to open.
+    pub(super) reopen_delay: Nanos,
+    /// Loops that wait for it to open.
     pub(super) waiting: Vec<u32>,
 }
-impl Crew {
-    pub(super) fn soil(&mut self, link: u32) {
-        let at = &mut self.links[link as usize];
-        if !std::mem::replace(&mut at.is_dirty, true) {
-            self.dirty.push(link);
+
+impl Connection {
+    fn new(user: u32, node: u16) -> Self {
+        Self {
+            user,
+            node,
+            state: ConnectionState::Closed,
+            out: Vec::new(),
+            expects: VecDeque::new(),
+            decoder: ReplyDecoder::default(),
+            carry: Vec::new(),
+            watching: false,
+            is_dirty: false,
+            was_open: false,
+            lost_since: None,
+            silent_since: None,
+            reopen_delay: REOPEN_DELAY_FIRST,
+            waiting: Vec::new(),
+        }
+    }
+}
+
+impl Users {
+    pub(super) fn mark_dirty(&mut self, connection: u32) {
+        let conn = &mut self.connections[connection as usize];
+        if !std::mem::replace(&mut conn.is_dirty, true) {
+            self.dirty.push(connection);
         }
     }
 
-    pub(super) fn link(&mut self, user: u32, node: u16) -> u32 {
-        let links = &mut self.link_of[(user - self.first_user) as usize];
+    /// Returns the index of a user's connection to a node, which is made if there is none.
+    pub(super) fn connection_to(&mut self, user: u32, node: u16) -> u32 {
+        let of_user = &mut self.connection_of[(user - self.first_user) as usize];
         let node_at = node as usize;
-        if links.len() <= node_at {
-            links.resize(node_at + 1, None);
+        if of_user.len() <= node_at {
+            of_user.resize(node_at + 1, None);
         }
-        *links[node_at].get_or_insert_with(|| {
-            self.links.push(Link {
-                user,
-                node,
-                state: LinkState::Closed,
-                out: Vec::new(),
-                expects: VecDeque::new(),
-                decoder: ReplyDecoder::default(),
-                carry: Vec::new(),
-                watching: false,
-                is_dirty: false,
-                was_open: false,
-                lost_since: None,
-                silent_since: None,
-                pause: REOPEN_FIRST,
-                waiting: Vec::new(),
-            });
-            self.links.len() as u32 - 1
+        *of_user[node_at].get_or_insert_with(|| {
+            self.connections.push(Connection::new(user, node));
+            self.connections.len() as u32 - 1
         })
     }
 
-    pub(super) fn open(&mut self, link: u32) {
-        let at = &mut self.links[link as usize];
-        // One that was lost is opened by its timer.
-        if at.state == LinkState::Closed {
-            at.state = LinkState::Opening;
-            self.orders.push(Order::Open(link));
+    pub(super) fn request_open(&mut self, connection: u32) {
+        let conn = &mut self.connections[connection as usize];
+        // One in backoff is opened by its timer.
+        if conn.state == ConnectionState::Closed {
+            conn.state = ConnectionState::Opening;
+            self.socket_actions.push(SocketAction::Open(connection));
         }
     }
 
-    /// The network has connected a link.
-    pub fn opened(&mut self, link: u32, now: Nanos) {
-        let (greeting, replies) = self.endpoint.greeting();
-        let at = &mut self.links[link as usize];
-        at.out.clear();
-        at.state = LinkState::Greeting;
+    /// Notes that the socket of a connection is connected; begins the handshake.
+    pub fn on_connected(&mut self, connection: u32, now: Nanos) {
+        let (handshake, replies) = self.endpoint.handshake();
+        let conn = &mut self.connections[connection as usize];
+        conn.out.clear();
+        conn.state = ConnectionState::Handshake;
         if replies == 0 {
-            return self.greeted(link, now);
+            return self.finish_handshake(connection, now);
         }
-        at.out.extend_from_slice(&greeting);
-        at.expects.extend((0..replies).map(|_| Expect::Handshake));
-        self.soil(link);
+        conn.out.extend_from_slice(&handshake);
+        conn.expects.extend((0..replies).map(|_| Expect::Handshake));
+        self.mark_dirty(connection);
     }
 
-    pub(super) fn greeted(&mut self, link: u32, now: Nanos) {
-        let at = &mut self.links[link as usize];
-        at.state = LinkState::Open;
-        (at.lost_since, at.pause) = (None, REOPEN_FIRST);
-        if std::mem::replace(&mut at.was_open, true) && self.tally.is_measuring {
+    fn finish_handshake(&mut self, connection: u32, now: Nanos) {
+        let conn = &mut self.connections[connection as usize];
+        conn.state = ConnectionState::Open;
+        (conn.lost_since, conn.reopen_delay) = (None, REOPEN_DELAY_FIRST);
+        if std::mem::replace(&mut conn.was_open, true) && self.tally.is_measuring {
             self.tally.totals.reconnects += 1;
         }
-        for lane in std::mem::take(&mut at.waiting) {
-            if self.lanes[lane as usize].state == LaneState::Waiting {
-                self.round(lane, now);
+        for index in std::mem::take(&mut conn.waiting) {
+            if self.loops[index as usize].state == LoopState::AwaitingConnection {
+                self.send_round(index, now);
             }
         }
     }
 
-    /// The network has lost a link, or could not connect it.
-    pub fn lost(&mut self, link: u32, why: &str, now: Nanos) {
-        let node = self.node(link).clone();
-        let at = &mut self.links[link as usize];
-        if matches!(at.state, LinkState::Closed | LinkState::Resting) {
+    /// Notes that a connection was lost or could not be opened. It is opened again after a delay,
+    /// unless the target has been unreachable for longer than `--patience`.
+    pub fn on_disconnected(&mut self, connection: u32, why: &str, now: Nanos) {
+        let node = self.node(connection).clone();
+        let conn = &mut self.connections[connection as usize];
+        if matches!(conn.state, ConnectionState::Closed | ConnectionState::Backoff) {
             return;
         }
-        (at.state, at.watching, at.silent_since) = (LinkState::Resting, false, None);
-        at.out.clear();
-        at.carry.clear();
-        at.expects.clear();
-        at.decoder = ReplyDecoder::default();
-        self.orders.push(Order::Close(link));
-        let since = *at.lost_since.get_or_insert(now);
-        let user = at.user;
+        (conn.state, conn.watching, conn.silent_since) = (ConnectionState::Backoff, false, None);
+        conn.out.clear();
+        conn.carry.clear();
+        conn.expects.clear();
+        conn.decoder = ReplyDecoder::default();
+        self.socket_actions.push(SocketAction::Close(connection));
+        let since = *conn.lost_since.get_or_insert(now);
+        let user = conn.user;
         if u128::from(now - since) >= self.endpoint.patience.as_nanos() || !self.has_started {
-            return self.give_up(Failure { blame: Blame::Target, message: why.to_owned() });
+            return self.fail(Failure::target(why));
         }
-        tracing::debug!(%node, user, why, "a connection was lost");
-        self.timers.push(Reverse((now + at.pause, Timer::Link(link))));
-        at.pause = (at.pause * 2).min(REOPEN_MAX);
-        self.ask_map(now);
-        for lane in self.lanes_of(user) {
-            let at = &self.lanes[lane as usize];
-            if at.link == link && at.state == LaneState::Asked {
-                self.cut_off(lane, now);
+        tracing::debug!(%node, user, why, "connection lost");
+        self.timers.push(Reverse((now + conn.reopen_delay, Timer::Connection(connection))));
+        conn.reopen_delay = (conn.reopen_delay * 2).min(REOPEN_DELAY_MAX);
+        self.request_slot_map(now);
+        for index in self.loops_of(user) {
+            let tx = &self.loops[index as usize];
+            if tx.connection == connection && tx.state == LoopState::AwaitingReplies {
+                self.interrupt_round(index, now);
             }
         }
     }
 
-    /// Gives the target up if it leaves a link without an answer for too long.
-    pub(super) fn look_for_silence(&mut self, now: Nanos) {
+    /// Fails the run if a connection has been without its next reply for longer than `--patience`.
+    pub(super) fn check_timeouts(&mut self, now: Nanos) {
         let patience = self.endpoint.patience;
-        for link in 0..self.links.len() {
-            let at = &mut self.links[link];
-            let is_waiting = match at.state {
-                LinkState::Closed | LinkState::Resting => false,
-                LinkState::Opening | LinkState::Greeting => true,
-                LinkState::Open => !at.expects.is_empty(),
+        for connection in 0..self.connections.len() {
+            let conn = &mut self.connections[connection];
+            let is_waiting = match conn.state {
+                ConnectionState::Closed | ConnectionState::Backoff => false,
+                ConnectionState::Opening | ConnectionState::Handshake => true,
+                ConnectionState::Open => !conn.expects.is_empty(),
             };
             if !is_waiting {
-                at.silent_since = None;
-            } else if u128::from(now - *at.silent_since.get_or_insert(now)) >= patience.as_nanos() {
-                let node = self.node(link as u32);
-                return self.give_up(Failure::target(format!(
-                    "{node} has not answered for {patience:?}: does it hang? A longer --patience waits longer"
+                conn.silent_since = None;
+                continue;
+            }
+            let since = *conn.silent_since.get_or_insert(now);
+            if u128::from(now - since) >= patience.as_nanos() {
+                let node = self.node(connection as u32);
+                return self.fail(Failure::target(format!(
+                    "{node} has not answered for {patience:?}: is it overloaded or stopped? A longer --patience \
+                     waits longer"
                 )));
             }
         }
     }
 
-    /// The lanes of a user; the auditor is a user with one lane behind all others.
-    pub(super) fn lanes_of(&self, user: u32) -> std::ops::Range<u32> {
+    /// The loops of a user. The auditor is the last user and has one loop.
+    fn loops_of(&self, user: u32) -> std::ops::Range<u32> {
         let first = (user - self.first_user) * self.pipeline;
-        first..(first + self.pipeline).min(self.lanes.len() as u32)
+        first..(first + self.pipeline).min(self.loops.len() as u32)
     }
 
-    /// A lane whose link broke while it waited for replies.
-    pub(super) fn cut_off(&mut self, at: u32, now: Nanos) {
-        let lane = &mut self.lanes[at as usize];
-        let (moment, unknown) = (lane.moment(now), lane.changes);
-        if lane.is_auditor {
-            return self.rest(at, now);
+    /// Ends the round of a loop whose connection broke before all replies had arrived.
+    fn interrupt_round(&mut self, at: u32, now: Nanos) {
+        let tx = &mut self.loops[at as usize];
+        let (moment, is_unknown) = (tx.moment(now), tx.may_change);
+        if tx.is_auditor {
+            return self.pause_auditor(at, now);
         }
-        lane.script.failed(unknown, &moment);
-        if unknown {
+        tx.script.fail_round(is_unknown, &moment);
+        if is_unknown {
             self.tally.unknown();
-            return self.finish(at, now);
+            return self.finish_transaction(at, now);
         }
         if self.is_stopping {
-            return self.done(at);
+            return self.stop_loop(at);
         }
-        lane.attempts -= 1;
-        self.attempt(at, now);
+        tx.attempts -= 1;
+        self.start_attempt(at, now);
     }
 
-    /// Asks some node for the cluster's map, not too often.
-    pub(super) fn ask_map(&mut self, now: Nanos) {
-        let too_soon = self.map_asked > 0 && now.saturating_sub(self.map_asked) < MAP_EVERY;
-        if !self.endpoint.cluster || self.is_stopping || too_soon {
+    /// Requests the cluster's slot map from any node, at most once per [`SLOT_MAP_INTERVAL`].
+    pub(super) fn request_slot_map(&mut self, now: Nanos) {
+        let last = self.slot_map_requested_at;
+        let is_too_soon = last > 0 && now.saturating_sub(last) < SLOT_MAP_INTERVAL;
+        if !self.endpoint.cluster || self.is_stopping || is_too_soon {
             return;
         }
-        let Some(link) = self.links.iter().position(|link| link.state == LinkState::Open) else {
-            return;
-        };
-        self.map_asked = now.max(1);
-        let at = &mut self.links[link];
-        at.out.extend_from_slice(b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n");
-        at.expects.push_back(Expect::Map);
-        self.soil(link as u32);
+        let is_open = |conn: &Connection| conn.state == ConnectionState::Open;
+        let Some(connection) = self.connections.iter().position(is_open) else { return };
+        self.slot_map_requested_at = now.max(1);
+        let conn = &mut self.connections[connection];
+        conn.out.extend_from_slice(b"*2\r\n$7\r\nCLUSTER\r\n$5\r\nSLOTS\r\n");
+        conn.expects.push_back(Expect::SlotMap);
+        self.mark_dirty(connection as u32);
     }
 
-    pub(super) fn learn(&mut self, link: u32, reply: Reply<'_>, now: Nanos) {
-        let asked = self.node(link).clone();
-        let Some(map) = Map::read(reply, &asked) else { return };
-        self.map.learn(&map);
-        // Who waits for a node that owns the slot no more goes to the one that does.
-        for at in 0..self.lanes.len() as u32 {
-            let lane = &self.lanes[at as usize];
-            if lane.state == LaneState::Waiting && lane.is_first_round {
-                let node = self.map.owner(lane.subject.slot);
-                if self.links[lane.link as usize].node != node {
-                    self.round(at, now);
+    fn apply_slot_map(&mut self, connection: u32, reply: Reply<'_>, now: Nanos) {
+        let asked = self.node(connection).clone();
+        let Some(map) = SlotMap::parse(reply, &asked) else { return };
+        self.slot_map.merge(&map);
+        // Loops that wait for a node which no longer owns the slot go on at its new owner.
+        for at in 0..self.loops.len() as u32 {
+            let tx = &self.loops[at as usize];
+            if tx.state == LoopState::AwaitingConnection && tx.is_first_round {
+                let node = self.slot_map.owner(tx.subject.slot);
+                if self.connections[tx.connection as usize].node != node {
+                    self.send_round(at, now);
                 }
             }
         }
     }
 
-    /// Bytes have come on a link.
-    pub fn received(&mut self, link: u32, bytes: &[u8], now: Nanos) {
+    /// Handles bytes received on a connection.
+    pub fn on_received(&mut self, connection: u32, bytes: &[u8], now: Nanos) {
         if self.tally.is_measuring {
             self.tally.totals.bytes_received += bytes.len() as u64;
         }
-        let at = &mut self.links[link as usize];
-        at.silent_since = None;
-        let mut decoder = std::mem::take(&mut at.decoder);
-        let mut carry = std::mem::take(&mut at.carry);
+        let conn = &mut self.connections[connection as usize];
+        conn.silent_since = None;
+        let mut decoder = std::mem::take(&mut conn.decoder);
+        let mut carry = std::mem::take(&mut conn.carry);
         let is_carried = !carry.is_empty();
         if is_carried {
             carry.extend_from_slice(bytes);
@@ -247,12 +264,12 @@ impl Crew {
                 Ok(Some(end)) => {
                     let (reply, behind) = rest.split_at(end);
                     rest = behind;
-                    if let Err(why) = self.take(link, Reply::of(reply), now) {
+                    if let Err(why) = self.dispatch_reply(connection, Reply::of(reply), now) {
                         break Some(why);
                     }
                 }
                 Ok(None) => break None,
-                Err(error) => break Some(format!("does not speak Redis' protocol: {error}")),
+                Err(error) => break Some(format!("does not speak the Redis protocol: {error}")),
             }
         };
         let left = rest.len();
@@ -262,34 +279,39 @@ impl Crew {
         } else {
             carry.extend_from_slice(&bytes[bytes.len() - left..]);
         }
-        if carry.is_empty() && carry.capacity() > 64 * 1024 {
+        if carry.is_empty() && carry.capacity() > CARRY_KEPT_MAX {
             carry = Vec::new();
         }
-        let at = &mut self.links[link as usize];
-        (at.decoder, at.carry) = (decoder, carry);
+        let conn = &mut self.connections[connection as usize];
+        (conn.decoder, conn.carry) = (decoder, carry);
         if let Some(why) = broken {
-            let why = format!("{} {why}", self.node(link));
-            self.give_up(Failure::target(why));
+            let why = format!("{} {why}", self.node(connection));
+            self.fail(Failure::target(why));
         }
     }
 
-    pub(super) fn take(&mut self, link: u32, reply: Reply<'_>, now: Nanos) -> Result<(), String> {
+    fn dispatch_reply(
+        &mut self,
+        connection: u32,
+        reply: Reply<'_>,
+        now: Nanos,
+    ) -> Result<(), String> {
         if matches!(reply, Reply::Push(_)) {
             return Ok(());
         }
-        match self.links[link as usize].expects.pop_front() {
-            Some(Expect::Lane(lane)) => self.hear(lane, reply, now),
-            Some(Expect::Way(_)) => {}
-            Some(Expect::Map) => self.learn(link, reply, now),
+        match self.connections[connection as usize].expects.pop_front() {
+            Some(Expect::Loop(index)) => self.on_reply(index, reply, now),
+            Some(Expect::Ignored) => {}
+            Some(Expect::SlotMap) => self.apply_slot_map(connection, reply, now),
             Some(Expect::Handshake) => match reply {
-                Reply::Error(text) => self.give_up(self.endpoint.refused(text)),
-                _ => self.greeted(link, now),
+                Reply::Error(text) => self.fail(self.endpoint.handshake_error(text)),
+                _ => self.finish_handshake(connection, now),
             },
             None => {
                 if let Reply::Error(text) = reply {
-                    return Err(format!("turned us away: {}", shown(text)));
+                    return Err(format!("refused the connection: {}", shown(text)));
                 }
-                return Err("answered what nobody asked".to_owned());
+                return Err("sent a reply that no request was waiting for".to_owned());
             }
         }
         Ok(())

@@ -1,57 +1,57 @@
 //! The users of one client thread, without sockets and without a clock: bytes and times in, bytes and
-//! orders out. `drive` carries them to the network.
+//! socket actions out. The event loop connects them to the network.
 //!
 //! ```text
-//! user    a connection as the plan counts it; with a cluster, a link to each node
-//! lane    a transaction under way on a user; several of them if the plan pipelines
-//! link    a socket's other half: what to send, what replies are waited for, half a reply
+//! user              one of the plan's `connections`: a simulated client
+//! TransactionLoop   one transaction after the other for a user; several of them with `pipeline`
+//! Connection        a user's connection to one node: output, expected replies, half a reply.
+//!                   With `--cluster` a user has one per node, otherwise one
 //! ```
 //!
-//! What may have run is never sent again: if a link breaks while a round that may change data is
-//! under way, the transaction's outcome is unknown, and the lane goes on with the next one.
+//! A request that may have run is never sent again: if a connection breaks during a round that may
+//! change data, the outcome of the transaction is unknown and the loop starts the next one.
 
-mod transaction_loop;
 mod connection;
 #[cfg(test)]
 mod tests;
+mod transaction_loop;
 
-use super::chance::{self, Purpose};
 use super::failure::Failure;
 use super::plan::{Plan, Retry};
 use super::script::{Nanos, Script};
-use super::tally::{Slice, Subject, Tally};
-use super::target::{Endpoint, Map, Node};
-use crate::slot::Slot;
-use connection::{Link, LinkState};
+use super::tally::{Slice, Tally};
+use super::target::{Endpoint, Node, SlotMap};
+use connection::{Connection, ConnectionState};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use transaction_loop::{AUDIT_PAUSE, Lane, LaneState, Schedule};
+use transaction_loop::{AUDIT_PAUSE, LoopState, Schedule, TransactionLoop};
 
-/// Between two looks for links that are silent: so much later than `--patience` says it may be noticed.
-const LOOK_EVERY: Nanos = 50_000_000;
+/// How often connections are checked for overdue replies: a timeout is noticed at most this much
+/// later than `--patience`.
+const TIMEOUT_CHECK_INTERVAL: Nanos = 50_000_000;
 
-/// What the crew asks of the network.
+/// What the event loop must do with a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Connect this link to its node.
+pub enum SocketAction {
+    /// Connect this connection to its node.
     Open(u32),
-    /// Close this link's socket, if there is one.
+    /// Close this connection's socket, if it has one.
     Close(u32),
 }
 
-/// Which part of the load a thread has.
+/// One thread's part of the load.
 #[derive(Clone, Copy, Debug)]
-pub struct Part {
+pub struct ThreadPart {
     /// The thread, from 0.
     pub thread: usize,
-    /// The first of its connections.
+    /// The first of its users.
     pub first: usize,
-    /// How many connections it has.
+    /// How many users it has.
     pub connections: usize,
 }
 
-impl Part {
-    /// The parts of a plan's threads.
+impl ThreadPart {
+    /// Divides a plan's connections evenly among its threads.
     #[must_use]
     pub fn all(plan: &Plan) -> Vec<Self> {
         let (threads, connections) = (plan.shape.threads, plan.shape.connections);
@@ -65,188 +65,141 @@ impl Part {
     }
 }
 
-/// What a thread's users are made of.
-pub struct Muster<'a> {
-    /// What to do.
+/// What a thread's [`Users`] are made from.
+pub struct UsersConfig<'a> {
+    /// The plan of the run.
     pub plan: &'a Plan,
-    /// The way in.
+    /// How to connect to the target.
     pub endpoint: &'a Endpoint,
-    /// Who owns which slot.
-    pub map: Map,
-    /// Makes a user's script.
+    /// The owner of each slot.
+    pub slot_map: SlotMap,
+    /// Makes the script of a loop, given its number in the whole run.
     pub script: &'a dyn Fn(u32) -> Box<dyn Script>,
-    /// Looks at the invariants; one thread has it.
+    /// Checks invariants during the run; only one thread has it.
     pub auditor: Option<Box<dyn Script>>,
-    /// An empty one.
+    /// An empty tally.
     pub tally: Tally,
 }
+
 /// The users of one thread.
-pub struct Crew {
+pub struct Users {
     endpoint: Endpoint,
     retry: Retry,
     think: Nanos,
-    map: Map,
-    lanes: Vec<Lane>,
-    links: Vec<Link>,
-    /// By user of this crew, and node.
-    link_of: Vec<Vec<Option<u32>>>,
+    slot_map: SlotMap,
+    loops: Vec<TransactionLoop>,
+    connections: Vec<Connection>,
+    /// The index into `connections`, by user of this thread and by node.
+    connection_of: Vec<Vec<Option<u32>>>,
     first_user: u32,
-    /// Lanes of a user.
+    /// Loops per user.
     pipeline: u32,
     schedule: Option<Schedule>,
+    /// Loops that wait for the schedule.
     idle: Vec<u32>,
     timers: BinaryHeap<Reverse<(Nanos, Timer)>>,
-    orders: Vec<Order>,
+    socket_actions: Vec<SocketAction>,
+    /// Connections with output since the last call of [`Users::next_dirty`].
     dirty: Vec<u32>,
     tally: Tally,
-    /// Lanes that are not done, without the auditor's.
-    busy: usize,
+    /// Loops that have not stopped, the auditor's not counted.
+    running: usize,
     is_stopping: bool,
     has_started: bool,
-    map_asked: Nanos,
-    /// When to look for links that are silent.
-    look_at: Nanos,
+    slot_map_requested_at: Nanos,
+    next_timeout_check: Nanos,
     fatal: Option<Failure>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
-    Lane(u32),
-    Link(u32),
+    Loop(u32),
+    Connection(u32),
 }
 
-impl Crew {
-    /// A crew for `part` of the load; nothing is connected yet.
+impl Users {
+    /// Makes the users of `part`; nothing is connected yet.
     #[must_use]
-    pub fn new(muster: Muster<'_>, part: Part) -> Self {
-        let Muster { plan, endpoint, map, script, auditor, tally } = muster;
+    pub fn new(config: UsersConfig<'_>, part: ThreadPart) -> Self {
+        let UsersConfig { plan, endpoint, slot_map, script, auditor, tally } = config;
         let shape = &plan.shape;
-        let pipeline = shape.pipeline;
-        let lanes_in_all = (shape.connections * pipeline) as u64;
-        let schedule = shape.rate.map(|rate| {
-            let mine = part.connections as f64 / shape.connections as f64;
-            let interval = 1e9 / (rate * mine);
-            let before = part.first as u64;
-            let upto = |connections: u64| {
-                shape.transactions.map(|n| n * connections / shape.connections as u64)
-            };
-            let left = upto(before + part.connections as u64)
-                .zip(upto(before))
-                .map(|(end, start)| end - start);
-            Schedule {
-                // The threads take turns.
-                next: interval * part.thread as f64 / shape.threads as f64,
-                interval,
-                arrivals: shape.arrivals,
-                chance: chance::source(plan.seed, part.thread as u64, Purpose::Arrivals),
-                left,
-            }
-        });
-        let quota = |lane: u64| match (shape.rate, shape.transactions) {
-            (None, Some(n)) => Some(n / lanes_in_all + u64::from(lane < n % lanes_in_all)),
-            _ => None,
-        };
-        let lane = |user: u32, number: u64, script: Box<dyn Script>, is_auditor: bool| Lane {
-            script,
-            chance: chance::source(plan.seed, number, Purpose::Choices),
-            pauses: chance::source(plan.seed, number, Purpose::Pauses),
-            user,
-            link: 0,
-            state: LaneState::Idle,
-            started: 0,
-            attempt_started: 0,
-            subject: Subject { kind: 0, slot: Slot::of(b""), crosses: false },
-            attempts: 0,
-            hops: 0,
-            asking: None,
-            is_first_round: true,
-            left: 0,
-            heard: 0,
-            changes: false,
-            executes: false,
-            error: None,
-            ran_all_the_same: false,
-            number: 0,
-            quota: if is_auditor { None } else { quota(number) },
-            is_auditor,
-        };
-        let mut lanes = Vec::with_capacity(part.connections * pipeline + 1);
+        let mut loops = Vec::with_capacity(part.connections * shape.pipeline + 1);
         for user in part.first..part.first + part.connections {
-            for place in 0..pipeline {
-                let number = (user * pipeline + place) as u64;
-                lanes.push(lane(user as u32, number, script(number as u32), false));
+            for place in 0..shape.pipeline {
+                let number = (user * shape.pipeline + place) as u64;
+                loops.push(TransactionLoop::new(plan, user as u32, number, script(number as u32)));
             }
         }
-        let busy = lanes.len();
+        let running = loops.len();
         let mut users = part.connections;
         if let Some(auditor) = auditor {
-            lanes.push(lane((part.first + users) as u32, u64::MAX, auditor, true));
+            loops.push(TransactionLoop::of_auditor(plan, (part.first + users) as u32, auditor));
             users += 1;
         }
         Self {
             endpoint: endpoint.clone(),
             retry: plan.retry,
             think: shape.think_us.saturating_mul(1000),
-            map,
-            lanes,
-            links: Vec::new(),
-            link_of: vec![Vec::new(); users],
+            slot_map,
+            loops,
+            connections: Vec::new(),
+            connection_of: vec![Vec::new(); users],
             first_user: part.first as u32,
-            pipeline: pipeline as u32,
-            schedule,
+            pipeline: shape.pipeline as u32,
+            schedule: shape.rate.map(|rate| Schedule::new(plan, rate, part)),
             idle: Vec::new(),
             timers: BinaryHeap::new(),
-            orders: Vec::new(),
+            socket_actions: Vec::new(),
             dirty: Vec::new(),
             tally,
-            busy,
+            running,
             is_stopping: false,
             has_started: false,
-            map_asked: 0,
-            look_at: 0,
+            slot_map_requested_at: 0,
+            next_timeout_check: 0,
             fatal: None,
         }
     }
 
-    /// Orders every user's links to the nodes that are known.
+    /// Requests a connection from every user to every known node.
     pub fn connect(&mut self) {
-        for user in 0..self.link_of.len() as u32 {
-            for node in 0..self.map.nodes().len() as u16 {
-                let link = self.link(self.first_user + user, node);
-                self.open(link);
+        for user in 0..self.connection_of.len() as u32 {
+            for node in 0..self.slot_map.nodes().len() as u16 {
+                let connection = self.connection_to(self.first_user + user, node);
+                self.request_open(connection);
             }
         }
     }
 
-    /// Whether every link is open.
+    /// Whether every connection is open.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.links.iter().all(|link| link.state == LinkState::Open)
+        self.connections.iter().all(|connection| connection.state == ConnectionState::Open)
     }
 
     /// Starts the load. `now` is 0 by definition of the run's time.
     pub fn start(&mut self) {
         self.has_started = true;
-        for lane in 0..self.lanes.len() as u32 {
-            if self.lanes[lane as usize].is_auditor {
-                self.set_timer(AUDIT_PAUSE, lane, LaneState::Thinking);
+        for index in 0..self.loops.len() as u32 {
+            if self.loops[index as usize].is_auditor {
+                self.set_timer(AUDIT_PAUSE, index, LoopState::Thinking);
             } else if self.schedule.is_some() {
-                self.idle.push(lane);
+                self.idle.push(index);
             } else {
-                self.next_transaction(lane, 0, 0);
+                self.start_transaction(index, 0, 0);
             }
         }
-        // The first connection is to be the first to start.
+        // `pop` takes from the end: the first user starts first.
         self.idle.reverse();
-        self.wake(0);
+        self.run_due(0);
     }
 
-    /// The warm-up is over.
-    pub fn measure(&mut self) {
+    /// Starts to count: the warm-up is over.
+    pub fn start_measuring(&mut self) {
         self.tally.is_measuring = true;
     }
 
-    /// The time is up: what is under way may end, nothing new begins.
+    /// Starts nothing more after `at`, the end of the run; what is in flight may finish.
     pub fn stop(&mut self, at: Nanos) {
         if std::mem::replace(&mut self.is_stopping, true) {
             return;
@@ -257,93 +210,93 @@ impl Crew {
                 schedule.advance(true);
             }
         }
-        for lane in 0..self.lanes.len() as u32 {
-            if self.lanes[lane as usize].state != LaneState::Asked {
-                self.done(lane);
+        for index in 0..self.loops.len() as u32 {
+            if self.loops[index as usize].state != LoopState::AwaitingReplies {
+                self.stop_loop(index);
             }
         }
     }
 
-    /// Whether nothing is under way any more.
+    /// Whether every loop has stopped.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.busy == 0
+        self.running == 0
     }
 
-    /// What is still under way will not end: its outcome is unknown.
+    /// Stops all loops at once; what is in flight has an unknown outcome.
     pub fn abandon(&mut self, now: Nanos) {
         self.is_stopping = true;
-        for at in 0..self.lanes.len() {
-            let lane = &mut self.lanes[at];
-            if lane.state == LaneState::Asked {
-                let moment = lane.moment(now);
-                lane.script.failed(lane.changes, &moment);
-                if lane.changes && !lane.is_auditor {
+        for at in 0..self.loops.len() {
+            let tx = &mut self.loops[at];
+            if tx.state == LoopState::AwaitingReplies {
+                let moment = tx.moment(now);
+                tx.script.fail_round(tx.may_change, &moment);
+                if tx.may_change && !tx.is_auditor {
                     self.tally.unknown();
                 }
             }
-            self.done(at as u32);
+            self.stop_loop(at as u32);
         }
     }
 
-    /// Why the load cannot go on, if so.
+    /// The error that makes it impossible to go on, if there is one.
     #[must_use]
     pub fn fatal(&self) -> Option<&Failure> {
         self.fatal.as_ref()
     }
 
-    /// Its counts.
+    /// Returns the counts.
     #[must_use]
     pub fn into_tally(self) -> Tally {
         self.tally
     }
 
-    /// The interval of the time series is over.
+    /// Ends the current interval of the time series and returns its counts.
     pub fn next_slice(&mut self) -> Slice {
         self.tally.next_slice()
     }
 
-    /// The number of the present interval.
+    /// The number of the current interval.
     #[must_use]
     pub fn slice_index(&self) -> u64 {
         self.tally.slice_index()
     }
 
-    /// What is asked of the network since the last time.
-    pub fn orders(&mut self) -> std::vec::Drain<'_, Order> {
-        self.orders.drain(..)
+    /// Takes the socket actions requested since the last call.
+    pub fn take_socket_actions(&mut self) -> std::vec::Drain<'_, SocketAction> {
+        self.socket_actions.drain(..)
     }
 
-    /// A link that has something to send since the last time.
+    /// Takes a connection that got output since it was last taken.
     pub fn next_dirty(&mut self) -> Option<u32> {
-        let link = self.dirty.pop()?;
-        self.links[link as usize].is_dirty = false;
-        Some(link)
+        let connection = self.dirty.pop()?;
+        self.connections[connection as usize].is_dirty = false;
+        Some(connection)
     }
 
-    /// What a link has to send; the network removes what it took.
-    pub fn output(&mut self, link: u32) -> &mut Vec<u8> {
-        &mut self.links[link as usize].out
+    /// The output of a connection; the event loop removes what it has sent.
+    pub fn output(&mut self, connection: u32) -> &mut Vec<u8> {
+        &mut self.connections[connection as usize].out
     }
 
-    /// The address of a link's node.
+    /// The address of a connection's node.
     #[must_use]
-    pub fn node(&self, link: u32) -> &Node {
-        &self.map.nodes()[self.links[link as usize].node as usize]
+    pub fn node(&self, connection: u32) -> &Node {
+        &self.slot_map.nodes()[self.connections[connection as usize].node as usize]
     }
 
     /// Counts bytes that were sent.
-    pub fn sent(&mut self, bytes: usize) {
+    pub fn count_sent(&mut self, bytes: usize) {
         if self.tally.is_measuring {
             self.tally.totals.bytes_sent += bytes as u64;
         }
     }
 
-    /// Does what is due. Returns when there is something to do next, if there is.
-    pub fn wake(&mut self, now: Nanos) -> Option<Nanos> {
-        if now >= self.look_at {
-            self.look_at = now + LOOK_EVERY;
-            self.look_for_silence(now);
+    /// Runs everything that is due. Returns the time of the next thing to do, if there is one.
+    pub fn run_due(&mut self, now: Nanos) -> Option<Nanos> {
+        if now >= self.next_timeout_check {
+            self.next_timeout_check = now + TIMEOUT_CHECK_INTERVAL;
+            self.check_timeouts(now);
         }
         while let Some(&Reverse((due, timer))) = self.timers.peek() {
             if due > now {
@@ -351,13 +304,13 @@ impl Crew {
             }
             self.timers.pop();
             match timer {
-                Timer::Link(link) => {
-                    self.links[link as usize].state = LinkState::Closed;
-                    self.open(link);
+                Timer::Connection(connection) => {
+                    self.connections[connection as usize].state = ConnectionState::Closed;
+                    self.request_open(connection);
                 }
-                Timer::Lane(lane) => match self.lanes[lane as usize].state {
-                    LaneState::Thinking => self.next_transaction(lane, now, now),
-                    LaneState::Pausing => self.attempt(lane, now),
+                Timer::Loop(index) => match self.loops[index as usize].state {
+                    LoopState::Thinking => self.start_transaction(index, now, now),
+                    LoopState::Pausing => self.start_attempt(index, now),
                     _ => {}
                 },
             }
@@ -369,20 +322,20 @@ impl Crew {
                     due = Some(due.map_or(start, |due| due.min(start)));
                     break;
                 }
-                let Some(lane) = self.idle.pop() else { break };
-                self.take_turn();
-                self.next_transaction(lane, start, now);
+                let Some(index) = self.idle.pop() else { break };
+                self.advance_schedule();
+                self.start_transaction(index, start, now);
             }
             if self.schedule.as_ref().is_some_and(|schedule| schedule.due().is_none()) {
-                while let Some(lane) = self.idle.pop() {
-                    self.done(lane);
+                while let Some(index) = self.idle.pop() {
+                    self.stop_loop(index);
                 }
             }
         }
         due
     }
 
-    fn take_turn(&mut self) {
+    fn advance_schedule(&mut self) {
         if let Some(schedule) = &mut self.schedule {
             schedule.advance(self.tally.is_measuring);
         }

@@ -1,73 +1,116 @@
-//! A lane: one transaction after the other, with their attempts, rounds, pauses and redirections.
+//! A transaction loop: one transaction after the other, with their attempts, rounds, pauses and
+//! redirections.
 
-use super::connection::LinkState;
-use super::{Crew, Timer};
-use crate::load::chance::Chance;
+use super::connection::ConnectionState;
+use super::{ThreadPart, Timer, Users};
 use crate::load::failure::Failure;
 use crate::load::keys::shown;
-use crate::load::plan::{Arrivals, Policy, Retry};
-use crate::load::script::{Ask, Moment, Nanos, Next, Outcome, Script};
+use crate::load::plan::{Arrivals, Plan, Policy, Retry};
+use crate::load::random::{self, Purpose, Rng};
+use crate::load::script::{Moment, Nanos, Next, Outcome, RoundWriter, Script};
 use crate::load::tally::Subject;
 use crate::load::target::Redirect;
 use crate::resp::Reply;
+use crate::slot::Slot;
 use std::cmp::Reverse;
 
-/// Redirections that one transaction follows.
-const HOPS_MAX: u32 = 16;
-/// Between two looks of the auditor.
+/// Most redirections that one transaction follows.
+const REDIRECTS_MAX: u32 = 16;
+/// Time between two checks of the auditor.
 pub(super) const AUDIT_PAUSE: Nanos = 20_000_000;
-/// Longest error reply that is remembered, in bytes.
+/// Longest part of an error reply that is kept, in bytes.
 const ERROR_LEN_MAX: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LaneState {
-    /// Nothing to do until the schedule says so (open loop), or before the start.
+pub(super) enum LoopState {
+    /// Nothing to do until the schedule starts a transaction (open loop), or before the start.
     Idle,
-    /// A pause between transactions or attempts; which of the two is for the timer to know.
+    /// Pauses between two transactions.
     Thinking,
+    /// Pauses between two attempts.
     Pausing,
-    /// Waits for its link to open.
-    Waiting,
-    /// Waits for replies.
-    Asked,
+    /// Waits for its connection to open.
+    AwaitingConnection,
+    /// Waits for the replies of a round.
+    AwaitingReplies,
     /// Runs no more.
-    Done,
+    Stopped,
 }
 
-pub(super) struct Lane {
+/// A loop and its current transaction.
+pub(super) struct TransactionLoop {
     pub(super) script: Box<dyn Script>,
-    pub(super) chance: Chance,
-    pub(super) pauses: Chance,
+    pub(super) rng: Rng,
+    pub(super) pauses: Rng,
     pub(super) user: u32,
-    pub(super) link: u32,
-    pub(super) state: LaneState,
-    /// When the transaction began, or was to begin.
+    pub(super) connection: u32,
+    pub(super) state: LoopState,
+    /// When the transaction started or, in an open loop, should have.
     pub(super) started: Nanos,
     pub(super) attempt_started: Nanos,
-    /// What the transaction is.
     pub(super) subject: Subject,
     pub(super) attempts: u32,
-    pub(super) hops: u32,
+    pub(super) redirects: u32,
     /// The node that ASK named, for one attempt.
-    pub(super) asking: Option<u16>,
+    pub(super) ask_node: Option<u16>,
     /// Whether the next round is the first of its attempt.
     pub(super) is_first_round: bool,
-    /// Replies the round still waits for, and heard.
-    pub(super) left: u32,
-    pub(super) heard: u32,
-    pub(super) changes: bool,
-    pub(super) executes: bool,
-    /// The round's first error reply that says why.
+    pub(super) replies_left: u32,
+    pub(super) replies_read: u32,
+    /// Whether the current round may change data.
+    pub(super) may_change: bool,
+    /// Whether the current round contains EXEC.
+    pub(super) has_exec: bool,
+    /// The round's first error reply, which is the cause of those after it.
     pub(super) error: Option<Vec<u8>>,
-    /// Whether EXEC gave an array in spite of an error before it.
-    pub(super) ran_all_the_same: bool,
+    /// Whether EXEC returned an array in spite of an error before it.
+    pub(super) exec_ran_after_error: bool,
+    /// The transaction's number on this loop.
     pub(super) number: u64,
     /// Transactions yet to start; `None` is no limit.
     pub(super) quota: Option<u64>,
     pub(super) is_auditor: bool,
 }
 
-impl Lane {
+impl TransactionLoop {
+    /// Makes loop number `number` of the whole run.
+    pub(super) fn new(plan: &Plan, user: u32, number: u64, script: Box<dyn Script>) -> Self {
+        let loops = (plan.shape.connections * plan.shape.pipeline) as u64;
+        let quota = match (plan.shape.rate, plan.shape.transactions) {
+            (None, Some(n)) => Some(n / loops + u64::from(number < n % loops)),
+            _ => None,
+        };
+        Self {
+            script,
+            rng: random::rng(plan.seed, number, Purpose::Choices),
+            pauses: random::rng(plan.seed, number, Purpose::Pauses),
+            user,
+            connection: 0,
+            state: LoopState::Idle,
+            started: 0,
+            attempt_started: 0,
+            subject: Subject { kind: 0, slot: Slot::of(b""), crosses: false },
+            attempts: 0,
+            redirects: 0,
+            ask_node: None,
+            is_first_round: true,
+            replies_left: 0,
+            replies_read: 0,
+            may_change: false,
+            has_exec: false,
+            error: None,
+            exec_ran_after_error: false,
+            number: 0,
+            quota,
+            is_auditor: false,
+        }
+    }
+
+    /// Makes the loop that checks invariants during the run. It is not counted.
+    pub(super) fn of_auditor(plan: &Plan, user: u32, script: Box<dyn Script>) -> Self {
+        Self { quota: None, is_auditor: true, ..Self::new(plan, user, u64::MAX, script) }
+    }
+
     pub(super) fn moment(&self, at: Nanos) -> Moment {
         Moment { at, connection: self.user, number: self.number }
     }
@@ -76,206 +119,232 @@ impl Lane {
 /// When an open loop starts its transactions.
 pub(super) struct Schedule {
     /// The next start.
-    pub(super) next: f64,
-    /// Nanoseconds between two of this thread.
-    pub(super) interval: f64,
-    pub(super) arrivals: Arrivals,
-    pub(super) chance: Chance,
+    next: f64,
+    /// Mean time between two starts of this thread, in nanoseconds.
+    interval: f64,
+    arrivals: Arrivals,
+    rng: Rng,
     /// Starts yet to come; `None` is no limit.
-    pub(super) left: Option<u64>,
+    left: Option<u64>,
 }
 
 impl Schedule {
+    /// The schedule of one thread, which takes its share of `rate` and of the transactions.
+    pub(super) fn new(plan: &Plan, rate: f64, part: ThreadPart) -> Self {
+        let shape = &plan.shape;
+        let share = part.connections as f64 / shape.connections as f64;
+        let interval = 1e9 / (rate * share);
+        let first = part.first as u64;
+        let up_to = |connections: u64| {
+            shape.transactions.map(|n| n * connections / shape.connections as u64)
+        };
+        let left = up_to(first + part.connections as u64).zip(up_to(first));
+        Self {
+            // The threads start in turn, not all at the same moment.
+            next: interval * part.thread as f64 / shape.threads as f64,
+            interval,
+            arrivals: shape.arrivals,
+            rng: random::rng(plan.seed, part.thread as u64, Purpose::Arrivals),
+            left: left.map(|(end, start)| end - start),
+        }
+    }
+
+    /// The time of the next start; `None` if all have been started.
     pub(super) fn due(&self) -> Option<Nanos> {
         (self.left != Some(0)).then_some(self.next as Nanos)
     }
 
-    /// One has started. Only what is `counted` is of the limit.
+    /// Moves on to the next start. Only starts that are `counted` use up the limit.
     pub(super) fn advance(&mut self, counted: bool) {
         self.next += match self.arrivals {
             Arrivals::Even => self.interval,
             // 1 - f64() is never 0.
-            Arrivals::Poisson => -(1.0 - self.chance.f64()).ln() * self.interval,
+            Arrivals::Poisson => -(1.0 - self.rng.f64()).ln() * self.interval,
         };
         self.left = self.left.map(|left| left.saturating_sub(u64::from(counted)));
     }
 }
-impl Crew {
-    pub(super) fn next_transaction(&mut self, at: u32, started: Nanos, now: Nanos) {
-        let lane = &mut self.lanes[at as usize];
-        // A quota counts what is measured.
+
+impl Users {
+    pub(super) fn start_transaction(&mut self, at: u32, started: Nanos, now: Nanos) {
+        let tx = &mut self.loops[at as usize];
+        // The warm-up does not use up the quota.
         if self.tally.is_measuring
-            && let Some(quota) = &mut lane.quota
+            && let Some(quota) = &mut tx.quota
         {
             if *quota == 0 {
-                return self.done(at);
+                return self.stop_loop(at);
             }
             *quota -= 1;
         }
-        lane.script.choose(&mut lane.chance);
-        let script = &lane.script;
-        lane.subject =
+        tx.script.choose(&mut tx.rng);
+        let script = &tx.script;
+        tx.subject =
             Subject { kind: script.kind(), slot: script.slot(), crosses: script.crosses() };
-        (lane.started, lane.attempts, lane.hops, lane.asking) = (started, 0, 0, None);
-        self.attempt(at, now);
+        (tx.started, tx.attempts, tx.redirects, tx.ask_node) = (started, 0, 0, None);
+        self.start_attempt(at, now);
     }
 
-    pub(super) fn attempt(&mut self, at: u32, now: Nanos) {
-        let lane = &mut self.lanes[at as usize];
-        lane.attempts += 1;
-        lane.attempt_started = now;
-        lane.is_first_round = true;
-        lane.script.rewind();
-        self.round(at, now);
+    pub(super) fn start_attempt(&mut self, at: u32, now: Nanos) {
+        let tx = &mut self.loops[at as usize];
+        tx.attempts += 1;
+        tx.attempt_started = now;
+        tx.is_first_round = true;
+        tx.script.begin_attempt();
+        self.send_round(at, now);
     }
 
-    pub(super) fn round(&mut self, at: u32, now: Nanos) {
-        let lane = &self.lanes[at as usize];
-        let link = if lane.is_first_round {
-            let node = lane.asking.unwrap_or_else(|| self.map.owner(lane.subject.slot));
-            self.link(lane.user, node)
+    pub(super) fn send_round(&mut self, at: u32, now: Nanos) {
+        let tx = &self.loops[at as usize];
+        let connection = if tx.is_first_round {
+            let node = tx.ask_node.unwrap_or_else(|| self.slot_map.owner(tx.subject.slot));
+            self.connection_to(tx.user, node)
         } else {
             // WATCH belongs to the connection.
-            lane.link
+            tx.connection
         };
-        let lane = &mut self.lanes[at as usize];
-        lane.link = link;
-        let to = &mut self.links[link as usize];
-        if to.state != LinkState::Open {
-            lane.state = LaneState::Waiting;
-            to.waiting.push(at);
-            return self.open(link);
+        let tx = &mut self.loops[at as usize];
+        tx.connection = connection;
+        let conn = &mut self.connections[connection as usize];
+        if conn.state != ConnectionState::Open {
+            tx.state = LoopState::AwaitingConnection;
+            conn.waiting.push(at);
+            return self.request_open(connection);
         }
-        let moment = lane.moment(now);
-        let before = to.expects.len();
-        let mut ask = Ask {
-            out: &mut to.out,
-            expects: &mut to.expects,
-            watching: &mut to.watching,
-            lane: at,
-            asking: lane.asking.is_some(),
+        let moment = tx.moment(now);
+        let before = conn.expects.len();
+        let mut out = RoundWriter {
+            out: &mut conn.out,
+            expects: &mut conn.expects,
+            watching: &mut conn.watching,
+            loop_index: at,
+            is_asking: tx.ask_node.is_some(),
             in_multi: false,
-            changes: false,
-            executes: false,
+            may_change: false,
+            has_exec: false,
             replies: 0,
         };
-        if lane.is_first_round {
-            ask.clear_the_way();
+        if tx.is_first_round {
+            out.unwatch_leftover();
         }
-        lane.script.ask(&mut ask, &moment);
-        (lane.changes, lane.executes) = (ask.changes, ask.executes);
-        (lane.left, lane.heard) = (ask.replies, 0);
-        (lane.error, lane.ran_all_the_same) = (None, false);
-        lane.state = LaneState::Asked;
-        lane.is_first_round = false;
+        tx.script.write_round(&mut out, &moment);
+        (tx.may_change, tx.has_exec) = (out.may_change, out.has_exec);
+        (tx.replies_left, tx.replies_read) = (out.replies, 0);
+        (tx.error, tx.exec_ran_after_error) = (None, false);
+        tx.state = LoopState::AwaitingReplies;
+        tx.is_first_round = false;
         if self.tally.is_measuring {
-            self.tally.totals.commands += (to.expects.len() - before) as u64;
+            self.tally.totals.commands += (conn.expects.len() - before) as u64;
         }
-        self.soil(link);
+        self.mark_dirty(connection);
     }
 
-    pub(super) fn hear(&mut self, at: u32, reply: Reply<'_>, now: Nanos) {
-        let lane = &mut self.lanes[at as usize];
-        if lane.state != LaneState::Asked || lane.left == 0 {
+    pub(super) fn on_reply(&mut self, at: u32, reply: Reply<'_>, now: Nanos) {
+        let tx = &mut self.loops[at as usize];
+        if tx.state != LoopState::AwaitingReplies || tx.replies_left == 0 {
             return;
         }
         if let Reply::Error(text) = reply {
             let text = &text[..text.len().min(ERROR_LEN_MAX)];
-            // What was refused first is the cause; EXECABORT only follows.
-            lane.error.get_or_insert_with(|| text.to_vec());
+            // The first error is the cause; EXECABORT only follows from it.
+            tx.error.get_or_insert_with(|| text.to_vec());
         }
-        lane.script.hear(lane.heard as usize, reply);
-        lane.heard += 1;
-        lane.left -= 1;
-        if lane.left > 0 {
+        tx.script.read_reply(tx.replies_read as usize, reply);
+        tx.replies_read += 1;
+        tx.replies_left -= 1;
+        if tx.replies_left > 0 {
             return;
         }
-        lane.ran_all_the_same =
-            lane.error.is_some() && lane.executes && matches!(reply, Reply::Array(_));
-        self.conclude(at, now);
+        tx.exec_ran_after_error =
+            tx.error.is_some() && tx.has_exec && matches!(reply, Reply::Array(_));
+        self.finish_round(at, now);
     }
 
-    pub(super) fn conclude(&mut self, at: u32, now: Nanos) {
-        let lane = &mut self.lanes[at as usize];
-        let moment = lane.moment(now);
-        let error = lane.error.take();
-        if lane.is_auditor {
+    fn finish_round(&mut self, at: u32, now: Nanos) {
+        let tx = &mut self.loops[at as usize];
+        let moment = tx.moment(now);
+        let error = tx.error.take();
+        if tx.is_auditor {
             if error.is_none() {
-                let _never_commits = lane.script.conclude(&moment);
+                let _never_commits = tx.script.finish_round(&moment);
             }
-            return self.rest(at, now);
+            return self.pause_auditor(at, now);
         }
         let Some(error) = error else {
-            match lane.script.conclude(&moment) {
-                Next::Again => self.round(at, now),
-                Next::Done(outcome) => self.ended(at, outcome, now),
+            let Next::Done(outcome) = tx.script.finish_round(&moment) else {
+                return self.send_round(at, now);
+            };
+            match outcome {
+                Outcome::Committed => tx.script.record(false, &moment),
+                Outcome::Malformed(_) if tx.may_change => tx.script.record(true, &moment),
+                Outcome::Malformed(_) | Outcome::Declined | Outcome::Aborted => {}
             }
-            return;
+            return self.finish_attempt(at, outcome, now);
         };
-        let unknown = lane.ran_all_the_same;
-        lane.script.failed(unknown, &moment);
-        if unknown {
+        let is_unknown = tx.exec_ran_after_error;
+        tx.script.fail_round(is_unknown, &moment);
+        if is_unknown {
             let what = format!("EXEC ran after {}", shown(&error));
-            return self.ended(at, Outcome::Malformed(what), now);
+            return self.finish_attempt(at, Outcome::Malformed(what), now);
         }
-        self.refused(at, &error, now);
+        self.on_error_reply(at, &error, now);
     }
 
-    pub(super) fn ended(&mut self, at: u32, outcome: Outcome, now: Nanos) {
-        let lane = &self.lanes[at as usize];
-        let (subject, attempts) = (lane.subject, lane.attempts);
-        let took = now.saturating_sub(lane.started);
-        self.tally.attempt(subject, now.saturating_sub(lane.attempt_started));
+    fn finish_attempt(&mut self, at: u32, outcome: Outcome, now: Nanos) {
+        let tx = &self.loops[at as usize];
+        let (subject, attempts) = (tx.subject, tx.attempts);
+        let took = now.saturating_sub(tx.started);
+        self.tally.attempt(subject, now.saturating_sub(tx.attempt_started));
         match outcome {
             Outcome::Committed => self.tally.committed(subject, took, attempts),
             Outcome::Declined => self.tally.declined(subject),
             Outcome::Malformed(what) => {
-                tracing::debug!(%what, "a reply that should not be");
+                tracing::debug!(%what, "malformed reply");
                 if self.tally.is_measuring {
                     self.tally.totals.malformed += 1;
                 }
             }
             Outcome::Aborted => {
                 self.tally.aborted(subject);
-                return self.retry(at, now);
+                return self.retry_or_give_up(at, now);
             }
         }
-        self.finish(at, now);
+        self.finish_transaction(at, now);
     }
 
-    pub(super) fn refused(&mut self, at: u32, error: &[u8], now: Nanos) {
-        let lane = &self.lanes[at as usize];
-        let subject = lane.subject;
-        let answered_by = lane.link;
+    fn on_error_reply(&mut self, at: u32, error: &[u8], now: Nanos) {
+        let tx = &self.loops[at as usize];
+        let subject = tx.subject;
+        let connection = tx.connection;
         if !subject.crosses
-            && let Some(redirect) = Redirect::read(error)
+            && let Some(redirect) = Redirect::parse(error)
         {
             if !self.endpoint.cluster {
-                return self.give_up(Failure::target(format!(
+                return self.fail(Failure::target(format!(
                     "the target is one node of a cluster ({}): use --cluster",
                     shown(error)
                 )));
             }
-            return self.follow(at, redirect, error, answered_by, now);
+            return self.follow_redirect(at, redirect, error, connection, now);
         }
-        if let Some(failure) = hopeless(error) {
-            return self.give_up(failure);
+        if let Some(failure) = Failure::of_error_reply(error) {
+            return self.fail(failure);
         }
-        let took = now.saturating_sub(lane.attempt_started);
+        let took = now.saturating_sub(tx.attempt_started);
         self.tally.attempt(subject, took);
         self.tally.refused(subject, error);
         if subject.crosses {
             self.tally.given_up(subject);
-            return self.finish(at, now);
+            return self.finish_transaction(at, now);
         }
         let word = error.split(|&byte| byte == b' ').next().unwrap_or_default();
         if matches!(word, b"CLUSTERDOWN" | b"READONLY" | b"MASTERDOWN" | b"LOADING") {
-            self.ask_map(now);
+            self.request_slot_map(now);
         }
-        self.retry(at, now);
+        self.retry_or_give_up(at, now);
     }
 
-    pub(super) fn follow(
+    fn follow_redirect(
         &mut self,
         at: u32,
         mut redirect: Redirect,
@@ -286,118 +355,102 @@ impl Crew {
         if redirect.node.host.is_empty() {
             redirect.node.host.clone_from(&self.node(from).host);
         }
-        let Some(node) = self.map.node(redirect.node) else {
-            return self.give_up(Failure::target("the cluster names too many nodes"));
+        let Some(node) = self.slot_map.node_index(redirect.node) else {
+            return self.fail(Failure::target("the cluster has too many nodes"));
         };
         self.tally.redirected(error);
-        let lane = &mut self.lanes[at as usize];
-        lane.asking = redirect.ask.then_some(node);
-        lane.hops += 1;
+        let tx = &mut self.loops[at as usize];
+        tx.ask_node = redirect.ask.then_some(node);
+        tx.redirects += 1;
         if !redirect.ask {
-            self.map.moved(redirect.slot, node);
+            self.slot_map.set_owner(redirect.slot, node);
         }
-        if lane.hops > HOPS_MAX {
-            return self.retry(at, now);
+        if tx.redirects > REDIRECTS_MAX {
+            return self.retry_or_give_up(at, now);
         }
         if self.is_stopping {
-            return self.done(at);
+            return self.stop_loop(at);
         }
-        // Nothing was done, so it is the same attempt still.
-        lane.attempts -= 1;
-        self.attempt(at, now);
+        // Nothing was done, so this is still the same attempt.
+        tx.attempts -= 1;
+        self.start_attempt(at, now);
     }
 
-    pub(super) fn retry(&mut self, at: u32, now: Nanos) {
+    fn retry_or_give_up(&mut self, at: u32, now: Nanos) {
         if self.is_stopping {
-            return self.done(at);
+            return self.stop_loop(at);
         }
-        let lane = &mut self.lanes[at as usize];
-        lane.asking = None;
+        let tx = &mut self.loops[at as usize];
+        tx.ask_node = None;
         let Retry { policy, attempts_max, pause_us, pause_max_us } = self.retry;
-        if policy == Policy::None || (attempts_max > 0 && lane.attempts >= attempts_max) {
-            self.tally.given_up(lane.subject);
-            return self.finish(at, now);
+        if policy == Policy::None || (attempts_max > 0 && tx.attempts >= attempts_max) {
+            self.tally.given_up(tx.subject);
+            return self.finish_transaction(at, now);
         }
         let pause_us = match policy {
             Policy::None => 0,
             Policy::Fixed => pause_us,
-            Policy::Exponential if lane.attempts < 2 => 0,
+            Policy::Exponential if tx.attempts < 2 => 0,
             Policy::Exponential => {
-                let doubled = pause_us.saturating_mul(1 << (lane.attempts - 2).min(32));
-                lane.pauses.u64(0..=doubled.min(pause_max_us))
+                let doubled = pause_us.saturating_mul(1 << (tx.attempts - 2).min(32));
+                tx.pauses.u64(0..=doubled.min(pause_max_us))
             }
         };
         if pause_us == 0 {
-            return self.attempt(at, now);
+            return self.start_attempt(at, now);
         }
-        self.set_timer(now.saturating_add(pause_us.saturating_mul(1000)), at, LaneState::Pausing);
+        self.set_timer(now.saturating_add(pause_us.saturating_mul(1000)), at, LoopState::Pausing);
     }
 
-    pub(super) fn finish(&mut self, at: u32, now: Nanos) {
-        let lane = &mut self.lanes[at as usize];
-        lane.number += 1;
+    pub(super) fn finish_transaction(&mut self, at: u32, now: Nanos) {
+        let tx = &mut self.loops[at as usize];
+        tx.number += 1;
         if self.is_stopping {
-            return self.done(at);
+            return self.stop_loop(at);
         }
         if let Some(schedule) = &mut self.schedule {
             match schedule.due() {
                 Some(due) if due <= now => {
                     schedule.advance(self.tally.is_measuring);
-                    self.next_transaction(at, due, now);
+                    self.start_transaction(at, due, now);
                 }
                 Some(_) => {
-                    lane.state = LaneState::Idle;
+                    tx.state = LoopState::Idle;
                     self.idle.push(at);
                 }
-                None => self.done(at),
+                None => self.stop_loop(at),
             }
         } else if self.think > 0 {
-            self.set_timer(now + self.think, at, LaneState::Thinking);
+            self.set_timer(now + self.think, at, LoopState::Thinking);
         } else {
-            self.next_transaction(at, now, now);
+            self.start_transaction(at, now, now);
         }
     }
 
-    /// The auditor's pause.
-    pub(super) fn rest(&mut self, at: u32, now: Nanos) {
+    /// Starts the auditor's pause, after which it checks the next group.
+    pub(super) fn pause_auditor(&mut self, at: u32, now: Nanos) {
         if self.is_stopping {
-            return self.done(at);
+            return self.stop_loop(at);
         }
-        self.set_timer(now + AUDIT_PAUSE, at, LaneState::Thinking);
+        self.set_timer(now + AUDIT_PAUSE, at, LoopState::Thinking);
     }
 
-    pub(super) fn done(&mut self, at: u32) {
-        let lane = &mut self.lanes[at as usize];
-        if std::mem::replace(&mut lane.state, LaneState::Done) != LaneState::Done
-            && !lane.is_auditor
+    pub(super) fn stop_loop(&mut self, at: u32) {
+        let tx = &mut self.loops[at as usize];
+        if std::mem::replace(&mut tx.state, LoopState::Stopped) != LoopState::Stopped
+            && !tx.is_auditor
         {
-            self.busy -= 1;
+            self.running -= 1;
         }
     }
 
-    pub(super) fn set_timer(&mut self, due: Nanos, at: u32, state: LaneState) {
-        self.lanes[at as usize].state = state;
-        self.timers.push(Reverse((due, Timer::Lane(at))));
+    pub(super) fn set_timer(&mut self, due: Nanos, at: u32, state: LoopState) {
+        self.loops[at as usize].state = state;
+        self.timers.push(Reverse((due, Timer::Loop(at))));
     }
 
-    pub(super) fn give_up(&mut self, failure: Failure) {
+    /// Ends the run. The first failure is kept.
+    pub(super) fn fail(&mut self, failure: Failure) {
         self.fatal.get_or_insert(failure);
     }
-}
-
-/// Errors after which going on makes no sense.
-fn hopeless(error: &[u8]) -> Option<Failure> {
-    let text = shown(error);
-    let word = text.split(' ').next().unwrap_or_default();
-    Some(Failure::target(match word {
-        "NOAUTH" => format!("the target wants a password ({text}): redis://:password@host:port"),
-        "NOPERM" => format!("the target's user may not do this: {text}"),
-        "WRONGTYPE" => {
-            format!("a key of ours exists with another type ({text}): choose another --prefix")
-        }
-        "ERR" if text.starts_with("ERR unknown command") => {
-            format!("the target lacks what this workload needs: {text}")
-        }
-        _ => return None,
-    }))
 }

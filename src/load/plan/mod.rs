@@ -1,7 +1,7 @@
-//! What a run is to do: the workload, the shape of the load, the target, what to do after a refusal,
-//! and the seed of all chance. Plain data; [`Plan::check`] says what cannot be.
+//! The plan of a run: the workload, the shape of the load, the target, retries, and the seed of all
+//! random choices. Plain data; [`Plan::check`] refuses invalid settings.
 //!
-//! A plan can be written down as TOML (names in kebab-case, everything optional):
+//! A plan can be written as TOML (names in kebab-case, everything optional):
 //!
 //! ```toml
 //! seed = 7
@@ -14,6 +14,11 @@
 //! [retry]
 //! policy = "exponential"
 //! ```
+
+mod check;
+mod sweep;
+
+pub use sweep::{Axis, Sweep};
 
 use super::failure::Failure;
 use super::url::Url;
@@ -36,10 +41,10 @@ pub const KEYS_PER_GROUP_MAX: usize = 1_000_000;
 pub const VALUE_LEN_MAX: usize = 1 << 20;
 /// Most commands of a `multi` transaction.
 pub const OPS_MAX: usize = 1000;
-/// Most runs of one sweep or rounds of one comparison.
+/// Most runs of one sweep, and most rounds of one comparison.
 pub const RUNS_MAX: usize = 1000;
 
-/// Everything that a run is to do.
+/// All settings of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Plan {
@@ -47,11 +52,11 @@ pub struct Plan {
     pub workload: Workload,
     /// How many of them, from how many connections, over which keys.
     pub shape: Shape,
-    /// Against whom.
+    /// The server to load.
     pub target: Target,
-    /// What follows an attempt that did not commit.
+    /// When an attempt that did not commit is retried.
     pub retry: Retry,
-    /// Seed of all chance: with the same seed every connection makes the same sequence of choices.
+    /// The seed of all random choices: with the same seed every connection makes the same sequence.
     pub seed: u64,
 }
 
@@ -71,7 +76,7 @@ pub struct Workload {
     pub ops: usize,
     /// How long a lock of `lock` is granted for, in milliseconds.
     pub lock_ttl_ms: u64,
-    /// Keys begin with `{PREFIX:GROUP}`.
+    /// The prefix of keys: they begin with `{PREFIX:GROUP}`.
     pub prefix: String,
     /// Leave the keys on the target after a good run. (After a broken invariant they always stay.)
     pub keep: bool,
@@ -98,11 +103,12 @@ impl Default for Workload {
 pub enum Kind {
     /// WATCH, GET, MULTI SET EXEC. The final value is the number of commits.
     Counter,
-    /// Money from one account to another of its group. The sum stays, nobody falls below zero.
+    /// Moves an amount between two accounts of a group. The sum stays the same, no account is below
+    /// zero.
     Transfer,
-    /// Stock, buyers' balances and a till. Goods and money are conserved.
+    /// Stock, buyers' balances and a till. Stock and balances are conserved.
     Order,
-    /// An element to the ends of two lists. None lost, doubled, reordered or in one list only.
+    /// Appends an element to two lists. None is lost, duplicated, reordered or in one list only.
     Append,
     /// A lock with a token and a lease. Never two holders.
     Lock,
@@ -114,7 +120,7 @@ pub enum Kind {
     Read,
     /// GET and SET, several in flight. What is read was written to that key.
     Pipeline,
-    /// As the workload file says.
+    /// Transactions from a workload file.
     File,
 }
 
@@ -149,7 +155,7 @@ impl Kind {
         }
     }
 
-    /// What its transactions do and what is checked, in one sentence.
+    /// What its transactions do and what is checked, in one line.
     #[must_use]
     pub const fn summary(self) -> &'static str {
         match self {
@@ -157,16 +163,16 @@ impl Kind {
                 "WATCH, GET, then SET to one more in MULTI; the final value is the number of commits"
             }
             Self::Transfer => {
-                "money between two accounts under WATCH; the sum stays and nobody falls below zero"
+                "move an amount between two accounts under WATCH; the sum stays, no account is below zero"
             }
             Self::Order => {
-                "buy and return goods under WATCH; stock and money are conserved, none falls below zero"
+                "buy and return items under WATCH; stock and balances are conserved, none is below zero"
             }
             Self::Append => {
-                "append to two lists under WATCH; nothing lost, doubled, reordered or half done"
+                "append to two lists under WATCH; nothing lost, duplicated, reordered or half done"
             }
             Self::Lock => {
-                "SET NX PX, work, release by token; never two holders, no work of a holder lost"
+                "SET NX PX, work, release by token; never two holders, no update under the lock lost"
             }
             Self::Incr => "INCR, no WATCH; the final value is the number of commits",
             Self::Multi => {
@@ -203,9 +209,7 @@ impl FromStr for Kind {
     fn from_str(name: &str) -> Result<Self, Failure> {
         Self::BUILT_IN.into_iter().find(|kind| kind.name() == name).ok_or_else(|| {
             let names = Self::BUILT_IN.map(Self::name).join(", ");
-            Failure::usage(format!(
-                "there is no workload {name:?}; choose one of {names}, or a file"
-            ))
+            Failure::usage(format!("unknown workload {name:?}; choose one of {names}, or a file"))
         })
     }
 }
@@ -229,14 +233,14 @@ pub struct Shape {
     /// Time from the end of a transaction to the start of the next one on the same connection, in
     /// microseconds. Closed loop only.
     pub think_us: u64,
-    /// Transactions per second to start, over all connections, whatever becomes of them (open
-    /// loop); latency then counts from the intended start. `None`: the next transaction starts when
-    /// the one before it has ended (closed loop).
+    /// Transactions per second to start, over all connections, whether or not earlier ones have ended
+    /// (open loop); latency then counts from the intended start. `None`: the next transaction starts
+    /// when the one before it has ended (closed loop).
     pub rate: Option<f64>,
     /// How the starts of an open loop are spaced.
     pub arrivals: Arrivals,
-    /// How long to measure, in milliseconds, after the warm-up; `None`: until `transactions` have
-    /// been run.
+    /// How long to measure after the warm-up, in milliseconds; `None`: until `transactions` have
+    /// run.
     pub duration_ms: Option<u64>,
     /// How many transactions to run; each connection runs its share. `None`: until the time is up.
     pub transactions: Option<u64>,
@@ -264,10 +268,10 @@ impl Default for Shape {
 }
 
 impl Shape {
-    /// How long a run measures if neither a time nor a number of transactions is given.
+    /// How long a run measures if neither a duration nor a number of transactions is set.
     pub const DURATION_DEFAULT: Duration = Duration::from_secs(10);
 
-    /// How long to measure at most.
+    /// How long to measure at most; `None` is no limit.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
         match (self.duration_ms, self.transactions) {
@@ -315,23 +319,23 @@ pub enum Arrivals {
     Poisson,
 }
 
-/// Whom the load goes to.
+/// The server to load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Target {
-    /// The server's address; `None`: a cluster of our own inside this process.
+    /// The server's address; `None`: a cluster inside this process.
     pub url: Option<Url>,
-    /// Ask for the cluster's map (CLUSTER SLOTS), connect to its nodes, send every transaction to
+    /// Request the slot map (CLUSTER SLOTS), connect to all nodes, and send every transaction to
     /// the node that owns its slot.
     pub cluster: bool,
-    /// Which protocol to speak.
+    /// The protocol version.
     pub protocol: Protocol,
     /// With `rediss://`: accept any certificate.
     pub insecure: bool,
     /// With `rediss://`: certificates (PEM) of the authorities to trust, instead of the usual ones.
     pub cacert: Option<PathBuf>,
-    /// How long connecting, an answer, or coming back after a lost connection may take, in
-    /// milliseconds, before the target counts as lost.
+    /// How long a connect, a reply or a reconnect may take before the target counts as lost, in
+    /// milliseconds.
     pub patience_ms: u64,
     /// Shards of the cluster inside this process.
     pub shards: usize,
@@ -354,7 +358,7 @@ impl Default for Target {
     }
 }
 
-/// The protocol that the client speaks.
+/// A protocol version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Protocol {
@@ -365,13 +369,13 @@ pub enum Protocol {
     Resp3,
 }
 
-/// What follows an attempt that was aborted or refused.
+/// Retries of attempts that were aborted or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Retry {
-    /// When to try again.
+    /// When to retry.
     pub policy: Policy,
-    /// Most attempts of one transaction; after them it counts as given up. 0: no limit.
+    /// Most attempts of one transaction, which then counts as given up; 0: no limit.
     pub attempts_max: u32,
     /// The (first) pause, in microseconds.
     pub pause_us: u64,
@@ -390,7 +394,7 @@ impl Default for Retry {
     }
 }
 
-/// When to try again.
+/// When to retry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
@@ -398,230 +402,7 @@ pub enum Policy {
     None,
     /// After the same pause each time (0: at once).
     Fixed,
-    /// At once the first time; then after a pause chosen at random between nothing and a bound
-    /// that doubles each time.
+    /// At once the first time, then after a random pause between 0 and a bound that doubles each time.
     #[default]
     Exponential,
-}
-
-/// One run per value: the contention curve.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sweep {
-    /// What varies.
-    pub axis: Axis,
-    /// Its values, in the order of the runs.
-    pub values: Vec<f64>,
-}
-
-/// What a sweep varies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Axis {
-    /// [`Shape::groups`].
-    Groups,
-    /// [`Shape::keys_per_group`].
-    Keys,
-    /// [`Shape::connections`].
-    Clients,
-    /// [`Shape::rate`].
-    Rate,
-    /// [`Distribution::Zipfian`]'s theta.
-    Theta,
-    /// [`Shape::pipeline`].
-    Pipeline,
-    /// [`Workload::cross`].
-    Cross,
-}
-
-impl Axis {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Groups,
-        Self::Keys,
-        Self::Clients,
-        Self::Rate,
-        Self::Theta,
-        Self::Pipeline,
-        Self::Cross,
-    ];
-
-    /// Its name on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Groups => "groups",
-            Self::Keys => "keys",
-            Self::Clients => "clients",
-            Self::Rate => "rate",
-            Self::Theta => "theta",
-            Self::Pipeline => "pipeline",
-            Self::Cross => "cross",
-        }
-    }
-
-    fn is_whole(self) -> bool {
-        matches!(self, Self::Groups | Self::Keys | Self::Clients | Self::Pipeline)
-    }
-}
-
-impl FromStr for Sweep {
-    type Err = Failure;
-
-    /// Reads `groups=1,4,16,64`.
-    fn from_str(text: &str) -> Result<Self, Failure> {
-        let names = || Axis::ALL.map(Axis::name).join(", ");
-        let (name, values) = text.split_once('=').ok_or_else(|| {
-            Failure::usage(format!(
-                "a sweep is NAME=VALUE,VALUE…, where NAME is one of {}",
-                names()
-            ))
-        })?;
-        let axis =
-            Axis::ALL.into_iter().find(|axis| axis.name() == name.trim()).ok_or_else(|| {
-                Failure::usage(format!("a sweep cannot vary {name:?}; it can vary {}", names()))
-            })?;
-        let number = |text: &str| {
-            let number = text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
-            let number = number.filter(|n| !axis.is_whole() || (n.fract() == 0.0 && *n >= 1.0));
-            number.ok_or_else(|| {
-                Failure::usage(format!("{:?} is not a value for {}", text.trim(), axis.name()))
-            })
-        };
-        let values = values.split(',').map(number).collect::<Result<Vec<_>, _>>()?;
-        if values.len() > RUNS_MAX {
-            return Err(Failure::usage(format!("a sweep has at most {RUNS_MAX} values")));
-        }
-        Ok(Self { axis, values })
-    }
-}
-
-impl Sweep {
-    /// The plan of the run with this value.
-    #[must_use]
-    pub fn apply(&self, plan: &Plan, value: f64) -> Plan {
-        let mut plan = plan.clone();
-        let shape = &mut plan.shape;
-        // `from_str` has made sure that whole values are whole; a float's cast saturates.
-        match self.axis {
-            Axis::Groups => shape.groups = value as usize,
-            Axis::Keys => shape.keys_per_group = value as usize,
-            Axis::Clients => shape.connections = value as usize,
-            Axis::Rate => shape.rate = Some(value),
-            Axis::Theta => shape.distribution = Distribution::Zipfian { theta: value },
-            Axis::Pipeline => shape.pipeline = value as usize,
-            Axis::Cross => plan.workload.cross = value,
-        }
-        plan
-    }
-}
-
-impl Plan {
-    /// Refuses what cannot be, before anything is connected.
-    ///
-    /// # Errors
-    /// A [`Failure`] of [`super::Blame::Usage`] that names the option and what it may be.
-    pub fn check(&self) -> Result<(), Failure> {
-        let Self { workload, shape, target, retry, seed: _ } = self;
-        let kind = workload.kind;
-        within("--connections", shape.connections, 1, CONNECTIONS_MAX)?;
-        within("--threads", shape.threads, 1, THREADS_MAX)?;
-        within("--pipeline", shape.pipeline, 1, PIPELINE_MAX)?;
-        within("--groups", shape.groups, 1, KEYS_MAX as usize)?;
-        let keys_min = kind.keys_per_group_min();
-        if shape.keys_per_group < keys_min {
-            return Err(Failure::usage(format!(
-                "--keys-per-group {}: a transaction of {} needs at least {keys_min} keys of one group",
-                shape.keys_per_group,
-                kind.name()
-            )));
-        }
-        within("--keys-per-group", shape.keys_per_group, keys_min, KEYS_PER_GROUP_MAX)?;
-        if shape.keys() > KEYS_MAX {
-            return Err(Failure::usage(format!(
-                "{} groups of {} keys are too many: at most {KEYS_MAX} keys",
-                shape.groups, shape.keys_per_group
-            )));
-        }
-        if shape.pipeline > 1 && !kind.can_pipeline() {
-            return Err(Failure::usage(format!(
-                "--pipeline {}: {} watches keys, and WATCH belongs to the whole connection, so its transactions \
-                 go one at a time; use more --connections, or one of incr, multi, read, pipeline",
-                shape.pipeline,
-                kind.name()
-            )));
-        }
-        if shape.threads > shape.connections {
-            return Err(Failure::usage(format!(
-                "--threads {} are more than the {} connections that they would share",
-                shape.threads, shape.connections
-            )));
-        }
-        share("--cross", workload.cross)?;
-        if workload.cross > 0.0 && shape.groups < 2 {
-            return Err(Failure::usage("--cross needs at least two --groups to cross between"));
-        }
-        match shape.distribution {
-            Distribution::Uniform => {}
-            Distribution::Zipfian { theta } => {
-                if !(0.0..=10.0).contains(&theta) {
-                    return Err(Failure::usage(format!(
-                        "zipfian theta {theta}: must be from 0 to 10"
-                    )));
-                }
-            }
-            Distribution::Hot { share: hot } => share("hot share", hot)?,
-        }
-        if let Some(rate) = shape.rate {
-            if !(rate.is_finite() && rate > 0.0 && rate <= 1e9) {
-                return Err(Failure::usage(format!(
-                    "--rate {rate}: transactions per second, more than 0, at most a billion"
-                )));
-            }
-            if shape.think_us > 0 {
-                return Err(Failure::usage(
-                    "--rate and --think contradict each other: a rate decides when transactions start",
-                ));
-            }
-        }
-        if shape.duration_ms == Some(0) {
-            return Err(Failure::usage("--duration must be more than nothing"));
-        }
-        if shape.transactions == Some(0) {
-            return Err(Failure::usage("--transactions must be at least 1"));
-        }
-        within("--value-size", workload.value_len, 32, VALUE_LEN_MAX)?;
-        within("--ops", workload.ops, 1, OPS_MAX)?;
-        if !(1..=86_400_000).contains(&workload.lock_ttl_ms) {
-            return Err(Failure::usage("--lock-ttl must be from 1 ms to a day"));
-        }
-        if workload.prefix.is_empty() || workload.prefix.contains(['{', '}']) {
-            return Err(Failure::usage("--prefix must not be empty and must not hold { or }"));
-        }
-        if (kind == Kind::File) != workload.file.is_some() {
-            return Err(Failure::usage("a workload file goes with the kind \"file\""));
-        }
-        within("--shards", target.shards, 1, crate::topology::SHARDS_MAX)?;
-        within("--server-threads", target.server_threads, 0, 1024)?;
-        if target.patience_ms == 0 {
-            return Err(Failure::usage("--patience must be more than nothing"));
-        }
-        if retry.policy == Policy::Exponential && retry.pause_us > retry.pause_max_us {
-            return Err(Failure::usage("the first pause is longer than the longest one"));
-        }
-        Ok(())
-    }
-}
-
-fn within(name: &str, value: usize, min: usize, max: usize) -> Result<(), Failure> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(Failure::usage(format!("{name} {value}: must be from {min} to {max}")))
-}
-
-fn share(name: &str, value: f64) -> Result<(), Failure> {
-    if (0.0..=1.0).contains(&value) {
-        return Ok(());
-    }
-    Err(Failure::usage(format!("{name} {value}: a share is from 0 to 1")))
 }
