@@ -24,7 +24,8 @@ pub struct LocalCluster {
 
 impl LocalCluster {
     /// Starts a cluster on free ports, with the target's shards and threads (0: one per processor),
-    /// that accepts `connections`: at one router port, or with `--cluster` at a node port per shard.
+    /// that accepts `connections`: at one router port, or with `--cluster` at a node port per
+    /// shard.
     ///
     /// # Errors
     /// The machine does not allow it.

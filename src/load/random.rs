@@ -1,5 +1,5 @@
-//! Seeded random numbers: one generator per transaction loop, so that the same seed gives every loop
-//! the same sequence of choices.
+//! Seeded random numbers: one generator per transaction loop, so that the same seed gives every
+//! loop the same sequence of choices.
 
 use super::plan::{Distribution, Shape};
 

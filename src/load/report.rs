@@ -1,8 +1,8 @@
 //! The report of a run, finished or cut short. Plain data; `output` formats it.
 //!
-//! A *transaction* is one unit of work of a user; it takes one or more *attempts*. An attempt commits, is
-//! aborted (EXEC returned nil, or a lock was held), is refused (an error reply; nothing was done), or
-//! its outcome is unknown (the connection broke after the request was sent).
+//! A *transaction* is one unit of work of a user; it takes one or more *attempts*. An attempt
+//! commits, is aborted (EXEC returned nil, or a lock was held), is refused (an error reply; nothing
+//! was done), or its outcome is unknown (the connection broke after the request was sent).
 //!
 //! Latencies are in nanoseconds. Counts are of the measured time, after the warm-up, unless said
 //! otherwise; what invariants compare covers the whole run.
@@ -33,7 +33,8 @@ pub struct Report {
     pub ending: Ending,
     /// When it began: milliseconds since the epoch.
     pub started_at_ms: u64,
-    /// How long was measured: from the end of the warm-up to the end of the last transaction counted.
+    /// How long was measured: from the end of the warm-up to the end of the last transaction
+    /// counted.
     pub elapsed: Duration,
     /// The totals.
     pub totals: Totals,
@@ -47,8 +48,8 @@ pub struct Report {
     pub kinds: Vec<KindTally>,
     /// Error replies by their kind, most frequent first.
     pub refusals: Vec<Refusal>,
-    /// How many transactions took how many attempts: index 0 is one attempt; the last element counts
-    /// all from there up. Only of those that committed.
+    /// How many transactions took how many attempts: index 0 is one attempt; the last element
+    /// counts all from there up. Only of those that committed.
     pub attempts_per_commit: Vec<u64>,
     /// Shares by shard. One entry if the target has no slot map.
     pub shards: Vec<ShardShare>,
@@ -85,8 +86,8 @@ pub enum Ending {
 pub struct Totals {
     /// Transactions that committed.
     pub committed: u64,
-    /// Transactions that, because of what they read, had nothing to change (the balance was too low):
-    /// neither committed nor failed.
+    /// Transactions that, because of what they read, had nothing to change (the balance was too
+    /// low): neither committed nor failed.
     pub declined: u64,
     /// Transactions given up after the last attempt that the retry policy allows.
     pub given_up: u64,
@@ -192,8 +193,8 @@ impl Latency {
 
     /// Records a latency; above [`LATENCY_NS_MAX`] it counts as that.
     pub fn record(&mut self, ns: u64) {
-        // Not `saturating_record`, which would clamp to the current size instead of growing. This one
-        // fails only if it may not grow, and it may.
+        // Not `saturating_record`, which would clamp to the current size instead of growing. This
+        // one fails only if it may not grow, and it may.
         let _cannot_fail = self.histogram.record(ns.min(LATENCY_NS_MAX));
     }
 
@@ -304,8 +305,8 @@ pub struct SlotShare {
 /// The time series of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
-    /// The width of a point: one second; a tenth of one if the run is planned shorter than 10 seconds;
-    /// more if there would be more than [`SERIES_POINTS_MAX`] points.
+    /// The width of a point: one second; a tenth of one if the run is planned shorter than 10
+    /// seconds; more if there would be more than [`SERIES_POINTS_MAX`] points.
     pub interval: Duration,
     /// In the order of time; the first begins with the run, the warm-up included.
     pub points: Vec<Point>,

@@ -465,8 +465,8 @@ pub fn sweep(
 }
 
 /// Runs the plan against its own target (a) and another one (b), `rounds` times each, in the order
-/// a b b a a b …, so that drift affects both alike; calls `each` after every run, with whether it was
-/// a run of b.
+/// a b b a a b …, so that drift affects both alike; calls `each` after every run, with whether it
+/// was a run of b.
 ///
 /// # Errors
 /// As [`run`], of the first run, or one of the targets cannot be used at all. If a later run has no

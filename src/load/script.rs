@@ -2,15 +2,16 @@
 //! [`RoundWriter`], replies come in, randomness and time are arguments.
 //!
 //! ```text
-//!   choose ─► begin_attempt ─► write_round ─► read_reply, … ─► finish_round ─┬─► Next::Round ─► write_round …
-//!     ▲           ▲                                                          └─► Next::Done(outcome)
-//!     │           └── the same transaction once more (aborted, refused, redirected)
-//!     └────────────── the next transaction
+//! choose ─► begin_attempt ─► write_round ─► read_reply, … ─► finish_round ─► Next::Done(outcome)
+//!   ▲           ▲                 ▲                               │
+//!   │           │                 └────────── Next::Round ────────┘
+//!   │           └── the same transaction once more (aborted, refused, redirected)
+//!   └────────────── the next transaction
 //! ```
 //!
 //! A *round* is what one `write_round` writes, in one piece, to one node: a WATCH loop takes two of
-//! them. If the server answers a round with an error, or the connection breaks, [`Script::fail_round`]
-//! is called instead of `finish_round`.
+//! them. If the server answers a round with an error, or the connection breaks,
+//! [`Script::fail_round`] is called instead of `finish_round`.
 
 use super::random::Rng;
 use crate::resp::Reply;

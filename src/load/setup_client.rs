@@ -1,5 +1,5 @@
-//! The blocking client that writes the first values before the load, and checks and removes the keys
-//! after it. Requests are pipelined; nothing here is measured.
+//! The blocking client that writes the first values before the load, and checks and removes the
+//! keys after it. Requests are pipelined; nothing here is measured.
 
 use super::failure::Failure;
 use super::keys::shown;
@@ -317,9 +317,9 @@ impl SetupClient {
         )
     }
 
-    /// Sends requests number 0 to `count`. `write` writes one and returns its slot; it is called again
-    /// for a redirected request and must then write the same. `on_reply` is called with each number
-    /// and reply, in order for each node.
+    /// Sends requests number 0 to `count`. `write` writes one and returns its slot; it is called
+    /// again for a redirected request and must then write the same. `on_reply` is called with each
+    /// number and reply, in order for each node.
     ///
     /// # Errors
     /// The target was lost, or `on_reply` returned an error.

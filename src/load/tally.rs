@@ -1,5 +1,5 @@
-//! The counts of one client thread. Nothing is shared during the run: the tallies of all threads are
-//! merged after it. Only the slices of the time series are sent when their interval ends.
+//! The counts of one client thread. Nothing is shared during the run: the tallies of all threads
+//! are merged after it. Only the slices of the time series are sent when their interval ends.
 
 use super::keys::shown;
 use super::report::{KindTally, Latency, Point, Refusal, ShardShare, SlotShare, Totals, ratio};
@@ -24,8 +24,8 @@ pub struct Subject {
     pub kind: usize,
     /// Its slot.
     pub slot: Slot,
-    /// Whether it crosses slots on purpose: then a refusal is expected, and it does not count as given
-    /// up.
+    /// Whether it crosses slots on purpose: then a refusal is expected, and it does not count as
+    /// given up.
     pub crosses: bool,
 }
 

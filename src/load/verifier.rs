@@ -1,6 +1,6 @@
-//! The checks and violations of invariants, and the last transactions on each group, which are named
-//! as evidence. Shared by all client threads: a lock here is held for nanoseconds and, except for
-//! records of the same few groups, is not contended.
+//! The checks and violations of invariants, and the last transactions on each group, which are
+//! named as evidence. Shared by all client threads: a lock here is held for nanoseconds and, except
+//! for records of the same few groups, is not contended.
 //!
 //! Only transactions that changed data, or may have, are recorded. Records are bounded: the last
 //! [`RECORDS_MAX`] of each bucket of groups, in [`GROUP_BUCKETS_MAX`] buckets.

@@ -89,8 +89,8 @@ enum Event {
     Done(Result<Results, load::Failure>),
 }
 
-/// Runs the load in a thread of its own and shows its progress. The first Ctrl-C (or SIGTERM) ends the
-/// load early and keeps its results; the second one ends the program.
+/// Runs the load in a thread of its own and shows its progress. The first Ctrl-C (or SIGTERM) ends
+/// the load early and keeps its results; the second one ends the program.
 fn watch(task: Task) -> Result<Results, Failure> {
     let progress = Arc::new(Progress::default());
     // At most one event per run, and runs are bounded.

@@ -1,18 +1,18 @@
 //! The event loop of one client thread: sockets and the clock, one poll for all its connections.
 //!
 //! ```text
-//! poll ─► read from sockets ─► Users::on_received ─► requests in the connections' outputs ─► write
-//!   ▲                                                                                          │
-//!   └───────── until the next due time, by a kernel timer (timerfd) ◄──────────────────────────┘
+//! poll ─► read sockets ─► Users::on_received ─► requests in connections' outputs ─► write sockets
+//!   ▲                                                                                      │
+//!   └──────── until the next due time, by a kernel timer (timerfd) ◄───────────────────────┘
 //! ```
 //!
-//! Measured: CPU time of the client for a GET per round on 50 connections, redis-server on the other
-//! core of a small virtual machine, several runs each. An empty loop of this kind, which only sends
-//! and receives, took 10.0 to 11.8 µs per operation; a tokio task for each connection on one thread
-//! 9.3 to 12.7 µs, so the two do not differ; redis-benchmark 17.6 to 26 µs. This design was chosen
-//! because it is simple: time and order are in one place, and TLS is a state machine between the
-//! socket and the users, so nothing needs to be async. The whole client takes 10.3 to 12.2 µs, of
-//! which 1.0 to 1.3 µs are its own; the rest is the kernel's, most of it in `send`, which on the
+//! Measured: CPU time of the client for a GET per round on 50 connections, redis-server on the
+//! other core of a small virtual machine, several runs each. An empty loop of this kind, which only
+//! sends and receives, took 10.0 to 11.8 µs per operation; a tokio task for each connection on one
+//! thread 9.3 to 12.7 µs, so the two do not differ; redis-benchmark 17.6 to 26 µs. This design was
+//! chosen because it is simple: time and order are in one place, and TLS is a state machine between
+//! the socket and the users, so nothing needs to be async. The whole client takes 10.3 to 12.2 µs,
+//! of which 1.0 to 1.3 µs are its own; the rest is the kernel's, most of it in `send`, which on the
 //! loopback does the receiver's work too. Pipelined by 16 it takes 1.5 µs, as redis-benchmark does.
 
 mod clock;

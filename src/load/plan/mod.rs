@@ -233,9 +233,9 @@ pub struct Shape {
     /// Time from the end of a transaction to the start of the next one on the same connection, in
     /// microseconds. Closed loop only.
     pub think_us: u64,
-    /// Transactions per second to start, over all connections, whether or not earlier ones have ended
-    /// (open loop); latency then counts from the intended start. `None`: the next transaction starts
-    /// when the one before it has ended (closed loop).
+    /// Transactions per second to start, over all connections, whether or not earlier ones have
+    /// ended (open loop); latency then counts from the intended start. `None`: the next transaction
+    /// starts when the one before it has ended (closed loop).
     pub rate: Option<f64>,
     /// How the starts of an open loop are spaced.
     pub arrivals: Arrivals,
@@ -301,7 +301,8 @@ pub enum Distribution {
         /// From 0 (uniform) up; 0.99 is customary.
         theta: f64,
     },
-    /// This share of the transactions goes to the first group; the rest are uniform over the others.
+    /// This share of the transactions goes to the first group; the rest are uniform over the
+    /// others.
     Hot {
         /// From 0 to 1.
         share: f64,
@@ -402,7 +403,8 @@ pub enum Policy {
     None,
     /// After the same pause each time (0: at once).
     Fixed,
-    /// At once the first time, then after a random pause between 0 and a bound that doubles each time.
+    /// At once the first time, then after a random pause between 0 and a bound that doubles each
+    /// time.
     #[default]
     Exponential,
 }

@@ -1,4 +1,5 @@
-//! A connection of a user to a node: its output, the replies it expects, and reopening when it breaks.
+//! A connection of a user to a node: its output, the replies it expects, and reopening when it
+//! breaks.
 
 use super::transaction_loop::LoopState;
 use super::{SocketAction, Timer, Users};

@@ -1,5 +1,5 @@
-//! The users of one client thread, without sockets and without a clock: bytes and times in, bytes and
-//! socket actions out. The event loop connects them to the network.
+//! The users of one client thread, without sockets and without a clock: bytes and times in, bytes
+//! and socket actions out. The event loop connects them to the network.
 //!
 //! ```text
 //! user              one of the plan's `connections`: a simulated client

@@ -143,8 +143,8 @@ fn redirections_are_followed_as_the_same_attempt() {
     users.on_received(2, b"+OK\r\n+OK\r\n+OK\r\n$1\r\n5\r\n", 6000);
     assert_eq!(sent(&mut users, 2), WRITE.replace("MULTI", "ASKING MULTI"));
     users.on_received(2, b"+OK\r\n+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n", 7000);
-    // ASK is for one attempt; the owner of the slot is still the second node. Its connection needs no
-    // UNWATCH: EXEC ended the WATCH.
+    // ASK is for one attempt; the owner of the slot is still the second node. Its connection needs
+    // no UNWATCH: EXEC ended the WATCH.
     assert_eq!(sent(&mut users, 1), READ);
     let totals = users.into_tally().totals;
     assert_eq!(

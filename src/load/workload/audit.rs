@@ -1,5 +1,5 @@
-//! Checks of whole groups: one at a time by an auditor during the run, all of them after it. A group
-//! is read with one MGET, which is atomic.
+//! Checks of whole groups: one at a time by an auditor during the run, all of them after it. A
+//! group is read with one MGET, which is atomic.
 
 use crate::load::failure::Failure;
 use crate::load::random::Rng;
@@ -20,11 +20,13 @@ pub(super) trait Audited: Send + Sync {
         let _ = group;
         Vec::new()
     }
-    /// Checks the values, in the order of the keys; `None` is a key that is missing or not a number.
+    /// Checks the values, in the order of the keys; `None` is a key that is missing or not a
+    /// number.
     fn verify(&self, group: u64, before: &[u64], values: &[Option<i64>], moment: &Moment);
 }
 
-/// A script that reads one group after the other and checks it. It never commits and is not measured.
+/// A script that reads one group after the other and checks it. It never commits and is not
+/// measured.
 pub(super) struct Auditor<W> {
     workload: Arc<W>,
     group: u64,

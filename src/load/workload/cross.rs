@@ -4,8 +4,9 @@
 //! MULTI, INCR {g}:cross:0, INCR {h}:cross:0, EXEC
 //! ```
 //!
-//! A cluster refuses them as a whole: with CROSSSLOT at once or at EXEC, or with MOVED if the second
-//! slot belongs to another node. A single Redis runs them. Both are valid; half a transaction is not.
+//! A cluster refuses them as a whole: with CROSSSLOT at once or at EXEC, or with MOVED if the
+//! second slot belongs to another node. A single Redis runs them. Both are valid; half a
+//! transaction is not.
 
 use super::{Context, Workload, number_or_nil};
 use crate::load::failure::Failure;

@@ -7,10 +7,10 @@
 //! MULTI, DEL lock, EXEC         if it still has our token
 //! ```
 //!
-//! Two things are checked. In the client: between the reply that grants the lock and the request that
-//! releases it, no other user may get such a reply, unless the lease has expired. On the target: `work`
-//! is incremented without any other protection, so its final value must be the number of times the lock
-//! was held.
+//! Two things are checked. In the client: between the reply that grants the lock and the request
+//! that releases it, no other user may get such a reply, unless the lease has expired. On the
+//! target: `work` is incremented without any other protection, so its final value must be the
+//! number of times the lock was held.
 
 use super::{Context, Workload, number_or_nil};
 use crate::load::failure::Failure;

@@ -7,8 +7,8 @@
 //!   neither  UNWATCH                                                     declined
 //! ```
 //!
-//! Stock and balance are set to values computed from what was read, sold and till are incremented: a
-//! lost update and half an EXEC both break `stock + sold` or `balances + till`.
+//! Stock and balance are set to values computed from what was read, sold and till are incremented:
+//! a lost update and half an EXEC both break `stock + sold` or `balances + till`.
 
 use super::audit::{Audited, Auditor, read_groups};
 use super::{Context, Workload, number_or_nil, read_integers};

@@ -5,8 +5,8 @@
 //!                     │ MULTI, SET a a-amount, SET b b+amount, EXEC
 //! ```
 //!
-//! The client computes the new balances from what it read. A target that commits a transaction although
-//! a watched key has changed thus changes the sum of the group.
+//! The client computes the new balances from what it read. A target that commits a transaction
+//! although a watched key has changed thus changes the sum of the group.
 
 use super::audit::{Audited, Auditor, read_groups};
 use super::{Context, OneKind, Workload, number_or_nil, read_integers};

@@ -1,4 +1,5 @@
-//! The history of a group's lists: what the commits claimed, and the checks of the lists against it.
+//! The history of a group's lists: what the commits claimed, and the checks of the lists against
+//! it.
 
 use super::{NAME, ORDER, THERE, WHOLE};
 use crate::load::keys::shown;

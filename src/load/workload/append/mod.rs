@@ -5,11 +5,11 @@
 //! ```
 //!
 //! Every attempt has an id of its own. RPUSH returns the length, so a commit claims a place in each
-//! list. After the run the lists are read. A claim that is not in its place is a lost, duplicated or
-//! moved write. An id without a commit is an aborted transaction that ran. An id in one list only is
-//! half a transaction. The ids of a connection, and those of transactions with the same two lists,
-//! must be in one order. A place that is not the length read plus one means that another append came
-//! between WATCH and EXEC.
+//! list. After the run the lists are read. A claim that is not in its place is a lost, duplicated
+//! or moved write. An id without a commit is an aborted transaction that ran. An id in one list
+//! only is half a transaction. The ids of a connection, and those of transactions with the same two
+//! lists, must be in one order. A place that is not the length read plus one means that another
+//! append came between WATCH and EXEC.
 //!
 //! At most [`CLAIMS_MAX`] claims are kept and [`ELEMENTS_MAX`] elements of a group read; the report
 //! says if a longer run left some out.

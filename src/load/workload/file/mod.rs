@@ -24,12 +24,12 @@
 //! expect = "sum == 100 * keys && min >= 0"
 //! ```
 //!
-//! Variables everywhere: `$tag`, `$group`, `$groups`, `$keys` (of a group), `$user`, `$n` (the number
-//! of the transaction on its connection); with `each = "key"` also `$key`; then the picks, and in
-//! `when`, `write` and `adds` the values read (a missing key reads as 0). A pick is `key`, `other key`
-//! (none of those picked before it) or `FIRST..LAST`. In `expect`: `sum`, `min`, `max`, `count` of the
-//! values read, `commits` and `added` of the group. An invariant that names `commits` or `added` is not
-//! checked for a group with a transaction of unknown outcome.
+//! Variables everywhere: `$tag`, `$group`, `$groups`, `$keys` (of a group), `$user`, `$n` (the
+//! number of the transaction on its connection); with `each = "key"` also `$key`; then the picks,
+//! and in `when`, `write` and `adds` the values read (a missing key reads as 0). A pick is `key`,
+//! `other key` (none of those picked before it) or `FIRST..LAST`. In `expect`: `sum`, `min`, `max`,
+//! `count` of the values read, `commits` and `added` of the group. An invariant that names
+//! `commits` or `added` is not checked for a group with a transaction of unknown outcome.
 //!
 //! `write` is sent as MULTI … EXEC, or plain with `multi = false`. An invariant that names neither
 //! `commits` nor `added` is checked during the run too, if its group has at most 256 keys.

@@ -1,7 +1,7 @@
 //! Commands with placeholders: `SET $tag:account:$from $(a - amount)`.
 //!
-//! Words are separated by blanks. `$name` and `$(expression)` stand for numbers, `$tag` for the group's
-//! hashtag with its braces, `$$` for a dollar sign.
+//! Words are separated by blanks. `$name` and `$(expression)` stand for numbers, `$tag` for the
+//! group's hashtag with its braces, `$$` for a dollar sign.
 
 use super::expression::Expression;
 use crate::text::number::write_i64;
