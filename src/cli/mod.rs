@@ -32,7 +32,7 @@ enum Command {
     /// Run a router over in-process shards.
     #[command(after_help = options::PRECEDENCE)]
     Serve(Box<options::Options>),
-    /// Load a server with transactions, and check that none of the money is lost.
+    /// Load a server with transactions and check invariants: a load test that finds lost updates.
     #[command(after_help = bench::workloads())]
     Bench(Box<bench::Options>),
     /// Change a running server's cluster and make faults, for tests.
@@ -69,7 +69,7 @@ impl Failure {
 
 impl From<crate::load::Failure> for Failure {
     fn from(failure: crate::load::Failure) -> Self {
-        Self { code: failure.blame.exit_code(), message: failure.message }
+        Self { code: failure.cause.exit_code(), message: failure.message }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The names of the keys: `{PREFIX:GROUP}:KIND:INDEX`. The keys of a group share the hashtag
-//! `PREFIX:GROUP`, so they live in one slot.
+//! `PREFIX:GROUP`, so they are in one slot.
 
 use crate::slot::Slot;
 use crate::text::number::write_i64;
 
-/// Writes the names of one load's keys.
+/// Writes the names of the keys of one run.
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// `{PREFIX:`
@@ -12,7 +12,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// With this prefix, which holds no brace.
+    /// Keys with this prefix, which contains no brace.
     #[must_use]
     pub fn new(prefix: &str) -> Self {
         Self { head: format!("{{{prefix}:").into_bytes().into() }
@@ -52,7 +52,7 @@ impl Keys {
     }
 }
 
-/// A key or a value as a person reads it.
+/// A key or a value as text: at most 200 bytes, escaped if it is not printable.
 #[must_use]
 pub fn shown(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 200;
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_lives_in_one_slot() {
+    fn a_group_is_in_one_slot() {
         let keys = Keys::new("bench");
         let (a, b) = (keys.name(7, "account", 0), keys.name(7, "till", 12));
         assert_eq!(a, b"{bench:7}:account:0");

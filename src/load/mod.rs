@@ -3,27 +3,27 @@
 //! ```text
 //! Plan ─► run ─► Report          plain data at both ends; `cli` reads the one and shows the other
 //!
-//! run        prepares, starts a thread for each part, checks the invariants afterwards
-//! drive      one thread: sockets and the clock                                the only rim
-//! crew       its users: bytes and times in, bytes and orders out              without I/O
-//! workload   what one user does, as a state machine, and what must hold       without I/O
-//! referee    what was found wrong, with the transactions involved
-//! courier    blocking errands before and after: first values, checks, removal
+//! run           prepares, starts the client threads, checks the invariants afterwards
+//! event_loop    one thread: sockets and the clock                           all I/O of the load
+//! users         its users: bytes and times in, bytes and socket actions out         without I/O
+//! workload      what one user does, as a state machine, and its invariants          without I/O
+//! verifier      checks and violations, with the transactions involved
+//! setup_client  blocking requests before and after: first values, checks, removal
 //! ```
 //!
 //! With the same seed every connection makes the same sequence of choices, whatever the target
-//! answers: chance is drawn when a transaction is chosen, never in reply to something.
+//! replies: random numbers are drawn when a transaction is chosen, never in reaction to a reply.
 
-pub mod chance;
-pub mod courier;
-pub mod crew;
-pub mod drive;
+pub mod random;
+pub mod setup_client;
+pub mod users;
+pub mod event_loop;
 pub mod failure;
-pub mod home;
+pub mod local_cluster;
 pub mod keys;
 pub mod output;
 pub mod plan;
-pub mod referee;
+pub mod verifier;
 pub mod report;
 pub mod run;
 pub mod script;
@@ -33,7 +33,7 @@ pub mod tls;
 pub mod url;
 pub mod workload;
 
-pub use failure::{Blame, EXIT_BOUND, EXIT_BROKEN, EXIT_FAILED, Failure};
+pub use failure::{Cause, EXIT_BOUND, EXIT_BROKEN, EXIT_FAILED, Failure};
 pub use plan::{Plan, Sweep};
 pub use report::{Comparison, Report, SweepReport};
 pub use run::{compare, run, sweep};
@@ -43,14 +43,14 @@ use report::Point;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A look at a run from outside while it goes on, and the way to end it. Shared by reference or in
-/// an `Arc`; the run writes, the live line reads.
+/// The progress of a run, and the flag that stops it. Shared by reference or in an `Arc`: the run
+/// writes, the live line reads.
 #[derive(Debug, Default)]
 pub struct Progress {
     stop: AtomicBool,
     phase: AtomicU64,
     elapsed_ms: AtomicU64,
-    /// Rates of the last whole interval, not sums, so that a reader need not remember anything.
+    /// Rates of the last whole interval, not sums, so that a reader needs no state.
     committed_per_second: AtomicU64,
     abort_per_million: AtomicU64,
     p99_ns: AtomicU64,
@@ -73,9 +73,9 @@ pub enum Phase {
     Finished,
 }
 
-/// What a live line shows.
+/// The progress of a run at one moment.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Glance {
+pub struct Snapshot {
     /// What the run is doing.
     pub phase: Phase,
     /// Time since the load began, in milliseconds (warm-up included); 0 before.
@@ -88,23 +88,23 @@ pub struct Glance {
     pub p99_ns: u64,
     /// Transactions committed since the load began.
     pub committed: u64,
-    /// Breaks of invariants seen so far.
+    /// Violations of invariants found so far.
     pub broken: u64,
 }
 
 impl Progress {
-    /// Asks the run to end soon; what was measured until then is reported.
+    /// Stops the run early; what was measured until then is reported.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the run was asked to end.
+    /// Whether [`Progress::stop`] was called.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
-    fn enter(&self, phase: Phase) {
+    fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u64, Ordering::Relaxed);
         if phase == Phase::Preparing {
             self.elapsed_ms.store(0, Ordering::Relaxed);
@@ -112,13 +112,13 @@ impl Progress {
         }
     }
 
-    fn look(&self, elapsed: Duration, broken: u64) {
+    fn update_elapsed(&self, elapsed: Duration, broken: u64) {
         let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.elapsed_ms.store(ms, Ordering::Relaxed);
         self.broken.store(broken, Ordering::Relaxed);
     }
 
-    fn show(&self, point: &Point, committed: u64) {
+    fn update_rates(&self, point: &Point, committed: u64) {
         let per_second = point.committed as f64 / point.width.as_secs_f64().max(1e-9);
         let aborted = 1e6 * report::ratio(point.aborted, point.attempts);
         self.committed_per_second.store(per_second as u64, Ordering::Relaxed);
@@ -127,11 +127,11 @@ impl Progress {
         self.committed.store(committed, Ordering::Relaxed);
     }
 
-    /// What is going on at this moment.
+    /// Returns the current progress.
     #[must_use]
-    pub fn glance(&self) -> Glance {
+    pub fn snapshot(&self) -> Snapshot {
         let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        Glance {
+        Snapshot {
             phase: match read(&self.phase) {
                 0 => Phase::Preparing,
                 1 => Phase::WarmingUp,

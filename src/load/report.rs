@@ -1,8 +1,8 @@
-//! What a run has to tell, finished or cut short. Plain data without a form: `output` gives it one.
+//! The report of a run, finished or cut short. Plain data; `output` formats it.
 //!
-//! A *transaction* is what a user wants done; it takes one or more *attempts*. An attempt commits, is
-//! aborted (EXEC answered nil, or a lock was taken), is refused (an error reply; nothing was done), or
-//! its outcome is unknown (the connection broke after the request was sent).
+//! A *transaction* is one unit of work of a user; it takes one or more *attempts*. An attempt
+//! commits, is aborted (EXEC returned nil, or a lock was held), is refused (an error reply; nothing
+//! was done), or its outcome is unknown (the connection broke after the request was sent).
 //!
 //! Latencies are in nanoseconds. Counts are of the measured time, after the warm-up, unless said
 //! otherwise; what invariants compare covers the whole run.
@@ -16,7 +16,8 @@ use std::time::Duration;
 pub const EVIDENCE_TRACES_MAX: usize = 32;
 /// Most pieces of evidence of one invariant; further ones are only counted.
 pub const EVIDENCE_MAX: usize = 16;
-/// The longest latency that is told from longer ones: an hour. It bounds a histogram's memory.
+/// The highest latency: an hour. Longer ones count as this one, which bounds the memory of a
+/// histogram.
 pub const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Most points of a time series.
 pub const SERIES_POINTS_MAX: usize = 3600;
@@ -24,17 +25,18 @@ pub const SERIES_POINTS_MAX: usize = 3600;
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What the run was to do.
+    /// The plan of the run.
     pub plan: Plan,
-    /// What the target says of itself, e.g. `redis 7.0.15`, `slotway 0.1.0 in this process, 3 shards`.
+    /// Name and version of the target: `redis 7.0.15`, `slotway 0.1.0 in this process, 3 shards`.
     pub target: String,
     /// How it ended.
     pub ending: Ending,
     /// When it began: milliseconds since the epoch.
     pub started_at_ms: u64,
-    /// How long was measured: from the end of the warm-up to the end of the last transaction counted.
+    /// How long was measured: from the end of the warm-up to the end of the last transaction
+    /// counted.
     pub elapsed: Duration,
-    /// What was counted.
+    /// The totals.
     pub totals: Totals,
     /// From the start of a transaction (open loop: its intended start) to its commit, with all
     /// its attempts and pauses. Only of those that committed.
@@ -44,24 +46,24 @@ pub struct Report {
     /// Kinds of transactions that the workload mixes (a file's, or the cross-slot share), in order.
     /// A workload of one kind has one entry.
     pub kinds: Vec<KindTally>,
-    /// Error replies by what they say, most frequent first.
+    /// Error replies by their kind, most frequent first.
     pub refusals: Vec<Refusal>,
-    /// How often a transaction took so many attempts: index 0 is one attempt; the last place
-    /// holds everything from there up. Only of those that committed.
+    /// How many transactions took how many attempts: index 0 is one attempt; the last element
+    /// counts all from there up. Only of those that committed.
     pub attempts_per_commit: Vec<u64>,
-    /// Shares by shard. One entry if the target does not say how it divides the slots.
+    /// Shares by shard. One entry if the target has no slot map.
     pub shards: Vec<ShardShare>,
-    /// Shares by slot, only of slots that were used, ascending by slot.
+    /// Shares by slot, ascending; only slots that were used.
     pub slots: Vec<SlotShare>,
-    /// What happened when.
+    /// The time series.
     pub series: Series,
     /// What the client used of its machine.
     pub client: ClientUse,
-    /// What was checked, and what it showed.
+    /// The invariants and the results of their checks.
     pub invariants: Vec<Invariant>,
-    /// Things the reader should know, each with what to do about it, as sentences. Not among them:
-    /// what follows from the other fields (the client was the limit, the run was short, the rate
-    /// was not reached), which [`super::output::warnings`] says.
+    /// Warnings that do not follow from the other fields, as sentences, each with what to do about
+    /// it. [`super::output::warnings`] adds those that do (the client was the limit, the run was
+    /// short, the rate was not reached).
     pub warnings: Vec<String>,
 }
 
@@ -70,22 +72,22 @@ pub struct Report {
 pub enum Ending {
     /// As planned.
     Finished,
-    /// Stopped by the user; the results are of the time until then.
+    /// Stopped by the user; the results cover the time until then.
     Stopped,
-    /// The target was lost; the results are of the time until then.
+    /// The target was lost; the results cover the time until then.
     TargetLost {
         /// What happened, and what to do.
         why: String,
     },
 }
 
-/// What was counted in the measured time.
+/// The counts of the measured time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Transactions that committed.
     pub committed: u64,
-    /// Transactions that decided, on what they read, to change nothing (too little money): neither
-    /// committed nor failed.
+    /// Transactions that, because of what they read, had nothing to change (the balance was too
+    /// low): neither committed nor failed.
     pub declined: u64,
     /// Transactions given up after the last attempt that the retry policy allows.
     pub given_up: u64,
@@ -93,7 +95,7 @@ pub struct Totals {
     pub unknown: u64,
     /// Attempts that had an outcome, with those of declined transactions.
     pub attempts: u64,
-    /// Attempts that were aborted: somebody else was faster.
+    /// Attempts that were aborted: another client was faster.
     pub aborted: u64,
     /// Attempts that an error reply refused, without the redirections that were followed.
     pub refused: u64,
@@ -101,7 +103,7 @@ pub struct Totals {
     pub redirected: u64,
     /// Connections that were lost and opened again.
     pub reconnects: u64,
-    /// Replies that no server should give: wrong type, wrong number.
+    /// Replies of a wrong type or with a wrong value.
     pub malformed: u64,
     /// Commands sent.
     pub commands: u64,
@@ -146,8 +148,8 @@ impl Report {
         self.invariants.iter().any(|invariant| matches!(invariant.verdict, Verdict::Broken { .. }))
     }
 
-    /// The exit code that this run asks for, without `--fail-if`: a broken invariant goes before a
-    /// lost target.
+    /// The exit code of this run, `--fail-if` aside: a broken invariant has precedence over a lost
+    /// target.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.ending {
@@ -181,41 +183,40 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Nothing yet, to be exact to so many digits (1 to 5).
+    /// An empty histogram, exact to this many digits (1 to 5).
     #[must_use]
     pub fn new(digits: u8) -> Self {
-        let mut histogram =
-            Histogram::new(digits.clamp(1, 5)).expect("1 to 5 digits are what it takes");
+        let mut histogram = Histogram::new(digits.clamp(1, 5)).expect("1 to 5 digits are valid");
         histogram.auto(true);
         Self { histogram }
     }
 
-    /// Notes one; longer ones than [`LATENCY_NS_MAX`] count as that.
+    /// Records a latency; above [`LATENCY_NS_MAX`] it counts as that.
     pub fn record(&mut self, ns: u64) {
-        // Not `saturating_record`, which would clamp to the present size instead of growing; this one
-        // fails only if it may not grow, and it may.
+        // Not `saturating_record`, which would clamp to the current size instead of growing. This
+        // one fails only if it may not grow, and it may.
         let _cannot_fail = self.histogram.record(ns.min(LATENCY_NS_MAX));
     }
 
-    /// Notes all that the other has noted.
+    /// Adds the latencies of another histogram.
     pub fn add(&mut self, other: &Self) {
         // Fails only where the histogram may not grow, and this one may.
         let _cannot_fail = self.histogram.add(&other.histogram);
     }
 
-    /// How many were noted.
+    /// The number of latencies.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }
 
-    /// The time that this share (0 to 1) took at most, in nanoseconds; 0 if there is none.
+    /// The latency that this share (0 to 1) did not exceed, in nanoseconds; 0 if there is none.
     #[must_use]
     pub fn quantile_ns(&self, share: f64) -> u64 {
         if self.histogram.is_empty() { 0 } else { self.histogram.value_at_quantile(share) }
     }
 
-    /// The longest, in nanoseconds.
+    /// The maximum, in nanoseconds.
     #[must_use]
     pub fn max_ns(&self) -> u64 {
         self.histogram.max()
@@ -235,7 +236,7 @@ pub struct KindTally {
     pub name: String,
     /// Transactions that committed.
     pub committed: u64,
-    /// Transactions that decided to change nothing.
+    /// Transactions that had nothing to change.
     pub declined: u64,
     /// Transactions given up.
     pub given_up: u64,
@@ -257,7 +258,7 @@ pub struct Refusal {
     pub kind: String,
     /// How often.
     pub count: u64,
-    /// Whether it was only met by transactions that cross slots on purpose.
+    /// Whether only transactions that cross slots on purpose got it.
     pub expected: bool,
     /// The first such reply, at most 200 bytes, printable.
     pub example: String,
@@ -301,11 +302,11 @@ pub struct SlotShare {
     pub share: f64,
 }
 
-/// What happened when.
+/// The time series of a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Series {
-    /// The width of a point. One second, or a tenth of one if the run is planned shorter than 10
-    /// seconds, or more if [`SERIES_POINTS_MAX`] would not do.
+    /// The width of a point: one second; a tenth of one if the run is planned shorter than 10
+    /// seconds; more if there would be more than [`SERIES_POINTS_MAX`] points.
     pub interval: Duration,
     /// In the order of time; the first begins with the run, the warm-up included.
     pub points: Vec<Point>,
@@ -318,9 +319,9 @@ pub struct Series {
 pub struct Point {
     /// Where it begins, from the start of the run.
     pub at: Duration,
-    /// How long it is: the series' interval, but for a shorter last one.
+    /// How long it is: the series' interval; the last one may be shorter.
     pub width: Duration,
-    /// Whether it belongs (or begins) in the warm-up.
+    /// Whether it begins in the warm-up.
     pub is_warmup: bool,
     /// Transactions that committed in it.
     pub committed: u64,
@@ -356,7 +357,7 @@ pub struct ClientUse {
     pub limit: Limit,
 }
 
-/// Who was the limit, as far as the client can see.
+/// What limited the throughput, as far as the client can see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Limit {
     /// The client had time left.
@@ -364,14 +365,14 @@ pub enum Limit {
     NotClient,
     /// The client's threads were busy all the time: use more `--threads`.
     Client,
-    /// This machine had no processor for the client whenever it wanted one.
+    /// The client often waited for a processor of this machine.
     Machine,
 }
 
-/// An invariant and what became of it.
+/// An invariant and the result of its checks.
 #[derive(Clone, Debug)]
 pub struct Invariant {
-    /// What must hold, as a sentence: `the sum of all accounts of a group stays`.
+    /// The invariant as a sentence: `the sum of the accounts of each group stays the same`.
     pub name: String,
     /// How often it was checked while the load ran.
     pub checks_during: u64,
@@ -379,16 +380,16 @@ pub struct Invariant {
     pub checks_after: u64,
     /// What the checks cover, if not everything: `the first 4000000 of 9812345 appends`.
     pub coverage: Option<String>,
-    /// What they showed.
+    /// The result.
     pub verdict: Verdict,
 }
 
-/// What the checks of an invariant showed.
+/// The result of the checks of an invariant.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// It held.
     Held,
-    /// It cannot be said, and why (the target was lost before it could be checked).
+    /// It could not be checked, for example because the target was lost.
     Undecided {
         /// Why.
         why: String,
@@ -402,14 +403,14 @@ pub enum Verdict {
     },
 }
 
-/// One break of an invariant: what a person needs to believe it and to look further.
+/// One violation of an invariant, with the values and transactions that show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// When it was seen, from the start of the run; `None`: in the check after the run.
+    /// When it was found, from the start of the run; `None`: in the check after the run.
     pub at: Option<Duration>,
     /// What is wrong, as a sentence with both numbers.
     pub what: String,
-    /// The keys and the values that they had.
+    /// The keys and their values.
     pub values: Vec<(String, String)>,
     /// The last transactions known to have touched these keys, oldest first.
     pub transactions: Vec<Trace>,
@@ -426,22 +427,22 @@ pub struct Trace {
     pub number: u64,
     /// Which kind of transaction.
     pub kind: String,
-    /// What it read: key (or its place among the group's) and value.
+    /// What it read: keys and values.
     pub read: Vec<(String, String)>,
     /// What it wrote.
     pub wrote: Vec<(String, String)>,
-    /// What became of it: `committed`, `aborted`, `refused: CROSSSLOT …`, `unknown`.
+    /// Its outcome: `committed` or `unknown`.
     pub outcome: String,
 }
 
-/// A contention curve: the same plan with one thing varied.
+/// A contention curve: the same plan with one setting varied.
 #[derive(Clone, Debug)]
 pub struct SweepReport {
     /// What varied.
     pub axis: Axis,
     /// The runs in their order. If one lost its target, it is the last.
     pub runs: Vec<(f64, Report)>,
-    /// Why there were no further runs, if one could not even begin.
+    /// Why there were no further runs, if one could not begin.
     pub cut_short: Option<Failure>,
 }
 
@@ -454,7 +455,7 @@ pub struct Comparison {
     pub b: Vec<Report>,
     /// What is compared: `a / b` with its spread over the rounds.
     pub ratios: Vec<Ratio>,
-    /// Why there were no further runs, if one could not even begin.
+    /// Why there were no further runs, if one could not begin.
     pub cut_short: Option<Failure>,
 }
 

@@ -1,19 +1,23 @@
 //! One run from its plan to its report, and several of them: sweeps and comparisons.
 
-use super::courier::Courier;
-use super::crew::{Crew, Muster, Part};
-use super::drive::{Common, Ended, Timetable, Told, Wire, clock, drive, process_time};
-use super::failure::{Blame, Failure};
-use super::home::Home;
+use super::event_loop::{
+    ThreadChannels, ThreadContext, ThreadEvent, ThreadResult, Timetable, clock, process_time,
+    run_event_loop,
+};
+use super::failure::{Cause, Failure};
+use super::local_cluster::LocalCluster;
 use super::plan::{Plan, Sweep, Target};
-use super::referee::Referee;
 use super::report::{
     ClientUse, Comparison, Ending, Limit, Ratio, Report, SERIES_POINTS_MAX, Series, SweepReport,
 };
+use super::setup_client::SetupClient;
 use super::tally::{Slice, Tally};
-use super::target::{Endpoint, Layout};
+use super::target::{Endpoint, Layout, SlotMap};
 use super::url::Url;
-use super::{Phase, Progress, workload};
+use super::users::{ThreadPart, Users, UsersConfig};
+use super::verifier::Verifier;
+use super::workload::{self, Workload};
+use super::{Phase, Progress};
 use crate::server;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::BTreeMap;
@@ -26,161 +30,211 @@ use std::time::Duration;
 const SHORT: Duration = Duration::from_secs(10);
 /// A client thread that is busy (or waits for a processor) for this share of the time is the limit.
 const BUSY: f64 = 0.95;
-/// File descriptors besides the connections'.
+/// File descriptors besides those of connections.
 const FILES_RESERVED: u64 = 64;
-/// How often to see what is new.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often the progress is updated and the stop flag checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Carries out a plan. Blocks until it is done, or until `progress` is told to stop.
+/// Runs a plan. Blocks until it is done, or until `progress` is stopped.
 ///
 /// # Errors
-/// The plan is wrong, or the target cannot be reached or used at all. A target that is lost in
-/// mid-run is no error: the report says so and keeps what was measured.
+/// The plan is wrong, or the target cannot be reached or used at all. A target that is lost during
+/// the run is no error: the report says so and keeps what was measured.
 pub fn run(plan: &Plan, progress: &Progress) -> Result<Report, Failure> {
     plan.check()?;
-    progress.enter(Phase::Preparing);
-    let home = match plan.target.url {
+    progress.set_phase(Phase::Preparing);
+    let cluster = match plan.target.url {
         Some(_) => None,
         None => {
-            // Every connection of the load is one to each port.
+            // Every user has one connection to each port.
             let ports = if plan.target.cluster { plan.target.shards } else { 1 };
             let connections = (plan.shape.connections + 8) * ports;
             allow_files(2 * connections)?;
-            Some(Home::start(&plan.target, connections, plan.seed)?)
+            Some(LocalCluster::start(&plan.target, connections, plan.seed)?)
         }
     };
-    let report = run_at(plan, home.as_ref(), progress);
-    progress.enter(Phase::Finished);
+    let report = run_against(plan, cluster.as_ref(), progress);
+    progress.set_phase(Phase::Finished);
     report
 }
 
-fn run_at(plan: &Plan, home: Option<&Home>, progress: &Progress) -> Result<Report, Failure> {
-    let url = match (&plan.target.url, home) {
-        (Some(url), _) => url.clone(),
-        (None, Some(home)) => Url {
-            tls: false,
-            host: home.address.ip().to_string(),
-            port: home.address.port(),
-            username: None,
-            password: None,
-        },
-        (None, None) => return Err(Failure::usage("there is no target")),
-    };
-    let endpoint = Endpoint::new(&plan.target, url)?;
-    let (workload, referee) = workload::make(plan)?;
-    let mut courier = Courier::new(endpoint.clone())?;
-    let identity = match home {
-        Some(home) => format!(
-            "slotway {} in this process, {} {}, {} threads",
-            crate::state::VERSION,
-            plan.target.shards,
-            if plan.target.cluster { "nodes" } else { "shards" },
-            home.threads
-        ),
-        None => courier.identity()?,
-    };
-    let layout = match home {
-        _ if endpoint.cluster => Layout::of_map(courier.map()),
-        Some(home) => home.layout.clone(),
-        None => Layout::of_map(courier.layout()?.as_ref().unwrap_or(courier.map())),
-    };
-    allow_files(
-        plan.shape.connections * courier.map().nodes().len() * if home.is_some() { 2 } else { 1 },
-    )?;
-    workload.prepare(&mut courier)?;
+/// Runs a plan against its target, or against `cluster` if it names none.
+fn run_against(
+    plan: &Plan,
+    cluster: Option<&LocalCluster>,
+    progress: &Progress,
+) -> Result<Report, Failure> {
+    let endpoint = endpoint_of(plan, cluster)?;
+    let (workload, verifier) = workload::make(plan)?;
+    let mut client = SetupClient::new(endpoint.clone())?;
+    let identity = identity(plan, cluster, &mut client)?;
+    let layout = layout(cluster, &mut client, &endpoint)?;
+    let sockets_per_connection = if cluster.is_some() { 2 } else { 1 };
+    let nodes = client.slot_map().nodes().len();
+    allow_files(plan.shape.connections * nodes * sockets_per_connection)?;
+    workload.prepare(&mut client)?;
 
     let times = timetable(plan);
     let kinds = workload.kinds();
-    let parts = Part::all(plan);
-    let mut auditor = Arc::clone(&workload).auditor();
-    let crews: Vec<Crew> = parts
-        .iter()
-        .map(|&part| {
-            let muster = Muster {
-                plan,
-                endpoint: &endpoint,
-                map: courier.map().clone(),
-                script: &|user| Arc::clone(&workload).script(user),
-                auditor: if part.thread + 1 == parts.len() { auditor.take() } else { None },
-                tally: Tally::new(&kinds, &layout),
-            };
-            Crew::new(muster, part)
-        })
-        .collect();
+    let users = users_of(plan, &endpoint, client.slot_map(), &workload, &layout);
     let started_at_ms = server::now().unsigned_abs();
-    let loaded = load(crews, &endpoint, times, &referee, progress).and_then(Collected::usable);
+    let loaded = load(users, &endpoint, times, &verifier, progress).and_then(Collected::usable);
     let collected = match loaded {
         Ok(collected) => collected,
         Err(failure) => {
-            // Without a report nobody would look at the keys. If they cannot be removed either, the
-            // failure that comes first is the one to tell.
+            // Without a report the keys are of no use. If they cannot be removed either, the first
+            // failure is the one to report.
             if !plan.workload.keep {
-                let _told_below = workload.clean(&mut courier);
+                let _second_failure = workload.clean(&mut client);
             }
             return Err(failure);
         }
     };
-    progress.enter(Phase::Checking);
-    let mut warnings = Vec::new();
+    progress.set_phase(Phase::Checking);
     let ending = match &collected.failed {
         Some(failure) => Ending::TargetLost { why: failure.message.clone() },
         None if progress.is_stopped() => Ending::Stopped,
         None => Ending::Finished,
     };
-    // What was broken while the load ran stays broken, whatever the check can still read.
-    let checked = Courier::new(endpoint).and_then(|mut courier| {
-        workload.check(&mut courier)?;
-        Ok(courier)
-    });
-    match checked {
-        Ok(mut courier) => {
-            if referee.broken() > 0 {
-                warnings.push(format!(
-                    "The keys were left on the target for you to look at: they begin with {{{}:.",
-                    plan.workload.prefix
-                ));
-            } else if !plan.workload.keep
-                && let Err(failure) = workload.clean(&mut courier)
-            {
-                warnings.push(format!("The keys could not be removed: {failure}"));
-            }
-        }
-        Err(failure) => referee.undecided(&failure.message),
-    }
+    let warning = check_and_clean(plan, endpoint, &*workload, &verifier);
     drop(workload);
-    let mut report = collected.report(plan, home.is_some(), (&kinds, &layout), times);
+    let mut report = collected.report(plan, cluster.is_some(), (&kinds, &layout), times);
     report.target = identity;
     report.ending = ending;
     report.started_at_ms = started_at_ms;
-    report.invariants = referee.verdicts();
-    report.warnings = warnings;
+    report.invariants = verifier.verdicts();
+    report.warnings = warning.into_iter().collect();
     Ok(report)
 }
 
-/// Runs the crews, a thread each, from the time at which all are connected until the last is done.
+fn endpoint_of(plan: &Plan, cluster: Option<&LocalCluster>) -> Result<Endpoint, Failure> {
+    let url = match (&plan.target.url, cluster) {
+        (Some(url), _) => url.clone(),
+        (None, Some(cluster)) => Url {
+            tls: false,
+            host: cluster.address.ip().to_string(),
+            port: cluster.address.port(),
+            username: None,
+            password: None,
+        },
+        (None, None) => return Err(Failure::usage("no target")),
+    };
+    Endpoint::new(&plan.target, url)
+}
+
+/// What the target is, as the report names it.
+fn identity(
+    plan: &Plan,
+    cluster: Option<&LocalCluster>,
+    client: &mut SetupClient,
+) -> Result<String, Failure> {
+    let Some(cluster) = cluster else { return client.server_identity() };
+    Ok(format!(
+        "slotway {} in this process, {} {}, {} threads",
+        crate::state::VERSION,
+        plan.target.shards,
+        if plan.target.cluster { "nodes" } else { "shards" },
+        cluster.threads
+    ))
+}
+
+/// The owners of the slots, for the report. A target without a slot map counts as one shard.
+fn layout(
+    cluster: Option<&LocalCluster>,
+    client: &mut SetupClient,
+    endpoint: &Endpoint,
+) -> Result<Layout, Failure> {
+    Ok(match cluster {
+        _ if endpoint.cluster => Layout::of_slot_map(client.slot_map()),
+        Some(cluster) => cluster.layout.clone(),
+        None => Layout::of_slot_map(client.cluster_slots()?.as_ref().unwrap_or(client.slot_map())),
+    })
+}
+
+/// Makes the users of every thread. The last thread has the auditor.
+fn users_of(
+    plan: &Plan,
+    endpoint: &Endpoint,
+    slot_map: &SlotMap,
+    workload: &Arc<dyn Workload>,
+    layout: &Layout,
+) -> Vec<Users> {
+    let kinds = workload.kinds();
+    let parts = ThreadPart::all(plan);
+    let mut auditor = Arc::clone(workload).auditor();
+    let of_thread = |&part: &ThreadPart| {
+        let config = UsersConfig {
+            plan,
+            endpoint,
+            slot_map: slot_map.clone(),
+            script: &|user| Arc::clone(workload).script(user),
+            auditor: if part.thread + 1 == parts.len() { auditor.take() } else { None },
+            tally: Tally::new(&kinds, layout),
+        };
+        Users::new(config, part)
+    };
+    parts.iter().map(of_thread).collect()
+}
+
+/// Checks the invariants after the run and removes the keys, unless they are evidence. Returns what
+/// the reader should know about the keys.
+fn check_and_clean(
+    plan: &Plan,
+    endpoint: Endpoint,
+    workload: &dyn Workload,
+    verifier: &Verifier,
+) -> Option<String> {
+    let checked = SetupClient::new(endpoint).and_then(|mut client| {
+        workload.check(&mut client)?;
+        Ok(client)
+    });
+    let mut client = match checked {
+        Ok(client) => client,
+        Err(failure) => {
+            // Violations seen during the run count even if the check afterwards cannot be done.
+            verifier.mark_undecided(&failure.message);
+            return None;
+        }
+    };
+    if verifier.broken() > 0 {
+        let prefix = &plan.workload.prefix;
+        return Some(format!(
+            "The keys were left on the target for you to inspect: they begin with {{{prefix}:."
+        ));
+    }
+    if plan.workload.keep {
+        return None;
+    }
+    let failure = workload.clean(&mut client).err()?;
+    Some(format!("The keys could not be removed: {failure}"))
+}
+
+/// Runs the load, one thread for each element of `users`, from when all are connected until the
+/// last thread is done.
 fn load(
-    crews: Vec<Crew>,
+    users: Vec<Users>,
     endpoint: &Endpoint,
     times: Timetable,
-    referee: &Referee,
+    verifier: &Verifier,
     progress: &Progress,
 ) -> Result<Collected, Failure> {
     let is_failed = AtomicBool::new(false);
     let is_stopped = || progress.is_stopped() || is_failed.load(Ordering::Relaxed);
-    let common = Common { endpoint, times, is_stopped: &is_stopped };
-    let (tell, told) = channel();
+    let context = ThreadContext { endpoint, times, is_stopped: &is_stopped };
+    let (sender, events) = channel();
     let interval = Duration::from_nanos(times.interval);
-    let threads = crews.len();
+    let threads = users.len();
     let mut collected = Collected::default();
     std::thread::scope(|scope| {
-        // Whoever leaves this scope early drops these, which tells the threads that nothing starts.
+        // Leaving this scope early drops these, and the threads end without a start.
         let mut starts = Vec::with_capacity(threads);
-        for (thread, crew) in crews.into_iter().enumerate() {
+        for (thread, users) in users.into_iter().enumerate() {
             let (start, started) = channel();
-            let (common, wire) = (&common, Wire { tell: tell.clone(), start: started });
+            let (context, channels) =
+                (&context, ThreadChannels { events: sender.clone(), start: started });
             std::thread::Builder::new()
                 .name(format!("load {thread}"))
-                .spawn_scoped(scope, move || drive(crew, common, &wire))
+                .spawn_scoped(scope, move || run_event_loop(users, context, &channels))
                 .map_err(|error| {
                     Failure::machine(format!(
                         "cannot start client thread {}: {error}; use fewer --threads",
@@ -189,9 +243,9 @@ fn load(
                 })?;
             starts.push(start);
         }
-        drop(tell);
+        drop(sender);
         for _ in 0..threads {
-            if let Ok(Told::Failed(failure)) = told.recv() {
+            if let Ok(ThreadEvent::Failed(failure)) = events.recv() {
                 return Err(failure);
             }
         }
@@ -203,23 +257,25 @@ fn load(
         }
         let mut running = threads;
         while running > 0 {
-            match told.recv_timeout(LOOK_EVERY) {
-                Ok(Told::Slice(slice)) => collected.slice(*slice, threads, interval, progress),
-                Ok(Told::Failed(failure)) => {
+            match events.recv_timeout(CHECK_INTERVAL) {
+                Ok(ThreadEvent::Slice(slice)) => {
+                    collected.add_slice(*slice, threads, interval, progress);
+                }
+                Ok(ThreadEvent::Failed(failure)) => {
                     is_failed.store(true, Ordering::Relaxed);
                     collected.failed.get_or_insert(failure);
                 }
-                Ok(Told::Done(ended)) => {
+                Ok(ThreadEvent::Done(result)) => {
                     running -= 1;
-                    collected.ended.push(*ended);
+                    collected.results.push(*result);
                 }
-                Ok(Told::Ready) | Err(RecvTimeoutError::Timeout) => {}
+                Ok(ThreadEvent::Ready) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             let elapsed = clock().saturating_duration_since(began);
             let is_warm = elapsed.as_nanos() >= u128::from(times.warmup);
-            progress.enter(if is_warm { Phase::Running } else { Phase::WarmingUp });
-            progress.look(elapsed, referee.broken());
+            progress.set_phase(if is_warm { Phase::Running } else { Phase::WarmingUp });
+            progress.update_elapsed(elapsed, verifier.broken());
         }
         collected.process_after = process_time();
         collected.wall = clock().saturating_duration_since(began);
@@ -248,12 +304,12 @@ fn timetable(plan: &Plan) -> Timetable {
     }
 }
 
-/// What the threads told.
+/// What the client threads have reported.
 #[derive(Default)]
 struct Collected {
-    /// By number: the sum so far, and how many threads have told theirs.
+    /// By number: the sum so far, and how many threads are in it.
     slices: BTreeMap<u64, (Slice, usize)>,
-    ended: Vec<Ended>,
+    results: Vec<ThreadResult>,
     failed: Option<Failure>,
     left_out: u64,
     committed: u64,
@@ -263,13 +319,13 @@ struct Collected {
 }
 
 impl Collected {
-    /// Refuses what is no result: this machine failed, or nothing was committed before the target did.
+    /// Returns an error instead if this machine failed, or the target did before the first commit.
     fn usable(self) -> Result<Self, Failure> {
-        let committed = |ended: &Ended| ended.tally.totals.committed;
+        let committed = |result: &ThreadResult| result.tally.totals.committed;
         match &self.failed {
             Some(failure)
-                if failure.blame != Blame::Target
-                    || self.ended.iter().all(|e| committed(e) == 0) =>
+                if failure.cause != Cause::Target
+                    || self.results.iter().all(|e| committed(e) == 0) =>
             {
                 Err(failure.clone())
             }
@@ -277,45 +333,45 @@ impl Collected {
         }
     }
 
-    fn slice(&mut self, slice: Slice, threads: usize, interval: Duration, progress: &Progress) {
+    fn add_slice(&mut self, slice: Slice, threads: usize, interval: Duration, progress: &Progress) {
         if slice.index >= SERIES_POINTS_MAX as u64 {
             self.left_out += 1;
             return;
         }
         let index = slice.index;
-        let (sum, told) = self.slices.entry(index).or_insert_with(|| (Slice::new(index), 0));
+        let (sum, threads_in) = self.slices.entry(index).or_insert_with(|| (Slice::new(index), 0));
         sum.add(&slice);
-        *told += 1;
-        if *told == threads {
+        *threads_in += 1;
+        if *threads_in == threads {
             let point = sum.point(interval, Duration::MAX, Duration::ZERO);
             self.committed += point.committed;
-            progress.show(&point, self.committed);
+            progress.update_rates(&point, self.committed);
         }
     }
 
     fn report(
         mut self,
         plan: &Plan,
-        is_home: bool,
+        is_local: bool,
         (kinds, layout): (&[String], &Layout),
         times: Timetable,
     ) -> Report {
         let interval = Duration::from_nanos(times.interval);
-        let ended = std::mem::take(&mut self.ended);
-        let last = ended.iter().map(|ended| ended.at).max().unwrap_or(0);
+        let results = std::mem::take(&mut self.results);
+        let last = results.iter().map(|result| result.at).max().unwrap_or(0);
         let planned = if self.failed.is_some() { None } else { times.end };
         let end =
             last.max(planned.filter(|&end| u128::from(end) <= self.wall.as_nanos()).unwrap_or(0));
         let mut sum = Tally::new(kinds, layout);
         let (mut threads, mut waited) = (Vec::new(), 0.0_f64);
-        for ended in ended {
-            sum.add(&ended.tally);
-            threads.push(ended.busy);
-            waited = waited.max(ended.waited);
-            if ended.last_slice.index < SERIES_POINTS_MAX as u64 {
-                let index = ended.last_slice.index;
+        for result in results {
+            sum.add(&result.tally);
+            threads.push(result.busy);
+            waited = waited.max(result.waited);
+            if result.last_slice.index < SERIES_POINTS_MAX as u64 {
+                let index = result.last_slice.index;
                 let (of, _) = self.slices.entry(index).or_insert_with(|| (Slice::new(index), 0));
-                of.add(&ended.last_slice);
+                of.add(&result.last_slice);
             }
         }
         let (end, warmup) = (Duration::from_nanos(end), Duration::from_nanos(times.warmup));
@@ -326,7 +382,7 @@ impl Collected {
             / self.wall.as_secs_f64().max(1e-9)
             / processors as f64;
         let busiest = threads.iter().copied().fold(0.0, f64::max);
-        let limit = if is_home && process >= BUSY
+        let limit = if is_local && process >= BUSY
             || busiest < BUSY && busiest + waited >= BUSY && waited > 0.1
         {
             Limit::Machine
@@ -335,21 +391,21 @@ impl Collected {
         } else {
             Limit::NotClient
         };
-        let told = sum.told(layout);
+        let summary = sum.into_summary(layout);
         Report {
             plan: plan.clone(),
             target: String::new(),
             ending: Ending::Finished,
             started_at_ms: 0,
             elapsed: end.saturating_sub(warmup),
-            totals: told.totals,
-            transaction_latency: told.transaction_latency,
-            attempt_latency: told.attempt_latency,
-            kinds: told.kinds,
-            refusals: told.refusals,
-            attempts_per_commit: told.attempts_per_commit,
-            shards: told.shards,
-            slots: told.slots,
+            totals: summary.totals,
+            transaction_latency: summary.transaction_latency,
+            attempt_latency: summary.attempt_latency,
+            kinds: summary.kinds,
+            refusals: summary.refusals,
+            attempts_per_commit: summary.attempts_per_commit,
+            shards: summary.shards,
+            slots: summary.slots,
             series: Series { interval, points, left_out: self.left_out },
             client: ClientUse { threads, process, processors, limit },
             invariants: Vec::new(),
@@ -358,7 +414,7 @@ impl Collected {
     }
 }
 
-/// Makes sure that there are file descriptors for so many sockets.
+/// Raises the limit of file descriptors if `sockets` need more.
 fn allow_files(sockets: usize) -> Result<(), Failure> {
     let files = sockets as u64 + FILES_RESERVED;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
@@ -375,7 +431,7 @@ fn allow_files(sockets: usize) -> Result<(), Failure> {
     )))
 }
 
-/// Runs the plan once for each value of the sweep; `each` hears of every run as it ends.
+/// Runs the plan once for each value of the sweep; calls `each` after every run.
 ///
 /// # Errors
 /// As [`run`], of the first run. If a later one has no report, the sweep is cut short.
@@ -409,12 +465,12 @@ pub fn sweep(
 }
 
 /// Runs the plan against its own target (a) and another one (b), `rounds` times each, in the order
-/// a b b a a b …, so that what drifts meets both; `each` hears of every run as it ends, and whether
-/// it was of b.
+/// a b b a a b …, so that drift affects both alike; calls `each` after every run, with whether it
+/// was a run of b.
 ///
 /// # Errors
-/// As [`run`], of the first run, or one of the targets cannot be used to begin with. If a later run
-/// has no report, the comparison is cut short.
+/// As [`run`], of the first run, or one of the targets cannot be used at all. If a later run has no
+/// report, the comparison is cut short.
 pub fn compare(
     plan: &Plan,
     other: &Target,
@@ -424,7 +480,7 @@ pub fn compare(
 ) -> Result<Comparison, Failure> {
     let plans = [plan.clone(), Plan { target: other.clone(), ..plan.clone() }];
     plans.iter().try_for_each(Plan::check)?;
-    plans.iter().try_for_each(|plan| knock(&plan.target))?;
+    plans.iter().try_for_each(|plan| probe_target(&plan.target))?;
     let mut runs = [Vec::new(), Vec::new()];
     let mut cut_short = None;
     let order = (0..rounds).flat_map(|round| if round % 2 == 0 { [0, 1] } else { [1, 0] });
@@ -448,10 +504,10 @@ pub fn compare(
     Ok(Comparison { ratios: ratios(&a, &b), a, b, cut_short })
 }
 
-/// Whether a target can be used at all, so that a mistyped address does not cost a round.
-fn knock(target: &Target) -> Result<(), Failure> {
+/// Checks that a target can be used, so that a mistyped address does not cost a round.
+fn probe_target(target: &Target) -> Result<(), Failure> {
     let Some(url) = &target.url else { return Ok(()) };
-    Courier::new(Endpoint::new(target, url.clone())?)?.identity().map(|_| ())
+    SetupClient::new(Endpoint::new(target, url.clone())?)?.server_identity().map(|_| ())
 }
 
 fn ratios(a: &[Report], b: &[Report]) -> Vec<Ratio> {
@@ -463,7 +519,7 @@ fn ratios(a: &[Report], b: &[Report]) -> Vec<Ratio> {
         ("abort rate", false, |report| report.totals.abort_rate()),
         ("attempts per commit", false, |report| report.totals.attempts_per_commit()),
     ];
-    // A run that was cut off says nothing beside a whole one, unless there is no other.
+    // A run that was cut off is not comparable; it is used only if there is no whole one.
     let is_whole =
         |(a, b): &(&Report, &Report)| a.ending == Ending::Finished && b.ending == Ending::Finished;
     let mut rounds: Vec<(&Report, &Report)> = a.iter().zip(b).filter(is_whole).collect();
@@ -488,7 +544,7 @@ fn ratios(a: &[Report], b: &[Report]) -> Vec<Ratio> {
     numbers.into_iter().map(of).collect()
 }
 
-/// The median; NaN of nothing.
+/// The median; NaN if there are no numbers.
 fn median(numbers: &[f64]) -> f64 {
     let mut sorted: Vec<f64> = numbers.iter().copied().filter(|number| !number.is_nan()).collect();
     sorted.sort_by(f64::total_cmp);

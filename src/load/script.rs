@@ -1,18 +1,19 @@
-//! One user's part of a workload, as a state machine without sockets: requests go out through an
-//! [`Ask`], replies come in, chance and time are arguments.
+//! The transactions of one user as a state machine without sockets: requests go out through a
+//! [`RoundWriter`], replies come in, randomness and time are arguments.
 //!
 //! ```text
-//!   choose ─► rewind ─► ask ─► hear, hear, … ─► conclude ─┬─► Next::Again   ─► ask …
-//!     ▲         ▲                                         └─► Next::Done(outcome)
-//!     │         └── the same transaction once more (aborted, refused, redirected)
-//!     └──────────── the next transaction
+//! choose ─► begin_attempt ─► write_round ─► read_reply, … ─► finish_round ─► Next::Done(outcome)
+//!   ▲           ▲                 ▲                               │
+//!   │           │                 └────────── Next::Round ────────┘
+//!   │           └── the same transaction once more (aborted, refused, redirected)
+//!   └────────────── the next transaction
 //! ```
 //!
-//! A *round* is what one `ask` writes, in one piece, to one node: a WATCH loop takes two of them. If
-//! the server answers a round with an error, or the connection breaks, the script is told so by
-//! [`Script::failed`] instead of `conclude`.
+//! A *round* is what one `write_round` writes, in one piece, to one node: a WATCH loop takes two of
+//! them. If the server answers a round with an error, or the connection breaks,
+//! [`Script::fail_round`] is called instead of `finish_round`.
 
-use super::chance::Chance;
+use super::random::Rng;
 use crate::resp::Reply;
 use crate::slot::Slot;
 use crate::text::number::write_i64;
@@ -23,14 +24,14 @@ pub type Nanos = u64;
 
 /// One user's transactions, one after the other.
 pub trait Script: Send {
-    /// Decides what the next transaction does: all its chance is drawn here, so that what the
-    /// server answers cannot change the sequence of choices.
-    fn choose(&mut self, chance: &mut Chance);
+    /// Chooses the next transaction. All its random numbers are drawn here, so that the replies of
+    /// the server cannot change the sequence of choices.
+    fn choose(&mut self, rng: &mut Rng);
 
     /// The slot of the transaction's keys.
     fn slot(&self) -> Slot;
 
-    /// Which of the workload's kinds the transaction is.
+    /// The transaction's kind, as an index into the workload's kinds.
     fn kind(&self) -> usize {
         0
     }
@@ -40,33 +41,42 @@ pub trait Script: Send {
         false
     }
 
-    /// Starts an attempt: the next `ask` is the first round.
-    fn rewind(&mut self);
+    /// Starts an attempt: the next `write_round` writes the first round.
+    fn begin_attempt(&mut self);
 
-    /// Writes the requests of the current round; at least one. `moment` is when they are sent.
-    fn ask(&mut self, ask: &mut Ask<'_>, moment: &Moment);
+    /// Writes the requests of the current round, at least one. `moment` is when they are sent.
+    fn write_round(&mut self, out: &mut RoundWriter<'_>, moment: &Moment);
 
-    /// The reply to the round's request number `at`, from 0.
-    fn hear(&mut self, at: usize, reply: Reply<'_>);
+    /// Reads the reply to the round's request number `at`, from 0.
+    fn read_reply(&mut self, at: usize, reply: Reply<'_>);
 
-    /// All replies of the round are in and none of them was an error.
-    fn conclude(&mut self, moment: &Moment) -> Next;
+    /// Called when all replies of the round have arrived and none was an error. Returns what
+    /// follows.
+    fn finish_round(&mut self, moment: &Moment) -> Next;
 
-    /// The round was not answered as hoped. Unless `unknown`, nothing that it asked for was done,
-    /// but for commands outside of MULTI before the one that was refused.
-    fn failed(&mut self, unknown: bool, moment: &Moment) {
-        let _ = (unknown, moment);
+    /// Called when the round got an error reply or was interrupted. Unless `is_unknown`, nothing in
+    /// it was done, except commands outside of MULTI before the one that was refused.
+    fn fail_round(&mut self, is_unknown: bool, moment: &Moment) {
+        if is_unknown {
+            self.record(true, moment);
+        }
+    }
+
+    /// Records for the invariants what the attempt changed: called when it committed and, with
+    /// `is_unknown`, when it is not known whether it did.
+    fn record(&mut self, is_unknown: bool, moment: &Moment) {
+        let _ = (is_unknown, moment);
     }
 }
 
-/// When and where something happens.
+/// When an event happens, and in which transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moment {
     /// Since the run began.
     pub at: Nanos,
-    /// The connection, from 0.
+    /// The user, from 0.
     pub connection: u32,
-    /// The transaction's number on that connection, from 0.
+    /// The transaction's number on its loop, from 0.
     pub number: u64,
 }
 
@@ -74,7 +84,7 @@ pub struct Moment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Another round of the same attempt.
-    Again,
+    Round,
     /// The attempt is over.
     Done(Outcome),
 }
@@ -82,113 +92,113 @@ pub enum Next {
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// What was wanted is done.
+    /// The transaction is done.
     Committed,
-    /// On what was read there was nothing to do.
+    /// The values read left nothing to do.
     Declined,
-    /// Somebody else was faster; nothing was done.
+    /// Another client changed a watched key or has the lock; nothing was done.
     Aborted,
-    /// The server answered what it should not have; something may have been done.
+    /// A reply has the wrong type or value; something may have been done.
     Malformed(String),
 }
 
-/// What a connection waits for, a reply each.
+/// What the next reply on a connection belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// A reply for this lane.
-    Lane(u32),
-    /// A reply that only clears the way (UNWATCH, ASKING) for this lane.
-    Way(u32),
-    /// A reply of the handshake.
+    /// The script of this loop.
+    Loop(u32),
+    /// UNWATCH or ASKING before a request: the reply is ignored.
+    Ignored,
+    /// The handshake.
     Handshake,
-    /// The cluster's map.
-    Map,
+    /// A request for the cluster's slot map.
+    SlotMap,
 }
 
-/// Writes the requests of a round into a connection's output, and notes what they mean for it.
+/// Writes the requests of a round into a connection's output and records the replies to expect.
 #[derive(Debug)]
-pub struct Ask<'a> {
+pub struct RoundWriter<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) expects: &'a mut VecDeque<Expect>,
     /// Whether WATCH is in force on the connection.
     pub(super) watching: &'a mut bool,
-    pub(super) lane: u32,
+    pub(super) loop_index: u32,
     /// Whether each command is to be preceded by ASKING.
-    pub(super) asking: bool,
+    pub(super) is_asking: bool,
     pub(super) in_multi: bool,
     /// Whether the round may change data.
-    pub(super) changes: bool,
+    pub(super) may_change: bool,
     /// Whether EXEC is part of it.
-    pub(super) executes: bool,
-    /// Replies that the round waits for, those that clear the way not counted.
+    pub(super) has_exec: bool,
+    /// Replies that the round waits for, ignored ones not counted.
     pub(super) replies: u32,
 }
 
-impl Ask<'_> {
-    /// A command that changes nothing.
+impl RoundWriter<'_> {
+    /// Writes a command that changes nothing.
     pub fn read(&mut self, args: &[&[u8]]) {
-        self.before();
-        self.head(args.len());
+        self.begin_command();
+        self.array_header(args.len());
         args.iter().for_each(|arg| self.argument(arg));
     }
 
-    /// A command that may change data (inside MULTI only [`Ask::exec`] does).
+    /// Writes a command that may change data (inside MULTI only [`RoundWriter::exec`] does).
     pub fn change(&mut self, args: &[&[u8]]) {
-        self.changes |= !self.in_multi;
+        self.may_change |= !self.in_multi;
         self.read(args);
     }
 
-    /// A command whose last argument is a number.
+    /// Writes a command that may change data and whose last argument is a number.
     pub fn change_by(&mut self, args: &[&[u8]], number: i64) {
-        self.changes |= !self.in_multi;
-        self.before();
-        self.head(args.len() + 1);
+        self.may_change |= !self.in_multi;
+        self.begin_command();
+        self.array_header(args.len() + 1);
         args.iter().for_each(|arg| self.argument(arg));
         let mut text = Vec::with_capacity(20);
         write_i64(&mut text, number);
         self.argument(&text);
     }
 
-    /// WATCH.
+    /// Writes WATCH.
     pub fn watch(&mut self, keys: &[&[u8]]) {
         *self.watching = true;
-        self.before();
-        self.head(1 + keys.len());
+        self.begin_command();
+        self.array_header(1 + keys.len());
         self.argument(b"WATCH");
         keys.iter().for_each(|key| self.argument(key));
     }
 
-    /// UNWATCH.
+    /// Writes UNWATCH.
     pub fn unwatch(&mut self) {
         *self.watching = false;
-        self.expect();
+        self.expect_reply();
         self.out.extend_from_slice(b"*1\r\n$7\r\nUNWATCH\r\n");
     }
 
-    /// MULTI.
+    /// Writes MULTI.
     pub fn multi(&mut self) {
-        self.before();
+        self.begin_command();
         self.in_multi = true;
         self.out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
     }
 
-    /// EXEC.
+    /// Writes EXEC.
     pub fn exec(&mut self) {
         self.in_multi = false;
-        (self.changes, self.executes) = (true, true);
+        (self.may_change, self.has_exec) = (true, true);
         *self.watching = false;
-        self.expect();
+        self.expect_reply();
         self.out.extend_from_slice(b"*1\r\n$4\r\nEXEC\r\n");
     }
 
-    /// Begins a command of so many arguments, which follow as [`Ask::argument`]s.
-    pub fn begin(&mut self, args: usize, changes: bool) {
-        self.changes |= changes && !self.in_multi;
-        self.before();
-        self.head(args);
+    /// Begins a command of `args` arguments, which follow as [`RoundWriter::argument`]s.
+    pub fn begin(&mut self, args: usize, may_change: bool) {
+        self.may_change |= may_change && !self.in_multi;
+        self.begin_command();
+        self.array_header(args);
     }
 
-    /// The next argument of a command.
+    /// Writes the next argument of a command.
     #[inline]
     pub fn argument(&mut self, arg: &[u8]) {
         self.out.push(b'$');
@@ -198,55 +208,55 @@ impl Ask<'_> {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// Forgets what the transaction before has watched on this connection, if it has.
-    pub(super) fn clear_the_way(&mut self) {
+    /// Writes UNWATCH if an earlier transaction left a WATCH in force on this connection.
+    pub(super) fn unwatch_leftover(&mut self) {
         if std::mem::take(self.watching) {
-            self.expects.push_back(Expect::Way(self.lane));
+            self.expects.push_back(Expect::Ignored);
             self.out.extend_from_slice(b"*1\r\n$7\r\nUNWATCH\r\n");
         }
     }
 
-    fn head(&mut self, args: usize) {
+    fn array_header(&mut self, args: usize) {
         self.out.push(b'*');
         write_i64(self.out, args as i64);
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// ASKING counts for one command, and before MULTI for the whole transaction.
-    fn before(&mut self) {
-        if self.asking && !self.in_multi {
-            self.expects.push_back(Expect::Way(self.lane));
+    /// Writes ASKING where needed: it counts for one command, before MULTI for all up to EXEC.
+    fn begin_command(&mut self) {
+        if self.is_asking && !self.in_multi {
+            self.expects.push_back(Expect::Ignored);
             self.out.extend_from_slice(b"*1\r\n$6\r\nASKING\r\n");
         }
-        self.expect();
+        self.expect_reply();
     }
 
-    fn expect(&mut self) {
-        self.expects.push_back(Expect::Lane(self.lane));
+    fn expect_reply(&mut self) {
+        self.expects.push_back(Expect::Loop(self.loop_index));
         self.replies += 1;
     }
 }
 
-/// Hears a round of `MULTI … EXEC`: what EXEC gave.
+/// The reply of EXEC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Exec {
-    /// Not heard of yet, or something else than an array or nil.
+    /// No reply yet.
     #[default]
-    Strange,
-    /// Nil: a watched key was touched.
+    NoReply,
+    /// Nil: a watched key was changed.
     Nil,
-    /// The array, and what in it is an error, if anything is.
+    /// Any other reply, and what is wrong with it: an error in the array, a wrong length or type.
     Ran(Option<String>),
 }
 
 impl Exec {
-    /// Reads EXEC's reply, which should have `len` elements; hands over each of them.
-    pub fn of(reply: Reply<'_>, len: usize, mut each: impl FnMut(usize, Reply<'_>)) -> Self {
+    /// Reads EXEC's reply, which should have `len` elements; calls `each` with all of them.
+    pub fn read(reply: Reply<'_>, len: usize, mut each: impl FnMut(usize, Reply<'_>)) -> Self {
         match reply {
             Reply::Null => Self::Nil,
             Reply::Array(elements) => {
                 let mut wrong = (elements.len() != len as u64)
-                    .then(|| format!("EXEC of {len} commands answered {}", elements.len()));
+                    .then(|| format!("EXEC of {len} commands returned {} replies", elements.len()));
                 for (i, element) in elements.enumerate() {
                     if let Reply::Error(text) = element {
                         wrong.get_or_insert_with(|| super::keys::shown(text));
@@ -255,15 +265,15 @@ impl Exec {
                 }
                 Self::Ran(wrong)
             }
-            other => Self::Ran(Some(format!("EXEC answered {other:?}"))),
+            other => Self::Ran(Some(format!("EXEC returned {other:?}"))),
         }
     }
 
-    /// What this means for the attempt.
+    /// The outcome of the attempt.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Strange => Outcome::Malformed("no reply of EXEC".to_owned()),
+            Self::NoReply => Outcome::Malformed("no reply to EXEC".to_owned()),
             Self::Nil => Outcome::Aborted,
             Self::Ran(None) => Outcome::Committed,
             Self::Ran(Some(wrong)) => Outcome::Malformed(wrong.clone()),

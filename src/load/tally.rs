@@ -1,5 +1,5 @@
-//! What one client thread counts. Nothing is shared while the load runs: a thread's tallies are
-//! merged after it, but for the slices of the time series, which go out as their time is over.
+//! The counts of one client thread. Nothing is shared during the run: the tallies of all threads
+//! are merged after it. Only the slices of the time series are sent when their interval ends.
 
 use super::keys::shown;
 use super::report::{KindTally, Latency, Point, Refusal, ShardShare, SlotShare, Totals, ratio};
@@ -8,24 +8,24 @@ use super::target::Layout;
 use crate::slot::{SLOTS, Slot};
 use std::time::Duration;
 
-/// Different kinds of error replies that are told apart; the rest is one kind, `other`.
+/// Most kinds of error replies that are counted separately; the rest is one kind, `other`.
 const REFUSALS_MAX: usize = 64;
 /// Longest kind of an error reply, in bytes.
 const REFUSAL_LEN_MAX: usize = 32;
-/// Places of the histogram of attempts per commit.
-const ATTEMPTS_PLACES: usize = 64;
-/// Shards that have a histogram of their own.
+/// Buckets of the histogram of attempts per commit.
+const ATTEMPTS_BUCKETS: usize = 64;
+/// Most shards with a latency histogram.
 const SHARDS_MEASURED_MAX: usize = 128;
 
-/// What one transaction did, as far as counting goes.
+/// What a transaction is counted under.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject {
     /// Its kind.
     pub kind: usize,
     /// Its slot.
     pub slot: Slot,
-    /// Whether it crosses slots on purpose: then it is expected to be refused and given up, and is
-    /// not among the transactions given up.
+    /// Whether it crosses slots on purpose: then a refusal is expected, and it does not count as
+    /// given up.
     pub crosses: bool,
 }
 
@@ -44,7 +44,7 @@ struct RefusalTally {
     example: String,
 }
 
-/// One interval of the time series, as one thread saw it.
+/// One interval of the time series, as one thread counted it.
 #[derive(Clone, Debug)]
 pub struct Slice {
     /// Which interval, from 0.
@@ -58,14 +58,14 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// An empty one.
+    /// An empty slice.
     #[must_use]
     pub fn new(index: u64) -> Self {
         let latency = Latency::new(2);
         Self { index, committed: 0, attempts: 0, aborted: 0, refused: 0, unknown: 0, latency }
     }
 
-    /// Takes another thread's in.
+    /// Adds another thread's counts of the same interval.
     pub fn add(&mut self, other: &Self) {
         self.committed += other.committed;
         self.attempts += other.attempts;
@@ -75,7 +75,7 @@ impl Slice {
         self.latency.add(&other.latency);
     }
 
-    /// As the report shows it.
+    /// The point of the report, cut off at `end`.
     #[must_use]
     pub fn point(&self, interval: Duration, end: Duration, warmup: Duration) -> Point {
         let at = interval.saturating_mul(u32::try_from(self.index).unwrap_or(u32::MAX));
@@ -98,16 +98,16 @@ impl Slice {
 
 /// One thread's counts.
 pub struct Tally {
-    /// Whether the warm-up is over. Before, only slices are kept.
+    /// Whether the warm-up is over. During it only slices are counted.
     pub is_measuring: bool,
-    /// What has no place below.
+    /// The totals.
     pub totals: Totals,
     transactions: Latency,
     attempts: Latency,
     kinds: Vec<KindTally>,
     refusals: Vec<RefusalTally>,
     attempts_per_commit: Vec<u64>,
-    /// By slot.
+    /// The shard of each slot.
     owner: Box<[u16]>,
     shards: Vec<Latency>,
     slots: Box<[SlotTally]>,
@@ -115,7 +115,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Nothing yet.
+    /// A tally with nothing counted.
     #[must_use]
     pub fn new(kinds: &[String], layout: &Layout) -> Self {
         let kind = |name: &String| KindTally {
@@ -137,7 +137,7 @@ impl Tally {
             attempts: Latency::default(),
             kinds: kinds.iter().map(kind).collect(),
             refusals: Vec::new(),
-            attempts_per_commit: vec![0; ATTEMPTS_PLACES],
+            attempts_per_commit: vec![0; ATTEMPTS_BUCKETS],
             owner: layout.owner.clone(),
             shards: (0..measured).map(|_| Latency::default()).collect(),
             slots: vec![SlotTally::default(); SLOTS as usize].into(),
@@ -145,19 +145,19 @@ impl Tally {
         }
     }
 
-    /// The interval is over.
+    /// Ends the current interval and returns its slice.
     pub fn next_slice(&mut self) -> Slice {
         let next = Slice::new(self.slice.index + 1);
         std::mem::replace(&mut self.slice, next)
     }
 
-    /// The number of the present interval.
+    /// The number of the current interval.
     #[must_use]
     pub fn slice_index(&self) -> u64 {
         self.slice.index
     }
 
-    /// An attempt had an outcome after so long.
+    /// Counts an attempt that took this long.
     pub fn attempt(&mut self, of: Subject, took: Nanos) {
         self.slice.attempts += 1;
         if self.is_measuring {
@@ -168,7 +168,7 @@ impl Tally {
         }
     }
 
-    /// An attempt was aborted.
+    /// Counts an aborted attempt.
     pub fn aborted(&mut self, of: Subject) {
         self.slice.aborted += 1;
         if self.is_measuring {
@@ -178,7 +178,7 @@ impl Tally {
         }
     }
 
-    /// A transaction committed after so long and so many attempts.
+    /// Counts a committed transaction that took this long and this many attempts.
     pub fn committed(&mut self, of: Subject, took: Nanos, attempts: u32) {
         self.slice.committed += 1;
         self.slice.latency.record(took);
@@ -193,7 +193,7 @@ impl Tally {
         if several {
             kind.latency.record(took);
         }
-        let place = (attempts.max(1) as usize - 1).min(ATTEMPTS_PLACES - 1);
+        let place = (attempts.max(1) as usize - 1).min(ATTEMPTS_BUCKETS - 1);
         self.attempts_per_commit[place] += 1;
         self.slots[of.slot.index()].committed += 1;
         if let Some(shard) = self.shards.get_mut(self.owner[of.slot.index()] as usize) {
@@ -201,7 +201,7 @@ impl Tally {
         }
     }
 
-    /// A transaction decided to change nothing.
+    /// Counts a transaction that declined.
     pub fn declined(&mut self, of: Subject) {
         if self.is_measuring {
             self.totals.declined += 1;
@@ -209,7 +209,7 @@ impl Tally {
         }
     }
 
-    /// A transaction was given up.
+    /// Counts a transaction that was given up.
     pub fn given_up(&mut self, of: Subject) {
         if self.is_measuring {
             self.totals.given_up += u64::from(!of.crosses);
@@ -217,31 +217,31 @@ impl Tally {
         }
     }
 
-    /// A transaction's outcome is unknown.
+    /// Counts a transaction of unknown outcome.
     pub fn unknown(&mut self) {
         self.slice.unknown += 1;
         self.totals.unknown += u64::from(self.is_measuring);
     }
 
-    /// An error reply refused an attempt.
+    /// Counts an attempt that an error reply refused.
     pub fn refused(&mut self, of: Subject, error: &[u8]) {
         self.slice.refused += 1;
         if self.is_measuring {
             self.totals.refused += 1;
             self.kinds[of.kind].refused += 1;
-            self.count(error, of.crosses);
+            self.count_error(error, of.crosses);
         }
     }
 
-    /// A redirection was followed.
+    /// Counts a redirection that was followed.
     pub fn redirected(&mut self, error: &[u8]) {
         if self.is_measuring {
             self.totals.redirected += 1;
-            self.count(error, false);
+            self.count_error(error, false);
         }
     }
 
-    fn count(&mut self, error: &[u8], expected: bool) {
+    fn count_error(&mut self, error: &[u8], expected: bool) {
         let word = error.split(|&byte| byte == b' ').next().unwrap_or_default();
         let word = &word[..word.len().min(REFUSAL_LEN_MAX)];
         let known = self.refusals.iter().position(|refusal| refusal.kind == word);
@@ -262,7 +262,7 @@ impl Tally {
         self.refusals[at].expected &= expected;
     }
 
-    /// Takes another thread's counts in.
+    /// Adds another thread's counts.
     pub fn add(&mut self, other: &Self) {
         let (mine, theirs) = (&mut self.totals, &other.totals);
         for (sum, more) in [
@@ -313,9 +313,9 @@ impl Tally {
         }
     }
 
-    /// What the report shows of all this.
+    /// The counted part of a report.
     #[must_use]
-    pub fn told(mut self, layout: &Layout) -> Told {
+    pub fn into_summary(mut self, layout: &Layout) -> TallySummary {
         if let [only] = &mut self.kinds[..] {
             only.latency = self.transactions.clone();
         }
@@ -376,7 +376,7 @@ impl Tally {
         }
         let last = self.attempts_per_commit.iter().rposition(|&count| count > 0);
         self.attempts_per_commit.truncate(last.map_or(0, |last| last + 1));
-        Told {
+        TallySummary {
             totals: self.totals,
             transaction_latency: self.transactions,
             attempt_latency: self.attempts,
@@ -389,8 +389,8 @@ impl Tally {
     }
 }
 
-/// The part of a report that is counted.
-pub struct Told {
+/// The counted part of a report.
+pub struct TallySummary {
     pub(super) totals: Totals,
     pub(super) transaction_latency: Latency,
     pub(super) attempt_latency: Latency,

@@ -1,4 +1,4 @@
-//! Who is at the other end: the way in, what it says of itself, and which node owns which slot.
+//! The target: how to connect and log in, its nodes, and the owners of its slots.
 
 use super::failure::Failure;
 use super::keys::shown;
@@ -15,31 +15,31 @@ use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most nodes that a map may hear of.
+/// Most nodes of a slot map.
 pub const NODES_MAX: usize = 1000;
 
-/// The way in.
+/// How to connect to a target.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    /// The address that was given, with user and password.
+    /// The address given, with user and password.
     pub url: Url,
-    /// Whether to speak RESP3.
+    /// The protocol version.
     pub protocol: Protocol,
-    /// How to speak TLS, if it is spoken.
+    /// The TLS configuration for `rediss://`.
     pub tls: Option<Arc<rustls::ClientConfig>>,
-    /// How long to wait.
+    /// The timeout for connecting and for replies.
     pub patience: Duration,
     /// Whether MOVED and ASK are followed.
     pub cluster: bool,
-    /// Where nodes were met: a name may have several addresses of which one answers.
-    met: Arc<Mutex<HashMap<Node, SocketAddr>>>,
+    /// The address that accepted a connection, by node: a name may have several addresses.
+    resolved: Arc<Mutex<HashMap<Node, SocketAddr>>>,
 }
 
 impl Endpoint {
-    /// The way into the target at `url`.
+    /// Makes the endpoint of the target at `url`.
     ///
     /// # Errors
-    /// The file of certificates cannot be read.
+    /// The file of `--cacert` cannot be read.
     pub fn new(target: &Target, url: Url) -> Result<Self, Failure> {
         let tls = if url.tls { Some(tls::config(target)?) } else { None };
         Ok(Self {
@@ -48,14 +48,14 @@ impl Endpoint {
             protocol: target.protocol,
             patience: Duration::from_millis(target.patience_ms),
             cluster: target.cluster,
-            met: Arc::default(),
+            resolved: Arc::default(),
         })
     }
 
-    /// Connects to a node, trying all its addresses, and remembers which one answered.
+    /// Connects to a node at the first of its addresses that accepts, and keeps that address.
     ///
     /// # Errors
-    /// None did.
+    /// None accepted.
     pub fn connect(&self, node: &Node) -> io::Result<TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in (node.host.as_str(), node.port).to_socket_addrs()? {
@@ -64,7 +64,7 @@ impl Endpoint {
                     stream.set_nodelay(true)?;
                     stream.set_read_timeout(Some(self.patience))?;
                     stream.set_write_timeout(Some(self.patience))?;
-                    self.met.lock().insert(node.clone(), address);
+                    self.resolved.lock().insert(node.clone(), address);
                     return Ok(stream);
                 }
                 Err(error) => last = error,
@@ -73,12 +73,12 @@ impl Endpoint {
         Err(last)
     }
 
-    /// A node's address: the one that answered, or the first that its name has.
+    /// The address of a node: the one that accepted a connection, otherwise the first of its name.
     ///
     /// # Errors
-    /// The name is not known.
+    /// The name cannot be resolved.
     pub fn address(&self, node: &Node) -> io::Result<SocketAddr> {
-        if let Some(address) = self.met.lock().get(node) {
+        if let Some(address) = self.resolved.lock().get(node) {
             return Ok(*address);
         }
         let mut addresses = (node.host.as_str(), node.port).to_socket_addrs()?;
@@ -86,9 +86,9 @@ impl Endpoint {
         addresses.next().ok_or_else(unknown)
     }
 
-    /// What is said first on every connection, and how many replies it gets.
+    /// The requests that log in on a new connection, and how many replies they get.
     #[must_use]
-    pub fn greeting(&self) -> (Vec<u8>, usize) {
+    pub fn handshake(&self) -> (Vec<u8>, usize) {
         let Url { username, password, .. } = &self.url;
         let mut words: Vec<&[u8]> = Vec::new();
         if self.protocol == Protocol::Resp3 {
@@ -106,26 +106,26 @@ impl Endpoint {
         if words.is_empty() {
             return (bytes, 0);
         }
-        super::courier::Request { out: &mut bytes }.command(&words);
+        super::setup_client::RequestWriter { out: &mut bytes }.command(&words);
         (bytes, 1)
     }
 
-    /// What a refused greeting means.
+    /// The failure that an error reply to the handshake means.
     #[must_use]
-    pub fn refused(&self, error: &[u8]) -> Failure {
+    pub fn handshake_error(&self, error: &[u8]) -> Failure {
         let text = shown(error);
         let url = &self.url;
         Failure::target(match text.split(' ').next().unwrap_or_default() {
             "WRONGPASS" | "NOAUTH" => format!(
-                "{url} does not let us in: {text}; give user and password as redis://user:password@host:port"
+                "{url} refused the login: {text}; give user and password as redis://user:password@host:port"
             ),
             "ERR" if text.contains("without any password configured") => {
-                format!("{url} has no password, so leave it out of the address")
+                format!("{url} has no password configured: omit it from the address")
             }
             "ERR" if self.protocol == Protocol::Resp3 => {
                 format!("{url} does not speak RESP3 ({text}); use RESP2")
             }
-            _ => format!("{url} does not let us in: {text}"),
+            _ => format!("{url} refused the connection: {text}"),
         })
     }
 }
@@ -149,25 +149,25 @@ impl std::fmt::Display for Node {
     }
 }
 
-/// Which node owns which slot, as far as we know.
+/// The owner of each slot, as far as known.
 #[derive(Clone, Debug)]
-pub struct Map {
+pub struct SlotMap {
     nodes: Vec<Node>,
-    /// By slot; every value is below the number of nodes, which is at least 1.
+    /// By slot, an index into `nodes`, which is never empty.
     owner: Box<[u16]>,
 }
 
-impl Map {
-    /// One node that owns everything.
+impl SlotMap {
+    /// One node that owns all slots.
     #[must_use]
-    pub fn one(node: Node) -> Self {
+    pub fn single_node(node: Node) -> Self {
         Self { nodes: vec![node], owner: vec![0; SLOTS as usize].into() }
     }
 
-    /// Reads the reply of CLUSTER SLOTS, which `asked` gave. Slots without an owner go to the first
-    /// node. `None` if it is not such a reply or names no node.
+    /// Reads the reply to CLUSTER SLOTS of the node `asked`. Slots without an owner go to the first
+    /// node. Returns `None` if it is not such a reply or names no node.
     #[must_use]
-    pub fn read(reply: Reply<'_>, asked: &Node) -> Option<Self> {
+    pub fn parse(reply: Reply<'_>, asked: &Node) -> Option<Self> {
         let mut map = Self { nodes: Vec::new(), owner: vec![0; SLOTS as usize].into() };
         for range in reply.elements()? {
             let mut parts = range.elements()?;
@@ -182,26 +182,26 @@ impl Map {
                 _ => asked.host.clone(),
             };
             let port = u16::try_from(master.next()?.integer()?).ok()?;
-            let node = map.node(Node { host, port })?;
+            let node = map.node_index(Node { host, port })?;
             map.owner.get_mut(first..=last)?.fill(node);
         }
         (!map.nodes.is_empty()).then_some(map)
     }
 
-    /// The nodes; they are only ever added to.
+    /// The nodes. Nodes are added, never removed.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The node that owns a slot, as an index into [`Map::nodes`].
+    /// The node that owns a slot, as an index into [`SlotMap::nodes`].
     #[must_use]
     pub fn owner(&self, slot: Slot) -> u16 {
         self.owner[slot.index()]
     }
 
-    /// The number of a node, which is added if it is new; `None` if there are too many.
-    pub fn node(&mut self, node: Node) -> Option<u16> {
+    /// The index of a node, which is added if it is new. Returns `None` if there are too many.
+    pub fn node_index(&mut self, node: Node) -> Option<u16> {
         let at = self.nodes.iter().position(|known| *known == node).or_else(|| {
             (self.nodes.len() < NODES_MAX).then(|| {
                 self.nodes.push(node);
@@ -211,15 +211,15 @@ impl Map {
         u16::try_from(at).ok()
     }
 
-    /// A slot has moved.
-    pub fn moved(&mut self, slot: Slot, to: u16) {
+    /// Sets the owner of a slot that has moved.
+    pub fn set_owner(&mut self, slot: Slot, to: u16) {
         self.owner[slot.index()] = to;
     }
 
-    /// Takes over what another map says, keeping our numbers of the nodes.
-    pub fn learn(&mut self, other: &Self) {
+    /// Takes over the owners of another map; the indexes of the nodes stay the same.
+    pub fn merge(&mut self, other: &Self) {
         let numbers: Vec<Option<u16>> =
-            other.nodes.iter().map(|node| self.node(node.clone())).collect();
+            other.nodes.iter().map(|node| self.node_index(node.clone())).collect();
         for (mine, theirs) in self.owner.iter_mut().zip(&other.owner) {
             if let Some(number) = numbers[*theirs as usize] {
                 *mine = number;
@@ -228,21 +228,21 @@ impl Map {
     }
 }
 
-/// Where MOVED or ASK sends us.
+/// A MOVED or ASK redirection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redirect {
-    /// Whether only this once (ASK).
+    /// Whether it is ASK, which is for one request only.
     pub ask: bool,
-    /// The slot in question.
+    /// The slot.
     pub slot: Slot,
-    /// The node; its host may be empty: the one that answered.
+    /// The node. An empty host means the host of the node that replied.
     pub node: Node,
 }
 
 impl Redirect {
     /// Reads `MOVED 3999 127.0.0.1:6381`.
     #[must_use]
-    pub fn read(error: &[u8]) -> Option<Self> {
+    pub fn parse(error: &[u8]) -> Option<Self> {
         let mut words = error.split(|&byte| byte == b' ');
         let ask = match words.next()? {
             b"MOVED" => false,
@@ -257,26 +257,26 @@ impl Redirect {
     }
 }
 
-/// How the target divides the slots, for the report.
+/// The shards of the target and the owners of its slots, for the report.
 #[derive(Clone, Debug)]
 pub struct Layout {
     /// The shards' names.
     pub names: Vec<String>,
-    /// By slot; every value is below the number of names.
+    /// By slot, an index into `names`.
     pub owner: Box<[u16]>,
 }
 
 impl Layout {
-    /// As a map says.
+    /// The layout of a slot map: a shard is a node.
     #[must_use]
-    pub fn of_map(map: &Map) -> Self {
+    pub fn of_slot_map(map: &SlotMap) -> Self {
         Self {
             names: map.nodes.iter().map(ToString::to_string).collect(),
             owner: map.owner.clone(),
         }
     }
 
-    /// As our own cluster does.
+    /// The layout of a cluster in this process.
     #[must_use]
     pub fn of_topology(topology: &crate::topology::Topology) -> Self {
         Self {
@@ -291,8 +291,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redirections_are_read() {
-        let read = |text: &str| Redirect::read(text.as_bytes());
+    fn redirections_are_parsed() {
+        let read = |text: &str| Redirect::parse(text.as_bytes());
         let node = |host: &str| Node { host: host.to_owned(), port: 6381 };
         let slot = Slot::new(3999).expect("a slot");
         assert_eq!(
@@ -310,10 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn maps_are_read() {
+    fn slot_maps_are_parsed() {
         let asked = Node { host: "me".to_owned(), port: 1 };
         let text = "*2\r\n*3\r\n:0\r\n:8191\r\n*2\r\n$1\r\na\r\n:7\r\n*3\r\n:8192\r\n:16383\r\n*2\r\n$-1\r\n:8\r\n";
-        let map = Map::read(Reply::of(text.as_bytes()), &asked).expect("a map");
+        let map = SlotMap::parse(Reply::of(text.as_bytes()), &asked).expect("a map");
         assert_eq!(
             map.nodes().iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["a:7", "me:8"]
@@ -325,7 +325,7 @@ mod tests {
             "*1\r\n*2\r\n:1\r\n:99999\r\n",
             "*1\r\n*3\r\n:5\r\n:1\r\n*2\r\n$1\r\na\r\n:7\r\n",
         ] {
-            let read = Map::read(Reply::of(text.as_bytes()), &asked);
+            let read = SlotMap::parse(Reply::of(text.as_bytes()), &asked);
             assert!(read.is_none(), "{text:?}");
         }
     }

@@ -1,5 +1,5 @@
-//! TLS towards the target. The authorities that browsers trust are built in; `--cacert` names others,
-//! `--insecure` asks for none.
+//! TLS to the target. The root certificates of browsers are built in; `--cacert` replaces them,
+//! `--insecure` accepts any certificate.
 
 use super::failure::Failure;
 use super::plan::Target;
@@ -10,18 +10,18 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use std::sync::Arc;
 
-/// How to speak TLS with this target.
+/// Makes the TLS configuration for a target.
 ///
 /// # Errors
-/// The file of certificates cannot be read or holds none.
+/// The file of `--cacert` cannot be read or contains no certificate.
 pub fn config(target: &Target) -> Result<Arc<ClientConfig>, Failure> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Failure::machine(format!("TLS cannot be set up: {error}")))?;
+        .map_err(|error| Failure::machine(format!("cannot set up TLS: {error}")))?;
     if target.insecure {
-        let anybody = Arc::new(Anybody(provider));
-        let builder = builder.dangerous().with_custom_certificate_verifier(anybody);
+        let any = Arc::new(AnyCertificate(provider));
+        let builder = builder.dangerous().with_custom_certificate_verifier(any);
         return Ok(Arc::new(builder.with_no_client_auth()));
     }
     let mut roots = RootCertStore::empty();
@@ -36,27 +36,27 @@ pub fn config(target: &Target) -> Result<Arc<ClientConfig>, Failure> {
                 roots.add(certificate).map_err(|error| wrong(&error))?;
             }
             if roots.is_empty() {
-                return Err(wrong(&"there is no certificate in it"));
+                return Err(wrong(&"it contains no certificate"));
             }
         }
     }
     Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// A server's name as TLS wants it.
+/// Returns the server name for the TLS handshake.
 ///
 /// # Errors
-/// It is neither an address nor a name.
+/// The host is neither an IP address nor a DNS name.
 pub fn name(host: &str) -> Result<ServerName<'static>, Failure> {
     ServerName::try_from(host.to_owned())
-        .map_err(|_| Failure::usage(format!("{host:?} is no name that a certificate could bear")))
+        .map_err(|_| Failure::usage(format!("{host:?} is not a valid DNS name for TLS")))
 }
 
 /// Accepts any certificate, but not a broken signature.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

@@ -1,9 +1,14 @@
 //! A target's address: `redis://[user[:password]@]host[:port][/db]`, `rediss://` with TLS.
 //!
-//! User and password may be percent-encoded. The database number is read and ignored: a cluster has
-//! one. Printed, an address never shows its password.
+//! The scheme may be left out. User and password may be percent-encoded. The database number is
+//! parsed and ignored: a cluster has only one. Printed, an address never shows its password.
+//!
+//! The `url` crate would bring 27 more crates, most of them tables of international domain names,
+//! which do not apply to `redis://`. It also refuses addresses that are accepted here: a password
+//! with a `/`, an IPv6 address with a zone.
 
 use super::failure::Failure;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -11,11 +16,11 @@ use std::str::FromStr;
 /// The port of an address that names none.
 pub const PORT_DEFAULT: u16 = 6379;
 
-/// Where a server is and how to get in.
+/// Where a server is and how to log in.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Url {
-    /// Whether to speak TLS (`rediss://`).
+    /// Whether to use TLS (`rediss://`).
     pub tls: bool,
     /// Name or address, without the brackets of IPv6.
     pub host: String,
@@ -35,88 +40,86 @@ impl Url {
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
 
-    /// The same way in, at another address.
+    /// Another address with the same scheme, user and password.
     #[must_use]
     pub fn at(&self, host: &str, port: u16) -> Self {
         Self { host: host.to_owned(), port, ..self.clone() }
     }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let (tls, rest) = match text.split_once("://") {
+            Some(("redis", rest)) => (false, rest),
+            Some(("rediss", rest)) => (true, rest),
+            Some((scheme, _)) => return Err(format!("unsupported scheme {scheme:?}")),
+            None => (false, text),
+        };
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        // The last @: a password may contain others.
+        let (login, place) = match rest.rsplit_once('@') {
+            Some((login, place)) => (Some(login), place),
+            None => (None, rest),
+        };
+        let (authority, database) = place.split_once('/').unwrap_or((place, ""));
+        if !database.is_empty() && database.parse::<u32>().is_err() {
+            return Err(format!("{database:?} is not a database number"));
+        }
+        let (host, port) = split_port(authority)?;
+        if host.is_empty() {
+            return Err("missing host".to_owned());
+        }
+        let port = match port {
+            None => PORT_DEFAULT,
+            Some(port) => match port.parse() {
+                Ok(0) | Err(_) => return Err(format!("{port:?} is not a port")),
+                Ok(port) => port,
+            },
+        };
+        let (user, password) = match login.map(|login| login.split_once(':').ok_or(login)) {
+            None => (None, None),
+            Some(Ok((user, password))) => (Some(user), Some(password)),
+            Some(Err(user)) => (Some(user), None),
+        };
+        let username = user.filter(|user| !user.is_empty()).map(percent_decoded).transpose()?;
+        let password = password.map(percent_decoded).transpose()?;
+        Ok(Self { tls, host: host.to_owned(), port, username, password })
+    }
+}
+
+/// Splits `host:port` or `[host]:port`.
+fn split_port(authority: &str) -> Result<(&str, Option<&str>), String> {
+    if let Some(rest) = authority.strip_prefix('[') {
+        let (host, port) = rest.split_once(']').ok_or("[ without ]")?;
+        return Ok((host, port.strip_prefix(':')));
+    }
+    Ok(match authority.split_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    })
+}
+
+/// Decodes `%41` to `A`. The crate leaves an incomplete `%4` as it is, which would be a wrong
+/// password without an error.
+fn percent_decoded(text: &str) -> Result<String, String> {
+    let is_hex = |rest: &str| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
+    if !text.split('%').skip(1).all(is_hex) {
+        return Err("% is not followed by two hexadecimal digits".to_owned());
+    }
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Into::into).map_err(|_| "user or password is not UTF-8".to_owned())
 }
 
 impl FromStr for Url {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Failure> {
-        let wrong = |why: &str| {
-            // What stands before the last @ may be a password.
-            let shown = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+        Self::parse(text).map_err(|why| {
+            // A password may be in front of the last @.
+            let shown = text.rsplit_once('@').map_or(text, |(_, place)| place);
             Failure::usage(format!(
                 "target {shown:?}: {why}; write redis://host:port or rediss://user:password@host:port"
             ))
-        };
-        let (tls, rest) = match text.split_once("://") {
-            Some(("redis", rest)) => (false, rest),
-            Some(("rediss", rest)) => (true, rest),
-            Some((scheme, _)) => {
-                return Err(wrong(&format!("there is no way to speak {scheme:?}")));
-            }
-            None => (false, text),
-        };
-        let rest = rest.split(['?', '#']).next().unwrap_or_default();
-        let (way_in, place) =
-            rest.rsplit_once('@').map_or((None, rest), |(way_in, place)| (Some(way_in), place));
-        let (place, database) =
-            place.split_once('/').map_or((place, ""), |(place, database)| (place, database));
-        if !database.is_empty() && database.parse::<u32>().is_err() {
-            return Err(wrong("what stands behind the / is not the number of a database"));
-        }
-        let (host, port) = match place.strip_prefix('[') {
-            Some(rest) => {
-                let (host, port) =
-                    rest.split_once(']').ok_or_else(|| wrong("a [ without its ]"))?;
-                (host, port.strip_prefix(':'))
-            }
-            None => place.split_once(':').map_or((place, None), |(host, port)| (host, Some(port))),
-        };
-        let port = match port {
-            None => PORT_DEFAULT,
-            Some(port) => port
-                .parse()
-                .ok()
-                .filter(|&port| port != 0)
-                .ok_or_else(|| wrong(&format!("{port:?} is not a port")))?,
-        };
-        if host.is_empty() {
-            return Err(wrong("there is no host"));
-        }
-        let (username, password) = match way_in {
-            None => (None, None),
-            Some(way_in) => {
-                let (user, password) =
-                    way_in.split_once(':').map_or((way_in, None), |(u, p)| (u, Some(p)));
-                let decode = |text: &str| {
-                    decoded(text).ok_or_else(|| wrong("a % that is not followed by two digits"))
-                };
-                let user = Some(decode(user)?).filter(|user| !user.is_empty());
-                (user, password.map(decode).transpose()?)
-            }
-        };
-        Ok(Self { tls, host: host.to_owned(), port, username, password })
+        })
     }
-}
-
-/// `%41` becomes `A`.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let mut digit = || (rest.next()? as char).to_digit(16);
-        bytes.push((digit()? * 16 + digit()?) as u8);
-    }
-    String::from_utf8(bytes).ok()
 }
 
 impl fmt::Display for Url {
@@ -163,30 +166,46 @@ mod tests {
             ("redis://:se%40cret@h:1/0", "redis://:***@h:1"),
             ("rediss://me:p@h", "rediss://me:***@h:6379"),
             ("redis://me@[::1]:70/3?x=y", "redis://me@[::1]:70"),
+            ("[fe80::1%eth0]", "redis://[fe80::1%eth0]:6379"),
         ] {
             let url: Url = text.parse().expect(text);
             assert_eq!(url.to_string(), shown);
         }
-        let url: Url = "redis://u:se%40cret@h:1".parse().expect("an address");
-        assert_eq!(
-            (url.username.as_deref(), url.password.as_deref()),
-            (Some("u"), Some("se@cret"))
-        );
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_showing_the_password() {
-        for text in [
-            "http://h",
-            "redis://",
-            "h:0",
-            "h:x",
-            "redis://p:secret@h:99999",
-            "[::1",
-            "u:secret%4@h",
-            "h/x",
+    fn passwords_may_contain_delimiters() {
+        for (text, user, password) in [
+            ("redis://u:se%40cret@h:1", Some("u"), Some("se@cret")),
+            ("redis://:a@b@h", None, Some("a@b")),
+            ("redis://:a/b:c+d@h/0", None, Some("a/b:c+d")),
+            ("redis://u%3A:%25@h", Some("u:"), Some("%")),
+            ("redis://:@h", None, Some("")),
+            ("redis://u@h", Some("u"), None),
+            ("redis://h", None, None),
+        ] {
+            let url: Url = text.parse().expect(text);
+            assert_eq!(url.host, "h", "{text}");
+            assert_eq!((url.username.as_deref(), url.password.as_deref()), (user, password));
+        }
+    }
+
+    #[test]
+    fn invalid_addresses_are_refused_without_showing_the_password() {
+        for (text, why) in [
+            ("http://h", "unsupported scheme \"http\""),
+            ("redis://", "missing host"),
+            ("h:0", "\"0\" is not a port"),
+            ("h:x", "\"x\" is not a port"),
+            ("redis://p:secret@h:99999", "\"99999\" is not a port"),
+            ("[::1", "[ without ]"),
+            ("u:secret%4@h", "% is not followed by two hexadecimal digits"),
+            ("u:secret%4x@h", "% is not followed by two hexadecimal digits"),
+            ("u:secret%ff@h", "not UTF-8"),
+            ("h/x", "\"x\" is not a database number"),
         ] {
             let failure = text.parse::<Url>().expect_err(text);
+            assert!(failure.message.contains(why), "{text}: {}", failure.message);
             assert!(!failure.message.contains("secret"), "{}", failure.message);
         }
     }

@@ -12,7 +12,7 @@ use slotway::load::plan::{
     Axis, Distribution, Kind, Plan, Policy, Protocol, Retry, Shape, Sweep, Target, Workload,
 };
 use slotway::load::report::{Ending, Report, Verdict};
-use slotway::load::{Blame, Progress, compare, run, sweep};
+use slotway::load::{Cause, Progress, compare, run, sweep};
 
 use crate::env::poll;
 use crate::faulty_server::{Fault, FaultyServer};
@@ -171,7 +171,7 @@ fn every_workload_holds_in(nodes: [SocketAddr; 3]) {
     let mut plan = plan(Kind::Counter, nodes[0]);
     plan.shape.groups = 50;
     let failure = run(&plan, &Progress::default()).expect_err("a node refuses other nodes' slots");
-    assert!(failure.message.contains("--cluster") && failure.blame == Blame::Target, "{failure}");
+    assert!(failure.message.contains("--cluster") && failure.cause == Cause::Target, "{failure}");
 }
 
 #[test]
@@ -192,10 +192,11 @@ fn slot_moves_in(nodes: [SocketAddr; 3]) {
     let progress = Progress::default();
     let report = std::thread::scope(|scope| {
         let load = scope.spawn(|| run(&plan, &progress));
-        let under_way = |least: u64| poll(|| (progress.glance().committed >= least).then_some(()));
+        let under_way =
+            |least: u64| poll(|| (progress.snapshot().committed >= least).then_some(()));
         assert!(under_way(100).is_some());
         move_slot(&nodes, slot, from, to);
-        let before = progress.glance().committed;
+        let before = progress.snapshot().committed;
         assert!(under_way(before + 100).is_some(), "it goes on at the new owner");
         progress.stop();
         load.join().expect("no panic").expect("a report")
@@ -428,8 +429,8 @@ fn an_unreachable_or_rejecting_target_is_reported() {
     drop(listener);
     let fails = |plan: &Plan| run(plan, &Progress::default()).expect_err("it cannot work");
     let failure = fails(&plan(Kind::Counter, unused));
-    assert_eq!(failure.blame.exit_code(), 2);
-    assert!(failure.message.contains(&format!("nobody listens at {unused}")), "{failure}");
+    assert_eq!(failure.cause.exit_code(), 2);
+    assert!(failure.message.contains(&format!("connection refused by {unused}")), "{failure}");
 
     let server = ServerProcess::start(&["--requirepass".to_owned(), "secret".to_owned()]);
     let with = |way_in: &str| {
@@ -440,7 +441,7 @@ fn an_unreachable_or_rejecting_target_is_reported() {
     };
     for (way_in, named) in [("", "password"), (":wrong@", "WRONGPASS")] {
         let failure = fails(&with(way_in));
-        assert!(failure.message.contains(named) && failure.blame == Blame::Target, "{failure}");
+        assert!(failure.message.contains(named) && failure.cause == Cause::Target, "{failure}");
         assert!(!failure.message.contains("wrong@"), "{failure}");
     }
     for protocol in [Protocol::Resp2, Protocol::Resp3] {
@@ -481,7 +482,7 @@ fn an_impossible_plan_is_refused_before_anything_is_connected() {
         let mut plan = plan(Kind::Transfer, SocketAddr::from(([127, 0, 0, 1], 1)));
         change(&mut plan);
         let failure = run(&plan, &Progress::default()).expect_err(named);
-        assert!(failure.blame == Blame::Usage && failure.message.contains(named), "{failure}");
+        assert!(failure.cause == Cause::Usage && failure.message.contains(named), "{failure}");
     }
     for wrong in ["groups", "groups=", "groups=x", "groups=0", "groups=1.5", "colour=1"] {
         assert!(wrong.parse::<Sweep>().is_err(), "{wrong}");
@@ -533,7 +534,7 @@ fn a_workload_file_is_run_and_its_invariants_are_judged() {
     std::fs::remove_file(&path).expect("removed");
     let failure = run(&plan(server.address), &Progress::default()).expect_err("the file is gone");
     assert!(
-        failure.blame == Blame::Usage && failure.message.contains("workload file"),
+        failure.cause == Cause::Usage && failure.message.contains("workload file"),
         "{failure}"
     );
 }
@@ -683,5 +684,5 @@ fn tls_targets_need_a_trusted_certificate() {
     assert!(failure.message.contains("certificate"), "{failure}");
     let failure = run(&with(|t| t.cacert = Some(tls_file("key.pem"))), &Progress::default());
     let failure = failure.expect_err("no certificate in it");
-    assert!(failure.blame == Blame::Usage && failure.message.contains("--cacert"), "{failure}");
+    assert!(failure.cause == Cause::Usage && failure.message.contains("--cacert"), "{failure}");
 }

@@ -1,4 +1,4 @@
-//! The line that moves while a run goes on: on a terminal only, and gone when the page comes.
+//! The live line during a run: only on a terminal, and removed before the page is printed.
 
 use crate::load::output::live;
 use crate::load::{Plan, Progress};
@@ -8,13 +8,13 @@ use std::io::{self, IsTerminal};
 /// Steps of the bar.
 const STEPS: u64 = 1000;
 
-/// The line, or nothing where nobody looks.
-pub(super) struct Live {
+/// The live line; nothing if stderr is not a terminal.
+pub(super) struct LiveLine {
     bar: Option<ProgressBar>,
 }
 
-impl Live {
-    /// A line on stderr, if that is a terminal.
+impl LiveLine {
+    /// Starts the line on stderr, if that is a terminal.
     pub(super) fn start() -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr());
@@ -26,24 +26,24 @@ impl Live {
         Self { bar }
     }
 
-    /// Shows what is going on now. `before` tells which of several runs it is.
+    /// Shows the current progress. `before` says which of several runs it is.
     pub(super) fn show(&self, before: &str, progress: &Progress, plan: &Plan) {
         if let Some(bar) = &self.bar {
-            let glance = progress.glance();
-            let part = live::part(&glance, plan).unwrap_or(0.0);
+            let snapshot = progress.snapshot();
+            let part = live::part(&snapshot, plan).unwrap_or(0.0);
             bar.set_position((part * STEPS as f64) as u64);
-            bar.set_message(format!("{before}{}", live::line(&glance)));
+            bar.set_message(format!("{before}{}", live::line(&snapshot)));
         }
     }
 
-    /// Leaves a line behind, above the one that moves.
-    pub(super) fn say(&self, text: &str) {
+    /// Prints a line that stays, above the live line.
+    pub(super) fn print_above(&self, text: &str) {
         if let Some(bar) = &self.bar {
             bar.println(text);
         }
     }
 
-    /// Takes the line away.
+    /// Removes the live line.
     pub(super) fn end(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();

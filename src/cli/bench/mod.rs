@@ -1,4 +1,4 @@
-//! `slotway bench`: from options to a load, and from what it measured to the page and the files.
+//! `slotway bench`: from options to a run, and from its report to the page and the files.
 //!
 //! ```text
 //! options ─► Task ─► a thread that runs it ─► Results ─► bounds ─► files, page, exit code
@@ -13,7 +13,7 @@ mod values;
 pub(super) use options::{Options, workloads};
 pub(super) use values::Time;
 
-use self::live::Live;
+use self::live::LiveLine;
 use self::options::{Color, Task};
 use super::Failure;
 use crate::load::output::text::{self, Paint};
@@ -70,7 +70,7 @@ fn paint(options: &Options) -> Paint {
     if is_wanted { Paint::On } else { Paint::Off }
 }
 
-/// Writes to stdout. Whoever reads it may have seen enough.
+/// Writes to stdout. A closed pipe is no error: the reader has seen enough.
 fn show(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
@@ -81,20 +81,20 @@ fn show(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// What the thread that runs the load has to say.
+/// An event of the thread that runs the load.
 enum Event {
-    /// A run of several has ended.
+    /// One of several runs has ended.
     Step(String),
-    /// All of them have.
+    /// All runs have ended.
     Done(Result<Results, load::Failure>),
 }
 
-/// Runs the load in a thread of its own and shows how it goes. The first Ctrl-C (or SIGTERM) ends the
-/// load early, with its results; the second one ends the program.
+/// Runs the load in a thread of its own and shows its progress. The first Ctrl-C (or SIGTERM) ends
+/// the load early and keeps its results; the second one ends the program.
 fn watch(task: Task) -> Result<Results, Failure> {
     let progress = Arc::new(Progress::default());
-    // As many events as runs, which are bounded.
-    let (say, mut events) = mpsc::unbounded_channel();
+    // At most one event per run, and runs are bounded.
+    let (sender, mut events) = mpsc::unbounded_channel();
     let plan = task.plan().clone();
     let runs = match &task {
         Task::Run(_) => 1,
@@ -104,21 +104,21 @@ fn watch(task: Task) -> Result<Results, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::machine(format!("cannot watch the load: {error}")))?;
+        .map_err(|error| Failure::machine(format!("cannot start the live line: {error}")))?;
     let shared = Arc::clone(&progress);
     std::thread::Builder::new()
         .name("slotway-bench".to_owned())
         .spawn(move || {
-            let outcome = perform(&task, &shared, &say);
-            // Nobody listens any more if the program was told to end.
-            let _ = say.send(Event::Done(outcome));
+            let outcome = perform(&task, &shared, &sender);
+            // The receiver is gone if the program was interrupted twice.
+            let _ = sender.send(Event::Done(outcome));
         })
         .map_err(|error| Failure::machine(format!("cannot start a thread: {error}")))?;
-    let live = Live::start();
+    let live = LiveLine::start();
     let outcome = runtime.block_on(async {
-        let stuck = |error| Failure::machine(format!("cannot handle signals: {error}"));
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(stuck)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(stuck)?;
+        let cannot = |error| Failure::machine(format!("cannot handle signals: {error}"));
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
         let mut tick = tokio::time::interval(LIVE_INTERVAL);
         let mut ended = 0;
         loop {
@@ -126,7 +126,7 @@ fn watch(task: Task) -> Result<Results, Failure> {
                 event = events.recv() => match event {
                     Some(Event::Step(text)) => {
                         ended += 1;
-                        live.say(&text);
+                        live.print_above(&text);
                     }
                     Some(Event::Done(outcome)) => return outcome.map_err(Failure::from),
                     None => return Err(Failure::machine("the load ended without a result: a bug, please report it")),
@@ -144,7 +144,7 @@ fn watch(task: Task) -> Result<Results, Failure> {
     outcome
 }
 
-/// Asks the load to end; a second time, gives it up.
+/// Stops the load early; the second call ends the program.
 fn stop(progress: &Progress) -> Result<(), Failure> {
     if progress.is_stopped() {
         return Err(Failure {
@@ -159,10 +159,10 @@ fn stop(progress: &Progress) -> Result<(), Failure> {
 fn perform(
     task: &Task,
     progress: &Progress,
-    say: &mpsc::UnboundedSender<Event>,
+    sender: &mpsc::UnboundedSender<Event>,
 ) -> Result<Results, load::Failure> {
     let step = |label: String, report: &load::Report| {
-        let _ = say.send(Event::Step(load::output::live::step(&label, report)));
+        let _ = sender.send(Event::Step(load::output::live::step(&label, report)));
     };
     match task {
         Task::Run(plan) => load::run(plan, progress).map(|report| Results::Run(Box::new(report))),
@@ -191,7 +191,7 @@ struct Files {
 }
 
 impl Files {
-    /// Makes sure that they can be written before the load takes its time.
+    /// Checks that they can be written, before the load takes its time.
     fn of(options: &Options) -> Result<Self, Failure> {
         let json = options.json.clone().filter(|path| path != Path::new("-"));
         let files = Self {
@@ -208,7 +208,7 @@ impl Files {
         Ok(files)
     }
 
-    /// Writes them all, and names them.
+    /// Writes all of them; returns their names.
     fn write(&self, results: &Results, findings: &[Finding]) -> Result<Vec<PathBuf>, Failure> {
         let mut written = Vec::new();
         let mut write = |path: PathBuf, text: &str| -> Result<(), Failure> {
@@ -236,7 +236,7 @@ impl Files {
     }
 }
 
-/// Opens a file for writing and leaves everything as it was.
+/// Checks that a file can be written, without a change to it.
 fn try_out(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(_new) => fs::remove_file(path),
@@ -247,7 +247,7 @@ fn try_out(path: &Path) -> io::Result<()> {
     }
 }
 
-/// `curve.hgrm` with a name is `curve-groups-4.hgrm`.
+/// Adds a name to that of a file: `curve.hgrm` becomes `curve-groups-4.hgrm`.
 fn named(path: &Path, name: &str) -> PathBuf {
     if name.is_empty() {
         return path.to_owned();

@@ -1,7 +1,7 @@
-//! What `bench` can be told, and how that becomes a plan: command line, environment, plan file, default.
+//! The options of `bench`, and the plan that they make: command line, environment, plan file, default.
 
 use super::super::Failure;
-use super::values::{Place, Time, distribution, number, share, whole};
+use super::values::{TargetArg, Time, distribution, number, share, whole};
 use crate::load::output::Bounds;
 use crate::load::plan::{
     Arrivals, Distribution, Kind, Plan, Policy, Protocol, RUNS_MAX, Sweep, Target,
@@ -10,19 +10,19 @@ use clap::ValueEnum;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// How long a run measures if it is one of several and nothing else is said, in milliseconds.
+/// How long each of several runs measures by default, in milliseconds.
 const DURATION_OF_SEVERAL_MS: u64 = 3000;
-/// Rounds of a comparison if nothing else is said.
+/// Rounds of a comparison by default.
 const ROUNDS_DEFAULT: usize = 5;
 
 /// The options of `bench`.
 #[derive(clap::Args, Debug, Default)]
 pub(in crate::cli) struct Options {
-    /// What to run: see below, or a workload file (TOML) [default: transfer]
+    /// The workload: one of those below, or a workload file (TOML) [default: transfer]
     #[arg(env = "SLOTWAY_BENCH_WORKLOAD")]
     pub workload: Option<String>,
 
-    /// Server to load, as redis:// or rediss:// (TLS) with user:password@ [default: a cluster of its own]
+    /// Server to load, as redis:// or rediss:// (TLS) with user:password@ [default: a cluster in this process]
     #[arg(
         long,
         short,
@@ -30,8 +30,8 @@ pub(in crate::cli) struct Options {
         env = "SLOTWAY_BENCH_TARGET",
         hide_env_values = true
     )]
-    pub target: Option<Place>,
-    /// Connect to the nodes of the target's cluster and send each transaction to its slot's owner
+    pub target: Option<TargetArg>,
+    /// Connect to all nodes of the target's cluster and send each transaction to the owner of its slot
     #[arg(long, help_heading = "Target", env = "SLOTWAY_BENCH_CLUSTER")]
     pub cluster: bool,
     /// Speak RESP3
@@ -40,16 +40,16 @@ pub(in crate::cli) struct Options {
     /// With rediss://, accept any certificate
     #[arg(long, help_heading = "Target", env = "SLOTWAY_BENCH_INSECURE")]
     pub insecure: bool,
-    /// With rediss://, trust these authorities (PEM) instead of the usual ones
+    /// With rediss://, trust these root certificates (PEM) instead of the built-in ones
     #[arg(long, help_heading = "Target", value_name = "FILE", env = "SLOTWAY_BENCH_CACERT")]
     pub cacert: Option<PathBuf>,
-    /// How long an answer or a reconnection may take before the target counts as lost [default: 5s]
+    /// How long a reply or a reconnect may take before the target counts as lost [default: 5s]
     #[arg(long, help_heading = "Target", value_name = "TIME", env = "SLOTWAY_BENCH_PATIENCE")]
     pub patience: Option<Time>,
-    /// Shards of the cluster of its own [default: 3]
+    /// Shards of the cluster in this process [default: 3]
     #[arg(long, help_heading = "Target", env = "SLOTWAY_BENCH_SHARDS")]
     pub shards: Option<usize>,
-    /// Threads of the cluster of its own [default: one per processor]
+    /// Threads of the cluster in this process [default: one per processor]
     #[arg(long, help_heading = "Target", value_name = "N", env = "SLOTWAY_BENCH_SERVER_THREADS")]
     pub server_threads: Option<usize>,
 
@@ -75,10 +75,10 @@ pub(in crate::cli) struct Options {
         env = "SLOTWAY_BENCH_PIPELINE"
     )]
     pub pipeline: Option<usize>,
-    /// Transactions per second to start, whatever becomes of them (open loop) [default: closed loop]
+    /// Transactions per second to start, whether or not earlier ones have ended (open loop) [default: closed loop]
     #[arg(long, help_heading = "Load", value_name = "PER_SECOND", value_parser = number, env = "SLOTWAY_BENCH_RATE")]
     pub rate: Option<f64>,
-    /// With --rate, start at random moments as independent users would
+    /// With --rate, start at random times (a Poisson process), as independent users would
     #[arg(long, help_heading = "Load", env = "SLOTWAY_BENCH_POISSON")]
     pub poisson: bool,
     /// Pause after each transaction [default: 0ms]
@@ -87,17 +87,17 @@ pub(in crate::cli) struct Options {
     /// How long to measure [default: 10s; 3s for each run of --sweep and --compare]
     #[arg(long, short, help_heading = "Load", value_name = "TIME", env = "SLOTWAY_BENCH_DURATION")]
     pub duration: Option<Time>,
-    /// How many transactions to run, instead of or besides --duration
+    /// How many transactions to run, instead of or in addition to --duration
     #[arg(long, short = 'n', help_heading = "Load", value_name = "N", value_parser = whole, env = "SLOTWAY_BENCH_TRANSACTIONS")]
     pub transactions: Option<u64>,
     /// How long to run before measuring [default: 0ms]
     #[arg(long, help_heading = "Load", value_name = "TIME", env = "SLOTWAY_BENCH_WARMUP")]
     pub warmup: Option<Time>,
-    /// Seed of all choices: the same seed makes the same choices [default: 0]
+    /// Seed of all random choices: the same seed makes the same choices [default: 0]
     #[arg(long, help_heading = "Load", env = "SLOTWAY_BENCH_SEED")]
     pub seed: Option<u64>,
 
-    /// Groups of keys; a group shares a hashtag, so a slot [default: 64]
+    /// Groups of keys; the keys of a group share a hashtag, so a slot [default: 64]
     #[arg(long, short, help_heading = "Keys", value_name = "N", env = "SLOTWAY_BENCH_GROUPS")]
     pub groups: Option<usize>,
     /// Keys in each group [default: 16]
@@ -118,14 +118,14 @@ pub(in crate::cli) struct Options {
     /// How long a lock is granted for [default: 10s]
     #[arg(long, help_heading = "Keys", value_name = "TIME", env = "SLOTWAY_BENCH_LOCK_TTL")]
     pub lock_ttl: Option<Time>,
-    /// What keys begin with, inside the hashtag [default: bench]
+    /// Prefix of the keys, inside the hashtag [default: bench]
     #[arg(long, help_heading = "Keys", env = "SLOTWAY_BENCH_PREFIX")]
     pub prefix: Option<String>,
-    /// Leave the keys on the target (after a broken invariant they always stay)
+    /// Keep the keys on the target (after a broken invariant they are always kept)
     #[arg(long, help_heading = "Keys", env = "SLOTWAY_BENCH_KEEP")]
     pub keep: bool,
 
-    /// When to try an aborted transaction again [default: exponential]
+    /// When to retry an aborted transaction [default: exponential]
     #[arg(long, help_heading = "Retries", value_name = "POLICY", env = "SLOTWAY_BENCH_RETRY")]
     pub retry: Option<RetryPolicy>,
     /// Most attempts of a transaction; 0 for no limit [default: 100]
@@ -147,9 +147,9 @@ pub(in crate::cli) struct Options {
         env = "SLOTWAY_BENCH_SWEEP"
     )]
     pub sweep: Option<Sweep>,
-    /// Two targets in alternating rounds; `own` is a cluster of its own
+    /// Two targets in alternating rounds; `own` is a cluster in this process
     #[arg(long, help_heading = "Several runs", num_args = 2, value_names = ["URL", "URL"], conflicts_with = "target")]
-    pub compare: Option<Vec<Place>>,
+    pub compare: Option<Vec<TargetArg>>,
     /// Rounds of a comparison [default: 5]
     #[arg(
         long,
@@ -166,10 +166,10 @@ pub(in crate::cli) struct Options {
     /// Write a report with charts, all in one file
     #[arg(long, help_heading = "Output", value_name = "FILE", env = "SLOTWAY_BENCH_HTML")]
     pub html: Option<PathBuf>,
-    /// Write what happened when, a row per interval
+    /// Write the time series, a row per interval
     #[arg(long, help_heading = "Output", value_name = "FILE", env = "SLOTWAY_BENCH_CSV")]
     pub csv: Option<PathBuf>,
-    /// Write the latencies' distribution for HdrHistogram's tools
+    /// Write the latency distribution for the tools of HdrHistogram
     #[arg(long, help_heading = "Output", value_name = "FILE", env = "SLOTWAY_BENCH_HGRM")]
     pub hgrm: Option<PathBuf>,
     /// Exit with 4 if one of these is true, as p99>5ms,abort>20%
@@ -178,10 +178,10 @@ pub(in crate::cli) struct Options {
     /// Whether to use colours [default: auto]
     #[arg(long, help_heading = "Output", value_name = "WHEN", env = "SLOTWAY_BENCH_COLOR")]
     pub color: Option<Color>,
-    /// As --color never; any text in NO_COLOR does the same.
+    /// The same as --color never; any text in NO_COLOR has this effect.
     #[arg(long, hide = true, env = "NO_COLOR", num_args = 0..=1, require_equals = true, default_missing_value = "1")]
     pub no_color: Option<OsString>,
-    /// File with a plan (TOML), which the other options then change
+    /// File with a plan (TOML), whose settings the other options override
     #[arg(long, help_heading = "Output", value_name = "FILE", env = "SLOTWAY_BENCH_PLAN")]
     pub plan: Option<PathBuf>,
 }
@@ -197,37 +197,37 @@ pub(in crate::cli) enum Color {
     Never,
 }
 
-/// When to try again, as on the command line.
+/// When to retry, as on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum RetryPolicy {
     /// Never
     None,
     /// After the same pause each time
     Fixed,
-    /// At once, then after pauses by chance below a bound that doubles
+    /// At once, then after random pauses below a bound that doubles
     Exponential,
 }
 
-/// What is to be done, decided.
+/// What to run.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::cli) enum Task {
     /// One run.
     Run(Plan),
     /// One run per value.
     Sweep(Plan, Sweep),
-    /// The plan's target beside this one, for so many rounds.
+    /// The plan's target against this one, with this many rounds.
     Compare(Plan, Box<Target>, usize),
 }
 
 impl Task {
-    /// What is run, or the first of it.
+    /// The plan of the run, or of the first of several.
     pub(in crate::cli) const fn plan(&self) -> &Plan {
         match self {
             Self::Run(plan) | Self::Sweep(plan, _) | Self::Compare(plan, ..) => plan,
         }
     }
 
-    /// Refuses what cannot be, before anything is connected.
+    /// Checks all plans before anything is connected.
     fn check(&self) -> Result<(), Failure> {
         match self {
             Self::Run(plan) => plan.check()?,
@@ -251,7 +251,7 @@ impl Task {
 }
 
 impl Options {
-    /// What these options ask for.
+    /// Makes the task of these options.
     pub(in crate::cli) fn task(&self) -> Result<Task, Failure> {
         let mut plan = match &self.plan {
             Some(path) => plan_of(path)?,
@@ -268,7 +268,7 @@ impl Options {
         }
         let task = match (&self.sweep, self.compare.as_deref()) {
             (Some(sweep), _) => Task::Sweep(plan, sweep.clone()),
-            (None, Some([Place(a), Place(b)])) => {
+            (None, Some([TargetArg(a), TargetArg(b)])) => {
                 plan.target.url.clone_from(a);
                 let other = Target { url: b.clone(), ..plan.target.clone() };
                 Task::Compare(plan, Box::new(other), self.rounds.unwrap_or(ROUNDS_DEFAULT))
@@ -305,7 +305,7 @@ impl Options {
 
     fn change_target(&self, plan: &mut Plan) -> Result<(), Failure> {
         let target = &mut plan.target;
-        if let Some(Place(url)) = &self.target {
+        if let Some(TargetArg(url)) = &self.target {
             target.url.clone_from(url);
         }
         target.cluster |= self.cluster;
@@ -381,16 +381,16 @@ fn plan_of(path: &Path) -> Result<Plan, Failure> {
     toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
-/// Said at the end of the help.
+/// Returns the end of the help: workloads, exit codes, examples.
 pub(in crate::cli) fn workloads() -> String {
     let rows: Vec<String> = Kind::BUILT_IN
         .iter()
         .map(|kind| format!("  {:<9} {}", kind.name(), kind.summary()))
         .collect();
     format!(
-        "Workloads:\n{}\n  FILE.toml transactions and invariants of your own\n\nExit codes: 0 all is well; 1 this machine \
+        "Workloads:\n{}\n  FILE.toml your own transactions and invariants\n\nExit codes: 0 success; 1 this machine \
          does not allow it; 2 the command line is wrong, or the target failed; 3 an invariant is broken; 4 a bound of \
-         --fail-if was passed; 130 interrupted twice.\n\nTry:  slotway bench\n      slotway bench counter --sweep \
+         --fail-if was exceeded; 130 interrupted twice.\n\nTry:  slotway bench\n      slotway bench counter --sweep \
          groups=1,4,16,64 --html curve.html\n      slotway bench --compare own redis://127.0.0.1:6379",
         rows.join("\n")
     )
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn several_runs_are_shorter_unless_said_otherwise() {
+    fn several_runs_are_shorter_by_default() {
         let sweep = ["--sweep", "groups=1,4"];
         assert_eq!(plan(&sweep).shape.duration_ms, Some(DURATION_OF_SEVERAL_MS));
         assert_eq!(plan(&[&sweep[..], &["-n", "100"]].concat()).shape.duration_ms, None);
@@ -439,13 +439,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_with_its_name() {
+    fn invalid_options_are_refused_by_name() {
         for (line, part) in [
             (&["nosuch"][..], "choose one of"),
             (&["--duration", "10"], "10s"),
             (&["--duration", "0s"], "--duration"),
             (&["--think", "1ms", "--rate", "5"], "--think"),
-            (&["--patience", "100us"], "steps of 1ms"),
+            (&["--patience", "100us"], "multiple of 1ms"),
             (&["--distribution", "normal"], "zipfian:0.99"),
             (&["--cross", "2"], "from 0 to 1"),
             (&["--sweep", "groups=0"], "groups"),

@@ -1,4 +1,4 @@
-//! What stands behind an option: times with their unit, shares, places, read for a person who types them.
+//! The values of options: times with their unit, numbers, shares, targets.
 
 use super::super::Failure;
 use crate::load::plan::Distribution;
@@ -7,18 +7,18 @@ use serde::Deserialize;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Theta of `zipfian` if nothing else is said: the customary one.
+/// The default theta of `zipfian`: the customary one.
 const THETA_DEFAULT: f64 = 0.99;
-/// The first group's share of `hot` if nothing else is said.
+/// The default share of the first group of `hot`.
 const HOT_DEFAULT: f64 = 0.5;
-/// What stands for the cluster inside this process where an address is expected.
+/// The name of the cluster inside this process, instead of an address.
 const OWN: &str = "own";
 
-/// Where a target is: an address, or this process.
+/// A target: an address, or `None` for a cluster inside this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::cli) struct Place(pub Option<Url>);
+pub(in crate::cli) struct TargetArg(pub Option<Url>);
 
-impl FromStr for Place {
+impl FromStr for TargetArg {
     type Err = load::Failure;
 
     fn from_str(text: &str) -> Result<Self, load::Failure> {
@@ -40,13 +40,13 @@ impl Time {
         self.whole(name, 1000, "1us")
     }
 
-    /// How many units it has, if it is a whole number of them.
+    /// The number of units; an error if it is not an integer.
     fn whole(self, name: &str, unit_ns: u128, unit: &str) -> Result<u64, Failure> {
         let ns = self.0.as_nanos();
         u64::try_from(ns / unit_ns)
             .ok()
             .filter(|_| ns.is_multiple_of(unit_ns))
-            .ok_or_else(|| Failure::usage(format!("{name}: in steps of {unit}, please")))
+            .ok_or_else(|| Failure::usage(format!("{name}: must be a multiple of {unit}")))
     }
 }
 

@@ -3,11 +3,11 @@
 use super::form::{NOTHING, percent, quantile, rate, time_ns};
 use crate::load::plan::Plan;
 use crate::load::report::Report;
-use crate::load::{Glance, Phase};
+use crate::load::{Phase, Snapshot};
 
 /// What is going on: `3 s  48,211 commits/s  12.4 % aborted  p99 1.84 ms`.
 #[must_use]
-pub fn line(glance: &Glance) -> String {
+pub fn line(glance: &Snapshot) -> String {
     let p99 = match glance.p99_ns {
         0 => NOTHING.to_owned(),
         ns => time_ns(ns as f64),
@@ -31,7 +31,7 @@ pub fn line(glance: &Glance) -> String {
 
 /// How much of the run is over, 0 to 1; `None` while that cannot be said.
 #[must_use]
-pub fn part(glance: &Glance, plan: &Plan) -> Option<f64> {
+pub fn part(glance: &Snapshot, plan: &Plan) -> Option<f64> {
     let by_time = plan.shape.duration().map(|duration| {
         let planned = duration.as_millis() as f64 + plan.shape.warmup_ms as f64;
         glance.elapsed_ms as f64 / planned.max(1.0)
@@ -67,8 +67,8 @@ pub fn step(label: &str, report: &Report) -> String {
 mod tests {
     use super::*;
 
-    fn glance(phase: Phase) -> Glance {
-        Glance {
+    fn glance(phase: Phase) -> Snapshot {
+        Snapshot {
             phase,
             elapsed_ms: 3200,
             committed_per_second: 48_211,
@@ -84,9 +84,9 @@ mod tests {
         let numbers = "3 s  48,211 commits/s  12.4 % aborted  p99 1.84 ms";
         assert_eq!(line(&glance(Phase::Running)), numbers);
         assert_eq!(line(&glance(Phase::WarmingUp)), format!("warming up  {numbers}"));
-        let broken = Glance { broken: 2, ..glance(Phase::Checking) };
+        let broken = Snapshot { broken: 2, ..glance(Phase::Checking) };
         assert_eq!(line(&broken), "checking the invariants  2 BROKEN");
-        let first = Glance { p99_ns: 0, committed_per_second: 0, ..glance(Phase::Running) };
+        let first = Snapshot { p99_ns: 0, committed_per_second: 0, ..glance(Phase::Running) };
         assert_eq!(line(&first), "3 s  0 commits/s  12.4 % aborted  p99 -");
     }
 

@@ -101,7 +101,7 @@ impl Results {
     #[must_use]
     pub fn exit_code(&self, findings: &[Finding]) -> u8 {
         let codes: Vec<u8> = self.runs().iter().map(|run| run.report.exit_code()).collect();
-        let cut_short = self.cut_short().map(|failure| failure.blame.exit_code());
+        let cut_short = self.cut_short().map(|failure| failure.cause.exit_code());
         let bound = findings.iter().any(|finding| finding.is_failed).then_some(EXIT_BOUND);
         [EXIT_BROKEN, EXIT_FAILED]
             .into_iter()

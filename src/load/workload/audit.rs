@@ -1,72 +1,104 @@
-//! Looks at one group at a time while the load runs: one atomic read of all its keys, a judgement.
+//! Checks of whole groups: one at a time by an auditor during the run, all of them after it. A
+//! group is read with one MGET, which is atomic.
 
-use crate::load::chance::Chance;
-use crate::load::script::{Ask, Moment, Next, Outcome, Script};
+use crate::load::failure::Failure;
+use crate::load::random::Rng;
+use crate::load::script::{Moment, Next, Outcome, RoundWriter, Script};
+use crate::load::setup_client::{SetupClient, expect_no_error};
 use crate::resp::Reply;
 use crate::slot::Slot;
 use std::sync::Arc;
 
-/// What an audit reads of a group, and what it makes of it.
+/// A workload whose invariants hold of the values of a group at any moment.
 pub(super) trait Audited: Send + Sync {
-    /// How many groups there are.
+    /// The number of groups.
     fn groups(&self) -> u64;
-    /// Writes MGET and its keys for a group; returns the slot. `before` is what must be noted
-    /// before the read is sent.
-    fn request(&self, group: u64, ask: &mut Vec<Vec<u8>>);
-    /// Whatever must be known from before the read: handed to `judge`.
-    fn before(&self, group: u64) -> Vec<u64> {
+    /// Adds the names of the keys to read of a group to `keys`.
+    fn keys(&self, group: u64, keys: &mut Vec<Vec<u8>>);
+    /// Returns what [`Audited::verify`] must know from before the read.
+    fn snapshot_before(&self, group: u64) -> Vec<u64> {
         let _ = group;
         Vec::new()
     }
-    /// Judges the values, in the order of the request; `None` is a key that is missing or no number.
-    fn judge(&self, group: u64, before: &[u64], values: &[Option<i64>], moment: &Moment);
+    /// Checks the values, in the order of the keys; `None` is a key that is missing or not a
+    /// number.
+    fn verify(&self, group: u64, before: &[u64], values: &[Option<i64>], moment: &Moment);
 }
 
-/// An auditor: a script that never commits and is not measured.
+/// A script that reads one group after the other and checks it. It never commits and is not
+/// measured.
 pub(super) struct Auditor<W> {
     workload: Arc<W>,
     group: u64,
-    args: Vec<Vec<u8>>,
+    keys: Vec<Vec<u8>>,
     before: Vec<u64>,
     values: Vec<Option<i64>>,
 }
 
 impl<W: Audited> Auditor<W> {
     pub(super) fn new(workload: Arc<W>) -> Self {
-        let (args, before, values) = (Vec::new(), Vec::new(), Vec::new());
-        Self { workload, group: 0, args, before, values }
+        Self { workload, group: 0, keys: Vec::new(), before: Vec::new(), values: Vec::new() }
     }
 }
 
 impl<W: Audited> Script for Auditor<W> {
-    fn choose(&mut self, _chance: &mut Chance) {
+    fn choose(&mut self, _rng: &mut Rng) {
         self.group = (self.group + 1) % self.workload.groups();
-        self.args.clear();
-        self.args.push(b"MGET".to_vec());
-        self.workload.request(self.group, &mut self.args);
+        self.keys.clear();
+        self.workload.keys(self.group, &mut self.keys);
     }
 
     fn slot(&self) -> Slot {
-        self.args.get(1).map_or(Slot::of(b""), |key| Slot::of(key))
+        self.keys.first().map_or(Slot::of(b""), |key| Slot::of(key))
     }
 
-    fn rewind(&mut self) {}
+    fn begin_attempt(&mut self) {}
 
-    fn ask(&mut self, ask: &mut Ask<'_>, _moment: &Moment) {
-        self.before = self.workload.before(self.group);
-        ask.begin(self.args.len(), false);
-        self.args.iter().for_each(|arg| ask.argument(arg));
+    fn write_round(&mut self, out: &mut RoundWriter<'_>, _moment: &Moment) {
+        self.before = self.workload.snapshot_before(self.group);
+        out.begin(self.keys.len() + 1, false);
+        out.argument(b"MGET");
+        self.keys.iter().for_each(|key| out.argument(key));
     }
 
-    fn hear(&mut self, _at: usize, reply: Reply<'_>) {
+    fn read_reply(&mut self, _at: usize, reply: Reply<'_>) {
         self.values.clear();
-        self.values.extend(reply.elements().into_iter().flatten().map(|value| value.integer()));
+        self.values.extend(super::integers(reply));
     }
 
-    fn conclude(&mut self, moment: &Moment) -> Next {
-        if self.values.len() + 1 == self.args.len() {
-            self.workload.judge(self.group, &self.before, &self.values, moment);
+    fn finish_round(&mut self, moment: &Moment) -> Next {
+        if self.values.len() == self.keys.len() {
+            self.workload.verify(self.group, &self.before, &self.values, moment);
         }
         Next::Done(Outcome::Committed)
     }
+}
+
+/// Reads every group after the run and calls `verify` with its values.
+pub(super) fn read_groups(
+    workload: &dyn Audited,
+    client: &mut SetupClient,
+    verify: &mut dyn FnMut(u64, &[Option<i64>]),
+) -> Result<(), Failure> {
+    let mut keys = Vec::new();
+    workload.keys(0, &mut keys);
+    let len = keys.len();
+    client.pipeline(
+        workload.groups(),
+        &mut |group, request| {
+            keys.clear();
+            workload.keys(group, &mut keys);
+            request.begin(len + 1);
+            request.argument(b"MGET");
+            keys.iter().for_each(|key| request.argument(key));
+            Slot::of(&keys[0])
+        },
+        &mut |group, reply| {
+            expect_no_error(reply)?;
+            let mut values: Vec<_> = super::integers(reply).collect();
+            values.resize(len, None);
+            verify(group, &values);
+            Ok(())
+        },
+    )
 }

@@ -1,79 +1,72 @@
-//! A share of transactions that take keys of two slots on purpose, to see them refused.
+//! A share of transactions that take keys of two slots on purpose, to test that they are refused.
 //!
 //! ```text
 //! MULTI, INCR {g}:cross:0, INCR {h}:cross:0, EXEC
 //! ```
 //!
-//! A cluster refuses them whole: with CROSSSLOT at once or at EXEC, or with MOVED if the second slot
-//! is another node's. A single Redis runs them. Either is fine; a half is not.
+//! A cluster refuses them as a whole: with CROSSSLOT at once or at EXEC, or with MOVED if the
+//! second slot belongs to another node. A single Redis runs them. Both are valid; half a
+//! transaction is not.
 
-use super::{Ground, Workload};
-use crate::load::chance::Chance;
-use crate::load::courier::{Courier, must_be_ok, must_not_be_error};
+use super::{Context, Workload, number_or_nil};
 use crate::load::failure::Failure;
 use crate::load::keys::shown;
 use crate::load::plan::Plan;
-use crate::load::referee::{Facts, Note};
-use crate::load::script::{Ask, Exec, Moment, Next, Outcome, Script};
+use crate::load::random::Rng;
+use crate::load::script::{Exec, Moment, Next, RoundWriter, Script};
+use crate::load::setup_client::{SetupClient, expect_no_error};
+use crate::load::verifier::{KeyValues, Record};
 use crate::resp::Reply;
 use crate::slot::Slot;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// What must hold.
-pub(super) const INVARIANT: &str = "a transaction over two slots is done on both or on none";
+/// The invariant.
+pub(super) const INVARIANT: &str = "a cross-slot transaction changes both slots or neither";
 const NAME: &str = "cross";
-/// Groups tried for one in another slot.
+/// Most groups tried to find one in another slot.
 const TRIES: usize = 16;
 
 pub(super) struct Crossing {
     inner: Arc<dyn Workload>,
-    ground: Ground,
+    context: Context,
     share: f64,
-    /// The invariant's number: the last.
+    /// The invariant's index: it is the last.
     invariant: usize,
     /// By group: increments known to be done, and those that may have been.
     done: Box<[AtomicU64]>,
     unknown: Box<[AtomicU64]>,
 }
 
-pub(super) fn make(plan: &Plan, inner: Arc<dyn Workload>, ground: Ground) -> Arc<dyn Workload> {
-    let zeros = || (0..ground.groups).map(|_| AtomicU64::new(0)).collect();
+pub(super) fn make(plan: &Plan, inner: Arc<dyn Workload>, context: Context) -> Arc<dyn Workload> {
+    let zeros = || (0..context.groups).map(|_| AtomicU64::new(0)).collect();
     Arc::new(Crossing {
         inner,
         share: plan.workload.cross,
-        invariant: ground.referee.invariants() - 1,
+        invariant: context.verifier.invariant_count() - 1,
         done: zeros(),
         unknown: zeros(),
-        ground,
+        context,
     })
 }
 
 impl Workload for Crossing {
-    fn prepare(&self, courier: &mut Courier) -> Result<(), Failure> {
-        self.inner.prepare(courier)?;
-        courier.all(
-            self.ground.groups,
-            &mut |group, request| {
-                let key = self.ground.keys.name(group, NAME, 0);
-                request.command(&[b"SET", &key, b"0"]);
-                Slot::of(&key)
-            },
-            &mut |_, reply| must_be_ok(reply),
-        )
+    fn prepare(&self, client: &mut SetupClient) -> Result<(), Failure> {
+        self.inner.prepare(client)?;
+        self.context.set_one_per_group(client, NAME, b"0")
     }
 
     fn script(self: Arc<Self>, user: u32) -> Box<dyn Script> {
         let inner = Arc::clone(&self.inner).script(user);
-        let mine = self.kinds().len() - 1;
+        let cross_kind = self.kinds().len() - 1;
         Box::new(Mixed {
             crossing: self,
             inner,
-            mine,
+            cross_kind,
             is_crossing: false,
             groups: [0; 2],
             names: Default::default(),
-            exec: Exec::Strange,
+            exec: Exec::NoReply,
         })
     }
 
@@ -81,48 +74,42 @@ impl Workload for Crossing {
         Arc::clone(&self.inner).auditor()
     }
 
-    fn check(&self, courier: &mut Courier) -> Result<(), Failure> {
-        self.inner.check(courier)?;
-        let Self { ground, done, unknown, invariant, .. } = self;
-        courier.all(
-            ground.groups,
+    fn check(&self, client: &mut SetupClient) -> Result<(), Failure> {
+        self.inner.check(client)?;
+        let Self { context, done, unknown, invariant, .. } = self;
+        client.pipeline(
+            context.groups,
             &mut |group, request| {
-                let key = ground.keys.name(group, NAME, 0);
+                let key = context.keys.name(group, NAME, 0);
                 request.command(&[b"GET", &key]);
                 Slot::of(&key)
             },
             &mut |group, reply| {
-                must_not_be_error(reply)?;
+                expect_no_error(reply)?;
                 let least = done[group as usize].load(Relaxed);
                 let most = least + unknown[group as usize].load(Relaxed);
                 let seen = reply.integer().and_then(|seen| u64::try_from(seen).ok());
                 if seen.is_none_or(|seen| !(least..=most).contains(&seen)) {
-                    let key = shown(&ground.keys.name(group, NAME, 0));
-                    let seen = seen.map_or_else(|| "nil".to_owned(), |seen| seen.to_string());
+                    let key = shown(&context.keys.name(group, NAME, 0));
+                    let seen = number_or_nil(seen);
                     let what = || {
-                        format!("{key} is {seen}, but {least} transactions over two slots with it committed")
+                        format!(
+                            "{key} is {seen}, but {least} cross-slot transactions with it committed"
+                        )
                     };
                     let values = vec![(key.clone(), seen.clone())];
-                    ground.referee.break_over(*invariant, None, what, &[group], values);
+                    context.verifier.record_violation_in(*invariant, None, what, &[group], values);
                 }
                 Ok(())
             },
         )?;
-        ground.referee.checked_after(*invariant, ground.groups);
+        context.verifier.checked_after(*invariant, context.groups);
         Ok(())
     }
 
-    fn clean(&self, courier: &mut Courier) -> Result<(), Failure> {
-        self.inner.clean(courier)?;
-        courier.all(
-            self.ground.groups,
-            &mut |group, request| {
-                let key = self.ground.keys.name(group, NAME, 0);
-                request.command(&[b"DEL", &key]);
-                Slot::of(&key)
-            },
-            &mut |_, reply| must_not_be_error(reply),
-        )
+    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure> {
+        self.inner.clean(client)?;
+        self.context.remove_one_per_group(client, NAME)
     }
 
     fn kinds(&self) -> Vec<String> {
@@ -135,48 +122,31 @@ impl Workload for Crossing {
 struct Mixed {
     crossing: Arc<Crossing>,
     inner: Box<dyn Script>,
-    /// The kind of the transactions that cross.
-    mine: usize,
+    /// The kind of cross-slot transactions.
+    cross_kind: usize,
     is_crossing: bool,
     groups: [u64; 2],
     names: [Vec<u8>; 2],
     exec: Exec,
 }
 
-impl Mixed {
-    fn settle(&self, moment: &Moment, unknown: bool) {
-        let counts = if unknown { &self.crossing.unknown } else { &self.crossing.done };
-        for group in self.groups {
-            counts[group as usize].fetch_add(1, Relaxed);
-            self.crossing.ground.referee.note(Note {
-                moment: *moment,
-                group,
-                kind: self.mine,
-                read: Facts::default(),
-                wrote: Facts::default(),
-                unknown,
-            });
-        }
-    }
-}
-
 impl Script for Mixed {
-    fn choose(&mut self, chance: &mut Chance) {
-        let ground = &self.crossing.ground;
-        self.is_crossing = chance.f64() < self.crossing.share;
+    fn choose(&mut self, rng: &mut Rng) {
+        let context = &self.crossing.context;
+        self.is_crossing = rng.f64() < self.crossing.share;
         if !self.is_crossing {
-            return self.inner.choose(chance);
+            return self.inner.choose(rng);
         }
-        self.groups[0] = ground.group.pick(chance);
-        let slot = ground.keys.slot(self.groups[0]);
+        self.groups[0] = context.group.pick(rng);
+        let slot = context.keys.slot(self.groups[0]);
         for _ in 0..TRIES {
-            self.groups[1] = ground.group.pick_other(self.groups[0], chance);
-            if ground.keys.slot(self.groups[1]) != slot {
+            self.groups[1] = context.group.pick_other(self.groups[0], rng);
+            if context.keys.slot(self.groups[1]) != slot {
                 break;
             }
         }
         for (group, name) in self.groups.into_iter().zip(&mut self.names) {
-            ground.keys.write(group, NAME, 0, name);
+            context.keys.write(group, NAME, 0, name);
         }
     }
 
@@ -185,53 +155,65 @@ impl Script for Mixed {
     }
 
     fn kind(&self) -> usize {
-        if self.is_crossing { self.mine } else { self.inner.kind() }
+        if self.is_crossing { self.cross_kind } else { self.inner.kind() }
     }
 
     fn crosses(&self) -> bool {
         self.is_crossing
     }
 
-    fn rewind(&mut self) {
-        if self.is_crossing { self.exec = Exec::Strange } else { self.inner.rewind() }
+    fn begin_attempt(&mut self) {
+        if self.is_crossing { self.exec = Exec::NoReply } else { self.inner.begin_attempt() }
     }
 
-    fn ask(&mut self, ask: &mut Ask<'_>, moment: &Moment) {
+    fn write_round(&mut self, out: &mut RoundWriter<'_>, moment: &Moment) {
         if !self.is_crossing {
-            return self.inner.ask(ask, moment);
+            return self.inner.write_round(out, moment);
         }
-        ask.multi();
-        self.names.iter().for_each(|name| ask.change(&[b"INCR", name]));
-        ask.exec();
+        out.multi();
+        self.names.iter().for_each(|name| out.change(&[b"INCR", name]));
+        out.exec();
     }
 
-    fn hear(&mut self, at: usize, reply: Reply<'_>) {
+    fn read_reply(&mut self, at: usize, reply: Reply<'_>) {
         if !self.is_crossing {
-            return self.inner.hear(at, reply);
+            return self.inner.read_reply(at, reply);
         }
         if at == 3 {
-            self.exec = Exec::of(reply, 2, |_, _| {});
+            self.exec = Exec::read(reply, 2, |_, _| {});
         }
     }
 
-    fn conclude(&mut self, moment: &Moment) -> Next {
+    fn finish_round(&mut self, moment: &Moment) -> Next {
         if !self.is_crossing {
-            return self.inner.conclude(moment);
+            return self.inner.finish_round(moment);
         }
-        let outcome = self.exec.outcome();
-        match outcome {
-            Outcome::Committed => self.settle(moment, false),
-            Outcome::Malformed(_) => self.settle(moment, true),
-            Outcome::Declined | Outcome::Aborted => {}
-        }
-        Next::Done(outcome)
+        Next::Done(self.exec.outcome())
     }
 
-    fn failed(&mut self, unknown: bool, moment: &Moment) {
+    fn fail_round(&mut self, is_unknown: bool, moment: &Moment) {
         if !self.is_crossing {
-            self.inner.failed(unknown, moment);
-        } else if unknown {
-            self.settle(moment, true);
+            self.inner.fail_round(is_unknown, moment);
+        } else if is_unknown {
+            self.record(true, moment);
+        }
+    }
+
+    fn record(&mut self, is_unknown: bool, moment: &Moment) {
+        if !self.is_crossing {
+            return self.inner.record(is_unknown, moment);
+        }
+        let counts = if is_unknown { &self.crossing.unknown } else { &self.crossing.done };
+        for group in self.groups {
+            counts[group as usize].fetch_add(1, Relaxed);
+            self.crossing.context.verifier.record(Record {
+                moment: *moment,
+                group,
+                kind: self.cross_kind,
+                read: KeyValues::default(),
+                wrote: KeyValues::default(),
+                is_unknown,
+            });
         }
     }
 }

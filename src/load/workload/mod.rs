@@ -1,16 +1,16 @@
-//! The workloads: each is a client's loop, the first values it needs, and what must hold afterwards.
+//! The workloads: each is a client's loop, the first values it needs, and its invariants.
 //!
-//! One file a workload, or a family of them:
+//! One file per workload, or per family of them:
 //!
 //! ```text
 //! count      counter, incr, multi     the final value is the number of commits
-//! transfer   transfer                 the sum stays
-//! order      order                    goods and money are conserved
-//! append     append                   nothing lost, doubled, reordered, half done
+//! transfer   transfer                 the sum of a group stays the same
+//! order      order                    stock and balances are conserved
+//! append     append                   nothing lost, duplicated, reordered or half done
 //! lock       lock                     never two holders
 //! value      read, pipeline           what is read was written to that key
-//! cross      a share of any           refused whole
-//! file       as a TOML file says
+//! cross      a share of any           refused as a whole
+//! file       as a TOML file describes
 //! ```
 
 mod append;
@@ -23,13 +23,14 @@ mod order;
 mod transfer;
 mod value;
 
-use super::chance::{Chance, Picker};
-use super::courier::Courier;
 use super::failure::Failure;
-use super::keys::Keys;
+use super::keys::{Keys, shown};
 use super::plan::{Kind, Plan};
-use super::referee::{Names, Referee};
+use super::random::{Picker, Rng};
 use super::script::Script;
+use super::setup_client::{RequestWriter, SetupClient, expect_no_error, expect_ok};
+use super::verifier::{KeyNames, Verifier};
+use crate::resp::Reply;
 use crate::slot::Slot;
 use std::sync::Arc;
 
@@ -38,56 +39,56 @@ pub trait Workload: Send + Sync {
     /// Writes the first values.
     ///
     /// # Errors
-    /// The target refused or was lost.
-    fn prepare(&self, courier: &mut Courier) -> Result<(), Failure>;
+    /// The target refused a request or was lost.
+    fn prepare(&self, client: &mut SetupClient) -> Result<(), Failure>;
 
-    /// The part of one user.
+    /// Makes the script of one transaction loop, which is number `user` of the whole run.
     fn script(self: Arc<Self>, user: u32) -> Box<dyn Script>;
 
-    /// Who looks at the invariants while the load runs, if they can be seen then.
+    /// Makes the script that checks invariants during the run, if they can be checked then.
     fn auditor(self: Arc<Self>) -> Option<Box<dyn Script>>;
 
-    /// Reads the keys after the run and tells the referee.
+    /// Reads the keys after the run and reports to the verifier what it finds.
     ///
     /// # Errors
-    /// The target refused or was lost.
-    fn check(&self, courier: &mut Courier) -> Result<(), Failure>;
+    /// The target refused a request or was lost.
+    fn check(&self, client: &mut SetupClient) -> Result<(), Failure>;
 
     /// Removes the keys.
     ///
     /// # Errors
-    /// The target refused or was lost.
-    fn clean(&self, courier: &mut Courier) -> Result<(), Failure>;
+    /// The target refused a request or was lost.
+    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure>;
 
     /// The names of its kinds of transactions.
     fn kinds(&self) -> Vec<String>;
 }
 
-/// What every workload stands on.
+/// What every workload needs.
 #[derive(Clone)]
-pub struct Ground {
+pub struct Context {
     /// The names of the keys.
     pub keys: Keys,
-    /// How many groups there are.
+    /// The number of groups.
     pub groups: u64,
-    /// How many keys each of them has.
+    /// The number of keys in each group.
     pub keys_per_group: u64,
-    /// How many transactions may be under way at a time.
-    pub lanes: u64,
-    /// Chooses a group.
+    /// Most transactions in flight at a time.
+    pub in_flight_max: u64,
+    /// Picks a group.
     pub group: Picker,
-    /// Chooses a key of a group.
+    /// Picks a key of a group.
     pub key: Picker,
-    /// Who is told what is wrong.
-    pub referee: Arc<Referee>,
+    /// Collects checks and violations.
+    pub verifier: Arc<Verifier>,
 }
 
-/// Keys of a group read by one MGET at most, where they need not be read at the same moment.
+/// Most keys read by one MGET where a group need not be read atomically.
 const MGET_KEYS_MAX: u64 = 512;
 
-impl Ground {
-    /// The ground of a plan whose workload has these invariants.
-    fn new(plan: &Plan, invariants: &[&str], names: Box<dyn Names>) -> Self {
+impl Context {
+    /// The context of a plan whose workload has these invariants.
+    fn new(plan: &Plan, invariants: &[&str], names: Box<dyn KeyNames>) -> Self {
         let shape = &plan.shape;
         let mut all: Vec<String> = invariants.iter().map(|&name| name.to_owned()).collect();
         if plan.workload.cross > 0.0 {
@@ -97,27 +98,27 @@ impl Ground {
             keys: Keys::new(&plan.workload.prefix),
             groups: shape.groups as u64,
             keys_per_group: shape.keys_per_group as u64,
-            lanes: (shape.connections * shape.pipeline) as u64,
+            in_flight_max: (shape.connections * shape.pipeline) as u64,
             group: Picker::of_groups(shape, plan.seed),
             key: Picker::of_keys(shape, plan.seed),
-            referee: Arc::new(Referee::new(all, shape.groups, names)),
+            verifier: Arc::new(Verifier::new(all, shape.groups, names)),
         }
     }
 
-    /// A group and a key of it.
-    fn pick(&self, chance: &mut Chance) -> (u64, u64) {
-        (self.group.pick(chance), self.key.pick(chance))
+    /// Picks a group and a key of it.
+    fn pick_key(&self, rng: &mut Rng) -> (u64, u64) {
+        (self.group.pick(rng), self.key.pick(rng))
     }
 
-    /// Sets every key of a kind to `value`.
+    /// Sets every key of a kind to what `value` writes for its group and index.
     fn set_all(
         &self,
-        courier: &mut Courier,
+        client: &mut SetupClient,
         kind: &str,
         mut value: impl FnMut(u64, u64, &mut Vec<u8>),
     ) -> Result<(), Failure> {
         let (mut key, mut text) = (Vec::new(), Vec::new());
-        courier.all(
+        client.pipeline(
             self.groups * self.keys_per_group,
             &mut |i, request| {
                 let (group, index) = (i / self.keys_per_group, i % self.keys_per_group);
@@ -127,38 +128,79 @@ impl Ground {
                 request.command(&[b"SET", &key, &text]);
                 Slot::of(&key)
             },
-            &mut |_, reply| super::courier::must_be_ok(reply),
+            &mut |_, reply| expect_ok(reply),
         )
     }
 
-    /// Removes every key of these kinds; `extra` ones more than there are keys in a group.
-    fn remove_all(&self, courier: &mut Courier, kinds: &[&str]) -> Result<(), Failure> {
+    /// Sets the one key of this kind in each group.
+    fn set_one_per_group(
+        &self,
+        client: &mut SetupClient,
+        kind: &str,
+        value: &[u8],
+    ) -> Result<(), Failure> {
+        self.for_one_per_group(
+            client,
+            kind,
+            &|request, key| request.command(&[b"SET", key, value]),
+            &mut |_, reply| expect_ok(reply),
+        )
+    }
+
+    /// Removes the one key of this kind in each group.
+    fn remove_one_per_group(&self, client: &mut SetupClient, kind: &str) -> Result<(), Failure> {
+        self.for_one_per_group(
+            client,
+            kind,
+            &|request, key| request.command(&[b"DEL", key]),
+            &mut |_, reply| expect_no_error(reply),
+        )
+    }
+
+    /// Sends a request about the one key of a kind in each group.
+    fn for_one_per_group(
+        &self,
+        client: &mut SetupClient,
+        kind: &str,
+        write: &dyn Fn(&mut RequestWriter<'_>, &[u8]),
+        on_reply: &mut dyn FnMut(u64, Reply<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut key = Vec::new();
+        client.pipeline(
+            self.groups,
+            &mut |group, request| {
+                self.keys.write(group, kind, 0, &mut key);
+                write(request, &key);
+                Slot::of(&key)
+            },
+            on_reply,
+        )
+    }
+
+    /// Removes every key of these kinds.
+    fn remove_all(&self, client: &mut SetupClient, kinds: &[&str]) -> Result<(), Failure> {
         let mut key = Vec::new();
         for kind in kinds {
-            courier.all(
+            client.pipeline(
                 self.groups * self.keys_per_group,
                 &mut |i, request| {
-                    self.keys.write(
-                        i / self.keys_per_group,
-                        kind,
-                        i % self.keys_per_group,
-                        &mut key,
-                    );
+                    let (group, index) = (i / self.keys_per_group, i % self.keys_per_group);
+                    self.keys.write(group, kind, index, &mut key);
                     request.command(&[b"DEL", &key]);
                     Slot::of(&key)
                 },
-                &mut |_, reply| super::courier::must_not_be_error(reply),
+                &mut |_, reply| expect_no_error(reply),
             )?;
         }
         Ok(())
     }
 
-    /// Reads every key of a kind, not all at the same moment: `hear` gets group, key and value.
+    /// Reads every key of a kind, not atomically; calls `on_value` with group, index and value.
     fn read_all(
         &self,
-        courier: &mut Courier,
+        client: &mut SetupClient,
         kind: &str,
-        hear: &mut dyn FnMut(u64, u64, crate::resp::Reply<'_>),
+        on_value: &mut dyn FnMut(u64, u64, Reply<'_>),
     ) -> Result<(), Failure> {
         let pieces = self.keys_per_group.div_ceil(MGET_KEYS_MAX);
         let range = |i: u64| {
@@ -166,7 +208,7 @@ impl Ground {
             (i / pieces, first..(first + MGET_KEYS_MAX).min(self.keys_per_group))
         };
         let mut key = Vec::new();
-        courier.all(
+        client.pipeline(
             self.groups * pieces,
             &mut |i, request| {
                 let (group, range) = range(i);
@@ -179,22 +221,60 @@ impl Ground {
                 Slot::of(&key)
             },
             &mut |i, reply| {
-                super::courier::must_not_be_error(reply)?;
+                expect_no_error(reply)?;
                 let (group, range) = range(i);
                 let elements = reply.elements().into_iter().flatten();
-                range.zip(elements).for_each(|(index, value)| hear(group, index, value));
+                range.zip(elements).for_each(|(index, value)| on_value(group, index, value));
                 Ok(())
             },
         )
     }
 }
 
-/// Makes the workload of a plan, and its referee.
+/// The names of a workload with one kind of keys and one kind of transactions.
+struct OneKind {
+    keys: Keys,
+    key_kind: &'static str,
+    transaction: &'static str,
+}
+
+impl OneKind {
+    fn new(plan: &Plan, key_kind: &'static str, transaction: &'static str) -> Self {
+        Self { keys: Keys::new(&plan.workload.prefix), key_kind, transaction }
+    }
+}
+
+impl KeyNames for OneKind {
+    fn key(&self, group: u64, key: u32) -> String {
+        shown(&self.keys.name(group, self.key_kind, u64::from(key)))
+    }
+
+    fn kind(&self, _kind: usize) -> String {
+        self.transaction.to_owned()
+    }
+}
+
+/// The elements of an array as integers; `None` is an element that is missing or not a number.
+fn integers(reply: Reply<'_>) -> impl Iterator<Item = Option<i64>> {
+    reply.elements().into_iter().flatten().map(|element| element.integer())
+}
+
+/// Writes the elements of an array into `values`; missing ones stay as they are.
+fn read_integers(reply: Reply<'_>, values: &mut [Option<i64>]) {
+    values.iter_mut().zip(integers(reply)).for_each(|(place, value)| *place = value);
+}
+
+/// A value as evidence shows it.
+fn number_or_nil<N: ToString>(value: Option<N>) -> String {
+    value.map_or_else(|| "nil".to_owned(), |value| value.to_string())
+}
+
+/// Makes the workload of a plan and its verifier.
 ///
 /// # Errors
 /// The workload file cannot be read or is wrong.
-pub fn make(plan: &Plan) -> Result<(Arc<dyn Workload>, Arc<Referee>), Failure> {
-    let (inner, ground): (Arc<dyn Workload>, Ground) = match plan.workload.kind {
+pub fn make(plan: &Plan) -> Result<(Arc<dyn Workload>, Arc<Verifier>), Failure> {
+    let (inner, context): (Arc<dyn Workload>, Context) = match plan.workload.kind {
         kind @ (Kind::Counter | Kind::Incr | Kind::Multi) => count::make(plan, kind),
         Kind::Transfer => transfer::make(plan),
         Kind::Order => order::make(plan),
@@ -203,9 +283,9 @@ pub fn make(plan: &Plan) -> Result<(Arc<dyn Workload>, Arc<Referee>), Failure> {
         kind @ (Kind::Read | Kind::Pipeline) => value::make(plan, kind),
         Kind::File => file::make(plan)?,
     };
-    let referee = Arc::clone(&ground.referee);
+    let verifier = Arc::clone(&context.verifier);
     if plan.workload.cross > 0.0 {
-        return Ok((cross::make(plan, inner, ground), referee));
+        return Ok((cross::make(plan, inner, context), verifier));
     }
-    Ok((inner, referee))
+    Ok((inner, verifier))
 }

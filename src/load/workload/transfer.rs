@@ -1,96 +1,91 @@
-//! `transfer`: money from one account to another of its group.
+//! `transfer`: moves an amount from one account to another of the same group.
 //!
 //! ```text
 //! WATCH a b, MGET a b │ a < amount: UNWATCH                            declined
 //!                     │ MULTI, SET a a-amount, SET b b+amount, EXEC
 //! ```
 //!
-//! The new balances are computed here from what was read, so a target that lets a stale transaction
-//! through creates or destroys money: the sum over a group changes.
+//! The client computes the new balances from what it read. A target that commits a transaction
+//! although a watched key has changed thus changes the sum of the group.
 
-use super::audit::{Audited, Auditor};
-use super::{Ground, Workload};
-use crate::load::chance::Chance;
-use crate::load::courier::{Courier, must_not_be_error};
+use super::audit::{Audited, Auditor, read_groups};
+use super::{Context, OneKind, Workload, number_or_nil, read_integers};
 use crate::load::failure::Failure;
-use crate::load::keys::{Keys, shown};
+use crate::load::keys::shown;
 use crate::load::plan::Plan;
-use crate::load::referee::{Facts, Names, Note, Referee};
-use crate::load::script::{Ask, Exec, Moment, Next, Outcome, Script};
+use crate::load::random::Rng;
+use crate::load::script::{Exec, Moment, Next, Outcome, RoundWriter, Script};
+use crate::load::setup_client::SetupClient;
+use crate::load::verifier::{KeyValues, Record, Verifier};
 use crate::resp::Reply;
 use crate::slot::Slot;
 use crate::text::number::write_i64;
 use std::sync::Arc;
 
 const NAME: &str = "account";
-/// What every account has at first.
+/// The initial balance of every account.
 const BALANCE_FIRST: i64 = 1000;
-/// The most that is moved at a time.
+/// The highest amount of a transfer.
 const AMOUNT_MAX: i64 = 100;
 const SUM: usize = 0;
-const DEBT: usize = 1;
+const NEGATIVE: usize = 1;
 
 pub(super) struct Bank {
-    ground: Ground,
+    context: Context,
 }
 
-struct BankNames(Keys);
-
-impl Names for BankNames {
-    fn key(&self, group: u64, key: u32) -> String {
-        shown(&self.0.name(group, NAME, u64::from(key)))
-    }
-
-    fn kind(&self, _kind: usize) -> String {
-        "transfer".to_owned()
-    }
-}
-
-pub(super) fn make(plan: &Plan) -> (Arc<dyn Workload>, Ground) {
-    let invariants = ["the sum of the accounts of a group stays", "no account falls below zero"];
-    let names = Box::new(BankNames(Keys::new(&plan.workload.prefix)));
-    let ground = Ground::new(plan, &invariants, names);
-    (Arc::new(Bank { ground: ground.clone() }), ground)
+pub(super) fn make(plan: &Plan) -> (Arc<dyn Workload>, Context) {
+    let invariants =
+        ["the sum of the accounts of each group stays the same", "no account is below zero"];
+    let names = Box::new(OneKind::new(plan, NAME, "transfer"));
+    let context = Context::new(plan, &invariants, names);
+    (Arc::new(Bank { context: context.clone() }), context)
 }
 
 impl Bank {
-    fn referee(&self) -> &Referee {
-        &self.ground.referee
+    fn verifier(&self) -> &Verifier {
+        &self.context.verifier
     }
 
-    fn judge_group(&self, group: u64, values: &[Option<i64>], at: Option<&Moment>) {
+    fn verify_group(&self, group: u64, values: &[Option<i64>], at: Option<&Moment>) {
         let at = at.map(|moment| moment.at);
-        let show = |value: &Option<i64>| value.map_or_else(|| "nil".to_owned(), |v| v.to_string());
+        let show = |value: &Option<i64>| number_or_nil(*value);
         let all =
             || values.iter().enumerate().map(|(i, v)| (i as u32, show(v))).collect::<Vec<_>>();
-        let expected = i128::from(BALANCE_FIRST) * i128::from(self.ground.keys_per_group);
+        let expected = i128::from(BALANCE_FIRST) * i128::from(self.context.keys_per_group);
         let sum: i128 = values.iter().flatten().map(|&value| i128::from(value)).sum();
         if sum != expected {
             let what = || {
                 let (much, how) = if sum < expected {
                     (expected - sum, "lost")
                 } else {
-                    (sum - expected, "made")
+                    (sum - expected, "too much")
                 };
                 format!(
-                    "the accounts of group {group} hold {sum} together instead of {expected}: {much} {how}"
+                    "the sum of the accounts of group {group} is {sum} instead of {expected}: {much} {how}"
                 )
             };
-            self.referee().break_in(SUM, at, what, group, &all());
+            self.verifier().record_violation(SUM, at, what, group, &all());
         }
         for (key, value) in values.iter().enumerate() {
             if value.is_some_and(|value| value < 0) {
-                let name = shown(&self.ground.keys.name(group, NAME, key as u64));
-                let what = || format!("{name} holds {}", show(value));
-                self.referee().break_in(DEBT, at, what, group, &[(key as u32, show(value))]);
+                let name = shown(&self.context.keys.name(group, NAME, key as u64));
+                let what = || format!("{name} is {}", show(value));
+                self.verifier().record_violation(
+                    NEGATIVE,
+                    at,
+                    what,
+                    group,
+                    &[(key as u32, show(value))],
+                );
             }
         }
     }
 }
 
 impl Workload for Bank {
-    fn prepare(&self, courier: &mut Courier) -> Result<(), Failure> {
-        self.ground.set_all(courier, NAME, |_, _, text| write_i64(text, BALANCE_FIRST))
+    fn prepare(&self, client: &mut SetupClient) -> Result<(), Failure> {
+        self.context.set_all(client, NAME, |_, _, text| write_i64(text, BALANCE_FIRST))
     }
 
     fn script(self: Arc<Self>, _user: u32) -> Box<dyn Script> {
@@ -100,9 +95,9 @@ impl Workload for Bank {
             from: (0, Vec::new()),
             to: (0, Vec::new()),
             amount: 0,
-            step: Step::Reading,
+            round: Round::Read,
             read: [None; 2],
-            exec: Exec::Strange,
+            exec: Exec::NoReply,
             text: Vec::new(),
         })
     }
@@ -111,33 +106,16 @@ impl Workload for Bank {
         Some(Box::new(Auditor::new(self)))
     }
 
-    fn check(&self, courier: &mut Courier) -> Result<(), Failure> {
-        let (groups, mut args) = (self.ground.groups, Vec::new());
-        courier.all(
-            groups,
-            &mut |group, request| {
-                args.clear();
-                self.request(group, &mut args);
-                request.begin(args.len() + 1);
-                request.argument(b"MGET");
-                args.iter().for_each(|key| request.argument(key));
-                Slot::of(&args[0])
-            },
-            &mut |group, reply| {
-                must_not_be_error(reply)?;
-                let values: Vec<_> =
-                    reply.elements().into_iter().flatten().map(|v| v.integer()).collect();
-                self.judge_group(group, &values, None);
-                Ok(())
-            },
-        )?;
-        self.referee().checked_after(SUM, groups);
-        self.referee().checked_after(DEBT, groups * self.ground.keys_per_group);
+    fn check(&self, client: &mut SetupClient) -> Result<(), Failure> {
+        read_groups(self, client, &mut |group, values| self.verify_group(group, values, None))?;
+        let groups = self.context.groups;
+        self.verifier().checked_after(SUM, groups);
+        self.verifier().checked_after(NEGATIVE, groups * self.context.keys_per_group);
         Ok(())
     }
 
-    fn clean(&self, courier: &mut Courier) -> Result<(), Failure> {
-        self.ground.remove_all(courier, &[NAME])
+    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure> {
+        self.context.remove_all(client, &[NAME])
     }
 
     fn kinds(&self) -> Vec<String> {
@@ -147,26 +125,26 @@ impl Workload for Bank {
 
 impl Audited for Bank {
     fn groups(&self) -> u64 {
-        self.ground.groups
+        self.context.groups
     }
 
-    fn request(&self, group: u64, args: &mut Vec<Vec<u8>>) {
-        let keys = 0..self.ground.keys_per_group;
-        args.extend(keys.map(|key| self.ground.keys.name(group, NAME, key)));
+    fn keys(&self, group: u64, args: &mut Vec<Vec<u8>>) {
+        let keys = 0..self.context.keys_per_group;
+        args.extend(keys.map(|key| self.context.keys.name(group, NAME, key)));
     }
 
-    fn judge(&self, group: u64, _before: &[u64], values: &[Option<i64>], moment: &Moment) {
-        self.referee().checked_during(SUM, 1);
-        self.referee().checked_during(DEBT, 1);
-        self.judge_group(group, values, Some(moment));
+    fn verify(&self, group: u64, _before: &[u64], values: &[Option<i64>], moment: &Moment) {
+        self.verifier().checked_during(SUM, 1);
+        self.verifier().checked_during(NEGATIVE, 1);
+        self.verify_group(group, values, Some(moment));
     }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Reading,
-    Writing,
-    Leaving,
+enum Round {
+    Read,
+    Write,
+    Unwatch,
 }
 
 struct Transfer {
@@ -175,42 +153,28 @@ struct Transfer {
     from: (u64, Vec<u8>),
     to: (u64, Vec<u8>),
     amount: i64,
-    step: Step,
+    round: Round,
     read: [Option<i64>; 2],
     exec: Exec,
     text: Vec<u8>,
 }
 
 impl Transfer {
-    /// The balances afterwards.
+    /// The balances after the transfer.
     fn after(&self) -> (i64, i64) {
         let [from, to] = self.read.map(Option::unwrap_or_default);
         (from.wrapping_sub(self.amount), to.wrapping_add(self.amount))
     }
-
-    fn note(&self, moment: &Moment, unknown: bool) {
-        let [from, to] = self.read.map(Option::unwrap_or_default);
-        let (after_from, after_to) = self.after();
-        let keys = (self.from.0 as u32, self.to.0 as u32);
-        self.bank.referee().note(Note {
-            moment: *moment,
-            group: self.group,
-            kind: 0,
-            read: Facts::of(&[(keys.0, from), (keys.1, to)]),
-            wrote: Facts::of(&[(keys.0, after_from), (keys.1, after_to)]),
-            unknown,
-        });
-    }
 }
 
 impl Script for Transfer {
-    fn choose(&mut self, chance: &mut Chance) {
-        let ground = &self.bank.ground;
-        (self.group, self.from.0) = ground.pick(chance);
-        self.to.0 = ground.key.pick_other(self.from.0, chance);
-        self.amount = chance.i64(1..=AMOUNT_MAX);
+    fn choose(&mut self, rng: &mut Rng) {
+        let context = &self.bank.context;
+        (self.group, self.from.0) = context.pick_key(rng);
+        self.to.0 = context.key.pick_other(self.from.0, rng);
+        self.amount = rng.i64(1..=AMOUNT_MAX);
         for (key, name) in [&mut self.from, &mut self.to] {
-            ground.keys.write(self.group, NAME, *key, name);
+            context.keys.write(self.group, NAME, *key, name);
         }
     }
 
@@ -218,71 +182,65 @@ impl Script for Transfer {
         Slot::of(&self.from.1)
     }
 
-    fn rewind(&mut self) {
-        (self.step, self.read, self.exec) = (Step::Reading, [None; 2], Exec::Strange);
+    fn begin_attempt(&mut self) {
+        (self.round, self.read, self.exec) = (Round::Read, [None; 2], Exec::NoReply);
     }
 
-    fn ask(&mut self, ask: &mut Ask<'_>, _moment: &Moment) {
+    fn write_round(&mut self, out: &mut RoundWriter<'_>, _moment: &Moment) {
         let (from, to) = self.after();
         let names = [&self.from.1[..], &self.to.1[..]];
-        match self.step {
-            Step::Reading => {
-                ask.watch(&names);
-                ask.read(&[b"MGET", names[0], names[1]]);
+        match self.round {
+            Round::Read => {
+                out.watch(&names);
+                out.read(&[b"MGET", names[0], names[1]]);
             }
-            Step::Writing => {
-                ask.multi();
+            Round::Write => {
+                out.multi();
                 for (name, value) in names.into_iter().zip([from, to]) {
                     self.text.clear();
                     write_i64(&mut self.text, value);
-                    ask.change(&[b"SET", name, &self.text]);
+                    out.change(&[b"SET", name, &self.text]);
                 }
-                ask.exec();
+                out.exec();
             }
-            Step::Leaving => ask.unwatch(),
+            Round::Unwatch => out.unwatch(),
         }
     }
 
-    fn hear(&mut self, at: usize, reply: Reply<'_>) {
-        match (self.step, at) {
-            (Step::Reading, 1) => {
-                let values = reply.elements().into_iter().flatten();
-                self.read
-                    .iter_mut()
-                    .zip(values)
-                    .for_each(|(place, value)| *place = value.integer());
-            }
-            (Step::Writing, 3) => self.exec = Exec::of(reply, 2, |_, _| {}),
+    fn read_reply(&mut self, at: usize, reply: Reply<'_>) {
+        match (self.round, at) {
+            (Round::Read, 1) => read_integers(reply, &mut self.read),
+            (Round::Write, 3) => self.exec = Exec::read(reply, 2, |_, _| {}),
             _ => {}
         }
     }
 
-    fn conclude(&mut self, moment: &Moment) -> Next {
-        match self.step {
-            Step::Reading => {
+    fn finish_round(&mut self, _moment: &Moment) -> Next {
+        match self.round {
+            Round::Read => {
                 let [Some(from), Some(_)] = self.read else {
-                    let strange = "an account that is missing or no number";
-                    return Next::Done(Outcome::Malformed(strange.to_owned()));
+                    let why = "an account is missing or not a number";
+                    return Next::Done(Outcome::Malformed(why.to_owned()));
                 };
-                self.step = if from < self.amount { Step::Leaving } else { Step::Writing };
-                Next::Again
+                self.round = if from < self.amount { Round::Unwatch } else { Round::Write };
+                Next::Round
             }
-            Step::Leaving => Next::Done(Outcome::Declined),
-            Step::Writing => {
-                let outcome = self.exec.outcome();
-                match outcome {
-                    Outcome::Committed => self.note(moment, false),
-                    Outcome::Malformed(_) => self.note(moment, true),
-                    Outcome::Declined | Outcome::Aborted => {}
-                }
-                Next::Done(outcome)
-            }
+            Round::Unwatch => Next::Done(Outcome::Declined),
+            Round::Write => Next::Done(self.exec.outcome()),
         }
     }
 
-    fn failed(&mut self, unknown: bool, moment: &Moment) {
-        if unknown {
-            self.note(moment, true);
-        }
+    fn record(&mut self, is_unknown: bool, moment: &Moment) {
+        let [from, to] = self.read.map(Option::unwrap_or_default);
+        let (after_from, after_to) = self.after();
+        let keys = (self.from.0 as u32, self.to.0 as u32);
+        self.bank.verifier().record(Record {
+            moment: *moment,
+            group: self.group,
+            kind: 0,
+            read: KeyValues::of(&[(keys.0, from), (keys.1, to)]),
+            wrote: KeyValues::of(&[(keys.0, after_from), (keys.1, after_to)]),
+            is_unknown,
+        });
     }
 }

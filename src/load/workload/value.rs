@@ -4,16 +4,15 @@
 //! value    KEY|WRITER|NUMBER|xxxxxxx…      as long as the plan says
 //! ```
 //!
-//! Replies that answer somebody else's request, or that were cut or mixed up, show at once.
+//! A reply to another connection's request, or one that is cut or mixed up, is found at once.
 
-use super::{Ground, Workload};
-use crate::load::chance::Chance;
-use crate::load::courier::Courier;
+use super::{Context, OneKind, Workload};
 use crate::load::failure::Failure;
-use crate::load::keys::{Keys, shown};
+use crate::load::keys::shown;
 use crate::load::plan::{Kind, Plan};
-use crate::load::referee::Names;
-use crate::load::script::{Ask, Moment, Next, Outcome, Script};
+use crate::load::random::Rng;
+use crate::load::script::{Moment, Next, Outcome, RoundWriter, Script};
+use crate::load::setup_client::SetupClient;
 use crate::resp::Reply;
 use crate::slot::Slot;
 use crate::text::number::write_i64;
@@ -23,27 +22,15 @@ const NAME: &str = "value";
 const OWN: usize = 0;
 
 pub(super) struct Values {
-    ground: Ground,
+    context: Context,
     kind: Kind,
     len: usize,
 }
 
-struct ValueNames(Keys);
-
-impl Names for ValueNames {
-    fn key(&self, group: u64, key: u32) -> String {
-        shown(&self.0.name(group, NAME, u64::from(key)))
-    }
-
-    fn kind(&self, _kind: usize) -> String {
-        "value".to_owned()
-    }
-}
-
-pub(super) fn make(plan: &Plan, kind: Kind) -> (Arc<dyn Workload>, Ground) {
-    let names = Box::new(ValueNames(Keys::new(&plan.workload.prefix)));
-    let ground = Ground::new(plan, &["what is read was written to that key"], names);
-    (Arc::new(Values { ground: ground.clone(), kind, len: plan.workload.value_len }), ground)
+pub(super) fn make(plan: &Plan, kind: Kind) -> (Arc<dyn Workload>, Context) {
+    let names = Box::new(OneKind::new(plan, NAME, "value"));
+    let context = Context::new(plan, &["what is read was written to that key"], names);
+    (Arc::new(Values { context: context.clone(), kind, len: plan.workload.value_len }), context)
 }
 
 /// Writes the value of a key: `KEY|WRITER|NUMBER|x…`, never shorter than that.
@@ -60,7 +47,7 @@ fn write_value(key: &[u8], writer: i64, number: u64, len: usize, out: &mut Vec<u
     }
 }
 
-/// Whether a value is one of those that [`write_value`] writes for `key`.
+/// Whether a value is one that [`write_value`] writes for `key`.
 fn is_of(key: &[u8], value: &[u8]) -> bool {
     let Some(rest) = value.strip_prefix(key).and_then(|rest| rest.strip_prefix(b"|")) else {
         return false;
@@ -74,21 +61,34 @@ fn is_of(key: &[u8], value: &[u8]) -> bool {
 }
 
 impl Values {
-    fn judge(&self, group: u64, index: u64, key: &[u8], value: Option<&[u8]>, at: Option<&Moment>) {
+    fn verify(
+        &self,
+        group: u64,
+        index: u64,
+        key: &[u8],
+        value: Option<&[u8]>,
+        at: Option<&Moment>,
+    ) {
         if value.is_some_and(|value| value.len() >= self.len && is_of(key, value)) {
             return;
         }
         let seen = value.map_or_else(|| "nil".to_owned(), shown);
-        let what = || format!("{} answered what was never written to it", shown(key));
+        let what = || format!("{} has a value that was never written to it", shown(key));
         let at = at.map(|moment| moment.at);
-        self.ground.referee.break_in(OWN, at, what, group, &[(index as u32, seen.clone())]);
+        self.context.verifier.record_violation(
+            OWN,
+            at,
+            what,
+            group,
+            &[(index as u32, seen.clone())],
+        );
     }
 }
 
 impl Workload for Values {
-    fn prepare(&self, courier: &mut Courier) -> Result<(), Failure> {
-        self.ground.set_all(courier, NAME, |group, index, text| {
-            write_value(&self.ground.keys.name(group, NAME, index), -1, 0, self.len, text);
+    fn prepare(&self, client: &mut SetupClient) -> Result<(), Failure> {
+        self.context.set_all(client, NAME, |group, index, text| {
+            write_value(&self.context.keys.name(group, NAME, index), -1, 0, self.len, text);
         })
     }
 
@@ -112,20 +112,20 @@ impl Workload for Values {
         None
     }
 
-    fn check(&self, courier: &mut Courier) -> Result<(), Failure> {
+    fn check(&self, client: &mut SetupClient) -> Result<(), Failure> {
         let mut checked = 0;
-        self.ground.read_all(courier, NAME, &mut |group, index, value| {
+        self.context.read_all(client, NAME, &mut |group, index, value| {
             checked += 1;
-            let key = self.ground.keys.name(group, NAME, index);
+            let key = self.context.keys.name(group, NAME, index);
             let value = if let Reply::Bulk(value) = value { Some(value) } else { None };
-            self.judge(group, index, &key, value, None);
+            self.verify(group, index, &key, value, None);
         })?;
-        self.ground.referee.checked_after(OWN, checked);
+        self.context.verifier.checked_after(OWN, checked);
         Ok(())
     }
 
-    fn clean(&self, courier: &mut Courier) -> Result<(), Failure> {
-        self.ground.remove_all(courier, &[NAME])
+    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure> {
+        self.context.remove_all(client, &[NAME])
     }
 
     fn kinds(&self) -> Vec<String> {
@@ -145,24 +145,24 @@ struct Access {
     value: Vec<u8>,
     is_write: bool,
     written: u64,
-    /// Why the reply is not what it should be.
+    /// What is wrong with the reply.
     wrong: Option<&'static str>,
-    /// Replies checked: told to the referee at the end, since every read is one.
+    /// Replies checked; counted at the verifier at the end, since every read is one.
     checks: u64,
 }
 
 impl Drop for Access {
     fn drop(&mut self) {
-        self.values.ground.referee.checked_during(OWN, self.checks);
+        self.values.context.verifier.checked_during(OWN, self.checks);
     }
 }
 
 impl Script for Access {
-    fn choose(&mut self, chance: &mut Chance) {
-        let Values { ground, kind, len } = &*self.values;
-        (self.group, self.index) = ground.pick(chance);
-        ground.keys.write(self.group, NAME, self.index, &mut self.key);
-        self.is_write = *kind == Kind::Pipeline && chance.bool();
+    fn choose(&mut self, rng: &mut Rng) {
+        let Values { context, kind, len } = &*self.values;
+        (self.group, self.index) = context.pick_key(rng);
+        context.keys.write(self.group, NAME, self.index, &mut self.key);
+        self.is_write = *kind == Kind::Pipeline && rng.bool();
         if self.is_write {
             self.written += 1;
             write_value(&self.key, i64::from(self.user), self.written, *len, &mut self.value);
@@ -177,32 +177,32 @@ impl Script for Access {
         usize::from(self.is_write)
     }
 
-    fn rewind(&mut self) {
+    fn begin_attempt(&mut self) {
         self.wrong = None;
     }
 
-    fn ask(&mut self, ask: &mut Ask<'_>, _moment: &Moment) {
+    fn write_round(&mut self, out: &mut RoundWriter<'_>, _moment: &Moment) {
         if self.is_write {
-            ask.change(&[b"SET", &self.key, &self.value]);
+            out.change(&[b"SET", &self.key, &self.value]);
         } else {
-            ask.read(&[b"GET", &self.key]);
+            out.read(&[b"GET", &self.key]);
         }
     }
 
-    fn hear(&mut self, _at: usize, reply: Reply<'_>) {
+    fn read_reply(&mut self, _at: usize, reply: Reply<'_>) {
         match reply {
             Reply::Bulk(value) if !self.is_write => {
-                self.values.judge(self.group, self.index, &self.key, Some(value), None);
+                self.values.verify(self.group, self.index, &self.key, Some(value), None);
             }
             Reply::Null if !self.is_write => {
-                self.values.judge(self.group, self.index, &self.key, None, None);
+                self.values.verify(self.group, self.index, &self.key, None, None);
             }
             _ if self.is_write && reply.is_ok() => {}
-            _ => self.wrong = Some("not the reply of this command"),
+            _ => self.wrong = Some("not a reply to this command"),
         }
     }
 
-    fn conclude(&mut self, _moment: &Moment) -> Next {
+    fn finish_round(&mut self, _moment: &Moment) -> Next {
         self.checks += u64::from(!self.is_write);
         Next::Done(match self.wrong {
             None => Outcome::Committed,
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_tells_whose_it_is() {
+    fn a_value_names_its_key() {
         let mut value = Vec::new();
         write_value(b"{b:1}:value:2", 7, 9, 40, &mut value);
         assert_eq!(value.len(), 40);

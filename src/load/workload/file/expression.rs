@@ -1,4 +1,4 @@
-//! The little arithmetic of workload files: whole numbers, names, and what compares them.
+//! The expressions of workload files: integers, variables, arithmetic, comparisons and logic.
 //!
 //! ```text
 //! or     = and { "||" and }                 true is 1, false is 0; any other number is true
@@ -9,7 +9,7 @@
 //! factor = number | name | "(" or ")" | "-" factor | "!" factor
 //! ```
 //!
-//! Numbers have 64 bits. What does not fit, and a division by zero, has no value.
+//! Numbers have 64 bits. An overflow and a division by zero have no value.
 
 /// Deepest nesting of an expression.
 const DEPTH_MAX: usize = 64;
@@ -37,15 +37,15 @@ pub(super) enum Operator {
     Plus,
     Minus,
     Times,
-    Over,
-    Rest,
+    Divide,
+    Remainder,
 }
 
 impl Expression {
     /// Reads an expression; `variable` gives the number of a name.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the first mistake.
     pub(super) fn read(
         text: &str,
         variable: &mut dyn FnMut(&str) -> Option<usize>,
@@ -55,10 +55,10 @@ impl Expression {
         if reader.rest.is_empty() {
             return Ok(expression);
         }
-        Err(format!("{:?} is not understood from {:?} on", text, reader.rest))
+        Err(format!("{:?}: unexpected {:?}", text, reader.rest))
     }
 
-    /// Its value, if it has one.
+    /// Returns its value, if it has one.
     pub(super) fn value(&self, variables: &[Option<i64>]) -> Option<i64> {
         use Operator as O;
         Some(match self {
@@ -85,8 +85,8 @@ impl Expression {
                     O::Plus => a.checked_add(b)?,
                     O::Minus => a.checked_sub(b)?,
                     O::Times => a.checked_mul(b)?,
-                    O::Over => a.checked_div(b)?,
-                    O::Rest => a.checked_rem(b)?,
+                    O::Divide => a.checked_div(b)?,
+                    O::Remainder => a.checked_rem(b)?,
                 }
             }
         })
@@ -103,7 +103,7 @@ impl Expression {
     }
 }
 
-/// The operators from the loosest to the tightest; longer signs before those they begin with.
+/// The operators by precedence, lowest first; a longer sign before its prefixes.
 const LEVELS: [&[(&str, Operator)]; 5] = [
     &[("||", Operator::Or)],
     &[("&&", Operator::And)],
@@ -116,9 +116,9 @@ const LEVELS: [&[(&str, Operator)]; 5] = [
         (">", Operator::More),
     ],
     &[("+", Operator::Plus), ("-", Operator::Minus)],
-    &[("*", Operator::Times), ("/", Operator::Over), ("%", Operator::Rest)],
+    &[("*", Operator::Times), ("/", Operator::Divide), ("%", Operator::Remainder)],
 ];
-/// Comparisons do not chain: `a < b < c` means nothing.
+/// The level of comparisons, which do not chain: `a < b < c` is an error.
 const COMPARING: usize = 2;
 
 struct Reader<'t, 'v> {
@@ -145,17 +145,17 @@ impl Reader<'_, '_> {
 
     fn factor(&mut self, depth: usize) -> Result<Expression, String> {
         if depth >= DEPTH_MAX {
-            return Err(format!("more than {DEPTH_MAX} parentheses or signs in each other"));
+            return Err(format!("more than {DEPTH_MAX} nested parentheses or signs"));
         }
         let Some(first) = self.rest.chars().next() else {
-            return Err("it ends where a number or a name should be".to_owned());
+            return Err("a number or a name is missing at the end".to_owned());
         };
         match first {
             '(' => {
                 self.skip(1);
                 let inside = self.level(0, depth + 1)?;
                 if !self.rest.starts_with(')') {
-                    return Err("a ( without its )".to_owned());
+                    return Err("( without )".to_owned());
                 }
                 self.skip(1);
                 Ok(inside)
@@ -173,14 +173,14 @@ impl Reader<'_, '_> {
                 let len = self.rest.find(|c| !is_word(c)).unwrap_or(self.rest.len());
                 let word = &self.rest[..len];
                 if word.is_empty() {
-                    return Err(format!("{first:?} means nothing here"));
+                    return Err(format!("unexpected {first:?}"));
                 }
                 let read = if first.is_ascii_digit() {
                     word.parse()
                         .map(Expression::Number)
-                        .map_err(|_| format!("{word:?} is no number"))
+                        .map_err(|_| format!("{word:?} is not a number"))
                 } else {
-                    let unknown = || format!("there is no {word:?} here");
+                    let unknown = || format!("unknown name {word:?}");
                     (self.variable)(word).map(Expression::Variable).ok_or_else(unknown)
                 };
                 self.skip(len);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told() {
+    fn what_is_no_expression_is_refused() {
         for text in ["", "1 +", "(1", "a < b < a", "c", "1 2", "99999999999999999999", "a ? b", "é"]
         {
             assert!(value(text).is_err(), "{text}");

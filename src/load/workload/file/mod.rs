@@ -18,18 +18,18 @@
 //! adds = "1"                         # what a commit adds to `added` of its group
 //!
 //! [[invariant]]
-//! name = "the sum stays"
+//! name = "the sum stays the same"
 //! each = "key"                       # read once for each key of a group (or: each = "group")
 //! read = "GET $tag:account:$key"
 //! expect = "sum == 100 * keys && min >= 0"
 //! ```
 //!
-//! Everywhere: `$tag`, `$group`, `$groups`, `$keys` (of a group), `$user`, `$n` (the transaction's
-//! number on its connection); with `each = "key"` also `$key`; then what is picked, and in `when`,
-//! `write` and `adds` what is read (a missing key reads as 0). A pick is `key`, `other key` (none of
-//! those picked before it) or `FIRST..LAST`. In `expect`: `sum`, `min`, `max`, `count` of what was
-//! read, `commits` and `added` of the group. If the outcome of a transaction of a group is unknown,
-//! what names `commits` or `added` is not judged for it.
+//! Variables everywhere: `$tag`, `$group`, `$groups`, `$keys` (of a group), `$user`, `$n` (the
+//! number of the transaction on its connection); with `each = "key"` also `$key`; then the picks,
+//! and in `when`, `write` and `adds` the values read (a missing key reads as 0). A pick is `key`,
+//! `other key` (none of those picked before it) or `FIRST..LAST`. In `expect`: `sum`, `min`, `max`,
+//! `count` of the values read, `commits` and `added` of the group. An invariant that names
+//! `commits` or `added` is not checked for a group with a transaction of unknown outcome.
 //!
 //! `write` is sent as MULTI … EXEC, or plain with `multi = false`. An invariant that names neither
 //! `commits` nor `added` is checked during the run too, if its group has at most 256 keys.
@@ -38,13 +38,13 @@ mod expression;
 mod script;
 mod template;
 
-use super::{Ground, Workload};
-use crate::load::courier::{Courier, must_not_be_error};
+use super::{Context, Workload, number_or_nil};
 use crate::load::failure::Failure;
 use crate::load::keys::shown;
 use crate::load::plan::Plan;
-use crate::load::referee::Names;
 use crate::load::script::{Moment, Script};
+use crate::load::setup_client::{SetupClient, expect_no_error};
+use crate::load::verifier::KeyNames;
 use crate::slot::Slot;
 use expression::Expression;
 use serde::Deserialize;
@@ -56,14 +56,14 @@ use template::{Command, Template};
 
 /// Longest workload file, in bytes.
 const FILE_LEN_MAX: u64 = 1 << 20;
-/// Most transactions, set-ups or invariants of a file, and commands of one of them.
+/// Most transactions, setups or invariants of a file, and most commands of one of them.
 const ITEMS_MAX: usize = 256;
 /// Most keys of a group whose invariants are checked during the run.
 const AUDITED_MAX: u64 = 256;
 
-/// The names that are known everywhere, in the order of their numbers.
+/// The variables known everywhere, by number.
 const EVERYWHERE: [&str; 5] = ["group", "groups", "keys", "user", "n"];
-/// What an `expect` knows besides.
+/// The variables known in `expect` besides.
 const EXPECTED: [&str; 6] = ["sum", "min", "max", "count", "commits", "added"];
 
 #[derive(Deserialize)]
@@ -147,10 +147,10 @@ enum Pick {
 struct Transaction {
     name: String,
     weight: u32,
-    /// The numbers of what is picked, and how; other keys behind keys.
+    /// The variables picked, and how; other keys come after keys.
     picks: Vec<(usize, Pick)>,
     watch: Vec<Template>,
-    /// The numbers of what is read, and by which command.
+    /// The variables read, and the command for each.
     reads: Vec<(usize, Command)>,
     when: Option<Expression>,
     write: Vec<Command>,
@@ -165,7 +165,7 @@ struct Rule {
     read: Command,
     expect: Expression,
     text: String,
-    /// Whether it needs to know what was committed.
+    /// Whether it names `commits` or `added`.
     counts: bool,
 }
 
@@ -176,9 +176,9 @@ struct Parsed {
     rule_names: Vec<String>,
 }
 
-/// A workload as a file describes it.
+/// The workload of a file.
 pub(super) struct FileWorkload {
-    ground: Ground,
+    context: Context,
     parsed: Parsed,
     /// By group.
     commits: Box<[AtomicU64]>,
@@ -186,13 +186,13 @@ pub(super) struct FileWorkload {
     unknown: Box<[AtomicU64]>,
 }
 
-/// Numbers in evidence are variables of the transaction that has the most of them.
+/// Names for evidence: its numbers are variables, named as in the transaction with most of them.
 struct FileNames {
     kinds: Vec<String>,
     variables: Vec<String>,
 }
 
-impl Names for FileNames {
+impl KeyNames for FileNames {
     fn key(&self, group: u64, key: u32) -> String {
         match self.variables.get(key as usize) {
             Some(name) => name.clone(),
@@ -205,14 +205,14 @@ impl Names for FileNames {
     }
 }
 
-pub(super) fn make(plan: &Plan) -> Result<(Arc<dyn Workload>, Ground), Failure> {
+pub(super) fn make(plan: &Plan) -> Result<(Arc<dyn Workload>, Context), Failure> {
     let path = plan.workload.file.as_deref().unwrap_or(Path::new(""));
     let wrong = |why: &dyn std::fmt::Display| {
         Failure::usage(format!("workload file {}: {why}", path.display()))
     };
     let len = std::fs::metadata(path).map_err(|error| wrong(&error))?.len();
     if len > FILE_LEN_MAX {
-        return Err(wrong(&format!("longer than {FILE_LEN_MAX} bytes")));
+        return Err(wrong(&format!("more than {FILE_LEN_MAX} bytes")));
     }
     let text = std::fs::read_to_string(path).map_err(|error| wrong(&error))?;
     let parsed = parse(&text).map_err(|error| wrong(&error))?;
@@ -226,25 +226,25 @@ pub(super) fn make(plan: &Plan) -> Result<(Arc<dyn Workload>, Ground), Failure> 
             .unwrap_or_default(),
     };
     let rules: Vec<&str> = parsed.rule_names.iter().map(String::as_str).collect();
-    let ground = Ground::new(plan, &rules, Box::new(names));
+    let context = Context::new(plan, &rules, Box::new(names));
     let keys_min = |t: &Transaction| {
         t.picks.iter().filter(|(_, pick)| !matches!(pick, Pick::Between(..))).count()
     };
     let keys_min = parsed.transactions.iter().map(keys_min).max().unwrap_or(0);
-    if ground.keys_per_group < keys_min as u64 {
+    if context.keys_per_group < keys_min as u64 {
         return Err(wrong(&format!(
             "a transaction picks {keys_min} different keys, and a group has only --keys-per-group {}",
-            ground.keys_per_group
+            context.keys_per_group
         )));
     }
     let workload = FileWorkload {
-        commits: (0..ground.groups).map(|_| AtomicU64::new(0)).collect(),
-        added: (0..ground.groups).map(|_| AtomicI64::new(0)).collect(),
-        unknown: (0..ground.groups).map(|_| AtomicU64::new(0)).collect(),
-        ground: ground.clone(),
+        commits: (0..context.groups).map(|_| AtomicU64::new(0)).collect(),
+        added: (0..context.groups).map(|_| AtomicI64::new(0)).collect(),
+        unknown: (0..context.groups).map(|_| AtomicU64::new(0)).collect(),
+        context: context.clone(),
         parsed,
     };
-    Ok((Arc::new(workload), ground))
+    Ok((Arc::new(workload), context))
 }
 
 /// Reads a workload file's text.
@@ -252,10 +252,10 @@ fn parse(text: &str) -> Result<Parsed, String> {
     let form: FileForm = toml::from_str(text).map_err(|error| error.to_string())?;
     let counts = [form.setup.len(), form.transaction.len(), form.invariant.len()];
     if counts.into_iter().any(|count| count > ITEMS_MAX) {
-        return Err(format!("more than {ITEMS_MAX} set-ups, transactions or invariants"));
+        return Err(format!("more than {ITEMS_MAX} setups, transactions or invariants"));
     }
     if form.transaction.iter().all(|transaction| transaction.weight == 0) {
-        return Err("there is no [[transaction]] with a weight".to_owned());
+        return Err("no [[transaction]] has a weight above 0".to_owned());
     }
     let place = |what: &str, at: usize| format!("[[{what}]] number {}", at + 1);
     let mut setups = Vec::new();
@@ -288,7 +288,7 @@ fn parse(text: &str) -> Result<Parsed, String> {
     Ok(Parsed { setups, transactions, rules, rule_names })
 }
 
-/// The number of a name where keys are gone through.
+/// The number of a variable in a setup or an invariant.
 fn number_with_key(name: &str, each: Each) -> Option<usize> {
     if name == "key" && each == Each::Key {
         return Some(EVERYWHERE.len());
@@ -309,7 +309,7 @@ fn parse_transaction(form: TransactionForm, name: String) -> Result<Transaction,
         let is_word = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
             && name.starts_with(|c: char| c.is_ascii_alphabetic());
         if !is_word || name == "tag" || names.iter().any(|known| known == name) {
-            return Err(format!("{name:?} cannot be the name of something new"));
+            return Err(format!("{name:?} is already in use or not a valid name"));
         }
         names.push(name.to_owned());
         Ok(names.len() - 1)
@@ -357,33 +357,33 @@ fn read_pick(how: &str) -> Option<Pick> {
 }
 
 impl FileWorkload {
-    /// The first variables, for what goes through groups and keys.
+    /// The values of the variables of setups and invariants.
     fn variables(&self, group: u64, key: u64) -> [Option<i64>; 6] {
-        let Ground { groups, keys_per_group, .. } = self.ground;
+        let Context { groups, keys_per_group, .. } = self.context;
         [group, groups, keys_per_group, 0, 0, key].map(|number| Some(number as i64))
     }
 
-    /// How often something is done for each group.
+    /// How often a setup or read is done for each group.
     fn times(&self, each: Each) -> u64 {
-        if each == Each::Key { self.ground.keys_per_group } else { 1 }
+        if each == Each::Key { self.context.keys_per_group } else { 1 }
     }
 
-    /// Writes a command for the `i`-th of all keys or groups; returns the words.
-    fn filled(&self, command: &Command, group: u64, key: u64) -> Vec<Vec<u8>> {
+    /// Fills a command for a group and a key; returns its words.
+    fn fill_command(&self, command: &Command, group: u64, key: u64) -> Vec<Vec<u8>> {
         let mut tag = Vec::new();
-        self.ground.keys.tag(group, &mut tag);
+        self.context.keys.tag(group, &mut tag);
         let variables = self.variables(group, key);
         let fill = |word: &Template| {
             let mut out = Vec::new();
-            // A word without a value is an empty one; the parser allows only whole numbers here.
+            // A word whose expression has no value is sent empty.
             let _value = word.fill(&tag, &variables, &mut out);
             out
         };
         command.words.iter().map(fill).collect()
     }
 
-    /// Judges what was read of a group by one rule.
-    fn judge(&self, rule: usize, group: u64, values: &[Option<i64>], at: Option<&Moment>) {
+    /// Checks one invariant of a group against the values read.
+    fn verify_rule(&self, rule: usize, group: u64, values: &[Option<i64>], at: Option<&Moment>) {
         let Rule { expect, text, counts, .. } = &self.parsed.rules[rule];
         let place = group as usize;
         if *counts && self.unknown[place].load(Relaxed) > 0 {
@@ -407,36 +407,36 @@ impl FileWorkload {
         let show =
             |number: Option<i64>| number.map_or_else(|| "none".to_owned(), |n| n.to_string());
         let what = || {
-            let told = EXPECTED.iter().zip(&variables[EVERYWHERE.len()..]);
-            let told: Vec<String> =
-                told.map(|(name, value)| format!("{name} {}", show(*value))).collect();
-            format!("group {group}: {text} does not hold: {}", told.join(", "))
+            let values = EXPECTED.iter().zip(&variables[EVERYWHERE.len()..]);
+            let values: Vec<String> =
+                values.map(|(name, value)| format!("{name} {}", show(*value))).collect();
+            format!("group {group}: {text} does not hold: {}", values.join(", "))
         };
         let Rule { each, read, .. } = &self.parsed.rules[rule];
-        let keys = (0..self.times(*each)).zip(values).take(crate::load::referee::VALUES_SHOWN_MAX);
+        let keys = (0..self.times(*each)).zip(values).take(crate::load::verifier::VALUES_SHOWN_MAX);
         let values = keys.map(|(key, value)| {
-            let words = self.filled(read, group, key);
-            (shown(&words.join(&b' ')), value.map_or_else(|| "nil".to_owned(), |v| v.to_string()))
+            let words = self.fill_command(read, group, key);
+            (shown(&words.join(&b' ')), number_or_nil(*value))
         });
         let at = at.map(|moment| moment.at);
-        self.ground.referee.break_over(rule, at, what, &[group], values.collect());
+        self.context.verifier.record_violation_in(rule, at, what, &[group], values.collect());
     }
 }
 
 impl Workload for FileWorkload {
-    fn prepare(&self, courier: &mut Courier) -> Result<(), Failure> {
-        self.clean(courier)?;
+    fn prepare(&self, client: &mut SetupClient) -> Result<(), Failure> {
+        self.clean(client)?;
         for setup in &self.parsed.setups {
             let times = self.times(setup.each);
-            courier.all(
-                self.ground.groups * times,
+            client.pipeline(
+                self.context.groups * times,
                 &mut |i, request| {
-                    let words = self.filled(&setup.command, i / times, i % times);
+                    let words = self.fill_command(&setup.command, i / times, i % times);
                     request.begin(words.len());
                     words.iter().for_each(|word| request.argument(word));
                     Slot::of(&words[1])
                 },
-                &mut |_, reply| must_not_be_error(reply),
+                &mut |_, reply| expect_no_error(reply),
             )?;
         }
         Ok(())
@@ -454,54 +454,54 @@ impl Workload for FileWorkload {
         if rules.is_empty() { None } else { Some(Box::new(script::Audit::new(self, rules))) }
     }
 
-    fn check(&self, courier: &mut Courier) -> Result<(), Failure> {
+    fn check(&self, client: &mut SetupClient) -> Result<(), Failure> {
         for (number, rule) in self.parsed.rules.iter().enumerate() {
             let times = self.times(rule.each);
-            // Replies of one group come one after the other: they are all of one slot.
+            // The replies of a group come in order: all its keys are in one slot.
             let mut read: BTreeMap<u64, Vec<Option<i64>>> = BTreeMap::new();
-            courier.all(
-                self.ground.groups * times,
+            client.pipeline(
+                self.context.groups * times,
                 &mut |i, request| {
-                    let words = self.filled(&rule.read, i / times, i % times);
+                    let words = self.fill_command(&rule.read, i / times, i % times);
                     request.begin(words.len());
                     words.iter().for_each(|word| request.argument(word));
                     Slot::of(&words[1])
                 },
                 &mut |i, reply| {
-                    must_not_be_error(reply)?;
+                    expect_no_error(reply)?;
                     let group = i / times;
                     let values = read.entry(group).or_default();
                     values.push(reply.integer());
                     if values.len() as u64 == times {
-                        self.judge(number, group, values, None);
+                        self.verify_rule(number, group, values, None);
                         read.remove(&group);
                     }
                     Ok(())
                 },
             )?;
-            let referee = &self.ground.referee;
-            referee.checked_after(number, self.ground.groups);
+            let verifier = &self.context.verifier;
+            verifier.checked_after(number, self.context.groups);
             let unknown = self.unknown.iter().filter(|unknown| unknown.load(Relaxed) > 0).count();
             if rule.counts && unknown > 0 {
                 let coverage =
                     format!("all groups but {unknown} with transactions of unknown outcome");
-                referee.covers(number, coverage);
+                verifier.set_coverage(number, coverage);
             }
         }
         Ok(())
     }
 
-    fn clean(&self, courier: &mut Courier) -> Result<(), Failure> {
+    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure> {
         for setup in &self.parsed.setups {
             let times = self.times(setup.each);
-            courier.all(
-                self.ground.groups * times,
+            client.pipeline(
+                self.context.groups * times,
                 &mut |i, request| {
-                    let words = self.filled(&setup.command, i / times, i % times);
+                    let words = self.fill_command(&setup.command, i / times, i % times);
                     request.command(&[b"DEL", &words[1]]);
                     Slot::of(&words[1])
                 },
-                &mut |_, reply| must_not_be_error(reply),
+                &mut |_, reply| expect_no_error(reply),
             )?;
         }
         Ok(())

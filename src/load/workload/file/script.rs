@@ -1,38 +1,38 @@
-//! What a user does by a workload file, and who looks at its invariants meanwhile.
+//! The transactions of a workload file, and the checks of its invariants during the run.
 
 use super::{Command, EVERYWHERE, FileWorkload, Pick, Transaction};
-use crate::load::chance::Chance;
-use crate::load::referee::{Facts, Note};
-use crate::load::script::{Ask, Exec, Moment, Next, Outcome, Script};
+use crate::load::random::Rng;
+use crate::load::script::{Exec, Moment, Next, Outcome, RoundWriter, Script};
+use crate::load::verifier::{KeyValues, Record};
 use crate::resp::Reply;
 use crate::slot::Slot;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A user.
+/// The transactions of one user.
 pub(super) struct Run {
     workload: Arc<FileWorkload>,
     user: u32,
     number: i64,
-    /// Which transaction.
+    /// The index of the transaction.
     kind: usize,
     group: u64,
     tag: Vec<u8>,
-    /// By number: see [`EVERYWHERE`], then what is picked, then what is read.
+    /// By number: those of [`EVERYWHERE`], then the picks, then the values read.
     variables: Vec<Option<i64>>,
-    step: Step,
+    round: Round,
     exec: Exec,
-    /// Replies of a write without MULTI that are errors are the crew's to hear of.
+    /// A buffer for one word.
     word: Vec<u8>,
-    /// An expression that had no value.
+    /// Whether an expression of the current round had no value.
     has_no_value: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Reading,
-    Writing,
-    Leaving,
+enum Round {
+    Read,
+    Write,
+    Unwatch,
 }
 
 impl Run {
@@ -45,8 +45,8 @@ impl Run {
             group: 0,
             tag: Vec::new(),
             variables: Vec::new(),
-            step: Step::Reading,
-            exec: Exec::Strange,
+            round: Round::Read,
+            exec: Exec::NoReply,
             word: Vec::new(),
             has_no_value: false,
         }
@@ -56,29 +56,31 @@ impl Run {
         !transaction.reads.is_empty() || !transaction.watch.is_empty()
     }
 
-    fn settle(&self, moment: &Moment, unknown: bool) {
+    /// What follows once the values have been read.
+    fn finish_read(&mut self) -> Next {
         let transaction = &self.workload.parsed.transactions[self.kind];
-        let place = self.group as usize;
-        if unknown {
-            self.workload.unknown[place].fetch_add(1, Relaxed);
-        } else {
-            self.workload.commits[place].fetch_add(1, Relaxed);
-            let adds = transaction.adds.as_ref().and_then(|adds| adds.value(&self.variables));
-            self.workload.added[place].fetch_add(adds.unwrap_or(0), Relaxed);
-        }
-        let picked = EVERYWHERE.len()..EVERYWHERE.len() + transaction.picks.len();
-        let facts = |range: std::ops::Range<usize>| {
-            let fact = |at: usize| (at as u32, self.variables[at].unwrap_or_default());
-            Facts::of(&range.map(fact).collect::<Vec<_>>())
+        let malformed = |why: &str| Next::Done(Outcome::Malformed(why.to_owned()));
+        let when = transaction.when.as_ref().map_or(Some(1), |when| when.value(&self.variables));
+        let Some(when) = when else {
+            return malformed("a value read is not a number, or the condition has no value");
         };
-        self.workload.ground.referee.note(Note {
-            moment: *moment,
-            group: self.group,
-            kind: self.kind,
-            read: facts(picked.end..self.variables.len()),
-            wrote: facts(picked),
-            unknown,
-        });
+        let writes = when != 0 && !transaction.write.is_empty();
+        if !writes {
+            // Without a WATCH there is nothing to undo.
+            if transaction.watch.is_empty() {
+                return Next::Done(if when == 0 { Outcome::Declined } else { Outcome::Committed });
+            }
+            self.round = Round::Unwatch;
+            return Next::Round;
+        }
+        self.round = Round::Write;
+        // All values to write are computed before anything is sent.
+        let mut words = transaction.write.iter().flat_map(|command| &command.words);
+        if words.all(|word| word.fill(&self.tag, &self.variables, &mut self.word).is_some()) {
+            Next::Round
+        } else {
+            malformed("a value cannot be computed from what was read")
+        }
     }
 
     fn send(
@@ -86,27 +88,27 @@ impl Run {
         command: &Command,
         changes: bool,
         word: &mut Vec<u8>,
-        ask: &mut Ask<'_>,
+        out: &mut RoundWriter<'_>,
     ) -> Option<()> {
-        ask.begin(command.words.len(), changes);
+        out.begin(command.words.len(), changes);
         let mut all = Some(());
         for template in &command.words {
-            // A request once begun must be finished; without a value it fails as a whole.
+            // A request that has begun must be completed; the round then counts as malformed.
             if template.fill(tag, variables, word).is_none() {
                 all = None;
             }
-            ask.argument(word);
+            out.argument(word);
         }
         all
     }
 }
 
 impl Script for Run {
-    fn choose(&mut self, chance: &mut Chance) {
-        let FileWorkload { ground, parsed, .. } = &*self.workload;
+    fn choose(&mut self, rng: &mut Rng) {
+        let FileWorkload { context, parsed, .. } = &*self.workload;
         self.number += 1;
         let weights = parsed.transactions.iter().map(|transaction| u64::from(transaction.weight));
-        let mut at = chance.u64(0..weights.clone().sum::<u64>().max(1));
+        let mut at = rng.u64(0..weights.clone().sum::<u64>().max(1));
         self.kind = weights
             .enumerate()
             .find_map(|(kind, weight)| {
@@ -116,11 +118,11 @@ impl Script for Run {
             })
             .unwrap_or(0);
         let transaction = &parsed.transactions[self.kind];
-        self.group = ground.group.pick(chance);
-        ground.keys.tag(self.group, &mut self.tag);
+        self.group = context.group.pick(rng);
+        context.keys.tag(self.group, &mut self.tag);
         self.variables.clear();
         self.variables.resize(transaction.names.len(), None);
-        let known = [self.group as i64, ground.groups as i64, ground.keys_per_group as i64];
+        let known = [self.group as i64, context.groups as i64, context.keys_per_group as i64];
         for (place, number) in self
             .variables
             .iter_mut()
@@ -131,16 +133,16 @@ impl Script for Run {
         let mut keys: Vec<u64> = Vec::new();
         for (at, pick) in &transaction.picks {
             let number = match *pick {
-                Pick::Between(first, last) => chance.i64(first..=last),
+                Pick::Between(first, last) => rng.i64(first..=last),
                 Pick::Key => {
-                    keys.push(ground.key.pick(chance));
+                    keys.push(context.key.pick(rng));
                     keys[keys.len() - 1] as i64
                 }
                 Pick::OtherKey => {
-                    let mut key = ground.key.pick(chance);
-                    // There are more keys than are picked, so this ends.
+                    let mut key = context.key.pick(rng);
+                    // A group has at least as many keys as are picked, so this ends.
                     while keys.contains(&key) {
-                        key = (key + 1) % ground.keys_per_group;
+                        key = (key + 1) % context.keys_per_group;
                     }
                     keys.push(key);
                     key as i64
@@ -158,19 +160,19 @@ impl Script for Run {
         self.kind
     }
 
-    fn rewind(&mut self) {
+    fn begin_attempt(&mut self) {
         let transaction = &self.workload.parsed.transactions[self.kind];
         let reads = Self::is_reading_at_all(transaction);
-        self.step = if reads { Step::Reading } else { Step::Writing };
-        (self.exec, self.has_no_value) = (Exec::Strange, false);
+        self.round = if reads { Round::Read } else { Round::Write };
+        (self.exec, self.has_no_value) = (Exec::NoReply, false);
     }
 
-    fn ask(&mut self, ask: &mut Ask<'_>, _moment: &Moment) {
-        let Self { workload, kind, tag, variables, step, word, has_no_value, .. } = self;
+    fn write_round(&mut self, out: &mut RoundWriter<'_>, _moment: &Moment) {
+        let Self { workload, kind, tag, variables, round, word, has_no_value, .. } = self;
         let transaction = &workload.parsed.transactions[*kind];
         let mut good = Some(());
-        match step {
-            Step::Reading => {
+        match round {
+            Round::Read => {
                 if !transaction.watch.is_empty() {
                     let mut keys = Vec::with_capacity(transaction.watch.len());
                     for key in &transaction.watch {
@@ -178,32 +180,32 @@ impl Script for Run {
                         keys.push(word.clone());
                     }
                     let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-                    ask.watch(&keys);
+                    out.watch(&keys);
                 }
                 for (_, command) in &transaction.reads {
-                    good = good.and(Self::send((tag, variables), command, false, word, ask));
+                    good = good.and(Self::send((tag, variables), command, false, word, out));
                 }
             }
-            Step::Writing => {
+            Round::Write => {
                 if transaction.multi {
-                    ask.multi();
+                    out.multi();
                 }
                 for command in &transaction.write {
-                    good = good.and(Self::send((tag, variables), command, true, word, ask));
+                    good = good.and(Self::send((tag, variables), command, true, word, out));
                 }
                 if transaction.multi {
-                    ask.exec();
+                    out.exec();
                 }
             }
-            Step::Leaving => ask.unwatch(),
+            Round::Unwatch => out.unwatch(),
         }
         *has_no_value = good.is_none();
     }
 
-    fn hear(&mut self, at: usize, reply: Reply<'_>) {
+    fn read_reply(&mut self, at: usize, reply: Reply<'_>) {
         let transaction = &self.workload.parsed.transactions[self.kind];
-        match self.step {
-            Step::Reading => {
+        match self.round {
+            Round::Read => {
                 let first = usize::from(!transaction.watch.is_empty());
                 let read = at.checked_sub(first).and_then(|at| transaction.reads.get(at));
                 if let Some((place, _)) = read {
@@ -211,84 +213,72 @@ impl Script for Run {
                         if reply == Reply::Null { Some(0) } else { reply.integer() };
                 }
             }
-            Step::Writing if transaction.multi && at == transaction.write.len() + 1 => {
-                self.exec = Exec::of(reply, transaction.write.len(), |_, _| {});
+            Round::Write if transaction.multi && at == transaction.write.len() + 1 => {
+                self.exec = Exec::read(reply, transaction.write.len(), |_, _| {});
             }
             _ => {}
         }
     }
 
-    fn conclude(&mut self, moment: &Moment) -> Next {
+    fn finish_round(&mut self, _moment: &Moment) -> Next {
         let transaction = &self.workload.parsed.transactions[self.kind];
         if self.has_no_value {
-            self.settle(moment, true);
-            let strange = "an expression without a value: an overflow or a division by zero";
-            return Next::Done(Outcome::Malformed(strange.to_owned()));
+            let why = "an expression has no value: overflow or division by zero";
+            return Next::Done(Outcome::Malformed(why.to_owned()));
         }
-        let outcome = match self.step {
-            Step::Reading => {
-                let when = transaction.when.as_ref().map_or(Some(1), |w| w.value(&self.variables));
-                let writes = !transaction.write.is_empty();
-                match when {
-                    None => {
-                        let strange = "what was read is no number, or the condition has no value";
-                        return Next::Done(Outcome::Malformed(strange.to_owned()));
-                    }
-                    Some(when) if when != 0 && writes => self.step = Step::Writing,
-                    // Who has watched nothing can simply go.
-                    Some(when) if transaction.watch.is_empty() => {
-                        return Next::Done(if when == 0 {
-                            Outcome::Declined
-                        } else {
-                            Outcome::Committed
-                        });
-                    }
-                    Some(_) => self.step = Step::Leaving,
-                }
-                // The values of what is to be written are computed before anything is sent.
-                if self.step == Step::Writing {
-                    let words = transaction.write.iter().flat_map(|command| &command.words);
-                    let mut word = std::mem::take(&mut self.word);
-                    let good = words
-                        .clone()
-                        .all(|w| w.fill(&self.tag, &self.variables, &mut word).is_some());
-                    self.word = word;
-                    if !good {
-                        let strange = "a value cannot be computed from what was read";
-                        return Next::Done(Outcome::Malformed(strange.to_owned()));
-                    }
-                }
-                return Next::Again;
-            }
-            Step::Leaving if transaction.write.is_empty() => Outcome::Committed,
-            Step::Leaving => Outcome::Declined,
-            Step::Writing if transaction.multi => self.exec.outcome(),
-            Step::Writing => Outcome::Committed,
-        };
-        match outcome {
-            Outcome::Committed => self.settle(moment, false),
-            Outcome::Malformed(_) => self.settle(moment, true),
-            Outcome::Declined | Outcome::Aborted => {}
-        }
-        Next::Done(outcome)
+        Next::Done(match self.round {
+            Round::Read => return self.finish_read(),
+            Round::Unwatch if transaction.write.is_empty() => Outcome::Committed,
+            Round::Unwatch => Outcome::Declined,
+            Round::Write if transaction.multi => self.exec.outcome(),
+            Round::Write => Outcome::Committed,
+        })
     }
 
-    fn failed(&mut self, unknown: bool, moment: &Moment) {
+    fn fail_round(&mut self, is_unknown: bool, moment: &Moment) {
         let transaction = &self.workload.parsed.transactions[self.kind];
-        // Without MULTI, the commands before the one that was refused have run.
+        // Without MULTI, the commands before the refused one have run.
         let half_done =
-            self.step == Step::Writing && !transaction.multi && transaction.write.len() > 1;
-        if unknown || half_done {
-            self.settle(moment, true);
+            self.round == Round::Write && !transaction.multi && transaction.write.len() > 1;
+        if is_unknown || half_done {
+            self.record(true, moment);
         }
+    }
+
+    fn record(&mut self, is_unknown: bool, moment: &Moment) {
+        let transaction = &self.workload.parsed.transactions[self.kind];
+        let place = self.group as usize;
+        if is_unknown {
+            self.workload.unknown[place].fetch_add(1, Relaxed);
+        } else {
+            self.workload.commits[place].fetch_add(1, Relaxed);
+            let adds = transaction.adds.as_ref().and_then(|adds| adds.value(&self.variables));
+            self.workload.added[place].fetch_add(adds.unwrap_or(0), Relaxed);
+        }
+        if transaction.write.is_empty() {
+            return;
+        }
+        let picked = EVERYWHERE.len()..EVERYWHERE.len() + transaction.picks.len();
+        let pairs = |range: std::ops::Range<usize>| {
+            let pair = |at: usize| (at as u32, self.variables[at].unwrap_or_default());
+            KeyValues::of(&range.map(pair).collect::<Vec<_>>())
+        };
+        self.workload.context.verifier.record(Record {
+            moment: *moment,
+            group: self.group,
+            kind: self.kind,
+            read: pairs(picked.end..self.variables.len()),
+            wrote: pairs(picked),
+            is_unknown,
+        });
     }
 }
 
-/// Reads whole groups in MULTI … EXEC and judges them.
+/// A script that reads one group after the other with MULTI … EXEC and checks it.
 pub(super) struct Audit {
     workload: Arc<FileWorkload>,
     rules: Vec<usize>,
-    /// Which rule of `rules`.
+    /// The index into `rules`.
     at: usize,
     group: u64,
     tag: Vec<u8>,
@@ -307,56 +297,106 @@ impl Audit {
             tag: Vec::new(),
             commands: Vec::new(),
             values: Vec::new(),
-            exec: Exec::Strange,
+            exec: Exec::NoReply,
         }
     }
 }
 
 impl Script for Audit {
-    fn choose(&mut self, _chance: &mut Chance) {
+    fn choose(&mut self, _chance: &mut Rng) {
         self.at = (self.at + 1) % self.rules.len();
         if self.at == 0 {
-            self.group = (self.group + 1) % self.workload.ground.groups;
+            self.group = (self.group + 1) % self.workload.context.groups;
         }
         let workload = &self.workload;
-        workload.ground.keys.tag(self.group, &mut self.tag);
+        workload.context.keys.tag(self.group, &mut self.tag);
         let rule = &workload.parsed.rules[self.rules[self.at]];
         let keys = 0..workload.times(rule.each);
-        self.commands = keys.map(|key| workload.filled(&rule.read, self.group, key)).collect();
+        self.commands =
+            keys.map(|key| workload.fill_command(&rule.read, self.group, key)).collect();
     }
 
     fn slot(&self) -> Slot {
         Slot::of(&self.tag)
     }
 
-    fn rewind(&mut self) {
-        self.exec = Exec::Strange;
+    fn begin_attempt(&mut self) {
+        self.exec = Exec::NoReply;
     }
 
-    fn ask(&mut self, ask: &mut Ask<'_>, _moment: &Moment) {
-        ask.multi();
+    fn write_round(&mut self, out: &mut RoundWriter<'_>, _moment: &Moment) {
+        out.multi();
         for words in &self.commands {
-            ask.begin(words.len(), false);
-            words.iter().for_each(|word| ask.argument(word));
+            out.begin(words.len(), false);
+            words.iter().for_each(|word| out.argument(word));
         }
-        ask.exec();
+        out.exec();
     }
 
-    fn hear(&mut self, at: usize, reply: Reply<'_>) {
+    fn read_reply(&mut self, at: usize, reply: Reply<'_>) {
         if at == self.commands.len() + 1 {
             let values = &mut self.values;
             values.clear();
             self.exec =
-                Exec::of(reply, self.commands.len(), |_, value| values.push(value.integer()));
+                Exec::read(reply, self.commands.len(), |_, value| values.push(value.integer()));
         }
     }
 
-    fn conclude(&mut self, moment: &Moment) -> Next {
+    fn finish_round(&mut self, moment: &Moment) -> Next {
         if self.exec == Exec::Ran(None) {
             let rule = self.rules[self.at];
-            self.workload.ground.referee.checked_during(rule, 1);
-            self.workload.judge(rule, self.group, &self.values, Some(moment));
+            self.workload.context.verifier.checked_during(rule, 1);
+            self.workload.verify_rule(rule, self.group, &self.values, Some(moment));
         }
         Next::Done(Outcome::Committed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{FileNames, parse};
+    use super::*;
+    use crate::load::plan::Plan;
+    use crate::load::random::{Purpose, rng};
+    use crate::load::report::Verdict;
+    use crate::load::workload::Context;
+    use std::sync::atomic::{AtomicI64, AtomicU64};
+
+    const FILE: &str = r#"
+        [[transaction]]
+        name = "look"
+        pick = { k = "key" }
+        read = { a = "GET $tag:x:$k" }
+        [[invariant]]
+        read = "GET $tag:x:$key"
+        expect = "sum >= commits"
+    "#;
+
+    #[test]
+    fn a_read_only_transaction_counts_as_a_commit_but_is_no_evidence() {
+        let parsed = parse(FILE).expect("a good file");
+        let names = FileNames { kinds: Vec::new(), variables: Vec::new() };
+        let context = Context::new(&Plan::default(), &["an invariant"], Box::new(names));
+        let groups = context.groups;
+        let workload = Arc::new(FileWorkload {
+            context,
+            parsed,
+            commits: (0..groups).map(|_| AtomicU64::new(0)).collect(),
+            added: (0..groups).map(|_| AtomicI64::new(0)).collect(),
+            unknown: (0..groups).map(|_| AtomicU64::new(0)).collect(),
+        });
+        let mut script = Run::new(Arc::clone(&workload), 0);
+        let moment = Moment::default();
+        script.choose(&mut rng(1, 0, Purpose::Choices));
+        script.begin_attempt();
+        script.read_reply(0, Reply::of(b"$1\r\n5\r\n"));
+        assert_eq!(script.finish_round(&moment), Next::Done(Outcome::Committed));
+        script.record(false, &moment);
+        assert_eq!(workload.commits[script.group as usize].load(Relaxed), 1);
+        let verifier = &workload.context.verifier;
+        verifier.record_violation(0, None, || "wrong".to_owned(), script.group, &[]);
+        let verdicts = verifier.verdicts();
+        let Verdict::Broken { evidence, .. } = &verdicts[0].verdict else { panic!("{verdicts:?}") };
+        assert!(evidence[0].transactions.is_empty(), "{evidence:?}");
     }
 }

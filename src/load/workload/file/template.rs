@@ -1,12 +1,12 @@
-//! Commands with gaps: `SET $tag:account:$from $(a - amount)`.
+//! Commands with placeholders: `SET $tag:account:$from $(a - amount)`.
 //!
-//! Words are divided by blanks. `$name` and `$(expression)` stand for numbers, `$tag` for the group's
-//! hashtag with its braces, `$$` for a dollar sign.
+//! Words are separated by blanks. `$name` and `$(expression)` stand for numbers, `$tag` for the
+//! group's hashtag with its braces, `$$` for a dollar sign.
 
 use super::expression::Expression;
 use crate::text::number::write_i64;
 
-/// A word with gaps.
+/// A word with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
     parts: Vec<Part>,
@@ -23,7 +23,7 @@ impl Template {
     /// Reads a word; `variable` gives the number of a name.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the first mistake.
     pub(super) fn read(
         word: &str,
         variable: &mut dyn FnMut(&str) -> Option<usize>,
@@ -43,7 +43,7 @@ impl Template {
             }
             let inside;
             if let Some(behind) = rest.strip_prefix('(') {
-                let end = closing(behind).ok_or_else(|| format!("{word:?}: a $( without its )"))?;
+                let end = closing(behind).ok_or_else(|| format!("{word:?}: $( without )"))?;
                 (inside, rest) = (&behind[..end], &behind[end + 1..]);
             } else {
                 let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -70,7 +70,8 @@ impl Template {
         Ok(Self { parts })
     }
 
-    /// Fills the gaps. `None` if an expression has no value.
+    /// Writes the word with its values into `out`, which it empties first. Returns `None` if an
+    /// expression has no value.
     pub(super) fn fill(
         &self,
         tag: &[u8],
@@ -88,13 +89,13 @@ impl Template {
         Some(())
     }
 
-    /// Whether it begins with the group's hashtag, so that it lives in the group's slot.
+    /// Whether it begins with the group's hashtag, so that it is in the group's slot.
     fn is_key(&self) -> bool {
         self.parts.first() == Some(&Part::Tag)
     }
 }
 
-/// Where the parenthesis that is open closes.
+/// Returns where the open parenthesis is closed.
 fn closing(text: &str) -> Option<usize> {
     let mut open = 1;
     text.char_indices().find_map(|(at, c)| {
@@ -107,7 +108,7 @@ fn closing(text: &str) -> Option<usize> {
     })
 }
 
-/// A command with gaps.
+/// A command with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Command {
     /// Its words; the second one is a key of the group.
@@ -118,7 +119,7 @@ impl Command {
     /// Reads a command.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the first mistake.
     pub(super) fn read(
         text: &str,
         variable: &mut dyn FnMut(&str) -> Option<usize>,
@@ -129,16 +130,14 @@ impl Command {
             .collect::<Result<Vec<_>, _>>()?;
         match &words[..] {
             [_, key, ..] if key.is_key() => Ok(Self { words }),
-            _ => Err(format!(
-                "{text:?}: the word behind the command's name must be a key that begins with $tag"
-            )),
+            _ => Err(format!("{text:?}: the first argument must be a key that begins with $tag")),
         }
     }
 
     /// Reads a key.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the first mistake.
     pub(super) fn read_key(
         text: &str,
         variable: &mut dyn FnMut(&str) -> Option<usize>,
@@ -148,7 +147,7 @@ impl Command {
     }
 }
 
-/// Words, divided by blanks outside of parentheses.
+/// Splits words at blanks outside of parentheses.
 fn split(text: &str) -> Vec<&str> {
     let (mut words, mut start, mut open) = (Vec::new(), None, 0_u32);
     for (at, c) in text.char_indices() {
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_filled() {
+    fn placeholders_are_filled() {
         assert_eq!(
             filled("SET  $tag:x:$a $(a - (b * 2)) $$$b!").expect("a command"),
             ["SET", "{t:1}:x:5", "-7", "$6!"]

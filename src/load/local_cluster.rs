@@ -1,4 +1,4 @@
-//! A cluster of our own inside this process, for a load that names no target.
+//! A cluster inside this process, for a run that names no target.
 
 use super::failure::Failure;
 use super::plan::Target;
@@ -9,22 +9,23 @@ use std::net::SocketAddr;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
-/// A running cluster; it ends when dropped.
-pub struct Home {
-    /// Where to go in: its router, or with `--cluster` the first of its nodes.
+/// A running cluster; dropping it stops it.
+pub struct LocalCluster {
+    /// The address of its router or, with `--cluster`, of its first node.
     pub address: SocketAddr,
-    /// How it divides the slots.
+    /// The owners of its slots.
     pub layout: Layout,
-    /// How many threads it has.
+    /// The number of its threads.
     pub threads: usize,
     stop: Option<oneshot::Sender<()>>,
     serving: Option<tokio::task::JoinHandle<()>>,
     runtime: Option<Runtime>,
 }
 
-impl Home {
-    /// Starts one on free ports, with the target's shards and threads (0: one per processor), for so
-    /// many connections: behind one router port, or with `--cluster` a node port for each shard.
+impl LocalCluster {
+    /// Starts a cluster on free ports, with the target's shards and threads (0: one per processor),
+    /// that accepts `connections`: at one router port, or with `--cluster` at a node port per
+    /// shard.
     ///
     /// # Errors
     /// The machine does not allow it.
@@ -46,7 +47,7 @@ impl Home {
             settings: vec![("maxclients", (connections + 64).to_string())],
             ..Wanted::default()
         };
-        let (router, bound) = wanted.open().map_err(|error| cannot("no port", &error))?;
+        let (router, bound) = wanted.open().map_err(|error| cannot("ports", &error))?;
         let address = bound[0].address;
         let layout = Layout::of_topology(&router.server.topology);
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -56,11 +57,11 @@ impl Home {
             .build()
             .map_err(|error| cannot("threads", &error))?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let told_to_stop = async move {
-            // An error is a sender that was dropped, which says the same.
-            let _either_way = stopped.await;
+        let stop_requested = async move {
+            // An error is a dropped sender, which means the same.
+            let _stopped = stopped.await;
         };
-        let serving = runtime.spawn(server::serve(router, bound, told_to_stop));
+        let serving = runtime.spawn(server::serve(router, bound, stop_requested));
         Ok(Self {
             address,
             layout,
@@ -72,10 +73,10 @@ impl Home {
     }
 }
 
-impl Drop for Home {
+impl Drop for LocalCluster {
     fn drop(&mut self) {
         if let Some(stop) = self.stop.take() {
-            // An error is a server that has ended already.
+            // An error means that the server has ended already.
             let _gone = stop.send(());
         }
         if let (Some(runtime), Some(serving)) = (self.runtime.take(), self.serving.take()) {

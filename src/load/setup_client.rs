@@ -1,9 +1,9 @@
-//! Blocking errands before and after the load: the first values, the checks, the removal. Many
-//! requests are under way at a time, in the nodes' order; nothing here is measured.
+//! The blocking client that writes the first values before the load, and checks and removes the
+//! keys after it. Requests are pipelined; nothing here is measured.
 
 use super::failure::Failure;
 use super::keys::shown;
-use super::target::{Endpoint, Map, Node, Redirect};
+use super::target::{Endpoint, Node, Redirect, SlotMap};
 use super::tls;
 use crate::resp::{Reply, ReplyDecoder};
 use crate::slot::Slot;
@@ -12,36 +12,36 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-/// Requests that may be under way.
-const WINDOW: u64 = 256;
-/// Bytes of requests that may be under way.
-const WINDOW_LEN: usize = 1 << 20;
-/// Redirections that one request follows.
-const HOPS_MAX: usize = 16;
-/// Read at most this much at a time, in bytes.
+/// Most requests in flight.
+const IN_FLIGHT_MAX: u64 = 256;
+/// Most bytes of requests in flight.
+const IN_FLIGHT_LEN_MAX: usize = 1 << 20;
+/// Most redirections that one request follows.
+const REDIRECTS_MAX: usize = 16;
+/// Most bytes read at a time.
 const READ_LEN: usize = 64 * 1024;
 
-/// Writes a request.
+/// Writes requests into a buffer.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub struct RequestWriter<'a> {
     pub(super) out: &'a mut Vec<u8>,
 }
 
-impl Request<'_> {
-    /// A whole one.
+impl RequestWriter<'_> {
+    /// Writes a whole request.
     pub fn command(&mut self, args: &[&[u8]]) {
         self.begin(args.len());
         args.iter().for_each(|arg| self.argument(arg));
     }
 
-    /// The head of one with so many arguments, which follow.
+    /// Begins a request of `args` arguments, which follow.
     pub fn begin(&mut self, args: usize) {
         self.out.push(b'*');
         write_i64(self.out, args as i64);
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// The next argument.
+    /// Writes the next argument.
     pub fn argument(&mut self, arg: &[u8]) {
         self.out.push(b'$');
         write_i64(self.out, arg.len() as i64);
@@ -51,33 +51,31 @@ impl Request<'_> {
     }
 }
 
-/// Refuses any reply but `+OK`.
+/// Accepts only `+OK`.
 ///
 /// # Errors
-/// That it is another.
-pub fn must_be_ok(reply: Reply<'_>) -> Result<(), Failure> {
-    must_not_be_error(reply)?;
+/// The reply is another one.
+pub fn expect_ok(reply: Reply<'_>) -> Result<(), Failure> {
+    expect_no_error(reply)?;
     if reply.is_ok() {
         return Ok(());
     }
-    Err(Failure::target("the target answered a SET with something else than OK"))
+    Err(Failure::target("the target did not reply OK to SET"))
 }
 
-/// Refuses error replies.
+/// Accepts any reply that is not an error.
 ///
 /// # Errors
-/// The error, with what to do about it.
-pub fn must_not_be_error(reply: Reply<'_>) -> Result<(), Failure> {
+/// The error reply, with what to do about it.
+pub fn expect_no_error(reply: Reply<'_>) -> Result<(), Failure> {
     let Reply::Error(text) = reply else { return Ok(()) };
-    let text = shown(text);
-    Err(Failure::target(match text.split(' ').next().unwrap_or_default() {
-        "NOAUTH" => format!("the target wants a password ({text}): redis://:password@host:port"),
-        "NOPERM" => format!("the target's user may not do this: {text}"),
-        "MOVED" => format!("the target is one node of a cluster ({text}): use --cluster"),
-        "WRONGTYPE" => {
-            format!("a key of ours exists with another type ({text}): choose another --prefix")
-        }
-        _ => format!("the target answered: {text}"),
+    Err(Failure::of_error_reply(text).unwrap_or_else(|| {
+        let text = shown(text);
+        Failure::target(if text.starts_with("MOVED ") {
+            format!("the target is one node of a cluster ({text}): use --cluster")
+        } else {
+            format!("the target replied: {text}")
+        })
     }))
 }
 
@@ -99,20 +97,20 @@ trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
 /// A connection to one node.
-struct Link {
+struct NodeConnection {
     node: Node,
     stream: Stream,
     decoder: ReplyDecoder,
-    /// Bytes of replies not yet taken.
+    /// Received bytes that have not been read as replies yet.
     input: Vec<u8>,
-    /// Requests not yet sent.
+    /// Requests that have not been sent yet.
     output: Vec<u8>,
 }
 
-impl Link {
+impl NodeConnection {
     fn open(endpoint: &Endpoint, node: &Node) -> Result<Self, Failure> {
         let stream =
-            endpoint.connect(node).map_err(|error| unreachable(&node.to_string(), &error))?;
+            endpoint.connect(node).map_err(|error| connect_error(&node.to_string(), &error))?;
         let stream = match &endpoint.tls {
             None => Stream::Plain(stream),
             Some(config) => {
@@ -122,25 +120,27 @@ impl Link {
                 Stream::Tls(Box::new(rustls::StreamOwned::new(session, stream)))
             }
         };
-        let (greeting, replies) = endpoint.greeting();
+        let (handshake, replies) = endpoint.handshake();
         let decoder = ReplyDecoder::default();
-        let mut link =
-            Self { node: node.clone(), stream, decoder, input: Vec::new(), output: greeting };
-        link.send()?;
+        let mut connection =
+            Self { node: node.clone(), stream, decoder, input: Vec::new(), output: handshake };
+        connection.send()?;
         for _ in 0..replies {
-            link.receive(&mut |reply| match reply {
-                Reply::Error(text) => Err(endpoint.refused(text)),
+            connection.receive(&mut |reply| match reply {
+                Reply::Error(text) => Err(endpoint.handshake_error(text)),
                 _ => Ok(()),
             })?;
         }
-        Ok(link)
+        Ok(connection)
     }
 
-    fn lost(&self, error: &io::Error) -> Failure {
+    fn io_failure(&self, error: &io::Error) -> Failure {
         let node = &self.node;
         Failure::target(match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                format!("{node} does not answer; is it busy? A longer --patience waits longer")
+                format!(
+                    "{node} does not answer: is it overloaded? A longer --patience waits longer"
+                )
             }
             io::ErrorKind::UnexpectedEof
             | io::ErrorKind::ConnectionReset
@@ -158,31 +158,31 @@ impl Link {
         let output = std::mem::take(&mut self.output);
         let io = self.stream.io();
         let sent = io.write_all(&output).and_then(|()| io.flush());
-        sent.map_err(|error| self.lost(&error))?;
-        // The room is kept for the next requests.
+        sent.map_err(|error| self.io_failure(&error))?;
+        // The buffer is kept for the next requests.
         self.output = output;
         self.output.clear();
         Ok(())
     }
 
-    /// Waits for the next reply.
+    /// Waits for the next reply and calls `on_reply` with it.
     fn receive(
         &mut self,
-        hear: &mut dyn FnMut(Reply<'_>) -> Result<(), Failure>,
+        on_reply: &mut dyn FnMut(Reply<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         loop {
             let end = self.decoder.next(&self.input).map_err(|error| {
-                Failure::target(format!("{} does not speak Redis' protocol: {error}", self.node))
+                Failure::target(format!("{} does not speak the Redis protocol: {error}", self.node))
             })?;
             if let Some(end) = end {
                 let reply = Reply::of(&self.input[..end]);
                 let is_push = matches!(reply, Reply::Push(_));
-                let heard = if is_push { Ok(()) } else { hear(reply) };
+                let result = if is_push { Ok(()) } else { on_reply(reply) };
                 self.input.drain(..end);
                 if is_push {
                     continue;
                 }
-                return heard;
+                return result;
             }
             let len = self.input.len();
             self.input.resize(len + READ_LEN, 0);
@@ -191,89 +191,91 @@ impl Link {
                 other => other,
             };
             self.input.truncate(len + *read.as_ref().unwrap_or(&0));
-            read.map_err(|error| self.lost(&error))?;
+            read.map_err(|error| self.io_failure(&error))?;
         }
     }
 }
 
-/// What it means that a node cannot be connected to.
-pub(super) fn unreachable(node: &str, error: &io::Error) -> Failure {
+/// The failure that an error of connecting to a node means.
+pub(super) fn connect_error(node: &str, error: &io::Error) -> Failure {
     Failure::target(match error.kind() {
         io::ErrorKind::ConnectionRefused => {
-            format!("nobody listens at {node}: is the server running, is the port right?")
+            format!("connection refused by {node}: is the server running, is the port right?")
         }
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            format!(
-                "{node} does not answer: is the address right, does a firewall stand before it?"
-            )
+            format!("{node} does not answer: is the address right, does a firewall block it?")
         }
         _ => format!("cannot connect to {node}: {error}"),
     })
 }
 
-/// Runs errands to the nodes of a target.
-pub struct Courier {
+/// A blocking client of all nodes of a target.
+pub struct SetupClient {
     endpoint: Endpoint,
-    map: Map,
+    slot_map: SlotMap,
     /// By node.
-    links: Vec<Option<Link>>,
+    connections: Vec<Option<NodeConnection>>,
     scratch: Vec<u8>,
 }
 
-impl Courier {
-    /// Connects; asks for the map of the cluster if the target is one.
+impl SetupClient {
+    /// Connects to the target; with `--cluster`, requests its slot map.
     ///
     /// # Errors
-    /// The target cannot be reached, does not let us in, or is no cluster though it should be.
+    /// The target cannot be reached, refuses the login, or with `--cluster` is not a cluster.
     pub fn new(endpoint: Endpoint) -> Result<Self, Failure> {
         let node = Node { host: endpoint.url.host.clone(), port: endpoint.url.port };
-        let link = Link::open(&endpoint, &node)?;
-        let mut courier =
-            Self { map: Map::one(node), links: vec![Some(link)], endpoint, scratch: Vec::new() };
-        if courier.endpoint.cluster {
-            courier.map = courier.layout()?.ok_or_else(|| {
+        let connection = NodeConnection::open(&endpoint, &node)?;
+        let mut client = Self {
+            slot_map: SlotMap::single_node(node),
+            connections: vec![Some(connection)],
+            endpoint,
+            scratch: Vec::new(),
+        };
+        if client.endpoint.cluster {
+            client.slot_map = client.cluster_slots()?.ok_or_else(|| {
                 Failure::target(format!(
-                    "{} is no cluster: leave --cluster out, or name a node of the cluster",
-                    courier.endpoint.url
+                    "{} is not a cluster: omit --cluster, or name a node of a cluster",
+                    client.endpoint.url
                 ))
             })?;
-            courier.links.clear();
+            client.connections.clear();
         }
-        Ok(courier)
+        Ok(client)
     }
 
-    /// Which node owns which slot.
+    /// The owner of each slot.
     #[must_use]
-    pub fn map(&self) -> &Map {
-        &self.map
+    pub fn slot_map(&self) -> &SlotMap {
+        &self.slot_map
     }
 
-    /// What CLUSTER SLOTS says, if it says anything.
+    /// Requests CLUSTER SLOTS. Returns `None` if the target does not support it.
     ///
     /// # Errors
-    /// The target was lost, or wants a password.
-    pub fn layout(&mut self) -> Result<Option<Map>, Failure> {
-        let asked = self.map.nodes()[0].clone();
+    /// The target was lost, or requires a password.
+    pub fn cluster_slots(&mut self) -> Result<Option<SlotMap>, Failure> {
+        let asked = self.slot_map.nodes()[0].clone();
         let mut map = None;
-        self.one(any_slot(), &[b"CLUSTER", b"SLOTS"], &mut |reply| {
+        self.call(any_slot(), &[b"CLUSTER", b"SLOTS"], &mut |reply| {
             if let Reply::Error(text) = reply
                 && (text.starts_with(b"NOAUTH") || text.starts_with(b"NOPERM"))
             {
-                return must_not_be_error(reply);
+                return expect_no_error(reply);
             }
-            map = Map::read(reply, &asked);
+            map = SlotMap::parse(reply, &asked);
             Ok(())
         })?;
         Ok(map)
     }
 
-    /// What the target says of itself: `redis 7.0.15 (cluster)`.
+    /// Requests the name and version of the target: `redis 7.0.15 (cluster)`.
     ///
     /// # Errors
-    /// The target was lost, or wants a password.
-    pub fn identity(&mut self) -> Result<String, Failure> {
-        let mut identity = "a server that does not say what it is".to_owned();
-        self.one(any_slot(), &[b"INFO", b"server"], &mut |reply| match reply {
+    /// The target was lost, or requires a password.
+    pub fn server_identity(&mut self) -> Result<String, Failure> {
+        let mut identity = "unknown server".to_owned();
+        self.call(any_slot(), &[b"INFO", b"server"], &mut |reply| match reply {
             Reply::Bulk(text) => {
                 let text = String::from_utf8_lossy(text);
                 let field = |name: &str| {
@@ -289,122 +291,123 @@ impl Courier {
                 }
                 Ok(())
             }
-            Reply::Error(text) if text.starts_with(b"NOAUTH") => must_not_be_error(reply),
+            Reply::Error(text) if text.starts_with(b"NOAUTH") => expect_no_error(reply),
             _ => Ok(()),
         })?;
         Ok(identity)
     }
 
-    /// One request to the owner of a slot.
+    /// Sends one request to the owner of a slot.
     ///
     /// # Errors
-    /// The target was lost, or what `hear` refuses.
-    pub fn one(
+    /// The target was lost, or `on_reply` returned an error.
+    pub fn call(
         &mut self,
         slot: Slot,
         args: &[&[u8]],
-        hear: &mut dyn FnMut(Reply<'_>) -> Result<(), Failure>,
+        on_reply: &mut dyn FnMut(Reply<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        self.all(
+        self.pipeline(
             1,
             &mut |_, request| {
                 request.command(args);
                 slot
             },
-            &mut |_, reply| hear(reply),
+            &mut |_, reply| on_reply(reply),
         )
     }
 
-    /// Requests number 0 to `count`: `write` writes one and says its slot (and must write the same
-    /// again if asked again), `hear` hears its reply. Replies of one node come in order.
+    /// Sends requests number 0 to `count`. `write` writes one and returns its slot; it is called
+    /// again for a redirected request and must then write the same. `on_reply` is called with each
+    /// number and reply, in order for each node.
     ///
     /// # Errors
-    /// The target was lost, or what `hear` refuses.
-    pub fn all(
+    /// The target was lost, or `on_reply` returned an error.
+    pub fn pipeline(
         &mut self,
         count: u64,
-        write: &mut dyn FnMut(u64, &mut Request<'_>) -> Slot,
-        hear: &mut dyn FnMut(u64, Reply<'_>) -> Result<(), Failure>,
+        write: &mut dyn FnMut(u64, &mut RequestWriter<'_>) -> Slot,
+        on_reply: &mut dyn FnMut(u64, Reply<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let mut next = 0;
         while next < count {
             let mut sent: Vec<Vec<u64>> = Vec::new();
             let mut bytes = 0;
-            for _ in 0..WINDOW {
-                if next == count || bytes >= WINDOW_LEN {
+            for _ in 0..IN_FLIGHT_MAX {
+                if next == count || bytes >= IN_FLIGHT_LEN_MAX {
                     break;
                 }
                 self.scratch.clear();
-                let slot = write(next, &mut Request { out: &mut self.scratch });
-                let node = self.map.owner(slot) as usize;
+                let slot = write(next, &mut RequestWriter { out: &mut self.scratch });
+                let node = self.slot_map.owner(slot) as usize;
                 let request = std::mem::take(&mut self.scratch);
                 bytes += request.len();
-                self.link(node)?.output.extend_from_slice(&request);
+                self.connection(node)?.output.extend_from_slice(&request);
                 self.scratch = request;
                 sent.resize_with(sent.len().max(node + 1), Vec::new);
                 sent[node].push(next);
                 next += 1;
             }
             for (node, _) in sent.iter().enumerate().filter(|(_, numbers)| !numbers.is_empty()) {
-                self.link(node)?.send()?;
+                self.connection(node)?.send()?;
             }
             let mut redirected = Vec::new();
             for (node, numbers) in sent.iter().enumerate() {
                 for &number in numbers {
                     let follows = self.endpoint.cluster;
-                    self.link(node)?.receive(&mut |reply| match reply {
-                        Reply::Error(text) if follows && Redirect::read(text).is_some() => {
+                    self.connection(node)?.receive(&mut |reply| match reply {
+                        Reply::Error(text) if follows && Redirect::parse(text).is_some() => {
                             redirected.push((number, node, text.to_vec()));
                             Ok(())
                         }
-                        reply => hear(number, reply),
+                        reply => on_reply(number, reply),
                     })?;
                 }
             }
             for (number, node, text) in redirected {
-                self.follow(number, node, text, write, hear)?;
+                self.follow_redirect(number, node, text, write, on_reply)?;
             }
         }
         Ok(())
     }
 
-    fn follow(
+    fn follow_redirect(
         &mut self,
         number: u64,
         mut node: usize,
         mut text: Vec<u8>,
-        write: &mut dyn FnMut(u64, &mut Request<'_>) -> Slot,
-        hear: &mut dyn FnMut(u64, Reply<'_>) -> Result<(), Failure>,
+        write: &mut dyn FnMut(u64, &mut RequestWriter<'_>) -> Slot,
+        on_reply: &mut dyn FnMut(u64, Reply<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        for _ in 0..HOPS_MAX {
-            let Some(mut redirect) = Redirect::read(&text) else { break };
+        for _ in 0..REDIRECTS_MAX {
+            let Some(mut redirect) = Redirect::parse(&text) else { break };
             if redirect.node.host.is_empty() {
-                redirect.node.host.clone_from(&self.map.nodes()[node].host);
+                redirect.node.host.clone_from(&self.slot_map.nodes()[node].host);
             }
-            let too_many = || Failure::target("the cluster names too many nodes");
-            let to = self.map.node(redirect.node).ok_or_else(too_many)?;
+            let too_many = || Failure::target("the cluster has too many nodes");
+            let to = self.slot_map.node_index(redirect.node).ok_or_else(too_many)?;
             node = to as usize;
             self.scratch.clear();
             if redirect.ask {
-                Request { out: &mut self.scratch }.command(&[b"ASKING"]);
+                RequestWriter { out: &mut self.scratch }.command(&[b"ASKING"]);
             } else {
-                self.map.moved(redirect.slot, to);
+                self.slot_map.set_owner(redirect.slot, to);
             }
-            write(number, &mut Request { out: &mut self.scratch });
+            write(number, &mut RequestWriter { out: &mut self.scratch });
             let request = std::mem::take(&mut self.scratch);
-            let link = self.link(node)?;
-            link.output.extend_from_slice(&request);
-            link.send()?;
+            let connection = self.connection(node)?;
+            connection.output.extend_from_slice(&request);
+            connection.send()?;
             if redirect.ask {
-                link.receive(&mut |_asking| Ok(()))?;
+                connection.receive(&mut |_asking| Ok(()))?;
             }
             let mut again = None;
-            link.receive(&mut |reply| match reply {
-                Reply::Error(text) if Redirect::read(text).is_some() => {
+            connection.receive(&mut |reply| match reply {
+                Reply::Error(text) if Redirect::parse(text).is_some() => {
                     again = Some(text.to_vec());
                     Ok(())
                 }
-                reply => hear(number, reply),
+                reply => on_reply(number, reply),
             })?;
             self.scratch = request;
             match again {
@@ -412,20 +415,20 @@ impl Courier {
                 Some(next) => text = next,
             }
         }
-        Err(Failure::target(format!("the cluster sends us in circles: {}", shown(&text))))
+        Err(Failure::target(format!("too many redirections, the last was: {}", shown(&text))))
     }
 
-    fn link(&mut self, node: usize) -> Result<&mut Link, Failure> {
-        self.links.resize_with(self.links.len().max(node + 1), || None);
-        let place = &mut self.links[node];
+    fn connection(&mut self, node: usize) -> Result<&mut NodeConnection, Failure> {
+        self.connections.resize_with(self.connections.len().max(node + 1), || None);
+        let place = &mut self.connections[node];
         if place.is_none() {
-            *place = Some(Link::open(&self.endpoint, &self.map.nodes()[node])?);
+            *place = Some(NodeConnection::open(&self.endpoint, &self.slot_map.nodes()[node])?);
         }
-        Ok(place.as_mut().expect("it was opened just now"))
+        Ok(place.as_mut().expect("opened above"))
     }
 }
 
-/// For what any node can answer.
+/// The slot of requests that any node can serve.
 fn any_slot() -> Slot {
     Slot::of(b"")
 }

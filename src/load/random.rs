@@ -1,30 +1,30 @@
-//! Chance: seeded, one source per connection, so that the same seed gives every connection the same
-//! sequence of choices.
+//! Seeded random numbers: one generator per transaction loop, so that the same seed gives every
+//! loop the same sequence of choices.
 
 use super::plan::{Distribution, Shape};
 
-/// One connection's source of chance.
-pub type Chance = fastrand::Rng;
+/// A random number generator.
+pub type Rng = fastrand::Rng;
 
-/// What the source is for; each purpose has its own, so that how often one is asked does not
-/// change what the other says.
+/// What a generator is for. Each purpose has its own, so that the numbers drawn for one do not
+/// change those of another.
 #[derive(Clone, Copy, Debug)]
 pub enum Purpose {
-    /// Which transactions over which keys.
+    /// The choice of transactions and keys.
     Choices,
     /// Pauses between attempts.
     Pauses,
-    /// When an open loop starts its transactions.
+    /// The start times of an open loop.
     Arrivals,
 }
 
-/// The source of `lane`, one of a run with this seed, for this purpose.
+/// Makes the generator of loop (or thread) number `index`, for this seed and purpose.
 #[must_use]
-pub fn source(seed: u64, lane: u64, purpose: Purpose) -> Chance {
-    Chance::with_seed(mix(mix(mix(seed) ^ lane) ^ purpose as u64))
+pub fn rng(seed: u64, index: u64, purpose: Purpose) -> Rng {
+    Rng::with_seed(mix(mix(mix(seed) ^ index) ^ purpose as u64))
 }
 
-/// A number that has nothing to do with the one before it (the finisher of splitmix64).
+/// Mixes the bits of a number: the finalizer of splitmix64.
 fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -32,7 +32,7 @@ fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Chooses one of `count` things.
+/// Picks one of `count` things.
 #[derive(Clone, Copy, Debug)]
 pub struct Picker {
     count: u64,
@@ -48,7 +48,7 @@ enum Law {
 }
 
 impl Picker {
-    /// Chooses among the groups of a load.
+    /// A picker of groups.
     #[must_use]
     pub fn of_groups(shape: &Shape, seed: u64) -> Self {
         let law = match shape.distribution {
@@ -61,7 +61,7 @@ impl Picker {
         Self { count: shape.groups as u64, law }
     }
 
-    /// Chooses among the keys of a group.
+    /// A picker of the keys of a group.
     #[must_use]
     pub fn of_keys(shape: &Shape, seed: u64) -> Self {
         let law = match shape.distribution {
@@ -73,37 +73,37 @@ impl Picker {
         Self { count: shape.keys_per_group as u64, law }
     }
 
-    /// One of them, from 0.
-    pub fn pick(&self, chance: &mut Chance) -> u64 {
+    /// Picks one, from 0.
+    pub fn pick(&self, rng: &mut Rng) -> u64 {
         match &self.law {
-            Law::Uniform => chance.u64(0..self.count),
-            Law::Zipf(zipf) => zipf.pick(chance),
+            Law::Uniform => rng.u64(0..self.count),
+            Law::Zipf(zipf) => zipf.pick(rng),
             Law::Hot(share) => {
-                if chance.f64() < *share {
+                if rng.f64() < *share {
                     0
                 } else {
-                    chance.u64(1..self.count)
+                    rng.u64(1..self.count)
                 }
             }
         }
     }
 
-    /// One of them that is not `not`. There must be at least two.
-    pub fn pick_other(&self, not: u64, chance: &mut Chance) -> u64 {
-        // A very skewed law could say the same for long: after a few tries any other will do.
+    /// Picks one that is not `not`. There must be at least two.
+    pub fn pick_other(&self, not: u64, rng: &mut Rng) -> u64 {
+        // A very skewed law could pick the same for long: after a few tries any other will do.
         for _ in 0..4 {
-            let picked = self.pick(chance);
+            let picked = self.pick(rng);
             if picked != not {
                 return picked;
             }
         }
-        (not + chance.u64(1..self.count)) % self.count
+        (not + rng.u64(1..self.count)) % self.count
     }
 }
 
 /// Zipf's law over `0..count` by rejection-inversion (Hörmann and Derflinger, 1996): constant time
-/// and no table, whatever the count. The ranks are spread over the numbers by a seeded bijection,
-/// since neighbours in popularity need not be neighbours in name.
+/// and no table, whatever the count. A seeded bijection maps ranks to numbers, so that the popular
+/// ones are not next to each other.
 #[derive(Clone, Copy, Debug)]
 struct Zipf {
     count: u64,
@@ -143,9 +143,9 @@ impl Zipf {
         if power.abs() < 1e-9 { y.exp() } else { ((power * y).ln_1p() / power).exp() }
     }
 
-    fn pick(&self, chance: &mut Chance) -> u64 {
+    fn pick(&self, rng: &mut Rng) -> u64 {
         loop {
-            let u = self.h_last + chance.f64() * (self.h_first - self.h_last);
+            let u = self.h_last + rng.f64() * (self.h_first - self.h_last);
             let x = self.h_inverse(u);
             let rank = x.round().clamp(1.0, self.count as f64);
             if rank - x <= self.squeeze || u >= self.h(rank + 0.5) - rank.powf(-self.theta) {
@@ -156,7 +156,7 @@ impl Zipf {
     }
 }
 
-/// A number below `count` (or 1) that shares no divisor with it.
+/// Returns a number below `count` (or 1) that is coprime to it, searching from `start`.
 fn coprime(count: u64, start: u64) -> u64 {
     let gcd = |mut a: u64, mut b: u64| {
         while b > 0 {
@@ -175,9 +175,9 @@ mod tests {
     fn counts(distribution: Distribution, groups: usize) -> Vec<u64> {
         let shape = Shape { distribution, groups, ..Shape::default() };
         let picker = Picker::of_groups(&shape, 7);
-        let mut chance = source(7, 0, Purpose::Choices);
+        let mut rng = rng(7, 0, Purpose::Choices);
         let mut counts = vec![0; groups];
-        (0..100_000).for_each(|_| counts[picker.pick(&mut chance) as usize] += 1);
+        (0..100_000).for_each(|_| counts[picker.pick(&mut rng) as usize] += 1);
         counts
     }
 
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_makes_the_same_choices() {
-        let first = |seed, lane, purpose| source(seed, lane, purpose).u64(..);
+        let first = |seed, index, purpose| rng(seed, index, purpose).u64(..);
         assert_eq!(first(1, 2, Purpose::Choices), first(1, 2, Purpose::Choices));
         let all = [
             first(1, 2, Purpose::Choices),
@@ -224,10 +224,10 @@ mod tests {
             ..Shape::default()
         };
         let picker = Picker::of_keys(&shape, 1);
-        let mut chance = source(1, 1, Purpose::Choices);
+        let mut rng = rng(1, 1, Purpose::Choices);
         for _ in 0..1000 {
-            let one = picker.pick(&mut chance);
-            let other = picker.pick_other(one, &mut chance);
+            let one = picker.pick(&mut rng);
+            let other = picker.pick_other(one, &mut rng);
             assert!(one != other && other < 2);
         }
     }
