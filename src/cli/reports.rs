@@ -1,7 +1,8 @@
 //! What `check` and `run` share: reports in files, and how a page looks in this terminal.
 
 use super::Failure;
-use crate::report::{Report, html, json, junit, markdown, sarif, text};
+use crate::report::Report;
+use crate::report::proof::{html, json, junit, markdown, sarif, text};
 use crate::text::display::Paint;
 use clap::ValueEnum;
 use std::fs::{self, OpenOptions};

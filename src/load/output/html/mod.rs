@@ -10,10 +10,10 @@ use super::tables::{self, Table};
 use super::warnings::{of_several, warnings};
 use super::{Finding, Results, next};
 use crate::load::report::{Comparison, Evidence, Invariant, Report, SweepReport, Trace, Verdict};
-use crate::report::page::Page;
+use crate::report::html::Page;
 
 /// Beyond what all pages have: the charts.
-const STYLE: &str = include_str!("../style.css");
+const STYLE: &str = include_str!("charts.css");
 
 /// The page.
 #[must_use]

@@ -10,7 +10,7 @@
 //! A line per kind of violation: rule, command, patterns of the keys; those with spaces in quotes.
 //! The lines are sorted, and hold nothing that changes from run to run.
 
-use super::proof::ViolationRow;
+use super::document::ViolationRow;
 use crate::ledger::Rule;
 use std::collections::BTreeSet;
 use std::fmt::Write;

@@ -1,7 +1,7 @@
 //! The report as Markdown, for a comment on a change: short, the details folded away.
 
 use super::Report;
-use super::table;
+use super::tables;
 use super::text::{next, priced};
 use crate::text::display::{count, plural, printable};
 use std::fmt::Write;
@@ -31,7 +31,7 @@ pub fn markdown(report: &Report) -> String {
     }
     violations(report, &mut text);
     groups(report, &mut text);
-    for table in table::all(report) {
+    for table in tables::all(report) {
         line(&mut text, &format!("\n<details><summary>{}</summary>\n", table.title));
         row(&mut text, table.head.iter().map(|name| escaped(name)));
         row(

@@ -1,8 +1,8 @@
 //! The page in the terminal: the number that matters, what was not read, the violations with their
 //! way out, the groups with their hashtags, the tables, and what to do next.
 
-use super::proof::{ExampleRow, GroupRow, KeyRow, PriceRow, Report, ViolationRow};
-use super::table::{self, Table};
+use super::document::{ExampleRow, GroupRow, KeyRow, PriceRow, Report, ViolationRow};
+use super::tables::{self, Table};
 use crate::text::display::{self, Paint, bytes, count, date, percent, plural, printable, width};
 
 /// Columns of the page where nobody says how many there are.
@@ -24,7 +24,7 @@ pub fn page(report: &Report, written: &[String], columns: usize, paint: Paint) -
     page.lead(report);
     page.violations(report);
     page.groups(report);
-    table::all(report).iter().for_each(|table| page.table(table));
+    tables::all(report).iter().for_each(|table| page.table(table));
     page.end(report, written);
     page.text
 }

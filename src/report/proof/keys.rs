@@ -1,8 +1,8 @@
 //! Keys that somebody names: the hashed part of each, its slot and shard, and whether they can be
 //! used together.
 
-use super::proof::{KeyRow, key_row};
-use super::{EXIT_VIOLATIONS, proof};
+use super::document::{KeyRow, key_row};
+use super::{EXIT_VIOLATIONS, document};
 use crate::ledger::hashtag;
 use crate::ledger::violation::ExampleKey;
 use crate::slot::{Slot, hashed_part};
@@ -48,7 +48,7 @@ impl Keys {
             written.map(|key| ExampleKey::of(&key).key)
         });
         Self {
-            schema: proof::SCHEMA,
+            schema: document::SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             exit_code: if is_one_slot { 0 } else { EXIT_VIOLATIONS },
             shards,

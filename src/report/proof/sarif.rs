@@ -1,7 +1,7 @@
 //! The report as SARIF 2.1.0: a rule per rule, a result per kind of violation.
 
 use super::Report;
-use super::proof::ViolationRow;
+use super::document::ViolationRow;
 use crate::ledger::rule::ROWS;
 use crate::text::display::plural;
 use serde_json::{Value, json};
