@@ -1,10 +1,10 @@
 //! Reports: what `check`, `run` and `bench` share to show what they found.
 //!
 //! ```text
-//!          ┌─ table      rows under a head, laid out for a terminal
-//! shared ──┤
-//!          └─ html       the frame of a self-contained page
-//! proof ──── the report of `check` and `run`, in all its formats
+//! terminal   a page in the terminal ──┐
+//!                                     ├─ table   rows under a head
+//! html       a self-contained page ───┘
+//! proof/     the report of `check` and `run`, in all its formats
 //! ```
 //!
 //! The report of `bench` is in `load::output`. Nothing here reads a clock or opens a file: a report
@@ -12,5 +12,7 @@
 
 pub(crate) mod html;
 pub mod proof;
+pub(crate) mod table;
+pub(crate) mod terminal;
 
 pub use proof::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS, Found, Report, Source, Trouble};

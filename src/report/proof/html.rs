@@ -1,18 +1,18 @@
-//! The report as one HTML file: style and map are inside, nothing is fetched, nothing is run. It is
-//! well-formed XML, too, so that a test can hold it to account.
+//! The report as one HTML file, with a map of the slots.
 
 use super::Report;
-use super::document::{GroupRow, ViolationRow};
+use super::next::next;
+use super::rows::{GroupRow, RewrittenRow, ViolationRow};
 use super::tables;
-use super::text::{next, priced};
 use crate::ledger::rule::ROWS;
 use crate::report::html::Page;
+use crate::report::table::Table;
 use crate::text::display::{count, date, escaped, plural, printable};
 use std::fmt::Write;
 
-/// Beyond what all pages have.
+/// Beyond the style of all pages: the map.
 const STYLE: &str = include_str!("html.css");
-/// Squares of the map, each for as many slots; rows of so many.
+/// Squares of the map, each for the same number of slots; squares in a row.
 const SQUARES: usize = 1024;
 const ROW: usize = 64;
 /// Width of a square with its gap, in pixels.
@@ -29,34 +29,30 @@ pub fn html(report: &Report) -> String {
     let names: Vec<String> =
         report.sources.iter().map(|source| printable(&source.name).into_owned()).collect();
     page.note(&names.join(", "));
-    page.push("<div class=\"lead\">");
-    for (number, what) in [
-        (totals.errors, "times a cluster would refuse it"),
-        (totals.warnings, "times it would do something else"),
+    let numbers = [
+        (totals.errors, "violations: a cluster would refuse what was sent"),
+        (totals.warnings, "warnings: a cluster would run this with another result"),
         (totals.transactions, "transactions"),
         (totals.different_keys, if totals.is_exact { "keys" } else { "keys, about" }),
-    ] {
-        page.push(&format!("<div><b>{}</b><span>{}</span></div>", count(number), escaped(what)));
-    }
-    page.push("</div>\n");
+    ];
+    page.lead(&numbers.map(|(number, what)| (count(number), what.to_owned())));
     for source in &report.sources {
         if let Some(trouble) = &source.trouble {
             let (name, why) = (printable(&source.name), printable(&trouble.why));
-            let text = format!("{name}, {}: {why}", trouble.at);
-            page.push(&format!("<p class=\"bad\">{}</p>", escaped(&text)));
+            page.paragraph("bad", &format!("{name}, {}: {why}", trouble.at));
         }
     }
     page.map(report);
     page.violations(report);
     page.groups(report);
-    page.tables(report);
+    tables::all(report).iter().for_each(|table| page.table(table));
     page.tag("h2", "Next");
     page.note(&next(report));
-    page.end("<code>docs/proof.md</code> says what everything means.")
+    page.end("See <code>docs/proof.md</code> for the meaning of each field.")
 }
 
 impl Page {
-    /// A square for every few slots, the darker the more there is in them; shards change at lines.
+    /// A square for every few slots, darker with more uses; neighbouring shards have two colours.
     fn map(&mut self, report: &Report) {
         let each = (report.map.len() / SQUARES).max(1);
         let squares: Vec<u64> = report.map.chunks(each).map(|slots| slots.iter().sum()).collect();
@@ -70,7 +66,7 @@ impl Page {
             let first = (at * each) as u16;
             let shard = report.shards.iter().rfind(|row| row.first_slot <= first);
             let shard = shard.map_or(0, |row| row.shard);
-            // The root, so that one busy slot does not make all others look empty.
+            // The square root: else one busy slot makes all others look empty.
             let share = (*number as f64 / most as f64).sqrt();
             let class = if shard % 2 == 0 { "even" } else { "odd" };
             let _infallible = write!(
@@ -85,7 +81,7 @@ impl Page {
         }
         svg.push_str("</svg>");
         self.push(&format!(
-            "<figure><figcaption>{} for each {each} slots; the two colours take turns with the shards\
+            "<figure><figcaption>{} for every {each} slots; the two colours alternate by shard\
              </figcaption>{svg}</figure>\n",
             escaped(of)
         ));
@@ -116,9 +112,9 @@ impl Page {
             self.push(" ");
         }
         self.push("</p>");
-        if let Some(tag) = row.group.and_then(|at| report.groups.get(at)?.tag.clone()) {
-            self.push("<p>Mend: ");
-            self.code(&tag);
+        if let Some(tag) = report.tag_for(row) {
+            self.push("<p>Fix: the hashtag ");
+            self.code(tag);
             self.push("</p>");
         }
         self.push("<details><summary>examples and clients</summary><ul>");
@@ -149,7 +145,7 @@ impl Page {
         if report.groups.is_empty() {
             return;
         }
-        self.tag("h2", "Keys that are used together");
+        self.tag("h2", "Keys used together");
         for group in &report.groups {
             self.group(group);
         }
@@ -159,7 +155,7 @@ impl Page {
         let word = match group.verdict {
             "fits" => "<span class=\"verdict held\">fits</span>",
             "tag" => "<span class=\"verdict open\">needs a hashtag</span>",
-            _ => "<span class=\"verdict broken\">nothing in common</span>",
+            _ => "<span class=\"verdict broken\">no common part</span>",
         };
         let often = plural(group.count, "time");
         let across = count(group.crossing);
@@ -172,41 +168,17 @@ impl Page {
             }
             self.push("</p>");
         } else {
-            self.push("<div class=\"scroll\"><table><thead><tr><th>now</th><th class=\"text\">with a hashtag</th></tr></thead><tbody>");
-            for one in &group.rewritten {
-                self.push("<tr><td>");
-                self.code(&one.pattern);
-                self.push("</td><td class=\"text\">");
-                self.code(&one.new_pattern);
-                self.push("</td></tr>");
-            }
-            self.push("</tbody></table></div>");
+            let pair = |one: &RewrittenRow| vec![one.pattern.clone(), one.new_pattern.clone()];
+            let rows = group.rewritten.iter().map(pair).collect();
+            self.code_table(&Table::new("", &["now", "with a hashtag"], rows).with_text_at(1));
         }
         for (price, of) in [(&group.key_price, "keys"), (&group.use_price, "uses")] {
             if let Some(price) = price {
-                self.note(&priced(price, of));
+                self.note(&price.shown(of));
             }
         }
         for pair in &group.strangers {
-            self.note(&format!("{} and {} have nothing in common", pair.keys[0], pair.keys[1]));
-        }
-    }
-
-    fn tables(&mut self, report: &Report) {
-        for table in tables::all(report) {
-            self.tag("h2", table.title);
-            self.push("<div class=\"scroll\"><table><thead><tr>");
-            table.head.iter().for_each(|name| self.tag("th", name));
-            self.push("</tr></thead><tbody>");
-            for row in &table.rows {
-                self.push("<tr>");
-                row.iter().for_each(|cell| self.tag("td", cell));
-                self.push("</tr>");
-            }
-            self.push("</tbody></table></div>\n");
-            if table.hidden > 0 {
-                self.note(&format!("… and {} more", table.hidden));
-            }
+            self.note(&format!("{} and {} have no common part", pair.keys[0], pair.keys[1]));
         }
     }
 }

@@ -1,19 +1,20 @@
-//! Keys that somebody names: the hashed part of each, its slot and shard, and whether they can be
+//! Keys on the command line: the hashed part of each, its slot and shard, and whether they can be
 //! used together.
 
-use super::document::{KeyRow, key_row};
-use super::{EXIT_VIOLATIONS, document};
+use super::EXIT_VIOLATIONS;
+use super::document::{self, key_row};
+use super::rows::KeyRow;
 use crate::ledger::hashtag;
 use crate::ledger::violation::ExampleKey;
 use crate::slot::{Slot, hashed_part};
-use crate::text::display::{self, Paint, width};
+use crate::text::display::{Paint, fit, left, width};
 use crate::topology::Topology;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// What there is to say of some keys.
+/// Some keys, and whether they share a slot.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+#[expect(missing_docs, reason = "docs/proof.md describes each field")]
 pub struct Keys {
     pub schema: &'static str,
     pub version: &'static str,
@@ -24,13 +25,13 @@ pub struct Keys {
     pub is_one_shard: bool,
     pub tag: Option<String>,
     pub rewritten: Vec<String>,
-    /// By key: where its hashed part stands, in characters.
+    /// By key: start and length of its hashed part, in characters.
     #[serde(skip)]
     marks: Vec<(usize, usize)>,
 }
 
 impl Keys {
-    /// Judges `keys` for so many shards.
+    /// Checks `keys` for so many shards.
     #[must_use]
     pub fn of(keys: &[Vec<u8>], shards: usize) -> Self {
         let topology = Topology::even(shards);
@@ -39,7 +40,7 @@ impl Keys {
         let all_one =
             |of: &dyn Fn(Slot) -> usize| slots.windows(2).all(|two| of(two[0]) == of(two[1]));
         let is_one_slot = all_one(&|slot| slot.index());
-        // Each key is of a kind of its own here: what they have in common is all that counts.
+        // Each key is its own pattern here: only parts common to all of them count.
         let patterns: Vec<Arc<str>> = keys.iter().map(|_| Arc::from("")).collect();
         let set: hashtag::Set = keys.iter().cloned().enumerate().collect();
         let found = if is_one_slot { None } else { hashtag::find(&patterns, &[set]).ok() };
@@ -61,47 +62,40 @@ impl Keys {
         }
     }
 
-    /// As one line of JSON.
+    /// Returns one line of JSON.
     ///
     /// # Panics
-    /// Never: there is nothing in it that JSON cannot hold.
+    /// Never: all map keys are strings, and every number is finite.
     #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("names are strings")
     }
 
-    /// The page: the hashed part of each key is underlined.
+    /// Returns the page. The hashed part of each key is underlined.
     #[must_use]
     pub fn page(&self, columns: usize, paint: Paint) -> String {
         let mut text = String::new();
         let names = self.keys.iter().map(|key| width(&key.key)).max().unwrap_or(0);
         let names = names.min(columns.saturating_sub(24)).max(3);
-        for (key, (start, len)) in self.keys.iter().zip(&self.marks) {
-            let name = display::fit(&key.key, names);
-            let space = " ".repeat(names - width(&name));
-            let is_whole = width(&key.key) <= names;
-            let shown = if is_whole { self.underlined(&name, *start, *len, paint) } else { name };
-            text.push_str(&format!("{shown}{space}  slot {:>5}  shard {}\n", key.slot, key.shard));
-            if paint == Paint::Off && is_whole {
-                let line = format!("{}{}", " ".repeat(*start), "^".repeat(*len));
-                text.push_str(&format!("{line}\n"));
-            }
+        for (key, &(start, len)) in self.keys.iter().zip(&self.marks) {
+            let space = " ".repeat(names.saturating_sub(width(&key.key)));
+            let (shown, underline) = if width(&key.key) > names {
+                (left(&fit(&key.key, names), names), None)
+            } else if paint == Paint::On {
+                (underlined(&key.key, start, len, paint) + &space, None)
+            } else {
+                (format!("{}{space}", key.key), Some(carets(&key.key, start, len)))
+            };
+            text.push_str(&format!("{shown}  slot {:>5}  shard {}\n", key.slot, key.shard));
+            underline.iter().for_each(|line| text.push_str(&format!("{line}\n")));
         }
         text.push('\n');
-        let verdict = match (self.is_one_slot, self.is_one_shard) {
-            (true, _) if self.keys.len() == 1 => paint.good("One key is always in one slot."),
-            (true, _) => paint.good("One slot: they can be used together."),
-            (false, true) => paint.bad(
-                "Several slots, though one shard owns them all today: a cluster refuses them together.",
-            ),
-            (false, false) => paint.bad("Several slots: a cluster refuses them together."),
-        };
-        text.push_str(&verdict);
+        text.push_str(&self.verdict(paint));
         text.push('\n');
         if self.rewritten.is_empty() && !self.is_one_slot {
-            text.push_str("They have nothing in common that could be their hashtag.\n");
+            text.push_str("They have no common part that could be their hashtag.\n");
         } else if let Some(tag) = &self.tag {
-            text.push_str(&format!("With the hashtag {tag} they can:\n"));
+            text.push_str(&format!("With the hashtag {tag} they share a slot:\n"));
             self.rewritten.iter().for_each(|key| text.push_str(&format!("  {key}\n")));
         }
         if !self.is_one_slot {
@@ -110,22 +104,49 @@ impl Keys {
         text
     }
 
-    fn underlined(&self, name: &str, start: usize, len: usize, paint: Paint) -> String {
-        let part = |from: usize, len: usize| name.chars().skip(from).take(len).collect::<String>();
-        let rest = part(start + len, usize::MAX);
-        format!("{}{}{rest}", part(0, start), paint.with("4", &part(start, len)))
+    fn verdict(&self, paint: Paint) -> String {
+        match (self.is_one_slot, self.is_one_shard) {
+            (true, _) if self.keys.len() == 1 => paint.good("One key is always in one slot."),
+            (true, _) => paint.good("One slot: these keys can be used together."),
+            (false, true) => paint.bad(
+                "Different slots, even if one shard owns them all today: a cluster refuses these keys \
+                 together.",
+            ),
+            (false, false) => {
+                paint.bad("Different slots: a cluster refuses these keys together.")
+            }
+        }
     }
 }
 
-/// Where the hashed part of a key stands in what is shown of it.
+/// Splits a text into the characters before `start`, the `len` characters from there, and the rest.
+fn parts(name: &str, start: usize, len: usize) -> [&str; 3] {
+    let at = |chars: usize| name.char_indices().nth(chars).map_or(name.len(), |(at, _)| at);
+    let (from, to) = (at(start), at(start.saturating_add(len)));
+    [&name[..from], &name[from..to], &name[to..]]
+}
+
+/// A name with its hashed part underlined.
+fn underlined(name: &str, start: usize, len: usize, paint: Paint) -> String {
+    let [before, hashed, after] = parts(name, start, len);
+    format!("{before}{}{after}", paint.with("4", hashed))
+}
+
+/// A line with a caret below each column of the hashed part.
+fn carets(name: &str, start: usize, len: usize) -> String {
+    let [before, hashed, _] = parts(name, start, len);
+    format!("{}{}", " ".repeat(width(before)), "^".repeat(width(hashed)))
+}
+
+/// Start and length of the hashed part of a key as it is shown, in characters.
 fn mark(key: &[u8]) -> (usize, usize) {
     let hashed = hashed_part(key);
-    let shown = |bytes: &[u8]| width(&crate::ledger::pattern::shown(bytes, usize::MAX));
+    let chars = |bytes: &[u8]| crate::ledger::pattern::shown(bytes, usize::MAX).chars().count();
     if hashed.len() == key.len() {
-        return (0, shown(key));
+        return (0, chars(key));
     }
     let open = key.iter().position(|&byte| byte == b'{').unwrap_or_default();
-    (shown(&key[..=open]), shown(hashed))
+    (chars(&key[..=open]), chars(hashed))
 }
 
 #[cfg(test)]
@@ -144,6 +165,17 @@ mod tests {
         let keys = of(&["{u}a", "{u}b", "u"]);
         assert_eq!((keys.exit_code, keys.is_one_slot), (0, true));
         assert_snapshot!(keys.page(80, Paint::Off));
+    }
+
+    #[test]
+    fn the_hashed_part_of_a_wide_key_is_marked_where_it_stands() {
+        let page = of(&["购物车:{用户:一}:总价", "{a}b"]).page(80, Paint::Off);
+        let lines: Vec<&str> = page.lines().collect();
+        assert!(lines[0].starts_with("购物车:{用户:一}:总价  slot"), "{page}");
+        assert_eq!(lines[1], "        ^^^^^^^");
+        assert!(lines[2].starts_with("{a}b                   slot"), "{page}");
+        let painted = of(&["购物车:{用户:一}:总价"]).page(80, Paint::On);
+        assert!(painted.starts_with("购物车:{\u{1b}[4m用户:一\u{1b}[0m}:总价  slot"), "{painted}");
     }
 
     #[test]

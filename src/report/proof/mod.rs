@@ -16,12 +16,15 @@ pub mod json;
 pub mod junit;
 pub mod keys;
 pub mod markdown;
+mod next;
+pub mod rows;
 pub mod sarif;
 mod tables;
 pub mod text;
 
 pub use baseline::Baseline;
-pub use document::{ConflictRow, Found, GroupRow, Report, Source, Trouble, ViolationRow};
+pub use document::{Found, Report, Source, Trouble};
+pub use rows::{ConflictRow, GroupRow, ViolationRow};
 
 /// Exit code of a check that found a violation.
 pub const EXIT_VIOLATIONS: u8 = 3;

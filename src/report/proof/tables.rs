@@ -1,25 +1,17 @@
-//! The tables of a report, without a form yet: terminal, Markdown and HTML show the same ones.
+//! The tables of a report: terminal, Markdown and HTML show the same ones.
 
 use super::Report;
+use crate::report::table::Table;
 use crate::text::display::{bytes, count, percent};
 
 /// Rows of each table; the JSON has more.
 const ROWS_MAX: usize = 12;
 /// The longest bar of a histogram, in characters.
 const BAR: usize = 20;
-/// Shards that are shown.
+/// Most shards shown.
 const SHARDS_MAX: usize = 32;
 
-/// Rows under a head. The first column holds text, the others numbers.
-pub(super) struct Table {
-    pub title: &'static str,
-    pub head: Vec<&'static str>,
-    pub rows: Vec<Vec<String>>,
-    /// Rows that are not shown.
-    pub hidden: usize,
-}
-
-/// The tables that have something to show.
+/// The tables that are not empty.
 pub(super) fn all(report: &Report) -> Vec<Table> {
     [
         conflicts(report),
@@ -37,13 +29,7 @@ pub(super) fn all(report: &Report) -> Vec<Table> {
     .collect()
 }
 
-fn table(title: &'static str, head: &[&'static str], all: Vec<Vec<String>>, max: usize) -> Table {
-    let hidden = all.len().saturating_sub(max);
-    let rows = all.into_iter().take(max).collect();
-    Table { title, head: head.to_vec(), rows, hidden }
-}
-
-/// Columns of noughts say nothing.
+/// Leaves out columns that hold nothing but zeros.
 fn without_empty_columns(mut table: Table) -> Table {
     for at in (1..table.head.len()).rev() {
         if table.rows.iter().all(|row| row[at].is_empty() || row[at] == "0" || row[at] == "0 B") {
@@ -58,8 +44,8 @@ fn conflicts(report: &Report) -> Table {
     let rows = report.conflicts.iter().map(|row| {
         vec![row.pattern.clone(), row.command.clone(), count(row.count), age(&row.ages)]
     });
-    let head = ["watched key", "changed by", "lost", "age of WATCH"];
-    table("Conflicts", &head, rows.collect(), ROWS_MAX)
+    let head = ["watched key", "changed by", "aborted", "age of WATCH"];
+    Table::new("Conflicts", &head, rows.collect()).limited(ROWS_MAX)
 }
 
 /// How many attempts transactions with a WATCH took until they were committed.
@@ -69,20 +55,20 @@ fn attempts(report: &Report) -> Table {
         let more = if at + 1 == all.len() { " or more" } else { "" };
         (format!("{}{more}", at + 1), number)
     });
-    // Who has never lost took one.
+    // Without a conflict all of them took one.
     let classes = classes.filter(|_| !report.conflicts.is_empty()).collect();
     histogram("Attempts until commit", "attempts", "transactions", classes)
 }
 
-/// How old the lost WATCHes were.
+/// How old the WATCH was when its transaction was aborted.
 fn ages(report: &Report) -> Table {
     let len = report.conflicts.iter().map(|row| row.ages.len()).max().unwrap_or(0);
     let class = |at: usize| report.conflicts.iter().filter_map(|row| row.ages.get(at)).sum::<u64>();
     let classes = (0..len).map(|at| (format!("< {} ms", count(1 << at)), class(at))).collect();
-    histogram("Age of lost WATCHes", "age", "lost", classes)
+    histogram("Age of WATCH at abort", "age", "aborted", classes)
 }
 
-/// Classes in their order, up to the last that has something, each with its share and a bar.
+/// Classes in their order, up to the last one that is not empty, each with its share and a bar.
 fn histogram(
     title: &'static str,
     class: &'static str,
@@ -102,11 +88,10 @@ fn histogram(
             vec![bar.trim_end().to_owned(), count(*number), percent(*number as f64 / all as f64)]
         })
         .collect();
-    let max = rows.len();
-    table(title, &[class, what, "share"], rows, max)
+    Table::new(title, &[class, what, "share"], rows)
 }
 
-/// Below what half of the ages are: `< 4 ms`.
+/// The upper bound of the class of the median age: `< 4 ms`.
 fn age(ages: &[u64]) -> String {
     let all: u64 = ages.iter().sum();
     let mut sum = 0;
@@ -129,7 +114,7 @@ fn patterns(report: &Report) -> Table {
         ]
     });
     let head = ["pattern", "uses", "keys", "slots", "bytes", "largest"];
-    table("Keys", &head, rows.collect(), ROWS_MAX)
+    Table::new("Keys", &head, rows.collect()).limited(ROWS_MAX)
 }
 
 fn shards(report: &Report) -> Table {
@@ -145,7 +130,8 @@ fn shards(report: &Report) -> Table {
             bytes(row.bytes),
         ]
     });
-    table("Shards", &["shard", "share", "uses", "keys", "bytes"], rows.collect(), SHARDS_MAX)
+    Table::new("Shards", &["shard", "share", "uses", "keys", "bytes"], rows.collect())
+        .limited(SHARDS_MAX)
 }
 
 fn slots(report: &Report) -> Table {
@@ -158,18 +144,19 @@ fn slots(report: &Report) -> Table {
             bytes(row.bytes),
         ]
     });
-    table("Busiest slots", &["slot", "share", "uses", "keys", "bytes"], rows.collect(), 5)
+    Table::new("Busiest slots", &["slot", "share", "uses", "keys", "bytes"], rows.collect())
+        .limited(5)
 }
 
 fn big(report: &Report) -> Table {
     let rows = report.big_keys.iter().map(|row| {
         vec![row.key.clone(), row.kind.to_owned(), bytes(row.bytes), row.slot.to_string()]
     });
-    table("Largest keys", &["key", "kind", "bytes", "slot"], rows.collect(), 5)
+    Table::new("Largest keys", &["key", "kind", "bytes", "slot"], rows.collect()).limited(5)
 }
 
 fn unknown(report: &Report) -> Table {
     let rows =
         report.unknown_commands.iter().map(|row| vec![row.command.clone(), count(row.count)]);
-    table("Not known here", &["command", "times"], rows.collect(), ROWS_MAX)
+    Table::new("Unknown commands", &["command", "times"], rows.collect()).limited(ROWS_MAX)
 }
