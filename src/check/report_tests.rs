@@ -3,10 +3,9 @@
 
 use crate::check::{self, Follower, Format};
 use crate::rdb::file_window::FileWindow;
-use crate::report::text::{COLUMNS, COLUMNS_MIN, page};
-use crate::report::{
-    Baseline, EXIT_INPUT, EXIT_VIOLATIONS, Report, Source, html, json, junit, markdown, sarif,
-};
+use crate::report::proof::text::{COLUMNS, COLUMNS_MIN, page};
+use crate::report::proof::{html, json, junit, markdown, sarif};
+use crate::report::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS, Report, Source};
 use crate::text::display::{Paint, width};
 use insta::assert_snapshot;
 use serde_json::Value;

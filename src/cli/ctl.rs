@@ -1,8 +1,8 @@
-//! `slotway ctl`: a running server's cluster changed and faults made, from a terminal or a script.
+//! `slotway ctl`: changes a running server's cluster and injects faults, from a terminal or a script.
 //!
-//! The words are those of the SLOTWAY commands, which they are sent as. An order that cannot be
-//! understood is refused here (exit code 2), before anything is sent; what the server refuses ends
-//! with exit code 1.
+//! The arguments are those of the SLOTWAY command and are sent as such. A command that cannot be
+//! parsed fails here (exit code 2), before anything is sent; an error reply of the server is exit
+//! code 1.
 
 use super::{Failure, read_scenario};
 use crate::faults::{Order, forms};
@@ -11,144 +11,148 @@ use clap::Subcommand;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long the server is given to connect, and to answer.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often to ask how far a scenario has come.
-const ASK_EVERY: Duration = Duration::from_millis(20);
-/// Longest answer that is read, in bytes.
-const ANSWER_LEN_MAX: usize = 64 << 20;
+/// The timeout of connecting and of a reply.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The interval at which the state of a scenario is polled.
+const POLL_EVERY: Duration = Duration::from_millis(20);
+/// The longest reply, in bytes.
+const REPLY_LEN_MAX: usize = 64 << 20;
 
 /// The options of `ctl`.
 #[derive(clap::Args, Debug)]
-#[command(override_usage = "slotway ctl [OPTIONS] <ORDER> [WORDS]...\n       \
+#[command(override_usage = "slotway ctl [OPTIONS] <COMMAND> [ARGUMENTS]...\n       \
                             slotway ctl [OPTIONS] run [--wait] <FILE>")]
 pub(super) struct Options {
-    /// Any port of the server, router's or node's
+    /// Port of the server: the router port or any node port
     #[arg(long, env = "SLOTWAY_PORT", default_value_t = 7000)]
     port: u16,
-    /// Its host
+    /// Host of the server
     #[arg(long, default_value = "127.0.0.1")]
     host: String,
-    /// Both, and a password if need be: redis://[[user]:password@]host[:port]
+    /// Host, port and password as a URL: redis://[[user]:password@]host[:port]
     #[arg(long, env = "SLOTWAY_URL", hide_env_values = true)]
     url: Option<String>,
-    /// The server's password
+    /// Password of the server
     #[arg(long, env = "SLOTWAY_REQUIREPASS", hide_env_values = true)]
     password: Option<String>,
     #[command(subcommand)]
-    words: Words,
+    action: Action,
 }
 
 #[derive(Subcommand, Debug)]
-enum Words {
-    /// Play a scenario: a file of orders and their times
+enum Action {
+    /// Run a scenario: a file of commands and when to run them
     Run {
-        /// Return when its last step is done; exit code 1 if a step was refused
+        /// Wait for its last step; exit code 1 if a step failed
         #[arg(long)]
         wait: bool,
         /// The file, in TOML
         file: PathBuf,
     },
-    /// One of the orders below
+    /// One of the commands below
     #[command(external_subcommand)]
-    Order(Vec<String>),
+    Command(Vec<String>),
 }
 
-/// What only tells, and what it takes.
-const TELLINGS: &[(&str, &str)] = &[
-    ("cluster", "the nodes, their slots, what is on the move, the faults"),
-    ("slot <slot>", "who owns a slot, where it goes, how many keys it has"),
-    ("faults", "the faults that are armed: how often each has struck, what is left of it"),
-    ("scenario", "how far the scenario has come"),
-    ("check <order>", "what is wrong with an order, which is not carried out"),
-    ("violations", "what a cluster would have refused; `violations reset` forgets it"),
-    ("conflicts", "which watched keys made an EXEC answer nil, and who had changed them; `reset`"),
-    ("groups", "which keys are used together, and the hashtags they need; `reset`"),
-    ("proof", "all of that as JSON"),
-    ("test [id]", "what is noted from now on is this test's, or no test's"),
+/// The commands that report state, with their arguments, and what they report.
+const REPORTING: &[(&str, &str)] = &[
+    ("cluster", "nodes, their slots, slots being moved, faults"),
+    ("slot <slot>", "owner of a slot, migration state, number of keys"),
+    ("faults", "armed faults: hits so far, hits or time left"),
+    ("scenario", "progress of the scenario"),
+    ("check <command>", "errors in a command, without running it"),
+    ("violations", "what a cluster would have refused; `violations reset` clears the records"),
+    ("conflicts", "watched keys that made EXEC return nil, the clients that changed them; `reset`"),
+    ("groups", "keys that are used together, and the hashtags they need; `reset`"),
+    ("proof", "all of these records as JSON"),
+    ("test [id]", "label what is recorded from now on with a test; without id, remove the label"),
 ];
 
-/// Said at the end of the help: every order there is.
+/// The end of the help: all commands.
 pub(super) fn help() -> String {
-    let mut text = String::from("What shows something:\n");
-    for (form, meaning) in TELLINGS {
-        let _ = writeln!(text, "  {form:<15} {meaning}");
+    let columns = REPORTING.iter().map(|(form, _)| form.len()).max().unwrap_or(0);
+    let mut text = String::from("Commands that report state:\n");
+    for (form, meaning) in REPORTING {
+        let _ = writeln!(text, "  {form:<columns$}  {meaning}");
     }
-    text.push_str("\nOrders:\n");
+    text.push_str("\nCommands that change state:\n");
     for form in forms() {
         let _ = writeln!(text, "  {form}");
     }
     text.push_str(
-        "\nA node is its number in the order of the node ports, from 0, its id or its address. Every fault ends \
-         by itself, when its COUNT is used up or its time is over: FOR so many milliseconds, or 5 minutes.\n\n\
-         A scenario's file:\n  \
-         [[step]]\n  at = \"250ms\"                  # since the beginning\n  do = \"HOLD 12182 TO 1 KEYS foo\"\n  \
-         [[step]]\n  after = { execs = 100 }       # since the step before: execs, writes, requests, time\n  \
+        "\nA node is given by its index in the order of the node ports, from 0, by its id or by its address. Every \
+         fault ends after COUNT hits or FOR so many milliseconds, by default after 5 minutes.\n\n\
+         A scenario file:\n  \
+         [[step]]\n  at = \"250ms\"                  # since the start\n  do = \"HOLD 12182 TO 1 KEYS foo\"\n  \
+         [[step]]\n  after = { execs = 100 }       # since the previous step: execs, writes, requests, time\n  \
          do = \"FINISH 12182\"\n\n\
          Start here:  slotway ctl cluster        then:  slotway ctl stop 0 for 2000",
     );
     text
 }
 
-/// Sends an order and prints the answer.
+/// Sends a command, or a scenario, and prints the reply.
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    match &options.words {
-        Words::Order(words) => {
-            let (first, rest) = words.split_first().ok_or_else(|| Failure::usage("no order"))?;
-            let told = |(form, _): &(&str, &str)| {
-                form.split(' ').next().is_some_and(|word| first.eq_ignore_ascii_case(word))
-            };
-            let only_tells = TELLINGS.iter().any(told) || first.eq_ignore_ascii_case("show");
-            if !only_tells {
-                let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
-                Order::of(&words).map_err(|unclear| Failure::usage(plain(&unclear.to_string())))?;
-            }
-            let mut words = vec![b"SLOTWAY".as_slice(), first.as_bytes()];
-            words.extend(rest.iter().map(String::as_bytes));
-            let mut line = Line::to(options)?;
-            let answer = line.ask(&words)?;
-            match Reply::of(&answer) {
-                Reply::Array(fields) if has_rows(first) => print(&rows(fields)),
-                reply => print(&shown(reply)),
-            }
-            if let Reply::Integer(id) = Reply::of(&answer)
-                && !first.eq_ignore_ascii_case("clear")
-                && io::stdout().is_terminal()
-            {
-                super::complain(&format!("fault {id} is armed; to end it: slotway ctl clear {id}"));
-            }
-            Ok(())
-        }
-        Words::Run { wait, file } => {
-            // A mistake in it is found before anybody is spoken to.
-            read_scenario(file)?;
-            let read = std::fs::read(file);
-            let text = read.map_err(|e| Failure::usage(format!("{}: {e}", file.display())))?;
-            let mut line = Line::to(options)?;
-            line.ask(&[b"SLOTWAY", b"SCENARIO", &text]).map_err(|failure| Failure {
-                // What is wrong with its nodes only the server can tell.
-                code: if failure.message.starts_with("line ") { 2 } else { failure.code },
-                message: format!("{}: {}", file.display(), failure.message),
-            })?;
-            if *wait { line.watch() } else { Ok(()) }
-        }
+    match &options.action {
+        Action::Command(words) => command(options, words),
+        Action::Run { wait, file } => scenario(options, *wait, file),
     }
 }
 
-/// An error without its code, for people.
+fn command(options: &Options, words: &[String]) -> Result<(), Failure> {
+    let (first, rest) = words.split_first().ok_or_else(|| Failure::usage("no command"))?;
+    let is_named = |(form, _): &(&str, &str)| {
+        form.split(' ').next().is_some_and(|word| first.eq_ignore_ascii_case(word))
+    };
+    let is_reporting = REPORTING.iter().any(is_named) || first.eq_ignore_ascii_case("show");
+    if !is_reporting {
+        let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
+        Order::of(&words).map_err(|unclear| Failure::usage(plain(&unclear.to_string())))?;
+    }
+    let mut words = vec![b"SLOTWAY".as_slice(), first.as_bytes()];
+    words.extend(rest.iter().map(String::as_bytes));
+    let reply = Connection::to(options)?.call(&words)?;
+    match Reply::of(&reply) {
+        Reply::Array(fields) if has_rows(first) => print(&rows(fields)),
+        reply => print(&shown(reply)),
+    }
+    if let Reply::Integer(id) = Reply::of(&reply)
+        && !first.eq_ignore_ascii_case("clear")
+        && io::stdout().is_terminal()
+    {
+        super::complain(&format!("fault {id} is armed; to end it: slotway ctl clear {id}"));
+    }
+    Ok(())
+}
+
+fn scenario(options: &Options, wait: bool, file: &Path) -> Result<(), Failure> {
+    // Syntax errors are found without a server.
+    read_scenario(file)?;
+    let read = std::fs::read(file);
+    let text = read.map_err(|e| Failure::usage(format!("{}: {e}", file.display())))?;
+    let mut connection = Connection::to(options)?;
+    connection.call(&[b"SLOTWAY", b"SCENARIO", &text]).map_err(|failure| Failure {
+        // Unknown nodes and slots are found by the server, with the line of the file.
+        code: if failure.message.starts_with("line ") { 2 } else { failure.code },
+        message: format!("{}: {}", file.display(), failure.message),
+    })?;
+    if wait { connection.wait_for_scenario() } else { Ok(()) }
+}
+
+/// An error reply without the generic `ERR`.
 fn plain(error: &str) -> String {
     error.strip_prefix("ERR ").unwrap_or(error).to_owned()
 }
 
 /// A connection to the server.
-struct Line {
+struct Connection {
     stream: TcpStream,
 }
 
-impl Line {
+impl Connection {
     fn to(options: &Options) -> Result<Self, Failure> {
         let (host, port, password) = options.target()?;
         let failed = |error: &io::Error| {
@@ -158,14 +162,14 @@ impl Line {
         };
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in (host.as_str(), port).to_socket_addrs().map_err(|error| failed(&error))? {
-            match TcpStream::connect_timeout(&address, PATIENCE) {
+            match TcpStream::connect_timeout(&address, TIMEOUT) {
                 Ok(stream) => {
-                    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| failed(&error))?;
-                    let mut line = Self { stream };
+                    stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| failed(&error))?;
+                    let mut connection = Self { stream };
                     if let Some(password) = password {
-                        line.ask(&[b"AUTH", password.as_bytes()])?;
+                        connection.call(&[b"AUTH", password.as_bytes()])?;
                     }
-                    return Ok(line);
+                    return Ok(connection);
                 }
                 Err(error) => last = error,
             }
@@ -173,8 +177,8 @@ impl Line {
         Err(failed(&last))
     }
 
-    /// Sends a command; gives its answer, unless that is an error.
-    fn ask(&mut self, words: &[&[u8]]) -> Result<Vec<u8>, Failure> {
+    /// Sends a command and returns its reply, unless that is an error.
+    fn call(&mut self, words: &[&[u8]]) -> Result<Vec<u8>, Failure> {
         let mut request = format!("*{}\r\n", words.len()).into_bytes();
         for word in words {
             request.extend(format!("${}\r\n", word.len()).into_bytes());
@@ -182,53 +186,53 @@ impl Line {
             request.extend(b"\r\n");
         }
         let broken = |why: &dyn std::fmt::Display| {
-            Failure::machine(format!("the server does not answer: {why}"))
+            Failure::machine(format!("no reply from the server: {why}"))
         };
         self.stream.write_all(&request).map_err(|error| broken(&error))?;
-        let (mut answer, mut decoder, mut piece) = (Vec::new(), ReplyDecoder::default(), [0; 4096]);
+        let (mut reply, mut decoder, mut piece) = (Vec::new(), ReplyDecoder::default(), [0; 4096]);
         let len = loop {
             let read = self.stream.read(&mut piece).map_err(|error| broken(&error))?;
-            answer.extend_from_slice(&piece[..read]);
-            match decoder.next(&answer) {
+            reply.extend_from_slice(&piece[..read]);
+            match decoder.next(&reply) {
                 Ok(Some(len)) => break len,
                 Ok(None) if read == 0 => return Err(broken(&"it closed the connection")),
-                Ok(None) if answer.len() > ANSWER_LEN_MAX => return Err(broken(&"too much")),
+                Ok(None) if reply.len() > REPLY_LEN_MAX => return Err(broken(&"it is too long")),
                 Ok(None) => {}
                 Err(error) => return Err(broken(&error)),
             }
         };
-        answer.truncate(len);
-        match Reply::of(&answer) {
+        reply.truncate(len);
+        match Reply::of(&reply) {
             Reply::Error(error) => Err(Failure::machine(plain(&String::from_utf8_lossy(error)))),
-            _ => Ok(answer),
+            _ => Ok(reply),
         }
     }
 
-    /// Waits for the end of the scenario and prints what came of it.
-    fn watch(&mut self) -> Result<(), Failure> {
+    /// Waits for the end of the scenario and prints its result.
+    fn wait_for_scenario(&mut self) -> Result<(), Failure> {
         loop {
-            let answer = self.ask(&[b"SLOTWAY", b"SCENARIO"])?;
-            let text = shown(Reply::of(&answer));
+            let reply = self.call(&[b"SLOTWAY", b"SCENARIO"])?;
+            let text = shown(Reply::of(&reply));
             if !text.starts_with("running") {
-                let is_well = text.starts_with("done") && text.lines().count() == 1;
-                if is_well {
+                // Further lines are the steps that failed.
+                if text.starts_with("done") && text.lines().count() == 1 {
                     print(&text);
                     return Ok(());
                 }
                 return Err(Failure::machine(text));
             }
-            rest(ASK_EVERY);
+            pause(POLL_EVERY);
         }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the rim of a program that has nothing else to do")]
-fn rest(time: Duration) {
+#[expect(clippy::disallowed_methods, reason = "a command line client has nothing else to do")]
+fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
 impl Options {
-    /// Host, port and password, the URL's before the others.
+    /// Host, port and password; those of the URL take precedence.
     fn target(&self) -> Result<(String, u16, Option<String>), Failure> {
         let Some(url) = &self.url else {
             return Ok((self.host.clone(), self.port, self.password.clone()));
@@ -241,7 +245,7 @@ impl Options {
             None => (None, rest),
         };
         let password = login.map(|login| login.split_once(':').map_or(login, |(_, p)| p));
-        // An address of IPv6 stands in brackets.
+        // An IPv6 address is in brackets.
         let (host, port) = match address.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => {
                 (host, port.parse().map_err(|_| wrong())?)
@@ -257,7 +261,7 @@ impl Options {
     }
 }
 
-/// An answer for people: a line for each element.
+/// A reply as text: a line for each element.
 fn shown(reply: Reply<'_>) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
     match reply {
@@ -272,12 +276,12 @@ fn shown(reply: Reply<'_>) -> String {
     }
 }
 
-/// What is answered with fields, the last of which are rows.
+/// Whether the reply of a command has fields, the last of which holds rows.
 fn has_rows(word: &str) -> bool {
     ["violations", "conflicts", "groups"].iter().any(|other| word.eq_ignore_ascii_case(other))
 }
 
-/// Fields for people, a line for each; the rows as blocks below them.
+/// Fields as text, a line for each; the rows as blocks below them.
 fn rows<'r>(mut fields: impl Iterator<Item = Reply<'r>>) -> String {
     let mut text = String::new();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
@@ -305,7 +309,7 @@ fn rows<'r>(mut fields: impl Iterator<Item = Reply<'r>>) -> String {
     text
 }
 
-#[expect(clippy::print_stdout, reason = "the answer is what stdout is for")]
+#[expect(clippy::print_stdout, reason = "stdout is for the reply")]
 fn print(text: &str) {
     if !text.is_empty() {
         println!("{}", text.trim_end());
@@ -318,11 +322,11 @@ mod tests {
 
     fn options(url: Option<&str>) -> Options {
         let (host, url) = ("h".to_owned(), url.map(str::to_owned));
-        Options { port: 1, host, url, password: None, words: Words::Order(Vec::new()) }
+        Options { port: 1, host, url, password: None, action: Action::Command(Vec::new()) }
     }
 
     #[test]
-    fn a_url_goes_before_the_rest() {
+    fn a_url_takes_precedence() {
         let target = |url| options(url).target().map_err(|failure| failure.code);
         let is = |host: &str, port, password: Option<&str>| {
             Ok((host.to_owned(), port, password.map(str::to_owned)))
@@ -337,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn the_help_names_every_order() {
+    fn the_help_names_every_command() {
         let help = help();
         for form in forms() {
             assert!(help.contains(form), "{form}");

@@ -1,4 +1,4 @@
-//! `slotway explain`: a rule in a page; without a name, all of them in a list.
+//! `slotway explain`: one rule in detail, or a list of all rules.
 
 use super::Failure;
 use super::check::show;
@@ -13,7 +13,7 @@ const COLUMNS: usize = 80;
 /// The options of `explain`.
 #[derive(clap::Args, Debug)]
 pub(super) struct Options {
-    /// The rule's name, as reports show it
+    /// Name of the rule, as in reports; without it, list all rules
     rule: Option<Rule>,
 }
 
@@ -43,17 +43,18 @@ fn page(rule: Rule) -> String {
     paragraph(row.why);
     let mut example = String::new();
     row.example.lines().for_each(|line| example.push_str(&format!("    {line}\n")));
-    let mut way_out = String::from("Way out: ");
-    way_out.push_str(row.way_out);
     text.push_str(&example);
     text.push('\n');
-    wrap(&way_out, COLUMNS).iter().for_each(|line| text.push_str(&format!("{line}\n")));
+    wrap(&format!("Fix: {}", row.way_out), COLUMNS)
+        .iter()
+        .for_each(|line| text.push_str(&format!("{line}\n")));
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::display::width;
 
     #[test]
     fn every_rule_has_a_page_that_fits() {
@@ -63,8 +64,7 @@ mod tests {
                 assert!(text.contains(part), "{text}");
             }
             let is_prose = |line: &&str| !line.starts_with("    ");
-            let too_long =
-                text.lines().filter(is_prose).find(|line| line.chars().count() > COLUMNS);
+            let too_long = text.lines().filter(is_prose).find(|line| width(line) > COLUMNS);
             assert_eq!(too_long, None);
         }
         assert_eq!(list().lines().count(), ROWS.len() + 2);

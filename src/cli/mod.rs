@@ -35,16 +35,16 @@ enum Command {
     /// Load a server with transactions and check invariants: a load test that finds lost updates.
     #[command(after_help = bench::workloads())]
     Bench(Box<bench::Options>),
-    /// Change a running server's cluster and make faults, for tests.
+    /// Change a running server's cluster and inject faults, for tests.
     #[command(after_help = ctl::help())]
     Ctl(ctl::Options),
     /// Check offline whether keys, commands and transactions would run in a cluster.
     #[command(after_help = check::EXAMPLES)]
     Check(Box<check::Options>),
-    /// Run a command with a cluster of its own, and say what a cluster would have refused it.
+    /// Run a command with a cluster of its own, and report what a real cluster would refuse.
     #[command(after_help = run::EXAMPLES)]
     Run(Box<run::Options>),
-    /// Explain a rule that a check names.
+    /// Explain a rule of the check.
     Explain(explain::Options),
 }
 

@@ -1,7 +1,8 @@
-//! What `check` and `run` share: reports in files, and how a page looks in this terminal.
+//! What `check` and `run` share: report files, and colours and columns of the terminal.
 
 use super::Failure;
-use crate::report::{Report, html, json, junit, markdown, sarif, text};
+use crate::report::Report;
+use crate::report::proof::{html, json, junit, markdown, sarif, text};
 use crate::text::display::Paint;
 use clap::ValueEnum;
 use std::fs::{self, OpenOptions};
@@ -20,18 +21,18 @@ pub(super) enum Color {
     Never,
 }
 
-/// Whether a page is painted; `no_color` is what the environment says.
+/// Whether a page has colours; `no_color` is the value of NO_COLOR.
 pub(super) fn paint(color: Color, no_color: Option<&str>, is_terminal: bool) -> Paint {
-    let is_refused = no_color.is_some_and(|text| !text.is_empty());
+    let is_disabled = no_color.is_some_and(|text| !text.is_empty());
     let is_wanted = match color {
         Color::Always => true,
         Color::Never => false,
-        Color::Auto => !is_refused && is_terminal,
+        Color::Auto => !is_disabled && is_terminal,
     };
     if is_wanted { Paint::On } else { Paint::Off }
 }
 
-/// Columns of the terminal that a stream is; else as many as a page has.
+/// Columns of the terminal behind a stream; without a terminal, those of a page.
 pub(super) fn columns(stream: impl AsFd) -> usize {
     /// Longer lines are hard to follow.
     const MAX: usize = 120;
@@ -40,25 +41,25 @@ pub(super) fn columns(stream: impl AsFd) -> usize {
     columns.unwrap_or(text::COLUMNS).min(MAX)
 }
 
-/// Files that a report is to be written to.
-pub(super) struct Reports(Vec<(PathBuf, Form)>);
+/// The files of a report.
+pub(super) struct Reports(Vec<(PathBuf, Format)>);
 
 impl Reports {
-    /// Looks whether they can be written, before anything else is done.
+    /// Verifies that all of them can be written, before the long work begins.
     pub(super) fn to(paths: &[PathBuf]) -> Result<Self, Failure> {
-        let form = |path: &PathBuf| Ok((path.clone(), Form::of(path)?));
-        let reports = paths.iter().map(form).collect::<Result<Vec<_>, Failure>>()?;
+        let format = |path: &PathBuf| Ok((path.clone(), Format::of(path)?));
+        let reports = paths.iter().map(format).collect::<Result<Vec<_>, Failure>>()?;
         for (path, _) in &reports {
             try_out(path).map_err(|error| cannot_write(path, &error, Failure::usage))?;
         }
         Ok(Self(reports))
     }
 
-    /// Writes them; gives their names.
+    /// Writes them and returns their names.
     pub(super) fn write(&self, report: &Report) -> Result<Vec<String>, Failure> {
         let mut written = Vec::new();
-        for (path, form) in &self.0 {
-            fs::write(path, form.write(report))
+        for (path, format) in &self.0 {
+            fs::write(path, format.write(report))
                 .map_err(|error| cannot_write(path, &error, Failure::machine))?;
             written.push(path.display().to_string());
         }
@@ -66,14 +67,14 @@ impl Reports {
     }
 }
 
-/// The failure to write a file, as one of the given kind.
+/// The failure to write a file, of the given kind.
 pub(super) fn cannot_write(path: &Path, error: &io::Error, kind: fn(String) -> Failure) -> Failure {
     kind(format!("cannot write {}: {error}", path.display()))
 }
 
-/// The form of a report.
+/// The format of a report file.
 #[derive(Clone, Copy)]
-enum Form {
+enum Format {
     Json,
     Markdown,
     Html,
@@ -81,7 +82,7 @@ enum Form {
     Sarif,
 }
 
-impl Form {
+impl Format {
     fn of(path: &Path) -> Result<Self, Failure> {
         let extension =
             path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
@@ -111,7 +112,7 @@ impl Form {
     }
 }
 
-/// Opens a file for writing and leaves everything as it was.
+/// Opens a file for writing and leaves it unchanged.
 pub(super) fn try_out(path: &Path) -> io::Result<()> {
     match OpenOptions::new().write(true).create_new(true).open(path) {
         Ok(_new) => fs::remove_file(path),

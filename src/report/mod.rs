@@ -1,32 +1,18 @@
-//! The proof: what a ledger has to tell, in the forms that people and programs read.
+//! Reports: what `check`, `run` and `bench` share to show what they found.
 //!
 //! ```text
-//!                    ┌─ text       the page in the terminal
-//!                    ├─ json       everything, by a numbered schema (docs/proof.md)
-//! Found    ─► Report ┼─ markdown   for a comment on a change
-//!                    ├─ junit      a test case per rule
-//!                    ├─ sarif      results per kind of violation
-//!                    └─ html       one file: slot map, groups, violations
+//! terminal   a page in the terminal ──┐
+//!                                     ├─ table   rows under a head
+//! html       a self-contained page ───┘
+//! proof/     the report of `check` and `run`, in all its formats
 //! ```
 //!
-//! Nothing here reads a clock or opens a file: a report in, text out.
+//! The report of `bench` is in `load::output`. Nothing here reads a clock or opens a file: a report
+//! in, text out.
 
-pub(crate) mod page;
-pub mod baseline;
-pub mod html;
-pub mod json;
-pub mod junit;
-pub mod keys;
-pub mod markdown;
+pub(crate) mod html;
 pub mod proof;
-pub mod sarif;
-mod table;
-pub mod text;
+pub(crate) mod table;
+pub(crate) mod terminal;
 
-pub use baseline::Baseline;
-pub use proof::{Found, Report, Source, Trouble};
-
-/// Exit code of a check that found a violation.
-pub const EXIT_VIOLATIONS: u8 = 3;
-/// Exit code of a check whose input could not be read, or not to its end.
-pub const EXIT_INPUT: u8 = 2;
+pub use proof::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS, Found, Report, Source, Trouble};

@@ -1,175 +1,158 @@
-//! The tables of a report, without a form yet: terminal, Markdown and HTML show the same ones.
+//! A table: rows under a head, laid out for a terminal here, as HTML in [`super::html`] and as
+//! Markdown in `proof::markdown`.
+//!
+//! The layout is our own, not `comfy-table`'s. That library breaks a cell that is too wide into lines
+//! or cuts its end, and keys of one kind differ at their ends; it also needs crossterm and two crates
+//! more to measure cells that have colours.
 
-use super::Report;
-use crate::text::display::{bytes, count, percent};
+use crate::text::display::{Paint, fit, left, printable, right, width, wrap};
 
-/// Rows of each table; the JSON has more.
-const ROWS_MAX: usize = 12;
-/// The longest bar of a histogram, in characters.
-const BAR: usize = 20;
-/// Shards that are shown.
-const SHARDS_MAX: usize = 32;
+/// The first column is never narrower than this many columns.
+const FIRST_COLUMNS_MIN: usize = 12;
 
-/// Rows under a head. The first column holds text, the others numbers.
-pub(super) struct Table {
-    pub title: &'static str,
+/// Rows under a head. The first column holds names and is aligned left; the others hold numbers and
+/// are aligned right, except `text_at`.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Stands above the table; in a terminal, above its first column.
+    pub title: String,
+    /// The names of the columns. A terminal does not show the first one.
     pub head: Vec<&'static str>,
+    /// As many cells in each as there are names.
     pub rows: Vec<Vec<String>>,
-    /// Rows that are not shown.
+    /// A further column that holds text.
+    pub text_at: Option<usize>,
+    /// Rows left out; the JSON report has them.
     pub hidden: usize,
+    /// A remark below the rows.
+    pub note: Option<String>,
 }
 
-/// The tables that have something to show.
-pub(super) fn all(report: &Report) -> Vec<Table> {
-    [
-        conflicts(report),
-        attempts(report),
-        ages(report),
-        patterns(report),
-        shards(report),
-        slots(report),
-        big(report),
-        unknown(report),
-    ]
-    .into_iter()
-    .filter(|table| !table.rows.is_empty())
-    .map(without_empty_columns)
-    .collect()
-}
-
-fn table(title: &'static str, head: &[&'static str], all: Vec<Vec<String>>, max: usize) -> Table {
-    let hidden = all.len().saturating_sub(max);
-    let rows = all.into_iter().take(max).collect();
-    Table { title, head: head.to_vec(), rows, hidden }
-}
-
-/// Columns of noughts say nothing.
-fn without_empty_columns(mut table: Table) -> Table {
-    for at in (1..table.head.len()).rev() {
-        if table.rows.iter().all(|row| row[at].is_empty() || row[at] == "0" || row[at] == "0 B") {
-            table.head.remove(at);
-            table.rows.iter_mut().for_each(|row| drop(row.remove(at)));
-        }
+impl Table {
+    /// A table without a note.
+    pub(crate) fn new(
+        title: impl Into<String>,
+        head: &[&'static str],
+        rows: Vec<Vec<String>>,
+    ) -> Self {
+        let (title, head) = (title.into(), head.to_vec());
+        Self { title, head, rows, text_at: None, hidden: 0, note: None }
     }
-    table
+
+    /// The same with at most so many rows.
+    pub(crate) fn limited(mut self, rows_max: usize) -> Self {
+        self.hidden += self.rows.len().saturating_sub(rows_max);
+        self.rows.truncate(rows_max);
+        self
+    }
+
+    /// The same with text in a further column.
+    pub(crate) fn with_text_at(mut self, column: usize) -> Self {
+        self.text_at = Some(column);
+        self
+    }
+
+    /// The same with a remark below the rows.
+    pub(crate) fn with_note(mut self, note: impl Into<String>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+
+    /// Whether the column holds text.
+    pub(crate) fn is_text(&self, column: usize) -> bool {
+        column == 0 || self.text_at == Some(column)
+    }
+
+    /// The remarks below the rows.
+    pub(crate) fn notes(&self) -> impl Iterator<Item = String> + '_ {
+        let hidden =
+            (self.hidden > 0).then(|| format!("… and {} more in the JSON report", self.hidden));
+        hidden.into_iter().chain(self.note.clone())
+    }
+
+    /// The lines of the table in a terminal of so many columns. If it is too wide, its first column
+    /// becomes narrower: names can lose their middle, numbers cannot lose a digit.
+    pub(crate) fn lines(&self, columns: usize, paint: Paint) -> Vec<String> {
+        let mut head: Vec<&str> = self.head.clone();
+        if let Some(first) = head.first_mut() {
+            *first = &self.title;
+        }
+        let rows: Vec<Vec<_>> =
+            self.rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
+        let mut widths: Vec<usize> = head.iter().map(|name| width(name)).collect();
+        for row in &rows {
+            for (most, cell) in widths.iter_mut().zip(row) {
+                *most = width(cell).max(*most);
+            }
+        }
+        let total = widths.iter().sum::<usize>() + 2 * widths.len().saturating_sub(1);
+        if let Some(first) = widths.first_mut() {
+            *first = first.saturating_sub(total.saturating_sub(columns)).max(FIRST_COLUMNS_MIN);
+        }
+        let cell = |at: usize, text: &str| {
+            let text = fit(text, widths[at]);
+            if self.is_text(at) { left(&text, widths[at]) } else { right(&text, widths[at]) }
+        };
+        let names = head.iter().enumerate().map(|(at, name)| match at {
+            0 => paint.bold(&cell(at, name)),
+            _ => paint.dim(&cell(at, name)),
+        });
+        let mut lines = vec![names.collect::<Vec<_>>().join("  ")];
+        for row in &rows {
+            let cells = row.iter().enumerate().map(|(at, text)| cell(at, text));
+            lines.push(cells.collect::<Vec<_>>().join("  ").trim_end().to_owned());
+        }
+        for note in self.notes() {
+            lines.extend(wrap(&note, columns).iter().map(|line| paint.dim(line)));
+        }
+        lines
+    }
 }
 
-fn conflicts(report: &Report) -> Table {
-    let rows = report.conflicts.iter().map(|row| {
-        vec![row.pattern.clone(), row.command.clone(), count(row.count), age(&row.ages)]
-    });
-    let head = ["watched key", "changed by", "lost", "age of WATCH"];
-    table("Conflicts", &head, rows.collect(), ROWS_MAX)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// How many attempts transactions with a WATCH took until they were committed.
-fn attempts(report: &Report) -> Table {
-    let all = &report.commits_by_attempts;
-    let classes = all.iter().enumerate().map(|(at, &number)| {
-        let more = if at + 1 == all.len() { " or more" } else { "" };
-        (format!("{}{more}", at + 1), number)
-    });
-    // Who has never lost took one.
-    let classes = classes.filter(|_| !report.conflicts.is_empty()).collect();
-    histogram("Attempts until commit", "attempts", "transactions", classes)
-}
+    fn rows(rows: &[[&str; 3]]) -> Vec<Vec<String>> {
+        rows.iter().map(|row| row.map(str::to_owned).to_vec()).collect()
+    }
 
-/// How old the lost WATCHes were.
-fn ages(report: &Report) -> Table {
-    let len = report.conflicts.iter().map(|row| row.ages.len()).max().unwrap_or(0);
-    let class = |at: usize| report.conflicts.iter().filter_map(|row| row.ages.get(at)).sum::<u64>();
-    let classes = (0..len).map(|at| (format!("< {} ms", count(1 << at)), class(at))).collect();
-    histogram("Age of lost WATCHes", "age", "lost", classes)
-}
+    #[test]
+    fn numbers_stand_below_each_other_whatever_the_keys_are_written_in() {
+        let cells = rows(&[["user:1", "7", "1.20 kB"], ["用户:一", "1,234", "6 B"]]);
+        let table = Table::new("Keys", &["pattern", "uses", "bytes"], cells);
+        assert_eq!(
+            table.lines(80, Paint::Off),
+            [
+                "Keys           uses    bytes",
+                "user:1            7  1.20 kB",
+                "用户:一       1,234      6 B",
+            ]
+        );
+    }
 
-/// Classes in their order, up to the last that has something, each with its share and a bar.
-fn histogram(
-    title: &'static str,
-    class: &'static str,
-    what: &'static str,
-    mut classes: Vec<(String, u64)>,
-) -> Table {
-    let filled = classes.iter().rposition(|(_, number)| *number > 0).map_or(0, |last| last + 1);
-    classes.truncate(filled);
-    let all: u64 = classes.iter().map(|(_, number)| number).sum();
-    let most = classes.iter().map(|(_, number)| *number).max().unwrap_or(0);
-    let label = classes.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
-    let rows: Vec<Vec<String>> = classes
-        .iter()
-        .map(|(name, number)| {
-            let bar = (*number as f64 / most as f64 * BAR as f64).ceil() as usize;
-            let bar = format!("{name:<label$} {}", "#".repeat(bar));
-            vec![bar.trim_end().to_owned(), count(*number), percent(*number as f64 / all as f64)]
-        })
-        .collect();
-    let max = rows.len();
-    table(title, &[class, what, "share"], rows, max)
-}
+    #[test]
+    fn names_lose_their_middle_before_a_number_loses_a_digit() {
+        let key = "购物车:{用户:一二三四五六七八九十}:总价";
+        let cells = rows(&[[key, "1,234,567", "on purpose"], ["a\x1b[31m", "1", ""]]);
+        let table = Table::new("Keys", &["", "uses", "what"], cells).with_text_at(2);
+        for columns in [35, 48, 80] {
+            let lines = table.lines(columns, Paint::Off);
+            assert!(lines.iter().all(|line| width(line) <= columns), "{columns}: {lines:#?}");
+            assert!(lines[1].ends_with("  1,234,567  on purpose"), "{}", lines[1]);
+            assert!(lines[1].starts_with("购物"), "{}", lines[1]);
+            assert!(lines[2].starts_with("a\\u{1b}[31m "), "{}", lines[2]);
+        }
+        // The first column does not vanish.
+        assert!(table.lines(10, Paint::Off)[1].starts_with("购物"));
+    }
 
-/// Below what half of the ages are: `< 4 ms`.
-fn age(ages: &[u64]) -> String {
-    let all: u64 = ages.iter().sum();
-    let mut sum = 0;
-    let class = ages.iter().position(|count| {
-        sum += count;
-        sum > 0 && sum * 2 >= all
-    });
-    class.map_or_else(String::new, |class| format!("< {} ms", count(1 << class)))
-}
-
-fn patterns(report: &Report) -> Table {
-    let rows = report.patterns.iter().map(|row| {
-        vec![
-            row.pattern.clone(),
-            count(row.uses),
-            count(row.keys),
-            count(row.slots.into()),
-            bytes(row.bytes),
-            bytes(row.bytes_max),
-        ]
-    });
-    let head = ["pattern", "uses", "keys", "slots", "bytes", "largest"];
-    table("Keys", &head, rows.collect(), ROWS_MAX)
-}
-
-fn shards(report: &Report) -> Table {
-    let all: u64 = report.map.iter().sum();
-    let has_uses = report.totals.key_uses > 0;
-    let rows = report.shards.iter().filter(|_| all > 0).map(|row| {
-        let own = if has_uses { row.uses } else { row.keys };
-        vec![
-            format!("{}  {}-{}", row.shard, row.first_slot, row.last_slot),
-            percent(own as f64 / all as f64),
-            count(row.uses),
-            count(row.keys),
-            bytes(row.bytes),
-        ]
-    });
-    table("Shards", &["shard", "share", "uses", "keys", "bytes"], rows.collect(), SHARDS_MAX)
-}
-
-fn slots(report: &Report) -> Table {
-    let rows = report.hot_slots.iter().map(|row| {
-        vec![
-            format!("{} in shard {}", row.slot, row.shard),
-            percent(row.share),
-            count(row.uses),
-            count(row.keys),
-            bytes(row.bytes),
-        ]
-    });
-    table("Busiest slots", &["slot", "share", "uses", "keys", "bytes"], rows.collect(), 5)
-}
-
-fn big(report: &Report) -> Table {
-    let rows = report.big_keys.iter().map(|row| {
-        vec![row.key.clone(), row.kind.to_owned(), bytes(row.bytes), row.slot.to_string()]
-    });
-    table("Largest keys", &["key", "kind", "bytes", "slot"], rows.collect(), 5)
-}
-
-fn unknown(report: &Report) -> Table {
-    let rows =
-        report.unknown_commands.iter().map(|row| vec![row.command.clone(), count(row.count)]);
-    table("Not known here", &["command", "times"], rows.collect(), ROWS_MAX)
+    #[test]
+    fn what_is_left_out_is_counted() {
+        let table = Table::new("Keys", &["", "uses", ""], rows(&[["a", "1", ""]; 5]));
+        let table = table.limited(2).with_note("Uses: by commands.");
+        let lines = table.lines(80, Paint::Off);
+        assert_eq!(lines[3..], ["… and 3 more in the JSON report", "Uses: by commands."]);
+        assert_eq!(lines.len(), 5);
+    }
 }

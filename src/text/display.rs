@@ -1,10 +1,11 @@
-//! Numbers and strangers' text as a person reads them: three digits, a unit, nothing that a terminal
-//! would obey.
+//! Numbers and foreign text as a person reads them: three digits and a unit; no character that a
+//! terminal or a browser would interpret.
 
 use std::borrow::Cow;
 use std::time::Duration;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What stands where there is no number.
+/// Stands where there is no number.
 pub(crate) const NOTHING: &str = "-";
 
 /// `1,234,567`.
@@ -29,7 +30,7 @@ fn significant(number: f64) -> String {
     }
 }
 
-/// Something per second: `48,211`, `48.2`.
+/// A rate per second: `48,211`, `48.2`.
 pub(crate) fn rate(number: f64) -> String {
     match number {
         n if !n.is_finite() => NOTHING.to_owned(),
@@ -54,7 +55,7 @@ pub(crate) fn time_ns(ns: f64) -> String {
     }
 }
 
-/// A number with its unit beside the axis of a chart: without needless noughts.
+/// A number with its unit as the label of a chart's axis: without trailing zeros.
 pub(crate) fn tick(shown: &str) -> String {
     let (number, unit) = shown.split_once(' ').map_or((shown, ""), |(n, unit)| (n, unit));
     let number = match number.contains('.') {
@@ -64,7 +65,7 @@ pub(crate) fn tick(shown: &str) -> String {
     if unit.is_empty() { number.to_owned() } else { format!("{number} {unit}") }
 }
 
-/// Nanoseconds beside an axis: `5 ms`, `200 s`.
+/// Nanoseconds as the label of an axis: `5 ms`, `200 s`.
 pub(crate) fn tick_ns(ns: f64) -> String {
     if ns < 119.5e9 {
         tick(&time_ns(ns))
@@ -73,7 +74,7 @@ pub(crate) fn tick_ns(ns: f64) -> String {
     }
 }
 
-/// A length of time.
+/// A duration with the unit that suits it.
 pub(crate) fn time(duration: Duration) -> String {
     time_ns(duration.as_nanos() as f64)
 }
@@ -106,7 +107,12 @@ pub(crate) fn times(ratio: f64) -> String {
 
 /// `1 group`, `2 groups`.
 pub(crate) fn plural(number: u64, one: &str) -> String {
-    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+    format!("{} {one}{}", count(number), plural_end(number))
+}
+
+/// The end of a regular noun behind a number.
+pub(crate) const fn plural_end(number: u64) -> &'static str {
+    if number == 1 { "" } else { "s" }
 }
 
 /// A number of a sweep: `16`, `0.99`.
@@ -117,7 +123,7 @@ pub(crate) fn plain(number: f64) -> String {
 /// Milliseconds since the epoch as a date: `2026-01-31 23:59:07 UTC`.
 pub(crate) fn date(ms: u64) -> String {
     let (days, seconds) = (ms / 86_400_000, ms / 1000 % 86_400);
-    // Years that begin in March have the leap day at their end; 400 of them have 146,097 days.
+    // In years counted from March the leap day comes last; 400 of them have 146,097 days.
     let shifted = days + 719_468;
     let (era, day) = (shifted / 146_097, shifted % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
@@ -130,12 +136,19 @@ pub(crate) fn date(ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
 }
 
-/// A stranger's text in one line, without anything that a terminal would obey.
+/// Foreign text in one line, with everything escaped that a terminal would interpret.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
-    // Beside control characters, those that turn the direction of writing.
+    // Besides control characters: those that change the direction of writing, and those that XML
+    // forbids.
     let is_plain = |c: char| {
         !c.is_control()
-            && !matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            && !matches!(
+                c,
+                '\u{200e}'..='\u{200f}'
+                    | '\u{2028}'..='\u{202e}'
+                    | '\u{2066}'..='\u{2069}'
+                    | '\u{fffe}'..='\u{ffff}'
+            )
     };
     if text.chars().all(is_plain) {
         return Cow::Borrowed(text);
@@ -146,27 +159,65 @@ pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(shown).collect())
 }
 
-/// Columns that a text takes: every character counts as one.
+/// Columns that a text takes in a terminal: two for a wide (CJK, emoji) character, none for a
+/// combining one.
 pub(crate) fn width(text: &str) -> usize {
-    text.chars().count()
+    text.width()
+}
+
+/// The most columns that a character adds to a text. Sequences can be narrower than the sum of their
+/// characters, and only the emoji selector widens the character before it.
+fn width_max(c: char) -> usize {
+    if c == '\u{fe0f}' { 1 } else { c.width().unwrap_or(1) }
+}
+
+/// A text and spaces up to so many columns.
+pub(crate) fn left(text: &str, columns: usize) -> String {
+    format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
+}
+
+/// Spaces and a text, so many columns together.
+pub(crate) fn right(text: &str, columns: usize) -> String {
+    format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
 /// A text in at most so many columns: a longer one loses its middle, since addresses and keys differ
 /// at their ends.
 pub(crate) fn fit(text: &str, columns: usize) -> String {
-    let total = width(text);
-    if total <= columns {
+    if width(text) <= columns {
         return text.to_owned();
     }
     let kept = columns.saturating_sub(1);
-    let tail = kept / 2;
-    let mut fitted: String = text.chars().take(kept - tail).collect();
-    fitted.push('…');
-    fitted.extend(text.chars().skip(total - tail));
-    fitted
+    let tail = suffix(text, kept / 2);
+    format!("{}…{tail}", prefix(text, kept - width(tail)))
 }
 
-/// A text in lines of at most so many columns, broken between words; longer words stand alone.
+/// The longest beginning of a text that fits so many columns.
+fn prefix(text: &str, columns: usize) -> &str {
+    let mut taken = 0;
+    let end = text.char_indices().find_map(|(at, c)| {
+        taken += width_max(c);
+        (taken > columns).then_some(at)
+    });
+    &text[..end.unwrap_or(text.len())]
+}
+
+/// The longest end of a text that fits so many columns and does not begin with a combining mark.
+fn suffix(text: &str, columns: usize) -> &str {
+    let mut taken = 0;
+    let mut start = text.len();
+    for (at, c) in text.char_indices().rev() {
+        taken += width_max(c);
+        if taken > columns {
+            break;
+        }
+        start = at;
+    }
+    text[start..].trim_start_matches(|c| width_max(c) == 0)
+}
+
+/// A text in lines of at most so many columns, broken between words. A longer word gets a line of its
+/// own.
 pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -181,7 +232,7 @@ pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     lines
 }
 
-/// Escapes what has a meaning in HTML and SVG; control characters become a sign for one.
+/// Escapes what has a meaning in HTML and SVG; replaces characters that XML forbids by U+FFFD.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -191,19 +242,19 @@ pub(crate) fn escaped(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() => escaped.push('\u{fffd}'),
+            c if c.is_control() || c >= '\u{fffe}' && c <= '\u{ffff}' => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
     }
     escaped
 }
 
-/// Colours, or none.
+/// Whether a page has colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paint {
-    /// Only the characters.
+    /// Plain text.
     Off,
-    /// With the escapes of a terminal.
+    /// With ANSI escapes.
     On,
 }
 
@@ -284,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strangers_text_has_no_power_over_the_terminal() {
+    fn foreign_text_cannot_control_the_terminal() {
         assert_eq!(printable("\x1b[2J\r\nplain\u{202e}"), "\\u{1b}[2J\\r\\nplain\\u{202e}");
         assert!(matches!(printable("größer"), Cow::Borrowed(_)));
     }
@@ -295,5 +346,37 @@ mod tests {
         assert_eq!(fit("größe", 5), "größe");
         assert_eq!(wrap("a few words here", 9), ["a few", "words", "here"]);
         assert_eq!(wrap("", 9), Vec::<String>::new());
+    }
+
+    #[test]
+    fn wide_and_combining_characters_take_their_columns() {
+        for (text, columns) in [
+            ("用户:一", 7),
+            ("ｆｕｌｌ", 8),
+            ("e\u{301}", 1),
+            ("한글", 4),
+            ("🦀", 2),
+            ("☺\u{fe0f}", 2),
+            ("…", 1),
+        ] {
+            assert_eq!(width(text), columns, "{text}");
+        }
+        assert_eq!(left("鍵", 4), "鍵  ");
+        assert_eq!(right("鍵", 4), "  鍵");
+        assert_eq!(fit("用户:一二三", 11), "用户:一二三");
+        assert_eq!(fit("用户:一二三", 10), "用户:…二三");
+        assert_eq!(fit("用户:一二三", 9), "用户…二三");
+        assert_eq!(fit("用户:一二三", 8), "用户:…三");
+        // The mark goes with the letter that it belongs to.
+        assert_eq!(fit("aaaae\u{301}bbb", 7), "aaa…bbb");
+        assert_eq!(wrap("一二 三四 五", 9), ["一二 三四", "五"]);
+        for columns in 1..40 {
+            for text in
+                ["购物车:{用户:一二三四五六}:总价", "👩‍👩‍👧‍👦☺\u{fe0f}☺\u{fe0f}🇩🇪🇩🇪🇩🇪", "مرحبا بالعالم"]
+            {
+                let fitted = fit(text, columns);
+                assert!(width(&fitted) <= columns, "{columns}: {} {fitted}", width(&fitted));
+            }
+        }
     }
 }

@@ -112,6 +112,6 @@ fn rules_are_explained() {
     for line in list.stdout.lines().take_while(|line| !line.is_empty()) {
         let rule = line.split(' ').next().expect("a name");
         let page = slotway(&["explain", rule], b"");
-        assert!(page.code == Some(0) && page.stdout.contains("Way out:"), "{}", page.stdout);
+        assert!(page.code == Some(0) && page.stdout.contains("Fix:"), "{}", page.stdout);
     }
 }

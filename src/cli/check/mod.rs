@@ -1,7 +1,7 @@
-//! `slotway check`: from files to the proof, its page and its reports.
+//! `slotway check`: reads files, and shows and writes the report.
 //!
 //! ```text
-//! files ─► parts (a manifest is several) ─► feed ─► follower ─► report ─► page, files, exit code
+//! files ─► parts (a manifest is several) ─► window ─► follower ─► report ─► page, files, exit code
 //! ```
 
 mod options;
@@ -15,7 +15,8 @@ use super::reports::{self, Reports, columns};
 use crate::check::{self, Follower, Format, Trouble, aof, detect};
 use crate::ledger::Spot;
 use crate::rdb::file_window::FileWindow;
-use crate::report::{Report, Source, json, keys, text};
+use crate::report::proof::{json, keys, text};
+use crate::report::{Report, Source};
 use crate::text::display::Paint;
 use crate::topology::SHARDS_MAX;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -25,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Checks what the options name.
+/// Runs the check that the options describe.
 pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     if let Some(What::Keys(keys)) = &options.what {
         return named(keys);
@@ -51,7 +52,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(report.exit_code))
 }
 
-/// Checks keys that were named.
+/// Checks keys given on the command line.
 fn named(options: &Keys) -> Result<ExitCode, Failure> {
     let common = &options.common;
     within(common.shards)?;
@@ -73,16 +74,16 @@ fn within(shards: usize) -> Result<(), Failure> {
     Err(Failure::usage(format!("--shards {shards}: must be from 1 to {SHARDS_MAX}")))
 }
 
-/// A file to be read.
+/// A file to read.
 struct Part {
     /// `None` is stdin.
     path: Option<PathBuf>,
     name: String,
-    /// Bytes, as far as they are known.
+    /// Size in bytes; 0 if it is not known.
     len: u64,
 }
 
-/// The files to be read: a manifest, or a folder with one, stands for those that it names.
+/// The files to read: a manifest, or a folder with one, stands for the files that it lists.
 fn parts(files: &[PathBuf]) -> Result<Vec<Part>, Failure> {
     let mut parts = Vec::new();
     for file in files {
@@ -111,7 +112,7 @@ fn parts(files: &[PathBuf]) -> Result<Vec<Part>, Failure> {
 
 impl Part {
     fn of(path: PathBuf) -> Result<Self, Failure> {
-        // Opened once before anything is read: a wrong name should not be found after an hour.
+        // Opened before anything is read: a wrong name must not be found after an hour.
         let meta = File::open(&path)
             .and_then(|file| file.metadata())
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
@@ -122,7 +123,7 @@ impl Part {
     }
 }
 
-/// The manifest of an AOF in a folder.
+/// The AOF manifest in a folder.
 fn manifest_in(folder: &Path) -> Result<PathBuf, Failure> {
     let wrong =
         |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", folder.display()));
@@ -137,7 +138,7 @@ fn manifest_in(folder: &Path) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Reads all parts, one after the other.
+/// Reads all parts in order.
 fn read(
     parts: &[Part],
     format: Option<Format>,
@@ -150,7 +151,7 @@ fn read(
     let mut before = 0;
     for part in parts {
         if stop.load(Ordering::Relaxed) {
-            let why = "was not begun: interrupted".to_owned();
+            let why = "interrupted before it was read".to_owned();
             let trouble = Some(Trouble { spot: Spot::Byte(0), why, lines: None });
             sources.push(Source { name: part.name.clone(), format: "unread", bytes: 0, trouble });
             continue;
@@ -185,7 +186,7 @@ fn read(
     sources
 }
 
-/// A file that cannot be read any further when somebody has said so.
+/// A file whose reads fail once the stop flag is set.
 struct UntilStopped<'s> {
     file: File,
     stop: &'s AtomicBool,
@@ -200,7 +201,7 @@ impl Read for UntilStopped<'_> {
     }
 }
 
-/// The first bytes of a file. What comes through a pipe may come slowly: a line is enough.
+/// Returns the first bytes of a file. A pipe may deliver them slowly: one line is enough.
 fn first_look<'f>(feed: &'f mut FileWindow<'_>) -> &'f [u8] {
     let mut len = feed.more(1).len();
     while len < detect::LOOK_LEN && !feed.more(len).contains(&b'\n') {
@@ -214,11 +215,11 @@ fn first_look<'f>(feed: &'f mut FileWindow<'_>) -> &'f [u8] {
     &at_hand[..at_hand.len().min(detect::LOOK_LEN)]
 }
 
-/// How far it is, on stderr, if that is a terminal and it takes a while.
+/// The progress bar on stderr, if that is a terminal and the input is long.
 struct Bar(Option<ProgressBar>);
 
 impl Bar {
-    /// Shorter inputs than this are over before anybody has read a line.
+    /// Shorter inputs are read in less than a second.
     const LEN_MIN: u64 = 32 << 20;
 
     fn start(whole: u64) -> Self {
@@ -248,7 +249,7 @@ fn paint(common: &Common) -> Paint {
     reports::paint(common.color, common.no_color.as_deref(), io::stdout().is_terminal())
 }
 
-/// Writes to stdout. Whoever reads it may have seen enough.
+/// Writes to stdout. A closed pipe is not an error: `slotway check … | head`.
 pub(super) fn show(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {

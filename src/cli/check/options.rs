@@ -1,19 +1,19 @@
-//! What `check` can be told.
+//! The options of `check`.
 
 use crate::check::Format;
 use crate::cli::reports::Color;
 use clap::Subcommand;
 use std::path::PathBuf;
 
-/// Said at the end of the help.
+/// The end of the help.
 pub(in crate::cli) const EXAMPLES: &str = "\
 Try:
-  slotway check keys '{u}a' '{u}b'              which part is hashed, which slot, which shard
+  slotway check keys '{u}a' '{u}b'              hashed part, slot and shard of each key
   redis-cli monitor | slotway check -           what a running application does (end it with Ctrl-C)
-  slotway check /var/lib/redis/appendonlydir    what was written, and where the keys lie
-  slotway check dump.rdb --report proof.html
+  slotway check /var/lib/redis/appendonlydir    what was written, and where the keys are
+  slotway check dump.rdb --report proof.html    where the keys are, with a map of the slots
 
-Exit code: 0 clean, 1 the machine does not allow it, 2 input that cannot be read to its end, 3 violations.";
+Exit code: 0 no violations, 1 an error of this machine, 2 wrong options or unreadable input, 3 violations.";
 
 /// The options of `check`.
 #[derive(clap::Args, Debug)]
@@ -25,24 +25,24 @@ pub(in crate::cli) struct Options {
     /// transactions; `-` is stdin
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Form of the files [default: told by their first bytes]
+    /// Format of the files [default: detected from their first bytes]
     #[arg(long)]
     pub format: Option<Format>,
     #[command(flatten)]
     pub common: Common,
-    /// Fail on warnings, too
+    /// Also fail on warnings
     #[arg(long)]
     pub strict: bool,
-    /// Write a report, in the form of its extension: .json, .md, .html, .xml (JUnit), .sarif; may be
-    /// given several times
+    /// Write a report in the format of the extension: .json, .md, .html, .xml (JUnit), .sarif; can be
+    /// repeated
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
 }
 
-/// What else can be checked.
+/// Subcommands of `check`.
 #[derive(Subcommand, Debug)]
 pub(in crate::cli) enum What {
-    /// Say of each key its slot and shard, and whether they can be used together.
+    /// Show the slot and shard of each key, and whether the keys can be used together.
     Keys(Keys),
 }
 
@@ -56,10 +56,10 @@ pub(in crate::cli) struct Keys {
     pub common: Common,
 }
 
-/// Options of both.
+/// The options of both.
 #[derive(clap::Args, Debug)]
 pub(in crate::cli) struct Common {
-    /// Number of shards that share the 16384 slots
+    /// Number of shards over which the 16384 slots are distributed
     #[arg(long, default_value_t = 3)]
     pub shards: usize,
     /// Print one line of JSON instead of the page
@@ -68,7 +68,7 @@ pub(in crate::cli) struct Common {
     /// When to use colours
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     pub color: Color,
-    /// No colours, if it is not empty
+    /// No colours if set and not empty
     #[arg(long, env = "NO_COLOR", hide = true)]
     pub no_color: Option<String>,
 }

@@ -1,44 +1,44 @@
-//! Ctrl-C while a check reads: the first one ends the reading, and what was read is reported; the
+//! Ctrl-C while a check reads: the first one stops reading, and the report covers what was read; the
 //! second one ends the program.
 //!
-//! Of `redis-cli monitor | slotway check -` both get the signal: redis-cli ends, and with it the
-//! input, so that stdin needs no more than that the signal be survived.
+//! In `redis-cli monitor | slotway check -` both processes get the signal: redis-cli ends, and with it
+//! the input, so that a read from stdin need not be interrupted.
 
 use super::super::Failure;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Exit code of a program that was interrupted and could not finish.
+/// Exit code after the second Ctrl-C.
 const EXIT_INTERRUPTED: u8 = 130;
 
-/// Does `work` on a thread of its own. It is told when it is to end, and gives what it has.
+/// Runs `work` on a thread of its own. Ctrl-C sets its flag; it then returns what it has so far.
 pub(super) fn watched<T: Send + 'static>(
     work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
 ) -> Result<T, Failure> {
-    let cannot = |error| Failure::machine(format!("cannot watch the reading: {error}"));
+    let cannot = |error| Failure::machine(format!("cannot start the reading thread: {error}"));
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
     let stop = Arc::new(AtomicBool::new(false));
-    let (say, mut done) = tokio::sync::oneshot::channel();
-    let told = Arc::clone(&stop);
+    let (sender, mut done) = tokio::sync::oneshot::channel();
+    let flag = Arc::clone(&stop);
     let begun = runtime.block_on(async {
-        // Signals are caught from here on, before the work begins.
+        // The handler is installed before the work begins.
         signal(SignalKind::interrupt())
     });
     let mut interrupt = begun.map_err(cannot)?;
     std::thread::Builder::new()
         .name("slotway-check".to_owned())
         .spawn(move || {
-            // Nobody listens any more if the program was told to end.
-            let _ = say.send(work(&told));
+            // The receiver is gone after the second Ctrl-C.
+            let _ = sender.send(work(&flag));
         })
         .map_err(cannot)?;
     runtime.block_on(async {
         loop {
             tokio::select! {
                 outcome = &mut done => return outcome.map_err(|_| {
-                    Failure::machine("the reading ended without a result: a bug, please report it")
+                    Failure::machine("the reading thread ended without a result: a bug, please report it")
                 }),
                 _ = interrupt.recv() => {
                     if stop.swap(true, Ordering::Relaxed) {

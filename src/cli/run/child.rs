@@ -1,7 +1,7 @@
-//! The command: begun in our own process group, told of our signals, waited for.
+//! The child process: started in our own process group, sent our signals, waited for.
 //!
-//! A terminal sends Ctrl-C to everybody in the foreground, so the command has it already; what comes
-//! from elsewhere (`kill`, a CI runner) comes to us alone and is passed on.
+//! A terminal sends Ctrl-C to the whole foreground group, so the child has it already; a signal from
+//! elsewhere (`kill`, a CI runner) reaches this process only and is forwarded.
 
 use super::super::Failure;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -12,12 +12,12 @@ use std::process::{Child, Command, ExitStatus};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// Exit code where the command cannot be started.
-const EXIT_UNFIT: u8 = 126;
-/// Exit code where there is no such command.
-const EXIT_MISSING: u8 = 127;
+/// Exit code if the command cannot be started.
+const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// Exit code if the command does not exist.
+const EXIT_NOT_FOUND: u8 = 127;
 
-/// Signals that are passed on.
+/// Signals that are forwarded.
 pub(super) struct Signals {
     interrupt: Stream,
     quit: Stream,
@@ -26,7 +26,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Catches them from now on.
+    /// Installs the handlers.
     pub(super) fn catch() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -53,23 +53,23 @@ pub(super) fn start(words: &[OsString], variables: &[(String, String)]) -> Resul
     Command::new(name).args(arguments).envs(variables).spawn().map_err(|error| Failure {
         message: format!("cannot start {}: {error}", name.display()),
         code: match error.kind() {
-            io::ErrorKind::NotFound => EXIT_MISSING,
-            _ => EXIT_UNFIT,
+            io::ErrorKind::NotFound => EXIT_NOT_FOUND,
+            _ => EXIT_NOT_EXECUTABLE,
         },
     })
 }
 
-/// Waits for its end, passing signals on until then.
+/// Waits for the child to end, and forwards signals until then.
 pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result<ExitStatus> {
     let pid = Pid::from_child(child);
-    let (say, mut ended) = oneshot::channel();
+    let (sender, mut ended) = oneshot::channel();
     std::thread::Builder::new().name("slotway-run".to_owned()).spawn(move || {
-        // Looks, and leaves it there: until it is taken away its number is nobody else's, so that no
-        // signal goes astray.
+        // Without reaping it: until then its process id cannot be reused, so that no signal reaches
+        // another process.
         let look = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), look) {}
-        // Whoever waited has given up.
-        let _ = say.send(());
+        // The receiver is gone if the wait below was cancelled.
+        let _ = sender.send(());
     })?;
     loop {
         tokio::select! {
@@ -77,7 +77,7 @@ pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result
             signal = signals.next() => {
                 let is_keyboard = signal == Signal::INT || signal == Signal::QUIT;
                 if !(is_keyboard && is_in_foreground()) {
-                    // It may have ended at this very moment.
+                    // Fails if the child has just ended.
                     let _ = kill_process(pid, signal);
                 }
             }
@@ -85,7 +85,7 @@ pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result
     }
 }
 
-/// Whether a terminal's keys reach us, and with us the command.
+/// Whether the terminal sends Ctrl-C to our process group, and so to the child.
 fn is_in_foreground() -> bool {
     let own = rustix::process::getpgrp();
     let foreground = [
@@ -96,10 +96,10 @@ fn is_in_foreground() -> bool {
     foreground.contains(&Some(own))
 }
 
-/// The exit code of a command that has ended, as a shell tells it.
+/// The exit code of an ended command, as in a shell.
 pub(super) fn code(status: ExitStatus) -> u8 {
     let signalled = || status.signal().map(|signal| 128 + signal);
     let code = status.code().or_else(signalled).unwrap_or(1);
-    // What does not fit is no success.
+    // A code out of range must not become success.
     u8::try_from(code).unwrap_or(1)
 }

@@ -1,8 +1,9 @@
-//! `slotway run`: a command, with a cluster for as long as it runs, and the proof of what it did there.
+//! `slotway run`: runs a command with a cluster of its own, and reports what a real cluster would have
+//! refused.
 //!
 //! ```text
-//! look whether reports can be written, the baseline read ─► cluster on free ports ─► the command, with
-//! the addresses in its environment ─► its end ─► report, baseline, exit code
+//! verify report files and baseline ─► cluster on free ports ─► command, with the addresses in its
+//! environment ─► end of the command ─► report, baseline, exit code
 //! ```
 
 mod child;
@@ -14,7 +15,8 @@ use self::child::Signals;
 use super::Failure;
 use super::reports::{self, Reports, cannot_write, columns, try_out};
 use crate::ledger::pattern;
-use crate::report::{Baseline, Found, Report, Source, text};
+use crate::report::proof::text;
+use crate::report::{Baseline, Found, Report, Source};
 use crate::router::Router;
 use crate::server::{self, Bound, Wanted};
 use crate::state::settings::{CrossSlot, DATABASES_DEFAULT};
@@ -28,13 +30,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long those whom the command has left behind have to finish what they said.
-const FAREWELL: Duration = Duration::from_millis(500);
-/// How often to see whether they have.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// Characters of the command that the report names.
+/// How long to wait, when the command has ended, for its remaining connections to be served.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
+/// The interval at which these connections are counted.
+const DRAIN_POLL: Duration = Duration::from_millis(2);
+/// Characters of the command line in the report.
 const NAME_CHARS_MAX: usize = 120;
-/// What the command finds in its environment.
+/// The environment variables of the command.
 const VARIABLES: [&str; 4] =
     ["REDIS_URL={url}", "REDIS_HOST={host}", "REDIS_PORT={port}", "REDIS_CLUSTER_NODES={nodes}"];
 
@@ -42,7 +44,7 @@ const VARIABLES: [&str; 4] =
 pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let reports = Reports::to(&options.report)?;
     let baseline = options.allow.as_deref().map(|path| read(path, options)).transpose()?;
-    // With any addresses: what is wrong with a template is found before anything runs.
+    // With placeholder addresses: a wrong template is found before anything runs.
     variables(options, &Addresses::default())?;
     let (router, bound) = wanted(options)?.open().map_err(|error| {
         Failure::machine(format!("cannot open a cluster on free ports: {error}"))
@@ -65,7 +67,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }));
         let mut child = child::start(&options.command, &variables)?;
         let status = child::wait(&mut child, &mut signals).await;
-        hear_out(&router).await;
+        drain(&router).await;
         drop(stop);
         // If it panicked, the log has it.
         let _ended = serving.await;
@@ -75,7 +77,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let code = child::code(outcome?);
     let report = report(&router, options, baseline.as_ref());
     let written = reports.write(&report)?;
-    // Who ends early has not shown all that he does.
+    // A failed command did not exercise everything: its baseline is kept.
     if let (Some(path), true, 0) = (&options.allow, options.update_baseline, code) {
         let failing = report.violations.iter().filter(|row| report.counts(row));
         fs::write(path, Baseline::of(failing).text())
@@ -86,17 +88,17 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     say(&text::page(&report, &written, columns(io::stderr()), paint));
     if let (Some(path), true, 1..) = (&options.allow, options.update_baseline, code) {
         let path = path.display();
-        say(&format!("slotway: {path} is left as it was: the command ended with {code}\n"));
+        say(&format!("slotway: {path} is unchanged: the command ended with {code}\n"));
     }
     Ok(ExitCode::from(match (code, report.exit_code) {
-        // What is written is what passes from now on.
+        // All violations are in the baseline now.
         (0, _) if options.update_baseline => 0,
         (0, found) => found,
         (code, _) => code,
     }))
 }
 
-/// The cluster.
+/// The cluster to start.
 fn wanted(options: &Options) -> Result<Wanted, Failure> {
     let mut plan = Plan::of_masters(options.shards, 0);
     plan.replicas = options.replicas;
@@ -116,7 +118,7 @@ fn wanted_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Reads the baseline. Only where it is to be written need it not be there.
+/// Reads the baseline. The file may be missing only with --update-baseline.
 fn read(path: &Path, options: &Options) -> Result<Baseline, Failure> {
     let wrong = |why: String| Failure::usage(format!("--allow {}: {why}", path.display()));
     if options.update_baseline {
@@ -134,7 +136,7 @@ fn read(path: &Path, options: &Options) -> Result<Baseline, Failure> {
     }
 }
 
-/// Where the cluster is.
+/// The addresses of the cluster.
 struct Addresses {
     router: SocketAddr,
     nodes: Vec<SocketAddr>,
@@ -159,7 +161,7 @@ impl Addresses {
         addresses
     }
 
-    /// What stands for a name in a template.
+    /// The value of a name in a template.
     fn named(&self, name: &str) -> Option<String> {
         let joined = |form: &dyn Fn(&SocketAddr) -> String| {
             self.nodes.iter().map(form).collect::<Vec<_>>().join(",")
@@ -177,7 +179,7 @@ impl Addresses {
     }
 }
 
-/// The variables for the command: those that it always finds, then the user's.
+/// The variables of the command: the fixed ones, then the user's.
 fn variables(options: &Options, at: &Addresses) -> Result<Vec<(String, String)>, Failure> {
     let all = VARIABLES.iter().copied().chain(options.variables.iter().map(String::as_str));
     all.map(|line| {
@@ -189,8 +191,8 @@ fn variables(options: &Options, at: &Addresses) -> Result<Vec<(String, String)>,
         }
         let value = filled(template, at).ok_or_else(|| {
             wrong(
-                "in a template stand {url}, {host}, {port}, {nodes}, {node_urls}, {node_url} and \
-                 {node_port}; a brace is written twice",
+                "a template can use {url}, {host}, {port}, {nodes}, {node_urls}, {node_url} and \
+                 {node_port}; {{ and }} are literal braces",
             )
         })?;
         Ok((name.to_owned(), value))
@@ -198,7 +200,7 @@ fn variables(options: &Options, at: &Addresses) -> Result<Vec<(String, String)>,
     .collect()
 }
 
-/// A template with its names filled in; `None` if one is not known.
+/// Fills in a template; `None` if a name is not known.
 fn filled(template: &str, at: &Addresses) -> Option<String> {
     let (mut value, mut rest) = (String::new(), template);
     while let Some(brace) = rest.find(['{', '}']) {
@@ -217,18 +219,18 @@ fn filled(template: &str, at: &Addresses) -> Option<String> {
     Some(value)
 }
 
-/// What the command has sent and not waited for is still taken in.
-async fn hear_out(router: &Router) {
-    let all_left = async {
+/// Waits until requests that the command sent without waiting for replies are served.
+async fn drain(router: &Router) {
+    let all_closed = async {
         while router.server.clients.count() > 0 {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(DRAIN_POLL).await;
         }
     };
-    // Who stays on has had the time for it.
-    let _late = tokio::time::timeout(FAREWELL, all_left).await;
+    // A background process of the command may keep its connection open.
+    let _late = tokio::time::timeout(DRAIN_TIMEOUT, all_closed).await;
 }
 
-/// What was found.
+/// Makes the report.
 fn report(router: &Router, options: &Options, baseline: Option<&Baseline>) -> Report {
     let host = &router.server;
     let ledger = host.observer.record.ledger(&host.clients, server::now());
@@ -246,7 +248,7 @@ fn report(router: &Router, options: &Options, baseline: Option<&Baseline>) -> Re
 
 /// Writes to stderr: stdout is the command's.
 fn say(page: &str) {
-    // Whoever reads it may have seen enough.
+    // There is no other place to report that stderr is closed.
     let _ = io::stderr().lock().write_all(page.as_bytes());
 }
 

@@ -3,8 +3,9 @@
 
 use crate::command::{Args, Outcome, Refusal, ServerCx};
 use crate::ledger::Ledger;
+use crate::report::proof::json;
 use crate::report::proof::{ConflictRow, GroupRow, ViolationRow};
-use crate::report::{Found, Report, Source, json};
+use crate::report::{Found, Report, Source};
 use crate::resp::Sink;
 use crate::state::ServerState;
 use crate::state::recorder::Part;

@@ -1,8 +1,8 @@
-//! `--fail-if p99>5ms,abort>20%`: what a run must not pass, for whoever lets a machine decide.
+//! `--fail-if p99>5ms,abort>20%`: bounds that fail a run, for CI.
 //!
 //! A bound is a measure, one of `> >= < <=`, and a number in the measure's unit. A run fails if the
 //! comparison is true, and also if there is nothing to compare: a run without a single commit has no
-//! p99, and no CI should be content with that.
+//! p99, and must not pass CI.
 
 use super::form;
 use super::{Results, Run};
@@ -10,34 +10,34 @@ use crate::load::Failure;
 use crate::load::report::{Latency, Report, ratio};
 use std::str::FromStr;
 
-/// Most bounds of one run.
+/// The maximum number of bounds.
 pub const BOUNDS_MAX: usize = 64;
 
-/// Several bounds, all of which must be kept.
+/// Several bounds. A run fails by any of them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bounds(pub Vec<Bound>);
 
 /// One bound.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
-    /// As it was written: `p99>5ms`.
+    /// The bound as given: `p99>5ms`.
     pub text: String,
     measure: Measure,
     order: Order,
     limit: f64,
 }
 
-/// What a run shows of a bound.
+/// A bound applied to a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
-    /// The bound as it was written.
+    /// The bound as given.
     pub bound: String,
-    /// Which run, as [`Run::label`].
+    /// The run, as [`Run::label`].
     pub run: String,
-    /// What was measured: nanoseconds, shares of 0 to 1, or plain numbers. `None`: there was nothing
+    /// The measured value: nanoseconds, a share of 0 to 1, or a plain number. `None`: there was nothing
     /// to measure.
     pub value: Option<f64>,
-    /// The value for a reader, with its unit.
+    /// The value with its unit.
     pub shown: String,
     /// Whether the run fails by it.
     pub is_failed: bool,
@@ -53,9 +53,9 @@ enum Order {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Measure {
-    /// Of the transactions' latencies.
+    /// Of the latency of transactions.
     Transaction(Statistic),
-    /// Of the attempts' latencies.
+    /// Of the latency of attempts.
     Attempt(Statistic),
     Committed,
     Abort,
@@ -81,7 +81,7 @@ enum Unit {
     Number,
 }
 
-/// The measures besides those of latency, with what they mean.
+/// The names of the measures other than latency.
 const PLAIN: [(&str, Measure); 8] = [
     ("committed", Measure::Committed),
     ("abort", Measure::Abort),
@@ -114,7 +114,7 @@ impl Measure {
         }
     }
 
-    /// What the run shows; `None` if it has nothing to show.
+    /// The value of a run; `None` if there is nothing to measure.
     fn of(self, report: &Report) -> Option<f64> {
         let totals = &report.totals;
         match self {
@@ -227,8 +227,8 @@ impl FromStr for Bound {
         let measure = Measure::from_name(name.trim()).ok_or_else(|| {
             let names = PLAIN.map(|(name, _)| name).join(", ");
             Failure::usage(format!(
-                "--fail-if {text:?}: there is no measure {:?}; there are p50, p99, p99.9 (any), mean, max, the same \
-                 with attempt- before them, {names}",
+                "--fail-if {text:?}: there is no measure {:?}; measures are p50, p99, p99.9 (any), mean, max, the \
+                 same with the prefix attempt-, and {names}",
                 name.trim()
             ))
         })?;
@@ -259,7 +259,7 @@ impl Bound {
 }
 
 impl Bounds {
-    /// Holds every run against every bound.
+    /// Applies every bound to every run.
     #[must_use]
     pub fn judge(&self, results: &Results) -> Vec<Finding> {
         let runs = results.runs();

@@ -1,17 +1,17 @@
-//! The command line that repeats a run: what a report is headed with, and what the next one starts
-//! from. Options that stand at their default are left out.
+//! The command line that repeats a run, also as the start of the next one. Options with their default
+//! value are omitted.
 
 use crate::load::plan::{
     Arrivals, Distribution, Kind, Plan, Policy, Protocol, Retry, Shape, Target, Workload,
 };
 
-/// The command that runs this plan. A password shows as `***`.
+/// The command that runs this plan. A password is shown as `***`.
 #[must_use]
 pub fn command(plan: &Plan) -> String {
     words(plan).iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// The same, word by word, as a shell would hand them to the program.
+/// The same as a list of arguments, unquoted.
 #[must_use]
 pub fn words(plan: &Plan) -> Vec<String> {
     let mut words = Words(vec!["slotway".to_owned(), "bench".to_owned()]);
@@ -125,7 +125,7 @@ impl Words {
     }
 }
 
-/// A distribution as the command line has it: `uniform`, `zipfian:0.99`, `hot:0.5`.
+/// A distribution as on the command line: `uniform`, `zipfian:0.99`, `hot:0.5`.
 #[must_use]
 pub fn distribution(distribution: &Distribution) -> String {
     match distribution {
@@ -143,7 +143,7 @@ fn microseconds(us: u64) -> String {
     if us > 0 && us.is_multiple_of(1000) { milliseconds(us / 1000) } else { format!("{us}us") }
 }
 
-/// A word so that a shell takes it as it is.
+/// A word quoted for a shell, if it needs to be.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_gets_the_words_back() {
+    fn a_shell_parses_the_same_words() {
         let mut plan = Plan::default();
         plan.workload.prefix = "it's $HOME".to_owned();
         plan.shape.duration_ms = Some(1500);

@@ -1,10 +1,10 @@
-//! What happened when: one row per run and interval. Seconds, and latencies in milliseconds.
+//! The time series: one row per run and interval. Times in seconds, latencies in milliseconds.
 
 use super::Results;
 use crate::load::report::ratio;
 use std::fmt::Write;
 
-/// The names of the columns, in order.
+/// The names of the columns in order.
 pub const HEAD: [&str; 15] = [
     "run",
     "at_s",
@@ -23,7 +23,7 @@ pub const HEAD: [&str; 15] = [
     "max_ms",
 ];
 
-/// The table with its head. Nothing in it needs quoting: labels are of our making.
+/// The rows below a head. No cell needs quoting: labels are our own.
 #[must_use]
 pub fn csv(results: &Results) -> String {
     let mut text = HEAD.join(",");
@@ -32,7 +32,7 @@ pub fn csv(results: &Results) -> String {
         for point in &run.report.series.points {
             let width = point.width.as_secs_f64();
             let per_second = if width > 0.0 { point.committed as f64 / width } else { 0.0 };
-            // Without a commit there is no latency: an empty field, not a nought.
+            // Without a commit there is no latency: an empty field, not zero.
             let ms = |ns: u64| {
                 if point.committed == 0 { String::new() } else { format!("{:.6}", ns as f64 / 1e6) }
             };

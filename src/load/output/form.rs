@@ -1,10 +1,10 @@
-//! How a report writes its numbers: as everything here does, and what a histogram says.
+//! Numbers in reports: those of [`crate::text::display`], and quantiles of a histogram.
 
 pub(super) use crate::text::display::*;
 
 use crate::load::report::Latency;
 
-/// What this share of a histogram took at most.
+/// The latency that this share of a histogram does not exceed.
 pub(super) fn quantile(latency: &Latency, share: f64) -> String {
     if latency.count() == 0 {
         return NOTHING.to_owned();

@@ -1,16 +1,16 @@
-//! The distribution of the transactions' latencies in the text form of HdrHistogram, which its plotter
-//! and many scripts read: value, percentile, count up to there, 1 / (1 - percentile). In milliseconds.
+//! The latency distribution of transactions in HdrHistogram's text format, which its plotter and many
+//! scripts read: value in milliseconds, percentile, cumulative count, 1 / (1 - percentile).
 
 use super::Results;
 use crate::load::report::Latency;
 use std::fmt::Write;
 
-/// Steps per halving of the rest: the customary five.
+/// Steps per halving of the remaining percentiles: HdrHistogram's default.
 const STEPS_PER_HALF: u32 = 5;
 const NS_PER_MS: f64 = 1e6;
 
-/// One text per distribution, with what goes into its file's name: nothing for a single run, the
-/// value of a sweep (`groups-4`), the side of a comparison (`a`, `b`; all rounds together).
+/// Returns the texts of all distributions, each with the suffix of its file name: none for a single
+/// run, the value of a sweep (`groups-4`), the side of a comparison (`a`, `b`; all rounds together).
 #[must_use]
 pub fn files(results: &Results) -> Vec<(String, String)> {
     match results {
@@ -61,7 +61,7 @@ pub fn hgrm(latency: &Latency) -> String {
         histogram.max() as f64 / NS_PER_MS,
         histogram.len(),
         histogram.buckets(),
-        // A doubling has places for twice the numbers of so many digits.
+        // As HdrHistogram computes it: twice the numbers of so many digits, up to a power of two.
         (2 * 10_u64.pow(u32::from(histogram.sigfig()))).next_power_of_two(),
     );
     text

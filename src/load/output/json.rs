@@ -1,8 +1,8 @@
 //! The JSON document. Its fields are promised in docs/bench.md, which a test compares with what is
-//! written here; a change that breaks a reader counts [`SCHEMA`] up.
+//! written here; an incompatible change increments the number of [`SCHEMA`].
 //!
-//! The unit is the end of the name: `_ns`, `_ms`, `_per_second`; shares and rates are 0 to 1. What
-//! could not be measured is null.
+//! Names end with their unit: `_ns`, `_ms`, `_per_second`; shares and rates are 0 to 1. What could not
+//! be measured is null.
 
 use super::command::command;
 use super::{Finding, Next, Results, next, warnings};
@@ -10,13 +10,13 @@ use crate::load::plan::Plan;
 use crate::load::report::{self, Ending, Limit, Report, Verdict};
 use serde::Serialize;
 
-/// The name and number of the form.
+/// The name and number of the schema.
 pub const SCHEMA: &str = "slotway-bench/1";
 
-/// The whole document, without a line break.
+/// The document, in one line.
 ///
 /// # Panics
-/// Never: there is nothing in it that JSON cannot hold.
+/// Never: all map keys are strings, and every number is finite.
 #[must_use]
 pub fn json(results: &Results, findings: &[Finding]) -> String {
     serde_json::to_string(&Document::of(results, findings)).expect("names are strings")
@@ -244,7 +244,7 @@ fn ns(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// NaN has no place in JSON.
+/// JSON has no NaN.
 fn finite(number: f64) -> Option<f64> {
     number.is_finite().then_some(number)
 }
@@ -337,7 +337,7 @@ impl<'a> Run<'a> {
 
 impl Totals {
     fn of(totals: &report::Totals) -> Self {
-        // Taken apart by name, so that a new count cannot be forgotten here.
+        // Destructured, so that a new field is a compile error here.
         let report::Totals {
             committed,
             declined,

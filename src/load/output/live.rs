@@ -1,11 +1,11 @@
-//! The live line: what a run is doing at this moment, in one line.
+//! The live line: the present state of a run.
 
 use super::form::{NOTHING, percent, quantile, rate, time_ns};
 use crate::load::plan::Plan;
 use crate::load::report::Report;
 use crate::load::{Phase, Snapshot};
 
-/// What is going on: `3 s  48,211 commits/s  12.4 % aborted  p99 1.84 ms`.
+/// The state of a run: `3 s  48,211 commits/s  12.4 % aborted  p99 1.84 ms`.
 #[must_use]
 pub fn line(glance: &Snapshot) -> String {
     let p99 = match glance.p99_ns {
@@ -29,7 +29,7 @@ pub fn line(glance: &Snapshot) -> String {
     }
 }
 
-/// How much of the run is over, 0 to 1; `None` while that cannot be said.
+/// The progress of a run, 0 to 1; `None` while it is not known.
 #[must_use]
 pub fn part(glance: &Snapshot, plan: &Plan) -> Option<f64> {
     let by_time = plan.shape.duration().map(|duration| {
@@ -51,7 +51,7 @@ pub fn part(glance: &Snapshot, plan: &Plan) -> Option<f64> {
     }
 }
 
-/// What one of several runs has shown, in one line.
+/// The result of one of several runs, in one line.
 #[must_use]
 pub fn step(label: &str, report: &Report) -> String {
     let broken = if report.is_broken() { "  BROKEN" } else { "" };
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_tells_what_goes_on() {
+    fn the_line_shows_the_phase_and_the_numbers() {
         let numbers = "3 s  48,211 commits/s  12.4 % aborted  p99 1.84 ms";
         assert_eq!(line(&glance(Phase::Running)), numbers);
         assert_eq!(line(&glance(Phase::WarmingUp)), format!("warming up  {numbers}"));
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_is_that_of_the_time_or_of_the_transactions() {
+    fn progress_is_by_time_or_by_transactions() {
         let mut plan = Plan::default();
         plan.shape.warmup_ms = 6000;
         assert_eq!(part(&glance(Phase::Running), &plan), Some(0.2));

@@ -1,12 +1,12 @@
-//! What a run has to tell, in the forms that people and programs read.
+//! The results of a run, in the formats that people and programs read.
 //!
 //! ```text
 //!                     ┌─ text    the page in the terminal
 //! Results ─► tables ──┤
-//!    │    ─► svg ─────┴─ html    one file: tables, charts, nothing to fetch or to run
+//!    │    ─► svg ─────┴─ html    one self-contained file: tables, charts
 //!    ├──────────────────► json    everything, by a numbered schema (docs/bench.md)
-//!    ├──────────────────► csv     what happened when, a row per interval
-//!    └──────────────────► hgrm    the latencies' distribution, as HdrHistogram's tools read it
+//!    ├──────────────────► csv     the time series, a row per interval
+//!    └──────────────────► hgrm    the latency distribution, as HdrHistogram's tools read it
 //! ```
 //!
 //! Nothing here reads a clock or opens a file: reports in, text out.
@@ -37,30 +37,30 @@ pub use warnings::warnings;
 use super::report::{Comparison, Report, SweepReport};
 use super::{EXIT_BOUND, EXIT_BROKEN, EXIT_FAILED, Failure};
 
-/// What one call of the program has measured.
+/// The results of one call of the program.
 #[derive(Clone, Debug)]
 pub enum Results {
     /// One run.
     Run(Box<Report>),
-    /// A contention curve.
+    /// A sweep over one parameter.
     Sweep(SweepReport),
-    /// Two targets.
+    /// A comparison of two targets.
     Comparison(Comparison),
 }
 
-/// One of the runs of [`Results`], with what tells it from the others.
+/// One of the runs of [`Results`], with what distinguishes it from the others.
 #[derive(Clone, Debug)]
 pub struct Run<'a> {
     /// `groups=4`, `a-1`; empty for a single run.
     pub label: String,
-    /// In a sweep: the value of what varies.
+    /// In a sweep: the value of the parameter.
     pub value: Option<f64>,
-    /// What it has to tell.
+    /// Its report.
     pub report: &'a Report,
 }
 
 impl Results {
-    /// All runs, in their order; of a comparison first those of `a`, then those of `b`.
+    /// All runs in order; of a comparison first those of `a`, then those of `b`.
     #[must_use]
     pub fn runs(&self) -> Vec<Run<'_>> {
         match self {
@@ -86,7 +86,7 @@ impl Results {
         }
     }
 
-    /// Why there were fewer runs than planned, if one of several could not even begin.
+    /// Why there are fewer runs than planned, if one of several could not start.
     #[must_use]
     pub fn cut_short(&self) -> Option<&Failure> {
         match self {
@@ -96,8 +96,8 @@ impl Results {
         }
     }
 
-    /// The program's exit code: a broken invariant goes before a lost target, and that before a
-    /// bound of `--fail-if`.
+    /// The program's exit code: a broken invariant takes precedence over a lost target, and that over
+    /// a bound of `--fail-if`.
     #[must_use]
     pub fn exit_code(&self, findings: &[Finding]) -> u8 {
         let codes: Vec<u8> = self.runs().iter().map(|run| run.report.exit_code()).collect();

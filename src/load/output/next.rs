@@ -1,5 +1,5 @@
-//! The next command to try: the last line of a page. It goes on from what the results show, the most
-//! urgent question first.
+//! The next command to try: the last line of a page. It depends on the results, the most urgent
+//! question first.
 
 use super::command::command;
 use super::{Finding, Results, tables};
@@ -8,17 +8,17 @@ use crate::load::report::{Comparison, Ending, Limit, Report, SweepReport};
 use crate::load::url::Url;
 use std::time::Duration;
 
-/// Above this share of aborted attempts, contention is what there is to look at.
+/// Above this share of aborted attempts, contention is worth a sweep.
 const ABORTS_MANY: f64 = 0.05;
-/// The share of the highest throughput at which latency is worth looking at.
+/// The share of the measured throughput at which latency is measured next.
 const RATE_HELD: f64 = 0.8;
 
-/// A command, and what it would show.
+/// A command, and why to run it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Next {
-    /// To paste into a shell.
+    /// The command, quoted for a shell.
     pub command: String,
-    /// What it shows, as the end of a sentence.
+    /// What it shows, as a fragment of a sentence.
     pub why: String,
 }
 
@@ -28,7 +28,7 @@ impl Next {
     }
 }
 
-/// What to try after these results. `has_report` says that an HTML report was written.
+/// What to try after these results. `has_report`: an HTML report was written.
 #[must_use]
 pub fn next(results: &Results, findings: &[Finding], has_report: bool) -> Next {
     match results {
@@ -65,13 +65,13 @@ fn after_run(report: &Report, findings: &[Finding], has_report: bool) -> Next {
     if report.is_broken() {
         return Next::new(
             format!("{} --json=broken.json", command(plan)),
-            "the same choices again, with all evidence in a file",
+            "the same run (same seed) with all evidence in a file",
         );
     }
     if let Ending::TargetLost { .. } = report.ending {
         return match &plan.target.url {
-            Some(url) => Next::new(ping(url), "is it back?"),
-            None => Next::new(command(plan), "the same again"),
+            Some(url) => Next::new(ping(url), "check whether the target is up"),
+            None => Next::new(command(plan), "the same run again"),
         };
     }
     if report.totals.committed == 0 {
@@ -81,7 +81,7 @@ fn after_run(report: &Report, findings: &[Finding], has_report: bool) -> Next {
                 plan.workload.file = None;
                 plan.workload.cross = 0.0;
             }),
-            "the simplest workload: does that one commit?",
+            "whether the simplest workload commits",
         );
     }
     if report.client.limit == Limit::Client && shape.threads < report.client.processors {
@@ -89,7 +89,7 @@ fn after_run(report: &Report, findings: &[Finding], has_report: bool) -> Next {
         if threads > shape.threads {
             return Next::new(
                 with(plan, |plan| plan.shape.threads = threads),
-                "what the target can do when the client is not the limit",
+                "the throughput of the target when the client is not the limit",
             );
         }
     }
@@ -99,19 +99,19 @@ fn after_run(report: &Report, findings: &[Finding], has_report: bool) -> Next {
                 plan.shape.duration_ms = Some(30_000);
                 plan.shape.transactions = None;
             }),
-            "long enough to believe",
+            "a run that is long enough to be reliable",
         );
     }
     if findings.iter().any(|finding| finding.is_failed) && !has_report {
         return Next::new(
             format!("{} --html report.html", command(plan)),
-            "charts of what passed the bound, and when",
+            "charts of the failed bound over time",
         );
     }
     if report.totals.abort_rate() > ABORTS_MANY {
         return Next::new(
             sweep_over(plan, Axis::Groups, &around(shape.groups)),
-            "how aborts and latency follow contention",
+            "aborts and latency by contention",
         );
     }
     if shape.rate.is_none() && shape.pipeline == 1 {
@@ -124,15 +124,18 @@ fn after_run(report: &Report, findings: &[Finding], has_report: bool) -> Next {
                 plan.shape.rate = Some(rate);
                 plan.shape.think_us = 0;
             }),
-            "latency at a load that the target can hold, from the intended start",
+            "latency at a load that the target can sustain, from the intended start",
         );
     }
     if !has_report {
-        return Next::new(format!("{} --html report.html", command(plan)), "the same with charts");
+        return Next::new(
+            format!("{} --html report.html", command(plan)),
+            "the same run with charts",
+        );
     }
     Next::new(
         sweep_over(plan, Axis::Clients, &around(shape.connections)),
-        "how it grows with the number of clients",
+        "throughput by the number of clients",
     )
 }
 
@@ -151,7 +154,7 @@ fn after_sweep(sweep: &SweepReport, has_report: bool) -> Next {
         let values: Vec<String> = sweep.runs.iter().map(|(value, _)| value.to_string()).collect();
         return Next::new(
             format!("{} --html report.html", sweep_over(&last.plan, sweep.axis, &values.join(","))),
-            "the same as a curve",
+            "the same sweep with charts",
         );
     }
     let fastest = sweep
@@ -161,7 +164,7 @@ fn after_sweep(sweep: &SweepReport, has_report: bool) -> Next {
     let plan = &fastest.map_or(last, |(_, report)| report).plan;
     Next::new(
         with(plan, |plan| plan.shape.duration_ms = Some(30_000)),
-        "a longer look at the fastest",
+        "a longer run of the fastest configuration",
     )
 }
 
@@ -171,7 +174,7 @@ fn after_comparison(comparison: &Comparison) -> Next {
         return after_run(report, &[], true);
     }
     let (Some(a), Some(b)) = (comparison.a.first(), comparison.b.first()) else {
-        // One of them could not even begin.
+        // One of them could not start.
         return all().next().map_or_else(
             || Next::new("slotway bench".to_owned(), "a single run"),
             |report| after_run(report, &[], true),
@@ -193,13 +196,13 @@ fn after_comparison(comparison: &Comparison) -> Next {
     if !["a", "b"].contains(&winner) {
         return Next::new(
             again(seconds * 2, comparison.a.len().saturating_mul(2).clamp(2, 50)),
-            "more and longer rounds: this difference may be chance",
+            "more and longer rounds, as this difference may be chance",
         );
     }
     let slower = if winner == "a" { b } else { a };
     Next::new(
         sweep_over(&slower.plan, Axis::Clients, "1,10,50,200"),
-        "where the slower one falls behind",
+        "at which number of clients the slower target falls behind",
     )
 }
 
@@ -207,7 +210,7 @@ fn ping(url: &Url) -> String {
     format!("redis-cli -u {url} ping")
 }
 
-/// A few values around this one, each four times the one before.
+/// Four values around this one, each four times the previous one.
 fn around(value: usize) -> String {
     let from = (value / 16).max(1);
     let values: Vec<String> = (0..4).map(|step| (from << (2 * step)).to_string()).collect();

@@ -1,4 +1,4 @@
-//! Reports of fixed numbers, for the tests of their forms.
+//! Reports of fixed numbers, for the tests of their formats.
 
 use super::Results;
 use crate::load::plan::{Axis, Distribution, Kind, Plan};
@@ -44,14 +44,14 @@ fn series(committed: u64) -> Series {
         max_ns: 9_000_000 + second % 3 * 4_000_000,
     };
     let mut points: Vec<Point> = (0..12).map(point).collect();
-    // A second in which the server stood still.
+    // A second in which the server stalled.
     points[7] =
         Point { at: Duration::from_secs(7), width: Duration::from_secs(1), ..Point::default() };
     Series { interval: Duration::from_secs(1), points, left_out: 0 }
 }
 
-/// A run that went well.
-pub(super) fn good() -> Report {
+/// The plan of a run against a cluster.
+fn plan() -> Plan {
     let mut plan = Plan { seed: 7, ..Plan::default() };
     plan.target.url = Some("redis://bench:secret@127.0.0.1:7000".parse().expect("an address"));
     plan.target.cluster = true;
@@ -59,7 +59,11 @@ pub(super) fn good() -> Report {
     plan.shape.warmup_ms = 2000;
     plan.shape.distribution = Distribution::Zipfian { theta: 0.99 };
     plan.workload.cross = 0.01;
-    let kind = |name: &str, committed, refused| KindTally {
+    plan
+}
+
+fn kind(name: &str, committed: u64, refused: u64) -> KindTally {
+    KindTally {
         name: name.to_owned(),
         committed,
         declined: 0,
@@ -68,74 +72,74 @@ pub(super) fn good() -> Report {
         aborted: committed / 4,
         refused,
         latency: latency(committed.min(2000), 300_000, 900),
-    };
+    }
+}
+
+fn refusal(kind: &str, count: u64, expected: bool, example: &str) -> Refusal {
+    Refusal { kind: kind.to_owned(), count, expected, example: example.to_owned() }
+}
+
+fn slot(slot: u16, shard: u16, committed: u64) -> SlotShare {
+    SlotShare {
+        slot,
+        shard,
+        committed,
+        attempts: committed * 5 / 4,
+        aborted: committed / 4,
+        share: committed as f64 / 480_000.0,
+    }
+}
+
+fn invariant(name: &str, checks_after: u64) -> Invariant {
+    Invariant {
+        name: name.to_owned(),
+        checks_during: 812,
+        checks_after,
+        coverage: None,
+        verdict: Verdict::Held,
+    }
+}
+
+fn totals() -> Totals {
+    Totals {
+        committed: 480_000,
+        declined: 1200,
+        given_up: 3,
+        unknown: 0,
+        attempts: 606_050,
+        aborted: 120_000,
+        refused: 4850,
+        redirected: 12,
+        reconnects: 0,
+        malformed: 0,
+        commands: 2_900_000,
+        bytes_sent: 98_000_000,
+        bytes_received: 41_000_000,
+        never_started: 0,
+    }
+}
+
+/// A run without a fault.
+pub(super) fn good() -> Report {
+    let crossing = "CROSSSLOT Keys in request don't hash to the same slot";
+    let moving = "TRYAGAIN Multiple keys request during rehashing of slot";
     Report {
-        plan,
+        plan: plan(),
         target: "redis 7.0.15, 3 nodes".to_owned(),
         ending: Ending::Finished,
         started_at_ms: 1_767_225_600_000,
         elapsed: Duration::from_millis(10_001),
-        totals: Totals {
-            committed: 480_000,
-            declined: 1200,
-            given_up: 3,
-            unknown: 0,
-            attempts: 606_050,
-            aborted: 120_000,
-            refused: 4850,
-            redirected: 12,
-            reconnects: 0,
-            malformed: 0,
-            commands: 2_900_000,
-            bytes_sent: 98_000_000,
-            bytes_received: 41_000_000,
-            never_started: 0,
-        },
+        totals: totals(),
         transaction_latency: latency(20_000, 300_000, 900),
         attempt_latency: latency(25_000, 200_000, 600),
         kinds: vec![kind("transfer", 480_000, 0), kind("cross-slot", 0, 4850)],
         refusals: vec![
-            Refusal {
-                kind: "CROSSSLOT".to_owned(),
-                count: 4848,
-                expected: true,
-                example: "CROSSSLOT Keys in request don't hash to the same slot".to_owned(),
-            },
-            Refusal {
-                kind: "TRYAGAIN".to_owned(),
-                count: 2,
-                expected: false,
-                example: "TRYAGAIN Multiple keys request during rehashing of slot".to_owned(),
-            },
+            refusal("CROSSSLOT", 4848, true, crossing),
+            refusal("TRYAGAIN", 2, false, moving),
         ],
         attempts_per_commit: vec![400_000, 60_000, 15_000, 4000, 1000],
         shards: vec![shard(0, 5461, 120_000), shard(1, 5462, 150_000), shard(2, 5461, 210_000)],
-        slots: vec![
-            SlotShare {
-                slot: 93,
-                shard: 0,
-                committed: 120_000,
-                attempts: 150_000,
-                aborted: 30_000,
-                share: 0.25,
-            },
-            SlotShare {
-                slot: 5500,
-                shard: 1,
-                committed: 150_000,
-                attempts: 187_500,
-                aborted: 37_500,
-                share: 0.3125,
-            },
-            SlotShare {
-                slot: 16_383,
-                shard: 2,
-                committed: 210_000,
-                attempts: 262_500,
-                aborted: 52_500,
-                share: 0.4375,
-            },
-        ],
+        slots: vec![slot(93, 0, 120_000), slot(5500, 1, 150_000), slot(16_383, 2, 210_000)],
         series: series(480_000),
         client: ClientUse {
             threads: vec![0.81],
@@ -144,26 +148,14 @@ pub(super) fn good() -> Report {
             limit: Limit::NotClient,
         },
         invariants: vec![
-            Invariant {
-                name: "the sum of the accounts of a group stays".to_owned(),
-                checks_during: 812,
-                checks_after: 64,
-                coverage: None,
-                verdict: Verdict::Held,
-            },
-            Invariant {
-                name: "no account falls below zero".to_owned(),
-                checks_during: 812,
-                checks_after: 1024,
-                coverage: None,
-                verdict: Verdict::Held,
-            },
+            invariant("the sum of the accounts of a group stays", 64),
+            invariant("no account falls below zero", 1024),
         ],
         warnings: vec!["An observation of the run itself, with what to do about it.".to_owned()],
     }
 }
 
-/// A run that lost money, and whose server says things that a terminal or a browser would obey.
+/// A run whose invariant was broken, with replies that a terminal or a browser would interpret.
 pub(super) fn broken() -> Report {
     let mut report = good();
     report.plan.target.url = None;
@@ -208,9 +200,8 @@ pub(super) fn broken() -> Report {
 
 /// A run whose target died before anything was committed.
 pub(super) fn lost() -> Report {
-    let plan = good().plan;
     Report {
-        plan,
+        plan: plan(),
         target: "redis 7.0.15".to_owned(),
         ending: Ending::TargetLost {
             why: "127.0.0.1:7000 closed the connection and does not accept another one; is it still running?"
@@ -233,7 +224,7 @@ pub(super) fn lost() -> Report {
     }
 }
 
-/// A contention curve over the number of groups.
+/// A sweep over the number of groups.
 pub(super) fn sweep() -> Results {
     let run = |(at, groups): (u32, usize)| {
         let mut report = good();
@@ -247,7 +238,7 @@ pub(super) fn sweep() -> Results {
     Results::Sweep(SweepReport { axis: Axis::Groups, runs: runs.collect(), cut_short: None })
 }
 
-/// Two targets.
+/// A comparison of two targets.
 pub(super) fn comparison() -> Results {
     let of = |committed: u64, target: &str, port: u16| {
         let mut report = good();

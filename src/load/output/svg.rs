@@ -1,5 +1,5 @@
-//! Charts as inline SVG: lines over time, bars, shares, ranges. Colours and fonts are the page's, by
-//! class; a hint (`<title>`) shows where the pointer rests, without a script.
+//! Charts as inline SVG: lines over time, bars, shares, ranges. Colours and fonts come from the page's
+//! classes; tooltips are `<title>` elements and need no script.
 //!
 //! ```text
 //! numbers ─► Axis (0..1, with its ticks) ─► Frame (pixels) ─► text
@@ -9,10 +9,10 @@ pub(super) use crate::text::display::escaped;
 
 use std::fmt::Write;
 
-/// More points than this have no hints: a page should stay small.
+/// With more points than this a chart has no tooltips, to keep the page small.
 const HINTS_MAX: usize = 400;
 
-/// Where numbers lie between the two ends of a chart, and which of them are named.
+/// Maps numbers to positions between the two ends of a chart, and names some of them.
 #[derive(Debug)]
 pub(super) struct Axis {
     from: f64,
@@ -22,7 +22,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// From 0 to a round number that is at least `max`, with about `wanted` steps.
+    /// From 0 to a round number not below `max`, in about `wanted` steps.
     pub(super) fn linear(max: f64, wanted: u32, show: impl Fn(f64) -> String) -> Self {
         let step = round_step(max.max(f64::MIN_POSITIVE) / f64::from(wanted));
         let steps = (max / step).ceil().clamp(1.0, 20.0);
@@ -42,7 +42,7 @@ impl Axis {
         Self { from, to, is_log: false, ticks }
     }
 
-    /// By orders of magnitude, from 1, 2 or 5 times a power of ten to another, around the numbers.
+    /// Logarithmic, from 1, 2 or 5 times a power of ten to another, around the numbers.
     pub(super) fn log(min: f64, max: f64, show: impl Fn(f64) -> String) -> Self {
         let min = if min > 0.0 { min } else { 1.0 };
         let max = max.max(min);
@@ -54,26 +54,26 @@ impl Axis {
         let inside = |mark: &f64| *mark >= from && *mark <= to;
         let mut ticks: Vec<f64> = all.iter().copied().filter(inside).collect();
         if ticks.len() > 8 {
-            // Only the powers of ten. They are every third of the marks.
+            // The powers of ten only: every third of the marks.
             ticks = all.iter().copied().step_by(3).filter(inside).collect();
         }
         Self { from, to, is_log: true, ticks: ticks.into_iter().map(|t| (t, show(t))).collect() }
     }
 
-    /// Names at equal distances, at 0, 1, 2 …, with half a step before and after.
+    /// Names at 0, 1, 2 …, with half a step before and after.
     pub(super) fn names(names: Vec<String>) -> Self {
         let to = names.len() as f64 - 0.5;
         let ticks = names.into_iter().zip(0_u32..).map(|(name, at)| (f64::from(at), name));
         Self { from: -0.5, to: to.max(0.5), is_log: false, ticks: ticks.collect() }
     }
 
-    /// With these ticks instead of its own.
+    /// The same axis with these ticks.
     pub(super) fn with_ticks(mut self, ticks: Vec<(f64, String)>) -> Self {
         self.ticks = ticks;
         self
     }
 
-    /// 0 at one end, 1 at the other.
+    /// The position of a value: 0 at one end, 1 at the other.
     fn place(&self, value: f64) -> f64 {
         let (from, to, value) = if self.is_log {
             (self.from.ln(), self.to.ln(), value.max(self.from).ln())
@@ -84,7 +84,7 @@ impl Axis {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, at least so much.
+/// The smallest 1, 2 or 5 times a power of ten that is not below `least`.
 fn round_step(least: f64) -> f64 {
     let power = 10_f64.powf(least.log10().floor());
     [1.0, 2.0, 5.0, 10.0]
@@ -102,7 +102,7 @@ pub(super) struct Line {
     pub class: &'static str,
     /// From left to right; `None` leaves a gap.
     pub points: Vec<(f64, Option<f64>)>,
-    /// Whether each point has a dot.
+    /// Whether points have dots.
     pub has_dots: bool,
 }
 
@@ -115,7 +115,7 @@ pub(super) struct Bar {
     pub hint: String,
 }
 
-/// The pixels of a chart and of the field within it.
+/// The size of a chart in pixels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     pub width: f64,
@@ -127,12 +127,12 @@ const RIGHT: f64 = 18.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 26.0;
 
-/// The whole width of the page.
+/// The full width of the page.
 pub(super) const WIDE: Frame = Frame { width: 760.0, height: 220.0 };
 /// Half of it.
 pub(super) const HALF: Frame = Frame { width: 372.0, height: 220.0 };
 
-/// A chart that is being drawn. Writing to its string cannot fail.
+/// A chart while it is drawn. Writing to its string cannot fail.
 pub(super) struct Chart<'a> {
     frame: Frame,
     x: &'a Axis,
@@ -141,7 +141,7 @@ pub(super) struct Chart<'a> {
 }
 
 impl<'a> Chart<'a> {
-    /// An empty field with its axes. `what` is said to who cannot see it.
+    /// An empty chart with its axes. `what` is its label for screen readers.
     pub(super) fn new(frame: Frame, x: &'a Axis, y: &'a Axis, what: &str) -> Self {
         let Frame { width, height } = frame;
         let mut chart = Self { frame, x, y, text: String::new() };
@@ -183,7 +183,7 @@ impl<'a> Chart<'a> {
         TOP + (1.0 - self.y.place(value)) * room
     }
 
-    /// A field of another shade over part of the width, named at its top.
+    /// Shades part of the width, with a name at the top.
     pub(super) fn shade(&mut self, from: f64, to: f64, name: &str) {
         let (from, to) = (self.across(from), self.across(to));
         let _ = write!(
@@ -220,7 +220,7 @@ impl<'a> Chart<'a> {
             !before && !after
         };
         for (at, (x, y)) in line.points.iter().enumerate() {
-            // A point without neighbours would not be seen otherwise.
+            // A point without neighbours has no line.
             if let Some(y) = y.filter(|_| line.has_dots || alone(at)) {
                 let (x, y) = (self.across(*x), self.down(y));
                 let _ = write!(
@@ -232,13 +232,13 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// Bars that stand on the bottom.
+    /// Draws bars from the bottom up.
     pub(super) fn bars(&mut self, bars: &[Bar]) {
         let bottom = self.frame.height - BOTTOM;
         for bar in bars.iter().filter(|bar| bar.height > 0.0) {
             let (from, to, top) =
                 (self.across(bar.from), self.across(bar.to), self.down(bar.height));
-            // Never so low that it cannot be seen.
+            // High enough to be visible.
             let top = top.min(bottom - 1.0);
             let _ = write!(
                 self.text,
@@ -250,7 +250,7 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// A line from bottom to top at a value, named at its upper end; `row` keeps names apart.
+    /// Draws a vertical line at a value, named at its upper end; `row` keeps names from overlapping.
     pub(super) fn mark(&mut self, value: f64, name: &str, row: u32) {
         let at = self.across(value);
         let is_right = at > self.frame.width - RIGHT - 60.0;
@@ -265,7 +265,7 @@ impl<'a> Chart<'a> {
         );
     }
 
-    /// What the pointer is told over each part of the width, from one value to the next.
+    /// Adds tooltips: a text for each range of values.
     pub(super) fn hints(&mut self, hints: &[(f64, f64, String)]) {
         if hints.len() > HINTS_MAX {
             return;
@@ -294,13 +294,13 @@ pub(super) struct Share {
     pub name: String,
     /// The bar's length.
     pub share: f64,
-    /// Where a mark shows what would be fair.
+    /// The position of the mark: the fair share.
     pub fair: f64,
-    /// What stands behind the bar.
+    /// The text after the bar.
     pub shown: String,
 }
 
-/// Rows of bars with a mark each: who has how much, and who should have.
+/// Rows of bars, each with a mark: the share and the fair share.
 pub(super) fn shares(rows: &[Share], what: &str) -> String {
     const ROW: f64 = 26.0;
     const NAMES: f64 = 190.0;
@@ -343,7 +343,7 @@ pub(super) struct Range {
     pub shown: String,
 }
 
-/// Rows of spans around 1, by orders of magnitude: who is ahead of whom, and how surely.
+/// Rows of ranges around 1, on a logarithmic axis: which side is ahead, and how consistently.
 pub(super) fn ranges(rows: &[Range], what: &str) -> String {
     const ROW: f64 = 34.0;
     const NAMES: f64 = 140.0;
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_has_its_place_in_the_field() {
+    fn every_number_has_a_position_in_the_chart() {
         for axis in [
             Axis::linear(7.0, 4, |v| v.to_string()),
             Axis::log(3.0, 3.0, |v| v.to_string()),
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_a_meaning_in_html_is_escaped() {
+    fn html_is_escaped() {
         assert_eq!(escaped("<a href='x'>&\"\x1b"), "&lt;a href=&#39;x&#39;&gt;&amp;&quot;\u{fffd}");
     }
 }

@@ -1,41 +1,24 @@
-//! The tables of a report, without a form yet: the terminal and the HTML page show the same ones.
+//! The tables of a report: the terminal and the HTML page show the same ones.
 
 use super::form::{
     NOTHING, count, fit, percent, plain, plural, printable, quantile, rate, time_ns, times,
 };
 use crate::load::plan::{Kind, Plan, Shape};
 use crate::load::report::{Comparison, KindTally, Latency, Ratio, Report, SweepReport, ratio};
+use crate::report::table::Table;
 
-/// The busiest slots that a table shows.
+/// Most slots in a table: the busiest.
 const SLOTS_SHOWN: usize = 8;
-/// The shards that a table shows; of more, the busiest.
+/// Most shards in a table: the busiest.
 const SHARDS_SHOWN: usize = 32;
-/// Kinds of errors that a table shows.
+/// Most kinds of error replies in a table.
 const REFUSALS_SHOWN: usize = 12;
-/// Fewer rounds than this decide nothing.
+/// Fewer rounds than this are not conclusive.
 const ROUNDS_MIN: usize = 3;
-/// Columns that an error's example may take.
+/// Columns of an example of an error reply.
 const EXAMPLE_COLUMNS: usize = 42;
 
-/// Rows under a head. The first column holds names, the others numbers, but for `text_at`.
-#[derive(Debug)]
-pub(super) struct Table {
-    pub title: &'static str,
-    pub head: Vec<&'static str>,
-    pub rows: Vec<Vec<String>>,
-    /// A further column that holds text.
-    pub text_at: Option<usize>,
-    /// Said below the rows.
-    pub note: Option<String>,
-}
-
-impl Table {
-    fn new(title: &'static str, head: &[&'static str], rows: Vec<Vec<String>>) -> Self {
-        Self { title, head: head.to_vec(), rows, text_at: None, note: None }
-    }
-}
-
-/// The tables of one run that have something to show, in the order of interest.
+/// The tables of one run that are not empty, the most important first.
 pub(super) fn of_run(report: &Report) -> Vec<Table> {
     let all = [
         Some(latency(report)),
@@ -64,12 +47,12 @@ fn latency(report: &Report) -> Table {
         row("transaction", &report.transaction_latency),
         row("attempt", &report.attempt_latency),
     ];
-    let mut table =
-        Table::new("Latency", &["", "p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"], rows);
-    if report.plan.shape.rate.is_some() {
-        table.note = Some("Transactions count from their intended start.".to_owned());
+    let head = ["", "p50", "p90", "p99", "p99.9", "p99.99", "max", "mean"];
+    let table = Table::new("Latency", &head, rows);
+    match report.plan.shape.rate {
+        Some(_) => table.with_note("The latency of a transaction counts from its intended start."),
+        None => table,
     }
-    table
 }
 
 fn outcomes(report: &Report) -> Table {
@@ -102,7 +85,7 @@ fn outcomes(report: &Report) -> Table {
     table
 }
 
-/// `Attempts of a commit: 1: 91.2 %, 2: 7.10 %, 3: 1.70 % or more`.
+/// `Attempts per commit: 91.2 % took 1, 7.10 % took 2, 1.70 % took 3 or more.`
 fn attempts_note(by_attempts: &[u64]) -> Option<String> {
     let whole: u64 = by_attempts.iter().sum();
     if by_attempts.iter().skip(1).sum::<u64>() == 0 {
@@ -114,7 +97,7 @@ fn attempts_note(by_attempts: &[u64]) -> Option<String> {
         .collect();
     let rest = by_attempts[shown - 1..].iter().sum();
     parts.push(format!("{} took {shown} or more", percent(ratio(rest, whole))));
-    Some(format!("Attempts: of the commits {}.", parts.join(", ")))
+    Some(format!("Attempts per commit: {}.", parts.join(", ")))
 }
 
 fn kinds(report: &Report) -> Option<Table> {
@@ -137,7 +120,6 @@ fn refusals(report: &Report) -> Option<Table> {
     let rows: Vec<Vec<String>> = report
         .refusals
         .iter()
-        .take(REFUSALS_SHOWN)
         .map(|refusal| {
             vec![
                 printable(&refusal.kind).into_owned(),
@@ -147,11 +129,8 @@ fn refusals(report: &Report) -> Option<Table> {
             ]
         })
         .collect();
-    let mut table = Table::new("Refusals", &["", "number", "expected", "the first"], rows);
-    table.text_at = Some(3);
-    let hidden = report.refusals.len().saturating_sub(REFUSALS_SHOWN);
-    table.note =
-        (hidden > 0).then(|| format!("{} more are in the JSON.", plural(hidden as u64, "kind")));
+    let head = ["", "number", "expected", "first reply"];
+    let table = Table::new("Error replies", &head, rows).with_text_at(3).limited(REFUSALS_SHOWN);
     (!table.rows.is_empty()).then_some(table)
 }
 
@@ -181,13 +160,10 @@ fn shards(report: &Report) -> Option<Table> {
         })
         .collect();
     let head = ["", "slots", "committed/s", "share", "of fair", "aborted", "p99"];
-    let mut table = Table::new("Shards", &head, rows);
     let used = plural(report.slots.len() as u64, "slot");
-    table.note = Some(format!(
-        "The busiest shard did {} of its fair share; {used} in use.",
-        times(report.imbalance())
-    ));
-    Some(table)
+    let busiest = times(report.imbalance());
+    let note = format!("The busiest shard committed {busiest} its fair share; {used} in use.");
+    Some(Table::new("Shards", &head, rows).with_note(note))
 }
 
 fn slots(report: &Report) -> Option<Table> {
@@ -210,13 +186,11 @@ fn slots(report: &Report) -> Option<Table> {
             ]
         })
         .collect();
-    let mut table =
-        Table::new("Busiest slots", &["", "shard", "committed", "share", "aborted"], rows);
-    table.text_at = Some(1);
-    Some(table)
+    let head = ["", "shard", "committed", "share", "aborted"];
+    Some(Table::new("Busiest slots", &head, rows).with_text_at(1))
 }
 
-/// The first and the last run of a sweep, if these are two.
+/// The first and the last run of a sweep; a single run once.
 pub(super) fn ends(sweep: &SweepReport) -> impl Iterator<Item = &(f64, Report)> {
     let last = if sweep.runs.len() > 1 { sweep.runs.last() } else { None };
     sweep.runs.first().into_iter().chain(last)
@@ -243,12 +217,10 @@ pub(super) fn curve(sweep: &SweepReport) -> Table {
         .collect();
     let head =
         [sweep.axis.name(), "committed/s", "aborted", "attempts", "p50", "p99", "p99.9", "refused"];
-    let mut table = Table::new("In numbers", &head, rows);
-    table.note = Some("Attempts: per commit.".to_owned());
-    table
+    Table::new(format!("By {}", sweep.axis.name()), &head, rows).with_note("Attempts: per commit.")
 }
 
-/// A row per number that two targets are compared by.
+/// A row per measure of a comparison of two targets.
 pub(super) fn ratios(comparison: &Comparison) -> Table {
     let rows = comparison
         .ratios
@@ -264,10 +236,8 @@ pub(super) fn ratios(comparison: &Comparison) -> Table {
             ]
         })
         .collect();
-    let mut table =
-        Table::new("Ratios", &["", "a", "b", "a / b", "over the rounds", "better"], rows);
-    table.note = Some("Medians over the rounds.".to_owned());
-    table
+    let head = ["", "a", "b", "a / b", "over the rounds", "better"];
+    Table::new("Ratios", &head, rows).with_note("Medians over the rounds.")
 }
 
 /// The smallest and the largest ratio of a round.
@@ -278,14 +248,14 @@ pub(super) fn spread(ratio: &Ratio) -> String {
     format!("{} to {}", times(ratio.min), times(ratio.max))
 }
 
-/// The two ratios that lead: the number, and what it says.
+/// The two ratios that lead: each number with what it means.
 pub(super) fn verdicts(comparison: &Comparison) -> Vec<(String, String)> {
     let rounds = rounds(comparison);
     let verdict = |ratio: &Ratio| {
         let verdict = match winner(ratio, rounds) {
             "a" => "a is better in every round",
             "b" => "b is better in every round",
-            _ if rounds < ROUNDS_MIN => "too few rounds to tell",
+            _ if rounds < ROUNDS_MIN => "too few rounds to be sure",
             _ => "the rounds do not agree",
         };
         let (a, b) = (value(ratio, ratio.a), value(ratio, ratio.b));
@@ -295,13 +265,13 @@ pub(super) fn verdicts(comparison: &Comparison) -> Vec<(String, String)> {
     ["committed/s", "p99"].into_iter().filter_map(named).map(verdict).collect()
 }
 
-/// Rounds that both targets went through.
+/// Rounds that both targets completed.
 pub(super) fn rounds(comparison: &Comparison) -> usize {
     comparison.a.len().min(comparison.b.len())
 }
 
-/// Which target a ratio speaks for: all rounds agree, and there are enough of them that this is
-/// hardly chance.
+/// The better target by a ratio, if all rounds agree and there are enough of them that chance is
+/// unlikely.
 pub(super) fn winner(ratio: &Ratio, rounds: usize) -> &'static str {
     if ratio.median.is_nan() {
         NOTHING
@@ -335,14 +305,14 @@ pub(super) fn load(plan: &Plan) -> String {
         plural(threads as u64, "thread")
     )];
     if pipeline > 1 {
-        parts.push(format!("{pipeline} in flight on each"));
+        parts.push(format!("{pipeline} in flight per connection"));
     }
     parts.push(match plan.shape.rate {
         Some(wanted) => format!("open loop at {}/s", rate(wanted)),
         None => "closed loop".to_owned(),
     });
     if plan.shape.think_us > 0 {
-        parts.push(format!("{} of thought", time_ns(plan.shape.think_us as f64 * 1e3)));
+        parts.push(format!("think time {}", time_ns(plan.shape.think_us as f64 * 1e3)));
     }
     let keys =
         format!("{} of {}", plural(groups as u64, "group"), plural(keys_per_group as u64, "key"));
@@ -354,7 +324,7 @@ pub(super) fn load(plan: &Plan) -> String {
     text
 }
 
-/// What the workload is called.
+/// The name of the workload.
 pub(super) fn workload(plan: &Plan) -> String {
     match (&plan.workload.file, plan.workload.kind) {
         (Some(file), Kind::File) => printable(&file.display().to_string()).into_owned(),

@@ -1,5 +1,5 @@
-//! The forms of fixed reports, compared as wholes with what was looked at and found good
-//! (`snapshots/`; `INSTA_UPDATE=always cargo test --lib load::output` writes them anew).
+//! The formats of fixed reports, compared with reviewed snapshots (`snapshots/`;
+//! `INSTA_UPDATE=always cargo test --lib load::output` updates them).
 
 use super::bounds::Bounds;
 use super::text::{COLUMNS, Paint, page};
@@ -36,13 +36,13 @@ fn pages() {
 }
 
 #[test]
-fn a_page_tells_of_bounds_and_files() {
+fn a_page_shows_bounds_and_files() {
     let results = sample::single(sample::good());
     let findings = bounds("p99>5ms, abort>=10%,committed<1k", &results);
     let written = ["report.html".to_owned(), "series.csv".to_owned()];
     let page = page(&results, &findings, &written, Paint::Off);
     let end = page.find("Bounds").map(|at| &page[at..]);
-    assert_snapshot!(end.expect("the bounds are told"));
+    assert_snapshot!(end.expect("the bounds are shown"));
 }
 
 #[test]
@@ -97,10 +97,10 @@ fn colours_add_nothing_but_escapes() {
 }
 
 #[test]
-fn what_a_server_says_cannot_steer_the_terminal() {
+fn replies_cannot_control_the_terminal() {
     let page = plain(&sample::single(sample::broken()));
     assert!(page.contains("<script>alert(1)"), "the text is shown");
-    assert!(page.chars().all(|c| c == '\n' || !c.is_control()), "nothing is obeyed: {page:?}");
+    assert!(page.chars().all(|c| c == '\n' || !c.is_control()), "no control characters: {page:?}");
 }
 
 // ── what comes next ───────────────────────────────────────────────────────────────────────────────
@@ -190,7 +190,7 @@ fn bounds_hold_for_every_run() {
 }
 
 #[test]
-fn what_is_no_bound_is_refused_with_what_it_could_be() {
+fn a_malformed_bound_is_refused_with_an_example() {
     for (text, part) in [
         ("", "p99>5ms"),
         ("p99", "p99>5ms"),
@@ -209,7 +209,7 @@ fn what_is_no_bound_is_refused_with_what_it_could_be() {
 }
 
 #[test]
-fn exit_codes_go_from_the_gravest() {
+fn the_most_serious_exit_code_takes_precedence() {
     let good = sample::single(sample::good());
     let failed = bounds("p99>0ns", &good);
     assert_eq!(good.exit_code(&[]), 0);
@@ -266,10 +266,10 @@ fn json_of_a_run() {
     assert_snapshot!("json", serde_json::to_string_pretty(&value).expect("JSON"));
 }
 
-/// Where in a document something stands: `runs[].totals.committed`.
+/// Every path of a document: `runs[].totals.committed`.
 fn paths(value: &serde_json::Value, at: &str, into: &mut BTreeSet<String>) {
     match value {
-        // The plan is the form of plan files, which is told of by itself.
+        // The plan has the format of plan files, which is documented elsewhere.
         serde_json::Value::Object(_) if at == "runs[].plan" => {
             into.insert(at.to_owned());
         }
@@ -289,28 +289,28 @@ fn paths(value: &serde_json::Value, at: &str, into: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_schema_is_what_the_documentation_says() {
+fn the_schema_is_as_documented() {
     let mut written = BTreeSet::new();
     for (_, results) in all() {
         let findings = bounds("p99>1ms", &results);
         let document = serde_json::from_str(&json::json(&results, &findings)).expect("JSON");
         paths(&document, "", &mut written);
     }
-    // An array that is empty in one document shows what it holds in another.
+    // An array that is empty in one document has elements in another.
     let full = written.clone();
     written.retain(|path| !full.iter().any(|other| other.starts_with(&format!("{path}["))));
     let page = include_str!("../../../docs/bench.md");
     let (_, schema) = page.split_once("## The JSON document").expect("the section");
     let schema = schema.split("\n## ").next().unwrap_or_default();
-    let told: BTreeSet<String> = schema
+    let documented: BTreeSet<String> = schema
         .lines()
         .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
         .flat_map(expanded)
         .collect();
-    let missing: Vec<_> = written.difference(&told).collect();
-    let stale: Vec<_> = told.difference(&written).collect();
-    assert!(missing.is_empty(), "docs/bench.md does not tell of {missing:#?}");
-    assert!(stale.is_empty(), "docs/bench.md tells of what is not there: {stale:#?}");
+    let missing: Vec<_> = written.difference(&documented).collect();
+    let stale: Vec<_> = documented.difference(&written).collect();
+    assert!(missing.is_empty(), "docs/bench.md lacks {missing:#?}");
+    assert!(stale.is_empty(), "docs/bench.md has fields that are not written: {stale:#?}");
     assert!(page.contains(json::SCHEMA));
 }
 
@@ -376,7 +376,7 @@ fn check_tags(name: &str, page: &str) {
 }
 
 #[test]
-fn charts_stand_where_there_is_something_to_show() {
+fn charts_are_drawn_where_there_are_numbers() {
     let count = |results: &Results, label: &str| {
         html::html(results, &[]).matches(&format!("aria-label=\"{label}")).count()
     };
@@ -385,7 +385,7 @@ fn charts_stand_where_there_is_something_to_show() {
         assert_eq!(count(&good, label), 1, "{label}");
     }
     let sweep = sample::sweep();
-    for label in ["abort rate against", "latency against", "commits per second against"] {
+    for label in ["abort rate by", "latency by the parameter", "commits per second by"] {
         assert_eq!(count(&sweep, label), 1, "{label}");
     }
     assert_eq!(count(&sample::comparison(), "ratios"), 1);

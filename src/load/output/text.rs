@@ -1,28 +1,30 @@
-//! The page in the terminal, in 80 columns: the two numbers that matter, what to know before believing
+//! The page in the terminal, in 80 columns: the two numbers that matter, what to know before trusting
 //! them, the tables, the invariants, and the next command to try.
 
 pub use crate::text::display::Paint;
 
-use super::form::{self, count, percent, printable, quantile, rate, width};
+use super::form::{self, count, fit, percent, printable, quantile, rate, wrap};
 use super::next::next;
-use super::tables::{self, Table};
+use super::tables;
 use super::warnings::{of_several, warnings};
 use super::{Finding, Results, Run};
 use crate::load::report::{Comparison, Evidence, Invariant, Report, SweepReport, Trace, Verdict};
+use crate::report::terminal::{self, Terminal};
 
 /// Columns of the page.
-pub const COLUMNS: usize = 80;
-/// Pieces of evidence that the page shows of one invariant; the JSON has more.
+pub const COLUMNS: usize = terminal::COLUMNS;
+/// Pieces of evidence of an invariant on the page; the JSON has more.
 const EVIDENCE_SHOWN: usize = 2;
-/// Values, and transactions, that it shows of one piece.
+/// Values, and transactions, of a piece of evidence on the page.
 const DETAILS_SHOWN: usize = 6;
-/// Columns of the numbers that lead.
-const LEAD: usize = 12;
+/// Indent of a piece of evidence, and of its details.
+const EVIDENCE_INDENT: usize = 10;
+const DETAIL_INDENT: usize = 12;
 
-/// The page. `written` are the files that hold more.
+/// The page. `written` names the report files.
 #[must_use]
 pub fn page(results: &Results, findings: &[Finding], written: &[String], paint: Paint) -> String {
-    let mut page = Page { text: String::new(), paint };
+    let mut page = Page { out: Terminal::new(COLUMNS, paint) };
     match results {
         Results::Run(report) => page.run(report),
         Results::Sweep(sweep) => page.sweep(sweep, &of_several(results)),
@@ -31,95 +33,66 @@ pub fn page(results: &Results, findings: &[Finding], written: &[String], paint: 
     page.invariants(results);
     page.findings(findings);
     page.end(results, findings, written);
-    page.text
+    page.out.end()
 }
 
 struct Page {
-    text: String,
-    paint: Paint,
+    out: Terminal,
 }
 
 impl Page {
-    fn line(&mut self, text: &str) {
-        self.text.push_str(text.trim_end());
-        self.text.push('\n');
-    }
-
-    /// A paragraph whose lines begin below each other, behind a mark.
-    fn item(&mut self, mark: &str, painted: &str, text: &str) {
-        let indent = width(mark) + 2;
-        for (at, line) in form::wrap(text, COLUMNS - indent - 2).iter().enumerate() {
-            let begin = if at == 0 { format!("  {painted}  ") } else { " ".repeat(indent + 2) };
-            self.line(&format!("{begin}{line}"));
-        }
-    }
-
     fn head(&mut self, report: &Report, what: &str, before: &str) {
-        let title = format!("slotway bench {}{what}", tables::workload(&report.plan));
-        self.line(&self.paint.bold(&form::fit(&title, COLUMNS)));
-        let load = tables::load(&report.plan);
-        let length = form::time(report.elapsed);
-        for line in form::wrap(&format!("{before}{load}; {length} measured"), COLUMNS) {
-            self.line(&self.paint.dim(&line));
-        }
+        self.out.title(&format!("slotway bench {}{what}", tables::workload(&report.plan)));
+        let (load, length) = (tables::load(&report.plan), form::time(report.elapsed));
+        self.out.remark(&format!("{before}{load}; {length} measured"));
     }
 
-    fn place(&mut self, prefix: &str, report: &Report) {
+    fn target(&mut self, prefix: &str, report: &Report) {
         let url = report.plan.target.url.as_ref().map(|url| format!(" at {url}"));
-        let text = format!("{prefix}{}{}", printable(&report.target), url.unwrap_or_default());
-        for line in form::wrap(&text, COLUMNS) {
-            self.line(&self.paint.dim(&line));
-        }
+        let url = url.unwrap_or_default();
+        self.out.remark(&format!("{prefix}{}{url}", printable(&report.target)));
     }
 
     fn lead(&mut self, number: &str, what: &str) {
-        let number = self.paint.bold(&format!("{number:>LEAD$}"));
-        self.line(&format!("{number}  {what}"));
+        self.out.lead(number, Paint::bold, what);
     }
 
     fn run(&mut self, report: &Report) {
         self.head(report, "", "");
-        self.place("on ", report);
-        self.line("");
+        self.target("on ", report);
+        self.out.gap();
         self.lead(&rate(report.committed_per_second()), "committed transactions per second");
         self.lead(
             &quantile(&report.transaction_latency, 0.99),
             "p99 of a transaction, with all its attempts",
         );
         let totals = &report.totals;
+        let attempts = rate(totals.attempts_per_commit());
         self.lead(
             &percent(totals.abort_rate()),
-            &format!(
-                "of the attempts aborted; {} attempts per commit",
-                rate(totals.attempts_per_commit())
-            ),
+            &format!("of the attempts aborted; {attempts} attempts per commit"),
         );
         self.warnings(&warnings(report));
-        for table in tables::of_run(report) {
-            self.table(&table);
-        }
+        tables::of_run(report).iter().for_each(|table| self.out.table(table));
         let client = &report.client;
         if !client.threads.is_empty() {
             let busiest = client.threads.iter().copied().fold(0.0, f64::max);
-            let text = format!(
-                "The client's busiest thread ran {} of the time; this process used {} of {}.",
+            self.out.gap();
+            self.out.paragraph(&format!(
+                "Client: the busiest thread was busy {} of the time; this process used {} of {}.",
                 percent(busiest),
                 percent(client.process),
                 form::plural(client.processors as u64, "processor")
-            );
-            self.line("");
-            for line in form::wrap(&text, COLUMNS) {
-                self.line(&line);
-            }
+            ));
         }
     }
 
     fn sweep(&mut self, sweep: &SweepReport, warnings: &[String]) {
         let Some((_, first)) = sweep.runs.first() else { return };
         let name = sweep.axis.name();
-        self.head(first, &format!(", a sweep of {name}"), "the first run: ");
-        self.place("on ", first);
-        self.line("");
+        self.head(first, &format!(", a sweep of {name}"), "first run: ");
+        self.target("on ", first);
+        self.out.gap();
         for (value, report) in tables::ends(sweep) {
             self.lead(
                 &rate(report.committed_per_second()),
@@ -131,73 +104,35 @@ impl Page {
             );
         }
         self.warnings(warnings);
-        self.table(&tables::curve(sweep));
+        self.out.table(&tables::curve(sweep));
     }
 
     fn comparison(&mut self, comparison: &Comparison, results: &Results) {
         let (Some(a), Some(b)) = (comparison.a.first(), comparison.b.first()) else {
             // Ended in the first round: one run is all there is.
             results.runs().iter().for_each(|run| self.run(run.report));
-            let why = results.cut_short().map(|failure| {
-                format!("There is nothing to compare it with: {}", printable(&failure.message))
-            });
+            let why = results
+                .cut_short()
+                .map(|failure| format!("Nothing to compare with: {}", printable(&failure.message)));
             return self.warnings(&why.into_iter().collect::<Vec<_>>());
         };
         let rounds = form::plural(comparison.a.len() as u64, "round");
-        self.head(a, &format!(", a beside b, {rounds} each"), "each run: ");
-        self.place("a  ", a);
-        self.place("b  ", b);
-        self.line("");
+        self.head(a, &format!(", a and b compared in {rounds}"), "each run: ");
+        self.target("a: ", a);
+        self.target("b: ", b);
+        self.out.gap();
         for (number, what) in tables::verdicts(comparison) {
             self.lead(&number, &what);
         }
         self.warnings(&of_several(results));
-        self.table(&tables::ratios(comparison));
+        self.out.table(&tables::ratios(comparison));
     }
 
     fn warnings(&mut self, warnings: &[String]) {
         if !warnings.is_empty() {
-            self.line("");
+            self.out.gap();
         }
-        for warning in warnings {
-            self.item("Note", &self.paint.careful("Note"), warning);
-        }
-    }
-
-    fn table(&mut self, table: &Table) {
-        self.line("");
-        let columns = table.head.len();
-        let mut widths: Vec<usize> = (0..columns)
-            .map(|at| {
-                let cells = table.rows.iter().filter_map(|row| row.get(at));
-                let head = if at == 0 { table.title } else { table.head[at] };
-                cells.map(|cell| width(cell)).chain([width(head)]).max().unwrap_or(0)
-            })
-            .collect();
-        // Names give way to numbers.
-        let total: usize = widths.iter().sum::<usize>() + 2 * (columns - 1);
-        widths[0] = widths[0].saturating_sub(total.saturating_sub(COLUMNS)).max(12);
-        let cell = |at: usize, text: &str| {
-            let text = form::fit(text, widths[at]);
-            let space = " ".repeat(widths[at] - width(&text));
-            let is_left = at == 0 || table.text_at == Some(at);
-            if is_left { format!("{text}{space}") } else { format!("{space}{text}") }
-        };
-        let title = if table.head[0].is_empty() { table.title } else { table.head[0] };
-        let title = self.paint.bold(&cell(0, title));
-        let names: Vec<String> =
-            (1..columns).map(|at| self.paint.dim(&cell(at, table.head[at]))).collect();
-        self.line(&format!("{title}  {}", names.join("  ")));
-        for row in &table.rows {
-            let cells: Vec<String> =
-                row.iter().enumerate().map(|(at, text)| cell(at, text)).collect();
-            self.line(&cells.join("  "));
-        }
-        if let Some(note) = &table.note {
-            for line in form::wrap(note, COLUMNS) {
-                self.line(&self.paint.dim(&line));
-            }
-        }
+        warnings.iter().for_each(|warning| self.out.item("Note", Paint::careful, warning));
     }
 
     fn invariants(&mut self, results: &Results) {
@@ -205,8 +140,7 @@ impl Page {
         if runs.iter().all(|run| run.report.invariants.is_empty()) {
             return;
         }
-        self.line("");
-        self.line(&self.paint.bold("Invariants"));
+        self.out.heading("Invariants");
         for run in &runs {
             let is_alone = runs.len() == 1;
             for invariant in &run.report.invariants {
@@ -222,8 +156,8 @@ impl Page {
         };
         let good = runs.iter().filter(|run| held(run)).count();
         if runs.len() > 1 && good > 0 {
-            let mark = self.paint.good("held");
-            self.item("held", &mark, &format!("in {good} of {} runs, all of them", runs.len()));
+            let text = format!("all invariants in {good} of {} runs", runs.len());
+            self.out.item("held", Paint::good, &text);
         }
     }
 
@@ -241,48 +175,50 @@ impl Page {
         );
         match &invariant.verdict {
             Verdict::Held => {
-                let mark = self.paint.good("held");
-                self.item("held", &mark, &format!("{name} ({checked})"));
+                self.out.item("held", Paint::good, &format!("{name} ({checked})"));
             }
             Verdict::Undecided { why } => {
-                let mark = self.paint.careful("open");
-                self.item("open", &mark, &format!("{name}: cannot be said, {}", printable(why)));
+                let text = format!("{name}: undecided, {}", printable(why));
+                self.out.item("open", Paint::careful, &text);
             }
             Verdict::Broken { times, evidence } => {
-                let mark = self.paint.bad("BROKEN");
                 let often = form::plural(*times, "time");
-                self.item("BROKEN", &mark, &format!("{name}, {often} ({checked})"));
+                self.out.item("BROKEN", Paint::bad, &format!("{name}, {often} ({checked})"));
                 evidence.iter().take(EVIDENCE_SHOWN).for_each(|piece| self.evidence(piece));
                 let hidden = times.saturating_sub(evidence.len().min(EVIDENCE_SHOWN) as u64);
                 if hidden > 0 {
-                    self.line(&format!("          … and {} more: see --json", count(hidden)));
+                    let more = format!("… and {} more in the JSON report", count(hidden));
+                    self.indented(EVIDENCE_INDENT, &more);
                 }
             }
         }
+    }
+
+    /// A line behind an indent; one that is too long loses its middle.
+    fn indented(&mut self, indent: usize, text: &str) {
+        self.out.line(&format!("{}{}", " ".repeat(indent), fit(text, COLUMNS - indent)));
     }
 
     fn evidence(&mut self, evidence: &Evidence) {
         let at =
             evidence.at.map_or("after the run".to_owned(), |at| format!("at {}", form::time(at)));
         let text = format!("{at}: {}", printable(&evidence.what));
-        for line in form::wrap(&text, COLUMNS - 10) {
-            self.line(&format!("          {line}"));
+        for line in wrap(&text, COLUMNS - EVIDENCE_INDENT) {
+            self.indented(EVIDENCE_INDENT, &line);
         }
-        for (key, value) in evidence.values.iter().take(DETAILS_SHOWN) {
-            let text = format!("{} = {}", printable(key), printable(value));
-            self.line(&format!("            {}", form::fit(&text, COLUMNS - 12)));
+        for pair in evidence.values.iter().take(DETAILS_SHOWN) {
+            self.indented(DETAIL_INDENT, &shown(pair, " = "));
         }
         self.hidden(evidence.values.len(), "more value");
-        self.hidden(evidence.transactions.len(), "earlier transaction");
-        let skipped = evidence.transactions.len().saturating_sub(DETAILS_SHOWN);
-        evidence.transactions.iter().skip(skipped).for_each(|trace| self.trace(trace));
+        evidence.transactions.iter().take(DETAILS_SHOWN).for_each(|trace| self.trace(trace));
+        self.hidden(evidence.transactions.len(), "more transaction");
     }
 
-    /// Tells of what does not fit here.
+    /// The number of details that are not on the page.
     fn hidden(&mut self, all: usize, what: &str) {
         let hidden = all.saturating_sub(DETAILS_SHOWN);
         if hidden > 0 {
-            self.line(&format!("            … {}", form::plural(hidden as u64, what)));
+            self.indented(DETAIL_INDENT, &format!("… {}", form::plural(hidden as u64, what)));
         }
     }
 
@@ -295,15 +231,11 @@ impl Page {
             printable(&trace.kind),
             printable(&trace.outcome)
         );
-        self.line(&format!("            {}", form::fit(&head, COLUMNS - 12)));
+        self.indented(DETAIL_INDENT, &head);
         for (what, pairs) in [("read", &trace.read), ("wrote", &trace.wrote)] {
             if !pairs.is_empty() {
-                let pairs: Vec<String> = pairs
-                    .iter()
-                    .map(|(key, value)| format!("{}={}", printable(key), printable(value)))
-                    .collect();
-                let text = form::fit(&format!("{what} {}", pairs.join(" ")), COLUMNS - 14);
-                self.line(&format!("              {text}"));
+                let pairs: Vec<String> = pairs.iter().map(|pair| shown(pair, "=")).collect();
+                self.indented(DETAIL_INDENT + 2, &format!("{what} {}", pairs.join(" ")));
             }
         }
     }
@@ -312,33 +244,31 @@ impl Page {
         if findings.is_empty() {
             return;
         }
-        self.line("");
-        self.line(&self.paint.bold("Bounds"));
+        self.out.heading("Bounds");
         for finding in findings {
             let run =
                 if finding.run.is_empty() { String::new() } else { format!(" in {}", finding.run) };
             let text = format!("{}{run}: {}", printable(&finding.bound), finding.shown);
             if finding.is_failed {
-                self.item("FAILED", &self.paint.bad("FAILED"), &text);
+                self.out.item("FAILED", Paint::bad, &text);
             } else {
-                self.item("kept", &self.paint.good("kept"), &text);
+                self.out.item("kept", Paint::good, &text);
             }
         }
     }
 
     fn end(&mut self, results: &Results, findings: &[Finding], written: &[String]) {
-        self.line("");
-        if !written.is_empty() {
-            for line in form::wrap(&format!("Written: {}", written.join(", ")), COLUMNS) {
-                self.line(&line);
-            }
-        }
+        self.out.gap();
+        self.out.written(written);
         let has_report = written.iter().any(|name| name.ends_with(".html"));
         let next = next(results, findings, has_report);
-        for line in form::wrap(&format!("Next: {}", next.why), COLUMNS) {
-            self.line(&line);
-        }
+        self.out.paragraph(&format!("Next: {}", next.why));
         // The command stays in one line, however long, to be copied.
-        self.line(&format!("  {}", self.paint.bold(&next.command)));
+        self.out.line(&format!("  {}", self.out.paint.bold(&next.command)));
     }
+}
+
+/// A key and its value.
+fn shown((key, value): &(String, String), between: &str) -> String {
+    format!("{}{between}{}", printable(key), printable(value))
 }

@@ -1,42 +1,44 @@
-//! What a reader should know before believing the numbers, each with what to do about it. These follow
-//! from the report's other fields; what only the run itself could see stands in `Report::warnings`.
+//! What a reader should know before trusting the numbers, each with what to do about it. These
+//! warnings follow from the report's other fields; those that only the run itself could see are in
+//! `Report::warnings`.
 
 use super::{Results, form};
 use crate::load::plan::Policy;
 use crate::load::report::{Ending, Limit, Report, ratio};
 use std::time::Duration;
 
-/// A shorter run says little: caches, connections and timers have not settled.
+/// Shorter runs say little: caches, connections and timers have not settled.
 const LENGTH_MIN: Duration = Duration::from_secs(3);
 /// With fewer transactions p99 rests on fewer than ten of them.
 const TRANSACTIONS_MIN: u64 = 1000;
-/// A smaller part than this of the intended starts may be missing at the end of an open loop.
+/// The share of the intended starts of an open loop that may be missing without a warning.
 const LATE_SHARE_MAX: f64 = 0.01;
-/// A larger part of the transactions given up is worth a word.
+/// The share of the transactions that may be given up without a warning.
 const GIVEN_UP_SHARE_MAX: f64 = 0.001;
-/// Busier than this many times its share, a shard is the limit of what more shards could bring.
+/// A shard with more than this many times its fair share limits what more shards could bring.
 const IMBALANCE_MAX: f64 = 1.5;
 
-/// What keeps runs from being all that was planned; then the gravest warning of each run. One that
-/// differs only in its numbers is told once, with the first one's.
+/// The warnings of several runs: why there are fewer of them than planned, then the most serious
+/// warning of each run. Warnings that differ in their numbers only are merged, with the numbers of the
+/// first.
 pub(super) fn of_several(results: &Results) -> Vec<String> {
     let runs = results.runs();
     let kind = |text: &str| -> String {
         text.split(' ').filter(|word| !word.contains(|c: char| c.is_ascii_digit())).collect()
     };
-    let mut told: Vec<(String, Vec<&str>, bool)> = Vec::new();
+    let mut merged: Vec<(String, Vec<&str>, bool)> = Vec::new();
     for run in &runs {
         let Some(warning) = warnings(run.report).into_iter().next() else { continue };
-        match told.iter_mut().find(|(other, ..)| kind(other) == kind(&warning)) {
+        match merged.iter_mut().find(|(other, ..)| kind(other) == kind(&warning)) {
             Some((other, labels, is_same)) => {
                 labels.push(&run.label);
                 *is_same &= *other == warning;
             }
-            None => told.push((warning, vec![&run.label], true)),
+            None => merged.push((warning, vec![&run.label], true)),
         }
     }
-    let told = told.into_iter().map(|(warning, labels, is_same)| {
-        let of = if is_same { String::new() } else { format!(", here of {}", labels[0]) };
+    let merged = merged.into_iter().map(|(warning, labels, is_same)| {
+        let of = if is_same { String::new() } else { format!(" (numbers of {})", labels[0]) };
         if labels.len() == runs.len() {
             format!("In all runs{of}: {warning}")
         } else {
@@ -46,36 +48,56 @@ pub(super) fn of_several(results: &Results) -> Vec<String> {
     let cut_short = results
         .cut_short()
         .map(|failure| format!("Not all runs took place: {}", form::printable(&failure.message)));
-    cut_short.into_iter().chain(told).collect()
+    cut_short.into_iter().chain(merged).collect()
 }
 
-/// The report's warnings, the gravest first.
+/// The report's warnings, the most serious first.
 #[must_use]
 pub fn warnings(report: &Report) -> Vec<String> {
-    let Report { totals, client, plan, .. } = report;
-    let transactions = totals.committed + totals.declined + totals.given_up + totals.unknown;
-    let mut all = Vec::new();
-    if report.is_broken() {
-        all.push(
-            "An invariant was broken: the target lost or mixed up writes. See the evidence under Invariants before \
-             anything else here."
-                .to_owned(),
-        );
-    }
+    let broken = report.is_broken().then(|| {
+        "An invariant was broken: the target lost or mixed up writes. See the evidence under Invariants first."
+            .to_owned()
+    });
+    let own = [
+        broken,
+        ending(report),
+        limit(report),
+        length(report),
+        rate(report),
+        malformed(report),
+        unknown(report),
+        given_up(report),
+        imbalance(report),
+    ];
+    let seen = report.warnings.iter().map(|warning| form::printable(warning).into_owned());
+    own.into_iter().flatten().chain(seen).collect()
+}
+
+/// The number of transactions with any outcome.
+fn transactions(report: &Report) -> u64 {
+    let totals = &report.totals;
+    totals.committed + totals.declined + totals.given_up + totals.unknown
+}
+
+fn ending(report: &Report) -> Option<String> {
+    let length = form::time(report.elapsed);
     match &report.ending {
-        Ending::Finished => {}
-        Ending::Stopped => all.push(format!(
-            "Stopped by the user: the numbers are of the {} until then.",
-            form::time(report.elapsed)
-        )),
-        Ending::TargetLost { why } => all.push(format!(
-            "The target was lost, and the numbers are of the {} until then: {}",
-            form::time(report.elapsed),
+        Ending::Finished => None,
+        Ending::Stopped => {
+            Some(format!("Stopped by the user: the numbers cover the first {length}."))
+        }
+        Ending::TargetLost { why } => Some(format!(
+            "The target was lost; the numbers cover the {length} before: {}",
             form::printable(why)
         )),
     }
+}
+
+/// Whether the client or the machine, not the target, limited the throughput.
+fn limit(report: &Report) -> Option<String> {
+    let Report { client, plan, .. } = report;
     match client.limit {
-        Limit::NotClient => {}
+        Limit::NotClient => None,
         Limit::Client => {
             let busiest = client.threads.iter().copied().fold(0.0, f64::max);
             let advice = if plan.shape.threads < client.processors {
@@ -83,79 +105,98 @@ pub fn warnings(report: &Report) -> Vec<String> {
             } else {
                 "run the client on a machine with more processors, or several clients".to_owned()
             };
-            all.push(format!(
-                "The client was the limit, not the target: a thread of it was busy {} of the time. The target can \
-                 do more than this; {advice}.",
+            Some(format!(
+                "The client was the limit, not the target: one of its threads was busy {} of the time. The target \
+                 can do more than this; {advice}.",
                 form::percent(busiest)
-            ));
+            ))
         }
-        Limit::Machine if plan.target.url.is_none() => all.push(
-            "Client and cluster share this machine, and it had no time left: neither shows what it can do alone. \
-             Start `slotway serve` elsewhere and name it with --target."
+        Limit::Machine if plan.target.url.is_none() => Some(
+            "Client and cluster share this machine, and its processors were fully busy: neither shows what it can \
+             do alone. Start `slotway serve` elsewhere and name it with --target."
                 .to_owned(),
         ),
-        Limit::Machine => all.push(
-            "The client had to wait for a processor that others on this machine used, the target perhaps: neither \
-             shows what it can do alone. Run the client on another machine, or end what else runs here."
+        Limit::Machine => Some(
+            "The client had to wait for a processor that other processes on this machine used, perhaps the target: \
+             neither shows what it can do alone. Run the client on another machine, or stop the other processes."
                 .to_owned(),
         ),
     }
-    let seen = report.transaction_latency.count();
+}
+
+/// Whether there are too few transactions to measure anything.
+fn length(report: &Report) -> Option<String> {
+    let totals = &report.totals;
     if totals.committed == 0 && totals.attempts > 0 {
         let refusal = report.refusals.first().map(|refusal| form::printable(&refusal.example));
-        let why = refusal.map_or(String::new(), |refusal| format!(" The first refusal: {refusal}"));
-        all.push(format!("Nothing was committed.{why}"));
-    } else if report.ending == Ending::Finished
-        && (report.elapsed < LENGTH_MIN || seen < TRANSACTIONS_MIN)
-    {
-        all.push(format!(
-            "The run was short: {} in {}. Rates and high percentiles of so little are chance; use --duration 10s \
-             or longer.",
+        let why = refusal.map_or(String::new(), |reply| format!(" The first error reply: {reply}"));
+        return Some(format!("Nothing was committed.{why}"));
+    }
+    let is_short =
+        report.elapsed < LENGTH_MIN || report.transaction_latency.count() < TRANSACTIONS_MIN;
+    (report.ending == Ending::Finished && is_short).then(|| {
+        format!(
+            "The run was short: {} in {}. Rates and high percentiles of so few are chance; use --duration 10s or \
+             longer.",
             form::plural(totals.committed, "commit"),
             form::time(report.elapsed)
-        ));
-    }
-    if let Some(rate) = plan.shape.rate {
-        let late = ratio(totals.never_started, totals.never_started + transactions);
-        if late > LATE_SHARE_MAX {
-            all.push(format!(
-                "The rate of {}/s was not reached: {} of the transactions never started because every connection \
-                 was busy. Latencies count from the intended start and grow with the run; use more --connections \
-                 or a lower --rate.",
-                form::rate(rate),
-                form::percent(late)
-            ));
-        }
-    }
-    if totals.malformed > 0 {
-        all.push(format!(
-            "{} made no sense (wrong type, wrong number): is the target a Redis server?",
-            form::plural(totals.malformed, "reply").replace("replys", "replies")
-        ));
-    }
-    if totals.unknown > 0 {
-        all.push(format!(
-            "The outcome of {} is unknown, because no answer came after sending; none was sent again, and the \
+        )
+    })
+}
+
+/// Whether an open loop fell behind its rate.
+fn rate(report: &Report) -> Option<String> {
+    let wanted = report.plan.shape.rate?;
+    let missing = report.totals.never_started;
+    let late = ratio(missing, missing + transactions(report));
+    (late > LATE_SHARE_MAX).then(|| {
+        format!(
+            "The rate of {}/s was not reached: {} of the transactions never started because every connection was \
+             busy. Latencies count from the intended start and grow with the run; use more --connections or a lower \
+             --rate.",
+            form::rate(wanted),
+            form::percent(late)
+        )
+    })
+}
+
+fn malformed(report: &Report) -> Option<String> {
+    let replies = match report.totals.malformed {
+        0 => return None,
+        1 => "1 reply was".to_owned(),
+        n => format!("{} replies were", form::count(n)),
+    };
+    Some(format!("{replies} malformed (wrong type, wrong number): is the target a Redis server?"))
+}
+
+fn unknown(report: &Report) -> Option<String> {
+    (report.totals.unknown > 0).then(|| {
+        format!(
+            "The outcome of {} is unknown: no reply came after sending. None was sent again, and the \
              invariants allow for either outcome.",
-            form::plural(totals.unknown, "transaction")
-        ));
-    }
-    let given_up = ratio(totals.given_up, transactions);
-    if given_up > GIVEN_UP_SHARE_MAX && plan.retry.policy != Policy::None {
-        all.push(format!(
+            form::plural(report.totals.unknown, "transaction")
+        )
+    })
+}
+
+fn given_up(report: &Report) -> Option<String> {
+    let (share, retry) = (ratio(report.totals.given_up, transactions(report)), &report.plan.retry);
+    (share > GIVEN_UP_SHARE_MAX && retry.policy != Policy::None).then(|| {
+        format!(
             "{} of the transactions were given up after {} attempts: use more --attempts or longer pauses (--pause, \
              --pause-max).",
-            form::percent(given_up),
-            plan.retry.attempts_max
-        ));
-    }
-    if report.shards.len() > 1 && report.imbalance() > IMBALANCE_MAX {
-        all.push(format!(
-            "The busiest shard did {} of its fair share: more --groups, or hashtags that are chosen more evenly, \
-             would spread the load.",
+            form::percent(share),
+            retry.attempts_max
+        )
+    })
+}
+
+fn imbalance(report: &Report) -> Option<String> {
+    (report.shards.len() > 1 && report.imbalance() > IMBALANCE_MAX).then(|| {
+        format!(
+            "The busiest shard committed {} its fair share: more --groups, or hashtags that are spread more evenly, \
+             would balance the load.",
             form::times(report.imbalance())
-        ));
-    }
-    all.extend(report.warnings.iter().map(|warning| form::printable(warning).into_owned()));
-    all
+        )
+    })
 }

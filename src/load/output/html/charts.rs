@@ -1,4 +1,4 @@
-//! The charts of the page: which numbers go into which.
+//! The charts of the page, from the numbers of the report.
 
 use super::Page;
 use crate::load::output::form::{self, percent, quantile, rate, tick_ns, time_ns, times};
@@ -7,12 +7,12 @@ use crate::load::report::{Latency, Point, Report, Series, SweepReport, ratio};
 
 /// Bars of a histogram.
 const BARS: usize = 48;
-/// Shards that have a bar.
+/// Most shards with a bar.
 const SHARDS_SHOWN: usize = 64;
 
 impl Page {
     pub(super) fn over_time(&mut self, series: &Series) {
-        // A last point of a fraction of the interval has a rate that means nothing.
+        // The rate of a last point that covers only a fraction of the interval is not meaningful.
         let whole = |point: &&Point| point.width * 2 >= series.interval;
         let points: Vec<&Point> = series.points.iter().filter(whole).collect();
         if points.len() < 2 {
@@ -81,7 +81,7 @@ impl Page {
         ];
         let y = Axis::log(lowest(&lines), highest(&lines), tick_ns);
         let chart = draw(&y, &lines, "latency of transactions over time");
-        self.figure("Latency", "of a transaction, by orders of magnitude", &keys(&lines), &chart);
+        self.figure("Latency", "of a transaction, logarithmic", &keys(&lines), &chart);
     }
 
     pub(super) fn histogram(&mut self, latency: &Latency) {
@@ -169,7 +169,7 @@ impl Page {
             .collect();
         self.tag("h2", "Balance of the shards");
         let chart = svg::shares(&rows, "share of the commits by shard");
-        let what = "share of all commits; the mark is the share of the slots, which would be fair";
+        let what = "share of all commits; the mark is the fair share, that of the slots";
         self.figure("Per shard", what, &[], &chart);
     }
 
@@ -209,7 +209,7 @@ impl Page {
 
         let lines = [line("abort rate", "c2", &|report| Some(report.totals.abort_rate()))];
         let y = Axis::linear(highest(&lines).max(0.01), 5, tick_percent);
-        let chart = draw(WIDE, &y, &lines, "abort rate against what was varied");
+        let chart = draw(WIDE, &y, &lines, "abort rate by the parameter of the sweep");
         self.figure("Abort rate", &by, &[], &chart);
 
         self.push("<div class=\"pair\">");
@@ -225,12 +225,12 @@ impl Page {
             line("p99.9", "c3", &quantile(0.999)),
         ];
         let y = Axis::log(lowest(&lines), highest(&lines), tick_ns);
-        let chart = draw(HALF, &y, &lines, "latency against what was varied");
+        let chart = draw(HALF, &y, &lines, "latency by the parameter of the sweep");
         self.figure("Latency", &by, &keys(&lines), &chart);
 
         let lines = [line("committed/s", "c1", &|report| Some(report.committed_per_second()))];
         let y = Axis::linear(highest(&lines), 5, tick_rate);
-        let chart = draw(HALF, &y, &lines, "commits per second against what was varied");
+        let chart = draw(HALF, &y, &lines, "commits per second by the parameter of the sweep");
         self.figure("Committed per second", &by, &[], &chart);
         self.push("</div>\n");
     }
@@ -262,7 +262,7 @@ fn tick_rate(number: f64) -> String {
     form::tick(&rate(number))
 }
 
-/// A number of seconds without needless noughts.
+/// A number of seconds without trailing zeros.
 fn shortest(seconds: f64) -> String {
     format!("{}", (seconds * 1000.0).round() / 1000.0)
 }

@@ -1,19 +1,18 @@
-//! The report as one HTML file: style and charts are inside, nothing is fetched, nothing is run. It is
-//! well-formed XML, too, so that a test can hold it to account.
+//! The report as one HTML file, with charts.
 
 mod charts;
 
 use super::command::command;
 use super::form::{self, percent, quantile, rate, times};
 use super::svg::{self, Range, escaped};
-use super::tables::{self, Table};
+use super::tables;
 use super::warnings::{of_several, warnings};
 use super::{Finding, Results, next};
 use crate::load::report::{Comparison, Evidence, Invariant, Report, SweepReport, Trace, Verdict};
-use crate::report::page::Page;
+use crate::report::html::Page;
 
-/// Beyond what all pages have: the charts.
-const STYLE: &str = include_str!("../style.css");
+/// Beyond the style of all pages: the charts.
+const STYLE: &str = include_str!("charts.css");
 
 /// The page.
 #[must_use]
@@ -26,7 +25,7 @@ pub fn html(results: &Results, findings: &[Finding]) -> String {
             format!("{}: a sweep of {}", tables::workload(&run.report.plan), sweep.axis.name())
         }
         (Some(run), Results::Comparison(_)) => {
-            format!("{}: a beside b", tables::workload(&run.report.plan))
+            format!("{}: a and b compared", tables::workload(&run.report.plan))
         }
     };
     let mut page = Page::begin(&format!("slotway bench {title}"), &title, STYLE);
@@ -46,13 +45,13 @@ pub fn html(results: &Results, findings: &[Finding]) -> String {
     page.push(&format!("<pre>{}</pre>", escaped(&next.command)));
     page.end(
         "Latencies of transactions include all their attempts and pauses; percentiles are exact to three \
-         digits. <code>docs/bench.md</code> says what everything means.",
+         digits. See <code>docs/bench.md</code> for the meaning of each number.",
     )
 }
 
 impl Page {
     fn run(&mut self, report: &Report, findings: &[Finding]) {
-        self.place("", report);
+        self.target("", report);
         self.lead(&[
             (rate(report.committed_per_second()), "committed transactions per second".to_owned()),
             (quantile(&report.transaction_latency, 0.99), "p99 of a transaction".to_owned()),
@@ -64,7 +63,7 @@ impl Page {
                 ),
             ),
         ]);
-        self.told(&warnings(report));
+        self.warnings(&warnings(report));
         self.findings(findings);
         self.invariants(report);
         self.details(report);
@@ -85,12 +84,12 @@ impl Page {
         for table in tables::of_run(report) {
             self.table(&table);
         }
-        self.note(&format!("To repeat it: {}", command(&report.plan)));
+        self.note(&format!("To repeat: {}", command(&report.plan)));
     }
 
     fn sweep(&mut self, sweep: &SweepReport, warnings: &[String], findings: &[Finding]) {
         if let Some((_, report)) = sweep.runs.first() {
-            self.place("", report);
+            self.target("", report);
         }
         let name = sweep.axis.name();
         let leads: Vec<(String, String)> = tables::ends(sweep)
@@ -104,7 +103,7 @@ impl Page {
             })
             .collect();
         self.lead(&leads);
-        self.told(warnings);
+        self.warnings(warnings);
         self.findings(findings);
         self.curve(sweep);
         self.table(&tables::curve(sweep));
@@ -118,11 +117,11 @@ impl Page {
         let sides = [("a", &comparison.a), ("b", &comparison.b)];
         for (side, runs) in sides {
             if let Some(report) = runs.first() {
-                self.place(&format!("{side}: "), report);
+                self.target(&format!("{side}: "), report);
             }
         }
         self.lead(&tables::verdicts(comparison));
-        self.told(warnings);
+        self.warnings(warnings);
         self.findings(findings);
         let rows: Vec<Range> = comparison
             .ratios
@@ -138,8 +137,7 @@ impl Page {
             .collect();
         if !rows.is_empty() {
             let chart = svg::ranges(&rows, "ratios of a and b with their spread");
-            let what =
-                "the dot is the median of the rounds, the bar reaches from one end to the other";
+            let what = "the dot is the median of the rounds, the bar spans all of them";
             self.figure("a / b", what, &[], &chart);
         }
         self.table(&tables::ratios(comparison));
@@ -151,7 +149,7 @@ impl Page {
         }
     }
 
-    /// One of several runs, folded up unless something is wrong with it.
+    /// One of several runs, folded unless it failed.
     fn fold(&mut self, label: &str, report: &Report) {
         let open = if report.exit_code() == 0 { "" } else { " open=\"open\"" };
         let text = format!(
@@ -161,13 +159,13 @@ impl Page {
             percent(report.totals.abort_rate())
         );
         self.push(&format!("<details{open}><summary>{}</summary>\n", escaped(&text)));
-        self.told(&warnings(report));
+        self.warnings(&warnings(report));
         self.invariants(report);
         self.details(report);
         self.push("</details>\n");
     }
 
-    fn place(&mut self, prefix: &str, report: &Report) {
+    fn target(&mut self, prefix: &str, report: &Report) {
         let url =
             report.plan.target.url.as_ref().map(|url| format!(" at {url}")).unwrap_or_default();
         self.note(&format!(
@@ -178,21 +176,9 @@ impl Page {
         ));
     }
 
-    fn lead(&mut self, numbers: &[(String, String)]) {
-        self.push("<div class=\"lead\">");
-        for (number, what) in numbers {
-            self.push(&format!(
-                "<div><b>{}</b><span>{}</span></div>",
-                escaped(number),
-                escaped(what)
-            ));
-        }
-        self.push("</div>\n");
-    }
-
-    fn told(&mut self, warnings: &[String]) {
+    fn warnings(&mut self, warnings: &[String]) {
         for warning in warnings {
-            self.push(&format!("<p class=\"careful\">{}</p>\n", escaped(warning)));
+            self.paragraph("careful", warning);
         }
     }
 
@@ -226,7 +212,7 @@ impl Page {
     fn invariant(&mut self, invariant: &Invariant) {
         let (class, word, more) = match &invariant.verdict {
             Verdict::Held => ("held", "held", String::new()),
-            Verdict::Undecided { why } => ("open", "cannot be said", format!(": {why}")),
+            Verdict::Undecided { why } => ("open", "undecided", format!(": {why}")),
             Verdict::Broken { times, .. } => {
                 ("broken", "BROKEN", format!(" {}", form::plural(*times, "time")))
             }
@@ -269,7 +255,7 @@ impl Page {
         }
         if !evidence.transactions.is_empty() {
             let lines: Vec<String> = evidence.transactions.iter().map(trace).collect();
-            self.push("<details><summary>transactions that touched them, oldest first</summary>");
+            self.push("<details><summary>transactions on these keys, oldest first</summary>");
             self.lines(&lines);
             self.push("</details>");
         }
@@ -291,27 +277,6 @@ impl Page {
             escaped(title),
             escaped(what)
         ));
-    }
-
-    fn table(&mut self, table: &Table) {
-        self.tag("h2", table.title);
-        self.push("<div class=\"scroll\"><table><thead><tr>");
-        let class = |at: usize| if table.text_at == Some(at) { " class=\"text\"" } else { "" };
-        for (at, name) in table.head.iter().enumerate() {
-            self.push(&format!("<th{}>{}</th>", class(at), escaped(name)));
-        }
-        self.push("</tr></thead><tbody>");
-        for row in &table.rows {
-            self.push("<tr>");
-            for (at, cell) in row.iter().enumerate() {
-                self.push(&format!("<td{}>{}</td>", class(at), escaped(cell)));
-            }
-            self.push("</tr>");
-        }
-        self.push("</tbody></table></div>\n");
-        if let Some(note) = &table.note {
-            self.push(&format!("<p class=\"note\">{}</p>\n", escaped(note)));
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The report as SARIF 2.1.0: a rule per rule, a result per kind of violation.
 
 use super::Report;
-use super::proof::ViolationRow;
+use super::rows::ViolationRow;
 use crate::ledger::rule::ROWS;
 use crate::text::display::plural;
 use serde_json::{Value, json};
@@ -55,11 +55,10 @@ fn result(report: &Report, violation: &ViolationRow) -> Value {
     if !violation.patterns.is_empty() {
         text.push_str(&format!(": {}", violation.patterns.join(", ")));
     }
-    let tag = violation.group.and_then(|at| report.groups.get(at)?.tag.as_ref());
-    if let Some(tag) = tag {
-        text.push_str(&format!(". A common hashtag would mend it: {tag}"));
+    if let Some(tag) = report.tag_for(violation) {
+        text.push_str(&format!(". A common hashtag would fix it: {tag}"));
     }
-    // Lines are known of text files only, and of which file it was when there is but one.
+    // Only text files have lines, and an example does not name its file.
     let line = violation.examples.iter().find_map(|example| example.line);
     let locations: Vec<Value> = match (line, &report.sources[..]) {
         (Some(line), [source]) if source.name != "stdin" => vec![json!({

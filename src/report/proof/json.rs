@@ -2,10 +2,10 @@
 
 use super::Report;
 
-/// The whole document, without a line break.
+/// The document, in one line.
 ///
 /// # Panics
-/// Never: there is nothing in it that JSON cannot hold.
+/// Never: all map keys are strings, and every number is finite.
 #[must_use]
 pub fn json(report: &Report) -> String {
     serde_json::to_string(report).expect("names are strings")

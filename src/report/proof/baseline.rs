@@ -1,5 +1,5 @@
-//! Violations that are known: a run passes with them and fails with any other, so that there can
-//! only be fewer.
+//! The baseline of known violations: a run passes with these and fails with any other, so that their
+//! number can only fall.
 //!
 //! ```text
 //! # comment
@@ -7,21 +7,21 @@
 //! cross-slot-transaction "multi: set, incr" {bar}<int> {foo}<int>
 //! ```
 //!
-//! A line per kind of violation: rule, command, patterns of the keys; those with spaces in quotes.
-//! The lines are sorted, and hold nothing that changes from run to run.
+//! A line per kind of violation: rule, command, patterns of the keys; words with spaces are quoted.
+//! The lines are sorted and hold nothing that changes from run to run.
 
-use super::proof::ViolationRow;
+use super::rows::ViolationRow;
 use crate::ledger::Rule;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-/// What a written file begins with.
+/// The beginning of a written file.
 const HEAD: &str = "\
-# Violations that slotway run lets pass: rule, command, patterns of the keys.
-# Others fail. To write it anew: slotway run --allow FILE --update-baseline -- COMMAND
+# Known violations, which slotway run lets pass: rule, command, patterns of the keys.
+# Any other fails. To update: slotway run --allow FILE --update-baseline -- COMMAND
 ";
 
-/// Kinds of violations that are known.
+/// Known kinds of violations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Baseline(BTreeSet<String>);
 
@@ -43,38 +43,38 @@ impl Baseline {
         Ok(Self(lines))
     }
 
-    /// The baseline that these would pass with.
+    /// Returns the baseline of these violations.
     #[must_use]
     pub fn of<'v>(rows: impl Iterator<Item = &'v ViolationRow>) -> Self {
         Self(rows.map(line).collect())
     }
 
-    /// Whether it has this kind.
+    /// Whether the kind of a violation is known.
     #[must_use]
     pub fn knows(&self, row: &ViolationRow) -> bool {
         self.0.contains(&line(row))
     }
 
-    /// Its lines that are none of these rows'.
+    /// Returns the lines of kinds that are not among these rows.
     #[must_use]
     pub fn gone(&self, rows: &[ViolationRow]) -> Vec<String> {
         let seen: BTreeSet<String> = rows.iter().map(line).collect();
         self.0.difference(&seen).cloned().collect()
     }
 
-    /// How many kinds it has.
+    /// The number of kinds.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it has none.
+    /// Whether no kind is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The file.
+    /// Returns the text of the file.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = HEAD.to_owned();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_none_is_an_error() {
+    fn a_line_without_a_rule_is_an_error() {
         let error = Baseline::read("# one\n\n<<<<<<< HEAD\n").expect_err("no rule");
         assert!(error.starts_with("line 3: no rule is named"), "{error}");
         assert!(Baseline::read("").expect("empty").is_empty());

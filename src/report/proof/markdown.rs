@@ -1,12 +1,13 @@
-//! The report as Markdown, for a comment on a change: short, the details folded away.
+//! The report as Markdown, for a comment on a change: short, with folded details.
 
 use super::Report;
-use super::table;
-use super::text::{next, priced};
+use super::next::next;
+use super::tables;
+use crate::report::table::Table;
 use crate::text::display::{count, plural, printable};
 use std::fmt::Write;
 
-/// Kinds of violations, and groups, that are shown; the JSON has all.
+/// Kinds of violations, and groups, in the report; the JSON has all.
 const ROWS_MAX: usize = 20;
 
 /// The report.
@@ -16,12 +17,12 @@ pub fn markdown(report: &Report) -> String {
     let totals = &report.totals;
     line(&mut text, &format!("## {}: {}", report.title, report.verdict()));
     line(&mut text, "");
-    let mut read = vec![
+    let read = [
         plural(totals.commands, "command"),
         plural(totals.transactions, "transaction"),
         plural(totals.different_keys, "key"),
+        plural(totals.warnings, "warning"),
     ];
-    read.push(plural(totals.warnings, "warning"));
     line(&mut text, &format!("{}.", read.join(", ")));
     for source in &report.sources {
         if let Some(trouble) = &source.trouble {
@@ -31,30 +32,22 @@ pub fn markdown(report: &Report) -> String {
     }
     violations(report, &mut text);
     groups(report, &mut text);
-    for table in table::all(report) {
-        line(&mut text, &format!("\n<details><summary>{}</summary>\n", table.title));
-        row(&mut text, table.head.iter().map(|name| escaped(name)));
-        row(
-            &mut text,
-            table
-                .head
-                .iter()
-                .enumerate()
-                .map(|(at, _)| if at == 0 { "---" } else { "---:" }.to_owned()),
-        );
-        for cells in &table.rows {
-            row(
-                &mut text,
-                cells.iter().enumerate().map(|(at, cell)| match at {
-                    0 => code(cell),
-                    _ => escaped(cell),
-                }),
-            );
-        }
-        line(&mut text, "\n</details>");
-    }
+    tables::all(report).iter().for_each(|table| folded(table, &mut text));
     line(&mut text, &format!("\nNext: {}", escaped(&next(report))));
     text
+}
+
+/// A table that is folded until a click.
+fn folded(table: &Table, text: &mut String) {
+    line(text, &format!("\n<details><summary>{}</summary>\n", table.title));
+    row(text, table.head.iter().map(|name| escaped(name)));
+    let is_text = |at| table.is_text(at);
+    row(text, (0..table.head.len()).map(|at| if is_text(at) { "---" } else { "---:" }.to_owned()));
+    for cells in &table.rows {
+        let cells = cells.iter().enumerate();
+        row(text, cells.map(|(at, cell)| if at == 0 { code(cell) } else { escaped(cell) }));
+    }
+    line(text, "\n</details>");
 }
 
 fn violations(report: &Report, text: &mut String) {
@@ -62,7 +55,7 @@ fn violations(report: &Report, text: &mut String) {
         return;
     }
     line(text, "\n### Violations\n");
-    row(text, ["", "rule", "command", "keys", "times", "first seen", "mend"].map(str::to_owned));
+    row(text, ["", "rule", "command", "keys", "times", "first seen", "fix"].map(str::to_owned));
     row(text, ["---", "---", "---", "---", "---:", "---", "---"].map(str::to_owned));
     for violation in report.violations.iter().take(ROWS_MAX) {
         let mark = match violation.weight {
@@ -71,7 +64,7 @@ fn violations(report: &Report, text: &mut String) {
             _ => "⚠️",
         };
         let patterns: Vec<String> = violation.patterns.iter().take(6).map(|p| code(p)).collect();
-        let tag = violation.group.and_then(|at| report.groups.get(at)?.tag.as_ref());
+        let tag = report.tag_for(violation);
         let first = violation.examples.first();
         let spot = first.and_then(|example| example.spot.clone()).unwrap_or_default();
         let client = first.map(|example| escaped(&example.client)).unwrap_or_default();
@@ -84,7 +77,7 @@ fn violations(report: &Report, text: &mut String) {
                 patterns.join("<br>"),
                 count(violation.count),
                 format!("{spot} {client}").trim().to_owned(),
-                tag.map(|tag| code(tag)).unwrap_or_default(),
+                tag.map(code).unwrap_or_default(),
             ],
         );
     }
@@ -99,7 +92,7 @@ fn groups(report: &Report, text: &mut String) {
     if crossing().next().is_none() {
         return;
     }
-    line(text, "\n### Keys that are used together");
+    line(text, "\n### Keys used together");
     for group in crossing().take(ROWS_MAX) {
         let often = plural(group.count, "time");
         let across = count(group.crossing);
@@ -112,7 +105,7 @@ fn groups(report: &Report, text: &mut String) {
             }
             for (price, of) in [(&group.key_price, "keys"), (&group.use_price, "uses")] {
                 if let Some(price) = price {
-                    line(text, &format!("\nPrice: {}.", priced(price, of)));
+                    line(text, &format!("\nPrice: {}.", price.shown(of)));
                 }
             }
             continue;
@@ -121,7 +114,7 @@ fn groups(report: &Report, text: &mut String) {
         line(text, &format!("- {}: no common part could be the hashtag", patterns.join(", ")));
         for pair in &group.strangers {
             let [a, b] = pair.keys.each_ref().map(|key| code(key));
-            line(text, &format!("- {a} and {b} have nothing in common"));
+            line(text, &format!("- {a} and {b} have no common part"));
         }
     }
 }
@@ -138,7 +131,7 @@ fn row(text: &mut String, cells: impl IntoIterator<Item = String>) {
     text.push_str("|\n");
 }
 
-/// A stranger's text as code. A backtick cannot stand in it, and a bar would end the cell.
+/// Foreign text as code. A backtick would end it, and a bar would end the cell.
 fn code(text: &str) -> String {
     if text.is_empty() {
         return String::new();
@@ -147,7 +140,7 @@ fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
-/// A stranger's text without a meaning in Markdown or HTML.
+/// Foreign text with everything escaped that has a meaning in Markdown or HTML.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in printable(text).chars() {

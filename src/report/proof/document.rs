@@ -1,48 +1,51 @@
-//! What a check has found, as plain data: the JSON document is this, field by field, and the other
-//! forms are made from it. Its fields are promised in docs/proof.md, which a test holds it to.
-//!
-//! Shares are 0 to 1; what is not known is null.
+//! What a check found, as plain data: the JSON document is this, field by field, and the other formats
+//! are made from it.
 
+use super::rows::{
+    BaselineRow, BigRow, ClientRow, ConflictRow, ExampleRow, GroupRow, KeyRow, PatternRow,
+    PriceRow, RewrittenRow, RuleRow, ShardRow, SlotRow, SourceRow, StrangersRow, Totals,
+    TroubleRow, UnknownRow, ViolationRow,
+};
 use super::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS};
 use crate::ledger::key_groups::{Share, Verdict};
 use crate::ledger::key_stats::Big;
 use crate::ledger::pattern::pattern;
 use crate::ledger::rule::ROWS;
 use crate::ledger::violation::{Example, ExampleKey};
-use crate::ledger::{Group, Ledger, Rule, Spot, Weight};
+use crate::ledger::{Group, Ledger, Spot, Weight};
 use crate::slot::Slot;
 use crate::text::display::plural;
 use crate::topology::Topology;
 use serde::Serialize;
 
-/// The name and number of the form.
+/// The name and number of the document's schema.
 pub const SCHEMA: &str = "slotway-proof/1";
-/// Groups that are told; of more, those that cross slots most often.
+/// Most groups in a report: those that cross slots most often.
 pub const GROUPS_MAX: usize = 256;
-/// Slots that are told: the busiest.
+/// Most slots in a report: the busiest.
 pub const HOT_MAX: usize = 16;
-/// Patterns that are told: the most used.
+/// Most patterns in a report: the most used.
 pub const PATTERNS_MAX: usize = 256;
 
-/// Why a file was not read to its end, or not all of it.
+/// Why a file was not read, or not to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// Where.
     pub spot: Spot,
-    /// What is wrong there.
+    /// The error.
     pub why: String,
-    /// Lines that could not be read, if the rest was.
+    /// Of text: the lines that could not be read, if the rest was.
     pub lines: Option<u64>,
 }
 
-/// A file, or what came on stdin.
+/// A file, stdin, or a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
     /// Its name.
     pub name: String,
-    /// The name of its form.
+    /// The name of its format.
     pub format: &'static str,
-    /// Bytes that were read.
+    /// Bytes read.
     pub bytes: u64,
     /// Why not all of it was read.
     pub trouble: Option<Trouble>,
@@ -51,17 +54,17 @@ pub struct Source {
 /// What a report is made from.
 #[derive(Debug)]
 pub struct Found<'a> {
-    /// What was entered.
+    /// What was recorded.
     pub ledger: &'a Ledger,
-    /// Who owns which slot, or would.
+    /// Which shard owns which slot, or would.
     pub topology: &'a Topology,
-    /// The name of the command of this program that has found it.
+    /// The command of this program that made it: `slotway check`.
     pub title: &'static str,
 }
 
-/// Everything.
+/// The report.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
+#[expect(missing_docs, reason = "docs/proof.md describes each field")]
 pub struct Report {
     pub schema: &'static str,
     pub version: &'static str,
@@ -80,7 +83,7 @@ pub struct Report {
     pub big_keys: Vec<BigRow>,
     pub unknown_commands: Vec<UnknownRow>,
     pub baseline: Option<BaselineRow>,
-    /// What made it: the name of a command of this program.
+    /// As [`Found::title`].
     #[serde(skip)]
     pub title: &'static str,
     /// Uses of keys by slot, or stored keys if there were no commands: for the map.
@@ -88,223 +91,8 @@ pub struct Report {
     pub map: Vec<u64>,
 }
 
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct SourceRow {
-    pub name: String,
-    pub format: &'static str,
-    pub bytes: u64,
-    pub trouble: Option<TroubleRow>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct TroubleRow {
-    pub at: String,
-    pub why: String,
-    pub lines: Option<u64>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct Totals {
-    pub shards: usize,
-    pub commands: u64,
-    pub transactions: u64,
-    pub scripts: u64,
-    pub unknown_commands: u64,
-    pub key_uses: u64,
-    pub stored_keys: u64,
-    pub stored_bytes: u64,
-    pub different_keys: u64,
-    pub is_exact: bool,
-    pub is_sampled: bool,
-    pub dropped: u64,
-    pub errors: u64,
-    pub warnings: u64,
-    pub conflicts: u64,
-    pub forgotten_rows: u64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct RuleRow {
-    pub rule: &'static str,
-    pub weight: &'static str,
-    pub count: u64,
-    #[serde(skip)]
-    pub of: Rule,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct ViolationRow {
-    pub rule: &'static str,
-    pub title: &'static str,
-    pub weight: &'static str,
-    pub command: String,
-    pub patterns: Vec<String>,
-    pub count: u64,
-    pub refused: u64,
-    pub is_known: bool,
-    pub first_ms: Option<u64>,
-    pub last_ms: Option<u64>,
-    pub clients: Vec<ClientRow>,
-    pub other_clients: u64,
-    pub examples: Vec<ExampleRow>,
-    /// Which of the groups mends it.
-    pub group: Option<usize>,
-    #[serde(skip)]
-    pub of: Rule,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct ClientRow {
-    pub name: String,
-    pub library: String,
-    pub address: String,
-    pub test: String,
-    pub count: u64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct ExampleRow {
-    pub keys: Vec<KeyRow>,
-    pub keys_hidden: usize,
-    pub place: Option<usize>,
-    pub client: String,
-    pub at_ms: Option<u64>,
-    pub spot: Option<String>,
-    #[serde(skip)]
-    pub line: Option<u64>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct KeyRow {
-    pub key: String,
-    pub hashed: String,
-    pub slot: u16,
-    pub shard: usize,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct ConflictRow {
-    pub pattern: String,
-    pub command: String,
-    pub count: u64,
-    pub own: u64,
-    pub ages: Vec<u64>,
-    pub example: String,
-    pub loser: String,
-    pub winner: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct GroupRow {
-    pub patterns: Vec<String>,
-    pub count: u64,
-    pub crossing: u64,
-    pub verdict: &'static str,
-    pub tag: Option<String>,
-    pub tag_values: Option<usize>,
-    pub rewritten: Vec<RewrittenRow>,
-    pub key_price: Option<PriceRow>,
-    pub use_price: Option<PriceRow>,
-    pub strangers: Vec<StrangersRow>,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct RewrittenRow {
-    pub pattern: String,
-    pub key: String,
-    pub new_pattern: String,
-    pub new_key: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct PriceRow {
-    pub one_slot: f64,
-    pub one_slot_now: f64,
-    pub busiest_shard: f64,
-    pub busiest_shard_now: f64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct StrangersRow {
-    pub patterns: [String; 2],
-    pub keys: [String; 2],
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct PatternRow {
-    pub pattern: String,
-    pub uses: u64,
-    pub keys: u64,
-    pub bytes: u64,
-    pub bytes_max: u64,
-    pub slots: u32,
-    pub example: String,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct ShardRow {
-    pub shard: usize,
-    pub first_slot: u16,
-    pub last_slot: u16,
-    pub uses: u64,
-    pub keys: u64,
-    pub bytes: u64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct SlotRow {
-    pub slot: u16,
-    pub shard: usize,
-    pub uses: u64,
-    pub keys: u64,
-    pub bytes: u64,
-    pub share: f64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct BigRow {
-    pub key: String,
-    pub kind: &'static str,
-    pub bytes: u64,
-    pub slot: u16,
-    pub shard: usize,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct UnknownRow {
-    pub command: String,
-    pub count: u64,
-}
-
-#[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md tells of each field")]
-pub struct BaselineRow {
-    pub file: String,
-    pub known: usize,
-    pub new: usize,
-    pub gone: Vec<String>,
-}
-
 impl Report {
-    /// What was found in `sources`. If strict, a warning fails too.
+    /// Makes the report of what was found in `sources`. If strict, a warning fails, too.
     #[must_use]
     pub fn of(found: &Found<'_>, sources: &[Source], is_strict: bool) -> Self {
         let (ledger, counts) = (found.ledger, found.ledger.counts);
@@ -312,7 +100,7 @@ impl Report {
         let shard_of = |slot: Slot| found.topology.shard_of(slot);
         let groups = ledger.together.groups();
         let violations = violations(ledger, &groups, &shard_of);
-        // Not from the rows: some may have had to make room.
+        // Not from the rows: some may have been evicted.
         let rules: Vec<RuleRow> = ROWS
             .iter()
             .map(|row| RuleRow {
@@ -385,23 +173,23 @@ impl Report {
         }
     }
 
-    /// Whether a kind of violation fails, unless it is known.
+    /// Whether a kind of violation fails the check, unless it is known.
     #[must_use]
     pub fn counts(&self, row: &ViolationRow) -> bool {
         row.of.weight() == Weight::Error || self.is_strict
     }
 
-    /// Lets known kinds of violations pass; `file` has them.
+    /// Lets the kinds of violations of a baseline pass; `file` is its name.
     pub fn allow(&mut self, baseline: &Baseline, file: &str) {
         self.violations.iter_mut().for_each(|row| row.is_known = baseline.knows(row));
         let failing = || self.violations.iter().filter(|row| self.counts(row));
         let known = failing().filter(|row| row.is_known).count();
         let new = failing().count() - known;
         let strict = if self.is_strict { self.totals.warnings } else { 0 };
-        // Rows that made room for others: nobody can say whether they were known.
-        let are_all_told =
+        // Evicted rows are in the totals only: whether they were known cannot be decided.
+        let has_all_rows =
             failing().map(|row| row.count).sum::<u64>() == self.totals.errors + strict;
-        if self.exit_code == EXIT_VIOLATIONS && new == 0 && are_all_told {
+        if self.exit_code == EXIT_VIOLATIONS && new == 0 && has_all_rows {
             self.exit_code = 0;
         }
         let gone = baseline.gone(&self.violations);
@@ -411,14 +199,13 @@ impl Report {
     /// The outcome in a few words.
     #[must_use]
     pub fn verdict(&self) -> String {
-        let times = plural(self.totals.errors, "time");
+        let violations = plural(self.totals.errors, "violation");
         match self.exit_code {
-            0 if self.totals.errors > 0 => {
-                format!("nothing new: {times} that a cluster would refuse, of known kinds")
-            }
-            0 => "a cluster would run what was seen".to_owned(),
+            0 if self.totals.errors > 0 => format!("nothing new: {violations} of known kinds"),
+            0 => "no violations".to_owned(),
             EXIT_INPUT => "not everything could be read".to_owned(),
-            _ => format!("{times} that a cluster would refuse"),
+            _ if self.totals.errors == 0 => plural(self.totals.warnings, "warning"),
+            _ => violations,
         }
     }
 
@@ -426,6 +213,16 @@ impl Report {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.sources.iter().all(|source| source.trouble.is_none())
+    }
+
+    /// Whether it is the report of `slotway run`.
+    pub(super) fn is_run(&self) -> bool {
+        self.sources.iter().any(|source| source.format == "run")
+    }
+
+    /// The hashtag that would fix a violation.
+    pub(super) fn tag_for(&self, row: &ViolationRow) -> Option<&str> {
+        self.groups.get(row.group?)?.tag.as_deref()
     }
 }
 
@@ -496,7 +293,7 @@ fn example_row(example: &Example, shard_of: &dyn Fn(Slot) -> usize) -> ExampleRo
     }
 }
 
-/// What there is to say of one key.
+/// The row of one key.
 pub(super) fn key_row(key: &ExampleKey, shard_of: &dyn Fn(Slot) -> usize) -> KeyRow {
     let (slot, shard) = (key.slot.number(), shard_of(key.slot));
     KeyRow { key: key.key.clone(), hashed: key.hashed.clone(), slot, shard }
