@@ -7,14 +7,6 @@ use crate::keyspace::{
 };
 use crate::resp::Sink;
 
-/// So many bytes are copied in about the time of one step of the pace.
-pub(super) const BYTES_PER_STEP: usize = 100;
-
-/// What reading or writing a name or a value of `len` bytes costs, in steps of the pace.
-pub(super) fn units(len: usize) -> usize {
-    1 + len / BYTES_PER_STEP
-}
-
 /// A type of collection.
 pub(super) trait Collection: Sized {
     /// The value as this type, if it is one.

@@ -1,6 +1,7 @@
 //! DUMP and RESTORE: a value as bytes that another server of this kind takes in.
 
 use super::generic::{is_taken, put_anew};
+use super::pace::BYTES_PER_STEP;
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{ASKING, DENYOOM, READ, WRITE};
 use super::spec::{
@@ -53,8 +54,6 @@ const RESTORE: Spec = Spec {
     ..BASE
 };
 
-/// So many bytes of a payload are one step of the pace.
-const BYTES_PER_STEP: usize = 100;
 /// A small sorted set of this many members or more is dumped as a large one.
 const PACKED_LEN_END: usize = 1 << 15;
 

@@ -1,7 +1,7 @@
 //! Channels: messages to whoever listens at that moment. Subscribing is the session's affair
 //! (`session/subscribe.rs`); its rows stand here with the rest of the family.
 
-use super::spec::flag::{FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE};
+use super::spec::flag::{FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE, WHILE_SUBSCRIBED};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Group, Keys, Run, SessionCommand, Spec, access, check,
@@ -12,7 +12,7 @@ use crate::state::pubsub::Scope;
 
 /// What the rows of commands that subscribe share.
 const LISTEN: Spec = Spec {
-    flags: PUBSUB | NOSCRIPT | LOADING | STALE,
+    flags: PUBSUB | NOSCRIPT | LOADING | STALE | WHILE_SUBSCRIBED,
     group: Group::PubSub,
     since: "2.0.0",
     ..BASE

@@ -11,7 +11,8 @@
 //! As removal only ever moves a slot's last entry to a lower place, a key that stays is met at
 //! least once, whatever comes and goes meanwhile. Slots without keys are passed for nothing.
 
-use super::spec::flag::READ;
+use super::pace::{Strides, units};
+use super::spec::flag::{NODE_LOCAL, READ};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Run, Spec, acl, check,
@@ -23,7 +24,7 @@ use crate::slot::{SLOTS, Slot};
 use crate::text::glob;
 
 /// What the rows share.
-const WALK: Spec = Spec { flags: READ, acl: acl::KEYSPACE, ..BASE };
+const WALK: Spec = Spec { flags: READ | NODE_LOCAL, acl: acl::KEYSPACE, ..BASE };
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {
@@ -63,8 +64,6 @@ const SLOT_BITS: u32 = SLOTS.trailing_zeros();
 const COUNT_DEFAULT: usize = 10;
 /// So many expired keys RANDOMKEY may meet before it takes any key that has not expired.
 const RANDOM_TRIES_MAX: usize = 100;
-/// So many units of work are gathered before the pace is told.
-const STRIDE_UNITS: usize = 1000;
 
 /// Which names KEYS, SCAN and HSCAN ask for.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +89,7 @@ impl<'a> Pattern<'a> {
     pub(super) fn units(self, name: &[u8]) -> usize {
         match self {
             Self::All => 1,
-            Self::Glob(glob) => 1 + glob.len() * name.len() / 100,
+            Self::Glob(glob) => units(glob.len() * name.len()),
         }
     }
 }
@@ -167,25 +166,6 @@ pub(super) fn cursor(text: &[u8]) -> Result<u64, Refusal> {
     Ok(if negative { value.wrapping_neg() } else { value })
 }
 
-/// Tells the pace of many small steps in strides.
-pub(super) struct Strides<'p> {
-    pace: &'p mut dyn Pace,
-    units: usize,
-}
-
-impl<'p> Strides<'p> {
-    pub(super) fn new(pace: &'p mut dyn Pace) -> Self {
-        Self { pace, units: 0 }
-    }
-
-    pub(super) fn step(&mut self, units: usize) {
-        self.units += units;
-        if self.units >= STRIDE_UNITS {
-            self.pace.step(std::mem::take(&mut self.units));
-        }
-    }
-}
-
 fn keys(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let pattern = Pattern::of(args.at(1));
     let mut strides = Strides::new(cx.pace);
@@ -205,7 +185,7 @@ fn keys(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     }
     out.array(found.len());
     for key in found {
-        strides.step(1 + key.len() / 100);
+        strides.step(units(key.len()));
         out.bulk(key);
     }
     Ok(())

@@ -5,8 +5,8 @@
 //! other keys (BY and GET with a pattern) are refused, as those keys live in other slots; but not where
 //! every key is in reach ([`Cx::sees_all`]).
 
-use super::collection::{self, units};
-use super::scan::Strides;
+use super::collection;
+use super::pace::{Strides, units};
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, READS_UNNAMED, WRITE};
 use super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Spec, acl, check};

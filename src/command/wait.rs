@@ -17,8 +17,8 @@ pub struct Wait {
     pub kind: WaitKind,
     /// When it has waited long enough; `None` for never.
     pub until: Option<Millis>,
-    /// What it answers where it cannot wait; one whose time is over answers the absent array.
-    pub absent: Absent,
+    /// What it answers where it cannot wait; one whose time is over answers the null_reply array.
+    pub null_reply: NullReply,
 }
 
 /// What a key must hold to be of use to who waits for it.
@@ -39,14 +39,14 @@ impl WaitKind {
 
 /// How a command says that there is nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
-    /// The absent byte string.
+pub enum NullReply {
+    /// The null_reply byte string.
     Null,
-    /// The absent array.
+    /// The null_reply array.
     NullArray,
 }
 
-impl Absent {
+impl NullReply {
     /// Writes it.
     pub fn write(self, out: &mut Sink<'_>) {
         match self {
@@ -67,7 +67,7 @@ impl Wait {
         at: usize,
         now: Millis,
         kind: WaitKind,
-        absent: Absent,
+        null_reply: NullReply,
     ) -> Result<Self, Refusal> {
         let timeout = Refusal::of("ERR timeout is not a float or out of range");
         let millis = (parse_f64(args.at(at)).ok_or(timeout)? * 1000.0).ceil();
@@ -78,6 +78,6 @@ impl Wait {
             0 => None,
             millis => now.checked_add(millis),
         };
-        Ok(Self { kind, until, absent })
+        Ok(Self { kind, until, null_reply })
     }
 }

@@ -511,7 +511,7 @@ impl Router {
                     place.note_ready();
                     if let Some(wait) = wait {
                         // Nothing waits within a transaction.
-                        wait.absent.write(&mut sink);
+                        wait.null_reply.write(&mut sink);
                     }
                 }
                 Run::Shard(_) | Run::Blocks(_) => {

@@ -98,7 +98,7 @@ impl Blocked {
     ) -> Option<Self> {
         let mut request = Queue::default();
         if !request.push(invocation) {
-            wait.absent.write(out);
+            wait.null_reply.write(out);
             return None;
         }
         let (call, waiting) = client.wait();
@@ -265,7 +265,7 @@ impl Engine {
         out: &mut Sink<'_>,
     ) {
         if let Some(wait) = self.call(invocation, None, batch, pace, out) {
-            wait.absent.write(out);
+            wait.null_reply.write(out);
         }
     }
 
@@ -478,7 +478,7 @@ impl Engine {
                         {
                             // Never so: the key holds what the waiter can use.
                             debug_assert!(false, "{} left its key", request.spec.name);
-                            wait.absent.write(&mut out);
+                            wait.null_reply.write(&mut out);
                         }
                     }
                     // He may go to a replica at once.

@@ -3,9 +3,9 @@
 
 mod client;
 
-use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE};
+use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, WHILE_SUBSCRIBED};
 use super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
+    Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Secret, SessionCommand, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::resp::Sink;
@@ -20,7 +20,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "ping",
         arity: AtLeast(1),
-        flags: FAST,
+        flags: FAST | WHILE_SUBSCRIBED,
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
         summary: "Answers PONG, or what it was given.",
         run: Run::Shard(ping),
@@ -45,6 +45,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "auth",
         arity: AtLeast(2),
+        secrets: &[Secret::From(1)],
         complexity: "O(N) where N is the number of passwords defined for the user",
         summary: "Authenticates the connection by a password.",
         run: Run::Session(SessionCommand::Auth),
@@ -53,6 +54,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "hello",
         arity: AtLeast(1),
+        secrets: &[Secret::After { word: "auth", from: 2, step: 1, count: 2 }],
         since: "6.0.0",
         summary: "Shakes hands: chooses RESP2 or RESP3, authenticates and names the client if asked to.",
         run: Run::Session(SessionCommand::Hello),
@@ -61,6 +63,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "quit",
         arity: AtLeast(1),
+        flags: GATE.flags | WHILE_SUBSCRIBED,
         summary: "Closes the connection.",
         run: Run::Session(SessionCommand::Quit),
         ..GATE
@@ -68,6 +71,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "reset",
         arity: Exactly(1),
+        flags: GATE.flags | WHILE_SUBSCRIBED,
         since: "6.2.0",
         summary: "Makes the connection as it was when it was new.",
         run: Run::Session(SessionCommand::Reset),

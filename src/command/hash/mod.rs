@@ -13,8 +13,8 @@ mod count;
 mod random;
 mod scan;
 
-use super::collection::{announce_loss, read_at, units};
-use super::scan::Strides;
+use super::collection::{announce_loss, read_at};
+use super::pace::{Strides, units};
 use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
 use super::spec::{

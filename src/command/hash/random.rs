@@ -1,8 +1,8 @@
 //! HRANDFIELD: fields picked uniformly, each at most once or as chance has it.
 
 use super::{hash_at, units};
+use crate::command::pace::Strides;
 use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, distinct, in_order, is_sparse};
-use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal, random};
 use crate::resp::{Proto, Sink};
 

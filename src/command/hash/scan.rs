@@ -1,7 +1,8 @@
 //! HSCAN: the fields page by page, while others may change the hash.
 
 use super::{hash_at, units};
-use crate::command::scan::{Page, Strides, cursor};
+use crate::command::pace::Strides;
+use crate::command::scan::{Page, cursor};
 use crate::command::{Args, Cx, Outcome};
 use crate::keyspace::Pair;
 use crate::resp::Sink;

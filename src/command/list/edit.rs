@@ -2,7 +2,7 @@
 
 use super::{piece_limit, place_of, range_of, shrunk};
 use crate::command::collection::{announce_loss, change};
-use crate::command::scan::Strides;
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, End, List, event};
 use crate::resp::Sink;

@@ -2,7 +2,7 @@
 
 use super::{end_of, piece_limit, pop_event, push_event, shrunk};
 use crate::command::collection::{announce_loss, change};
-use crate::command::wait::{Absent, Wait, WaitKind};
+use crate::command::wait::{NullReply, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, End, Entry, List, Ttl, Value, event};
 use crate::resp::Sink;
@@ -57,7 +57,7 @@ fn shift_or_wait(
     timeout_at: usize,
     out: &mut Sink<'_>,
 ) -> Result<Option<Wait>, Refusal> {
-    let wait = Wait::of(args, timeout_at, cx.now(), WaitKind::List, Absent::Null)?;
+    let wait = Wait::of(args, timeout_at, cx.now(), WaitKind::List, NullReply::Null)?;
     Ok(if shift(cx, args, ends, out)? { None } else { Some(wait) })
 }
 

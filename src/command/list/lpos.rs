@@ -1,7 +1,7 @@
 //! LPOS: where in a list an element stands.
 
 use super::list_at;
-use crate::command::scan::Strides;
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{End, Sought};
 use crate::resp::Sink;

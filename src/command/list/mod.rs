@@ -15,8 +15,8 @@ mod pop;
 mod lpos;
 mod lmove;
 
-use super::collection::{change, read_at, units};
-use super::scan::Strides;
+use super::collection::{change, read_at};
+use super::pace::{Strides, units};
 use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
 use super::spec::{

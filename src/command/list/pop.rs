@@ -2,8 +2,8 @@
 
 use super::{end_of, give, pop_event, shrunk};
 use crate::command::collection::{announce_loss, change};
-use crate::command::scan::Strides;
-use crate::command::wait::{Absent, Wait, WaitKind};
+use crate::command::pace::Strides;
+use crate::command::wait::{NullReply, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, End, List, event};
 use crate::resp::Sink;
@@ -118,7 +118,7 @@ impl<'a> Request<'a> {
                 out.array(2);
                 out.bulk(key);
             };
-            if cx.serves(key) && take(cx, key, self.end, self.count, out, head)? {
+            if cx.may_take_from(key) && take(cx, key, self.end, self.count, out, head)? {
                 return Ok(true);
             }
         }
@@ -142,7 +142,7 @@ pub(super) fn blmpop(
 ) -> Result<Option<Wait>, Refusal> {
     // Here the timeout is looked at last.
     let request = Request::of(args, 2)?;
-    let wait = Wait::of(args, 1, cx.now(), WaitKind::List, Absent::NullArray)?;
+    let wait = Wait::of(args, 1, cx.now(), WaitKind::List, NullReply::NullArray)?;
     Ok(if request.serve(cx, out)? { None } else { Some(wait) })
 }
 
@@ -154,13 +154,13 @@ pub(super) fn bpop(
     out: &mut Sink<'_>,
 ) -> Result<Option<Wait>, Refusal> {
     let last = args.len() - 1;
-    let wait = Wait::of(args, last, cx.now(), WaitKind::List, Absent::NullArray)?;
+    let wait = Wait::of(args, last, cx.now(), WaitKind::List, NullReply::NullArray)?;
     for key in args.from(1).take(last - 1) {
         let head = |out: &mut Sink<'_>| {
             out.array(2);
             out.bulk(key);
         };
-        if cx.serves(key) && take_one(cx, key, end, out, head)? {
+        if cx.may_take_from(key) && take_one(cx, key, end, out, head)? {
             return Ok(None);
         }
     }

@@ -1,6 +1,6 @@
 //! CONFIG: the parameters of [`crate::state::settings`], asked and changed.
 
-use super::super::help;
+use super::super::{Secret, help};
 use super::*;
 use crate::state::CommandStats;
 use crate::topology::Port;
@@ -32,6 +32,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "set",
             arity: AtLeast(4),
+            secrets: &[Secret::After { word: "requirepass", from: 2, step: 2, count: 1 }],
             complexity: "O(N) when N is the number of configuration parameters provided",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Changes parameters: all that are named, or none.",

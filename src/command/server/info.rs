@@ -223,9 +223,13 @@ fn stats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resu
     )
 }
 
+fn is_exec(spec: &Spec) -> bool {
+    matches!(spec.run, Run::Session(SessionCommand::Exec))
+}
+
 fn slotway(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     let (it, stats) = (&cx.server.identity, &cx.server.stats);
-    let execs = tally.counted().find(|(id, _)| numbered(*id).is_some_and(|s| s.name == "exec"));
+    let execs = tally.counted().find(|(id, _)| numbered(*id).is_some_and(is_exec));
     let execs = execs.map(|(_, row)| row.clone()).unwrap_or_default();
     let lost = tally.execs_lost();
     write!(

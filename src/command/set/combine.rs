@@ -13,7 +13,7 @@
 
 use super::{Reply, units};
 use crate::command::collection;
-use crate::command::scan::Strides;
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Key, KeyHasher, Keyed, Keyspace, Lent, Member, Set, Value, event};
 use crate::resp::Sink;

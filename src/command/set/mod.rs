@@ -13,8 +13,8 @@ mod combine;
 mod random;
 mod scan;
 
-use super::collection::{BYTES_PER_STEP, announce_loss, change, read_at};
-use super::scan::Strides;
+use super::collection::{announce_loss, change, read_at};
+use super::pace::{self, Strides};
 use super::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, MOVABLE_KEYS, READ, WRITE};
 use super::spec::{
@@ -240,7 +240,7 @@ const _: () = check(ROWS);
 fn units(member: Member<'_>) -> usize {
     match member {
         Member::Int(_) => 1,
-        Member::Bytes(bytes) => 1 + bytes.len() / BYTES_PER_STEP,
+        Member::Bytes(bytes) => pace::units(bytes.len()),
     }
 }
 

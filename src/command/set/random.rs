@@ -2,8 +2,8 @@
 
 use super::{Reply, answer, set_at};
 use crate::command::collection::{announce_loss, change};
+use crate::command::pace::Strides;
 use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
-use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, KeyHasher, Lent, Member, Set, Value, event};
 use crate::resp::Sink;

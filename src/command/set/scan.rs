@@ -1,7 +1,8 @@
 //! SSCAN: the members page by page, while others may change the set.
 
 use super::{Reply, set_at, units};
-use crate::command::scan::{Page, Strides, cursor};
+use crate::command::pace::Strides;
+use crate::command::scan::{Page, cursor};
 use crate::command::{Args, Cx, Outcome};
 use crate::keyspace::Member;
 use crate::resp::Sink;

@@ -392,7 +392,7 @@ impl ClusterAccess<'_, '_> {
     /// Has the listeners look at who is stopped; the reply waits until they have.
     fn shift_doors(&mut self) {
         self.server.faults.doors.shift();
-        self.pace.delay_reply(ReplyDelay::Doors);
+        self.pace.delay_reply(ReplyDelay::Listeners);
     }
 
     /// Who gives a slot away, and who takes it over.

@@ -1,7 +1,7 @@
 //! ZADD and ZINCRBY: members added, scores set or added to.
 
 use super::{change, units};
-use crate::command::scan::Strides;
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Ttl, Value, Zset, event};
 use crate::resp::Sink;

@@ -6,7 +6,7 @@
 
 use super::{Reply, units};
 use crate::command::collection::store;
-use crate::command::scan::Strides;
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Key, KeyHasher, Keyspace, Member, Set, Value, Zset, ZsetBuilder, event};
 use crate::resp::Sink;

@@ -19,8 +19,8 @@ mod random;
 mod range;
 mod scan;
 
-use super::collection::{announce_loss, change, read_at, units};
-use super::scan::Strides;
+use super::collection::{announce_loss, change, read_at};
+use super::pace::{Strides, units};
 use super::spec::access::{ACCESS, DELETE, OW, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
 use super::spec::{

@@ -2,8 +2,8 @@
 
 use super::Reply;
 use crate::command::collection::{announce_loss, change};
-use crate::command::scan::Strides;
-use crate::command::wait::{Absent, Wait, WaitKind};
+use crate::command::pace::Strides;
+use crate::command::wait::{NullReply, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Zset, event};
 use crate::resp::{Proto, Sink};
@@ -99,9 +99,9 @@ fn bzpop(
     out: &mut Sink<'_>,
 ) -> Result<Option<Wait>, Refusal> {
     let last = args.len() - 1;
-    let wait = Wait::of(args, last, cx.now(), WaitKind::Zset, Absent::NullArray)?;
+    let wait = Wait::of(args, last, cx.now(), WaitKind::Zset, NullReply::NullArray)?;
     for key in args.from(1).take(last - 1) {
-        if cx.serves(key) && take(cx, key, side, 1, Shape::FlatWithKey, out)? {
+        if cx.may_take_from(key) && take(cx, key, side, 1, Shape::FlatWithKey, out)? {
             return Ok(None);
         }
     }
@@ -115,7 +115,7 @@ pub(super) fn bzmpop(
     out: &mut Sink<'_>,
 ) -> Result<Option<Wait>, Refusal> {
     let many = Many::of(args, 2)?;
-    let wait = Wait::of(args, 1, cx.now(), WaitKind::Zset, Absent::NullArray)?;
+    let wait = Wait::of(args, 1, cx.now(), WaitKind::Zset, NullReply::NullArray)?;
     Ok(if many.take(cx, args, out)? { None } else { Some(wait) })
 }
 
@@ -158,7 +158,9 @@ impl Many {
 
     fn take(&self, cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Result<bool, Refusal> {
         for key in args.from(self.first).take(self.keys) {
-            if cx.serves(key) && take(cx, key, self.side, self.count, Shape::PairsWithKey, out)? {
+            if cx.may_take_from(key)
+                && take(cx, key, self.side, self.count, Shape::PairsWithKey, out)?
+            {
                 return Ok(true);
             }
         }

@@ -1,8 +1,8 @@
 //! ZRANDMEMBER: members picked uniformly, each at most once or as chance has it.
 
 use super::{Reply, zset_at};
+use crate::command::pace::Strides;
 use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
-use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::resp::Sink;
 

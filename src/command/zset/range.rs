@@ -3,7 +3,7 @@
 
 use super::{Reply, zset_at};
 use crate::command::collection::{announce_loss, change, store};
-use crate::command::scan::Strides;
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edge, Edited, LexEdge, Value, Zset, ZsetBuilder, event};
 use crate::resp::{Sink, until_nul};

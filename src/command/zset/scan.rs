@@ -1,7 +1,8 @@
 //! ZSCAN: the members page by page, while others may change the sorted set.
 
 use super::{units, zset_at};
-use crate::command::scan::{Page, Strides, cursor};
+use crate::command::pace::Strides;
+use crate::command::scan::{Page, cursor};
 use crate::command::{Args, Cx, Outcome};
 use crate::keyspace::{Text, Zset};
 use crate::resp::Sink;
