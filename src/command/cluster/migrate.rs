@@ -3,7 +3,7 @@
 
 use super::super::spec::access::{ACCESS, DELETE, INCOMPLETE, RW};
 use super::super::spec::flag::{MIGRATES, MOVABLE_KEYS, WRITE};
-use super::super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Spec, acl};
+use super::super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Secret, Spec, acl};
 use super::super::{Args, Outcome, Refusal, ServerCx};
 use crate::keyspace::{Keyspace, Parcel, event};
 use crate::resp::Sink;
@@ -23,6 +23,10 @@ pub(super) const ROW: Spec = Spec {
             access: RW | ACCESS | DELETE | INCOMPLETE,
             notes: "",
         },
+    ],
+    secrets: &[
+        Secret::After { word: "auth", from: 6, step: 1, count: 1 },
+        Secret::After { word: "auth2", from: 6, step: 1, count: 2 },
     ],
     since: "2.6.0",
     tips: &["nondeterministic_output"],

@@ -82,6 +82,8 @@ mod tests {
             ("CONFIG SET hz 10 requirepass x", "CONFIG SET hz 10 requirepass (redacted)"),
             ("CONFIG SET hz requirepass", "CONFIG SET hz requirepass"),
             ("CONFIG GET requirepass", "CONFIG GET requirepass"),
+            ("MIGRATE h 1 k 0 1 AUTH secret", "MIGRATE h 1 k 0 1 AUTH (redacted)"),
+            ("MIGRATE h 1 k 0 1 AUTH2 u secret", "MIGRATE h 1 k 0 1 AUTH2 (redacted) (redacted)"),
             ("SET auth secret", "SET auth secret"),
         ] {
             assert_eq!(shown(request), expected);
