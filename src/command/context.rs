@@ -1,4 +1,5 @@
-//! What a command function works on: [`Cx`] for one of a shard, [`ServerCx`] for one of the process.
+//! What a command function works on: [`Cx`] for one of a shard, [`ServerCx`] for one of the
+//! process.
 
 use super::{Outcome, Pace, Refusal};
 use crate::keyspace::{Key, Keyspace, Millis, Text, Value};
@@ -96,8 +97,9 @@ pub struct ServerCx<'a> {
     pub me: &'a Arc<Client>,
     /// The port that it has connected to.
     pub port: Port,
-    /// For [`Run::Cluster`](super::Run::Cluster): every shard in view of the port, held, in ascending
-    /// order. For [`Run::Whole`](super::Run::Whole): every shard of the process. Else empty.
+    /// For [`Run::Cluster`](super::Run::Cluster): every shard in view of the port, held, in
+    /// ascending order. For [`Run::Whole`](super::Run::Whole): every shard of the process. Else
+    /// empty.
     pub shards: Vec<&'a mut Keyspace>,
     /// The numbers of these shards.
     pub view: Vec<usize>,
@@ -107,8 +109,8 @@ pub struct ServerCx<'a> {
     pub now: Millis,
     /// Called during long work.
     pub pace: &'a mut dyn Pace,
-    /// Set by a command that has to wait for replicas: the reply is then the number of replicas that
-    /// are up to date when the wait ends.
+    /// Set by a command that has to wait for replicas: the reply is then the number of replicas
+    /// that are up to date when the wait ends.
     pub replica_wait: Option<ReplicaWait>,
 }
 

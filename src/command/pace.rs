@@ -12,8 +12,8 @@ pub trait Pace {
     /// Counts `units` cheap steps (an element visited, a hundred bytes compared). Long work calls
     /// this every thousand steps or so, and the runtime gets its worker thread back in between.
     fn step(&mut self, units: usize);
-    /// The time, in milliseconds since the epoch: for work that had to wait, since the time that its
-    /// batch was given may be long past.
+    /// The time, in milliseconds since the epoch: for work that had to wait, since the time that
+    /// its batch was given may be long past.
     fn now(&self) -> Millis;
     /// A counter that grows steadily, to measure how long commands take; 0 if nothing is measured.
     fn ticks(&self) -> u64 {

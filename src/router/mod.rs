@@ -446,12 +446,12 @@ impl Router {
         now: Millis,
         pace: &mut dyn Pace,
     ) -> Result<Option<u64>, Refusal> {
-        self.with_hands(now, pace, |access| slotway::carry_out(order, access))
+        self.with_hands(now, pace, |access| slotway::apply(order, access))
     }
 
     /// Ends the faults that are over at `now`, and does what a scenario has come to.
     pub fn tend_faults(&self, now: Millis, pace: &mut dyn Pace) {
-        self.with_hands(now, pace, slotway::do_what_is_due);
+        self.with_hands(now, pace, slotway::apply_due);
     }
 
     /// Does something with the whole cluster, all of whose shards are held meanwhile.

@@ -160,12 +160,12 @@ impl Router {
         out: &mut Sink<'_>,
     ) -> Done {
         let (spec, args) = (invocation.spec, invocation.args);
-        let Some(divided) = spec.divide(args) else {
+        let Some(split) = spec.split(args) else {
             // It is malformed: whichever shard runs it says so.
             return self.run_across(session, invocation, turn, out);
         };
         let mut replies = Vec::new();
-        for part in divided.parts(args) {
+        for part in split.parts(args) {
             let mut reply = Vec::new();
             let mut sink = Sink::new(&mut reply, session.proto());
             match resolve(part) {
@@ -179,7 +179,7 @@ impl Router {
             }
             replies.push(reply);
         }
-        divided.answer(&replies, out);
+        split.merge_replies(&replies, out);
         Done::Replied
     }
 
@@ -207,7 +207,9 @@ impl Router {
         request_flags: RequestFlags,
         local: SocketAddr,
     ) -> Option<Refusal> {
-        let Some(owner) = self.topology.owner_of(slot) else { return Some(Refusal::UNSERVED) };
+        let Some(owner) = self.topology.owner_of(slot) else {
+            return Some(Refusal::SLOT_NOT_SERVED);
+        };
         let all_here = || KeyPresence { here: 1, missing: 0, several: false };
         match self.topology.judge(
             owner,

@@ -64,7 +64,7 @@ impl Judge for Bench<'_, '_> {
             Footprint::Anywhere => (spec.flags & flag::WRITE != 0 && topology.is_replica(port))
                 .then_some(Refusal::of("READONLY You can't write against a read only replica.")),
             Footprint::Crossing { first, .. } if !topology.is_known(first, node) => {
-                Some(Refusal::UNSERVED)
+                Some(Refusal::SLOT_NOT_SERVED)
             }
             // The session refuses what crosses slots.
             Footprint::Crossing { .. } => None,
@@ -180,7 +180,7 @@ impl Router {
             Route::TryAgain => {
                 Refusal::of("TRYAGAIN Multiple keys request during rehashing of slot")
             }
-            Route::Unassigned => Refusal::UNSERVED,
+            Route::Unassigned => Refusal::SLOT_NOT_SERVED,
             Route::Down => Refusal::CLUSTER_DOWN,
             Route::DownForWrites => {
                 Refusal::of("CLUSTERDOWN The cluster is down and only accepts read commands")
@@ -245,7 +245,7 @@ impl Router {
             Port::Node(node) => Some(node),
             Port::Router => self.topology.owner_of(slot),
         };
-        let Some(judge) = judge else { return (place, Some(Refusal::UNSERVED)) };
+        let Some(judge) = judge else { return (place, Some(Refusal::SLOT_NOT_SERVED)) };
         let presence = || place.own().engine().key_presence(requests);
         // The router asks as who was sent there.
         let asking = request_flags.asking || port == Port::Router;
@@ -399,10 +399,10 @@ impl Router {
             place.release(turn);
             return Done::Sever;
         }
-        if transaction.crosses && refusal != Some(Refusal::UNSERVED) {
+        if transaction.crosses && refusal != Some(Refusal::SLOT_NOT_SERVED) {
             refusal = Some(session.crossing_at_exec(&self.server, transaction));
         } else if refusal.is_none() && transaction.poisoned {
-            refusal = Some(Refusal::SPOILED);
+            refusal = Some(Refusal::EXEC_ABORT);
         }
         if turn.armed.execs() && refusal.is_none() {
             self.make_conflict(transaction, &mut place, turn.batch.now);
@@ -482,7 +482,7 @@ impl Router {
     ) -> Option<Refusal> {
         let verdict = match answer {
             Answer::Nil => return None,
-            Answer::ExecAbort => return Some(Refusal::SPOILED),
+            Answer::ExecAbort => return Some(Refusal::EXEC_ABORT),
             Answer::TryAgain => Route::TryAgain,
             Answer::ClusterDown => Route::Down,
             Answer::Moved => Route::Moved(slot.and_then(|slot| self.topology.owner_of(slot))?),

@@ -377,7 +377,7 @@ impl Session {
     fn splits(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
         self.port == Port::Router
             && server.settings.cross_slot() == CrossSlot::Split
-            && invocation.spec.merge().is_some()
+            && invocation.spec.merge_policy().is_some()
     }
 
     /// An ASKING before this request covers it; one before an earlier request is spent, unless a

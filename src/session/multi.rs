@@ -497,7 +497,7 @@ impl Session {
             return Step::Exec(transaction);
         }
         if transaction.poisoned {
-            out.error(Refusal::SPOILED);
+            out.error(Refusal::EXEC_ABORT);
             return Step::Replied;
         }
         if is_lost {

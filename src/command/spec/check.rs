@@ -35,7 +35,8 @@ const fn check_below(rows: &[Spec], parent: &str, depth: usize) {
             if let Begin::Index(first) = row.keys[k].begin {
                 assert!(first as usize > depth, "a key is not the command's name");
                 if let Find::Range { .. } = row.keys[k].find {
-                    // The position of a shard channel is looked up only after the arity was checked.
+                    // The position of a shard channel is looked up only after the arity was
+                    // checked.
                     assert!(
                         (first as usize) < row.arity.least()
                             || row.keys[k].access & access::NOT_KEY != 0,

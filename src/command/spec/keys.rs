@@ -156,7 +156,8 @@ fn begin_of(keys: &Keys, args: Args<'_>) -> Option<usize> {
 }
 
 impl Spec {
-    /// The one argument that is always the command's only key; `None` if that depends on the request.
+    /// The one argument that is always the command's only key; `None` if that depends on the
+    /// request.
     #[must_use]
     pub fn only_key(&self) -> Option<u8> {
         match self.keys {
@@ -169,8 +170,8 @@ impl Spec {
         }
     }
 
-    /// Calls `found` with each key of `args`. If the arguments contradict the row, the keys before the
-    /// contradiction count: the command itself answers with the error.
+    /// Calls `found` with each key of `args`. If the arguments contradict the row, the keys before
+    /// the contradiction count: the command itself answers with the error.
     pub fn each_key<'a>(&self, args: Args<'a>, mut found: impl FnMut(&'a [u8])) {
         let _contradiction = each(self, args, |at, keys| {
             if keys.access & access::NOT_KEY == 0 {

@@ -4,9 +4,9 @@
 //! Spec { name: "strlen", arity: Exactly(2), flags: READ | FAST, keys: &[Keys::at(RO, 1)],
 //!        run: Run::Shard(strlen), summary: "…", ..STRING }
 //!
-//! spec/flag     properties, Redis' and internal ones        spec/keys     where its keys are
-//! spec/acl      ACL categories                              spec/secrets  which arguments are passwords
-//! spec/access   what it does to a key                       spec/check    rejects malformed rows
+//! spec/flag     properties, Redis' and internal ones      spec/keys     which arguments are keys
+//! spec/acl      ACL categories                            spec/secrets  which are passwords
+//! spec/access   what it does to a key                     spec/check    rejects malformed rows
 //! ```
 //!
 //! Everything else is a fold over the rows: dispatch, arity errors, key extraction, slots,
