@@ -54,7 +54,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     };
     let (router, bound) = wanted.open().map_err(explain)?;
     if let (Some(scenario), Some(path)) = (&scenario, &options.scenario) {
-        slotway::check_all(&router.server, scenario)
+        slotway::check_scenario(&router.server, scenario)
             .map_err(|mistake| Failure::usage(format!("{}: {mistake}", path.display())))?;
     }
     let address = bound[0].address;

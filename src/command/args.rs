@@ -1,4 +1,4 @@
-//! A request's arguments, borrowed from wherever its bytes lie.
+//! A request's arguments, borrowed from the buffer that holds its bytes.
 //!
 //! The same type reads a request in the connection's read buffer, a command queued in a MULTI and
 //! a batch that waits for its shard: bytes, and a span for each argument.
@@ -16,7 +16,7 @@ pub struct Args<'a> {
 }
 
 impl<'a> Args<'a> {
-    /// The arguments that lie at `spans` in `buf`.
+    /// The arguments at `spans` in `buf`.
     ///
     /// # Panics
     /// If there are none: a request is never empty.
@@ -27,21 +27,25 @@ impl<'a> Args<'a> {
         Self { buf, spans }
     }
 
-    /// How many arguments there are, the name counted.
+    /// How many arguments there are, the name included.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(self) -> usize {
         self.spans.len()
     }
 
-    /// Argument `i`, or `None` behind the last.
+    /// Argument `i`, or `None` after the last.
     #[must_use]
     #[inline]
     pub fn get(self, i: usize) -> Option<&'a [u8]> {
         Some(self.spans.get(i)?.of(self.buf))
     }
 
-    /// Argument `i`, which the arity says is there, for as long as the request lives.
+    /// Argument `i`, borrowed for as long as the request. The row's arity guarantees that it
+    /// exists.
+    ///
+    /// # Panics
+    /// If there is no argument `i`.
     #[must_use]
     #[inline]
     pub fn at(self, i: usize) -> &'a [u8] {
@@ -53,7 +57,7 @@ impl<'a> Args<'a> {
         self.spans[first.min(self.spans.len())..].iter().map(move |span| span.of(self.buf))
     }
 
-    /// Whether argument `i` is there and is `word`, whatever its case.
+    /// Whether argument `i` exists and is `word`, in any case.
     #[must_use]
     pub fn is(self, i: usize, word: &str) -> bool {
         self.get(i).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
@@ -75,7 +79,7 @@ impl<'a> Args<'a> {
         parse_f64(self.at(i)).ok_or(Refusal::NOT_A_FLOAT)
     }
 
-    /// The bytes that all arguments lie in, and where: what a copy of the request needs.
+    /// The buffer and the spans of the arguments in it: what a copy of the request needs.
     #[must_use]
     pub fn parts(self) -> (&'a [u8], &'a [Span]) {
         (self.buf, self.spans)

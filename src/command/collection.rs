@@ -1,5 +1,5 @@
-//! What the families of collections share: the collection at a key, read or changed, or WRONGTYPE;
-//! one that was computed, stored; and how it is told that something went.
+//! What the families of collections share: reading or changing the collection at a key, or
+//! WRONGTYPE; storing a computed one; the keyspace events of a removal.
 
 use super::Refusal;
 use crate::keyspace::{
@@ -7,19 +7,11 @@ use crate::keyspace::{
 };
 use crate::resp::Sink;
 
-/// So many bytes are copied in about the time of one step of the pace.
-pub(super) const BYTES_PER_STEP: usize = 100;
-
-/// What reading or writing a name or a value of `len` bytes costs, in steps of the pace.
-pub(super) fn units(len: usize) -> usize {
-    1 + len / BYTES_PER_STEP
-}
-
 /// A type of collection.
 pub(super) trait Collection: Sized {
-    /// The value as this type, if it is one.
+    /// The value as this type, if it is of this type.
     fn of(value: &Value) -> Option<&Self>;
-    /// The same, to be changed.
+    /// The same, mutable.
     fn of_mut(value: &mut Value) -> Option<&mut Self>;
 }
 
@@ -39,7 +31,7 @@ macro_rules! collections {
 
 collections! { Hash List Set Zset }
 
-/// The collection at `key`, as a read that counts.
+/// Reads the collection at `key` and counts a hit or a miss.
 pub(super) fn read_at<'k, T: Collection + 'k>(
     keyspace: &'k mut Keyspace,
     key: Key<'_>,
@@ -48,23 +40,23 @@ pub(super) fn read_at<'k, T: Collection + 'k>(
     T::of(value).map(Some).ok_or(Refusal::WRONG_TYPE)
 }
 
-/// Changes the collection at `key`; `None` if there is none.
+/// Changes the collection at `key`; `None` if the key does not exist.
 pub(super) fn change<T: Collection, R>(
     keyspace: &mut Keyspace,
     key: Key<'_>,
     change: impl FnOnce(&mut T) -> Edited<R>,
 ) -> Result<Option<R>, Refusal> {
     let changed = keyspace.edit(key, |value| match T::of_mut(value).map(change) {
-        Some(Edited::Kept(delivered)) => Edited::Kept(Ok(delivered)),
-        Some(Edited::Changed(delivered)) => Edited::Changed(Ok(delivered)),
-        Some(Edited::Emptied(delivered)) => Edited::Emptied(Ok(delivered)),
+        Some(Edited::Kept(result)) => Edited::Kept(Ok(result)),
+        Some(Edited::Changed(result)) => Edited::Changed(Ok(result)),
+        Some(Edited::Emptied(result)) => Edited::Emptied(Ok(result)),
         None => Edited::Kept(Err(Refusal::WRONG_TYPE)),
     });
     changed.transpose()
 }
 
-/// Says that elements of `key` went, and if it was emptied, that it went too.
-pub(super) fn announce_loss(
+/// Publishes the event of a removal from `key`, and the key's own if the collection became empty.
+pub(super) fn announce_removal(
     keyspace: &mut Keyspace,
     class: EventClass,
     name: &'static str,
@@ -77,7 +69,7 @@ pub(super) fn announce_loss(
     }
 }
 
-/// Sets `key` to a collection that was computed, or removes it if there is nothing in that; answers
+/// Sets `key` to a computed collection, or removes the key if the collection is empty; replies with
 /// the number of elements.
 pub(super) fn store(
     keyspace: &mut Keyspace,

@@ -1,6 +1,7 @@
-//! DUMP and RESTORE: a value as bytes that another server of this kind takes in.
+//! DUMP and RESTORE: a value as bytes in the format of Redis' RDB files.
 
 use super::generic::{is_taken, put_anew};
+use super::pace::BYTES_PER_STEP;
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{ASKING, DENYOOM, READ, WRITE};
 use super::spec::{
@@ -24,7 +25,7 @@ pub(super) const ROWS: &[Spec] = &[
         tips: &["nondeterministic_output"],
         since: "2.6.0",
         complexity: "O(1) to access the key and additional O(N*M) to serialize it, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1).",
-        summary: "Turns the value at a key into bytes that RESTORE reads.",
+        summary: "Returns the value at a key in the binary form that RESTORE reads.",
         run: Run::Shard(dump),
         ..BASE
     },
@@ -34,7 +35,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: WRITE | DENYOOM | ASKING,
         group: Group::Server,
         since: "3.0.0",
-        summary: "RESTORE for a slot that this node takes over: what MIGRATE sends.",
+        summary: "Does what RESTORE does, for a slot that this node is importing: sent by MIGRATE.",
         ..RESTORE
     },
 ];
@@ -48,14 +49,12 @@ const RESTORE: Spec = Spec {
     keys: &[Keys::at(OW | UPDATE, 1)],
     since: "2.6.0",
     complexity: "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).",
-    summary: "Sets a key to the value in the bytes that DUMP gave.",
+    summary: "Creates a key from the binary form that DUMP returns.",
     run: Run::Shard(restore),
     ..BASE
 };
 
-/// So many bytes of a payload are one step of the pace.
-const BYTES_PER_STEP: usize = 100;
-/// A small sorted set of this many members or more is dumped as a large one.
+/// A packed sorted set of this many members or more is dumped as a large one.
 const PACKED_LEN_END: usize = 1 << 15;
 
 fn dump(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
@@ -70,7 +69,7 @@ fn dump(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// A value as DUMP writes it; `piece` is `list-max-listpack-size`.
+/// Returns the payload of DUMP for a value; `piece` is `list-max-listpack-size`.
 pub(super) fn payload_of(value: &Value, piece: i64) -> Vec<u8> {
     match value {
         Value::Hash(hash) => {
@@ -101,13 +100,13 @@ pub(super) fn payload_of(value: &Value, piece: i64) -> Vec<u8> {
 /// RESTORE's options.
 #[derive(Default)]
 struct Options {
-    /// REPLACE: whatever is there goes.
+    /// REPLACE: an existing value is overwritten.
     replace: bool,
     /// ABSTTL: the time is counted from the epoch.
     absolute: bool,
-    /// IDLETIME: since when the key has not been used.
+    /// IDLETIME: for how long the key has not been used, in seconds.
     idle_s: Option<u64>,
-    /// FREQ, which is read and then of no use: there is no LFU eviction here.
+    /// FREQ: checked and ignored, as there is no LFU eviction.
     freq: Option<i64>,
 }
 
@@ -160,7 +159,7 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let ttl = match ttl_ms {
         0 => Ttl::Clear,
         at if options.absolute => Ttl::At(at),
-        // A time beyond the last wraps into the past, as in Redis.
+        // A time out of range wraps into the past, as in Redis.
         span => Ttl::At(now.wrapping_add(span)),
     };
     match ttl {

@@ -1,7 +1,7 @@
-//! When keys expire: EXPIRE and its kin, TTL and its kin, PERSIST.
+//! Expiry of keys: setting it, reading it, PERSIST.
 //!
-//! Four commands set a time and four tell it; they differ in the unit and in whether time counts
-//! from now or from the epoch:
+//! Four commands set an expiry and four read it. They differ in the unit and in whether the time is
+//! relative or counted from the epoch:
 //!
 //! ```text
 //!            from now           from the epoch
@@ -19,7 +19,8 @@ use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Entry, Millis, Ttl, event};
 use crate::resp::{Sink, until_nul};
 
-const SETS: Spec = Spec {
+/// Defaults of the rows that change an expiry.
+const CHANGE: Spec = Spec {
     arity: AtLeast(3),
     flags: WRITE | FAST,
     acl: acl::KEYSPACE,
@@ -27,7 +28,8 @@ const SETS: Spec = Spec {
     ..BASE
 };
 
-const TELLS: Spec = Spec {
+/// Defaults of the rows that read an expiry.
+const QUERY: Spec = Spec {
     arity: Exactly(2),
     flags: READ | FAST,
     acl: acl::KEYSPACE,
@@ -38,67 +40,67 @@ const TELLS: Spec = Spec {
 pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "expire",
-        summary: "Lets a key expire after some seconds.",
+        summary: "Sets the time to live of a key in seconds.",
         run: Run::Shard(expire),
-        ..SETS
+        ..CHANGE
     },
     Spec {
         name: "expireat",
         since: "1.2.0",
-        summary: "Lets a key expire at a Unix time in seconds.",
+        summary: "Sets the expiry of a key to a Unix time in seconds.",
         run: Run::Shard(expireat),
-        ..SETS
+        ..CHANGE
     },
     Spec {
         name: "expiretime",
         since: "7.0.0",
-        summary: "Tells at which Unix time in seconds a key expires.",
+        summary: "Returns the expiry of a key as a Unix time in seconds.",
         run: Run::Shard(expiretime),
-        ..TELLS
+        ..QUERY
     },
     Spec {
         name: "persist",
         arity: Exactly(2),
         since: "2.2.0",
-        summary: "Lets a key stay that was to expire.",
+        summary: "Removes the expiry of a key.",
         run: Run::Shard(persist),
-        ..SETS
+        ..CHANGE
     },
     Spec {
         name: "pexpire",
         since: "2.6.0",
-        summary: "Lets a key expire after some milliseconds.",
+        summary: "Sets the time to live of a key in milliseconds.",
         run: Run::Shard(pexpire),
-        ..SETS
+        ..CHANGE
     },
     Spec {
         name: "pexpireat",
         since: "2.6.0",
-        summary: "Lets a key expire at a Unix time in milliseconds.",
+        summary: "Sets the expiry of a key to a Unix time in milliseconds.",
         run: Run::Shard(pexpireat),
-        ..SETS
+        ..CHANGE
     },
     Spec {
         name: "pexpiretime",
         since: "7.0.0",
-        summary: "Tells at which Unix time in milliseconds a key expires.",
+        summary: "Returns the expiry of a key as a Unix time in milliseconds.",
         run: Run::Shard(pexpiretime),
-        ..TELLS
+        ..QUERY
     },
     Spec {
         name: "pttl",
         tips: &["nondeterministic_output"],
         since: "2.6.0",
-        summary: "Tells how many milliseconds a key has left.",
+        summary: "Returns the time to live of a key in milliseconds.",
         run: Run::Shard(pttl),
-        ..TELLS
+        ..QUERY
     },
     Spec {
         name: "ttl",
         tips: &["nondeterministic_output"],
-        summary: "Tells how many seconds a key has left.",
+        summary: "Returns the time to live of a key in seconds.",
         run: Run::Shard(ttl),
-        ..TELLS
+        ..QUERY
     },
 ];
 const _: () = check(ROWS);
@@ -121,55 +123,56 @@ fn pexpireat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     set(cx, args, out, "pexpireat", 1, 0)
 }
 
-/// On which keys EXPIRE acts, by the expiry that they have so far.
+/// EXPIRE's options: conditions on the current expiry of the key.
 #[derive(Clone, Copy, Debug, Default)]
-struct Only {
-    /// NX: none so far.
-    none_yet: bool,
-    /// XX: one so far.
-    some_already: bool,
-    /// GT: an earlier one so far.
+struct Conditions {
+    /// NX: there is none.
+    no_expiry: bool,
+    /// XX: there is one.
+    has_expiry: bool,
+    /// GT: the new one is later.
     later: bool,
-    /// LT: none or a later one so far.
+    /// LT: the new one is earlier.
     earlier: bool,
 }
 
-impl Only {
+impl Conditions {
     fn of(args: Args<'_>) -> Result<Self, Refusal> {
-        let mut only = Self::default();
+        let mut conditions = Self::default();
         for option in args.from(3) {
             match option {
-                o if o.eq_ignore_ascii_case(b"nx") => only.none_yet = true,
-                o if o.eq_ignore_ascii_case(b"xx") => only.some_already = true,
-                o if o.eq_ignore_ascii_case(b"gt") => only.later = true,
-                o if o.eq_ignore_ascii_case(b"lt") => only.earlier = true,
+                o if o.eq_ignore_ascii_case(b"nx") => conditions.no_expiry = true,
+                o if o.eq_ignore_ascii_case(b"xx") => conditions.has_expiry = true,
+                o if o.eq_ignore_ascii_case(b"gt") => conditions.later = true,
+                o if o.eq_ignore_ascii_case(b"lt") => conditions.earlier = true,
                 o => {
                     return Err(Refusal::new([b"ERR Unsupported option ", until_nul(o)].concat()));
                 }
             }
         }
-        if only.none_yet && (only.some_already || only.later || only.earlier) {
+        let Self { no_expiry, has_expiry, later, earlier } = conditions;
+        if no_expiry && (has_expiry || later || earlier) {
             return Err(Refusal::of(
                 "ERR NX and XX, GT or LT options at the same time are not compatible",
             ));
         }
-        if only.later && only.earlier {
+        if later && earlier {
             return Err(Refusal::of("ERR GT and LT options at the same time are not compatible"));
         }
-        Ok(only)
+        Ok(conditions)
     }
 
-    /// Whether a key that expires at `so_far` shall expire at `at`. A key that never expires
-    /// counts as one that expires after all others.
-    fn admits(self, so_far: Option<Millis>, at: Millis) -> bool {
-        !(self.none_yet && so_far.is_some()
-            || self.some_already && so_far.is_none()
-            || self.later && so_far.is_none_or(|so_far| at <= so_far)
-            || self.earlier && so_far.is_some_and(|so_far| at >= so_far))
+    /// Whether the expiry `current` may be replaced by `new`. A key without an expiry counts as one
+    /// that expires after all others.
+    fn admit(self, current: Option<Millis>, new: Millis) -> bool {
+        !(self.no_expiry && current.is_some()
+            || self.has_expiry && current.is_none()
+            || self.later && current.is_none_or(|current| new <= current)
+            || self.earlier && current.is_some_and(|current| new >= current))
     }
 }
 
-/// EXPIRE and its kin: the time is in units of `unit` milliseconds, counted from `from`.
+/// Sets the expiry to argument 2, in units of `unit` milliseconds, counted from `from`.
 fn set(
     cx: &mut Cx<'_>,
     args: Args<'_>,
@@ -178,13 +181,14 @@ fn set(
     unit: Millis,
     from: Millis,
 ) -> Outcome {
-    let only = Only::of(args)?;
+    let conditions = Conditions::of(args)?;
     let at = args.int(2)?.checked_mul(unit).and_then(|span| span.checked_add(from));
     let at = at.ok_or_else(|| Refusal::invalid_expire(name))?;
     let key = cx.key(args.at(1));
-    let changed = cx
-        .keyspace
-        .edit_expiry(key, |so_far| if only.admits(so_far, at) { Ttl::At(at) } else { Ttl::Keep });
+    let changed = cx.keyspace.edit_expiry(key, |current| match conditions.admit(current, at) {
+        true => Ttl::At(at),
+        false => Ttl::Keep,
+    });
     if changed {
         let name = if at <= cx.now() { "del" } else { "expire" };
         cx.keyspace.announce(event::GENERIC, name, key.bytes);
@@ -195,7 +199,7 @@ fn set(
 
 fn persist(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
-    let changed = cx.keyspace.edit_expiry(key, |so_far| match so_far {
+    let changed = cx.keyspace.edit_expiry(key, |current| match current {
         Some(_) => Ttl::Clear,
         None => Ttl::Keep,
     });
@@ -207,24 +211,24 @@ fn persist(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 fn ttl(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    tell(cx, args, out, MILLIS_PER_SECOND, cx.now())
+    query(cx, args, out, MILLIS_PER_SECOND, cx.now())
 }
 
 fn pttl(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    tell(cx, args, out, 1, cx.now())
+    query(cx, args, out, 1, cx.now())
 }
 
 fn expiretime(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    tell(cx, args, out, MILLIS_PER_SECOND, 0)
+    query(cx, args, out, MILLIS_PER_SECOND, 0)
 }
 
 fn pexpiretime(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    tell(cx, args, out, 1, 0)
+    query(cx, args, out, 1, 0)
 }
 
-/// TTL and its kin: -2 without the key, -1 without an expiry, else the time from `from` on in
-/// units of `unit` milliseconds, rounded to the nearest.
-fn tell(
+/// Replies with the expiry: -2 if the key does not exist, -1 if it has no expiry, else the time
+/// since `from` in units of `unit` milliseconds, rounded to the nearest.
+fn query(
     cx: &mut Cx<'_>,
     args: Args<'_>,
     out: &mut Sink<'_>,
@@ -235,7 +239,7 @@ fn tell(
     out.int(match cx.keyspace.inspect(key).map(Entry::expires_at) {
         None => -2,
         Some(None) => -1,
-        // Unsigned, so that rounding does not overflow at the end of time.
+        // Unsigned, so that rounding the last time of all does not overflow.
         Some(Some(at)) => (((at - from).max(0) as u64 + unit as u64 / 2) / unit as u64) as i64,
     });
     Ok(())
@@ -248,25 +252,24 @@ mod tests {
     use crate::slot::Slot;
 
     #[test]
-    fn conditions_by_the_expiry_so_far() {
-        let (nx, xx) = (
-            Only { none_yet: true, ..Only::default() },
-            Only { some_already: true, ..Only::default() },
-        );
-        let (gt, lt) =
-            (Only { later: true, ..Only::default() }, Only { earlier: true, ..Only::default() });
-        let xx_lt = Only { some_already: true, ..lt };
-        // So far: never, earlier than the new time, the same, later.
-        let so_far = [None, Some(4), Some(5), Some(6)];
-        for (only, admitted) in [
-            (Only::default(), [true, true, true, true]),
+    fn conditions_on_the_current_expiry() {
+        let none = Conditions::default();
+        let nx = Conditions { no_expiry: true, ..none };
+        let xx = Conditions { has_expiry: true, ..none };
+        let (gt, lt) = (Conditions { later: true, ..none }, Conditions { earlier: true, ..none });
+        let xx_lt = Conditions { has_expiry: true, ..lt };
+        // None, earlier than the new time, the same, later.
+        let current = [None, Some(4), Some(5), Some(6)];
+        for (conditions, admitted) in [
+            (none, [true, true, true, true]),
             (nx, [true, false, false, false]),
             (xx, [false, true, true, true]),
             (gt, [false, true, false, false]),
             (lt, [true, false, false, true]),
             (xx_lt, [false, false, false, true]),
         ] {
-            assert_eq!(so_far.map(|so_far| only.admits(so_far, 5)), admitted, "{only:?}");
+            let actual = current.map(|current| conditions.admit(current, 5));
+            assert_eq!(actual, admitted, "{conditions:?}");
         }
     }
 
@@ -280,8 +283,8 @@ mod tests {
             assert!(keyspace.edit_expiry(key, |_| Ttl::At(at)));
             assert_eq!(keyspace.peek(key).map(Entry::expires_at), Some(Some(at)));
             assert_eq!(keyspace.volatile(), 1);
-            assert!(!keyspace.edit_expiry(key, |so_far| {
-                assert_eq!(so_far, Some(at));
+            assert!(!keyspace.edit_expiry(key, |current| {
+                assert_eq!(current, Some(at));
                 Ttl::Keep
             }));
         }

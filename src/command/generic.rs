@@ -1,5 +1,4 @@
-//! Keys whatever they hold: whether they are there, what type they hold, how they go, are renamed
-//! and copied.
+//! Commands on keys of any type: existence, type, removal, renaming and copying; and WAIT.
 
 use super::spec::access::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, NOSCRIPT, READ, WRITE};
@@ -14,10 +13,10 @@ use crate::resp::Sink;
 use crate::text::number::parse_i64;
 use crate::topology::Family;
 
-/// What the rows share.
+/// Defaults of the rows.
 const GENERIC: Spec = Spec { acl: acl::KEYSPACE, ..BASE };
-/// What the rows share that count how many keys it happened to.
-const COUNTS: Spec = Spec {
+/// Defaults of the rows that count keys.
+const COUNT: Spec = Spec {
     arity: AtLeast(2),
     tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
     ..GENERIC
@@ -31,7 +30,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: &[Keys::at(RO | ACCESS, 1), Keys::at(OW | UPDATE, 2)],
         since: "6.2.0",
         complexity: "O(N) worst case for collections, where N is the number of nested items. O(1) for string values.",
-        summary: "Copies a value to another key.",
+        summary: "Copies the value at a key to another key.",
         run: Run::Shard(copy),
         ..GENERIC
     },
@@ -42,23 +41,23 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: "O(N) where N is the number of keys that will be removed. When a key to remove holds a value other than a string, the individual complexity for this key is O(M) where M is the number of elements in the list, set, sorted set or hash. Removing a single key that holds a string value is O(1).",
         summary: "Removes keys.",
         run: Run::Shard(del),
-        ..COUNTS
+        ..COUNT
     },
     Spec {
         name: "exists",
         flags: READ | FAST,
         keys: &[Keys::range(RO, 1, -1, 1)],
         complexity: "O(N) where N is the number of keys to check.",
-        summary: "Counts how many of the keys are there.",
+        summary: "Counts how many of the keys exist.",
         run: Run::Shard(exists),
-        ..COUNTS
+        ..COUNT
     },
     Spec {
         name: "rename",
         arity: Exactly(3),
         flags: WRITE,
         keys: &[Keys::at(RW | ACCESS | DELETE, 1), Keys::at(OW | UPDATE, 2)],
-        summary: "Gives a value another key, whatever was there.",
+        summary: "Renames a key, overwriting the destination.",
         run: Run::Shard(rename),
         ..GENERIC
     },
@@ -67,7 +66,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: Exactly(3),
         flags: WRITE | FAST,
         keys: &[Keys::at(RW | ACCESS | DELETE, 1), Keys::at(OW | INSERT, 2)],
-        summary: "Gives a value another key if nothing is there.",
+        summary: "Renames a key unless the destination exists.",
         run: Run::Shard(renamenx),
         ..GENERIC
     },
@@ -77,16 +76,16 @@ pub(super) const ROWS: &[Spec] = &[
         keys: &[Keys::range(RO, 1, -1, 1)],
         since: "3.2.1",
         complexity: "O(N) where N is the number of keys that will be touched.",
-        summary: "Counts how many of the keys are there, as a use of each.",
+        summary: "Counts how many of the keys exist and marks them as used now.",
         run: Run::Shard(touch),
-        ..COUNTS
+        ..COUNT
     },
     Spec {
         name: "type",
         arity: Exactly(2),
         flags: READ | FAST,
         keys: &[Keys::at(RO, 1)],
-        summary: "Names the type of the value at a key.",
+        summary: "Returns the type of the value at a key.",
         run: Run::Shard(type_),
         ..GENERIC
     },
@@ -98,7 +97,7 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: "O(1) for each key removed regardless of its size. Then the command does O(N) work in a different thread in order to reclaim memory, where N is the number of allocations the deleted objects where composed of.",
         summary: "Removes keys; here the same as DEL.",
         run: Run::Shard(del),
-        ..COUNTS
+        ..COUNT
     },
     Spec {
         name: "wait",
@@ -107,22 +106,22 @@ pub(super) const ROWS: &[Spec] = &[
         acl: acl::CONNECTION,
         tips: &["request_policy:all_shards", "response_policy:agg_min"],
         since: "3.0.0",
-        summary: "Tells how many replicas have what this connection has written.",
+        summary: "Waits until replicas have this connection's writes; returns how many have.",
         run: Run::Server(wait),
         ..BASE
     },
 ];
 const _: () = check(ROWS);
 
-/// Requests of many keys tell the pace after this many.
+/// Requests with many keys call the pace after this many.
 const STRIDE_KEYS: usize = 1000;
 
-/// For how many of the keys from argument 1 on `happens` says yes.
+/// Replies with the number of keys, from argument 1 on, that `counts` returns true for.
 fn count_keys(
     cx: &mut Cx<'_>,
     args: Args<'_>,
     out: &mut Sink<'_>,
-    mut happens: impl FnMut(&mut Cx<'_>, Key<'_>) -> bool,
+    mut counts: impl FnMut(&mut Cx<'_>, Key<'_>) -> bool,
 ) -> Outcome {
     let mut count = 0;
     for (i, key) in args.from(1).enumerate() {
@@ -130,7 +129,7 @@ fn count_keys(
             cx.pace.step(STRIDE_KEYS);
         }
         let key = cx.key(key);
-        count += usize::from(happens(cx, key));
+        count += usize::from(counts(cx, key));
     }
     out.count(count);
     Ok(())
@@ -138,11 +137,11 @@ fn count_keys(
 
 fn del(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     count_keys(cx, args, out, |cx, key| {
-        let is_gone = cx.keyspace.delete(key);
-        if is_gone {
+        let deleted = cx.keyspace.delete(key);
+        if deleted {
             cx.keyspace.announce(event::GENERIC, "del", key.bytes);
         }
-        is_gone
+        deleted
     })
 }
 
@@ -152,10 +151,10 @@ fn exists(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 fn touch(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     count_keys(cx, args, out, |cx, key| {
-        let is_there = cx.keyspace.read(key).is_some();
-        // This is meant as a use of the key even under CLIENT NO-TOUCH.
+        let exists = cx.keyspace.read(key).is_some();
+        // TOUCH counts as a use of the key even under CLIENT NO-TOUCH.
         cx.keyspace.set_idle(key, 0);
-        is_there
+        exists
     })
 }
 
@@ -176,19 +175,19 @@ fn renamenx(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// Whether a key is there that a command wants to write to. Even if the command then leaves it
-/// alone, Redis takes the look for a use of the key, and so does this.
+/// Whether the key that a command may overwrite exists. As in Redis this counts as a use of the
+/// key, even if the command then does not write to it.
 pub(super) fn is_taken(keyspace: &mut Keyspace, key: Key<'_>) -> bool {
     keyspace.edit(key, |_| Edited::Kept(())).is_some()
 }
 
-/// Moves the value at argument 1, with its expiry, to argument 2; says whether it did.
+/// Moves the value at argument 1, with its expiry, to argument 2. Returns whether it was moved.
 fn rekey(cx: &mut Cx<'_>, args: Args<'_>, replace: bool) -> Result<bool, Refusal> {
     let (from, to) = (cx.key(args.at(1)), cx.key(args.at(2)));
     if !is_taken(cx.keyspace, from) {
         return Err(Refusal::NO_SUCH_KEY);
     }
-    // A key that is renamed to itself stays as it is, and who watches it is not told.
+    // Renaming a key to itself changes nothing and touches no watch.
     if from.bytes == to.bytes || is_taken(cx.keyspace, to) && !replace {
         return Ok(false);
     }
@@ -202,7 +201,7 @@ fn rekey(cx: &mut Cx<'_>, args: Args<'_>, replace: bool) -> Result<bool, Refusal
     Ok(true)
 }
 
-/// Sets a key as if it had not been there before: that is how Redis tells of it.
+/// Sets a key as if it had not existed before: Redis sends a `new` event here even if it existed.
 pub(super) fn put_anew(keyspace: &mut Keyspace, key: Key<'_>, value: Value, ttl: Ttl) {
     if keyspace.events_wanted & event::NEW != 0 && keyspace.peek(key).is_some() {
         keyspace.announce(event::NEW, "new", key.bytes);
@@ -210,8 +209,8 @@ pub(super) fn put_anew(keyspace: &mut Keyspace, key: Key<'_>, value: Value, ttl:
     keyspace.set(key, value, ttl);
 }
 
-/// How many databases Redis has by default: an index below it is known, though a cluster uses
-/// only database 0.
+/// Redis' default number of databases: COPY accepts an index below it, although a cluster has only
+/// database 0.
 const DATABASES: i64 = 16;
 
 fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
@@ -257,8 +256,8 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// WAIT replicas timeout: replicas in step have what is written before it is answered, so that
-/// there is nothing to wait for; for those that lag there is a vigil.
+/// WAIT replicas timeout: a replica without lag has every write before it is replied to, so that
+/// there is nothing to wait for; only with a lag does the connection wait.
 fn wait(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let Family::Master(replicas) = cx.server.topology.family(cx.port) else {
         return Err(Refusal::of(

@@ -1,4 +1,4 @@
-//! COMMAND and its subcommands: the table told to clients, in the server's own shapes.
+//! COMMAND and its subcommands: the table of commands in the form that clients read.
 
 use super::spec::flag::{LOADING, STALE};
 use super::spec::{
@@ -9,7 +9,7 @@ use super::{Args, Outcome, Refusal, ServerCx, all, find, find_in, help};
 use crate::resp::Sink;
 use crate::text::glob;
 
-/// What the rows of COMMAND share.
+/// Defaults of COMMAND's rows.
 const COMMAND: Spec = Spec {
     parent: "command",
     arity: AtLeast(2),
@@ -29,7 +29,7 @@ const ROW: Spec = Spec {
     arity: AtLeast(1),
     tips: &["nondeterministic_output_order"],
     complexity: "O(N) where N is the total number of Redis commands",
-    summary: "Tells about every command.",
+    summary: "Describes all commands.",
     run: Run::Server(|_, _, out| {
         describe_all(out);
         Ok(())
@@ -49,7 +49,7 @@ const ROW: Spec = Spec {
             name: "info",
             tips: &["nondeterministic_output_order"],
             complexity: "O(N) where N is the number of commands to look up",
-            summary: "Tells about the named commands, or about every command.",
+            summary: "Describes the named commands, or all.",
             run: Run::Server(info),
             ..COMMAND
         },
@@ -58,7 +58,7 @@ const ROW: Spec = Spec {
             since: "7.0.0",
             tips: &["nondeterministic_output_order"],
             complexity: "O(N) where N is the number of commands to look up",
-            summary: "Tells what the named commands, or all, are for.",
+            summary: "Returns the documentation of the named commands, or of all.",
             run: Run::Server(docs),
             ..COMMAND
         },
@@ -67,7 +67,7 @@ const ROW: Spec = Spec {
             since: "7.0.0",
             tips: &["nondeterministic_output_order"],
             complexity: "O(N) where N is the total number of Redis commands",
-            summary: "Lists the commands' names: all, those of an ACL category, or those that match a pattern.",
+            summary: "Lists the names of commands: all, or by ACL category or pattern.",
             run: Run::Server(list),
             ..COMMAND
         },
@@ -75,7 +75,7 @@ const ROW: Spec = Spec {
             name: "getkeys",
             arity: AtLeast(4),
             complexity: "O(N) where N is the number of arguments to the command",
-            summary: "Finds the keys in a whole request.",
+            summary: "Returns the keys in a full request.",
             run: Run::Server(getkeys),
             ..COMMAND
         },
@@ -84,7 +84,7 @@ const ROW: Spec = Spec {
             arity: AtLeast(4),
             since: "7.0.0",
             complexity: "O(N) where N is the number of arguments to the command",
-            summary: "Finds the keys in a whole request, and what it would do to each.",
+            summary: "Returns the keys in a full request and what the command does to each.",
             run: Run::Server(getkeysandflags),
             ..COMMAND
         },
@@ -103,7 +103,7 @@ const ROW: Spec = Spec {
     ..COMMAND
 };
 
-/// The row of a name as COMMAND shows it: `get`, `client|list`.
+/// Returns the row of a name as COMMAND shows it: `get`, `client|list`.
 fn named(name: &[u8]) -> Option<&'static Spec> {
     let Some(bar) = name.iter().position(|&byte| byte == b'|') else { return find(name) };
     find_in(find(&name[..bar])?, &name[bar + 1..])
@@ -162,7 +162,7 @@ fn describe(spec: &Spec, out: &mut Sink<'_>) {
     }
 }
 
-/// The names of the bits that are set, as a set of simple strings.
+/// Writes the names of the bits that are set, as a set of simple strings.
 fn words<B: Copy + std::ops::BitAnd<Output = B> + Default + PartialEq>(
     bits: B,
     names: &[(B, &str)],
@@ -216,7 +216,7 @@ fn describe_keys(keys: &Keys, out: &mut Sink<'_>) {
     }
 }
 
-/// The head of a search's description; its `fields` follow.
+/// Writes the head of a key specification's part; its `fields` follow.
 fn typed(kind: &str, fields: usize, out: &mut Sink<'_>) {
     out.map(2);
     out.bulk(b"type");
@@ -268,10 +268,10 @@ fn document(spec: &Spec, out: &mut Sink<'_>) {
 
 // ── LIST ──────────────────────────────────────────────────────────────────────────────────────────
 
-/// Which commands LIST names.
+/// Which commands LIST returns.
 enum Filter<'a> {
     All,
-    /// Those of a module: there are no modules.
+    /// Those of a module: there are none.
     None,
     Category(u32),
     Pattern(&'a [u8]),
@@ -289,8 +289,8 @@ impl<'a> Filter<'a> {
         if args.is(3, "pattern") {
             Ok(Self::Pattern(by))
         } else if args.is(3, "aclcat") {
-            let is_meant = |shown: &str| shown.as_bytes()[1..].eq_ignore_ascii_case(by);
-            let category = acl::NAMES.iter().find(|&&(_, shown)| is_meant(shown));
+            let is_named = |shown: &str| shown.as_bytes()[1..].eq_ignore_ascii_case(by);
+            let category = acl::NAMES.iter().find(|&&(_, shown)| is_named(shown));
             Ok(category.map_or(Self::None, |&(category, _)| Self::Category(category)))
         } else if args.is(3, "module") {
             Ok(Self::None)
@@ -323,7 +323,7 @@ fn list(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 // ── GETKEYS ───────────────────────────────────────────────────────────────────────────────────────
 
-/// The keys in the request that stands behind the first two arguments, and what is done to them.
+/// The keys of the request after the first two arguments, with the access to each.
 fn keys_of<'a>(args: Args<'a>) -> Result<Vec<(&'a [u8], u16)>, Refusal> {
     let (buf, spans) = args.parts();
     let request = Args::new(buf, &spans[2..]);
@@ -335,15 +335,15 @@ fn keys_of<'a>(args: Args<'a>) -> Result<Vec<(&'a [u8], u16)>, Refusal> {
     let mut keys = spec.keys_with_access(request)?;
     for (_, access) in &mut keys {
         if *access & access::VARIABLE_FLAGS != 0 {
-            *access = settled(spec, request, *access);
+            *access = access_in(request, spec, *access);
         }
     }
     Ok(keys)
 }
 
-/// What a command whose access depends on its options does in this request. SET is the only one
-/// whose options take some of it away: without GET it overwrites unread.
-fn settled(spec: &Spec, request: Args<'_>, access: u16) -> u16 {
+/// The access in this request of a command whose access depends on its options. Only SET's options
+/// reduce it: without GET it overwrites the value unread.
+fn access_in(request: Args<'_>, spec: &Spec, access: u16) -> u16 {
     let access = access & !access::VARIABLE_FLAGS;
     if spec.name == "set" && !(3..request.len()).any(|at| request.is(at, "get")) {
         access::OW | access::UPDATE
@@ -364,10 +364,10 @@ fn getkeys(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome 
 fn getkeysandflags(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let keys = keys_of(args)?;
     out.array(keys.len());
-    for (key, done) in keys {
+    for (key, access) in keys {
         out.array(2);
         out.bulk(key);
-        words(done, access::NAMES, out);
+        words(access, access::NAMES, out);
     }
     Ok(())
 }

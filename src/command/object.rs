@@ -1,6 +1,6 @@
-//! OBJECT: how a value is kept.
+//! OBJECT: how a value is stored.
 //!
-//! None of these reads counts as a use of the key, or OBJECT IDLETIME would always say 0.
+//! None of these reads counts as a use of the key, or OBJECT IDLETIME would always be 0.
 
 use super::spec::access::RO;
 use super::spec::flag::{LOADING, READ, STALE};
@@ -12,8 +12,8 @@ use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Entry, SHARED_INTEGERS, Value};
 use crate::resp::Sink;
 
-/// What the subcommands that look at a key share.
-const LOOKS: Spec = Spec {
+/// Defaults of the subcommands that inspect a key.
+const INSPECT: Spec = Spec {
     parent: "object",
     arity: Exactly(3),
     flags: READ,
@@ -29,21 +29,21 @@ const OBJECT: Spec = Spec {
     arity: AtLeast(2),
     since: "2.2.3",
     complexity: "Depends on subcommand.",
-    summary: "Tells how the value at a key is kept.",
+    summary: "Holds the commands that show how the value at a key is stored.",
     run: Run::Container,
     subcommands: &[
         Spec {
             name: "encoding",
-            summary: "Tells how the value is laid out in memory.",
+            summary: "Returns the encoding of the value in memory.",
             run: Run::Shard(encoding),
-            ..LOOKS
+            ..INSPECT
         },
         Spec {
             name: "freq",
             since: "4.0.0",
-            summary: "Tells how often the key is used; needs an LFU eviction policy.",
+            summary: "Returns how often the key is used; needs an LFU eviction policy.",
             run: Run::Shard(freq),
-            ..LOOKS
+            ..INSPECT
         },
         Spec {
             name: "help",
@@ -52,21 +52,21 @@ const OBJECT: Spec = Spec {
             keys: &[],
             tips: &[],
             since: "6.2.0",
-            summary: "Lists these subcommands.",
+            summary: "Lists the subcommands.",
             run: Run::Shard(help),
-            ..LOOKS
+            ..INSPECT
         },
         Spec {
             name: "idletime",
-            summary: "Tells for how many seconds the key has not been used.",
+            summary: "Returns for how many seconds the key has not been used.",
             run: Run::Shard(idletime),
-            ..LOOKS
+            ..INSPECT
         },
         Spec {
             name: "refcount",
-            summary: "Tells how often the value is referred to.",
+            summary: "Returns the number of references to the value.",
             run: Run::Shard(refcount),
-            ..LOOKS
+            ..INSPECT
         },
     ],
     ..BASE
@@ -75,7 +75,7 @@ const OBJECT: Spec = Spec {
 pub(super) const ROWS: &[Spec] = &[OBJECT];
 const _: () = check(ROWS);
 
-/// What Redis counts for an object that is never freed.
+/// Redis' reference count of an object that is never freed.
 const REFCOUNT_SHARED: i64 = i32::MAX as i64;
 
 fn entry<'c>(cx: &'c mut Cx<'_>, args: Args<'_>) -> Option<&'c Entry> {

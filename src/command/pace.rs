@@ -1,34 +1,37 @@
-//! What the middle asks of threads, clocks and timers while a batch runs.
+//! What the runtime does for commands while a batch runs: time, yielding, waking, deferring.
+//!
+//! Commands are plain synchronous code. [`Pace`] is their one way to the threads, clocks and timers
+//! of `server/`. Its methods take `&self`, so that a hold can keep a reference to it and let go of itself
+//! when it is dropped.
 
 use crate::keyspace::Millis;
 use std::task::Waker;
 use std::time::Duration;
 
-/// The runtime's side of a batch. Methods take `&self`, so that everything that is held for the batch
-/// can keep a reference to it and give itself back when it is dropped.
+/// The runtime as a command sees it. It knows threads, clocks and timers.
 pub trait Pace {
-    /// Counts `units` cheap steps (an element visited, a hundred bytes compared). Long work reports
-    /// them every thousand steps or so, and the runtime gets its worker back.
+    /// Counts `units` cheap steps (an element visited, a hundred bytes compared). Long work calls
+    /// this every thousand steps or so, and the runtime gets its worker thread back in between.
     fn step(&self, units: usize);
-    /// The time, in milliseconds since the epoch, for work that had to wait: the time at which its
-    /// batch began may be long past.
+    /// The time, in milliseconds since the epoch: for work that had to wait, since the time that
+    /// its batch was given may be long past.
     fn now(&self) -> Millis;
-    /// A count that grows steadily and measures how long commands take; 0 where that is not measured.
+    /// A counter that grows steadily, to measure how long commands take; 0 if nothing is measured.
     fn ticks(&self) -> u64 {
         0
     }
-    /// Waits, away from the runtime's workers.
+    /// Sleeps, away from the runtime's workers.
     fn sleep(&self, time: Duration);
-    /// Runs `work`, which may block the thread, away from the runtime's workers.
+    /// Does `work`, which may block the thread, away from the runtime's workers.
     fn outside(&self, work: &mut dyn FnMut());
     /// Drops a value that takes long to drop, on another thread.
     fn dispose(&self, dead: Box<dyn Send>);
-    /// Delays the replies of this turn; no other client waits for that.
+    /// Delays the replies of this connection's turn; no other connection waits for them.
     fn delay_reply(&self, _: ReplyDelay) {}
-    /// Runs `work` soon, as a task of its own.
+    /// Does `work` soon, in a turn of its own.
     fn later(&self, work: DeferredWork);
-    /// Counts a message that was queued for another client, and wakes its connection, if that sleeps,
-    /// when the batch is done at the latest.
+    /// Counts a message delivered to another client as a step. If that client's connection sleeps,
+    /// its waker is given, and it is woken at the latest soon after the batch is done.
     fn delivered(&self, sleeper: Option<Waker>) {
         self.step(1);
         if let Some(sleeper) = sleeper {
@@ -40,17 +43,17 @@ pub trait Pace {
 /// Why replies are delayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyDelay {
-    /// By this time, as a fault demands.
+    /// For this time, on purpose.
     For(Duration),
-    /// Until the listeners have opened or closed as ordered.
-    Doors,
+    /// Until the listeners have opened and closed as the stopped nodes require.
+    Listeners,
 }
 
-/// Work for later, which is run with a pace of its own.
+/// Work for later; it is given a pace of its own when it is done.
 pub type DeferredWork = Box<dyn FnOnce(&dyn Pace) + Send>;
 
 /// A pace without threads: everything happens at once, at a fixed time. For tests, and for whatever
-/// else drives the router as a plain function.
+/// else runs the router as a plain function.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Immediate(pub Millis);
 
@@ -68,5 +71,34 @@ impl Pace for Immediate {
     }
     fn later(&self, work: DeferredWork) {
         work(self);
+    }
+}
+
+/// How many steps are counted before the pace is called.
+const STRIDE_UNITS: usize = 1000;
+/// This many bytes are copied in about the time of one step of the pace.
+pub(super) const BYTES_PER_STEP: usize = 100;
+
+/// The cost of reading or writing `len` bytes, in steps of the pace.
+pub(super) fn units(len: usize) -> usize {
+    1 + len / BYTES_PER_STEP
+}
+
+/// Counts many small steps and passes them to the pace in strides.
+pub(super) struct Strides<'p> {
+    pace: &'p dyn Pace,
+    units: usize,
+}
+
+impl<'p> Strides<'p> {
+    pub(super) fn new(pace: &'p dyn Pace) -> Self {
+        Self { pace, units: 0 }
+    }
+
+    pub(super) fn step(&mut self, units: usize) {
+        self.units += units;
+        if self.units >= STRIDE_UNITS {
+            self.pace.step(std::mem::take(&mut self.units));
+        }
     }
 }

@@ -1,7 +1,8 @@
-//! Channels: messages to whoever listens at that moment. Subscribing is the session's affair
-//! (`session/subscribe.rs`); its rows stand here with the rest of the family.
+//! Pub/sub: messages to the subscribers that a channel has at that moment. The session runs the
+//! commands that subscribe (`session/subscribe.rs`); their rows are here with the rest of the
+//! family.
 
-use super::spec::flag::{FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE};
+use super::spec::flag::{FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE, WHILE_SUBSCRIBED};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Group, Keys, Run, SessionCommand, Spec, access, check,
@@ -10,23 +11,23 @@ use super::{Args, Outcome, Refusal, ServerCx, help};
 use crate::resp::{Sink, until_nul};
 use crate::state::pubsub::Scope;
 
-/// What the rows of commands that subscribe share.
-const LISTEN: Spec = Spec {
-    flags: PUBSUB | NOSCRIPT | LOADING | STALE,
+/// Defaults of the rows that subscribe and unsubscribe.
+const SUBSCRIBE: Spec = Spec {
+    flags: PUBSUB | NOSCRIPT | LOADING | STALE | WHILE_SUBSCRIBED,
     group: Group::PubSub,
     since: "2.0.0",
     ..BASE
 };
-/// What the rows of commands that publish share.
-const SPEAK: Spec = Spec {
+/// Defaults of the rows that publish.
+const PUBLISH: Spec = Spec {
     arity: Exactly(3),
     flags: PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE,
     group: Group::PubSub,
     since: "2.0.0",
     ..BASE
 };
-/// What PUBSUB's subcommands share.
-const TOLD: Spec = Spec {
+/// Defaults of PUBSUB's subcommands.
+const INSPECT: Spec = Spec {
     parent: "pubsub",
     arity: AtLeast(2),
     flags: PUBSUB | LOADING | STALE,
@@ -35,7 +36,7 @@ const TOLD: Spec = Spec {
     ..BASE
 };
 
-/// Shard channels: names that live in slots as keys do, without being keys.
+/// Shard channels: names that belong to slots as keys do, without being keys.
 const SHARD_CHANNELS: &[Keys] = &[Keys::range(access::NOT_KEY, 1, -1, 1)];
 
 pub(super) const ROWS: &[Spec] = &[
@@ -43,32 +44,32 @@ pub(super) const ROWS: &[Spec] = &[
         name: "subscribe",
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of channels to subscribe to.",
-        summary: "Begins to listen to channels.",
+        summary: "Subscribes to channels.",
         run: Run::Session(SessionCommand::Subscribe(Scope::Channel)),
-        ..LISTEN
+        ..SUBSCRIBE
     },
     Spec {
         name: "unsubscribe",
         complexity: "O(N) where N is the number of clients already subscribed to a channel.",
-        summary: "Stops listening to channels: to those that are named, else to all.",
+        summary: "Unsubscribes from the named channels, or from all.",
         run: Run::Session(SessionCommand::Unsubscribe(Scope::Channel)),
-        ..LISTEN
+        ..SUBSCRIBE
     },
     Spec {
         name: "psubscribe",
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of patterns the client is already subscribed to.",
-        summary: "Begins to listen to every channel that a pattern matches.",
+        summary: "Subscribes to all channels that match a pattern.",
         run: Run::Session(SessionCommand::Subscribe(Scope::Pattern)),
-        ..LISTEN
+        ..SUBSCRIBE
     },
     Spec {
         name: "punsubscribe",
         complexity: "O(N+M) where N is the number of patterns the client is already subscribed and M is the \
                      number of total patterns subscribed in the system (by any client).",
-        summary: "Stops listening to what patterns match: to those that are named, else to all.",
+        summary: "Unsubscribes from the named patterns, or from all.",
         run: Run::Session(SessionCommand::Unsubscribe(Scope::Pattern)),
-        ..LISTEN
+        ..SUBSCRIBE
     },
     Spec {
         name: "ssubscribe",
@@ -76,35 +77,35 @@ pub(super) const ROWS: &[Spec] = &[
         keys: SHARD_CHANNELS,
         since: "7.0.0",
         complexity: "O(N) where N is the number of shard channels to subscribe to.",
-        summary: "Begins to listen to shard channels.",
+        summary: "Subscribes to shard channels.",
         run: Run::Session(SessionCommand::Subscribe(Scope::ShardChannel)),
-        ..LISTEN
+        ..SUBSCRIBE
     },
     Spec {
         name: "sunsubscribe",
         keys: SHARD_CHANNELS,
         since: "7.0.0",
         complexity: "O(N) where N is the number of clients already subscribed to a shard channel.",
-        summary: "Stops listening to shard channels: to those that are named, else to all.",
+        summary: "Unsubscribes from the named shard channels, or from all.",
         run: Run::Session(SessionCommand::Unsubscribe(Scope::ShardChannel)),
-        ..LISTEN
+        ..SUBSCRIBE
     },
     Spec {
         name: "publish",
         complexity: "O(N+M) where N is the number of clients subscribed to the receiving channel and M is the \
                      total number of subscribed patterns (by any client).",
-        summary: "Sends a message to a channel and tells how many heard it.",
+        summary: "Sends a message to a channel; returns how many clients received it.",
         run: Run::Server(publish),
-        ..SPEAK
+        ..PUBLISH
     },
     Spec {
         name: "spublish",
         keys: &[Keys::at(access::NOT_KEY, 1)],
         since: "7.0.0",
         complexity: "O(N) where N is the number of clients subscribed to the receiving shard channel.",
-        summary: "Sends a message to a shard channel and tells how many heard it.",
+        summary: "Sends a message to a shard channel; returns how many clients received it.",
         run: Run::Server(spublish),
-        ..SPEAK
+        ..PUBLISH
     },
     CONTAINER,
 ];
@@ -116,49 +117,49 @@ const CONTAINER: Spec = Spec {
     group: Group::PubSub,
     since: "2.8.0",
     complexity: "Depends on subcommand.",
-    summary: "Holds the commands about channels and who listens to them.",
+    summary: "Holds the commands about channels and their subscribers.",
     subcommands: &[
         Spec {
             name: "channels",
             complexity: "O(N) where N is the number of active channels, and assuming constant time pattern \
                          matching (relatively short channels and patterns)",
-            summary: "Lists the channels that somebody listens to, all or those that a pattern matches.",
+            summary: "Lists the channels with subscribers, all or those that match a pattern.",
             run: Run::Server(|cx, args, out| list(cx, Scope::Channel, args, out)),
-            ..TOLD
+            ..INSPECT
         },
         Spec {
             name: "numsub",
             complexity: "O(N) for the NUMSUB subcommand, where N is the number of requested channels",
-            summary: "Counts those who listen to channels by their names.",
+            summary: "Counts the subscribers of channels, without those of patterns.",
             run: Run::Server(|cx, args, out| count(cx, Scope::Channel, args, out)),
-            ..TOLD
+            ..INSPECT
         },
         Spec {
             name: "numpat",
             arity: Exactly(2),
-            summary: "Counts the different patterns that somebody listens by.",
+            summary: "Counts the different patterns with subscribers.",
             run: Run::Server(|cx, _, out| {
                 out.count(cx.server.pubsub.counts(cx.port).patterns);
                 Ok(())
             }),
-            ..TOLD
+            ..INSPECT
         },
         Spec {
             name: "shardchannels",
             since: "7.0.0",
             complexity: "O(N) where N is the number of active shard channels, and assuming constant time pattern \
                          matching (relatively short shard channels).",
-            summary: "Lists the shard channels that somebody listens to, all or those that a pattern matches.",
+            summary: "Lists the shard channels with subscribers, all or those that match a pattern.",
             run: Run::Server(|cx, args, out| list(cx, Scope::ShardChannel, args, out)),
-            ..TOLD
+            ..INSPECT
         },
         Spec {
             name: "shardnumsub",
             since: "7.0.0",
             complexity: "O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels",
-            summary: "Counts those who listen to shard channels.",
+            summary: "Counts the subscribers of shard channels.",
             run: Run::Server(|cx, args, out| count(cx, Scope::ShardChannel, args, out)),
-            ..TOLD
+            ..INSPECT
         },
         Spec {
             name: "help",
@@ -170,7 +171,7 @@ const CONTAINER: Spec = Spec {
                 help(&CONTAINER, out);
                 Ok(())
             }),
-            ..TOLD
+            ..INSPECT
         },
     ],
     ..BASE

@@ -1,7 +1,7 @@
-//! Commands kept for later: a MULTI's queue, or what waits for a busy shard.
+//! Commands kept for later: the queue of a MULTI, or a batch that waits for a busy shard.
 //!
-//! The bytes of all of them lie in one piece, so that keeping a command is one copy and running
-//! the queue is a walk: the same [`Args`] read it that read the connection's buffer.
+//! The bytes of all commands are in one buffer, so that queueing a command is one copy and running
+//! the queue is a walk; [`Args`] reads it as it reads the connection's buffer.
 
 use super::{Args, Invocation, Spec};
 use crate::keyspace::Seen;
@@ -16,7 +16,7 @@ pub struct Queue {
     commands: Vec<Queued>,
 }
 
-/// One of them. `spans[spans_from..spans_to]` is never empty and lies within `bytes`.
+/// A queued command. `spans[spans_from..spans_to]` is never empty and within `bytes`.
 #[derive(Debug)]
 struct Queued {
     spec: &'static Spec,
@@ -27,7 +27,7 @@ struct Queued {
     spans_to: u32,
 }
 
-/// A queue holds fewer bytes than this, so that spans can address them.
+/// The most bytes of arguments in a queue: spans address them with 32 bits.
 pub const QUEUE_BYTES_MAX: usize = u32::MAX as usize;
 
 impl Queue {
@@ -40,14 +40,14 @@ impl Queue {
         queue
     }
 
-    /// Forgets the commands and keeps their memory.
+    /// Removes all commands and keeps the allocated memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.spans.clear();
         self.commands.clear();
     }
 
-    /// How much memory the queue has taken, in bytes.
+    /// The memory that the queue has allocated, in bytes.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.bytes.capacity()
@@ -55,7 +55,8 @@ impl Queue {
             + self.commands.capacity() * size_of::<Queued>()
     }
 
-    /// Keeps a command; says whether there was room: a queue stays below [`QUEUE_BYTES_MAX`].
+    /// Appends a copy of a command. Returns whether it fits within [`QUEUE_BYTES_MAX`]; if not, the
+    /// queue is unchanged.
     #[must_use]
     pub fn push(&mut self, invocation: &Invocation<'_>) -> bool {
         let (buf, spans) = invocation.args.parts();
@@ -78,7 +79,7 @@ impl Queue {
         true
     }
 
-    /// Forgets the first `count` commands, or all if there are no more.
+    /// Removes the first `count` commands, or all if there are fewer.
     pub fn skip(&mut self, count: usize) {
         self.commands.drain(..count.min(self.commands.len()));
     }
@@ -95,7 +96,7 @@ impl Queue {
         self.commands.is_empty()
     }
 
-    /// How many bytes the arguments take.
+    /// How many bytes the arguments take up.
     #[must_use]
     pub fn bytes_len(&self) -> usize {
         self.bytes.len()

@@ -1,13 +1,13 @@
-//! What a command answers when it does not do what it was asked: one error line, and on it goes.
+//! The error that a command replies with instead of doing its work; the connection goes on.
 
 use crate::ledger::Rule;
 use std::borrow::Cow;
 
-/// An error reply: its code and text, without the leading `-`.
+/// An error reply: its code and text, without the leading `-` of the protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(Cow<'static, [u8]>);
 
-/// What a command function gives back; on `Err` it has written nothing.
+/// What a command function returns; on `Err` it has written nothing.
 pub type Outcome = Result<(), Refusal>;
 
 macro_rules! refusals {
@@ -31,38 +31,38 @@ macro_rules! refusals {
 refusals! {
     /// The key holds a value of another type.
     WRONG_TYPE = "WRONGTYPE Operation against a key holding the wrong kind of value";
-    /// The options make no sense.
+    /// The options are unknown, incomplete or contradict each other.
     SYNTAX = "ERR syntax error";
     /// An argument, or the value at the key, is not an integer.
     NOT_AN_INTEGER = "ERR value is not an integer or out of range";
     /// An argument, or the value at the key, is not a number.
     NOT_A_FLOAT = "ERR value is not a valid float";
-    /// A key that must be there is not.
+    /// A key that the command requires does not exist.
     NO_SUCH_KEY = "ERR no such key";
-    /// The cluster is not whole.
+    /// A part of the cluster's slots is not served, or the cluster is down.
     CLUSTER_DOWN = "CLUSTERDOWN The cluster is down";
-    /// A slot that nobody owns.
-    UNSERVED = "CLUSTERDOWN Hash slot not served";
-    /// The node of a client that waits has become a replica.
+    /// The slot has no owner.
+    SLOT_NOT_SERVED = "CLUSTERDOWN Hash slot not served";
+    /// The node of a blocked client has become a replica.
     DEMOTED = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
-    /// AUTH with a password only, where there is none.
+    /// AUTH with a password only, while no password is configured.
     NO_PASSWORD = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
-    /// A transaction had a command in it that was refused.
-    SPOILED = "EXECABORT Transaction discarded because of previous errors.";
+    /// A command of the transaction was refused when it was queued.
+    EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors.";
     /// A number outside its range.
     OUT_OF_RANGE = "ERR value is out of range";
-    /// A value would grow beyond the longest that is allowed.
+    /// A value would become longer than the limit.
     TOO_LONG = "ERR string exceeds maximum allowed size (proto-max-bulk-len)";
-    /// The keys of one request, or of one transaction on the router port, live in several slots.
+    /// The keys of one request, or of one transaction on the router port, are in several slots.
     CROSS_SLOT = "CROSSSLOT Keys in request don't hash to the same slot";
-    /// The client has yet to authenticate.
+    /// The client has not authenticated.
     NO_AUTH = "NOAUTH Authentication required.";
-    /// Wrong password or user, which of the two is not said.
+    /// Wrong password or unknown user; the error does not reveal which.
     WRONG_PASS = "WRONGPASS invalid username-password pair or user is disabled.";
     /// The command cannot be part of a transaction.
     NOT_IN_MULTI = "ERR Command not allowed inside a transaction";
     /// A client name with bytes that would break the lines of CLIENT LIST.
-    UNFIT_NAME = "ERR Client names cannot contain spaces, newlines or special characters.";
+    BAD_CLIENT_NAME = "ERR Client names cannot contain spaces, newlines or special characters.";
     /// An invariant does not hold: see [`Refusal::impossible`].
     IMPOSSIBLE = "ERR internal error: a state that cannot be; nothing was run";
     /// A command needs several shards, one of which runs in another process.
@@ -72,13 +72,13 @@ refusals! {
 }
 
 impl Refusal {
-    /// A refusal with this text, code first.
+    /// An error with this text, code first.
     #[must_use]
     pub const fn of(text: &'static str) -> Self {
         Self(Cow::Borrowed(text.as_bytes()))
     }
 
-    /// A refusal with a text made for the occasion, code first.
+    /// An error with a text that is composed at run time, code first.
     #[must_use]
     pub fn new(text: impl Into<Vec<u8>>) -> Self {
         Self(Cow::Owned(text.into()))
@@ -96,7 +96,7 @@ impl Refusal {
         Self::new(format!("ERR wrong number of arguments for '{name}' command"))
     }
 
-    /// What an application may not do in a cluster, if that is why.
+    /// The cluster rule that the command has violated, if that is the reason.
     #[must_use]
     pub fn rule(&self) -> Option<Rule> {
         match self.text() {

@@ -1,17 +1,20 @@
-//! Walking over all keys: KEYS, RANDOMKEY, SCAN.
+//! Iteration over all keys: KEYS, RANDOMKEY, SCAN; and the cursors and options of HSCAN, SSCAN,
+//! ZSCAN.
 //!
-//! A cursor says where in the cluster's slots the scan stands, never which shard that was, so it
-//! stays good when slots move:
+//! A cursor of SCAN is a position in the cluster's slots and names no shard, so that it stays valid
+//! when slots move:
 //!
 //! ```text
-//! cursor   places left in the slot │ slot, 14 bits        slots ascend, places within one descend
-//! 0        the start: slot 0, all its places; as an answer: the end
+//! cursor   entries left in the slot │ slot, 14 bits     slots ascend, entries within a slot descend
+//! 0        the start: slot 0, all its entries; in a reply: the end
 //! ```
 //!
-//! As removal only ever moves a slot's last entry to a lower place, a key that stays is met at
-//! least once, whatever comes and goes meanwhile. Slots without keys are passed for nothing.
+//! A removal only moves a slot's last entry to a lower position. So a key that exists during the
+//! whole scan is returned at least once, whatever else is added or removed. Slots without keys cost
+//! nothing.
 
-use super::spec::flag::READ;
+use super::pace::{Strides, units};
+use super::spec::flag::{NODE_LOCAL, READ};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Run, Spec, acl, check,
@@ -22,8 +25,8 @@ use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
 use crate::text::glob;
 
-/// What the rows share.
-const WALK: Spec = Spec { flags: READ, acl: acl::KEYSPACE, ..BASE };
+/// Defaults of the rows.
+const SCAN: Spec = Spec { flags: READ | NODE_LOCAL, acl: acl::KEYSPACE, ..BASE };
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {
@@ -32,17 +35,17 @@ pub(super) const ROWS: &[Spec] = &[
         acl: acl::KEYSPACE | acl::DANGEROUS,
         tips: &["request_policy:all_shards", "nondeterministic_output_order"],
         complexity: "O(N) with N being the number of keys in the database, under the assumption that the key names in the database and the given pattern have limited length.",
-        summary: "Lists every key that matches a pattern.",
+        summary: "Lists the keys that match a pattern.",
         run: Run::Cluster(keys),
-        ..WALK
+        ..SCAN
     },
     Spec {
         name: "randomkey",
         arity: Exactly(1),
         tips: &["request_policy:all_shards", "nondeterministic_output"],
-        summary: "Picks a key at random.",
+        summary: "Returns a random key.",
         run: Run::Cluster(randomkey),
-        ..WALK
+        ..SCAN
     },
     Spec {
         name: "scan",
@@ -50,26 +53,24 @@ pub(super) const ROWS: &[Spec] = &[
         tips: &["nondeterministic_output", "request_policy:special"],
         since: "2.8.0",
         complexity: "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.",
-        summary: "Walks over the keys page by page.",
+        summary: "Iterates over the keys page by page.",
         run: Run::Cluster(scan),
-        ..WALK
+        ..SCAN
     },
 ];
 const _: () = check(ROWS);
 
-/// How many slots' bits a cursor holds below the places.
+/// The lowest bits of a cursor, which are the slot.
 const SLOT_BITS: u32 = SLOTS.trailing_zeros();
-/// How many keys a page visits when COUNT is not given.
+/// How many keys a page visits if COUNT is not given.
 const COUNT_DEFAULT: usize = 10;
-/// So many expired keys RANDOMKEY may meet before it takes any key that has not expired.
+/// After so many picks of expired keys RANDOMKEY searches for a live key.
 const RANDOM_TRIES_MAX: usize = 100;
-/// So many units of work are gathered before the pace is told.
-const STRIDE_UNITS: usize = 1000;
 
-/// Which names KEYS, SCAN and HSCAN ask for.
+/// Which names KEYS, SCAN and HSCAN return.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pattern<'a> {
-    /// A lone `*`, or none given: also the empty name, which no glob but the empty one matches.
+    /// `*`, or no pattern: includes the empty name, which no glob but the empty one matches.
     All,
     Glob(&'a [u8]),
 }
@@ -86,31 +87,31 @@ impl<'a> Pattern<'a> {
         }
     }
 
-    /// What [`Pattern::matches`] may cost, in steps of the pace.
+    /// The cost of [`Pattern::matches`], in steps of the pace.
     pub(super) fn units(self, name: &[u8]) -> usize {
         match self {
             Self::All => 1,
-            Self::Glob(glob) => 1 + glob.len() * name.len() / 100,
+            Self::Glob(glob) => units(glob.len() * name.len()),
         }
     }
 }
 
-/// What a page of a scan shall hold.
+/// The options of a scan: what a page contains.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Page<'a> {
     /// About how many elements to visit, from 1.
     pub(super) count: usize,
     /// Which of them to return.
     pub(super) pattern: Pattern<'a>,
-    /// Only keys that hold this type; SCAN alone knows it.
+    /// TYPE, an option of SCAN only: return only keys of this type.
     type_name: Option<&'a [u8]>,
 }
 
 impl<'a> Page<'a> {
-    /// Reads SCAN's options from argument `first` on; `typed` says whether TYPE is one.
+    /// Reads the options from argument `first` on; `typed` means that TYPE is one of them.
     ///
     /// # Errors
-    /// A syntax error, or COUNT is no integer.
+    /// A syntax error, or COUNT is not an integer.
     pub(super) fn of(args: Args<'a>, first: usize, typed: bool) -> Result<Self, Refusal> {
         let mut page = Self { count: COUNT_DEFAULT, pattern: Pattern::All, type_name: None };
         for i in (first..args.len()).step_by(2) {
@@ -137,7 +138,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// Reads a cursor as C's `strtoul` does, because Redis does: nothing is 0, a sign is taken and
+/// Reads a cursor as C's `strtoul` does, because Redis does: the empty text is 0, a minus sign
 /// wraps, a NUL ends it.
 ///
 /// # Errors
@@ -167,25 +168,6 @@ pub(super) fn cursor(text: &[u8]) -> Result<u64, Refusal> {
     Ok(if negative { value.wrapping_neg() } else { value })
 }
 
-/// Tells the pace of many small steps in strides.
-pub(super) struct Strides<'p> {
-    pace: &'p dyn Pace,
-    units: usize,
-}
-
-impl<'p> Strides<'p> {
-    pub(super) fn new(pace: &'p dyn Pace) -> Self {
-        Self { pace, units: 0 }
-    }
-
-    pub(super) fn step(&mut self, units: usize) {
-        self.units += units;
-        if self.units >= STRIDE_UNITS {
-            self.pace.step(std::mem::take(&mut self.units));
-        }
-    }
-}
-
 fn keys(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let pattern = Pattern::of(args.at(1));
     let mut strides = Strides::new(cx.pace);
@@ -205,7 +187,7 @@ fn keys(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     }
     out.array(found.len());
     for key in found {
-        strides.step(1 + key.len() / 100);
+        strides.step(units(key.len()));
         out.bulk(key);
     }
     Ok(())
@@ -229,7 +211,7 @@ fn randomkey(cx: &mut ServerCx<'_>, _args: Args<'_>, out: &mut Sink<'_>) -> Outc
             out.bulk(entry.key());
             return Ok(());
         }
-        // Whoever looks at an expired key takes it away.
+        // A look-up removes an expired key.
         let bytes: Box<[u8]> = entry.key().into();
         shard.peek(shard.key(Slot::of(&bytes), &bytes));
     }
@@ -238,7 +220,7 @@ fn randomkey(cx: &mut ServerCx<'_>, _args: Args<'_>, out: &mut Sink<'_>) -> Outc
     Ok(())
 }
 
-/// The first key that has not expired, for a keyspace in which nearly all have.
+/// Returns the first key that has not expired, in a keyspace in which nearly all have.
 fn first_live<'k>(shard: &'k Keyspace, pace: &dyn Pace) -> Option<&'k [u8]> {
     let mut from = Slot::new(0);
     let mut found = None;
@@ -276,9 +258,9 @@ fn scan(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// The page at `cursor`: the cursor of the next one and the keys of this one. `holder` says which of
-/// the shards has a slot's keys, if it is one: a slot whose keys are in several, as it is on the
-/// move, makes a page of its own, however many they are.
+/// Returns the cursor of the next page and the keys of the page at `cursor`. `holder` returns the
+/// shard that has all keys of a slot. A slot whose keys are on several shards, because it is being
+/// migrated, makes a page of its own, whatever its number of keys.
 fn scan_page<'k>(
     shards: &[&'k Keyspace],
     holder: impl Fn(Slot) -> Option<usize>,
@@ -358,7 +340,7 @@ mod tests {
         if n.is_multiple_of(3) { format!("{{{}}}{n}", n % 6) } else { n.to_string() }.into_bytes()
     }
 
-    /// Which of so many shards holds a slot.
+    /// Which of `shards` shards holds a slot.
     fn holder(slot: Slot, shards: usize) -> usize {
         usize::from(slot.number()) / 100 % shards
     }
@@ -377,13 +359,13 @@ mod tests {
     }
 
     proptest! {
-        // A case walks all slots once a page, which is slow without optimisation.
+        // A case visits all slots once per page, which is slow without optimisation.
         #![proptest_config(ProptestConfig::with_cases(48))]
 
-        /// Redis' promise: what is there for the whole scan is returned at least once; and nothing
-        /// that was never there.
+        /// Redis' promise: a key that exists during the whole scan is returned at least once, and
+        /// one that never existed is not returned.
         #[test]
-        fn a_scan_over_several_shards_meets_what_stays(
+        fn a_scan_over_several_shards_returns_what_stays(
             stay in 0u32..300,
             shard_count in 1usize..5,
             count in 1usize..30,
@@ -398,22 +380,22 @@ mod tests {
             (0..stay).for_each(|n| flip(&mut shards, n, true));
             (0..150).for_each(|n| flip(&mut shards, 1000 + 2 * n, true));
             let page = Page { count, pattern: Pattern::All, type_name: None };
-            let (mut met, mut at, mut churn) = (BTreeSet::new(), 0, churn.chunks(3));
+            let (mut returned, mut at, mut churn) = (BTreeSet::new(), 0, churn.chunks(3));
             loop {
                 let held: Vec<&Keyspace> = shards.iter().collect();
                 let (next, found) = scan_page(&held, |slot| Some(holder(slot, shard_count)), at, &page, &Immediate(0));
                 prop_assert!(found.len() <= count);
                 prop_assert!(next == 0 || !found.is_empty());
-                met.extend(found.into_iter().map(<[u8]>::to_vec));
+                returned.extend(found.into_iter().map(<[u8]>::to_vec));
                 for &(add, n) in churn.next().unwrap_or_default() {
                     flip(&mut shards, 1000 + n, add);
                 }
                 at = next;
                 if at == 0 { break; }
             }
-            prop_assert!((0..stay).all(|n| met.contains(&name(n))));
+            prop_assert!((0..stay).all(|n| returned.contains(&name(n))));
             let known: BTreeSet<_> = (0..stay).chain(1000..1300).map(name).collect();
-            prop_assert!(met.is_subset(&known));
+            prop_assert!(returned.is_subset(&known));
         }
     }
 }

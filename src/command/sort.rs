@@ -1,12 +1,12 @@
-//! SORT and SORT_RO: the elements of a list, a set or a sorted set in an order of the client's.
+//! SORT and SORT_RO: the elements of a list, a set or a sorted set in a given order.
 //!
-//! By number or, with ALPHA, by bytes. Elements of equal weight come in the order of their bytes, so that
-//! the result does not depend on how they were kept. As on a node of a cluster, weights and values from
-//! other keys (BY and GET with a pattern) are refused, as those keys live in other slots; but not where
-//! every key is in reach ([`Cx::sees_all`]).
+//! By number or, with ALPHA, by bytes. Elements of equal weight are in the order of their bytes, so
+//! that the result does not depend on how they were stored. As on a node of a cluster, weights and
+//! values from other keys (BY and GET with a pattern) are refused, because those keys are in other
+//! slots, unless the keyspace has all of them ([`Cx::sees_all`]).
 
-use super::collection::{self, units};
-use super::scan::Strides;
+use super::collection;
+use super::pace::{Strides, units};
 use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, READS_UNNAMED, WRITE};
 use super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Spec, acl, check};
@@ -22,7 +22,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// What the rows share.
+/// Defaults of the rows.
 const SORT: Spec = Spec {
     acl: acl::SET | acl::SORTEDSET | acl::LIST | acl::DANGEROUS,
     arity: AtLeast(2),
@@ -32,17 +32,17 @@ const SORT: Spec = Spec {
     ..BASE
 };
 
-/// The key that is sorted, and those of BY and GET, which nobody can tell.
+/// The key that is sorted, and those of BY and GET, which depend on its value.
 const SORTED: [Keys; 2] = [
     Keys::at(RO | ACCESS, 1),
-    found(RO | ACCESS, |_| None).noted(
+    found_by(RO | ACCESS, |_| None).noted(
         "For the optional BY/GET keyword. It is marked 'unknown' because the key names derive from \
          the content of the key we sort",
     ),
 ];
 
-/// One key that `find` finds.
-const fn found(access: u16, find: fn(Args<'_>) -> Option<usize>) -> Keys {
+/// One key, at the argument that `find` finds.
+const fn found_by(access: u16, find: fn(Args<'_>) -> Option<usize>) -> Keys {
     let here = Find::Range { last: 0, step: 1, limit: 0 };
     Keys { access, begin: Begin::Unknown(find), find: here, notes: "" }
 }
@@ -54,12 +54,12 @@ pub(super) const ROWS: &[Spec] = &[
         keys: &[
             SORTED[0],
             SORTED[1],
-            found(OW | UPDATE, destination).noted(
+            found_by(OW | UPDATE, destination).noted(
                 "For the optional STORE keyword. It is marked 'unknown' because the keyword can \
                  appear anywhere in the argument array",
             ),
         ],
-        summary: "Sorts the elements of a list, set or sorted set, and may store what comes of it.",
+        summary: "Sorts the elements of a list, set or sorted set; returns or stores the result.",
         run: Run::Shard(|cx, args, out| sort(cx, args, true, out)),
         ..SORT
     },
@@ -68,15 +68,14 @@ pub(super) const ROWS: &[Spec] = &[
         flags: READ | MOVABLE_KEYS | READS_UNNAMED,
         keys: &SORTED,
         since: "7.0.0",
-        summary: "Sorts the elements of a list, set or sorted set.",
+        summary: "Sorts the elements of a list, set or sorted set and returns the result.",
         run: Run::Shard(|cx, args, out| sort(cx, args, false, out)),
         ..SORT
     },
 ];
 const _: () = check(ROWS);
 
-/// The argument behind the last STORE, by the grammar of [`Request::of`]: that is the key that is
-/// written to.
+/// The argument after the last STORE, by the grammar of [`Options::of`]: the key that is written.
 fn destination(args: Args<'_>) -> Option<usize> {
     let (mut i, mut found) = (2, None);
     while i < args.len() {
@@ -94,25 +93,25 @@ fn destination(args: Args<'_>) -> Option<usize> {
     found
 }
 
-/// How elements are to be ordered, and which of them are wanted.
-struct Request<'a> {
+/// SORT's options.
+struct Options<'a> {
     is_descending: bool,
     /// By bytes, not by number.
     is_alphabetic: bool,
-    /// BY with something that is no pattern: in the order in which they are kept.
+    /// BY with a text that is not a pattern: in the order in which the elements are stored.
     is_unsorted: bool,
-    /// BY with a pattern: what it is sorted by.
+    /// BY with a pattern: the weights.
     by: Option<&'a [u8]>,
-    /// What is answered of each element; itself, if nothing.
+    /// What is returned for each element; the element itself if empty.
     gets: Vec<&'a [u8]>,
-    /// LIMIT: how many to pass over, and how many to take, all if negative.
+    /// LIMIT: how many to skip, and how many to return, all if negative.
     limit: Option<(i64, i64)>,
     store: Option<&'a [u8]>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> Options<'a> {
     fn of(args: Args<'a>, may_store: bool, sees_all: bool) -> Result<Self, Refusal> {
-        let mut request = Self {
+        let mut options = Self {
             is_descending: false,
             is_alphabetic: false,
             is_unsorted: false,
@@ -125,41 +124,41 @@ impl<'a> Request<'a> {
         while i < args.len() {
             let values = args.len() - i - 1;
             if args.is(i, "asc") {
-                request.is_descending = false;
+                options.is_descending = false;
             } else if args.is(i, "desc") {
-                request.is_descending = true;
+                options.is_descending = true;
             } else if args.is(i, "alpha") {
-                request.is_alphabetic = true;
+                options.is_alphabetic = true;
             } else if args.is(i, "limit") && values >= 2 {
-                request.limit = Some((args.int(i + 1)?, args.int(i + 2)?));
+                options.limit = Some((args.int(i + 1)?, args.int(i + 2)?));
                 i += 2;
             } else if args.is(i, "store") && values >= 1 && may_store {
-                request.store = Some(args.at(i + 1));
+                options.store = Some(args.at(i + 1));
                 i += 1;
             } else if args.is(i, "by") && values >= 1 {
                 let is_pattern = until_nul(args.at(i + 1)).contains(&b'*');
                 if is_pattern && !sees_all {
                     return Err(Refusal::of("ERR BY option of SORT denied in Cluster mode."));
                 }
-                // Once unsorted, always unsorted, as in Redis.
-                request.is_unsorted |= !is_pattern;
-                request.by = Some(args.at(i + 1));
+                // A later BY with a pattern does not undo this, as in Redis.
+                options.is_unsorted |= !is_pattern;
+                options.by = Some(args.at(i + 1));
                 i += 1;
             } else if args.is(i, "get") && values >= 1 {
                 if !sees_all {
                     return Err(Refusal::of("ERR GET option of SORT denied in Cluster mode."));
                 }
-                request.gets.push(args.at(i + 1));
+                options.gets.push(args.at(i + 1));
                 i += 1;
             } else {
                 return Err(Refusal::SYNTAX);
             }
             i += 1;
         }
-        Ok(request)
+        Ok(options)
     }
 
-    /// Which of `len` elements in their new order are wanted.
+    /// Which of `len` elements, in their new order, are returned.
     fn range(&self, len: usize) -> Range<usize> {
         let Some((start, count)) = self.limit else { return 0..len };
         let start = usize::try_from(start.max(0)).unwrap_or(usize::MAX).min(len);
@@ -170,32 +169,32 @@ impl<'a> Request<'a> {
 
 /// SORT key [BY pattern] [LIMIT offset count] [ASC|DESC] [ALPHA] [STORE destination]
 fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool, out: &mut Sink<'_>) -> Outcome {
-    let mut request = Request::of(args, may_store, cx.sees_all)?;
+    let mut options = Options::of(args, may_store, cx.sees_all)?;
     let key = cx.key(args.at(1));
-    let store = request.store.map(|store| cx.key(store));
+    let store = options.store.map(|store| cx.key(store));
     let piece = PieceLimit::of(cx.keyspace.limits.list_piece);
     unpack(cx.keyspace, key);
     let mut strides = Strides::new(cx.pace);
     let is_set = matches!(cx.keyspace.read(key), Some(Value::Set(_)));
-    if is_set && request.is_unsorted && request.store.is_some() {
-        // What is stored shall not hang on how a set happens to be laid out.
-        (request.is_unsorted, request.is_alphabetic, request.by) = (false, true, None);
+    if is_set && options.is_unsorted && options.store.is_some() {
+        // A stored result must not depend on the internal order of a set.
+        (options.is_unsorted, options.is_alphabetic, options.by) = (false, true, None);
     }
     let keyspace = &*cx.keyspace;
     let sorted = match keyspace.glance(key) {
         None => Vec::new(),
-        Some(value) => sorted(keyspace, value, &request, &mut strides)?,
+        Some(value) => sorted(keyspace, value, &options, &mut strides)?,
     };
-    let per_element = request.gets.len().max(1);
+    let per_element = options.gets.len().max(1);
     let Some(store) = store else {
         out.array(sorted.len() * per_element);
         for element in &sorted {
             strides.step(units(element.len()));
-            if request.gets.is_empty() {
+            if options.gets.is_empty() {
                 out.bulk(element);
             }
-            for pattern in &request.gets {
-                match named_by(keyspace, pattern, element) {
+            for pattern in &options.gets {
+                match lookup(keyspace, pattern, element) {
                     Some(found) => out.bulk(&found),
                     None => out.null(),
                 }
@@ -206,11 +205,11 @@ fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool, out: &mut Sink<'_>) ->
     let mut list = List::default();
     for element in &sorted {
         strides.step(units(element.len()));
-        if request.gets.is_empty() {
+        if options.gets.is_empty() {
             list.push(End::Back, element, piece);
         }
-        for pattern in &request.gets {
-            let found = named_by(keyspace, pattern, element);
+        for pattern in &options.gets {
+            let found = lookup(keyspace, pattern, element);
             list.push(End::Back, found.as_deref().unwrap_or_default(), piece);
         }
     }
@@ -218,27 +217,27 @@ fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool, out: &mut Sink<'_>) ->
     Ok(())
 }
 
-/// The wanted elements of a collection in the order that the request asks for.
+/// Returns the elements of a collection within LIMIT, in the order that the options ask for.
 fn sorted<'v>(
     keyspace: &Keyspace,
     value: &'v Value,
-    request: &Request<'_>,
+    options: &Options<'_>,
     strides: &mut Strides<'_>,
 ) -> Result<Vec<Text<'v>>, Refusal> {
-    if request.is_unsorted {
-        return as_kept(value, request, strides);
+    if options.is_unsorted {
+        return as_stored(value, options, strides);
     }
     let elements = elements(value, strides)?;
     let by = |element: &Text<'v>| {
-        request.by.map(|pattern| named_by(keyspace, pattern, element).map(|text| text.to_vec()))
+        options.by.map(|pattern| lookup(keyspace, pattern, element).map(|text| text.to_vec()))
     };
-    if request.is_alphabetic {
-        // What there is no weight of comes first.
+    if options.is_alphabetic {
+        // An element without a weight comes first.
         let weighed: Vec<_> = elements.into_iter().map(|element| (by(&element), element)).collect();
         let order = |a: &(Option<Option<Vec<u8>>>, Text<'_>), b: &(_, Text<'_>)| {
             a.0.cmp(&b.0).then_with(|| (*a.1).cmp(&b.1))
         };
-        let sorted = in_order(weighed, request, order, strides);
+        let sorted = in_order(weighed, options, order, strides);
         return Ok(sorted.into_iter().map(|(_, element)| element).collect());
     }
     let scored: Option<Vec<_>> = elements
@@ -253,17 +252,17 @@ fn sorted<'v>(
         .collect();
     let scored =
         scored.ok_or(Refusal::of("ERR One or more scores can't be converted into double"))?;
-    // No score is NaN.
+    // No score is NaN: `score_of` rejects it.
     let order = |a: &(f64, Text<'_>), b: &(f64, Text<'_>)| {
         a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal).then_with(|| (*a.1).cmp(&b.1))
     };
-    let sorted = in_order(scored, request, order, strides);
+    let sorted = in_order(scored, options, order, strides);
     Ok(sorted.into_iter().map(|(_, element)| element).collect())
 }
 
 impl Spec {
-    /// The slots of the keys that SORT reads without naming them, each once. `keyspace` has the key that is
-    /// sorted; of one that cannot be sorted nothing is read.
+    /// The slots of the keys that SORT reads without naming them, each once. `keyspace` has the key
+    /// that is sorted; if its value cannot be sorted, no other key is read.
     #[must_use]
     pub fn unnamed_slots(
         &self,
@@ -276,25 +275,25 @@ impl Spec {
         let mut strides = Strides::new(pace);
         let Some(value) = keyspace.glance(key) else { return slots };
         let Ok(elements) = elements(value, &mut strides) else { return slots };
-        // What is no option but looks like one adds a slot that nothing is read from.
+        // A value that looks like an option only adds a slot that is not read.
         let patterns = (2..args.len() - 1).filter(|&at| args.is(at, "by") || args.is(at, "get"));
         for pattern in patterns.map(|at| args.at(at + 1)) {
             for element in &elements {
                 strides.step(1);
-                slots.extend(key_named_by(pattern, element).map(|(name, _)| Slot::of(&name)));
+                slots.extend(expand(pattern, element).map(|(name, _)| Slot::of(&name)));
             }
         }
         slots
     }
 }
 
-/// The string that a pattern names with the element in place of its `*`: that of the key, or of the
-/// hash's field behind `->`; `#` names the element itself.
-fn named_by<'k>(keyspace: &'k Keyspace, pattern: &[u8], element: &'k [u8]) -> Option<Text<'k>> {
+/// Returns the string that a pattern refers to with the element in place of its `*`: the one at the
+/// key, or in the field of the hash after `->`; for `#` the element itself.
+fn lookup<'k>(keyspace: &'k Keyspace, pattern: &[u8], element: &'k [u8]) -> Option<Text<'k>> {
     if until_nul(pattern) == b"#" {
         return Some(Text::Bytes(element));
     }
-    let (name, field) = key_named_by(pattern, element)?;
+    let (name, field) = expand(pattern, element)?;
     let value = keyspace.glance(keyspace.key(Slot::of(&name), &name))?;
     match (field, value) {
         (Some(field), Value::Hash(hash)) => hash.get(field, keyspace.hasher()),
@@ -303,8 +302,8 @@ fn named_by<'k>(keyspace: &'k Keyspace, pattern: &[u8], element: &'k [u8]) -> Op
     }
 }
 
-/// The key that a pattern names, and the field of the hash there if it names one. None without a `*`.
-fn key_named_by<'p>(pattern: &'p [u8], element: &[u8]) -> Option<(Vec<u8>, Option<&'p [u8]>)> {
+/// Returns the key that a pattern refers to, and the field if it has one. `None` without a `*`.
+fn expand<'p>(pattern: &'p [u8], element: &[u8]) -> Option<(Vec<u8>, Option<&'p [u8]>)> {
     let pattern = until_nul(pattern);
     let star = pattern.iter().position(|&byte| byte == b'*')?;
     let (before, after) = (&pattern[..star], &pattern[star + 1..]);
@@ -316,7 +315,8 @@ fn key_named_by<'p>(pattern: &'p [u8], element: &[u8]) -> Option<(Vec<u8>, Optio
     Some(([before, element, behind].concat(), field))
 }
 
-/// Redis gives a small sorted set its large form before it sorts it, which OBJECT ENCODING shows.
+/// Converts a packed sorted set to its large form, as Redis does before it sorts it; OBJECT
+/// ENCODING shows the difference.
 fn unpack(keyspace: &mut Keyspace, key: Key<'_>) {
     let entry = keyspace.peek(key);
     if !matches!(entry.map(Entry::value), Some(Value::Zset(zset)) if zset.is_packed()) {
@@ -333,7 +333,7 @@ fn unpack(keyspace: &mut Keyspace, key: Key<'_>) {
     });
 }
 
-/// All elements of a collection.
+/// Returns all elements of a collection.
 fn elements<'v>(value: &'v Value, strides: &mut Strides<'_>) -> Result<Vec<Text<'v>>, Refusal> {
     let mut elements = Vec::with_capacity(value.len());
     let mut take = |element: Text<'v>| {
@@ -349,26 +349,26 @@ fn elements<'v>(value: &'v Value, strides: &mut Strides<'_>) -> Result<Vec<Text<
     Ok(elements)
 }
 
-/// The wanted elements in the order in which they are kept; the other way round for DESC, but for a
-/// set, which has no order.
-fn as_kept<'v>(
+/// Returns the elements within LIMIT in the order in which they are stored; reversed for DESC,
+/// except for a set, which has no order.
+fn as_stored<'v>(
     value: &'v Value,
-    request: &Request<'_>,
+    options: &Options<'_>,
     strides: &mut Strides<'_>,
 ) -> Result<Vec<Text<'v>>, Refusal> {
-    let range = request.range(value.len());
-    let mut kept: Vec<Text<'v>> = match value {
+    let range = options.range(value.len());
+    let mut found: Vec<Text<'v>> = match value {
         Value::List(list) => {
-            let end = if request.is_descending { End::Back } else { End::Front };
+            let end = if options.is_descending { End::Back } else { End::Front };
             list.iter_from(end, range.start).take(range.len()).collect()
         }
         Value::Zset(zset) => {
             let len = zset.len();
-            let ranks = match request.is_descending {
+            let ranks = match options.is_descending {
                 true => len - range.end..len - range.start,
                 false => range,
             };
-            zset.range(ranks, request.is_descending).map(|(member, _)| member).collect()
+            zset.range(ranks, options.is_descending).map(|(member, _)| member).collect()
         }
         Value::Set(set) => {
             let members = set.members().skip(range.start).take(range.len());
@@ -376,26 +376,26 @@ fn as_kept<'v>(
         }
         _ => return Err(Refusal::WRONG_TYPE),
     };
-    kept.shrink_to_fit();
-    strides.step(kept.len());
-    Ok(kept)
+    found.shrink_to_fit();
+    strides.step(found.len());
+    Ok(found)
 }
 
-/// The wanted elements in the order that `order` says. (Where only the first few are wanted, only
-/// those are brought into it.)
+/// Returns the elements within LIMIT, sorted by `order`. If LIMIT ends before the last element,
+/// only the elements up to there are sorted.
 fn in_order<E>(
     mut elements: Vec<E>,
-    request: &Request<'_>,
+    options: &Options<'_>,
     order: impl Fn(&E, &E) -> Ordering,
     strides: &mut Strides<'_>,
 ) -> Vec<E> {
-    let Range { start, end } = request.range(elements.len());
+    let Range { start, end } = options.range(elements.len());
     if start >= end {
         return Vec::new();
     }
     let mut compare = |a: &E, b: &E| {
         strides.step(1);
-        if request.is_descending { order(b, a) } else { order(a, b) }
+        if options.is_descending { order(b, a) } else { order(a, b) }
     };
     if end < elements.len() {
         elements.select_nth_unstable_by(end - 1, &mut compare);
@@ -406,9 +406,9 @@ fn in_order<E>(
     elements
 }
 
-/// The number that an element is sorted by: what C's `strtod` makes of it, which passes over
-/// spaces before it, takes nothing for 0 and ends at a NUL. `None` if there is something else, or if
-/// it is out of range, which numbers too small for all of a double's digits are too.
+/// Reads the number that an element is sorted by as C's `strtod` does: leading spaces are skipped,
+/// the empty text is 0, a NUL ends it. `None` for other text, and for numbers out of range, among
+/// them those that only a subnormal double can hold.
 fn score_of(element: &[u8]) -> Option<f64> {
     let text = until_nul(element);
     if text.is_empty() {
@@ -423,7 +423,7 @@ fn score_of(element: &[u8]) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// What the reference server was seen to make of them.
+    /// As observed on redis-server.
     #[test]
     fn scores_read_as_in_c() {
         let cases: [(&[u8], Option<f64>); 20] = [

@@ -1,24 +1,25 @@
-//! Commands that divide by key: MGET, MSET, DEL and their kin may be run part by part, slot by slot, and
-//! their replies put together. Which they are the row's own hints say, those that `COMMAND INFO` gives to
-//! proxies.
+//! Commands that may run slot by slot: MGET, MSET, DEL and others are split by slot, and the
+//! replies of the parts are merged. Which they are follows from the row's tips, the hints that
+//! `COMMAND INFO` gives to proxies.
 
 use super::{Args, KeySlots, Spec};
 use crate::resp::{Sink, Span};
 use crate::slot::Slot;
+use crate::text::number::parse_i64;
 use std::collections::BTreeMap;
 
 /// How the parts' replies become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
-    /// Each part answers one element per key: they are put in the request's order.
+    /// Each part replies with one element per key: they are put in the request's order.
     ByKey,
     /// The sum of the parts' numbers.
     Sum,
-    /// OK if every part says so.
+    /// OK if every part replies with OK.
     AllSucceeded,
 }
 
-/// A request, divided by slot.
+/// A request, split by slot.
 #[derive(Debug)]
 pub struct SplitCommand {
     parts: Vec<Part>,
@@ -26,20 +27,20 @@ pub struct SplitCommand {
     merge: Merge,
 }
 
-/// What a part consists of.
+/// The part of a request that belongs to one slot.
 #[derive(Debug)]
 struct Part {
-    /// The command's name and the keys of this slot, each with what belongs to it.
+    /// The command's name and the keys of this slot, each with its value if it has one.
     spans: Vec<Span>,
-    /// The places of its keys among the request's, from 0.
-    places: Vec<usize>,
+    /// The positions of its keys among the request's keys, from 0.
+    positions: Vec<usize>,
 }
 
 impl Spec {
-    /// How the replies become one if the command is divided; `None` if it cannot be, as it is all or
-    /// nothing or needs its keys together.
+    /// How the replies are merged if the command is split. `None` if it cannot be split: it is all
+    /// or nothing, or needs its keys together.
     #[must_use]
-    pub fn merge(&self) -> Option<Merge> {
+    pub fn merge_policy(&self) -> Option<Merge> {
         let policy = |hint: &str| self.tips.iter().find_map(|tip| tip.strip_prefix(hint));
         if policy("request_policy:") != Some("multi_shard") {
             return None;
@@ -52,11 +53,11 @@ impl Spec {
         }
     }
 
-    /// Splits a request by slot, the parts in the order of their first keys. `None` if it cannot be,
-    /// or is malformed, which the command itself says best.
+    /// Splits a request by slot, the parts in the order of their first keys. `None` if the command
+    /// cannot be split, or if the request is malformed: the command itself has the error for that.
     #[must_use]
     pub fn split(&self, args: Args<'_>, slots: &KeySlots<'_>) -> Option<SplitCommand> {
-        let merge = self.merge()?;
+        let merge = self.merge_policy()?;
         // The values of MSET follow their keys.
         let step = if merge == Merge::AllSucceeded { 2 } else { 1 };
         let (_, spans) = args.parts();
@@ -65,29 +66,29 @@ impl Spec {
             return None;
         }
         let mut parts: Vec<Part> = Vec::new();
-        let mut at: BTreeMap<Slot, usize> = BTreeMap::new();
-        for (place, key) in rest.chunks(step).enumerate() {
-            let slot = slots.slot_of(args.at(1 + place * step));
-            let part = *at.entry(slot).or_insert_with(|| {
-                parts.push(Part { spans: vec![*name], places: Vec::new() });
+        let mut part_of: BTreeMap<Slot, usize> = BTreeMap::new();
+        for (position, key) in rest.chunks(step).enumerate() {
+            let slot = slots.slot_of(args.at(1 + position * step));
+            let part = *part_of.entry(slot).or_insert_with(|| {
+                parts.push(Part { spans: vec![*name], positions: Vec::new() });
                 parts.len() - 1
             });
             parts[part].spans.extend(key);
-            parts[part].places.push(place);
+            parts[part].positions.push(position);
         }
         Some(SplitCommand { parts, keys: rest.len() / step, merge })
     }
 }
 
 impl SplitCommand {
-    /// The parts' arguments, which each ask for one slot.
+    /// The parts' arguments, each part's keys in one slot.
     pub fn parts<'a>(&'a self, args: Args<'a>) -> impl Iterator<Item = Args<'a>> {
         let (buf, _) = args.parts();
         self.parts.iter().map(move |part| Args::new(buf, &part.spans))
     }
 
-    /// Puts the parts' replies together; the first error among them is the answer.
-    pub fn answer(&self, replies: &[Vec<u8>], out: &mut Sink<'_>) {
+    /// Merges the parts' replies into one; if there is an error among them, the first is the reply.
+    pub fn merge_replies(&self, replies: &[Vec<u8>], out: &mut Sink<'_>) {
         if let Some(error) = replies.iter().find_map(|reply| reply.strip_prefix(b"-")) {
             let text = error.strip_suffix(b"\r\n").unwrap_or(error);
             return out.error(text);
@@ -99,9 +100,9 @@ impl SplitCommand {
                 let mut elements: Vec<&[u8]> = vec![&[]; self.keys];
                 for (part, reply) in self.parts.iter().zip(replies) {
                     let mut rest = line(reply).1;
-                    for &place in &part.places {
-                        let (element, behind) = element(rest);
-                        (elements[place], rest) = (element, behind);
+                    for &position in &part.positions {
+                        let (element, after) = element(rest);
+                        (elements[position], rest) = (element, after);
                     }
                 }
                 out.array(elements.len());
@@ -120,7 +121,7 @@ fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
 /// The number of a line that begins with `mark`.
 fn number(bytes: &[u8], mark: u8) -> Option<i64> {
     let digits = line(bytes).0.strip_prefix(&[mark])?.strip_suffix(b"\r\n")?;
-    crate::text::number::parse_i64(digits)
+    parse_i64(digits)
 }
 
 /// The first reply, a byte string or null, and what follows.
@@ -136,7 +137,7 @@ mod tests {
     use crate::command::{find, resolve};
     use crate::resp::Proto;
 
-    fn split(args: Args<'_>) -> SplitCommand {
+    fn split_by_slot(args: Args<'_>) -> SplitCommand {
         let invocation = resolve(args).expect("a command");
         invocation.spec.split(args, &KeySlots::of(&invocation)).expect("it splits")
     }
@@ -151,22 +152,28 @@ mod tests {
     }
 
     #[test]
-    fn what_divides_and_what_is_all_or_nothing() {
+    fn commands_that_split_and_commands_that_do_not() {
         for name in ["mget", "mset", "del", "unlink", "exists", "touch"] {
-            assert!(find(name.as_bytes()).is_some_and(|spec| spec.merge().is_some()), "{name}");
+            assert!(
+                find(name.as_bytes()).is_some_and(|spec| spec.merge_policy().is_some()),
+                "{name}"
+            );
         }
         for name in ["msetnx", "sinter", "rename", "blpop", "get", "wait", "sort"] {
-            assert!(find(name.as_bytes()).is_some_and(|spec| spec.merge().is_none()), "{name}");
+            assert!(
+                find(name.as_bytes()).is_some_and(|spec| spec.merge_policy().is_none()),
+                "{name}"
+            );
         }
     }
 
     #[test]
-    fn values_stay_with_their_keys_and_elements_come_in_order() {
+    fn values_stay_with_their_keys_and_elements_keep_their_order() {
         let (buf, spans) = spans(&["mset", "{a}1", "x", "{b}", "y", "{a}2", "z"]);
         let args = Args::new(&buf, &spans);
-        let divided = split(args);
+        let split = split_by_slot(args);
         let parts: Vec<Vec<Vec<u8>>> =
-            divided.parts(args).map(|part| part.from(1).map(<[u8]>::to_vec).collect()).collect();
+            split.parts(args).map(|part| part.from(1).map(<[u8]>::to_vec).collect()).collect();
         assert_eq!(
             parts,
             [
@@ -177,30 +184,30 @@ mod tests {
 
         let (buf, spans) = self::spans(&["mget", "{a}1", "{b}", "{a}2", "{b}", "{c}"]);
         let args = Args::new(&buf, &spans);
-        let divided = split(args);
+        let split = split_by_slot(args);
         let replies = [
             b"*2\r\n$4\r\na\r\n1\r\n$-1\r\n".to_vec(),
             b"*2\r\n$1\r\nb\r\n$0\r\n\r\n".to_vec(),
             b"*1\r\n_\r\n".to_vec(),
         ];
         let mut out = Vec::new();
-        divided.answer(&replies, &mut Sink::new(&mut out, Proto::Resp2));
+        split.merge_replies(&replies, &mut Sink::new(&mut out, Proto::Resp2));
         let expected = "*5\r\n$4\r\na\r\n1\r\n$1\r\nb\r\n$-1\r\n$0\r\n\r\n_\r\n";
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 
     #[test]
-    fn an_error_of_one_part_is_the_answer() {
+    fn an_error_of_one_part_is_the_reply() {
         let (buf, spans) = spans(&["del", "{a}", "{b}"]);
         let args = Args::new(&buf, &spans);
-        let divided = split(args);
+        let split = split_by_slot(args);
         let mut out = Vec::new();
         let replies = [b":1\r\n".to_vec(), b"-CLUSTERDOWN Hash slot not served\r\n".to_vec()];
-        divided.answer(&replies, &mut Sink::new(&mut out, Proto::Resp2));
+        split.merge_replies(&replies, &mut Sink::new(&mut out, Proto::Resp2));
         assert_eq!(out, b"-CLUSTERDOWN Hash slot not served\r\n");
         out.clear();
         let replies = [b":1\r\n".to_vec(), b":1\r\n".to_vec()];
-        divided.answer(&replies, &mut Sink::new(&mut out, Proto::Resp2));
+        split.merge_replies(&replies, &mut Sink::new(&mut out, Proto::Resp2));
         assert_eq!(out, b":2\r\n");
     }
 }

@@ -1,5 +1,5 @@
-//! MULTI, EXEC and WATCH: rows only. What they do is the session's: they change what it does with
-//! the requests that follow.
+//! MULTI, EXEC, DISCARD, WATCH and UNWATCH: rows only. The session runs them, as they change what
+//! it does with the requests that follow.
 
 use super::spec::access::RO;
 use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NOSCRIPT, SKIP_SLOWLOG, STALE};
@@ -7,7 +7,7 @@ use super::spec::{
     Arity::AtLeast, Arity::Exactly, BASE, Group, Keys, Run, SessionCommand, Spec, acl, check,
 };
 
-/// What all transactions' rows share.
+/// Defaults of the rows.
 const TRANSACTION: Spec = Spec {
     group: Group::Transactions,
     acl: acl::TRANSACTION,
@@ -20,7 +20,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "multi",
         since: "1.2.0",
-        summary: "Begins a transaction: what follows is queued until EXEC.",
+        summary: "Starts a transaction: the commands that follow are queued until EXEC.",
         run: Run::Session(SessionCommand::Multi),
         ..TRANSACTION
     },
@@ -29,7 +29,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG,
         since: "1.2.0",
         complexity: "Depends on commands in the transaction",
-        summary: "Runs what was queued since MULTI as one, unless a watched key was touched.",
+        summary: "Runs the commands queued since MULTI as one, unless a watched key was touched.",
         run: Run::Session(SessionCommand::Exec),
         ..TRANSACTION
     },
@@ -37,7 +37,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "discard",
         since: "2.0.0",
         complexity: "O(N), when N is the number of queued commands",
-        summary: "Drops what was queued since MULTI and watches no key any more.",
+        summary: "Drops the commands queued since MULTI and stops watching keys.",
         run: Run::Session(SessionCommand::Discard),
         ..TRANSACTION
     },
@@ -47,14 +47,14 @@ pub(super) const ROWS: &[Spec] = &[
         keys: &[Keys::range(RO, 1, -1, 1)],
         since: "2.2.0",
         complexity: "O(1) for every key.",
-        summary: "Makes the next EXEC do nothing if one of the keys is touched before it.",
+        summary: "Makes the next EXEC run nothing if one of the keys is touched before it.",
         run: Run::Session(SessionCommand::Watch),
         ..TRANSACTION
     },
     Spec {
         name: "unwatch",
         since: "2.2.0",
-        summary: "Watches no key any more.",
+        summary: "Stops watching all keys.",
         run: Run::Session(SessionCommand::Unwatch),
         ..TRANSACTION
     },

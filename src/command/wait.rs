@@ -1,27 +1,27 @@
-//! Commands that wait for a key: BLPOP and its kin.
+//! Blocking commands: BLPOP, BLMOVE, BZPOPMIN and others.
 //!
-//! Such a command runs as any other and, if there is nothing for it, gives back a [`Wait`] instead
-//! of a reply. The shard then keeps the request and runs it again, for that one key
-//! ([`super::Cx::serves`]), when a key that it waits for comes to be: those are the keys of the
-//! row's first key specification. In a transaction it answers at once that there is nothing.
+//! Such a command runs like any other. If its keys hold nothing for it, it returns a [`Wait`]
+//! instead of writing a reply. The shard then keeps the request and runs it again, for one key only
+//! ([`super::Cx::may_take_from`]), when one of the keys that it waits for is filled: those of the
+//! row's first key specification. In a transaction it does not block but replies with null.
 
 use super::{Args, Refusal};
 use crate::keyspace::{Millis, Value};
 use crate::resp::Sink;
 use crate::text::number::parse_f64;
 
-/// What a command that found nothing waits for.
+/// What a blocked command waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wait {
-    /// A key that holds this.
+    /// The type that one of its keys has to hold.
     pub kind: WaitKind,
-    /// When it has waited long enough; `None` for never.
+    /// When it times out; `None` for never.
     pub until: Option<Millis>,
-    /// What it answers where it cannot wait; one whose time is over answers the absent array.
-    pub absent: Absent,
+    /// The reply where it may not block. (A command that times out replies with the null array.)
+    pub null_reply: NullReply,
 }
 
-/// What a key must hold to be of use to who waits for it.
+/// The type of value that a blocked command waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the type of its name")]
 pub enum WaitKind {
@@ -37,17 +37,17 @@ impl WaitKind {
     }
 }
 
-/// How a command says that there is nothing.
+/// The null that a command replies with if there is nothing for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
-    /// The absent byte string.
+pub enum NullReply {
+    /// The null byte string.
     Null,
-    /// The absent array.
+    /// The null array.
     NullArray,
 }
 
-impl Absent {
-    /// Writes it.
+impl NullReply {
+    /// Writes the reply.
     pub fn write(self, out: &mut Sink<'_>) {
         match self {
             Self::Null => out.null(),
@@ -57,17 +57,17 @@ impl Absent {
 }
 
 impl Wait {
-    /// A wait for argument `at`, a timeout in seconds of which 0 means for ever.
+    /// Reads the timeout, argument `at`, in seconds; 0 means to wait without limit.
     ///
     /// # Errors
-    /// The timeout is no number, or negative; as in Redis 7.0, one beyond all range counts as
-    /// negative.
+    /// The timeout is not a number, or negative. One that is out of range counts as negative, as in
+    /// Redis 7.0.
     pub(super) fn of(
         args: Args<'_>,
         at: usize,
         now: Millis,
         kind: WaitKind,
-        absent: Absent,
+        null_reply: NullReply,
     ) -> Result<Self, Refusal> {
         let timeout = Refusal::of("ERR timeout is not a float or out of range");
         let millis = (parse_f64(args.at(at)).ok_or(timeout)? * 1000.0).ceil();
@@ -78,6 +78,6 @@ impl Wait {
             0 => None,
             millis => now.checked_add(millis),
         };
-        Ok(Self { kind, until, absent })
+        Ok(Self { kind, until, null_reply })
     }
 }

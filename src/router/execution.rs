@@ -114,10 +114,10 @@ impl Router {
             // Nothing of it was kept since, and nothing of it would run.
             return None;
         }
-        if transaction.crosses && refusal != Some(Refusal::UNSERVED) {
+        if transaction.crosses && refusal != Some(Refusal::SLOT_NOT_SERVED) {
             refusal = Some(session.crossing_at_exec(&self.server, transaction));
         } else if refusal.is_none() && transaction.poisoned {
-            refusal = Some(Refusal::SPOILED);
+            refusal = Some(Refusal::EXEC_ABORT);
         }
         if turn.armed.execs() && refusal.is_none() {
             self.make_conflict(transaction, &mut placement.held, turn.batch.now);
@@ -349,7 +349,7 @@ impl Execution<'_, '_> {
         };
         if let Some(wait) = wait {
             // Nothing waits within a transaction.
-            wait.absent.write(out);
+            wait.null_reply.write(out);
         }
     }
 

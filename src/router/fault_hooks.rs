@@ -85,7 +85,7 @@ impl Router {
         let node = self.node_of(slot, turn.batch.port);
         let route = match self.server.faults.answer(turn.batch.now, node, slot)? {
             Answer::Nil => return Some(InjectedReply::Null),
-            Answer::ExecAbort => return Some(InjectedReply::Error(Refusal::SPOILED)),
+            Answer::ExecAbort => return Some(InjectedReply::Error(Refusal::EXEC_ABORT)),
             Answer::TryAgain => Route::TryAgain,
             Answer::ClusterDown => Route::Down,
             Answer::Moved => match slot.and_then(|slot| self.topology.owner_of(slot)) {

@@ -67,7 +67,7 @@ impl TurnGate<'_, '_> {
             }
             // The session refuses what crosses slots.
             Footprint::Crossing { first, .. } => {
-                return (!topology.is_known(first, node)).then_some(Refusal::UNSERVED);
+                return (!topology.is_known(first, node)).then_some(Refusal::SLOT_NOT_SERVED);
             }
             Footprint::In(slot) => slot,
         };

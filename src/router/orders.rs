@@ -19,12 +19,12 @@ impl Router {
         now: Millis,
         pace: &dyn Pace,
     ) -> Result<Option<u64>, Refusal> {
-        self.with_cluster(now, pace, |access| slotway::carry_out(order, access))
+        self.with_cluster(now, pace, |access| slotway::apply(order, access))
     }
 
     /// Ends the faults that are over at `now`, and takes the steps of a scenario that are due.
     pub fn tend_faults(&self, now: Millis, pace: &dyn Pace) {
-        self.with_cluster(now, pace, slotway::do_what_is_due);
+        self.with_cluster(now, pace, slotway::apply_due);
     }
 
     /// Lends the whole cluster to `work`: all shards are held meanwhile.

@@ -33,7 +33,7 @@ impl Router {
             Route::TryAgain => {
                 Refusal::of("TRYAGAIN Multiple keys request during rehashing of slot")
             }
-            Route::Unassigned => Refusal::UNSERVED,
+            Route::Unassigned => Refusal::SLOT_NOT_SERVED,
             Route::Down => Refusal::CLUSTER_DOWN,
             Route::DownForWrites => {
                 Refusal::of("CLUSTERDOWN The cluster is down and only accepts read commands")
@@ -51,7 +51,9 @@ impl Router {
     ) -> Option<Refusal> {
         let mut unclear = slots.into_iter().filter(|&slot| !self.topology.is_settled(slot));
         unclear.find_map(|slot| {
-            let Some(owner) = self.topology.owner_of(slot) else { return Some(Refusal::UNSERVED) };
+            let Some(owner) = self.topology.owner_of(slot) else {
+                return Some(Refusal::SLOT_NOT_SERVED);
+            };
             let all_here = || KeyPresence { here: 1, missing: 0, several: false };
             let flags = RequestFlags { asking: true, ..flags };
             match self.topology.judge(owner, slot, flags, all_here) {

@@ -37,7 +37,7 @@ impl Router {
             }
             replies.push(reply);
         }
-        split.answer(&replies, &mut Sink::new(out, session.proto()));
+        split.merge_replies(&replies, &mut Sink::new(out, session.proto()));
         Outcome::Replied
     }
 }

@@ -322,7 +322,7 @@ impl Connection {
     fn gate(&self, why: ReplyDelay) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         match why {
             ReplyDelay::For(time) => Box::pin(tokio::time::sleep(time)),
-            ReplyDelay::Doors => {
+            ReplyDelay::Listeners => {
                 let doors = Arc::clone(&self.router.server.faults.doors);
                 Box::pin(async move { doors.settled().await })
             }

@@ -217,7 +217,7 @@ impl Session {
                 i += 3;
             } else if args.is(i, "setname") && more >= 1 {
                 let named = self.client.set_label(Label::Name, args.at(i + 1));
-                named.map_err(|_unfit| Refusal::UNFIT_NAME)?;
+                named.map_err(|_unfit| Refusal::BAD_CLIENT_NAME)?;
                 i += 2;
             } else {
                 let option = until_nul(args.at(i));

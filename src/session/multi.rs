@@ -365,7 +365,7 @@ impl Session {
         // A node looks at the slots of what was queued before it looks at anything else.
         let is_routed = on_node && transaction.slot.is_some();
         if transaction.poisoned && !is_routed {
-            out.error(Refusal::SPOILED);
+            out.error(Refusal::EXEC_ABORT);
             return Step::Replied(Reply::Done);
         }
         if watched.is_none() && transaction.queue.is_empty() && !is_routed {

@@ -219,7 +219,7 @@ impl Session {
     pub(super) fn splits(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
         self.port == Port::Router
             && server.settings.cross_slot() == CrossSlot::Split
-            && invocation.spec.merge().is_some()
+            && invocation.spec.merge_policy().is_some()
     }
 
     /// Refuses a request before it runs or is queued, which spoils the transaction it belongs to.

@@ -9,7 +9,7 @@
 //! Confirmations are messages themselves: `CLIENT REPLY OFF` does not keep them back.
 
 use super::{Reply, Session, Step};
-use crate::command::{Args, Invocation, Refusal, Run, SessionCommand, Spec};
+use crate::command::{Args, Invocation, Refusal, Spec, flag};
 use crate::resp::{Proto, Sink};
 use crate::state::ServerState;
 use crate::state::pubsub::{Scope, Subscriptions};
@@ -31,17 +31,7 @@ impl Session {
 
     /// What a bound client is told that asks for more than it may.
     pub(super) fn bound(spec: &Spec) -> Option<Refusal> {
-        let is_allowed = match spec.run {
-            Run::Session(steer) => matches!(
-                steer,
-                SessionCommand::Subscribe(_)
-                    | SessionCommand::Unsubscribe(_)
-                    | SessionCommand::Quit
-                    | SessionCommand::Reset
-            ),
-            _ => is_ping(spec),
-        };
-        (!is_allowed).then(|| {
+        (!spec.has(flag::WHILE_SUBSCRIBED)).then(|| {
             Refusal::new(format!(
                 "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed \
                  in this context",
@@ -55,7 +45,7 @@ impl Session {
     pub fn pong(&self, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> bool {
         let args = invocation.args;
         // With more arguments it is refused as ever.
-        let is_one = self.is_bound() && is_ping(invocation.spec) && args.len() <= 2;
+        let is_one = self.is_bound() && invocation.spec.is_ping() && args.len() <= 2;
         if is_one {
             out.push(2);
             out.bulk(b"pong");
@@ -151,10 +141,6 @@ impl Session {
             self.subscriptions = None;
         }
     }
-}
-
-fn is_ping(spec: &Spec) -> bool {
-    spec.name == "ping"
 }
 
 /// What a confirmation is called.

@@ -4,7 +4,7 @@
 //! One call at each place where a request is refused, or would be: it changes nothing there.
 
 use super::{Dialect, Tie, Transaction, Watched};
-use crate::command::{Invocation, Refusal, Run, Spec, flag, numbered};
+use crate::command::{Invocation, Refusal, Spec, flag, numbered};
 use crate::ledger::{Fate, Rule};
 use crate::slot::{Footprint, Slot};
 use crate::state::clients::Client;
@@ -172,15 +172,14 @@ pub(super) fn node_local(
     transaction: Option<&Transaction>,
 ) {
     let spec = invocation.spec;
-    if port != Port::Router || !matches!(spec.run, Run::Cluster(_) | Run::Whole(_)) {
+    if port != Port::Router || !spec.has(flag::NODE_LOCAL | flag::OTHER_DATABASE) {
         return;
     }
-    let rule = match (spec.parent, spec.name) {
+    let rule = match spec.has(flag::OTHER_DATABASE) {
         // Where these are refused they say so themselves.
-        ("", "move" | "swapdb") if server.settings.cross_slot() != CrossSlot::Audit => return,
-        ("", "move" | "swapdb") => Rule::OtherDatabase,
-        _ if spec.flags & (flag::READ | flag::WRITE) == 0 || !spec.keys.is_empty() => return,
-        _ => Rule::NodeLocal,
+        true if server.settings.cross_slot() != CrossSlot::Audit => return,
+        true => Rule::OtherDatabase,
+        false => Rule::NodeLocal,
     };
     command(server, client, rule, invocation, transaction, Fate::Ran);
 }

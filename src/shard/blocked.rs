@@ -72,7 +72,7 @@ impl Engine {
                         let wait = self.call(&request, None, Some(&bytes), batch, pace, &mut out);
                         if let Some(wait) = wait {
                             debug_assert!(false, "{} found nothing at its key", request.spec.name);
-                            wait.absent.write(&mut out);
+                            wait.null_reply.write(&mut out);
                         }
                     }
                     // The client may read from a replica next.

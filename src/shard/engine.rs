@@ -218,7 +218,7 @@ impl Engine {
         out: &mut Sink<'_>,
     ) {
         if let Some(wait) = self.call(invocation, None, None, batch, pace, out) {
-            wait.absent.write(out);
+            wait.null_reply.write(out);
         }
     }
 

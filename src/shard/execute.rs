@@ -64,7 +64,7 @@ pub fn execute(unit: &Unit<'_>, on: &mut impl Executor, out: &mut Sink<'_>) -> O
     match unit {
         Unit::Command(invocation) => {
             if let Some(wait) = on.call(invocation, out) {
-                wait.absent.write(out);
+                wait.null_reply.write(out);
             }
             on.serve_blocked();
         }

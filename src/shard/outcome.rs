@@ -102,7 +102,7 @@ impl Blocked {
     ) -> Option<Box<Self>> {
         let mut request = Queue::default();
         if !request.push(invocation) {
-            wait.absent.write(out);
+            wait.null_reply.write(out);
             return None;
         }
         let (call, waiting) = client.wait();

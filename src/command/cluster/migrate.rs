@@ -1,14 +1,15 @@
-//! MIGRATE: keys moved, or copied, from one node to another of this process, as one step: nobody
-//! sees a key in both places or in neither.
+//! MIGRATE: moves or copies keys from one node to another of this process, in one step: no client
+//! sees a key on both nodes or on neither.
 
 use super::super::spec::access::{ACCESS, DELETE, INCOMPLETE, RW};
 use super::super::spec::flag::{MIGRATES, MOVABLE_KEYS, WRITE};
-use super::super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Spec, acl};
+use super::super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Secret, Spec, acl};
 use super::super::{Args, Outcome, Refusal, ServerCx};
 use crate::keyspace::{Keyspace, Parcel, event};
 use crate::resp::Sink;
 use crate::slot::Slot;
-use crate::topology::{KeyPresence, Port, RequestFlags, Route};
+use crate::text::number::parse_i64;
+use crate::topology::{KeyPresence, NodeNumber, Port, RequestFlags, Route};
 
 pub(super) const ROW: Spec = Spec {
     name: "migrate",
@@ -24,6 +25,10 @@ pub(super) const ROW: Spec = Spec {
             notes: "",
         },
     ],
+    secrets: &[
+        Secret::After { word: "auth", from: 6, step: 1, count: 1 },
+        Secret::After { word: "auth2", from: 6, step: 1, count: 2 },
+    ],
     since: "2.6.0",
     tips: &["nondeterministic_output"],
     complexity: "This command actually executes a DUMP+DEL in the source instance, and a RESTORE in the target \
@@ -34,13 +39,13 @@ pub(super) const ROW: Spec = Spec {
     ..BASE
 };
 
-/// What a request asks for.
+/// The arguments of MIGRATE.
 struct Request<'a> {
     host: &'a [u8],
     port: i64,
     database: i64,
-    keeps: bool,
-    replaces: bool,
+    copy: bool,
+    replace: bool,
     /// The user, unless it is the default one, and the password.
     login: Option<(Option<&'a [u8]>, &'a [u8])>,
     keys: Vec<&'a [u8]>,
@@ -48,15 +53,15 @@ struct Request<'a> {
 
 impl<'a> Request<'a> {
     fn of(args: Args<'a>) -> Result<Self, Refusal> {
-        let (mut keeps, mut replaces, mut login) = (false, false, None);
+        let (mut copy, mut replace, mut login) = (false, false, None);
         let mut keys = vec![args.at(3)];
         let mut i = 6;
         while i < args.len() {
             let more = args.len() - 1 - i;
             if args.is(i, "copy") {
-                keeps = true;
+                copy = true;
             } else if args.is(i, "replace") {
-                replaces = true;
+                replace = true;
             } else if args.is(i, "auth") && more >= 1 {
                 login = Some((None, args.at(i + 1)));
                 i += 1;
@@ -76,11 +81,11 @@ impl<'a> Request<'a> {
             }
             i += 1;
         }
-        // The time limit is read and then of no use: within one process there is nothing to wait for.
+        // The timeout is only checked: within one process there is nothing to wait for.
         args.int(5)?;
         let database = args.int(4)?;
-        let port = crate::text::number::parse_i64(args.at(2)).unwrap_or(-1);
-        Ok(Self { host: args.at(1), port, database, keeps, replaces, login, keys })
+        let port = parse_i64(args.at(2)).unwrap_or(-1);
+        Ok(Self { host: args.at(1), port, database, copy, replace, login, keys })
     }
 }
 
@@ -109,73 +114,88 @@ fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
         out.simple("NOKEY");
         return Ok(());
     }
-    let unreachable = Refusal::of("IOERR error or timeout writing to target instance");
-    let delivered = u16::try_from(request.port).ok().map(|port| cx.server.announce.listened(port));
-    let target =
-        delivered.and_then(|port| topology.node_at(port)).filter(|_| is_host(request.host));
-    let Some(target) = target else { return Err(unreachable) };
-    let shard_of_node = topology.shard_of_node(target);
-    if shard_of_node == source {
-        // A node that migrates to itself waits for itself.
+    let target = target_of(cx, &request)?;
+    let shard_of_target = topology.shard_of_node(target);
+    if shard_of_target == source {
+        // In Redis a node that migrates to itself times out waiting for its own reply.
         return Err(Refusal::of("IOERR error or timeout reading to target instance"));
     }
-    let replied =
-        |text: String| Refusal::new(format!("ERR Target instance replied with error: {text}"));
-    if let Some((user, password)) = request.login {
-        let settings = &cx.server.settings;
-        if user.is_none() && !settings.needs_password() {
-            return Err(replied(String::from_utf8_lossy(Refusal::NO_PASSWORD.text()).into_owned()));
-        }
-        let right = settings.check_password(password);
-        if !right || user.is_some_and(|user| user != b"default") {
-            return Err(replied(String::from_utf8_lossy(Refusal::WRONG_PASS.text()).into_owned()));
-        }
-    } else if cx.server.settings.needs_password() {
-        return Err(replied(String::from_utf8_lossy(Refusal::NO_AUTH.text()).into_owned()));
-    }
+    check_login(cx, &request)?;
     if request.database != 0 {
-        return Err(replied("ERR SELECT is not allowed in cluster mode".to_owned()));
+        return Err(from_target("ERR SELECT is not allowed in cluster mode"));
     }
-    let request_flags = RequestFlags { asking: true, writes: true, ..RequestFlags::default() };
-    let one = || KeyPresence { here: 0, missing: 1, several: false };
-    match topology.judge(target, slot, request_flags, one) {
-        Route::Here => {}
-        Route::Moved(node) | Route::Ask(node) => {
-            let (host, port) = cx.server.endpoint(topology.port_of(node), cx.me.local);
-            return Err(replied(format!("MOVED {} {host}:{port}", slot.number())));
-        }
-        Route::Unassigned => {
-            return Err(replied("CLUSTERDOWN Hash slot not served".to_owned()));
-        }
-        Route::TryAgain | Route::Down | Route::DownForWrites => {
-            return Err(replied("CLUSTERDOWN The cluster is down".to_owned()));
-        }
-    }
-    let mut refused = None;
+    check_route(cx, target, slot)?;
+    let mut busy = false;
     for bytes in present {
         let key = cx.shards[source].key(slot, bytes);
-        if !request.replaces && cx.shards[shard_of_node].peek(key).is_some() {
-            refused = refused.or(Some("BUSYKEY Target key name already exists."));
+        if !request.replace && cx.shards[shard_of_target].peek(key).is_some() {
+            busy = true;
             continue;
         }
-        let Some(parcel) = parcel(cx.shards[source], bytes, request.keeps) else { continue };
+        let Some(parcel) = parcel(cx.shards[source], bytes, request.copy) else { continue };
         cx.pace.step(parcel.value.weight());
-        cx.shards[shard_of_node].unpack(key, parcel);
-        cx.shards[shard_of_node].announce(event::GENERIC, "restore", bytes);
+        cx.shards[shard_of_target].unpack(key, parcel);
+        cx.shards[shard_of_target].announce(event::GENERIC, "restore", bytes);
     }
-    match refused {
-        Some(text) => Err(replied(text.to_owned())),
-        None => {
-            out.ok();
-            Ok(())
+    if busy {
+        return Err(from_target("BUSYKEY Target key name already exists."));
+    }
+    out.ok();
+    Ok(())
+}
+
+/// An error as Redis reports it when the target replies with one.
+fn from_target(text: impl AsRef<[u8]>) -> Refusal {
+    Refusal::new([b"ERR Target instance replied with error: ", text.as_ref()].concat())
+}
+
+/// The node at the address of the request.
+fn target_of(cx: &ServerCx<'_>, request: &Request<'_>) -> Result<NodeNumber, Refusal> {
+    let advertised = u16::try_from(request.port).ok().filter(|_| is_host(request.host));
+    let listened = advertised.map(|port| cx.server.announce.listened(port));
+    let node = listened.and_then(|port| cx.server.topology.node_at(port));
+    node.ok_or(Refusal::of("IOERR error or timeout writing to target instance"))
+}
+
+/// Checks the password of the request as the target would.
+fn check_login(cx: &ServerCx<'_>, request: &Request<'_>) -> Outcome {
+    let settings = &cx.server.settings;
+    match request.login {
+        None if settings.needs_password() => Err(from_target(Refusal::NO_AUTH)),
+        None => Ok(()),
+        Some((None, _)) if !settings.needs_password() => Err(from_target(Refusal::NO_PASSWORD)),
+        Some((user, password)) => {
+            let is_right = settings.check_password(password);
+            match is_right && user.is_none_or(|user| user == b"default") {
+                true => Ok(()),
+                false => Err(from_target(Refusal::WRONG_PASS)),
+            }
         }
     }
 }
 
-/// What goes to the other node: the value itself, or a copy of it.
-fn parcel(source: &mut Keyspace, bytes: &[u8], keeps: bool) -> Option<Parcel> {
+/// Checks that the target would accept the keys: it owns the slot or imports it.
+fn check_route(cx: &ServerCx<'_>, target: NodeNumber, slot: Slot) -> Outcome {
+    let topology = &cx.server.topology;
+    let flags = RequestFlags { asking: true, writes: true, ..RequestFlags::default() };
+    let missing = || KeyPresence { here: 0, missing: 1, several: false };
+    match topology.judge(target, slot, flags, missing) {
+        Route::Here => Ok(()),
+        Route::Moved(node) | Route::Ask(node) => {
+            let (host, port) = cx.server.endpoint(topology.port_of(node), cx.me.local);
+            Err(from_target(format!("MOVED {} {host}:{port}", slot.number())))
+        }
+        Route::Unassigned => Err(from_target(Refusal::SLOT_NOT_SERVED)),
+        Route::TryAgain | Route::Down | Route::DownForWrites => {
+            Err(from_target(Refusal::CLUSTER_DOWN))
+        }
+    }
+}
+
+/// Returns what is moved to the target: the value itself, or a copy of it.
+fn parcel(source: &mut Keyspace, bytes: &[u8], copy: bool) -> Option<Parcel> {
     let key = source.key(Slot::of(bytes), bytes);
-    if keeps {
+    if copy {
         let entry = source.peek(key)?;
         return Some(Parcel { value: entry.value().clone(), expires_at: entry.expires_at() });
     }
@@ -184,8 +204,8 @@ fn parcel(source: &mut Keyspace, bytes: &[u8], keeps: bool) -> Option<Parcel> {
     parcel
 }
 
-/// Whether something could be listening there: what is told of our nodes need not be an address of
-/// this machine, so any host will do.
+/// Whether `host` could be a host. Any will do: the advertised one need not be an address of this
+/// machine.
 fn is_host(host: &[u8]) -> bool {
     !host.is_empty() && host.iter().all(u8::is_ascii_graphic)
 }

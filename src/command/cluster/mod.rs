@@ -1,17 +1,19 @@
-//! CLUSTER: who owns which slot, and how that changes.
+//! CLUSTER: the owners of slots and the nodes, and changes to them.
 //!
 //! ```text
-//! cluster         the rows; slots counted, assigned, moved; nodes met, forgotten, replaced
-//! cluster/show    the cluster told: SLOTS, SHARDS, NODES, INFO, LINKS
-//! cluster/migrate keys moved from one node to another
+//! cluster             the rows; changes: ADDSLOTS, SETSLOT, MEET, REPLICATE, FAILOVER, RESET, …
+//! cluster/show        the view of a node: SLOTS, SHARDS, NODES, INFO, LINKS
+//! cluster/slot_stats  SLOT-STATS
+//! cluster/migrate     MIGRATE
 //! ```
 //!
-//! A node port answers for its node. The router port answers as the first node would, so that a
-//! cluster client which is given that address finds the nodes; what changes a node is refused
-//! there, as there is no node to change.
+//! A node port replies for its node. The router port replies as the first node would, so that a
+//! cluster client that is given its address finds the nodes. Commands that change a node are
+//! refused there, as the router is not a node.
 
-mod migrate;
 mod show;
+mod slot_stats;
+mod migrate;
 
 use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE};
 use super::spec::{
@@ -25,8 +27,8 @@ use crate::slot::{SLOTS, Slot};
 use crate::text::number::parse_i64;
 use crate::topology::{NodeNumber, Port, TopologyError};
 
-/// What the subcommands' rows share.
-const ASKS: Spec = Spec {
+/// Defaults of the subcommands' rows.
+const QUERY: Spec = Spec {
     parent: "cluster",
     arity: Exactly(2),
     flags: STALE,
@@ -34,13 +36,13 @@ const ASKS: Spec = Spec {
     since: "3.0.0",
     ..BASE
 };
-/// What the rows share that change something.
-const CHANGES: Spec = Spec { flags: ADMIN | NO_ASYNC_LOADING | STALE, arity: Exactly(3), ..ASKS };
+/// Defaults of the rows that change the cluster.
+const CHANGE: Spec = Spec { flags: ADMIN | NO_ASYNC_LOADING | STALE, arity: Exactly(3), ..QUERY };
 
 const VARYING: &[&str] = &["nondeterministic_output"];
 
-/// What the rows share that say how a client's next requests come to their slots.
-const COMES: Spec = Spec {
+/// Defaults of the rows that change how a node redirects this connection.
+const REDIRECTION: Spec = Spec {
     arity: Exactly(1),
     flags: FAST | LOADING | STALE,
     acl: acl::CONNECTION,
@@ -53,21 +55,21 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "asking",
         flags: FAST,
-        summary: "Has a node that takes a slot over serve the next request for it.",
+        summary: "Makes a node serve the next request for a slot that it is importing.",
         run: Run::Session(SessionCommand::Asking),
-        ..COMES
+        ..REDIRECTION
     },
     Spec {
         name: "readonly",
-        summary: "Has a replica answer this connection's reads.",
+        summary: "Makes a replica serve this connection's reads.",
         run: Run::Session(SessionCommand::ReadOnly),
-        ..COMES
+        ..REDIRECTION
     },
     Spec {
         name: "readwrite",
-        summary: "Has a replica send this connection's reads to its master again.",
+        summary: "Makes a replica redirect this connection's reads to its master again.",
         run: Run::Session(SessionCommand::ReadWrite),
-        ..COMES
+        ..REDIRECTION
     },
     CLUSTER,
     migrate::ROW,
@@ -86,26 +88,26 @@ const CLUSTER: Spec = Spec {
             name: "addslots",
             arity: AtLeast(3),
             complexity: "O(N) where N is the total number of hash slot arguments",
-            summary: "Gives slots that nobody owns to this node.",
+            summary: "Assigns slots without an owner to this node.",
             run: Run::Whole(|cx, args, out| assign(cx, &slots(args)?, true, out)),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "addslotsrange",
             arity: AtLeast(4),
             since: "7.0.0",
             complexity: "O(N) where N is the total number of the slots between the start slot and end slot arguments.",
-            summary: "Gives runs of slots that nobody owns to this node.",
+            summary: "Assigns ranges of slots without an owner to this node.",
             run: Run::Whole(|cx, args, out| assign(cx, &ranges(args)?, true, out)),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "bumpepoch",
             arity: Exactly(2),
             tips: VARYING,
-            summary: "Gives this node the latest configuration epoch.",
+            summary: "Raises this node's configuration epoch above all others.",
             run: Run::Server(bumpepoch),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "count-failure-reports",
@@ -113,65 +115,65 @@ const CLUSTER: Spec = Spec {
             flags: ADMIN | STALE,
             tips: VARYING,
             complexity: "O(N) where N is the number of failure reports",
-            summary: "Counts the nodes that say of a node that it failed.",
+            summary: "Returns the number of failure reports about a node.",
             run: Run::Server(count_failure_reports),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "countkeysinslot",
             arity: Exactly(3),
-            summary: "Counts the keys of a slot.",
+            summary: "Returns the number of keys in a slot.",
             run: Run::Cluster(countkeysinslot),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "delslots",
             arity: AtLeast(3),
             complexity: "O(N) where N is the total number of hash slot arguments",
-            summary: "Takes slots from their owner.",
+            summary: "Removes slots from their owners.",
             run: Run::Whole(|cx, args, out| assign(cx, &slots(args)?, false, out)),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "delslotsrange",
             arity: AtLeast(4),
             since: "7.0.0",
             complexity: "O(N) where N is the total number of the slots between the start slot and end slot arguments.",
-            summary: "Takes runs of slots from their owners.",
+            summary: "Removes ranges of slots from their owners.",
             run: Run::Whole(|cx, args, out| assign(cx, &ranges(args)?, false, out)),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "failover",
             arity: AtLeast(2),
-            summary: "Puts this replica in its master's place.",
+            summary: "Promotes this replica to be the master.",
             run: Run::Whole(failover),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "flushslots",
             arity: Exactly(2),
-            summary: "Takes all slots from this node, which must hold no keys.",
+            summary: "Removes all slots from this node, which must have no keys.",
             run: Run::Whole(flushslots),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "forget",
-            summary: "Strikes a node from those that this node has met.",
+            summary: "Removes a node from those that this node knows.",
             run: Run::Whole(|cx, args, out| {
                 let me = node(cx)?;
                 done(cx.server.topology.forget(me, args.at(2)), out)
             }),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "getkeysinslot",
             arity: Exactly(4),
             tips: VARYING,
             complexity: "O(log(N)) where N is the number of requested keys",
-            summary: "Names some keys of a slot.",
+            summary: "Returns keys in a slot, up to a number.",
             run: Run::Cluster(getkeysinslot),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "help",
@@ -182,69 +184,69 @@ const CLUSTER: Spec = Spec {
                 help(&CLUSTER, out);
                 Ok(())
             }),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "info",
             tips: VARYING,
-            summary: "Tells how the cluster is.",
+            summary: "Returns the state of the cluster.",
             run: Run::Server(show::info),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "keyslot",
             arity: Exactly(3),
             complexity: "O(N) where N is the number of bytes in the key",
-            summary: "Tells the slot of a key.",
+            summary: "Returns the slot of a key.",
             run: Run::Server(|_, args, out| {
                 out.int(Slot::of(args.at(2)).number().into());
                 Ok(())
             }),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "links",
             since: "7.0.0",
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",
-            summary: "Tells this node's links to the others.",
+            summary: "Returns this node's links to the others.",
             run: Run::Server(show::links),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "meet",
             arity: AtLeast(4),
-            summary: "Brings this node's cluster together with that of another node of this process.",
+            summary: "Joins this node's cluster with that of another node of this process.",
             run: Run::Whole(meet),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "myid",
-            summary: "Tells this node's id.",
+            summary: "Returns the id of this node.",
             run: Run::Server(|cx, _, out| {
                 out.bulk(show::view(cx).myself().node.id.as_bytes());
                 Ok(())
             }),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "myshardid",
             since: "7.2.0",
             tips: VARYING,
-            summary: "Tells the id that this node shares with its replicas.",
+            summary: "Returns the shard id, which a master shares with its replicas.",
             run: Run::Server(|cx, _, out| {
                 out.bulk(show::view(cx).myself().node.shard_id.as_bytes());
                 Ok(())
             }),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "nodes",
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",
-            summary: "Tells the nodes and their slots, a line each.",
+            summary: "Lists the nodes and their slots, a line each.",
             run: Run::Server(show::nodes),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "replicas",
@@ -252,65 +254,65 @@ const CLUSTER: Spec = Spec {
             flags: ADMIN | STALE,
             since: "5.0.0",
             tips: VARYING,
-            summary: "Tells the replicas of a master.",
+            summary: "Lists the replicas of a master.",
             run: Run::Server(show::replicas),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "replicate",
             summary: "Makes this node a replica of another.",
             run: Run::Whole(replicate),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "reset",
             arity: AtLeast(2),
             flags: ADMIN | NOSCRIPT | STALE,
             complexity: "O(N) where N is the number of known nodes. The command may execute a FLUSHALL as a side effect.",
-            summary: "Makes this node one that owns nothing and has met nobody.",
+            summary: "Resets this node: it owns no slots and knows no other nodes.",
             run: Run::Whole(reset),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "saveconfig",
             arity: Exactly(2),
-            summary: "Saves the node's configuration, of which nothing is kept here.",
+            summary: "Does nothing: the configuration of a node is not saved.",
             run: Run::Server(|_, _, out| {
                 out.ok();
                 Ok(())
             }),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "set-config-epoch",
-            summary: "Gives a node that has met nobody its first configuration epoch.",
+            summary: "Sets the first configuration epoch of a node that knows no other nodes.",
             run: Run::Server(set_config_epoch),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "setslot",
             arity: AtLeast(4),
-            summary: "Says where a slot is on its way to or from, or whose it is.",
+            summary: "Marks a slot as migrating, importing or stable, or changes its owner.",
             run: Run::Whole(setslot),
-            ..CHANGES
+            ..CHANGE
         },
         Spec {
             name: "shards",
             since: "7.0.0",
             tips: VARYING,
             complexity: "O(N) where N is the total number of cluster nodes",
-            summary: "Tells the masters with their slots and replicas.",
+            summary: "Returns the masters with their slots and replicas.",
             run: Run::Server(show::shards),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "slaves",
             arity: Exactly(3),
             flags: ADMIN | STALE,
             tips: VARYING,
-            summary: "Tells the replicas of a master.",
+            summary: "Lists the replicas of a master.",
             run: Run::Server(show::replicas),
-            ..ASKS
+            ..QUERY
         },
         Spec {
             name: "slot-stats",
@@ -318,17 +320,17 @@ const CLUSTER: Spec = Spec {
             since: "8.0.0",
             tips: &["nondeterministic_output", "request_policy:all_shards"],
             complexity: "O(N) where N is the total number of slots based on arguments. O(N*log(N)) with ORDERBY subcommand.",
-            summary: "Counts the keys of slots: of a run of them, or of those that have the most.",
-            run: Run::Cluster(slot_stats),
-            ..ASKS
+            summary: "Returns the number of keys by slot, for a range of slots or ordered by number.",
+            run: Run::Cluster(slot_stats::slot_stats),
+            ..QUERY
         },
         Spec {
             name: "slots",
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",
-            summary: "Tells which slots are served where.",
+            summary: "Returns the ranges of slots with the nodes that serve them.",
             run: Run::Server(show::slots),
-            ..ASKS
+            ..QUERY
         },
     ],
     ..BASE
@@ -345,7 +347,7 @@ fn node(cx: &ServerCx<'_>) -> Result<NodeNumber, Refusal> {
     match cx.port {
         Port::Node(node) => Ok(node),
         Port::Router => Err(Refusal::of(
-            "ERR the router port is no node: send this to a node port (CLUSTER SLOTS tells them)",
+            "ERR the router port is not a node: send this to a node port (CLUSTER SLOTS lists them)",
         )),
     }
 }
@@ -385,7 +387,7 @@ fn ranges(args: Args<'_>) -> Result<Vec<Slot>, Refusal> {
         }
         all.extend((first.number()..=last.number()).filter_map(Slot::new));
         if all.len() > 2 * SLOTS as usize {
-            // Some stand there twice, which is found out below.
+            // Some slots occur twice, which is rejected later.
             break;
         }
     }
@@ -428,8 +430,8 @@ fn setslot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
             let owner = topology.owner_of(slot);
             let before = owner.map(|owner| topology.shard_of_node(owner));
             topology.assign(me, slot, args.at(4), keys)?;
-            // Who has lost a slot forgets the keys that did not leave in time, as in Redis; who has
-            // become a replica, all.
+            // As in Redis, a node that has lost a slot drops the keys that were not migrated, and
+            // one that has become a replica drops all of its own.
             if let Some(shard) = before.filter(|&shard| shard != topology.shard_of(slot)) {
                 cx.shards[shard].clear_slot(slot);
             }
@@ -465,7 +467,7 @@ fn count_failure_reports(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'
     if !view.nodes.iter().any(|node| node.node.id.as_bytes() == args.at(2)) {
         return Err(TopologyError::Unknown(args.at(2).to_vec()).into());
     }
-    // One map for all: nobody has to be told that a node failed.
+    // All nodes share one topology: no node reports failures to another.
     out.int(0);
     Ok(())
 }
@@ -489,7 +491,7 @@ fn meet(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     host.parse::<std::net::IpAddr>().map_err(|_| invalid())?;
     let [number, _bus] = [number, bus].map(|port| u16::try_from(port).ok().filter(|&p| p != 0));
     let (Some(number), Some(_bus)) = (number, _bus) else { return Err(invalid()) };
-    // A node is met under the port that it is told with.
+    // A node is met at its advertised port.
     done(cx.server.topology.meet(me, &host, cx.server.announce.listened(number)), out)
 }
 
@@ -523,7 +525,7 @@ fn reset(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let was_replica = topology.is_replica(cx.port);
     topology.reset(me, hard, has_keys(cx, me))?;
     if was_replica {
-        // What it had of its master is not its own.
+        // A replica's keys were its master's.
         cx.shards[topology.shard_of_node(me)].clear();
     }
     out.ok();
@@ -535,74 +537,6 @@ fn countkeysinslot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
     let slot = u16::try_from(number).ok().and_then(Slot::new);
     let slot = slot.ok_or(Refusal::of("ERR Invalid slot"))?;
     out.count(cx.shards.iter().map(|shard| shard.slot_len(slot)).sum());
-    Ok(())
-}
-
-/// CLUSTER SLOT-STATS SLOTSRANGE first last
-/// CLUSTER SLOT-STATS ORDERBY KEY-COUNT [LIMIT limit] [ASC|DESC]
-///
-/// As Valkey 8 answers it; of its metrics there is the one that costs nothing.
-fn slot_stats(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let keys = |slot| cx.shards.iter().map(|shard| shard.slot_len(slot)).sum::<usize>();
-    let is_ours = |&slot: &Slot| match cx.port {
-        Port::Router => cx.server.topology.owner_of(slot).is_some(),
-        Port::Node(node) => cx.server.topology.owner_of(slot) == Some(node),
-    };
-    let mut delivered: Vec<(Slot, usize)> = if args.is(2, "slotsrange") && args.len() == 5 {
-        let (first, last) = (slot(args.at(3))?, slot(args.at(4))?);
-        if first > last {
-            return Err(Refusal::new(format!(
-                "ERR Start slot number {} is greater than end slot number {}",
-                first.number(),
-                last.number()
-            )));
-        }
-        let run = (first.number()..=last.number()).filter_map(Slot::new);
-        run.filter(is_ours).map(|slot| (slot, keys(slot))).collect()
-    } else if args.is(2, "orderby") {
-        if !args.is(3, "key-count") {
-            return Err(Refusal::of("ERR Unrecognized sort metric for ORDERBY."));
-        }
-        let (mut limit, mut ascends, mut i) = (None, None, 4);
-        while i < args.len() {
-            let again = Refusal::of("ERR Multiple filters of the same type are disallowed.");
-            if args.is(i, "limit") && i + 1 < args.len() {
-                let wanted = parse_i64(args.at(i + 1)).and_then(|n| usize::try_from(n).ok());
-                let wanted = wanted.filter(|n| (1..=SLOTS as usize).contains(n));
-                let wanted = wanted.ok_or(Refusal::of(
-                    "ERR Limit has to lie in between 1 and 16384 (maximum number of slots).",
-                ))?;
-                if limit.replace(wanted).is_some() {
-                    return Err(again);
-                }
-                i += 1;
-            } else if args.is(i, "asc") || args.is(i, "desc") {
-                if ascends.replace(args.is(i, "asc")).is_some() {
-                    return Err(again);
-                }
-            } else {
-                return Err(Refusal::SYNTAX);
-            }
-            i += 1;
-        }
-        let (limit, ascends) = (limit.unwrap_or(SLOTS as usize), ascends.unwrap_or(false));
-        let mut all: Vec<_> = Slot::all().filter(is_ours).map(|slot| (slot, keys(slot))).collect();
-        // Stable: slots with as many keys stay in their order.
-        all.sort_by(|a, b| if ascends { a.1.cmp(&b.1) } else { b.1.cmp(&a.1) });
-        all.truncate(limit);
-        all
-    } else {
-        return Err(too_many_arguments(args));
-    };
-    cx.pace.step(SLOTS as usize);
-    out.array(delivered.len());
-    for (slot, keys) in delivered.drain(..) {
-        out.array(2);
-        out.int(slot.number().into());
-        out.map(1);
-        out.bulk(b"key-count");
-        out.count(keys);
-    }
     Ok(())
 }
 

@@ -1,4 +1,5 @@
-//! The cluster told, in the five forms that clients and tools read.
+//! The cluster as a node sees it, in the forms that clients and tools read: SLOTS, SHARDS, NODES,
+//! REPLICAS, INFO, LINKS.
 
 use super::super::{Args, Outcome, Refusal, ServerCx};
 use crate::keyspace::Millis;
@@ -7,7 +8,7 @@ use crate::state::settings::EndpointType;
 use crate::topology::{NodeView, Port, Role, TopologyError, View};
 use std::fmt::Write;
 
-/// The cluster as the node sees it that was asked; if that was none, as the router port does.
+/// The cluster as seen by the node of the port, or by the router.
 pub(super) fn view(cx: &ServerCx<'_>) -> View {
     match cx.port {
         Port::Node(node) => cx.server.topology.view(node),
@@ -18,21 +19,22 @@ pub(super) fn view(cx: &ServerCx<'_>) -> View {
     }
 }
 
-/// Where a node is told to be: host (empty for the one that the client dialled) and port.
+/// The advertised address of a node: host (empty for the one that the client connected to) and
+/// port.
 fn endpoint(cx: &ServerCx<'_>, node: &NodeView) -> (String, u16) {
     let (host, port) = cx.server.announce.endpoint(node.node.port, cx.me.local);
-    // Nobody has told a node its address before it has met another.
+    // A node does not know its own address before it has met another.
     let is_new = !node.node.has_met && node.ranges.is_empty();
     (if is_new { String::new() } else { host }, port)
 }
 
-/// What clients are told to connect to, where that is not the address.
+/// The endpoint that clients shall connect to, if it is not the address.
 fn preferred(cx: &ServerCx<'_>, node: &NodeView) -> Option<String> {
     let prefers_ip = cx.server.settings.endpoint_type() == EndpointType::Ip;
     (!prefers_ip).then(|| cx.server.endpoint(node.node.port, cx.me.local).0)
 }
 
-/// What a null host means to clients: that which they dialled.
+/// Writes a host. Null means the host that the client has connected to.
 fn host(out: &mut Sink<'_>, host: &str) {
     out.bulk_or_null((!host.is_empty()).then_some(host.as_bytes()));
 }
@@ -60,15 +62,15 @@ pub(super) fn slots(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
             host(out, preferred.as_ref().unwrap_or(&at));
             out.int(port.into());
             out.bulk(node.node.id.as_bytes());
-            // What else the node goes by.
-            let tells_name =
+            // Then the node's other addresses.
+            let shows_name =
                 !name.is_empty() && cx.server.settings.endpoint_type() != EndpointType::Hostname;
-            out.map(usize::from(preferred.is_some()) + usize::from(tells_name));
+            out.map(usize::from(preferred.is_some()) + usize::from(shows_name));
             if preferred.is_some() {
                 out.bulk(b"ip");
                 out.bulk(at.as_bytes());
             }
-            if tells_name {
+            if shows_name {
                 out.bulk(b"hostname");
                 out.bulk(name.as_bytes());
             }
@@ -133,7 +135,7 @@ fn line(cx: &ServerCx<'_>, view: &View, node: &NodeView, now: Millis) -> String 
     let (at, port) = endpoint(cx, node);
     let is_me = match cx.port {
         Port::Node(number) => number == node.number,
-        // The one there is.
+        // With `--announce router` it is the only node shown.
         Port::Router => cx.server.announce.router_only,
     };
     let mut flags = Vec::new();
@@ -154,7 +156,7 @@ fn line(cx: &ServerCx<'_>, view: &View, node: &NodeView, now: Millis) -> String 
         flags.push("fail");
     }
     let link = if node.node.is_up { "connected" } else { "disconnected" };
-    // A node has not to ping itself.
+    // A node does not ping itself.
     let pong = if is_me { 0 } else { now };
     // A replica shows its master's epoch.
     let epoch = match node.node.role {
@@ -243,7 +245,8 @@ pub(super) fn info(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
     Ok(())
 }
 
-/// In one process there are no links; what would be linked is told as such.
+/// CLUSTER LINKS. Within one process there are none; shown are those that separate nodes would
+/// have.
 pub(super) fn links(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = view(cx);
     let others: Vec<&NodeView> =

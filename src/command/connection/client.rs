@@ -1,4 +1,4 @@
-//! CLIENT: what clients are called, who is connected, and how to be rid of them.
+//! CLIENT: names of connections, lists of them, pausing, unblocking and closing them.
 
 use super::super::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
 use super::super::spec::{
@@ -14,7 +14,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What the subcommands' rows share.
+/// Defaults of the subcommands' rows.
 const CLIENT: Spec = Spec {
     parent: "client",
     arity: Exactly(2),
@@ -24,8 +24,8 @@ const CLIENT: Spec = Spec {
     ..BASE
 };
 
-/// How many clients a listing shows between two words to the pace.
-const CLIENTS_A_STEP: usize = 16;
+/// How many clients are listed or closed between two calls of the pace.
+const CLIENTS_PER_STEP: usize = 16;
 
 pub(super) const ROW: Spec = Spec {
     name: "client",
@@ -38,7 +38,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "id",
             since: "5.0.0",
-            summary: "Tells the connection's number.",
+            summary: "Returns the id of this connection.",
             run: Run::Server(|cx, _, out| {
                 out.int(cx.me.id.cast_signed());
                 Ok(())
@@ -48,7 +48,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "getname",
             since: "2.6.9",
-            summary: "Tells the connection's name.",
+            summary: "Returns the name of this connection.",
             run: Run::Server(getname),
             ..CLIENT
         },
@@ -56,7 +56,7 @@ pub(super) const ROW: Spec = Spec {
             name: "setname",
             arity: Exactly(3),
             since: "2.6.9",
-            summary: "Names the connection; the empty name takes its name away.",
+            summary: "Sets the name of this connection; the empty name removes it.",
             run: Run::Server(|cx, args, out| set(cx.me, Label::Name, args.at(2), out)),
             ..CLIENT
         },
@@ -65,7 +65,7 @@ pub(super) const ROW: Spec = Spec {
             arity: Exactly(4),
             since: "7.2.0",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
-            summary: "Tells the server which client library, in which version, is speaking.",
+            summary: "Sets the name or version of the client library of this connection.",
             run: Run::Server(setinfo),
             ..CLIENT
         },
@@ -73,7 +73,7 @@ pub(super) const ROW: Spec = Spec {
             name: "info",
             since: "6.2.0",
             tips: &["nondeterministic_output"],
-            summary: "Tells what the server knows of this connection.",
+            summary: "Returns information about this connection.",
             run: Run::Server(info),
             ..CLIENT
         },
@@ -84,7 +84,7 @@ pub(super) const ROW: Spec = Spec {
             since: "2.4.0",
             complexity: "O(N) where N is the number of client connections",
             tips: &["nondeterministic_output"],
-            summary: "Tells what the server knows of its connections.",
+            summary: "Lists connections, all or by type or id.",
             run: Run::Server(list),
             ..CLIENT
         },
@@ -94,7 +94,7 @@ pub(super) const ROW: Spec = Spec {
             flags: ADMIN | NOSCRIPT | LOADING | STALE,
             since: "2.4.0",
             complexity: "O(N) where N is the number of client connections",
-            summary: "Closes connections, by address, number, kind or user.",
+            summary: "Closes connections, by address, id, type or user.",
             run: Run::Server(kill),
             ..CLIENT
         },
@@ -104,7 +104,7 @@ pub(super) const ROW: Spec = Spec {
             flags: ADMIN | NOSCRIPT | LOADING | STALE,
             since: "5.0.0",
             complexity: "O(log N) where N is the number of client connections",
-            summary: "Ends another connection's wait for a key, as if its time were over or with an error.",
+            summary: "Unblocks another connection, with a timeout or with an error.",
             run: Run::Server(unblock),
             ..CLIENT
         },
@@ -113,7 +113,7 @@ pub(super) const ROW: Spec = Spec {
             arity: AtLeast(3),
             flags: ADMIN | NOSCRIPT | LOADING | STALE,
             since: "2.9.50",
-            summary: "Holds up every client's commands, or those that write, for some milliseconds.",
+            summary: "Suspends all clients' commands, or those that write, for some milliseconds.",
             run: Run::Server(pause),
             ..CLIENT
         },
@@ -133,7 +133,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "getredir",
             since: "6.0.0",
-            summary: "Tells whom this connection's invalidations go to: -1, as it tracks no keys.",
+            summary: "Returns the client id that tracking is redirected to: -1, as there is no tracking.",
             run: Run::Server(|_, _, out| {
                 out.int(-1);
                 Ok(())
@@ -144,7 +144,7 @@ pub(super) const ROW: Spec = Spec {
             name: "reply",
             arity: Exactly(3),
             since: "3.2.0",
-            summary: "Turns the replies to this connection off, on, or off for one command.",
+            summary: "Turns replies to this connection on, off, or off for the next command.",
             run: Run::Session(SessionCommand::ClientReply),
             ..CLIENT
         },
@@ -153,7 +153,7 @@ pub(super) const ROW: Spec = Spec {
             arity: Exactly(3),
             flags: ADMIN | NOSCRIPT | LOADING | STALE,
             since: "7.0.0",
-            summary: "Keeps this connection from being closed to free memory.",
+            summary: "Sets whether this connection is exempt from eviction.",
             run: Run::Server(|cx, args, out| switch(args, out, |on| cx.me.set_no_evict(on))),
             ..CLIENT
         },
@@ -161,7 +161,7 @@ pub(super) const ROW: Spec = Spec {
             name: "no-touch",
             arity: Exactly(3),
             since: "7.2.0",
-            summary: "Keeps this connection's reads from counting as use of the keys.",
+            summary: "Sets whether commands of this connection count as a use of their keys.",
             run: Run::Server(|cx, args, out| switch(args, out, |on| cx.me.set_no_touch(on))),
             ..CLIENT
         },
@@ -250,7 +250,7 @@ fn list(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     };
     let mut text = Vec::new();
     for (i, client) in shown.iter().enumerate() {
-        if i % CLIENTS_A_STEP == 0 {
+        if i % CLIENTS_PER_STEP == 0 {
             cx.pace.step(1000);
         }
         describe(client, cx.now, &mut text);
@@ -259,7 +259,7 @@ fn list(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// A client's line in CLIENT LIST.
+/// Appends a client's line of CLIENT LIST.
 fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
     let Client { id, peer, local, fd, connected_at, .. } = client;
     let (at, labels, listening) = (client.activity(), client.labels(), client.listening());
@@ -291,8 +291,8 @@ fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
         ("", command) => command.to_owned(),
         (container, command) => format!("{container}|{command}"),
     };
-    // Writing into memory does not fail. What is always 0 stands for what we do not have:
-    // buffers kept between batches.
+    // Writing into memory does not fail. A field that is always 0 is for something that Slotway
+    // does not have, such as buffers kept between batches.
     let _ = write!(text, "id={id} addr={peer} laddr={local} fd={fd} name=");
     text.extend(&*labels.name);
     let _ = write!(
@@ -323,11 +323,11 @@ fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
     text.push(b'\n');
 }
 
-/// The kinds of clients that filters tell apart.
+/// The types of clients in filters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Normal,
-    /// There are none of these yet.
+    /// No client is one: replicas have no connection to their master.
     Master,
     Replica,
     Pubsub,
@@ -349,20 +349,20 @@ impl Kind {
     }
 }
 
-/// Which clients CLIENT KILL means: those that fit all that is said.
+/// Which clients CLIENT KILL closes: those that match every filter.
 #[derive(Default)]
 struct Filter<'a> {
     id: Option<u64>,
     kind: Option<Kind>,
     peer: Option<&'a [u8]>,
     local: Option<&'a [u8]>,
-    /// The asking client itself is not meant.
-    spares: Option<u64>,
+    /// The client with this id is skipped: the one that sends the command, unless SKIPME no.
+    skipped: Option<u64>,
 }
 
 impl<'a> Filter<'a> {
     fn parse(args: Args<'a>, me: &Client) -> Result<Self, Refusal> {
-        let mut filter = Self { spares: Some(me.id), ..Self::default() };
+        let mut filter = Self { skipped: Some(me.id), ..Self::default() };
         let mut at = 2;
         while at < args.len() {
             let value = args.get(at + 1).ok_or(Refusal::SYNTAX)?;
@@ -377,16 +377,16 @@ impl<'a> Filter<'a> {
             } else if args.is(at, "laddr") {
                 filter.local = Some(value);
             } else if args.is(at, "user") {
-                // There is but the default user, and every client is it.
+                // Every client is the default user, the only one.
                 if value != b"default" {
                     return Err(Refusal::new(
                         [b"ERR No such user '", until_nul(value), b"'"].concat(),
                     ));
                 }
             } else if args.is(at, "skipme") && value.eq_ignore_ascii_case(b"yes") {
-                filter.spares = Some(me.id);
+                filter.skipped = Some(me.id);
             } else if args.is(at, "skipme") && value.eq_ignore_ascii_case(b"no") {
-                filter.spares = None;
+                filter.skipped = None;
             } else {
                 return Err(Refusal::SYNTAX);
             }
@@ -396,12 +396,12 @@ impl<'a> Filter<'a> {
     }
 
     fn fits(&self, client: &Client) -> bool {
-        let shown_as = |address: SocketAddr, text: &[u8]| address.to_string().as_bytes() == text;
-        self.spares != Some(client.id)
+        let is = |address: SocketAddr, text: &[u8]| address.to_string().as_bytes() == text;
+        self.skipped != Some(client.id)
             && self.id.is_none_or(|id| id == client.id)
             && self.kind.is_none_or(|kind| kind == Kind::of(client))
-            && self.peer.is_none_or(|text| shown_as(client.peer, text))
-            && self.local.is_none_or(|text| shown_as(client.local, text))
+            && self.peer.is_none_or(|text| is(client.peer, text))
+            && self.local.is_none_or(|text| is(client.local, text))
     }
 }
 
@@ -419,7 +419,7 @@ fn pause(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if millis < 0 {
         return Err(Refusal::of("ERR timeout is negative"));
     }
-    // A time beyond the last wraps into the past, as in Redis: no pause at all.
+    // A time out of range wraps into the past, as in Redis: no pause at all.
     cx.server.pause.begin(cx.now, cx.now.wrapping_add(millis), paused);
     out.ok();
     Ok(())
@@ -447,7 +447,7 @@ fn unblock(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
 }
 
 fn kill(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    // The old form, CLIENT KILL addr:port, may also mean oneself, and answers without a number.
+    // The old form, CLIENT KILL addr:port, may also close this connection, and replies with OK.
     let is_old_form = args.len() == 3;
     let filter = if is_old_form {
         Filter { peer: Some(args.at(2)), ..Filter::default() }
@@ -455,13 +455,13 @@ fn kill(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         Filter::parse(args, cx.me)?
     };
     let named = |id| cx.server.clients.get(id).into_iter().collect();
-    let mut meant: Vec<Arc<Client>> = filter.id.map_or_else(|| cx.server.clients.all(), named);
-    meant.retain(|client| filter.fits(client));
-    if is_old_form && meant.is_empty() {
+    let mut found: Vec<Arc<Client>> = filter.id.map_or_else(|| cx.server.clients.all(), named);
+    found.retain(|client| filter.fits(client));
+    if is_old_form && found.is_empty() {
         return Err(Refusal::of("ERR No such client"));
     }
-    for (i, client) in meant.iter().enumerate() {
-        if i % CLIENTS_A_STEP == 0 {
+    for (i, client) in found.iter().enumerate() {
+        if i % CLIENTS_PER_STEP == 0 {
             cx.pace.step(100);
         }
         if client.id == cx.me.id {
@@ -473,7 +473,7 @@ fn kill(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if is_old_form {
         out.ok();
     } else {
-        out.count(meant.len());
+        out.count(found.len());
     }
     Ok(())
 }

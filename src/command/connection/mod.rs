@@ -1,28 +1,28 @@
-//! What concerns one's own connection: PING, ECHO, SELECT, and the rows of what steers it.
-//! `CLIENT` has a file of its own.
+//! Commands on the client's own connection: PING, ECHO, and the rows of those that the session
+//! runs. CLIENT has a file of its own.
 
 mod client;
 
-use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE};
+use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, WHILE_SUBSCRIBED};
 use super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
+    Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Secret, SessionCommand, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::resp::Sink;
 
-/// What all connections' rows share.
+/// Defaults of the rows.
 const CONNECTION: Spec = Spec { group: Group::Connection, acl: acl::CONNECTION, ..BASE };
-/// What the rows share that a client may send before it has authenticated.
-const GATE: Spec =
+/// Defaults of the rows that a client may send before it has authenticated.
+const NO_LOGIN: Spec =
     Spec { flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY, ..CONNECTION };
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "ping",
         arity: AtLeast(1),
-        flags: FAST,
+        flags: FAST | WHILE_SUBSCRIBED,
         tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
-        summary: "Answers PONG, or what it was given.",
+        summary: "Replies with PONG, or with its argument.",
         run: Run::Shard(ping),
         ..CONNECTION
     },
@@ -30,7 +30,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "echo",
         arity: Exactly(2),
         flags: LOADING | STALE | FAST,
-        summary: "Answers what it was given.",
+        summary: "Replies with its argument.",
         run: Run::Shard(echo),
         ..CONNECTION
     },
@@ -38,40 +38,44 @@ pub(super) const ROWS: &[Spec] = &[
         name: "select",
         arity: Exactly(2),
         flags: LOADING | STALE | FAST,
-        summary: "Chooses a database, of which a cluster has but number 0.",
+        summary: "Selects a database. A cluster has only database 0.",
         run: Run::Session(SessionCommand::Select),
         ..CONNECTION
     },
     Spec {
         name: "auth",
         arity: AtLeast(2),
+        secrets: &[Secret::From(1)],
         complexity: "O(N) where N is the number of passwords defined for the user",
-        summary: "Authenticates the connection by a password.",
+        summary: "Authenticates the connection with a password.",
         run: Run::Session(SessionCommand::Auth),
-        ..GATE
+        ..NO_LOGIN
     },
     Spec {
         name: "hello",
         arity: AtLeast(1),
+        secrets: &[Secret::After { word: "auth", from: 2, step: 1, count: 2 }],
         since: "6.0.0",
-        summary: "Shakes hands: chooses RESP2 or RESP3, authenticates and names the client if asked to.",
+        summary: "Selects RESP2 or RESP3; may also authenticate the connection and set its name.",
         run: Run::Session(SessionCommand::Hello),
-        ..GATE
+        ..NO_LOGIN
     },
     Spec {
         name: "quit",
         arity: AtLeast(1),
+        flags: NO_LOGIN.flags | WHILE_SUBSCRIBED,
         summary: "Closes the connection.",
         run: Run::Session(SessionCommand::Quit),
-        ..GATE
+        ..NO_LOGIN
     },
     Spec {
         name: "reset",
         arity: Exactly(1),
+        flags: NO_LOGIN.flags | WHILE_SUBSCRIBED,
         since: "6.2.0",
-        summary: "Makes the connection as it was when it was new.",
+        summary: "Resets the connection to its initial state.",
         run: Run::Session(SessionCommand::Reset),
-        ..GATE
+        ..NO_LOGIN
     },
     client::ROW,
 ];

@@ -47,7 +47,7 @@ pub(super) fn hincrbyfloat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) 
     Ok(())
 }
 
-/// Puts into the field what `sum` writes when it is shown the value that is there; gives it.
+/// Sets the field to what `sum` writes, which is given the field's value; returns it.
 fn add(
     cx: &mut Cx<'_>,
     args: Args<'_>,

@@ -1,9 +1,9 @@
-//! Hashes: many small values under the names of one key.
+//! Hashes: fields with values at one key.
 //!
 //! ```text
-//! hash          the rows; fields read, set and removed
+//! hash          the rows; reading, setting and removing fields
 //! hash/count    values that are numbers: HINCRBY, HINCRBYFLOAT
-//! hash/random   fields by chance: HRANDFIELD
+//! hash/random   random fields: HRANDFIELD
 //! hash/scan     fields page by page: HSCAN
 //! ```
 //!
@@ -13,8 +13,8 @@ mod count;
 mod random;
 mod scan;
 
-use super::collection::{announce_loss, read_at, units};
-use super::scan::Strides;
+use super::collection::{announce_removal, read_at};
+use super::pace::{Strides, units};
 use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
 use super::spec::{
@@ -25,17 +25,17 @@ use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Hash, Key, Keyspace, Pair, Ttl, Value, event};
 use crate::resp::Sink;
 
-/// What all hashes' rows share.
+/// Defaults of the rows.
 const HASH: Spec = Spec { group: Group::Hash, acl: acl::HASH, since: "2.0.0", ..BASE };
 
-/// One key that is read to the client.
-const GIVEN: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
-/// One key of which only a size or a presence is told.
-const JUDGED: &[Keys] = &[Keys::at(RO, 1)];
-/// One key of which a value is changed and told.
-const COUNTED: &[Keys] = &[Keys::at(RW | ACCESS | UPDATE, 1)];
-/// One key that gets values.
-const CHANGED: &[Keys] = &[Keys::at(RW | UPDATE, 1)];
+/// One key whose data are returned.
+const READ_KEY: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
+/// One key of which only a size or an existence is returned.
+const INSPECTED_KEY: &[Keys] = &[Keys::at(RO, 1)];
+/// One key of which a value is changed and returned.
+const MODIFIED_KEY: &[Keys] = &[Keys::at(RW | ACCESS | UPDATE, 1)];
+/// One key in which values are set.
+const UPDATED_KEY: &[Keys] = &[Keys::at(RW | UPDATE, 1)];
 
 const RANDOM: &[&str] = &["nondeterministic_output"];
 const UNORDERED: &[&str] = &["nondeterministic_output_order"];
@@ -47,7 +47,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: WRITE | FAST,
         keys: &[Keys::at(RW | DELETE, 1)],
         complexity: "O(N) where N is the number of fields to be removed.",
-        summary: "Removes fields from a hash and counts those that were there.",
+        summary: "Removes fields from a hash; returns how many existed.",
         run: Run::Shard(hdel),
         ..HASH
     },
@@ -55,8 +55,8 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hexists",
         arity: Exactly(3),
         flags: READ | FAST,
-        keys: JUDGED,
-        summary: "Says whether a hash has a field.",
+        keys: INSPECTED_KEY,
+        summary: "Returns whether a hash has a field.",
         run: Run::Shard(hexists),
         ..HASH
     },
@@ -64,8 +64,8 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hget",
         arity: Exactly(3),
         flags: READ | FAST,
-        keys: GIVEN,
-        summary: "Reads the value of a field.",
+        keys: READ_KEY,
+        summary: "Returns the value of a field.",
         run: Run::Shard(hget),
         ..HASH
     },
@@ -73,10 +73,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hgetall",
         arity: Exactly(2),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         tips: UNORDERED,
         complexity: "O(N) where N is the size of the hash.",
-        summary: "Reads every field of a hash with its value.",
+        summary: "Returns all fields of a hash with their values.",
         run: Run::Shard(hgetall),
         ..HASH
     },
@@ -84,7 +84,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hincrby",
         arity: Exactly(4),
         flags: WRITE | DENYOOM | FAST,
-        keys: COUNTED,
+        keys: MODIFIED_KEY,
         summary: "Adds a number to an integer in a field; a missing field counts as 0.",
         run: Run::Shard(count::hincrby),
         ..HASH
@@ -93,9 +93,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hincrbyfloat",
         arity: Exactly(4),
         flags: WRITE | DENYOOM | FAST,
-        keys: COUNTED,
+        keys: MODIFIED_KEY,
         since: "2.6.0",
-        summary: "Adds a number, whole or not, to the one in a field; a missing field counts as 0.",
+        summary: "Adds a floating-point number to the one in a field; a missing field counts as 0.",
         run: Run::Shard(count::hincrbyfloat),
         ..HASH
     },
@@ -103,10 +103,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hkeys",
         arity: Exactly(2),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         tips: UNORDERED,
         complexity: "O(N) where N is the size of the hash.",
-        summary: "Reads the name of every field of a hash.",
+        summary: "Returns the names of all fields of a hash.",
         run: Run::Shard(hkeys),
         ..HASH
     },
@@ -114,7 +114,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hlen",
         arity: Exactly(2),
         flags: READ | FAST,
-        keys: JUDGED,
+        keys: INSPECTED_KEY,
         summary: "Counts the fields of a hash.",
         run: Run::Shard(hlen),
         ..HASH
@@ -123,9 +123,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hmget",
         arity: AtLeast(3),
         flags: READ | FAST,
-        keys: GIVEN,
+        keys: READ_KEY,
         complexity: "O(N) where N is the number of fields being requested.",
-        summary: "Reads the values of several fields.",
+        summary: "Returns the values of several fields.",
         run: Run::Shard(hmget),
         ..HASH
     },
@@ -133,7 +133,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hmset",
         arity: AtLeast(4),
         flags: WRITE | DENYOOM | FAST,
-        keys: CHANGED,
+        keys: UPDATED_KEY,
         complexity: "O(N) where N is the number of fields being set.",
         summary: "Sets several fields.",
         run: Run::Shard(hmset),
@@ -143,11 +143,11 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hrandfield",
         arity: AtLeast(2),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         tips: RANDOM,
         since: "6.2.0",
         complexity: "O(N) where N is the number of fields returned",
-        summary: "Picks fields of a hash at random.",
+        summary: "Returns random fields of a hash.",
         run: Run::Shard(random::hrandfield),
         ..HASH
     },
@@ -155,13 +155,13 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hscan",
         arity: AtLeast(3),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         tips: RANDOM,
         since: "2.8.0",
         complexity: "O(1) for every call. O(N) for a complete iteration, including enough command \
                      calls for the cursor to return back to 0. N is the number of elements inside \
                      the collection..",
-        summary: "Reads the fields of a hash page by page.",
+        summary: "Iterates over the fields of a hash page by page.",
         run: Run::Shard(scan::hscan),
         ..HASH
     },
@@ -169,10 +169,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hset",
         arity: AtLeast(4),
         flags: WRITE | DENYOOM | FAST,
-        keys: CHANGED,
+        keys: UPDATED_KEY,
         complexity: "O(1) for each field/value pair added, so O(N) to add N field/value pairs when \
                      the command is called with multiple field/value pairs.",
-        summary: "Sets one or more fields and counts those that are new.",
+        summary: "Sets one or more fields; returns how many are new.",
         run: Run::Shard(hset),
         ..HASH
     },
@@ -181,7 +181,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: Exactly(4),
         flags: WRITE | DENYOOM | FAST,
         keys: &[Keys::at(RW | INSERT, 1)],
-        summary: "Sets a field that is not there yet.",
+        summary: "Sets a field unless it exists.",
         run: Run::Shard(hsetnx),
         ..HASH
     },
@@ -189,9 +189,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hstrlen",
         arity: Exactly(3),
         flags: READ | FAST,
-        keys: JUDGED,
+        keys: INSPECTED_KEY,
         since: "3.2.0",
-        summary: "Tells the length of a field's value in bytes.",
+        summary: "Returns the length of a field's value in bytes.",
         run: Run::Shard(hstrlen),
         ..HASH
     },
@@ -199,22 +199,22 @@ pub(super) const ROWS: &[Spec] = &[
         name: "hvals",
         arity: Exactly(2),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         tips: UNORDERED,
         complexity: "O(N) where N is the size of the hash.",
-        summary: "Reads every value of a hash.",
+        summary: "Returns all values of a hash.",
         run: Run::Shard(hvals),
         ..HASH
     },
 ];
 const _: () = check(ROWS);
 
-/// The hash at `key`, as a read that counts.
+/// Reads the hash at `key` and counts a hit or a miss.
 fn hash_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k Hash>, Refusal> {
     read_at(keyspace, key)
 }
 
-/// Changes the hash at `key`, which is made if it is missing and something is left in it.
+/// Changes the hash at `key`. A missing key is created if the change leaves a field in it.
 fn change<R>(
     keyspace: &mut Keyspace,
     key: Key<'_>,
@@ -224,16 +224,16 @@ fn change<R>(
         Value::Hash(hash) => change(hash),
         _ => Edited::Kept(Err(Refusal::WRONG_TYPE)),
     });
-    if let Some(delivered) = changed {
-        return delivered;
+    if let Some(result) = changed {
+        return result;
     }
     let mut hash = Hash::default();
-    let (Edited::Kept(delivered) | Edited::Changed(delivered) | Edited::Emptied(delivered)) =
+    let (Edited::Kept(result) | Edited::Changed(result) | Edited::Emptied(result)) =
         change(&mut hash);
     if !hash.is_empty() {
         keyspace.set(key, Value::Hash(hash), Ttl::Clear);
     }
-    delivered
+    result
 }
 
 /// HSET key field value [field value ...]
@@ -250,7 +250,7 @@ fn hmset(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// Sets all fields; gives how many are new.
+/// Sets all fields; returns how many are new.
 fn set_pairs(cx: &mut Cx<'_>, args: Args<'_>, command: &str) -> Result<usize, Refusal> {
     if !args.len().is_multiple_of(2) {
         return Err(Refusal::arity(command));
@@ -305,7 +305,7 @@ fn hdel(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         }
     })?;
     if removed > 0 {
-        announce_loss(cx.keyspace, event::HASH, "hdel", key.bytes, emptied);
+        announce_removal(cx.keyspace, event::HASH, "hdel", key.bytes, emptied);
     }
     out.count(removed);
     Ok(())
@@ -374,7 +374,7 @@ fn hvals(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     each_pair(cx, args, out, Sink::array, |out, (_, value)| out.bulk(&value))
 }
 
-/// Writes a head for all pairs of the hash, then something of each.
+/// Writes a head for all fields of the hash, then `each` of them.
 fn each_pair<'o>(
     cx: &mut Cx<'_>,
     args: Args<'_>,

@@ -1,8 +1,9 @@
-//! HRANDFIELD: fields picked uniformly, each at most once or as chance has it.
+//! HRANDFIELD: fields picked at random, uniformly; without repeats, or with them for a negative
+//! count.
 
 use super::{hash_at, units};
+use crate::command::pace::Strides;
 use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, distinct, in_order, is_sparse};
-use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal, random};
 use crate::resp::{Proto, Sink};
 
@@ -10,11 +11,11 @@ use crate::resp::{Proto, Sink};
 pub(super) fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let wanted = if args.len() == 2 { None } else { Some(count(args)?) };
     let with_values = args.len() > 3;
-    let mut chance = fastrand::Rng::with_seed(cx.keyspace.random());
+    let mut rng = fastrand::Rng::with_seed(cx.keyspace.random());
     let key = cx.key(args.at(1));
     let hash = hash_at(cx.keyspace, key)?;
     let Some(wanted) = wanted else {
-        let name = hash.and_then(|hash| hash.pairs().nth(chance.usize(..hash.len())));
+        let name = hash.and_then(|hash| hash.pairs().nth(rng.usize(..hash.len())));
         out.bulk_or_null(name.as_ref().map(|(name, _)| &**name));
         return Ok(());
     };
@@ -32,7 +33,7 @@ pub(super) fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
         let pairs = hash.numbered();
         reply.head(times as usize);
         for _ in 0..times {
-            let (name, value) = pairs.at(chance.usize(..hash.len()));
+            let (name, value) = pairs.at(rng.usize(..hash.len()));
             reply.pair(name, value);
             if reply.out.len() - start > REPEATS_LEN_MAX {
                 reply.out.truncate(start);
@@ -45,32 +46,32 @@ pub(super) fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
     reply.head(wanted);
     if is_sparse(wanted, hash.len()) {
         let pairs = hash.numbered();
-        for at in distinct(wanted, hash.len(), &mut chance) {
+        for at in distinct(wanted, hash.len(), &mut rng) {
             let (name, value) = pairs.at(at);
             reply.pair(name, value);
         }
     } else {
-        for (name, value) in in_order(hash.pairs(), wanted, hash.len(), &mut chance) {
+        for (name, value) in in_order(hash.pairs(), wanted, hash.len(), &mut rng) {
             reply.pair(&name, &value);
         }
     }
     Ok(())
 }
 
-/// The count, and whether what follows it may follow it.
+/// Reads the count and checks the option after it.
 fn count(args: Args<'_>) -> Result<i64, Refusal> {
     let count = random::count(args)?;
     if args.len() > 4 || (args.len() == 4 && !args.is(3, "withvalues")) {
         return Err(Refusal::SYNTAX);
     }
-    // The reply to that many pairs is twice as long.
+    // With values the reply has twice as many elements.
     if args.len() == 4 && !(-(i64::MAX / 2)..=i64::MAX / 2).contains(&count) {
         return Err(Refusal::OUT_OF_RANGE);
     }
     Ok(count)
 }
 
-/// The fields on their way out: in RESP3 a pair is an array of two.
+/// Writes fields as the reply: in RESP3 a field with its value is an array of two.
 struct Reply<'s, 'o, 'p> {
     out: &'s mut Sink<'o>,
     with_values: bool,

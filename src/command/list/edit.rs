@@ -1,8 +1,8 @@
-//! Changes within a list: at an index, beside an element, of all elements that are equal to one.
+//! Changes within a list: LSET, LINSERT, LREM, LTRIM.
 
-use super::{piece_limit, place_of, range_of, shrunk};
-use crate::command::collection::{announce_loss, change};
-use crate::command::scan::Strides;
+use super::{after_removal, index_of, piece_limit, range_of};
+use crate::command::collection::{announce_removal, change};
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, End, List, event};
 use crate::resp::Sink;
@@ -10,10 +10,10 @@ use crate::resp::Sink;
 /// LSET key index element
 pub(super) fn lset(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (key, limit) = (cx.key(args.at(1)), piece_limit(cx.keyspace));
-    // Redis looks at the index only when there is a list.
+    // Redis parses the index only if the list exists.
     let set = change(cx.keyspace, key, |list: &mut List| {
         let index = match args.int(2) {
-            Ok(index) => place_of(index, list.len()),
+            Ok(index) => index_of(index, list.len()),
             Err(refusal) => return Edited::Kept(Err(refusal)),
         };
         match index {
@@ -32,15 +32,15 @@ pub(super) fn lset(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
 
 /// LINSERT key BEFORE|AFTER pivot element
 pub(super) fn linsert(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let is_behind = args.is(2, "after");
-    if !is_behind && !args.is(2, "before") {
+    let is_after = args.is(2, "after");
+    if !is_after && !args.is(2, "before") {
         return Err(Refusal::SYNTAX);
     }
     let (key, limit) = (cx.key(args.at(1)), piece_limit(cx.keyspace));
     let mut strides = Strides::new(cx.pace);
     let len = change(cx.keyspace, key, |list: &mut List| {
         let step = |visited| strides.step(visited);
-        if list.insert_beside(args.at(3), is_behind, args.at(4), limit, step) {
+        if list.insert_beside(args.at(3), is_after, args.at(4), limit, step) {
             Edited::Changed(Some(list.len()))
         } else {
             Edited::Kept(None)
@@ -68,12 +68,12 @@ pub(super) fn lrem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
         let step = |visited| strides.step(visited);
         match list.remove(args.at(3), end, count_max, limit, step) {
             0 => Edited::Kept((0, false)),
-            removed => shrunk(list, (removed, list.is_empty())),
+            removed => after_removal(list, (removed, list.is_empty())),
         }
     })?;
-    let (removed, is_gone) = removed.unwrap_or_default();
+    let (removed, emptied) = removed.unwrap_or_default();
     if removed > 0 {
-        announce_loss(cx.keyspace, event::LIST, "lrem", args.at(1), is_gone);
+        announce_removal(cx.keyspace, event::LIST, "lrem", args.at(1), emptied);
     }
     out.count(removed);
     Ok(())
@@ -83,13 +83,13 @@ pub(super) fn lrem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
 pub(super) fn ltrim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (start, stop) = (args.int(2)?, args.int(3)?);
     let key = cx.key(args.at(1));
-    // A trim that removes nothing is a change all the same, as in Redis.
-    let is_gone = change(cx.keyspace, key, |list: &mut List| {
+    // A trim that removes nothing still counts as a change, as in Redis.
+    let emptied = change(cx.keyspace, key, |list: &mut List| {
         list.keep(range_of(start, stop, list.len()));
-        shrunk(list, list.is_empty())
+        after_removal(list, list.is_empty())
     })?;
-    if let Some(is_gone) = is_gone {
-        announce_loss(cx.keyspace, event::LIST, "ltrim", args.at(1), is_gone);
+    if let Some(emptied) = emptied {
+        announce_removal(cx.keyspace, event::LIST, "ltrim", args.at(1), emptied);
     }
     out.ok();
     Ok(())

@@ -1,24 +1,24 @@
-//! LPOS: where in a list an element stands.
+//! LPOS: the index of an element in a list.
 
 use super::list_at;
-use crate::command::scan::Strides;
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{End, Sought};
 use crate::resp::Sink;
 
-/// What LPOS asks for.
-struct Request {
-    /// Where the search starts.
+/// LPOS' options.
+struct Options {
+    /// The end where the search starts.
     end: End,
-    /// How many matches are passed over.
-    passed: u64,
-    /// How many places are told, 0 for all; `None` for one, not in an array.
+    /// How many matches are skipped.
+    skipped: u64,
+    /// How many indices are returned, 0 for all; `None` for one, not in an array.
     count: Option<u64>,
     /// How many elements are compared, 0 for all.
     len_max: u64,
 }
 
-impl Request {
+impl Options {
     fn of(args: Args<'_>) -> Result<Self, Refusal> {
         let (mut rank, mut count, mut len_max) = (1, None, 0);
         for i in (3..args.len()).step_by(2) {
@@ -43,20 +43,20 @@ impl Request {
             }
         }
         let end = if rank < 0 { End::Back } else { End::Front };
-        let mut passed = rank.unsigned_abs() - 1;
+        let mut skipped = rank.unsigned_abs() - 1;
         if rank == i64::MIN {
-            // It has no positive twin, so that Redis takes every match, and all of them if asked
-            // for any number.
-            passed = 0;
+            // It cannot be negated: Redis then skips no match, and returns all of them with any
+            // COUNT.
+            skipped = 0;
             count = count.map(|_| 0);
         }
-        Ok(Self { end, passed, count, len_max })
+        Ok(Self { end, skipped, count, len_max })
     }
 }
 
 /// LPOS key element [RANK rank] [COUNT count] [MAXLEN len]
 pub(super) fn lpos(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let Request { end, mut passed, count, len_max } = Request::of(args)?;
+    let Options { end, mut skipped, count, len_max } = Options::of(args)?;
     let key = cx.key(args.at(1));
     let list = list_at(cx.keyspace, key)?;
     let wanted = match count {
@@ -74,11 +74,11 @@ pub(super) fn lpos(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
             && let Some(is_match) = elements.next_is(&sought)
         {
             strides.step(1);
-            if is_match && passed > 0 {
-                passed -= 1;
+            if is_match && skipped > 0 {
+                skipped -= 1;
             } else if is_match {
-                let place = visited as usize;
-                found.push(if end == End::Front { place } else { list.len() - 1 - place });
+                let distance = visited as usize;
+                found.push(if end == End::Front { distance } else { list.len() - 1 - distance });
                 if found.len() as u64 >= wanted {
                     break;
                 }
@@ -89,9 +89,9 @@ pub(super) fn lpos(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
     match (count, found.first()) {
         (Some(_), _) => {
             out.array(found.len());
-            found.into_iter().for_each(|place| out.count(place));
+            found.into_iter().for_each(|index| out.count(index));
         }
-        (None, Some(&place)) => out.count(place),
+        (None, Some(&index)) => out.count(index),
         (None, None) => out.null(),
     }
     Ok(())

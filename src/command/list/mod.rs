@@ -1,22 +1,22 @@
-//! Lists: elements in an order, pushed and popped at both ends.
+//! Lists: elements in order, pushed and popped at both ends.
 //!
 //! ```text
-//! list          the rows; pushing, reading
-//! list/pop      what is taken off an end: LPOP, LMPOP, BLPOP
-//! list/shift    from one list to another: LMOVE, BLMOVE, RPOPLPUSH
-//! list/edit     changes within: LSET, LINSERT, LREM, LTRIM
-//! list/seek     where an element stands: LPOS
+//! list          the rows; pushing and reading
+//! list/edit     changes within a list: LSET, LINSERT, LREM, LTRIM
+//! list/lpos     the index of an element: LPOS
+//! list/pop      removal at an end: LPOP, LMPOP, BLPOP
+//! list/lmove    from one list to another: LMOVE, BLMOVE, RPOPLPUSH
 //! ```
 //!
 //! A missing key is an empty list, and a list that loses its last element is a missing key.
 
 mod edit;
-mod pop;
 mod lpos;
+mod pop;
 mod lmove;
 
-use super::collection::{change, read_at, units};
-use super::scan::Strides;
+use super::collection::{change, read_at};
+use super::pace::{Strides, units};
 use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
 use super::spec::{
@@ -28,43 +28,44 @@ use crate::keyspace::{Edited, End, Key, Keyspace, List, PieceLimit, Ttl, Value, 
 use crate::resp::Sink;
 use std::ops::Range;
 
-/// What all lists' rows share.
+/// Defaults of the rows.
 const LIST: Spec = Spec { group: Group::List, acl: acl::LIST, ..BASE };
 
-/// One key that is read to the client.
-const GIVEN: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
-/// One key that gets elements.
-const GROWN: &[Keys] = &[Keys::at(RW | INSERT, 1)];
-/// One key that elements are taken off and given.
-const TAKEN: &[Keys] = &[Keys::at(RW | ACCESS | DELETE, 1)];
-/// One key that loses elements.
-const SHRUNK: &[Keys] = &[Keys::at(RW | DELETE, 1)];
-/// Keys that elements are taken off, up to the timeout.
-const AWAITED: &[Keys] = &[Keys::range(RW | ACCESS | DELETE, 1, -2, 1)];
-/// A key that an element is taken off, and one that gets it.
-const SHIFTED: &[Keys] = &[Keys::at(RW | ACCESS | DELETE, 1), Keys::at(RW | INSERT, 2)];
+/// One key whose elements are returned.
+const READ_KEY: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
+/// One key that elements are added to.
+const EXTENDED_KEY: &[Keys] = &[Keys::at(RW | INSERT, 1)];
+/// One key that elements are removed from and returned.
+const POPPED_KEY: &[Keys] = &[Keys::at(RW | ACCESS | DELETE, 1)];
+/// One key that elements are removed from.
+const REDUCED_KEY: &[Keys] = &[Keys::at(RW | DELETE, 1)];
+/// The keys before the timeout, from which elements are removed and returned.
+const AWAITED_KEYS: &[Keys] = &[Keys::range(RW | ACCESS | DELETE, 1, -2, 1)];
+/// A key that an element is removed from, and one that it is added to.
+const SOURCE_AND_DESTINATION: &[Keys] =
+    &[Keys::at(RW | ACCESS | DELETE, 1), Keys::at(RW | INSERT, 2)];
 
-/// As many keys as the argument `at` says, which elements are taken off.
+/// As many keys as the argument `at` says, from which elements are removed and returned.
 const fn counted(at: u8) -> Keys {
     let find = Find::Count { at: 0, first: 1, step: 1 };
     Keys { access: RW | ACCESS | DELETE, begin: Begin::Index(at), find, notes: "" }
 }
 
-const PUSHED: &str = "O(1) for each element added, so O(N) to add N elements when the command is \
+const PUSH_COMPLEXITY: &str = "O(1) for each element added, so O(N) to add N elements when the command is \
                       called with multiple arguments.";
-const POPPED: &str = "O(N) where N is the number of elements returned";
-const MPOPPED: &str =
+const POP_COMPLEXITY: &str = "O(N) where N is the number of elements returned";
+const MPOP_COMPLEXITY: &str =
     "O(N+M) where N is the number of provided keys and M is the number of elements returned.";
-const TRIED: &str = "O(N) where N is the number of provided keys.";
+const BPOP_COMPLEXITY: &str = "O(N) where N is the number of provided keys.";
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "blmove",
         arity: Exactly(6),
         flags: WRITE | DENYOOM | NOSCRIPT | BLOCKING,
-        keys: SHIFTED,
+        keys: SOURCE_AND_DESTINATION,
         since: "6.2.0",
-        summary: "Moves an element from an end of one list to an end of another, and waits for one.",
+        summary: "Moves an element from an end of a list to an end of another; blocks until there is one.",
         run: Run::Blocks(lmove::blmove),
         ..LIST
     },
@@ -74,8 +75,8 @@ pub(super) const ROWS: &[Spec] = &[
         flags: WRITE | BLOCKING | MOVABLE_KEYS,
         keys: &[counted(2)],
         since: "7.0.0",
-        complexity: MPOPPED,
-        summary: "Takes elements off an end of the first list that has any, and waits for one.",
+        complexity: MPOP_COMPLEXITY,
+        summary: "Pops elements from an end of the first list that has any; blocks until one has.",
         run: Run::Blocks(pop::blmpop),
         ..LIST
     },
@@ -83,10 +84,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "blpop",
         arity: AtLeast(3),
         flags: WRITE | NOSCRIPT | BLOCKING,
-        keys: AWAITED,
+        keys: AWAITED_KEYS,
         since: "2.0.0",
-        complexity: TRIED,
-        summary: "Takes the first element off the first list that has any, and waits for one.",
+        complexity: BPOP_COMPLEXITY,
+        summary: "Pops the first element of the first list that has any; blocks until one has.",
         run: Run::Blocks(|cx, args, out| pop::bpop(cx, args, End::Front, out)),
         ..LIST
     },
@@ -94,10 +95,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "brpop",
         arity: AtLeast(3),
         flags: WRITE | NOSCRIPT | BLOCKING,
-        keys: AWAITED,
+        keys: AWAITED_KEYS,
         since: "2.0.0",
-        complexity: TRIED,
-        summary: "Takes the last element off the first list that has any, and waits for one.",
+        complexity: BPOP_COMPLEXITY,
+        summary: "Pops the last element of the first list that has any; blocks until one has.",
         run: Run::Blocks(|cx, args, out| pop::bpop(cx, args, End::Back, out)),
         ..LIST
     },
@@ -105,9 +106,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "brpoplpush",
         arity: Exactly(4),
         flags: WRITE | DENYOOM | NOSCRIPT | BLOCKING,
-        keys: SHIFTED,
+        keys: SOURCE_AND_DESTINATION,
         since: "2.2.0",
-        summary: "Moves the last element of a list to the front of another, and waits for one.",
+        summary: "Moves the last element of a list to the front of another; blocks until there is one.",
         run: Run::Blocks(lmove::brpoplpush),
         ..LIST
     },
@@ -115,10 +116,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "lindex",
         arity: Exactly(3),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         complexity: "O(N) where N is the number of elements to traverse to get to the element at \
                      index. This makes asking for the first or the last element of the list O(1).",
-        summary: "Reads the element at an index.",
+        summary: "Returns the element at an index.",
         run: Run::Shard(lindex),
         ..LIST
     },
@@ -126,13 +127,13 @@ pub(super) const ROWS: &[Spec] = &[
         name: "linsert",
         arity: Exactly(5),
         flags: WRITE | DENYOOM,
-        keys: GROWN,
+        keys: EXTENDED_KEY,
         since: "2.2.0",
         complexity: "O(N) where N is the number of elements to traverse before seeing the value \
                      pivot. This means that inserting somewhere on the left end on the list (head) \
                      can be considered O(1) and inserting somewhere on the right end (tail) is \
                      O(N).",
-        summary: "Puts an element before or behind another one.",
+        summary: "Inserts an element before or after another one.",
         run: Run::Shard(edit::linsert),
         ..LIST
     },
@@ -149,9 +150,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "lmove",
         arity: Exactly(5),
         flags: WRITE | DENYOOM,
-        keys: SHIFTED,
+        keys: SOURCE_AND_DESTINATION,
         since: "6.2.0",
-        summary: "Moves an element from an end of one list to an end of another.",
+        summary: "Moves an element from an end of a list to an end of another.",
         run: Run::Shard(lmove::lmove),
         ..LIST
     },
@@ -161,8 +162,8 @@ pub(super) const ROWS: &[Spec] = &[
         flags: WRITE | MOVABLE_KEYS,
         keys: &[counted(1)],
         since: "7.0.0",
-        complexity: MPOPPED,
-        summary: "Takes elements off an end of the first list that has any.",
+        complexity: MPOP_COMPLEXITY,
+        summary: "Pops elements from an end of the first list that has any.",
         run: Run::Shard(pop::lmpop),
         ..LIST
     },
@@ -170,9 +171,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "lpop",
         arity: AtLeast(2),
         flags: WRITE | FAST,
-        keys: TAKEN,
-        complexity: POPPED,
-        summary: "Takes the first elements off a list.",
+        keys: POPPED_KEY,
+        complexity: POP_COMPLEXITY,
+        summary: "Pops the first elements of a list.",
         run: Run::Shard(|cx, args, out| pop::pop(cx, args, End::Front, out)),
         ..LIST
     },
@@ -180,12 +181,12 @@ pub(super) const ROWS: &[Spec] = &[
         name: "lpos",
         arity: AtLeast(3),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "6.0.6",
         complexity: "O(N) where N is the number of elements in the list, for the average case. \
                      When searching for elements near the head or the tail of the list, or when \
                      the MAXLEN option is provided, the command may run in constant time.",
-        summary: "Tells the index of an element.",
+        summary: "Returns the index of an element.",
         run: Run::Shard(lpos::lpos),
         ..LIST
     },
@@ -193,9 +194,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "lpush",
         arity: AtLeast(3),
         flags: WRITE | DENYOOM | FAST,
-        keys: GROWN,
-        complexity: PUSHED,
-        summary: "Puts elements before the first one.",
+        keys: EXTENDED_KEY,
+        complexity: PUSH_COMPLEXITY,
+        summary: "Pushes elements to the front of a list.",
         run: Run::Shard(|cx, args, out| push(cx, args, End::Front, out)),
         ..LIST
     },
@@ -203,22 +204,22 @@ pub(super) const ROWS: &[Spec] = &[
         name: "lpushx",
         arity: AtLeast(3),
         flags: WRITE | DENYOOM | FAST,
-        keys: GROWN,
+        keys: EXTENDED_KEY,
         since: "2.2.0",
-        complexity: PUSHED,
-        summary: "Puts elements before the first one of a list that is there.",
-        run: Run::Shard(|cx, args, out| push_if_there(cx, args, End::Front, out)),
+        complexity: PUSH_COMPLEXITY,
+        summary: "Pushes elements to the front of a list if it exists.",
+        run: Run::Shard(|cx, args, out| push_if_exists(cx, args, End::Front, out)),
         ..LIST
     },
     Spec {
         name: "lrange",
         arity: Exactly(4),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         complexity: "O(S+N) where S is the distance of start offset from HEAD for small lists, \
                      from nearest end (HEAD or TAIL) for large lists; and N is the number of \
                      elements in the specified range.",
-        summary: "Reads the elements from one index to another.",
+        summary: "Returns the elements between two indices, both included.",
         run: Run::Shard(lrange),
         ..LIST
     },
@@ -226,10 +227,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "lrem",
         arity: Exactly(4),
         flags: WRITE,
-        keys: SHRUNK,
+        keys: REDUCED_KEY,
         complexity: "O(N+M) where N is the length of the list and M is the number of elements \
                      removed.",
-        summary: "Removes elements that are equal to one.",
+        summary: "Removes elements that are equal to the given one.",
         run: Run::Shard(edit::lrem),
         ..LIST
     },
@@ -248,9 +249,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "ltrim",
         arity: Exactly(4),
         flags: WRITE,
-        keys: SHRUNK,
+        keys: REDUCED_KEY,
         complexity: "O(N) where N is the number of elements to be removed by the operation.",
-        summary: "Removes all elements but those from one index to another.",
+        summary: "Removes all elements outside a range of indices.",
         run: Run::Shard(edit::ltrim),
         ..LIST
     },
@@ -258,9 +259,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "rpop",
         arity: AtLeast(2),
         flags: WRITE | FAST,
-        keys: TAKEN,
-        complexity: POPPED,
-        summary: "Takes the last elements off a list.",
+        keys: POPPED_KEY,
+        complexity: POP_COMPLEXITY,
+        summary: "Pops the last elements of a list.",
         run: Run::Shard(|cx, args, out| pop::pop(cx, args, End::Back, out)),
         ..LIST
     },
@@ -268,7 +269,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "rpoplpush",
         arity: Exactly(3),
         flags: WRITE | DENYOOM,
-        keys: SHIFTED,
+        keys: SOURCE_AND_DESTINATION,
         since: "1.2.0",
         summary: "Moves the last element of a list to the front of another.",
         run: Run::Shard(lmove::rpoplpush),
@@ -278,9 +279,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "rpush",
         arity: AtLeast(3),
         flags: WRITE | DENYOOM | FAST,
-        keys: GROWN,
-        complexity: PUSHED,
-        summary: "Puts elements behind the last one.",
+        keys: EXTENDED_KEY,
+        complexity: PUSH_COMPLEXITY,
+        summary: "Pushes elements to the back of a list.",
         run: Run::Shard(|cx, args, out| push(cx, args, End::Back, out)),
         ..LIST
     },
@@ -288,27 +289,27 @@ pub(super) const ROWS: &[Spec] = &[
         name: "rpushx",
         arity: AtLeast(3),
         flags: WRITE | DENYOOM | FAST,
-        keys: GROWN,
+        keys: EXTENDED_KEY,
         since: "2.2.0",
-        complexity: PUSHED,
-        summary: "Puts elements behind the last one of a list that is there.",
-        run: Run::Shard(|cx, args, out| push_if_there(cx, args, End::Back, out)),
+        complexity: PUSH_COMPLEXITY,
+        summary: "Pushes elements to the back of a list if it exists.",
+        run: Run::Shard(|cx, args, out| push_if_exists(cx, args, End::Back, out)),
         ..LIST
     },
 ];
 const _: () = check(ROWS);
 
-/// The list at `key`, as a read that counts.
+/// Reads the list at `key` and counts a hit or a miss.
 fn list_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k List>, Refusal> {
     read_at(keyspace, key)
 }
 
-/// What a removal of elements did to a list, with what it tells.
-fn shrunk<R>(list: &List, delivered: R) -> Edited<R> {
-    if list.is_empty() { Edited::Emptied(delivered) } else { Edited::Changed(delivered) }
+/// The outcome of a removal of elements, with its result.
+fn after_removal<R>(list: &List, result: R) -> Edited<R> {
+    if list.is_empty() { Edited::Emptied(result) } else { Edited::Changed(result) }
 }
 
-/// The size that pieces of lists may have now.
+/// The limit on the size of a list's pieces, as configured now.
 fn piece_limit(keyspace: &Keyspace) -> PieceLimit {
     PieceLimit::of(keyspace.limits.list_piece)
 }
@@ -323,7 +324,7 @@ fn pop_event(end: End) -> &'static str {
     if end == End::Front { "lpop" } else { "rpop" }
 }
 
-/// LEFT or RIGHT.
+/// Reads LEFT or RIGHT.
 fn end_of(args: Args<'_>, at: usize) -> Result<End, Refusal> {
     if args.is(at, "left") {
         Ok(End::Front)
@@ -334,7 +335,7 @@ fn end_of(args: Args<'_>, at: usize) -> Result<End, Refusal> {
     }
 }
 
-/// The elements that two indices name, which count from the end if negative and may lie outside.
+/// The range between two indices, which count from the end if negative and may be out of bounds.
 fn range_of(start: i64, stop: i64, len: usize) -> Range<usize> {
     let len = len as i64;
     let from_front = |index: i64| if index < 0 { index.saturating_add(len) } else { index };
@@ -345,7 +346,7 @@ fn range_of(start: i64, stop: i64, len: usize) -> Range<usize> {
 
 /// LPUSH, RPUSH key element [element ...]
 fn push(cx: &mut Cx<'_>, args: Args<'_>, end: End, out: &mut Sink<'_>) -> Outcome {
-    let len = match push_to_present(cx, args, end)? {
+    let len = match push_to_existing(cx, args, end)? {
         Some(len) => len,
         None => {
             let (key, limit) = (cx.key(args.at(1)), piece_limit(cx.keyspace));
@@ -362,14 +363,14 @@ fn push(cx: &mut Cx<'_>, args: Args<'_>, end: End, out: &mut Sink<'_>) -> Outcom
 }
 
 /// LPUSHX, RPUSHX key element [element ...]
-fn push_if_there(cx: &mut Cx<'_>, args: Args<'_>, end: End, out: &mut Sink<'_>) -> Outcome {
-    let len = push_to_present(cx, args, end)?;
+fn push_if_exists(cx: &mut Cx<'_>, args: Args<'_>, end: End, out: &mut Sink<'_>) -> Outcome {
+    let len = push_to_existing(cx, args, end)?;
     out.count(len.unwrap_or(0));
     Ok(())
 }
 
-/// Pushes onto a list that is there; gives its length.
-fn push_to_present(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<Option<usize>, Refusal> {
+/// Pushes onto a list that exists; returns its length.
+fn push_to_existing(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<Option<usize>, Refusal> {
     let (key, limit) = (cx.key(args.at(1)), piece_limit(cx.keyspace));
     let mut strides = Strides::new(cx.pace);
     let len = change(cx.keyspace, key, |list: &mut List| {
@@ -406,17 +407,18 @@ fn llen(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 fn lindex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
     let Some(list) = list_at(cx.keyspace, key)? else {
-        // Redis does not look at the index of nothing.
+        // Redis does not parse the index if the key does not exist.
         out.null();
         return Ok(());
     };
-    let index = place_of(args.int(2)?, list.len());
+    let index = index_of(args.int(2)?, list.len());
     out.bulk_or_null(index.and_then(|index| list.get(index)).as_deref());
     Ok(())
 }
 
-/// The place that an index names, which counts from the end if negative.
-fn place_of(index: i64, len: usize) -> Option<usize> {
+/// The index counted from the front, of one that counts from the end if negative; `None` if it is
+/// out of bounds.
+fn index_of(index: i64, len: usize) -> Option<usize> {
     let index = if index < 0 { index.saturating_add(len as i64) } else { index };
     usize::try_from(index).ok().filter(|&index| index < len)
 }
@@ -430,13 +432,13 @@ fn lrange(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         return Ok(());
     };
     let range = range_of(start, stop, list.len());
-    give(list, End::Front, range.start, range.len(), &mut Strides::new(cx.pace), out);
+    write_elements(list, End::Front, range.start, range.len(), &mut Strides::new(cx.pace), out);
     Ok(())
 }
 
-/// Writes `count` elements, which are there, as an array: those from `end` on without the first
-/// `skipped` of them.
-fn give(
+/// Writes `count` elements, which must exist, as an array: those from `end` on, after the first
+/// `skipped`.
+fn write_elements(
     list: &List,
     end: End,
     skipped: usize,

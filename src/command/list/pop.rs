@@ -1,9 +1,9 @@
-//! Taking elements off an end: of one list, or of the first of several that has any.
+//! Popping elements from an end of a list, or of the first of several lists that has any.
 
-use super::{end_of, give, pop_event, shrunk};
-use crate::command::collection::{announce_loss, change};
-use crate::command::scan::Strides;
-use crate::command::wait::{Absent, Wait, WaitKind};
+use super::{after_removal, end_of, pop_event, write_elements};
+use crate::command::collection::{announce_removal, change};
+use crate::command::pace::Strides;
+use crate::command::wait::{NullReply, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, End, List, event};
 use crate::resp::Sink;
@@ -16,22 +16,22 @@ pub(super) fn pop(cx: &mut Cx<'_>, args: Args<'_>, end: End, out: &mut Sink<'_>)
         return Err(Refusal::arity(name));
     }
     let Some(count) = args.get(2) else {
-        if !take_one(cx, args.at(1), end, out, |_| ())? {
+        if !pop_one(cx, args.at(1), end, out, |_| ())? {
             out.null();
         }
         return Ok(());
     };
     let negative = Refusal::of("ERR value is out of range, must be positive");
     let count = parse_i64(count).and_then(|count| usize::try_from(count).ok()).ok_or(negative)?;
-    if !take(cx, args.at(1), end, count, out, |_| ())? {
+    if !pop_many(cx, args.at(1), end, count, out, |_| ())? {
         out.null_array();
     }
     Ok(())
 }
 
-/// Takes the element at an end of the list at `key`, behind what `head` writes; `false`, and
-/// nothing written, if there is no such key.
-fn take_one<'o>(
+/// Pops the element at an end of the list at `key` and writes it after what `head` writes. Returns
+/// `false`, and writes nothing, if the key does not exist.
+fn pop_one<'o>(
     cx: &mut Cx<'_>,
     key: &[u8],
     end: End,
@@ -39,21 +39,21 @@ fn take_one<'o>(
     head: impl FnOnce(&mut Sink<'o>),
 ) -> Result<bool, Refusal> {
     let name = cx.key(key);
-    let is_gone = change(cx.keyspace, name, |list: &mut List| {
+    let emptied = change(cx.keyspace, name, |list: &mut List| {
         head(out);
         out.bulk_or_null(list.peek(end).as_deref());
         list.pop(end, 1);
-        shrunk(list, list.is_empty())
+        after_removal(list, list.is_empty())
     })?;
-    if let Some(is_gone) = is_gone {
-        announce_loss(cx.keyspace, event::LIST, pop_event(end), key, is_gone);
+    if let Some(emptied) = emptied {
+        announce_removal(cx.keyspace, event::LIST, pop_event(end), key, emptied);
     }
-    Ok(is_gone.is_some())
+    Ok(emptied.is_some())
 }
 
-/// Takes up to `count` elements as an array, behind what `head` writes; `false`, and nothing
-/// written, if there is no such key.
-fn take<'o>(
+/// Pops up to `count` elements and writes them as an array after what `head` writes. Returns
+/// `false`, and writes nothing, if the key does not exist.
+fn pop_many<'o>(
     cx: &mut Cx<'_>,
     key: &[u8],
     end: End,
@@ -63,24 +63,24 @@ fn take<'o>(
 ) -> Result<bool, Refusal> {
     let name = cx.key(key);
     let mut strides = Strides::new(cx.pace);
-    let is_gone = change(cx.keyspace, name, |list: &mut List| {
+    let emptied = change(cx.keyspace, name, |list: &mut List| {
         let count = count.min(list.len());
         head(out);
-        give(list, end, 0, count, &mut strides, out);
+        write_elements(list, end, 0, count, &mut strides, out);
         if count == 0 {
             return Edited::Kept(None);
         }
         list.pop(end, count);
-        shrunk(list, Some(list.is_empty()))
+        after_removal(list, Some(list.is_empty()))
     })?;
-    if let Some(Some(is_gone)) = is_gone {
-        announce_loss(cx.keyspace, event::LIST, pop_event(end), key, is_gone);
+    if let Some(Some(emptied)) = emptied {
+        announce_removal(cx.keyspace, event::LIST, pop_event(end), key, emptied);
     }
-    Ok(is_gone.is_some())
+    Ok(emptied.is_some())
 }
 
-/// What LMPOP and BLMPOP ask for.
-struct Request<'a> {
+/// The arguments of LMPOP and BLMPOP.
+struct MultiPop<'a> {
     keys: usize,
     first_key: usize,
     args: Args<'a>,
@@ -88,7 +88,7 @@ struct Request<'a> {
     count: usize,
 }
 
-impl<'a> Request<'a> {
+impl<'a> MultiPop<'a> {
     /// Reads `numkeys key [key ...] LEFT|RIGHT [COUNT count]` from argument `at` on.
     fn of(args: Args<'a>, at: usize) -> Result<Self, Refusal> {
         let positive = |at: usize, error: &'static str| {
@@ -111,14 +111,14 @@ impl<'a> Request<'a> {
         Ok(Self { keys, first_key, args, end, count: count as usize })
     }
 
-    /// Takes from the first key that is there; says whether one is.
-    fn serve(&self, cx: &mut Cx<'_>, out: &mut Sink<'_>) -> Result<bool, Refusal> {
+    /// Pops from the first key that exists. Returns whether one does.
+    fn run(&self, cx: &mut Cx<'_>, out: &mut Sink<'_>) -> Result<bool, Refusal> {
         for key in self.args.from(self.first_key).take(self.keys) {
             let head = |out: &mut Sink<'_>| {
                 out.array(2);
                 out.bulk(key);
             };
-            if cx.serves(key) && take(cx, key, self.end, self.count, out, head)? {
+            if cx.may_take_from(key) && pop_many(cx, key, self.end, self.count, out, head)? {
                 return Ok(true);
             }
         }
@@ -128,7 +128,7 @@ impl<'a> Request<'a> {
 
 /// LMPOP numkeys key [key ...] LEFT|RIGHT [COUNT count]
 pub(super) fn lmpop(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    if !Request::of(args, 1)?.serve(cx, out)? {
+    if !MultiPop::of(args, 1)?.run(cx, out)? {
         out.null_array();
     }
     Ok(())
@@ -140,10 +140,10 @@ pub(super) fn blmpop(
     args: Args<'_>,
     out: &mut Sink<'_>,
 ) -> Result<Option<Wait>, Refusal> {
-    // Here the timeout is looked at last.
-    let request = Request::of(args, 2)?;
-    let wait = Wait::of(args, 1, cx.now(), WaitKind::List, Absent::NullArray)?;
-    Ok(if request.serve(cx, out)? { None } else { Some(wait) })
+    // Redis parses the timeout last here.
+    let request = MultiPop::of(args, 2)?;
+    let wait = Wait::of(args, 1, cx.now(), WaitKind::List, NullReply::NullArray)?;
+    Ok(if request.run(cx, out)? { None } else { Some(wait) })
 }
 
 /// BLPOP, BRPOP key [key ...] timeout
@@ -154,13 +154,13 @@ pub(super) fn bpop(
     out: &mut Sink<'_>,
 ) -> Result<Option<Wait>, Refusal> {
     let last = args.len() - 1;
-    let wait = Wait::of(args, last, cx.now(), WaitKind::List, Absent::NullArray)?;
+    let wait = Wait::of(args, last, cx.now(), WaitKind::List, NullReply::NullArray)?;
     for key in args.from(1).take(last - 1) {
         let head = |out: &mut Sink<'_>| {
             out.array(2);
             out.bulk(key);
         };
-        if cx.serves(key) && take_one(cx, key, end, out, head)? {
+        if cx.may_take_from(key) && pop_one(cx, key, end, out, head)? {
             return Ok(None);
         }
     }

@@ -1,11 +1,11 @@
-//! CONFIG: the parameters of [`crate::state::settings`], asked and changed.
+//! CONFIG: reads and changes the parameters of [`crate::state::settings`].
 
-use super::super::help;
+use super::super::{Secret, help};
 use super::*;
 use crate::state::CommandStats;
 use crate::topology::Port;
 
-/// What the subcommands' rows share.
+/// Defaults of the subcommands' rows.
 const CONFIG: Spec = Spec {
     parent: "config",
     arity: Exactly(2),
@@ -25,22 +25,23 @@ pub(super) const ROW: Spec = Spec {
             name: "get",
             arity: AtLeast(3),
             complexity: "O(N) when N is the number of configuration parameters provided",
-            summary: "Tells the values of parameters, named or by glob pattern.",
+            summary: "Returns the values of parameters, by name or glob pattern.",
             run: Run::Server(get),
             ..CONFIG
         },
         Spec {
             name: "set",
             arity: AtLeast(4),
+            secrets: &[Secret::After { word: "requirepass", from: 2, step: 2, count: 1 }],
             complexity: "O(N) when N is the number of configuration parameters provided",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
-            summary: "Changes parameters: all that are named, or none.",
+            summary: "Changes parameters: all of the given ones, or none.",
             run: Run::Server(set),
             ..CONFIG
         },
         Spec {
             name: "resetstat",
-            summary: "Lets the counters that INFO shows start from zero.",
+            summary: "Resets the counters that INFO shows.",
             flags: CONFIG.flags | ALL_DATABASES,
             run: Run::Cluster(resetstat),
             ..CONFIG
@@ -48,7 +49,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "rewrite",
             since: "2.8.0",
-            summary: "Would write the parameters to the configuration file, which is not the server's to write.",
+            summary: "Refused: the server does not write configuration files.",
             run: Run::Server(|_, _, _| {
                 Err(Refusal::of("ERR The server is running without a config file"))
             }),
@@ -74,7 +75,7 @@ fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.map(found.len());
     for (name, value) in &found {
         out.bulk(name);
-        // What differs from port to port.
+        // These differ from port to port.
         match (cx.port, name.to_ascii_lowercase().as_slice()) {
             (_, b"cluster-enabled") if cx.server.mode(cx.port) == "cluster" => out.bulk(b"yes"),
             (Port::Node(_), b"port") => out.bulk(cx.own_port().to_string().as_bytes()),

@@ -1,6 +1,6 @@
-//! DEBUG: what test suites of clients ask for, and only from this machine.
+//! DEBUG: the parts that test suites of clients use, for clients on this machine only.
 //!
-//! To Redis it is one command, not a container, and so it is here.
+//! As in Redis it is one command, not a container.
 
 use super::super::dump::payload_of;
 use super::super::too_many_arguments;
@@ -10,9 +10,9 @@ use crate::text::number::parse_f64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The longest DEBUG SLEEP; more is cut to it.
+/// The longest DEBUG SLEEP; a longer one is cut to it.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
-/// Bytes of a payload that are no part of the value: its type, the version and the checksum.
+/// Bytes of a payload that are not part of the value: its type, the version and the checksum.
 const PAYLOAD_FRAME: usize = 11;
 
 pub(super) const ROW: Spec = Spec {
@@ -20,29 +20,29 @@ pub(super) const ROW: Spec = Spec {
     arity: AtLeast(2),
     flags: ADMIN | NOSCRIPT | LOADING | STALE,
     complexity: "Depends on subcommand.",
-    summary: "Holds what helps to test clients: SLEEP stops every shard for some seconds.",
+    summary: "Holds what tests of clients need: SLEEP stops all shards for some seconds.",
     run: Run::Cluster(debug),
     ..SERVER
 };
 
-/// What DEBUG PROTOCOL answers for a double, as Redis does.
-const FAMOUS: f64 = 3141.0 / 1000.0;
+/// The double that DEBUG PROTOCOL replies with in Redis.
+const PROTOCOL_DOUBLE: f64 = 3141.0 / 1000.0;
 
 /// The lines of DEBUG HELP.
 const HELP: &[&str] = &[
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ERROR <string>",
-    "    Answers an error with this text.",
+    "    Replies with this text as an error.",
     "LOG <message>",
     "    Writes the message to the log.",
     "OBJECT <key>",
-    "    Tells how the value of a key is kept.",
+    "    Shows how the value of a key is stored.",
     "PROTOCOL <type>",
-    "    Answers with a value of this type: string, integer, double, null, array, set, map, verbatim, true or false.",
+    "    Replies with a value of this type: string, integer, double, null, array, set, map, verbatim, true or false.",
     "SET-ACTIVE-EXPIRE <0|1>",
-    "    With 0, expired keys stay until somebody asks for them; 1 is the default.",
+    "    With 0, expired keys are removed only when they are accessed; 1 is the default.",
     "SLEEP <seconds>",
-    "    Stops every shard for this long, fractions allowed.",
+    "    Stops all shards for this long, fractions allowed.",
     "HELP",
     "    Lists the subcommands.",
 ];
@@ -57,7 +57,7 @@ fn debug(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     }
     match (&*args[1].to_ascii_lowercase(), args.len()) {
         (b"sleep", 3) => {
-            // A text that is no number is 0, as it is to Redis.
+            // As in Redis, a text that is not a number counts as 0.
             let seconds = parse_f64(args.at(2)).unwrap_or(0.0).clamp(0.0, SLEEP_MAX.as_secs_f64());
             cx.pace.sleep(Duration::from_secs_f64(seconds));
             out.ok();
@@ -70,7 +70,7 @@ fn debug(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         }
         (b"protocol", 3) => return protocol(args, out),
         (b"set-active-expire", 3) => {
-            // As Redis reads it: what is no number is 0.
+            // As in Redis, a text that is not a number counts as 0.
             let on = parse_i64(args.at(2)).unwrap_or(0) != 0;
             cx.server.expires_keys.store(on, Ordering::Relaxed);
             out.ok();
@@ -84,7 +84,7 @@ fn debug(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// DEBUG OBJECT key. An address would tell nobody anything: it is 0.
+/// DEBUG OBJECT key. The address has no meaning and is 0.
 fn object(cx: &mut ServerCx<'_>, name: &[u8], out: &mut Sink<'_>) -> Outcome {
     let (slot, second) = (Slot::of(name), cx.now / 1000);
     let found = cx.shards.iter_mut().find_map(|shard| {
@@ -105,12 +105,12 @@ fn object(cx: &mut ServerCx<'_>, name: &[u8], out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// DEBUG PROTOCOL type: the values that Redis answers too, of the types that we ever answer with.
+/// DEBUG PROTOCOL type: Redis' values, for the types that occur in replies here.
 fn protocol(args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     match &*args.at(2).to_ascii_lowercase() {
         b"string" => out.bulk(b"Hello World"),
         b"integer" => out.int(12345),
-        b"double" => out.double(FAMOUS),
+        b"double" => out.double(PROTOCOL_DOUBLE),
         b"null" => out.null(),
         b"array" => {
             out.array(3);

@@ -1,7 +1,7 @@
-//! INFO: what monitoring reads, section by section.
+//! INFO: the state and statistics of the server for monitoring, section by section.
 //!
-//! The fields are Redis' where we have what they tell; `# Slotway` holds what only we have. All
-//! shards are held while it is written, so that the numbers of one reply belong together.
+//! The fields are those of Redis, as far as they apply; the section `# Slotway` has our own. All
+//! shards are held while it is written, so that the numbers of one reply are consistent.
 
 use super::*;
 use crate::command::numbered;
@@ -17,33 +17,33 @@ pub(super) const ROW: Spec = Spec {
     flags: LOADING | STALE | ALL_DATABASES,
     acl: acl::DANGEROUS,
     tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
-    summary: "Tells the state of the server and what it has counted, all of it or by section.",
+    summary: "Returns the state and statistics of the server, by section.",
     run: Run::Cluster(info),
     ..SERVER
 };
 
-/// What a section tells.
-struct Told<'a, 'c> {
+/// What the sections are written from.
+struct InfoCx<'a, 'c> {
     cx: &'a ServerCx<'c>,
-    /// What was counted of commands, on every shard and beside them.
-    tally: &'a CommandStats,
+    /// The command statistics of all shards and of the commands that run outside them.
+    commands: &'a CommandStats,
 }
 
 /// A section.
 struct Section {
     heading: &'static str,
-    /// The word that asks for it, in lower case.
+    /// The argument that selects it, in lower case.
     word: &'static str,
-    /// Which words ask for it among others.
+    /// Which arguments select it together with others.
     part_of: PartOf,
     /// Appends its `name:value` lines.
-    write: fn(&Told<'_, '_>, &mut String) -> std::fmt::Result,
+    write: fn(&InfoCx<'_, '_>, &mut String) -> std::fmt::Result,
 }
 
-/// Which words ask for a section that is not named.
+/// Which arguments select a section that is not named.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum PartOf {
-    /// `default`, and no word at all.
+    /// `default`, and no argument at all.
     Default,
     /// `all`.
     All,
@@ -55,7 +55,7 @@ const fn section(
     heading: &'static str,
     word: &'static str,
     part_of: PartOf,
-    write: fn(&Told<'_, '_>, &mut String) -> std::fmt::Result,
+    write: fn(&InfoCx<'_, '_>, &mut String) -> std::fmt::Result,
 ) -> Section {
     Section { heading, word, part_of, write }
 }
@@ -78,11 +78,11 @@ const SECTIONS: &[Section] = &[
     section("Keyspace", "keyspace", PartOf::Default, keyspace),
 ];
 
-/// What all shards of the process, and what runs beside them, have counted.
-pub(in crate::command) fn sum(cx: &ServerCx<'_>) -> CommandStats {
+/// The sum of the command statistics of all shards and of the commands that run outside them.
+pub(super) fn sum(cx: &ServerCx<'_>) -> CommandStats {
     let mut sum = CommandStats::default();
-    cx.tallies.iter().for_each(|tally| sum.add(tally));
-    cx.server.observer.tallies.each(|tally| sum.add(tally));
+    cx.tallies.iter().for_each(|stats| sum.add(stats));
+    cx.server.observer.tallies.each(|stats| sum.add(stats));
     sum
 }
 
@@ -97,8 +97,7 @@ fn info(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     };
     let part = args.from(1).filter_map(widest).map(|(_, part)| part).max();
     let part = if args.len() == 1 { Some(PartOf::Default) } else { part };
-    let tally = sum(cx);
-    let delivered = Told { cx, tally: &tally };
+    let info = InfoCx { cx, commands: &sum(cx) };
     let mut text = String::new();
     for Section { heading, word, part_of, write } in SECTIONS {
         let is_named = || args.from(1).any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
@@ -108,14 +107,14 @@ fn info(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             }
             // Writing into memory does not fail.
             let _ = write!(text, "# {heading}\r\n");
-            let _ = write(&delivered, &mut text);
+            let _ = write(&info, &mut text);
         }
     }
     out.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }
 
-fn server(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+fn server(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     let it = &cx.server.identity;
     let uptime_s = (cx.now - it.started_at).max(0) / 1000;
     let multiplexing = if cfg!(target_os = "linux") { "epoll" } else { "kqueue" };
@@ -139,7 +138,7 @@ fn server(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result
     )
 }
 
-fn clients(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+fn clients(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     let all = cx.server.clients.all();
     let activity: Vec<_> = all.iter().map(|client| client.activity()).collect();
     let blocked = activity.iter().filter(|activity| activity.blocked).count();
@@ -158,7 +157,7 @@ fn clients(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resul
     )
 }
 
-fn memory(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+fn memory(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     let usage = cx.server.usage();
     for (field, bytes) in [
         ("used_memory", usage.resident),
@@ -177,7 +176,7 @@ fn memory(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result
     )
 }
 
-fn persistence(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+fn persistence(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     write!(
         text,
         "loading:0\r\nasync_loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\n\
@@ -189,7 +188,7 @@ fn persistence(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::R
     )
 }
 
-fn stats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+fn stats(InfoCx { cx, commands }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     let stats = &cx.server.stats;
     let rate = stats.rate();
     let sum = |count: fn(&Counts) -> u64| {
@@ -206,7 +205,7 @@ fn stats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resu
          latest_fork_usec:0\r\ntotal_forks:0\r\nmigrate_cached_sockets:0\r\ntracking_total_keys:0\r\n\
          unexpected_error_replies:0\r\ntotal_error_replies:{}\r\n",
         stats.connections_received.get(),
-        tally.calls(),
+        commands.calls(),
         rate.requests,
         stats.bytes_in.get(),
         stats.bytes_out.get(),
@@ -219,15 +218,19 @@ fn stats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resu
         pubsub.channels,
         pubsub.patterns,
         pubsub.shard_channels,
-        tally.errors_total(),
+        commands.errors_total(),
     )
 }
 
-fn slotway(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+fn is_exec(spec: &Spec) -> bool {
+    matches!(spec.run, Run::Session(SessionCommand::Exec))
+}
+
+fn slotway(InfoCx { cx, commands }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     let (it, stats) = (&cx.server.identity, &cx.server.stats);
-    let execs = tally.counted().find(|(id, _)| numbered(*id).is_some_and(|s| s.name == "exec"));
+    let execs = commands.counted().find(|(id, _)| numbered(*id).is_some_and(is_exec));
     let execs = execs.map(|(_, row)| row.clone()).unwrap_or_default();
-    let lost = tally.execs_lost();
+    let lost = commands.execs_lost();
     write!(
         text,
         "slotway_version:{VERSION}\r\nshards:{}\r\nthreads:{}\r\nwatched_keys:{}\r\ncrossslot_refusals:{}\r\n\
@@ -241,13 +244,13 @@ fn slotway(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Re
     )
 }
 
-fn replication(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+fn replication(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     let endpoint = |port| cx.server.announce.endpoint(port, cx.me.local);
     let standing = |node: &Node| standing(cx, node);
     let mut offset = own_standing(cx).applied as i64;
     match cx.server.topology.family(cx.port) {
         Family::Master(replicas) => {
-            offset = written(&replicas, standing);
+            offset = master_offset(&replicas, standing);
             write!(text, "role:master\r\nconnected_slaves:{}\r\n", replicas.len())?;
             for (i, replica) in replicas.iter().enumerate() {
                 let (host, port) = endpoint(replica.port);
@@ -270,7 +273,7 @@ fn replication(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::R
             )?;
         }
     }
-    // One history for all, named by the run.
+    // All nodes share one replication id, the id of this run.
     write!(
         text,
         "master_failover_state:no-failover\r\nmaster_replid:{}\r\n\
@@ -281,7 +284,7 @@ fn replication(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::R
     )
 }
 
-fn cpu(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+fn cpu(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     let usage = cx.server.usage();
     write!(
         text,
@@ -292,15 +295,13 @@ fn cpu(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
     )
 }
 
-/// The rows of which something was counted, with the names of their commands.
-pub(in crate::command) fn rows(
-    tally: &CommandStats,
-) -> impl Iterator<Item = (&'static Spec, &Row)> {
-    tally.counted().filter_map(|(id, row)| Some((numbered(id)?, row)))
+/// The statistics that are not empty, each with the row of its command.
+pub(super) fn rows(stats: &CommandStats) -> impl Iterator<Item = (&'static Spec, &Row)> {
+    stats.counted().filter_map(|(id, row)| Some((numbered(id)?, row)))
 }
 
-fn commandstats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    for (spec, row) in rows(tally) {
+fn commandstats(InfoCx { cx, commands }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
+    for (spec, row) in rows(commands) {
         let usec = cx.server.observer.nanos(row.ticks) / 1000;
         let each = if row.calls == 0 { 0.0 } else { usec as f64 / row.calls as f64 };
         write!(
@@ -315,18 +316,18 @@ fn commandstats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fm
     Ok(())
 }
 
-fn errorstats(Told { tally, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    tally.errors().try_for_each(|(code, count)| {
+fn errorstats(InfoCx { commands, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
+    commands.errors().try_for_each(|(code, count)| {
         write!(text, "errorstat_{}:count={count}\r\n", String::from_utf8_lossy(code))
     })
 }
 
-fn latencystats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+fn latencystats(InfoCx { cx, commands }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     if !cx.server.settings.tracks_latency() {
         return Ok(());
     }
     let percentiles = cx.server.settings.percentiles();
-    for (spec, row) in rows(tally) {
+    for (spec, row) in rows(commands) {
         let Some(times) = &row.times else { continue };
         write!(text, "latency_percentiles_usec_{}:", spec.full_name())?;
         for (i, &percent) in percentiles.iter().enumerate() {
@@ -339,12 +340,12 @@ fn latencystats(Told { cx, tally }: &Told<'_, '_>, text: &mut String) -> std::fm
     Ok(())
 }
 
-fn cluster(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
+fn cluster(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     write!(text, "cluster_enabled:{}\r\n", u8::from(cx.server.mode(cx.port) == "cluster"))
 }
 
-fn keyspace(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Result {
-    // The shards of the topology make up number 0; each one behind them is a database of its own.
+fn keyspace(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
+    // Database 0 is on the shards of the topology; each shard after them is a database of its own.
     let shards = cx.server.topology.shards();
     let mut databases: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     for (number, shard) in cx.view.iter().zip(&cx.shards) {
@@ -360,7 +361,7 @@ fn keyspace(Told { cx, .. }: &Told<'_, '_>, text: &mut String) -> std::fmt::Resu
     Ok(())
 }
 
-/// A number of bytes as people read it: `0B`, `7.60M`.
+/// Formats a number of bytes for people: `0B`, `7.60M`.
 fn human(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
     if bytes < 1024 {

@@ -1,7 +1,7 @@
-//! LATENCY: how long commands take, and when they took too long.
+//! LATENCY: how long commands take, and the spikes among them.
 //!
-//! HISTOGRAM tells of every command what `latency-tracking` has kept; the others tell of the spikes
-//! that `latency-monitor-threshold` asks for.
+//! HISTOGRAM reports what `latency-tracking` has recorded for each command; the others report the
+//! spikes above `latency-monitor-threshold`.
 
 use super::super::{find, help};
 use super::info::{rows, sum};
@@ -9,7 +9,7 @@ use super::*;
 use crate::state::{Histogram, LatencySpike};
 use std::fmt::Write;
 
-/// What the subcommands' rows share.
+/// Defaults of the subcommands' rows.
 const LATENCY: Spec = Spec {
     parent: "latency",
     arity: Exactly(2),
@@ -24,18 +24,18 @@ pub(super) const ROW: Spec = Spec {
     arity: AtLeast(2),
     since: "2.8.13",
     complexity: "Depends on subcommand.",
-    summary: "Holds the commands about how long commands take.",
+    summary: "Holds the commands about the latency of commands.",
     subcommands: &[
         Spec {
             name: "doctor",
-            summary: "Tells in words when commands took long.",
+            summary: "Returns a summary of the latency spikes.",
             run: Run::Server(doctor),
             ..LATENCY
         },
         Spec {
             name: "graph",
             arity: Exactly(3),
-            summary: "Draws how long the spikes of an event were.",
+            summary: "Draws the latency spikes of an event.",
             run: Run::Server(graph),
             ..LATENCY
         },
@@ -55,7 +55,7 @@ pub(super) const ROW: Spec = Spec {
             arity: AtLeast(2),
             since: "7.0.0",
             complexity: "O(N) where N is the number of commands with latency information being retrieved.",
-            summary: "Tells how many runs of each command took up to so many microseconds.",
+            summary: "Returns a histogram of latencies in microseconds for each command.",
             flags: LATENCY.flags | ALL_DATABASES,
             run: Run::Cluster(histogram),
             ..LATENCY
@@ -63,13 +63,13 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "history",
             arity: Exactly(3),
-            summary: "Tells the spikes of an event: when, and how many milliseconds.",
+            summary: "Returns the latency spikes of an event: Unix time and milliseconds.",
             run: Run::Server(history),
             ..LATENCY
         },
         Spec {
             name: "latest",
-            summary: "Tells the latest and the longest spike of each event.",
+            summary: "Returns the latest and the longest spike of each event.",
             run: Run::Server(latest),
             ..LATENCY
         },
@@ -77,7 +77,7 @@ pub(super) const ROW: Spec = Spec {
             name: "reset",
             arity: AtLeast(2),
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
-            summary: "Forgets the spikes, all or those of the events named.",
+            summary: "Removes the spikes, all or those of the named events.",
             run: Run::Server(|cx, args, out| {
                 out.count(cx.server.observer.spikes.reset(args.from(2)));
                 Ok(())
@@ -88,11 +88,11 @@ pub(super) const ROW: Spec = Spec {
     ..SERVER
 };
 
-/// LATENCY HISTOGRAM [command ...]: a container stands for its subcommands.
+/// LATENCY HISTOGRAM [command ...]: a container selects all its subcommands.
 fn histogram(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let tally = sum(cx);
+    let stats = sum(cx);
     let timed: Vec<_> =
-        rows(&tally).filter_map(|(spec, row)| Some((spec, row.times.as_deref()?))).collect();
+        rows(&stats).filter_map(|(spec, row)| Some((spec, row.times.as_deref()?))).collect();
     let mut shown = Vec::new();
     if args.len() == 2 {
         shown.extend(&timed);
@@ -103,13 +103,13 @@ fn histogram(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
             None => (name, None),
         };
         let Some(spec) = find(container) else { continue };
-        let is_meant = |other: &Spec| match sub {
+        let is_named = |other: &Spec| match sub {
             None => other.id == spec.id || other.parent == spec.name,
             Some(sub) => {
                 other.parent == spec.name && sub.eq_ignore_ascii_case(other.name.as_bytes())
             }
         };
-        shown.extend(timed.iter().filter(|(other, _)| is_meant(other)));
+        shown.extend(timed.iter().filter(|(other, _)| is_named(other)));
     }
     out.map(shown.len());
     for (spec, times) in shown {
@@ -128,8 +128,8 @@ fn histogram(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
     Ok(())
 }
 
-/// How many took up to so many microseconds, where that number grows: the bounds double, and are
-/// those that Redis' histogram has.
+/// Cumulative counts by upper bound in microseconds, for the bounds where the count grows. The
+/// bounds double, and are those of Redis' histogram.
 fn steps(times: &Histogram, nanos: impl Fn(u64) -> u64) -> Vec<(u64, u64)> {
     let bound = |step: u32| (1032 << step) - 1;
     let mut steps: Vec<(u64, u64)> = Vec::new();
@@ -186,7 +186,7 @@ fn graph(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// A column for each spike, the tallest of them four lines high, and below how long ago it was.
+/// Draws a column for each spike, the highest of them four lines high, with its age below.
 fn draw(event: &[u8], spike: &LatencySpike, now_s: i64) -> String {
     const LINES: u64 = 4;
     const COLUMNS_MAX: usize = 80;
@@ -218,7 +218,7 @@ fn draw(event: &[u8], spike: &LatencySpike, now_s: i64) -> String {
     text
 }
 
-/// How long ago, short.
+/// Formats an age in its largest unit.
 fn age(seconds: i64) -> String {
     match seconds.max(0) {
         seconds @ ..60 => format!("{seconds}s"),
@@ -234,7 +234,7 @@ fn doctor(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let mut text = String::new();
     match cx.server.settings.spike_ms() {
         None => text.push_str(
-            "Nobody looks out for spikes: CONFIG SET latency-monitor-threshold <milliseconds> begins to.\n",
+            "Latency monitoring is off: CONFIG SET latency-monitor-threshold <milliseconds> turns it on.\n",
         ),
         Some(ms) if all.is_empty() => {
             let _ = writeln!(text, "No command has taken {ms} milliseconds or longer.");
@@ -267,8 +267,8 @@ mod tests {
         for micros in [1, 1, 2, 30, 60, 1000, 2000] {
             times.record(micros * 1000);
         }
-        let delivered = steps(&times, |ticks| ticks);
-        assert_eq!(delivered, [(1, 2), (2, 3), (33, 4), (66, 5), (1056, 6), (2113, 7)]);
+        let steps = steps(&times, |ticks| ticks);
+        assert_eq!(steps, [(1, 2), (2, 3), (33, 4), (66, 5), (1056, 6), (2113, 7)]);
     }
 
     #[test]

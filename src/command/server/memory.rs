@@ -1,11 +1,11 @@
-//! MEMORY: what keys and the process take.
+//! MEMORY: the memory of keys and of the process.
 
 use super::super::spec::Keys;
 use super::super::spec::access::RO;
 use super::super::{Cx, help};
 use super::*;
 
-/// What the subcommands' rows share.
+/// Defaults of the subcommands' rows.
 const MEMORY: Spec = Spec { parent: "memory", arity: Exactly(2), since: "4.0.0", ..SERVER };
 
 pub(super) const ROW: Spec = Spec {
@@ -22,7 +22,7 @@ pub(super) const ROW: Spec = Spec {
                 "request_policy:all_shards",
                 "response_policy:special",
             ],
-            summary: "Tells in words what the memory goes to.",
+            summary: "Returns a summary of the memory in use.",
             run: Run::Cluster(doctor),
             ..MEMORY
         },
@@ -44,7 +44,7 @@ pub(super) const ROW: Spec = Spec {
                 "request_policy:all_shards",
                 "response_policy:special",
             ],
-            summary: "Would tell what the allocator counts, which here counts nothing.",
+            summary: "Returns the allocator's statistics, of which this build has none.",
             run: Run::Server(|_, _, out| {
                 out.verbatim(*b"txt", b"mimalloc is built without statistics\n");
                 Ok(())
@@ -55,7 +55,7 @@ pub(super) const ROW: Spec = Spec {
             name: "purge",
             complexity: "Depends on how much memory is allocated, could be slow",
             tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
-            summary: "Would have the allocator give free memory back, which it does by itself.",
+            summary: "Does nothing: the allocator returns free memory by itself.",
             run: Run::Server(|_, _, out| {
                 out.ok();
                 Ok(())
@@ -69,7 +69,7 @@ pub(super) const ROW: Spec = Spec {
                 "request_policy:all_shards",
                 "response_policy:special",
             ],
-            summary: "Tells what the memory goes to.",
+            summary: "Returns the memory in use by purpose, in bytes.",
             run: Run::Cluster(stats),
             ..MEMORY
         },
@@ -79,7 +79,7 @@ pub(super) const ROW: Spec = Spec {
             flags: READ,
             keys: &[Keys::at(RO, 2)],
             complexity: "O(N) where N is the number of samples.",
-            summary: "Tells how many bytes a key takes with its value.",
+            summary: "Returns the memory of a key and its value, in bytes.",
             run: Run::Shard(usage),
             ..MEMORY
         },
@@ -87,7 +87,8 @@ pub(super) const ROW: Spec = Spec {
     ..SERVER
 };
 
-/// MEMORY USAGE key [SAMPLES count]: nothing is estimated from samples, so their count is only read.
+/// MEMORY USAGE key [SAMPLES count]: nothing is estimated from samples, so the count is only
+/// checked.
 fn usage(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     for at in (3..args.len()).step_by(2) {
         if !args.is(at, "samples") || at + 1 >= args.len() {
@@ -108,15 +109,15 @@ fn usage(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// What MEMORY STATS and DOCTOR tell.
-struct Account {
+/// The numbers of MEMORY STATS and DOCTOR; sizes in bytes.
+struct Usage {
     resident: u64,
     peak: u64,
     clients: usize,
     keys: usize,
 }
 
-impl Account {
+impl Usage {
     fn of(cx: &ServerCx<'_>) -> Self {
         let usage = cx.server.usage();
         Self {
@@ -136,23 +137,23 @@ impl Account {
     }
 }
 
-/// MEMORY STATS: what there is none of here takes 0 bytes.
+/// MEMORY STATS. What Slotway does not have takes 0 bytes.
 fn stats(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let account = Account::of(cx);
+    let usage = Usage::of(cx);
     let numbers = [
-        ("peak.allocated", account.peak),
-        ("total.allocated", account.resident),
+        ("peak.allocated", usage.peak),
+        ("total.allocated", usage.resident),
         ("startup.allocated", 0),
         ("replication.backlog", 0),
         ("clients.slaves", 0),
-        ("clients.normal", account.clients as u64),
+        ("clients.normal", usage.clients as u64),
         ("cluster.links", 0),
         ("aof.buffer", 0),
         ("lua.caches", 0),
         ("functions.caches", 0),
-        ("overhead.total", account.clients as u64),
-        ("keys.count", account.keys as u64),
-        ("keys.bytes-per-key", account.bytes_per_key()),
+        ("overhead.total", usage.clients as u64),
+        ("keys.count", usage.keys as u64),
+        ("keys.bytes-per-key", usage.bytes_per_key()),
     ];
     out.map(numbers.len() + 1);
     for (name, number) in numbers {
@@ -160,21 +161,21 @@ fn stats(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.int(number.cast_signed());
     }
     out.bulk(b"peak.percentage");
-    out.double(account.peak_percentage());
+    out.double(usage.peak_percentage());
     Ok(())
 }
 
 /// MEMORY DOCTOR
 fn doctor(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let account = Account::of(cx);
+    let usage = Usage::of(cx);
     let text = format!(
-        "{} bytes are resident, {:.0}% of the most that ever were: {} keys, {} bytes for each if all went to keys, \
-         and {} bytes of buffers for clients. MEMORY USAGE tells of one key.\n",
-        account.resident,
-        account.peak_percentage(),
-        account.keys,
-        account.bytes_per_key(),
-        account.clients,
+        "{} bytes are resident, {:.0}% of the peak. {} keys, {} bytes per key on average, {} bytes of client \
+         buffers. MEMORY USAGE shows the memory of one key.\n",
+        usage.resident,
+        usage.peak_percentage(),
+        usage.keys,
+        usage.bytes_per_key(),
+        usage.clients,
     );
     out.verbatim(*b"txt", text.as_bytes());
     Ok(())

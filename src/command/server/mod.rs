@@ -1,15 +1,16 @@
-//! What concerns the server as a whole: its size, its clock, emptying it, stopping it. CONFIG, INFO,
-//! SLOWLOG, LATENCY, MEMORY and DEBUG have a file each.
+//! Commands on the server as a whole: its size, its time, its role, flushing it, stopping it.
+//! CONFIG, INFO, SLOWLOG, LATENCY, MEMORY and DEBUG have a file each.
 
 mod config;
-mod debug;
 mod info;
+mod slowlog;
 mod latency;
 mod memory;
-mod slowlog;
+mod debug;
 
 use super::spec::flag::{
-    ADMIN, ALL_DATABASES, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NOSCRIPT, READ, STALE, WRITE,
+    ADMIN, ALL_DATABASES, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NODE_LOCAL, NOSCRIPT, READ, STALE,
+    WRITE,
 };
 use super::spec::{
     Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
@@ -21,13 +22,13 @@ use crate::state::{REDIS_VERSION, VERSION};
 use crate::text::number::parse_i64;
 use crate::topology::{Family, Node, Port};
 
-/// What all servers' rows share.
+/// Defaults of the rows.
 const SERVER: Spec = Spec { group: Group::Server, ..BASE };
 
-/// What FLUSHALL and FLUSHDB share: there is one database.
+/// Defaults of FLUSHALL and FLUSHDB.
 const FLUSH: Spec = Spec {
     arity: AtLeast(1),
-    flags: WRITE,
+    flags: WRITE | NODE_LOCAL,
     acl: acl::KEYSPACE | acl::DANGEROUS,
     tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
     run: Run::Cluster(flush),
@@ -38,10 +39,10 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "dbsize",
         arity: Exactly(1),
-        flags: READ | FAST,
+        flags: READ | FAST | NODE_LOCAL,
         acl: acl::KEYSPACE,
         tips: &["request_policy:all_shards", "response_policy:agg_sum"],
-        summary: "Counts the keys.",
+        summary: "Returns the number of keys.",
         run: Run::Cluster(dbsize),
         ..SERVER
     },
@@ -49,13 +50,13 @@ pub(super) const ROWS: &[Spec] = &[
         name: "flushall",
         flags: FLUSH.flags | ALL_DATABASES,
         complexity: "O(N) where N is the total number of keys in all databases",
-        summary: "Removes every key.",
+        summary: "Removes all keys of all databases.",
         ..FLUSH
     },
     Spec {
         name: "flushdb",
         complexity: "O(N) where N is the number of keys in the selected database",
-        summary: "Removes every key of the database.",
+        summary: "Removes all keys of the selected database.",
         ..FLUSH
     },
     Spec {
@@ -64,7 +65,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: LOADING | STALE | FAST,
         since: "2.6.0",
         tips: &["nondeterministic_output"],
-        summary: "Tells the time in seconds, and the microseconds of that second.",
+        summary: "Returns the Unix time in seconds, and the microseconds of that second.",
         run: Run::Server(time),
         ..SERVER
     },
@@ -74,7 +75,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: LOADING | STALE | FAST,
         acl: acl::ADMIN | acl::DANGEROUS,
         tips: &["nondeterministic_output"],
-        summary: "Tells when the data were last saved: here, when the server started.",
+        summary: "Returns the Unix time of the last save: here, the start of the server.",
         run: Run::Server(lastsave),
         ..SERVER
     },
@@ -83,7 +84,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: Exactly(1),
         flags: ADMIN | NOSCRIPT | LOADING | STALE,
         complexity: "",
-        summary: "Shows this connection every command as it runs, until RESET.",
+        summary: "Streams all commands that run to this connection, until RESET.",
         run: Run::Session(SessionCommand::Monitor),
         ..SERVER
     },
@@ -93,7 +94,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: NOSCRIPT | LOADING | STALE | FAST,
         acl: acl::ADMIN | acl::DANGEROUS,
         since: "2.8.12",
-        summary: "Tells the server's part in replication, and who else has one.",
+        summary: "Returns the role in replication, with the replicas or the master.",
         run: Run::Server(role),
         ..SERVER
     },
@@ -103,7 +104,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
         complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, \
                      otherwise O(1)",
-        summary: "Stops the server once what runs is done; its data are gone then.",
+        summary: "Stops the server after the running requests. Its data are not saved.",
         run: Run::Server(shutdown),
         ..SERVER
     },
@@ -113,7 +114,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: READ | FAST,
         since: "5.0.0",
         complexity: "",
-        summary: "Tells the version, with a flourish.",
+        summary: "Returns the version, with a picture of the slots.",
         run: Run::Server(lolwut),
         ..SERVER
     },
@@ -132,7 +133,7 @@ fn dbsize(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 fn flush(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    // Both ways are the same here: what is slow to free is always freed away from the shard.
+    // Both modes are the same here: large values are always freed on another thread.
     if args.len() > 2 || (args.len() == 2 && !args.is(1, "async") && !args.is(1, "sync")) {
         return Err(Refusal::SYNTAX);
     }
@@ -157,7 +158,7 @@ fn role(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         Family::Master(replicas) => {
             out.array(3);
             out.bulk(b"master");
-            out.int(written(&replicas, standing));
+            out.int(master_offset(&replicas, standing));
             out.array(replicas.len());
             for replica in replicas {
                 let (host, port) = endpoint(replica.port);
@@ -180,12 +181,12 @@ fn role(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// How far a replica is; one in step has nothing to count.
+/// How much of the stream a replica has applied; all zero without a lag.
 fn standing(cx: &ServerCx<'_>, replica: &Node) -> Standing {
     cx.server.feeds.of(replica.shard).map_or(Standing::default(), |feed| feed.standing(cx.now))
 }
 
-/// How far the replica is whom the client speaks to.
+/// The same for the node of the client's port.
 fn own_standing(cx: &ServerCx<'_>) -> Standing {
     match cx.port {
         Port::Node(me) => standing(cx, &cx.server.topology.node(me)),
@@ -193,8 +194,8 @@ fn own_standing(cx: &ServerCx<'_>) -> Standing {
     }
 }
 
-/// How far the history of a master has come, as far as anybody follows it.
-fn written(replicas: &[Node], standing: impl Fn(&Node) -> Standing) -> i64 {
+/// The replication offset of a master: the furthest that was written for any of its replicas.
+fn master_offset(replicas: &[Node], standing: impl Fn(&Node) -> Standing) -> i64 {
     replicas.iter().map(|replica| standing(replica).written).max().unwrap_or(0) as i64
 }
 
@@ -214,17 +215,17 @@ fn shutdown(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         return Err(Refusal::of("ERR No shutdown in progress."));
     }
     if is_given("save") {
-        // Better to go on than to lose what somebody wanted to keep.
+        // There is nowhere to save to: the server keeps running rather than lose the data.
         return Err(Refusal::of("ERR Errors trying to SHUTDOWN. Check logs."));
     }
-    tracing::info!(client = cx.me.id, "told to stop by SHUTDOWN");
+    tracing::info!(client = cx.me.id, "SHUTDOWN received");
     cx.server.stop.wish();
     cx.me.close_after_reply();
-    let _nothing_is_answered = out;
+    let _no_reply = out;
     Ok(())
 }
 
-/// LOLWUT [VERSION version [argument ...]]: the shards as the slots see them.
+/// LOLWUT [VERSION version [argument ...]]: a bar of the slots, shaded by shard.
 fn lolwut(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     const COLUMNS: usize = 64;
     const SHADES: [char; 4] = ['\u{2591}', '\u{2592}', '\u{2593}', '\u{2588}'];

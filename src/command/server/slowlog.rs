@@ -1,9 +1,9 @@
-//! SLOWLOG: the commands that took longest lately.
+//! SLOWLOG: the latest commands that took longer than a threshold.
 
 use super::super::{help, too_many_arguments};
 use super::*;
 
-/// What the subcommands' rows share.
+/// Defaults of the subcommands' rows.
 const SLOWLOG: Spec = Spec {
     parent: "slowlog",
     arity: Exactly(2),
@@ -12,8 +12,8 @@ const SLOWLOG: Spec = Spec {
     ..SERVER
 };
 
-/// Entries that are shown if nothing else is asked for.
-const SHOWN: usize = 10;
+/// How many entries GET returns by default.
+const COUNT_DEFAULT: usize = 10;
 
 pub(super) const ROW: Spec = Spec {
     name: "slowlog",
@@ -27,7 +27,7 @@ pub(super) const ROW: Spec = Spec {
             arity: AtLeast(2),
             complexity: "O(N) where N is the number of entries returned",
             tips: &["request_policy:all_nodes", "nondeterministic_output"],
-            summary: "Tells the latest slow commands: ten, or so many as asked for, -1 for all.",
+            summary: "Returns the latest slow commands: ten, or the given number, or all with -1.",
             run: Run::Server(get),
             ..SLOWLOG
         },
@@ -38,7 +38,7 @@ pub(super) const ROW: Spec = Spec {
                 "response_policy:agg_sum",
                 "nondeterministic_output",
             ],
-            summary: "Counts the slow commands that are kept.",
+            summary: "Returns the number of entries.",
             run: Run::Server(|cx, _, out| {
                 out.count(cx.server.observer.slowlog.len());
                 Ok(())
@@ -49,7 +49,7 @@ pub(super) const ROW: Spec = Spec {
             name: "reset",
             complexity: "O(N) where N is the number of entries in the slowlog",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
-            summary: "Forgets the slow commands.",
+            summary: "Removes all entries.",
             run: Run::Server(|cx, _, out| {
                 cx.server.observer.slowlog.reset();
                 out.ok();
@@ -75,7 +75,7 @@ pub(super) const ROW: Spec = Spec {
 /// SLOWLOG GET [count]
 fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let count = match args.len() {
-        2 => SHOWN,
+        2 => COUNT_DEFAULT,
         3 => match parse_i64(args.at(2)) {
             Some(-1) => usize::MAX,
             Some(count @ 0..) => usize::try_from(count).unwrap_or(usize::MAX),

@@ -1,27 +1,27 @@
-//! What several sets have together: intersection, union, difference; read, counted or stored.
+//! Intersection, union and difference of sets; returned, counted or stored.
 //!
 //! ```text
-//! SINTER   passes over the smallest set and looks every member up in the others
+//! SINTER   looks up every member of the smallest set in the others
 //! SUNION   adds all members to one new set
-//! SDIFF    looks every member of the first set up in the others, or takes the others' members out
-//!          of a copy of it, whichever is less work
+//! SDIFF    looks up every member of the first set in the others, or removes the others' members
+//!          from a copy of it, whichever is less work
 //! ```
 //!
-//! What is only read borrows its members from the sets that they are in. A result whose members are
-//! all integers is a set of integers, as long as it is not too large: it is answered in ascending
-//! order, whatever the sets were that it was made of.
+//! A result that is only returned borrows its members from the source sets. A result whose members
+//! are all integers is a set of integers, up to the limit on its size: it is returned in ascending
+//! order, whatever the encodings of the source sets.
 
 use super::{Reply, units};
 use crate::command::collection;
-use crate::command::scan::Strides;
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Key, KeyHasher, Keyed, Keyspace, Lent, Member, Set, Value, event};
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 
-/// What becomes of the sets.
+/// A set operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Operation {
     Inter,
     Union,
     Diff,
@@ -29,32 +29,32 @@ enum Way {
 
 /// SINTER key [key ...]
 pub(super) fn sinter(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Way::Inter, out)
+    reply(cx, args, Operation::Inter, out)
 }
 
 /// SUNION key [key ...]
 pub(super) fn sunion(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Way::Union, out)
+    reply(cx, args, Operation::Union, out)
 }
 
 /// SDIFF key [key ...]
 pub(super) fn sdiff(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Way::Diff, out)
+    reply(cx, args, Operation::Diff, out)
 }
 
 /// SINTERSTORE destination key [key ...]
 pub(super) fn sinterstore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    store(cx, args, Way::Inter, "sinterstore", out)
+    store(cx, args, Operation::Inter, "sinterstore", out)
 }
 
 /// SUNIONSTORE destination key [key ...]
 pub(super) fn sunionstore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    store(cx, args, Way::Union, "sunionstore", out)
+    store(cx, args, Operation::Union, "sunionstore", out)
 }
 
 /// SDIFFSTORE destination key [key ...]
 pub(super) fn sdiffstore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    store(cx, args, Way::Diff, "sdiffstore", out)
+    store(cx, args, Operation::Diff, "sdiffstore", out)
 }
 
 /// SINTERCARD numkeys key [key ...] [LIMIT limit]
@@ -76,28 +76,28 @@ pub(super) fn sintercard(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
         i += 2;
     }
     let keys: Vec<_> = args.from(2).take(number).map(|key| cx.key(key)).collect();
-    look(cx.keyspace, &keys)?;
-    let (sets, hasher) = (glance(cx.keyspace, &keys), cx.keyspace.hasher());
+    read_all(cx.keyspace, &keys)?;
+    let (sets, hasher) = (sets_at(cx.keyspace, &keys), cx.keyspace.hasher());
     let common = intersect(&sets, hasher, Strides::new(cx.pace));
-    // No limit is written 0.
+    // LIMIT 0 means no limit.
     out.count(if limit > 0 { common.take(limit).count() } else { common.count() });
     Ok(())
 }
 
-fn answer(cx: &mut Cx<'_>, args: Args<'_>, way: Way, out: &mut Sink<'_>) -> Outcome {
+fn reply(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation, out: &mut Sink<'_>) -> Outcome {
     let keys: Vec<_> = args.from(1).map(|key| cx.key(key)).collect();
-    look(cx.keyspace, &keys)?;
-    let sets = glance(cx.keyspace, &keys);
+    read_all(cx.keyspace, &keys)?;
+    let sets = sets_at(cx.keyspace, &keys);
     let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher());
-    if way == Way::Inter {
-        // Each is met once, and integers come in their order, without a set to put them in.
+    if operation == Operation::Inter {
+        // An intersection has no repeats and is in the right order without a result set.
         let common: Vec<_> = intersect(&sets, hasher, Strides::new(cx.pace)).collect();
         out.set(common.len());
         let mut reply = Reply::new(out, Strides::new(cx.pace));
         common.into_iter().for_each(|member| reply.member(member));
         return Ok(());
     }
-    let result = combine::<Lent<'_>>(way, &sets, ints_max, hasher, Strides::new(cx.pace));
+    let result = combine::<Lent<'_>>(operation, &sets, ints_max, hasher, Strides::new(cx.pace));
     out.set(result.len());
     let mut reply = Reply::new(out, Strides::new(cx.pace));
     result.members().for_each(|member| reply.member(member));
@@ -107,25 +107,25 @@ fn answer(cx: &mut Cx<'_>, args: Args<'_>, way: Way, out: &mut Sink<'_>) -> Outc
 fn store(
     cx: &mut Cx<'_>,
     args: Args<'_>,
-    way: Way,
+    operation: Operation,
     name: &'static str,
     out: &mut Sink<'_>,
 ) -> Outcome {
     let to = cx.key(args.at(1));
     let keys: Vec<_> = args.from(2).map(|key| cx.key(key)).collect();
-    look(cx.keyspace, &keys)?;
-    let sets = glance(cx.keyspace, &keys);
+    read_all(cx.keyspace, &keys)?;
+    let sets = sets_at(cx.keyspace, &keys);
     let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher());
-    let result: Set = combine(way, &sets, ints_max, hasher, Strides::new(cx.pace));
+    let result: Set = combine(operation, &sets, ints_max, hasher, Strides::new(cx.pace));
     collection::store(cx.keyspace, to, Value::Set(result), event::SET, name, out);
     Ok(())
 }
 
-/// Reads every key, as reads that count.
+/// Reads every key and counts a hit or a miss for each.
 ///
 /// # Errors
-/// One of them holds no set.
-fn look(keyspace: &mut Keyspace, keys: &[Key<'_>]) -> Outcome {
+/// WRONGTYPE if one of them holds another type.
+fn read_all(keyspace: &mut Keyspace, keys: &[Key<'_>]) -> Outcome {
     for &key in keys {
         if keyspace.read(key).is_some_and(|value| !matches!(value, Value::Set(_))) {
             return Err(Refusal::WRONG_TYPE);
@@ -134,8 +134,8 @@ fn look(keyspace: &mut Keyspace, keys: &[Key<'_>]) -> Outcome {
     Ok(())
 }
 
-/// The sets at keys that were read just now; `None` for a key that is not there.
-fn glance<'k>(keyspace: &'k Keyspace, keys: &[Key<'_>]) -> Vec<Option<&'k Set>> {
+/// Returns the sets at keys that were just read; `None` for a key that does not exist.
+fn sets_at<'k>(keyspace: &'k Keyspace, keys: &[Key<'_>]) -> Vec<Option<&'k Set>> {
     let set = |key: &Key<'_>| match keyspace.glance(*key) {
         Some(Value::Set(set)) => Some(set),
         _ => None,
@@ -143,17 +143,17 @@ fn glance<'k>(keyspace: &'k Keyspace, keys: &[Key<'_>]) -> Vec<Option<&'k Set>> 
     keys.iter().map(set).collect()
 }
 
-/// The members that all sets have, in the order of the smallest.
+/// Returns the members that all sets have, in the order of the smallest set.
 fn intersect<'s>(
     sets: &[Option<&'s Set>],
     hasher: &KeyHasher,
     mut strides: Strides<'_>,
 ) -> impl Iterator<Item = Member<'s>> {
-    // One that is not there leaves nothing to pass over.
+    // If one of the keys does not exist, the intersection is empty.
     let mut sets = sets.iter().copied().collect::<Option<Vec<_>>>().unwrap_or_default();
     sets.sort_by_key(|set| set.len());
     let smallest = sets.first().copied();
-    // A set that is named twice is looked at once.
+    // The smallest set may be named more than once: it need not be looked up in itself.
     sets.retain(|&set| !smallest.is_some_and(|smallest| std::ptr::eq(set, smallest)));
     smallest.into_iter().flat_map(Set::members).filter(move |&member| {
         strides.step(sets.len() + units(member));
@@ -161,9 +161,9 @@ fn intersect<'s>(
     })
 }
 
-/// The set that several sets make.
+/// Returns the result of an operation on several sets.
 fn combine<'s, M: Keyed + From<Member<'s>>>(
-    way: Way,
+    operation: Operation,
     sets: &[Option<&'s Set>],
     ints_max: usize,
     hasher: &KeyHasher,
@@ -173,27 +173,27 @@ fn combine<'s, M: Keyed + From<Member<'s>>>(
     let add = |result: &mut Set<M>, member| {
         result.add(member, ints_max, hasher);
     };
-    match way {
-        Way::Inter => {
+    match operation {
+        Operation::Inter => {
             intersect(sets, hasher, strides).for_each(|member| add(&mut result, member));
         }
-        Way::Union => {
+        Operation::Union => {
             for member in sets.iter().flatten().flat_map(|set| set.members()) {
                 strides.step(units(member));
                 add(&mut result, member);
             }
         }
-        Way::Diff => {
+        Operation::Diff => {
             let Some((Some(first), others)) = sets.split_first() else { return result };
             let mut others: Vec<&Set> = others.iter().copied().flatten().collect();
             if others.iter().any(|other| std::ptr::eq(*other, *first)) {
                 return result;
             }
-            // Redis' rule: it decides not only about the work, but also about whether a result from
-            // which all but integers were taken out is a table.
+            // Redis' rule. It also decides the encoding of the result: in the second branch a set
+            // from which all but integers were removed stays a table.
             let total: usize = first.len() + others.iter().map(|set| set.len()).sum::<usize>();
             if first.len() * (1 + others.len()) / 2 <= total {
-                // The largest is the likeliest to have a member.
+                // The largest set is the most likely to have a member.
                 others.sort_by_key(|set| std::cmp::Reverse(set.len()));
                 for member in first.members() {
                     strides.step(others.len() + units(member));

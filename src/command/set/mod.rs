@@ -1,9 +1,9 @@
-//! Sets: members that are each there once.
+//! Sets: different members in no order.
 //!
 //! ```text
-//! set           the rows; members added, removed, moved, looked for
-//! set/combine   what several sets have together: SINTER, SUNION, SDIFF and what stores them
-//! set/random    members by chance: SPOP, SRANDMEMBER
+//! set           the rows; adding, removing, moving and testing members
+//! set/combine   intersection, union and difference: SINTER, SUNION, SDIFF, SINTERCARD, *STORE
+//! set/random    random members: SPOP, SRANDMEMBER
 //! set/scan      members page by page: SSCAN
 //! ```
 //!
@@ -13,8 +13,8 @@ mod combine;
 mod random;
 mod scan;
 
-use super::collection::{BYTES_PER_STEP, announce_loss, change, read_at};
-use super::scan::Strides;
+use super::collection::{announce_removal, change, read_at};
+use super::pace::{self, Strides};
 use super::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, MOVABLE_KEYS, READ, WRITE};
 use super::spec::{
@@ -26,24 +26,24 @@ use crate::keyspace::{Edited, Key, Keyspace, Member, Set, Ttl, Value, event};
 use crate::resp::Sink;
 use crate::text::number::write_i64;
 
-/// What all sets' rows share.
+/// Defaults of the rows.
 const SET: Spec = Spec { group: Group::Set, acl: acl::SET, ..BASE };
 
-/// One key that is read to the client.
-const GIVEN: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
-/// One key of which only a size or a presence is told.
-const JUDGED: &[Keys] = &[Keys::at(RO, 1)];
-/// Keys that are read, all that there are.
-const ALL: Keys = Keys::range(RO | ACCESS, 1, -1, 1);
-/// The same behind a key that is written.
-const OTHERS: Keys = Keys::range(RO | ACCESS, 2, -1, 1);
+/// One key whose members are returned.
+const READ_KEY: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
+/// One key of which only a size or an existence is returned.
+const INSPECTED_KEY: &[Keys] = &[Keys::at(RO, 1)];
+/// All arguments: keys that are read.
+const SOURCES: Keys = Keys::range(RO | ACCESS, 1, -1, 1);
+/// The same after a destination.
+const SOURCES_AFTER_DESTINATION: Keys = Keys::range(RO | ACCESS, 2, -1, 1);
 
 const RANDOM: &[&str] = &["nondeterministic_output"];
 const UNORDERED: &[&str] = &["nondeterministic_output_order"];
 
-const INTERSECTING: &str = "O(N*M) worst case where N is the cardinality of the smallest set and M \
+const INTER_COMPLEXITY: &str = "O(N*M) worst case where N is the cardinality of the smallest set and M \
                             is the number of sets.";
-const PASSING: &str = "O(N) where N is the total number of elements in all given sets.";
+const UNION_COMPLEXITY: &str = "O(N) where N is the total number of elements in all given sets.";
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {
@@ -53,7 +53,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: &[Keys::at(RW | INSERT, 1)],
         complexity: "O(1) for each element added, so O(N) to add N elements when the command is \
                      called with multiple arguments.",
-        summary: "Adds members to a set and counts those that are new.",
+        summary: "Adds members to a set; returns how many are new.",
         run: Run::Shard(sadd),
         ..SET
     },
@@ -61,7 +61,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "scard",
         arity: Exactly(2),
         flags: READ | FAST,
-        keys: JUDGED,
+        keys: INSPECTED_KEY,
         summary: "Counts the members of a set.",
         run: Run::Shard(scard),
         ..SET
@@ -70,10 +70,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "sdiff",
         arity: AtLeast(2),
         flags: READ,
-        keys: &[ALL],
+        keys: &[SOURCES],
         tips: UNORDERED,
-        complexity: PASSING,
-        summary: "Reads the members of the first set that are in none of the others.",
+        complexity: UNION_COMPLEXITY,
+        summary: "Returns the members of the first set that are in none of the others.",
         run: Run::Shard(combine::sdiff),
         ..SET
     },
@@ -81,8 +81,8 @@ pub(super) const ROWS: &[Spec] = &[
         name: "sdiffstore",
         arity: AtLeast(3),
         flags: WRITE | DENYOOM,
-        keys: &[Keys::at(OW | UPDATE, 1), OTHERS],
-        complexity: PASSING,
+        keys: &[Keys::at(OW | UPDATE, 1), SOURCES_AFTER_DESTINATION],
+        complexity: UNION_COMPLEXITY,
         summary: "Stores the members of the first set that are in none of the others.",
         run: Run::Shard(combine::sdiffstore),
         ..SET
@@ -91,10 +91,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "sinter",
         arity: AtLeast(2),
         flags: READ,
-        keys: &[ALL],
+        keys: &[SOURCES],
         tips: UNORDERED,
-        complexity: INTERSECTING,
-        summary: "Reads the members that all of the sets have.",
+        complexity: INTER_COMPLEXITY,
+        summary: "Returns the members that all sets have.",
         run: Run::Shard(combine::sinter),
         ..SET
     },
@@ -109,8 +109,8 @@ pub(super) const ROWS: &[Spec] = &[
             notes: "",
         }],
         since: "7.0.0",
-        complexity: INTERSECTING,
-        summary: "Counts the members that all of the sets have, up to a limit if there is one.",
+        complexity: INTER_COMPLEXITY,
+        summary: "Counts the members that all sets have, up to a limit if one is given.",
         run: Run::Shard(combine::sintercard),
         ..SET
     },
@@ -118,9 +118,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "sinterstore",
         arity: AtLeast(3),
         flags: WRITE | DENYOOM,
-        keys: &[Keys::at(RW | UPDATE, 1), OTHERS],
-        complexity: INTERSECTING,
-        summary: "Stores the members that all of the sets have.",
+        keys: &[Keys::at(RW | UPDATE, 1), SOURCES_AFTER_DESTINATION],
+        complexity: INTER_COMPLEXITY,
+        summary: "Stores the members that all sets have.",
         run: Run::Shard(combine::sinterstore),
         ..SET
     },
@@ -128,8 +128,8 @@ pub(super) const ROWS: &[Spec] = &[
         name: "sismember",
         arity: Exactly(3),
         flags: READ | FAST,
-        keys: JUDGED,
-        summary: "Says whether a set has a member.",
+        keys: INSPECTED_KEY,
+        summary: "Returns whether a set has a member.",
         run: Run::Shard(sismember),
         ..SET
     },
@@ -137,10 +137,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "smembers",
         arity: Exactly(2),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         tips: UNORDERED,
         complexity: "O(N) where N is the set cardinality.",
-        summary: "Reads every member of a set.",
+        summary: "Returns all members of a set.",
         run: Run::Shard(smembers),
         ..SET
     },
@@ -148,10 +148,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "smismember",
         arity: AtLeast(3),
         flags: READ | FAST,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "6.2.0",
         complexity: "O(N) where N is the number of elements being checked for membership",
-        summary: "Says of several members whether a set has them.",
+        summary: "Returns for each of several members whether a set has it.",
         run: Run::Shard(smismember),
         ..SET
     },
@@ -172,7 +172,7 @@ pub(super) const ROWS: &[Spec] = &[
         tips: RANDOM,
         complexity: "Without the count argument O(1), otherwise O(N) where N is the value of the \
                      passed count.",
-        summary: "Removes members of a set that are picked at random, and reads them.",
+        summary: "Removes and returns random members of a set.",
         run: Run::Shard(random::spop),
         ..SET
     },
@@ -180,11 +180,11 @@ pub(super) const ROWS: &[Spec] = &[
         name: "srandmember",
         arity: AtLeast(2),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         tips: RANDOM,
         complexity: "Without the count argument O(1), otherwise O(N) where N is the absolute value \
                      of the passed count.",
-        summary: "Reads members of a set that are picked at random.",
+        summary: "Returns random members of a set.",
         run: Run::Shard(random::srandmember),
         ..SET
     },
@@ -194,7 +194,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: WRITE | FAST,
         keys: &[Keys::at(RW | DELETE, 1)],
         complexity: "O(N) where N is the number of members to be removed.",
-        summary: "Removes members from a set and counts those that were there.",
+        summary: "Removes members from a set; returns how many existed.",
         run: Run::Shard(srem),
         ..SET
     },
@@ -202,13 +202,13 @@ pub(super) const ROWS: &[Spec] = &[
         name: "sscan",
         arity: AtLeast(3),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         tips: RANDOM,
         since: "2.8.0",
         complexity: "O(1) for every call. O(N) for a complete iteration, including enough command \
                      calls for the cursor to return back to 0. N is the number of elements inside \
                      the collection..",
-        summary: "Reads the members of a set page by page.",
+        summary: "Iterates over the members of a set page by page.",
         run: Run::Shard(scan::sscan),
         ..SET
     },
@@ -216,10 +216,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "sunion",
         arity: AtLeast(2),
         flags: READ,
-        keys: &[ALL],
+        keys: &[SOURCES],
         tips: UNORDERED,
-        complexity: PASSING,
-        summary: "Reads the members that any of the sets has.",
+        complexity: UNION_COMPLEXITY,
+        summary: "Returns the members that any of the sets has.",
         run: Run::Shard(combine::sunion),
         ..SET
     },
@@ -227,8 +227,8 @@ pub(super) const ROWS: &[Spec] = &[
         name: "sunionstore",
         arity: AtLeast(3),
         flags: WRITE | DENYOOM,
-        keys: &[Keys::at(OW | UPDATE, 1), OTHERS],
-        complexity: PASSING,
+        keys: &[Keys::at(OW | UPDATE, 1), SOURCES_AFTER_DESTINATION],
+        complexity: UNION_COMPLEXITY,
         summary: "Stores the members that any of the sets has.",
         run: Run::Shard(combine::sunionstore),
         ..SET
@@ -236,32 +236,32 @@ pub(super) const ROWS: &[Spec] = &[
 ];
 const _: () = check(ROWS);
 
-/// What reading or writing a member costs, in steps of the pace.
+/// The cost of reading or writing a member, in steps of the pace.
 fn units(member: Member<'_>) -> usize {
     match member {
         Member::Int(_) => 1,
-        Member::Bytes(bytes) => 1 + bytes.len() / BYTES_PER_STEP,
+        Member::Bytes(bytes) => pace::units(bytes.len()),
     }
 }
 
-/// The set at `key`, as a read that counts.
+/// Reads the set at `key` and counts a hit or a miss.
 fn set_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k Set>, Refusal> {
     read_at(keyspace, key)
 }
 
-/// Answers one member.
-fn answer(out: &mut Sink<'_>, member: Member<'_>) {
+/// Writes one member as the reply.
+fn write_member(out: &mut Sink<'_>, member: Member<'_>) {
     match member {
         Member::Bytes(bytes) => out.bulk(bytes),
         Member::Int(value) => out.bulk_int(value),
     }
 }
 
-/// Members on their way out, one after the other.
+/// Writes members, one after the other.
 struct Reply<'s, 'o, 'p> {
     out: &'s mut Sink<'o>,
     strides: Strides<'p>,
-    /// The digits of the integer at hand.
+    /// The digits of the current integer, reused so that all of them take one allocation.
     digits: Vec<u8>,
 }
 
@@ -334,7 +334,7 @@ fn srem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     })?;
     let (removed, emptied) = changed.unwrap_or_default();
     if removed > 0 {
-        announce_loss(cx.keyspace, event::SET, "srem", key.bytes, emptied);
+        announce_removal(cx.keyspace, event::SET, "srem", key.bytes, emptied);
     }
     out.count(removed);
     Ok(())
@@ -345,8 +345,8 @@ fn smove(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher().clone());
     let (from, to, member) = (cx.key(args.at(1)), cx.key(args.at(2)), Member::Bytes(args.at(3)));
     let is_set = |value: &mut Value| Edited::Kept(matches!(value, Value::Set(_)));
-    // A missing source ends it before the type of the destination is looked at; else nothing may
-    // have changed when one of the types is wrong.
+    // As in Redis, a missing source is checked before the type of the destination. Both types are
+    // checked before anything changes.
     let source = cx.keyspace.edit(from, |value| match value {
         Value::Set(set) => Edited::Kept(Some(set.contains(member, &hasher))),
         _ => Edited::Kept(None),
@@ -365,7 +365,7 @@ fn smove(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         set.remove(member, &hasher);
         if set.is_empty() { Edited::Emptied(true) } else { Edited::Changed(false) }
     })?;
-    announce_loss(cx.keyspace, event::SET, "srem", from.bytes, emptied == Some(true));
+    announce_removal(cx.keyspace, event::SET, "srem", from.bytes, emptied == Some(true));
     let added =
         change(cx.keyspace, to, |set: &mut Set| match set.add(member, ints_max, &hasher) {
             true => Edited::Changed(true),

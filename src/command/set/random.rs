@@ -1,15 +1,15 @@
-//! Members by chance: SRANDMEMBER reads them, SPOP takes them out.
+//! Random members: SRANDMEMBER reads them, SPOP removes them.
 
-use super::{Reply, answer, set_at};
-use crate::command::collection::{announce_loss, change};
+use super::{Reply, set_at, write_member};
+use crate::command::collection::{announce_removal, change};
+use crate::command::pace::Strides;
 use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
-use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, KeyHasher, Lent, Member, Set, Value, event};
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 
-/// When fewer members stay than one in this many of those that go, SPOP picks those that stay.
+/// If fewer members stay than a fifth of those that are removed, SPOP picks those that stay.
 const FEW_STAY: usize = 5;
 
 /// SRANDMEMBER key [count]
@@ -19,12 +19,12 @@ pub(super) fn srandmember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
         3 => Some(count(args)?),
         _ => return Err(Refusal::SYNTAX),
     };
-    let mut chance = fastrand::Rng::with_seed(cx.keyspace.random());
+    let mut rng = fastrand::Rng::with_seed(cx.keyspace.random());
     let key = cx.key(args.at(1));
     let set = set_at(cx.keyspace, key)?;
     let Some(wanted) = wanted else {
         match set {
-            Some(set) => answer(out, set.at(chance.usize(..set.len()))),
+            Some(set) => write_member(out, set.at(rng.usize(..set.len()))),
             None => out.null(),
         }
         return Ok(());
@@ -42,7 +42,7 @@ pub(super) fn srandmember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
         }
         reply.out.array(times as usize);
         for _ in 0..times {
-            reply.member(set.at(chance.usize(..len)));
+            reply.member(set.at(rng.usize(..len)));
             if reply.out.len() - start > REPEATS_LEN_MAX {
                 reply.out.truncate(start);
                 return Err(Refusal::OUT_OF_RANGE);
@@ -53,9 +53,9 @@ pub(super) fn srandmember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
     let wanted = usize::try_from(wanted).map_or(len, |wanted| wanted.min(len));
     reply.out.array(wanted);
     if is_sparse(wanted, len) {
-        distinct(wanted, len, &mut chance).for_each(|n| reply.member(set.at(n)));
+        distinct(wanted, len, &mut rng).for_each(|n| reply.member(set.at(n)));
     } else {
-        in_order(set.members(), wanted, len, &mut chance).for_each(|member| reply.member(member));
+        in_order(set.members(), wanted, len, &mut rng).for_each(|member| reply.member(member));
     }
     Ok(())
 }
@@ -78,7 +78,7 @@ fn spop_one(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
     let emptied = change(cx.keyspace, key, |set: &mut Set| {
         let n = ((u128::from(pick) * set.len() as u128) >> 64) as usize;
-        answer(out, set.at(n));
+        write_member(out, set.at(n));
         set.remove_at(n, &hasher);
         if set.is_empty() { Edited::Emptied(true) } else { Edited::Changed(false) }
     })?;
@@ -86,74 +86,74 @@ fn spop_one(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.null();
         return Ok(());
     };
-    announce_loss(cx.keyspace, event::SET, "spop", key.bytes, emptied);
+    announce_removal(cx.keyspace, event::SET, "spop", key.bytes, emptied);
     Ok(())
 }
 
 fn spop_many(cx: &mut Cx<'_>, args: Args<'_>, wanted: usize, out: &mut Sink<'_>) -> Outcome {
     let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher().clone());
-    let mut chance = fastrand::Rng::with_seed(cx.keyspace.random());
+    let mut rng = fastrand::Rng::with_seed(cx.keyspace.random());
     let key = cx.key(args.at(1));
     let len = change(cx.keyspace, key, |set: &mut Set| Edited::Kept(set.len()))?;
     let Some(len) = len.filter(|_| wanted > 0) else {
         out.set(0);
         return Ok(());
     };
-    let gone = if wanted >= len {
-        let Some(Value::Set(gone)) = cx.keyspace.remove(key) else { return Ok(()) };
+    let dead = if wanted >= len {
+        let Some(Value::Set(all)) = cx.keyspace.remove(key) else { return Ok(()) };
         out.set(len);
         let mut reply = Reply::new(out, Strides::new(cx.pace));
-        // Redis answers the union of this one set, in which integers that were in a table are in
-        // their order if they are few enough.
+        // Redis replies with the union of this one set, in which integers that were in a table are
+        // in ascending order if they are few enough.
         let mut union = Set::<Lent<'_>>::default();
-        if len <= ints_max && gone.members().all(|member| member.integer().is_some()) {
-            for member in gone.members() {
+        if len <= ints_max && all.members().all(|member| member.integer().is_some()) {
+            for member in all.members() {
                 union.add(member, ints_max, &hasher);
             }
             union.members().for_each(|member| reply.member(member));
         } else {
-            gone.members().for_each(|member| reply.member(member));
+            all.members().for_each(|member| reply.member(member));
         }
-        Some(gone)
+        Some(all)
     } else {
         out.set(wanted);
         let mut reply = Reply::new(out, Strides::new(cx.pace));
         change(cx.keyspace, key, |set: &mut Set| {
             let each = |member: Member<'_>| reply.member(member);
-            Edited::Changed(take_out(set, wanted, ints_max, &hasher, &mut chance, each))
+            Edited::Changed(remove_random(set, wanted, ints_max, &hasher, &mut rng, each))
         })?
         .flatten()
     };
-    announce_loss(cx.keyspace, event::SET, "spop", key.bytes, wanted >= len);
-    if let Some(gone) = gone {
-        cx.keyspace.free_lazily(Value::Set(gone));
+    announce_removal(cx.keyspace, event::SET, "spop", key.bytes, wanted >= len);
+    if let Some(dead) = dead {
+        cx.keyspace.free_lazily(Value::Set(dead));
     }
     Ok(())
 }
 
-/// Takes `wanted` members, of which there are more, out of a set and calls `each` with them. Gives
+/// Removes `wanted` random members from a set that has more, and calls `each` with them. Returns
 /// what is left to be freed.
-fn take_out(
+fn remove_random(
     set: &mut Set,
     wanted: usize,
     ints_max: usize,
     hasher: &KeyHasher,
-    chance: &mut fastrand::Rng,
+    rng: &mut fastrand::Rng,
     mut each: impl FnMut(Member<'_>),
 ) -> Option<Set> {
     let len = set.len();
     if (len - wanted) * FEW_STAY > wanted {
         for _ in 0..wanted {
-            let n = chance.usize(..set.len());
+            let n = rng.usize(..set.len());
             each(set.at(n));
             set.remove_at(n, hasher);
         }
         return None;
     }
-    // Those that stay make a new set, which may again be one of integers, as in Redis.
+    // The members that stay make a new set, which may again be one of integers, as in Redis.
     let mut stays = Set::default();
     for left in (wanted + 1..=len).rev() {
-        let n = chance.usize(..left);
+        let n = rng.usize(..left);
         stays.add(set.at(n), ints_max, hasher);
         set.remove_at(n, hasher);
     }
@@ -168,9 +168,9 @@ mod tests {
     use std::collections::BTreeSet;
 
     proptest! {
-        /// Each member either goes, once, or stays.
+        /// Each member is either removed, once, or stays.
         #[test]
-        fn what_goes_and_what_stays_make_the_set(
+        fn removed_and_remaining_members_make_up_the_set(
             members in prop::collection::btree_set("[a-c]?[0-9]{1,3}", 1..200),
             part in any::<prop::sample::Index>(),
             ints_max in 0_usize..60,
@@ -182,23 +182,23 @@ mod tests {
                 set.add(Member::Bytes(member.as_bytes()), ints_max, &hasher);
             }
             let wanted = part.index(members.len());
-            let mut chance = fastrand::Rng::with_seed(seed);
-            let mut met = Vec::new();
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let mut removed = Vec::new();
             let text = |member: Member<'_>| String::from_utf8_lossy(&member.text()).into_owned();
-            take_out(&mut set, wanted, ints_max, &hasher, &mut chance, |m| met.push(text(m)));
-            prop_assert_eq!(met.len(), wanted);
+            remove_random(&mut set, wanted, ints_max, &hasher, &mut rng, |m| removed.push(text(m)));
+            prop_assert_eq!(removed.len(), wanted);
             prop_assert_eq!(set.len(), members.len() - wanted);
-            met.extend(set.members().map(text));
-            prop_assert_eq!(met.into_iter().collect::<BTreeSet<_>>(), members);
+            let all = removed.into_iter().chain(set.members().map(text));
+            prop_assert_eq!(all.collect::<BTreeSet<_>>(), members);
         }
     }
 
-    /// Very often, by both ways: each member goes equally often.
+    /// Over many rounds, by both algorithms, each member is removed equally often.
     #[test]
-    fn what_goes_is_uniform() {
+    fn removed_members_are_uniform() {
         const ROUNDS: usize = 30_000;
         let hasher = KeyHasher::new(1);
-        let mut chance = fastrand::Rng::with_seed(1);
+        let mut rng = fastrand::Rng::with_seed(1);
         for (len, wanted) in [(9, 3), (12, 11)] {
             let mut times = vec![0_usize; len];
             for _ in 0..ROUNDS {
@@ -206,7 +206,7 @@ mod tests {
                 for n in 0..len {
                     set.add(Member::Int(n as i64), 4, &hasher);
                 }
-                take_out(&mut set, wanted, 4, &hasher, &mut chance, |member| {
+                remove_random(&mut set, wanted, 4, &hasher, &mut rng, |member| {
                     times[member.integer().expect("an integer") as usize] += 1;
                 });
             }

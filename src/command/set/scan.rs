@@ -1,7 +1,8 @@
-//! SSCAN: the members page by page, while others may change the set.
+//! SSCAN: the members page by page, while the set may change.
 
 use super::{Reply, set_at, units};
-use crate::command::scan::{Page, Strides, cursor};
+use crate::command::pace::Strides;
+use crate::command::scan::{Page, cursor};
 use crate::command::{Args, Cx, Outcome};
 use crate::keyspace::Member;
 use crate::resp::Sink;
@@ -11,7 +12,7 @@ pub(super) fn sscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     let cursor = cursor(args.at(2))?;
     let key = cx.key(args.at(1));
     let Some(set) = set_at(cx.keyspace, key)? else {
-        // Redis does not look at the options of a scan of nothing.
+        // Redis ignores the options if the key does not exist.
         head(out, 0, 0);
         return Ok(());
     };

@@ -1,6 +1,7 @@
-//! Orders carried out, and undone when their time is over.
+//! Applying orders, and undoing faults when their time is over.
 //!
-//! Impossible topologies are refused in Redis' own sentences, before anything is changed.
+//! Impossible changes of the topology are refused with Redis' own errors, before anything is
+//! changed.
 
 use crate::command::{Pace, Refusal, ReplyDelay};
 use crate::faults::{
@@ -12,33 +13,31 @@ use crate::state::ServerState;
 use crate::state::clients::Client;
 use crate::topology::{NodeNumber, Port, Role, TopologyError};
 
-/// What carries an order out: the process, with all its shards held.
+/// What an order is applied to: the process, with all its shards held.
 pub struct ClusterAccess<'a, 'k> {
     /// The process.
     pub server: &'a ServerState,
-    /// Who gave the order, if that was a client.
+    /// The client that gave the order, if it was one.
     pub me: Option<&'a Client>,
-    /// Every shard, by its number.
+    /// Every shard, by number.
     pub shards: &'a mut [&'k mut Keyspace],
     /// The time, in milliseconds since the epoch.
     pub now: Millis,
-    /// To be told of long work.
+    /// Called during long work.
     pub pace: &'a dyn Pace,
 }
 
-/// Carries out an order; gives the id of the fault that it armed or, for CLEAR, how many it ended.
+/// Applies an order. Returns the id of the fault that it has armed or, for CLEAR, the number of
+/// faults that it has ended.
 ///
 /// # Errors
-/// It cannot be; then nothing was changed.
-pub fn carry_out(
-    order: &Order,
-    access: &mut ClusterAccess<'_, '_>,
-) -> Result<Option<u64>, Refusal> {
+/// The order cannot be applied; nothing was changed.
+pub fn apply(order: &Order, access: &mut ClusterAccess<'_, '_>) -> Result<Option<u64>, Refusal> {
     let server = access.server;
     match order {
         Order::Move { runs, to } => move_slots(access, runs, to).map(|()| None),
         Order::Hold { slot, to, time, keys } => {
-            let until = access.until(*time);
+            let until = access.deadline(*time);
             hold(access, *slot, to, until, keys).map(Some)
         }
         Order::Finish(slot) => {
@@ -50,25 +49,9 @@ pub fn carry_out(
             access.revert(*slot, from, to);
             Ok(None)
         }
-        Order::FailOver(name) => {
-            let node = find(server, name)?;
-            let heir = match server.topology.node(node).role {
-                Role::ReplicaOf(_) => node,
-                Role::Master => server.topology.heir_of(node).ok_or_else(|| {
-                    Refusal::new(format!("ERR node {node} has no replica that is up"))
-                })?,
-            };
-            is_up(server, heir)?;
-            // From a master that is down nothing can come any more.
-            let force = match server.topology.node(heir).role {
-                Role::ReplicaOf(master) => !server.topology.node(master).is_up,
-                Role::Master => false,
-            };
-            server.topology.fail_over(heir, force)?;
-            Ok(None)
-        }
+        Order::FailOver(name) => fail_over(server, name).map(|()| None),
         Order::Stop { node, hangs, time, promote } => {
-            let (node, until) = (find(server, node)?, access.until(*time));
+            let (node, until) = (find(server, node)?, access.deadline(*time));
             stop(access, node, *hangs, until, *promote).map(Some)
         }
         Order::Start(name) => {
@@ -83,7 +66,7 @@ pub fn carry_out(
             if server.faults.all().iter().any(|fault| fault.what == What::Down) {
                 return Err(Refusal::of("ERR the cluster is down already"));
             }
-            let id = access.arm(What::Down, access.until(*time), None)?;
+            let id = access.arm(What::Down, access.deadline(*time), None)?;
             server.topology.set_down(true);
             Ok(Some(id))
         }
@@ -93,48 +76,30 @@ pub fn carry_out(
             Ok(None)
         }
         Order::Latency { place, ms, bound } => {
-            let place = at(server, place)?;
-            let until = access.until(bound.time);
-            access.arm(What::Latency { place, ms: *ms }, until, bound.count).map(Some)
+            let what = What::Latency { place: resolve(server, place)?, ms: *ms };
+            access.arm(what, access.deadline(bound.time), bound.count).map(Some)
         }
         Order::Exec { answer, place, bound } => {
-            let place = at(server, place)?;
-            let until = access.until(bound.time);
-            access.arm(What::Exec { answer: *answer, place }, until, times(bound)).map(Some)
+            let what = What::Exec { answer: *answer, place: resolve(server, place)? };
+            access.arm(what, access.deadline(bound.time), exec_count(bound)).map(Some)
         }
         Order::Conflict { key, bound } => {
-            let until = access.until(bound.time);
-            access.arm(What::Conflict(key.clone()), until, times(bound)).map(Some)
+            let what = What::Conflict(key.clone());
+            access.arm(what, access.deadline(bound.time), exec_count(bound)).map(Some)
         }
-        Order::Clear(id) => {
-            let ended = server.faults.take(|fault| id.is_none_or(|id| fault.id == id));
-            if let (Some(id), true) = (id, ended.is_empty()) {
-                return Err(Refusal::new(format!("ERR there is no fault {id}")));
-            }
-            let count = ended.len() as u64;
-            if id.is_none() {
-                server.faults.stop_play();
-            }
-            for fault in ended {
-                // Who clears a fault wants nothing more to come of it.
-                if !matches!(fault.what, What::Promotion(_)) {
-                    access.undo(&fault);
-                }
-            }
-            Ok(Some(count))
-        }
+        Order::Clear(id) => access.clear(*id).map(Some),
     }
 }
 
-/// Ends what is over by its time, and does what a scenario has come to.
-pub fn do_what_is_due(access: &mut ClusterAccess<'_, '_>) {
+/// Ends the faults whose time is over, and applies the steps of the scenario that are due.
+pub fn apply_due(access: &mut ClusterAccess<'_, '_>) {
     let (now, faults) = (access.now, &access.server.faults);
     for fault in faults.take(|fault| fault.until <= now) {
         tracing::info!(id = fault.id, fired = fault.fired, fault = %fault.what, "a fault ends");
         access.undo(&fault);
     }
     while let Some(step) = faults.take_step(now) {
-        match carry_out(&step.order, access) {
+        match apply(&step.order, access) {
             Ok(_) => {
                 tracing::info!(line = step.line, order = step.text, "a step of the scenario");
                 faults.end_step(None);
@@ -148,36 +113,36 @@ pub fn do_what_is_due(access: &mut ClusterAccess<'_, '_>) {
     }
 }
 
-/// Says what is wrong with a scenario as far as that can be known before it is played.
+/// Checks a scenario as far as possible before it is played.
 ///
 /// # Errors
 /// The first mistake, and its line.
-pub fn check_all(server: &ServerState, scenario: &Scenario) -> Result<(), Mistake> {
+pub fn check_scenario(server: &ServerState, scenario: &Scenario) -> Result<(), Mistake> {
     scenario.steps.iter().try_for_each(|step| {
-        check(server, &step.order).map_err(|refusal| {
+        check_order(server, &step.order).map_err(|refusal| {
             let why = String::from_utf8_lossy(refusal.text()).into_owned();
             Mistake { line: step.line, why: why.trim_start_matches("ERR ").to_owned() }
         })
     })
 }
 
-/// Says what is wrong with an order as far as that can be known before it is carried out: its
-/// nodes, and the slots of its keys.
+/// Checks an order as far as possible before it is applied: its nodes, and the slots of its keys.
 ///
 /// # Errors
-/// That.
-pub fn check(server: &ServerState, order: &Order) -> Result<(), Refusal> {
-    let place = |place: &Place<Name>| at(server, place).map(drop);
+/// An unknown node, or keys in another slot.
+pub fn check_order(server: &ServerState, order: &Order) -> Result<(), Refusal> {
     match order {
         Order::Move { to, .. } => find(server, to).map(drop),
         Order::Hold { slot, to, keys, .. } => {
             find(server, to)?;
-            are_in(*slot, keys)
+            require_in_slot(*slot, keys)
         }
         Order::FailOver(node) | Order::Stop { node, .. } | Order::Start(node) => {
             find(server, node).map(drop)
         }
-        Order::Latency { place: it, .. } | Order::Exec { place: it, .. } => place(it),
+        Order::Latency { place, .. } | Order::Exec { place, .. } => {
+            resolve(server, place).map(drop)
+        }
         Order::Finish(_)
         | Order::Revert(_)
         | Order::Down { .. }
@@ -187,14 +152,14 @@ pub fn check(server: &ServerState, order: &Order) -> Result<(), Refusal> {
     }
 }
 
-/// The node that a name stands for.
-pub(super) fn find(server: &ServerState, name: &Name) -> Result<NodeNumber, Refusal> {
+/// Returns the node that a name refers to.
+fn find(server: &ServerState, name: &Name) -> Result<NodeNumber, Refusal> {
     let topology = &server.topology;
     let found = match name {
         Name::Number(number) => Some(*number).filter(|&number| number < topology.nodes()),
-        Name::Port(delivered) => {
-            let listened = server.announce.listened(*delivered);
-            topology.node_at(listened).or_else(|| topology.node_at(*delivered))
+        Name::Port(advertised) => {
+            let listened = server.announce.listened(*advertised);
+            topology.node_at(listened).or_else(|| topology.node_at(*advertised))
         }
         Name::Id(id) => topology.with_nodes(|nodes| {
             nodes.iter().position(|node| node.id.as_bytes().eq_ignore_ascii_case(id))
@@ -203,7 +168,8 @@ pub(super) fn find(server: &ServerState, name: &Name) -> Result<NodeNumber, Refu
     found.ok_or_else(|| TopologyError::Unknown(name.to_string().into_bytes()).into())
 }
 
-fn at(server: &ServerState, place: &Place<Name>) -> Result<Place<NodeNumber>, Refusal> {
+/// Replaces the name of a node in a place by its number.
+fn resolve(server: &ServerState, place: &Place<Name>) -> Result<Place<NodeNumber>, Refusal> {
     Ok(match place {
         Place::Anywhere => Place::Anywhere,
         Place::Slot(slot) => Place::Slot(*slot),
@@ -211,23 +177,42 @@ fn at(server: &ServerState, place: &Place<Name>) -> Result<Place<NodeNumber>, Re
     })
 }
 
-/// How often EXEC is struck: once unless a count or a time is given.
-fn times(bound: &Bound) -> Option<u32> {
+/// How many EXECs a fault applies to: one unless a count or a time is given.
+fn exec_count(bound: &Bound) -> Option<u32> {
     bound.count.or(if bound.time.is_none() { Some(1) } else { None })
 }
 
-fn is_up(server: &ServerState, node: NodeNumber) -> Result<(), Refusal> {
+fn require_up(server: &ServerState, node: NodeNumber) -> Result<(), Refusal> {
     match server.topology.node(node).is_up {
         true => Ok(()),
         false => Err(Refusal::new(format!("ERR node {node} is stopped"))),
     }
 }
 
-fn are_in(slot: Slot, keys: &[Vec<u8>]) -> Result<(), Refusal> {
+fn require_in_slot(slot: Slot, keys: &[Vec<u8>]) -> Result<(), Refusal> {
     match keys.iter().all(|key| Slot::of(key) == slot) {
         true => Ok(()),
         false => Err(Refusal::CROSS_SLOT),
     }
+}
+
+fn fail_over(server: &ServerState, name: &Name) -> Result<(), Refusal> {
+    let topology = &server.topology;
+    let node = find(server, name)?;
+    let replica = match topology.node(node).role {
+        Role::ReplicaOf(_) => node,
+        Role::Master => topology
+            .heir_of(node)
+            .ok_or_else(|| Refusal::new(format!("ERR node {node} has no replica that is up")))?,
+    };
+    require_up(server, replica)?;
+    // A master that is down cannot bring its replica up to date.
+    let force = match topology.node(replica).role {
+        Role::ReplicaOf(master) => !topology.node(master).is_up,
+        Role::Master => false,
+    };
+    topology.fail_over(replica, force)?;
+    Ok(())
 }
 
 fn move_slots(
@@ -237,16 +222,16 @@ fn move_slots(
 ) -> Result<(), Refusal> {
     let topology = &access.server.topology;
     let target = find(access.server, to)?;
-    is_up(access.server, target)?;
+    require_up(access.server, target)?;
     let run =
         |&(first, last): &(Slot, Slot)| (first.number()..=last.number()).filter_map(Slot::new);
     let slots: Vec<Slot> = runs.iter().flat_map(run).collect();
     topology.check_move(&slots, target)?;
     for owner in slots.iter().filter_map(|&slot| topology.owner_of(slot)) {
-        is_up(access.server, owner)?;
+        require_up(access.server, owner)?;
     }
     for &slot in &slots {
-        access.bring_all(slot, topology.shard_of(slot), topology.shard_of_node(target));
+        access.move_keys(slot, topology.shard_of(slot), topology.shard_of_node(target));
     }
     topology.move_slots(&slots, target)?;
     access
@@ -265,7 +250,7 @@ fn hold(
 ) -> Result<u64, Refusal> {
     let topology = &access.server.topology;
     let target = find(access.server, to)?;
-    are_in(slot, keys)?;
+    require_in_slot(slot, keys)?;
     let owner = topology.owner_of(slot).ok_or(TopologyError::NotOwner(slot))?;
     if topology.node(owner).migrating.contains_key(&slot) {
         return Err(Refusal::new(format!(
@@ -274,8 +259,8 @@ fn hold(
         )));
     }
     topology.check_move(&[slot], target)?;
-    is_up(access.server, owner)?;
-    is_up(access.server, target)?;
+    require_up(access.server, owner)?;
+    require_up(access.server, target)?;
     let id = access.arm(What::Hold { slot, from: owner, to: target }, until, None)?;
     let id_of = |node| topology.node(node).id.into_bytes();
     let begun = topology
@@ -286,8 +271,8 @@ fn hold(
         access.server.faults.take(|fault| fault.id == id);
         return Err(error.into());
     }
-    let (source, shard_of_node) = (topology.shard_of_node(owner), topology.shard_of_node(target));
-    keys.iter().for_each(|key| access.bring(slot, key, source, shard_of_node));
+    let (from, to) = (topology.shard_of_node(owner), topology.shard_of_node(target));
+    keys.iter().for_each(|key| access.move_key(slot, key, from, to));
     Ok(id)
 }
 
@@ -299,12 +284,11 @@ fn stop(
     promote: Promote,
 ) -> Result<u64, Refusal> {
     let (topology, faults) = (&access.server.topology, &access.server.faults);
-    is_up(access.server, node)?;
+    require_up(access.server, node)?;
     let id = access.arm(What::Stop { node, hangs }, until, None)?;
     topology.set_up(node, false);
-    let heir = topology.heir_of(node);
-    match (heir, promote) {
-        (Some(heir), Promote::After(0)) => access.promote(heir),
+    match (topology.heir_of(node), promote) {
+        (Some(replica), Promote::After(0)) => access.promote(replica),
         (Some(_), Promote::After(ms)) => {
             let what = What::Promotion(node);
             if let Err(refusal) = access.arm(what, access.now.saturating_add(ms), None) {
@@ -316,15 +300,15 @@ fn stop(
         _ => {}
     }
     if !hangs {
-        access.cut(node);
+        access.close_clients(node);
     }
-    access.shift_doors();
+    access.notify_listeners();
     Ok(id)
 }
 
 impl ClusterAccess<'_, '_> {
-    /// When something ends that is to last so long.
-    fn until(&self, time: Option<Millis>) -> Millis {
+    /// When a fault of this duration ends.
+    fn deadline(&self, time: Option<Millis>) -> Millis {
         self.now.saturating_add(time.unwrap_or(TIME_MS_DEFAULT))
     }
 
@@ -334,16 +318,35 @@ impl ClusterAccess<'_, '_> {
         })
     }
 
-    /// Has a replica take its master's place.
-    fn promote(&self, heir: NodeNumber) {
-        if let Err(error) = self.server.topology.fail_over(heir, true) {
-            tracing::error!(%error, node = heir, "a replica cannot be promoted");
+    /// Ends a fault, or all of them, and returns how many were ended.
+    fn clear(&mut self, id: Option<u64>) -> Result<u64, Refusal> {
+        let faults = &self.server.faults;
+        let ended = faults.take(|fault| id.is_none_or(|id| fault.id == id));
+        if let (Some(id), true) = (id, ended.is_empty()) {
+            return Err(Refusal::new(format!("ERR there is no fault {id}")));
+        }
+        if id.is_none() {
+            faults.stop_play();
+        }
+        for fault in &ended {
+            // A promotion that was still to come is cancelled, not done.
+            if !matches!(fault.what, What::Promotion(_)) {
+                self.undo(fault);
+            }
+        }
+        Ok(ended.len() as u64)
+    }
+
+    /// Promotes a replica, without waiting for its master.
+    fn promote(&self, replica: NodeNumber) {
+        if let Err(error) = self.server.topology.fail_over(replica, true) {
+            tracing::error!(%error, node = replica, "a replica cannot be promoted");
         }
     }
 
-    /// Cuts off everybody who speaks to a node; who gave the order hears first how it went. (Those
-    /// who connect at this moment are cut off by the listener, when it closes.)
-    fn cut(&self, node: NodeNumber) {
+    /// Closes the connections of a node; the one that gave the order gets its reply first. (The
+    /// listener closes those that are being accepted at this moment.)
+    fn close_clients(&self, node: NodeNumber) {
         for client in self.server.clients.all() {
             match self.me {
                 _ if client.port != Port::Node(node) => {}
@@ -353,7 +356,7 @@ impl ClusterAccess<'_, '_> {
         }
     }
 
-    /// Undoes what a fault did that is in the book no more.
+    /// Undoes the effects of a fault that is not armed any more.
     fn undo(&mut self, fault: &Fault) {
         let topology = &self.server.topology;
         match fault.what {
@@ -361,13 +364,13 @@ impl ClusterAccess<'_, '_> {
             What::Promotion(node) => {
                 let is_needed = topology.node(node).role == Role::Master
                     && self.server.faults.stopped(node).is_some();
-                if let Some(heir) = topology.heir_of(node).filter(|_| is_needed) {
-                    self.promote(heir);
+                if let Some(replica) = topology.heir_of(node).filter(|_| is_needed) {
+                    self.promote(replica);
                 }
             }
             What::Down => topology.set_down(false),
             What::Hold { slot, .. } => {
-                // It may have come to an end by other means, or have begun anew.
+                // The migration may have ended by other means, or a new one may have begun.
                 if let Ok((from, to)) = self.move_of(slot)
                     && let Err(refusal) = self.finish(slot, from, to)
                 {
@@ -386,16 +389,17 @@ impl ClusterAccess<'_, '_> {
             _ => false,
         });
         self.server.topology.set_up(node, true);
-        self.shift_doors();
+        self.notify_listeners();
     }
 
-    /// Has the listeners look at who is stopped; the reply waits until they have.
-    fn shift_doors(&mut self) {
+    /// Makes the listeners open and close as the stopped nodes require; the reply waits until they
+    /// have.
+    fn notify_listeners(&mut self) {
         self.server.faults.doors.shift();
-        self.pace.delay_reply(ReplyDelay::Doors);
+        self.pace.delay_reply(ReplyDelay::Listeners);
     }
 
-    /// Who gives a slot away, and who takes it over.
+    /// The source and the target of a slot's migration.
     fn move_of(&self, slot: Slot) -> Result<(NodeNumber, NodeNumber), Refusal> {
         let topology = &self.server.topology;
         let owner = topology.owner_of(slot);
@@ -408,9 +412,9 @@ impl ClusterAccess<'_, '_> {
     fn finish(&mut self, slot: Slot, from: NodeNumber, to: NodeNumber) -> Result<(), Refusal> {
         let topology = &self.server.topology;
         topology.check_move(&[slot], to)?;
-        self.bring_all(slot, topology.shard_of_node(from), topology.shard_of_node(to));
+        self.move_keys(slot, topology.shard_of_node(from), topology.shard_of_node(to));
         topology.move_slots(&[slot], to)?;
-        self.forget_hold(slot);
+        self.remove_hold(slot);
         Ok(())
     }
 
@@ -418,19 +422,20 @@ impl ClusterAccess<'_, '_> {
         let topology = &self.server.topology;
         let (old, new) = (topology.shard_of_node(from), topology.shard_of_node(to));
         for key in self.keys_of(slot, new) {
-            let there = self.shards[old].key(slot, &key);
-            // What both have is the owner's: that is whom clients ask first.
-            match self.shards[old].peek(there).is_some() && old != new {
+            let at_owner = self.shards[old].key(slot, &key);
+            // If both have the key, the owner's stays: clients ask the owner first.
+            match self.shards[old].peek(at_owner).is_some() && old != new {
                 true => drop(self.shards[new].delete(self.shards[new].key(slot, &key))),
-                false => self.bring(slot, &key, new, old),
+                false => self.move_key(slot, &key, new, old),
             }
         }
         topology.set_stable(from, slot);
         topology.set_stable(to, slot);
-        self.forget_hold(slot);
+        self.remove_hold(slot);
     }
 
-    fn forget_hold(&self, slot: Slot) {
+    /// Removes the fault that holds a slot half-migrated.
+    fn remove_hold(&self, slot: Slot) {
         let is_it = |what: &What| matches!(what, What::Hold { slot: it, .. } if *it == slot);
         self.server.faults.take(|fault| is_it(&fault.what));
     }
@@ -444,15 +449,14 @@ impl ClusterAccess<'_, '_> {
         keys
     }
 
-    /// Brings a slot's keys from one shard to another; of a key that both have, the one brought
-    /// stays.
-    fn bring_all(&mut self, slot: Slot, from: usize, to: usize) {
+    /// Moves a slot's keys from one shard to another. A key that both have is overwritten.
+    fn move_keys(&mut self, slot: Slot, from: usize, to: usize) {
         for key in self.keys_of(slot, from) {
-            self.bring(slot, &key, from, to);
+            self.move_key(slot, &key, from, to);
         }
     }
 
-    fn bring(&mut self, slot: Slot, key: &[u8], from: usize, to: usize) {
+    fn move_key(&mut self, slot: Slot, key: &[u8], from: usize, to: usize) {
         if from == to {
             return;
         }

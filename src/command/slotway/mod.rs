@@ -1,38 +1,38 @@
-//! SLOTWAY: topology and faults on command, for tests. No Redis has it.
+//! SLOTWAY: topology changes and faults on command, for tests. A command of our own.
 //!
 //! ```text
-//! slotway        the rows: orders that change something, tellings that show it
-//! slotway/act    orders carried out, and undone when their time is over
-//! slotway/tell   the cluster, a slot and the faults, told for people
-//! slotway/proof  what was noted of the applications: violations, conflicts, groups
+//! slotway        the rows: commands that change the cluster, and commands that report
+//! slotway/apply  applying orders, and undoing faults when their time is over
+//! slotway/show   the cluster, a slot and the faults as text for people
+//! slotway/proof  what was recorded of the applications: violations, conflicts, groups
 //! ```
 //!
-//! An order's words are read by [`crate::faults::Order`], the same for a client's request, for
-//! `slotway ctl` and for a scenario. It is carried out while all shards are held: nobody runs
-//! anything while slots, roles and nodes change.
+//! A command that changes the cluster or arms a fault is an order. [`crate::faults::Order`] parses
+//! orders from requests, from `slotway ctl` and from scenarios alike. An order is applied while all
+//! shards are held: no other command runs while slots, roles and nodes change.
 
 mod apply;
-mod proof;
 mod show;
+mod proof;
 
-pub use apply::{ClusterAccess, carry_out, check, check_all, do_what_is_due};
+pub use apply::{ClusterAccess, apply, apply_due, check_order, check_scenario};
 
 use super::spec::flag::{ADMIN, LOADING, NO_MULTI, NOSCRIPT, STALE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Run, Spec, check as check_rows,
+    BASE, Group, Run, Spec, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx, help};
 use crate::faults::{Mistake, Order, Scenario};
 use crate::resp::Sink;
 
 pub(super) const ROWS: &[Spec] = &[SLOTWAY];
-const _: () = check_rows(ROWS);
+const _: () = check(ROWS);
 
 const FLAGS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
 
-/// What the rows share that change something. What an order lacks it says itself.
-const ORDERS: Spec = Spec {
+/// Defaults of the rows that are orders. Their errors about missing arguments are the parser's.
+const ORDER: Spec = Spec {
     parent: "slotway",
     arity: AtLeast(2),
     flags: FLAGS | NO_MULTI,
@@ -41,13 +41,13 @@ const ORDERS: Spec = Spec {
     run: Run::Whole(order),
     ..BASE
 };
-/// What the rows share that only tell.
-const TELLS: Spec = Spec { arity: Exactly(2), flags: FLAGS, ..ORDERS };
-/// What the rows share that tell, or forget, what was noted for the proof.
-const NOTED: Spec = Spec {
+/// Defaults of the rows that report the state of the cluster.
+const SHOW: Spec = Spec { arity: Exactly(2), flags: FLAGS, ..ORDER };
+/// Defaults of the rows that report, or reset, what was recorded of the applications.
+const PROOF: Spec = Spec {
     arity: AtLeast(2),
     complexity: "O(N) where N is the number of rows, a few thousand at the most",
-    ..TELLS
+    ..SHOW
 };
 
 const SLOTWAY: Spec = Spec {
@@ -56,63 +56,63 @@ const SLOTWAY: Spec = Spec {
     flags: 0,
     parent: "",
     complexity: "Depends on subcommand.",
-    summary: "Holds the commands that show and change the cluster and make faults, for tests.",
+    summary: "Holds the commands that show and change the cluster and inject faults, for tests.",
     run: Run::Container,
     subcommands: &[
         Spec {
             name: "check",
             flags: FLAGS,
-            summary: "Says what is wrong with an order, which is not carried out.",
+            summary: "Checks an order without applying it.",
             run: Run::Server(|cx, args, out| {
                 let words: Vec<&[u8]> = args.from(2).collect();
                 let order = Order::of(&words).map_err(|error| Refusal::new(error.to_string()))?;
-                check(cx.server, &order)?;
+                check_order(cx.server, &order)?;
                 out.ok();
                 Ok(())
             }),
-            ..ORDERS
+            ..ORDER
         },
-        Spec { name: "clear", summary: "Ends a fault, or all of them, before its time.", ..ORDERS },
+        Spec { name: "clear", summary: "Ends a fault, or all of them, now.", ..ORDER },
         Spec {
             name: "cluster",
-            summary: "Shows the nodes, their slots, what is on the move, and the faults.",
+            summary: "Shows the nodes, their slots, the migrations and the faults.",
             run: Run::Whole(show::cluster),
-            ..TELLS
+            ..SHOW
         },
         Spec {
             name: "conflict",
             summary: "Touches a key right before the next EXECs that watch it.",
-            ..ORDERS
+            ..ORDER
         },
         Spec {
             name: "conflicts",
-            summary: "Tells which watched keys made EXECs answer nil, and who had changed them, or forgets it.",
+            summary: "Reports the watched keys that EXECs were lost to, with the writers; or resets that.",
             run: Run::Server(proof::conflicts),
-            ..NOTED
+            ..PROOF
         },
-        Spec { name: "down", summary: "Takes the whole cluster down.", ..ORDERS },
+        Spec { name: "down", summary: "Takes the whole cluster down.", ..ORDER },
         Spec {
             name: "exec",
-            summary: "Has the next EXECs answer an error, or nil, and run nothing.",
-            ..ORDERS
+            summary: "Makes the next EXECs reply with an error or nil and run nothing.",
+            ..ORDER
         },
-        Spec { name: "failover", summary: "Puts a replica in its master's place.", ..ORDERS },
+        Spec { name: "failover", summary: "Promotes a replica to be the master.", ..ORDER },
         Spec {
             name: "faults",
             summary: "Lists the faults that are armed.",
             run: Run::Server(show::faults),
-            ..TELLS
+            ..SHOW
         },
         Spec {
             name: "finish",
-            summary: "Ends a slot's move: all its keys, and the slot, are the new owner's.",
-            ..ORDERS
+            summary: "Finishes a slot's migration: the target gets the slot and all its keys.",
+            ..ORDER
         },
         Spec {
             name: "groups",
-            summary: "Tells which keys are used together, and the hashtags they need, or forgets it.",
+            summary: "Reports the keys used together and the hashtags that they need; or resets that.",
             run: Run::Server(proof::groups),
-            ..NOTED
+            ..PROOF
         },
         Spec {
             name: "help",
@@ -122,87 +122,87 @@ const SLOTWAY: Spec = Spec {
                 help(&SLOTWAY, out);
                 Ok(())
             }),
-            ..TELLS
+            ..SHOW
         },
         Spec {
             name: "hold",
-            summary: "Begins a slot's move, with the named keys moved already, and leaves it at that.",
-            ..ORDERS
+            summary: "Holds a slot half-migrated, with the named keys already at the target.",
+            ..ORDER
         },
         Spec {
             name: "latency",
-            summary: "Has the replies of a node, or about a slot, come late.",
-            ..ORDERS
+            summary: "Delays the replies of a node, or those about a slot.",
+            ..ORDER
         },
         Spec {
             name: "move",
             complexity: "O(N) where N is the number of keys in the slots",
-            summary: "Moves slots to another node, with their keys, at once.",
-            ..ORDERS
+            summary: "Moves slots with their keys to another node, at once.",
+            ..ORDER
         },
         Spec {
             name: "proof",
             arity: Exactly(2),
-            summary: "Tells all that was noted of the applications' keys, as a document of JSON.",
+            summary: "Returns all that was recorded of the applications as a JSON document.",
             run: Run::Server(proof::proof),
-            ..NOTED
+            ..PROOF
         },
         Spec {
             name: "revert",
-            summary: "Takes a slot's move back: all its keys are the old owner's again.",
-            ..ORDERS
+            summary: "Reverts a slot's migration: the owner gets all its keys back.",
+            ..ORDER
         },
         Spec {
             name: "scenario",
             arity: AtLeast(2),
             flags: FLAGS,
-            summary: "Plays a scenario, a file of TOML, or tells how far the last one has come.",
+            summary: "Plays a scenario, given as TOML, or reports the progress of the last one.",
             run: Run::Server(scenario),
-            ..ORDERS
+            ..ORDER
         },
         Spec {
             name: "show",
-            summary: "Shows the nodes, their slots, what is on the move, and the faults.",
+            summary: "Shows the nodes, their slots, the migrations and the faults.",
             run: Run::Whole(show::cluster),
-            ..TELLS
+            ..SHOW
         },
         Spec {
             name: "slot",
             arity: Exactly(3),
-            summary: "Shows who owns a slot, where it goes, and how many keys it has.",
+            summary: "Shows the owner of a slot, its migration and the number of its keys.",
             run: Run::Whole(show::slot),
-            ..TELLS
+            ..SHOW
         },
-        Spec { name: "start", summary: "Brings a node back that was stopped.", ..ORDERS },
+        Spec { name: "start", summary: "Starts a node that was stopped.", ..ORDER },
         Spec {
             name: "stop",
-            summary: "Has a node refuse connections, or take them and answer nothing.",
-            ..ORDERS
+            summary: "Stops a node: it refuses connections, or accepts them and hangs.",
+            ..ORDER
         },
         Spec {
             name: "test",
             complexity: "O(1)",
-            summary: "Says which test is running, whose everything is that is noted from now on; or that none is.",
+            summary: "Sets the name of the running test, to which later records belong, or clears it.",
             run: Run::Server(proof::test),
-            ..NOTED
+            ..PROOF
         },
-        Spec { name: "up", summary: "Brings the cluster up again.", ..ORDERS },
+        Spec { name: "up", summary: "Brings the cluster up again.", ..ORDER },
         Spec {
             name: "violations",
-            summary: "Tells what a cluster would have refused, or forgets it.",
+            summary: "Reports what a cluster would have refused; or resets that.",
             run: Run::Server(proof::violations),
-            ..NOTED
+            ..PROOF
         },
     ],
-    ..ORDERS
+    ..ORDER
 };
 
-/// Why orders are refused that are not wanted here.
+/// The error for orders if they are switched off.
 const NO_ADMIN: Refusal = Refusal::of(
     "ERR SLOTWAY commands that change something are switched off: this server runs with --no-admin",
 );
 
-/// Carries out the order that a request is.
+/// Applies the order of a request.
 fn order(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if !cx.server.admin_enabled {
         return Err(NO_ADMIN);
@@ -211,8 +211,7 @@ fn order(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let order = Order::of(&words).map_err(|error| Refusal::new(error.to_string()))?;
     let ServerCx { server, me, shards, now, pace, .. } = cx;
     let mut access = ClusterAccess { server, me: Some(&**me), shards, now: *now, pace: *pace };
-    let delivered = carry_out(&order, &mut access)?;
-    match delivered {
+    match apply(&order, &mut access)? {
         None => out.ok(),
         Some(number) => out.int(number.cast_signed()),
     }
@@ -231,7 +230,7 @@ fn scenario(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
     let refused = |mistake: Mistake| Refusal::new(format!("ERR {mistake}"));
     let text = std::str::from_utf8(text).map_err(|_| Refusal::of("ERR line 1: not UTF-8"))?;
     let scenario = Scenario::read(text).map_err(refused)?;
-    check_all(cx.server, &scenario).map_err(refused)?;
+    check_scenario(cx.server, &scenario).map_err(refused)?;
     let steps = scenario.steps.len();
     cx.server.faults.play(scenario, cx.now);
     out.count(steps);

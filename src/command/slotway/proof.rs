@@ -1,5 +1,5 @@
-//! What the server has noted for the proof: violations, conflicts, groups, and all of it as the JSON
-//! document of `slotway check`.
+//! Reports of what the server has recorded of the applications: violations, conflicts, groups, and
+//! all of it as the JSON document of `slotway check`.
 
 use crate::command::{Args, Outcome, Refusal, ServerCx};
 use crate::ledger::Ledger;
@@ -10,7 +10,7 @@ use crate::resp::Sink;
 use crate::state::ServerState;
 use crate::state::recorder::Part;
 
-/// The report of this moment. It may take a while, so it is made away from the runtime's workers.
+/// Builds the report as of now, away from the runtime's workers, as it may take long.
 fn report(cx: &mut ServerCx<'_>) -> Report {
     let ServerCx { server, now, pace, .. } = cx;
     let ledger = server.observer.record.ledger(&server.clients, *now);
@@ -22,13 +22,13 @@ fn report(cx: &mut ServerCx<'_>) -> Report {
     report.unwrap_or_else(|| Report::of(&found, &sources, false))
 }
 
-/// What a report is made from.
+/// The input of a report.
 fn found<'a>(server: &'a ServerState, ledger: &'a Ledger) -> Found<'a> {
     Found { ledger, topology: &server.topology, title: "slotway serve" }
 }
 
-/// `… RESET` forgets a part; says whether that was asked for.
-fn resets(cx: &ServerCx<'_>, args: Args<'_>, part: Part) -> Result<bool, Refusal> {
+/// Resets a part if the request ends with RESET. Returns whether it does.
+fn reset_if_asked(cx: &ServerCx<'_>, args: Args<'_>, part: Part) -> Result<bool, Refusal> {
     match args.len() {
         2 => Ok(false),
         3 if args.is(2, "reset") => {
@@ -41,7 +41,7 @@ fn resets(cx: &ServerCx<'_>, args: Args<'_>, part: Part) -> Result<bool, Refusal
 
 /// SLOTWAY VIOLATIONS [RESET]
 pub(super) fn violations(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    if resets(cx, args, Part::Violations)? {
+    if reset_if_asked(cx, args, Part::Violations)? {
         out.ok();
         return Ok(());
     }
@@ -72,7 +72,7 @@ fn violation(row: &ViolationRow, groups: &[GroupRow], out: &mut Sink<'_>) {
     let keys = example.into_iter().flat_map(|example| &example.keys);
     let keys: Vec<String> = keys.map(|key| format!("{} (slot {})", key.key, key.slot)).collect();
     words(out, "keys", keys.iter().map(String::as_str));
-    // 0 is no place in a transaction.
+    // Places in a transaction count from 1.
     field(out, "place", example.and_then(|example| example.place).unwrap_or(0) as u64);
     let clients = row.clients.iter().map(|client| {
         let names = [&client.test, &client.name, &client.library, &client.address];
@@ -88,7 +88,7 @@ fn violation(row: &ViolationRow, groups: &[GroupRow], out: &mut Sink<'_>) {
 
 /// SLOTWAY CONFLICTS [RESET]
 pub(super) fn conflicts(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    if resets(cx, args, Part::Conflicts)? {
+    if reset_if_asked(cx, args, Part::Conflicts)? {
         out.ok();
         return Ok(());
     }
@@ -119,7 +119,7 @@ fn conflict(row: &ConflictRow, out: &mut Sink<'_>) {
 
 /// SLOTWAY GROUPS [RESET]
 pub(super) fn groups(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    if resets(cx, args, Part::Groups)? {
+    if reset_if_asked(cx, args, Part::Groups)? {
         out.ok();
         return Ok(());
     }

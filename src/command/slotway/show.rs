@@ -1,4 +1,4 @@
-//! The cluster, a slot and the faults, told for people; a test reads single lines of it.
+//! The cluster, a slot and the faults as text for people; a test may read single lines of it.
 
 use crate::command::{Args, Outcome, Refusal, ServerCx};
 use crate::resp::Sink;
@@ -6,8 +6,8 @@ use crate::slot::Slot;
 use crate::topology::{Node, NodeNumber, Role};
 use std::fmt::Write;
 
-/// A node with the runs of slots that it owns.
-struct Line {
+/// A node with the ranges of slots that it owns.
+struct NodeLine {
     number: NodeNumber,
     id: String,
     role: Role,
@@ -16,14 +16,14 @@ struct Line {
     shard: usize,
     is_up: bool,
     is_alone: bool,
-    /// The slots that it gives away, and to whom.
-    moves: Vec<(Slot, NodeNumber)>,
-    runs: Vec<(u16, u16)>,
+    /// The slots that it is migrating, with their targets.
+    migrations: Vec<(Slot, NodeNumber)>,
+    ranges: Vec<(u16, u16)>,
 }
 
-fn lines(cx: &ServerCx<'_>) -> Vec<Line> {
+fn lines(cx: &ServerCx<'_>) -> Vec<NodeLine> {
     let topology = &cx.server.topology;
-    let line = |(number, node): (NodeNumber, &Node)| Line {
+    let line = |(number, node): (NodeNumber, &Node)| NodeLine {
         number,
         id: node.id.clone(),
         role: node.role,
@@ -32,40 +32,41 @@ fn lines(cx: &ServerCx<'_>) -> Vec<Line> {
         shard: node.shard,
         is_up: node.is_up,
         is_alone: node.is_alone(),
-        moves: node.migrating.iter().map(|(&slot, &to)| (slot, to)).collect(),
-        runs: Vec::new(),
+        migrations: node.migrating.iter().map(|(&slot, &to)| (slot, to)).collect(),
+        ranges: Vec::new(),
     };
-    let mut lines: Vec<Line> =
+    let mut lines: Vec<NodeLine> =
         topology.with_nodes(|nodes| nodes.iter().enumerate().map(line).collect());
     for slot in Slot::all() {
         let Some(owner) = topology.owner_of(slot) else { continue };
-        let (runs, slot) = (&mut lines[owner].runs, slot.number());
-        match runs.last_mut() {
+        let (ranges, slot) = (&mut lines[owner].ranges, slot.number());
+        match ranges.last_mut() {
             Some((_, last)) if *last + 1 == slot => *last = slot,
-            _ => runs.push((slot, slot)),
+            _ => ranges.push((slot, slot)),
         }
     }
     lines
 }
 
-/// Where a node is told to be.
+/// The advertised address of a node.
 fn endpoint(cx: &ServerCx<'_>, port: u16) -> String {
     if port == 0 {
         return "no port".to_owned();
     }
-    let (server, port) = cx.server.announce.endpoint(port, cx.me.local);
-    format!("{server}:{port}")
+    let (host, port) = cx.server.announce.endpoint(port, cx.me.local);
+    format!("{host}:{port}")
 }
 
+/// SLOTWAY CLUSTER
 pub(super) fn cluster(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (view, lines) = (cx.server.topology.view_of_router(), lines(cx));
-    let is_down = if view.is_whole { "ok" } else { "down" };
-    let mut text = format!("cluster {is_down}, epoch {}\nnodes\n", view.epoch);
+    let state = if view.is_whole { "ok" } else { "down" };
+    let mut text = format!("cluster {state}, epoch {}\nnodes\n", view.epoch);
     // Writing into memory does not fail.
     for line in &lines {
         let role = match line.role {
             Role::ReplicaOf(master) => format!("replica of {master}"),
-            Role::Master if line.is_alone && line.runs.is_empty() => "alone".to_owned(),
+            Role::Master if line.is_alone && line.ranges.is_empty() => "alone".to_owned(),
             Role::Master => "master".to_owned(),
         };
         let state = match (line.is_up, cx.server.faults.stopped(line.number)) {
@@ -78,7 +79,7 @@ pub(super) fn cluster(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) ->
         if line.role == Role::Master {
             let keys = cx.shards[line.shard].len();
             let slots: Vec<String> = line
-                .runs
+                .ranges
                 .iter()
                 .map(|(first, last)| match first == last {
                     true => first.to_string(),
@@ -92,9 +93,9 @@ pub(super) fn cluster(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) ->
     }
     text.push_str("moves\n");
     for line in &lines {
-        for &(slot, to) in &line.moves {
-            let way = way(cx, slot, line.number, to);
-            let _ = writeln!(text, "  slot {}: {way}", slot.number());
+        for &(slot, to) in &line.migrations {
+            let migration = migration(cx, slot, line.number, to);
+            let _ = writeln!(text, "  slot {}: {migration}", slot.number());
         }
     }
     text.push_str("faults\n");
@@ -105,8 +106,8 @@ pub(super) fn cluster(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) ->
     Ok(())
 }
 
-/// A slot on its way.
-fn way(cx: &ServerCx<'_>, slot: Slot, from: NodeNumber, to: NodeNumber) -> String {
+/// Describes the migration of a slot.
+fn migration(cx: &ServerCx<'_>, slot: Slot, from: NodeNumber, to: NodeNumber) -> String {
     let topology = &cx.server.topology;
     let keys = |node| cx.shards[topology.shard_of_node(node)].slot_len(slot);
     format!("from {from} to {to}, {} keys to move, {} moved", keys(from), keys(to))
@@ -126,7 +127,7 @@ pub(super) fn slot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
             let keys = cx.shards[topology.shard_of_node(owner)].slot_len(slot);
             let _ = write!(text, "node {owner} ({}), {keys} keys", endpoint(cx, node.port));
             if let Some(&to) = node.migrating.get(&slot) {
-                let _ = write!(text, "; on the move {}", way(cx, slot, owner, to));
+                let _ = write!(text, "; on the move {}", migration(cx, slot, owner, to));
             }
         }
     }
@@ -143,7 +144,7 @@ pub(super) fn faults(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> 
     Ok(())
 }
 
-/// How far a scenario has come: a line, and one more for each step that was refused.
+/// Replies with the progress of a scenario: a line, and one more for each step that was refused.
 pub(super) fn progress(cx: &ServerCx<'_>, out: &mut Sink<'_>) -> Outcome {
     let text = match cx.server.faults.progress() {
         None => "no scenario\n".to_owned(),

@@ -1,7 +1,7 @@
 //! Strings that are numbers: integers of 64 bits, and fractions in the 80-bit arithmetic of
 //! [`Extended`].
 //!
-//! A missing key counts as 0. The key's expiry stays: a counter is changed, not set anew.
+//! A missing key counts as 0. The key keeps its expiry: a counter is changed, not replaced.
 
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Blob, Edited, Ttl, Value, event};
@@ -70,7 +70,7 @@ pub(super) fn incrbyfloat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
         match sum(&old, by) {
             Ok(sum) => {
                 out.bulk(&sum);
-                // Never an integer in storage, even if it is whole.
+                // Stored as text even if it is whole, as in Redis.
                 *value = Value::Str(sum);
                 Edited::Changed(Ok(()))
             }
@@ -89,7 +89,7 @@ pub(super) fn incrbyfloat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
     Ok(())
 }
 
-/// The sum of two numbers, written out.
+/// Returns the sum of two numbers as text.
 fn sum(old: &[u8], by: &[u8]) -> Result<Blob, Refusal> {
     let number = |text| Extended::parse(text).ok_or(Refusal::NOT_A_FLOAT);
     let sum = number(old)? + number(by)?;

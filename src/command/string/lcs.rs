@@ -1,16 +1,16 @@
-//! The longest common subsequence of two strings: the most bytes that both have in the same order.
+//! LCS: the longest common subsequence of two strings, by the textbook dynamic programming.
 //!
 //! ```text
-//!            b ─►  o h m y        A cell is the length for the two beginnings that meet in it.
-//!        a    0  0 0 0 0 0        Equal bytes: one more than the cell up left. Else the larger
-//!        │ m  0  0 0 1 1 1        of the cells above and left of it.
+//!            b ─►  o h m y        A cell is the length for the prefixes of a and b that end there.
+//!        a    0  0 0 0 0 0        Equal bytes: one more than the cell up and left. Else the larger
+//!        │ m  0  0 0 1 1 1        of the cells above and to the left.
 //!        ▼ y  0  0 0 1 1 2
 //! ```
 //!
-//! The way back from the last cell spells the subsequence. It needs to know of each cell only
-//! whether the one above is larger than the one to the left, so one row of lengths and one bit for
-//! each cell are all that is kept. Of two equal ways it takes the left, as the reference server
-//! does: which of the longest subsequences is found can be seen.
+//! The path back from the last cell gives the subsequence. It needs to know of each cell only
+//! whether the one above is larger than the one to the left, so that one row of lengths and one bit
+//! per cell are enough. If both are equal it goes left, as Redis does: clients see which of several
+//! longest subsequences is found.
 
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::Text;
@@ -19,28 +19,28 @@ use std::ops::Range;
 
 /// Strings of this many bytes and more are refused.
 const STRING_LEN_END: usize = u32::MAX as usize - 1;
-/// The reference server keeps four bytes for each cell, and refuses a table that is larger than
-/// the longest string. The bound is kept, because it bounds the time as well.
+/// Redis takes four bytes for each cell and refuses a table that is larger than the longest string.
+/// The same limit applies here, as it bounds the time as well.
 const CELL_BYTES: u64 = 4;
-/// A table beyond this is refused however long strings may be: the reference server would not get
-/// the memory, and here it would take minutes of the shard.
+/// A larger table is refused even if the longest string is longer: Redis would not get the memory,
+/// and here it would block the shard for minutes.
 const TABLE_BYTES_MAX: u64 = 64 << 30;
-/// So many cells take about as long as one step of a loop over elements.
+/// This many cells take about as long as one step of a loop over elements.
 const CELLS_PER_STEP: usize = 16;
 
-/// What the words of LCS ask for.
+/// What LCS returns, by its options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
+enum Output {
     Bytes,
     Len,
     Runs {
-        /// Runs that are shorter are left out.
+        /// Shorter runs are left out.
         len_min: usize,
         with_len: bool,
     },
 }
 
-/// A stretch of bytes that the way back meets without a gap in either string.
+/// A part of the subsequence without a gap in either string.
 #[derive(Debug, PartialEq, Eq)]
 struct Run {
     /// Where it begins in the first string.
@@ -64,26 +64,27 @@ pub(super) fn lcs(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
     if !strings {
         return Err(Refusal::of("ERR The specified keys must contain string values"));
     }
-    let asked = words(args)?;
-    table_fits(lens, cx.string_len_max)?;
+    let output = options(args)?;
+    check_table(lens, cx.string_len_max)?;
 
-    // Only one of the two can be borrowed from the keyspace; a copy is cheap beside what follows.
+    // Only one of the two can be borrowed from the keyspace; a copy is cheap compared with the
+    // table.
     let Cx { keyspace, pace, .. } = cx;
     let step = &mut |units| pace.step(units);
     let a = keyspace.peek(keys[0]).and_then(|entry| entry.value().as_text());
     let a = a.as_deref().unwrap_or_default().to_vec();
     let b = keyspace.peek(keys[1]).and_then(|entry| entry.value().as_text());
     let b = b.unwrap_or(Text::Bytes(b""));
-    match asked {
-        Asked::Len => out.count(last_row(&a, &b, None, step)?),
-        Asked::Bytes => {
-            let (_, runs) = way_back(&a, &b, step)?;
+    match output {
+        Output::Len => out.count(last_row(&a, &b, None, step)?),
+        Output::Bytes => {
+            let (_, runs) = trace_back(&a, &b, step)?;
             let bytes: Vec<u8> =
                 runs.iter().rev().flat_map(|run| &a[run.a..run.a + run.len]).copied().collect();
             out.bulk(&bytes);
         }
-        Asked::Runs { len_min, with_len } => {
-            let (len, mut runs) = way_back(&a, &b, step)?;
+        Output::Runs { len_min, with_len } => {
+            let (len, mut runs) = trace_back(&a, &b, step)?;
             runs.retain(|run| run.len >= len_min);
             out.map(2);
             out.bulk(b"matches");
@@ -104,14 +105,14 @@ pub(super) fn lcs(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
     Ok(())
 }
 
-/// First and last place of what is not empty.
+/// Writes the first and the last position of a range that is not empty.
 fn write_range(range: Range<usize>, out: &mut Sink<'_>) {
     out.array(2);
     out.count(range.start);
     out.count(range.end - 1);
 }
 
-fn words(args: Args<'_>) -> Result<Asked, Refusal> {
+fn options(args: Args<'_>) -> Result<Output, Refusal> {
     let (mut len, mut idx, mut len_min, mut with_len) = (false, false, 0, false);
     let mut i = 3;
     while i < args.len() {
@@ -123,7 +124,7 @@ fn words(args: Args<'_>) -> Result<Asked, Refusal> {
             with_len = true;
         } else if args.is(i, "MINMATCHLEN") && i + 1 < args.len() {
             i += 1;
-            // Below 0 is as good as 0, and so is what no string can reach.
+            // A negative number counts as 0, one out of range as the longest.
             len_min = usize::try_from(args.int(i)?.max(0)).unwrap_or(usize::MAX);
         } else {
             return Err(Refusal::SYNTAX);
@@ -134,14 +135,14 @@ fn words(args: Args<'_>) -> Result<Asked, Refusal> {
         (true, true) => {
             Err(Refusal::of("ERR If you want both the length and indexes, please just use IDX."))
         }
-        (true, false) => Ok(Asked::Runs { len_min, with_len }),
-        (false, true) => Ok(Asked::Len),
-        (false, false) => Ok(Asked::Bytes),
+        (true, false) => Ok(Output::Runs { len_min, with_len }),
+        (false, true) => Ok(Output::Len),
+        (false, false) => Ok(Output::Bytes),
     }
 }
 
-/// Refuses what would take too long or, in the reference server, too much memory.
-fn table_fits(lens: [usize; 2], string_len_max: u64) -> Outcome {
+/// Rejects a table that would take too long or, in Redis, too much memory.
+fn check_table(lens: [usize; 2], string_len_max: u64) -> Outcome {
     if lens.iter().any(|&len| len >= STRING_LEN_END) {
         return Err(Refusal::of("ERR String too long for LCS"));
     }
@@ -158,8 +159,8 @@ fn table_fits(lens: [usize; 2], string_len_max: u64) -> Outcome {
 const NO_MEMORY: Refusal =
     Refusal::of("ERR Insufficient memory, failed allocating transient memory for LCS");
 
-/// One bit for each cell: whether the cell above is larger than the cell to the left. A bit that
-/// belongs to two equal bytes says nothing.
+/// One bit for each cell: whether the cell above is larger than the cell to the left. The bit of
+/// two equal bytes has no meaning.
 struct Ups {
     words_per_row: usize,
     bits: Vec<u64>,
@@ -171,7 +172,7 @@ impl Ups {
     }
 }
 
-/// `len` zeros, if there is memory for them.
+/// Allocates `len` zeros, or fails if there is no memory for them.
 fn zeros<T: Default + Clone>(len: usize) -> Result<Vec<T>, Refusal> {
     let mut all = Vec::new();
     all.try_reserve_exact(len).map_err(|_| NO_MEMORY)?;
@@ -179,8 +180,7 @@ fn zeros<T: Default + Clone>(len: usize) -> Result<Vec<T>, Refusal> {
     Ok(all)
 }
 
-/// Goes through the table row by row; gives its last cell, which is the length of the longest
-/// common subsequence.
+/// Fills the table row by row. Returns its last cell, the length of the longest common subsequence.
 fn last_row(
     a: &[u8],
     b: &[u8],
@@ -208,8 +208,12 @@ fn last_row(
     Ok(lengths.last().copied().unwrap_or(0) as usize)
 }
 
-/// The length of the longest common subsequence and its runs, the last one first.
-fn way_back(a: &[u8], b: &[u8], step: &mut dyn FnMut(usize)) -> Result<(usize, Vec<Run>), Refusal> {
+/// Returns the length of the longest common subsequence and its runs, the last one first.
+fn trace_back(
+    a: &[u8],
+    b: &[u8],
+    step: &mut dyn FnMut(usize),
+) -> Result<(usize, Vec<Run>), Refusal> {
     let words_per_row = b.len().div_ceil(64);
     let mut ups = Ups { words_per_row, bits: zeros(a.len() * words_per_row)? };
     let len = last_row(a, b, Some(&mut ups), step)?;
@@ -237,7 +241,7 @@ mod tests {
 
     fn found(a: &str, b: &str) -> (usize, Vec<(usize, usize, usize)>) {
         let (len, runs) =
-            way_back(a.as_bytes(), b.as_bytes(), &mut |_| ()).expect("memory for a few bytes");
+            trace_back(a.as_bytes(), b.as_bytes(), &mut |_| ()).expect("memory for a few bytes");
         assert_eq!(len, runs.iter().map(|run| run.len).sum::<usize>());
         (len, runs.iter().map(|run| (run.a, run.b, run.len)).collect())
     }
@@ -249,7 +253,7 @@ mod tests {
         assert_eq!(found("abc", "xyz"), (0, vec![]));
         assert_eq!(found("abc", "abc"), (3, vec![(0, 0, 3)]));
         assert_eq!(found("ohmytext", "mynewtext"), (6, vec![(4, 5, 4), (2, 0, 2)]));
-        // Of "a" and "b" the way that drops a byte of the second string comes first.
+        // Of the paths to "a" and to "b", the one that skips a byte of the second string is taken.
         assert_eq!(found("ab", "ba"), (1, vec![(1, 0, 1)]));
     }
 
@@ -271,7 +275,7 @@ mod tests {
 
     #[test]
     fn tables_up_to_the_longest_string() {
-        let text = |lens, max| table_fits(lens, max).map_err(|r| r.text().to_vec());
+        let text = |lens, max| check_table(lens, max).map_err(|r| r.text().to_vec());
         assert_eq!(text([9, 9], 400), Ok(()));
         let too_large = text([9, 9], 399).expect_err("401 bytes are too many");
         assert!(too_large.ends_with(b"exceeds proto-max-bulk-len"));

@@ -1,14 +1,14 @@
-//! Strings: the plainest value, and the family that everything else is measured by.
+//! Strings.
 //!
 //! ```text
-//! string        the rows; whole values (GET, MSET ...) and parts of them (APPEND, SETRANGE ...)
-//! string/set    one value with conditions and an expiry: SET and what came before it; GETEX
-//! string/count  strings that are numbers: INCR and its kin
+//! string        the rows; whole values (GET, MSET, …) and parts of them (APPEND, SETRANGE, …)
+//! string/set    conditions and an expiry: SET, the older commands that it replaces, and GETEX
+//! string/count  strings that are numbers: INCR, DECR, INCRBYFLOAT, …
 //! string/lcs    the longest common subsequence of two strings
 //! ```
 //!
-//! A string that is set is kept as small as it can be, as an integer if it is one. A string that
-//! was grown or changed in place is [`Value::Raw`] from then on, as `OBJECT ENCODING` tells.
+//! A string that is set is stored as compactly as possible, as an integer if it is one. A string
+//! that was changed in place is [`Value::Raw`] from then on, as `OBJECT ENCODING` shows.
 
 mod count;
 mod lcs;
@@ -24,26 +24,26 @@ use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Ttl, Value, event};
 use crate::resp::Sink;
 
-/// What all strings' rows share.
+/// Defaults of the rows.
 const STRING: Spec = Spec { group: Group::String, acl: acl::STRING, ..BASE };
 
-/// One key that is read and changed.
-const CHANGED: &[Keys] = &[Keys::at(RW | ACCESS | UPDATE, 1)];
-/// One key whose value is read to the client.
-const GIVEN: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
-/// One key that is set, whatever it holds.
-const REPLACED: &[Keys] = &[Keys::at(OW | UPDATE, 1)];
+/// One key whose value is returned.
+const READ_KEY: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
+/// One key whose value is changed and returned.
+const MODIFIED_KEY: &[Keys] = &[Keys::at(RW | ACCESS | UPDATE, 1)];
+/// One key that is set, whatever its value.
+const OVERWRITTEN_KEY: &[Keys] = &[Keys::at(OW | UPDATE, 1)];
 
 const GETRANGE: Spec = Spec {
     name: "getrange",
     arity: Exactly(4),
     flags: READ,
-    keys: GIVEN,
+    keys: READ_KEY,
     since: "2.4.0",
     complexity: "O(N) where N is the length of the returned string. The complexity is ultimately \
                  determined by the returned length, but because creating a substring from an \
                  existing string is very cheap, it can be considered O(1) for small strings.",
-    summary: "Reads the bytes of a string between two positions, both included.",
+    summary: "Returns the bytes of a string between two positions, both included.",
     run: Run::Shard(getrange),
     ..STRING
 };
@@ -59,7 +59,7 @@ pub(super) const ROWS: &[Spec] = &[
                      small and the already present value is of any size, since the dynamic string \
                      library used by Redis will double the free space available on every \
                      reallocation.",
-        summary: "Adds bytes to the end of a string, which is created if it is missing.",
+        summary: "Appends bytes to a string, which is created if it does not exist.",
         run: Run::Shard(append),
         ..STRING
     },
@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "decr",
         arity: Exactly(2),
         flags: WRITE | DENYOOM | FAST,
-        keys: CHANGED,
+        keys: MODIFIED_KEY,
         summary: "Subtracts one from an integer; a missing key counts as 0.",
         run: Run::Shard(count::decr),
         ..STRING
@@ -76,7 +76,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "decrby",
         arity: Exactly(3),
         flags: WRITE | DENYOOM | FAST,
-        keys: CHANGED,
+        keys: MODIFIED_KEY,
         summary: "Subtracts a number from an integer; a missing key counts as 0.",
         run: Run::Shard(count::decrby),
         ..STRING
@@ -85,8 +85,8 @@ pub(super) const ROWS: &[Spec] = &[
         name: "get",
         arity: Exactly(2),
         flags: READ | FAST,
-        keys: GIVEN,
-        summary: "Reads the string at a key.",
+        keys: READ_KEY,
+        summary: "Returns the string at a key.",
         run: Run::Shard(get),
         ..STRING
     },
@@ -96,7 +96,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: WRITE | FAST,
         keys: &[Keys::at(RW | ACCESS | DELETE, 1)],
         since: "6.2.0",
-        summary: "Reads the string at a key and removes the key.",
+        summary: "Returns the string at a key and removes the key.",
         run: Run::Shard(getdel),
         ..STRING
     },
@@ -106,7 +106,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: WRITE | FAST,
         keys: &[Keys::at(RW | ACCESS | UPDATE, 1).noted("RW and UPDATE because it changes the TTL")],
         since: "6.2.0",
-        summary: "Reads the string at a key and changes when it expires, if asked to.",
+        summary: "Returns the string at a key; may also change the key's expiry.",
         run: Run::Shard(set::getex),
         ..STRING
     },
@@ -115,8 +115,8 @@ pub(super) const ROWS: &[Spec] = &[
         name: "getset",
         arity: Exactly(3),
         flags: WRITE | DENYOOM | FAST,
-        keys: CHANGED,
-        summary: "Sets a key and gives the string that it held before.",
+        keys: MODIFIED_KEY,
+        summary: "Sets a key to a string and returns the previous one.",
         run: Run::Shard(set::getset),
         ..STRING
     },
@@ -124,7 +124,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "incr",
         arity: Exactly(2),
         flags: WRITE | DENYOOM | FAST,
-        keys: CHANGED,
+        keys: MODIFIED_KEY,
         summary: "Adds one to an integer; a missing key counts as 0.",
         run: Run::Shard(count::incr),
         ..STRING
@@ -133,7 +133,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "incrby",
         arity: Exactly(3),
         flags: WRITE | DENYOOM | FAST,
-        keys: CHANGED,
+        keys: MODIFIED_KEY,
         summary: "Adds a number to an integer; a missing key counts as 0.",
         run: Run::Shard(count::incrby),
         ..STRING
@@ -142,9 +142,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "incrbyfloat",
         arity: Exactly(3),
         flags: WRITE | DENYOOM | FAST,
-        keys: CHANGED,
+        keys: MODIFIED_KEY,
         since: "2.6.0",
-        summary: "Adds a number, which may have a fraction, to another; a missing key counts as 0.",
+        summary: "Adds a floating-point number to a number; a missing key counts as 0.",
         run: Run::Shard(count::incrbyfloat),
         ..STRING
     },
@@ -155,7 +155,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: &[Keys::range(RO | ACCESS, 1, 1, 1)],
         since: "7.0.0",
         complexity: "O(N*M) where N and M are the lengths of s1 and s2, respectively",
-        summary: "Finds the longest common subsequence of two strings.",
+        summary: "Returns the longest common subsequence of two strings.",
         run: Run::Shard(lcs::lcs),
         ..STRING
     },
@@ -166,7 +166,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: &[Keys::range(RO | ACCESS, 1, -1, 1)],
         tips: &["request_policy:multi_shard"],
         complexity: "O(N) where N is the number of keys to retrieve.",
-        summary: "Reads the strings at several keys; what is no string reads as missing.",
+        summary: "Returns the strings at several keys; null for a key of another type.",
         run: Run::Shard(mget),
         ..STRING
     },
@@ -178,7 +178,7 @@ pub(super) const ROWS: &[Spec] = &[
         tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
         since: "1.0.1",
         complexity: "O(N) where N is the number of keys to set.",
-        summary: "Sets several keys, each to its own string.",
+        summary: "Sets several keys, each to a string of its own.",
         run: Run::Shard(mset),
         ..STRING
     },
@@ -190,7 +190,7 @@ pub(super) const ROWS: &[Spec] = &[
         tips: &["request_policy:multi_shard", "response_policy:agg_min"],
         since: "1.0.1",
         complexity: "O(N) where N is the number of keys to set.",
-        summary: "Sets several keys if none of them is there yet, else none.",
+        summary: "Sets several keys if none of them exists, else none.",
         run: Run::Shard(msetnx),
         ..STRING
     },
@@ -198,9 +198,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "psetex",
         arity: Exactly(4),
         flags: WRITE | DENYOOM,
-        keys: REPLACED,
+        keys: OVERWRITTEN_KEY,
         since: "2.6.0",
-        summary: "Sets a key that expires after so many milliseconds.",
+        summary: "Sets a key with a time to live in milliseconds.",
         run: Run::Shard(set::psetex),
         ..STRING
     },
@@ -210,7 +210,7 @@ pub(super) const ROWS: &[Spec] = &[
         flags: WRITE | DENYOOM,
         keys: &[Keys::at(RW | ACCESS | UPDATE | VARIABLE_FLAGS, 1)
             .noted("RW and ACCESS due to the optional `GET` argument")],
-        summary: "Sets a key to a string, on conditions and with an expiry if asked to.",
+        summary: "Sets a key to a string, with optional conditions and expiry.",
         run: Run::Shard(set::set),
         ..STRING
     },
@@ -218,9 +218,9 @@ pub(super) const ROWS: &[Spec] = &[
         name: "setex",
         arity: Exactly(4),
         flags: WRITE | DENYOOM,
-        keys: REPLACED,
+        keys: OVERWRITTEN_KEY,
         since: "2.0.0",
-        summary: "Sets a key that expires after so many seconds.",
+        summary: "Sets a key with a time to live in seconds.",
         run: Run::Shard(set::setex),
         ..STRING
     },
@@ -229,7 +229,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: Exactly(3),
         flags: WRITE | DENYOOM | FAST,
         keys: &[Keys::at(OW | INSERT, 1)],
-        summary: "Sets a key if it is not there yet.",
+        summary: "Sets a key unless it exists.",
         run: Run::Shard(set::setnx),
         ..STRING
     },
@@ -242,7 +242,7 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: "O(1), not counting the time taken to copy the new string in place. Usually, \
                      this string is very small so the amortized complexity is O(1). Otherwise, \
                      complexity is O(M) with M being the length of the value argument.",
-        summary: "Writes over the bytes of a string from a position on, with zeros up to there.",
+        summary: "Overwrites the bytes of a string from a position on; pads it with zeros up to there.",
         run: Run::Shard(setrange),
         ..STRING
     },
@@ -252,20 +252,20 @@ pub(super) const ROWS: &[Spec] = &[
         flags: READ | FAST,
         keys: &[Keys::at(RO, 1)],
         since: "2.2.0",
-        summary: "Tells how many bytes the string at a key has.",
+        summary: "Returns the length of the string at a key in bytes.",
         run: Run::Shard(strlen),
         ..STRING
     },
     Spec {
         name: "substr",
         since: "1.0.0",
-        summary: "Reads the bytes of a string between two positions: GETRANGE by its old name.",
+        summary: "Returns the bytes of a string between two positions: the old name of GETRANGE.",
         ..GETRANGE
     },
 ];
 const _: () = check(ROWS);
 
-/// A loop over keys tells its pace after this many.
+/// A loop over keys calls the pace after this many.
 const KEYS_PER_STEP: usize = 1000;
 
 // ── whole values ──────────────────────────────────────────────────────────────────────────────
@@ -304,17 +304,17 @@ fn mget(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 fn mset(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    paired(args, "mset")?;
+    require_pairs(args, "mset")?;
     set_pairs(cx, args);
     out.ok();
     Ok(())
 }
 
 fn msetnx(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    paired(args, "msetnx")?;
+    require_pairs(args, "msetnx")?;
     for (i, bytes) in args.from(1).step_by(2).enumerate() {
         let key = cx.key(bytes);
-        if set::is_there(cx, key) {
+        if set::exists(cx, key) {
             out.int(0);
             return Ok(());
         }
@@ -325,8 +325,8 @@ fn msetnx(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// Refuses a key without a value, which the arity alone cannot.
-fn paired(args: Args<'_>, command: &str) -> Outcome {
+/// Rejects a key without a value, which the arity cannot express.
+fn require_pairs(args: Args<'_>, command: &str) -> Outcome {
     if args.len().is_multiple_of(2) { Err(Refusal::arity(command)) } else { Ok(()) }
 }
 
@@ -352,24 +352,23 @@ fn getrange(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
     let text = cx.text(key)?;
     let text = text.as_deref().unwrap_or_default();
-    out.bulk(&text[between(first, last, text.len())]);
+    out.bulk(&text[byte_range(first, last, text.len())]);
     Ok(())
 }
 
-/// The part of a string of `len` bytes from `first` to `last`, both included; negative positions
-/// count from the end, and what lies outside is cut off.
-fn between(first: i64, last: i64, len: usize) -> std::ops::Range<usize> {
-    // Cutting both ends at the beginning would make one byte of a range that ends before it
-    // begins.
+/// The range of a string of `len` bytes from `first` to `last`, both included. Negative positions
+/// count from the end; the range is cut to the string.
+fn byte_range(first: i64, last: i64, len: usize) -> std::ops::Range<usize> {
+    // Cut at the beginning of the string, both ends of an inverted range would be 0: one byte.
     if first < 0 && last < 0 && first > last {
         return 0..0;
     }
-    let place = |at: i64| {
+    let position = |at: i64| {
         let distance = usize::try_from(at.unsigned_abs()).unwrap_or(usize::MAX);
         if at < 0 { len.saturating_sub(distance) } else { distance }
     };
-    let end = place(last).saturating_add(1).min(len);
-    place(first).min(end)..end
+    let end = position(last).saturating_add(1).min(len);
+    position(first).min(end)..end
 }
 
 fn append(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
@@ -377,7 +376,7 @@ fn append(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let len_max = cx.string_len_max;
     let grown = cx.keyspace.edit(key, |value| {
         let Some(text) = value.as_text() else { return Edited::Kept(Err(Refusal::WRONG_TYPE)) };
-        if let Err(refusal) = fits(text.len(), tail.len(), len_max) {
+        if let Err(refusal) = check_len(text.len(), tail.len(), len_max) {
             return Edited::Kept(Err(refusal));
         }
         let Some(bytes) = value.as_raw_mut() else { return Edited::Kept(Err(Refusal::WRONG_TYPE)) };
@@ -401,13 +400,13 @@ fn setrange(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let Ok(from) = usize::try_from(args.int(2)?) else {
         return Err(Refusal::of("ERR offset is out of range"));
     };
-    let room = fits(from, part.len(), cx.string_len_max);
+    let fits = check_len(from, part.len(), cx.string_len_max);
     let changed = cx.keyspace.edit(key, |value| {
         let Some(text) = value.as_text() else { return Edited::Kept(Err(Refusal::WRONG_TYPE)) };
         if part.is_empty() {
             return Edited::Kept(Ok(text.len()));
         }
-        if let Err(refusal) = &room {
+        if let Err(refusal) = &fits {
             return Edited::Kept(Err(refusal.clone()));
         }
         let Some(bytes) = value.as_raw_mut() else { return Edited::Kept(Err(Refusal::WRONG_TYPE)) };
@@ -418,8 +417,9 @@ fn setrange(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         Some(changed) => changed?,
         None if part.is_empty() => 0,
         None => {
-            room?;
-            // Zeros of a new vector cost nothing before they are touched; grown ones are written.
+            fits?;
+            // The zeros of a new vector are not written until they are touched; those of a resized
+            // one are.
             let mut bytes = vec![0; from + part.len()];
             write_at(&mut bytes, from, part);
             let len = bytes.len();
@@ -434,7 +434,7 @@ fn setrange(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// Writes `part` at `from`, over what is there and zeros up to it.
+/// Overwrites the bytes from `from` on with `part`; pads with zeros up to there.
 fn write_at(bytes: &mut Vec<u8>, from: usize, part: &[u8]) {
     let end = from + part.len();
     if bytes.len() < end {
@@ -443,8 +443,8 @@ fn write_at(bytes: &mut Vec<u8>, from: usize, part: &[u8]) {
     bytes[from..end].copy_from_slice(part);
 }
 
-/// Refuses a string of `len` and `more` bytes that would be longer than `len_max`.
-fn fits(len: usize, more: usize, len_max: u64) -> Outcome {
+/// Rejects a string of `len` and `more` bytes if it is longer than `len_max`.
+fn check_len(len: usize, more: usize, len_max: u64) -> Outcome {
     match len.checked_add(more) {
         Some(sum) if sum as u64 <= len_max => Ok(()),
         _ => Err(Refusal::TOO_LONG),
@@ -472,14 +472,14 @@ mod tests {
             (i64::MAX, i64::MAX, 5, 5..5),
             (i64::MAX, i64::MIN, 5, 1..1),
         ] {
-            assert_eq!(between(first, last, len), expected, "{first} {last} of {len}");
+            assert_eq!(byte_range(first, last, len), expected, "{first} {last} of {len}");
         }
     }
 
     #[test]
     fn lengths_up_to_the_longest_fit() {
-        assert_eq!(fits(3, 2, 5), Ok(()));
-        assert_eq!(fits(3, 3, 5), Err(Refusal::TOO_LONG));
-        assert_eq!(fits(usize::MAX, 1, u64::MAX), Err(Refusal::TOO_LONG));
+        assert_eq!(check_len(3, 2, 5), Ok(()));
+        assert_eq!(check_len(3, 3, 5), Err(Refusal::TOO_LONG));
+        assert_eq!(check_len(usize::MAX, 1, u64::MAX), Err(Refusal::TOO_LONG));
     }
 }

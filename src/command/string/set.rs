@@ -1,58 +1,57 @@
-//! One value with conditions and an expiry: SET, the commands that SET has replaced, and GETEX,
-//! which shares its words for time.
+//! SET with its conditions and expiry, the older commands that it replaces, and GETEX, which has
+//! the same options for the expiry.
 //!
 //! ```text
 //! SET k v [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
 //! GETEX k                 [EX s | PX ms | EXAT s | PXAT ms | PERSIST]
 //! ```
 //!
-//! The words may stand in any order. Each bar is an either-or; the same word may be said twice,
-//! and then the last number counts.
+//! The options may be in any order. Those separated by a bar exclude each other; the same option
+//! may be given twice, and then the last number counts.
 
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Key, Keyspace, Millis, Ttl, Value, event};
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 
-/// What must hold of the key for it to be set.
+/// Whether the key must exist for it to be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Condition {
     Always,
     /// NX
     Missing,
     /// XX
-    There,
+    Exists,
 }
 
-/// How a word counts time.
+/// How an option gives a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Clock {
+struct TimeFormat {
     unit_ms: i64,
     /// Since the epoch, else from now on.
     absolute: bool,
 }
 
-const EX: Clock = Clock { unit_ms: 1000, absolute: false };
-const PX: Clock = Clock { unit_ms: 1, absolute: false };
-const EXAT: Clock = Clock { unit_ms: 1000, absolute: true };
-const PXAT: Clock = Clock { unit_ms: 1, absolute: true };
+const EX: TimeFormat = TimeFormat { unit_ms: 1000, absolute: false };
+const PX: TimeFormat = TimeFormat { unit_ms: 1, absolute: false };
+const EXAT: TimeFormat = TimeFormat { unit_ms: 1000, absolute: true };
+const PXAT: TimeFormat = TimeFormat { unit_ms: 1, absolute: true };
 
-/// What was said about the expiry. The number is read later: a missing key or a wrong type may
-/// come first.
+/// The option for the expiry. Its number is parsed later: in Redis a missing key or a wrong type is
+/// checked first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expiry<'a> {
-    Unsaid,
+    NotGiven,
     /// KEEPTTL
     Keep,
     /// PERSIST
-    Drop,
-    At(Clock, &'a [u8]),
+    Remove,
+    At(TimeFormat, &'a [u8]),
 }
 
-impl Clock {
-    /// The word's clock.
-    fn of(word: &[u8]) -> Option<Self> {
-        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+impl TimeFormat {
+    fn of(option: &[u8]) -> Option<Self> {
+        let is = |name: &[u8]| option.eq_ignore_ascii_case(name);
         match () {
             () if is(b"EX") => Some(EX),
             () if is(b"PX") => Some(PX),
@@ -62,7 +61,8 @@ impl Clock {
         }
     }
 
-    /// The millisecond that `number` means, for the error text of `command`.
+    /// Returns the time that `number` means, in milliseconds since the epoch; `command` is for the
+    /// error.
     fn deadline(self, number: &[u8], command: &str, now: Millis) -> Result<Millis, Refusal> {
         let number = parse_i64(number).ok_or(Refusal::NOT_AN_INTEGER)?;
         let from = if self.absolute { 0 } else { now };
@@ -73,57 +73,59 @@ impl Clock {
     }
 }
 
-/// The words behind SET's value.
+/// SET's options.
 #[derive(Debug, PartialEq, Eq)]
-struct SetWords<'a> {
+struct SetOptions<'a> {
     condition: Condition,
     get: bool,
     expiry: Expiry<'a>,
 }
 
-impl<'a> SetWords<'a> {
-    fn read(args: Args<'a>) -> Result<Self, Refusal> {
-        let mut words = Self { condition: Condition::Always, get: false, expiry: Expiry::Unsaid };
+impl<'a> SetOptions<'a> {
+    fn of(args: Args<'a>) -> Result<Self, Refusal> {
+        let mut options =
+            Self { condition: Condition::Always, get: false, expiry: Expiry::NotGiven };
         let mut i = 3;
-        while let Some(word) = args.get(i) {
-            if word.eq_ignore_ascii_case(b"NX") && words.condition != Condition::There {
-                words.condition = Condition::Missing;
-            } else if word.eq_ignore_ascii_case(b"XX") && words.condition != Condition::Missing {
-                words.condition = Condition::There;
-            } else if word.eq_ignore_ascii_case(b"GET") {
-                words.get = true;
-            } else if word.eq_ignore_ascii_case(b"KEEPTTL") {
-                words.expiry = words.expiry.or(Expiry::Keep)?;
+        while let Some(option) = args.get(i) {
+            if option.eq_ignore_ascii_case(b"NX") && options.condition != Condition::Exists {
+                options.condition = Condition::Missing;
+            } else if option.eq_ignore_ascii_case(b"XX") && options.condition != Condition::Missing
+            {
+                options.condition = Condition::Exists;
+            } else if option.eq_ignore_ascii_case(b"GET") {
+                options.get = true;
+            } else if option.eq_ignore_ascii_case(b"KEEPTTL") {
+                options.expiry = options.expiry.then(Expiry::Keep)?;
             } else {
-                words.expiry = words.expiry.or(timed(word, args.get(i + 1))?)?;
+                options.expiry = options.expiry.then(timed(option, args.get(i + 1))?)?;
                 i += 1;
             }
             i += 1;
         }
-        Ok(words)
+        Ok(options)
     }
 }
 
 impl<'a> Expiry<'a> {
-    /// What now holds if `next` is said after this.
-    fn or(self, next: Self) -> Result<Self, Refusal> {
+    /// The expiry if the option `next` follows this one.
+    fn then(self, next: Self) -> Result<Self, Refusal> {
         match (self, next) {
-            (Self::Unsaid, _) => Ok(next),
+            (Self::NotGiven, _) => Ok(next),
             (Self::At(a, _), Self::At(b, _)) if a == b => Ok(next),
             _ if self == next => Ok(next),
             _ => Err(Refusal::SYNTAX),
         }
     }
 
-    /// The words behind GETEX's key.
-    fn read_for_getex(args: Args<'a>) -> Result<Self, Refusal> {
-        let mut expiry = Expiry::Unsaid;
+    /// GETEX's options.
+    fn of_getex(args: Args<'a>) -> Result<Self, Refusal> {
+        let mut expiry = Expiry::NotGiven;
         let mut i = 2;
-        while let Some(word) = args.get(i) {
-            if word.eq_ignore_ascii_case(b"PERSIST") {
-                expiry = expiry.or(Expiry::Drop)?;
+        while let Some(option) = args.get(i) {
+            if option.eq_ignore_ascii_case(b"PERSIST") {
+                expiry = expiry.then(Expiry::Remove)?;
             } else {
-                expiry = expiry.or(timed(word, args.get(i + 1))?)?;
+                expiry = expiry.then(timed(option, args.get(i + 1))?)?;
                 i += 1;
             }
             i += 1;
@@ -132,20 +134,20 @@ impl<'a> Expiry<'a> {
     }
 }
 
-/// The expiry that a word for time and the number behind it say.
-fn timed<'a>(word: &[u8], number: Option<&'a [u8]>) -> Result<Expiry<'a>, Refusal> {
-    match (Clock::of(word), number) {
-        (Some(clock), Some(number)) => Ok(Expiry::At(clock, number)),
+/// The expiry that an option with a number gives.
+fn timed<'a>(option: &[u8], number: Option<&'a [u8]>) -> Result<Expiry<'a>, Refusal> {
+    match (TimeFormat::of(option), number) {
+        (Some(format), Some(number)) => Ok(Expiry::At(format, number)),
         _ => Err(Refusal::SYNTAX),
     }
 }
 
-/// Whether a key is there, as a write asks: not counted as a hit or a miss.
-pub(super) fn is_there(cx: &mut Cx<'_>, key: Key<'_>) -> bool {
+/// Whether a key exists, for a write: counts neither a hit nor a miss.
+pub(super) fn exists(cx: &mut Cx<'_>, key: Key<'_>) -> bool {
     cx.keyspace.edit(key, |_| Edited::Kept(())).is_some()
 }
 
-/// Sets a key to a string and says so.
+/// Sets a key to a string and publishes the events of that.
 fn put(keyspace: &mut Keyspace, key: Key<'_>, bytes: &[u8], ttl: Ttl) {
     keyspace.set(key, Value::string(bytes), ttl);
     keyspace.announce(event::STRING, "set", key.bytes);
@@ -156,29 +158,29 @@ fn put(keyspace: &mut Keyspace, key: Key<'_>, bytes: &[u8], ttl: Ttl) {
 
 /// SET key value [NX | XX] [GET] [EX seconds | …]
 pub(super) fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let words = SetWords::read(args)?;
-    let ttl = match words.expiry {
-        Expiry::Unsaid | Expiry::Drop => Ttl::Clear,
+    let options = SetOptions::of(args)?;
+    let ttl = match options.expiry {
+        Expiry::NotGiven | Expiry::Remove => Ttl::Clear,
         Expiry::Keep => Ttl::Keep,
-        Expiry::At(clock, number) => Ttl::At(clock.deadline(number, "set", cx.now())?),
+        Expiry::At(format, number) => Ttl::At(format.deadline(number, "set", cx.now())?),
     };
     let key = cx.key(args.at(1));
-    let found = if words.get {
+    let found = if options.get {
         let old = cx.text(key)?;
         out.bulk_or_null(old.as_deref());
         old.is_some()
     } else {
-        words.condition != Condition::Always && is_there(cx, key)
+        options.condition != Condition::Always && exists(cx, key)
     };
-    let met = match words.condition {
+    let met = match options.condition {
         Condition::Always => true,
         Condition::Missing => !found,
-        Condition::There => found,
+        Condition::Exists => found,
     };
     if met {
         put(cx.keyspace, key, args.at(2), ttl);
     }
-    if !words.get {
+    if !options.get {
         if met {
             out.ok();
         } else {
@@ -191,7 +193,7 @@ pub(super) fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
 /// SETNX key value
 pub(super) fn setnx(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
-    let missing = !is_there(cx, key);
+    let missing = !exists(cx, key);
     if missing {
         put(cx.keyspace, key, args.at(2), Ttl::Clear);
     }
@@ -226,21 +228,21 @@ pub(super) fn getset(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
 
 /// GETEX key [PERSIST | EX seconds | …]
 pub(super) fn getex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let expiry = Expiry::read_for_getex(args)?;
+    let expiry = Expiry::of_getex(args)?;
     let (key, now) = (cx.key(args.at(1)), cx.now());
     let Some(text) = cx.text(key)? else {
         out.null();
         return Ok(());
     };
     let ttl = match expiry {
-        Expiry::At(clock, number) => Ttl::At(clock.deadline(number, "getex", now)?),
-        Expiry::Drop => Ttl::Clear,
-        Expiry::Unsaid | Expiry::Keep => Ttl::Keep,
+        Expiry::At(format, number) => Ttl::At(format.deadline(number, "getex", now)?),
+        Expiry::Remove => Ttl::Clear,
+        Expiry::NotGiven | Expiry::Keep => Ttl::Keep,
     };
     out.bulk(&text);
     if ttl != Ttl::Keep {
-        // PERSIST of a key that stays anyway changes nothing. A time that has passed takes the key
-        // away at once, where SET leaves it to be found expired.
+        // PERSIST of a key without an expiry changes nothing. A time in the past removes the key at
+        // once, whereas SET leaves it to expire.
         let changed = cx.keyspace.edit_expiry(key, |until| match until {
             None if ttl == Ttl::Clear => Ttl::Keep,
             _ => ttl,
@@ -277,11 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn words_of_set() {
+    fn options_of_set() {
         for (line, expected) in [
-            ("set k v", Some((Condition::Always, false, Expiry::Unsaid))),
-            ("set k v nx get", Some((Condition::Missing, true, Expiry::Unsaid))),
-            ("set k v XX xx KEEPTTL keepttl", Some((Condition::There, false, Expiry::Keep))),
+            ("set k v", Some((Condition::Always, false, Expiry::NotGiven))),
+            ("set k v nx get", Some((Condition::Missing, true, Expiry::NotGiven))),
+            ("set k v XX xx KEEPTTL keepttl", Some((Condition::Exists, false, Expiry::Keep))),
             ("set k v EX 1 ex 2", Some((Condition::Always, false, Expiry::At(EX, b"2")))),
             ("set k v PXAT x GET NX", Some((Condition::Missing, true, Expiry::At(PXAT, b"x")))),
             ("set k v NX XX", None),
@@ -295,15 +297,15 @@ mod tests {
             ("set k v foo", None),
         ] {
             with(line, |args| {
-                let words = SetWords::read(args).map(|w| (w.condition, w.get, w.expiry));
-                assert_eq!(words, expected.ok_or(Refusal::SYNTAX), "{line}");
+                let options = SetOptions::of(args).map(|o| (o.condition, o.get, o.expiry));
+                assert_eq!(options, expected.ok_or(Refusal::SYNTAX), "{line}");
             });
         }
     }
 
     #[test]
-    fn words_of_getex() {
-        for (line, reads) in [
+    fn options_of_getex() {
+        for (line, is_valid) in [
             ("getex k", true),
             ("getex k persist PERSIST", true),
             ("getex k exat 1 EXAT 2", true),
@@ -313,7 +315,7 @@ mod tests {
             ("getex k px", false),
         ] {
             with(line, |args| {
-                assert_eq!(Expiry::read_for_getex(args).is_ok(), reads, "{line}");
+                assert_eq!(Expiry::of_getex(args).is_ok(), is_valid, "{line}");
             });
         }
     }
@@ -322,7 +324,7 @@ mod tests {
     fn deadlines() {
         const NOW: Millis = 1_000_000;
         let invalid = Err(Refusal::invalid_expire("set"));
-        for (clock, number, expected) in [
+        for (format, number, expected) in [
             (EX, "2", Ok(NOW + 2000)),
             (PX, "2", Ok(NOW + 2)),
             (EXAT, "2", Ok(2000)),
@@ -337,8 +339,8 @@ mod tests {
             (PXAT, "9223372036854775807", Ok(Millis::MAX)),
             (EX, "1.5", Err(Refusal::NOT_AN_INTEGER)),
         ] {
-            let deadline = clock.deadline(number.as_bytes(), "set", NOW);
-            assert_eq!(deadline, expected, "{clock:?} {number}");
+            let deadline = format.deadline(number.as_bytes(), "set", NOW);
+            assert_eq!(deadline, expected, "{format:?} {number}");
         }
     }
 }

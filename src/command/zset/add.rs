@@ -1,37 +1,37 @@
-//! ZADD and ZINCRBY: members added, scores set or added to.
+//! ZADD and ZINCRBY: adds members, sets or increments scores.
 
 use super::{change, units};
-use crate::command::scan::Strides;
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Ttl, Value, Zset, event};
 use crate::resp::Sink;
 
-/// What ZADD is told before the scores.
+/// ZADD's options.
 #[derive(Clone, Copy, Debug, Default)]
 struct Options {
-    /// NX: only members that are not there.
+    /// NX: only add members.
     only_new: bool,
-    /// XX: only members that are there.
-    only_known: bool,
-    /// GT: those that are there only get greater scores.
+    /// XX: only update members.
+    only_existing: bool,
+    /// GT: only raise the scores of existing members.
     only_greater: bool,
-    /// LT: those that are there only get lesser scores.
+    /// LT: only lower the scores of existing members.
     only_less: bool,
-    /// CH: changes are counted too.
+    /// CH: count changed scores too.
     count_changed: bool,
-    /// INCR: the score is added to the one that is there.
+    /// INCR: add to the current score.
     increment: bool,
 }
 
 impl Options {
-    /// Reads the options; gives them and where the first score stands.
+    /// Reads the options. Returns them and the position of the first score.
     fn of(args: Args<'_>) -> Result<(Self, usize), Refusal> {
         let (mut options, mut i) = (Self::default(), 2);
         while i < args.len() {
             let option = if args.is(i, "nx") {
                 &mut options.only_new
             } else if args.is(i, "xx") {
-                &mut options.only_known
+                &mut options.only_existing
             } else if args.is(i, "gt") {
                 &mut options.only_greater
             } else if args.is(i, "lt") {
@@ -50,7 +50,7 @@ impl Options {
         if arguments == 0 || !arguments.is_multiple_of(2) {
             return Err(Refusal::SYNTAX);
         }
-        if options.only_new && options.only_known {
+        if options.only_new && options.only_existing {
             return Err(Refusal::of("ERR XX and NX options at the same time are not compatible"));
         }
         let conditions = [options.only_new, options.only_greater, options.only_less];
@@ -66,17 +66,17 @@ impl Options {
     }
 }
 
-/// What became of all members.
+/// The outcome for all members.
 #[derive(Clone, Copy, Debug, Default)]
 struct Tally {
     added: usize,
     updated: usize,
-    /// The score of the last member that the options let pass.
+    /// The new score of the last member that the options admitted.
     passed: Option<f64>,
 }
 
 impl Tally {
-    /// Decides about one member: the score it gets, if it is to get one.
+    /// Returns the score to set for one member, `None` to leave it as it is; counts the outcome.
     fn decide(
         &mut self,
         options: Options,
@@ -84,7 +84,7 @@ impl Tally {
         score: f64,
     ) -> Result<Option<f64>, Refusal> {
         let Some(old) = old else {
-            if options.only_known {
+            if options.only_existing {
                 return Ok(None);
             }
             self.added += 1;
@@ -134,9 +134,9 @@ pub(super) fn zincrby(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Ou
     Ok(())
 }
 
-/// Adds the members behind their scores from argument `first` on.
+/// Adds the pairs of score and member from argument `first` on.
 fn add(cx: &mut Cx<'_>, args: Args<'_>, options: Options, first: usize) -> Result<Tally, Refusal> {
-    // All scores are read before the first member is added; one needs no list.
+    // All scores are parsed before the first member is added. A single one needs no allocation.
     let score = args.float(first)?;
     let scores = (first + 2..args.len()).step_by(2).map(|i| args.float(i));
     let scores = scores.collect::<Result<Vec<f64>, Refusal>>()?;
@@ -154,7 +154,7 @@ fn add(cx: &mut Cx<'_>, args: Args<'_>, options: Options, first: usize) -> Resul
                     None
                 })
             });
-            // Only an increment is refused, of which there is but one.
+            // Only INCR can fail, and it has only one member: nothing was added before it.
             if let Some(refusal) = refused {
                 return Err(refusal);
             }
@@ -164,10 +164,10 @@ fn add(cx: &mut Cx<'_>, args: Args<'_>, options: Options, first: usize) -> Resul
     };
     let changed = change(cx.keyspace, key, |zset: &mut Zset| match add_all(zset) {
         Ok(tally) if tally.added + tally.updated > 0 => Edited::Changed(Ok(tally)),
-        delivered => Edited::Kept(delivered),
+        unchanged => Edited::Kept(unchanged),
     })?;
     let tally = match changed {
-        Some(delivered) => delivered?,
+        Some(tally) => tally?,
         None => {
             let mut zset = Zset::default();
             let tally = add_all(&mut zset)?;

@@ -1,26 +1,26 @@
-//! What several sorted sets have together: union, intersection, difference; read, counted or stored.
+//! Union, intersection and difference of sorted sets; returned, counted or stored.
 //!
-//! Plain sets are taken too: their members all have the score 1. Scores are multiplied by a weight
-//! per key and then put together by sum, minimum or maximum, from the smallest set to the largest:
-//! the order matters to sums of fractions. What is not a number counts as 0.
+//! Plain sets are accepted too: all their members have the score 1. Scores are multiplied by a
+//! weight per key and then combined by sum, minimum or maximum, from the smallest set to the
+//! largest: the order matters to sums of fractions. NaN counts as 0.
 
 use super::{Reply, units};
 use crate::command::collection::store;
-use crate::command::scan::Strides;
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Key, KeyHasher, Keyspace, Member, Set, Value, Zset, ZsetBuilder, event};
 use crate::resp::Sink;
 use crate::text::number::{parse_f64, parse_i64};
 
-/// What becomes of the sets.
+/// A set operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum Operation {
     Union,
     Inter,
     Diff,
 }
 
-/// What becomes of two scores of one member.
+/// How two scores of one member are combined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Aggregate {
     #[default]
@@ -56,7 +56,7 @@ fn number_or_0(score: f64) -> f64 {
     if score.is_nan() { 0.0 } else { score }
 }
 
-/// What a key holds that takes part.
+/// The value of a source key.
 #[derive(Clone, Copy)]
 enum Source<'k> {
     Zset(&'k Zset),
@@ -81,7 +81,7 @@ impl<'k> Source<'k> {
         }
     }
 
-    /// Calls `each` with every member, until it says stop.
+    /// Calls `each` with every member, until it returns `false`.
     fn each(self, mut each: impl FnMut(&[u8], f64) -> bool) {
         let _all = match self {
             Self::Zset(zset) => zset.members().all(|(name, score)| each(&name, score)),
@@ -91,29 +91,29 @@ impl<'k> Source<'k> {
     }
 }
 
-/// What the commands of this file ask for.
+/// The arguments of a command of this file.
 struct Query {
     /// The argument that is the first key.
     first: usize,
     keys: usize,
-    /// As many as keys; empty if all are 1.
+    /// One per key; empty if all are 1.
     weights: Vec<f64>,
     aggregate: Aggregate,
     with_scores: bool,
-    /// LIMIT: at most so many are counted, 0 for all.
+    /// LIMIT: how many are counted at most, 0 for all.
     limit: usize,
 }
 
-/// Which options a command takes.
+/// What a command does with the result; the options that it takes depend on that.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Use {
-    Read(Way),
-    Store(Way),
+    Return(Operation),
+    Store(Operation),
     Count,
 }
 
 impl Query {
-    /// Reads the keys, of which the number is argument `at`.
+    /// Reads the keys; their number is argument `at`.
     fn keys_of(args: Args<'_>, at: usize, command: &str) -> Result<Self, Refusal> {
         let keys = args.int(at)?;
         if keys < 1 {
@@ -135,13 +135,13 @@ impl Query {
         }
     }
 
-    /// Reads the options behind the keys.
+    /// Reads the options after the keys.
     fn read_options(&mut self, args: Args<'_>, usage: Use) -> Outcome {
-        let way = match usage {
-            Use::Read(way) | Use::Store(way) => Some(way),
+        let operation = match usage {
+            Use::Return(operation) | Use::Store(operation) => Some(operation),
             Use::Count => None,
         };
-        let is_scored = matches!(way, Some(Way::Union | Way::Inter));
+        let is_scored = matches!(operation, Some(Operation::Union | Operation::Inter));
         let mut i = self.first + self.keys;
         while i < args.len() {
             let left = args.len() - i - 1;
@@ -161,7 +161,7 @@ impl Query {
                     return Err(Refusal::SYNTAX);
                 };
                 i += 1;
-            } else if matches!(usage, Use::Read(_)) && args.is(i, "withscores") {
+            } else if matches!(usage, Use::Return(_)) && args.is(i, "withscores") {
                 self.with_scores = true;
             } else if usage == Use::Count && left >= 1 && args.is(i, "limit") {
                 let limit = parse_i64(args.at(i + 1)).and_then(|n| usize::try_from(n).ok());
@@ -175,7 +175,7 @@ impl Query {
         Ok(())
     }
 
-    /// What is at the keys, with their weights.
+    /// Returns the values at the keys, with the keys' weights.
     fn sources<'k>(&self, keyspace: &'k Keyspace, keys: &[Key<'_>]) -> Vec<(Source<'k>, f64)> {
         let source = |key: &Key<'_>| match keyspace.glance(*key) {
             Some(Value::Zset(zset)) => Source::Zset(zset),
@@ -187,8 +187,8 @@ impl Query {
     }
 }
 
-/// Reads the query and every key, as reads that count.
-fn look<'a: 'k, 'k>(
+/// Parses the arguments, reads every key and counts a hit or a miss for each.
+fn read_query<'a: 'k, 'k>(
     cx: &mut Cx<'a>,
     args: Args<'k>,
     at: usize,
@@ -208,37 +208,37 @@ fn look<'a: 'k, 'k>(
 
 /// ZUNION numkeys key [key ...] [WEIGHTS weight ...] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]
 pub(super) fn zunion(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Way::Union, "zunion", out)
+    reply(cx, args, Operation::Union, "zunion", out)
 }
 
 /// ZINTER numkeys key [key ...] [WEIGHTS weight ...] [AGGREGATE SUM | MIN | MAX] [WITHSCORES]
 pub(super) fn zinter(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Way::Inter, "zinter", out)
+    reply(cx, args, Operation::Inter, "zinter", out)
 }
 
 /// ZDIFF numkeys key [key ...] [WITHSCORES]
 pub(super) fn zdiff(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Way::Diff, "zdiff", out)
+    reply(cx, args, Operation::Diff, "zdiff", out)
 }
 
 /// ZUNIONSTORE destination numkeys key [key ...] [WEIGHTS weight ...] [AGGREGATE SUM | MIN | MAX]
 pub(super) fn zunionstore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    keep(cx, args, Way::Union, "zunionstore", out)
+    store_result(cx, args, Operation::Union, "zunionstore", out)
 }
 
 /// ZINTERSTORE destination numkeys key [key ...] [WEIGHTS weight ...] [AGGREGATE SUM | MIN | MAX]
 pub(super) fn zinterstore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    keep(cx, args, Way::Inter, "zinterstore", out)
+    store_result(cx, args, Operation::Inter, "zinterstore", out)
 }
 
 /// ZDIFFSTORE destination numkeys key [key ...]
 pub(super) fn zdiffstore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    keep(cx, args, Way::Diff, "zdiffstore", out)
+    store_result(cx, args, Operation::Diff, "zdiffstore", out)
 }
 
 /// ZINTERCARD numkeys key [key ...] [LIMIT limit]
 pub(super) fn zintercard(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let (query, keys) = look(cx, args, 1, Use::Count, "zintercard")?;
+    let (query, keys) = read_query(cx, args, 1, Use::Count, "zintercard")?;
     let sources = query.sources(cx.keyspace, &keys);
     let limit = if query.limit > 0 { query.limit } else { usize::MAX };
     let mut count = 0;
@@ -251,37 +251,43 @@ pub(super) fn zintercard(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
     Ok(())
 }
 
-fn answer(cx: &mut Cx<'_>, args: Args<'_>, way: Way, command: &str, out: &mut Sink<'_>) -> Outcome {
-    let (query, keys) = look(cx, args, 1, Use::Read(way), command)?;
-    let result = combine(cx, &query, &keys, way);
+fn reply(
+    cx: &mut Cx<'_>,
+    args: Args<'_>,
+    operation: Operation,
+    command: &str,
+    out: &mut Sink<'_>,
+) -> Outcome {
+    let (query, keys) = read_query(cx, args, 1, Use::Return(operation), command)?;
+    let result = combine(cx, &query, &keys, operation);
     let mut reply = Reply::new(out, Strides::new(cx.pace), query.with_scores);
     reply.head(result.len());
     result.in_order().for_each(|(name, score)| reply.member(name, score));
     Ok(())
 }
 
-fn keep(
+fn store_result(
     cx: &mut Cx<'_>,
     args: Args<'_>,
-    way: Way,
+    operation: Operation,
     command: &'static str,
     out: &mut Sink<'_>,
 ) -> Outcome {
     let to = cx.key(args.at(1));
-    let (query, keys) = look(cx, args, 2, Use::Store(way), command)?;
-    let zset = combine(cx, &query, &keys, way).finish(cx.keyspace.limits.zset);
+    let (query, keys) = read_query(cx, args, 2, Use::Store(operation), command)?;
+    let zset = combine(cx, &query, &keys, operation).finish(cx.keyspace.limits.zset);
     store(cx.keyspace, to, Value::Zset(zset), event::ZSET, command, out);
     Ok(())
 }
 
-/// The members that the sources make.
-fn combine(cx: &mut Cx<'_>, query: &Query, keys: &[Key<'_>], way: Way) -> ZsetBuilder {
+/// Returns the result of the operation on the sources.
+fn combine(cx: &mut Cx<'_>, query: &Query, keys: &[Key<'_>], operation: Operation) -> ZsetBuilder {
     let mut sources = query.sources(cx.keyspace, keys);
     let hasher = cx.keyspace.hasher();
     let mut strides = Strides::new(cx.pace);
     let mut result = ZsetBuilder::default();
-    match way {
-        Way::Union => {
+    match operation {
+        Operation::Union => {
             sources.sort_by_key(|(source, _)| source.len());
             for (source, weight) in sources {
                 source.each(|name, score| {
@@ -292,13 +298,13 @@ fn combine(cx: &mut Cx<'_>, query: &Query, keys: &[Key<'_>], way: Way) -> ZsetBu
                 });
             }
         }
-        Way::Inter => {
+        Operation::Inter => {
             intersect(&sources, query.aggregate, hasher, &mut strides, |name, score| {
                 result.put(name, score, hasher, |old| old);
                 true
             });
         }
-        Way::Diff => {
+        Operation::Diff => {
             let Some(((first, _), others)) = sources.split_first() else { return result };
             first.each(|name, score| {
                 strides.step(others.len() + units(name.len()));
@@ -312,7 +318,7 @@ fn combine(cx: &mut Cx<'_>, query: &Query, keys: &[Key<'_>], way: Way) -> ZsetBu
     result
 }
 
-/// Calls `each` with the members that all sources have, until it says stop.
+/// Calls `each` with the members that all sources have, until it returns `false`.
 fn intersect(
     sources: &[(Source<'_>, f64)],
     aggregate: Aggregate,

@@ -1,26 +1,30 @@
-//! Sorted sets: members in the order of their scores.
+//! Sorted sets: members ordered by score.
 //!
 //! ```text
-//! zset           the rows; scores and ranks read, members removed
+//! zset           the rows; reading scores and ranks, removing members
+//! zset/reply     the form of members in replies
 //! zset/add       ZADD, ZINCRBY
-//! zset/range     ranges of ranks, scores and names: read, stored, counted, removed
-//! zset/pop       members taken from an end: ZPOPMIN and its kin, and those that wait
-//! zset/combine   what several sorted sets have together: ZUNION, ZINTER, ZDIFF
-//! zset/random    members by chance: ZRANDMEMBER
+//! zset/range     ranges by rank, score and name: returned, stored, counted, removed
+//! zset/pop       members popped from an end: ZPOPMIN, ZPOPMAX, ZMPOP and their blocking forms
+//! zset/combine   union, intersection and difference: ZUNION, ZINTER, ZDIFF, ZINTERCARD, *STORE
+//! zset/random    random members: ZRANDMEMBER
 //! zset/scan      members page by page: ZSCAN
 //! ```
 //!
 //! A missing key is an empty sorted set, and one that loses its last member is a missing key.
 
+mod reply;
 mod add;
-mod combine;
-mod pop;
-mod random;
 mod range;
+mod pop;
+mod combine;
+mod random;
 mod scan;
 
-use super::collection::{announce_loss, change, read_at, units};
-use super::scan::Strides;
+use reply::Reply;
+
+use super::collection::{announce_removal, change, read_at};
+use super::pace::{Strides, units};
 use super::spec::access::{ACCESS, DELETE, OW, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
 use super::spec::{
@@ -29,23 +33,22 @@ use super::spec::{
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Key, Keyspace, Zset, event};
-use crate::resp::{Proto, Sink};
-use crate::text::number::write_f64;
+use crate::resp::Sink;
 
-/// What all sorted sets' rows share.
+/// Defaults of the rows.
 const ZSET: Spec = Spec { group: Group::SortedSet, acl: acl::SORTEDSET, since: "1.2.0", ..BASE };
 
-/// One key that is read to the client.
-const GIVEN: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
-/// One key of which only the size is told.
-const JUDGED: &[Keys] = &[Keys::at(RO, 1)];
-/// One key of which members go to the client.
-const TAKEN: &[Keys] = &[Keys::at(RW | ACCESS | DELETE, 1)];
-/// One key of which members go.
-const REMOVED: &[Keys] = &[Keys::at(RW | DELETE, 1)];
+/// One key whose data are returned.
+const READ_KEY: &[Keys] = &[Keys::at(RO | ACCESS, 1)];
+/// One key of which only the size is returned.
+const INSPECTED_KEY: &[Keys] = &[Keys::at(RO, 1)];
+/// One key that members are removed from and returned.
+const POPPED_KEY: &[Keys] = &[Keys::at(RW | ACCESS | DELETE, 1)];
+/// One key that members are removed from.
+const REDUCED_KEY: &[Keys] = &[Keys::at(RW | DELETE, 1)];
 
-/// Keys behind the number of them, which is argument `at`.
-const fn numbered(access: u16, at: u8) -> Keys {
+/// As many keys as the argument `at` says.
+const fn counted(access: u16, at: u8) -> Keys {
     let find = Find::Count { at: 0, first: 1, step: 1 };
     Keys { access, begin: Begin::Index(at), find, notes: "" }
 }
@@ -55,12 +58,12 @@ pub(super) const ROWS: &[Spec] = &[
         name: "bzmpop",
         arity: AtLeast(5),
         flags: WRITE | BLOCKING | MOVABLE_KEYS,
-        keys: &[numbered(RW | ACCESS | DELETE, 2)],
+        keys: &[counted(RW | ACCESS | DELETE, 2)],
         since: "7.0.0",
         complexity: "O(K) + O(M*log(N)) where K is the number of provided keys, N being the \
                      number of elements in the sorted set, and M being the number of \
                      elements popped.",
-        summary: "Takes members from one end of the first sorted set that has any, or waits for one.",
+        summary: "Pops members from an end of the first sorted set that has any; blocks until one has.",
         run: Run::Blocks(pop::bzmpop),
         ..ZSET
     },
@@ -71,7 +74,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: &[Keys::range(RW | ACCESS | DELETE, 1, -2, 1)],
         since: "5.0.0",
         complexity: "O(log(N)) with N being the number of elements in the sorted set.",
-        summary: "Takes the last member of the first sorted set that has any, or waits for one.",
+        summary: "Pops the last member of the first sorted set that has any; blocks until one has.",
         run: Run::Blocks(pop::bzpopmax),
         ..ZSET
     },
@@ -82,7 +85,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: &[Keys::range(RW | ACCESS | DELETE, 1, -2, 1)],
         since: "5.0.0",
         complexity: "O(log(N)) with N being the number of elements in the sorted set.",
-        summary: "Takes the first member of the first sorted set that has any, or waits for one.",
+        summary: "Pops the first member of the first sorted set that has any; blocks until one has.",
         run: Run::Blocks(pop::bzpopmin),
         ..ZSET
     },
@@ -93,7 +96,7 @@ pub(super) const ROWS: &[Spec] = &[
         keys: &[Keys::at(RW | UPDATE, 1)],
         complexity: "O(log(N)) for each item added, where N is the number of elements in \
                      the sorted set.",
-        summary: "Adds members with their scores, or changes the scores of those that are there.",
+        summary: "Adds members with their scores, or changes the scores of existing members.",
         run: Run::Shard(add::zadd),
         ..ZSET
     },
@@ -101,7 +104,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zcard",
         arity: Exactly(2),
         flags: READ | FAST,
-        keys: JUDGED,
+        keys: INSPECTED_KEY,
         summary: "Counts the members of a sorted set.",
         run: Run::Shard(zcard),
         ..ZSET
@@ -110,7 +113,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zcount",
         arity: Exactly(4),
         flags: READ | FAST,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "2.0.0",
         complexity: "O(log(N)) with N being the number of elements in the sorted set.",
         summary: "Counts the members whose scores are within a range.",
@@ -121,12 +124,12 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zdiff",
         arity: AtLeast(3),
         flags: READ | MOVABLE_KEYS,
-        keys: &[numbered(RO | ACCESS, 1)],
+        keys: &[counted(RO | ACCESS, 1)],
         since: "6.2.0",
         complexity: "O(L + (N-K)log(N)) worst case where L is the total number of elements \
                      in all the sets, N is the size of the first set, and K is the size of \
                      the result set.",
-        summary: "Reads the members of the first sorted set that no other has.",
+        summary: "Returns the members of the first sorted set that no other has.",
         run: Run::Shard(combine::zdiff),
         ..ZSET
     },
@@ -134,7 +137,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zdiffstore",
         arity: AtLeast(4),
         flags: WRITE | DENYOOM | MOVABLE_KEYS,
-        keys: &[Keys::at(OW | UPDATE, 1), numbered(RO | ACCESS, 2)],
+        keys: &[Keys::at(OW | UPDATE, 1), counted(RO | ACCESS, 2)],
         since: "6.2.0",
         complexity: "O(L + (N-K)log(N)) worst case where L is the total number of elements \
                      in all the sets, N is the size of the first set, and K is the size of \
@@ -157,12 +160,12 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zinter",
         arity: AtLeast(3),
         flags: READ | MOVABLE_KEYS,
-        keys: &[numbered(RO | ACCESS, 1)],
+        keys: &[counted(RO | ACCESS, 1)],
         since: "6.2.0",
         complexity: "O(N*K)+O(M*log(M)) worst case with N being the smallest input sorted \
                      set, K being the number of input sorted sets and M being the number of \
                      elements in the resulting sorted set.",
-        summary: "Reads the members that all sorted sets have.",
+        summary: "Returns the members that all sorted sets have.",
         run: Run::Shard(combine::zinter),
         ..ZSET
     },
@@ -170,7 +173,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zintercard",
         arity: AtLeast(3),
         flags: READ | MOVABLE_KEYS,
-        keys: &[numbered(RO | ACCESS, 1)],
+        keys: &[counted(RO | ACCESS, 1)],
         since: "7.0.0",
         complexity: "O(N*K) worst case with N being the smallest input sorted set, K being \
                      the number of input sorted sets.",
@@ -182,7 +185,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zinterstore",
         arity: AtLeast(4),
         flags: WRITE | DENYOOM | MOVABLE_KEYS,
-        keys: &[Keys::at(OW | UPDATE, 1), numbered(RO | ACCESS, 2)],
+        keys: &[Keys::at(OW | UPDATE, 1), counted(RO | ACCESS, 2)],
         since: "2.0.0",
         complexity: "O(N*K)+O(M*log(M)) worst case with N being the smallest input sorted \
                      set, K being the number of input sorted sets and M being the number of \
@@ -195,10 +198,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zlexcount",
         arity: Exactly(4),
         flags: READ | FAST,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "2.8.9",
         complexity: "O(log(N)) with N being the number of elements in the sorted set.",
-        summary: "Counts the members between two names, in a sorted set of one score.",
+        summary: "Counts the members between two names; all must have the same score.",
         run: Run::Shard(range::zlexcount),
         ..ZSET
     },
@@ -206,12 +209,12 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zmpop",
         arity: AtLeast(4),
         flags: WRITE | MOVABLE_KEYS,
-        keys: &[numbered(RW | ACCESS | DELETE, 1)],
+        keys: &[counted(RW | ACCESS | DELETE, 1)],
         since: "7.0.0",
         complexity: "O(K) + O(M*log(N)) where K is the number of provided keys, N being the \
                      number of elements in the sorted set, and M being the number of \
                      elements popped.",
-        summary: "Takes members from one end of the first sorted set that has any.",
+        summary: "Pops members from an end of the first sorted set that has any.",
         run: Run::Shard(pop::zmpop),
         ..ZSET
     },
@@ -219,10 +222,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zmscore",
         arity: AtLeast(3),
         flags: READ | FAST,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "6.2.0",
         complexity: "O(N) where N is the number of members being requested.",
-        summary: "Reads the scores of several members.",
+        summary: "Returns the scores of several members.",
         run: Run::Shard(zmscore),
         ..ZSET
     },
@@ -230,11 +233,11 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zpopmax",
         arity: AtLeast(2),
         flags: WRITE | FAST,
-        keys: TAKEN,
+        keys: POPPED_KEY,
         since: "5.0.0",
         complexity: "O(log(N)*M) with N being the number of elements in the sorted set, and \
                      M being the number of elements popped.",
-        summary: "Takes the members with the highest scores.",
+        summary: "Pops the members with the highest scores.",
         run: Run::Shard(pop::zpopmax),
         ..ZSET
     },
@@ -242,11 +245,11 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zpopmin",
         arity: AtLeast(2),
         flags: WRITE | FAST,
-        keys: TAKEN,
+        keys: POPPED_KEY,
         since: "5.0.0",
         complexity: "O(log(N)*M) with N being the number of elements in the sorted set, and \
                      M being the number of elements popped.",
-        summary: "Takes the members with the lowest scores.",
+        summary: "Pops the members with the lowest scores.",
         run: Run::Shard(pop::zpopmin),
         ..ZSET
     },
@@ -254,11 +257,11 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zrandmember",
         arity: AtLeast(2),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         tips: &["nondeterministic_output"],
         since: "6.2.0",
         complexity: "O(N) where N is the number of elements returned",
-        summary: "Picks members of a sorted set at random.",
+        summary: "Returns random members of a sorted set.",
         run: Run::Shard(random::zrandmember),
         ..ZSET
     },
@@ -266,10 +269,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zrange",
         arity: AtLeast(4),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         complexity: "O(log(N)+M) with N being the number of elements in the sorted set and \
                      M the number of elements returned.",
-        summary: "Reads the members within a range of ranks, scores or names.",
+        summary: "Returns the members within a range of ranks, scores or names.",
         run: Run::Shard(range::zrange),
         ..ZSET
     },
@@ -277,13 +280,13 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zrangebylex",
         arity: AtLeast(4),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "2.8.9",
         complexity: "O(log(N)+M) with N being the number of elements in the sorted set and \
                      M the number of elements being returned. If M is constant (e.g. always \
                      asking for the first 10 elements with LIMIT), you can consider it \
                      O(log(N)).",
-        summary: "Reads the members between two names, in a sorted set of one score.",
+        summary: "Returns the members between two names; all must have the same score.",
         run: Run::Shard(range::zrangebylex),
         ..ZSET
     },
@@ -291,13 +294,13 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zrangebyscore",
         arity: AtLeast(4),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "1.0.5",
         complexity: "O(log(N)+M) with N being the number of elements in the sorted set and \
                      M the number of elements being returned. If M is constant (e.g. always \
                      asking for the first 10 elements with LIMIT), you can consider it \
                      O(log(N)).",
-        summary: "Reads the members whose scores are within a range.",
+        summary: "Returns the members whose scores are within a range.",
         run: Run::Shard(range::zrangebyscore),
         ..ZSET
     },
@@ -317,10 +320,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zrank",
         arity: Exactly(3),
         flags: READ | FAST,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "2.0.0",
         complexity: "O(log(N))",
-        summary: "Tells how many members stand before one.",
+        summary: "Returns the rank of a member, from the lowest score.",
         run: Run::Shard(zrank),
         ..ZSET
     },
@@ -328,10 +331,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zrem",
         arity: AtLeast(3),
         flags: WRITE | FAST,
-        keys: REMOVED,
+        keys: REDUCED_KEY,
         complexity: "O(M*log(N)) with N being the number of elements in the sorted set and \
                      M the number of elements to be removed.",
-        summary: "Removes members and counts those that were there.",
+        summary: "Removes members; returns how many existed.",
         run: Run::Shard(zrem),
         ..ZSET
     },
@@ -339,11 +342,11 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zremrangebylex",
         arity: Exactly(4),
         flags: WRITE,
-        keys: REMOVED,
+        keys: REDUCED_KEY,
         since: "2.8.9",
         complexity: "O(log(N)+M) with N being the number of elements in the sorted set and \
                      M the number of elements removed by the operation.",
-        summary: "Removes the members between two names, in a sorted set of one score.",
+        summary: "Removes the members between two names; all must have the same score.",
         run: Run::Shard(range::zremrangebylex),
         ..ZSET
     },
@@ -351,7 +354,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zremrangebyrank",
         arity: Exactly(4),
         flags: WRITE,
-        keys: REMOVED,
+        keys: REDUCED_KEY,
         since: "2.0.0",
         complexity: "O(log(N)+M) with N being the number of elements in the sorted set and \
                      M the number of elements removed by the operation.",
@@ -363,7 +366,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zremrangebyscore",
         arity: Exactly(4),
         flags: WRITE,
-        keys: REMOVED,
+        keys: REDUCED_KEY,
         complexity: "O(log(N)+M) with N being the number of elements in the sorted set and \
                      M the number of elements removed by the operation.",
         summary: "Removes the members whose scores are within a range.",
@@ -374,10 +377,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zrevrange",
         arity: AtLeast(4),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         complexity: "O(log(N)+M) with N being the number of elements in the sorted set and \
                      M the number of elements returned.",
-        summary: "Reads the members within a range of ranks, counted and answered from the end.",
+        summary: "Returns the members within a range of ranks, in descending order.",
         run: Run::Shard(range::zrevrange),
         ..ZSET
     },
@@ -385,13 +388,13 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zrevrangebylex",
         arity: AtLeast(4),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "2.8.9",
         complexity: "O(log(N)+M) with N being the number of elements in the sorted set and \
                      M the number of elements being returned. If M is constant (e.g. always \
                      asking for the first 10 elements with LIMIT), you can consider it \
                      O(log(N)).",
-        summary: "Reads the members between two names backwards, in a sorted set of one score.",
+        summary: "Returns the members between two names, in descending order; all must have the same score.",
         run: Run::Shard(range::zrevrangebylex),
         ..ZSET
     },
@@ -399,13 +402,13 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zrevrangebyscore",
         arity: AtLeast(4),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "2.2.0",
         complexity: "O(log(N)+M) with N being the number of elements in the sorted set and \
                      M the number of elements being returned. If M is constant (e.g. always \
                      asking for the first 10 elements with LIMIT), you can consider it \
                      O(log(N)).",
-        summary: "Reads the members whose scores are within a range, backwards.",
+        summary: "Returns the members whose scores are within a range, in descending order.",
         run: Run::Shard(range::zrevrangebyscore),
         ..ZSET
     },
@@ -413,10 +416,10 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zrevrank",
         arity: Exactly(3),
         flags: READ | FAST,
-        keys: GIVEN,
+        keys: READ_KEY,
         since: "2.0.0",
         complexity: "O(log(N))",
-        summary: "Tells how many members stand behind one.",
+        summary: "Returns the rank of a member, from the highest score.",
         run: Run::Shard(zrevrank),
         ..ZSET
     },
@@ -424,13 +427,13 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zscan",
         arity: AtLeast(3),
         flags: READ,
-        keys: GIVEN,
+        keys: READ_KEY,
         tips: &["nondeterministic_output"],
         since: "2.8.0",
         complexity: "O(1) for every call. O(N) for a complete iteration, including enough \
                      command calls for the cursor to return back to 0. N is the number of \
                      elements inside the collection..",
-        summary: "Reads the members of a sorted set page by page.",
+        summary: "Iterates over the members of a sorted set page by page.",
         run: Run::Shard(scan::zscan),
         ..ZSET
     },
@@ -438,8 +441,8 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zscore",
         arity: Exactly(3),
         flags: READ | FAST,
-        keys: GIVEN,
-        summary: "Reads the score of a member.",
+        keys: READ_KEY,
+        summary: "Returns the score of a member.",
         run: Run::Shard(zscore),
         ..ZSET
     },
@@ -447,11 +450,11 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zunion",
         arity: AtLeast(3),
         flags: READ | MOVABLE_KEYS,
-        keys: &[numbered(RO | ACCESS, 1)],
+        keys: &[counted(RO | ACCESS, 1)],
         since: "6.2.0",
         complexity: "O(N)+O(M*log(M)) with N being the sum of the sizes of the input sorted \
                      sets, and M being the number of elements in the resulting sorted set.",
-        summary: "Reads the members that any of the sorted sets has.",
+        summary: "Returns the members that any of the sorted sets has.",
         run: Run::Shard(combine::zunion),
         ..ZSET
     },
@@ -459,7 +462,7 @@ pub(super) const ROWS: &[Spec] = &[
         name: "zunionstore",
         arity: AtLeast(4),
         flags: WRITE | DENYOOM | MOVABLE_KEYS,
-        keys: &[Keys::at(OW | UPDATE, 1), numbered(RO | ACCESS, 2)],
+        keys: &[Keys::at(OW | UPDATE, 1), counted(RO | ACCESS, 2)],
         since: "2.0.0",
         complexity: "O(N)+O(M log(M)) with N being the sum of the sizes of the input sorted \
                      sets, and M being the number of elements in the resulting sorted set.",
@@ -470,55 +473,9 @@ pub(super) const ROWS: &[Spec] = &[
 ];
 const _: () = check(ROWS);
 
-/// The sorted set at `key`, as a read that counts.
+/// Reads the sorted set at `key` and counts a hit or a miss.
 fn zset_at<'k>(keyspace: &'k mut Keyspace, key: Key<'_>) -> Result<Option<&'k Zset>, Refusal> {
     read_at(keyspace, key)
-}
-
-/// Members on their way out, one after the other: with their scores, a pair is an array of two in
-/// RESP3 and two elements in RESP2.
-struct Reply<'s, 'o, 'p> {
-    out: &'s mut Sink<'o>,
-    strides: Strides<'p>,
-    with_scores: bool,
-    is_nested: bool,
-    /// The digits of the score at hand.
-    digits: Vec<u8>,
-}
-
-impl<'s, 'o, 'p> Reply<'s, 'o, 'p> {
-    fn new(out: &'s mut Sink<'o>, strides: Strides<'p>, with_scores: bool) -> Self {
-        let is_nested = with_scores && out.proto == Proto::Resp3;
-        Self { out, strides, with_scores, is_nested, digits: Vec::new() }
-    }
-
-    fn head(&mut self, members: usize) {
-        let flat = self.with_scores && !self.is_nested;
-        self.out.array(if flat { 2 * members } else { members });
-    }
-
-    fn member(&mut self, name: &[u8], score: f64) {
-        self.strides.step(units(name.len()));
-        if self.is_nested {
-            self.out.array(2);
-        }
-        self.out.bulk(name);
-        if self.with_scores {
-            self.score(score);
-        }
-    }
-
-    fn score(&mut self, score: f64) {
-        match self.out.proto {
-            // As the sink does it, but with one allocation for all.
-            Proto::Resp2 => {
-                self.digits.clear();
-                write_f64(&mut self.digits, score);
-                self.out.bulk(&self.digits);
-            }
-            Proto::Resp3 => self.out.double(score),
-        }
-    }
 }
 
 /// ZREM key member [member ...]
@@ -539,7 +496,7 @@ fn zrem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     })?;
     let (removed, emptied) = removed.unwrap_or_default();
     if removed > 0 {
-        announce_loss(cx.keyspace, event::ZSET, "zrem", key.bytes, emptied);
+        announce_removal(cx.keyspace, event::ZSET, "zrem", key.bytes, emptied);
     }
     out.count(removed);
     Ok(())
@@ -593,11 +550,12 @@ fn rank(
     cx: &mut Cx<'_>,
     args: Args<'_>,
     out: &mut Sink<'_>,
-    delivered: impl Fn(usize, usize) -> usize,
+    of_rank_and_len: impl Fn(usize, usize) -> usize,
 ) -> Outcome {
     let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
     let zset = zset_at(cx.keyspace, key)?;
-    match zset.and_then(|zset| Some(delivered(zset.rank(args.at(2), &hasher)?, zset.len()))) {
+    let rank = |zset: &Zset| Some(of_rank_and_len(zset.rank(args.at(2), &hasher)?, zset.len()));
+    match zset.and_then(rank) {
         Some(rank) => out.count(rank),
         None => out.null(),
     }

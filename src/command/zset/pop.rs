@@ -1,15 +1,15 @@
-//! Members taken from an end: ZPOPMIN, ZPOPMAX, ZMPOP, and the same for clients that wait.
+//! ZPOPMIN, ZPOPMAX, ZMPOP and their blocking forms: pops members from an end.
 
 use super::Reply;
-use crate::command::collection::{announce_loss, change};
-use crate::command::scan::Strides;
-use crate::command::wait::{Absent, Wait, WaitKind};
+use crate::command::collection::{announce_removal, change};
+use crate::command::pace::Strides;
+use crate::command::wait::{NullReply, Wait, WaitKind};
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Zset, event};
 use crate::resp::{Proto, Sink};
 use crate::text::number::parse_i64;
 
-/// Which end members are taken from.
+/// The end that members are popped from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Side {
     Min,
@@ -25,7 +25,7 @@ impl Side {
     }
 }
 
-/// How taken members are answered.
+/// The form of popped members in the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     /// Member, score, member, score.
@@ -59,7 +59,7 @@ fn zpop(cx: &mut Cx<'_>, args: Args<'_>, side: Side, out: &mut Sink<'_>) -> Outc
         }
         _ => return Err(Refusal::SYNTAX),
     };
-    if !take(cx, args.at(1), side, count, shape, out)? {
+    if !pop(cx, args.at(1), side, count, shape, out)? {
         out.array(0);
     }
     Ok(())
@@ -67,8 +67,7 @@ fn zpop(cx: &mut Cx<'_>, args: Args<'_>, side: Side, out: &mut Sink<'_>) -> Outc
 
 /// ZMPOP numkeys key [key ...] MIN|MAX [COUNT count]
 pub(super) fn zmpop(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let many = Many::of(args, 1)?;
-    if !many.take(cx, args, out)? {
+    if !MultiPop::of(args, 1)?.run(cx, args, out)? {
         out.null_array();
     }
     Ok(())
@@ -99,9 +98,9 @@ fn bzpop(
     out: &mut Sink<'_>,
 ) -> Result<Option<Wait>, Refusal> {
     let last = args.len() - 1;
-    let wait = Wait::of(args, last, cx.now(), WaitKind::Zset, Absent::NullArray)?;
+    let wait = Wait::of(args, last, cx.now(), WaitKind::Zset, NullReply::NullArray)?;
     for key in args.from(1).take(last - 1) {
-        if cx.serves(key) && take(cx, key, side, 1, Shape::FlatWithKey, out)? {
+        if cx.may_take_from(key) && pop(cx, key, side, 1, Shape::FlatWithKey, out)? {
             return Ok(None);
         }
     }
@@ -114,13 +113,13 @@ pub(super) fn bzmpop(
     args: Args<'_>,
     out: &mut Sink<'_>,
 ) -> Result<Option<Wait>, Refusal> {
-    let many = Many::of(args, 2)?;
-    let wait = Wait::of(args, 1, cx.now(), WaitKind::Zset, Absent::NullArray)?;
-    Ok(if many.take(cx, args, out)? { None } else { Some(wait) })
+    let request = MultiPop::of(args, 2)?;
+    let wait = Wait::of(args, 1, cx.now(), WaitKind::Zset, NullReply::NullArray)?;
+    Ok(if request.run(cx, args, out)? { None } else { Some(wait) })
 }
 
-/// What ZMPOP and BZMPOP ask for.
-struct Many {
+/// The arguments of ZMPOP and BZMPOP.
+struct MultiPop {
     /// The argument that is the first key.
     first: usize,
     keys: usize,
@@ -128,8 +127,8 @@ struct Many {
     count: usize,
 }
 
-impl Many {
-    /// Reads the arguments from the number of keys on, which is argument `at`.
+impl MultiPop {
+    /// Reads the arguments from `at` on, the number of keys.
     fn of(args: Args<'_>, at: usize) -> Result<Self, Refusal> {
         let positive = |at: usize| {
             parse_i64(args.at(at)).and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0)
@@ -156,9 +155,11 @@ impl Many {
         Ok(Self { first, keys, side, count: count.unwrap_or(1) })
     }
 
-    fn take(&self, cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Result<bool, Refusal> {
+    /// Pops from the first key that exists. Returns whether one does.
+    fn run(&self, cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Result<bool, Refusal> {
+        let (side, count) = (self.side, self.count);
         for key in args.from(self.first).take(self.keys) {
-            if cx.serves(key) && take(cx, key, self.side, self.count, Shape::PairsWithKey, out)? {
+            if cx.may_take_from(key) && pop(cx, key, side, count, Shape::PairsWithKey, out)? {
                 return Ok(true);
             }
         }
@@ -166,8 +167,9 @@ impl Many {
     }
 }
 
-/// Takes up to `count` members and answers them; says whether there were any, and any wanted.
-fn take(
+/// Pops up to `count` members and replies with them. Returns `false`, and writes nothing, if there
+/// are none or `count` is 0.
+fn pop(
     cx: &mut Cx<'_>,
     name: &[u8],
     side: Side,
@@ -208,6 +210,6 @@ fn take(
         Edited::Changed(Some(false))
     })?;
     let Some(emptied) = emptied.flatten() else { return Ok(false) };
-    announce_loss(cx.keyspace, event::ZSET, side.event(), key.bytes, emptied);
+    announce_removal(cx.keyspace, event::ZSET, side.event(), key.bytes, emptied);
     Ok(true)
 }

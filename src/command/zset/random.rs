@@ -1,19 +1,20 @@
-//! ZRANDMEMBER: members picked uniformly, each at most once or as chance has it.
+//! ZRANDMEMBER: members picked at random, uniformly; without repeats, or with them for a negative
+//! count.
 
 use super::{Reply, zset_at};
+use crate::command::pace::Strides;
 use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
-use crate::command::scan::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::resp::Sink;
 
 /// ZRANDMEMBER key [count [WITHSCORES]]
 pub(super) fn zrandmember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let wanted = if args.len() == 2 { None } else { Some(wanted(args)?) };
-    let mut chance = fastrand::Rng::with_seed(cx.keyspace.random());
+    let mut rng = fastrand::Rng::with_seed(cx.keyspace.random());
     let key = cx.key(args.at(1));
     let zset = zset_at(cx.keyspace, key)?;
     let Some(wanted) = wanted else {
-        let rank = zset.map(|zset| chance.usize(..zset.len()));
+        let rank = zset.map(|zset| rng.usize(..zset.len()));
         let member = zset.zip(rank).and_then(|(zset, at)| zset.range(at..at + 1, false).next());
         out.bulk_or_null(member.as_ref().map(|(name, _)| &**name));
         return Ok(());
@@ -32,7 +33,7 @@ pub(super) fn zrandmember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
         let members = zset.numbered();
         reply.head(times as usize);
         for _ in 0..times {
-            let (name, score) = members.at(chance.usize(..len));
+            let (name, score) = members.at(rng.usize(..len));
             reply.member(name, score);
             if reply.out.len() - start > REPEATS_LEN_MAX {
                 reply.out.truncate(start);
@@ -45,25 +46,25 @@ pub(super) fn zrandmember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
     reply.head(wanted);
     if is_sparse(wanted, len) {
         let members = zset.numbered();
-        for n in distinct(wanted, len, &mut chance) {
+        for n in distinct(wanted, len, &mut rng) {
             let (name, score) = members.at(n);
             reply.member(name, score);
         }
     } else {
-        for (name, score) in in_order(zset.members(), wanted, len, &mut chance) {
+        for (name, score) in in_order(zset.members(), wanted, len, &mut rng) {
             reply.member(&name, score);
         }
     }
     Ok(())
 }
 
-/// The count, and whether what follows it may follow it.
+/// Reads the count and checks the option after it.
 fn wanted(args: Args<'_>) -> Result<i64, Refusal> {
     let count = count(args)?;
     if args.len() > 4 || (args.len() == 4 && !args.is(3, "withscores")) {
         return Err(Refusal::SYNTAX);
     }
-    // The reply to that many pairs is twice as long.
+    // With scores the reply has twice as many elements.
     if args.len() == 4 && !(-(i64::MAX / 2)..=i64::MAX / 2).contains(&count) {
         return Err(Refusal::OUT_OF_RANGE);
     }

@@ -1,16 +1,16 @@
-//! Ranges of members: by rank, by score, by name. What is done with them is read, store, count,
-//! remove; every range is first turned into ranks.
+//! Ranges of members by rank, score or name: returned, stored, counted or removed. Every range is
+//! converted to ranks first.
 
 use super::{Reply, zset_at};
-use crate::command::collection::{announce_loss, change, store};
-use crate::command::scan::Strides;
+use crate::command::collection::{announce_removal, change, store};
+use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edge, Edited, LexEdge, Value, Zset, ZsetBuilder, event};
 use crate::resp::{Sink, until_nul};
 use crate::text::number::parse_f64;
 use std::ops::Range;
 
-/// What the ends of a range are.
+/// What a range is bounded by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     Rank,
@@ -18,16 +18,16 @@ enum By {
     Lex,
 }
 
-/// A range's ends.
+/// The bounds of a range.
 #[derive(Clone, Copy, Debug)]
-enum Ends<'a> {
-    /// The first and the last rank, negative ones counted from the end.
+enum Bounds<'a> {
+    /// The first and the last rank; negative ones count from the end.
     Ranks(i64, i64),
     Scores(Edge, Edge),
     Lex(LexEdge<'a>, LexEdge<'a>),
 }
 
-impl<'a> Ends<'a> {
+impl<'a> Bounds<'a> {
     fn of(by: By, min: &'a [u8], max: &'a [u8]) -> Result<Self, Refusal> {
         match by {
             By::Rank => {
@@ -49,7 +49,7 @@ impl<'a> Ends<'a> {
         }
     }
 
-    /// The ranks between the ends; ranks that are given count in the direction of the walk.
+    /// The ranks within the bounds. Ranks as bounds count in the direction of the range.
     fn ranks(self, zset: &Zset, backwards: bool) -> Range<usize> {
         match self {
             Self::Ranks(first, last) => {
@@ -68,8 +68,8 @@ impl<'a> Ends<'a> {
     }
 }
 
-/// A score with a `(` before it if it is outside, read as C's `strtod` does, because Redis does:
-/// spaces before it are skipped, nothing is 0, too large is infinite.
+/// Reads a score, after a `(` if it is excluded, as C's `strtod` does, because Redis does: leading
+/// spaces are skipped, the empty text is 0, a number out of range is infinite.
 fn edge(text: &[u8]) -> Option<Edge> {
     let (text, is_open) = match text.strip_prefix(b"(") {
         Some(text) => (text, true),
@@ -85,13 +85,13 @@ fn edge(text: &[u8]) -> Option<Edge> {
     } else if let Some(score) = parse_f64(number) {
         score
     } else {
-        // What the stricter grammar refuses is too large or too small for a double.
+        // Numbers that the stricter parser rejects are too large or too small for a double.
         str::from_utf8(number).ok()?.parse().ok().filter(|score: &f64| !score.is_nan())?
     };
     Some(Edge { score, is_open })
 }
 
-/// `-`, `+`, or a name behind a `[` or a `(`.
+/// Reads `-`, `+`, or a name after a `[` or a `(`.
 fn lex_edge(text: &[u8]) -> Option<LexEdge<'_>> {
     match text {
         [b'-'] | [b'-', 0, ..] => Some(LexEdge::First),
@@ -102,20 +102,19 @@ fn lex_edge(text: &[u8]) -> Option<LexEdge<'_>> {
     }
 }
 
-/// What ZRANGE and its kin ask for.
+/// The range and the options of ZRANGE and its older forms.
 #[derive(Clone, Copy, Debug)]
 struct Query<'a> {
-    ends: Ends<'a>,
+    bounds: Bounds<'a>,
     backwards: bool,
     with_scores: bool,
-    /// LIMIT: how many to leave out at the beginning, and how many to take at most; all if that is
-    /// negative.
+    /// LIMIT: how many to skip, and how many to return at most; all if that is negative.
     limit: Option<(i64, i64)>,
 }
 
 impl<'a> Query<'a> {
-    /// Reads the range from argument `first` on and the options behind it; `by` and `backwards` are
-    /// there if they follow from the command's name.
+    /// Reads the range from argument `first` on and the options after it. `by` and `backwards` are
+    /// given if they follow from the command's name.
     fn of(
         args: Args<'a>,
         first: usize,
@@ -156,15 +155,15 @@ impl<'a> Query<'a> {
         let (min, max) = (args.at(first), args.at(first + 1));
         let is_swapped = backwards && by != By::Rank;
         let (min, max) = if is_swapped { (max, min) } else { (min, max) };
-        // LIMIT 0 -1 with ranks is let through, and means nothing there.
+        // LIMIT 0 -1 is allowed with ranks, where it has no effect.
         let limit = limit.filter(|_| by != By::Rank);
-        Ok(Self { ends: Ends::of(by, min, max)?, backwards, with_scores, limit })
+        Ok(Self { bounds: Bounds::of(by, min, max)?, backwards, with_scores, limit })
     }
 
     fn ranks(&self, zset: &Zset) -> Range<usize> {
-        let Range { mut start, mut end } = self.ends.ranks(zset, self.backwards);
+        let Range { mut start, mut end } = self.bounds.ranks(zset, self.backwards);
         let Some((offset, count)) = self.limit else { return start..end };
-        // A negative offset leaves out all, as in Redis.
+        // A negative offset skips all, as in Redis.
         let offset = usize::try_from(offset).unwrap_or(usize::MAX).min(end - start);
         let count = usize::try_from(count).unwrap_or(usize::MAX).min(end - start - offset);
         if self.backwards {
@@ -180,35 +179,35 @@ impl<'a> Query<'a> {
 
 /// ZRANGE key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]
 pub(super) fn zrange(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, None, None, out)
+    reply(cx, args, None, None, out)
 }
 
 /// ZREVRANGE key start stop [WITHSCORES]
 pub(super) fn zrevrange(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Some(By::Rank), Some(true), out)
+    reply(cx, args, Some(By::Rank), Some(true), out)
 }
 
 /// ZRANGEBYSCORE key min max [WITHSCORES] [LIMIT offset count]
 pub(super) fn zrangebyscore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Some(By::Score), Some(false), out)
+    reply(cx, args, Some(By::Score), Some(false), out)
 }
 
 /// ZREVRANGEBYSCORE key max min [WITHSCORES] [LIMIT offset count]
 pub(super) fn zrevrangebyscore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Some(By::Score), Some(true), out)
+    reply(cx, args, Some(By::Score), Some(true), out)
 }
 
 /// ZRANGEBYLEX key min max [LIMIT offset count]
 pub(super) fn zrangebylex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Some(By::Lex), Some(false), out)
+    reply(cx, args, Some(By::Lex), Some(false), out)
 }
 
 /// ZREVRANGEBYLEX key max min [LIMIT offset count]
 pub(super) fn zrevrangebylex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    answer(cx, args, Some(By::Lex), Some(true), out)
+    reply(cx, args, Some(By::Lex), Some(true), out)
 }
 
-fn answer(
+fn reply(
     cx: &mut Cx<'_>,
     args: Args<'_>,
     by: Option<By>,
@@ -258,10 +257,10 @@ pub(super) fn zlexcount(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> 
 }
 
 fn count(cx: &mut Cx<'_>, args: Args<'_>, by: By, out: &mut Sink<'_>) -> Outcome {
-    let ends = Ends::of(by, args.at(2), args.at(3))?;
+    let bounds = Bounds::of(by, args.at(2), args.at(3))?;
     let key = cx.key(args.at(1));
     let zset = zset_at(cx.keyspace, key)?;
-    out.count(zset.map_or(0, |zset| ends.ranks(zset, false).len()));
+    out.count(zset.map_or(0, |zset| bounds.ranks(zset, false).len()));
     Ok(())
 }
 
@@ -287,12 +286,12 @@ fn remove(
     name: &'static str,
     out: &mut Sink<'_>,
 ) -> Outcome {
-    let ends = Ends::of(by, args.at(2), args.at(3))?;
+    let bounds = Bounds::of(by, args.at(2), args.at(3))?;
     let hasher = cx.keyspace.hasher().clone();
     let key = cx.key(args.at(1));
     let mut strides = Strides::new(cx.pace);
     let removed = change(cx.keyspace, key, |zset: &mut Zset| {
-        let ranks = ends.ranks(zset, false);
+        let ranks = bounds.ranks(zset, false);
         let removed = ranks.len();
         if removed == 0 {
             return Edited::Kept((0, false));
@@ -305,7 +304,7 @@ fn remove(
     })?;
     let (removed, emptied) = removed.unwrap_or_default();
     if removed > 0 {
-        announce_loss(cx.keyspace, event::ZSET, name, key.bytes, emptied);
+        announce_removal(cx.keyspace, event::ZSET, name, key.bytes, emptied);
     }
     out.count(removed);
     Ok(())

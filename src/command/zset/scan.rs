@@ -1,7 +1,8 @@
-//! ZSCAN: the members page by page, while others may change the sorted set.
+//! ZSCAN: the members page by page, while the sorted set may change.
 
 use super::{units, zset_at};
-use crate::command::scan::{Page, Strides, cursor};
+use crate::command::pace::Strides;
+use crate::command::scan::{Page, cursor};
 use crate::command::{Args, Cx, Outcome};
 use crate::keyspace::{Text, Zset};
 use crate::resp::Sink;
@@ -12,7 +13,7 @@ pub(super) fn zscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     let cursor = cursor(args.at(2))?;
     let key = cx.key(args.at(1));
     let Some(zset) = zset_at(cx.keyspace, key)? else {
-        // Redis does not look at the options of a scan of nothing.
+        // Redis ignores the options if the key does not exist.
         write(out, 0, &[], false);
         return Ok(());
     };
@@ -29,8 +30,8 @@ pub(super) fn zscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     Ok(())
 }
 
-/// Scores are byte strings here, in RESP3 too. Those of a small sorted set are spelled as integers
-/// where they are whole, as in Redis, which keeps them so.
+/// Writes a page. Scores are byte strings here, in RESP3 too. Whole scores of a packed sorted set
+/// are written as integers, because Redis stores them so.
 fn write(out: &mut Sink<'_>, next: u64, members: &[(Text<'_>, f64)], is_packed: bool) {
     out.array(2);
     out.bulk_int(next as i64);

@@ -1,25 +1,95 @@
 //! Which arguments of a request are keys: Redis 7's key specifications, read off the row.
 //!
-//! Nearly every command has its key at one place or in one plain range, so that the slot of a
+//! Nearly every command has its key at one position or in one plain range, so that the slot of a
 //! request is found without a list; the general rule is [`each`].
 
-use super::spec::{Begin, Find, Keys, Spec, access, flag};
-use super::{Args, Invocation, Refusal};
+use super::{Spec, access, flag};
+use crate::command::{Args, Refusal};
 use crate::slot::{Footprint, Slot};
 use crate::text::number::parse_i64;
-use std::cell::Cell;
 
-/// Calls `found` with the place of each key of `args`, in the order of the specifications.
-/// `Err(())` if the arguments contradict the row: a number of keys that is no number, or more keys
-/// than arguments.
-pub(super) fn each(
+/// A key specification of Redis 7: where some of a command's keys are, and what it does to them.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys {
+    /// What the command does to the keys: from [`access`].
+    pub access: u16,
+    /// Where the keys begin.
+    pub begin: Begin,
+    /// Which arguments from there on are keys.
+    pub find: Find,
+    /// A note that `COMMAND INFO` shows, or empty.
+    pub notes: &'static str,
+}
+
+/// Where the keys begin.
+#[derive(Clone, Copy, Debug)]
+pub enum Begin {
+    /// At this argument; the command's name is argument 0.
+    Index(u8),
+    /// After this word, searched for from this argument on (backwards from the end if negative).
+    Keyword(&'static str, i8),
+    /// At the argument that this function finds, if it finds one. COMMAND shows it as unknown.
+    Unknown(fn(Args<'_>) -> Option<usize>),
+}
+
+/// Which arguments are keys, counted from the beginning that [`Begin`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// Every `step`-th up to `last`, counted from the beginning if it is 0 or more, else from the
+    /// end of the request (-1 is its last argument); if `limit` is 2 or more, only in the first
+    /// `1/limit` of what is left.
+    Range {
+        /// The last key.
+        last: i8,
+        /// The distance between keys, from 1.
+        step: u8,
+        /// 0 and 1 mean no limit.
+        limit: u8,
+    },
+    /// As many as the argument `at` says; the first is at `first`, the others `step` apart.
+    Count {
+        /// The argument that is the number of keys.
+        at: u8,
+        /// The first key.
+        first: u8,
+        /// The distance between keys, from 1.
+        step: u8,
+    },
+}
+
+impl Keys {
+    /// One key at argument `at`.
+    #[must_use]
+    pub const fn at(access: u16, at: u8) -> Self {
+        Self::range(access, at, 0, 1)
+    }
+
+    /// Keys from argument `first` on, `step` apart, up to `last` (see [`Find::Range`]).
+    #[must_use]
+    pub const fn range(access: u16, first: u8, last: i8, step: u8) -> Self {
+        let find = Find::Range { last, step, limit: 0 };
+        Self { access, begin: Begin::Index(first), find, notes: "" }
+    }
+
+    /// The same with a note.
+    #[must_use]
+    pub const fn noted(mut self, notes: &'static str) -> Self {
+        self.notes = notes;
+        self
+    }
+}
+
+/// Calls `found` with the position of each key of `args`, in the order of the specifications.
+/// `Err(())` if the arguments contradict the row: a number of keys that is not a number, or more
+/// keys than arguments.
+fn each(
     spec: &Spec,
     args: Args<'_>,
     mut found: impl FnMut(usize, &'static Keys),
 ) -> Result<(), ()> {
     for keys in spec.keys {
-        let Some(begin) = beginning(keys, args) else { continue };
-        if spec.flags & flag::MIGRATES != 0 && !is_migrated(keys, begin, args) {
+        let Some(begin) = begin_of(keys, args) else { continue };
+        if spec.has(flag::MIGRATES) && !is_migrated(keys, begin, args) {
             continue;
         }
         let (first, last, step) = match keys.find {
@@ -59,8 +129,8 @@ pub(super) fn each(
     Ok(())
 }
 
-/// Whether this is where MIGRATE has its keys: behind KEYS, if that stands there, and then the key
-/// itself has to be empty; else it is the only one.
+/// Whether MIGRATE has its keys where this specification says: after KEYS, if that is given, and
+/// then the key argument has to be empty; else the key argument is the only one.
 fn is_migrated(keys: &Keys, begin: usize, args: Args<'_>) -> bool {
     const KEY: usize = 3;
     const OPTIONS: usize = 6;
@@ -71,7 +141,7 @@ fn is_migrated(keys: &Keys, begin: usize, args: Args<'_>) -> bool {
     }
 }
 
-fn beginning(keys: &Keys, args: Args<'_>) -> Option<usize> {
+fn begin_of(keys: &Keys, args: Args<'_>) -> Option<usize> {
     match keys.begin {
         Begin::Index(at) => ((at as usize) < args.len()).then_some(at as usize),
         Begin::Unknown(find) => find(args).filter(|&at| at < args.len()),
@@ -85,54 +155,9 @@ fn beginning(keys: &Keys, args: Args<'_>) -> Option<usize> {
     }
 }
 
-/// The slots of a request's keys, for one that asks for several: each key is hashed once, here or in
-/// the footprint.
-#[derive(Debug)]
-pub struct KeySlots<'a> {
-    keys: Vec<(&'a [u8], Slot)>,
-    /// Where the next key is likely to be asked for: commands take their keys in order.
-    next: Cell<usize>,
-}
-
-impl<'a> KeySlots<'a> {
-    /// Those of the keys of `invocation`, in their order.
-    #[must_use]
-    pub fn of(invocation: &Invocation<'a>) -> Self {
-        let mut keys = Vec::with_capacity(invocation.args.len());
-        invocation.spec.each_key(invocation.args, |key| {
-            let slot = match invocation.footprint {
-                Footprint::In(slot) => slot,
-                Footprint::Crossing { first, at, .. } if keys.len() < at => first,
-                Footprint::Crossing { other, at, .. } if keys.len() == at => other,
-                Footprint::Crossing { .. } | Footprint::Anywhere => Slot::of(key),
-            };
-            keys.push((key, slot));
-        });
-        Self { keys, next: Cell::new(0) }
-    }
-
-    /// The keys with their slots, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], Slot)> {
-        self.keys.iter().copied()
-    }
-
-    /// The slot of one of these keys, or of another.
-    #[must_use]
-    pub fn slot_of(&self, key: &[u8]) -> Slot {
-        let at = self.next.get();
-        let is_it = |(known, _): &&(&[u8], Slot)| std::ptr::eq(*known, key) || *known == key;
-        if let Some((_, slot)) = self.keys.get(at).filter(is_it) {
-            self.next.set(at + 1);
-            return *slot;
-        }
-        let found = self.keys.iter().position(|entry| is_it(&entry));
-        self.next.set(found.map_or(at, |found| found + 1));
-        found.map_or_else(|| Slot::of(key), |found| self.keys[found].1)
-    }
-}
-
 impl Spec {
-    /// The one argument that is this command's only key, if its row says so plainly.
+    /// The one argument that is always the command's only key; `None` if that depends on the
+    /// request.
     #[must_use]
     pub fn only_key(&self) -> Option<u8> {
         match self.keys {
@@ -145,8 +170,8 @@ impl Spec {
         }
     }
 
-    /// Calls `found` with each key of `args`. Where the arguments contradict the row, what was
-    /// found until then stands: the command itself will refuse them.
+    /// Calls `found` with each key of `args`. If the arguments contradict the row, the keys before
+    /// the contradiction count: the command itself answers with the error.
     pub fn each_key<'a>(&self, args: Args<'a>, mut found: impl FnMut(&'a [u8])) {
         let _contradiction = each(self, args, |at, keys| {
             if keys.access & access::NOT_KEY == 0 {
@@ -155,8 +180,7 @@ impl Spec {
         });
     }
 
-    /// The keys that a command waits for if there is nothing in them: those of its first
-    /// specification.
+    /// The keys that a blocking command waits for: those of its first specification.
     #[must_use]
     pub fn awaited_keys<'a>(&self, args: Args<'a>) -> Vec<&'a [u8]> {
         let mut found = Vec::new();
@@ -168,7 +192,7 @@ impl Spec {
         found
     }
 
-    /// The slots that `args` ask for: those of its keys, or of the shard channels it names.
+    /// The slots that `args` touch: those of its keys, or of the shard channels it names.
     #[must_use]
     pub fn footprint(&self, args: Args<'_>) -> Footprint {
         if self.keys.is_empty() {
@@ -185,14 +209,14 @@ impl Spec {
         footprint
     }
 
-    /// Whether these arguments make it read keys that they do not name: SORT with a pattern.
+    /// Whether the command reads keys that these arguments do not name: SORT with a pattern.
     #[must_use]
     pub fn reads_unnamed(&self, args: Args<'_>) -> bool {
-        self.flags & flag::READS_UNNAMED != 0
+        self.has(flag::READS_UNNAMED)
             && (2..args.len()).any(|at| args.is(at, "by") || args.is(at, "get"))
     }
 
-    /// Whether it names shard channels, which live in slots without being keys.
+    /// Whether the command names shard channels, which belong to slots without being keys.
     #[must_use]
     pub fn has_channels(&self) -> bool {
         self.keys.first().is_some_and(|keys| keys.access & access::NOT_KEY != 0)
@@ -214,7 +238,7 @@ impl Spec {
     /// The keys of `args` with what the command does to each, for `COMMAND GETKEYSANDFLAGS`.
     ///
     /// # Errors
-    /// As `COMMAND GETKEYS` answers for a command without keys or for arguments that do not fit.
+    /// Those of `COMMAND GETKEYS` for a command without keys or for arguments that do not fit.
     pub fn keys_with_access<'a>(&self, args: Args<'a>) -> Result<Vec<(&'a [u8], u16)>, Refusal> {
         if self.keys.is_empty() {
             return Err(Refusal::of("ERR The command has no key arguments"));
@@ -235,7 +259,7 @@ impl Spec {
     }
 
     /// First key, last key and step, as the legacy fields of `COMMAND INFO` show them: the range
-    /// that contains what plain ranges say, by the rule of Redis 7.
+    /// that covers the plain ranges, by the rule of Redis 7.
     #[must_use]
     pub fn legacy_range(&self) -> (i64, i64, i64) {
         let mut ranges = self.keys.iter().filter_map(|keys| match (keys.begin, keys.find) {

@@ -1,0 +1,131 @@
+//! What a command function works on: [`Cx`] for one of a shard, [`ServerCx`] for one of the
+//! process.
+
+use super::{KeySlots, Outcome, Pace, Refusal};
+use crate::keyspace::{Key, Keyspace, Millis, Text, Value};
+use crate::replication::ReplicaWait;
+use crate::resp::Sink;
+use crate::slot::Slot;
+use crate::state::clients::Client;
+use crate::state::{CommandStats, ServerState};
+use crate::topology::Port;
+use std::sync::Arc;
+
+/// What a command sees of its shard.
+pub struct Cx<'a> {
+    /// The shard's keys; its time is the batch's.
+    pub keyspace: &'a mut Keyspace,
+    /// The slot of all keys of the request; `None` if they may be in several.
+    pub slot: Option<Slot>,
+    /// The slots of its keys, if there are several.
+    pub slots: Option<&'a KeySlots<'a>>,
+    /// The request's only key, if it was looked up before.
+    pub known: Option<Key<'a>>,
+    /// Longest string that a command may make (`proto-max-bulk-len`), in bytes.
+    pub string_len_max: u64,
+    /// Called during long work.
+    pub pace: &'a dyn Pace,
+    /// The key that has woken this blocked command: the only one that it may take from now.
+    pub ready: Option<&'a [u8]>,
+    /// Whether this keyspace also holds the keys that the command reads without naming them.
+    pub sees_all: bool,
+}
+
+impl<'a> Cx<'a> {
+    /// Whether a blocking command may take from `key`: from any of its keys when it first runs, and
+    /// only from the one that has woken it when it runs again.
+    #[must_use]
+    pub fn may_take_from(&self, key: &[u8]) -> bool {
+        self.ready.is_none_or(|ready| ready == key)
+    }
+
+    /// Returns a key of the request as the keyspace takes it, with its slot and hash.
+    #[must_use]
+    #[inline]
+    pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k>
+    where
+        'a: 'k,
+    {
+        if let Some(known) = self.known
+            && std::ptr::eq(known.bytes, bytes)
+        {
+            return known;
+        }
+        let slot = match (self.slot, self.slots) {
+            (Some(slot), _) => slot,
+            (None, Some(slots)) => slots.slot_of(bytes),
+            (None, None) => Slot::of(bytes),
+        };
+        self.keyspace.key(slot, bytes)
+    }
+
+    /// The time of this batch, in milliseconds since the epoch.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.keyspace.now()
+    }
+
+    /// Reads the string at `key` and counts a hit or a miss.
+    ///
+    /// # Errors
+    /// WRONGTYPE if the key holds another type.
+    pub fn text(&mut self, key: Key<'_>) -> Result<Option<Text<'_>>, Refusal> {
+        let Some(value) = self.keyspace.read(key) else { return Ok(None) };
+        value.as_text().map(Some).ok_or(Refusal::WRONG_TYPE)
+    }
+
+    /// Writes the string at `key`, or null, as the reply; counts a hit or a miss.
+    ///
+    /// # Errors
+    /// WRONGTYPE if the key holds another type.
+    #[inline]
+    pub fn answer_text(&mut self, key: Key<'_>, out: &mut Sink<'_>) -> Outcome {
+        match self.keyspace.read(key) {
+            None => out.null(),
+            Some(Value::Str(bytes)) => out.bulk(bytes),
+            Some(Value::Int(value)) => out.bulk_int(*value),
+            Some(value) => out.bulk(&value.as_text().ok_or(Refusal::WRONG_TYPE)?),
+        }
+        Ok(())
+    }
+
+    /// Reads the value at `key` and counts a hit or a miss.
+    pub fn value(&mut self, key: Key<'_>) -> Option<&Value> {
+        self.keyspace.read(key)
+    }
+}
+
+/// What a command sees that acts on the process, or on all shards in view.
+pub struct ServerCx<'a> {
+    /// The process: settings, clients, counters.
+    pub server: &'a ServerState,
+    /// The client that has sent the command.
+    pub me: &'a Arc<Client>,
+    /// The port that it has connected to.
+    pub port: Port,
+    /// For [`Run::Cluster`](super::Run::Cluster): every shard in view of the port, held, in
+    /// ascending order. For [`Run::Whole`](super::Run::Whole): every shard of the process. Else
+    /// empty.
+    pub shards: Vec<&'a mut Keyspace>,
+    /// The numbers of these shards.
+    pub view: Vec<usize>,
+    /// The command statistics of each of them.
+    pub tallies: Vec<&'a mut CommandStats>,
+    /// The time of this batch, in milliseconds since the epoch.
+    pub now: Millis,
+    /// Called during long work.
+    pub pace: &'a dyn Pace,
+    /// Set by a command that has to wait for replicas: the reply is then the number of replicas
+    /// that are up to date when the wait ends.
+    pub replica_wait: Option<ReplicaWait>,
+}
+
+impl ServerCx<'_> {
+    /// The port that the client has connected to, as the server listens on it.
+    pub(super) fn own_port(&self) -> u16 {
+        match self.port {
+            Port::Router => self.server.identity.port,
+            Port::Node(node) => self.server.topology.port_of(node),
+        }
+    }
+}

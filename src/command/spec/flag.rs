@@ -1,0 +1,81 @@
+//! Properties of a command, a bit each.
+//!
+//! Those in [`NAMES`] are Redis' own and go into COMMAND's reply. Those in [`INTERNAL`] are for the
+//! other modules, which look at a flag instead of matching a command's name; no reply shows them.
+
+pub const WRITE: u32 = 1;
+pub const READ: u32 = 1 << 1;
+pub const DENYOOM: u32 = 1 << 2;
+pub const ADMIN: u32 = 1 << 3;
+pub const PUBSUB: u32 = 1 << 4;
+pub const NOSCRIPT: u32 = 1 << 5;
+pub const BLOCKING: u32 = 1 << 6;
+pub const LOADING: u32 = 1 << 7;
+pub const STALE: u32 = 1 << 8;
+pub const SKIP_MONITOR: u32 = 1 << 9;
+pub const SKIP_SLOWLOG: u32 = 1 << 10;
+pub const ASKING: u32 = 1 << 11;
+pub const FAST: u32 = 1 << 12;
+pub const NO_AUTH: u32 = 1 << 13;
+pub const NO_MANDATORY_KEYS: u32 = 1 << 15;
+pub const NO_ASYNC_LOADING: u32 = 1 << 16;
+pub const NO_MULTI: u32 = 1 << 17;
+pub const ALLOW_BUSY: u32 = 1 << 18;
+/// Its keys cannot all be found by the first-last-step rule.
+pub const MOVABLE_KEYS: u32 = 1 << 19;
+
+/// CLIENT PAUSE WRITE pauses it although it writes no key: PUBLISH.
+pub const MAY_REPLICATE: u32 = 1 << 14;
+/// It works on keys of a slot that is being migrated: MIGRATE.
+pub const MIGRATES: u32 = 1 << 20;
+/// It may read keys that it does not name ([`super::Spec::reads_unnamed`]): SORT.
+pub const READS_UNNAMED: u32 = 1 << 21;
+/// It acts on all databases, not only on the client's: FLUSHALL.
+pub const ALL_DATABASES: u32 = 1 << 22;
+/// A subscriber that speaks RESP2 may send it.
+pub const WHILE_SUBSCRIBED: u32 = 1 << 23;
+/// It needs a database other than number 0, which a cluster does not have: MOVE, SWAPDB.
+pub const OTHER_DATABASE: u32 = 1 << 24;
+/// It names no keys and reads or writes all there are: on a node of a cluster, all of that node.
+pub const NODE_LOCAL: u32 = 1 << 25;
+
+/// Every flag that COMMAND shows, with its name there, in the order shown.
+pub const NAMES: &[(u32, &str)] = &[
+    (WRITE, "write"),
+    (READ, "readonly"),
+    (DENYOOM, "denyoom"),
+    (ADMIN, "admin"),
+    (PUBSUB, "pubsub"),
+    (NOSCRIPT, "noscript"),
+    (BLOCKING, "blocking"),
+    (LOADING, "loading"),
+    (STALE, "stale"),
+    (SKIP_MONITOR, "skip_monitor"),
+    (SKIP_SLOWLOG, "skip_slowlog"),
+    (ASKING, "asking"),
+    (FAST, "fast"),
+    (NO_AUTH, "no_auth"),
+    (NO_MANDATORY_KEYS, "no_mandatory_keys"),
+    (NO_ASYNC_LOADING, "no_async_loading"),
+    (NO_MULTI, "no_multi"),
+    (MOVABLE_KEYS, "movablekeys"),
+    (ALLOW_BUSY, "allow_busy"),
+];
+
+/// Every flag that COMMAND does not show.
+pub const INTERNAL: u32 = MAY_REPLICATE
+    | MIGRATES
+    | READS_UNNAMED
+    | ALL_DATABASES
+    | WHILE_SUBSCRIBED
+    | OTHER_DATABASE
+    | NODE_LOCAL;
+
+// A bit that stood in both lists would leak into COMMAND's reply.
+const _: () = {
+    let mut i = 0;
+    while i < NAMES.len() {
+        assert!(NAMES[i].0 & INTERNAL == 0, "COMMAND shows no internal flag");
+        i += 1;
+    }
+};
