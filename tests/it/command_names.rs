@@ -16,7 +16,7 @@ const AT_HOME: &[(&str, &str)] = &[
 
 #[test]
 fn no_command_is_matched_by_its_name_outside_its_row() {
-    let names: BTreeSet<&str> = slotway::command::all().map(|spec| spec.name).collect();
+    let names: BTreeSet<&str> = slotway::internals::command::all().map(|spec| spec.name).collect();
     assert!(names.contains("get") && names.len() > 100, "the table was read");
     let mut found = Vec::new();
     for (path, text) in project_files::sources() {

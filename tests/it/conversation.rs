@@ -1,13 +1,13 @@
 //! The whole path of a request (decode, session, router, shards, replies) as a function, without
 //! sockets. The property test beside this file and the fuzz target share it.
 
-use slotway::command::Immediate;
-use slotway::resp::{Decoder, Sink};
-use slotway::router::{Router, Scratch, TurnIo};
-use slotway::session::Dialect;
-use slotway::shard::{Outcome, WaitFor};
-use slotway::state::{ServerConfig, ServerState};
-use slotway::topology::{Port, Topology};
+use slotway::internals::command::Immediate;
+use slotway::internals::resp::{Decoder, Sink};
+use slotway::internals::router::{Router, Scratch, TurnIo};
+use slotway::internals::session::Dialect;
+use slotway::internals::shard::{Outcome, WaitFor};
+use slotway::internals::state::{ServerConfig, ServerState};
+use slotway::internals::topology::{Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -3,7 +3,7 @@
 //! It runs in the test's process, a thread for each connection over one lock, and has only the
 //! commands that the built-in workloads use.
 
-use slotway::resp::{Decoded, Decoder, Limits, Span};
+use slotway::internals::resp::{Decoded, Decoder, Limits, Span};
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

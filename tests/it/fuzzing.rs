@@ -26,7 +26,7 @@ fn counts_reads(bytes: &[u8]) -> bool {
 mod tests {
     use super::check;
     use crate::project_files::{assert_fresh, path};
-    use slotway::command;
+    use slotway::internals::command;
     use std::collections::BTreeSet;
 
     #[test]

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use slotway::load::output::{Results, text};
-use slotway::load::plan::{
+use slotway::internals::load::plan::{
     Axis, Distribution, Kind, Plan, Policy, Protocol, Retry, Shape, Sweep, Target, Workload,
 };
-use slotway::load::report::{Ending, Report, Verdict};
-use slotway::load::{Cause, Progress, compare, run, sweep};
+use slotway::internals::load::{Cause, Progress, compare, run, sweep};
+use slotway::internals::load::{Ending, Report, Verdict};
+use slotway::internals::load::{Results, text};
 
 use crate::env::poll;
 use crate::faulty_server::{Fault, FaultyServer};
@@ -46,7 +46,7 @@ fn plan(kind: Kind, address: SocketAddr) -> Plan {
     }
 }
 
-fn url(address: SocketAddr) -> slotway::load::Url {
+fn url(address: SocketAddr) -> slotway::internals::load::Url {
     address.to_string().parse().expect("an address")
 }
 

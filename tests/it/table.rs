@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use slotway::command::{self, Arity, Begin, Find, Keys, Spec, access, flag};
+use slotway::internals::command::{self, Arity, Begin, Find, Keys, Spec, access, flag};
 
 use crate::env::say;
 use crate::project_files::{self, assert_fresh};
