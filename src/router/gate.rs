@@ -39,7 +39,6 @@ impl TurnGate<'_, '_> {
         let (router, local) = (self.router, self.local);
         match invocation.footprint {
             // The slot may move at this very moment; whatever runs the request follows it.
-            Footprint::In(slot) if router.topology.is_settled(slot) => None,
             Footprint::In(slot) => router.refuses_slots([slot], flags, local),
             // Where it may not ask for several slots, that comes first.
             Footprint::Crossing { .. }

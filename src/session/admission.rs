@@ -2,6 +2,7 @@
 
 use super::{Session, SlotGate};
 use crate::command::{Invocation, Refusal, Run, SessionCommand, flag};
+use crate::slot::Footprint;
 use crate::state::{Paused, ServerState};
 use crate::topology::Port;
 
@@ -35,7 +36,7 @@ impl Session {
         if self.monitors && spec.flags & touches != 0 {
             return Admission::Refuse(Refusal::of("ERR Replica can't interact with the keyspace"));
         }
-        if self.is_checked_at_gate(invocation)
+        if self.is_checked_at_gate(server, invocation)
             && let Some(refusal) = gate.refuses(invocation, self.request_flags(spec, spec.flags))
         {
             return Admission::Refuse(refusal);
@@ -55,11 +56,18 @@ impl Session {
 
     /// Whether the slots of a request are checked before it is queued or runs. A command that runs on
     /// its shards at once is checked there, while they are held, and only there.
-    fn is_checked_at_gate(&self, invocation: &Invocation<'_>) -> bool {
-        self.transaction.is_some()
+    fn is_checked_at_gate(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
+        let is_checked = self.transaction.is_some()
             || self.is_bound()
             || !matches!(invocation.spec.run, Run::Shard(_) | Run::Blocks(_))
-            || (self.port != Port::Router && invocation.slot().is_none())
+            || (self.port != Port::Router && invocation.slot().is_none());
+        // The router port has nothing against most requests, which a look at the slot's word says.
+        is_checked
+            && match (self.port, invocation.footprint) {
+                (Port::Router, Footprint::Anywhere) => false,
+                (Port::Router, Footprint::In(slot)) => !server.topology.is_settled(slot),
+                _ => true,
+            }
     }
 
     /// Whether a request is refused since its own keys live in several slots: its command or the queue
