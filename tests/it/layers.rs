@@ -1,30 +1,17 @@
-//! The modules of `src/lib.rs` are in the order of dependence: each may use only those above it. A few
-//! names belong to one file only: the CRC, the command line parser, the clock.
+//! The modules of `src/lib.rs` are in the order of dependence: each may use only those above it. Inside
+//! folders, files do not call each other in circles. A few names belong to one file only: the CRC, the
+//! command line parser, the clock.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::Path;
 
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
-}
-
-fn files(of: &Path, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(of).expect("a folder of sources") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files(&path, into);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            into.push(path);
-        }
-    }
-}
+use crate::env::setting;
+use crate::project_files;
+use crate::source_graph::{Source, circles, count_functions, report};
 
 /// The module that a file of `src` belongs to: the first component of its path.
-fn module_of(path: &Path) -> String {
-    let inside = path.strip_prefix(source()).expect("below src");
-    let first =
-        inside.components().next().expect("a file").as_os_str().to_string_lossy().into_owned();
-    first.trim_end_matches(".rs").to_owned()
+fn module_of(path: &str) -> &str {
+    path.split('/').next().unwrap_or(path).trim_end_matches(".rs")
 }
 
 /// The modules that follow `crate::` in `text`: one name, or several in braces.
@@ -48,7 +35,8 @@ fn used(text: &str) -> Vec<String> {
 
 #[test]
 fn a_module_uses_only_those_above_it() {
-    let lib = fs::read_to_string(source().join("lib.rs")).expect("lib.rs");
+    let all = project_files::sources();
+    let (_, lib) = all.iter().find(|(path, _)| path == "lib.rs").expect("lib.rs");
     let order: Vec<&str> = lib
         .lines()
         .filter_map(|line| {
@@ -57,19 +45,18 @@ fn a_module_uses_only_those_above_it() {
         .collect();
     assert!(order.len() > 8, "the list of modules was read: {order:?}");
     let rank = |module: &str| order.iter().position(|m| *m == module);
-    let (mut all, mut wrong, mut uses) = (Vec::new(), Vec::new(), 0);
-    files(&source(), &mut all);
-    for path in all {
-        let module = module_of(&path);
+    let (mut wrong, mut uses) = (Vec::new(), 0);
+    for (path, text) in &all {
+        let module = module_of(path);
         if module == "lib" || module == "main" {
             continue;
         }
-        let own = rank(&module).unwrap_or_else(|| panic!("{module} stands in lib.rs"));
-        for name in used(&fs::read_to_string(&path).expect("a source file")) {
+        let own = rank(module).unwrap_or_else(|| panic!("{module} is not in lib.rs"));
+        for name in used(text) {
             let Some(other) = rank(&name) else { continue };
             uses += 1;
             if other > own {
-                wrong.push(format!("{} uses {name}, which stands below {module}", path.display()));
+                wrong.push(format!("src/{path} uses {name}, which is below {module}"));
             }
         }
     }
@@ -79,16 +66,93 @@ fn a_module_uses_only_those_above_it() {
 
 #[test]
 fn some_names_are_used_in_one_place_only() {
-    let mut all = Vec::new();
-    files(&source(), &mut all);
     for (name, home) in
         [("crc16::", "slot.rs"), ("clap::", "cli"), ("SystemTime::now(", "server/clock.rs")]
     {
-        for path in &all {
-            let text = fs::read_to_string(path).expect("a source file");
-            let inside = path.strip_prefix(source()).expect("below src");
-            let at_home = inside.starts_with(home) || home.is_empty();
-            assert!(at_home || !text.contains(name), "{} names {name}", path.display());
+        for (path, text) in project_files::sources() {
+            let at_home = Path::new(&path).starts_with(home);
+            assert!(at_home || !text.contains(name), "src/{path} names {name}");
         }
     }
+}
+
+// ── inside folders ────────────────────────────────────────────────────────────────────────────────
+
+/// Folders without circles among their files, by their paths in the crate.
+const ONE_DIRECTION: &[&str] = &[
+    "cli::bench",
+    "cli::check",
+    "cli::run",
+    "command",
+    "command::cluster",
+    "command::connection",
+    "command::server",
+    "command::slotway",
+    "command::string",
+    "faults",
+    "host",
+    "keyspace::hash",
+    "keyspace::list",
+    "keyspace::set",
+    "keyspace::zset",
+    "ledger",
+    "number",
+    "resp",
+    "router",
+    "server",
+    "session",
+    "settings",
+    "shard",
+];
+
+/// `SLOTWAY_FOLDERS=keyspace,rdb` looks at other folders.
+#[test]
+fn files_of_a_folder_do_not_call_each_other_in_circles() {
+    let all = project_files::sources();
+    let mut names = HashMap::new();
+    for (path, text) in &all {
+        let syntax = syn::parse_file(text).unwrap_or_else(|error| panic!("{path}: {error}"));
+        count_functions(&syntax, &mut names);
+    }
+    let others = setting("SLOTWAY_FOLDERS");
+    let others = others.as_ref().map(|others| others.split(',').collect::<Vec<_>>());
+    let mut wrong = String::new();
+    for folder in others.as_deref().unwrap_or(ONE_DIRECTION) {
+        let circles = circles(folder, &sources(folder, &all), &names);
+        if !circles.is_empty() {
+            wrong += &format!("\nsrc/{folder}\n{}", report(&circles));
+        }
+    }
+    assert!(wrong.is_empty(), "files of a folder call each other in circles\n{wrong}");
+}
+
+/// The files of a folder: `folder` is its path in the crate.
+fn sources(folder: &str, all: &[(String, String)]) -> Vec<Source> {
+    let folder = folder.replace("::", "/");
+    let mut found = Vec::new();
+    for (path, text) in all {
+        let inside = if *path == format!("{folder}.rs") {
+            Some("")
+        } else {
+            path.strip_prefix(&folder).and_then(|rest| rest.strip_prefix('/'))
+        };
+        let Some(inside) = inside else { continue };
+        let mut steps: Vec<_> = Path::new(inside)
+            .with_extension("")
+            .iter()
+            .map(|step| step.to_string_lossy().into_owned())
+            .collect();
+        if steps.last().is_some_and(|last| last == "mod") {
+            steps.pop();
+        }
+        found.push(Source {
+            path: path.clone(),
+            child: steps.first().cloned(),
+            depth: steps.len(),
+            text: text.clone(),
+        });
+    }
+    assert!(found.iter().any(|source| source.child.is_none()), "src/{folder} has no module file");
+    assert!(found.len() > 1, "src/{folder} has no files");
+    found
 }

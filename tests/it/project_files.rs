@@ -30,3 +30,27 @@ pub(crate) fn assert_fresh(name: &str, contents: &str, test: &str) {
         "{name} is stale, at {stale:?}: run UPDATE=1 cargo test --test it {test}"
     );
 }
+
+/// The sources, each by its path below `src`; files of tests alone are left out.
+pub(crate) fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, into: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+            if path.is_dir() {
+                walk(&path, into);
+            } else if path.extension().is_some_and(|e| e == "rs") && !stem.ends_with("tests") {
+                into.push(path);
+            }
+        }
+    }
+    let src = path("src");
+    let mut all = Vec::new();
+    walk(&src, &mut all);
+    all.sort();
+    let read = |file: &PathBuf| {
+        let inside = file.strip_prefix(&src).expect("below src").to_string_lossy().into_owned();
+        (inside, std::fs::read_to_string(file).expect("a source file"))
+    };
+    all.iter().map(read).collect()
+}
