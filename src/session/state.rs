@@ -132,6 +132,18 @@ impl Session {
         self.database
     }
 
+    /// Whether messages from others may be sent to the client.
+    #[must_use]
+    #[inline]
+    pub fn listens(&self) -> bool {
+        self.subscriptions.is_some()
+    }
+
+    /// Whether the client may only listen: a RESP2 subscriber cannot distinguish messages from replies.
+    pub(super) fn is_bound(&self) -> bool {
+        self.listens() && self.proto == Proto::Resp2
+    }
+
     /// Whether every reply is wanted, and nothing else comes in between.
     #[must_use]
     #[inline]

@@ -2,7 +2,7 @@
 //! follow each other.
 //!
 //! What others write waits in the client's mailbox and goes out between replies: in front of the
-//! next one, so that who publishes to himself is told first what was said. Once a subscription
+//! next one, so that a client that publishes to itself receives the message first. Once a subscription
 //! has ended, what waits is put in front of its confirmation, and nothing comes after that. Where
 //! one has begun, what waits stays in the mailbox until the confirmation is out.
 //!
@@ -16,20 +16,7 @@ use crate::state::pubsub::{Scope, Subscriptions};
 use std::sync::Arc;
 
 impl Session {
-    /// Whether what others write may come to the client.
-    #[must_use]
-    #[inline]
-    pub fn listens(&self) -> bool {
-        self.subscriptions.is_some()
-    }
-
-    /// Whether the client may do no more than listen: a subscriber that speaks RESP2 cannot tell
-    /// messages from replies.
-    pub(super) fn is_bound(&self) -> bool {
-        self.listens() && self.proto == Proto::Resp2
-    }
-
-    /// What a bound client is told that asks for more than it may.
+    /// The error for a command that is not allowed while subscribed (RESP2).
     pub(super) fn bound(spec: &Spec) -> Option<Refusal> {
         (!spec.has(flag::WHILE_SUBSCRIBED)).then(|| {
             Refusal::new(format!(

@@ -83,7 +83,6 @@ const ONE_DIRECTION: &[&str] = &[
     "cli::bench",
     "cli::check",
     "cli::run",
-    "command",
     "command::cluster",
     "command::connection",
     "command::server",

@@ -11,6 +11,7 @@
 //! cluster client that is given its address finds the nodes. Commands that change a node are
 //! refused there, as the router is not a node.
 
+mod slot_argument;
 mod show;
 mod slot_stats;
 mod migrate;
@@ -26,6 +27,7 @@ use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
 use crate::text::number::parse_i64;
 use crate::topology::{NodeNumber, Port, TopologyError};
+use slot_argument::slot;
 
 /// Defaults of the subcommands' rows.
 const QUERY: Spec = Spec {
@@ -356,11 +358,6 @@ fn done(outcome: Result<(), TopologyError>, out: &mut Sink<'_>) -> Outcome {
     outcome?;
     out.ok();
     Ok(())
-}
-
-fn slot(text: &[u8]) -> Result<Slot, Refusal> {
-    let number = parse_i64(text).and_then(|number| u16::try_from(number).ok());
-    number.and_then(Slot::new).ok_or(Refusal::of("ERR Invalid or out of range slot"))
 }
 
 fn slots(args: Args<'_>) -> Result<Vec<Slot>, Refusal> {

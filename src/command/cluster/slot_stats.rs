@@ -2,6 +2,7 @@
 //! one, which costs nothing to keep.
 
 use super::super::{Args, Outcome, Refusal, ServerCx, too_many_arguments};
+use super::slot_argument::slot;
 use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
 use crate::text::number::parse_i64;
@@ -11,7 +12,7 @@ use crate::topology::Port;
 /// CLUSTER SLOT-STATS ORDERBY KEY-COUNT [LIMIT limit] [ASC|DESC]
 pub(super) fn slot_stats(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let counts = if args.is(2, "slotsrange") && args.len() == 5 {
-        let (first, last) = (super::slot(args.at(3))?, super::slot(args.at(4))?);
+        let (first, last) = (slot(args.at(3))?, slot(args.at(4))?);
         if first > last {
             return Err(Refusal::new(format!(
                 "ERR Start slot number {} is greater than end slot number {}",
