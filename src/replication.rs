@@ -6,10 +6,10 @@
 //! ```
 //!
 //! A batch is seen on the replica exactly from `t + lag` on, as one step, by the time that the
-//! reader's own batch has. What a master has written and a replica has not seen is in the feed alone:
+//! reader's own batch has. What a master has written and a replica has not seen is in the stream alone:
 //! a failover that does not wait for it loses it, as it would between two machines.
 //!
-//! The feed is the one thing that both shards touch; its lock is held for as long as it takes to put
+//! The stream is the one thing that both shards touch; its lock is held for as long as it takes to put
 //! in or take out a batch, and never with another one.
 
 use crate::keyspace::{Changes, Millis};
@@ -25,7 +25,7 @@ pub const BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// Stands for no time at all.
 const NOT_DUE: Millis = Millis::MAX;
 /// How often to look whether a replica has come that nobody can say of when it will, in milliseconds.
-const LOOK_EVERY_MS: Millis = 100;
+const CHECK_EVERY_MS: Millis = 100;
 
 /// What is on its way from one shard to another.
 #[derive(Debug)]
@@ -61,14 +61,14 @@ struct Batch {
     due: Millis,
     /// Where in the master's history it ends.
     offset: u64,
-    /// Shared with the feeds of the master's other replicas.
+    /// Shared with the streams of the master's other replicas.
     changes: Arc<Changes>,
     bytes: usize,
 }
 
 /// How far behind a replica is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ReplicaStatus {
     /// How many changes its master has made.
     pub written: u64,
     /// How many of them it has.
@@ -78,7 +78,7 @@ pub struct Standing {
 }
 
 impl ReplicationStream {
-    /// An empty feed from shard `from`, whose history has come to `offset`.
+    /// An empty stream from shard `from`, whose history has come to `offset`.
     #[must_use]
     pub fn new(from: usize, lag_ms: Arc<AtomicI64>, offset: u64) -> Self {
         let backlog = Backlog {
@@ -115,7 +115,7 @@ impl ReplicationStream {
         {
             backlog.early.then(oldest);
         }
-        self.note_next(&backlog);
+        self.update_due_next(&backlog);
     }
 
     /// Whether something is due at `now`.
@@ -141,20 +141,20 @@ impl ReplicationStream {
         {
             due.push(changes);
         }
-        self.note_next(&backlog);
+        self.update_due_next(&backlog);
         due
     }
 
     /// Ends it: gives what was still on its way, in order.
     #[must_use]
-    fn end(&self) -> Vec<Changes> {
+    fn close(&self) -> Vec<Changes> {
         let mut backlog = self.backlog.lock();
         let mut rest = vec![std::mem::take(&mut backlog.early)];
         rest.extend(
             std::mem::take(&mut backlog.queue).into_iter().map(|batch| unshared(batch.changes)),
         );
         (backlog.bytes, backlog.is_up) = (0, false);
-        self.note_next(&backlog);
+        self.update_due_next(&backlog);
         rest.retain(|changes| !changes.is_empty());
         rest
     }
@@ -163,27 +163,27 @@ impl ReplicationStream {
     pub fn set_up(&self, is_up: bool) {
         let mut backlog = self.backlog.lock();
         backlog.is_up = is_up;
-        self.note_next(&backlog);
+        self.update_due_next(&backlog);
     }
 
     /// How far the replica is at `now`.
     #[must_use]
-    pub fn standing(&self, now: Millis) -> Standing {
+    pub fn status(&self, now: Millis) -> ReplicaStatus {
         let backlog = self.backlog.lock();
         let waits = backlog.queue.iter().find(|batch| !backlog.is_up || batch.due > now);
         let behind_ms = waits.map_or(0, |batch| now.saturating_sub(batch.written_at).max(0));
         let applied = backlog.offset_at(now);
-        Standing { written: backlog.written, applied, behind_ms }
+        ReplicaStatus { written: backlog.written, applied, behind_ms }
     }
 
     /// When the replica will have come to `offset`, if nothing else happens.
-    fn reaches(&self, offset: u64) -> Option<Millis> {
+    fn due_for(&self, offset: u64) -> Option<Millis> {
         let backlog = self.backlog.lock();
         let batch = backlog.queue.iter().find(|batch| batch.offset >= offset)?;
         backlog.is_up.then_some(batch.due)
     }
 
-    fn note_next(&self, backlog: &Backlog) {
+    fn update_due_next(&self, backlog: &Backlog) {
         let next = match backlog.queue.front() {
             _ if !backlog.is_up => NOT_DUE,
             _ if !backlog.early.is_empty() => Millis::MIN,
@@ -217,22 +217,22 @@ fn unshared(changes: Arc<Changes>) -> Changes {
 
 /// A shard's part in this: whom it follows, who follows it.
 #[derive(Debug, Default)]
-pub struct Links {
+pub struct ReplicationLinks {
     source: Option<Arc<ReplicationStream>>,
-    heirs: Vec<Arc<ReplicationStream>>,
+    replicas: Vec<Arc<ReplicationStream>>,
     /// How many changes were made here, or brought here, while there was a link.
     offset: u64,
 }
 
-impl Links {
+impl ReplicationLinks {
     /// Whether there are none.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.source.is_none() && self.heirs.is_empty()
+        self.source.is_none() && self.replicas.is_empty()
     }
 
-    /// The feed that it follows.
+    /// The stream that it follows.
     #[must_use]
     pub fn source(&self) -> Option<&Arc<ReplicationStream>> {
         self.source.as_ref()
@@ -240,56 +240,56 @@ impl Links {
 
     /// Whether somebody follows it.
     #[must_use]
-    pub fn is_followed(&self) -> bool {
-        !self.heirs.is_empty()
+    pub fn has_replicas(&self) -> bool {
+        !self.replicas.is_empty()
     }
 
     /// Whether something that it follows is due at `now`.
     #[must_use]
     #[inline]
     pub fn is_due(&self, now: Millis) -> bool {
-        self.source.as_ref().is_some_and(|feed| feed.is_due(now))
+        self.source.as_ref().is_some_and(|stream| stream.is_due(now))
     }
 
     /// Takes what is due at `now`, in order.
     #[must_use]
     pub fn take_due(&self, now: Millis) -> Vec<Changes> {
-        self.source.as_ref().map(|feed| feed.take_due(now)).unwrap_or_default()
+        self.source.as_ref().map(|stream| stream.take_due(now)).unwrap_or_default()
     }
 
     /// Tells everybody who follows it of what was written at `now`.
-    pub fn tell(&mut self, now: Millis, changes: Changes) {
+    pub fn propagate(&mut self, now: Millis, changes: Changes) {
         self.offset += changes.len() as u64;
         let bytes = changes.memory();
         let changes = Arc::new(changes);
-        self.heirs.iter().for_each(|heir| heir.push(now, self.offset, &changes, bytes));
+        self.replicas.iter().for_each(|stream| stream.push(now, self.offset, &changes, bytes));
     }
 
     /// Has it follow `source` from now on.
-    pub fn follow(&mut self, source: Arc<ReplicationStream>) {
+    pub fn set_source(&mut self, source: Arc<ReplicationStream>) {
         self.source = Some(source);
     }
 
     /// Follows nobody any more; gives what was still on its way, which the caller may still bring,
     /// and says how much of the other's history is here then.
-    pub fn unfollow(&mut self, brings_rest: bool) -> Vec<Changes> {
-        let Some(feed) = self.source.take() else { return Vec::new() };
-        let rest = feed.end();
-        let backlog = feed.backlog.lock();
+    pub fn remove_source(&mut self, brings_rest: bool) -> Vec<Changes> {
+        let Some(stream) = self.source.take() else { return Vec::new() };
+        let rest = stream.close();
+        let backlog = stream.backlog.lock();
         self.offset = if brings_rest { backlog.written } else { backlog.applied };
         rest
     }
 
-    /// A feed from here, which is shard `from`, for somebody who has all that is here now.
-    pub fn lead(&mut self, from: usize, lag_ms: Arc<AtomicI64>) -> Arc<ReplicationStream> {
-        let feed = Arc::new(ReplicationStream::new(from, lag_ms, self.offset));
-        self.heirs.push(Arc::clone(&feed));
-        feed
+    /// A stream from here, which is shard `from`, for somebody who has all that is here now.
+    pub fn add_replica(&mut self, from: usize, lag_ms: Arc<AtomicI64>) -> Arc<ReplicationStream> {
+        let stream = Arc::new(ReplicationStream::new(from, lag_ms, self.offset));
+        self.replicas.push(Arc::clone(&stream));
+        stream
     }
 
-    /// Forgets a feed from here.
-    pub fn drop_heir(&mut self, feed: &Arc<ReplicationStream>) {
-        self.heirs.retain(|heir| !Arc::ptr_eq(heir, feed));
+    /// Forgets a stream from here.
+    pub fn remove_replica(&mut self, stream: &Arc<ReplicationStream>) {
+        self.replicas.retain(|other| !Arc::ptr_eq(other, stream));
     }
 }
 
@@ -299,19 +299,19 @@ pub struct ReplicationStreams(Mutex<Vec<(usize, Arc<ReplicationStream>)>>);
 
 impl ReplicationStreams {
     /// Says which shards follow whom.
-    pub fn set(&self, feeds: Vec<(usize, Arc<ReplicationStream>)>) {
-        *self.0.lock() = feeds;
+    pub fn set(&self, streams: Vec<(usize, Arc<ReplicationStream>)>) {
+        *self.0.lock() = streams;
     }
 
     /// What `shard` follows.
     #[must_use]
-    pub fn of(&self, shard: usize) -> Option<Arc<ReplicationStream>> {
-        self.0.lock().iter().find(|(it, _)| *it == shard).map(|(_, feed)| Arc::clone(feed))
+    pub fn of_shard(&self, shard: usize) -> Option<Arc<ReplicationStream>> {
+        self.0.lock().iter().find(|(it, _)| *it == shard).map(|(_, stream)| Arc::clone(stream))
     }
 
     /// The shards that follow others.
     #[must_use]
-    pub fn followers(&self) -> Vec<usize> {
+    pub fn replica_shards(&self) -> Vec<usize> {
         self.0.lock().iter().map(|(shard, _)| *shard).collect()
     }
 }
@@ -328,32 +328,33 @@ pub struct ReplicaWait {
 }
 
 impl ReplicaWait {
-    /// A wait for `wanted` of the replicas that these feeds lead to.
+    /// A wait for `wanted` of the replicas that these streams lead to.
     #[must_use]
-    pub fn new(feeds: Vec<Arc<ReplicationStream>>, wanted: usize, until: Option<Millis>) -> Self {
-        let target = |feed: Arc<ReplicationStream>| {
-            let written = feed.backlog.lock().written;
-            (feed, written)
+    pub fn new(streams: Vec<Arc<ReplicationStream>>, wanted: usize, until: Option<Millis>) -> Self {
+        let target = |stream: Arc<ReplicationStream>| {
+            let written = stream.backlog.lock().written;
+            (stream, written)
         };
-        Self { targets: feeds.into_iter().map(target).collect(), wanted, until }
+        Self { targets: streams.into_iter().map(target).collect(), wanted, until }
     }
 
     /// How many replicas have it all at `now`.
     #[must_use]
     pub fn count(&self, now: Millis) -> usize {
-        let has_all =
-            |(feed, offset): &&(Arc<ReplicationStream>, u64)| feed.standing(now).applied >= *offset;
+        let has_all = |(stream, offset): &&(Arc<ReplicationStream>, u64)| {
+            stream.status(now).applied >= *offset
+        };
         self.targets.iter().filter(has_all).count()
     }
 
     /// When to look again; `None` if it is over at `now`.
     #[must_use]
-    pub fn look_at(&self, now: Millis) -> Option<Millis> {
+    pub fn next_check(&self, now: Millis) -> Option<Millis> {
         if self.until.is_some_and(|until| until <= now) || self.count(now) >= self.wanted {
             return None;
         }
-        let comings = self.targets.iter().filter_map(|(feed, offset)| feed.reaches(*offset));
-        let look = now.saturating_add(LOOK_EVERY_MS);
+        let comings = self.targets.iter().filter_map(|(stream, offset)| stream.due_for(*offset));
+        let look = now.saturating_add(CHECK_EVERY_MS);
         comings.filter(|at| *at > now).chain(self.until).chain([look]).min()
     }
 }
@@ -376,17 +377,18 @@ mod tests {
     struct Pair {
         master: Keyspace,
         replica: Keyspace,
-        leads: Links,
-        follows: Links,
+        master_links: ReplicationLinks,
+        replica_links: ReplicationLinks,
     }
 
     impl Pair {
         fn new(lag_ms: Millis) -> Self {
-            let (mut leads, mut follows) = (Links::default(), Links::default());
-            follows.follow(leads.lead(0, lag(lag_ms)));
+            let (mut master_links, mut replica_links) =
+                (ReplicationLinks::default(), ReplicationLinks::default());
+            replica_links.set_source(master_links.add_replica(0, lag(lag_ms)));
             let mut master = keyspace();
             master.set_journaling(true);
-            Self { master, replica: keyspace(), leads, follows }
+            Self { master, replica: keyspace(), master_links, replica_links }
         }
 
         fn write(&mut self, now: Millis, keys: &[&[u8]], value: i64) {
@@ -396,13 +398,13 @@ mod tests {
                 self.master.set(key, Value::Int(value), Ttl::Clear);
             }
             let changes = self.master.take_changes();
-            self.leads.tell(now, changes);
+            self.master_links.propagate(now, changes);
         }
 
         fn read(&mut self, now: Millis, bytes: &[u8]) -> Option<i64> {
             self.replica.begin(now);
-            if self.follows.is_due(now) {
-                for changes in self.follows.take_due(now) {
+            if self.replica_links.is_due(now) {
+                for changes in self.replica_links.take_due(now) {
                     self.replica.apply_changes(changes);
                 }
             }
@@ -457,11 +459,11 @@ mod tests {
             let key = pair.master.key(Slot::of(b"n"), b"n");
             pair.master.set(key, Value::Int(round), Ttl::Clear);
             let changes = pair.master.take_changes();
-            pair.leads.tell(round, changes);
+            pair.master_links.propagate(round, changes);
         }
-        let feed = Arc::clone(pair.follows.source().expect("a feed"));
+        let stream = Arc::clone(pair.replica_links.source().expect("a stream"));
         let (bytes, early) = {
-            let backlog = feed.backlog.lock();
+            let backlog = stream.backlog.lock();
             (backlog.bytes, backlog.early.memory())
         };
         assert!(bytes <= BACKLOG_BYTES_MAX && early < BACKLOG_BYTES_MAX / 2, "{bytes} {early}");
@@ -472,9 +474,9 @@ mod tests {
 
     #[test]
     fn who_waits_is_told_when_enough_have_it() {
-        let (mut links, mut pace) = (Links::default(), vec![]);
+        let (mut links, mut streams) = (ReplicationLinks::default(), vec![]);
         for ms in [50, 200] {
-            pace.push(links.lead(0, lag(ms)));
+            streams.push(links.add_replica(0, lag(ms)));
         }
         let mut keyspace = keyspace();
         keyspace.set_journaling(true);
@@ -482,46 +484,46 @@ mod tests {
             keyspace.begin(now);
             let key = keyspace.key(Slot::of(b"a"), b"a");
             keyspace.set(key, Value::Int(now), Ttl::Clear);
-            links.tell(now, keyspace.take_changes());
+            links.propagate(now, keyspace.take_changes());
         };
         write(1000);
-        let replica_wait = |wanted, until| ReplicaWait::new(pace.clone(), wanted, until);
+        let replica_wait = |wanted, until| ReplicaWait::new(streams.clone(), wanted, until);
         let (one, two, timed) =
             (replica_wait(1, None), replica_wait(2, None), replica_wait(2, Some(1080)));
-        assert_eq!((one.count(1049), one.look_at(1049)), (0, Some(1050)));
-        assert_eq!((one.count(1050), one.look_at(1050)), (1, None));
-        assert_eq!((two.count(1050), two.look_at(1150)), (1, Some(1200)));
-        assert_eq!((timed.count(1080), timed.look_at(1080)), (1, None));
+        assert_eq!((one.count(1049), one.next_check(1049)), (0, Some(1050)));
+        assert_eq!((one.count(1050), one.next_check(1050)), (1, None));
+        assert_eq!((two.count(1050), two.next_check(1150)), (1, Some(1200)));
+        assert_eq!((timed.count(1080), timed.next_check(1080)), (1, None));
         // What is written later is nothing to those who wait for what was written before.
         write(1100);
-        assert_eq!((two.count(1200), two.look_at(1200)), (2, None));
-        assert_eq!(replica_wait(2, None).look_at(1200), Some(1300));
+        assert_eq!((two.count(1200), two.next_check(1200)), (2, None));
+        assert_eq!(replica_wait(2, None).next_check(1200), Some(1300));
         // A master that is down sends nothing; one whose replica took over by force has lost it.
         let late = replica_wait(2, None);
-        pace[1].set_up(false);
-        assert_eq!((late.count(2000), late.look_at(2000)), (1, Some(2100)));
-        pace[1].set_up(true);
+        streams[1].set_up(false);
+        assert_eq!((late.count(2000), late.next_check(2000)), (1, Some(2100)));
+        streams[1].set_up(true);
         assert_eq!(late.count(2000), 2);
         let lost = replica_wait(2, Some(5000));
         write(3000);
         let lost_too = replica_wait(2, Some(5000));
-        let mut heir = Links::default();
-        heir.follow(Arc::clone(&pace[1]));
-        assert_eq!(heir.unfollow(false).len(), 3, "nobody has looked there yet");
+        let mut promoted = ReplicationLinks::default();
+        promoted.set_source(Arc::clone(&streams[1]));
+        assert_eq!(promoted.remove_source(false).len(), 3, "nobody has looked there yet");
         assert_eq!((lost.count(4000), lost_too.count(4000)), (1, 1));
     }
 
     #[test]
     fn how_far_behind() {
         let mut pair = Pair::new(50);
-        let feed = Arc::clone(pair.follows.source().expect("a feed"));
-        let standing = |now| feed.standing(now);
-        assert_eq!(standing(1000), Standing { written: 0, applied: 0, behind_ms: 0 });
+        let stream = Arc::clone(pair.replica_links.source().expect("a stream"));
+        let status = |now| stream.status(now);
+        assert_eq!(status(1000), ReplicaStatus { written: 0, applied: 0, behind_ms: 0 });
         pair.write(1000, &[b"a", b"b"], 1);
         pair.write(1020, &[b"a"], 1);
-        assert_eq!(standing(1030), Standing { written: 3, applied: 0, behind_ms: 30 });
-        assert_eq!(standing(1060), Standing { written: 3, applied: 2, behind_ms: 40 });
+        assert_eq!(status(1030), ReplicaStatus { written: 3, applied: 0, behind_ms: 30 });
+        assert_eq!(status(1060), ReplicaStatus { written: 3, applied: 2, behind_ms: 40 });
         pair.read(1060, b"a");
-        assert_eq!(standing(1070), Standing { written: 3, applied: 3, behind_ms: 0 });
+        assert_eq!(status(1070), ReplicaStatus { written: 3, applied: 3, behind_ms: 0 });
     }
 }

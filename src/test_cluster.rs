@@ -195,13 +195,13 @@ impl TestClusterBuilder {
             .thread_name("slotway-test")
             .enable_all()
             .build()?;
-        let (stop, stopped) = oneshot::channel::<()>();
+        let (stop, stop_received) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name("slotway-test".to_owned()).spawn(move || {
-            let told_to_stop = async {
+            let stopped = async {
                 // The sender is dropped, never used.
-                let _dropped = stopped.await;
+                let _dropped = stop_received.await;
             };
-            runtime.block_on(server::serve(router, bound, told_to_stop));
+            runtime.block_on(server::serve(router, bound, stopped));
             runtime.shutdown_background();
         })?;
         Ok(TestCluster { router: router_address, nodes, stop: Some(stop), thread: Some(thread) })

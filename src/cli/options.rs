@@ -54,16 +54,16 @@ pub(super) struct Options {
     pub spare_nodes: Option<usize>,
     /// Which server's rules the node ports follow [default: redis7]
     #[arg(long, env = "SLOTWAY_DIALECT")]
-    pub dialect: Option<Speech>,
+    pub dialect: Option<DialectName>,
     /// Whom cluster clients are told of [default: nodes]
     #[arg(long, env = "SLOTWAY_ANNOUNCE")]
-    pub announce: Option<Announced>,
+    pub announce: Option<AnnounceMode>,
     /// Host that clients are told for the nodes [default: the address that is listened on]
     #[arg(long, env = "SLOTWAY_ANNOUNCE_HOST")]
     pub announce_host: Option<String>,
     /// A port that clients are told for one that is listened on, LISTENED:TOLD; may be given several times
     #[arg(long, env = "SLOTWAY_ANNOUNCE_MAP", value_delimiter = ',')]
-    pub announce_map: Option<Vec<Mapped>>,
+    pub announce_map: Option<Vec<PortMapping>>,
     /// Name the keys and slots in every CROSSSLOT error
     #[arg(long, env = "SLOTWAY_EXPLAIN", num_args = 0..=1, default_missing_value = "true")]
     pub explain: Option<bool>,
@@ -163,7 +163,7 @@ impl Policy {
 /// What the node ports take after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Speech {
+pub(super) enum DialectName {
     /// Redis 7.
     Redis7,
     /// Valkey 9.
@@ -174,7 +174,7 @@ pub(super) enum Speech {
     Serverless,
 }
 
-impl Speech {
+impl DialectName {
     /// The rules that it stands for.
     pub(super) fn dialect(self) -> &'static Dialect {
         match self {
@@ -189,20 +189,20 @@ impl Speech {
 /// `listened-port:told-port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Mapped(pub u16, pub u16);
+pub(super) struct PortMapping(pub u16, pub u16);
 
-impl FromStr for Mapped {
+impl FromStr for PortMapping {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let ports = text
-            .split_once(':')
-            .and_then(|(at, told)| Some(Self(at.parse().ok()?, told.parse().ok()?)));
+        let ports = text.split_once(':').and_then(|(listened, advertised)| {
+            Some(Self(listened.parse().ok()?, advertised.parse().ok()?))
+        });
         ports.ok_or_else(|| "must be LISTENED:TOLD, two ports such as 7001:17001".to_owned())
     }
 }
 
-impl TryFrom<String> for Mapped {
+impl TryFrom<String> for PortMapping {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -213,7 +213,7 @@ impl TryFrom<String> for Mapped {
 /// Whom clients are told of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Announced {
+pub(super) enum AnnounceMode {
     /// The nodes, under the address that is listened on.
     Nodes,
     /// The nodes, under whatever host the client dialled.
@@ -306,14 +306,19 @@ impl Options {
     /// How nodes are told to clients.
     pub(super) fn announce(&self) -> Announce {
         let host = match (&self.announce_host, self.announce) {
-            (_, Some(Announced::Dialled)) => AnnouncedHost::Dialled,
+            (_, Some(AnnounceMode::Dialled)) => AnnouncedHost::Dialled,
             (Some(host), _) => AnnouncedHost::Given(host.clone()),
             (None, _) => AnnouncedHost::Listened,
         };
         Announce {
             host,
-            ports: self.announce_map.iter().flatten().map(|&Mapped(at, told)| (at, told)).collect(),
-            router_only: self.announce == Some(Announced::Router),
+            ports: self
+                .announce_map
+                .iter()
+                .flatten()
+                .map(|&PortMapping(listened, advertised)| (listened, advertised))
+                .collect(),
+            router_only: self.announce == Some(AnnounceMode::Router),
         }
     }
 
@@ -339,7 +344,7 @@ impl Options {
         if unnamed {
             return Err(Failure::usage("--announce-host: must be a host's name or address"));
         }
-        if self.announce_host.is_some() && self.announce == Some(Announced::Dialled) {
+        if self.announce_host.is_some() && self.announce == Some(AnnounceMode::Dialled) {
             return Err(Failure::usage(
                 "--announce dialled: no host is told; leave --announce-host out, or --announce",
             ));

@@ -71,9 +71,9 @@ pub(super) fn announce_loss(
     key: &[u8],
     emptied: bool,
 ) {
-    keyspace.announce(class, name, key);
+    keyspace.notify_event(class, name, key);
     if emptied {
-        keyspace.announce(event::GENERIC, "del", key);
+        keyspace.notify_event(event::GENERIC, "del", key);
     }
 }
 
@@ -90,8 +90,8 @@ pub(super) fn store(
     out.count(value.len());
     if !value.is_empty() {
         keyspace.set(key, value, Ttl::Clear);
-        keyspace.announce(class, name, key.bytes);
+        keyspace.notify_event(class, name, key.bytes);
     } else if keyspace.delete(key) {
-        keyspace.announce(event::GENERIC, "del", key.bytes);
+        keyspace.notify_event(event::GENERIC, "del", key.bytes);
     }
 }

@@ -47,7 +47,7 @@ fn may_choose(cx: &ServerCx<'_>) -> bool {
 /// The shards that have the keys of a slot in a database: its own, and the one that takes the slot over.
 fn homes(cx: &ServerCx<'_>, database: usize, slot: Slot) -> (usize, Option<usize>) {
     let topology = &cx.server.topology;
-    match (database.checked_sub(1), topology.move_of(slot)) {
+    match (database.checked_sub(1), topology.migration_of(slot)) {
         (Some(number), _) => (topology.shards() + number, None),
         (None, Some(it)) => (it.from, Some(it.to).filter(|&to| to != it.from)),
         (None, None) => (topology.shard_of(slot), None),
@@ -83,11 +83,11 @@ fn move_(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.int(0);
         return Ok(());
     }
-    if let Some(parcel) = cx.shards[from].pack(key) {
-        cx.shards[to].unpack(key, parcel);
+    if let Some(parcel) = cx.shards[from].detach(key) {
+        cx.shards[to].insert_detached(key, parcel);
     }
-    cx.shards[from].announce(event::GENERIC, "move_from", key.bytes);
-    cx.shards[to].announce(event::GENERIC, "move_to", key.bytes);
+    cx.shards[from].notify_event(event::GENERIC, "move_from", key.bytes);
+    cx.shards[to].notify_event(event::GENERIC, "move_to", key.bytes);
     out.int(1);
     Ok(())
 }
@@ -121,7 +121,7 @@ fn swapdb(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome 
         let shards: BTreeSet<usize> = homes.iter().flat_map(|&(_, a, b)| [a, b]).collect();
         // Who watches or awaits a key is told if it is there before or after.
         for &shard in &shards {
-            cx.shards[shard].touch_present();
+            cx.shards[shard].touch_all_existing();
         }
         let mut aside = Keyspace::new(std::iter::empty(), cx.shards[0].hasher().clone(), 0);
         for (slot, a, b) in homes {
@@ -132,7 +132,7 @@ fn swapdb(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome 
             cx.pace.step(1);
         }
         for &shard in &shards {
-            cx.shards[shard].touch_present();
+            cx.shards[shard].touch_all_existing();
         }
     }
     out.ok();

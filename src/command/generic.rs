@@ -12,7 +12,7 @@ use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value, event};
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
-use crate::topology::Family;
+use crate::topology::ReplicationRole;
 
 /// What the rows share.
 const GENERIC: Spec = Spec { acl: acl::KEYSPACE, ..BASE };
@@ -140,7 +140,7 @@ fn del(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     count_keys(cx, args, out, |cx, key| {
         let is_gone = cx.keyspace.delete(key);
         if is_gone {
-            cx.keyspace.announce(event::GENERIC, "del", key.bytes);
+            cx.keyspace.notify_event(event::GENERIC, "del", key.bytes);
         }
         is_gone
     })
@@ -196,8 +196,8 @@ fn rekey(cx: &mut Cx<'_>, args: Args<'_>, replace: bool) -> Result<bool, Refusal
     let ttl = expires_at.map_or(Ttl::Clear, Ttl::At);
     if let Some(value) = cx.keyspace.remove(from) {
         put_anew(cx.keyspace, to, value, ttl);
-        cx.keyspace.announce(event::GENERIC, "rename_from", from.bytes);
-        cx.keyspace.announce(event::GENERIC, "rename_to", to.bytes);
+        cx.keyspace.notify_event(event::GENERIC, "rename_from", from.bytes);
+        cx.keyspace.notify_event(event::GENERIC, "rename_to", to.bytes);
     }
     Ok(true)
 }
@@ -205,7 +205,7 @@ fn rekey(cx: &mut Cx<'_>, args: Args<'_>, replace: bool) -> Result<bool, Refusal
 /// Sets a key as if it had not been there before: that is how Redis tells of it.
 pub(super) fn put_anew(keyspace: &mut Keyspace, key: Key<'_>, value: Value, ttl: Ttl) {
     if keyspace.events_wanted & event::NEW != 0 && keyspace.peek(key).is_some() {
-        keyspace.announce(event::NEW, "new", key.bytes);
+        keyspace.notify_event(event::NEW, "new", key.bytes);
     }
     keyspace.set(key, value, ttl);
 }
@@ -251,7 +251,7 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if let Some(entry) = cx.keyspace.peek(from) {
         let (value, ttl) = (entry.value().clone(), entry.expires_at().map_or(Ttl::Clear, Ttl::At));
         put_anew(cx.keyspace, to, value, ttl);
-        cx.keyspace.announce(event::GENERIC, "copy_to", to.bytes);
+        cx.keyspace.notify_event(event::GENERIC, "copy_to", to.bytes);
     }
     out.int(1);
     Ok(())
@@ -260,7 +260,7 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 /// WAIT replicas timeout: replicas in step have what is written before it is answered, so that
 /// there is nothing to wait for; for those that lag there is a vigil.
 fn wait(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let Family::Master(replicas) = cx.server.topology.family(cx.port) else {
+    let ReplicationRole::Master(replicas) = cx.server.topology.replication_role(cx.port) else {
         return Err(Refusal::of(
             "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica \
              is configured to be writable (which is not the default) writes to replicas are just local and are \
@@ -273,8 +273,10 @@ fn wait(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if timeout < 0 {
         return Err(Refusal::of("ERR timeout is negative"));
     }
-    let feeds: Vec<_> =
-        replicas.iter().filter_map(|replica| cx.server.feeds.of(replica.shard)).collect();
+    let feeds: Vec<_> = replicas
+        .iter()
+        .filter_map(|replica| cx.server.replication_streams.of_shard(replica.shard))
+        .collect();
     if feeds.is_empty() {
         out.count(replicas.len());
         return Ok(());

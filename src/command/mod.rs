@@ -52,7 +52,7 @@ pub use spec::{
 pub use split::{Merge, SplitCommand};
 pub use wait::{Absent, Wait, WaitKind};
 
-use crate::keyspace::{Key, Keyspace, Millis, Seen, Text, Value};
+use crate::keyspace::{Key, KeyHint, Keyspace, Millis, Text, Value};
 use crate::replication::ReplicaWait;
 use crate::resp::{Sink, until_nul};
 use crate::slot::{Footprint, Slot};
@@ -259,7 +259,7 @@ pub struct Invocation<'a> {
     /// The argument that is its only key, if the row says so plainly.
     pub only_key: Option<u8>,
     /// What a first look at that key found, if there was one.
-    pub seen: Option<Seen>,
+    pub seen: Option<KeyHint>,
 }
 
 impl<'a> Invocation<'a> {
@@ -278,7 +278,7 @@ impl<'a> Invocation<'a> {
     pub fn known(&self) -> Option<Key<'a>> {
         match (self.slot(), self.only_key, self.seen) {
             (Some(slot), Some(at), Some(seen)) => {
-                Some(Key::seen(self.args.at(at.into()), slot, seen))
+                Some(Key::with_hint(self.args.at(at.into()), slot, seen))
             }
             _ => None,
         }

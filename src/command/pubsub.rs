@@ -8,7 +8,7 @@ use super::spec::{
 };
 use super::{Args, Outcome, Refusal, ServerCx, help};
 use crate::resp::{Sink, until_nul};
-use crate::state::pubsub::Scope;
+use crate::state::pubsub::ChannelKind;
 
 /// What the rows of commands that subscribe share.
 const LISTEN: Spec = Spec {
@@ -44,14 +44,14 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of channels to subscribe to.",
         summary: "Begins to listen to channels.",
-        run: Run::Session(SessionCommand::Subscribe(Scope::Channel)),
+        run: Run::Session(SessionCommand::Subscribe(ChannelKind::Channel)),
         ..LISTEN
     },
     Spec {
         name: "unsubscribe",
         complexity: "O(N) where N is the number of clients already subscribed to a channel.",
         summary: "Stops listening to channels: to those that are named, else to all.",
-        run: Run::Session(SessionCommand::Unsubscribe(Scope::Channel)),
+        run: Run::Session(SessionCommand::Unsubscribe(ChannelKind::Channel)),
         ..LISTEN
     },
     Spec {
@@ -59,7 +59,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of patterns the client is already subscribed to.",
         summary: "Begins to listen to every channel that a pattern matches.",
-        run: Run::Session(SessionCommand::Subscribe(Scope::Pattern)),
+        run: Run::Session(SessionCommand::Subscribe(ChannelKind::Pattern)),
         ..LISTEN
     },
     Spec {
@@ -67,7 +67,7 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: "O(N+M) where N is the number of patterns the client is already subscribed and M is the \
                      number of total patterns subscribed in the system (by any client).",
         summary: "Stops listening to what patterns match: to those that are named, else to all.",
-        run: Run::Session(SessionCommand::Unsubscribe(Scope::Pattern)),
+        run: Run::Session(SessionCommand::Unsubscribe(ChannelKind::Pattern)),
         ..LISTEN
     },
     Spec {
@@ -77,7 +77,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of shard channels to subscribe to.",
         summary: "Begins to listen to shard channels.",
-        run: Run::Session(SessionCommand::Subscribe(Scope::ShardChannel)),
+        run: Run::Session(SessionCommand::Subscribe(ChannelKind::ShardChannel)),
         ..LISTEN
     },
     Spec {
@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of clients already subscribed to a shard channel.",
         summary: "Stops listening to shard channels: to those that are named, else to all.",
-        run: Run::Session(SessionCommand::Unsubscribe(Scope::ShardChannel)),
+        run: Run::Session(SessionCommand::Unsubscribe(ChannelKind::ShardChannel)),
         ..LISTEN
     },
     Spec {
@@ -123,14 +123,14 @@ const CONTAINER: Spec = Spec {
             complexity: "O(N) where N is the number of active channels, and assuming constant time pattern \
                          matching (relatively short channels and patterns)",
             summary: "Lists the channels that somebody listens to, all or those that a pattern matches.",
-            run: Run::Server(|cx, args, out| list(cx, Scope::Channel, args, out)),
+            run: Run::Server(|cx, args, out| list(cx, ChannelKind::Channel, args, out)),
             ..TOLD
         },
         Spec {
             name: "numsub",
             complexity: "O(N) for the NUMSUB subcommand, where N is the number of requested channels",
             summary: "Counts those who listen to channels by their names.",
-            run: Run::Server(|cx, args, out| count(cx, Scope::Channel, args, out)),
+            run: Run::Server(|cx, args, out| count(cx, ChannelKind::Channel, args, out)),
             ..TOLD
         },
         Spec {
@@ -149,7 +149,7 @@ const CONTAINER: Spec = Spec {
             complexity: "O(N) where N is the number of active shard channels, and assuming constant time pattern \
                          matching (relatively short shard channels).",
             summary: "Lists the shard channels that somebody listens to, all or those that a pattern matches.",
-            run: Run::Server(|cx, args, out| list(cx, Scope::ShardChannel, args, out)),
+            run: Run::Server(|cx, args, out| list(cx, ChannelKind::ShardChannel, args, out)),
             ..TOLD
         },
         Spec {
@@ -157,7 +157,7 @@ const CONTAINER: Spec = Spec {
             since: "7.0.0",
             complexity: "O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels",
             summary: "Counts those who listen to shard channels.",
-            run: Run::Server(|cx, args, out| count(cx, Scope::ShardChannel, args, out)),
+            run: Run::Server(|cx, args, out| count(cx, ChannelKind::ShardChannel, args, out)),
             ..TOLD
         },
         Spec {
@@ -193,7 +193,7 @@ fn spublish(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
 }
 
 /// PUBSUB CHANNELS|SHARDCHANNELS [pattern]
-fn list(cx: &mut ServerCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn list(cx: &mut ServerCx<'_>, scope: ChannelKind, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if args.len() > 3 {
         let before = b"ERR unknown subcommand or wrong number of arguments for '";
         return Err(Refusal::new([before, until_nul(args.at(1)), b"'. Try PUBSUB HELP."].concat()));
@@ -207,11 +207,11 @@ fn list(cx: &mut ServerCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>)
 }
 
 /// PUBSUB NUMSUB|SHARDNUMSUB [channel ...]
-fn count(cx: &mut ServerCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn count(cx: &mut ServerCx<'_>, scope: ChannelKind, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.array(2 * (args.len() - 2));
     for name in args.from(2) {
         out.bulk(name);
-        out.count(cx.server.pubsub.audience(scope, name, cx.port));
+        out.count(cx.server.pubsub.subscriber_count(scope, name, cx.port));
     }
     Ok(())
 }

@@ -12,7 +12,7 @@
 use super::{Cx, FAMILIES, Outcome, Refusal, ServerCx, Wait};
 use crate::command::Args;
 use crate::resp::Sink;
-use crate::state::pubsub::Scope;
+use crate::state::pubsub::ChannelKind;
 use std::borrow::Cow;
 
 /// A command's row.
@@ -131,8 +131,8 @@ pub enum SessionCommand {
     ReadWrite,
     Reset,
     Select,
-    Subscribe(Scope),
-    Unsubscribe(Scope),
+    Subscribe(ChannelKind),
+    Unsubscribe(ChannelKind),
     Unwatch,
     Watch,
 }

@@ -27,7 +27,7 @@ pub const STEPS_MAX: usize = 10_000;
 
 /// What requests are counted as, for those who wait for so many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum RequestKind {
     /// Any request but SLOTWAY's own.
     Request,
     /// One that may write, be it queued.
@@ -38,22 +38,22 @@ pub enum Event {
 
 /// What a step waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum When {
+pub enum StepTrigger {
     /// So many milliseconds since the beginning.
     At(Millis),
     /// So many milliseconds since the step before.
     Later(Millis),
     /// So many of these since the step before.
-    After(u64, Event),
+    After(u64, RequestKind),
 }
 
 /// An order and its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct ScenarioStep {
     /// The line of the file where its order stands, from 1.
     pub line: usize,
     /// What it waits for.
-    pub when: When,
+    pub when: StepTrigger,
     /// What it does.
     pub order: Order,
     /// The same in words.
@@ -64,25 +64,25 @@ pub struct Step {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
     /// They.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ScenarioStep>,
 }
 
 /// Why a scenario cannot be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ScenarioError {
     /// The line where it is, from 1.
     pub line: usize,
     /// What is wrong there; one line of text.
     pub why: String,
 }
 
-impl fmt::Display for Mistake {
+impl fmt::Display for ScenarioError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "line {}: {}", self.line, self.why)
     }
 }
 
-impl std::error::Error for Mistake {}
+impl std::error::Error for ScenarioError {}
 
 /// The file as TOML has it.
 #[derive(Deserialize)]
@@ -115,11 +115,11 @@ impl Scenario {
     ///
     /// # Errors
     /// The first mistake, and its line.
-    pub fn read(text: &str) -> Result<Self, Mistake> {
+    pub fn read(text: &str) -> Result<Self, ScenarioError> {
         let line_of = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
         let mistake = |at: usize, why: String| {
             let why = why.split_whitespace().collect::<Vec<_>>().join(" ");
-            Mistake { line: line_of(at), why }
+            ScenarioError { line: line_of(at), why }
         };
         if text.len() > SCENARIO_LEN_MAX {
             let why = format!("longer than {SCENARIO_LEN_MAX} bytes");
@@ -141,18 +141,18 @@ impl Scenario {
             let (from, when) = match (time, after) {
                 (Some(time), None) => {
                     let from = time.span().start;
-                    (from, duration(time.get_ref()).map(When::At))
+                    (from, duration(time.get_ref()).map(StepTrigger::At))
                 }
                 (None, Some(after)) => (after.span().start, after_what(after.get_ref())),
                 // As soon as the step before is done.
-                (None, None) => (at, Ok(When::Later(0))),
+                (None, None) => (at, Ok(StepTrigger::Later(0))),
                 (Some(time), Some(_)) => {
                     let why = "a step waits for one thing: at or after".to_owned();
                     return Err(mistake(time.span().start, why));
                 }
             };
             let when = when.map_err(|why| mistake(from, why))?;
-            if let When::At(ms) = when {
+            if let StepTrigger::At(ms) = when {
                 if ms < latest {
                     let why = format!("a step before this one waits until {latest}ms");
                     return Err(mistake(from, why));
@@ -165,7 +165,7 @@ impl Scenario {
                 let why = unclear.to_string();
                 mistake(from, why.strip_prefix("ERR ").unwrap_or(&why).to_owned())
             })?;
-            steps.push(Step { line: line_of(from), when, order, text });
+            steps.push(ScenarioStep { line: line_of(from), when, order, text });
         }
         Ok(Self { steps })
     }
@@ -187,16 +187,16 @@ fn duration(text: &str) -> Result<Millis, String> {
     })
 }
 
-fn after_what(after: &After) -> Result<When, String> {
+fn after_what(after: &After) -> Result<StepTrigger, String> {
     let counted = [
-        (after.requests, Event::Request),
-        (after.writes, Event::Write),
-        (after.execs, Event::Exec),
+        (after.requests, RequestKind::Request),
+        (after.writes, RequestKind::Write),
+        (after.execs, RequestKind::Exec),
     ];
     let mut all = counted
         .into_iter()
-        .filter_map(|(count, event)| count.map(|count| Ok(When::After(count, event))))
-        .chain(after.time.as_ref().map(|time| duration(time).map(When::Later)));
+        .filter_map(|(count, event)| count.map(|count| Ok(StepTrigger::After(count, event))))
+        .chain(after.time.as_ref().map(|time| duration(time).map(StepTrigger::Later)));
     match (all.next(), all.next()) {
         (Some(when), None) => when,
         _ => Err("after waits for one of time, requests, writes, execs".to_owned()),
@@ -205,7 +205,7 @@ fn after_what(after: &After) -> Result<When, String> {
 
 /// A scenario that is being played.
 #[derive(Debug)]
-pub(super) struct Play {
+pub(super) struct Playback {
     scenario: Scenario,
     /// How many steps somebody has taken to do.
     taken: usize,
@@ -217,46 +217,46 @@ pub(super) struct Play {
     /// How many of what the next step waits for have come since.
     seen: u64,
     /// What became of the steps that were refused.
-    refused: Vec<Mistake>,
+    refused: Vec<ScenarioError>,
 }
 
 /// How far a scenario has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct ScenarioProgress {
     /// How many steps are done.
     pub done: usize,
     /// How many it has.
     pub steps: usize,
     /// Those that were refused when their time came.
-    pub refused: Vec<Mistake>,
+    pub refused: Vec<ScenarioError>,
 }
 
-impl Play {
+impl Playback {
     pub(super) fn new(scenario: Scenario, now: Millis) -> Self {
         Self { scenario, taken: 0, done: 0, began: now, latest: now, seen: 0, refused: Vec::new() }
     }
 
-    fn next(&self) -> Option<&Step> {
+    fn next(&self) -> Option<&ScenarioStep> {
         self.scenario.steps.get(self.taken)
     }
 
     /// Whether requests are to be counted.
     pub(super) fn counts(&self) -> bool {
-        matches!(self.next(), Some(Step { when: When::After(..), .. }))
+        matches!(self.next(), Some(ScenarioStep { when: StepTrigger::After(..), .. }))
     }
 
     /// When the next step is to be done, as far as that is known; at once is 0.
     pub(super) fn due(&self) -> Option<Millis> {
         match self.next()?.when {
-            When::At(ms) => Some(self.began.saturating_add(ms)),
-            When::Later(ms) => Some(self.latest.saturating_add(ms)),
-            When::After(count, _) => (self.seen >= count).then_some(0),
+            StepTrigger::At(ms) => Some(self.began.saturating_add(ms)),
+            StepTrigger::Later(ms) => Some(self.latest.saturating_add(ms)),
+            StepTrigger::After(count, _) => (self.seen >= count).then_some(0),
         }
     }
 
     /// A request has come that is all of `events`.
-    pub(super) fn note(&mut self, events: &[Event]) {
-        if let Some(Step { when: When::After(_, event), .. }) = self.next()
+    pub(super) fn note(&mut self, events: &[RequestKind]) {
+        if let Some(ScenarioStep { when: StepTrigger::After(_, event), .. }) = self.next()
             && events.contains(event)
         {
             self.seen += 1;
@@ -264,14 +264,14 @@ impl Play {
     }
 
     /// The next step, if its time has come, to be done and [ended](Self::end).
-    pub(super) fn take(&mut self, now: Millis) -> Option<Step> {
+    pub(super) fn take(&mut self, now: Millis) -> Option<ScenarioStep> {
         let step = self.next().filter(|_| self.due().is_some_and(|due| due <= now))?.clone();
         (self.taken, self.latest, self.seen) = (self.taken + 1, now, 0);
         Some(step)
     }
 
     /// The step that was taken is done, or was refused.
-    pub(super) fn end(&mut self, refused: Option<Mistake>) {
+    pub(super) fn end(&mut self, refused: Option<ScenarioError>) {
         // Another scenario may have begun meanwhile: nothing of it is done.
         if self.done < self.taken {
             self.done += 1;
@@ -279,9 +279,9 @@ impl Play {
         }
     }
 
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> ScenarioProgress {
         let steps = self.scenario.steps.len();
-        Progress { done: self.done, steps, refused: self.refused.clone() }
+        ScenarioProgress { done: self.done, steps, refused: self.refused.clone() }
     }
 }
 
@@ -295,8 +295,8 @@ mod tests {
             "[[step]]\nat = \"20ms\"\ndo = \"DOWN\"\n\n[[step]]\nafter = { execs = 2 }\ndo = \"UP\"\n\
              [[step]]\ndo = \"CLEAR\"\n[[step]]\nafter = { time = \"1s\" }\ndo = \"CLEAR 1\"\n",
         );
-        let mut play = Play::new(scenario.expect("a good one"), 1000);
-        let take = |play: &mut Play, now| {
+        let mut play = Playback::new(scenario.expect("a good one"), 1000);
+        let take = |play: &mut Playback, now| {
             let step = play.take(now)?;
             play.end(None);
             Some((step.line, step.text))
@@ -304,9 +304,9 @@ mod tests {
         assert_eq!((play.due(), play.counts(), take(&mut play, 1019)), (Some(1020), false, None));
         assert_eq!(take(&mut play, 1020), Some((3, "DOWN".to_owned())));
         assert_eq!((play.due(), play.counts(), take(&mut play, 9999)), (None, true, None));
-        play.note(&[Event::Request]);
-        play.note(&[Event::Request, Event::Exec]);
-        play.note(&[Event::Request, Event::Exec]);
+        play.note(&[RequestKind::Request]);
+        play.note(&[RequestKind::Request, RequestKind::Exec]);
+        play.note(&[RequestKind::Request, RequestKind::Exec]);
         assert_eq!((play.due(), take(&mut play, 1100)), (Some(0), Some((7, "UP".to_owned()))));
         assert_eq!(take(&mut play, 1100), Some((9, "CLEAR".to_owned())), "at once");
         assert_eq!((play.due(), take(&mut play, 2099)), (Some(2100), None));

@@ -7,7 +7,7 @@
 //! Nothing is noted while nobody follows. A key that was changed twice within a batch is copied once,
 //! as it is at the end, so that the follower never sees half a transaction.
 
-use super::{Entry, Key, Keyspace, Parcel, Ttl};
+use super::{DetachedValue, Entry, Key, Keyspace, Ttl};
 use crate::slot::Slot;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,7 +61,7 @@ pub struct Changes {
     cleared: bool,
     slots: BTreeSet<Slot>,
     /// `None` for a key that is gone.
-    keys: BTreeMap<Box<[u8]>, Option<Parcel>>,
+    keys: BTreeMap<Box<[u8]>, Option<DetachedValue>>,
 }
 
 impl Changes {
@@ -80,7 +80,7 @@ impl Changes {
     /// About how many bytes of memory they take.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let of = |held: &Option<Parcel>| held.as_ref().map_or(0, |parcel| parcel.value.memory());
+        let of = |held: &Option<DetachedValue>| held.as_ref().map_or(0, |held| held.value.memory());
         let keys: usize =
             self.keys.iter().map(|(key, held)| KEY_OVERHEAD + key.len() + of(held)).sum();
         size_of::<Self>() + size_of::<Slot>() * self.slots.len() + keys
@@ -104,9 +104,9 @@ impl Keyspace {
     /// Whether changes are noted from now on, for [`Keyspace::take_changes`].
     pub fn set_journaling(&mut self, wanted: bool) {
         if !wanted {
-            self.notes = None;
-        } else if self.notes.is_none() {
-            self.notes = Some(Box::default());
+            self.journal = None;
+        } else if self.journal.is_none() {
+            self.journal = Some(Box::default());
         }
     }
 
@@ -114,18 +114,18 @@ impl Keyspace {
     #[must_use]
     #[inline]
     pub fn has_changes(&self) -> bool {
-        self.notes.as_ref().is_some_and(|notes| !notes.is_empty())
+        self.journal.as_ref().is_some_and(|journal| !journal.is_empty())
     }
 
     /// Takes what has changed since this was last asked.
     pub fn take_changes(&mut self) -> Changes {
-        let Some(notes) = &mut self.notes else { return Changes::default() };
-        let Journal { whole, cleared, slots, keys } = std::mem::take(&mut **notes);
+        let Some(journal) = &mut self.journal else { return Changes::default() };
+        let Journal { whole, cleared, slots, keys } = std::mem::take(&mut **journal);
         if whole {
-            return self.everything();
+            return self.snapshot();
         }
         let copied = keys.into_iter().map(|bytes| {
-            let held = self.place_of(&bytes).map(copy_of);
+            let held = self.entry_even_expired(&bytes).map(copy_of);
             (bytes, held)
         });
         Changes { cleared, slots, keys: copied.collect() }
@@ -133,7 +133,7 @@ impl Keyspace {
 
     /// All keys, as changes of an empty keyspace.
     #[must_use]
-    pub fn everything(&self) -> Changes {
+    pub fn snapshot(&self) -> Changes {
         let entries = self.slots.iter().flat_map(|slot| slot.table.entries());
         let keys = entries.map(|entry| ((*entry.key).into(), Some(copy_of(entry)))).collect();
         Changes { cleared: true, slots: BTreeSet::new(), keys }
@@ -158,27 +158,27 @@ impl Keyspace {
     }
 
     /// Puts what another keyspace has under a key in place of whatever is here, be it expired.
-    fn replace(&mut self, key: Key<'_>, held: Option<Parcel>) {
-        if let Some((s, at)) = self.find_unexpired_or_not(key) {
-            let gone = self.take_out(s, at);
+    fn replace(&mut self, key: Key<'_>, held: Option<DetachedValue>) {
+        if let Some((s, at)) = self.find_even_expired(key) {
+            let gone = self.remove_at(s, at);
             self.touch(key.bytes, true);
             self.free_lazily(gone.value);
         }
-        if let Some(Parcel { value, expires_at }) = held {
+        if let Some(DetachedValue { value, expires_at }) = held {
             self.set(key, value, expires_at.map_or(Ttl::Clear, Ttl::At));
         }
     }
 
     /// The entry of a key, expired or not.
-    fn place_of(&self, bytes: &[u8]) -> Option<&Entry> {
+    fn entry_even_expired(&self, bytes: &[u8]) -> Option<&Entry> {
         let key = self.key(Slot::of(bytes), bytes);
-        let (s, at) = self.find_unexpired_or_not(key)?;
+        let (s, at) = self.find_even_expired(key)?;
         Some(&self.slots[s].table.entries()[at])
     }
 }
 
-fn copy_of(entry: &Entry) -> Parcel {
-    Parcel { value: entry.value.clone(), expires_at: entry.expires_at() }
+fn copy_of(entry: &Entry) -> DetachedValue {
+    DetachedValue { value: entry.value.clone(), expires_at: entry.expires_at() }
 }
 
 #[cfg(test)]
@@ -312,7 +312,7 @@ mod tests {
             prop_assert_eq!(follower.volatile(), leader.volatile());
             prop_assert!(!leader.has_changes());
             let mut anew = keyspace();
-            anew.apply_changes(leader.everything());
+            anew.apply_changes(leader.snapshot());
             prop_assert_eq!(contents(&anew), contents(&leader));
         }
     }
@@ -338,7 +338,7 @@ mod tests {
     fn what_has_expired_goes_when_the_other_says_so() {
         let (mut leader, mut follower) = (keyspace(), keyspace());
         leader.set_journaling(true);
-        follower.follows = true;
+        follower.is_replica = true;
         perform(&mut leader, &Act::SetFor(1, 10));
         follower.apply_changes(leader.take_changes());
         for keyspace in [&mut leader, &mut follower] {

@@ -31,16 +31,16 @@ mod zset;
 
 pub use blob::{Blob, INLINE_LEN_MAX};
 pub use event::{Event, EventClass};
-pub use hash::{Hash, Numbered, PackLimits, Pair, Pairs};
+pub use hash::{Hash, Indexed, PackLimits, Pair, Pairs};
 pub use journal::Changes;
-pub use list::{End, Iter as Elements, List, PieceLimit, Sought};
-pub use probe::{Round, Seen};
-pub use set::{Lent, Member, Set};
+pub use list::{EncodedElement, End, Iter as Elements, List, PieceLimit};
+pub use probe::{KeyHint, ProbeStage};
+pub use set::{BorrowedMember, Member, Set};
 pub use slot_transfer::TouchedKeys;
 pub use table::{KeyHasher, Keyed, Table};
 pub use value::{Digits, EMBSTR_LEN_MAX, SHARED_INTEGERS, Text, Value};
 pub use watch::{Cause, Guard, Watchers, Writer};
-pub use zset::{Edge, LexEdge, Zset, ZsetBuilder};
+pub use zset::{LexBound, ScoreBound, Zset, ZsetBuilder};
 
 use crate::slot::{SLOTS, Slot};
 use journal::Journal;
@@ -50,7 +50,7 @@ use std::collections::HashSet;
 pub type Millis = i64;
 
 /// A value with more elements than this is freed away from the shard.
-pub const HEAVY_LEN: usize = 4096;
+pub const LAZY_FREE_LEN: usize = 4096;
 
 /// Stands in [`Entry::expires_at`] for a key that never expires. As an unsigned number it is later
 /// than every moment, so that one comparison knows what has expired.
@@ -111,14 +111,14 @@ pub struct Key<'k> {
     pub bytes: &'k [u8],
     /// The slot it lives in.
     pub slot: Slot,
-    seen: Seen,
+    hint: KeyHint,
 }
 
 impl<'k> Key<'k> {
     /// A key of `slot` that was looked at before: `seen` must have been made of its hash.
     #[must_use]
-    pub fn seen(bytes: &'k [u8], slot: Slot, seen: Seen) -> Self {
-        Self { bytes, slot, seen }
+    pub fn with_hint(bytes: &'k [u8], slot: Slot, hint: KeyHint) -> Self {
+        Self { bytes, slot, hint }
     }
 }
 
@@ -171,7 +171,7 @@ impl Default for Limits {
 
 /// What a key held, on its way to another keyspace of the same process.
 #[derive(Clone, Debug)]
-pub struct Parcel {
+pub struct DetachedValue {
     /// The value.
     pub value: Value,
     /// When it expires, if ever.
@@ -211,11 +211,11 @@ pub struct Counts {
 /// A shard's keys.
 #[derive(Debug)]
 pub struct Keyspace {
-    /// Where each slot's table lies in `slots`; `NOT_HERE` for a slot that never had a key here.
-    place: Box<[u16]>,
+    /// Where each slot's table lies in `slots`; `NO_TABLE` for a slot that never had a key here.
+    table_of_slot: Box<[u16]>,
     slots: Vec<SlotTable>,
     hasher: KeyHasher,
-    chance: fastrand::Rng,
+    rng: fastrand::Rng,
     watchers: Watchers,
     now: Millis,
     /// How many entries all tables hold.
@@ -223,7 +223,7 @@ pub struct Keyspace {
     /// How many of them have an expiry.
     volatile: usize,
     /// Where the next round of [`Keyspace::expire_some`] begins.
-    expire_from: usize,
+    next_expire_slot: usize,
     counts: Counts,
     /// Up to where collections keep their small forms at this moment.
     pub limits: Limits,
@@ -240,12 +240,12 @@ pub struct Keyspace {
     /// What is slow to free; whoever holds the shard frees it after letting go.
     lazy_free: LazyFree,
     /// What has changed and was not told yet, if another keyspace follows this one.
-    notes: Option<Box<Journal>>,
+    journal: Option<Box<Journal>>,
     /// This one follows another: what has expired is not shown, and goes when that one says so.
-    pub follows: bool,
+    pub is_replica: bool,
 }
 
-const NOT_HERE: u16 = u16::MAX;
+const NO_TABLE: u16 = u16::MAX;
 
 /// Removed values that are slow to free; dropping the graveyard frees them.
 #[derive(Default)]
@@ -261,22 +261,22 @@ impl Keyspace {
     /// An empty keyspace for `slots`. `hasher` is shared by all shards of a cluster, so that a
     /// [`Key`] made for one is good for all; `seed` feeds the random commands.
     pub fn new(slots: impl Iterator<Item = Slot>, hasher: KeyHasher, seed: u64) -> Self {
-        let mut place = vec![NOT_HERE; SLOTS as usize].into_boxed_slice();
+        let mut table_of_slot = vec![NO_TABLE; SLOTS as usize].into_boxed_slice();
         let mut count = 0;
         for slot in slots {
-            place[slot.index()] = count;
+            table_of_slot[slot.index()] = count;
             count += 1;
         }
         Self {
-            place,
+            table_of_slot,
             slots: std::iter::repeat_with(SlotTable::default).take(count as usize).collect(),
             hasher,
-            chance: fastrand::Rng::with_seed(seed),
+            rng: fastrand::Rng::with_seed(seed),
             watchers: Watchers::default(),
             now: 0,
             len: 0,
             volatile: 0,
-            expire_from: 0,
+            next_expire_slot: 0,
             counts: Counts::default(),
             limits: Limits::default(),
             events_wanted: 0,
@@ -285,8 +285,8 @@ impl Keyspace {
             ready: Vec::new(),
             no_touch: false,
             lazy_free: LazyFree::default(),
-            notes: None,
-            follows: false,
+            journal: None,
+            is_replica: false,
         }
     }
 
@@ -304,12 +304,12 @@ impl Keyspace {
     /// Names a key of `slot`.
     #[must_use]
     pub fn key<'k>(&self, slot: Slot, bytes: &'k [u8]) -> Key<'k> {
-        Key { bytes, slot, seen: Seen::unplaced(self.hasher.hash(bytes)) }
+        Key { bytes, slot, hint: KeyHint::from_hash(self.hasher.hash(bytes)) }
     }
 
     /// A number that is uniform over all `u64`, for the random commands.
     pub fn random(&mut self) -> u64 {
-        self.chance.u64(..)
+        self.rng.u64(..)
     }
 
     /// The keyed hash that tables of this keyspace use.
@@ -384,7 +384,7 @@ impl Keyspace {
     }
 
     /// The same, but nobody is told of a miss. OBJECT reads so.
-    pub fn inspect_untold(&mut self, key: Key<'_>) -> Option<&Entry> {
+    pub fn inspect_without_event(&mut self, key: Key<'_>) -> Option<&Entry> {
         let Some((s, at)) = self.find(key) else {
             self.counts.misses += 1;
             return None;
@@ -402,8 +402,8 @@ impl Keyspace {
     /// Looks at a key that was read just now, so that several can be looked at at once. One that
     /// has expired is not there, but nobody takes it away.
     #[must_use]
-    pub fn glance(&self, key: Key<'_>) -> Option<&Value> {
-        let (s, at) = self.find_unexpired_or_not(key)?;
+    pub fn get(&self, key: Key<'_>) -> Option<&Value> {
+        let (s, at) = self.find_even_expired(key)?;
         let entry = &self.slots[s].table.entries()[at];
         (!entry.has_expired(self.now)).then_some(&entry.value)
     }
@@ -411,7 +411,7 @@ impl Keyspace {
     /// Counts and tells a read that did not meet its key.
     fn miss(&mut self, key: &[u8]) {
         self.counts.misses += 1;
-        self.announce(event::MISS, "keymiss", key);
+        self.notify_event(event::MISS, "keymiss", key);
     }
 
     // ── writing ───────────────────────────────────────────────────────────────────────────────
@@ -434,11 +434,11 @@ impl Keyspace {
         } else {
             let expires_at = ttl.apply(NEVER);
             let entry = Entry { key: key.bytes.into(), value, expires_at, accessed };
-            let s = self.adopt(key.slot);
-            self.slots[s].table.insert(entry, key.seen.hash, &self.hasher);
+            let s = self.slot_table(key.slot);
+            self.slots[s].table.insert(entry, key.hint.hash, &self.hasher);
             self.len += 1;
             self.count_volatile(s, i32::from(expires_at != NEVER));
-            self.announce(event::NEW, "new", key.bytes);
+            self.notify_event(event::NEW, "new", key.bytes);
         }
         self.touch(key.bytes, false);
         if !self.awaited.is_empty() {
@@ -460,17 +460,17 @@ impl Keyspace {
             entry.accessed = accessed;
         }
         Some(match edit(&mut entry.value) {
-            Edited::Kept(told) => told,
-            Edited::Changed(told) => {
+            Edited::Kept(result) => result,
+            Edited::Changed(result) => {
                 self.touch(key.bytes, false);
-                told
+                result
             }
-            Edited::Emptied(told) => {
-                let gone = self.take_out(s, at);
+            Edited::Emptied(result) => {
+                let gone = self.remove_at(s, at);
                 self.touch(key.bytes, true);
                 // An editor that takes all need not take it out one by one.
                 self.free_lazily(gone.value);
-                told
+                result
             }
         })
     }
@@ -478,24 +478,24 @@ impl Keyspace {
     /// Removes a key; gives what it held.
     pub fn remove(&mut self, key: Key<'_>) -> Option<Value> {
         let (s, at) = self.find(key)?;
-        let entry = self.take_out(s, at);
+        let entry = self.remove_at(s, at);
         self.touch(key.bytes, true);
         Some(entry.value)
     }
 
     /// Removes a key to hand it over to another keyspace; nobody is told but who watches it.
-    pub fn pack(&mut self, key: Key<'_>) -> Option<Parcel> {
+    pub fn detach(&mut self, key: Key<'_>) -> Option<DetachedValue> {
         let (s, at) = self.find(key)?;
-        let entry = self.take_out(s, at);
+        let entry = self.remove_at(s, at);
         self.touch(key.bytes, true);
         let expires_at = entry.expires_at();
-        Some(Parcel { value: entry.value, expires_at })
+        Some(DetachedValue { value: entry.value, expires_at })
     }
 
     /// Sets a key to what another keyspace has handed over, whatever was there before.
-    pub fn unpack(&mut self, key: Key<'_>, parcel: Parcel) {
-        let ttl = parcel.expires_at.map_or(Ttl::Clear, Ttl::At);
-        self.set(key, parcel.value, ttl);
+    pub fn insert_detached(&mut self, key: Key<'_>, value: DetachedValue) {
+        let ttl = value.expires_at.map_or(Ttl::Clear, Ttl::At);
+        self.set(key, value.value, ttl);
     }
 
     /// Removes a key and frees what it held; says whether it was there.
@@ -532,7 +532,7 @@ impl Keyspace {
         match ttl {
             Ttl::Keep => return false,
             Ttl::At(end) if end <= now => {
-                let gone = self.take_out(s, at);
+                let gone = self.remove_at(s, at);
                 self.touch(key.bytes, true);
                 self.free_lazily(gone.value);
             }
@@ -560,7 +560,7 @@ impl Keyspace {
         let watched: Vec<Box<[u8]>> = self.watchers.keys().map(Into::into).collect();
         for bytes in watched {
             let key = self.key(Slot::of(&bytes), &bytes);
-            if self.find_unexpired_or_not(key).is_some() {
+            if self.find_even_expired(key).is_some() {
                 self.watchers.touch(&bytes, true, self.now);
             }
         }
@@ -570,15 +570,15 @@ impl Keyspace {
             self.lazy_free.0.push(Box::new(gone));
         }
         self.volatile = 0;
-        if let Some(notes) = &mut self.notes {
-            notes.all();
+        if let Some(journal) = &mut self.journal {
+            journal.all();
         }
         std::mem::take(&mut self.len)
     }
 
     /// Hands a removed value over to be freed, away from the shard if that takes long.
     pub fn free_lazily(&mut self, value: Value) {
-        if value.is_heavy() {
+        if value.is_slow_to_free() {
             self.lazy_free.0.push(Box::new(value));
         }
     }
@@ -603,8 +603,8 @@ impl Keyspace {
         }
         self.len = self.slots.iter().map(|slot| slot.table.len()).sum();
         self.volatile = self.slots.iter().map(|slot| slot.volatile as usize).sum();
-        if let Some(notes) = &mut self.notes {
-            notes.whole();
+        if let Some(journal) = &mut self.journal {
+            journal.whole();
         }
     }
 
@@ -613,7 +613,7 @@ impl Keyspace {
     /// Says what happened to a key, for those who asked for events of this class. Commands call
     /// this where Redis notifies, after the change.
     #[inline]
-    pub fn announce(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
+    pub fn notify_event(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
         if self.events_wanted & class != 0 {
             self.events.push(Event { class, name, key: key.into() });
         }
@@ -634,7 +634,7 @@ impl Keyspace {
     // ── waiting ───────────────────────────────────────────────────────────────────────────────
 
     /// Whether to note when `key` is set, for those who wait for it.
-    pub fn report(&mut self, key: &[u8], wanted: bool) {
+    pub fn set_awaited(&mut self, key: &[u8], wanted: bool) {
         if wanted {
             self.awaited.insert(key.into());
         } else {
@@ -670,9 +670,9 @@ impl Keyspace {
     pub fn watch(&mut self, key: Key<'_>, guard: &Guard) {
         let now = self.now;
         let expired = self
-            .find_unexpired_or_not(key)
+            .find_even_expired(key)
             .is_some_and(|(s, at)| self.slots[s].table.entries()[at].has_expired(now));
-        self.watchers.file(key.bytes, guard, expired, now);
+        self.watchers.add(key.bytes, guard, expired, now);
     }
 
     /// Ends the watch of `keys` by `guard` and says whether it had been lost: a key was touched,
@@ -686,11 +686,11 @@ impl Keyspace {
         let lost = guard.is_tripped()
             || keys.clone().any(|bytes| {
                 let key = self.key(Slot::of(bytes), bytes);
-                let place = self.find_unexpired_or_not(key);
+                let place = self.find_even_expired(key);
                 place.is_some_and(|(s, at)| self.slots[s].table.entries()[at].has_expired(now))
                     && !self.watchers.was_expired(bytes, guard)
             });
-        self.watchers.unfile(keys, guard);
+        self.watchers.remove(keys, guard);
         lost
     }
 
@@ -728,10 +728,10 @@ impl Keyspace {
 
     /// The place of a slot's table; one that has none gets one.
     #[inline]
-    fn adopt(&mut self, slot: Slot) -> usize {
-        let place = &mut self.place[slot.index()];
-        if *place == NOT_HERE {
-            // There are fewer slots than NOT_HERE.
+    fn slot_table(&mut self, slot: Slot) -> usize {
+        let place = &mut self.table_of_slot[slot.index()];
+        if *place == NO_TABLE {
+            // There are fewer slots than NO_TABLE.
             *place = self.slots.len() as u16;
             self.slots.push(SlotTable::default());
         }
@@ -739,41 +739,41 @@ impl Keyspace {
     }
 
     #[inline]
-    fn find_unexpired_or_not(&self, key: Key<'_>) -> Option<(usize, usize)> {
-        let s = self.place[key.slot.index()] as usize;
+    fn find_even_expired(&self, key: Key<'_>) -> Option<(usize, usize)> {
+        let s = self.table_of_slot[key.slot.index()] as usize;
         let table = &self.slots.get(s)?.table;
-        if let Some(entry) = table.entries().get(key.seen.hint as usize)
+        if let Some(entry) = table.entries().get(key.hint.position as usize)
             && *entry.key == *key.bytes
         {
-            return Some((s, key.seen.hint as usize));
+            return Some((s, key.hint.position as usize));
         }
-        Some((s, table.find(key.bytes, key.seen.hash)?))
+        Some((s, table.find(key.bytes, key.hint.hash)?))
     }
 
     /// Finds a key that has not expired; one that has is taken away.
     #[inline]
     fn find(&mut self, key: Key<'_>) -> Option<(usize, usize)> {
-        let (s, at) = self.find_unexpired_or_not(key)?;
+        let (s, at) = self.find_even_expired(key)?;
         if self.slots[s].table.entries()[at].has_expired(self.now) {
-            self.reap(s, at);
+            self.remove_expired(s, at);
             return None;
         }
         Some((s, at))
     }
 
     #[cold]
-    fn reap(&mut self, s: usize, at: usize) {
-        if self.follows {
+    fn remove_expired(&mut self, s: usize, at: usize) {
+        if self.is_replica {
             return;
         }
-        let entry = self.take_out(s, at);
+        let entry = self.remove_at(s, at);
         self.counts.expired += 1;
-        self.announce(event::EXPIRED, "expired", &entry.key);
+        self.notify_event(event::EXPIRED, "expired", &entry.key);
         self.touch(&entry.key, true);
         self.free_lazily(entry.value);
     }
 
-    fn take_out(&mut self, s: usize, at: usize) -> Entry {
+    fn remove_at(&mut self, s: usize, at: usize) -> Entry {
         let entry = self.slots[s].table.remove(at, &self.hasher);
         self.len -= 1;
         self.count_volatile(s, -i32::from(entry.expires_at != NEVER));
@@ -794,8 +794,8 @@ impl Keyspace {
         if !self.watchers.is_empty() {
             self.watchers.touch(key, gone, self.now);
         }
-        if let Some(notes) = &mut self.notes {
-            notes.key(key);
+        if let Some(journal) = &mut self.journal {
+            journal.key(key);
         }
     }
 }

@@ -10,52 +10,52 @@ use crate::slot::Slot;
 
 /// What is known of a key before it is looked up: its hash, and a hint of where it lies.
 #[derive(Clone, Copy, Debug)]
-pub struct Seen {
+pub struct KeyHint {
     pub(super) hash: u64,
     /// The place in its table where it may lie, or any other number.
-    pub(super) hint: u32,
+    pub(super) position: u32,
 }
 
-impl Seen {
+impl KeyHint {
     /// A hash, and no hint.
     #[must_use]
-    pub fn unplaced(hash: u64) -> Self {
-        Self { hash, hint: u32::MAX }
+    pub fn from_hash(hash: u64) -> Self {
+        Self { hash, position: u32::MAX }
     }
 }
 
 /// The rounds of a first look at a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is what it asks for")]
-pub enum Round {
+pub enum ProbeStage {
     Slot,
-    Prints,
+    Fingerprints,
     Entry,
     Value,
 }
 
-impl Round {
+impl ProbeStage {
     /// In their order.
-    pub const ALL: [Self; 4] = [Self::Slot, Self::Prints, Self::Entry, Self::Value];
+    pub const ALL: [Self; 4] = [Self::Slot, Self::Fingerprints, Self::Entry, Self::Value];
 }
 
 impl Keyspace {
     /// Asks for the memory that round `round` of a first look at a key will have to read; each
     /// round reads what the one before has asked for. The last one gives a hint where the key lies.
     #[inline]
-    pub fn probe(&self, slot: Slot, seen: &mut Seen, round: Round) {
-        let Some(slot) = self.slots.get(self.place[slot.index()] as usize) else { return };
-        match round {
-            Round::Slot => prefetch(slot),
-            Round::Prints => slot.table.prefetch(seen.hash),
-            Round::Entry => {
-                if let Some((at, entry)) = slot.table.guess(seen.hash) {
-                    seen.hint = at as u32;
+    pub fn probe(&self, slot: Slot, hint: &mut KeyHint, stage: ProbeStage) {
+        let Some(slot) = self.slots.get(self.table_of_slot[slot.index()] as usize) else { return };
+        match stage {
+            ProbeStage::Slot => prefetch(slot),
+            ProbeStage::Fingerprints => slot.table.prefetch(hint.hash),
+            ProbeStage::Entry => {
+                if let Some((at, entry)) = slot.table.guess(hint.hash) {
+                    hint.position = at as u32;
                     prefetch(entry);
                 }
             }
-            Round::Value => {
-                let entry = slot.table.entries().get(seen.hint as usize);
+            ProbeStage::Value => {
+                let entry = slot.table.entries().get(hint.position as usize);
                 if let Some(Value::Str(bytes)) = entry.map(|entry| &entry.value)
                     && bytes.len() > INLINE_LEN_MAX
                 {

@@ -13,7 +13,7 @@ impl Keyspace {
     /// How many keys `slot` has here.
     #[must_use]
     pub fn slot_len(&self, slot: Slot) -> usize {
-        self.slots.get(self.place[slot.index()] as usize).map_or(0, |s| s.table.len())
+        self.slots.get(self.table_of_slot[slot.index()] as usize).map_or(0, |s| s.table.len())
     }
 
     /// Walks `slot`'s unexpired keys down from place `from` (`usize::MAX` for all) until `each`
@@ -24,20 +24,22 @@ impl Keyspace {
         from: usize,
         mut each: impl FnMut(&'k Entry) -> bool,
     ) -> usize {
-        let Some(slot) = self.slots.get(self.place[slot.index()] as usize) else { return 0 };
+        let Some(slot) = self.slots.get(self.table_of_slot[slot.index()] as usize) else {
+            return 0;
+        };
         slot.table.walk_down(from, |entry| entry.has_expired(self.now) || each(entry))
     }
 
     /// Forgets the keys of `slot`; gives how many there were. Nobody is told, as in Redis: whose
     /// they are now is another node's affair.
     pub fn clear_slot(&mut self, slot: Slot) -> usize {
-        let place = self.place[slot.index()] as usize;
+        let place = self.table_of_slot[slot.index()] as usize;
         let mut removed = 0;
-        if let Some(notes) = &mut self.notes {
-            notes.slot(slot);
+        if let Some(journal) = &mut self.journal {
+            journal.slot(slot);
         }
         while let Some(last) = self.slots.get(place).and_then(|s| s.table.len().checked_sub(1)) {
-            let entry = self.take_out(place, last);
+            let entry = self.remove_at(place, last);
             self.free_lazily(entry.value);
             removed += 1;
         }
@@ -62,15 +64,15 @@ impl Keyspace {
     /// many it removed.
     pub fn expire_some(&mut self, slots_max: usize, entries_max: usize) -> (usize, usize) {
         let (mut looked, mut removed) = (0, 0);
-        if self.volatile == 0 || self.follows {
+        if self.volatile == 0 || self.is_replica {
             return (0, 0);
         }
         for _ in 0..slots_max.min(self.slots.len()) {
-            let s = self.expire_from % self.slots.len();
+            let s = self.next_expire_slot % self.slots.len();
             if looked >= entries_max {
                 break;
             }
-            self.expire_from = s + 1;
+            self.next_expire_slot = s + 1;
             if self.slots[s].volatile == 0 {
                 continue;
             }
@@ -79,7 +81,7 @@ impl Keyspace {
             while at > 0 {
                 at -= 1;
                 if self.slots[s].table.entries()[at].has_expired(self.now) {
-                    self.reap(s, at);
+                    self.remove_expired(s, at);
                     removed += 1;
                 }
             }

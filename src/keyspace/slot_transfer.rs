@@ -27,12 +27,14 @@ impl Keyspace {
     /// Hands the table of `slot` over to `other`, which has no keys of that slot; nothing if there is
     /// none.
     pub fn transfer_slot(&mut self, slot: Slot, other: &mut Self) {
-        let Some(lent) = self.slots.get_mut(self.place[slot.index()] as usize) else { return };
+        let Some(lent) = self.slots.get_mut(self.table_of_slot[slot.index()] as usize) else {
+            return;
+        };
         let lent = std::mem::take(lent);
         let (len, volatile) = (lent.table.len(), lent.volatile as usize);
         self.len -= len;
         self.volatile -= volatile;
-        let at = other.adopt(slot);
+        let at = other.slot_table(slot);
         debug_assert_eq!(other.slots[at].table.len(), 0, "a slot's keys are in one place");
         other.slots[at] = lent;
         other.len += len;
@@ -49,8 +51,8 @@ impl Keyspace {
         });
         for bytes in keys {
             let key = self.key(slot, &bytes);
-            if let Some(parcel) = self.pack(key) {
-                other.unpack(key, parcel);
+            if let Some(value) = self.detach(key) {
+                other.insert_detached(key, value);
             }
         }
     }
@@ -63,14 +65,14 @@ impl Keyspace {
     /// Takes what was changed since this was last asked, if that is noted
     /// ([`Keyspace::set_journaling`]).
     pub fn take_touched(&mut self) -> TouchedKeys {
-        let Some(notes) = &mut self.notes else { return TouchedKeys::default() };
-        let (keys, all) = notes.take_keys();
+        let Some(journal) = &mut self.journal else { return TouchedKeys::default() };
+        let (keys, all) = journal.take_keys();
         TouchedKeys { keys, all }
     }
 
     /// Tells whoever watches, awaits or follows `key` that it was changed while its slot was lent.
-    pub fn touch_returned(&mut self, key: &[u8]) {
-        let is_there = self.find_unexpired_or_not(self.key(Slot::of(key), key)).is_some();
+    pub fn touch_transferred(&mut self, key: &[u8]) {
+        let is_there = self.find_even_expired(self.key(Slot::of(key), key)).is_some();
         self.touch(key, !is_there);
         if is_there && !self.awaited.is_empty() {
             self.note_ready(key);
@@ -78,25 +80,24 @@ impl Keyspace {
     }
 
     /// Tells whoever watches, awaits or follows a key that is there that all of them change.
-    pub fn touch_present(&mut self) {
-        let is_there =
-            |key: &[u8]| self.find_unexpired_or_not(self.key(Slot::of(key), key)).is_some();
+    pub fn touch_all_existing(&mut self) {
+        let is_there = |key: &[u8]| self.find_even_expired(self.key(Slot::of(key), key)).is_some();
         let concerned = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
         let present: Vec<Box<[u8]>> =
             concerned.filter(|key| is_there(key)).map(Into::into).collect();
-        present.iter().for_each(|key| self.touch_returned(key));
-        if let Some(notes) = &mut self.notes {
-            notes.whole();
+        present.iter().for_each(|key| self.touch_transferred(key));
+        if let Some(journal) = &mut self.journal {
+            journal.whole();
         }
     }
 
     /// The same for all keys: nobody knows which were changed.
-    pub fn touch_all_returned(&mut self) {
+    pub fn touch_all_transferred(&mut self) {
         let concerned = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
         let concerned: Vec<Box<[u8]>> = concerned.map(Into::into).collect();
-        concerned.iter().for_each(|key| self.touch_returned(key));
-        if let Some(notes) = &mut self.notes {
-            notes.whole();
+        concerned.iter().for_each(|key| self.touch_transferred(key));
+        if let Some(journal) = &mut self.journal {
+            journal.whole();
         }
     }
 }
@@ -150,7 +151,7 @@ mod tests {
             home.watch(home.key(slot, key), &guard);
             guard
         });
-        home.report(b"{a}3", true);
+        home.set_awaited(b"{a}3", true);
         set(&mut home, b"{a}1", 1, Ttl::Clear);
         set(&mut home, b"{a}2", 2, Ttl::Clear);
         let guard = Guard::default();
@@ -163,10 +164,10 @@ mod tests {
         stage.transfer_slot(slot, &mut home);
         let touched = stage.take_touched();
         assert!(!touched.all);
-        touched.keys.iter().for_each(|key| home.touch_returned(key));
+        touched.keys.iter().for_each(|key| home.touch_transferred(key));
         assert!(guards[2].is_tripped() && home.has_ready());
         assert!(!guard.is_tripped(), "what was only read is as it was");
-        home.touch_all_returned();
+        home.touch_all_transferred();
         assert!(guard.is_tripped());
     }
 }

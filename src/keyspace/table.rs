@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! entries  [ e0 | e1 | e2 | … ]         in one piece, no holes: removal moves the last one down
-//! prints   [ p0 | p1 | p2 | … ]         16 bits of each entry's hash, up to DENSE_LEN_MAX entries:
+//! fingerprints   [ p0 | p1 | p2 | … ]         16 bits of each entry's hash, up to DENSE_LEN_MAX entries:
 //!                                       a look-up scans them, one or two cache lines
-//! index    hash -> place                above that, an open-addressing table instead of the prints
+//! index    hash -> place                above that, an open-addressing table instead of the fingerprints
 //! ```
 //!
 //! With a million keys a slot holds some sixty of them, so the usual look-up reads the table's
-//! header, a line of prints and the entry. The dense array makes a uniform random pick O(1) and a
+//! header, a line of fingerprints and the entry. The dense array makes a uniform random pick O(1) and a
 //! scan simple: a scan walks *down* from the end; as removal only ever moves the last entry to a
 //! lower place, an entry that stays is met at least once, whatever comes and goes meanwhile.
 
@@ -16,7 +16,7 @@ use super::prefetch::prefetch;
 use hashbrown::HashTable;
 use std::hash::{BuildHasher, Hasher};
 
-/// Up to this many entries a table is searched by its prints; above, by an index.
+/// Up to this many entries a table is searched by its fingerprints; above, by an index.
 pub(super) const DENSE_LEN_MAX: usize = 128;
 /// Prints that are compared at once: four vector registers of the plainest x86-64.
 const GROUP: usize = 32;
@@ -56,7 +56,7 @@ pub trait Keyed {
 pub struct Table<E> {
     entries: Vec<E>,
     /// As long as `entries` while there is no index, else empty.
-    prints: Vec<u16>,
+    fingerprints: Vec<u16>,
     /// Present from `DENSE_LEN_MAX + 1` entries on until fewer than `INDEX_LEN_MIN` are left.
     index: Option<Box<HashTable<Place>>>,
 }
@@ -68,7 +68,7 @@ struct Place {
     at: u32,
 }
 
-fn print_of(hash: u64) -> u16 {
+fn fingerprint_of(hash: u64) -> u16 {
     (hash >> 48) as u16
 }
 
@@ -79,7 +79,7 @@ fn spread(hash: u32) -> u64 {
 
 impl<E> Default for Table<E> {
     fn default() -> Self {
-        Self { entries: Vec::new(), prints: Vec::new(), index: None }
+        Self { entries: Vec::new(), fingerprints: Vec::new(), index: None }
     }
 }
 
@@ -120,23 +120,29 @@ impl<E: Keyed> Table<E> {
                 |p: &Place| p.hash == hash as u32 && self.entries[p.at as usize].key() == key;
             return index.find(spread(hash as u32), is_it).map(|p| p.at as usize);
         }
-        let print = print_of(hash);
+        let fingerprint = fingerprint_of(hash);
         // A group without a match, which is nearly every group but one, costs a handful of vector
         // instructions: comparing all of it and branching once is what lets the compiler use them.
-        let (groups, rest) = self.prints.as_chunks::<GROUP>();
+        let (groups, rest) = self.fingerprints.as_chunks::<GROUP>();
         for (g, group) in groups.iter().enumerate() {
-            if group.iter().fold(false, |any, &p| any | (p == print))
-                && let Some(at) = self.find_among(group, g * GROUP, print, key)
+            if group.iter().fold(false, |any, &p| any | (p == fingerprint))
+                && let Some(at) = self.find_among(group, g * GROUP, fingerprint, key)
             {
                 return Some(at);
             }
         }
-        self.find_among(rest, groups.len() * GROUP, print, key)
+        self.find_among(rest, groups.len() * GROUP, fingerprint, key)
     }
 
-    /// The place of the entry under `key` if it is one of those whose `prints` begin at `base`.
-    fn find_among(&self, prints: &[u16], base: usize, print: u16, key: &[u8]) -> Option<usize> {
-        let matches = prints.iter().enumerate().filter(|&(_, &p)| p == print);
+    /// The place of the entry under `key` if it is one of those whose `fingerprints` begin at `base`.
+    fn find_among(
+        &self,
+        fingerprints: &[u16],
+        base: usize,
+        fingerprint: u16,
+        key: &[u8],
+    ) -> Option<usize> {
+        let matches = fingerprints.iter().enumerate().filter(|&(_, &p)| p == fingerprint);
         matches.map(|(i, _)| base + i).find(|&at| self.entries[at].key() == key)
     }
 
@@ -148,7 +154,7 @@ impl<E: Keyed> Table<E> {
             let _place = index.find(spread(hash as u32), |p| p.hash == hash as u32);
             return;
         }
-        for line in self.prints.chunks(64 / size_of::<u16>()) {
+        for line in self.fingerprints.chunks(64 / size_of::<u16>()) {
             prefetch(line);
         }
     }
@@ -160,15 +166,16 @@ impl<E: Keyed> Table<E> {
         let at = match &self.index {
             Some(index) => index.find(spread(hash as u32), |p| p.hash == hash as u32)?.at as usize,
             None => {
-                let print = print_of(hash);
-                let (groups, rest) = self.prints.as_chunks::<GROUP>();
-                let has =
-                    |group: &[u16; GROUP]| group.iter().fold(false, |any, &p| any | (p == print));
+                let fingerprint = fingerprint_of(hash);
+                let (groups, rest) = self.fingerprints.as_chunks::<GROUP>();
+                let has = |group: &[u16; GROUP]| {
+                    group.iter().fold(false, |any, &p| any | (p == fingerprint))
+                };
                 let (base, group) = match groups.iter().position(has) {
                     Some(g) => (g * GROUP, &groups[g][..]),
                     None => (groups.len() * GROUP, rest),
                 };
-                base + group.iter().position(|&p| p == print)?
+                base + group.iter().position(|&p| p == fingerprint)?
             }
         };
         Some((at, self.entries.get(at)?))
@@ -185,8 +192,8 @@ impl<E: Keyed> Table<E> {
                 index.insert_unique(spread(hash as u32), Place::new(hash, at), |p| spread(p.hash));
             }
             None if at < DENSE_LEN_MAX => {
-                grow(&mut self.prints);
-                self.prints.push(print_of(hash));
+                grow(&mut self.fingerprints);
+                self.fingerprints.push(fingerprint_of(hash));
             }
             None => self.build_index(hasher),
         }
@@ -209,17 +216,18 @@ impl<E: Keyed> Table<E> {
                 place.at = at as u32;
             }
         } else {
-            self.prints.swap_remove(at);
+            self.fingerprints.swap_remove(at);
         }
         let entry = self.entries.swap_remove(at);
         if self.index.is_some() && self.entries.len() < INDEX_LEN_MIN {
             self.index = None;
-            self.prints = self.entries.iter().map(|e| print_of(hasher.hash(e.key()))).collect();
+            self.fingerprints =
+                self.entries.iter().map(|e| fingerprint_of(hasher.hash(e.key()))).collect();
         }
         let len = self.entries.len();
         if self.entries.capacity() > 4 * len + 16 {
             self.entries.shrink_to(2 * len);
-            self.prints.shrink_to(2 * self.prints.len());
+            self.fingerprints.shrink_to(2 * self.fingerprints.len());
         }
         entry
     }
@@ -247,7 +255,8 @@ impl<E: Keyed> Table<E> {
     /// Rebuilds everything else from the entries.
     pub fn rebuild_index(&mut self, hasher: &KeyHasher) {
         self.index = None;
-        self.prints = self.entries.iter().map(|e| print_of(hasher.hash(e.key()))).collect();
+        self.fingerprints =
+            self.entries.iter().map(|e| fingerprint_of(hasher.hash(e.key()))).collect();
         if self.entries.len() > DENSE_LEN_MAX {
             self.build_index(hasher);
         }
@@ -260,7 +269,7 @@ impl<E: Keyed> Table<E> {
             index.insert_unique(spread(hash as u32), Place::new(hash, at), |p| spread(p.hash));
         }
         self.index = Some(Box::new(index));
-        self.prints = Vec::new();
+        self.fingerprints = Vec::new();
     }
 
     /// Checks what the comments beside the fields promise.
@@ -268,10 +277,10 @@ impl<E: Keyed> Table<E> {
     pub(crate) fn assert_invariants(&self, hasher: &KeyHasher) {
         match &self.index {
             Some(index) => {
-                assert!(self.entries.len() >= INDEX_LEN_MIN && self.prints.is_empty());
+                assert!(self.entries.len() >= INDEX_LEN_MIN && self.fingerprints.is_empty());
                 assert_eq!(index.len(), self.entries.len());
             }
-            None => assert_eq!(self.prints.len(), self.entries.len()),
+            None => assert_eq!(self.fingerprints.len(), self.entries.len()),
         }
         for (at, entry) in self.entries.iter().enumerate() {
             assert_eq!(self.find(entry.key(), hasher.hash(entry.key())), Some(at));

@@ -140,8 +140,8 @@ impl Value {
 
     /// Whether freeing it takes long enough to be done away from the shard.
     #[must_use]
-    pub fn is_heavy(&self) -> bool {
-        self.len() > super::HEAVY_LEN
+    pub fn is_slow_to_free(&self) -> bool {
+        self.len() > super::LAZY_FREE_LEN
     }
 }
 

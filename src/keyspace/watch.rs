@@ -8,7 +8,7 @@
 //! session ──Arc──► Guard { dirty } ◄──Arc── watchers[key] ◄── keyspace.touch(key)
 //! ```
 //!
-//! A session that unwatches or leaves just drops its side; what it filed is dead weight that the
+//! A session that unwatches or leaves just drops its side; what it registered is dead weight that the
 //! next [`Watchers::file`] or touch clears away, so the table stays within twice what is alive.
 
 use super::Millis;
@@ -60,7 +60,7 @@ impl Guard {
         self.0.is_tripped.store(true, Ordering::Release);
     }
 
-    /// When its first key was filed.
+    /// When its first key was registered.
     #[must_use]
     pub fn since(&self) -> Millis {
         self.0.since.load(Ordering::Relaxed)
@@ -92,8 +92,8 @@ struct Watcher {
 #[derive(Debug, Default)]
 pub struct Watchers {
     by_key: HashMap<Box<[u8]>, Vec<Watcher>>,
-    /// How many watchers are filed, dead ones too.
-    filed: usize,
+    /// How many watchers are registered, dead ones too.
+    registered: usize,
     /// When `filed` reaches this, the dead are cleared away.
     sweep_at: usize,
     /// Who changes keys at this moment.
@@ -102,7 +102,7 @@ pub struct Watchers {
     pub has_tripped: bool,
 }
 
-/// Fewer filed watchers than this are not worth a sweep.
+/// Fewer registered watchers than this are not worth a sweep.
 const SWEEP_MIN: usize = 1024;
 
 impl Watchers {
@@ -113,10 +113,10 @@ impl Watchers {
     }
 
     /// Files `guard` under `key`; `expired` says that the key lies there but has expired.
-    pub fn file(&mut self, key: &[u8], guard: &Guard, expired: bool, now: Millis) {
+    pub fn add(&mut self, key: &[u8], guard: &Guard, expired: bool, now: Millis) {
         // A guard has several keys; its age is the first one's.
         let _ = guard.0.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-        if self.filed >= self.sweep_at.max(SWEEP_MIN) {
+        if self.registered >= self.sweep_at.max(SWEEP_MIN) {
             self.sweep();
         }
         let watchers = match self.by_key.get_mut(key) {
@@ -125,14 +125,14 @@ impl Watchers {
         };
         if !watchers.iter().any(|w| w.guard.is(guard)) {
             watchers.push(Watcher { guard: guard.clone(), expired });
-            self.filed += 1;
+            self.registered += 1;
         }
     }
 
     /// Takes `guard` out of the lists of `keys`.
-    pub fn unfile<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, guard: &Guard) {
+    pub fn remove<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, guard: &Guard) {
         for key in keys {
-            self.keep(key, |watcher| !watcher.guard.is(guard));
+            self.retain(key, |watcher| !watcher.guard.is(guard));
         }
     }
 
@@ -140,7 +140,7 @@ impl Watchers {
     /// began to watch it when it had already expired then sees no change.
     pub fn touch(&mut self, key: &[u8], gone: bool, now: Millis) {
         let (writer, mut has_tripped) = (self.writer, self.has_tripped);
-        self.keep(key, |watcher| {
+        self.retain(key, |watcher| {
             if watcher.expired && gone {
                 watcher.expired = false;
                 return true;
@@ -157,7 +157,7 @@ impl Watchers {
         self.has_tripped = has_tripped;
     }
 
-    /// Whether `guard` was filed under `key` when the key had expired already.
+    /// Whether `guard` was registered under `key` when the key had expired already.
     #[must_use]
     pub fn was_expired(&self, key: &[u8], guard: &Guard) -> bool {
         let watchers = self.by_key.get(key).map_or(&[][..], Vec::as_slice);
@@ -175,16 +175,16 @@ impl Watchers {
             watchers.retain(|w| !w.guard.is_abandoned());
             !watchers.is_empty()
         });
-        self.filed = self.by_key.values().map(Vec::len).sum();
-        self.sweep_at = 2 * self.filed;
+        self.registered = self.by_key.values().map(Vec::len).sum();
+        self.sweep_at = 2 * self.registered;
         self.by_key.shrink_to(2 * self.by_key.len());
     }
 
-    fn keep(&mut self, key: &[u8], keep: impl FnMut(&mut Watcher) -> bool) {
+    fn retain(&mut self, key: &[u8], keep: impl FnMut(&mut Watcher) -> bool) {
         let Some(watchers) = self.by_key.get_mut(key) else { return };
         let before = watchers.len();
         watchers.retain_mut(keep);
-        self.filed -= before - watchers.len();
+        self.registered -= before - watchers.len();
         if watchers.is_empty() {
             self.by_key.remove(key);
         }
@@ -198,20 +198,20 @@ mod tests {
     #[test]
     fn a_touch_trips_who_watches_the_key() {
         let (mut watchers, mine, other) = (Watchers::default(), Guard::default(), Guard::default());
-        watchers.file(b"a", &mine, false, 5);
-        watchers.file(b"b", &other, false, 5);
+        watchers.add(b"a", &mine, false, 5);
+        watchers.add(b"b", &other, false, 5);
         watchers.touch(b"a", false, 7);
         assert!(mine.is_tripped() && !other.is_tripped());
-        watchers.unfile([&b"b"[..]].into_iter(), &other);
+        watchers.remove([&b"b"[..]].into_iter(), &other);
         watchers.touch(b"b", true, 7);
-        assert!(!other.is_tripped() && watchers.is_empty() && watchers.filed == 0);
+        assert!(!other.is_tripped() && watchers.is_empty() && watchers.registered == 0);
     }
 
     #[test]
     fn a_guard_knows_what_tripped_it_first_and_who() {
         let (mut watchers, guard) = (Watchers::default(), Guard::default());
-        watchers.file(b"a", &guard, false, 5);
-        watchers.file(b"b", &guard, false, 6);
+        watchers.add(b"a", &guard, false, 5);
+        watchers.add(b"b", &guard, false, 6);
         watchers.touch(b"other", false, 7);
         assert!(!watchers.has_tripped && guard.cause().is_none());
         let writer = Some(Writer { client: 3, command: 9 });
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn the_removal_of_what_had_expired_is_no_change() {
         let (mut watchers, guard) = (Watchers::default(), Guard::default());
-        watchers.file(b"a", &guard, true, 5);
+        watchers.add(b"a", &guard, true, 5);
         watchers.touch(b"a", true, 7);
         assert!(!guard.is_tripped());
         watchers.touch(b"a", false, 7);
@@ -238,11 +238,11 @@ mod tests {
     fn abandoned_watches_do_not_pile_up() {
         let mut watchers = Watchers::default();
         let alive = Guard::default();
-        watchers.file(b"alive", &alive, false, 5);
+        watchers.add(b"alive", &alive, false, 5);
         for i in 0..100_000u32 {
-            watchers.file(&i.to_le_bytes(), &Guard::default(), false, 5);
+            watchers.add(&i.to_le_bytes(), &Guard::default(), false, 5);
         }
-        assert!(watchers.filed <= 2 * SWEEP_MIN, "{}", watchers.filed);
+        assert!(watchers.registered <= 2 * SWEEP_MIN, "{}", watchers.registered);
         watchers.touch(b"alive", false, 7);
         assert!(alive.is_tripped());
     }

@@ -24,7 +24,7 @@ use crate::command::{
     Group, Invocation, Pace, Queue, Refusal, ReplyDelay, Run, ServerCx, ServerFn, SessionCommand,
     Spec, flag, named, resolve, slotway,
 };
-use crate::faults::{Armed, Event, Order};
+use crate::faults::{ArmedFaults, Order, RequestKind};
 use crate::keyspace::{KeyHasher, Keyspace, Millis};
 use crate::replication::ReplicaWait;
 use crate::resp::{Decoder, Sink};
@@ -138,7 +138,7 @@ enum Held<'h, 'r> {
 struct Turn<'t> {
     batch: &'t BatchContext,
     /// What is to be looked up of what goes wrong on purpose.
-    armed: Armed,
+    armed: ArmedFaults,
     pace: &'t mut dyn Pace,
 }
 
@@ -231,7 +231,7 @@ impl Router {
         (batch.no_touch, batch.port) = (session.client().no_touch(), session.port());
         batch.instrumentation.client = session.client().id;
         let armed = self.server.faults.armed();
-        if armed.hangs()
+        if armed.hangs_nodes()
             && let Port::Node(node) = batch.port
             && self.server.faults.stopped(node) == Some(true)
         {
@@ -243,11 +243,11 @@ impl Router {
             let (input_from, output_from) = (taken, out.len());
             let mut pause = self.server.pause.at(now);
             let line = pause.and_then(|_| inline(&input[taken..])).map(<[u8]>::to_vec);
-            let ahead_max = if armed.concerns_each() { 1 } else { AHEAD_MAX };
+            let ahead_max = if armed.affects_each_request() { 1 } else { AHEAD_MAX };
             let ahead = self.decode_ahead(session, decoder, input, taken, ahead_max, scratch);
             self.sample(input, scratch);
             self.warm(input, scratch, &mut turn);
-            if armed.concerns_each() {
+            if armed.affects_each_request() {
                 self.concern(session, input, scratch, &mut turn);
             }
             let mut hold = None;
@@ -341,9 +341,12 @@ impl Router {
                 }
                 if refused {
                     let id = latest.map_or(0, |spec| spec.id);
-                    self.server.observer.tallies.count(batch.instrumentation.client, |tally| {
-                        tally.rejected(id, out.get(before + 1..).unwrap_or_default());
-                    });
+                    self.server.observer.commandstats.count(
+                        batch.instrumentation.client,
+                        |tally| {
+                            tally.rejected(id, out.get(before + 1..).unwrap_or_default());
+                        },
+                    );
                 } else if is_ours && ran {
                     let reply = out.get(before..).unwrap_or_default();
                     let ticks = turn.pace.ticks().wrapping_sub(began);
@@ -365,7 +368,7 @@ impl Router {
             }
             release(&mut hold, &mut turn);
             self.settle_notes(&mut turn);
-            if armed.concerns_each() && stop.is_none() && !scratch.requests.is_empty() {
+            if armed.affects_each_request() && stop.is_none() && !scratch.requests.is_empty() {
                 // Each reply is late by its own time, and what counts is looked at anew.
                 stop = Some(Progress::Full);
             }
@@ -462,7 +465,7 @@ impl Router {
         work: impl FnOnce(&mut slotway::ClusterAccess<'_, '_>) -> R,
     ) -> R {
         let batch = self.batch(now);
-        let mut turn = Turn { batch: &batch, armed: Armed::default(), pace };
+        let mut turn = Turn { batch: &batch, armed: ArmedFaults::default(), pace };
         let all: Vec<usize> = (0..self.shards.len()).collect();
         let mut holds = self.hold_each(&all, &mut turn);
         let mut shards: Vec<&mut Keyspace> =
@@ -487,15 +490,15 @@ impl Router {
             // Who makes faults must be able to end them.
             return;
         }
-        if turn.armed.counts() {
+        if turn.armed.counts_requests() {
             let event = match named {
-                Some(Spec { run: Run::Session(SessionCommand::Exec), .. }) => Event::Exec,
-                Some(spec) if spec.writes() => Event::Write,
-                _ => Event::Request,
+                Some(Spec { run: Run::Session(SessionCommand::Exec), .. }) => RequestKind::Exec,
+                Some(spec) if spec.writes() => RequestKind::Write,
+                _ => RequestKind::Request,
             };
-            self.server.faults.note(&[Event::Request, event]);
+            self.server.faults.count_request(&[RequestKind::Request, event]);
         }
-        if !turn.armed.slows() {
+        if !turn.armed.delays_replies() {
             return;
         }
         let slot = match named.map(|spec| spec.run) {
@@ -609,7 +612,7 @@ impl Router {
                         let replica_wait =
                             self.call(session, function, invocation, &mut [], turn, &mut sink);
                         if let Some(replica_wait) = replica_wait {
-                            match replica_wait.look_at(turn.batch.now) {
+                            match replica_wait.next_check(turn.batch.now) {
                                 Some(_) => return Done::ReplicaWait(replica_wait),
                                 None => sink.count(replica_wait.count(turn.batch.now)),
                             }
@@ -704,7 +707,7 @@ impl Router {
                     }
                 }
             }
-            Step::Exec(transaction) if transaction.is_plain() && !turn.armed.execs() => {
+            Step::Exec(transaction) if transaction.is_plain() && !turn.armed.affects_exec() => {
                 match self.hold(transaction.slot, hold, turn) {
                     Held::Here(held) => {
                         let watched = transaction.watched.as_deref();
@@ -740,7 +743,7 @@ impl Router {
         let topology = &self.topology;
         let delivered = &mut |sleeper| turn.pace.delivered(sleeper);
         let serves = |port, slot| topology.serves_channel(slot, port);
-        self.server.pubsub.sign_off(serves, turn.batch.now, delivered);
+        self.server.pubsub.unsubscribe_moved(serves, turn.batch.now, delivered);
     }
 
     /// Calls a function of the process; a panic in it stays with its command. Gives what it waits
@@ -801,7 +804,7 @@ impl Router {
     fn note(&self, invocation: &Invocation<'_>, ticks: u64, reply: &[u8], batch: &BatchContext) {
         let &Invocation { spec, args, .. } = invocation;
         let (observer, instrumentation) = (&self.server.observer, &batch.instrumentation);
-        observer.tallies.count(instrumentation.client, |tally| {
+        observer.commandstats.count(instrumentation.client, |tally| {
             tally.ran(spec.id, ticks, instrumentation.tracks);
             if let Some((b'-', error)) = reply.split_first() {
                 tally.failed(spec.id, error);
@@ -812,10 +815,10 @@ impl Router {
                 (spec.without_secrets(args), instrumentation.client, batch.now);
             let seen = ObservedCommand { args: shown.iter().copied(), client, now };
             if instrumentation.monitored && spec.is_shown() {
-                observer.show(seen.clone());
+                observer.feed_monitors(seen.clone());
             }
             if ticks >= instrumentation.slow_ticks {
-                observer.slow(seen, ticks, spec.flags & flag::FAST != 0, !spec.is_logged());
+                observer.record_slow(seen, ticks, spec.flags & flag::FAST != 0, !spec.is_logged());
             }
         }
     }

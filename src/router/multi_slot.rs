@@ -192,7 +192,7 @@ impl Router {
     ) -> Option<Refusal> {
         let mut refusal = None;
         for slot in requests.iter().flat_map(slots_of) {
-            if refusal.is_none() && !self.topology.is_settled(slot) {
+            if refusal.is_none() && !self.topology.is_stable(slot) {
                 refusal = self.refuses_slot(slot, request_flags, local);
             }
         }
@@ -209,7 +209,7 @@ impl Router {
     ) -> Option<Refusal> {
         let Some(owner) = self.topology.owner_of(slot) else { return Some(Refusal::UNSERVED) };
         let all_here = || KeyPresence { here: 1, missing: 0, several: false };
-        match self.topology.judge(
+        match self.topology.route(
             owner,
             slot,
             RequestFlags { asking: true, ..request_flags },
@@ -294,11 +294,11 @@ impl Router {
         holds.iter_mut().for_each(|(_, hold)| hold.engine().set_writer(invocation.spec));
         for key in &touched.keys {
             if let Some(&at) = homes.get(&Slot::of(key)) {
-                holds[at].1.engine().keyspace.touch_returned(key);
+                holds[at].1.engine().keyspace.touch_transferred(key);
             }
         }
         if touched.all {
-            holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.touch_all_returned());
+            holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.touch_all_transferred());
         }
         holds.iter_mut().for_each(|(_, hold)| hold.engine().clear_writer());
         if let Some(dead) = stage.keyspace.take_lazy_free() {

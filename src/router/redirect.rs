@@ -15,7 +15,7 @@
 
 use super::{Done, Router, Turn};
 use crate::command::{Invocation, Refusal, Run, SessionCommand, flag};
-use crate::faults::Answer;
+use crate::faults::ExecAnswer;
 use crate::keyspace::{Blob, Guard, Millis};
 use crate::resp::Sink;
 use crate::session::{Judge, Reach, Session, Transaction};
@@ -23,7 +23,7 @@ use crate::shard::engine::{Blocked, Engine};
 use crate::shard::{Hold, Pending, Served, Work};
 use crate::slot::{Footprint, Slot};
 use crate::state::settings::CrossSlot;
-use crate::topology::{KeyPresence, Move, NodeNumber, Port, RequestFlags, Route};
+use crate::topology::{KeyPresence, NodeNumber, Port, RequestFlags, Route, SlotMigration};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
@@ -47,7 +47,7 @@ impl Judge for Bench<'_, '_> {
         let topology = &router.topology;
         let Port::Node(node) = port else {
             let slot = match invocation.footprint {
-                Footprint::In(slot) if !topology.is_settled(slot) => slot,
+                Footprint::In(slot) if !topology.is_stable(slot) => slot,
                 // If it may not ask for several slots, that comes first.
                 Footprint::Crossing { .. }
                     if router.server.settings.cross_slot() == CrossSlot::Audit =>
@@ -63,7 +63,7 @@ impl Judge for Bench<'_, '_> {
         match invocation.footprint {
             Footprint::Anywhere => (spec.flags & flag::WRITE != 0 && topology.is_replica(port))
                 .then_some(Refusal::of("READONLY You can't write against a read only replica.")),
-            Footprint::Crossing { first, .. } if !topology.is_known(first, node) => {
+            Footprint::Crossing { first, .. } if !topology.is_owner_known(first, node) => {
                 Some(Refusal::UNSERVED)
             }
             // The session refuses what crosses slots.
@@ -74,7 +74,7 @@ impl Judge for Bench<'_, '_> {
                     return None;
                 }
                 // Held before the topology is asked: who changes that holds all shards first.
-                if !topology.is_settled(slot)
+                if !topology.is_stable(slot)
                     && self.hold.as_ref().is_none_or(|(held, _)| *held != shard_of_node)
                 {
                     super::release(self.hold, self.turn);
@@ -88,7 +88,7 @@ impl Judge for Bench<'_, '_> {
                     }
                     _ => KeyPresence::default(),
                 };
-                let verdict = topology.judge(node, slot, request_flags, presence);
+                let verdict = topology.route(node, slot, request_flags, presence);
                 router.refusal(verdict, slot, self.local)
             }
         }
@@ -193,8 +193,8 @@ impl Router {
         match (port, slot) {
             (Port::Node(node), _) => (self.topology.shard_of_node(node), None),
             (Port::Router, None) => (0, None),
-            (Port::Router, Some(slot)) => match self.topology.move_of(slot) {
-                Some(Move { from, to }) => (from, Some(to)),
+            (Port::Router, Some(slot)) => match self.topology.migration_of(slot) {
+                Some(SlotMigration { from, to }) => (from, Some(to)),
                 None => (self.topology.shard_of(slot), None),
             },
         }
@@ -250,7 +250,7 @@ impl Router {
         // The router asks as who was sent there.
         let asking = request_flags.asking || port == Port::Router;
         let verdict =
-            self.topology.judge(judge, slot, RequestFlags { asking, ..request_flags }, presence);
+            self.topology.route(judge, slot, RequestFlags { asking, ..request_flags }, presence);
         match (port, to, verdict) {
             (Port::Router, Some(to), Route::Ask(_)) => place.own = own(&place, to),
             (Port::Router, Some(to), Route::TryAgain) => {
@@ -404,7 +404,7 @@ impl Router {
         } else if refusal.is_none() && transaction.poisoned {
             refusal = Some(Refusal::SPOILED);
         }
-        if turn.armed.execs() && refusal.is_none() {
+        if turn.armed.affects_exec() && refusal.is_none() {
             self.make_conflict(transaction, &mut place, turn.batch.now);
         }
         // No message stands within the reply: those that are here come before it, and so do those
@@ -414,14 +414,14 @@ impl Router {
         if let Some(refusal) = refusal {
             Sink::new(out, session.proto()).error(refusal);
         } else if self.is_lost(transaction, &mut place) {
-            place.own().engine().tally.lost();
+            place.own().engine().tally.exec_lost();
             transaction.watched.as_deref().inspect(|w| w.lose(&self.server.observer));
             Sink::new(out, session.proto()).null_array();
         } else if let Some(answer) = self.false_answer(transaction.slot, turn) {
             match self.false_refusal(answer, transaction.slot, local) {
                 Some(refusal) => Sink::new(out, session.proto()).error(refusal),
                 None => {
-                    place.own().engine().tally.lost();
+                    place.own().engine().tally.exec_lost();
                     transaction.watched.as_deref().inspect(|w| w.lose(&self.server.observer));
                     Sink::new(out, session.proto()).null_array();
                 }
@@ -460,15 +460,15 @@ impl Router {
     }
 
     /// What a fault has an EXEC answer that would run.
-    fn false_answer(&self, slot: Option<Slot>, turn: &Turn<'_>) -> Option<Answer> {
-        if !turn.armed.execs() {
+    fn false_answer(&self, slot: Option<Slot>, turn: &Turn<'_>) -> Option<ExecAnswer> {
+        if !turn.armed.affects_exec() {
             return None;
         }
         let node = match turn.batch.port {
             Port::Node(node) => Some(node),
             Port::Router => slot.and_then(|slot| self.topology.owner_of(slot)),
         };
-        self.server.faults.answer(turn.batch.now, node, slot)
+        self.server.faults.exec_answer(turn.batch.now, node, slot)
     }
 
     /// That answer's error; `None` if it is nil. MOVED names the node that owns the slot, so that
@@ -476,16 +476,16 @@ impl Router {
     #[cold]
     fn false_refusal(
         &self,
-        answer: Answer,
+        answer: ExecAnswer,
         slot: Option<Slot>,
         local: SocketAddr,
     ) -> Option<Refusal> {
         let verdict = match answer {
-            Answer::Nil => return None,
-            Answer::ExecAbort => return Some(Refusal::SPOILED),
-            Answer::TryAgain => Route::TryAgain,
-            Answer::ClusterDown => Route::Down,
-            Answer::Moved => Route::Moved(slot.and_then(|slot| self.topology.owner_of(slot))?),
+            ExecAnswer::Nil => return None,
+            ExecAnswer::ExecAbort => return Some(Refusal::SPOILED),
+            ExecAnswer::TryAgain => Route::TryAgain,
+            ExecAnswer::ClusterDown => Route::Down,
+            ExecAnswer::Moved => Route::Moved(slot.and_then(|slot| self.topology.owner_of(slot))?),
         };
         self.refusal(verdict, slot.or_else(|| Slot::new(0))?, local)
     }

@@ -19,11 +19,12 @@ use std::sync::Arc;
 /// topology asks for.
 pub(super) fn settle(server: &ServerState, engines: &mut [&mut Engine]) {
     let topology = &server.topology;
-    if topology.is_in_step() {
+    if topology.replicas_share_shards() {
         return;
     }
-    let wanted = topology.replica_links_wanted();
-    let leader_of = |shard| wanted.iter().find(|link| link.shard == shard).map(|link| link.leader);
+    let wanted = topology.desired_replica_links();
+    let leader_of =
+        |shard| wanted.iter().find(|link| link.shard == shard).map(|link| link.master_shard);
     // What was written up to this moment belongs to the links that were there.
     engines.iter_mut().for_each(|engine| engine.propagate());
     for shard in 0..engines.len() {
@@ -38,7 +39,8 @@ pub(super) fn settle(server: &ServerState, engines: &mut [&mut Engine]) {
         let feed = match engines[link.shard].source() {
             Some(feed) => Arc::clone(feed),
             None => {
-                let Ok([follower, leader]) = engines.get_disjoint_mut([link.shard, link.leader])
+                let Ok([follower, leader]) =
+                    engines.get_disjoint_mut([link.shard, link.master_shard])
                 else {
                     continue;
                 };
@@ -48,5 +50,5 @@ pub(super) fn settle(server: &ServerState, engines: &mut [&mut Engine]) {
         feed.set_up(link.is_up);
         feeds.push((link.shard, feed));
     }
-    server.feeds.set(feeds);
+    server.replication_streams.set(feeds);
 }

@@ -23,7 +23,7 @@ use crate::router::{Progress, Router, Scratch, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::Session;
 use crate::shard::engine::Blocked;
 use crate::shard::{Pending, Served, Work};
-use crate::state::clients::{Ending, Seat};
+use crate::state::clients::{Ending, RegisteredClient};
 use crate::topology::{NodeNumber, Port};
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
@@ -64,7 +64,7 @@ thread_local! {
 pub(super) struct Connection {
     stream: TcpStream,
     /// The place in the registry, given up with the connection.
-    _seat: Seat,
+    _seat: RegisteredClient,
     router: Arc<Router>,
     session: Session,
     decoder: Decoder,
@@ -113,7 +113,12 @@ enum Event {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, router: Arc<Router>, port: Port, seat: Seat) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        router: Arc<Router>,
+        port: Port,
+        seat: RegisteredClient,
+    ) -> Self {
         let session = router.session(Arc::clone(&seat), port);
         Self {
             stream,
@@ -188,7 +193,7 @@ impl Connection {
     async fn wait_for_node(&mut self, node: NodeNumber) -> io::Result<()> {
         let (client, router) = (Arc::clone(self.session.client()), Arc::clone(&self.router));
         client.note_activity(|activity| activity.blocked = true);
-        let mut again = pin!(router.server.faults.answers_again(node));
+        let mut again = pin!(router.server.faults.hang_ended(node));
         let over = poll_fn(|cx| match again.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Ok(())),
             Poll::Pending => self.poll_more(cx),
@@ -244,7 +249,7 @@ impl Connection {
         let mut over = Ok(());
         while over.is_ok()
             && let now = clock::now()
-            && let Some(at) = replica_wait.look_at(now)
+            && let Some(at) = replica_wait.next_check(now)
         {
             let time_left = Duration::from_millis((at - now).max(0).unsigned_abs());
             let mut time_out = pin!(tokio::time::sleep(time_left));
@@ -301,7 +306,7 @@ impl Connection {
         .await;
         // A wait that ends because the client left must not be served any more.
         drop(waiting);
-        client.waited();
+        client.end_wait();
         client.note_activity(|activity| activity.blocked = false);
         let mut reply = Vec::new();
         let mut out = Sink::new(&mut reply, self.session.proto());
@@ -537,8 +542,8 @@ impl Connection {
         match why {
             ReplyDelay::For(time) => Box::pin(tokio::time::sleep(time)),
             ReplyDelay::Doors => {
-                let doors = Arc::clone(&self.router.server.faults.doors);
-                Box::pin(async move { doors.settled().await })
+                let doors = Arc::clone(&self.router.server.faults.listener_gate);
+                Box::pin(async move { doors.all_acknowledged().await })
             }
         }
     }

@@ -293,7 +293,7 @@ impl Session {
         out: &mut Sink<'_>,
     ) -> Step {
         self.go_on_asking();
-        self.see_to_losses();
+        self.drop_moved_channels();
         let spec = invocation.spec;
         if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
             return self.reject(steer_of(spec), &Refusal::NO_AUTH, out);

@@ -501,7 +501,7 @@ impl Session {
             return Step::Replied;
         }
         if is_lost {
-            server.observer.tallies.count(self.client.id, CommandStats::lost);
+            server.observer.commandstats.count(self.client.id, CommandStats::exec_lost);
             watched.inspect(|watched| watched.lose(&server.observer));
             out.null_array();
             return Step::Replied;

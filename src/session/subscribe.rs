@@ -12,7 +12,7 @@ use super::{Session, Step};
 use crate::command::{Args, Invocation, Refusal, Run, SessionCommand, Spec};
 use crate::resp::{Proto, Sink};
 use crate::state::ServerState;
-use crate::state::pubsub::{Scope, Subscriptions};
+use crate::state::pubsub::{ChannelKind, Subscriptions};
 use std::sync::Arc;
 
 impl Session {
@@ -89,7 +89,7 @@ impl Session {
     pub(super) fn subscribe(
         &mut self,
         server: &ServerState,
-        scope: Scope,
+        scope: ChannelKind,
         args: Args<'_>,
         out: &mut Sink<'_>,
     ) -> Step {
@@ -109,7 +109,12 @@ impl Session {
     }
 
     /// (P|S)UNSUBSCRIBE [name [name ...]]
-    pub(super) fn unsubscribe(&mut self, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Step {
+    pub(super) fn unsubscribe(
+        &mut self,
+        scope: ChannelKind,
+        args: Args<'_>,
+        out: &mut Sink<'_>,
+    ) -> Step {
         let word = word(scope, false);
         let mut names: Vec<Vec<u8>> = args.from(1).map(<[u8]>::to_vec).collect();
         if let Some(subscriptions) = &self.subscriptions
@@ -133,9 +138,9 @@ impl Session {
     }
 
     /// Forgets the subscriptions that were ended from outside.
-    pub(super) fn see_to_losses(&mut self) {
+    pub(super) fn drop_moved_channels(&mut self) {
         if let Some(subscriptions) = &mut self.subscriptions {
-            subscriptions.see_to_losses();
+            subscriptions.drop_moved_channels();
             self.forget_none();
         }
     }
@@ -153,14 +158,14 @@ fn is_ping(spec: &Spec) -> bool {
 }
 
 /// What a confirmation is called.
-fn word(scope: Scope, begins: bool) -> &'static str {
+fn word(scope: ChannelKind, begins: bool) -> &'static str {
     match (scope, begins) {
-        (Scope::Channel, true) => "subscribe",
-        (Scope::Channel, false) => "unsubscribe",
-        (Scope::Pattern, true) => "psubscribe",
-        (Scope::Pattern, false) => "punsubscribe",
-        (Scope::ShardChannel, true) => "ssubscribe",
-        (Scope::ShardChannel, false) => "sunsubscribe",
+        (ChannelKind::Channel, true) => "subscribe",
+        (ChannelKind::Channel, false) => "unsubscribe",
+        (ChannelKind::Pattern, true) => "psubscribe",
+        (ChannelKind::Pattern, false) => "punsubscribe",
+        (ChannelKind::ShardChannel, true) => "ssubscribe",
+        (ChannelKind::ShardChannel, false) => "sunsubscribe",
     }
 }
 

@@ -14,7 +14,7 @@ pub use super::blocked::Serve;
 use super::blocked::{Waiter, Waiters};
 use crate::command::{Cx, Invocation, Pace, Queue, Refusal, Run, Spec, Wait, WaitKind, flag};
 use crate::keyspace::{Changes, EventClass, Guard, Keyspace, Limits, Millis, Writer};
-use crate::replication::{Links, ReplicationStream};
+use crate::replication::{ReplicationLinks, ReplicationStream};
 use crate::resp::{Proto, Sink};
 use crate::session::{Watched, note_failed};
 use crate::slot::{Footprint, Slot};
@@ -69,7 +69,7 @@ pub struct Engine {
     lap: u64,
     waiters: Waiters,
     /// Whom this shard follows, and who follows it, late.
-    links: Links,
+    links: ReplicationLinks,
     /// Where what happens to keys is published.
     pubsub: Arc<PubSub>,
 }
@@ -101,7 +101,7 @@ impl Blocked {
             wait.absent.write(out);
             return None;
         }
-        let (call, waiting) = client.wait();
+        let (call, waiting) = client.begin_wait();
         Some(Self { call, waiting, wait, request: Arc::new(request) })
     }
 }
@@ -127,7 +127,7 @@ impl Engine {
             observer,
             lap: 0,
             waiters: Waiters::default(),
-            links: Links::default(),
+            links: ReplicationLinks::default(),
             pubsub,
         }
     }
@@ -170,8 +170,8 @@ impl Engine {
     /// Hands a key, if it is here, over to the shard that takes its slot.
     pub fn move_key(&mut self, bytes: &[u8], target: &mut Self) {
         let key = self.keyspace.key(Slot::of(bytes), bytes);
-        if let Some(parcel) = self.keyspace.pack(key) {
-            target.keyspace.unpack(key, parcel);
+        if let Some(parcel) = self.keyspace.detach(key) {
+            target.keyspace.insert_detached(key, parcel);
         }
     }
 
@@ -211,37 +211,37 @@ impl Engine {
     pub fn propagate(&mut self) {
         if self.keyspace.has_changes() {
             let changes = self.keyspace.take_changes();
-            self.links.tell(self.keyspace.now(), changes);
+            self.links.propagate(self.keyspace.now(), changes);
         }
     }
 
     /// Has this shard follow another one from now on, which is brought up to date at once.
     pub fn follow(&mut self, leader: &mut Self, lag_ms: &Arc<AtomicI64>) -> Arc<ReplicationStream> {
         leader.propagate();
-        self.keyspace.apply_changes(leader.keyspace.everything());
-        self.keyspace.follows = true;
+        self.keyspace.apply_changes(leader.keyspace.snapshot());
+        self.keyspace.is_replica = true;
         leader.keyspace.set_journaling(true);
-        let feed = leader.links.lead(leader.number, Arc::clone(lag_ms));
-        self.links.follow(Arc::clone(&feed));
+        let feed = leader.links.add_replica(leader.number, Arc::clone(lag_ms));
+        self.links.set_source(Arc::clone(&feed));
         feed
     }
 
     /// Has this shard follow nobody. What is still on its way to it is brought, or lost.
     pub fn unfollow(&mut self, brings_rest: bool) {
-        let rest = self.links.unfollow(brings_rest);
+        let rest = self.links.remove_source(brings_rest);
         if brings_rest {
             rest.into_iter().for_each(|changes| self.keyspace.apply_changes(changes));
         } else if !rest.is_empty() {
             let changes = rest.iter().map(Changes::len).sum::<usize>();
             tracing::info!(shard = self.number, changes, "lost what its master had not told it");
         }
-        self.keyspace.follows = false;
+        self.keyspace.is_replica = false;
     }
 
     /// Tells a follower nothing any more.
     pub fn drop_follower(&mut self, feed: &Arc<ReplicationStream>) {
-        self.links.drop_heir(feed);
-        self.keyspace.set_journaling(self.links.is_followed());
+        self.links.remove_replica(feed);
+        self.keyspace.set_journaling(self.links.has_replicas());
     }
 
     /// What this shard follows.
@@ -328,7 +328,7 @@ impl Engine {
         if ready.is_none() {
             self.tally.ran(spec.id, ticks, self.instrumentation.tracks);
         } else {
-            self.tally.went_on(spec.id, ticks);
+            self.tally.resumed(spec.id, ticks);
         }
         if ticks >= self.instrumentation.slow_ticks || self.instrumentation.monitored {
             self.tell(invocation, ready.is_some(), ticks);
@@ -347,7 +347,7 @@ impl Engine {
     pub fn clear_writer(&mut self) {
         self.keyspace.set_writer(None);
         if self.keyspace.take_tripped() {
-            self.observer.remember(self.instrumentation.client);
+            self.observer.note_winner(self.instrumentation.client);
         }
     }
 
@@ -376,11 +376,11 @@ impl Engine {
         let Instrumentation { client, slow_ticks, monitored, .. } = self.instrumentation;
         let seen = ObservedCommand { args: args.from(0), client, now: self.keyspace.now() };
         if monitored && !again && spec.is_shown() {
-            self.observer.show(seen.clone());
+            self.observer.feed_monitors(seen.clone());
         }
         if ticks >= slow_ticks {
             let is_fast = spec.flags & flag::FAST != 0;
-            self.observer.slow(seen, ticks, is_fast, !spec.is_logged());
+            self.observer.record_slow(seen, ticks, is_fast, !spec.is_logged());
         }
     }
 
@@ -541,7 +541,7 @@ impl Engine {
         out: &mut Sink<'_>,
     ) {
         if self.is_lost(watched) {
-            self.tally.lost();
+            self.tally.exec_lost();
             watched.inspect(|watched| watched.lose(&self.observer));
             return out.null_array();
         }

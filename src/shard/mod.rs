@@ -367,7 +367,7 @@ mod tests {
     use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, PackLimits};
     use crate::resp::Span;
     use crate::state::Instrumentation;
-    use crate::state::clients::{Clients, Seat};
+    use crate::state::clients::{Clients, RegisteredClient};
     use crate::topology::{Port, Topology};
     use std::net::SocketAddr;
     use std::time::Duration;
@@ -421,7 +421,7 @@ mod tests {
         ))
     }
 
-    fn client() -> Seat {
+    fn client() -> RegisteredClient {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         Arc::new(Clients::default())
             .register(address, address, Port::Router, 3, 0, 1)

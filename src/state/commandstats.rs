@@ -15,7 +15,7 @@ const CODE_LEN_MAX: usize = 64;
 
 /// What was counted of one command.
 #[derive(Clone, Debug, Default)]
-pub struct Row {
+pub struct CommandCounts {
     /// How often it ran.
     pub calls: u64,
     /// How long that took, in ticks.
@@ -28,7 +28,7 @@ pub struct Row {
     pub times: Option<Box<Histogram>>,
 }
 
-impl Row {
+impl CommandCounts {
     /// Whether nothing was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -40,7 +40,7 @@ impl Row {
 #[derive(Clone, Debug, Default)]
 pub struct CommandStats {
     /// By the command's number; as long as the highest number met so far asks for.
-    rows: Vec<Row>,
+    rows: Vec<CommandCounts>,
     errors: BTreeMap<Box<[u8]>, u64>,
     /// Errors of every kind, those beyond [`ERROR_KINDS_MAX`] too.
     errors_total: u64,
@@ -60,7 +60,7 @@ impl CommandStats {
     }
 
     /// A command that had to wait has gone on for so many ticks.
-    pub fn went_on(&mut self, command: u16, ticks: u64) {
+    pub fn resumed(&mut self, command: u16, ticks: u64) {
         self.row(command).ticks += ticks;
     }
 
@@ -68,7 +68,7 @@ impl CommandStats {
     #[cold]
     pub fn failed(&mut self, command: u16, error: &[u8]) {
         self.row(command).failed += 1;
-        self.erred(error);
+        self.count_error(error);
     }
 
     /// A command was refused before it ran; 0 stands for one that is not known.
@@ -77,15 +77,15 @@ impl CommandStats {
         if command > 0 {
             self.row(command).rejected += 1;
         }
-        self.erred(error);
+        self.count_error(error);
     }
 
     /// An EXEC answered nil, as a key that it depended on had been touched.
-    pub fn lost(&mut self) {
+    pub fn exec_lost(&mut self) {
         self.execs_lost += 1;
     }
 
-    fn erred(&mut self, error: &[u8]) {
+    fn count_error(&mut self, error: &[u8]) {
         self.errors_total += 1;
         let code = error.split(|&byte| byte == b' ').next().unwrap_or_default();
         let code = &code[..code.len().min(CODE_LEN_MAX)];
@@ -97,7 +97,7 @@ impl CommandStats {
     }
 
     #[inline]
-    fn row(&mut self, command: u16) -> &mut Row {
+    fn row(&mut self, command: u16) -> &mut CommandCounts {
         let at = usize::from(command);
         if at >= self.rows.len() {
             self.grow(at);
@@ -107,7 +107,7 @@ impl CommandStats {
 
     #[cold]
     fn grow(&mut self, at: usize) {
-        self.rows.resize_with(at + 1, Row::default);
+        self.rows.resize_with(at + 1, CommandCounts::default);
     }
 
     /// Adds what another has counted.
@@ -130,7 +130,7 @@ impl CommandStats {
     }
 
     /// What was counted of each command of which anything was, by its number.
-    pub fn counted(&self) -> impl Iterator<Item = (u16, &Row)> {
+    pub fn counted(&self) -> impl Iterator<Item = (u16, &CommandCounts)> {
         let numbered = self.rows.iter().enumerate().map(|(at, row)| (at as u16, row));
         numbered.filter(|(_, row)| !row.is_empty())
     }

@@ -17,7 +17,7 @@ mod monitor;
 pub mod recorder;
 mod observer;
 
-pub use commandstats::{CommandStats, CommandStatsStripes, Row};
+pub use commandstats::{CommandCounts, CommandStats, CommandStatsStripes};
 pub use histogram::Histogram;
 pub use latency_monitor::{LatencyMonitor, LatencySpike, Sample};
 pub use monitor::Monitors;
@@ -63,11 +63,11 @@ pub struct ServerState {
     /// Whether keys that nobody asks for are taken away when their time has come.
     pub expires_keys: AtomicBool,
     /// Tells the program to stop, once somebody has asked for it (`SHUTDOWN`).
-    pub stop: Stop,
+    pub shutdown: Shutdown,
     /// Who owns which slot.
     pub topology: Arc<Topology>,
     /// Which shards follow others, late.
-    pub feeds: ReplicationStreams,
+    pub replication_streams: ReplicationStreams,
     /// How nodes are told to clients.
     pub announce: Announce,
     /// What goes wrong on purpose.
@@ -160,7 +160,7 @@ impl ServerState {
         let mut chance = fastrand::Rng::with_seed(config.seed);
         let mut digit = || char::from_digit(chance.u32(..16), 16).unwrap_or('0');
         if let Some(lag_ms) = config.topology.replica_lag_ms() {
-            config.settings.let_replicas_lag(lag_ms);
+            config.settings.set_replica_lag(lag_ms);
         }
         let (settings, clients) = (Arc::new(config.settings), Arc::<Clients>::default());
         let watched = (Arc::clone(&clients), Arc::clone(&settings));
@@ -170,11 +170,11 @@ impl ServerState {
             clients,
             pause: Pause::default(),
             expires_keys: AtomicBool::new(true),
-            stop: Stop::default(),
+            shutdown: Shutdown::default(),
             pubsub: Arc::default(),
             stats: Stats::default(),
             topology: Arc::new(config.topology),
-            feeds: ReplicationStreams::default(),
+            replication_streams: ReplicationStreams::default(),
             announce: config.announce,
             faults: Faults::default(),
             admin_enabled: config.admin_enabled,
@@ -205,7 +205,7 @@ impl ServerState {
             },
             EndpointType::Unknown => String::new(),
         };
-        (host, self.announce.port(port))
+        (host, self.announce.advertised_port(port))
     }
 
     /// What clients of this port are to take the process for: `standalone` or `cluster`.
@@ -226,18 +226,18 @@ impl ServerState {
 
 /// A wish that the process end, and whoever waits for it.
 #[derive(Debug, Default)]
-pub struct Stop {
-    wished: Notify,
+pub struct Shutdown {
+    requested: Notify,
 }
 
-impl Stop {
+impl Shutdown {
     /// Wishes it. A wish that nobody waits for is kept.
-    pub fn wish(&self) {
-        self.wished.notify_one();
+    pub fn request(&self) {
+        self.requested.notify_one();
     }
 
     /// Completes when it was wished.
-    pub async fn wished(&self) {
-        self.wished.notified().await;
+    pub async fn requested(&self) {
+        self.requested.notified().await;
     }
 }

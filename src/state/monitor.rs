@@ -41,12 +41,12 @@ impl Monitors {
     /// Whether there are any.
     #[must_use]
     #[inline]
-    pub fn are_there(&self) -> bool {
+    pub fn any(&self) -> bool {
         self.count.load(Ordering::Acquire) > 0
     }
 
     /// Tells them of a command that `peer` has sent for this database.
-    pub fn tell<'a>(
+    pub fn feed<'a>(
         &self,
         now: Millis,
         database: u32,
@@ -58,7 +58,7 @@ impl Monitors {
         let mut wakers = Vec::new();
         clients.retain(|client| {
             let Some(client) = client.upgrade() else { return false };
-            wakers.extend(client.mail(now, |_| &line));
+            wakers.extend(client.push_output(now, |_| &line));
             !client.is_closing()
         });
         self.count.store(clients.len(), Ordering::Release);
@@ -122,23 +122,23 @@ mod tests {
     fn who_has_left_is_told_no_more() {
         let (monitors, clients) = (Monitors::default(), Arc::new(Clients::default()));
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let seat = || clients.register(address, address, Port::Router, 3, 0, 9).expect("a seat");
+        let seat = || clients.register(address, address, Port::Router, 3, 0, 9).expect("room");
         let (stays, leaves, resets) = (seat(), seat(), seat());
         for client in [&stays, &leaves, &resets, &stays] {
-            client.listen(&Arc::default(), Proto::Resp2);
+            client.open_outbox(&Arc::default(), Proto::Resp2);
             monitors.join(client);
         }
         drop(leaves);
         monitors.leave(&resets);
-        monitors.tell(1, 0, None, [&b"a"[..]].into_iter());
+        monitors.feed(1, 0, None, [&b"a"[..]].into_iter());
         let mut got = Vec::new();
         stays.outbox().expect("a mailbox").take(&mut got);
         assert_eq!(std::mem::take(&mut got), b"+0.001000 [0 ?] \"a\"\r\n");
         resets.outbox().expect("a mailbox").take(&mut got);
         assert!(got.is_empty());
         drop(stays);
-        assert!(monitors.are_there());
-        monitors.tell(1, 0, None, [].into_iter());
-        assert!(!monitors.are_there());
+        assert!(monitors.any());
+        monitors.feed(1, 0, None, [].into_iter());
+        assert!(!monitors.any());
     }
 }

@@ -47,13 +47,13 @@ pub struct Observer {
     /// The slowest commands of late.
     pub slowlog: Slowlog,
     /// When commands took long.
-    pub spikes: LatencyMonitor,
+    pub latency_monitor: LatencyMonitor,
     /// Who sees every command.
     pub monitors: Monitors,
     /// What runs on no shard is counted here.
-    pub tallies: CommandStatsStripes,
+    pub commandstats: CommandStatsStripes,
     /// What is noted for the proof.
-    pub record: Recorder,
+    pub recorder: Recorder,
     clients: Arc<Clients>,
     settings: Arc<Settings>,
     /// Nanoseconds per tick of the clock that the rim measures commands with.
@@ -78,7 +78,7 @@ impl Observer {
             client,
             slow_ticks: if slow_us == u64::MAX { u64::MAX } else { self.ticks(slow_us) },
             tracks: self.settings.tracks_latency(),
-            monitored: self.monitors.are_there(),
+            monitored: self.monitors.any(),
         }
     }
 
@@ -90,10 +90,10 @@ impl Observer {
 
     /// Keeps in mind who a client is that others may ask for when it has left.
     #[cold]
-    pub fn remember(&self, id: u64) {
+    pub fn note_winner(&self, id: u64) {
         if let Some(client) = self.client(id) {
             let (client, about) = (Some(client), About::Winner);
-            self.record.take(Note { client, keys: NoteKeys::default(), about });
+            self.recorder.take(Note { client, keys: NoteKeys::default(), about });
         }
     }
 
@@ -111,8 +111,13 @@ impl Observer {
     /// A command took longer than some setting finds normal. `is_fast` says that it was one which
     /// never should; `keep_out` that it is not for the slow log.
     #[cold]
-    pub fn slow<'a, A>(&self, seen: ObservedCommand<A>, ticks: u64, is_fast: bool, keep_out: bool)
-    where
+    pub fn record_slow<'a, A>(
+        &self,
+        seen: ObservedCommand<A>,
+        ticks: u64,
+        is_fast: bool,
+        keep_out: bool,
+    ) where
         A: ExactSizeIterator<Item = &'a [u8]>,
     {
         let micros = self.nanos(ticks) / 1000;
@@ -125,16 +130,16 @@ impl Observer {
         let millis = micros / 1000;
         if self.settings.spike_ms().is_some_and(|spike_ms| millis >= spike_ms) {
             let event = if is_fast { "fast-command" } else { "command" };
-            self.spikes.note(event, seen.now, millis);
+            self.latency_monitor.note(event, seen.now, millis);
         }
     }
 
     /// Tells the monitors of a command.
     #[cold]
-    pub fn show<'a>(&self, seen: ObservedCommand<impl Iterator<Item = &'a [u8]>>) {
+    pub fn feed_monitors<'a>(&self, seen: ObservedCommand<impl Iterator<Item = &'a [u8]>>) {
         let client = self.clients.get(seen.client);
         let database = client.as_ref().map_or(0, |client| client.database());
         let peer = client.map(|client| client.peer);
-        self.monitors.tell(seen.now, database, peer, seen.args);
+        self.monitors.feed(seen.now, database, peer, seen.args);
     }
 }

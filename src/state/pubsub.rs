@@ -1,23 +1,23 @@
 //! Who is subscribed to what, and how a message gets to them.
 //!
 //! ```text
-//! Subscriptions (a session's) ──► channels:       name    ─► its audience
-//!        │ dropped: leaves all    shard channels: name    ─► its audience
-//!        └───────────────────────► patterns:       pattern ─► its audience
-//! publish ─ the name's turn ─► each of the audience: Client::mail ─► whom to wake
+//! Subscriptions (a session's) ──► channels:       name    ─► its subscribers
+//!        │ dropped: leaves all    shard channels: name    ─► its subscribers
+//!        └───────────────────────► patterns:       pattern ─► its subscribers
+//! publish ─ the name's turn ─► each of the subscribers: Client::mail ─► whom to wake
 //! ```
 //!
 //! Messages of one channel are published one at a time, so that all who hear them, by its name or
 //! by a pattern, hear them in one order. A message is encoded once for each protocol that its
-//! audience speaks, and copied into their mailboxes; the connections send by themselves.
+//! subscribers speaks, and copied into their mailboxes; the connections send by themselves.
 //!
-//! A name is here as long as it has an audience. A client has at most [`SUBSCRIPTIONS_MAX`], of
+//! A name is here as long as it has an subscribers. A client has at most [`SUBSCRIPTIONS_MAX`], of
 //! names that together are at most [`NAMES_LEN_MAX`] long, and loses them with its session.
 
 use crate::keyspace::{Event, EventClass, Millis, event};
 use crate::resp::{Proto, Sink};
 use crate::slot::Slot;
-use crate::state::clients::{Client, Listening, Outbox, OutputLimits};
+use crate::state::clients::{Client, Outbox, OutputLimits, SubscriptionCounts};
 use crate::text::glob;
 use crate::topology::Port;
 use dashmap::{DashMap, Entry};
@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
-pub use crate::state::clients::Scope;
+pub use crate::state::clients::ChannelKind;
 
 /// Most subscriptions of one client, of all kinds together.
 pub const SUBSCRIPTIONS_MAX: usize = 1 << 20;
@@ -37,25 +37,25 @@ pub const NAMES_LEN_MAX: usize = 256 << 20;
 const TURNS: usize = 64;
 
 /// The name of a channel, or a pattern.
-pub type Name = Arc<[u8]>;
+pub type ChannelName = Arc<[u8]>;
 
 /// Told of every subscriber that got a message, and of every pattern that was tried; the caller
 /// wakes whom it is given once its batch is done.
 pub type OnDelivery<'t> = &'t mut dyn FnMut(Option<Waker>);
 
 /// Subscribers by their ids. The names of empty ones are not kept.
-type Audience = BTreeMap<u64, Arc<Client>>;
+type Subscribers = BTreeMap<u64, Arc<Client>>;
 
 /// Every subscription of the process.
 #[derive(Debug)]
 pub struct PubSub {
-    channels: DashMap<Name, Audience>,
-    shard_channels: DashMap<Name, Audience>,
-    patterns: RwLock<BTreeMap<Name, Audience>>,
+    channels: DashMap<ChannelName, Subscribers>,
+    shard_channels: DashMap<ChannelName, Subscribers>,
+    patterns: RwLock<BTreeMap<ChannelName, Subscribers>>,
     /// How many there are, for those who publish while there are none.
     patterns_count: AtomicUsize,
     /// How many subscriptions to shard channels have ended because a slot moved away.
-    signed_off: AtomicU64,
+    forced_unsubscribes: AtomicU64,
     /// Whoever publishes holds the one that the channel's name hashes to. Taken before any lock
     /// above; those of mailboxes are taken last.
     turns: [Mutex<()>; TURNS],
@@ -68,13 +68,13 @@ impl Default for PubSub {
             shard_channels: DashMap::new(),
             patterns: RwLock::default(),
             patterns_count: AtomicUsize::new(0),
-            signed_off: AtomicU64::new(0),
+            forced_unsubscribes: AtomicU64::new(0),
             turns: [const { Mutex::new(()) }; TURNS],
         }
     }
 }
 
-/// How many names have an audience.
+/// How many names have an subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the number of what its name says")]
 pub struct Counts {
@@ -84,18 +84,20 @@ pub struct Counts {
 }
 
 impl PubSub {
-    /// How many names have an audience, as clients of `port` are told.
+    /// How many names have an subscribers, as clients of `port` are told.
     #[must_use]
     pub fn counts(&self, port: Port) -> Counts {
-        let heard = |names: &DashMap<Name, Audience>| match port {
+        let heard = |names: &DashMap<ChannelName, Subscribers>| match port {
             Port::Router => names.len(),
-            Port::Node(_) => names.iter().filter(|audience| counted(audience, port) > 0).count(),
+            Port::Node(_) => {
+                names.iter().filter(|subscribers| count_for(subscribers, port) > 0).count()
+            }
         };
         let patterns = match port {
             Port::Router => self.patterns_count.load(Ordering::Relaxed),
             Port::Node(_) => {
                 let patterns = self.patterns.read();
-                patterns.values().filter(|audience| counted(audience, port) > 0).count()
+                patterns.values().filter(|subscribers| count_for(subscribers, port) > 0).count()
             }
         };
         Counts {
@@ -115,21 +117,21 @@ impl PubSub {
         now: Millis,
         delivered: OnDelivery<'_>,
     ) -> usize {
-        let mut hearers = Hearers::for_client_of(port);
+        let mut delivery = Delivery::for_client_of(port);
         let turn = self.turn_of(channel);
-        if let Some(audience) = self.channels.get(channel) {
-            hearers.tell(&audience, &[b"message", channel, message], now);
+        if let Some(subscribers) = self.channels.get(channel) {
+            delivery.send(&subscribers, &[b"message", channel, message], now);
         }
         if self.patterns_count.load(Ordering::Acquire) > 0 {
-            for (pattern, audience) in &*self.patterns.read() {
-                hearers.awake += 1;
+            for (pattern, subscribers) in &*self.patterns.read() {
+                delivery.awake += 1;
                 if glob::matches(pattern, channel) {
-                    hearers.tell(audience, &[b"pmessage", pattern, channel, message], now);
+                    delivery.send(subscribers, &[b"pmessage", pattern, channel, message], now);
                 }
             }
         }
         drop(turn);
-        hearers.wake(delivered)
+        delivery.wake(delivered)
     }
 
     /// Sends a message to whoever is subscribed to the shard channel, and gives how many they are,
@@ -142,46 +144,46 @@ impl PubSub {
         now: Millis,
         delivered: OnDelivery<'_>,
     ) -> usize {
-        let mut hearers = Hearers::for_client_of(port);
+        let mut delivery = Delivery::for_client_of(port);
         let turn = self.turn_of(channel);
-        if let Some(audience) = self.shard_channels.get(channel) {
-            hearers.tell(&audience, &[b"smessage", channel, message], now);
+        if let Some(subscribers) = self.shard_channels.get(channel) {
+            delivery.send(&subscribers, &[b"smessage", channel, message], now);
         }
         drop(turn);
-        hearers.wake(delivered)
+        delivery.wake(delivered)
     }
 
     /// Signs clients off from the shard channels that their port does not serve any more, as
     /// `serves` says of a port and a channel's slot, and tells them so.
-    pub fn sign_off(
+    pub fn unsubscribe_moved(
         &self,
         serves: impl Fn(Port, Slot) -> bool,
         now: Millis,
         delivered: OnDelivery<'_>,
     ) {
-        let mut sleepers = Vec::new();
-        self.shard_channels.retain(|name, audience| {
+        let mut wakers = Vec::new();
+        self.shard_channels.retain(|name, subscribers| {
             let slot = Slot::of(name);
-            audience.retain(|_, client| {
+            subscribers.retain(|_, client| {
                 let stays = serves(client.port, slot);
                 if !stays {
-                    self.signed_off.fetch_add(1, Ordering::AcqRel);
-                    let left = client.outbox().map_or(0, Outbox::lose_shard_channel);
-                    let mut letter = Vec::new();
-                    sleepers.push(client.mail(now, |proto| {
-                        let mut sink = Sink::new(&mut letter, proto);
+                    self.forced_unsubscribes.fetch_add(1, Ordering::AcqRel);
+                    let left = client.outbox().map_or(0, Outbox::remove_shard_channel);
+                    let mut encoded = Vec::new();
+                    wakers.push(client.push_output(now, |proto| {
+                        let mut sink = Sink::new(&mut encoded, proto);
                         sink.push(3);
                         sink.bulk(b"sunsubscribe");
                         sink.bulk(name);
                         sink.count(left);
-                        &letter
+                        &encoded
                     }));
                 }
                 stays
             });
-            !audience.is_empty()
+            !subscribers.is_empty()
         });
-        sleepers.into_iter().for_each(delivered);
+        wakers.into_iter().for_each(delivered);
     }
 
     /// Publishes what happened to keys, in the ways that `wanted` names.
@@ -210,20 +212,25 @@ impl PubSub {
         }
     }
 
-    /// The channels, or shard channels, that have an audience on `port` and match `pattern`.
+    /// The channels, or shard channels, that have an subscribers on `port` and match `pattern`.
     #[must_use]
-    pub fn matching(&self, scope: Scope, pattern: Option<&[u8]>, port: Port) -> Vec<Name> {
+    pub fn matching(
+        &self,
+        kind: ChannelKind,
+        pattern: Option<&[u8]>,
+        port: Port,
+    ) -> Vec<ChannelName> {
         let fits = |name: &[u8]| pattern.is_none_or(|pattern| glob::matches(pattern, name));
-        let Some(names) = self.names(scope) else { return Vec::new() };
-        let heard = names.iter().filter(|it| fits(it.key()) && counted(it.value(), port) > 0);
+        let Some(names) = self.names(kind) else { return Vec::new() };
+        let heard = names.iter().filter(|it| fits(it.key()) && count_for(it.value(), port) > 0);
         heard.map(|name| Arc::clone(name.key())).collect()
     }
 
     /// How many clients of `port` are subscribed to this channel, or shard channel.
     #[must_use]
-    pub fn audience(&self, scope: Scope, channel: &[u8], port: Port) -> usize {
-        let names = self.names(scope);
-        names.and_then(|names| names.get(channel).map(|all| counted(&all, port))).unwrap_or(0)
+    pub fn subscriber_count(&self, kind: ChannelKind, channel: &[u8], port: Port) -> usize {
+        let names = self.names(kind);
+        names.and_then(|names| names.get(channel).map(|all| count_for(&all, port))).unwrap_or(0)
     }
 
     fn turn_of(&self, channel: &[u8]) -> parking_lot::MutexGuard<'_, ()> {
@@ -232,18 +239,18 @@ impl PubSub {
     }
 
     /// What is subscribed to by exact names.
-    fn names(&self, scope: Scope) -> Option<&DashMap<Name, Audience>> {
-        match scope {
-            Scope::Channel => Some(&self.channels),
-            Scope::ShardChannel => Some(&self.shard_channels),
-            Scope::Pattern => None,
+    fn names(&self, kind: ChannelKind) -> Option<&DashMap<ChannelName, Subscribers>> {
+        match kind {
+            ChannelKind::Channel => Some(&self.channels),
+            ChannelKind::ShardChannel => Some(&self.shard_channels),
+            ChannelKind::Pattern => None,
         }
     }
 
-    /// Adds `client` to the audience; gives the name as everybody shares it.
-    fn join(&self, scope: Scope, name: &[u8], client: &Arc<Client>) -> Name {
-        let (name, client) = (Name::from(name), Arc::clone(client));
-        match self.names(scope) {
+    /// Adds `client` to the subscribers; gives the name as everybody shares it.
+    fn join(&self, kind: ChannelKind, name: &[u8], client: &Arc<Client>) -> ChannelName {
+        let (name, client) = (ChannelName::from(name), Arc::clone(client));
+        match self.names(kind) {
             Some(names) => {
                 let mut entry = names.entry(name).or_default();
                 entry.insert(client.id, client);
@@ -260,22 +267,22 @@ impl PubSub {
         }
     }
 
-    /// Takes the client out of the audience: when this returns, nothing more is sent to it there.
-    fn leave(&self, scope: Scope, name: &Name, client: u64) {
-        match self.names(scope) {
+    /// Takes the client out of the subscribers: when this returns, nothing more is sent to it there.
+    fn leave(&self, kind: ChannelKind, name: &ChannelName, client: u64) {
+        match self.names(kind) {
             Some(names) => {
-                if let Entry::Occupied(mut audience) = names.entry(Arc::clone(name)) {
-                    audience.get_mut().remove(&client);
-                    if audience.get().is_empty() {
-                        audience.remove();
+                if let Entry::Occupied(mut subscribers) = names.entry(Arc::clone(name)) {
+                    subscribers.get_mut().remove(&client);
+                    if subscribers.get().is_empty() {
+                        subscribers.remove();
                     }
                 }
             }
             None => {
                 let mut patterns = self.patterns.write();
-                if let Some(audience) = patterns.get_mut(name) {
-                    audience.remove(&client);
-                    if audience.is_empty() {
+                if let Some(subscribers) = patterns.get_mut(name) {
+                    subscribers.remove(&client);
+                    if subscribers.is_empty() {
                         patterns.remove(name);
                     }
                 }
@@ -285,59 +292,59 @@ impl PubSub {
     }
 }
 
-/// How many of an audience clients of `port` are told of: a node knows of its own only.
-fn counted(audience: &Audience, port: Port) -> usize {
+/// How many of an subscribers clients of `port` are told of: a node knows of its own only.
+fn count_for(subscribers: &Subscribers, port: Port) -> usize {
     match port {
-        Port::Router => audience.len(),
-        Port::Node(_) => audience.values().filter(|client| client.port == port).count(),
+        Port::Router => subscribers.len(),
+        Port::Node(_) => subscribers.values().filter(|client| client.port == port).count(),
     }
 }
 
 /// Who got a message, and is to be told of it once no lock is held any more: telling may take its
 /// time.
-struct Hearers {
+struct Delivery {
     /// Whose clients are told how many heard it.
     port: Port,
-    heard: usize,
-    sleepers: Vec<Waker>,
-    /// Steps that woke nobody: hearers who were awake, and patterns that were tried.
+    receivers: usize,
+    wakers: Vec<Waker>,
+    /// Steps that woke nobody: delivery who were awake, and patterns that were tried.
     awake: usize,
 }
 
-impl Hearers {
+impl Delivery {
     fn for_client_of(port: Port) -> Self {
-        Self { port, heard: 0, sleepers: Vec::new(), awake: 0 }
+        Self { port, receivers: 0, wakers: Vec::new(), awake: 0 }
     }
 
-    /// Writes a message of these parts to the audience, encoded once for each protocol.
-    fn tell(&mut self, audience: &Audience, parts: &[&[u8]], now: Millis) {
+    /// Writes a message of these parts to the subscribers, encoded once for each protocol.
+    fn send(&mut self, subscribers: &Subscribers, parts: &[&[u8]], now: Millis) {
         let (mut resp2, mut resp3) = (Vec::new(), Vec::new());
-        for client in audience.values() {
-            let sleeper = client.mail(now, |proto| {
-                let letter = match proto {
+        for client in subscribers.values() {
+            let wakers = client.push_output(now, |proto| {
+                let encoded = match proto {
                     Proto::Resp2 => &mut resp2,
                     Proto::Resp3 => &mut resp3,
                 };
-                if letter.is_empty() {
-                    let mut sink = Sink::new(letter, proto);
+                if encoded.is_empty() {
+                    let mut sink = Sink::new(encoded, proto);
                     sink.push(parts.len());
                     parts.iter().for_each(|part| sink.bulk(part));
                 }
-                letter
+                encoded
             });
-            match sleeper {
-                Some(sleeper) => self.sleepers.push(sleeper),
+            match wakers {
+                Some(wakers) => self.wakers.push(wakers),
                 None => self.awake += 1,
             }
         }
-        self.heard += counted(audience, self.port);
+        self.receivers += count_for(subscribers, self.port);
     }
 
     /// Tells of everybody; gives how many heard the message.
     fn wake(self, delivered: OnDelivery<'_>) -> usize {
         (0..self.awake).for_each(|_| delivered(None));
-        self.sleepers.into_iter().for_each(|sleeper| delivered(Some(sleeper)));
-        self.heard
+        self.wakers.into_iter().for_each(|wakers| delivered(Some(wakers)));
+        self.receivers
     }
 }
 
@@ -346,18 +353,18 @@ impl Hearers {
 pub struct Subscriptions {
     pubsub: Arc<PubSub>,
     client: Arc<Client>,
-    channels: BTreeSet<Name>,
-    patterns: BTreeSet<Name>,
-    shard_channels: BTreeSet<Name>,
+    channels: BTreeSet<ChannelName>,
+    patterns: BTreeSet<ChannelName>,
+    shard_channels: BTreeSet<ChannelName>,
     /// The length of all names together.
     names_len: usize,
     /// How many subscriptions of anybody had been ended from outside when this was last seen to.
-    signed_off: u64,
+    forced_unsubscribes: u64,
 }
 
 /// A client has as many subscriptions as it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany;
+pub struct TooManySubscriptions;
 
 impl Subscriptions {
     /// None yet, of a client that speaks `proto`. It gets a mailbox with these limits.
@@ -368,10 +375,10 @@ impl Subscriptions {
         limits: &Arc<OutputLimits>,
         proto: Proto,
     ) -> Self {
-        client.listen(limits, proto);
-        let signed_off = pubsub.signed_off.load(Ordering::Acquire);
+        client.open_outbox(limits, proto);
+        let forced_unsubscribes = pubsub.forced_unsubscribes.load(Ordering::Acquire);
         Self {
-            signed_off,
+            forced_unsubscribes,
             pubsub,
             client,
             channels: BTreeSet::new(),
@@ -386,38 +393,40 @@ impl Subscriptions {
     ///
     /// # Errors
     /// The client has too many subscriptions.
-    pub fn add(&mut self, scope: Scope, name: &[u8]) -> Result<(), TooMany> {
-        if self.of(scope).contains(name) {
+    pub fn add(&mut self, kind: ChannelKind, name: &[u8]) -> Result<(), TooManySubscriptions> {
+        if self.of(kind).contains(name) {
             return Ok(());
         }
         let count = self.channels.len() + self.patterns.len() + self.shard_channels.len();
         if count >= SUBSCRIPTIONS_MAX || self.names_len + name.len() > NAMES_LEN_MAX {
-            return Err(TooMany);
+            return Err(TooManySubscriptions);
         }
-        let name = self.pubsub.join(scope, name, &self.client);
+        let name = self.pubsub.join(kind, name, &self.client);
         self.names_len += name.len();
-        self.of_mut(scope).insert(name);
+        self.of_mut(kind).insert(name);
         self.note();
         Ok(())
     }
 
     /// Ends the subscription to `name`, if there is one: nothing more comes from there.
-    pub fn remove(&mut self, scope: Scope, name: &[u8]) {
-        if let Some(name) = self.of_mut(scope).take(name) {
-            self.pubsub.leave(scope, &name, self.client.id);
+    pub fn remove(&mut self, kind: ChannelKind, name: &[u8]) {
+        if let Some(name) = self.of_mut(kind).take(name) {
+            self.pubsub.leave(kind, &name, self.client.id);
             self.names_len -= name.len();
             self.note();
         }
     }
 
     /// Forgets the shard channels that the client was signed off from.
-    pub fn see_to_losses(&mut self) {
-        let signed_off = self.pubsub.signed_off.load(Ordering::Acquire);
-        if signed_off != std::mem::replace(&mut self.signed_off, signed_off) {
+    pub fn drop_moved_channels(&mut self) {
+        let forced_unsubscribes = self.pubsub.forced_unsubscribes.load(Ordering::Acquire);
+        if forced_unsubscribes
+            != std::mem::replace(&mut self.forced_unsubscribes, forced_unsubscribes)
+        {
             let Self { pubsub, client, shard_channels, names_len, .. } = self;
             shard_channels.retain(|name| {
                 let all = pubsub.shard_channels.get(name);
-                let stays = all.is_some_and(|audience| audience.contains_key(&client.id));
+                let stays = all.is_some_and(|subscribers| subscribers.contains_key(&client.id));
                 *names_len -= if stays { 0 } else { name.len() };
                 stays
             });
@@ -426,19 +435,19 @@ impl Subscriptions {
 
     /// The names of one kind, in order.
     #[must_use]
-    pub fn of(&self, scope: Scope) -> &BTreeSet<Name> {
-        match scope {
-            Scope::Channel => &self.channels,
-            Scope::Pattern => &self.patterns,
-            Scope::ShardChannel => &self.shard_channels,
+    pub fn of(&self, kind: ChannelKind) -> &BTreeSet<ChannelName> {
+        match kind {
+            ChannelKind::Channel => &self.channels,
+            ChannelKind::Pattern => &self.patterns,
+            ChannelKind::ShardChannel => &self.shard_channels,
         }
     }
 
-    fn of_mut(&mut self, scope: Scope) -> &mut BTreeSet<Name> {
-        match scope {
-            Scope::Channel => &mut self.channels,
-            Scope::Pattern => &mut self.patterns,
-            Scope::ShardChannel => &mut self.shard_channels,
+    fn of_mut(&mut self, kind: ChannelKind) -> &mut BTreeSet<ChannelName> {
+        match kind {
+            ChannelKind::Channel => &mut self.channels,
+            ChannelKind::Pattern => &mut self.patterns,
+            ChannelKind::ShardChannel => &mut self.shard_channels,
         }
     }
 
@@ -448,19 +457,21 @@ impl Subscriptions {
         self.channels.is_empty() && self.patterns.is_empty() && self.shard_channels.is_empty()
     }
 
-    /// How many there are of the kind that `scope` counts with: channels count with patterns.
+    /// How many there are of the kind that `kind` counts with: channels count with patterns.
     #[must_use]
-    pub fn count(&self, scope: Scope) -> usize {
-        match scope {
-            Scope::Channel | Scope::Pattern => self.channels.len() + self.patterns.len(),
-            Scope::ShardChannel => self.shard_channels.len(),
+    pub fn count(&self, kind: ChannelKind) -> usize {
+        match kind {
+            ChannelKind::Channel | ChannelKind::Pattern => {
+                self.channels.len() + self.patterns.len()
+            }
+            ChannelKind::ShardChannel => self.shard_channels.len(),
         }
     }
 
     /// Tells others what the client is subscribed to.
     fn note(&self) {
         if let Some(outbox) = self.client.outbox() {
-            outbox.set_listening(Listening {
+            outbox.set_subscription_counts(SubscriptionCounts {
                 channels: self.channels.len() as u32,
                 patterns: self.patterns.len() as u32,
                 shard_channels: self.shard_channels.len() as u32,
@@ -471,9 +482,9 @@ impl Subscriptions {
 
 impl Drop for Subscriptions {
     fn drop(&mut self) {
-        for scope in [Scope::Channel, Scope::Pattern, Scope::ShardChannel] {
-            for name in std::mem::take(self.of_mut(scope)) {
-                self.pubsub.leave(scope, &name, self.client.id);
+        for kind in [ChannelKind::Channel, ChannelKind::Pattern, ChannelKind::ShardChannel] {
+            for name in std::mem::take(self.of_mut(kind)) {
+                self.pubsub.leave(kind, &name, self.client.id);
             }
         }
         self.note();
@@ -483,20 +494,20 @@ impl Drop for Subscriptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::clients::{Clients, Seat};
+    use crate::state::clients::{Clients, RegisteredClient};
     use std::net::SocketAddr;
 
     /// A registry and clients that listen to it.
     struct World {
         pubsub: Arc<PubSub>,
-        seats: Vec<Seat>,
+        seats: Vec<RegisteredClient>,
     }
 
     fn world(clients: usize) -> World {
         let (registry, address) = (Arc::new(Clients::default()), ([127, 0, 0, 1], 1));
         let address = SocketAddr::from(address);
         let seat =
-            |_| registry.register(address, address, Port::Router, 7, 0, clients).expect("a seat");
+            |_| registry.register(address, address, Port::Router, 7, 0, clients).expect("room");
         World { pubsub: Arc::default(), seats: (0..clients).map(seat).collect() }
     }
 
@@ -527,14 +538,16 @@ mod tests {
     fn a_message_goes_to_channels_first_and_to_each_pattern() {
         let world = world(2);
         let (mut one, mut two) = (world.subscriptions(0), world.subscriptions(1));
-        for (scope, name) in
-            [(Scope::Channel, "ab"), (Scope::Pattern, "a*"), (Scope::Pattern, "*b")]
-        {
-            one.add(scope, name.as_bytes()).expect("room");
-            one.add(scope, name.as_bytes()).expect("it is there already");
+        for (kind, name) in [
+            (ChannelKind::Channel, "ab"),
+            (ChannelKind::Pattern, "a*"),
+            (ChannelKind::Pattern, "*b"),
+        ] {
+            one.add(kind, name.as_bytes()).expect("room");
+            one.add(kind, name.as_bytes()).expect("it is there already");
         }
-        two.add(Scope::ShardChannel, b"ab").expect("room");
-        two.add(Scope::Pattern, b"*c").expect("room");
+        two.add(ChannelKind::ShardChannel, b"ab").expect("room");
+        two.add(ChannelKind::Pattern, b"*c").expect("room");
         assert_eq!(
             (world.publish("ab", "x"), world.publish("b", "y"), world.publish("d", "z")),
             (3, 1, 0)
@@ -549,34 +562,37 @@ mod tests {
         let counts = Counts { channels: 1, patterns: 3, shard_channels: 1 };
         assert_eq!(world.pubsub.counts(Port::Router), counts);
         assert_eq!(
-            world.seats[0].listening(),
-            Listening { channels: 1, patterns: 2, shard_channels: 0 }
+            world.seats[0].subscription_counts(),
+            SubscriptionCounts { channels: 1, patterns: 2, shard_channels: 0 }
         );
-        assert_eq!((one.count(Scope::Channel), one.count(Scope::ShardChannel)), (3, 0));
+        assert_eq!((one.count(ChannelKind::Channel), one.count(ChannelKind::ShardChannel)), (3, 0));
     }
 
     #[test]
     fn names_go_with_the_last_of_their_audience() {
         let world = world(2);
         let (mut one, mut two) = (world.subscriptions(0), world.subscriptions(1));
-        for scope in [Scope::Channel, Scope::Pattern, Scope::ShardChannel] {
-            one.add(scope, b"n").expect("room");
-            two.add(scope, b"n").expect("room");
-            one.add(scope, b"own").expect("room");
-            two.remove(scope, b"own");
+        for kind in [ChannelKind::Channel, ChannelKind::Pattern, ChannelKind::ShardChannel] {
+            one.add(kind, b"n").expect("room");
+            two.add(kind, b"n").expect("room");
+            one.add(kind, b"own").expect("room");
+            two.remove(kind, b"own");
         }
-        assert_eq!(world.pubsub.audience(Scope::Channel, b"n", Port::Router), 2);
-        one.remove(Scope::Channel, b"n");
-        assert!(!one.is_empty() && world.pubsub.audience(Scope::Channel, b"n", Port::Router) == 1);
+        assert_eq!(world.pubsub.subscriber_count(ChannelKind::Channel, b"n", Port::Router), 2);
+        one.remove(ChannelKind::Channel, b"n");
+        assert!(
+            !one.is_empty()
+                && world.pubsub.subscriber_count(ChannelKind::Channel, b"n", Port::Router) == 1
+        );
         drop(one);
-        assert!(world.seats[0].listening().is_nothing());
+        assert!(world.seats[0].subscription_counts().is_empty());
         assert_eq!(
             world.pubsub.counts(Port::Router),
             Counts { channels: 1, patterns: 1, shard_channels: 1 }
         );
         assert_eq!(
-            world.pubsub.matching(Scope::ShardChannel, Some(b"?"), Port::Router),
-            [Name::from(*b"n")]
+            world.pubsub.matching(ChannelKind::ShardChannel, Some(b"?"), Port::Router),
+            [ChannelName::from(*b"n")]
         );
         drop(two);
         assert_eq!(
@@ -591,18 +607,18 @@ mod tests {
         let world = world(1);
         let mut one = world.subscriptions(0);
         let long = vec![b'n'; NAMES_LEN_MAX / 2 + 1];
-        one.add(Scope::Channel, &long).expect("half of what is allowed");
-        assert_eq!(one.add(Scope::Pattern, &long), Err(TooMany));
-        assert_eq!(one.add(Scope::Channel, &long), Ok(()), "it is subscribed to that");
-        one.remove(Scope::Channel, &long);
-        one.add(Scope::Pattern, &long).expect("there is room again");
+        one.add(ChannelKind::Channel, &long).expect("half of what is allowed");
+        assert_eq!(one.add(ChannelKind::Pattern, &long), Err(TooManySubscriptions));
+        assert_eq!(one.add(ChannelKind::Channel, &long), Ok(()), "it is subscribed to that");
+        one.remove(ChannelKind::Channel, &long);
+        one.add(ChannelKind::Pattern, &long).expect("there is room again");
     }
 
     #[test]
     fn events_are_told_in_the_ways_that_are_wanted() {
         let world = world(1);
         let mut one = world.subscriptions(0);
-        one.add(Scope::Pattern, b"*").expect("room");
+        one.add(ChannelKind::Pattern, b"*").expect("room");
         let happened = |name, key: &[u8]| Event { class: event::STRING, name, key: key.into() };
         let events = [happened("set", b"k"), happened("append", b"l")];
         let by_key = "*4 $8 pmessage $1 * $16 __keyspace@0__:";

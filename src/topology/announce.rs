@@ -53,18 +53,21 @@ impl Announce {
     /// Where a node that listens on `port` is told to be.
     #[must_use]
     pub fn endpoint(&self, port: u16, local: SocketAddr) -> (String, u16) {
-        (self.host(local), self.port(port))
+        (self.host(local), self.advertised_port(port))
     }
 
     /// The port that is listened on where `told` is told.
     #[must_use]
-    pub fn listened(&self, told: u16) -> u16 {
-        self.ports.iter().find(|(_, port)| **port == told).map_or(told, |(listened, _)| *listened)
+    pub fn listening_port(&self, advertised: u16) -> u16 {
+        self.ports
+            .iter()
+            .find(|(_, port)| **port == advertised)
+            .map_or(advertised, |(listened, _)| *listened)
     }
 
     /// The port that is told for `port`.
     #[must_use]
-    pub fn port(&self, port: u16) -> u16 {
+    pub fn advertised_port(&self, port: u16) -> u16 {
         self.ports.get(&port).copied().unwrap_or(port)
     }
 }

@@ -4,7 +4,7 @@
 //! of a slot holds all shards that it concerns.
 
 use super::map::Map;
-use super::{LOOK, NOBODY, NodeNumber, Role, SHARD_SHIFT, Topology, TopologyError, word};
+use super::{NO_OWNER, NodeNumber, Role, SHARD_SHIFT, SLOW_PATH, Topology, TopologyError, word};
 use crate::slot::Slot;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -161,9 +161,9 @@ impl Topology {
         if let Some(before) = before {
             // Who was told that it has lost the slot gives nothing away any more.
             map.nodes[before].migrating.remove(&slot);
-            map.nodes[before].emptied = (!self.owns_any(before)).then_some(slot);
+            map.nodes[before].last_slot_lost = (!self.owns_any(before)).then_some(slot);
         }
-        if target != node && map.node(node).emptied == Some(slot) && !self.owns_any(node) {
+        if target != node && map.node(node).last_slot_lost == Some(slot) && !self.owns_any(node) {
             // A master without slots is of no use but as a replica, and so are its own: once it
             // has been told itself, so that who moves slots finds a master up to then.
             for number in 0..map.nodes.len() {
@@ -182,11 +182,15 @@ impl Topology {
 
     /// Makes `node`, which owns nothing, a replica of `master`.
     fn follow(&self, map: &mut Map, node: NodeNumber, master: NodeNumber) {
-        let shard = if self.in_step { map.node(master).shard } else { map.node(node).home };
+        let shard = if self.replicas_share_shards {
+            map.node(master).shard
+        } else {
+            map.node(node).own_shard
+        };
         let shard_id = map.node(master).shard_id.clone();
         let me = &mut map.nodes[node];
         (me.role, me.shard, me.shard_id) = (Role::ReplicaOf(master), shard, shard_id);
-        me.emptied = None;
+        me.last_slot_lost = None;
         me.migrating.clear();
         me.importing.clear();
     }
@@ -238,7 +242,7 @@ impl Topology {
 
     /// The replica that takes the place of `master` when nobody says which: the first that is up.
     #[must_use]
-    pub fn heir_of(&self, master: NodeNumber) -> Option<NodeNumber> {
+    pub fn failover_candidate(&self, master: NodeNumber) -> Option<NodeNumber> {
         let is_heir = |node: &super::Node| node.role == Role::ReplicaOf(master) && node.is_up;
         self.map.read().nodes.iter().position(is_heir)
     }
@@ -288,7 +292,7 @@ impl Topology {
     pub fn meet(&self, node: NodeNumber, host: &str, port: u16) -> Result<(), TopologyError> {
         let mut map = self.map.write();
         let other = map.nodes.iter().position(|node| node.port == port && port != 0);
-        let other = other.ok_or_else(|| TopologyError::NobodyThere(host.to_owned(), port))?;
+        let other = other.ok_or_else(|| TopologyError::NoNodeAt(host.to_owned(), port))?;
         let all: BTreeSet<NodeNumber> =
             map.node(node).met.union(&map.node(other).met).copied().collect();
         for &number in &all {
@@ -359,11 +363,11 @@ impl Topology {
         if !map.node(master).is_up && !force {
             return Err(TopologyError::MasterDown);
         }
-        if self.in_step {
+        if self.replicas_share_shards {
             // They serve from the same shard, which stays with the one who is the master.
-            let (home, shard) = (map.node(node).home, map.node(master).home);
-            map.nodes[node].home = shard;
-            map.nodes[master].home = home;
+            let (home, shard) = (map.node(node).own_shard, map.node(master).own_shard);
+            map.nodes[node].own_shard = shard;
+            map.nodes[master].own_shard = home;
         }
         for other in 0..map.nodes.len() {
             if map.node(other).role == Role::ReplicaOf(master) {
@@ -412,8 +416,8 @@ impl Topology {
             Role::Master => map.node(node).shard_id.clone(),
         };
         let me = &mut map.nodes[node];
-        (me.role, me.shard, me.met) = (Role::Master, me.home, BTreeSet::from([node]));
-        (me.shard_id, me.emptied, me.loses_backlog) = (shard_id, None, true);
+        (me.role, me.shard, me.met) = (Role::Master, me.own_shard, BTreeSet::from([node]));
+        (me.shard_id, me.last_slot_lost, me.loses_backlog) = (shard_id, None, true);
         if hard {
             (me.id, me.epoch) = (fresh, 0);
         }
@@ -476,30 +480,31 @@ impl Topology {
     }
 
     fn set_owner(&self, slot: Slot, owner: Option<NodeNumber>, shard: usize) {
-        let word = owner.map_or(NOBODY | (shard as u32) << SHARD_SHIFT, |owner| word(owner, shard));
-        self.words[slot.index()].store(word | LOOK, Ordering::Relaxed);
+        let word =
+            owner.map_or(NO_OWNER | (shard as u32) << SHARD_SHIFT, |owner| word(owner, shard));
+        self.words[slot.index()].store(word | SLOW_PATH, Ordering::Relaxed);
     }
 
-    /// Has the words and stations agree with the map: which slots need a closer look, which shard
+    /// Has the words and shard_of_nodes agree with the map: which slots need a closer look, which shard
     /// each node serves from.
     pub(super) fn refresh(&self, map: &mut Map) {
         self.version.fetch_add(1, Ordering::AcqRel);
-        map.whole = (0..map.nodes.len()).map(|node| self.is_whole(map, node)).collect();
+        map.cluster_ok = (0..map.nodes.len()).map(|node| self.is_cluster_ok(map, node)).collect();
         let mut moving = BTreeSet::new();
-        for (node, shard_of_node) in map.nodes.iter().zip(&self.stations) {
+        for (node, shard_of_node) in map.nodes.iter().zip(&self.shard_of_nodes) {
             moving.extend(node.migrating.keys().chain(node.importing.keys()).copied());
             shard_of_node.store(node.shard as u32, Ordering::Relaxed);
         }
         for slot in Slot::all() {
             let word = &self.words[slot.index()];
-            let look = match self.owner_of(slot) {
+            let is_slow = match self.owner_of(slot) {
                 Some(owner) => {
-                    !map.whole[owner] || !map.node(owner).is_up || moving.contains(&slot)
+                    !map.cluster_ok[owner] || !map.node(owner).is_up || moving.contains(&slot)
                 }
                 None => true,
             };
             let old = word.load(Ordering::Relaxed);
-            word.store(if look { old | LOOK } else { old & !LOOK }, Ordering::Relaxed);
+            word.store(if is_slow { old | SLOW_PATH } else { old & !SLOW_PATH }, Ordering::Relaxed);
         }
     }
 }

@@ -47,7 +47,7 @@ pub enum TopologyError {
     /// The master is down: only FORCE or TAKEOVER make sense.
     MasterDown,
     /// There is no node at this address.
-    NobodyThere(String, u16),
+    NoNodeAt(String, u16),
 }
 
 impl fmt::Display for TopologyError {
@@ -99,7 +99,7 @@ impl fmt::Display for TopologyError {
             Self::MasterDown => f.write_str(
                 "ERR Master is down or failed, please use CLUSTER FAILOVER FORCE",
             ),
-            Self::NobodyThere(host, port) => {
+            Self::NoNodeAt(host, port) => {
                 write!(f, "ERR no node of this process listens at {host}:{port}")
             }
         }

@@ -21,7 +21,7 @@ pub enum Role {
 
 /// A slot's table on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Move {
+pub struct SlotMigration {
     /// The shard where its keys were.
     pub from: usize,
     /// The shard where they go.
@@ -39,7 +39,7 @@ pub struct Node {
     pub shard: usize,
     /// The shard that is its own, whoever it stands in for: a replica in step with its master
     /// serves from that one's.
-    pub home: usize,
+    pub own_shard: usize,
     /// Master or replica.
     pub role: Role,
     /// The epoch of its configuration.
@@ -57,7 +57,7 @@ pub struct Node {
     /// It has met somebody at some time, and so been told its address.
     pub has_met: bool,
     /// The slot that was its last one, until it has been told itself that this is gone.
-    pub(super) emptied: Option<Slot>,
+    pub(super) last_slot_lost: Option<Slot>,
     /// The nodes it has met; itself is always among them.
     pub(super) met: BTreeSet<NodeNumber>,
 }
@@ -86,8 +86,8 @@ pub(super) struct Map {
     /// The whole cluster was told to be down.
     pub(super) is_down: bool,
     /// By node: whether it sees a cluster that serves.
-    pub(super) whole: Vec<bool>,
-    chance: fastrand::Rng,
+    pub(super) cluster_ok: Vec<bool>,
+    rng: fastrand::Rng,
 }
 
 /// Longest lag of replicas, in milliseconds: an hour.
@@ -148,8 +148,8 @@ impl Map {
             nodes: Vec::with_capacity(plan.nodes()),
             epoch: (plan.masters * (plan.replicas + 1)) as u64,
             is_down: false,
-            whole: vec![true; plan.nodes()],
-            chance: fastrand::Rng::with_seed(plan.seed),
+            cluster_ok: vec![true; plan.nodes()],
+            rng: fastrand::Rng::with_seed(plan.seed),
         };
         let clustered = plan.masters * (plan.replicas + 1);
         for number in 0..plan.nodes() {
@@ -173,7 +173,7 @@ impl Map {
                 id,
                 shard_id,
                 shard,
-                home: number,
+                own_shard: number,
                 role,
                 epoch,
                 port: 0,
@@ -182,7 +182,7 @@ impl Map {
                 migrating: BTreeMap::new(),
                 importing: BTreeMap::new(),
                 has_met: number < clustered,
-                emptied: None,
+                last_slot_lost: None,
                 met,
             });
         }
@@ -191,8 +191,8 @@ impl Map {
 
     /// A fresh id.
     pub(super) fn new_id(&mut self) -> String {
-        let digit = |chance: &mut fastrand::Rng| char::from_digit(chance.u32(..16), 16);
-        (0..ID_LEN).filter_map(|_| digit(&mut self.chance)).collect()
+        let digit = |rng: &mut fastrand::Rng| char::from_digit(rng.u32(..16), 16);
+        (0..ID_LEN).filter_map(|_| digit(&mut self.rng)).collect()
     }
 
     pub(super) fn node(&self, number: NodeNumber) -> &Node {

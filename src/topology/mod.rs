@@ -23,7 +23,7 @@ mod view;
 
 pub use announce::{Announce, AnnouncedHost, Port};
 pub use error::TopologyError;
-pub use map::{LAG_MS_MAX, Move, Node, NodeNumber, Plan, Role};
+pub use map::{LAG_MS_MAX, Node, NodeNumber, Plan, Role, SlotMigration};
 pub use view::{NodeView, View};
 
 use crate::keyspace::Millis;
@@ -38,22 +38,22 @@ pub const SHARDS_MAX: usize = 1000;
 pub const NODES_MAX: usize = 4 * SHARDS_MAX;
 
 /// Stands for the owner of a slot that nobody owns.
-const NOBODY: u32 = 0xFFFF;
+const NO_OWNER: u32 = 0xFFFF;
 /// Where a word has the shard.
 const SHARD_SHIFT: u32 = 16;
 /// The owner alone does not say what becomes of a request: ask [`Topology::judge`].
-const LOOK: u32 = 1 << 31;
+const SLOW_PATH: u32 = 1 << 31;
 
 /// Slots, nodes, and what is on the move.
 #[derive(Debug)]
 pub struct Topology {
     words: Box<[AtomicU32]>,
     /// By node: the shard it serves from.
-    stations: Box<[AtomicU32]>,
+    shard_of_nodes: Box<[AtomicU32]>,
     map: RwLock<Map>,
     masters: usize,
     /// Whether replicas serve from their masters' shards.
-    in_step: bool,
+    replicas_share_shards: bool,
     /// How far they are behind at the start.
     replica_lag_ms: Option<Millis>,
     /// `cluster-require-full-coverage`.
@@ -113,7 +113,7 @@ pub enum Route {
 
 /// A node's part in replication.
 #[derive(Clone, Debug)]
-pub enum Family {
+pub enum ReplicationRole {
     /// A master with these replicas.
     Master(Vec<Node>),
     /// A replica of this one.
@@ -126,7 +126,7 @@ pub struct ReplicaLink {
     /// The replica's.
     pub shard: usize,
     /// Its master's.
-    pub leader: usize,
+    pub master_shard: usize,
     /// Whether the master is up.
     pub is_up: bool,
 }
@@ -135,9 +135,9 @@ pub struct ReplicaLink {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaiterRoute {
     /// It goes on.
-    Goes,
+    Wait,
     /// The request has to be made again.
-    Ends,
+    Retry,
     /// The cluster is not whole: that is the answer.
     Down,
     /// The node is a master no more: that is the answer, and the end of the connection.
@@ -168,10 +168,14 @@ impl Topology {
         let map = Map::of(&plan);
         let topology = Self {
             words: words.into_boxed_slice(),
-            stations: map.nodes.iter().map(|node| AtomicU32::new(node.shard as u32)).collect(),
+            shard_of_nodes: map
+                .nodes
+                .iter()
+                .map(|node| AtomicU32::new(node.shard as u32))
+                .collect(),
             map: RwLock::new(map),
             masters,
-            in_step: plan.replica_lag_ms.is_none(),
+            replicas_share_shards: plan.replica_lag_ms.is_none(),
             replica_lag_ms: plan.replica_lag_ms,
             needs_all_slots: AtomicBool::new(true),
             reads_when_down: AtomicBool::new(false),
@@ -193,13 +197,13 @@ impl Topology {
     /// How many shards there are: one for each node, though a replica may never need its own.
     #[must_use]
     pub fn shards(&self) -> usize {
-        self.stations.len()
+        self.shard_of_nodes.len()
     }
 
     /// How many nodes there are.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.stations.len()
+        self.shard_of_nodes.len()
     }
 
     /// How many masters there were at the start.
@@ -210,8 +214,8 @@ impl Topology {
 
     /// Whether replicas serve from their masters' shards, and so are never behind.
     #[must_use]
-    pub fn is_in_step(&self) -> bool {
-        self.in_step
+    pub fn replicas_share_shards(&self) -> bool {
+        self.replicas_share_shards
     }
 
     /// By how many milliseconds replicas lag at the start, if they do.
@@ -222,13 +226,13 @@ impl Topology {
 
     /// Which shards follow others: replicas that serve from a shard of their own.
     #[must_use]
-    pub fn replica_links_wanted(&self) -> Vec<ReplicaLink> {
+    pub fn desired_replica_links(&self) -> Vec<ReplicaLink> {
         let map = self.map.read();
         let following = |node: &Node| {
             let Role::ReplicaOf(master) = node.role else { return None };
             let (master, shard) = (map.node(master), node.shard);
-            let (leader, is_up) = (master.shard, master.is_up);
-            (leader != shard).then_some(ReplicaLink { shard, leader, is_up })
+            let (master_shard, is_up) = (master.shard, master.is_up);
+            (master_shard != shard).then_some(ReplicaLink { shard, master_shard, is_up })
         };
         map.nodes.iter().filter_map(following).collect()
     }
@@ -246,14 +250,14 @@ impl Topology {
     #[must_use]
     #[inline]
     pub fn shard_of_node(&self, node: NodeNumber) -> usize {
-        self.stations[node].load(Ordering::Relaxed) as usize
+        self.shard_of_nodes[node].load(Ordering::Relaxed) as usize
     }
 
     /// The shards that masters of the cluster serve from, ascending: together they hold every key.
     #[must_use]
     pub fn shards_of_masters(&self) -> Vec<usize> {
         let map = self.map.read();
-        let met = &map.node(self.router_view(&map)).met;
+        let met = &map.node(self.router_node(&map)).met;
         let masters = met.iter().map(|&number| map.node(number)).filter(|n| n.role == Role::Master);
         let mut shards: Vec<usize> = masters.map(|node| node.shard).collect();
         shards.sort_unstable();
@@ -265,7 +269,7 @@ impl Topology {
     #[must_use]
     #[inline]
     pub fn shard_of(&self, slot: Slot) -> usize {
-        ((self.word(slot) & !LOOK) >> SHARD_SHIFT) as usize
+        ((self.word(slot) & !SLOW_PATH) >> SHARD_SHIFT) as usize
     }
 
     /// Whether a request for `slot` that came in at `port` runs on `shard`, whatever its manner and
@@ -296,23 +300,23 @@ impl Topology {
     pub fn route_waiter(&self, slot: Slot, shard: usize, port: Port) -> WaiterRoute {
         let Port::Node(node) = port else {
             return if self.serves_directly(slot, shard, port) {
-                WaiterRoute::Goes
+                WaiterRoute::Wait
             } else {
-                WaiterRoute::Ends
+                WaiterRoute::Retry
             };
         };
         let request_flags = RequestFlags { asking: true, writes: true, ..RequestFlags::default() };
         let here = || KeyPresence { here: 1, missing: 0, several: false };
         if self.shard_of_node(node) == shard
-            && self.judge(node, slot, request_flags, here) == Route::Here
+            && self.route(node, slot, request_flags, here) == Route::Here
         {
-            return WaiterRoute::Goes;
+            return WaiterRoute::Wait;
         }
         if self.is_replica(port) {
             return WaiterRoute::Demoted;
         }
         // Of who waits it is asked first whether the cluster serves.
-        if self.map.read().whole[node] { WaiterRoute::Ends } else { WaiterRoute::Down }
+        if self.map.read().cluster_ok[node] { WaiterRoute::Retry } else { WaiterRoute::Down }
     }
 
     /// Whether a client of `port` may go on listening to shard channels of `slot`.
@@ -327,15 +331,15 @@ impl Topology {
     /// Whether `slot` has an owner that serves, and is not on the move.
     #[must_use]
     #[inline]
-    pub fn is_settled(&self, slot: Slot) -> bool {
-        self.word(slot) & LOOK == 0
+    pub fn is_stable(&self, slot: Slot) -> bool {
+        self.word(slot) & SLOW_PATH == 0
     }
 
     /// The node that owns `slot`.
     #[must_use]
     pub fn owner_of(&self, slot: Slot) -> Option<NodeNumber> {
-        let owner = self.word(slot) & NOBODY;
-        (owner != NOBODY).then_some(owner as NodeNumber)
+        let owner = self.word(slot) & NO_OWNER;
+        (owner != NO_OWNER).then_some(owner as NodeNumber)
     }
 
     #[inline]
@@ -346,7 +350,7 @@ impl Topology {
     /// What `node` says to a request for keys of `slot` (the first rule that applies, in Redis'
     /// order; that all keys share the slot was seen to before). `presence` looks for the keys, and
     /// is asked only if the slot is on the move.
-    pub fn judge(
+    pub fn route(
         &self,
         node: NodeNumber,
         slot: Slot,
@@ -358,7 +362,7 @@ impl Topology {
         let Some(owner) = self.owner_of(slot).filter(|&owner| me.knows(owner)) else {
             return Route::Unassigned;
         };
-        if !map.whole[node] && !request_flags.is_about_channels {
+        if !map.cluster_ok[node] && !request_flags.is_about_channels {
             if !self.reads_when_down.load(Ordering::Relaxed) {
                 return Route::Down;
             }
@@ -401,7 +405,7 @@ impl Topology {
 
     /// Whether `node` sees a cluster that serves: with `cluster-require-full-coverage`, one where
     /// every slot has an owner that it knows and that is up.
-    fn is_whole(&self, map: &Map, node: NodeNumber) -> bool {
+    fn is_cluster_ok(&self, map: &Map, node: NodeNumber) -> bool {
         if map.is_down {
             return false;
         }
@@ -412,18 +416,18 @@ impl Topology {
         // Most slots come in runs of one owner.
         let mut last = None;
         self.words.iter().all(|word| {
-            let owner = word.load(Ordering::Relaxed) & NOBODY;
+            let owner = word.load(Ordering::Relaxed) & NO_OWNER;
             if last == Some(owner) {
                 return true;
             }
             last = Some(owner);
-            owner != NOBODY && me.knows(owner as usize) && map.node(owner as usize).is_up
+            owner != NO_OWNER && me.knows(owner as usize) && map.node(owner as usize).is_up
         })
     }
 
     /// Whether `slot` has an owner that `node` has met.
     #[must_use]
-    pub fn is_known(&self, slot: Slot, node: NodeNumber) -> bool {
+    pub fn is_owner_known(&self, slot: Slot, node: NodeNumber) -> bool {
         self.owner_of(slot).is_some_and(|owner| self.map.read().node(node).knows(owner))
     }
 
@@ -447,14 +451,16 @@ impl Topology {
     /// Who a client of `port` speaks to, as replication has it: a replica with its master, or a
     /// master with its replicas that are up. The router has neither.
     #[must_use]
-    pub fn family(&self, port: Port) -> Family {
-        let Port::Node(me) = port else { return Family::Master(Vec::new()) };
+    pub fn replication_role(&self, port: Port) -> ReplicationRole {
+        let Port::Node(me) = port else { return ReplicationRole::Master(Vec::new()) };
         let map = self.map.read();
         match map.node(me).role {
-            Role::ReplicaOf(master) => Family::ReplicaOf(Box::new(map.node(master).clone())),
+            Role::ReplicaOf(master) => {
+                ReplicationRole::ReplicaOf(Box::new(map.node(master).clone()))
+            }
             Role::Master => {
                 let is_mine = |node: &&Node| node.role == Role::ReplicaOf(me) && node.is_up;
-                Family::Master(map.nodes.iter().filter(is_mine).cloned().collect())
+                ReplicationRole::Master(map.nodes.iter().filter(is_mine).cloned().collect())
             }
         }
     }
@@ -476,12 +482,12 @@ impl Topology {
 
     /// Whether a slot's table is being moved, and from which shard to which.
     #[must_use]
-    pub fn move_of(&self, slot: Slot) -> Option<Move> {
+    pub fn migration_of(&self, slot: Slot) -> Option<SlotMigration> {
         let map = self.map.read();
         let owner = self.owner_of(slot)?;
         let target = *map.node(owner).migrating.get(&slot)?;
         let (from, to) = (map.node(owner).shard, map.node(target).shard);
-        (from != to).then_some(Move { from, to })
+        (from != to).then_some(SlotMigration { from, to })
     }
 }
 

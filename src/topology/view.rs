@@ -1,7 +1,7 @@
 //! The cluster as one of its nodes sees it: what CLUSTER answers from.
 
 use super::map::Map;
-use super::{NOBODY, Node, NodeNumber, Role, Topology};
+use super::{NO_OWNER, Node, NodeNumber, Role, Topology};
 use crate::slot::Slot;
 use std::sync::atomic::Ordering;
 
@@ -26,7 +26,7 @@ pub struct View {
     /// The latest epoch.
     pub epoch: u64,
     /// Whether requests are served.
-    pub is_whole: bool,
+    pub is_ok: bool,
     /// How many slots have an owner.
     pub assigned: usize,
     /// How many of them have one that is up.
@@ -66,12 +66,12 @@ impl Topology {
     #[must_use]
     pub fn view_of_router(&self) -> View {
         let map = self.map.read();
-        self.seen_from(&map, self.router_view(&map))
+        self.seen_from(&map, self.router_node(&map))
     }
 
     /// The node whose view the router port has: the first that knows who owns the first slot with
     /// an owner. Any node may have been taken out of the cluster, the first as well as another.
-    pub(super) fn router_view(&self, map: &Map) -> NodeNumber {
+    pub(super) fn router_node(&self, map: &Map) -> NodeNumber {
         let owner = Slot::all().find_map(|slot| self.owner_of(slot));
         let knows = |owner| map.nodes.iter().position(|node| node.knows(owner));
         owner.and_then(knows).unwrap_or(0)
@@ -82,8 +82,8 @@ impl Topology {
         let (mut assigned, mut served) = (0, 0);
         let mut run: Option<(NodeNumber, Slot, Slot)> = None;
         for slot in Slot::all() {
-            let owner = self.words[slot.index()].load(Ordering::Relaxed) & NOBODY;
-            let owner = (owner != NOBODY).then_some(owner as NodeNumber);
+            let owner = self.words[slot.index()].load(Ordering::Relaxed) & NO_OWNER;
+            let owner = (owner != NO_OWNER).then_some(owner as NodeNumber);
             let owner = owner.filter(|&owner| map.node(me).knows(owner));
             assigned += usize::from(owner.is_some());
             served += usize::from(owner.is_some_and(|owner| map.node(owner).is_up));
@@ -106,10 +106,10 @@ impl Topology {
             ranges: std::mem::take(&mut ranges[number]),
         });
         let nodes = nodes.collect();
-        let is_whole = map.whole[me];
+        let is_ok = map.cluster_ok[me];
         let me_node = map.node(me);
         let epoch = if me_node.is_alone() { me_node.epoch } else { map.epoch };
-        View { me, nodes, epoch, is_whole, assigned, served }
+        View { me, nodes, epoch, is_ok, assigned, served }
     }
 
     /// The cluster as one node that owns every slot and listens on `port`: the router port, for

@@ -5,7 +5,7 @@ use super::super::spec::access::{ACCESS, DELETE, INCOMPLETE, RW};
 use super::super::spec::flag::{MIGRATES, MOVABLE_KEYS, WRITE};
 use super::super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Spec, acl};
 use super::super::{Args, Outcome, Refusal, ServerCx};
-use crate::keyspace::{Keyspace, Parcel, event};
+use crate::keyspace::{DetachedValue, Keyspace, event};
 use crate::resp::Sink;
 use crate::slot::Slot;
 use crate::topology::{KeyPresence, Port, RequestFlags, Route};
@@ -95,7 +95,7 @@ fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
     let slot = request.keys.first().map_or(Slot::of(b""), |key| Slot::of(key));
     let source = match cx.port {
         Port::Node(node) => topology.shard_of_node(node),
-        Port::Router => topology.move_of(slot).map_or(topology.shard_of(slot), |it| it.from),
+        Port::Router => topology.migration_of(slot).map_or(topology.shard_of(slot), |it| it.from),
     };
     let mut present = Vec::with_capacity(request.keys.len());
     for &bytes in &request.keys {
@@ -110,7 +110,8 @@ fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
         return Ok(());
     }
     let unreachable = Refusal::of("IOERR error or timeout writing to target instance");
-    let delivered = u16::try_from(request.port).ok().map(|port| cx.server.announce.listened(port));
+    let delivered =
+        u16::try_from(request.port).ok().map(|port| cx.server.announce.listening_port(port));
     let target =
         delivered.and_then(|port| topology.node_at(port)).filter(|_| is_host(request.host));
     let Some(target) = target else { return Err(unreachable) };
@@ -138,7 +139,7 @@ fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
     }
     let request_flags = RequestFlags { asking: true, writes: true, ..RequestFlags::default() };
     let one = || KeyPresence { here: 0, missing: 1, several: false };
-    match topology.judge(target, slot, request_flags, one) {
+    match topology.route(target, slot, request_flags, one) {
         Route::Here => {}
         Route::Moved(node) | Route::Ask(node) => {
             let (host, port) = cx.server.endpoint(topology.port_of(node), cx.me.local);
@@ -160,8 +161,8 @@ fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
         }
         let Some(parcel) = parcel(cx.shards[source], bytes, request.keeps) else { continue };
         cx.pace.step(parcel.value.weight());
-        cx.shards[shard_of_node].unpack(key, parcel);
-        cx.shards[shard_of_node].announce(event::GENERIC, "restore", bytes);
+        cx.shards[shard_of_node].insert_detached(key, parcel);
+        cx.shards[shard_of_node].notify_event(event::GENERIC, "restore", bytes);
     }
     match refused {
         Some(text) => Err(replied(text.to_owned())),
@@ -173,14 +174,17 @@ fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
 }
 
 /// What goes to the other node: the value itself, or a copy of it.
-fn parcel(source: &mut Keyspace, bytes: &[u8], keeps: bool) -> Option<Parcel> {
+fn parcel(source: &mut Keyspace, bytes: &[u8], keeps: bool) -> Option<DetachedValue> {
     let key = source.key(Slot::of(bytes), bytes);
     if keeps {
         let entry = source.peek(key)?;
-        return Some(Parcel { value: entry.value().clone(), expires_at: entry.expires_at() });
+        return Some(DetachedValue {
+            value: entry.value().clone(),
+            expires_at: entry.expires_at(),
+        });
     }
-    let parcel = source.pack(key);
-    source.announce(event::GENERIC, "del", bytes);
+    let parcel = source.detach(key);
+    source.notify_event(event::GENERIC, "del", bytes);
     parcel
 }
 

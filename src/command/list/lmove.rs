@@ -76,7 +76,7 @@ fn shift(cx: &mut Cx<'_>, args: Args<'_>, ends: Ends, out: &mut Sink<'_>) -> Res
             Edited::Changed(())
         })?;
         if turned.is_some() {
-            cx.keyspace.announce(event::LIST, push_event(ends.1), from);
+            cx.keyspace.notify_event(event::LIST, push_event(ends.1), from);
             announce_loss(cx.keyspace, event::LIST, pop_event(ends.0), from, false);
         }
         return Ok(turned.is_some());
@@ -107,7 +107,7 @@ fn shift(cx: &mut Cx<'_>, args: Args<'_>, ends: Ends, out: &mut Sink<'_>) -> Res
     }
     out.bulk(&element);
     // In this order, as in Redis.
-    cx.keyspace.announce(event::LIST, push_event(ends.1), to);
+    cx.keyspace.notify_event(event::LIST, push_event(ends.1), to);
     announce_loss(cx.keyspace, event::LIST, pop_event(ends.0), from, is_gone);
     Ok(true)
 }

@@ -353,7 +353,7 @@ fn push(cx: &mut Cx<'_>, args: Args<'_>, end: End, out: &mut Sink<'_>) -> Outcom
             push_all(&mut list, args, end, limit, &mut Strides::new(cx.pace));
             let len = list.len();
             cx.keyspace.set(key, Value::List(list), Ttl::Clear);
-            cx.keyspace.announce(event::LIST, push_event(end), args.at(1));
+            cx.keyspace.notify_event(event::LIST, push_event(end), args.at(1));
             len
         }
     };
@@ -377,7 +377,7 @@ fn push_to_present(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<Option<u
         Edited::Changed(list.len())
     })?;
     if len.is_some() {
-        cx.keyspace.announce(event::LIST, push_event(end), args.at(1));
+        cx.keyspace.notify_event(event::LIST, push_event(end), args.at(1));
     }
     Ok(len)
 }

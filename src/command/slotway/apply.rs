@@ -4,7 +4,8 @@
 
 use crate::command::{Pace, Refusal, ReplyDelay};
 use crate::faults::{
-    Bound, Fault, Mistake, Name, Order, Place, Promote, Scenario, TIME_MS_DEFAULT, TooMany, What,
+    Fault, FaultKind, FaultLimit, FaultScope, NodeName, Order, Promote, Scenario, ScenarioError,
+    TIME_MS_DEFAULT, TooManyFaults,
 };
 use crate::keyspace::{Keyed, Keyspace, Millis};
 use crate::slot::Slot;
@@ -54,7 +55,7 @@ pub fn carry_out(
             let node = find(server, name)?;
             let heir = match server.topology.node(node).role {
                 Role::ReplicaOf(_) => node,
-                Role::Master => server.topology.heir_of(node).ok_or_else(|| {
+                Role::Master => server.topology.failover_candidate(node).ok_or_else(|| {
                     Refusal::new(format!("ERR node {node} has no replica that is up"))
                 })?,
             };
@@ -80,31 +81,31 @@ pub fn carry_out(
             Ok(None)
         }
         Order::Down { time } => {
-            if server.faults.all().iter().any(|fault| fault.what == What::Down) {
+            if server.faults.all().iter().any(|fault| fault.kind == FaultKind::Down) {
                 return Err(Refusal::of("ERR the cluster is down already"));
             }
-            let id = access.arm(What::Down, access.until(*time), None)?;
+            let id = access.arm(FaultKind::Down, access.until(*time), None)?;
             server.topology.set_down(true);
             Ok(Some(id))
         }
         Order::Up => {
-            server.faults.take(|fault| fault.what == What::Down);
+            server.faults.take(|fault| fault.kind == FaultKind::Down);
             server.topology.set_down(false);
             Ok(None)
         }
         Order::Latency { place, ms, bound } => {
             let place = at(server, place)?;
             let until = access.until(bound.time);
-            access.arm(What::Latency { place, ms: *ms }, until, bound.count).map(Some)
+            access.arm(FaultKind::Latency { place, ms: *ms }, until, bound.count).map(Some)
         }
         Order::Exec { answer, place, bound } => {
             let place = at(server, place)?;
             let until = access.until(bound.time);
-            access.arm(What::Exec { answer: *answer, place }, until, times(bound)).map(Some)
+            access.arm(FaultKind::Exec { answer: *answer, place }, until, times(bound)).map(Some)
         }
         Order::Conflict { key, bound } => {
             let until = access.until(bound.time);
-            access.arm(What::Conflict(key.clone()), until, times(bound)).map(Some)
+            access.arm(FaultKind::Conflict(key.clone()), until, times(bound)).map(Some)
         }
         Order::Clear(id) => {
             let ended = server.faults.take(|fault| id.is_none_or(|id| fault.id == id));
@@ -113,11 +114,11 @@ pub fn carry_out(
             }
             let count = ended.len() as u64;
             if id.is_none() {
-                server.faults.stop_play();
+                server.faults.stop_scenario();
             }
             for fault in ended {
                 // Who clears a fault wants nothing more to come of it.
-                if !matches!(fault.what, What::Promotion(_)) {
+                if !matches!(fault.kind, FaultKind::Promotion(_)) {
                     access.undo(&fault);
                 }
             }
@@ -130,7 +131,7 @@ pub fn carry_out(
 pub fn do_what_is_due(access: &mut ClusterAccess<'_, '_>) {
     let (now, faults) = (access.now, &access.server.faults);
     for fault in faults.take(|fault| fault.until <= now) {
-        tracing::info!(id = fault.id, fired = fault.fired, fault = %fault.what, "a fault ends");
+        tracing::info!(id = fault.id, fired = fault.fired, fault = %fault.kind, "a fault ends");
         access.undo(&fault);
     }
     while let Some(step) = faults.take_step(now) {
@@ -142,7 +143,7 @@ pub fn do_what_is_due(access: &mut ClusterAccess<'_, '_>) {
             Err(refusal) => {
                 let why = String::from_utf8_lossy(refusal.text()).into_owned();
                 tracing::warn!(line = step.line, order = step.text, why, "a step was refused");
-                faults.end_step(Some(Mistake { line: step.line, why }));
+                faults.end_step(Some(ScenarioError { line: step.line, why }));
             }
         }
     }
@@ -152,11 +153,11 @@ pub fn do_what_is_due(access: &mut ClusterAccess<'_, '_>) {
 ///
 /// # Errors
 /// The first mistake, and its line.
-pub fn check_all(server: &ServerState, scenario: &Scenario) -> Result<(), Mistake> {
+pub fn check_all(server: &ServerState, scenario: &Scenario) -> Result<(), ScenarioError> {
     scenario.steps.iter().try_for_each(|step| {
         check(server, &step.order).map_err(|refusal| {
             let why = String::from_utf8_lossy(refusal.text()).into_owned();
-            Mistake { line: step.line, why: why.trim_start_matches("ERR ").to_owned() }
+            ScenarioError { line: step.line, why: why.trim_start_matches("ERR ").to_owned() }
         })
     })
 }
@@ -167,7 +168,7 @@ pub fn check_all(server: &ServerState, scenario: &Scenario) -> Result<(), Mistak
 /// # Errors
 /// That.
 pub fn check(server: &ServerState, order: &Order) -> Result<(), Refusal> {
-    let place = |place: &Place<Name>| at(server, place).map(drop);
+    let place = |place: &FaultScope<NodeName>| at(server, place).map(drop);
     match order {
         Order::Move { to, .. } => find(server, to).map(drop),
         Order::Hold { slot, to, keys, .. } => {
@@ -188,31 +189,34 @@ pub fn check(server: &ServerState, order: &Order) -> Result<(), Refusal> {
 }
 
 /// The node that a name stands for.
-pub(super) fn find(server: &ServerState, name: &Name) -> Result<NodeNumber, Refusal> {
+pub(super) fn find(server: &ServerState, name: &NodeName) -> Result<NodeNumber, Refusal> {
     let topology = &server.topology;
     let found = match name {
-        Name::Number(number) => Some(*number).filter(|&number| number < topology.nodes()),
-        Name::Port(delivered) => {
-            let listened = server.announce.listened(*delivered);
+        NodeName::Number(number) => Some(*number).filter(|&number| number < topology.nodes()),
+        NodeName::Port(delivered) => {
+            let listened = server.announce.listening_port(*delivered);
             topology.node_at(listened).or_else(|| topology.node_at(*delivered))
         }
-        Name::Id(id) => topology.with_nodes(|nodes| {
+        NodeName::Id(id) => topology.with_nodes(|nodes| {
             nodes.iter().position(|node| node.id.as_bytes().eq_ignore_ascii_case(id))
         }),
     };
     found.ok_or_else(|| TopologyError::Unknown(name.to_string().into_bytes()).into())
 }
 
-fn at(server: &ServerState, place: &Place<Name>) -> Result<Place<NodeNumber>, Refusal> {
+fn at(
+    server: &ServerState,
+    place: &FaultScope<NodeName>,
+) -> Result<FaultScope<NodeNumber>, Refusal> {
     Ok(match place {
-        Place::Anywhere => Place::Anywhere,
-        Place::Slot(slot) => Place::Slot(*slot),
-        Place::Node(name) => Place::Node(find(server, name)?),
+        FaultScope::Anywhere => FaultScope::Anywhere,
+        FaultScope::Slot(slot) => FaultScope::Slot(*slot),
+        FaultScope::Node(name) => FaultScope::Node(find(server, name)?),
     })
 }
 
 /// How often EXEC is struck: once unless a count or a time is given.
-fn times(bound: &Bound) -> Option<u32> {
+fn times(bound: &FaultLimit) -> Option<u32> {
     bound.count.or(if bound.time.is_none() { Some(1) } else { None })
 }
 
@@ -233,7 +237,7 @@ fn are_in(slot: Slot, keys: &[Vec<u8>]) -> Result<(), Refusal> {
 fn move_slots(
     access: &mut ClusterAccess<'_, '_>,
     runs: &[(Slot, Slot)],
-    to: &Name,
+    to: &NodeName,
 ) -> Result<(), Refusal> {
     let topology = &access.server.topology;
     let target = find(access.server, to)?;
@@ -252,14 +256,14 @@ fn move_slots(
     access
         .server
         .faults
-        .take(|fault| matches!(fault.what, What::Hold { slot, .. } if slots.contains(&slot)));
+        .take(|fault| matches!(fault.kind, FaultKind::Hold { slot, .. } if slots.contains(&slot)));
     Ok(())
 }
 
 fn hold(
     access: &mut ClusterAccess<'_, '_>,
     slot: Slot,
-    to: &Name,
+    to: &NodeName,
     until: Millis,
     keys: &[Vec<u8>],
 ) -> Result<u64, Refusal> {
@@ -276,7 +280,7 @@ fn hold(
     topology.check_move(&[slot], target)?;
     is_up(access.server, owner)?;
     is_up(access.server, target)?;
-    let id = access.arm(What::Hold { slot, from: owner, to: target }, until, None)?;
+    let id = access.arm(FaultKind::Hold { slot, from: owner, to: target }, until, None)?;
     let id_of = |node| topology.node(node).id.into_bytes();
     let begun = topology
         .set_migrating(owner, slot, &id_of(target))
@@ -300,13 +304,13 @@ fn stop(
 ) -> Result<u64, Refusal> {
     let (topology, faults) = (&access.server.topology, &access.server.faults);
     is_up(access.server, node)?;
-    let id = access.arm(What::Stop { node, hangs }, until, None)?;
+    let id = access.arm(FaultKind::Stop { node, hangs }, until, None)?;
     topology.set_up(node, false);
-    let heir = topology.heir_of(node);
+    let heir = topology.failover_candidate(node);
     match (heir, promote) {
         (Some(heir), Promote::After(0)) => access.promote(heir),
         (Some(_), Promote::After(ms)) => {
-            let what = What::Promotion(node);
+            let what = FaultKind::Promotion(node);
             if let Err(refusal) = access.arm(what, access.now.saturating_add(ms), None) {
                 topology.set_up(node, true);
                 faults.take(|fault| fault.id == id);
@@ -328,8 +332,8 @@ impl ClusterAccess<'_, '_> {
         self.now.saturating_add(time.unwrap_or(TIME_MS_DEFAULT))
     }
 
-    fn arm(&self, what: What, until: Millis, count: Option<u32>) -> Result<u64, Refusal> {
-        self.server.faults.arm(what, until, count).map_err(|TooMany| {
+    fn arm(&self, what: FaultKind, until: Millis, count: Option<u32>) -> Result<u64, Refusal> {
+        self.server.faults.arm(what, until, count).map_err(|TooManyFaults| {
             Refusal::of("ERR as many faults are armed as there may be: CLEAR some")
         })
     }
@@ -356,17 +360,17 @@ impl ClusterAccess<'_, '_> {
     /// Undoes what a fault did that is in the book no more.
     fn undo(&mut self, fault: &Fault) {
         let topology = &self.server.topology;
-        match fault.what {
-            What::Stop { node, .. } => self.start(node),
-            What::Promotion(node) => {
+        match fault.kind {
+            FaultKind::Stop { node, .. } => self.start(node),
+            FaultKind::Promotion(node) => {
                 let is_needed = topology.node(node).role == Role::Master
                     && self.server.faults.stopped(node).is_some();
-                if let Some(heir) = topology.heir_of(node).filter(|_| is_needed) {
+                if let Some(heir) = topology.failover_candidate(node).filter(|_| is_needed) {
                     self.promote(heir);
                 }
             }
-            What::Down => topology.set_down(false),
-            What::Hold { slot, .. } => {
+            FaultKind::Down => topology.set_down(false),
+            FaultKind::Hold { slot, .. } => {
                 // It may have come to an end by other means, or have begun anew.
                 if let Ok((from, to)) = self.move_of(slot)
                     && let Err(refusal) = self.finish(slot, from, to)
@@ -376,13 +380,13 @@ impl ClusterAccess<'_, '_> {
                     self.revert(slot, from, to);
                 }
             }
-            What::Latency { .. } | What::Exec { .. } | What::Conflict(_) => {}
+            FaultKind::Latency { .. } | FaultKind::Exec { .. } | FaultKind::Conflict(_) => {}
         }
     }
 
     fn start(&mut self, node: NodeNumber) {
-        self.server.faults.take(|fault| match fault.what {
-            What::Stop { node: it, .. } | What::Promotion(it) => it == node,
+        self.server.faults.take(|fault| match fault.kind {
+            FaultKind::Stop { node: it, .. } | FaultKind::Promotion(it) => it == node,
             _ => false,
         });
         self.server.topology.set_up(node, true);
@@ -391,7 +395,7 @@ impl ClusterAccess<'_, '_> {
 
     /// Has the listeners look at who is stopped; the reply waits until they have.
     fn shift_doors(&mut self) {
-        self.server.faults.doors.shift();
+        self.server.faults.listener_gate.request_update();
         self.pace.delay_reply(ReplyDelay::Doors);
     }
 
@@ -431,8 +435,9 @@ impl ClusterAccess<'_, '_> {
     }
 
     fn forget_hold(&self, slot: Slot) {
-        let is_it = |what: &What| matches!(what, What::Hold { slot: it, .. } if *it == slot);
-        self.server.faults.take(|fault| is_it(&fault.what));
+        let is_it =
+            |what: &FaultKind| matches!(what, FaultKind::Hold { slot: it, .. } if *it == slot);
+        self.server.faults.take(|fault| is_it(&fault.kind));
     }
 
     fn keys_of(&self, slot: Slot, shard: usize) -> Vec<Vec<u8>> {
@@ -457,9 +462,9 @@ impl ClusterAccess<'_, '_> {
             return;
         }
         let key = self.shards[from].key(slot, key);
-        if let Some(parcel) = self.shards[from].pack(key) {
+        if let Some(parcel) = self.shards[from].detach(key) {
             self.pace.step(1);
-            self.shards[to].unpack(key, parcel);
+            self.shards[to].insert_detached(key, parcel);
         }
     }
 }

@@ -184,10 +184,10 @@ impl Hash {
 
     /// The pairs by number, for a caller that wants many of them here and there.
     #[must_use]
-    pub fn numbered(&self) -> Numbered<'_> {
+    pub fn indexed(&self) -> Indexed<'_> {
         match &self.0 {
-            Repr::Packed(packed) => Numbered(Order::Packed(packed.pairs().collect())),
-            Repr::Table(table) => Numbered(Order::Fields(table.entries())),
+            Repr::Packed(packed) => Indexed(Order::Packed(packed.pairs().collect())),
+            Repr::Table(table) => Indexed(Order::Fields(table.entries())),
         }
     }
 
@@ -261,14 +261,14 @@ impl<'h> Iterator for Pairs<'h> {
 }
 
 /// A hash's pairs by number, from 0 up to its length.
-pub struct Numbered<'h>(Order<'h>);
+pub struct Indexed<'h>(Order<'h>);
 
 enum Order<'h> {
     Packed(Vec<Pair<'h>>),
     Fields(&'h [Field]),
 }
 
-impl Numbered<'_> {
+impl Indexed<'_> {
     /// Pair number `n`.
     ///
     /// # Panics
@@ -359,7 +359,7 @@ mod tests {
                 prop_assert_eq!(found.as_deref(), Some(&value[..]));
             }
             let mut found = pairs_of(&hash);
-            let numbered = hash.numbered();
+            let numbered = hash.indexed();
             for (n, (name, value)) in found.iter().enumerate() {
                 prop_assert_eq!(numbered.at(n), (&name[..], &value[..]));
                 prop_assert_eq!(&*hash.pairs().nth(n).expect("as many as pairs").0, &name[..]);

@@ -252,7 +252,7 @@ impl List {
             });
             left = 0;
         }
-        self.settle();
+        self.shrink();
     }
 
     /// Keeps the elements of `range`, which lies within the list, and no others.
@@ -344,7 +344,7 @@ impl List {
             let visited = if end == End::Front { first } else { self.pieces() - last };
             self.tidy(end, visited, limit);
         }
-        self.settle();
+        self.shrink();
         removed
     }
 
@@ -425,11 +425,11 @@ impl List {
             Repr::One(piece) => edit(piece),
             Repr::Many(many) => {
                 let counted = &mut many.pieces[n];
-                let told = edit(&mut counted.piece);
+                let result = edit(&mut counted.piece);
                 let count = counted.piece.count();
                 many.len = many.len - counted.count as usize + count;
                 counted.count = count as u32;
-                told
+                result
             }
         }
     }
@@ -484,11 +484,11 @@ impl List {
 
     /// Gives back what the deque of pieces no longer needs, after elements were removed.
     #[inline]
-    fn settle(&mut self) {
+    fn shrink(&mut self) {
         let Repr::Many(many) = &mut self.0 else { return };
         let pieces = many.pieces.len();
         if pieces == 1 {
-            self.settle_one();
+            self.collapse_to_one();
         } else if many.pieces.capacity() > 4 * pieces.max(4) {
             many.pieces.shrink_to(2 * pieces);
         }
@@ -496,10 +496,10 @@ impl List {
 
     /// A last piece needs no deque. It keeps it while it is so full that the next push may well
     /// need it again.
-    fn settle_one(&mut self) {
+    fn collapse_to_one(&mut self) {
         if let Repr::Many(many) = &mut self.0
             && let Some(counted) = many.pieces.front_mut()
-            && counted.piece.has_become_small()
+            && counted.piece.is_small()
         {
             self.0 = Repr::One(std::mem::take(&mut counted.piece));
         }
@@ -548,9 +548,9 @@ fn places_of(content: &[u8], sought: &[u8], places: &mut Vec<Range<usize>>) {
 }
 
 /// A byte string as a list keeps it, to compare many elements with it.
-pub struct Sought(Vec<u8>);
+pub struct EncodedElement(Vec<u8>);
 
-impl Sought {
+impl EncodedElement {
     /// The byte string `text`.
     #[must_use]
     pub fn of(text: &[u8]) -> Self {
@@ -601,7 +601,7 @@ impl<'l> Iter<'l> {
 
     /// Whether the next element is the one that is sought; `None` at the end.
     #[inline]
-    pub fn next_is(&mut self, sought: &Sought) -> Option<bool> {
+    pub fn next_is(&mut self, sought: &EncodedElement) -> Option<bool> {
         self.element().map(|element| element == sought.0)
     }
 }

@@ -344,7 +344,7 @@ impl Piece {
     }
 
     /// Whether it takes less than half of the smallest limit in bytes.
-    pub(super) fn has_become_small(&self) -> bool {
+    pub(super) fn is_small(&self) -> bool {
         self.0.len() <= 2048
     }
 

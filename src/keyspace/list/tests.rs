@@ -155,7 +155,7 @@ proptest! {
             let mut rest: Vec<_> = model.range(..model.len() - index).cloned().collect();
             rest.reverse();
             prop_assert_eq!(texts_of(list.iter_from(End::Back, index)), rest);
-            let (sought, text) = (Sought::of(&model[index]), &model[index]);
+            let (sought, text) = (EncodedElement::of(&model[index]), &model[index]);
             let mut iter = list.iter();
             for other in &model {
                 prop_assert_eq!(iter.next_is(&sought), Some(other == text));

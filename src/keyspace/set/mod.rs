@@ -10,7 +10,7 @@
 //! without holes, so that a member by its number, and thereby one by chance, costs one step.
 //!
 //! What a table holds is a parameter: a set in a key owns its members; one that lives no longer than
-//! a command ([`Lent`]) borrows them from other sets.
+//! a command ([`BorrowedMember`]) borrows them from other sets.
 
 mod ints;
 
@@ -76,15 +76,15 @@ impl From<Member<'_>> for Owned {
 
 /// A member that its set borrows, unless it has to be spelled out.
 #[derive(Debug)]
-pub struct Lent<'m>(Text<'m>);
+pub struct BorrowedMember<'m>(Text<'m>);
 
-impl Keyed for Lent<'_> {
+impl Keyed for BorrowedMember<'_> {
     fn key(&self) -> &[u8] {
         &self.0
     }
 }
 
-impl<'m> From<Member<'m>> for Lent<'m> {
+impl<'m> From<Member<'m>> for BorrowedMember<'m> {
     fn from(member: Member<'m>) -> Self {
         Self(member.text())
     }
@@ -218,10 +218,10 @@ impl<M: Keyed> Set<M> {
     /// All members: of a set of integers in ascending order.
     #[must_use]
     pub fn members(&self) -> Members<'_, M> {
-        self.numbered(0..self.len())
+        self.range(0..self.len())
     }
 
-    fn numbered(&self, numbers: Range<usize>) -> Members<'_, M> {
+    fn range(&self, numbers: Range<usize>) -> Members<'_, M> {
         match &self.0 {
             Repr::Ints(ints) => Members(Rest::Ints(ints, numbers)),
             Repr::Table(table) => Members(Rest::Table(table.entries()[numbers].iter())),
@@ -242,7 +242,7 @@ impl<M: Keyed> Set<M> {
             _ => len,
         };
         let start = end.saturating_sub(count);
-        (self.numbered(start..end), start as u64)
+        (self.range(start..end), start as u64)
     }
 
     /// Checks what the comments promise.
@@ -511,7 +511,7 @@ mod tests {
         let long = "a member that does not fit in place";
         let mut owner: Set = Set::default();
         owner.add(Member::Bytes(long.as_bytes()), 512, &hasher);
-        let mut lent: Set<Lent<'_>> = Set::default();
+        let mut lent: Set<BorrowedMember<'_>> = Set::default();
         for member in owner.members().chain([Member::Int(7)]) {
             assert!(lent.add(member, 512, &hasher));
         }
@@ -521,6 +521,9 @@ mod tests {
 
     #[test]
     fn a_set_fits_its_value() {
-        assert_eq!((size_of::<Set>(), size_of::<Owned>(), size_of::<Lent<'_>>()), (16, 24, 24));
+        assert_eq!(
+            (size_of::<Set>(), size_of::<Owned>(), size_of::<BorrowedMember<'_>>()),
+            (16, 24, 24)
+        );
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! small   Packed            all members in one piece of memory, in order; see packed
 //! large   Table<Member>     members with their scores, found by hash, in no order
-//!         Order             score and place in the table, in order, with ranks; see order
+//!         RankTree             score and place in the table, in order, with ranks; see order
 //! ```
 //!
 //! Members of one score stand in the order of their bytes. A member's name is stored once: the order
@@ -21,14 +21,14 @@
 //! same run, pipelined by 16, ZADD of a new or known member cost 4.4 µs of CPU to Redis' 15.0, ZRANK
 //! 3.2 to 7.3, kernel and all.
 
-mod order;
+mod rank_tree;
 mod packed;
 mod score;
 
 use super::packed_item::HEAD_LEN_MAX;
 use super::{Blob, INLINE_LEN_MAX, KeyHasher, Keyed, PackLimits, Table, Text};
-use order::{Order, Rung, Rungs};
 use packed::{Entries, Found, Packed};
+use rank_tree::{RankEntry, RankIter, RankTree};
 use score::SCORE_LEN_MAX;
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -51,33 +51,33 @@ impl Keyed for Member {
 
 /// One end of a range of scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Edge {
+pub struct ScoreBound {
     /// The score; any but NaN.
     pub score: f64,
     /// Whether the score itself is outside.
-    pub is_open: bool,
+    pub is_exclusive: bool,
 }
 
 /// One end of a range of members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LexEdge<'m> {
+pub enum LexBound<'m> {
     /// Before all members.
     First,
     /// At this member, which is inside.
-    Closed(&'m [u8]),
+    Inclusive(&'m [u8]),
     /// At this member, which is outside.
-    Open(&'m [u8]),
+    Exclusive(&'m [u8]),
     /// Behind all members.
     Last,
 }
 
-impl LexEdge<'_> {
+impl LexBound<'_> {
     /// Whether `member` is before the range that starts here.
     fn is_behind(self, member: &[u8]) -> bool {
         match self {
             Self::First => false,
-            Self::Closed(edge) => member < edge,
-            Self::Open(edge) => member <= edge,
+            Self::Inclusive(bound) => member < bound,
+            Self::Exclusive(bound) => member <= bound,
             Self::Last => true,
         }
     }
@@ -86,8 +86,8 @@ impl LexEdge<'_> {
     fn is_reached_from(self, member: &[u8]) -> bool {
         match self {
             Self::First => false,
-            Self::Closed(edge) => member <= edge,
-            Self::Open(edge) => member < edge,
+            Self::Inclusive(bound) => member <= bound,
+            Self::Exclusive(bound) => member < bound,
             Self::Last => true,
         }
     }
@@ -103,11 +103,11 @@ enum Repr {
     Large(Box<Large>),
 }
 
-/// The rung of every member of the table is in the order, once, and no other is.
+/// The entry of every member of the table is in the order, once, and no other is.
 #[derive(Clone, Debug, Default)]
 struct Large {
     table: Table<Member>,
-    order: Order,
+    order: RankTree,
 }
 
 impl Default for Zset {
@@ -192,8 +192,8 @@ impl Zset {
             Repr::Packed(packed) => packed.find(member).map(|found| found.rank),
             Repr::Large(large) => {
                 let at = large.find(member, hasher)?;
-                let stands = large.stands(at);
-                Some(large.order.rank(|rung| stands(rung).is_lt()))
+                let compare_old = large.comparator(at);
+                Some(large.order.rank(|entry| compare_old(entry).is_lt()))
             }
         }
     }
@@ -295,17 +295,17 @@ impl Zset {
 
     /// The ranks of the members whose scores are from `min` to `max`.
     #[must_use]
-    pub fn ranks_by_score(&self, min: Edge, max: Edge) -> Range<usize> {
-        let is_below = |score| score < min.score || (min.is_open && score == min.score);
-        let is_within = |score| score < max.score || (!max.is_open && score == max.score);
+    pub fn ranks_by_score(&self, min: ScoreBound, max: ScoreBound) -> Range<usize> {
+        let is_below = |score| score < min.score || (min.is_exclusive && score == min.score);
+        let is_within = |score| score < max.score || (!max.is_exclusive && score == max.score);
         let (start, end) = match &self.0 {
             Repr::Packed(packed) => {
                 let start = packed.entries().take_while(|&(_, score)| is_below(score)).count();
                 (start, packed.entries().take_while(|&(_, score)| is_within(score)).count())
             }
             Repr::Large(large) => (
-                large.order.rank(|rung| is_below(rung.score)),
-                large.order.rank(|rung| is_within(rung.score)),
+                large.order.rank(|entry| is_below(entry.score)),
+                large.order.rank(|entry| is_within(entry.score)),
             ),
         };
         start..end.max(start)
@@ -315,13 +315,18 @@ impl Zset {
     /// others the answer means nothing, but is that of Redis while the set is small: the first run
     /// of members within the range, or the last one if they are sought from the end.
     #[must_use]
-    pub fn ranks_by_lex(&self, min: LexEdge<'_>, max: LexEdge<'_>, from_end: bool) -> Range<usize> {
+    pub fn ranks_by_lex(
+        &self,
+        min: LexBound<'_>,
+        max: LexBound<'_>,
+        from_end: bool,
+    ) -> Range<usize> {
         let is_nothing = match (min, max) {
-            (LexEdge::Last, _) | (_, LexEdge::First) => true,
-            (LexEdge::Closed(min), LexEdge::Closed(max)) => min > max,
+            (LexBound::Last, _) | (_, LexBound::First) => true,
+            (LexBound::Inclusive(min), LexBound::Inclusive(max)) => min > max,
             (
-                LexEdge::Closed(min) | LexEdge::Open(min),
-                LexEdge::Closed(max) | LexEdge::Open(max),
+                LexBound::Inclusive(min) | LexBound::Exclusive(min),
+                LexBound::Inclusive(max) | LexBound::Exclusive(max),
             ) => min >= max,
             _ => false,
         };
@@ -330,9 +335,9 @@ impl Zset {
         }
         match &self.0 {
             Repr::Large(large) => {
-                let name = |rung: Rung| &*large.table.entries()[rung.place as usize].name;
-                let start = large.order.rank(|rung| min.is_behind(name(rung)));
-                let end = large.order.rank(|rung| max.is_reached_from(name(rung)));
+                let name = |entry: RankEntry| &*large.table.entries()[entry.place as usize].name;
+                let start = large.order.rank(|entry| min.is_behind(name(entry)));
+                let end = large.order.rank(|entry| max.is_reached_from(name(entry)));
                 start..end.max(start)
             }
             Repr::Packed(packed) => {
@@ -382,8 +387,8 @@ impl Zset {
 
     /// The members by number, in no order of note, for a caller that wants many here and there.
     #[must_use]
-    pub fn numbered(&self) -> Numbered<'_> {
-        Numbered(match &self.0 {
+    pub fn indexed(&self) -> Indexed<'_> {
+        Indexed(match &self.0 {
             Repr::Packed(packed) => Line::Packed(packed.entries().collect()),
             Repr::Large(large) => Line::Large(large.table.entries()),
         })
@@ -414,9 +419,10 @@ impl Zset {
                 let hash = hasher.hash(&name);
                 large.table.insert(Member { name: (&*name).into(), score }, hash, hasher);
             }
-            let rungs = large.table.entries().iter().zip(0..);
-            large.order =
-                Order::of_sorted(rungs.map(|(member, place)| Rung { score: member.score, place }));
+            let ranked = large.table.entries().iter().zip(0..);
+            large.order = RankTree::of_sorted(
+                ranked.map(|(member, place)| RankEntry { score: member.score, place }),
+            );
             self.0 = Repr::Large(large);
         }
         match &mut self.0 {
@@ -434,13 +440,13 @@ impl Zset {
                 large.table.assert_invariants(hasher);
                 let entries = large.table.entries();
                 large.order.assert_invariants(|a, b| {
-                    let name = |rung: Rung| &entries[rung.place as usize].name;
+                    let name = |entry: RankEntry| &entries[entry.place as usize].name;
                     a.score < b.score || (a.score == b.score && name(a) < name(b))
                 });
                 assert_eq!(large.order.len(), entries.len());
-                for rung in large.order.range(0..entries.len()) {
-                    let score = entries[rung.place as usize].score;
-                    assert_eq!(rung.score.to_bits(), score.to_bits());
+                for entry in large.order.range(0..entries.len()) {
+                    let score = entries[entry.place as usize].score;
+                    assert_eq!(entry.score.to_bits(), score.to_bits());
                 }
             }
         }
@@ -521,8 +527,8 @@ impl ZsetBuilder {
             packed.append(self.in_order());
             return Zset(Repr::Packed(packed));
         }
-        let rung = |place: u32| Rung { score: entries[place as usize].score, place };
-        let order = Order::of_sorted(self.places().into_iter().map(rung));
+        let entry = |place: u32| RankEntry { score: entries[place as usize].score, place };
+        let order = RankTree::of_sorted(self.places().into_iter().map(entry));
         Zset(Repr::Large(Box::new(Large { table: self.table, order })))
     }
 }
@@ -532,10 +538,14 @@ fn compare(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or(Ordering::Equal)
 }
 
-/// Where rungs stand against a member of this score and name, which `names` are those of the table.
-fn against<'t>(names: &'t [Member], score: f64, name: &'t [u8]) -> impl Fn(Rung) -> Ordering + 't {
-    move |rung| {
-        compare(rung.score, score).then_with(|| (*names[rung.place as usize].name).cmp(name))
+/// Where ranked stand against a member of this score and name, which `names` are those of the table.
+fn against<'t>(
+    names: &'t [Member],
+    score: f64,
+    name: &'t [u8],
+) -> impl Fn(RankEntry) -> Ordering + 't {
+    move |entry| {
+        compare(entry.score, score).then_with(|| (*names[entry.place as usize].name).cmp(name))
     }
 }
 
@@ -544,16 +554,16 @@ impl Large {
         self.table.find(member, hasher.hash(member))
     }
 
-    /// Where rungs stand against the member at this place.
-    fn stands(&self, at: usize) -> impl Fn(Rung) -> Ordering + '_ {
+    /// Where ranked stand against the member at this place.
+    fn comparator(&self, at: usize) -> impl Fn(RankEntry) -> Ordering + '_ {
         let entries = self.table.entries();
         against(entries, entries[at].score, &entries[at].name)
     }
 
     fn insert(&mut self, name: &[u8], score: f64, hash: u64, hasher: &KeyHasher) {
         let at = self.table.insert(Member { name: name.into(), score }, hash, hasher);
-        let rung = Rung { score, place: at as u32 };
-        self.order.insert(rung, against(self.table.entries(), score, name));
+        let entry = RankEntry { score, place: at as u32 };
+        self.order.insert(entry, against(self.table.entries(), score, name));
     }
 
     fn rescore(&mut self, at: usize, score: f64) {
@@ -561,11 +571,11 @@ impl Large {
         {
             let entries = table.entries();
             let Member { name, score: old } = &entries[at];
-            let stands = against(entries, *old, name);
-            let stands_new = against(entries, score, name);
-            if !order.rescore(&stands, score, &stands_new) {
-                order.remove(stands);
-                order.insert(Rung { score, place: at as u32 }, stands_new);
+            let compare_old = against(entries, *old, name);
+            let compare_new = against(entries, score, name);
+            if !order.rescore(&compare_old, score, &compare_new) {
+                order.remove(compare_old);
+                order.insert(RankEntry { score, place: at as u32 }, compare_new);
             }
         }
         table.at_mut(at).score = score;
@@ -591,7 +601,7 @@ enum Rest<'z> {
     Packed(std::iter::Take<Entries<'z>>),
     /// From the last to the first.
     Back(Vec<(Text<'z>, f64)>),
-    Large(&'z [Member], Rungs<'z>, bool),
+    Large(&'z [Member], RankIter<'z>, bool),
     Table(std::slice::Iter<'z, Member>),
 }
 
@@ -602,9 +612,9 @@ impl<'z> Iterator for Members<'z> {
         match &mut self.0 {
             Rest::Packed(entries) => entries.next(),
             Rest::Back(entries) => entries.pop(),
-            Rest::Large(entries, rungs, backwards) => {
-                let rung = if *backwards { rungs.next_back() } else { rungs.next() }?;
-                Some((Text::Bytes(&entries[rung.place as usize].name), rung.score))
+            Rest::Large(entries, ranked, backwards) => {
+                let entry = if *backwards { ranked.next_back() } else { ranked.next() }?;
+                Some((Text::Bytes(&entries[entry.place as usize].name), entry.score))
             }
             Rest::Table(members) => {
                 members.next().map(|member| (Text::Bytes(&member.name), member.score))
@@ -614,14 +624,14 @@ impl<'z> Iterator for Members<'z> {
 }
 
 /// Members by number: what [`Zset::numbered`] gives.
-pub struct Numbered<'z>(Line<'z>);
+pub struct Indexed<'z>(Line<'z>);
 
 enum Line<'z> {
     Packed(Vec<(Text<'z>, f64)>),
     Large(&'z [Member]),
 }
 
-impl Numbered<'_> {
+impl Indexed<'_> {
     /// Member number `n` and its score.
     ///
     /// # Panics

@@ -5,7 +5,7 @@
 //!     └ its time is over, or it left ──► │  ◄── CLIENT UNBLOCK
 //! ```
 //!
-//! Who takes the sender out of the call has decided how the wait ends, so that an element is never
+//! Who takes the sender out of the handle has decided how the wait ends, so that an element is never
 //! taken for a client that has given up, and a client that was served never answers that it gave
 //! up.
 
@@ -38,7 +38,7 @@ pub struct Claim(oneshot::Sender<Ending>);
 pub type Waiting = oneshot::Receiver<Ending>;
 
 impl WaitHandle {
-    /// A call and where its ending arrives.
+    /// A handle and where its ending arrives.
     #[must_use]
     pub fn new() -> (Arc<Self>, Waiting) {
         let (sender, waiting) = oneshot::channel();
@@ -77,18 +77,18 @@ mod tests {
 
     #[test]
     fn a_wait_ends_once() {
-        let (call, mut waiting) = WaitHandle::new();
-        assert!(!call.is_over());
-        let claim = call.claim().expect("nobody has it");
-        assert!(call.is_over() && call.claim().is_none() && !call.end(Ending::TimedOut));
+        let (handle, mut waiting) = WaitHandle::new();
+        assert!(!handle.is_over());
+        let claim = handle.claim().expect("nobody has it");
+        assert!(handle.is_over() && handle.claim().is_none() && !handle.end(Ending::TimedOut));
         assert!(claim.end(Ending::Served(b"x".into())));
         assert_eq!(waiting.try_recv(), Ok(Ending::Served(b"x".into())));
     }
 
     #[test]
     fn nothing_is_taken_for_a_client_that_left() {
-        let (call, waiting) = WaitHandle::new();
+        let (handle, waiting) = WaitHandle::new();
         drop(waiting);
-        assert!(call.is_over() && call.claim().is_none());
+        assert!(handle.is_over() && handle.claim().is_none());
     }
 }

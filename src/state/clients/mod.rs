@@ -1,7 +1,7 @@
 //! Who is connected: what the process knows of each connection, and the registry of all of them.
 //!
 //! ```text
-//! connection's task ──Seat──► Arc<Client> ◄── Clients: id -> client ◄── CLIENT LIST, CLIENT KILL
+//! connection's task ──RegisteredClient──► Arc<Client> ◄── Clients: id -> client ◄── CLIENT LIST, CLIENT KILL
 //!      │ abort                    │
 //!      └────────── Client::close ─┘
 //! ```
@@ -14,7 +14,9 @@ mod blocked;
 mod outbox;
 
 pub use blocked::{Claim, Ending, WaitHandle, Waiting};
-pub use outbox::{Listening, MAIL_LEN_MAX, Outbox, OutputLimit, OutputLimits, Scope};
+pub use outbox::{
+    ChannelKind, OUTPUT_LEN_MAX, Outbox, OutputLimit, OutputLimits, SubscriptionCounts,
+};
 
 use crate::keyspace::Millis;
 use crate::topology::Port;
@@ -44,7 +46,7 @@ pub struct Client {
     activity: Mutex<Activity>,
     end: Mutex<End>,
     /// Present while the client waits for a key, and for some time after.
-    call: Mutex<Option<Arc<WaitHandle>>>,
+    wait: Mutex<Option<Arc<WaitHandle>>>,
     /// Present from the first time that the client listens to others.
     outbox: OnceLock<Box<Outbox>>,
     /// Set before `end.closing` is, under its lock; read without it.
@@ -165,7 +167,7 @@ impl Client {
             labels: Mutex::default(),
             activity: Mutex::new(Activity::new(now)),
             end: Mutex::default(),
-            call: Mutex::default(),
+            wait: Mutex::default(),
             outbox: OnceLock::new(),
             close_after_reply: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
@@ -249,20 +251,20 @@ impl Client {
     }
 
     /// The client begins to wait for a key: gives what ends the wait, and where the end arrives.
-    pub fn wait(&self) -> (Arc<WaitHandle>, Waiting) {
-        let (call, waiting) = WaitHandle::new();
-        *self.call.lock() = Some(Arc::clone(&call));
-        (call, waiting)
+    pub fn begin_wait(&self) -> (Arc<WaitHandle>, Waiting) {
+        let (handle, waiting) = WaitHandle::new();
+        *self.wait.lock() = Some(Arc::clone(&handle));
+        (handle, waiting)
     }
 
     /// The client waits no more.
-    pub fn waited(&self) {
-        *self.call.lock() = None;
+    pub fn end_wait(&self) {
+        *self.wait.lock() = None;
     }
 
     /// Ends the client's wait for a key; says whether it was waiting.
     pub fn unblock(&self, ending: Ending) -> bool {
-        self.call.lock().as_ref().is_some_and(|call| call.end(ending))
+        self.wait.lock().as_ref().is_some_and(|handle| handle.end(ending))
     }
 
     /// Gives the client the task that [`Client::close`] ends. Once per connection, after spawning.
@@ -349,21 +351,21 @@ pub struct Clients {
     /// The last id given.
     last_id: AtomicU64,
     /// How many seats are taken; at times more than `by_id` holds, never fewer.
-    seated: AtomicUsize,
+    connected: AtomicUsize,
 }
 
 /// As many clients as are allowed are connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
+pub struct TooManyClients;
 
 /// A connection's place in the registry; dropping it gives it up, however the connection ended.
 #[derive(Debug)]
-pub struct Seat {
+pub struct RegisteredClient {
     clients: Arc<Clients>,
     client: Arc<Client>,
 }
 
-impl std::ops::Deref for Seat {
+impl std::ops::Deref for RegisteredClient {
     type Target = Arc<Client>;
 
     fn deref(&self) -> &Arc<Client> {
@@ -371,10 +373,10 @@ impl std::ops::Deref for Seat {
     }
 }
 
-impl Drop for Seat {
+impl Drop for RegisteredClient {
     fn drop(&mut self) {
         self.clients.by_id.remove(&self.client.id);
-        self.clients.seated.fetch_sub(1, Ordering::AcqRel);
+        self.clients.connected.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -391,13 +393,15 @@ impl Clients {
         fd: i32,
         now: Millis,
         clients_max: usize,
-    ) -> Result<Seat, Full> {
-        let taken = |seated| (seated < clients_max).then_some(seated + 1);
-        self.seated.fetch_update(Ordering::AcqRel, Ordering::Acquire, taken).map_err(|_| Full)?;
+    ) -> Result<RegisteredClient, TooManyClients> {
+        let taken = |connected| (connected < clients_max).then_some(connected + 1);
+        self.connected
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, taken)
+            .map_err(|_| TooManyClients)?;
         let id = self.last_id.fetch_add(1, Ordering::Relaxed) + 1;
         let client = Arc::new(Client::new(id, peer, local, port, fd, now));
         self.by_id.insert(id, Arc::clone(&client));
-        Ok(Seat { clients: Arc::clone(self), client })
+        Ok(RegisteredClient { clients: Arc::clone(self), client })
     }
 
     /// The client with this id.
@@ -415,14 +419,14 @@ impl Clients {
     }
 
     /// Closes those who have let too much of what others write to them wait for too long.
-    pub fn check_mail(&self, now: Millis) {
-        self.by_id.iter().for_each(|client| client.check_mail(now));
+    pub fn check_output_limits(&self, now: Millis) {
+        self.by_id.iter().for_each(|client| client.check_output_limit(now));
     }
 
     /// How many clients are connected.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.seated.load(Ordering::Acquire)
+        self.connected.load(Ordering::Acquire)
     }
 }
 
@@ -430,7 +434,7 @@ impl Clients {
 mod tests {
     use super::*;
 
-    fn seat(clients: &Arc<Clients>, max: usize) -> Result<Seat, Full> {
+    fn register(clients: &Arc<Clients>, max: usize) -> Result<RegisteredClient, TooManyClients> {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         clients.register(address, address, Port::Router, 7, 0, max)
     }
@@ -438,11 +442,11 @@ mod tests {
     #[test]
     fn seats_are_given_up_to_the_limit_and_given_back() {
         let clients = Arc::new(Clients::default());
-        let first = seat(&clients, 2).expect("a seat");
-        let second = seat(&clients, 2).expect("a seat");
-        assert_eq!(seat(&clients, 2).expect_err("full"), Full);
+        let first = register(&clients, 2).expect("room");
+        let second = register(&clients, 2).expect("room");
+        assert_eq!(register(&clients, 2).expect_err("full"), TooManyClients);
         drop(first);
-        let third = seat(&clients, 2).expect("a seat");
+        let third = register(&clients, 2).expect("room");
         let ids: Vec<_> = clients.all().iter().map(|client| client.id).collect();
         assert_eq!(ids, [second.id, third.id]);
         assert_eq!((ids[0], ids[1]), (2, 3), "ids count from 1 and the refused took none");
@@ -452,7 +456,7 @@ mod tests {
     #[test]
     fn names_are_kept_only_while_one_is_set() {
         let clients = Arc::new(Clients::default());
-        let client = seat(&clients, 1).expect("a seat");
+        let client = register(&clients, 1).expect("room");
         for unfit in [&b"a b"[..], b"a\n", b"\x7f", b"\xff", b"\0"] {
             assert_eq!(client.set_label(Label::Name, unfit), Err(UnfitLabel));
         }
@@ -475,7 +479,7 @@ mod tests {
     async fn closing_ends_the_task_whichever_comes_first() {
         let clients = Arc::new(Clients::default());
         for close_first in [true, false] {
-            let client = seat(&clients, 1).expect("a seat");
+            let client = register(&clients, 1).expect("room");
             let task = tokio::spawn(std::future::pending::<()>());
             if close_first {
                 client.close();

@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::Waker;
 
 /// Most bytes that wait for a client, whatever the settings say.
-pub const MAIL_LEN_MAX: usize = 1 << 30;
+pub const OUTPUT_LEN_MAX: usize = 1 << 30;
 /// An emptied mailbox keeps up to this much room for the next messages, in bytes.
 const ROOM_KEPT_MAX: usize = 2048;
 
@@ -71,13 +71,13 @@ impl OutputLimit {
                 return true;
             }
         }
-        waiting > self.hard().unwrap_or(MAIL_LEN_MAX).min(MAIL_LEN_MAX)
+        waiting > self.hard().unwrap_or(OUTPUT_LEN_MAX).min(OUTPUT_LEN_MAX)
     }
 }
 
 /// What a client may be subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
+pub enum ChannelKind {
     /// A channel.
     Channel,
     /// Every channel that matches a pattern.
@@ -89,16 +89,16 @@ pub enum Scope {
 /// How many subscriptions of each kind a client has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the number of what its name says")]
-pub struct Listening {
+pub struct SubscriptionCounts {
     pub channels: u32,
     pub patterns: u32,
     pub shard_channels: u32,
 }
 
-impl Listening {
+impl SubscriptionCounts {
     /// Whether there are none.
     #[must_use]
-    pub fn is_nothing(self) -> bool {
+    pub fn is_empty(self) -> bool {
         self == Self::default()
     }
 }
@@ -121,13 +121,13 @@ struct Inner {
     unsent: usize,
     /// Since when more waits than the soft limit allows.
     soft_since: Option<Millis>,
-    listening: Listening,
+    subscriptions: SubscriptionCounts,
 }
 
 impl Client {
     /// The client's mailbox, which it gets if it has none; what is put into it from now on is in
     /// `proto`.
-    pub fn listen(&self, limits: &Arc<OutputLimits>, proto: Proto) -> &Outbox {
+    pub fn open_outbox(&self, limits: &Arc<OutputLimits>, proto: Proto) -> &Outbox {
         let outbox = self.outbox.get_or_init(|| Box::new(Outbox::new(Arc::clone(limits))));
         outbox.set_proto(proto);
         outbox
@@ -141,22 +141,27 @@ impl Client {
 
     /// What the client is subscribed to.
     #[must_use]
-    pub fn listening(&self) -> Listening {
-        self.outbox().map_or_else(Listening::default, |outbox| outbox.inner.lock().listening)
+    pub fn subscription_counts(&self) -> SubscriptionCounts {
+        self.outbox()
+            .map_or_else(SubscriptionCounts::default, |outbox| outbox.inner.lock().subscriptions)
     }
 
-    /// Writes to the client what `letter` is in its protocol. If its connection sleeps, gives what
+    /// Writes to the client what `message` is in its protocol. If its connection sleeps, gives what
     /// wakes it: the caller does so once its batch is done. A client that lets too much wait is
     /// closed instead; one that never listened gets nothing.
     #[must_use = "a connection that is not woken does not send"]
-    pub fn mail<'l>(&self, now: Millis, letter: impl FnOnce(Proto) -> &'l [u8]) -> Option<Waker> {
+    pub fn push_output<'l>(
+        &self,
+        now: Millis,
+        message: impl FnOnce(Proto) -> &'l [u8],
+    ) -> Option<Waker> {
         let outbox = self.outbox.get()?;
         if self.is_closing() {
             return None;
         }
         let mut inner = outbox.inner.lock();
         let proto = inner.proto;
-        inner.bytes.extend_from_slice(letter(proto));
+        inner.bytes.extend_from_slice(message(proto));
         if !outbox.is_overfull(&mut inner, now) {
             return inner.waker.take();
         }
@@ -173,7 +178,7 @@ impl Client {
     }
 
     /// Closes the client if it has let too much wait for too long, though nothing is written to it.
-    pub fn check_mail(&self, now: Millis) {
+    pub fn check_output_limit(&self, now: Millis) {
         let Some(outbox) = self.outbox() else { return };
         let is_overfull = outbox.is_overfull(&mut outbox.inner.lock(), now);
         if is_overfull && !self.is_closing() {
@@ -191,14 +196,14 @@ impl Outbox {
             waker: None,
             unsent: 0,
             soft_since: None,
-            listening: Listening::default(),
+            subscriptions: SubscriptionCounts::default(),
         };
         Self { limits, inner: Mutex::new(inner) }
     }
 
     fn is_overfull(&self, inner: &mut Inner, now: Millis) -> bool {
         let limits = &self.limits;
-        let limit = if inner.listening.is_nothing() { &limits.normal } else { &limits.pubsub };
+        let limit = if inner.subscriptions.is_empty() { &limits.normal } else { &limits.pubsub };
         limit.is_exceeded(inner.waiting(), &mut inner.soft_since, now)
     }
 
@@ -208,15 +213,15 @@ impl Outbox {
     }
 
     /// Notes that the client listens to one shard channel less; gives how many are left.
-    pub fn lose_shard_channel(&self) -> usize {
-        let listening = &mut self.inner.lock().listening;
-        listening.shard_channels = listening.shard_channels.saturating_sub(1);
-        listening.shard_channels as usize
+    pub fn remove_shard_channel(&self) -> usize {
+        let subscriptions = &mut self.inner.lock().subscriptions;
+        subscriptions.shard_channels = subscriptions.shard_channels.saturating_sub(1);
+        subscriptions.shard_channels as usize
     }
 
     /// Notes what the client is subscribed to.
-    pub fn set_listening(&self, listening: Listening) {
-        self.inner.lock().listening = listening;
+    pub fn set_subscription_counts(&self, subscriptions: SubscriptionCounts) {
+        self.inner.lock().subscriptions = subscriptions;
     }
 
     /// Moves what has come to the end of `into`.
@@ -265,7 +270,7 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Clients, Seat};
+    use super::super::{Clients, RegisteredClient};
     use super::*;
     use crate::topology::Port;
     use std::net::SocketAddr;
@@ -281,30 +286,30 @@ mod tests {
         }
     }
 
-    fn seat() -> Seat {
+    fn seat() -> RegisteredClient {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         Arc::new(Clients::default())
             .register(address, address, Port::Router, 7, 0, 1)
-            .expect("a seat")
+            .expect("room")
     }
 
     /// Writes `len` bytes; says whether there was somebody to wake.
     fn write(client: &Client, now: Millis, len: usize) -> bool {
-        client.mail(now, |_| &[b'x'; 100][..len]).map(Waker::wake).is_some()
+        client.push_output(now, |_| &[b'x'; 100][..len]).map(Waker::wake).is_some()
     }
 
     #[test]
     fn one_wake_up_for_all_that_comes_before_it_is_taken() {
         let (client, bell) = (seat(), Arc::new(Bell::default()));
-        assert!(client.mail(0, |_| b"lost").is_none() && client.outbox().is_none());
-        let outbox = client.listen(&Arc::default(), Proto::Resp2);
+        assert!(client.push_output(0, |_| b"lost").is_none() && client.outbox().is_none());
+        let outbox = client.open_outbox(&Arc::default(), Proto::Resp2);
         let (waker, mut got) = (Waker::from(Arc::clone(&bell)), Vec::new());
         outbox.poll(&waker, 0, &mut got);
         assert!(write(&client, 0, 1) && !write(&client, 0, 2));
-        let letter = |proto| if proto == Proto::Resp3 { &b"3"[..] } else { b"2" };
-        assert!(client.mail(0, letter).is_none());
+        let message = |proto| if proto == Proto::Resp3 { &b"3"[..] } else { b"2" };
+        assert!(client.push_output(0, message).is_none());
         outbox.set_proto(Proto::Resp3);
-        assert!(client.mail(0, letter).is_none());
+        assert!(client.push_output(0, message).is_none());
         outbox.poll(&waker, 0, &mut got);
         assert_eq!((&got[..], bell.0.load(Ordering::Relaxed)), (&b"xxx23"[..], 1));
         assert!(write(&client, 0, 1), "it sleeps again");
@@ -315,12 +320,12 @@ mod tests {
         let limits = Arc::new(OutputLimits::default());
         limits.pubsub.set(100, 50, 2);
         limits.normal.set(10, 0, 0);
-        let listening = Listening { channels: 1, ..Listening::default() };
+        let subscriptions = SubscriptionCounts { channels: 1, ..SubscriptionCounts::default() };
         // At once beyond the hard limit, which counts what the connection could not send.
         for unsent in [0, 40] {
             let client = seat();
-            let outbox = client.listen(&limits, Proto::Resp2);
-            outbox.set_listening(listening);
+            let outbox = client.open_outbox(&limits, Proto::Resp2);
+            outbox.set_subscription_counts(subscriptions);
             outbox.note_unsent(unsent);
             write(&client, 0, 100 - unsent);
             assert!(!client.is_closing() && outbox.waiting() == 100);
@@ -331,27 +336,27 @@ mod tests {
         // After some time beyond the soft limit, whether more comes or not.
         for comes in [true, false] {
             let client = seat();
-            let outbox = client.listen(&limits, Proto::Resp2);
-            outbox.set_listening(listening);
+            let outbox = client.open_outbox(&limits, Proto::Resp2);
+            outbox.set_subscription_counts(subscriptions);
             write(&client, 1000, 51);
             write(&client, 3000, 1);
-            client.check_mail(3000);
+            client.check_output_limit(3000);
             assert!(!client.is_closing());
             outbox.take(&mut Vec::new());
-            client.check_mail(3001);
+            client.check_output_limit(3001);
             write(&client, 3001, 51);
-            client.check_mail(5001);
+            client.check_output_limit(5001);
             assert!(!client.is_closing(), "the time begins anew");
             if comes {
                 write(&client, 5002, 0);
             } else {
-                client.check_mail(5002);
+                client.check_output_limit(5002);
             }
             assert!(client.is_closing());
         }
         // Who is no subscriber goes by another limit.
         let client = seat();
-        client.listen(&limits, Proto::Resp2);
+        client.open_outbox(&limits, Proto::Resp2);
         write(&client, 0, 11);
         assert!(client.is_closing());
     }

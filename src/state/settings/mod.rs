@@ -18,7 +18,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, Ordering};
 use subtle::{Choice, ConstantTimeEq};
-use value_type::{BufferLimit, Form, Value};
+use value_type::{BufferLimit, Value, ValueType};
 
 /// Most databases.
 pub const DATABASES_MAX: usize = 1024;
@@ -27,7 +27,7 @@ pub const DATABASES_DEFAULT: usize = 16;
 
 /// What is settled when the process starts.
 #[derive(Clone, Debug)]
-pub struct Start {
+pub struct StartupSettings {
     /// The addresses that are listened on, separated by spaces.
     pub bind: String,
     /// The router's port.
@@ -37,20 +37,20 @@ pub struct Start {
     /// How many databases there are where one may choose (`cross-slot audit`), 1 to [`DATABASES_MAX`].
     pub databases: usize,
     /// Asks the machine for room for so many clients; told how many are possible if that is too many.
-    pub make_room: fn(usize) -> Result<(), usize>,
+    pub reserve_files: fn(usize) -> Result<(), usize>,
 }
 
-impl Default for Start {
+impl Default for StartupSettings {
     fn default() -> Self {
         let bind = "127.0.0.1".to_owned();
-        Self { bind, port: 0, cluster_enabled: false, databases: 1, make_room: |_| Ok(()) }
+        Self { bind, port: 0, cluster_enabled: false, databases: 1, reserve_files: |_| Ok(()) }
     }
 }
 
 /// Every runtime parameter's value.
 #[derive(Debug)]
 pub struct Settings {
-    start: Start,
+    start: StartupSettings,
     clients_max: AtomicI64,
     /// Seconds of idleness after which a client is closed; 0 for never.
     timeout: AtomicI64,
@@ -87,7 +87,7 @@ pub struct Settings {
     outbox_limits: Arc<OutputLimits>,
     /// What `notify-keyspace-events` says.
     events: AtomicU16,
-    /// Milliseconds by which replicas lag; [`IN_STEP`] if they serve from their masters' shards.
+    /// Milliseconds by which replicas lag; [`SHARED_SHARDS`] if they serve from their masters' shards.
     replica_lag: Arc<AtomicI64>,
     password: RwLock<Box<[u8]>>,
     /// Whether `password` is not empty, for the hot path.
@@ -98,7 +98,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self::new(Start::default())
+        Self::new(StartupSettings::default())
     }
 }
 
@@ -200,7 +200,7 @@ impl std::error::Error for SetError {}
 impl Settings {
     /// The defaults, for a process that starts like this.
     #[must_use]
-    pub fn new(start: Start) -> Self {
+    pub fn new(start: StartupSettings) -> Self {
         let output_limits = value_type::OUTPUT_LIMITS;
         Self {
             start,
@@ -229,7 +229,7 @@ impl Settings {
             percentiles: Mutex::new(vec![50.0, 99.0, 99.9]),
             outbox_limits: outbox_limits(&output_limits),
             events: AtomicU16::new(0),
-            replica_lag: Arc::new(AtomicI64::new(IN_STEP)),
+            replica_lag: Arc::new(AtomicI64::new(SHARED_SHARDS)),
             output_limits: Mutex::new(output_limits),
             password: RwLock::default(),
             has_password: AtomicBool::new(false),
@@ -314,7 +314,7 @@ impl Settings {
     }
 
     /// Says that replicas serve from shards of their own, so many milliseconds behind.
-    pub fn let_replicas_lag(&self, lag_ms: Millis) {
+    pub fn set_replica_lag(&self, lag_ms: Millis) {
         self.replica_lag.store(lag_ms.clamp(0, LAG_MS_MAX), Ordering::Relaxed);
     }
 
@@ -467,7 +467,8 @@ impl Settings {
         }
         let mut changes = Vec::with_capacity(pairs.len());
         for (row, &(_, text)) in rows.into_iter().zip(pairs) {
-            let value = row.form.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
+            let value =
+                row.value_type.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
             match row.set {
                 Set::Freely(set) => changes.push((set, value)),
                 Set::Checked(check, set) => {
@@ -493,7 +494,7 @@ struct Row {
     /// Lower case.
     name: &'static str,
     /// What its values look like.
-    form: Form,
+    value_type: ValueType,
     get: fn(&Settings) -> Value,
     set: Set,
 }
@@ -521,11 +522,11 @@ fn size(cell: &AtomicI64) -> usize {
 
 fn outbox_limits(limits: &[BufferLimit; 3]) -> Arc<OutputLimits> {
     let shared = Arc::default();
-    set_mail_limits(&shared, limits);
+    set_outbox_limits(&shared, limits);
     shared
 }
 
-fn set_mail_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 3]) {
+fn set_outbox_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 3]) {
     for (class, limit) in [(&shared.normal, normal), (&shared.pubsub, pubsub)] {
         let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         let soft_s = u32::try_from(limit.soft_s).unwrap_or(u32::MAX);
@@ -535,10 +536,10 @@ fn set_mail_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 3]
 
 /// A row whose value is a number in an atomic of [`Settings`].
 macro_rules! number {
-    ($name:literal, $form:expr, $cell:ident) => {
+    ($name:literal, $value_type:expr, $cell:ident) => {
         Row {
             name: $name,
-            form: $form,
+            value_type: $value_type,
             get: |settings| Value::Number(number(&settings.$cell).into()),
             set: Set::Freely(|settings, value| {
                 settings.$cell.store(value.number(), Ordering::Relaxed)
@@ -552,8 +553,8 @@ macro_rules! yes_no {
     ($name:literal, $cell:ident) => {
         Row {
             name: $name,
-            form: Form::YesNo,
-            get: |settings| Value::Truth(settings.$cell.load(Ordering::Relaxed)),
+            value_type: ValueType::YesNo,
+            get: |settings| Value::Bool(settings.$cell.load(Ordering::Relaxed)),
             set: Set::Freely(|settings, value| {
                 settings.$cell.store(value.is_yes(), Ordering::Relaxed)
             }),
@@ -563,8 +564,8 @@ macro_rules! yes_no {
 
 /// A row with one value, which Redis could change and Slotway cannot.
 macro_rules! fixed {
-    ($name:literal, $form:expr, $value:expr, $why:expr) => {
-        Row { name: $name, form: $form, get: |_| $value, set: Set::Fixed($why) }
+    ($name:literal, $value_type:expr, $value:expr, $why:expr) => {
+        Row { name: $name, value_type: $value_type, get: |_| $value, set: Set::Fixed($why) }
     };
 }
 
@@ -573,8 +574,8 @@ macro_rules! lazyfree {
     ($name:literal) => {
         fixed!(
             $name,
-            Form::YesNo,
-            Value::Truth(true),
+            ValueType::YesNo,
+            Value::Bool(true),
             "what is slow to free is always freed beside the shards"
         )
     };
@@ -583,7 +584,7 @@ macro_rules! lazyfree {
 const NOT_PERSISTENT: &str = "slotway keeps its data in memory only";
 const NO_EVICTION: &str = "slotway does not limit its memory";
 /// Stands for the lag of replicas that have none.
-const IN_STEP: i64 = -1;
+const SHARED_SHARDS: i64 = -1;
 const CHOSEN_AT_START: &str = "it is chosen when the server starts";
 const I32_MAX: i128 = i32::MAX as i128;
 const I64_MAX: i128 = i64::MAX as i128;
@@ -592,11 +593,11 @@ const I64_MAX: i128 = i64::MAX as i128;
 const ROWS: &[Row] = &[
     Row {
         name: "maxclients",
-        form: Form::Int(1, u32::MAX as i128),
+        value_type: ValueType::Int(1, u32::MAX as i128),
         get: |settings| Value::Number(number(&settings.clients_max).into()),
         set: Set::Checked(
             |settings, value| {
-                (settings.start.make_room)(value.number() as usize).map_err(|possible| {
+                (settings.start.reserve_files)(value.number() as usize).map_err(|possible| {
                     let sorry = "The operating system is not able to handle the specified number of clients";
                     format!("{sorry}, try with {possible}").into()
                 })
@@ -604,23 +605,23 @@ const ROWS: &[Row] = &[
             |settings, value| settings.clients_max.store(value.number(), Ordering::Relaxed),
         ),
     },
-    number!("timeout", Form::Int(0, I32_MAX), timeout),
-    number!("tcp-keepalive", Form::Int(0, I32_MAX), tcp_keepalive),
-    number!("proto-max-bulk-len", Form::Memory(1 << 20, I64_MAX), bulk_len_max),
-    number!("client-query-buffer-limit", Form::Memory(1 << 20, I64_MAX), query_buffer_max),
+    number!("timeout", ValueType::Int(0, I32_MAX), timeout),
+    number!("tcp-keepalive", ValueType::Int(0, I32_MAX), tcp_keepalive),
+    number!("proto-max-bulk-len", ValueType::Memory(1 << 20, I64_MAX), bulk_len_max),
+    number!("client-query-buffer-limit", ValueType::Memory(1 << 20, I64_MAX), query_buffer_max),
     Row {
         name: "client-output-buffer-limit",
-        form: Form::OutputLimits,
+        value_type: ValueType::OutputLimits,
         get: |settings| Value::limits(&settings.output_limits.lock()),
         set: Set::Freely(|settings, value| {
             let mut limits = settings.output_limits.lock();
             value.put_limits(&mut limits);
-            set_mail_limits(&settings.outbox_limits, &limits);
+            set_outbox_limits(&settings.outbox_limits, &limits);
         }),
     },
     Row {
         name: "requirepass",
-        form: Form::Text,
+        value_type: ValueType::Text,
         get: |settings| Value::Text(settings.password.read().clone()),
         set: Set::Freely(|settings, value| {
             let mut password = settings.password.write();
@@ -628,32 +629,32 @@ const ROWS: &[Row] = &[
             settings.has_password.store(!password.is_empty(), Ordering::Release);
         }),
     },
-    number!("hash-max-listpack-entries", Form::Int(0, I64_MAX), pack_entries_max),
-    number!("hash-max-ziplist-entries", Form::Int(0, I64_MAX), pack_entries_max),
-    number!("hash-max-listpack-value", Form::Memory(0, I64_MAX), pack_value_len_max),
-    number!("hash-max-ziplist-value", Form::Memory(0, I64_MAX), pack_value_len_max),
-    number!("zset-max-listpack-entries", Form::Int(0, I64_MAX), zset_entries_max),
-    number!("zset-max-ziplist-entries", Form::Int(0, I64_MAX), zset_entries_max),
-    number!("zset-max-listpack-value", Form::Memory(0, I64_MAX), zset_value_len_max),
-    number!("zset-max-ziplist-value", Form::Memory(0, I64_MAX), zset_value_len_max),
-    number!("set-max-intset-entries", Form::Int(0, I64_MAX), intset_len_max),
-    number!("list-max-listpack-size", Form::Int(i32::MIN as i128, I32_MAX), list_piece),
-    number!("list-max-ziplist-size", Form::Int(i32::MIN as i128, I32_MAX), list_piece),
+    number!("hash-max-listpack-entries", ValueType::Int(0, I64_MAX), pack_entries_max),
+    number!("hash-max-ziplist-entries", ValueType::Int(0, I64_MAX), pack_entries_max),
+    number!("hash-max-listpack-value", ValueType::Memory(0, I64_MAX), pack_value_len_max),
+    number!("hash-max-ziplist-value", ValueType::Memory(0, I64_MAX), pack_value_len_max),
+    number!("zset-max-listpack-entries", ValueType::Int(0, I64_MAX), zset_entries_max),
+    number!("zset-max-ziplist-entries", ValueType::Int(0, I64_MAX), zset_entries_max),
+    number!("zset-max-listpack-value", ValueType::Memory(0, I64_MAX), zset_value_len_max),
+    number!("zset-max-ziplist-value", ValueType::Memory(0, I64_MAX), zset_value_len_max),
+    number!("set-max-intset-entries", ValueType::Int(0, I64_MAX), intset_len_max),
+    number!("list-max-listpack-size", ValueType::Int(i32::MIN as i128, I32_MAX), list_piece),
+    number!("list-max-ziplist-size", ValueType::Int(i32::MIN as i128, I32_MAX), list_piece),
     Row {
         name: "notify-keyspace-events",
-        form: Form::Events,
+        value_type: ValueType::Events,
         get: |settings| Value::Events(settings.events.load(Ordering::Relaxed)),
         set: Set::Freely(|settings, value| {
             settings.events.store(value.events(), Ordering::Relaxed);
         }),
     },
-    number!("slowlog-log-slower-than", Form::Int(-1, I64_MAX), slow_us),
-    number!("slowlog-max-len", Form::Int(0, I64_MAX), slowlog_len_max),
-    number!("latency-monitor-threshold", Form::Int(0, I64_MAX), spike_ms),
+    number!("slowlog-log-slower-than", ValueType::Int(-1, I64_MAX), slow_us),
+    number!("slowlog-max-len", ValueType::Int(0, I64_MAX), slowlog_len_max),
+    number!("latency-monitor-threshold", ValueType::Int(0, I64_MAX), spike_ms),
     yes_no!("latency-tracking", tracks_latency),
     Row {
         name: "latency-tracking-info-percentiles",
-        form: Form::Percentiles,
+        value_type: ValueType::Percentiles,
         get: |settings| Value::Percentiles(settings.percentiles()),
         set: Set::Freely(|settings, value| {
             *settings.percentiles.lock() = value.into_percentiles();
@@ -663,7 +664,7 @@ const ROWS: &[Row] = &[
     yes_no!("explain", explain),
     Row {
         name: "cross-slot",
-        form: Form::OneOf(&CrossSlot::WORDS),
+        value_type: ValueType::OneOf(&CrossSlot::WORDS),
         get: |settings| Value::Word(settings.cross_slot().name()),
         set: Set::Freely(|settings, value| {
             let chosen = CrossSlot::WORDS.iter().position(|&word| value == Value::Word(word));
@@ -674,7 +675,7 @@ const ROWS: &[Row] = &[
     yes_no!("cluster-allow-reads-when-down", reads_when_down),
     Row {
         name: "cluster-preferred-endpoint-type",
-        form: Form::OneOf(EndpointType::WORDS),
+        value_type: ValueType::OneOf(EndpointType::WORDS),
         get: |settings| Value::Word(EndpointType::WORDS[settings.endpoint_type() as usize]),
         set: Set::Freely(|settings, value| {
             let chosen = EndpointType::WORDS.iter().position(|&word| value == Value::Word(word));
@@ -683,7 +684,7 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "cluster-announce-hostname",
-        form: Form::Text,
+        value_type: ValueType::Text,
         get: |settings| Value::Text(settings.hostname.read().clone()),
         set: Set::Checked(
             |_, value| check_hostname(&value.text()),
@@ -692,51 +693,51 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "bind",
-        form: Form::Text,
+        value_type: ValueType::Text,
         get: |settings| Value::Text(settings.start.bind.as_bytes().into()),
         set: Set::Fixed(CHOSEN_AT_START),
     },
     Row {
         name: "port",
-        form: Form::Int(0, u16::MAX as i128),
+        value_type: ValueType::Int(0, u16::MAX as i128),
         get: |settings| Value::Number(settings.start.port.into()),
         set: Set::Fixed(CHOSEN_AT_START),
     },
     Row {
         name: "replica-lag",
-        form: Form::Int(0, LAG_MS_MAX as i128),
+        value_type: ValueType::Int(0, LAG_MS_MAX as i128),
         get: |settings| Value::Number(number(&settings.replica_lag).max(0).into()),
         set: Set::Checked(
             |settings, value| match number(&settings.replica_lag) {
-                IN_STEP if value.number() != 0 => {
+                SHARED_SHARDS if value.number() != 0 => {
                     Err("replicas serve from their masters' shards: start with --replica-lag"
                         .into())
                 }
                 _ => Ok(()),
             },
             |settings, value| {
-                if number(&settings.replica_lag) != IN_STEP {
-                    settings.let_replicas_lag(value.number());
+                if number(&settings.replica_lag) != SHARED_SHARDS {
+                    settings.set_replica_lag(value.number());
                 }
             },
         ),
     },
     Row {
         name: "replica-read-only",
-        form: Form::YesNo,
-        get: |_| Value::Truth(true),
+        value_type: ValueType::YesNo,
+        get: |_| Value::Bool(true),
         set: Set::Fixed("replicas here take no writes: only yes is possible"),
     },
     Row {
         name: "cluster-enabled",
-        form: Form::YesNo,
-        get: |settings| Value::Truth(settings.start.cluster_enabled),
+        value_type: ValueType::YesNo,
+        get: |settings| Value::Bool(settings.start.cluster_enabled),
         set: Set::Never,
     },
     Row {
         // Whoever may choose none is told what a Redis node of a cluster tells, which has but number 0.
         name: "databases",
-        form: Form::Int(1, I32_MAX),
+        value_type: ValueType::Int(1, I32_MAX),
         get: |settings| match settings.databases() {
             1 if settings.cross_slot() != CrossSlot::Audit => Value::Number(16),
             databases => Value::Number(databases as i128),
@@ -745,19 +746,19 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "enable-debug-command",
-        form: Form::OneOf(&["no", "yes", "local"]),
+        value_type: ValueType::OneOf(&["no", "yes", "local"]),
         get: |_| Value::Word("local"),
         set: Set::Never,
     },
     Row {
         name: "maxmemory",
-        form: Form::Memory(0, u64::MAX as i128),
+        value_type: ValueType::Memory(0, u64::MAX as i128),
         get: |_| Value::Number(0),
         set: Set::Fixed("slotway does not limit its memory: only 0 is possible"),
     },
     Row {
         name: "maxmemory-policy",
-        form: Form::OneOf(&[
+        value_type: ValueType::OneOf(&[
             "volatile-lru",
             "volatile-lfu",
             "volatile-random",
@@ -772,49 +773,54 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "save",
-        form: Form::Text,
+        value_type: ValueType::Text,
         get: |_| Value::Text(Box::default()),
         set: Set::Fixed(NOT_PERSISTENT),
     },
-    fixed!("appendonly", Form::YesNo, Value::Truth(false), NOT_PERSISTENT),
+    fixed!("appendonly", ValueType::YesNo, Value::Bool(false), NOT_PERSISTENT),
     fixed!(
         "appendfsync",
-        Form::OneOf(&["everysec", "always", "no"]),
+        ValueType::OneOf(&["everysec", "always", "no"]),
         Value::Word("no"),
         NOT_PERSISTENT
     ),
-    fixed!("maxmemory-clients", Form::Text, Value::Text((*b"0").into()), NO_EVICTION),
-    fixed!("maxmemory-samples", Form::Int(1, I32_MAX), Value::Number(5), NO_EVICTION),
+    fixed!("maxmemory-clients", ValueType::Text, Value::Text((*b"0").into()), NO_EVICTION),
+    fixed!("maxmemory-samples", ValueType::Int(1, I32_MAX), Value::Number(5), NO_EVICTION),
     fixed!(
         "hz",
-        Form::Int(0, I32_MAX),
+        ValueType::Int(0, I32_MAX),
         Value::Number(10),
         "the clock's work is done ten times a second"
     ),
-    fixed!("dynamic-hz", Form::YesNo, Value::Truth(false), "hz is always 10"),
+    fixed!("dynamic-hz", ValueType::YesNo, Value::Bool(false), "hz is always 10"),
     fixed!(
         "loglevel",
-        Form::OneOf(&["debug", "verbose", "notice", "warning"]),
+        ValueType::OneOf(&["debug", "verbose", "notice", "warning"]),
         Value::Word("notice"),
         CHOSEN_AT_START
     ),
     Row {
         name: "logfile",
-        form: Form::Text,
+        value_type: ValueType::Text,
         get: |_| Value::Text(Box::default()),
         set: Set::Never,
     },
-    Row { name: "daemonize", form: Form::YesNo, get: |_| Value::Truth(false), set: Set::Never },
+    Row {
+        name: "daemonize",
+        value_type: ValueType::YesNo,
+        get: |_| Value::Bool(false),
+        set: Set::Never,
+    },
     fixed!(
         "list-compress-depth",
-        Form::Int(0, I32_MAX),
+        ValueType::Int(0, I32_MAX),
         Value::Number(0),
         "lists are kept uncompressed"
     ),
     fixed!(
         "activedefrag",
-        Form::YesNo,
-        Value::Truth(false),
+        ValueType::YesNo,
+        Value::Bool(false),
         "the allocator needs no help against fragments"
     ),
     lazyfree!("lazyfree-lazy-eviction"),
@@ -839,8 +845,10 @@ mod tests {
         let settings = Settings::default();
         for row in ROWS {
             let value = (row.get)(&settings);
-            let read =
-                row.form.read(&value.text()).unwrap_or_else(|why| panic!("{}: {why}", row.name));
+            let read = row
+                .value_type
+                .read(&value.text())
+                .unwrap_or_else(|why| panic!("{}: {why}", row.name));
             assert_eq!(read, value, "{}", row.name);
             assert_eq!(
                 ROWS.iter().filter(|other| other.name == row.name).count(),
@@ -877,8 +885,9 @@ mod tests {
 
     #[test]
     fn clients_are_allowed_as_far_as_there_is_room() {
-        let make_room = |clients| if clients > 100 { Err(100) } else { Ok(()) };
-        let settings = Settings::new(Start { make_room, ..Start::default() });
+        let reserve_files = |clients| if clients > 100 { Err(100) } else { Ok(()) };
+        let settings =
+            Settings::new(StartupSettings { reserve_files, ..StartupSettings::default() });
         let refused = settings.set(&[(b"timeout", b"7"), (b"maxclients", b"101")]);
         let refused = refused.expect_err("no room");
         assert!(refused.text().ends_with(b"specified number of clients, try with 100"));

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// The form of a parameter's values. Bounds are inclusive.
 #[derive(Clone, Copy)]
-pub(super) enum Form {
+pub(super) enum ValueType {
     /// A whole number.
     Int(i128, i128),
     /// A number of bytes, with or without a unit: `64mb`.
@@ -30,7 +30,7 @@ pub(super) enum Form {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     Number(i128),
-    Truth(bool),
+    Bool(bool),
     Word(&'static str),
     Text(Box<[u8]>),
     Percentiles(Vec<f64>),
@@ -60,7 +60,7 @@ pub(super) const OUTPUT_LIMITS: [BufferLimit; 3] = [
     BufferLimit { hard: 32 << 20, soft: 8 << 20, soft_s: 60 },
 ];
 
-impl Form {
+impl ValueType {
     /// Reads a value, or says why it is none.
     pub(super) fn read(self, text: &[u8]) -> Result<Value, Cow<'static, str>> {
         match self {
@@ -73,8 +73,8 @@ impl Form {
                 let bytes = read_memory(text).ok_or("argument must be a memory value")?;
                 within(bytes.into(), min, max)
             }
-            Self::YesNo if text.eq_ignore_ascii_case(b"yes") => Ok(Value::Truth(true)),
-            Self::YesNo if text.eq_ignore_ascii_case(b"no") => Ok(Value::Truth(false)),
+            Self::YesNo if text.eq_ignore_ascii_case(b"yes") => Ok(Value::Bool(true)),
+            Self::YesNo if text.eq_ignore_ascii_case(b"no") => Ok(Value::Bool(false)),
             Self::YesNo => Err("argument must be 'yes' or 'no'".into()),
             Self::OneOf(words) => {
                 let word = words.iter().find(|word| text.eq_ignore_ascii_case(word.as_bytes()));
@@ -231,7 +231,7 @@ impl Value {
 
     /// Whether it is `yes`.
     pub(super) fn is_yes(&self) -> bool {
-        *self == Self::Truth(true)
+        *self == Self::Bool(true)
     }
 
     /// The classes of events that it is.
@@ -259,7 +259,7 @@ impl Value {
     pub(super) fn text(&self) -> Vec<u8> {
         match self {
             Self::Number(number) => number.to_string().into(),
-            Self::Truth(yes) => if *yes { "yes" } else { "no" }.into(),
+            Self::Bool(yes) => if *yes { "yes" } else { "no" }.into(),
             Self::Word(word) => (*word).into(),
             Self::Text(text) => text.to_vec(),
             Self::Percentiles(percentiles) => {
@@ -294,7 +294,7 @@ mod tests {
             ("K ", None),
             ("k", None),
         ] {
-            let value = Form::Events.read(text.as_bytes()).ok();
+            let value = ValueType::Events.read(text.as_bytes()).ok();
             let found = value.map(|value| String::from_utf8(value.text()).expect("letters"));
             assert_eq!(found.as_deref(), shown, "{text:?}");
         }
