@@ -12,10 +12,10 @@
 //! requests, late replies, false answers to EXEC, is looked up here as they come, by those who have
 //! seen in [`ArmedFaults`] that there is something to look up: one relaxed load for a batch of requests.
 
-mod registry;
-mod listener_gate;
 mod grammar;
 mod scenario;
+mod registry;
+mod listener_gate;
 
 pub use grammar::{
     COUNT_MAX, ExecAnswer, FaultLimit, FaultScope, KEY_LEN_MAX, LATENCY_MS_MAX, NodeName, Order,

@@ -4,6 +4,8 @@
 //! of that class, that is one test of a bit. Whoever holds the shard takes the events and publishes
 //! them before anybody else gets the shard, so that they come in the order of the changes.
 
+use super::Keyspace;
+
 /// A class of events, as `notify-keyspace-events` tells them apart.
 pub type EventClass = u16;
 
@@ -46,4 +48,27 @@ pub struct Event {
     pub name: &'static str,
     /// The key.
     pub key: Box<[u8]>,
+}
+
+impl Keyspace {
+    /// Says what happened to a key, for those who asked for events of this class. Commands call
+    /// this where Redis notifies, after the change.
+    #[inline]
+    pub fn notify_event(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
+        if self.events_wanted & class != 0 {
+            self.events.push(Event { class, name, key: key.into() });
+        }
+    }
+
+    /// Whether something happened that was not told yet.
+    #[must_use]
+    #[inline]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    /// Takes what happened since this was last asked, in order.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
 }

@@ -5,24 +5,8 @@
 //! all keys of a batch round by round, the waits overlap.
 
 use super::prefetch::prefetch;
-use super::{INLINE_LEN_MAX, Keyspace, Value};
+use super::{INLINE_LEN_MAX, KeyHint, Keyspace, Value};
 use crate::slot::Slot;
-
-/// What is known of a key before it is looked up: its hash, and a hint of where it lies.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyHint {
-    pub(super) hash: u64,
-    /// The place in its table where it may lie, or any other number.
-    pub(super) position: u32,
-}
-
-impl KeyHint {
-    /// A hash, and no hint.
-    #[must_use]
-    pub fn from_hash(hash: u64) -> Self {
-        Self { hash, position: u32::MAX }
-    }
-}
 
 /// The rounds of a first look at a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

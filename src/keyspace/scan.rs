@@ -36,7 +36,7 @@ impl Keyspace {
         let place = self.table_of_slot[slot.index()] as usize;
         let mut removed = 0;
         if let Some(journal) = &mut self.journal {
-            journal.slot(slot);
+            journal.mark_slot(slot);
         }
         while let Some(last) = self.slots.get(place).and_then(|s| s.table.len().checked_sub(1)) {
             let entry = self.remove_at(place, last);

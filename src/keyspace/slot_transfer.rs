@@ -87,7 +87,7 @@ impl Keyspace {
             concerned.filter(|key| is_there(key)).map(Into::into).collect();
         present.iter().for_each(|key| self.touch_transferred(key));
         if let Some(journal) = &mut self.journal {
-            journal.whole();
+            journal.mark_everything();
         }
     }
 
@@ -97,7 +97,7 @@ impl Keyspace {
         let concerned: Vec<Box<[u8]>> = concerned.map(Into::into).collect();
         concerned.iter().for_each(|key| self.touch_transferred(key));
         if let Some(journal) = &mut self.journal {
-            journal.whole();
+            journal.mark_everything();
         }
     }
 }

@@ -4,14 +4,17 @@ use super::blob::Blob;
 use super::hash::Hash;
 use super::list::List;
 use super::set::Set;
+use super::text::{Digits, Text};
 use super::zset::Zset;
-use crate::text::number::{I64_BYTES_MAX, parse_i64, spell_i64};
-use std::ops::Deref;
+use crate::text::number::parse_i64;
 
 /// Longest byte string that Redis would embed in its object (`OBJECT ENCODING` says `embstr`).
 pub const EMBSTR_LEN_MAX: usize = 44;
 /// Integers from 0 below this are shared objects in Redis, which `OBJECT REFCOUNT` shows.
 pub const SHARED_INTEGERS: i64 = 10_000;
+
+/// A value with more elements than this is freed away from the shard.
+const LAZY_FREE_LEN: usize = 4096;
 
 /// A value: 24 bytes in the entry, the rest on the heap.
 #[derive(Clone, Debug)]
@@ -141,51 +144,7 @@ impl Value {
     /// Whether freeing it takes long enough to be done away from the shard.
     #[must_use]
     pub fn is_slow_to_free(&self) -> bool {
-        self.len() > super::LAZY_FREE_LEN
-    }
-}
-
-/// The bytes of a string value, borrowed from it or written out from its integer.
-#[derive(Debug)]
-pub enum Text<'v> {
-    /// Stored as bytes.
-    Bytes(&'v [u8]),
-    /// Stored as an integer.
-    Digits(Digits),
-}
-
-impl Deref for Text<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Text::Bytes(bytes) => bytes,
-            Text::Digits(digits) => digits,
-        }
-    }
-}
-
-/// An integer's decimal digits, in place.
-#[derive(Debug)]
-pub struct Digits {
-    /// Where they begin; they go on to the end.
-    start: u8,
-    bytes: [u8; I64_BYTES_MAX],
-}
-
-impl Digits {
-    pub(super) fn of(value: i64) -> Self {
-        let mut bytes = [0; I64_BYTES_MAX];
-        let start = spell_i64(&mut bytes, value) as u8;
-        Self { start, bytes }
-    }
-}
-
-impl Deref for Digits {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.bytes[self.start as usize..]
+        self.len() > LAZY_FREE_LEN
     }
 }
 

@@ -11,7 +11,8 @@
 //! A session that unwatches or leaves just drops its side; what it registered is dead weight that the
 //! next [`Watchers::file`] or touch clears away, so the table stays within twice what is alive.
 
-use super::Millis;
+use super::{Key, Keyspace, Millis};
+use crate::slot::Slot;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -188,6 +189,66 @@ impl Watchers {
         if watchers.is_empty() {
             self.by_key.remove(key);
         }
+    }
+}
+
+impl Keyspace {
+    /// Trips `guard` when `key` is touched from now on.
+    pub fn watch(&mut self, key: Key<'_>, guard: &Guard) {
+        let now = self.now;
+        let expired = self
+            .find_even_expired(key)
+            .is_some_and(|(s, at)| self.slots[s].table.entries()[at].has_expired(now));
+        self.watchers.add(key.bytes, guard, expired, now);
+    }
+
+    /// Ends the watch of `keys` by `guard` and says whether it had been lost: a key was touched,
+    /// or has expired since, even if nobody has taken it away yet.
+    pub fn unwatch<'k>(
+        &mut self,
+        keys: impl Iterator<Item = &'k [u8]> + Clone,
+        guard: &Guard,
+    ) -> bool {
+        let now = self.now;
+        let lost = guard.is_tripped()
+            || keys.clone().any(|bytes| {
+                let key = self.key(Slot::of(bytes), bytes);
+                let place = self.find_even_expired(key);
+                place.is_some_and(|(s, at)| self.slots[s].table.entries()[at].has_expired(now))
+                    && !self.watchers.was_expired(bytes, guard)
+            });
+        self.watchers.remove(keys, guard);
+        lost
+    }
+
+    /// Whether somebody watches a key, or did and has left.
+    #[must_use]
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        !self.watchers.is_empty()
+    }
+
+    /// Says who changes keys from now on: whose guards are tripped gets to know; nobody, if it is
+    /// time itself.
+    #[inline]
+    pub fn set_writer(&mut self, writer: Option<Writer>) {
+        self.watchers.writer = writer;
+    }
+
+    /// Whether a guard was tripped since this was last asked.
+    pub fn take_tripped(&mut self) -> bool {
+        std::mem::take(&mut self.watchers.has_tripped)
+    }
+
+    /// Forgets watches that their sessions have abandoned.
+    pub fn sweep_watchers(&mut self) {
+        self.watchers.sweep();
+    }
+
+    /// How many keys are watched, by sessions that may have left since.
+    #[must_use]
+    pub fn watched(&self) -> usize {
+        self.watchers.keys().count()
     }
 }
 

@@ -26,15 +26,15 @@
 //!
 //! Memory is taken for bytes that exist, never for a length that a payload claims.
 
+mod lzf;
+mod input;
+mod listpack;
+mod ziplist;
+mod list;
+mod set;
+mod zset;
 pub mod file_window;
 pub mod file;
-mod input;
-mod list;
-mod listpack;
-mod lzf;
-mod set;
-mod ziplist;
-mod zset;
 
 use std::borrow::Cow;
 use std::collections::HashSet;

@@ -9,8 +9,8 @@
 //! Arguments are never copied here: a request is a list of [`Span`]s into the bytes it came in.
 
 mod decode;
-mod reply;
 mod sink;
+mod reply;
 
 pub use decode::{Decoded, Decoder, Limits, ProtocolError};
 pub use reply::{

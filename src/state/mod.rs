@@ -3,15 +3,15 @@
 //! Everything that comes from outside, chance, the clock and the operating system, is handed in
 //! through [`ServerConfig`]; [`process`] is what the program hands in.
 
-pub mod settings;
+pub mod process;
 mod histogram;
 mod stats;
-mod pause;
+mod commandstats;
 mod slowlog;
 mod latency_monitor;
-mod commandstats;
-pub mod process;
+mod pause;
 pub mod clients;
+pub mod settings;
 pub mod pubsub;
 mod monitor;
 pub mod recorder;

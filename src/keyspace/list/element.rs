@@ -20,8 +20,7 @@
 //! integers would then take 3 bytes where the listpack takes 2. Here the first and the last byte of
 //! an integer hold bits of it. Nothing up to 64 KiB is as much as a byte longer than in a listpack.
 
-use crate::keyspace::Text;
-use crate::keyspace::value::Digits;
+use crate::keyspace::{Digits, Text};
 use crate::text::number::parse_i64;
 
 /// Longest head, and longest integer, in bytes.

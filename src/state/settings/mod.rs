@@ -7,6 +7,7 @@
 //! because clients ask, and refuses every other with the reason.
 
 mod value_type;
+mod rows;
 
 use crate::keyspace::{EventClass, Limits, Millis, PackLimits, event};
 use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
@@ -14,11 +15,12 @@ use crate::state::clients::OutputLimits;
 use crate::text::glob;
 use crate::topology::LAG_MS_MAX;
 use parking_lot::{Mutex, RwLock};
+use rows::{ROWS, Row, SetRule};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, Ordering};
 use subtle::{Choice, ConstantTimeEq};
-use value_type::{BufferLimit, Value, ValueType};
+use value_type::BufferLimit;
 
 /// Most databases.
 pub const DATABASES_MAX: usize = 1024;
@@ -46,6 +48,9 @@ impl Default for StartupSettings {
         Self { bind, port: 0, cluster_enabled: false, databases: 1, reserve_files: |_| Ok(()) }
     }
 }
+
+/// Stands for the lag of replicas that have none.
+const SHARED_SHARDS: i64 = -1;
 
 /// Every runtime parameter's value.
 #[derive(Debug)]
@@ -139,19 +144,6 @@ impl CrossSlot {
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::WORDS[self as usize]
-    }
-}
-
-/// Longest name of a node, in bytes.
-const HOSTNAME_LEN_MAX: usize = 255;
-
-fn check_hostname(name: &[u8]) -> Result<(), Cow<'static, str>> {
-    if name.len() > HOSTNAME_LEN_MAX {
-        return Err("Hostnames must be less than 256 characters".into());
-    }
-    match name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte)) {
-        true => Ok(()),
-        false => Err("Hostnames may only contain alphanumeric characters, hyphens or dots".into()),
     }
 }
 
@@ -457,7 +449,7 @@ impl Settings {
         for &(name, _) in pairs {
             let row = ROWS.iter().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
             let row = row.ok_or_else(|| SetError::Unknown(name.to_vec()))?;
-            if matches!(row.set, Set::Never) {
+            if matches!(row.set, SetRule::Never) {
                 return Err(refused(name, "can't set immutable config".into()));
             }
             if rows.iter().any(|earlier| earlier.name == row.name) {
@@ -470,15 +462,15 @@ impl Settings {
             let value =
                 row.value_type.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
             match row.set {
-                Set::Freely(set) => changes.push((set, value)),
-                Set::Checked(check, set) => {
+                SetRule::Freely(set) => changes.push((set, value)),
+                SetRule::Checked(check, set) => {
                     check(self, &value).map_err(|why| refused(row.name.as_bytes(), why))?;
                     changes.push((set, value));
                 }
                 // To ask for what already is, as many clients do at their start, is no change.
-                Set::Never => {}
-                Set::Fixed(_) if value == (row.get)(self) => {}
-                Set::Fixed(why) => return Err(refused(row.name.as_bytes(), why.into())),
+                SetRule::Never => {}
+                SetRule::Fixed(_) if value == (row.get)(self) => {}
+                SetRule::Fixed(why) => return Err(refused(row.name.as_bytes(), why.into())),
             }
         }
         let _one_at_a_time = self.changing.lock();
@@ -487,29 +479,6 @@ impl Settings {
         }
         Ok(())
     }
-}
-
-/// A parameter.
-struct Row {
-    /// Lower case.
-    name: &'static str,
-    /// What its values look like.
-    value_type: ValueType,
-    get: fn(&Settings) -> Value,
-    set: Set,
-}
-
-/// How a parameter is changed.
-#[derive(Clone, Copy)]
-enum Set {
-    /// By this.
-    Freely(fn(&Settings, Value)),
-    /// By the second, unless the first says why not.
-    Checked(fn(&Settings, &Value) -> Result<(), Cow<'static, str>>, fn(&Settings, Value)),
-    /// Redis can change it, Slotway cannot, for this reason.
-    Fixed(&'static str),
-    /// Redis cannot change it either.
-    Never,
 }
 
 fn number(cell: &AtomicI64) -> i64 {
@@ -534,304 +503,9 @@ fn set_outbox_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 
     }
 }
 
-/// A row whose value is a number in an atomic of [`Settings`].
-macro_rules! number {
-    ($name:literal, $value_type:expr, $cell:ident) => {
-        Row {
-            name: $name,
-            value_type: $value_type,
-            get: |settings| Value::Number(number(&settings.$cell).into()),
-            set: Set::Freely(|settings, value| {
-                settings.$cell.store(value.number(), Ordering::Relaxed)
-            }),
-        }
-    };
-}
-
-/// A row whose value is a truth in an atomic of [`Settings`].
-macro_rules! yes_no {
-    ($name:literal, $cell:ident) => {
-        Row {
-            name: $name,
-            value_type: ValueType::YesNo,
-            get: |settings| Value::Bool(settings.$cell.load(Ordering::Relaxed)),
-            set: Set::Freely(|settings, value| {
-                settings.$cell.store(value.is_yes(), Ordering::Relaxed)
-            }),
-        }
-    };
-}
-
-/// A row with one value, which Redis could change and Slotway cannot.
-macro_rules! fixed {
-    ($name:literal, $value_type:expr, $value:expr, $why:expr) => {
-        Row { name: $name, value_type: $value_type, get: |_| $value, set: Set::Fixed($why) }
-    };
-}
-
-/// A row of `lazyfree-lazy-…`.
-macro_rules! lazyfree {
-    ($name:literal) => {
-        fixed!(
-            $name,
-            ValueType::YesNo,
-            Value::Bool(true),
-            "what is slow to free is always freed beside the shards"
-        )
-    };
-}
-
-const NOT_PERSISTENT: &str = "slotway keeps its data in memory only";
-const NO_EVICTION: &str = "slotway does not limit its memory";
-/// Stands for the lag of replicas that have none.
-const SHARED_SHARDS: i64 = -1;
-const CHOSEN_AT_START: &str = "it is chosen when the server starts";
-const I32_MAX: i128 = i32::MAX as i128;
-const I64_MAX: i128 = i64::MAX as i128;
-
-/// Every parameter.
-const ROWS: &[Row] = &[
-    Row {
-        name: "maxclients",
-        value_type: ValueType::Int(1, u32::MAX as i128),
-        get: |settings| Value::Number(number(&settings.clients_max).into()),
-        set: Set::Checked(
-            |settings, value| {
-                (settings.start.reserve_files)(value.number() as usize).map_err(|possible| {
-                    let sorry = "The operating system is not able to handle the specified number of clients";
-                    format!("{sorry}, try with {possible}").into()
-                })
-            },
-            |settings, value| settings.clients_max.store(value.number(), Ordering::Relaxed),
-        ),
-    },
-    number!("timeout", ValueType::Int(0, I32_MAX), timeout),
-    number!("tcp-keepalive", ValueType::Int(0, I32_MAX), tcp_keepalive),
-    number!("proto-max-bulk-len", ValueType::Memory(1 << 20, I64_MAX), bulk_len_max),
-    number!("client-query-buffer-limit", ValueType::Memory(1 << 20, I64_MAX), query_buffer_max),
-    Row {
-        name: "client-output-buffer-limit",
-        value_type: ValueType::OutputLimits,
-        get: |settings| Value::limits(&settings.output_limits.lock()),
-        set: Set::Freely(|settings, value| {
-            let mut limits = settings.output_limits.lock();
-            value.put_limits(&mut limits);
-            set_outbox_limits(&settings.outbox_limits, &limits);
-        }),
-    },
-    Row {
-        name: "requirepass",
-        value_type: ValueType::Text,
-        get: |settings| Value::Text(settings.password.read().clone()),
-        set: Set::Freely(|settings, value| {
-            let mut password = settings.password.write();
-            *password = value.into_text();
-            settings.has_password.store(!password.is_empty(), Ordering::Release);
-        }),
-    },
-    number!("hash-max-listpack-entries", ValueType::Int(0, I64_MAX), pack_entries_max),
-    number!("hash-max-ziplist-entries", ValueType::Int(0, I64_MAX), pack_entries_max),
-    number!("hash-max-listpack-value", ValueType::Memory(0, I64_MAX), pack_value_len_max),
-    number!("hash-max-ziplist-value", ValueType::Memory(0, I64_MAX), pack_value_len_max),
-    number!("zset-max-listpack-entries", ValueType::Int(0, I64_MAX), zset_entries_max),
-    number!("zset-max-ziplist-entries", ValueType::Int(0, I64_MAX), zset_entries_max),
-    number!("zset-max-listpack-value", ValueType::Memory(0, I64_MAX), zset_value_len_max),
-    number!("zset-max-ziplist-value", ValueType::Memory(0, I64_MAX), zset_value_len_max),
-    number!("set-max-intset-entries", ValueType::Int(0, I64_MAX), intset_len_max),
-    number!("list-max-listpack-size", ValueType::Int(i32::MIN as i128, I32_MAX), list_piece),
-    number!("list-max-ziplist-size", ValueType::Int(i32::MIN as i128, I32_MAX), list_piece),
-    Row {
-        name: "notify-keyspace-events",
-        value_type: ValueType::Events,
-        get: |settings| Value::Events(settings.events.load(Ordering::Relaxed)),
-        set: Set::Freely(|settings, value| {
-            settings.events.store(value.events(), Ordering::Relaxed);
-        }),
-    },
-    number!("slowlog-log-slower-than", ValueType::Int(-1, I64_MAX), slow_us),
-    number!("slowlog-max-len", ValueType::Int(0, I64_MAX), slowlog_len_max),
-    number!("latency-monitor-threshold", ValueType::Int(0, I64_MAX), spike_ms),
-    yes_no!("latency-tracking", tracks_latency),
-    Row {
-        name: "latency-tracking-info-percentiles",
-        value_type: ValueType::Percentiles,
-        get: |settings| Value::Percentiles(settings.percentiles()),
-        set: Set::Freely(|settings, value| {
-            *settings.percentiles.lock() = value.into_percentiles();
-        }),
-    },
-    yes_no!("protected-mode", protected),
-    yes_no!("explain", explain),
-    Row {
-        name: "cross-slot",
-        value_type: ValueType::OneOf(&CrossSlot::WORDS),
-        get: |settings| Value::Word(settings.cross_slot().name()),
-        set: Set::Freely(|settings, value| {
-            let chosen = CrossSlot::WORDS.iter().position(|&word| value == Value::Word(word));
-            settings.cross_slot.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
-        }),
-    },
-    yes_no!("cluster-require-full-coverage", needs_all_slots),
-    yes_no!("cluster-allow-reads-when-down", reads_when_down),
-    Row {
-        name: "cluster-preferred-endpoint-type",
-        value_type: ValueType::OneOf(EndpointType::WORDS),
-        get: |settings| Value::Word(EndpointType::WORDS[settings.endpoint_type() as usize]),
-        set: Set::Freely(|settings, value| {
-            let chosen = EndpointType::WORDS.iter().position(|&word| value == Value::Word(word));
-            settings.endpoint_type.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
-        }),
-    },
-    Row {
-        name: "cluster-announce-hostname",
-        value_type: ValueType::Text,
-        get: |settings| Value::Text(settings.hostname.read().clone()),
-        set: Set::Checked(
-            |_, value| check_hostname(&value.text()),
-            |settings, value| *settings.hostname.write() = value.into_text(),
-        ),
-    },
-    Row {
-        name: "bind",
-        value_type: ValueType::Text,
-        get: |settings| Value::Text(settings.start.bind.as_bytes().into()),
-        set: Set::Fixed(CHOSEN_AT_START),
-    },
-    Row {
-        name: "port",
-        value_type: ValueType::Int(0, u16::MAX as i128),
-        get: |settings| Value::Number(settings.start.port.into()),
-        set: Set::Fixed(CHOSEN_AT_START),
-    },
-    Row {
-        name: "replica-lag",
-        value_type: ValueType::Int(0, LAG_MS_MAX as i128),
-        get: |settings| Value::Number(number(&settings.replica_lag).max(0).into()),
-        set: Set::Checked(
-            |settings, value| match number(&settings.replica_lag) {
-                SHARED_SHARDS if value.number() != 0 => {
-                    Err("replicas serve from their masters' shards: start with --replica-lag"
-                        .into())
-                }
-                _ => Ok(()),
-            },
-            |settings, value| {
-                if number(&settings.replica_lag) != SHARED_SHARDS {
-                    settings.set_replica_lag(value.number());
-                }
-            },
-        ),
-    },
-    Row {
-        name: "replica-read-only",
-        value_type: ValueType::YesNo,
-        get: |_| Value::Bool(true),
-        set: Set::Fixed("replicas here take no writes: only yes is possible"),
-    },
-    Row {
-        name: "cluster-enabled",
-        value_type: ValueType::YesNo,
-        get: |settings| Value::Bool(settings.start.cluster_enabled),
-        set: Set::Never,
-    },
-    Row {
-        // Whoever may choose none is told what a Redis node of a cluster tells, which has but number 0.
-        name: "databases",
-        value_type: ValueType::Int(1, I32_MAX),
-        get: |settings| match settings.databases() {
-            1 if settings.cross_slot() != CrossSlot::Audit => Value::Number(16),
-            databases => Value::Number(databases as i128),
-        },
-        set: Set::Never,
-    },
-    Row {
-        name: "enable-debug-command",
-        value_type: ValueType::OneOf(&["no", "yes", "local"]),
-        get: |_| Value::Word("local"),
-        set: Set::Never,
-    },
-    Row {
-        name: "maxmemory",
-        value_type: ValueType::Memory(0, u64::MAX as i128),
-        get: |_| Value::Number(0),
-        set: Set::Fixed("slotway does not limit its memory: only 0 is possible"),
-    },
-    Row {
-        name: "maxmemory-policy",
-        value_type: ValueType::OneOf(&[
-            "volatile-lru",
-            "volatile-lfu",
-            "volatile-random",
-            "volatile-ttl",
-            "allkeys-lru",
-            "allkeys-lfu",
-            "allkeys-random",
-            "noeviction",
-        ]),
-        get: |_| Value::Word("noeviction"),
-        set: Set::Fixed("slotway never evicts keys: only noeviction is possible"),
-    },
-    Row {
-        name: "save",
-        value_type: ValueType::Text,
-        get: |_| Value::Text(Box::default()),
-        set: Set::Fixed(NOT_PERSISTENT),
-    },
-    fixed!("appendonly", ValueType::YesNo, Value::Bool(false), NOT_PERSISTENT),
-    fixed!(
-        "appendfsync",
-        ValueType::OneOf(&["everysec", "always", "no"]),
-        Value::Word("no"),
-        NOT_PERSISTENT
-    ),
-    fixed!("maxmemory-clients", ValueType::Text, Value::Text((*b"0").into()), NO_EVICTION),
-    fixed!("maxmemory-samples", ValueType::Int(1, I32_MAX), Value::Number(5), NO_EVICTION),
-    fixed!(
-        "hz",
-        ValueType::Int(0, I32_MAX),
-        Value::Number(10),
-        "the clock's work is done ten times a second"
-    ),
-    fixed!("dynamic-hz", ValueType::YesNo, Value::Bool(false), "hz is always 10"),
-    fixed!(
-        "loglevel",
-        ValueType::OneOf(&["debug", "verbose", "notice", "warning"]),
-        Value::Word("notice"),
-        CHOSEN_AT_START
-    ),
-    Row {
-        name: "logfile",
-        value_type: ValueType::Text,
-        get: |_| Value::Text(Box::default()),
-        set: Set::Never,
-    },
-    Row {
-        name: "daemonize",
-        value_type: ValueType::YesNo,
-        get: |_| Value::Bool(false),
-        set: Set::Never,
-    },
-    fixed!(
-        "list-compress-depth",
-        ValueType::Int(0, I32_MAX),
-        Value::Number(0),
-        "lists are kept uncompressed"
-    ),
-    fixed!(
-        "activedefrag",
-        ValueType::YesNo,
-        Value::Bool(false),
-        "the allocator needs no help against fragments"
-    ),
-    lazyfree!("lazyfree-lazy-eviction"),
-    lazyfree!("lazyfree-lazy-expire"),
-    lazyfree!("lazyfree-lazy-server-del"),
-    lazyfree!("lazyfree-lazy-user-del"),
-    lazyfree!("lazyfree-lazy-user-flush"),
-];
-
 #[cfg(test)]
 mod tests {
+    use super::rows::NOT_PERSISTENT;
     use super::*;
 
     fn get(settings: &Settings, pattern: &str) -> Vec<(String, String)> {

@@ -11,8 +11,8 @@
 //! The float grammars are C's because the reference server calls C's library. All three refuse
 //! spaces, an empty text and trailing bytes.
 
-pub mod extended;
 mod literal;
+pub mod extended;
 
 use std::io::Write;
 
