@@ -78,7 +78,7 @@ pub struct ReplicaStatus {
 }
 
 impl ReplicationStream {
-    /// An empty stream from shard `from`, whose history has come to `offset`.
+    /// Returns an empty stream from shard `from`, whose history has come to `offset`.
     #[must_use]
     pub fn new(from: usize, lag_ms: Arc<AtomicI64>, offset: u64) -> Self {
         let backlog = Backlog {
@@ -92,7 +92,7 @@ impl ReplicationStream {
         Self { from, lag_ms, due_next: AtomicI64::new(NOT_DUE), backlog: Mutex::new(backlog) }
     }
 
-    /// The shard that it comes from.
+    /// Returns the shard that it comes from.
     #[must_use]
     pub fn from(&self) -> usize {
         self.from
@@ -118,7 +118,7 @@ impl ReplicationStream {
         self.update_due_next(&backlog);
     }
 
-    /// Whether something is due at `now`.
+    /// Returns whether something is due at `now`.
     #[must_use]
     #[inline]
     pub fn is_due(&self, now: Millis) -> bool {
@@ -166,7 +166,7 @@ impl ReplicationStream {
         self.update_due_next(&backlog);
     }
 
-    /// How far the replica is at `now`.
+    /// Returns how far the replica is at `now`.
     #[must_use]
     pub fn status(&self, now: Millis) -> ReplicaStatus {
         let backlog = self.backlog.lock();
@@ -176,7 +176,7 @@ impl ReplicationStream {
         ReplicaStatus { written: backlog.written, applied, behind_ms }
     }
 
-    /// When the replica will have come to `offset`, if nothing else happens.
+    /// Returns when the replica will have come to `offset`, if nothing else happens.
     fn due_for(&self, offset: u64) -> Option<Millis> {
         let backlog = self.backlog.lock();
         let batch = backlog.queue.iter().find(|batch| batch.offset >= offset)?;
@@ -203,14 +203,14 @@ impl Backlog {
         Some(unshared(changes))
     }
 
-    /// Where the replica is by the clock, whether or not somebody has held its shard since.
+    /// Returns where the replica is by the clock, whether or not somebody has held its shard since.
     fn offset_at(&self, now: Millis) -> u64 {
         let due = self.queue.iter().take_while(|batch| self.is_up && batch.due <= now).last();
         due.map_or(self.applied, |batch| batch.offset)
     }
 }
 
-/// The changes themselves if nobody else needs them, else a copy.
+/// Returns the changes themselves if nobody else needs them, else a copy.
 fn unshared(changes: Arc<Changes>) -> Changes {
     Arc::try_unwrap(changes).unwrap_or_else(|shared| (*shared).clone())
 }
@@ -225,26 +225,26 @@ pub struct ReplicationLinks {
 }
 
 impl ReplicationLinks {
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.source.is_none() && self.replicas.is_empty()
     }
 
-    /// The stream that it follows.
+    /// Returns the stream that it follows.
     #[must_use]
     pub fn source(&self) -> Option<&Arc<ReplicationStream>> {
         self.source.as_ref()
     }
 
-    /// Whether somebody follows it.
+    /// Returns whether somebody follows it.
     #[must_use]
     pub fn has_replicas(&self) -> bool {
         !self.replicas.is_empty()
     }
 
-    /// Whether something that it follows is due at `now`.
+    /// Returns whether something that it follows is due at `now`.
     #[must_use]
     #[inline]
     pub fn is_due(&self, now: Millis) -> bool {
@@ -270,8 +270,8 @@ impl ReplicationLinks {
         self.source = Some(source);
     }
 
-    /// Follows nobody any more; gives what was still on its way, which the caller may still bring,
-    /// and says how much of the other's history is here then.
+    /// Follows nobody any more; returns what was still on its way, which the caller may still
+    /// bring, and says how much of the other's history is here then.
     pub fn remove_source(&mut self, brings_rest: bool) -> Vec<Changes> {
         let Some(stream) = self.source.take() else { return Vec::new() };
         let rest = stream.close();
@@ -280,7 +280,8 @@ impl ReplicationLinks {
         rest
     }
 
-    /// A stream from here, which is shard `from`, for somebody who has all that is here now.
+    /// Returns a stream from here, which is shard `from`, for somebody who has all that is here
+    /// now.
     pub fn add_replica(&mut self, from: usize, lag_ms: Arc<AtomicI64>) -> Arc<ReplicationStream> {
         let stream = Arc::new(ReplicationStream::new(from, lag_ms, self.offset));
         self.replicas.push(Arc::clone(&stream));
@@ -303,13 +304,13 @@ impl ReplicationStreams {
         *self.0.lock() = streams;
     }
 
-    /// What `shard` follows.
+    /// Returns what `shard` follows.
     #[must_use]
     pub fn of_shard(&self, shard: usize) -> Option<Arc<ReplicationStream>> {
         self.0.lock().iter().find(|(it, _)| *it == shard).map(|(_, stream)| Arc::clone(stream))
     }
 
-    /// The shards that follow others.
+    /// Returns the shards that follow others.
     #[must_use]
     pub fn replica_shards(&self) -> Vec<usize> {
         self.0.lock().iter().map(|(shard, _)| *shard).collect()
@@ -328,7 +329,7 @@ pub struct ReplicaWait {
 }
 
 impl ReplicaWait {
-    /// A wait for `wanted` of the replicas that these streams lead to.
+    /// Returns a wait for `wanted` of the replicas that these streams lead to.
     #[must_use]
     pub fn new(streams: Vec<Arc<ReplicationStream>>, wanted: usize, until: Option<Millis>) -> Self {
         let target = |stream: Arc<ReplicationStream>| {
@@ -338,7 +339,7 @@ impl ReplicaWait {
         Self { targets: streams.into_iter().map(target).collect(), wanted, until }
     }
 
-    /// How many replicas have it all at `now`.
+    /// Returns how many replicas have it all at `now`.
     #[must_use]
     pub fn count(&self, now: Millis) -> usize {
         let has_all = |(stream, offset): &&(Arc<ReplicationStream>, u64)| {
@@ -347,7 +348,7 @@ impl ReplicaWait {
         self.targets.iter().filter(has_all).count()
     }
 
-    /// When to look again; `None` if it is over at `now`.
+    /// Returns when to look again; `None` if it is over at `now`.
     #[must_use]
     pub fn next_check(&self, now: Millis) -> Option<Millis> {
         if self.until.is_some_and(|until| until <= now) || self.count(now) >= self.wanted {

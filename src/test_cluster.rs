@@ -89,22 +89,22 @@ impl From<io::Error> for TestClusterError {
 }
 
 impl TestClusterBuilder {
-    /// How many masters share the slots, from 1 [default: 3].
+    /// Returns how many masters share the slots, from 1 [default: 3].
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.wanted.plan.masters = shards;
         self
     }
 
-    /// How many replicas each of them has [default: 0].
+    /// Returns how many replicas each of them has [default: 0].
     #[must_use]
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.wanted.plan.replicas = replicas;
         self
     }
 
-    /// How long a write takes to reach the replicas, in whole milliseconds up to an hour: until
-    /// then they answer with what was before [default: they are always in step].
+    /// Returns how long a write takes to reach the replicas, in whole milliseconds up to an hour:
+    /// until then they answer with what was before [default: they are always in step].
     #[must_use]
     pub fn replica_lag(mut self, lag: Duration) -> Self {
         let ms = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
@@ -112,49 +112,49 @@ impl TestClusterBuilder {
         self
     }
 
-    /// How many nodes there are besides, that have met nobody and own nothing [default: 0].
+    /// Returns how many nodes there are besides, that have met nobody and own nothing [default: 0].
     #[must_use]
     pub fn spare_nodes(mut self, spares: usize) -> Self {
         self.wanted.plan.spares = spares;
         self
     }
 
-    /// What all chance comes from: the same seed, the same node ids [default: 0].
+    /// Returns what all chance comes from: the same seed, the same node ids [default: 0].
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.wanted.plan.seed = seed;
         self
     }
 
-    /// How many threads run it, from 1 [default: 1].
+    /// Returns how many threads run it, from 1 [default: 1].
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.wanted.threads = threads;
         self
     }
 
-    /// Which server's rules its nodes follow [default: Redis 7's].
+    /// Returns which server's rules its nodes follow [default: Redis 7's].
     #[must_use]
     pub fn dialect(mut self, dialect: &'static Dialect) -> Self {
         self.wanted.dialect = dialect;
         self
     }
 
-    /// How its nodes are told to clients.
+    /// Returns how its nodes are told to clients.
     #[must_use]
     pub fn announce(mut self, announce: Announce) -> Self {
         self.wanted.announce = announce;
         self
     }
 
-    /// How many databases there are under `cross-slot audit`, from 1 [default: 1].
+    /// Returns how many databases there are under `cross-slot audit`, from 1 [default: 1].
     #[must_use]
     pub fn databases(mut self, databases: usize) -> Self {
         self.wanted.databases = databases;
         self
     }
 
-    /// A setting, as CONFIG SET takes it.
+    /// Returns a setting, as CONFIG SET takes it.
     #[must_use]
     pub fn setting(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.wanted.settings.push((name, value.into()));
@@ -209,38 +209,39 @@ impl TestClusterBuilder {
 }
 
 impl TestCluster {
-    /// A cluster that is not started yet.
+    /// Returns a cluster that is not started yet.
     #[must_use]
     pub fn builder() -> TestClusterBuilder {
         let wanted = Wanted { router: Some(0), ..Wanted::default() };
         TestClusterBuilder { wanted }
     }
 
-    /// Where clients connect that know nothing of clusters: all shards behind one port.
+    /// Returns where clients connect that know nothing of clusters: all shards behind one port.
     #[must_use]
     pub fn router(&self) -> SocketAddr {
         self.router
     }
 
-    /// The same as a URL.
+    /// Returns the same as a URL.
     #[must_use]
     pub fn router_url(&self) -> String {
         format!("redis://{}", self.router)
     }
 
-    /// Every node: the masters, then the first replica of each, the second, …, then the spares.
+    /// Returns every node: the masters, then the first replica of each, the second, …, then the
+    /// spares.
     #[must_use]
     pub fn nodes(&self) -> &[TestNode] {
         &self.nodes
     }
 
-    /// The URLs of the nodes, in their order: what a cluster client is given.
+    /// Returns the URLs of the nodes, in their order: what a cluster client is given.
     #[must_use]
     pub fn node_urls(&self) -> Vec<String> {
         self.nodes.iter().map(|node| format!("redis://{}", node.address)).collect()
     }
 
-    /// Sends a command to the router port; gives the reply as text, elements in lines.
+    /// Sends a command to the router port; returns the reply as text, elements in lines.
     ///
     /// # Errors
     /// The reply is an error, or there is none.
@@ -271,7 +272,7 @@ impl TestCluster {
         self.command(&words)
     }
 
-    /// A command to a node; otherwise as [`TestCluster::command`].
+    /// Returns a command to a node; otherwise as [`TestCluster::command`].
     ///
     /// # Errors
     /// As [`TestCluster::command`].

@@ -56,12 +56,12 @@ struct Failure {
 }
 
 impl Failure {
-    /// The command line or the configuration is wrong.
+    /// Returns the command line or the configuration is wrong.
     fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: 2 }
     }
 
-    /// The machine does not allow it.
+    /// Returns the machine does not allow it.
     fn machine(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: 1 }
     }

@@ -175,7 +175,7 @@ pub(super) enum DialectName {
 }
 
 impl DialectName {
-    /// The rules that it stands for.
+    /// Returns the rules that it stands for.
     pub(super) fn dialect(self) -> &'static Dialect {
         match self {
             Self::Redis7 => &Dialect::REDIS7,
@@ -271,7 +271,7 @@ impl Options {
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
     }
 
-    /// How many databases there are to be.
+    /// Returns how many databases there are to be.
     pub(super) fn databases(&self) -> usize {
         let by_default = match self.cross_slot {
             Some(Policy::Audit) => DATABASES_DEFAULT,
@@ -280,7 +280,7 @@ impl Options {
         self.databases.unwrap_or(by_default)
     }
 
-    /// Which nodes there are to be.
+    /// Returns which nodes there are to be.
     pub(super) fn plan(&self, seed: u64) -> Plan {
         Plan {
             masters: self.shards.unwrap_or(SHARDS_DEFAULT),
@@ -291,7 +291,7 @@ impl Options {
         }
     }
 
-    /// How many milliseconds the replicas lag, if they do.
+    /// Returns how many milliseconds the replicas lag, if they do.
     fn replica_lag_ms(&self) -> Result<Option<Millis>, Failure> {
         let Some(lag) = self.replica_lag else { return Ok(None) };
         let ms = lag.ms("--replica-lag")?;
@@ -303,7 +303,7 @@ impl Options {
         Ok(Some(ms).filter(|&ms| ms > 0))
     }
 
-    /// How nodes are told to clients.
+    /// Returns how nodes are told to clients.
     pub(super) fn announce(&self) -> Announce {
         let host = match (&self.announce_host, self.announce) {
             (_, Some(AnnounceMode::Dialled)) => AnnouncedHost::Dialled,
@@ -361,7 +361,7 @@ impl Options {
     }
 }
 
-/// Whether clients could be told this, in a reply of one line and in `host:port`.
+/// Returns whether clients could be told this, in a reply of one line and in `host:port`.
 fn is_host(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b))
 }

@@ -95,7 +95,7 @@ impl Ready {
     }
 }
 
-/// An address to connect to: where every address is listened on, this machine's own.
+/// Returns an address to connect to: where every address is listened on, this machine's own.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {

@@ -108,8 +108,8 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Where the node ports begin, if there are to be any: after the router's unless somebody says
-/// otherwise.
+/// Returns where the node ports begin, if there are to be any: after the router's unless somebody
+/// says otherwise.
 fn first_node_port(options: &Options) -> Option<u16> {
     match (options.node_ports, options.port.unwrap_or(PORT_DEFAULT)) {
         (Some(NodePorts::Off), _) => None,
@@ -149,7 +149,8 @@ fn explain(error: OpenError) -> Failure {
     }
 }
 
-/// Makes sure that there are file descriptors for the clients; gives how many clients there may be.
+/// Makes sure that there are file descriptors for the clients; returns how many clients there may
+/// be.
 fn allow_clients(asked: Option<usize>) -> Result<usize, Failure> {
     let wanted = asked.unwrap_or(CLIENTS_DEFAULT);
     let Err(possible) = reserve_files(wanted) else { return Ok(wanted) };

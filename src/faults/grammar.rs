@@ -93,7 +93,7 @@ impl ExecAnswer {
     const ALL: [Self; 5] =
         [Self::Moved, Self::TryAgain, Self::Nil, Self::ExecAbort, Self::ClusterDown];
 
-    /// The word for it.
+    /// Returns the word for it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -196,7 +196,7 @@ impl Order {
     }
 }
 
-/// The words of a line.
+/// Returns the words of a line.
 fn split(line: &str) -> Result<Vec<String>, OrderError> {
     let (mut words, mut letters) = (Vec::new(), line.chars().peekable());
     loop {
@@ -405,13 +405,13 @@ impl<'w> Words<'w> {
     }
 }
 
-/// The slot of this number; what is none is refused in Redis' words.
+/// Returns the slot of this number; what is none is refused in Redis' words.
 fn slot(word: &[u8]) -> Result<Slot, String> {
     let number = parse_i64(word).and_then(|number| u16::try_from(number).ok());
     number.and_then(Slot::new).ok_or_else(|| "Invalid or out of range slot".to_owned())
 }
 
-/// The form of each order, its name first.
+/// Returns the form of each order, its name first.
 pub fn forms() -> impl Iterator<Item = &'static str> {
     FORMS.iter().map(|(form, _)| *form)
 }

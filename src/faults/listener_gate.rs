@@ -41,7 +41,7 @@ impl ListenerGate {
         self.requested.send_modify(|wanted| *wanted += 1);
     }
 
-    /// A listener's side.
+    /// Returns a listener's side.
     #[must_use]
     pub fn register(self: &Arc<Self>) -> GateListener {
         let requested = self.requested.subscribe();
@@ -88,7 +88,7 @@ impl GateListener {
         self.gate.progressed.notify_waiters();
     }
 
-    /// Which change is the latest: to be read before one looks at what to do.
+    /// Returns which change is the latest: to be read before one looks at what to do.
     #[must_use]
     pub fn latest_update(&mut self) -> u64 {
         *self.requested.borrow_and_update()

@@ -56,33 +56,33 @@ impl ArmedFaults {
         self.0 == 0
     }
 
-    /// Whether each request is to be looked at: some replies come late, or somebody counts.
+    /// Returns whether each request is to be looked at: some replies come late, or somebody counts.
     #[must_use]
     #[inline]
     pub fn affects_each_request(self) -> bool {
         self.0 & (Self::LATENCY | Self::COUNT) != 0
     }
 
-    /// Whether some replies come late.
+    /// Returns whether some replies come late.
     #[must_use]
     pub fn delays_replies(self) -> bool {
         self.0 & Self::LATENCY != 0
     }
 
-    /// Whether a scenario waits for so many requests.
+    /// Returns whether a scenario waits for so many requests.
     #[must_use]
     pub fn counts_requests(self) -> bool {
         self.0 & Self::COUNT != 0
     }
 
-    /// Whether some EXECs do not run.
+    /// Returns whether some EXECs do not run.
     #[must_use]
     #[inline]
     pub fn affects_exec(self) -> bool {
         self.0 & Self::EXEC != 0
     }
 
-    /// Whether a node does not answer.
+    /// Returns whether a node does not answer.
     #[must_use]
     #[inline]
     pub fn hangs_nodes(self) -> bool {
@@ -119,14 +119,14 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// What a batch that begins now has to look up.
+    /// Returns what a batch that begins now has to look up.
     #[must_use]
     #[inline]
     pub fn armed(&self) -> ArmedFaults {
         ArmedFaults(self.armed.load(Ordering::Relaxed))
     }
 
-    /// Arms a fault that ends at `until`, or when it has fired `count` times; gives its id.
+    /// Arms a fault that ends at `until`, or when it has fired `count` times; returns its id.
     ///
     /// # Errors
     /// There are too many.
@@ -139,13 +139,13 @@ impl Faults {
         self.change(|registry| registry.arm(kind, until, count)).ok_or(TooManyFaults)
     }
 
-    /// Whether one more can be armed.
+    /// Returns whether one more can be armed.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.registry.lock().all().len() < FAULTS_MAX
     }
 
-    /// Every fault that is armed, in the order of their ids.
+    /// Returns every fault that is armed, in the order of their ids.
     #[must_use]
     pub fn all(&self) -> Vec<Fault> {
         self.registry.lock().all().to_vec()
@@ -156,7 +156,7 @@ impl Faults {
         self.change(|registry| registry.take(ends))
     }
 
-    /// When there is something to be done next: a fault ends, or a step's time has come.
+    /// Returns when there is something to be done next: a fault ends, or a step's time has come.
     #[must_use]
     pub fn next_due(&self) -> Option<Millis> {
         self.registry.lock().due()
@@ -172,7 +172,7 @@ impl Faults {
         self.change(|registry| registry.play = None);
     }
 
-    /// The scenario's next step, if its time has come: it is for the caller to do.
+    /// Returns the scenario's next step, if its time has come: it is for the caller to do.
     pub fn take_step(&self, now: Millis) -> Option<ScenarioStep> {
         self.change(|registry| registry.play.as_mut()?.take(now))
     }
@@ -184,7 +184,7 @@ impl Faults {
         }
     }
 
-    /// How far the scenario has come, if there was one.
+    /// Returns how far the scenario has come, if there was one.
     #[must_use]
     pub fn scenario_progress(&self) -> Option<ScenarioProgress> {
         self.registry.lock().play.as_ref().map(Playback::progress)
@@ -199,7 +199,7 @@ impl Faults {
         });
     }
 
-    /// Whether this node was stopped; `Some(true)` if it hangs.
+    /// Returns whether this node was stopped; `Some(true)` if it hangs.
     #[must_use]
     pub fn stopped(&self, node: NodeNumber) -> Option<bool> {
         self.registry.lock().all().iter().find_map(|fault| match fault.kind {
@@ -225,7 +225,8 @@ impl Faults {
         (!fired.is_empty()).then(|| fired.into_iter().sum::<Millis>().min(LATENCY_MS_MAX))
     }
 
-    /// The keys to be touched before an EXEC that would run; `watches` says whether it watches one.
+    /// Returns the keys to be touched before an EXEC that would run; `watches` says whether it
+    /// watches one.
     #[must_use]
     pub fn conflicts(&self, now: Millis, watches: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         self.change(|registry| {
@@ -236,7 +237,7 @@ impl Faults {
         })
     }
 
-    /// What an EXEC at `node` in `slot`, which would run, answers instead.
+    /// Returns what an EXEC at `node` in `slot`, which would run, answers instead.
     #[must_use]
     pub fn exec_answer(
         &self,

@@ -118,7 +118,7 @@ impl Registry {
         Some(self.last_id)
     }
 
-    /// When there is something to be done: a fault ends, a step's time has come.
+    /// Returns when there is something to be done: a fault ends, a step's time has come.
     pub(super) fn due(&self) -> Option<Millis> {
         let ends = self.faults.iter().map(|fault| fault.until);
         ends.chain(self.play.as_ref().and_then(Playback::due)).min()

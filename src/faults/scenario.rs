@@ -240,12 +240,12 @@ impl Playback {
         self.scenario.steps.get(self.taken)
     }
 
-    /// Whether requests are to be counted.
+    /// Returns whether requests are to be counted.
     pub(super) fn counts(&self) -> bool {
         matches!(self.next(), Some(ScenarioStep { when: StepTrigger::After(..), .. }))
     }
 
-    /// When the next step is to be done, as far as that is known; at once is 0.
+    /// Returns when the next step is to be done, as far as that is known; at once is 0.
     pub(super) fn due(&self) -> Option<Millis> {
         match self.next()?.when {
             StepTrigger::At(ms) => Some(self.began.saturating_add(ms)),
@@ -263,7 +263,7 @@ impl Playback {
         }
     }
 
-    /// The next step, if its time has come, to be done and [ended](Self::end).
+    /// Returns the next step, if its time has come, to be done and [ended](Self::end).
     pub(super) fn take(&mut self, now: Millis) -> Option<ScenarioStep> {
         let step = self.next().filter(|_| self.due().is_some_and(|due| due <= now))?.clone();
         (self.taken, self.latest, self.seen) = (self.taken + 1, now, 0);

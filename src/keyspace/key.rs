@@ -13,7 +13,7 @@ pub struct Key<'k> {
 }
 
 impl<'k> Key<'k> {
-    /// A key of `slot` that was probed before: `hint` must hold the key's hash.
+    /// Makes a key of `slot` that was probed before: `hint` must hold the key's hash.
     #[must_use]
     pub fn with_hint(bytes: &'k [u8], slot: Slot, hint: KeyHint) -> Self {
         Self { bytes, slot, hint }
@@ -29,7 +29,7 @@ pub struct KeyHint {
 }
 
 impl KeyHint {
-    /// A hash without a position.
+    /// Makes a hint from a hash, without a position.
     #[must_use]
     pub fn from_hash(hash: u64) -> Self {
         Self { hash, position: u32::MAX }

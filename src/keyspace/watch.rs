@@ -62,7 +62,7 @@ impl Guard {
         self.0.is_tripped.store(true, Ordering::Release);
     }
 
-    /// When its first key was registered.
+    /// Returns when its first key was watched.
     #[must_use]
     pub fn since(&self) -> Millis {
         self.0.since.load(Ordering::Relaxed)
@@ -161,7 +161,7 @@ impl Watchers {
         self.has_tripped = has_tripped;
     }
 
-    /// Whether `guard` was registered under `key` when the key had expired already.
+    /// Returns whether `guard` was registered under `key` when the key had already expired.
     #[must_use]
     pub fn was_expired(&self, key: &[u8], guard: &Guard) -> bool {
         let watchers = self.by_key.get(key).map_or(&[][..], Vec::as_slice);

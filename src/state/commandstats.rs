@@ -29,7 +29,7 @@ pub struct CommandCounts {
 }
 
 impl CommandCounts {
-    /// Whether nothing was counted.
+    /// Returns whether nothing was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.calls == 0 && self.rejected == 0 && self.failed == 0
@@ -129,30 +129,30 @@ impl CommandStats {
         self.execs_lost += other.execs_lost;
     }
 
-    /// What was counted of each command of which anything was, by its number.
+    /// Returns what was counted of each command of which anything was, by its number.
     pub fn counted(&self) -> impl Iterator<Item = (u16, &CommandCounts)> {
         let numbered = self.rows.iter().enumerate().map(|(at, row)| (at as u16, row));
         numbered.filter(|(_, row)| !row.is_empty())
     }
 
-    /// How many errors of each kind were answered, by their codes.
+    /// Returns how many errors of each kind were answered, by their codes.
     pub fn errors(&self) -> impl Iterator<Item = (&[u8], u64)> {
         self.errors.iter().map(|(code, &count)| (&**code, count))
     }
 
-    /// How many errors were answered.
+    /// Returns how many errors were answered.
     #[must_use]
     pub fn errors_total(&self) -> u64 {
         self.errors_total
     }
 
-    /// How many EXECs answered nil.
+    /// Returns how many EXECs answered nil.
     #[must_use]
     pub fn execs_lost(&self) -> u64 {
         self.execs_lost
     }
 
-    /// How many commands ran.
+    /// Returns how many commands ran.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.rows.iter().map(|row| row.calls).sum()

@@ -36,7 +36,7 @@ fn bucket(ticks: u64) -> usize {
     at.min(BUCKETS - 1)
 }
 
-/// The largest value that falls into a bucket.
+/// Returns the largest value that falls into a bucket.
 fn top(bucket: usize) -> u64 {
     let shift = (bucket / STEPS).saturating_sub(1);
     let first = ((bucket - shift * STEPS) as u64) << shift;
@@ -57,13 +57,13 @@ impl Histogram {
         }
     }
 
-    /// How many were counted.
+    /// Returns how many were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The ticks that `percent` of all took at the most; 0 of none.
+    /// Returns the ticks that `percent` of all took at the most; 0 of none.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> u64 {
         let count = self.count();
@@ -76,7 +76,8 @@ impl Histogram {
         found.map_or(0, top)
     }
 
-    /// What was counted, from short to long: the longest time of a bucket in ticks, and its count.
+    /// Returns what was counted, from short to long: the longest time of a bucket in ticks, and its
+    /// count.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         self.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(i, &n)| (top(i), n))
     }

@@ -49,20 +49,20 @@ impl LatencyMonitor {
         }
     }
 
-    /// Every event with its samples.
+    /// Returns every event with its samples.
     #[must_use]
     pub fn all(&self) -> Vec<(&'static str, LatencySpike)> {
         self.events.lock().iter().map(|(name, spike)| (*name, spike.clone())).collect()
     }
 
-    /// The event of this name, in this very case.
+    /// Returns the event of this name, in this very case.
     #[must_use]
     pub fn get(&self, event: &[u8]) -> Option<LatencySpike> {
         let events = self.events.lock();
         events.iter().find(|(name, _)| name.as_bytes() == event).map(|(_, spike)| spike.clone())
     }
 
-    /// Forgets the events that are named, or all if none is; says how many there were.
+    /// Forgets the events that are named, or all if none is; returns how many there were.
     pub fn reset<'a>(&self, names: impl ExactSizeIterator<Item = &'a [u8]>) -> usize {
         let mut events = self.events.lock();
         let before = events.len();

@@ -154,7 +154,7 @@ impl Default for ServerConfig {
 }
 
 impl ServerState {
-    /// A process without clients.
+    /// Returns a process without clients.
     #[must_use]
     pub fn new(config: ServerConfig) -> Self {
         let mut chance = fastrand::Rng::with_seed(config.seed);
@@ -192,8 +192,8 @@ impl ServerState {
         self.topology.set_rules(settings.needs_all_slots(), settings.reads_when_down());
     }
 
-    /// Where a node that listens on `port` is told to be, to a client that has reached this process
-    /// under `local`: host, empty for whatever the client dialled, and port.
+    /// Returns where a node that listens on `port` is told to be, to a client that has reached this
+    /// process under `local`: host, empty for whatever the client dialled, and port.
     #[must_use]
     pub fn endpoint(&self, port: u16, local: SocketAddr) -> (String, u16) {
         let host = match self.settings.endpoint_type() {
@@ -208,7 +208,7 @@ impl ServerState {
         (host, self.announce.advertised_port(port))
     }
 
-    /// What clients of this port are to take the process for: `standalone` or `cluster`.
+    /// Returns what clients of this port are to take the process for: `standalone` or `cluster`.
     #[must_use]
     pub fn mode(&self, port: Port) -> &'static str {
         match port {
@@ -217,7 +217,7 @@ impl ServerState {
         }
     }
 
-    /// What the process uses of the machine at this moment.
+    /// Returns what the process uses of the machine at this moment.
     #[must_use]
     pub fn usage(&self) -> Usage {
         (self.usage)()

@@ -38,7 +38,7 @@ impl Monitors {
         self.count.store(clients.len(), Ordering::Release);
     }
 
-    /// Whether there are any.
+    /// Returns whether there are any.
     #[must_use]
     #[inline]
     pub fn any(&self) -> bool {
@@ -67,7 +67,7 @@ impl Monitors {
     }
 }
 
-/// A command's line, as a RESP simple string.
+/// Returns a command's line, as a RESP simple string.
 fn line<'a>(
     now: Millis,
     database: u32,

@@ -61,14 +61,14 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// An observer that looks clients up in `clients`; a tick of the rim's clock is `tick_ns`
-    /// nanoseconds.
+    /// Returns an observer that looks clients up in `clients`; a tick of the rim's clock is
+    /// `tick_ns` nanoseconds.
     #[must_use]
     pub fn new(clients: Arc<Clients>, settings: Arc<Settings>, tick_ns: f64) -> Self {
         Self { clients, settings, tick_ns, ..Self::default() }
     }
 
-    /// What to note of a client's commands, by the settings of this moment.
+    /// Returns what to note of a client's commands, by the settings of this moment.
     #[must_use]
     pub fn instrumentation(&self, client: u64) -> Instrumentation {
         let slow_us = self.settings.slow_us();
@@ -82,7 +82,7 @@ impl Observer {
         }
     }
 
-    /// The client of this id, if it is there.
+    /// Returns the client of this id, if it is there.
     #[must_use]
     pub fn client(&self, id: u64) -> Option<Arc<Client>> {
         self.clients.get(id)

@@ -45,7 +45,7 @@ impl Pause {
         self.ended.notify_waiters();
     }
 
-    /// What is held up at `now`, and until when.
+    /// Returns what is held up at `now`, and until when.
     #[must_use]
     #[inline]
     pub fn at(&self, now: Millis) -> Option<(Paused, Millis)> {

@@ -19,7 +19,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// What this process uses now, read from `/proc`; zeros where there is none.
+    /// Returns what this process uses now, read from `/proc`; zeros where there is none.
     #[must_use]
     #[cfg(target_os = "linux")]
     pub fn of_process() -> Self {
@@ -61,7 +61,7 @@ impl Usage {
     }
 }
 
-/// The operating system's name, release and machine, as `INFO` shows it.
+/// Returns the operating system's name, release and machine, as `INFO` shows it.
 #[must_use]
 pub fn os() -> String {
     let uname = rustix::system::uname();

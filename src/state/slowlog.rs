@@ -61,19 +61,19 @@ impl Slowlog {
         log.entries.truncate(len_max);
     }
 
-    /// The newest entries, `count` of them at the most.
+    /// Returns the newest entries, `count` of them at the most.
     #[must_use]
     pub fn newest(&self, count: usize) -> Vec<Arc<SlowEntry>> {
         self.log.lock().entries.iter().take(count).cloned().collect()
     }
 
-    /// How many entries there are.
+    /// Returns how many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.log.lock().entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -14,7 +14,7 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// What was counted.
+    /// Returns what was counted.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -66,7 +66,7 @@ impl Stats {
         self.rates.lock().sample(now, totals);
     }
 
-    /// What came in lately, per second.
+    /// Returns what came in lately, per second.
     #[must_use]
     pub fn rate(&self) -> Rate {
         self.rates.lock().rate()

@@ -39,8 +39,8 @@ pub struct Announce {
 }
 
 impl Announce {
-    /// The host that is told to a client which reached this process under `local`; empty for the
-    /// one it dialled.
+    /// Returns the host that is told to a client which reached this process under `local`; empty
+    /// for the one it dialled.
     #[must_use]
     pub fn host(&self, local: SocketAddr) -> String {
         match &self.host {
@@ -50,13 +50,13 @@ impl Announce {
         }
     }
 
-    /// Where a node that listens on `port` is told to be.
+    /// Returns where a node that listens on `port` is told to be.
     #[must_use]
     pub fn endpoint(&self, port: u16, local: SocketAddr) -> (String, u16) {
         (self.host(local), self.advertised_port(port))
     }
 
-    /// The port that is listened on where `told` is told.
+    /// Returns the port that is listened on where `told` is told.
     #[must_use]
     pub fn listening_port(&self, advertised: u16) -> u16 {
         self.ports
@@ -65,7 +65,7 @@ impl Announce {
             .map_or(advertised, |(listened, _)| *listened)
     }
 
-    /// The port that is told for `port`.
+    /// Returns the port that is told for `port`.
     #[must_use]
     pub fn advertised_port(&self, port: u16) -> u16 {
         self.ports.get(&port).copied().unwrap_or(port)

@@ -240,21 +240,23 @@ impl Topology {
         })
     }
 
-    /// The replica that takes the place of `master` when nobody says which: the first that is up.
+    /// Returns the replica that takes the place of `master` when nobody says which: the first that
+    /// is up.
     #[must_use]
     pub fn failover_candidate(&self, master: NodeNumber) -> Option<NodeNumber> {
         let is_heir = |node: &super::Node| node.role == Role::ReplicaOf(master) && node.is_up;
         self.map.read().nodes.iter().position(is_heir)
     }
 
-    /// Gives `node` the latest epoch of all; says whether it had it already.
+    /// Gives `node` the latest epoch of all; returns whether it had it already.
     pub fn bump_epoch(&self, node: NodeNumber) -> (bool, u64) {
         let mut map = self.map.write();
         let bumped = Self::bump(&mut map, node);
         (bumped, map.node(node).epoch)
     }
 
-    /// A higher epoch than any other node has that `node` has met, unless it is that already.
+    /// Returns a higher epoch than any other node has that `node` has met, unless it is that
+    /// already.
     fn bump(map: &mut Map, node: NodeNumber) -> bool {
         let me = map.node(node);
         let highest = me.met.iter().map(|&other| map.node(other).epoch).max().unwrap_or(0);
@@ -322,7 +324,7 @@ impl Topology {
         Ok(())
     }
 
-    /// Makes `node` a replica of the node with this id; gives the shard that it serves from now.
+    /// Makes `node` a replica of the node with this id; returns the shard that it serves from now.
     ///
     /// # Errors
     /// That one has not been met or is a replica, or `node` is a master with slots or keys.

@@ -63,13 +63,13 @@ pub struct Node {
 }
 
 impl Node {
-    /// Whether it has met that node.
+    /// Returns whether it has met that node.
     #[must_use]
     pub fn knows(&self, node: NodeNumber) -> bool {
         self.met.contains(&node)
     }
 
-    /// Whether it has met nobody.
+    /// Returns whether it has met nobody.
     #[must_use]
     pub fn is_alone(&self) -> bool {
         self.met.len() == 1
@@ -116,7 +116,7 @@ impl Plan {
         Self { masters, replicas: 0, spares: 0, replica_lag_ms: None, seed }
     }
 
-    /// Whether there can be such nodes.
+    /// Returns whether there can be such nodes.
     ///
     /// # Errors
     /// What is wrong, in a sentence.
@@ -133,7 +133,7 @@ impl Plan {
         Ok(())
     }
 
-    /// How many nodes that makes.
+    /// Returns how many nodes that makes.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.masters.saturating_mul(self.replicas.saturating_add(1)).saturating_add(self.spares)
@@ -141,8 +141,8 @@ impl Plan {
 }
 
 impl Map {
-    /// The nodes of a plan: masters with the epochs that `redis-cli --cluster create` gives, then
-    /// the first replica of each, the second, …, then the spares.
+    /// Returns the nodes of a plan: masters with the epochs that `redis-cli --cluster create`
+    /// gives, then the first replica of each, the second, …, then the spares.
     pub(super) fn of(plan: &Plan) -> Self {
         let mut map = Self {
             nodes: Vec::with_capacity(plan.nodes()),
@@ -189,7 +189,7 @@ impl Map {
         map
     }
 
-    /// A fresh id.
+    /// Returns a fresh id.
     pub(super) fn new_id(&mut self) -> String {
         let digit = |rng: &mut fastrand::Rng| char::from_digit(rng.u32(..16), 16);
         (0..ID_LEN).filter_map(|_| digit(&mut self.rng)).collect()
@@ -199,7 +199,7 @@ impl Map {
         &self.nodes[number]
     }
 
-    /// The node of this id, if `me` has met it.
+    /// Returns the node of this id, if `me` has met it.
     pub(super) fn met_by(&self, me: NodeNumber, id: &[u8]) -> Option<NodeNumber> {
         let is_it = |&number: &NodeNumber| self.nodes[number].id.as_bytes() == id;
         self.nodes[me].met.iter().copied().find(is_it)

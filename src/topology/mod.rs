@@ -136,25 +136,26 @@ impl Topology {
         Self::new(Plan::of_masters(masters, 0))
     }
 
-    /// How many shards there are: one for each node, though a replica may never need its own.
+    /// Returns how many shards there are: one for each node, though a replica may never need its
+    /// own.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.shard_of_nodes.len()
     }
 
-    /// How many nodes there are.
+    /// Returns how many nodes there are.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.shard_of_nodes.len()
     }
 
-    /// How many masters there were at the start.
+    /// Returns how many masters there were at the start.
     #[must_use]
     pub fn masters(&self) -> usize {
         self.masters
     }
 
-    /// Whether replicas serve from their masters' shards, and so are never behind.
+    /// Returns whether replicas serve from their masters' shards, and so are never behind.
     #[must_use]
     pub fn replicas_share_shards(&self) -> bool {
         self.replicas_share_shards
@@ -166,7 +167,7 @@ impl Topology {
         self.replica_lag_ms
     }
 
-    /// Which shards follow others: replicas that serve from a shard of their own.
+    /// Returns which shards follow others: replicas that serve from a shard of their own.
     #[must_use]
     pub fn desired_replica_links(&self) -> Vec<ReplicaLink> {
         let map = self.map.read();
@@ -179,7 +180,7 @@ impl Topology {
         map.nodes.iter().filter_map(following).collect()
     }
 
-    /// Whether the node that serves from `shard` as a master took that place by force.
+    /// Returns whether the node that serves from `shard` as a master took that place by force.
     #[must_use]
     pub fn loses_backlog(&self, shard: usize) -> bool {
         let map = self.map.read();
@@ -188,14 +189,15 @@ impl Topology {
             .any(|node| node.shard == shard && node.role == Role::Master && node.loses_backlog)
     }
 
-    /// The shard that `node` serves from. Sure while that shard is held.
+    /// Returns the shard that `node` serves from. Sure while that shard is held.
     #[must_use]
     #[inline]
     pub fn shard_of_node(&self, node: NodeNumber) -> usize {
         self.shard_of_nodes[node].load(Ordering::Relaxed) as usize
     }
 
-    /// The shards that masters of the cluster serve from, ascending: together they hold every key.
+    /// Returns the shards that masters of the cluster serve from, ascending: together they hold
+    /// every key.
     #[must_use]
     pub fn shards_of_masters(&self) -> Vec<usize> {
         let map = self.map.read();
@@ -207,15 +209,15 @@ impl Topology {
         shards
     }
 
-    /// The shard that runs `slot`. Sure while that shard is held.
+    /// Returns the shard that runs `slot`. Sure while that shard is held.
     #[must_use]
     #[inline]
     pub fn shard_of(&self, slot: Slot) -> usize {
         ((self.word(slot) & !SLOW_PATH) >> SHARD_SHIFT) as usize
     }
 
-    /// Whether a request for `slot` that came in at `port` runs on `shard`, whatever its manner and
-    /// whichever its keys. If not, look closer.
+    /// Returns whether a request for `slot` that came in at `port` runs on `shard`, whatever its
+    /// manner and whichever its keys. If not, look closer.
     #[must_use]
     #[inline]
     pub fn serves_directly(&self, slot: Slot, shard: usize, port: Port) -> bool {
@@ -226,25 +228,25 @@ impl Topology {
         }
     }
 
-    /// The slots that `shard` runs, ascending.
+    /// Returns the slots that `shard` runs, ascending.
     pub fn slots_of(&self, shard: usize) -> impl Iterator<Item = Slot> {
         Slot::all().filter(move |&slot| self.shard_of(slot) == shard)
     }
 
-    /// How often anything of this has changed.
+    /// Returns how often anything of this has changed.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Whether `slot` has an owner that serves, and is not on the move.
+    /// Returns whether `slot` has an owner that serves, and is not on the move.
     #[must_use]
     #[inline]
     pub fn is_stable(&self, slot: Slot) -> bool {
         self.word(slot) & SLOW_PATH == 0
     }
 
-    /// The node that owns `slot`.
+    /// Returns the node that owns `slot`.
     #[must_use]
     pub fn owner_of(&self, slot: Slot) -> Option<NodeNumber> {
         let owner = self.word(slot) & NO_OWNER;
@@ -256,8 +258,8 @@ impl Topology {
         self.words[slot.index()].load(Ordering::Relaxed)
     }
 
-    /// Whether `node` sees a cluster that serves: with `cluster-require-full-coverage`, one where
-    /// every slot has an owner that it knows and that is up.
+    /// Returns whether `node` sees a cluster that serves: with `cluster-require-full-coverage`, one
+    /// where every slot has an owner that it knows and that is up.
     fn is_cluster_ok(&self, map: &Map, node: NodeNumber) -> bool {
         if map.is_down {
             return false;
@@ -278,13 +280,13 @@ impl Topology {
         })
     }
 
-    /// Whether `slot` has an owner that `node` has met.
+    /// Returns whether `slot` has an owner that `node` has met.
     #[must_use]
     pub fn is_owner_known(&self, slot: Slot, node: NodeNumber) -> bool {
         self.owner_of(slot).is_some_and(|owner| self.map.read().node(node).knows(owner))
     }
 
-    /// What is known of `node` at this moment.
+    /// Returns what is known of `node` at this moment.
     #[must_use]
     pub fn node(&self, node: NodeNumber) -> Node {
         self.map.read().node(node).clone()
@@ -295,7 +297,7 @@ impl Topology {
         look(&self.map.read().nodes)
     }
 
-    /// The node that listens on `port`.
+    /// Returns the node that listens on `port`.
     #[must_use]
     pub fn node_at(&self, port: u16) -> Option<NodeNumber> {
         self.map.read().nodes.iter().position(|node| node.port == port && port != 0)
@@ -318,13 +320,13 @@ impl Topology {
         }
     }
 
-    /// The port that `node` listens on; 0 if it listens nowhere.
+    /// Returns the port that `node` listens on; 0 if it listens nowhere.
     #[must_use]
     pub fn port_of(&self, node: NodeNumber) -> u16 {
         self.map.read().node(node).port
     }
 
-    /// Whether it is a replica that a client speaks to.
+    /// Returns whether it is a replica that a client speaks to.
     #[must_use]
     pub fn is_replica(&self, port: Port) -> bool {
         match port {
@@ -333,7 +335,7 @@ impl Topology {
         }
     }
 
-    /// Whether a slot's table is being moved, and from which shard to which.
+    /// Returns whether a slot's table is being moved, and from which shard to which.
     #[must_use]
     pub fn migration_of(&self, slot: Slot) -> Option<SlotMigration> {
         let map = self.map.read();

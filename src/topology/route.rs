@@ -65,9 +65,9 @@ pub enum WaiterRoute {
 }
 
 impl Topology {
-    /// What `node` says to a request for keys of `slot` (the first rule that applies, in Redis'
-    /// order; that all keys share the slot was seen to before). `presence` looks for the keys, and
-    /// is asked only if the slot is on the move.
+    /// Returns what `node` says to a request for keys of `slot` (the first rule that applies, in
+    /// Redis' order; that all keys share the slot was seen to before). `presence` looks for the
+    /// keys, and is asked only if the slot is on the move.
     pub fn route(
         &self,
         node: NodeNumber,
@@ -121,7 +121,7 @@ impl Topology {
         Route::Moved(owner)
     }
 
-    /// What becomes of a client of `port` that waits on `shard` for a key of `slot`.
+    /// Returns what becomes of a client of `port` that waits on `shard` for a key of `slot`.
     #[must_use]
     pub fn route_waiter(&self, slot: Slot, shard: usize, port: Port) -> WaiterRoute {
         let Port::Node(node) = port else {
@@ -145,7 +145,7 @@ impl Topology {
         if self.map.read().cluster_ok[node] { WaiterRoute::Retry } else { WaiterRoute::Down }
     }
 
-    /// Whether a client of `port` may go on listening to shard channels of `slot`.
+    /// Returns whether a client of `port` may go on listening to shard channels of `slot`.
     #[must_use]
     pub fn serves_channel(&self, slot: Slot, port: Port) -> bool {
         let Port::Node(node) = port else { return true };

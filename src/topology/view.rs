@@ -34,7 +34,7 @@ pub struct View {
 }
 
 impl View {
-    /// The node that looks.
+    /// Returns the node that looks.
     ///
     /// # Panics
     /// Never: a node has always met itself.
@@ -43,34 +43,36 @@ impl View {
         self.nodes.iter().find(|node| node.number == self.me).expect("a node knows itself")
     }
 
-    /// A node of this view.
+    /// Returns a node of this view.
     #[must_use]
     pub fn get(&self, number: NodeNumber) -> Option<&NodeView> {
         self.nodes.iter().find(|node| node.number == number)
     }
 
-    /// The replicas of a master, in the order of their numbers.
+    /// Returns the replicas of a master, in the order of their numbers.
     pub fn replicas_of(&self, master: NodeNumber) -> impl Iterator<Item = &NodeView> {
         self.nodes.iter().filter(move |node| node.node.role == Role::ReplicaOf(master))
     }
 }
 
 impl Topology {
-    /// The cluster as `me` sees it.
+    /// Returns the cluster as `me` sees it.
     #[must_use]
     pub fn view(&self, me: NodeNumber) -> View {
         self.seen_from(&self.map.read(), me)
     }
 
-    /// The cluster as the router port sees it: as a node sees it that knows who owns the first slot with an owner.
+    /// Returns the cluster as the router port sees it: as a node sees it that knows who owns the
+    /// first slot with an owner.
     #[must_use]
     pub fn view_of_router(&self) -> View {
         let map = self.map.read();
         self.seen_from(&map, self.router_node(&map))
     }
 
-    /// The node whose view the router port has: the first that knows who owns the first slot with
-    /// an owner. Any node may have been taken out of the cluster, the first as well as another.
+    /// Returns the node whose view the router port has: the first that knows who owns the first
+    /// slot with an owner. Any node may have been taken out of the cluster, the first as well as
+    /// another.
     pub(super) fn router_node(&self, map: &Map) -> NodeNumber {
         let owner = Slot::all().find_map(|slot| self.owner_of(slot));
         let knows = |owner| map.nodes.iter().position(|node| node.knows(owner));
@@ -112,8 +114,8 @@ impl Topology {
         View { me, nodes, epoch, is_ok, assigned, served }
     }
 
-    /// The cluster as one node that owns every slot and listens on `port`: the router port, for
-    /// clients that must go through it. It has the id of the node whose view it is.
+    /// Returns the cluster as one node that owns every slot and listens on `port`: the router port,
+    /// for clients that must go through it. It has the id of the node whose view it is.
     #[must_use]
     pub fn view_as_one(&self, port: u16) -> View {
         let mut view = self.view_of_router();

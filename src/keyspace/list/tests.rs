@@ -165,8 +165,8 @@ proptest! {
     }
 }
 
-/// What Redis takes for the same elements, by its layout: 40 bytes, and for every 8 KiB a node
-/// of 32 bytes and a listpack, whose memory comes in the same classes.
+/// Returns what Redis takes for the same elements, by its layout: 40 bytes, and for every 8 KiB a
+/// node of 32 bytes and a listpack, whose memory comes in the same classes.
 fn theirs(texts: &[Vec<u8>]) -> usize {
     let (mut all, mut used) = (40, 0);
     for text in texts {

@@ -38,7 +38,7 @@ pub struct Claim(oneshot::Sender<Ending>);
 pub type Waiting = oneshot::Receiver<Ending>;
 
 impl WaitHandle {
-    /// A handle and where its ending arrives.
+    /// Returns a handle and where its ending arrives.
     #[must_use]
     pub fn new() -> (Arc<Self>, Waiting) {
         let (sender, waiting) = oneshot::channel();
@@ -52,12 +52,12 @@ impl WaitHandle {
         (!sender.is_closed()).then_some(Claim(sender))
     }
 
-    /// Ends the wait in this way, if nobody else has; says whether it did.
+    /// Ends the wait in this way, if nobody else has; returns whether it did.
     pub fn end(&self, ending: Ending) -> bool {
         self.claim().is_some_and(|claim| claim.end(ending))
     }
 
-    /// Whether the wait is over, or about to be.
+    /// Returns whether the wait is over, or about to be.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.0.lock().as_ref().is_none_or(oneshot::Sender::is_closed)
@@ -65,7 +65,7 @@ impl WaitHandle {
 }
 
 impl Claim {
-    /// Ends the wait; says whether the client was still there.
+    /// Ends the wait; returns whether the client was still there.
     pub fn end(self, ending: Ending) -> bool {
         self.0.send(ending).is_ok()
     }

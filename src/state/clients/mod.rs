@@ -183,13 +183,13 @@ impl Client {
         change(&mut self.activity.lock());
     }
 
-    /// What the connection was at when it last noted it.
+    /// Returns what the connection was at when it last noted it.
     #[must_use]
     pub fn activity(&self) -> Activity {
         *self.activity.lock()
     }
 
-    /// How many bytes of memory the client takes: its buffers and itself.
+    /// Returns how many bytes of memory the client takes: its buffers and itself.
     #[must_use]
     pub fn memory(&self) -> usize {
         let at = self.activity();
@@ -197,7 +197,7 @@ impl Client {
         at.unread + at.unread_room + unsent + at.queued_bytes + size_of::<Self>()
     }
 
-    /// The client's names.
+    /// Returns the client's names.
     #[must_use]
     pub fn labels(&self) -> Labels {
         self.labels.lock().as_deref().cloned().unwrap_or_default()
@@ -242,7 +242,7 @@ impl Client {
         self.lost_execs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often that was so since an EXEC with a WATCH last ran, which one does now.
+    /// Returns how often that was so since an EXEC with a WATCH last ran, which one does now.
     pub fn take_lost_execs(&self) -> u64 {
         match self.lost_execs.load(Ordering::Relaxed) {
             0 => 0,
@@ -250,7 +250,8 @@ impl Client {
         }
     }
 
-    /// The client begins to wait for a key: gives what ends the wait, and where the end arrives.
+    /// Returns the client begins to wait for a key: gives what ends the wait, and where the end
+    /// arrives.
     pub fn begin_wait(&self) -> (Arc<WaitHandle>, Waiting) {
         let (handle, waiting) = WaitHandle::new();
         *self.wait.lock() = Some(Arc::clone(&handle));
@@ -262,7 +263,7 @@ impl Client {
         *self.wait.lock() = None;
     }
 
-    /// Ends the client's wait for a key; says whether it was waiting.
+    /// Ends the client's wait for a key; returns whether it was waiting.
     pub fn unblock(&self, ending: Ending) -> bool {
         self.wait.lock().as_ref().is_some_and(|handle| handle.end(ending))
     }
@@ -298,7 +299,7 @@ impl Client {
         self.close_after_reply.store(true, Ordering::Release);
     }
 
-    /// Whether the connection is to end: then nothing more is to be begun for it.
+    /// Returns whether the connection is to end: then nothing more is to be begun for it.
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.close_after_reply.load(Ordering::Acquire)
@@ -309,7 +310,7 @@ impl Client {
         self.no_evict.store(on, Ordering::Relaxed);
     }
 
-    /// Whether `CLIENT NO-EVICT` is on.
+    /// Returns whether `CLIENT NO-EVICT` is on.
     #[must_use]
     pub fn no_evict(&self) -> bool {
         self.no_evict.load(Ordering::Relaxed)
@@ -320,7 +321,7 @@ impl Client {
         self.no_touch.store(on, Ordering::Relaxed);
     }
 
-    /// Whether `CLIENT NO-TOUCH` is on.
+    /// Returns whether `CLIENT NO-TOUCH` is on.
     #[must_use]
     pub fn no_touch(&self) -> bool {
         self.no_touch.load(Ordering::Relaxed)
@@ -331,14 +332,14 @@ impl Client {
         self.database.store(database, Ordering::Relaxed);
     }
 
-    /// The database that it has chosen.
+    /// Returns the database that it has chosen.
     #[must_use]
     pub fn database(&self) -> u32 {
         self.database.load(Ordering::Relaxed)
     }
 }
 
-/// Whether `text` can stand in a line of `CLIENT LIST`: printable ASCII without spaces.
+/// Returns whether `text` can stand in a line of `CLIENT LIST`: printable ASCII without spaces.
 fn is_fit_label(text: &[u8]) -> bool {
     text.iter().all(u8::is_ascii_graphic)
 }
@@ -346,7 +347,7 @@ fn is_fit_label(text: &[u8]) -> bool {
 /// Every connection of the process.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// No guard of it crosses an await: every method here is synchronous and gives clones out.
+    /// No guard of it crosses an await: every method here is synchronous and returns clones out.
     by_id: DashMap<u64, Arc<Client>>,
     /// The last id given.
     last_id: AtomicU64,
@@ -404,13 +405,13 @@ impl Clients {
         Ok(RegisteredClient { clients: Arc::clone(self), client })
     }
 
-    /// The client with this id.
+    /// Returns the client with this id.
     #[must_use]
     pub fn get(&self, id: u64) -> Option<Arc<Client>> {
         self.by_id.get(&id).map(|client| Arc::clone(&client))
     }
 
-    /// Every client, in the order of their ids.
+    /// Returns every client, in the order of their ids.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Client>> {
         let mut all: Vec<_> = self.by_id.iter().map(|client| Arc::clone(&client)).collect();
@@ -423,7 +424,7 @@ impl Clients {
         self.by_id.iter().for_each(|client| client.check_output_limit(now));
     }
 
-    /// How many clients are connected.
+    /// Returns how many clients are connected.
     #[must_use]
     pub fn count(&self) -> usize {
         self.connected.load(Ordering::Acquire)

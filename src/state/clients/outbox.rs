@@ -58,8 +58,8 @@ impl OutputLimit {
         Some(self.hard.load(Ordering::Relaxed)).filter(|&hard| hard > 0)
     }
 
-    /// Whether `waiting` bytes are too many; `soft_since` is when they became more than the soft
-    /// limit, if they are.
+    /// Returns whether `waiting` bytes are too many; `soft_since` is when they became more than the
+    /// soft limit, if they are.
     fn is_exceeded(&self, waiting: usize, soft_since: &mut Option<Millis>, now: Millis) -> bool {
         let soft = self.soft.load(Ordering::Relaxed);
         if soft == 0 || waiting <= soft {
@@ -96,7 +96,7 @@ pub struct SubscriptionCounts {
 }
 
 impl SubscriptionCounts {
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == Self::default()
@@ -125,21 +125,21 @@ struct Inner {
 }
 
 impl Client {
-    /// The client's mailbox, which it gets if it has none; what is put into it from now on is in
-    /// `proto`.
+    /// Returns the client's mailbox, which it gets if it has none; what is put into it from now on
+    /// is in `proto`.
     pub fn open_outbox(&self, limits: &Arc<OutputLimits>, proto: Proto) -> &Outbox {
         let outbox = self.outbox.get_or_init(|| Box::new(Outbox::new(Arc::clone(limits))));
         outbox.set_proto(proto);
         outbox
     }
 
-    /// The client's mailbox, if it ever listened.
+    /// Returns the client's mailbox, if it ever listened.
     #[must_use]
     pub fn outbox(&self) -> Option<&Outbox> {
         self.outbox.get().map(|outbox| &**outbox)
     }
 
-    /// What the client is subscribed to.
+    /// Returns what the client is subscribed to.
     #[must_use]
     pub fn subscription_counts(&self) -> SubscriptionCounts {
         self.outbox()
@@ -212,7 +212,7 @@ impl Outbox {
         self.inner.lock().proto = proto;
     }
 
-    /// Notes that the client listens to one shard channel less; gives how many are left.
+    /// Notes that the client listens to one shard channel less; returns how many are left.
     pub fn remove_shard_channel(&self) -> usize {
         let subscriptions = &mut self.inner.lock().subscriptions;
         subscriptions.shard_channels = subscriptions.shard_channels.saturating_sub(1);
@@ -246,7 +246,7 @@ impl Outbox {
         self.inner.lock().unsent = unsent;
     }
 
-    /// How many bytes wait, to be taken and for the socket.
+    /// Returns how many bytes wait, to be taken and for the socket.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.inner.lock().waiting()
@@ -293,7 +293,7 @@ mod tests {
             .expect("room")
     }
 
-    /// Writes `len` bytes; says whether there was somebody to wake.
+    /// Writes `len` bytes; returns whether there was somebody to wake.
     fn write(client: &Client, now: Millis, len: usize) -> bool {
         client.push_output(now, |_| &[b'x'; 100][..len]).map(Waker::wake).is_some()
     }

@@ -84,7 +84,7 @@ pub struct Counts {
 }
 
 impl PubSub {
-    /// How many names have an subscribers, as clients of `port` are told.
+    /// Returns how many names have an subscribers, as clients of `port` are told.
     #[must_use]
     pub fn counts(&self, port: Port) -> Counts {
         let heard = |names: &DashMap<ChannelName, Subscribers>| match port {
@@ -108,7 +108,7 @@ impl PubSub {
     }
 
     /// Sends a message to whoever is subscribed to `channel`, or to a pattern that it matches, and
-    /// gives how many times it was heard, as clients of `port` are told.
+    /// returns how many times it was heard, as clients of `port` are told.
     pub fn publish(
         &self,
         channel: &[u8],
@@ -134,8 +134,8 @@ impl PubSub {
         delivery.wake(delivered)
     }
 
-    /// Sends a message to whoever is subscribed to the shard channel, and gives how many they are,
-    /// as clients of `port` are told.
+    /// Sends a message to whoever is subscribed to the shard channel, and returns how many they
+    /// are, as clients of `port` are told.
     pub fn publish_to_shard(
         &self,
         channel: &[u8],
@@ -212,7 +212,8 @@ impl PubSub {
         }
     }
 
-    /// The channels, or shard channels, that have an subscribers on `port` and match `pattern`.
+    /// Returns the channels, or shard channels, that have an subscribers on `port` and match
+    /// `pattern`.
     #[must_use]
     pub fn matching(
         &self,
@@ -226,7 +227,7 @@ impl PubSub {
         heard.map(|name| Arc::clone(name.key())).collect()
     }
 
-    /// How many clients of `port` are subscribed to this channel, or shard channel.
+    /// Returns how many clients of `port` are subscribed to this channel, or shard channel.
     #[must_use]
     pub fn subscriber_count(&self, kind: ChannelKind, channel: &[u8], port: Port) -> usize {
         let names = self.names(kind);
@@ -238,7 +239,7 @@ impl PubSub {
         self.turns[self.channels.hash_usize(&channel) % TURNS].lock()
     }
 
-    /// What is subscribed to by exact names.
+    /// Returns what is subscribed to by exact names.
     fn names(&self, kind: ChannelKind) -> Option<&DashMap<ChannelName, Subscribers>> {
         match kind {
             ChannelKind::Channel => Some(&self.channels),
@@ -247,7 +248,7 @@ impl PubSub {
         }
     }
 
-    /// Adds `client` to the subscribers; gives the name as everybody shares it.
+    /// Adds `client` to the subscribers; returns the name as everybody shares it.
     fn join(&self, kind: ChannelKind, name: &[u8], client: &Arc<Client>) -> ChannelName {
         let (name, client) = (ChannelName::from(name), Arc::clone(client));
         match self.names(kind) {
@@ -292,7 +293,7 @@ impl PubSub {
     }
 }
 
-/// How many of an subscribers clients of `port` are told of: a node knows of its own only.
+/// Returns how many of an subscribers clients of `port` are told of: a node knows of its own only.
 fn count_for(subscribers: &Subscribers, port: Port) -> usize {
     match port {
         Port::Router => subscribers.len(),
@@ -340,7 +341,7 @@ impl Delivery {
         self.receivers += count_for(subscribers, self.port);
     }
 
-    /// Tells of everybody; gives how many heard the message.
+    /// Tells of everybody; returns how many heard the message.
     fn wake(self, delivered: OnDelivery<'_>) -> usize {
         (0..self.awake).for_each(|_| delivered(None));
         self.wakers.into_iter().for_each(|wakers| delivered(Some(wakers)));
@@ -433,7 +434,7 @@ impl Subscriptions {
         }
     }
 
-    /// The names of one kind, in order.
+    /// Returns the names of one kind, in order.
     #[must_use]
     pub fn of(&self, kind: ChannelKind) -> &BTreeSet<ChannelName> {
         match kind {
@@ -451,13 +452,14 @@ impl Subscriptions {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.channels.is_empty() && self.patterns.is_empty() && self.shard_channels.is_empty()
     }
 
-    /// How many there are of the kind that `kind` counts with: channels count with patterns.
+    /// Returns how many there are of the kind that `kind` counts with: channels count with
+    /// patterns.
     #[must_use]
     pub fn count(&self, kind: ChannelKind) -> usize {
         match kind {

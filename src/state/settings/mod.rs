@@ -140,7 +140,7 @@ impl CrossSlot {
     /// The words of `--cross-slot`.
     pub const WORDS: [&str; 3] = ["reject", "audit", "split"];
 
-    /// The word of `--cross-slot`.
+    /// Returns the word of `--cross-slot`.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::WORDS[self as usize]
@@ -190,7 +190,7 @@ impl std::fmt::Display for SetError {
 impl std::error::Error for SetError {}
 
 impl Settings {
-    /// The defaults, for a process that starts like this.
+    /// Returns the defaults, for a process that starts like this.
     #[must_use]
     pub fn new(start: StartupSettings) -> Self {
         let output_limits = value_type::OUTPUT_LIMITS;
@@ -283,8 +283,8 @@ impl Settings {
         }
     }
 
-    /// The classes of events that `notify-keyspace-events` asks for, with the ways to tell them; 0
-    /// if it asks for none or for neither of the two ways.
+    /// Returns the classes of events that `notify-keyspace-events` asks for, with the ways to tell
+    /// them; 0 if it asks for none or for neither of the two ways.
     #[must_use]
     #[inline]
     pub fn events_wanted(&self) -> EventClass {
@@ -293,7 +293,7 @@ impl Settings {
         if wanted & ways == 0 || wanted & !ways == 0 { 0 } else { wanted }
     }
 
-    /// How much may wait for clients that others write to.
+    /// Returns how much may wait for clients that others write to.
     #[must_use]
     pub fn outbox_limits(&self) -> &Arc<OutputLimits> {
         &self.outbox_limits
@@ -317,7 +317,7 @@ impl Settings {
         u64::try_from(number(&self.slow_us)).ok()
     }
 
-    /// How many slow commands are kept.
+    /// Returns how many slow commands are kept.
     #[must_use]
     pub fn slowlog_len_max(&self) -> usize {
         size(&self.slowlog_len_max)
@@ -330,74 +330,75 @@ impl Settings {
         u64::try_from(number(&self.spike_ms)).ok().filter(|&ms| ms > 0)
     }
 
-    /// Whether it is kept how long each command took.
+    /// Returns whether it is kept how long each command took.
     #[must_use]
     pub fn tracks_latency(&self) -> bool {
         self.tracks_latency.load(Ordering::Relaxed)
     }
 
-    /// The percentiles of these times that INFO tells.
+    /// Returns the percentiles of these times that INFO tells.
     #[must_use]
     pub fn percentiles(&self) -> Vec<f64> {
         self.percentiles.lock().clone()
     }
 
-    /// Whether CROSSSLOT errors name the keys and slots.
+    /// Returns whether CROSSSLOT errors name the keys and slots.
     #[must_use]
     pub fn explain(&self) -> bool {
         self.explain.load(Ordering::Relaxed)
     }
 
-    /// How many databases there are where one may choose.
+    /// Returns how many databases there are where one may choose.
     #[must_use]
     pub fn databases(&self) -> usize {
         self.start.databases
     }
 
-    /// What the router port makes of keys in several slots.
+    /// Returns what the router port makes of keys in several slots.
     #[must_use]
     pub fn cross_slot(&self) -> CrossSlot {
         CrossSlot::ALL[usize::from(self.cross_slot.load(Ordering::Relaxed))]
     }
 
-    /// Whether the cluster serves only while every slot has an owner that is up.
+    /// Returns whether the cluster serves only while every slot has an owner that is up.
     #[must_use]
     pub fn needs_all_slots(&self) -> bool {
         self.needs_all_slots.load(Ordering::Relaxed)
     }
 
-    /// Whether a cluster that is down serves reads.
+    /// Returns whether a cluster that is down serves reads.
     #[must_use]
     pub fn reads_when_down(&self) -> bool {
         self.reads_when_down.load(Ordering::Relaxed)
     }
 
-    /// What clients are told to connect to.
+    /// Returns what clients are told to connect to.
     #[must_use]
     pub fn endpoint_type(&self) -> EndpointType {
         EndpointType::ALL[usize::from(self.endpoint_type.load(Ordering::Relaxed))]
     }
 
-    /// The name that the nodes go by, or nothing.
+    /// Returns the name that the nodes go by, or nothing.
     #[must_use]
     pub fn hostname(&self) -> String {
         String::from_utf8_lossy(&self.hostname.read()).into_owned()
     }
 
-    /// Whether strangers from other machines are turned away while there is no password.
+    /// Returns whether strangers from other machines are turned away while there is no password.
     #[must_use]
     pub fn protected(&self) -> bool {
         self.protected.load(Ordering::Relaxed)
     }
 
-    /// Whether clients have to authenticate.
+    /// Returns whether clients have to authenticate.
     #[must_use]
     pub fn needs_password(&self) -> bool {
         self.has_password.load(Ordering::Acquire)
     }
 
-    /// Whether `candidate` is the password. How long this takes depends on the candidate's length
-    /// alone. Without a password every candidate is right, as the default user then has none.
+    /// Returns whether `candidate` is the password. How long this takes depends on the candidate's
+    /// length alone. Without a password every candidate is right, as the default user then has
+    /// none.
     #[must_use]
     pub fn check_password(&self, candidate: &[u8]) -> bool {
         let password = self.password.read();
@@ -411,8 +412,8 @@ impl Settings {
         same.into()
     }
 
-    /// The parameters that any of `patterns` names, with their values: a plain name as it was
-    /// written, a glob's matches as the table names them; none twice.
+    /// Returns the parameters that any of `patterns` names, with their values: a plain name as it
+    /// was written, a glob's matches as the table names them; none twice.
     #[must_use]
     pub fn get<'p>(
         &self,

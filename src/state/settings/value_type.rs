@@ -201,13 +201,13 @@ fn show_events(classes: EventClass) -> String {
     has_all.then_some('A').into_iter().chain(shown.map(|(_, letter)| *letter)).collect()
 }
 
-/// A number with six decimals at the most, and no zeros at the end.
+/// Returns a number with six decimals at the most, and no zeros at the end.
 fn plain(number: f64) -> String {
     format!("{number:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 impl Value {
-    /// The value of a whole set of limits.
+    /// Returns the value of a whole set of limits.
     pub(super) fn limits(limits: &[BufferLimit; 3]) -> Self {
         Self::Limits(limits.iter().copied().enumerate().collect())
     }
@@ -221,7 +221,7 @@ impl Value {
         }
     }
 
-    /// The number that it is, cut to what an `i64` holds.
+    /// Returns the number that it is, cut to what an `i64` holds.
     pub(super) fn number(&self) -> i64 {
         match *self {
             Self::Number(number) => i64::try_from(number).unwrap_or(i64::MAX),
@@ -229,17 +229,17 @@ impl Value {
         }
     }
 
-    /// Whether it is `yes`.
+    /// Returns whether it is `yes`.
     pub(super) fn is_yes(&self) -> bool {
         *self == Self::Bool(true)
     }
 
-    /// The classes of events that it is.
+    /// Returns the classes of events that it is.
     pub(super) fn events(&self) -> EventClass {
         if let Self::Events(classes) = *self { classes } else { 0 }
     }
 
-    /// The percentiles that it is.
+    /// Returns the percentiles that it is.
     pub(super) fn into_percentiles(self) -> Vec<f64> {
         match self {
             Self::Percentiles(percentiles) => percentiles,
@@ -247,7 +247,7 @@ impl Value {
         }
     }
 
-    /// The bytes that it is.
+    /// Returns the bytes that it is.
     pub(super) fn into_text(self) -> Box<[u8]> {
         match self {
             Self::Text(text) => text,
