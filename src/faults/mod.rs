@@ -1,16 +1,16 @@
-//! What goes wrong on purpose: faults that tests arm, each of which ends by itself.
+//! Fault injection: faults that tests arm, each of which ends by itself.
 //!
 //! ```text
-//! order     the words of `SLOTWAY …`, of `slotway ctl` and of a scenario
-//! registry      what is armed: until when, how many times more, how often it has fired
-//! scenario  orders with their times, in a file
-//! doors     waiting for the listeners of a node that was stopped or started
+//! grammar        the words of `SLOTWAY …`, of `slotway ctl` and of a scenario
+//! scenario       orders with their times, in a file
+//! registry       what is armed: until when, how many times more, how often it has fired
+//! listener_gate  waiting for the listeners of a node that was stopped or started
 //! ```
 //!
-//! What changes who owns and serves what, stopping a node, a slot half-migrated, is done to the
-//! [`crate::topology`] at once; the registry only knows when that is to be undone. What concerns single
-//! requests, late replies, false answers to EXEC, is looked up here as they come, by those who have
-//! seen in [`ArmedFaults`] that there is something to look up: one relaxed load for a batch of requests.
+//! Faults that change the topology, such as stopping a node or holding a slot half-migrated, are
+//! applied to [`crate::topology`] at once; the registry only records when to undo them. Faults of
+//! single requests, such as late replies and false answers to EXEC, are looked up here per request,
+//! when [`ArmedFaults`] says that there are any: one relaxed load per batch of requests.
 
 mod grammar;
 mod scenario;
@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::Notify;
 
-/// What a batch of requests has to look up.
+/// The kinds of faults that a batch of requests has to look up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArmedFaults(u32);
 
@@ -49,27 +49,28 @@ impl ArmedFaults {
     const HANG: u32 = 1 << 2;
     const COUNT: u32 = 1 << 3;
 
-    /// Nothing.
+    /// Returns whether there are none.
     #[must_use]
     #[inline]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Returns whether each request is to be looked at: some replies come late, or somebody counts.
+    /// Returns whether each request has to be looked at: some replies are delayed, or a scenario
+    /// counts requests.
     #[must_use]
     #[inline]
     pub fn affects_each_request(self) -> bool {
         self.0 & (Self::LATENCY | Self::COUNT) != 0
     }
 
-    /// Returns whether some replies come late.
+    /// Returns whether some replies are delayed.
     #[must_use]
     pub fn delays_replies(self) -> bool {
         self.0 & Self::LATENCY != 0
     }
 
-    /// Returns whether a scenario waits for so many requests.
+    /// Returns whether a scenario counts requests.
     #[must_use]
     pub fn counts_requests(self) -> bool {
         self.0 & Self::COUNT != 0
@@ -82,7 +83,7 @@ impl ArmedFaults {
         self.0 & Self::EXEC != 0
     }
 
-    /// Returns whether a node does not answer.
+    /// Returns whether a node hangs.
     #[must_use]
     #[inline]
     pub fn hangs_nodes(self) -> bool {
@@ -102,24 +103,24 @@ impl ArmedFaults {
     }
 }
 
-/// As many faults are armed as there may be.
+/// The limit of armed faults is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyFaults;
 
 /// The faults of a process.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// Agrees with the registry whenever that is not locked.
+    /// Kept in agreement with the registry by [`Faults::change`].
     armed: AtomicU32,
     registry: Mutex<Registry>,
-    /// Tells those who wait for an end, or for the next one.
+    /// Wakes the tasks that wait for a change of the registry.
     changed: Notify,
-    /// Of the nodes' listeners.
+    /// Lets a command wait for the nodes' listeners.
     pub listener_gate: Arc<ListenerGate>,
 }
 
 impl Faults {
-    /// Returns what a batch that begins now has to look up.
+    /// Returns the kinds of faults that are armed now.
     #[must_use]
     #[inline]
     pub fn armed(&self) -> ArmedFaults {
@@ -129,7 +130,7 @@ impl Faults {
     /// Arms a fault that ends at `until`, or when it has fired `count` times; returns its id.
     ///
     /// # Errors
-    /// There are too many.
+    /// The limit of armed faults is reached.
     pub fn arm(
         &self,
         kind: FaultKind,
@@ -151,46 +152,46 @@ impl Faults {
         self.registry.lock().all().to_vec()
     }
 
-    /// Takes out the faults that `ends` says, for the caller to undo what they did.
+    /// Removes the faults for which `ends` is true and returns them, for the caller to undo.
     pub fn take(&self, ends: impl FnMut(&Fault) -> bool) -> Vec<Fault> {
         self.change(|registry| registry.take(ends))
     }
 
-    /// Returns when there is something to be done next: a fault ends, or a step's time has come.
+    /// Returns when the next fault ends or the next step is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Millis> {
         self.registry.lock().due()
     }
 
-    /// Begins to play a scenario at `now`, in place of any other.
+    /// Starts a scenario at `now`, in place of any other.
     pub fn start_scenario(&self, scenario: Scenario, now: Millis) {
         self.change(|registry| registry.play = Some(Playback::new(scenario, now)));
     }
 
-    /// Ends the scenario, wherever it is.
+    /// Ends the scenario.
     pub fn stop_scenario(&self) {
         self.change(|registry| registry.play = None);
     }
 
-    /// Returns the scenario's next step, if its time has come: it is for the caller to do.
+    /// Takes the scenario's next step, if it is due; the caller carries it out.
     pub fn take_step(&self, now: Millis) -> Option<ScenarioStep> {
         self.change(|registry| registry.play.as_mut()?.take(now))
     }
 
-    /// The step that was taken is done, or was refused.
+    /// Ends the step that was taken: done, or refused with this error.
     pub fn end_step(&self, refused: Option<ScenarioError>) {
         if let Some(play) = &mut self.registry.lock().play {
             play.end(refused);
         }
     }
 
-    /// Returns how far the scenario has come, if there was one.
+    /// Returns the scenario's progress, if there is or was one.
     #[must_use]
     pub fn scenario_progress(&self) -> Option<ScenarioProgress> {
         self.registry.lock().play.as_ref().map(Playback::progress)
     }
 
-    /// Counts a request that is all of `events`.
+    /// Counts a request of these kinds.
     pub fn count_request(&self, events: &[RequestKind]) {
         self.change(|registry| {
             if let Some(play) = &mut registry.play {
@@ -208,7 +209,8 @@ impl Faults {
         })
     }
 
-    /// By how much the reply to a request comes late that asks `node` for `slot`, in milliseconds.
+    /// Returns the delay of the reply to a request for `slot` at `node`, in milliseconds, and
+    /// counts the faults as fired.
     #[must_use]
     pub fn latency(
         &self,
@@ -225,8 +227,8 @@ impl Faults {
         (!fired.is_empty()).then(|| fired.into_iter().sum::<Millis>().min(LATENCY_MS_MAX))
     }
 
-    /// Returns the keys to be touched before an EXEC that would run; `watches` says whether it
-    /// watches one.
+    /// Returns the keys to touch before an EXEC that would run, and counts the faults as fired;
+    /// `watches` tests whether the EXEC watches a key.
     #[must_use]
     pub fn conflicts(&self, now: Millis, watches: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         self.change(|registry| {
@@ -237,7 +239,8 @@ impl Faults {
         })
     }
 
-    /// Returns what an EXEC at `node` in `slot`, which would run, answers instead.
+    /// Returns the false answer of an EXEC at `node` in `slot` that would otherwise run, and counts
+    /// the fault as fired.
     #[must_use]
     pub fn exec_answer(
         &self,
@@ -247,7 +250,7 @@ impl Faults {
     ) -> Option<ExecAnswer> {
         let answered = self.change(|registry| {
             registry.fire(now, true, |kind| match *kind {
-                // Without a slot there is nothing that could have moved.
+                // Without a slot nothing could have moved.
                 FaultKind::Exec { answer: ExecAnswer::Moved, .. } if slot.is_none() => None,
                 FaultKind::Exec { answer, place } if is_at(place, node, slot) => Some(answer),
                 _ => None,
@@ -261,7 +264,7 @@ impl Faults {
         self.until(|| self.stopped(node) != Some(true)).await;
     }
 
-    /// Completes when [`Faults::due`] is another time than `before`.
+    /// Completes when [`Faults::next_due`] differs from `before`.
     pub async fn due_changed(&self, before: Option<Millis>) {
         self.until(|| self.next_due() != before).await;
     }
@@ -269,7 +272,7 @@ impl Faults {
     async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
             let mut changed = pin!(self.changed.notified());
-            // From here on a change is not missed.
+            // From here on no notification is missed.
             changed.as_mut().enable();
             if is_so() {
                 return;
@@ -376,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_node_is_told() {
+    async fn the_end_of_a_hang_wakes_the_waiting_task() {
         let faults = Faults::default();
         faults.hang_ended(2).await;
         faults.arm(FaultKind::Stop { node: 2, hangs: true }, 9, None).expect("room");
