@@ -512,7 +512,7 @@ mod tests {
         let lost_too = replica_wait(2, Some(5000));
         let mut promoted = ReplicationLinks::default();
         promoted.set_source(Arc::clone(&streams[1]));
-        assert_eq!(promoted.remove_source(false).len(), 3, "nobody has looked there yet");
+        assert_eq!(promoted.remove_source(false).len(), 3, "none of them was applied");
         assert_eq!((lost.count(4000), lost_too.count(4000)), (1, 1));
     }
 

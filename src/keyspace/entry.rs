@@ -4,7 +4,7 @@ use super::table::Keyed;
 use super::{Blob, Millis, Value};
 
 /// The value of [`Entry::expires_at`] for a key that never expires. As an unsigned number it is
-/// later than every time, so that one comparison tells whether a key has expired.
+/// later than every time, so that one comparison decides.
 pub(super) const NEVER: Millis = -1;
 
 /// A key with its value: one cache line, never across two.

@@ -99,7 +99,7 @@ pub struct Watchers {
     registered: usize,
     /// When `filed` reaches this, abandoned watchers are removed.
     sweep_at: usize,
-    /// Who changes keys now, recorded as the cause.
+    /// The client and command that change keys now, recorded as the cause.
     pub writer: Option<Writer>,
     /// Whether a guard was tripped since this was last cleared.
     pub has_tripped: bool,

@@ -83,7 +83,7 @@ pub fn read(
     reader.file(report).map_err(|why| match why {
         Failure::Ended => {
             let why = match reader.window.failure() {
-                Some(error) => format!("cannot be read further: {error}"),
+                Some(error) => format!("read error: {error}"),
                 None => "the file ends here, in the middle".to_owned(),
             };
             RdbError { at: reader.window.offset(), why }
@@ -117,7 +117,7 @@ impl Reader<'_, '_> {
         const HEADER: usize = 9;
         self.window.begin_sum(CHECKSUM.digest());
         if !is_rdb(self.window.more(HEADER)) {
-            return self.malformed("this is no RDB file");
+            return self.malformed("not an RDB file");
         }
         let digits = &self.window.take(HEADER)[5..];
         let version = digits.iter().fold(0_u32, |n, digit| n * 10 + u32::from(digit - b'0'));
@@ -142,7 +142,7 @@ impl Reader<'_, '_> {
                         let why = match of {
                             more::MODULE | more::MODULE_OLD => "a module's value",
                             0..=63 => "a value of a newer version of Redis",
-                            _ => "no value begins like this",
+                            _ => "an unknown type of value",
                         };
                         return Err(Failure::Malformed(at, format!("{why} (type {of})")));
                     };
@@ -166,7 +166,7 @@ impl Reader<'_, '_> {
         let stored = u64::from_le_bytes(self.array()?);
         // Zero means that none was computed (`rdbchecksum no`).
         if stored != 0 && Some(stored) != sum {
-            let why = "the checksum is wrong: what was read before may be, too".to_owned();
+            let why = "wrong checksum: the keys read before may be wrong, too".to_owned();
             return Err(Failure::Malformed(at, why));
         }
         Ok(())
@@ -251,14 +251,14 @@ impl Reader<'_, '_> {
             0x80 => u32::from_be_bytes(self.array()?).into(),
             0x81 => u64::from_be_bytes(self.array()?),
             first @ 0xC0..=0xC3 => return Ok(Length::Encoded(first)),
-            _ => return self.malformed("no length begins like this"),
+            _ => return self.malformed("an invalid length"),
         }))
     }
 
     fn length(&mut self) -> Result<u64, Failure> {
         match self.any_length()? {
             Length::Plain(length) => Ok(length),
-            Length::Encoded(_) => self.malformed("a string stands where a length belongs"),
+            Length::Encoded(_) => self.malformed("a string in place of a length"),
         }
     }
 
@@ -419,10 +419,10 @@ mod tests {
         for (bytes, why) in [
             (of(7, b""), "module"),
             (of(24, b""), "newer"),
-            (of(200, b""), "no value begins"),
-            (of(0, b"\xc9"), "no length"),
-            (of(1, b"\xc0\x01"), "where a length belongs"),
-            (b"REDISxxxx".to_vec(), "no RDB file"),
+            (of(200, b""), "unknown type"),
+            (of(0, b"\xc9"), "invalid length"),
+            (of(1, b"\xc0\x01"), "in place of a length"),
+            (b"REDISxxxx".to_vec(), "not an RDB file"),
             (b"REDIS0003\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(), "at most"),
         ] {
             let error = scan(&bytes).1.expect_err(why);

@@ -92,7 +92,7 @@ pub enum Decoded {
     /// The members of a set: at least one, none twice.
     Set(Vec<Vec<u8>>),
     /// The members of a set of integers: at least one, ascending, each in `width` bytes (2, 4, 8).
-    #[expect(missing_docs, reason = "said above")]
+    #[expect(missing_docs, reason = "explained above")]
     Integers { width: usize, members: Vec<i64> },
     /// The members of a sorted set with their scores, in any order: at least one, none twice, no
     /// score NaN.

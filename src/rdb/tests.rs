@@ -100,7 +100,7 @@ fn a_hash_beyond_either_limit_is_written_as_pairs() {
 }
 
 #[test]
-fn a_wrong_footer_is_told_from_a_wrong_value() {
+fn a_wrong_footer_differs_from_a_wrong_value() {
     let good = STRINGS[0].1;
     let footer = |version: u16| {
         let mut payload = good[..good.len() - FOOTER_BYTES].to_vec();

@@ -197,8 +197,8 @@ impl Topology {
         me.importing.clear();
     }
 
-    /// Moves slots to `target` with a new epoch, whoever owns them, and clears their migrating and
-    /// importing marks. The caller has moved their keys.
+    /// Moves slots to `target` with a new epoch, whatever their owners, and clears their migrating
+    /// and importing marks. The caller has moved their keys.
     ///
     /// # Errors
     /// The target is a replica or owns one of them; an owner and the target have not met; a slot is

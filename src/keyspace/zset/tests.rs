@@ -85,7 +85,7 @@ fn assert_same(zset: &Zset, model: &Model, hasher: &KeyHasher) {
         assert_eq!(zset.rank(name, hasher), Some(rank));
         assert_eq!(zset.score(name, hasher), Some(*score));
     }
-    assert_eq!(zset.rank(b"nobody", hasher), None);
+    assert_eq!(zset.rank(b"missing", hasher), None);
     all.reverse();
     assert_eq!(listed(zset.range(0..all.len(), true)), all);
 }

@@ -139,7 +139,7 @@ fn compose(significand: u64, exponent: i64) -> f64 {
 /// `%.17g` style (`3.1000000000000001`, `1e+21`, `-0`, `inf`). The text of a RESP2 bulk and of a
 /// RESP3 double is the same.
 pub fn write_f64(out: &mut Vec<u8>, value: f64) {
-    /// Digits that tell every double from its neighbours.
+    /// Digits that distinguish every double from its neighbours.
     const SIGNIFICANT: usize = 17;
     if value.is_nan() {
         out.extend_from_slice(b"nan");
