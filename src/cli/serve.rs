@@ -1,7 +1,7 @@
 //! `slotway serve`: from options to a running router.
 
 use super::Failure;
-use super::options::{NodePorts, Options, Output, Policy, SHARDS_DEFAULT, Speech};
+use super::options::{DialectName, NodePorts, Options, Output, Policy, SHARDS_DEFAULT};
 use super::ready::Ready;
 use crate::command::slotway;
 use crate::server::{self, OpenError, Wanted};
@@ -36,7 +36,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         binds,
         router: Some(options.port.unwrap_or(PORT_DEFAULT)),
         nodes: first_node_port(&options),
-        dialect: options.dialect.unwrap_or(Speech::Redis7).dialect(),
+        dialect: options.dialect.unwrap_or(DialectName::Redis7).dialect(),
         announce: options.announce(),
         admin_enabled: !options.no_admin.unwrap_or(false),
         databases: options.databases(),
@@ -50,7 +50,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         executable: std::env::current_exe().map(path).unwrap_or_default(),
         config_file: options.config.clone().map(path).unwrap_or_default(),
         os: os(),
-        make_room,
+        reserve_files,
     };
     let (router, bound) = wanted.open().map_err(explain)?;
     if let (Some(scenario), Some(path)) = (&scenario, &options.scenario) {
@@ -73,21 +73,21 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         ready.print(output);
         if let Some(scenario) = scenario {
-            router.server.faults.play(scenario, server::now());
+            router.server.faults.start_scenario(scenario, server::now());
         }
-        let host = &router.server;
-        let told_to_stop = async {
+        let state = &router.server;
+        let stop = async {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                () = host.stop.wished() => {}
+                () = state.shutdown.requested() => {}
             }
-            tracing::info!("told to stop: finishing what runs");
+            tracing::info!("shutting down: draining requests");
         };
-        server::serve(Arc::clone(&router), bound, told_to_stop).await;
+        server::serve(Arc::clone(&router), bound, stop).await;
         io::Result::Ok(())
     });
-    // Who was to finish has had the time for it.
+    // Connections that were to finish have had the time for it.
     runtime.shutdown_background();
     outcome.map_err(|error| Failure::machine(format!("cannot handle signals: {error}")))
 }
@@ -95,7 +95,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
 fn start_log(filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::usage(format!("--log {filter}: {error}; try --log debug")))?;
-    // A library user may have set a subscriber of their own; then theirs stays.
+    // If the embedding program has set a subscriber, that one stays.
     let _already_set = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -108,8 +108,7 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Where the node ports begin, if there are to be any: after the router's unless somebody says
-/// otherwise.
+/// Returns the first node port, if there are to be any; by default the one after the router's.
 fn first_node_port(options: &Options) -> Option<u16> {
     match (options.node_ports, options.port.unwrap_or(PORT_DEFAULT)) {
         (Some(NodePorts::Off), _) => None,
@@ -119,7 +118,7 @@ fn first_node_port(options: &Options) -> Option<u16> {
     }
 }
 
-/// Says what to do where a cluster cannot be opened.
+/// Explains why a cluster cannot be opened, and what to do.
 fn explain(error: OpenError) -> Failure {
     match error {
         OpenError::Listen { port, address, error } => {
@@ -149,10 +148,11 @@ fn explain(error: OpenError) -> Failure {
     }
 }
 
-/// Makes sure that there are file descriptors for the clients; gives how many clients there may be.
+/// Makes sure that there are file descriptors for the clients; returns how many clients there may
+/// be.
 fn allow_clients(asked: Option<usize>) -> Result<usize, Failure> {
     let wanted = asked.unwrap_or(CLIENTS_DEFAULT);
-    let Err(possible) = make_room(wanted) else { return Ok(wanted) };
+    let Err(possible) = reserve_files(wanted) else { return Ok(wanted) };
     let files = wanted as u64 + FILES_RESERVED;
     if asked.is_some() || possible == 0 {
         return Err(Failure::machine(format!(
@@ -167,9 +167,9 @@ fn allow_clients(asked: Option<usize>) -> Result<usize, Failure> {
     Ok(possible)
 }
 
-/// Raises the limit of file descriptors, if need be, for so many clients; on failure tells for how
-/// many there are.
-fn make_room(clients: usize) -> Result<(), usize> {
+/// Raises the limit of file descriptors for so many clients, if necessary; fails with the number of
+/// clients possible.
+fn reserve_files(clients: usize) -> Result<(), usize> {
     let files = clients as u64 + FILES_RESERVED;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_none_or(|current| current >= files) {

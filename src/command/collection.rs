@@ -63,9 +63,9 @@ pub(super) fn announce_removal(
     key: &[u8],
     emptied: bool,
 ) {
-    keyspace.announce(class, name, key);
+    keyspace.notify_event(class, name, key);
     if emptied {
-        keyspace.announce(event::GENERIC, "del", key);
+        keyspace.notify_event(event::GENERIC, "del", key);
     }
 }
 
@@ -82,8 +82,8 @@ pub(super) fn store(
     out.count(value.len());
     if !value.is_empty() {
         keyspace.set(key, value, Ttl::Clear);
-        keyspace.announce(class, name, key.bytes);
+        keyspace.notify_event(class, name, key.bytes);
     } else if keyspace.delete(key) {
-        keyspace.announce(event::GENERIC, "del", key.bytes);
+        keyspace.notify_event(event::GENERIC, "del", key.bytes);
     }
 }

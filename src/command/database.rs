@@ -52,7 +52,7 @@ fn has_databases(cx: &ServerCx<'_>) -> bool {
 /// migrated, the one of the node that imports it.
 fn shards_of(cx: &ServerCx<'_>, database: usize, slot: Slot) -> (usize, Option<usize>) {
     let topology = &cx.server.topology;
-    match (database.checked_sub(1), topology.move_of(slot)) {
+    match (database.checked_sub(1), topology.migration_of(slot)) {
         (Some(number), _) => (topology.shards() + number, None),
         (None, Some(it)) => (it.from, Some(it.to).filter(|&to| to != it.from)),
         (None, None) => (topology.shard_of(slot), None),
@@ -88,11 +88,11 @@ fn move_(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.int(0);
         return Ok(());
     }
-    if let Some(parcel) = cx.shards[from].pack(key) {
-        cx.shards[to].unpack(key, parcel);
+    if let Some(parcel) = cx.shards[from].detach(key) {
+        cx.shards[to].insert_detached(key, parcel);
     }
-    cx.shards[from].announce(event::GENERIC, "move_from", key.bytes);
-    cx.shards[to].announce(event::GENERIC, "move_to", key.bytes);
+    cx.shards[from].notify_event(event::GENERIC, "move_from", key.bytes);
+    cx.shards[to].notify_event(event::GENERIC, "move_to", key.bytes);
     out.int(1);
     Ok(())
 }
@@ -134,7 +134,7 @@ fn swap(cx: &mut ServerCx<'_>, first: usize, second: usize) {
     let shards: BTreeSet<usize> = placed.iter().flat_map(|&(_, a, b)| [a, b]).collect();
     // Before and after: a watched or awaited key is touched if it exists at either time.
     for &shard in &shards {
-        cx.shards[shard].touch_present();
+        cx.shards[shard].touch_all_existing();
     }
     let mut aside = Keyspace::new(std::iter::empty(), cx.shards[0].hasher().clone(), 0);
     for (slot, a, b) in placed {
@@ -145,7 +145,7 @@ fn swap(cx: &mut ServerCx<'_>, first: usize, second: usize) {
         cx.pace.step(1);
     }
     for &shard in &shards {
-        cx.shards[shard].touch_present();
+        cx.shards[shard].touch_all_existing();
     }
 }
 

@@ -73,7 +73,7 @@ fn dump(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 pub(super) fn payload_of(value: &Value, piece: i64) -> Vec<u8> {
     match value {
         Value::Hash(hash) => {
-            let pairs = hash.numbered();
+            let pairs = hash.indexed();
             rdb::encode_hash((0..hash.len()).map(|n| pairs.at(n)))
         }
         Value::Set(set) => match set.ints_width() {
@@ -165,13 +165,13 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     match ttl {
         Ttl::At(at) if at <= now => {
             if cx.keyspace.delete(key) {
-                cx.keyspace.announce(event::GENERIC, "del", key.bytes);
+                cx.keyspace.notify_event(event::GENERIC, "del", key.bytes);
             }
         }
         _ => {
             let value = value_of(decoded, cx.keyspace);
             put_anew(cx.keyspace, key, value, ttl);
-            cx.keyspace.announce(event::GENERIC, "restore", key.bytes);
+            cx.keyspace.notify_event(event::GENERIC, "restore", key.bytes);
             if let Some(idle_s) = options.idle_s {
                 cx.keyspace.set_idle(key, idle_s);
             }

@@ -191,7 +191,7 @@ fn set(
     });
     if changed {
         let name = if at <= cx.now() { "del" } else { "expire" };
-        cx.keyspace.announce(event::GENERIC, name, key.bytes);
+        cx.keyspace.notify_event(event::GENERIC, name, key.bytes);
     }
     out.int(changed.into());
     Ok(())
@@ -204,7 +204,7 @@ fn persist(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         None => Ttl::Keep,
     });
     if changed {
-        cx.keyspace.announce(event::GENERIC, "persist", key.bytes);
+        cx.keyspace.notify_event(event::GENERIC, "persist", key.bytes);
     }
     out.int(changed.into());
     Ok(())

@@ -11,7 +11,7 @@ use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value, event};
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
-use crate::topology::Family;
+use crate::topology::ReplicationRole;
 
 /// Defaults of the rows.
 const GENERIC: Spec = Spec { acl: acl::KEYSPACE, ..BASE };
@@ -139,7 +139,7 @@ fn del(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     count_keys(cx, args, out, |cx, key| {
         let deleted = cx.keyspace.delete(key);
         if deleted {
-            cx.keyspace.announce(event::GENERIC, "del", key.bytes);
+            cx.keyspace.notify_event(event::GENERIC, "del", key.bytes);
         }
         deleted
     })
@@ -195,8 +195,8 @@ fn rekey(cx: &mut Cx<'_>, args: Args<'_>, replace: bool) -> Result<bool, Refusal
     let ttl = expires_at.map_or(Ttl::Clear, Ttl::At);
     if let Some(value) = cx.keyspace.remove(from) {
         put_anew(cx.keyspace, to, value, ttl);
-        cx.keyspace.announce(event::GENERIC, "rename_from", from.bytes);
-        cx.keyspace.announce(event::GENERIC, "rename_to", to.bytes);
+        cx.keyspace.notify_event(event::GENERIC, "rename_from", from.bytes);
+        cx.keyspace.notify_event(event::GENERIC, "rename_to", to.bytes);
     }
     Ok(true)
 }
@@ -204,7 +204,7 @@ fn rekey(cx: &mut Cx<'_>, args: Args<'_>, replace: bool) -> Result<bool, Refusal
 /// Sets a key as if it had not existed before: Redis sends a `new` event here even if it existed.
 pub(super) fn put_anew(keyspace: &mut Keyspace, key: Key<'_>, value: Value, ttl: Ttl) {
     if keyspace.events_wanted & event::NEW != 0 && keyspace.peek(key).is_some() {
-        keyspace.announce(event::NEW, "new", key.bytes);
+        keyspace.notify_event(event::NEW, "new", key.bytes);
     }
     keyspace.set(key, value, ttl);
 }
@@ -250,7 +250,7 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if let Some(entry) = cx.keyspace.peek(from) {
         let (value, ttl) = (entry.value().clone(), entry.expires_at().map_or(Ttl::Clear, Ttl::At));
         put_anew(cx.keyspace, to, value, ttl);
-        cx.keyspace.announce(event::GENERIC, "copy_to", to.bytes);
+        cx.keyspace.notify_event(event::GENERIC, "copy_to", to.bytes);
     }
     out.int(1);
     Ok(())
@@ -259,7 +259,7 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 /// WAIT replicas timeout: a replica without lag has every write before it is replied to, so that
 /// there is nothing to wait for; only with a lag does the connection wait.
 fn wait(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let Family::Master(replicas) = cx.server.topology.family(cx.port) else {
+    let ReplicationRole::Master(replicas) = cx.server.topology.replication_role(cx.port) else {
         return Err(Refusal::of(
             "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica \
              is configured to be writable (which is not the default) writes to replicas are just local and are \
@@ -272,8 +272,10 @@ fn wait(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if timeout < 0 {
         return Err(Refusal::of("ERR timeout is negative"));
     }
-    let feeds: Vec<_> =
-        replicas.iter().filter_map(|replica| cx.server.feeds.of(replica.shard)).collect();
+    let feeds: Vec<_> = replicas
+        .iter()
+        .filter_map(|replica| cx.server.replication_streams.of_shard(replica.shard))
+        .collect();
     if feeds.is_empty() {
         out.count(replicas.len());
         return Ok(());

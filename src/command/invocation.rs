@@ -1,7 +1,7 @@
 //! A request whose row is known.
 
 use super::{Args, Spec};
-use crate::keyspace::{Key, Seen};
+use crate::keyspace::{Key, KeyHint};
 use crate::slot::{Footprint, Slot};
 
 /// A request whose row was found and whose number of arguments fits.
@@ -16,7 +16,7 @@ pub struct Invocation<'a> {
     /// The argument that is its only key, if the row says so ([`Spec::only_key`]).
     pub only_key: Option<u8>,
     /// Where an early look-up has found that key, if there was one.
-    pub seen: Option<Seen>,
+    pub seen: Option<KeyHint>,
 }
 
 impl<'a> Invocation<'a> {
@@ -35,7 +35,7 @@ impl<'a> Invocation<'a> {
     pub fn known(&self) -> Option<Key<'a>> {
         match (self.slot(), self.only_key, self.seen) {
             (Some(slot), Some(at), Some(seen)) => {
-                Some(Key::seen(self.args.at(at.into()), slot, seen))
+                Some(Key::with_hint(self.args.at(at.into()), slot, seen))
             }
             _ => None,
         }

@@ -80,7 +80,7 @@ const REFCOUNT_SHARED: i64 = i32::MAX as i64;
 
 fn entry<'c>(cx: &'c mut Cx<'_>, args: Args<'_>) -> Option<&'c Entry> {
     let key = cx.key(args.at(2));
-    cx.keyspace.inspect_untold(key)
+    cx.keyspace.inspect_without_event(key)
 }
 
 fn encoding(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

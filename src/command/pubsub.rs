@@ -9,7 +9,7 @@ use super::spec::{
 };
 use super::{Args, Outcome, Refusal, ServerCx, help};
 use crate::resp::{Sink, until_nul};
-use crate::state::pubsub::Scope;
+use crate::state::pubsub::ChannelKind;
 
 /// Defaults of the rows that subscribe and unsubscribe.
 const SUBSCRIBE: Spec = Spec {
@@ -45,14 +45,14 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of channels to subscribe to.",
         summary: "Subscribes to channels.",
-        run: Run::Session(SessionCommand::Subscribe(Scope::Channel)),
+        run: Run::Session(SessionCommand::Subscribe(ChannelKind::Channel)),
         ..SUBSCRIBE
     },
     Spec {
         name: "unsubscribe",
         complexity: "O(N) where N is the number of clients already subscribed to a channel.",
         summary: "Unsubscribes from the named channels, or from all.",
-        run: Run::Session(SessionCommand::Unsubscribe(Scope::Channel)),
+        run: Run::Session(SessionCommand::Unsubscribe(ChannelKind::Channel)),
         ..SUBSCRIBE
     },
     Spec {
@@ -60,7 +60,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of patterns the client is already subscribed to.",
         summary: "Subscribes to all channels that match a pattern.",
-        run: Run::Session(SessionCommand::Subscribe(Scope::Pattern)),
+        run: Run::Session(SessionCommand::Subscribe(ChannelKind::Pattern)),
         ..SUBSCRIBE
     },
     Spec {
@@ -68,7 +68,7 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: "O(N+M) where N is the number of patterns the client is already subscribed and M is the \
                      number of total patterns subscribed in the system (by any client).",
         summary: "Unsubscribes from the named patterns, or from all.",
-        run: Run::Session(SessionCommand::Unsubscribe(Scope::Pattern)),
+        run: Run::Session(SessionCommand::Unsubscribe(ChannelKind::Pattern)),
         ..SUBSCRIBE
     },
     Spec {
@@ -78,7 +78,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of shard channels to subscribe to.",
         summary: "Subscribes to shard channels.",
-        run: Run::Session(SessionCommand::Subscribe(Scope::ShardChannel)),
+        run: Run::Session(SessionCommand::Subscribe(ChannelKind::ShardChannel)),
         ..SUBSCRIBE
     },
     Spec {
@@ -87,7 +87,7 @@ pub(super) const ROWS: &[Spec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of clients already subscribed to a shard channel.",
         summary: "Unsubscribes from the named shard channels, or from all.",
-        run: Run::Session(SessionCommand::Unsubscribe(Scope::ShardChannel)),
+        run: Run::Session(SessionCommand::Unsubscribe(ChannelKind::ShardChannel)),
         ..SUBSCRIBE
     },
     Spec {
@@ -124,14 +124,14 @@ const CONTAINER: Spec = Spec {
             complexity: "O(N) where N is the number of active channels, and assuming constant time pattern \
                          matching (relatively short channels and patterns)",
             summary: "Lists the channels with subscribers, all or those that match a pattern.",
-            run: Run::Server(|cx, args, out| list(cx, Scope::Channel, args, out)),
+            run: Run::Server(|cx, args, out| list(cx, ChannelKind::Channel, args, out)),
             ..INSPECT
         },
         Spec {
             name: "numsub",
             complexity: "O(N) for the NUMSUB subcommand, where N is the number of requested channels",
             summary: "Counts the subscribers of channels, without those of patterns.",
-            run: Run::Server(|cx, args, out| count(cx, Scope::Channel, args, out)),
+            run: Run::Server(|cx, args, out| count(cx, ChannelKind::Channel, args, out)),
             ..INSPECT
         },
         Spec {
@@ -150,7 +150,7 @@ const CONTAINER: Spec = Spec {
             complexity: "O(N) where N is the number of active shard channels, and assuming constant time pattern \
                          matching (relatively short shard channels).",
             summary: "Lists the shard channels with subscribers, all or those that match a pattern.",
-            run: Run::Server(|cx, args, out| list(cx, Scope::ShardChannel, args, out)),
+            run: Run::Server(|cx, args, out| list(cx, ChannelKind::ShardChannel, args, out)),
             ..INSPECT
         },
         Spec {
@@ -158,7 +158,7 @@ const CONTAINER: Spec = Spec {
             since: "7.0.0",
             complexity: "O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels",
             summary: "Counts the subscribers of shard channels.",
-            run: Run::Server(|cx, args, out| count(cx, Scope::ShardChannel, args, out)),
+            run: Run::Server(|cx, args, out| count(cx, ChannelKind::ShardChannel, args, out)),
             ..INSPECT
         },
         Spec {
@@ -194,7 +194,7 @@ fn spublish(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
 }
 
 /// PUBSUB CHANNELS|SHARDCHANNELS [pattern]
-fn list(cx: &mut ServerCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn list(cx: &mut ServerCx<'_>, scope: ChannelKind, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if args.len() > 3 {
         let before = b"ERR unknown subcommand or wrong number of arguments for '";
         return Err(Refusal::new([before, until_nul(args.at(1)), b"'. Try PUBSUB HELP."].concat()));
@@ -208,11 +208,11 @@ fn list(cx: &mut ServerCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>)
 }
 
 /// PUBSUB NUMSUB|SHARDNUMSUB [channel ...]
-fn count(cx: &mut ServerCx<'_>, scope: Scope, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn count(cx: &mut ServerCx<'_>, scope: ChannelKind, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.array(2 * (args.len() - 2));
     for name in args.from(2) {
         out.bulk(name);
-        out.count(cx.server.pubsub.audience(scope, name, cx.port));
+        out.count(cx.server.pubsub.subscriber_count(scope, name, cx.port));
     }
     Ok(())
 }

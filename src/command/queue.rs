@@ -4,7 +4,7 @@
 //! the queue is a walk; [`Args`] reads it as it reads the connection's buffer.
 
 use super::{Args, Invocation, Spec};
-use crate::keyspace::Seen;
+use crate::keyspace::KeyHint;
 use crate::resp::Span;
 use crate::slot::Footprint;
 
@@ -22,7 +22,7 @@ struct Queued {
     spec: &'static Spec,
     footprint: Footprint,
     only_key: Option<u8>,
-    seen: Option<Seen>,
+    seen: Option<KeyHint>,
     spans_from: u32,
     spans_to: u32,
 }

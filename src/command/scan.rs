@@ -245,7 +245,7 @@ fn scan(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (topology, view) = (&cx.server.topology, &cx.view);
     let holder = |slot| match view[..] {
         [_] => Some(0),
-        _ if topology.is_settled(slot) => view.binary_search(&topology.shard_of(slot)).ok(),
+        _ if topology.is_stable(slot) => view.binary_search(&topology.shard_of(slot)).ok(),
         _ => None,
     };
     let (next, found) = scan_page(&shards, holder, cursor, &page, cx.pace);

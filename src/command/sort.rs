@@ -181,7 +181,7 @@ fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool, out: &mut Sink<'_>) ->
         (options.is_unsorted, options.is_alphabetic, options.by) = (false, true, None);
     }
     let keyspace = &*cx.keyspace;
-    let sorted = match keyspace.glance(key) {
+    let sorted = match keyspace.get(key) {
         None => Vec::new(),
         Some(value) => sorted(keyspace, value, &options, &mut strides)?,
     };
@@ -273,7 +273,7 @@ impl Spec {
         let mut slots = BTreeSet::new();
         let key = keyspace.key(Slot::of(args.at(1)), args.at(1));
         let mut strides = Strides::new(pace);
-        let Some(value) = keyspace.glance(key) else { return slots };
+        let Some(value) = keyspace.get(key) else { return slots };
         let Ok(elements) = elements(value, &mut strides) else { return slots };
         // A value that looks like an option only adds a slot that is not read.
         let patterns = (2..args.len() - 1).filter(|&at| args.is(at, "by") || args.is(at, "get"));
@@ -294,7 +294,7 @@ fn lookup<'k>(keyspace: &'k Keyspace, pattern: &[u8], element: &'k [u8]) -> Opti
         return Some(Text::Bytes(element));
     }
     let (name, field) = expand(pattern, element)?;
-    let value = keyspace.glance(keyspace.key(Slot::of(&name), &name))?;
+    let value = keyspace.get(keyspace.key(Slot::of(&name), &name))?;
     match (field, value) {
         (Some(field), Value::Hash(hash)) => hash.get(field, keyspace.hasher()),
         (Some(_), _) => None,

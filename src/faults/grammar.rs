@@ -1,4 +1,4 @@
-//! Orders in words: what `SLOTWAY …`, `slotway ctl …` and a scenario's `do` say.
+//! The grammar of orders: the words of `SLOTWAY …`, of `slotway ctl …` and of a scenario's `do`.
 //!
 //! ```text
 //! MOVE first[-last] [first[-last] …] TO node
@@ -12,39 +12,39 @@
 //! CLEAR [id]
 //! ```
 //!
-//! Reading an order looks at nothing but its words: a node is a number, an id or an address, and
-//! whether there is such a node is for those to say who know the nodes.
+//! Parsing uses nothing but the words: a node is a number, an id or an address, and whether it
+//! exists is checked by the caller.
 
 use crate::keyspace::Millis;
 use crate::slot::Slot;
 use crate::text::number::parse_i64;
 use std::fmt;
 
-/// How long a fault lasts where nobody says otherwise, in milliseconds.
+/// How long a fault lasts by default, in milliseconds.
 pub const TIME_MS_DEFAULT: Millis = 5 * 60 * 1000;
 /// Longest time that a fault may last, in milliseconds.
 pub const TIME_MS_MAX: Millis = 24 * 60 * 60 * 1000;
-/// Longest time that a reply may be kept back, in milliseconds.
+/// Longest delay of a reply, in milliseconds.
 pub const LATENCY_MS_MAX: Millis = 60 * 1000;
-/// Most times that a fault may strike.
+/// Most times that a fault may fire.
 pub const COUNT_MAX: u32 = 1_000_000;
 /// Longest key of a fault, in bytes.
 pub const KEY_LEN_MAX: usize = 64 * 1024;
 /// Most runs of slots in one order.
 pub const RUNS_MAX: usize = 1024;
 
-/// A node as people name it.
+/// A node as an order names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Name {
+pub enum NodeName {
     /// Counted from 0 in the order of the node ports.
     Number(usize),
-    /// `host:port`; only the port says which.
+    /// `host:port`; only the port is used.
     Port(u16),
-    /// 40 hexadecimal digits, or what is meant to be that.
+    /// 40 hexadecimal digits, or any other text.
     Id(Vec<u8>),
 }
 
-impl Name {
+impl NodeName {
     fn of(word: &[u8]) -> Self {
         if let Some(number) = parse_i64(word).and_then(|number| usize::try_from(number).ok()) {
             return Self::Number(number);
@@ -57,7 +57,7 @@ impl Name {
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for NodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => write!(f, "{number}"),
@@ -67,21 +67,21 @@ impl fmt::Display for Name {
     }
 }
 
-/// Where a fault strikes; `N` is how a node is named.
+/// Where a fault fires; `N` is how a node is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place<N> {
+pub enum FaultScope<N> {
     /// Everywhere.
     Anywhere,
-    /// Where keys of this slot are asked for.
+    /// For requests with keys of this slot.
     Slot(Slot),
     /// At this node.
     Node(N),
 }
 
-/// What an EXEC answers instead of running.
+/// The reply of an EXEC that does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the answer of its name")]
-pub enum Answer {
+#[expect(missing_docs, reason = "each is the reply of its name")]
+pub enum ExecAnswer {
     Moved,
     TryAgain,
     Nil,
@@ -89,11 +89,11 @@ pub enum Answer {
     ClusterDown,
 }
 
-impl Answer {
+impl ExecAnswer {
     const ALL: [Self; 5] =
         [Self::Moved, Self::TryAgain, Self::Nil, Self::ExecAbort, Self::ClusterDown];
 
-    /// The word for it.
+    /// Returns its word in an order.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -106,98 +106,99 @@ impl Answer {
     }
 }
 
-/// When a replica takes the place of its master that was stopped.
+/// When a replica of a stopped master is promoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promote {
-    /// So many milliseconds later.
+    /// After so many milliseconds.
     After(Millis),
     /// Not by itself.
     Never,
 }
 
-/// How long a fault is to last; what is not said is up to whoever arms it.
+/// The limits of a fault; `None` leaves the choice to the caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Bound {
-    /// So many milliseconds.
+pub struct FaultLimit {
+    /// In milliseconds.
     pub time: Option<Millis>,
-    /// So many times.
+    /// In number of times that it fires.
     pub count: Option<u32>,
 }
 
-/// Something to be done with the cluster.
+/// An order to change the cluster or to inject a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words at the top of the file say what each means")]
 pub enum Order {
-    Move { runs: Vec<(Slot, Slot)>, to: Name },
-    Hold { slot: Slot, to: Name, time: Option<Millis>, keys: Vec<Vec<u8>> },
+    Move { runs: Vec<(Slot, Slot)>, to: NodeName },
+    Hold { slot: Slot, to: NodeName, time: Option<Millis>, keys: Vec<Vec<u8>> },
     Finish(Slot),
     Revert(Slot),
-    FailOver(Name),
-    Stop { node: Name, hangs: bool, time: Option<Millis>, promote: Promote },
-    Start(Name),
+    FailOver(NodeName),
+    Stop { node: NodeName, hangs: bool, time: Option<Millis>, promote: Promote },
+    Start(NodeName),
     Down { time: Option<Millis> },
     Up,
-    Latency { place: Place<Name>, ms: Millis, bound: Bound },
-    Exec { answer: Answer, place: Place<Name>, bound: Bound },
-    Conflict { key: Vec<u8>, bound: Bound },
+    Latency { place: FaultScope<NodeName>, ms: Millis, bound: FaultLimit },
+    Exec { answer: ExecAnswer, place: FaultScope<NodeName>, bound: FaultLimit },
+    Conflict { key: Vec<u8>, bound: FaultLimit },
     Clear(Option<u64>),
 }
 
-/// An order that cannot be understood. Displayed it is an error reply, without the `-`.
+/// An invalid order. Displayed it is an error reply, without the `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unclear(String);
+pub struct OrderError(String);
 
-impl Unclear {
+impl OrderError {
     fn new(why: impl Into<String>) -> Self {
         Self(why.into())
     }
 }
 
-impl fmt::Display for Unclear {
+impl fmt::Display for OrderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ERR {}", self.0)
     }
 }
 
-impl std::error::Error for Unclear {}
+impl std::error::Error for OrderError {}
 
 impl Order {
-    /// Reads an order from its words, the first of them its name; letters count in either case.
+    /// Parses an order from its words, the first of them its name; case does not matter.
     ///
     /// # Errors
-    /// What is wrong with the first word that is wrong, with the form that was expected.
-    pub fn of(words: &[&[u8]]) -> Result<Self, Unclear> {
+    /// What is wrong with the first invalid word, with the expected form.
+    pub fn of(words: &[&[u8]]) -> Result<Self, OrderError> {
         let Some((name, rest)) = words.split_first() else {
-            return Err(Unclear::new("an order is missing"));
+            return Err(OrderError::new("an order is missing"));
         };
         let name = name.to_ascii_lowercase();
         let Some((form, read)) = FORMS.iter().find(|(form, _)| {
             form.split(' ').next().is_some_and(|word| word.as_bytes().eq_ignore_ascii_case(&name))
         }) else {
-            return Err(Unclear::new(format!("there is no order '{}'", name.escape_ascii())));
+            return Err(OrderError::new(format!("there is no order '{}'", name.escape_ascii())));
         };
         let mut words = Words { rest };
         let order = read(&mut words)
             .and_then(|order| match words.rest.first() {
                 None => Ok(order),
-                Some(word) => Err(format!("'{}' is one too many", word.escape_ascii())),
+                Some(word) => Err(format!("unexpected '{}'", word.escape_ascii())),
             })
-            .map_err(|why| Unclear::new(format!("{why}: {form}")))?;
+            .map_err(|why| OrderError::new(format!("{why}: {form}")))?;
         Ok(order)
     }
 
-    /// Reads an order from a line: words between blanks, `"…"` around one that holds blanks.
+    /// Parses an order from a line: words separated by blanks, `"…"` around one that contains
+    /// blanks.
     ///
     /// # Errors
-    /// As [`Order::of`], or a quotation that does not end.
-    pub fn of_line(line: &str) -> Result<Self, Unclear> {
+    /// As [`Order::of`], or an unterminated quote.
+    pub fn of_line(line: &str) -> Result<Self, OrderError> {
         let words = split(line)?;
         Self::of(&words.iter().map(String::as_bytes).collect::<Vec<_>>())
     }
 }
 
-/// The words of a line.
-fn split(line: &str) -> Result<Vec<String>, Unclear> {
+/// Splits a line into words.
+fn split(line: &str) -> Result<Vec<String>, OrderError> {
     let (mut words, mut letters) = (Vec::new(), line.chars().peekable());
     loop {
         while letters.next_if(|c| c.is_whitespace()).is_some() {}
@@ -210,7 +211,7 @@ fn split(line: &str) -> Result<Vec<String>, Unclear> {
                 match letters.next() {
                     Some('"') => break,
                     Some(c) => word.push(c),
-                    None => return Err(Unclear::new("a quotation does not end")),
+                    None => return Err(OrderError::new("unterminated quote")),
                 }
             }
         } else {
@@ -222,10 +223,10 @@ fn split(line: &str) -> Result<Vec<String>, Unclear> {
     }
 }
 
-type Read = fn(&mut Words<'_>) -> Result<Order, String>;
+type Parse = fn(&mut Words<'_>) -> Result<Order, String>;
 
-/// Every order: its form, which begins with its name, and what reads the words behind that.
-const FORMS: &[(&str, Read)] = &[
+/// Every order: its form, which begins with its name, and the parser of the words after that.
+const FORMS: &[(&str, Parse)] = &[
     ("MOVE first[-last] [first[-last] ...] TO node", |words| {
         let mut runs = Vec::new();
         while !words.take("to") {
@@ -287,26 +288,26 @@ const FORMS: &[(&str, Read)] = &[
     ("UP", |_| Ok(Order::Up)),
     ("LATENCY node|SLOT slot ms [FOR ms] [COUNT n]", |words| {
         let place = match words.take("slot") {
-            true => Place::Slot(words.slot()?),
-            false => Place::Node(words.node()?),
+            true => FaultScope::Slot(words.slot()?),
+            false => FaultScope::Node(words.node()?),
         };
         let ms = words.number(1, LATENCY_MS_MAX)?;
-        let mut bound = Bound::default();
+        let mut bound = FaultLimit::default();
         while words.bound(&mut bound)? {}
         Ok(Order::Latency { place, ms, bound })
     }),
     (
         "EXEC MOVED|TRYAGAIN|NIL|EXECABORT|CLUSTERDOWN [COUNT n] [FOR ms] [SLOT slot|NODE node]",
         |words| {
-            let mut all = Answer::ALL.into_iter();
+            let mut all = ExecAnswer::ALL.into_iter();
             let answer = all.find(|answer| words.take(answer.name()));
-            let answer = answer.ok_or("what EXEC is to answer is missing")?;
-            let (mut place, mut bound) = (Place::Anywhere, Bound::default());
+            let answer = answer.ok_or("the answer of EXEC is missing")?;
+            let (mut place, mut bound) = (FaultScope::Anywhere, FaultLimit::default());
             loop {
                 if words.take("slot") {
-                    place = Place::Slot(words.slot()?);
+                    place = FaultScope::Slot(words.slot()?);
                 } else if words.take("node") {
-                    place = Place::Node(words.node()?);
+                    place = FaultScope::Node(words.node()?);
                 } else if !words.bound(&mut bound)? {
                     return Ok(Order::Exec { answer, place, bound });
                 }
@@ -318,7 +319,7 @@ const FORMS: &[(&str, Read)] = &[
         if key.len() > KEY_LEN_MAX {
             return Err(format!("the key is longer than {KEY_LEN_MAX} bytes"));
         }
-        let mut bound = Bound::default();
+        let mut bound = FaultLimit::default();
         while words.bound(&mut bound)? {}
         Ok(Order::Conflict { key, bound })
     }),
@@ -330,13 +331,13 @@ const FORMS: &[(&str, Read)] = &[
     }),
 ];
 
-/// The words that are yet to be read.
+/// The words not parsed yet.
 struct Words<'w> {
     rest: &'w [&'w [u8]],
 }
 
 impl<'w> Words<'w> {
-    /// Takes the next word if it is this one.
+    /// Takes the next word if it is `word`.
     fn take(&mut self, word: &str) -> bool {
         let is_it = self.rest.first().is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()));
         if is_it {
@@ -355,8 +356,8 @@ impl<'w> Words<'w> {
         if self.take(word) { Ok(()) } else { Err(format!("{} is missing", word.to_uppercase())) }
     }
 
-    fn node(&mut self) -> Result<Name, String> {
-        self.next("the node").map(Name::of)
+    fn node(&mut self) -> Result<NodeName, String> {
+        self.next("the node").map(NodeName::of)
     }
 
     fn slot(&mut self) -> Result<Slot, String> {
@@ -393,7 +394,7 @@ impl<'w> Words<'w> {
     }
 
     /// Takes `FOR ms` or `COUNT n`, if one of them comes next.
-    fn bound(&mut self, bound: &mut Bound) -> Result<bool, String> {
+    fn bound(&mut self, bound: &mut FaultLimit) -> Result<bool, String> {
         if self.take("for") {
             bound.time = Some(self.time()?);
         } else if self.take("count") {
@@ -405,13 +406,13 @@ impl<'w> Words<'w> {
     }
 }
 
-/// The slot of this number; what is none is refused in Redis' words.
+/// Parses a slot number; an invalid one is refused with Redis' error.
 fn slot(word: &[u8]) -> Result<Slot, String> {
     let number = parse_i64(word).and_then(|number| u16::try_from(number).ok());
     number.and_then(Slot::new).ok_or_else(|| "Invalid or out of range slot".to_owned())
 }
 
-/// The form of each order, its name first.
+/// Returns the form of each order, its name first.
 pub fn forms() -> impl Iterator<Item = &'static str> {
     FORMS.iter().map(|(form, _)| *form)
 }
@@ -429,40 +430,47 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_read() {
+    fn orders_are_parsed() {
         assert_eq!(
             order("move 1-5 9 to 2"),
-            Order::Move { runs: vec![(slot(1), slot(5)), (slot(9), slot(9))], to: Name::Number(2) }
+            Order::Move {
+                runs: vec![(slot(1), slot(5)), (slot(9), slot(9))],
+                to: NodeName::Number(2)
+            }
         );
         assert_eq!(
             order(r#"HOLD 12182 TO 127.0.0.1:7002 FOR 100 KEYS foo "a b""#),
             Order::Hold {
                 slot: slot(12182),
-                to: Name::Port(7002),
+                to: NodeName::Port(7002),
                 time: Some(100),
                 keys: vec![b"foo".to_vec(), b"a b".to_vec()]
             }
         );
         let stop =
-            |hangs, time, promote| Order::Stop { node: Name::Number(0), hangs, time, promote };
+            |hangs, time, promote| Order::Stop { node: NodeName::Number(0), hangs, time, promote };
         assert_eq!(order("STOP 0"), stop(false, None, Promote::After(0)));
         assert_eq!(order("stop 0 PROMOTE never hang"), stop(true, None, Promote::Never));
         assert_eq!(order("STOP 0 FOR 5 PROMOTE AFTER 7"), stop(false, Some(5), Promote::After(7)));
-        let bound = Bound { time: Some(9), count: Some(3) };
+        let bound = FaultLimit { time: Some(9), count: Some(3) };
         assert_eq!(
             order("EXEC moved COUNT 3 SLOT 7 FOR 9"),
-            Order::Exec { answer: Answer::Moved, place: Place::Slot(slot(7)), bound }
+            Order::Exec { answer: ExecAnswer::Moved, place: FaultScope::Slot(slot(7)), bound }
         );
         assert_eq!(
             order("latency abc 20 COUNT 3 FOR 9"),
-            Order::Latency { place: Place::Node(Name::Id(b"abc".to_vec())), ms: 20, bound }
+            Order::Latency {
+                place: FaultScope::Node(NodeName::Id(b"abc".to_vec())),
+                ms: 20,
+                bound
+            }
         );
         assert_eq!(order("CLEAR 4"), Order::Clear(Some(4)));
         assert_eq!(order("  up "), Order::Up);
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_the_form() {
+    fn an_error_names_the_expected_form() {
         for (line, error) in [
             ("", "ERR an order is missing"),
             ("JUMP 1", "ERR there is no order 'jump'"),
@@ -482,8 +490,8 @@ mod tests {
             ("MOVE 1", "ERR TO is missing: MOVE first[-last] [first[-last] ...] TO node"),
             ("HOLD 1 2", "ERR TO is missing: HOLD slot TO node [FOR ms] [KEYS key ...]"),
             ("DOWN FOR 0", "ERR '0' is not a number from 1 to 86400000: DOWN [FOR ms]"),
-            ("UP now", "ERR 'now' is one too many: UP"),
-            ("UP \"now", "ERR a quotation does not end"),
+            ("UP now", "ERR unexpected 'now': UP"),
+            ("UP \"now", "ERR unterminated quote"),
             ("CLEAR x", "ERR 'x' is not a number from 1 on: CLEAR [id]"),
         ] {
             assert_eq!(Order::of_line(line).expect_err(line).to_string(), error);

@@ -1,9 +1,9 @@
-//! The doors of the nodes: whoever has a node stopped or started waits here until its listeners have
-//! seen to it, so that a client which is told `OK` finds the port as it was told.
+//! The listener gate: a command that stops or starts a node waits until the node's listeners have
+//! followed, so that a client which receives `OK` finds the port closed or open.
 //!
 //! ```text
-//! SLOTWAY STOP ─ shift ─► wanted: 7 ──► each listener closes or opens its port ─ saw ─► seen: 7
-//!     └─ the reply waits ── settled ◄──────────────────────────────────────────────────┘
+//! SLOTWAY STOP ─ request_update ─► requested: 7 ──► each listener closes or opens its port
+//!     └─ the reply waits ── all_acknowledged ◄─── acknowledged: 7 ◄── acknowledge ──┘
 //! ```
 
 use parking_lot::Mutex;
@@ -13,51 +13,51 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, watch};
 
-/// What listeners are told, and have seen to.
+/// The updates requested of the listeners, and those they have acknowledged.
 #[derive(Debug)]
-pub struct Doors {
-    wanted: watch::Sender<u64>,
-    /// By listener, the last change that it has seen to.
-    seen: Mutex<BTreeMap<u64, u64>>,
-    last_door: AtomicU64,
-    /// Tells those who wait that a listener has seen to something.
-    moved: Notify,
+pub struct ListenerGate {
+    requested: watch::Sender<u64>,
+    /// By listener, the last update that it has acknowledged.
+    acknowledged: Mutex<BTreeMap<u64, u64>>,
+    last_number: AtomicU64,
+    /// Wakes the waiting commands when a listener has acknowledged or is gone.
+    progressed: Notify,
 }
 
-impl Default for Doors {
+impl Default for ListenerGate {
     fn default() -> Self {
         Self {
-            wanted: watch::Sender::new(0),
-            seen: Mutex::default(),
-            last_door: AtomicU64::new(0),
-            moved: Notify::new(),
+            requested: watch::Sender::new(0),
+            acknowledged: Mutex::default(),
+            last_number: AtomicU64::new(0),
+            progressed: Notify::new(),
         }
     }
 }
 
-impl Doors {
-    /// Has every listener look at what it is to do.
-    pub fn shift(&self) {
-        self.wanted.send_modify(|wanted| *wanted += 1);
+impl ListenerGate {
+    /// Requests an update: every listener checks whether its node is up.
+    pub fn request_update(&self) {
+        self.requested.send_modify(|wanted| *wanted += 1);
     }
 
-    /// A listener's side.
+    /// Registers a listener.
     #[must_use]
-    pub fn join(self: &Arc<Self>) -> Door {
-        let wanted = self.wanted.subscribe();
-        let number = self.last_door.fetch_add(1, Ordering::Relaxed);
-        self.seen.lock().insert(number, *wanted.borrow());
-        Door { doors: Arc::clone(self), wanted, number }
+    pub fn register(self: &Arc<Self>) -> GateListener {
+        let requested = self.requested.subscribe();
+        let number = self.last_number.fetch_add(1, Ordering::Relaxed);
+        self.acknowledged.lock().insert(number, *requested.borrow());
+        GateListener { gate: Arc::clone(self), requested, number }
     }
 
-    /// Completes when every listener has seen to all that was wanted before.
-    pub async fn settled(&self) {
-        let wanted = *self.wanted.borrow();
+    /// Completes when every listener has acknowledged all updates requested before.
+    pub async fn all_acknowledged(&self) {
+        let wanted = *self.requested.borrow();
         loop {
-            let mut moved = pin!(self.moved.notified());
-            // From here on a move is not missed.
+            let mut moved = pin!(self.progressed.notified());
+            // From here on no notification is missed.
             moved.as_mut().enable();
-            if self.seen.lock().values().all(|&seen| seen >= wanted) {
+            if self.acknowledged.lock().values().all(|&seen| seen >= wanted) {
                 return;
             }
             moved.await;
@@ -65,40 +65,40 @@ impl Doors {
     }
 }
 
-/// One listener's side; who drops it is waited for no more.
+/// One listener's side; a dropped one is not waited for any more.
 #[derive(Debug)]
-pub struct Door {
-    doors: Arc<Doors>,
-    wanted: watch::Receiver<u64>,
+pub struct GateListener {
+    gate: Arc<ListenerGate>,
+    requested: watch::Receiver<u64>,
     number: u64,
 }
 
-impl Door {
-    /// Completes when there is something to look at.
-    pub async fn wanted(&mut self) {
-        if self.wanted.changed().await.is_err() {
-            // Nobody can want anything any more; never so while this holds the doors.
+impl GateListener {
+    /// Completes when an update was requested since [`GateListener::latest_update`].
+    pub async fn update_requested(&mut self) {
+        if self.requested.changed().await.is_err() {
+            // The sender is gone, which cannot be while this holds the gate.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Says that what was wanted before this call has been seen to.
-    pub fn saw(&mut self, wanted: u64) {
-        self.doors.seen.lock().insert(self.number, wanted);
-        self.doors.moved.notify_waiters();
+    /// Acknowledges all updates up to `update`.
+    pub fn acknowledge(&mut self, update: u64) {
+        self.gate.acknowledged.lock().insert(self.number, update);
+        self.gate.progressed.notify_waiters();
     }
 
-    /// Which change is the latest: to be read before one looks at what to do.
+    /// Returns the latest update: to be read before checking whether the node is up.
     #[must_use]
-    pub fn latest(&mut self) -> u64 {
-        *self.wanted.borrow_and_update()
+    pub fn latest_update(&mut self) -> u64 {
+        *self.requested.borrow_and_update()
     }
 }
 
-impl Drop for Door {
+impl Drop for GateListener {
     fn drop(&mut self) {
-        self.doors.seen.lock().remove(&self.number);
-        self.doors.moved.notify_waiters();
+        self.gate.acknowledged.lock().remove(&self.number);
+        self.gate.progressed.notify_waiters();
     }
 }
 
@@ -109,24 +109,24 @@ mod tests {
     use std::task::Poll;
 
     #[tokio::test]
-    async fn whoever_shifts_them_waits_for_all() {
-        let doors = Arc::new(Doors::default());
-        doors.settled().await;
-        let (mut one, mut other) = (doors.join(), doors.join());
-        doors.settled().await;
-        doors.shift();
-        one.wanted().await;
-        let latest = one.latest();
-        let mut settled = pin!(doors.settled());
+    async fn an_update_waits_for_all_listeners() {
+        let gate = Arc::new(ListenerGate::default());
+        gate.all_acknowledged().await;
+        let (mut one, mut other) = (gate.register(), gate.register());
+        gate.all_acknowledged().await;
+        gate.request_update();
+        one.update_requested().await;
+        let latest = one.latest_update();
+        let mut settled = pin!(gate.all_acknowledged());
         let mut now = async || poll_fn(|cx| Poll::Ready(settled.as_mut().poll(cx))).await;
         assert!(now().await.is_pending());
-        one.saw(latest);
+        one.acknowledge(latest);
         assert!(now().await.is_pending(), "the other has yet to look");
-        let latest = other.latest();
-        other.saw(latest);
+        let latest = other.latest_update();
+        other.acknowledge(latest);
         assert!(now().await.is_ready());
-        doors.shift();
+        gate.request_update();
         drop((one, other));
-        doors.settled().await;
+        gate.all_acknowledged().await;
     }
 }

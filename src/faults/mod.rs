@@ -1,203 +1,216 @@
-//! What goes wrong on purpose: faults that tests arm, each of which ends by itself.
+//! Fault injection: faults that tests arm, each of which ends by itself.
 //!
 //! ```text
-//! order     the words of `SLOTWAY …`, of `slotway ctl` and of a scenario
-//! book      what is armed: until when, how many times more, how often it has struck
-//! scenario  orders with their times, in a file
-//! doors     waiting for the listeners of a node that was stopped or started
+//! grammar        the words of `SLOTWAY …`, of `slotway ctl` and of a scenario
+//! scenario       orders with their times, in a file
+//! registry       what is armed: until when, how many times more, how often it has fired
+//! listener_gate  waiting for the listeners of a node that was stopped or started
 //! ```
 //!
-//! What changes who owns and serves what, stopping a node, a slot half-migrated, is done to the
-//! [`crate::topology`] at once; the book only knows when that is to be undone. What concerns single
-//! requests, late replies, false answers to EXEC, is looked up here as they come, by those who have
-//! seen in [`Armed`] that there is something to look up: one relaxed load for a batch of requests.
+//! Faults that change the topology, such as stopping a node or holding a slot half-migrated, are
+//! applied to [`crate::topology`] at once; the registry only records when to undo them. Faults of
+//! single requests, such as late replies and false answers to EXEC, are looked up here per request,
+//! when [`ArmedFaults`] says that there are any: one relaxed load per batch of requests.
 
-mod registry;
-mod listener_gate;
 mod grammar;
 mod scenario;
+mod registry;
+mod listener_gate;
 
 pub use grammar::{
-    Answer, Bound, COUNT_MAX, KEY_LEN_MAX, LATENCY_MS_MAX, Name, Order, Place, Promote, RUNS_MAX,
-    TIME_MS_DEFAULT, TIME_MS_MAX, Unclear, forms,
+    COUNT_MAX, ExecAnswer, FaultLimit, FaultScope, KEY_LEN_MAX, LATENCY_MS_MAX, NodeName, Order,
+    OrderError, Promote, RUNS_MAX, TIME_MS_DEFAULT, TIME_MS_MAX, forms,
 };
-pub use listener_gate::{Door, Doors};
-pub use registry::{FAULTS_MAX, Fault, What};
-pub use scenario::{Event, Mistake, Progress, SCENARIO_LEN_MAX, STEPS_MAX, Scenario, Step, When};
+pub use listener_gate::{GateListener, ListenerGate};
+pub use registry::{FAULTS_MAX, Fault, FaultKind};
+pub use scenario::{
+    RequestKind, SCENARIO_LEN_MAX, STEPS_MAX, Scenario, ScenarioError, ScenarioProgress,
+    ScenarioStep, StepTrigger,
+};
 
 use crate::keyspace::Millis;
 use crate::slot::Slot;
 use crate::topology::NodeNumber;
 use parking_lot::Mutex;
-use registry::Book;
-use scenario::Play;
+use registry::Registry;
+use scenario::Playback;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::Notify;
 
-/// What a batch of requests has to look up.
+/// The kinds of faults that a batch of requests has to look up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Armed(u32);
+pub struct ArmedFaults(u32);
 
-impl Armed {
+impl ArmedFaults {
     const LATENCY: u32 = 1;
     const EXEC: u32 = 1 << 1;
     const HANG: u32 = 1 << 2;
     const COUNT: u32 = 1 << 3;
 
-    /// Nothing.
+    /// Returns whether there are none.
     #[must_use]
     #[inline]
-    pub fn is_nothing(self) -> bool {
+    pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether each request is to be looked at: some replies come late, or somebody counts.
+    /// Returns whether each request has to be looked at: some replies are delayed, or a scenario
+    /// counts requests.
     #[must_use]
     #[inline]
-    pub fn concerns_each(self) -> bool {
+    pub fn affects_each_request(self) -> bool {
         self.0 & (Self::LATENCY | Self::COUNT) != 0
     }
 
-    /// Whether some replies come late.
+    /// Returns whether some replies are delayed.
     #[must_use]
-    pub fn slows(self) -> bool {
+    pub fn delays_replies(self) -> bool {
         self.0 & Self::LATENCY != 0
     }
 
-    /// Whether a scenario waits for so many requests.
+    /// Returns whether a scenario counts requests.
     #[must_use]
-    pub fn counts(self) -> bool {
+    pub fn counts_requests(self) -> bool {
         self.0 & Self::COUNT != 0
     }
 
-    /// Whether some EXECs do not run.
+    /// Returns whether some EXECs do not run.
     #[must_use]
     #[inline]
-    pub fn execs(self) -> bool {
+    pub fn affects_exec(self) -> bool {
         self.0 & Self::EXEC != 0
     }
 
-    /// Whether a node does not answer.
+    /// Returns whether a node hangs.
     #[must_use]
     #[inline]
-    pub fn hangs(self) -> bool {
+    pub fn hangs_nodes(self) -> bool {
         self.0 & Self::HANG != 0
     }
 
-    fn by(what: &What) -> u32 {
-        match what {
-            What::Latency { .. } => Self::LATENCY,
-            What::Exec { .. } | What::Conflict(_) => Self::EXEC,
-            What::Stop { hangs: true, .. } => Self::HANG,
-            What::Stop { .. } | What::Promotion(_) | What::Down | What::Hold { .. } => 0,
+    fn by(kind: &FaultKind) -> u32 {
+        match kind {
+            FaultKind::Latency { .. } => Self::LATENCY,
+            FaultKind::Exec { .. } | FaultKind::Conflict(_) => Self::EXEC,
+            FaultKind::Stop { hangs: true, .. } => Self::HANG,
+            FaultKind::Stop { .. }
+            | FaultKind::Promotion(_)
+            | FaultKind::Down
+            | FaultKind::Hold { .. } => 0,
         }
     }
 }
 
-/// As many faults are armed as there may be.
+/// The limit of armed faults is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany;
+pub struct TooManyFaults;
 
 /// The faults of a process.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// Agrees with the book whenever that is not locked.
+    /// Kept in agreement with the registry by [`Faults::change`].
     armed: AtomicU32,
-    book: Mutex<Book>,
-    /// Tells those who wait for an end, or for the next one.
+    registry: Mutex<Registry>,
+    /// Wakes the tasks that wait for a change of the registry.
     changed: Notify,
-    /// Of the nodes' listeners.
-    pub doors: Arc<Doors>,
+    /// Lets a command wait for the nodes' listeners.
+    pub listener_gate: Arc<ListenerGate>,
 }
 
 impl Faults {
-    /// What a batch that begins now has to look up.
+    /// Returns the kinds of faults that are armed now.
     #[must_use]
     #[inline]
-    pub fn armed(&self) -> Armed {
-        Armed(self.armed.load(Ordering::Relaxed))
+    pub fn armed(&self) -> ArmedFaults {
+        ArmedFaults(self.armed.load(Ordering::Relaxed))
     }
 
-    /// Arms a fault that ends at `until`, or when it has struck `count` times; gives its id.
+    /// Arms a fault that ends at `until`, or when it has fired `count` times; returns its id.
     ///
     /// # Errors
-    /// There are too many.
-    pub fn arm(&self, what: What, until: Millis, count: Option<u32>) -> Result<u64, TooMany> {
-        self.change(|book| book.arm(what, until, count)).ok_or(TooMany)
+    /// The limit of armed faults is reached.
+    pub fn arm(
+        &self,
+        kind: FaultKind,
+        until: Millis,
+        count: Option<u32>,
+    ) -> Result<u64, TooManyFaults> {
+        self.change(|registry| registry.arm(kind, until, count)).ok_or(TooManyFaults)
     }
 
-    /// Whether one more can be armed.
+    /// Returns whether one more can be armed.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.book.lock().all().len() < FAULTS_MAX
+        self.registry.lock().all().len() < FAULTS_MAX
     }
 
-    /// Every fault that is armed, in the order of their ids.
+    /// Returns every fault that is armed, in the order of their ids.
     #[must_use]
     pub fn all(&self) -> Vec<Fault> {
-        self.book.lock().all().to_vec()
+        self.registry.lock().all().to_vec()
     }
 
-    /// Takes out the faults that `ends` says, for the caller to undo what they did.
+    /// Removes the faults for which `ends` is true and returns them, for the caller to undo.
     pub fn take(&self, ends: impl FnMut(&Fault) -> bool) -> Vec<Fault> {
-        self.change(|book| book.take(ends))
+        self.change(|registry| registry.take(ends))
     }
 
-    /// When there is something to be done next: a fault ends, or a step's time has come.
+    /// Returns when the next fault ends or the next step is due.
     #[must_use]
-    pub fn due(&self) -> Option<Millis> {
-        self.book.lock().due()
+    pub fn next_due(&self) -> Option<Millis> {
+        self.registry.lock().due()
     }
 
-    /// Begins to play a scenario at `now`, in place of any other.
-    pub fn play(&self, scenario: Scenario, now: Millis) {
-        self.change(|book| book.play = Some(Play::new(scenario, now)));
+    /// Starts a scenario at `now`, in place of any other.
+    pub fn start_scenario(&self, scenario: Scenario, now: Millis) {
+        self.change(|registry| registry.play = Some(Playback::new(scenario, now)));
     }
 
-    /// Ends the scenario, wherever it is.
-    pub fn stop_play(&self) {
-        self.change(|book| book.play = None);
+    /// Ends the scenario.
+    pub fn stop_scenario(&self) {
+        self.change(|registry| registry.play = None);
     }
 
-    /// The scenario's next step, if its time has come: it is for the caller to do.
-    pub fn take_step(&self, now: Millis) -> Option<Step> {
-        self.change(|book| book.play.as_mut()?.take(now))
+    /// Takes the scenario's next step, if it is due; the caller carries it out.
+    pub fn take_step(&self, now: Millis) -> Option<ScenarioStep> {
+        self.change(|registry| registry.play.as_mut()?.take(now))
     }
 
-    /// The step that was taken is done, or was refused.
-    pub fn end_step(&self, refused: Option<Mistake>) {
-        if let Some(play) = &mut self.book.lock().play {
+    /// Ends the step that was taken: done, or refused with this error.
+    pub fn end_step(&self, refused: Option<ScenarioError>) {
+        if let Some(play) = &mut self.registry.lock().play {
             play.end(refused);
         }
     }
 
-    /// How far the scenario has come, if there was one.
+    /// Returns the scenario's progress, if there is or was one.
     #[must_use]
-    pub fn progress(&self) -> Option<Progress> {
-        self.book.lock().play.as_ref().map(Play::progress)
+    pub fn scenario_progress(&self) -> Option<ScenarioProgress> {
+        self.registry.lock().play.as_ref().map(Playback::progress)
     }
 
-    /// Counts a request that is all of `events`.
-    pub fn note(&self, events: &[Event]) {
-        self.change(|book| {
-            if let Some(play) = &mut book.play {
+    /// Counts a request of these kinds.
+    pub fn count_request(&self, events: &[RequestKind]) {
+        self.change(|registry| {
+            if let Some(play) = &mut registry.play {
                 play.note(events);
             }
         });
     }
 
-    /// Whether this node was stopped; `Some(true)` if it hangs.
+    /// Returns whether this node was stopped; `Some(true)` if it hangs.
     #[must_use]
     pub fn stopped(&self, node: NodeNumber) -> Option<bool> {
-        self.book.lock().all().iter().find_map(|fault| match fault.what {
-            What::Stop { node: it, hangs } if it == node => Some(hangs),
+        self.registry.lock().all().iter().find_map(|fault| match fault.kind {
+            FaultKind::Stop { node: it, hangs } if it == node => Some(hangs),
             _ => None,
         })
     }
 
-    /// By how much the reply to a request comes late that asks `node` for `slot`, in milliseconds.
+    /// Returns the delay of the reply to a request for `slot` at `node`, in milliseconds, and
+    /// counts the faults as fired.
     #[must_use]
     pub fn latency(
         &self,
@@ -205,39 +218,41 @@ impl Faults {
         node: Option<NodeNumber>,
         slot: Option<Slot>,
     ) -> Option<Millis> {
-        let struck = self.change(|book| {
-            book.strike(now, false, |what| match *what {
-                What::Latency { place, ms } if is_at(place, node, slot) => Some(ms),
+        let fired = self.change(|registry| {
+            registry.fire(now, false, |kind| match *kind {
+                FaultKind::Latency { place, ms } if is_at(place, node, slot) => Some(ms),
                 _ => None,
             })
         });
-        (!struck.is_empty()).then(|| struck.into_iter().sum::<Millis>().min(LATENCY_MS_MAX))
+        (!fired.is_empty()).then(|| fired.into_iter().sum::<Millis>().min(LATENCY_MS_MAX))
     }
 
-    /// The keys to be touched before an EXEC that would run; `watches` says whether it watches one.
+    /// Returns the keys to touch before an EXEC that would run, and counts the faults as fired;
+    /// `watches` tests whether the EXEC watches a key.
     #[must_use]
     pub fn conflicts(&self, now: Millis, watches: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-        self.change(|book| {
-            book.strike(now, false, |what| match what {
-                What::Conflict(key) if watches(key) => Some(key.clone()),
+        self.change(|registry| {
+            registry.fire(now, false, |kind| match kind {
+                FaultKind::Conflict(key) if watches(key) => Some(key.clone()),
                 _ => None,
             })
         })
     }
 
-    /// What an EXEC at `node` in `slot`, which would run, answers instead.
+    /// Returns the false answer of an EXEC at `node` in `slot` that would otherwise run, and counts
+    /// the fault as fired.
     #[must_use]
-    pub fn answer(
+    pub fn exec_answer(
         &self,
         now: Millis,
         node: Option<NodeNumber>,
         slot: Option<Slot>,
-    ) -> Option<Answer> {
-        let answered = self.change(|book| {
-            book.strike(now, true, |what| match *what {
-                // Without a slot there is nothing that could have moved.
-                What::Exec { answer: Answer::Moved, .. } if slot.is_none() => None,
-                What::Exec { answer, place } if is_at(place, node, slot) => Some(answer),
+    ) -> Option<ExecAnswer> {
+        let answered = self.change(|registry| {
+            registry.fire(now, true, |kind| match *kind {
+                // Without a slot nothing could have moved.
+                FaultKind::Exec { answer: ExecAnswer::Moved, .. } if slot.is_none() => None,
+                FaultKind::Exec { answer, place } if is_at(place, node, slot) => Some(answer),
                 _ => None,
             })
         });
@@ -245,19 +260,19 @@ impl Faults {
     }
 
     /// Completes when this node does not hang.
-    pub async fn answers_again(&self, node: NodeNumber) {
+    pub async fn hang_ended(&self, node: NodeNumber) {
         self.until(|| self.stopped(node) != Some(true)).await;
     }
 
-    /// Completes when [`Faults::due`] is another time than `before`.
-    pub async fn due_is_other(&self, before: Option<Millis>) {
-        self.until(|| self.due() != before).await;
+    /// Completes when [`Faults::next_due`] differs from `before`.
+    pub async fn due_changed(&self, before: Option<Millis>) {
+        self.until(|| self.next_due() != before).await;
     }
 
     async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
             let mut changed = pin!(self.changed.notified());
-            // From here on a change is not missed.
+            // From here on no notification is missed.
             changed.as_mut().enable();
             if is_so() {
                 return;
@@ -266,24 +281,25 @@ impl Faults {
         }
     }
 
-    fn change<R>(&self, change: impl FnOnce(&mut Book) -> R) -> R {
-        let mut book = self.book.lock();
-        let result = change(&mut book);
-        let counts = book.play.as_ref().is_some_and(Play::counts);
-        let begin = if counts { Armed::COUNT } else { 0 };
-        let armed = book.all().iter().fold(begin, |armed, fault| armed | Armed::by(&fault.what));
+    fn change<R>(&self, change: impl FnOnce(&mut Registry) -> R) -> R {
+        let mut registry = self.registry.lock();
+        let result = change(&mut registry);
+        let counts = registry.play.as_ref().is_some_and(Playback::counts);
+        let begin = if counts { ArmedFaults::COUNT } else { 0 };
+        let armed =
+            registry.all().iter().fold(begin, |armed, fault| armed | ArmedFaults::by(&fault.kind));
         self.armed.store(armed, Ordering::Relaxed);
-        drop(book);
+        drop(registry);
         self.changed.notify_waiters();
         result
     }
 }
 
-fn is_at(place: Place<NodeNumber>, node: Option<NodeNumber>, slot: Option<Slot>) -> bool {
+fn is_at(place: FaultScope<NodeNumber>, node: Option<NodeNumber>, slot: Option<Slot>) -> bool {
     match place {
-        Place::Anywhere => true,
-        Place::Slot(it) => slot == Some(it),
-        Place::Node(it) => node == Some(it),
+        FaultScope::Anywhere => true,
+        FaultScope::Slot(it) => slot == Some(it),
+        FaultScope::Node(it) => node == Some(it),
     }
 }
 
@@ -298,68 +314,76 @@ mod tests {
     #[test]
     fn a_fault_strikes_where_it_is_meant_to_and_ends_by_count() {
         let faults = Faults::default();
-        assert!(faults.armed().is_nothing());
-        let place = Place::Slot(slot(7));
-        let what = What::Exec { answer: Answer::Nil, place };
-        assert_eq!(faults.arm(what, 100, Some(2)), Ok(1));
-        assert!(faults.armed().execs() && !faults.armed().slows());
-        let answer = |slot| faults.answer(50, Some(0), slot);
+        assert!(faults.armed().is_empty());
+        let place = FaultScope::Slot(slot(7));
+        let kind = FaultKind::Exec { answer: ExecAnswer::Nil, place };
+        assert_eq!(faults.arm(kind, 100, Some(2)), Ok(1));
+        assert!(faults.armed().affects_exec() && !faults.armed().delays_replies());
+        let answer = |slot| faults.exec_answer(50, Some(0), slot);
         assert_eq!((answer(None), answer(Some(slot(8)))), (None, None));
-        assert_eq!(answer(Some(slot(7))), Some(Answer::Nil));
+        assert_eq!(answer(Some(slot(7))), Some(ExecAnswer::Nil));
         assert_eq!(faults.all()[0].line(60), "id=1 fired=1 left=1 ms=40 fault=EXEC NIL SLOT 7");
-        assert_eq!(answer(Some(slot(7))), Some(Answer::Nil));
+        assert_eq!(answer(Some(slot(7))), Some(ExecAnswer::Nil));
         assert_eq!(answer(Some(slot(7))), None);
-        assert!(faults.armed().is_nothing() && faults.all().is_empty());
+        assert!(faults.armed().is_empty() && faults.all().is_empty());
     }
 
     #[test]
     fn a_fault_ends_by_time_whether_or_not_it_was_taken_out() {
         let faults = Faults::default();
-        let what = What::Latency { place: Place::Node(1), ms: 30 };
-        faults.arm(what.clone(), 100, None).expect("room");
-        faults.arm(What::Latency { place: Place::Anywhere, ms: 5 }, 200, Some(9)).expect("room");
+        let kind = FaultKind::Latency { place: FaultScope::Node(1), ms: 30 };
+        faults.arm(kind.clone(), 100, None).expect("room");
+        faults
+            .arm(FaultKind::Latency { place: FaultScope::Anywhere, ms: 5 }, 200, Some(9))
+            .expect("room");
         assert_eq!(faults.latency(99, Some(1), None), Some(35));
         assert_eq!(faults.latency(99, Some(0), None), Some(5));
         assert_eq!(faults.latency(100, Some(1), None), Some(5), "its time is over");
-        assert_eq!(faults.due(), Some(100));
+        assert_eq!(faults.next_due(), Some(100));
         let over = faults.take(|fault| fault.until <= 100);
-        assert_eq!(over.iter().map(|fault| &fault.what).collect::<Vec<_>>(), [&what]);
+        assert_eq!(over.iter().map(|fault| &fault.kind).collect::<Vec<_>>(), [&kind]);
         assert_eq!((over[0].fired, faults.all()[0].left), (1, Some(6)));
     }
 
     #[test]
     fn one_answer_at_a_time() {
         let faults = Faults::default();
-        for answer in [Answer::Moved, Answer::TryAgain] {
-            faults.arm(What::Exec { answer, place: Place::Anywhere }, 9, Some(1)).expect("room");
+        for answer in [ExecAnswer::Moved, ExecAnswer::TryAgain] {
+            faults
+                .arm(FaultKind::Exec { answer, place: FaultScope::Anywhere }, 9, Some(1))
+                .expect("room");
         }
-        faults.arm(What::Conflict(b"k".to_vec()), 9, Some(1)).expect("room");
+        faults.arm(FaultKind::Conflict(b"k".to_vec()), 9, Some(1)).expect("room");
         assert!(faults.conflicts(1, |key| key == b"other").is_empty());
         assert_eq!(faults.conflicts(1, |key| key == b"k"), [b"k"]);
         assert!(faults.conflicts(1, |_| true).is_empty());
-        assert_eq!(faults.answer(1, None, None), Some(Answer::TryAgain), "no slot, no MOVED");
-        assert_eq!(faults.answer(1, None, Some(slot(0))), Some(Answer::Moved));
-        assert_eq!(faults.answer(1, None, Some(slot(0))), None);
+        assert_eq!(
+            faults.exec_answer(1, None, None),
+            Some(ExecAnswer::TryAgain),
+            "no slot, no MOVED"
+        );
+        assert_eq!(faults.exec_answer(1, None, Some(slot(0))), Some(ExecAnswer::Moved));
+        assert_eq!(faults.exec_answer(1, None, Some(slot(0))), None);
     }
 
     #[test]
     fn there_may_be_so_many_and_ids_are_not_given_twice() {
         let faults = Faults::default();
         for id in 1..=FAULTS_MAX as u64 {
-            assert_eq!(faults.arm(What::Down, 9, None), Ok(id));
+            assert_eq!(faults.arm(FaultKind::Down, 9, None), Ok(id));
         }
         assert!(!faults.has_room());
-        assert_eq!(faults.arm(What::Down, 9, None), Err(TooMany));
+        assert_eq!(faults.arm(FaultKind::Down, 9, None), Err(TooManyFaults));
         faults.take(|fault| fault.id == FAULTS_MAX as u64);
-        assert_eq!(faults.arm(What::Down, 9, None), Ok(FAULTS_MAX as u64 + 1));
+        assert_eq!(faults.arm(FaultKind::Down, 9, None), Ok(FAULTS_MAX as u64 + 1));
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_node_is_told() {
+    async fn the_end_of_a_hang_wakes_the_waiting_task() {
         let faults = Faults::default();
-        faults.answers_again(2).await;
-        faults.arm(What::Stop { node: 2, hangs: true }, 9, None).expect("room");
-        let mut again = pin!(faults.answers_again(2));
+        faults.hang_ended(2).await;
+        faults.arm(FaultKind::Stop { node: 2, hangs: true }, 9, None).expect("room");
+        let mut again = pin!(faults.hang_ended(2));
         let mut now = async || {
             std::future::poll_fn(|cx| std::task::Poll::Ready(again.as_mut().poll(cx))).await
         };

@@ -1,26 +1,26 @@
-//! What is armed at this moment: plain data, and the time is always an argument.
+//! The armed faults: plain data; the time is always an argument.
 
-use super::grammar::{Answer, Place};
-use super::scenario::Play;
+use super::grammar::{ExecAnswer, FaultScope};
+use super::scenario::Playback;
 use crate::keyspace::Millis;
 use crate::slot::Slot;
 use crate::topology::NodeNumber;
 use std::fmt;
 
-/// Most faults at a time.
+/// Most faults armed at a time.
 pub const FAULTS_MAX: usize = 256;
 
-/// What goes wrong.
+/// The kinds of faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// The node is down: nobody can connect to it or, if it hangs, nobody is answered.
+pub enum FaultKind {
+    /// The node is down: connections are refused or, if it hangs, never answered.
     Stop {
         /// Which node.
         node: NodeNumber,
-        /// Connections are taken and never answered.
+        /// Connections are accepted and never answered.
         hangs: bool,
     },
-    /// A replica of this node, which was stopped, takes its place when this ends.
+    /// A replica of this stopped node is promoted when this ends.
     Promotion(NodeNumber),
     /// The cluster is down.
     Down,
@@ -28,35 +28,35 @@ pub enum What {
     Hold {
         /// Which slot.
         slot: Slot,
-        /// Who gives it away.
+        /// The source node.
         from: NodeNumber,
-        /// Who takes it over.
+        /// The target node.
         to: NodeNumber,
     },
-    /// Replies come late.
+    /// Replies are delayed.
     Latency {
-        /// Whose.
-        place: Place<NodeNumber>,
-        /// How much later.
+        /// Which replies.
+        place: FaultScope<NodeNumber>,
+        /// The delay.
         ms: Millis,
     },
-    /// EXEC answers this and runs nothing.
+    /// EXEC replies this and runs nothing.
     Exec {
-        /// The answer.
-        answer: Answer,
+        /// The reply.
+        answer: ExecAnswer,
         /// Which EXECs.
-        place: Place<NodeNumber>,
+        place: FaultScope<NodeNumber>,
     },
     /// A key is touched right before an EXEC that watches it.
     Conflict(Vec<u8>),
 }
 
-impl fmt::Display for What {
+impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = |place: &Place<NodeNumber>| match place {
-            Place::Anywhere => String::new(),
-            Place::Slot(slot) => format!(" SLOT {}", slot.number()),
-            Place::Node(node) => format!(" NODE {node}"),
+        let place = |place: &FaultScope<NodeNumber>| match place {
+            FaultScope::Anywhere => String::new(),
+            FaultScope::Slot(slot) => format!(" SLOT {}", slot.number()),
+            FaultScope::Node(node) => format!(" NODE {node}"),
         };
         match self {
             Self::Stop { node, hangs: false } => write!(f, "STOP {node}"),
@@ -76,77 +76,77 @@ impl fmt::Display for What {
 /// A fault that is armed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Counted from 1 and never given twice.
+    /// Its id: counted from 1, never reused.
     pub id: u64,
-    /// What goes wrong.
-    pub what: What,
+    /// Its kind.
+    pub kind: FaultKind,
     /// When it ends by itself.
     pub until: Millis,
-    /// How many times more it strikes, if they are counted.
+    /// How many times more it fires, if limited.
     pub left: Option<u32>,
-    /// How many times it has struck.
+    /// How many times it has fired.
     pub fired: u64,
 }
 
 impl Fault {
-    /// As `SLOTWAY FAULTS` tells it.
+    /// Formats it as `SLOTWAY FAULTS` shows it.
     #[must_use]
     pub fn line(&self, now: Millis) -> String {
         let left = self.left.map_or("-".to_owned(), |left| left.to_string());
         let ms = (self.until - now).max(0);
-        format!("id={} fired={} left={left} ms={ms} fault={}", self.id, self.fired, self.what)
+        format!("id={} fired={} left={left} ms={ms} fault={}", self.id, self.fired, self.kind)
     }
 }
 
-/// Every fault that is armed, in the order in which they were.
+/// Every armed fault, in the order of arming.
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct Registry {
     faults: Vec<Fault>,
     last_id: u64,
-    /// The scenario that was played last, or is.
-    pub(super) play: Option<Play>,
+    /// The running scenario, or the last one.
+    pub(super) play: Option<Playback>,
 }
 
-impl Book {
+impl Registry {
     /// Arms a fault; `None` if there are too many.
-    pub(super) fn arm(&mut self, what: What, until: Millis, left: Option<u32>) -> Option<u64> {
+    pub(super) fn arm(&mut self, kind: FaultKind, until: Millis, left: Option<u32>) -> Option<u64> {
         if self.faults.len() >= FAULTS_MAX {
             return None;
         }
         self.last_id += 1;
-        self.faults.push(Fault { id: self.last_id, what, until, left, fired: 0 });
+        self.faults.push(Fault { id: self.last_id, kind, until, left, fired: 0 });
         Some(self.last_id)
     }
 
-    /// When there is something to be done: a fault ends, a step's time has come.
+    /// Returns when the next fault ends or the next step is due.
     pub(super) fn due(&self) -> Option<Millis> {
         let ends = self.faults.iter().map(|fault| fault.until);
-        ends.chain(self.play.as_ref().and_then(Play::due)).min()
+        ends.chain(self.play.as_ref().and_then(Playback::due)).min()
     }
 
     pub(super) fn all(&self) -> &[Fault] {
         &self.faults
     }
 
-    /// Takes out those that `ends` says; in their order.
+    /// Removes and returns the faults for which `ends` is true, in order.
     pub(super) fn take(&mut self, mut ends: impl FnMut(&Fault) -> bool) -> Vec<Fault> {
         self.faults.extract_if(.., |fault| ends(fault)).collect()
     }
 
-    /// Lets each fault strike whose time is not over and that `meets` says; tells what struck.
-    /// With `once` only the first does.
-    pub(super) fn strike<R>(
+    /// Fires each fault that has not ended and for which `meets` returns something; returns what it
+    /// returned. With `once`, only the first one fires.
+    pub(super) fn fire<R>(
         &mut self,
         now: Millis,
         once: bool,
-        mut meets: impl FnMut(&What) -> Option<R>,
+        mut meets: impl FnMut(&FaultKind) -> Option<R>,
     ) -> Vec<R> {
         let mut struck = Vec::new();
         for fault in self.faults.iter_mut().filter(|fault| fault.until > now) {
             if fault.left == Some(0) || once && !struck.is_empty() {
                 continue;
             }
-            if let Some(result) = meets(&fault.what) {
+            if let Some(result) = meets(&fault.kind) {
                 fault.fired += 1;
                 fault.left = fault.left.map(|left| left - 1);
                 struck.push(result);

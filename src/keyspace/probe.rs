@@ -1,65 +1,49 @@
-//! A first look at keys that will be needed soon: it asks for their memory and decides nothing.
+//! Prefetches the memory of keys that will be looked up soon; decides nothing.
 //!
-//! A look-up reads the slot's table, its prints, the entry and at times a value on the heap, each
-//! after the other. Done for one key after the other, each waits for memory four times; done for
-//! all keys of a batch round by round, the waits overlap.
+//! A look-up reads the slot's table, its fingerprints, the entry and sometimes a value on the heap,
+//! one after the other. Key by key, each look-up waits for memory four times; stage by stage for
+//! all keys of a batch, the waits overlap.
 
 use super::prefetch::prefetch;
-use super::{INLINE_LEN_MAX, Keyspace, Value};
+use super::{INLINE_LEN_MAX, KeyHint, Keyspace, Value};
 use crate::slot::Slot;
 
-/// What is known of a key before it is looked up: its hash, and a hint of where it lies.
-#[derive(Clone, Copy, Debug)]
-pub struct Seen {
-    pub(super) hash: u64,
-    /// The place in its table where it may lie, or any other number.
-    pub(super) hint: u32,
-}
-
-impl Seen {
-    /// A hash, and no hint.
-    #[must_use]
-    pub fn unplaced(hash: u64) -> Self {
-        Self { hash, hint: u32::MAX }
-    }
-}
-
-/// The rounds of a first look at a key.
+/// The stages of a probe, each named after what it prefetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is what it asks for")]
-pub enum Round {
+#[expect(missing_docs, reason = "each is named after what it prefetches")]
+pub enum ProbeStage {
     Slot,
-    Prints,
+    Fingerprints,
     Entry,
     Value,
 }
 
-impl Round {
-    /// In their order.
-    pub const ALL: [Self; 4] = [Self::Slot, Self::Prints, Self::Entry, Self::Value];
+impl ProbeStage {
+    /// All stages in their order.
+    pub const ALL: [Self; 4] = [Self::Slot, Self::Fingerprints, Self::Entry, Self::Value];
 }
 
 impl Keyspace {
-    /// Asks for the memory that round `round` of a first look at a key will have to read; each
-    /// round reads what the one before has asked for. The last one gives a hint where the key lies.
+    /// Prefetches the memory that `stage` of a key's look-up will read; each stage reads what the
+    /// one before has prefetched. The entry stage sets the hint's position.
     #[inline]
-    pub fn probe(&self, slot: Slot, seen: &mut Seen, round: Round) {
-        let Some(slot) = self.slots.get(self.place[slot.index()] as usize) else { return };
-        match round {
-            Round::Slot => prefetch(slot),
-            Round::Prints => slot.table.prefetch(seen.hash),
-            Round::Entry => {
-                if let Some((at, entry)) = slot.table.guess(seen.hash) {
-                    seen.hint = at as u32;
+    pub fn probe(&self, slot: Slot, hint: &mut KeyHint, stage: ProbeStage) {
+        let Some(slot) = self.slots.get(self.table_of_slot[slot.index()] as usize) else { return };
+        match stage {
+            ProbeStage::Slot => prefetch(slot),
+            ProbeStage::Fingerprints => slot.table.prefetch(hint.hash),
+            ProbeStage::Entry => {
+                if let Some((at, entry)) = slot.table.guess(hint.hash) {
+                    hint.position = at as u32;
                     prefetch(entry);
                 }
             }
-            Round::Value => {
-                let entry = slot.table.entries().get(seen.hint as usize);
+            ProbeStage::Value => {
+                let entry = slot.table.entries().get(hint.position as usize);
                 if let Some(Value::Str(bytes)) = entry.map(|entry| &entry.value)
                     && bytes.len() > INLINE_LEN_MAX
                 {
-                    // The first lines; the processor sees by itself that the others follow.
+                    // The first lines: the hardware prefetcher takes the rest.
                     bytes.chunks(64).take(4).for_each(prefetch);
                 }
             }

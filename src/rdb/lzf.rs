@@ -7,17 +7,16 @@
 //! ```
 //! A copy may reach into itself: 9 bytes from 1 byte back repeat that byte.
 
-use super::input::Input;
-
-/// Unfolds `compressed`. None unless it is well formed and yields `length` bytes exactly.
+/// Decompresses; returns `None` unless the input is well formed and yields exactly `length` bytes.
 pub(super) fn decompress(compressed: &[u8], length: usize) -> Option<Vec<u8>> {
-    let mut input = Input::new(compressed);
-    // Not reserved to `length`, which is a claim: it grows by what is really produced.
+    let mut rest = compressed;
+    // Not reserved to `length`, which is only a claim: it grows by what is actually produced.
     let mut out = Vec::new();
-    while !input.is_empty() {
-        let control = usize::from(input.byte()?);
+    while !rest.is_empty() {
+        let control = take_byte(&mut rest)?;
         if control < 0x20 {
-            let literal = input.take(control + 1)?;
+            let (literal, after) = rest.split_at_checked(control + 1)?;
+            rest = after;
             if literal.len() > length - out.len() {
                 return None;
             }
@@ -25,8 +24,8 @@ pub(super) fn decompress(compressed: &[u8], length: usize) -> Option<Vec<u8>> {
             continue;
         }
         let short = control >> 5;
-        let copied = if short < 7 { short + 2 } else { usize::from(input.byte()?) + 9 };
-        let back = ((control & 0x1F) << 8 | usize::from(input.byte()?)) + 1;
+        let copied = if short < 7 { short + 2 } else { take_byte(&mut rest)? + 9 };
+        let back = ((control & 0x1F) << 8 | take_byte(&mut rest)?) + 1;
         let from = out.len().checked_sub(back)?;
         if copied > length - out.len() {
             return None;
@@ -40,4 +39,10 @@ pub(super) fn decompress(compressed: &[u8], length: usize) -> Option<Vec<u8>> {
         }
     }
     (out.len() == length).then_some(out)
+}
+
+fn take_byte(rest: &mut &[u8]) -> Option<usize> {
+    let (&byte, after) = rest.split_first()?;
+    *rest = after;
+    Some(byte.into())
 }

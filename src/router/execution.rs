@@ -119,7 +119,7 @@ impl Router {
         } else if refusal.is_none() && transaction.poisoned {
             refusal = Some(Refusal::EXEC_ABORT);
         }
-        if turn.armed.execs() && refusal.is_none() {
+        if turn.armed.affects_exec() && refusal.is_none() {
             self.make_conflict(transaction, &mut placement.held, turn.batch.now);
         }
         refusal
@@ -286,7 +286,7 @@ impl Executor for Execution<'_, '_> {
     }
 
     fn injected_reply(&mut self, transaction: &Transaction) -> Option<InjectedReply> {
-        if !self.turn.armed.execs() {
+        if !self.turn.armed.affects_exec() {
             return None;
         }
         self.router.injected_exec_reply(transaction.slot, self.client.local, self.turn)

@@ -6,7 +6,7 @@ use super::held::HeldShards;
 use super::pipeline::{Scratch, args_of};
 use crate::command::Refusal;
 use crate::command::{Group, ReplyDelay, Run, SessionCommand, Spec, named};
-use crate::faults::{Answer, Event};
+use crate::faults::{ExecAnswer, RequestKind};
 use crate::keyspace::{Blob, Millis};
 use crate::session::{Session, Transaction};
 use crate::shard::{InjectedReply, Turn};
@@ -32,15 +32,15 @@ impl Router {
             return;
         }
         let is_exec = matches!(named, Some(Spec { run: Run::Session(SessionCommand::Exec), .. }));
-        if turn.armed.counts() {
+        if turn.armed.counts_requests() {
             let event = match named {
-                Some(_) if is_exec => Event::Exec,
-                Some(spec) if spec.writes() => Event::Write,
-                _ => Event::Request,
+                Some(_) if is_exec => RequestKind::Exec,
+                Some(spec) if spec.writes() => RequestKind::Write,
+                _ => RequestKind::Request,
             };
-            self.server.faults.note(&[Event::Request, event]);
+            self.server.faults.count_request(&[RequestKind::Request, event]);
         }
-        if !turn.armed.slows() {
+        if !turn.armed.delays_replies() {
             return;
         }
         let slot = match request.footprint {
@@ -83,12 +83,12 @@ impl Router {
         turn: &Turn<'_>,
     ) -> Option<InjectedReply> {
         let node = self.node_of(slot, turn.batch.port);
-        let route = match self.server.faults.answer(turn.batch.now, node, slot)? {
-            Answer::Nil => return Some(InjectedReply::Null),
-            Answer::ExecAbort => return Some(InjectedReply::Error(Refusal::EXEC_ABORT)),
-            Answer::TryAgain => Route::TryAgain,
-            Answer::ClusterDown => Route::Down,
-            Answer::Moved => match slot.and_then(|slot| self.topology.owner_of(slot)) {
+        let route = match self.server.faults.exec_answer(turn.batch.now, node, slot)? {
+            ExecAnswer::Nil => return Some(InjectedReply::Null),
+            ExecAnswer::ExecAbort => return Some(InjectedReply::Error(Refusal::EXEC_ABORT)),
+            ExecAnswer::TryAgain => Route::TryAgain,
+            ExecAnswer::ClusterDown => Route::Down,
+            ExecAnswer::Moved => match slot.and_then(|slot| self.topology.owner_of(slot)) {
                 Some(owner) => Route::Moved(owner),
                 None => return Some(InjectedReply::Null),
             },

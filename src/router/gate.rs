@@ -66,7 +66,7 @@ impl TurnGate<'_, '_> {
             }
             // The session refuses what crosses slots.
             Footprint::Crossing { first, .. } => {
-                return (!topology.is_known(first, node)).then_some(Refusal::SLOT_NOT_SERVED);
+                return (!topology.is_owner_known(first, node)).then_some(Refusal::SLOT_NOT_SERVED);
             }
             Footprint::In(slot) => slot,
         };
@@ -75,7 +75,7 @@ impl TurnGate<'_, '_> {
             return None;
         }
         // Held before the topology is asked: to change it, all shards are held.
-        if !topology.is_settled(slot) && self.kept.as_ref().is_none_or(|(held, _)| *held != shard) {
+        if !topology.is_stable(slot) && self.kept.as_ref().is_none_or(|(held, _)| *held != shard) {
             *self.kept = None;
             *self.kept = Some((shard, router.hold_one(shard, turn)));
         }
@@ -88,6 +88,6 @@ impl TurnGate<'_, '_> {
             }
             _ => KeyPresence::default(),
         };
-        router.refusal(topology.judge(node, slot, flags, presence), slot, self.local)
+        router.refusal(topology.route(node, slot, flags, presence), slot, self.local)
     }
 }

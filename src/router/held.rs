@@ -6,7 +6,7 @@ use crate::command::flag;
 use crate::session::Session;
 use crate::shard::{Engine, Hold, Turn};
 use crate::slot::Slot;
-use crate::topology::{Move, Port};
+use crate::topology::{Port, SlotMigration};
 
 /// The shard that a turn holds from one command to the next, with its number.
 pub(super) type KeptHold<'r> = Option<(usize, Hold<'r>)>;
@@ -85,8 +85,8 @@ impl Router {
                 SlotShards { from: self.topology.shard_of_node(node), to: None }
             }
             (Port::Router, None) => SlotShards { from: 0, to: None },
-            (Port::Router, Some(slot)) => match self.topology.move_of(slot) {
-                Some(Move { from, to }) => SlotShards { from, to: Some(to) },
+            (Port::Router, Some(slot)) => match self.topology.migration_of(slot) {
+                Some(SlotMigration { from, to }) => SlotShards { from, to: Some(to) },
                 None => SlotShards { from: self.topology.shard_of(slot), to: None },
             },
         }

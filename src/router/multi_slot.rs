@@ -107,11 +107,11 @@ fn note_touched(
     for key in &touched.keys {
         let slot = slots.slot_of(key);
         if let Some(at) = home_in(homes, slot) {
-            held.engine(at).keyspace.touch_returned(slot, key);
+            held.engine(at).keyspace.touch_transferred(slot, key);
         }
     }
     if touched.all {
-        held.engines().for_each(|engine| engine.keyspace.touch_all_returned());
+        held.engines().for_each(|engine| engine.keyspace.touch_all_transferred());
     }
     held.engines().for_each(Engine::clear_writer);
 }

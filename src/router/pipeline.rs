@@ -3,7 +3,7 @@
 
 use super::Router;
 use crate::command::{Args, Invocation, Queue, Run, Spec, resolve};
-use crate::keyspace::{Round, Seen};
+use crate::keyspace::{KeyHint, ProbeStage};
 use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Span};
 use crate::session::Session;
 use crate::shard::Turn;
@@ -44,7 +44,7 @@ pub(super) struct Request {
     /// The argument that is its only key, if there is one.
     pub(super) only_key: Option<u8>,
     /// What a first look at its only key found, if there was one.
-    pub(super) seen: Option<Seen>,
+    pub(super) seen: Option<KeyHint>,
     /// The next request for the same shard in the batch, or [`NO_REQUEST`].
     next_there: u16,
 }
@@ -150,19 +150,19 @@ impl Router {
             return;
         }
         // The last round pays only where values lie on the heap.
-        let all = Round::ALL.len();
+        let all = ProbeStage::ALL.len();
         let rounds = if *values_are_long { all } else { all - 1 };
         first_there.clear();
         first_there.resize(self.topology.shards(), NO_REQUEST);
         for (i, request) in requests.iter_mut().enumerate().rev() {
             if let (Some(slot), Some(at)) = (request.slot(), request.only_key) {
                 let key = spans[request.first + at as usize].of(input);
-                request.seen = Some(Seen::unplaced(self.hasher.hash(key)));
+                request.seen = Some(KeyHint::from_hash(self.hasher.hash(key)));
                 let first = &mut first_there[self.topology.shard_of(slot)];
                 request.next_there = std::mem::replace(first, i as u16);
             }
         }
-        for round in Round::ALL.into_iter().take(rounds) {
+        for round in ProbeStage::ALL.into_iter().take(rounds) {
             for (shard, &first) in first_there.iter().enumerate() {
                 if first == NO_REQUEST {
                     continue;

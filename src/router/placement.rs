@@ -289,7 +289,7 @@ impl Router {
             Port::Node(node) => {
                 let engine = placement.held.engine(from);
                 let presence = || engine.key_presence(slot, &keys_of(unit));
-                let route = self.topology.judge(node, slot, flags, presence);
+                let route = self.topology.route(node, slot, flags, presence);
                 placement.refusal = self.refusal(route, slot, local);
             }
             Port::Router => {

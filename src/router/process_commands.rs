@@ -33,7 +33,7 @@ impl Router {
                 }
                 let wait = self.call_process(session, function, invocation, &mut [], turn, out);
                 if let Some(wait) = wait {
-                    match wait.look_at(turn.batch.now) {
+                    match wait.next_check(turn.batch.now) {
                         Some(_) => return Outcome::wait(WaitFor::Replicas(Box::new(wait))),
                         None => out.count(wait.count(turn.batch.now)),
                     }
@@ -155,7 +155,7 @@ impl Router {
     ) {
         let &Invocation { spec, args, .. } = invocation;
         let (observer, instrumentation) = (&self.server.observer, &batch.instrumentation);
-        observer.tallies.count(instrumentation.client, |tally| {
+        observer.commandstats.count(instrumentation.client, |tally| {
             tally.ran(spec.id, ticks, instrumentation.tracks);
             if let Some((b'-', error)) = reply.split_first() {
                 tally.failed(spec.id, error);
@@ -165,10 +165,10 @@ impl Router {
             let (shown, client) = (spec.without_secrets(args), instrumentation.client);
             let seen = ObservedCommand { args: shown.iter().copied(), client, now: batch.now };
             if instrumentation.monitored && spec.is_shown() {
-                observer.show(seen.clone());
+                observer.feed_monitors(seen.clone());
             }
             if ticks >= instrumentation.slow_ticks {
-                observer.slow(seen, ticks, spec.flags & flag::FAST != 0, !spec.is_logged());
+                observer.record_slow(seen, ticks, spec.flags & flag::FAST != 0, !spec.is_logged());
             }
         }
     }

@@ -49,14 +49,14 @@ impl Router {
         flags: RequestFlags,
         local: SocketAddr,
     ) -> Option<Refusal> {
-        let mut unclear = slots.into_iter().filter(|&slot| !self.topology.is_settled(slot));
+        let mut unclear = slots.into_iter().filter(|&slot| !self.topology.is_stable(slot));
         unclear.find_map(|slot| {
             let Some(owner) = self.topology.owner_of(slot) else {
                 return Some(Refusal::SLOT_NOT_SERVED);
             };
             let all_here = || KeyPresence { here: 1, missing: 0, several: false };
             let flags = RequestFlags { asking: true, ..flags };
-            match self.topology.judge(owner, slot, flags, all_here) {
+            match self.topology.route(owner, slot, flags, all_here) {
                 Route::Here | Route::Moved(_) | Route::Ask(_) | Route::TryAgain => None,
                 route => self.refusal(route, slot, local),
             }

@@ -29,7 +29,7 @@ impl Router {
         }
         let serves = |port, slot| self.topology.serves_channel(slot, port);
         let delivered = &mut |sleeper| turn.pace.delivered(sleeper);
-        self.server.pubsub.sign_off(serves, turn.batch.now, delivered);
+        self.server.pubsub.unsubscribe_moved(serves, turn.batch.now, delivered);
     }
 }
 
@@ -37,11 +37,12 @@ impl Router {
 /// topology asks for.
 pub(super) fn link_replicas(server: &ServerState, engines: &mut [&mut Engine]) {
     let topology = &server.topology;
-    if topology.is_in_step() {
+    if topology.replicas_share_shards() {
         return;
     }
-    let wanted = topology.replica_links_wanted();
-    let leader_of = |shard| wanted.iter().find(|link| link.shard == shard).map(|link| link.leader);
+    let wanted = topology.desired_replica_links();
+    let leader_of =
+        |shard| wanted.iter().find(|link| link.shard == shard).map(|link| link.master_shard);
     // What was written up to this moment belongs to the links that were there.
     engines.iter_mut().for_each(|engine| engine.propagate());
     for shard in 0..engines.len() {
@@ -56,7 +57,8 @@ pub(super) fn link_replicas(server: &ServerState, engines: &mut [&mut Engine]) {
         let feed = match engines[link.shard].source() {
             Some(feed) => Arc::clone(feed),
             None => {
-                let Ok([follower, leader]) = engines.get_disjoint_mut([link.shard, link.leader])
+                let Ok([follower, leader]) =
+                    engines.get_disjoint_mut([link.shard, link.master_shard])
                 else {
                     continue;
                 };
@@ -66,5 +68,5 @@ pub(super) fn link_replicas(server: &ServerState, engines: &mut [&mut Engine]) {
         feed.set_up(link.is_up);
         feeds.push((link.shard, feed));
     }
-    server.feeds.set(feeds);
+    server.replication_streams.set(feeds);
 }

@@ -14,7 +14,7 @@ impl Router {
     #[inline]
     pub(super) fn sample(&self, input: &[u8], scratch: &Scratch) {
         let count = scratch.requests.len() as u64;
-        let first = self.server.observer.record.requests(count);
+        let first = self.server.observer.recorder.requests(count);
         if recorder::takes_any(first, count) {
             self.note_sample(input, scratch, first);
         }
@@ -26,7 +26,7 @@ impl Router {
         if find(args.at(0)).is_none() {
             let name = &args.at(0)[..args.at(0).len().min(NAME_LEN_MAX)];
             let about = About::Unknown(name.into());
-            self.server.observer.record.take(Note {
+            self.server.observer.recorder.take(Note {
                 client: None,
                 keys: NoteKeys::default(),
                 about,
@@ -37,7 +37,7 @@ impl Router {
     /// Enters what was noted until now: at the end of a turn, when nothing is held.
     #[inline]
     pub(super) fn flush_notes(&self, turn: &Turn<'_>) {
-        let record = &self.server.observer.record;
+        let record = &self.server.observer.recorder;
         let (clients, now) = (&self.server.clients, turn.batch.now);
         match record.pressure() {
             Pressure::None => {}
@@ -60,7 +60,7 @@ impl Router {
             // What crosses slots is noted where it is refused.
             let together = matches!(request.footprint, Footprint::In(_));
             let about = About::Request { of, together };
-            self.server.observer.record.take(Note { client: None, keys, about });
+            self.server.observer.recorder.take(Note { client: None, keys, about });
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::resp::{Decoder, Proto, ReplyDecoder, Sink, Span};
 use crate::session::{Dialect, OwnedUnit, Session, Unit};
 use crate::shard::{BatchContext, Executor, Outcome, Pending, RemoteShard, Served, Turn, execute};
 use crate::slot::Slot;
-use crate::state::clients::{Client, Seat};
+use crate::state::clients::{Client, RegisteredClient};
 use crate::state::{ServerConfig, ServerState};
 use crate::topology::{Port, Topology};
 use parking_lot::Mutex;
@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 const NOW: Millis = 1_700_000_000_000;
 
 /// A router of so many shards with a client of its router port.
-fn router(shards: usize) -> (Router, Seat) {
+fn router(shards: usize) -> (Router, RegisteredClient) {
     let config = ServerConfig { topology: Topology::even(shards), ..ServerConfig::default() };
     let router = Router::new(ServerState::new(config), &Dialect::REDIS7, 7);
     let address = SocketAddr::from(([127, 0, 0, 1], 1));

@@ -53,7 +53,7 @@ impl Router {
         }
         let batch = self.batch_of(session, now);
         let armed = self.server.faults.armed();
-        if armed.hangs()
+        if armed.hangs_nodes()
             && let Port::Node(node) = batch.port
             && self.server.faults.stopped(node) == Some(true)
         {
@@ -84,7 +84,7 @@ impl Router {
         let (input_from, output_from) = (progress.taken, out.len());
         progress.pause = self.server.pause.at(turn.batch.now);
         let line = progress.pause.and_then(|_| inline(&input[input_from..])).map(<[u8]>::to_vec);
-        let each = turn.armed.concerns_each();
+        let each = turn.armed.affects_each_request();
         let ahead_max = if each { 1 } else { AHEAD_MAX };
         let ahead = self.decode_ahead(session, decoder, input, input_from, ahead_max, scratch);
         self.sample(input, scratch);
@@ -305,7 +305,7 @@ impl Router {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let is_direct = match &unit {
-            Unit::Exec(transaction) => transaction.is_plain() && !turn.armed.execs(),
+            Unit::Exec(transaction) => transaction.is_plain() && !turn.armed.affects_exec(),
             _ => true,
         };
         if let Scope::Slot(slot) = scope
@@ -388,7 +388,7 @@ impl Router {
     #[cold]
     fn note_refused(&self, spec: Option<&Spec>, reply: &[u8], turn: &Turn<'_>) {
         let client = turn.batch.instrumentation.client;
-        self.server.observer.tallies.count(client, |tally| {
+        self.server.observer.commandstats.count(client, |tally| {
             tally.rejected(spec.map_or(0, |spec| spec.id), reply.get(1..).unwrap_or_default());
         });
     }

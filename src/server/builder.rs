@@ -4,7 +4,7 @@ use super::listener::{Bound, bind};
 use super::{now, tick_ns};
 use crate::router::Router;
 use crate::session::Dialect;
-use crate::state::settings::{Settings, Start};
+use crate::state::settings::{Settings, StartupSettings};
 use crate::state::{Identity, ServerConfig, ServerState, Usage};
 use crate::topology::{Announce, Plan, Port, Topology};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -41,7 +41,7 @@ pub struct Wanted {
     /// The operating system, as INFO shows it.
     pub os: String,
     /// Asks the machine for room for so many clients; told how many are possible if too many.
-    pub make_room: fn(usize) -> Result<(), usize>,
+    pub reserve_files: fn(usize) -> Result<(), usize>,
 }
 
 impl Default for Wanted {
@@ -61,7 +61,7 @@ impl Default for Wanted {
             executable: String::new(),
             config_file: String::new(),
             os: std::env::consts::OS.to_owned(),
-            make_room: |_| Ok(()),
+            reserve_files: |_| Ok(()),
         }
     }
 }
@@ -136,10 +136,15 @@ impl Wanted {
         }
         let port = bound.first().ok_or(OpenError::NoPort)?.address.port();
         let bind = self.binds.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        let make_room = self.make_room;
+        let reserve_files = self.reserve_files;
         let databases = self.databases;
-        let settings =
-            Settings::new(Start { bind, port, cluster_enabled: false, databases, make_room });
+        let settings = Settings::new(StartupSettings {
+            bind,
+            port,
+            cluster_enabled: false,
+            databases,
+            reserve_files,
+        });
         for (name, value) in &self.settings {
             settings.set(&[(name.as_bytes(), value.as_bytes())]).map_err(|error| {
                 let why = String::from_utf8_lossy(&error.text()).into_owned();

@@ -21,7 +21,7 @@ use crate::resp::Decoder;
 use crate::router::{Router, Scratch, TurnIo, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::{OwnedUnit, Session};
 use crate::shard::{Outcome, WaitFor};
-use crate::state::clients::Seat;
+use crate::state::clients::RegisteredClient;
 use crate::topology::Port;
 use bytes::{Buf, BytesMut};
 use std::cell::RefCell;
@@ -60,7 +60,7 @@ thread_local! {
 pub(super) struct Connection {
     stream: TcpStream,
     /// The place in the registry, given up with the connection.
-    _seat: Seat,
+    _seat: RegisteredClient,
     pub(super) router: Arc<Router>,
     pub(super) session: Session,
     decoder: Decoder,
@@ -92,7 +92,12 @@ pub(super) struct Rest {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, router: Arc<Router>, port: Port, seat: Seat) -> Self {
+    pub(super) fn new(
+        stream: TcpStream,
+        router: Arc<Router>,
+        port: Port,
+        seat: RegisteredClient,
+    ) -> Self {
         let session = router.session(Arc::clone(&seat), port);
         Self {
             stream,
@@ -323,8 +328,8 @@ impl Connection {
         match why {
             ReplyDelay::For(time) => Box::pin(tokio::time::sleep(time)),
             ReplyDelay::Listeners => {
-                let doors = Arc::clone(&self.router.server.faults.doors);
-                Box::pin(async move { doors.settled().await })
+                let doors = Arc::clone(&self.router.server.faults.listener_gate);
+                Box::pin(async move { doors.all_acknowledged().await })
             }
         }
     }

@@ -71,7 +71,7 @@ fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
 fn bring_on(router: &Router, now: Millis) {
     let pace = WorkerPace::default();
     let turn = Turn::new(router.batch_context(now), &pace);
-    for shard in router.server.feeds.followers() {
+    for shard in router.server.replication_streams.replica_shards() {
         // To hold it is enough, and its holder of this moment has done so.
         drop(router.shards()[shard].try_hold(&turn));
     }
@@ -86,12 +86,13 @@ fn sweep(router: &Router, now: Millis) {
             hold.engine().sweep_waiters();
         }
     }
-    router.server.clients.check_mail(now);
+    router.server.clients.check_output_limits(now);
     if let Some(timeout_s) = router.server.settings.timeout_s() {
         for client in router.server.clients.all() {
             let activity = client.activity();
             // Who waits, for a key, for messages or to see commands, has a reason to be silent.
-            let waits = activity.blocked || activity.monitors || !client.listening().is_nothing();
+            let waits =
+                activity.blocked || activity.monitors || !client.subscription_counts().is_empty();
             if !waits && now - activity.last_active > i64::from(timeout_s) * 1000 {
                 tracing::debug!(client = client.id, "closing an idle client");
                 client.close();

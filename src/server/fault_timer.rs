@@ -12,10 +12,10 @@ use std::time::Duration;
 pub(super) async fn run(router: Arc<Router>) {
     let faults = &router.server.faults;
     loop {
-        let next = faults.due();
+        let next = faults.next_due();
         tokio::select! {
             () = at(next) => router.tend_faults(clock::now(), &WorkerPace::default()),
-            () = faults.due_is_other(next) => {}
+            () = faults.due_changed(next) => {}
         }
     }
 }

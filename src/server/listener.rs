@@ -46,31 +46,31 @@ pub(super) async fn accept_all(bound: Bound, router: Arc<Router>) {
         return;
     };
     let faults = &router.server.faults;
-    let mut door = faults.doors.join();
+    let mut door = faults.listener_gate.register();
     loop {
         // Until somebody is stopped or started, which may be another.
         let mut opened = Box::pin(accept(listener, address, port, &router));
         let latest = loop {
             tokio::select! {
                 () = &mut opened => return,
-                () = door.wanted() => {}
+                () = door.update_requested() => {}
             }
-            let latest = door.latest();
+            let latest = door.latest_update();
             if faults.stopped(node) == Some(false) {
                 break latest;
             }
-            door.saw(latest);
+            door.acknowledge(latest);
         };
         // Closes the listener: who tries to connect is refused.
         drop(opened);
         let mut reserved = reserve(address);
         cut(&router, port);
-        door.saw(latest);
+        door.acknowledge(latest);
         listener = loop {
-            door.wanted().await;
-            let latest = door.latest();
+            door.update_requested().await;
+            let latest = door.latest_update();
             if faults.stopped(node) == Some(false) {
-                door.saw(latest);
+                door.acknowledge(latest);
                 continue;
             }
             let open = loop {
@@ -83,7 +83,7 @@ pub(super) async fn accept_all(bound: Bound, router: Arc<Router>) {
                     }
                 }
             };
-            door.saw(latest);
+            door.acknowledge(latest);
             break open;
         };
     }

@@ -116,7 +116,7 @@ impl Connection {
             .await;
         // A wait that ends because the client disconnected must not be served any more.
         drop(waiting);
-        self.session.client().waited();
+        self.session.client().end_wait();
         let mut reply = Vec::new();
         let mut out = Sink::new(&mut reply, self.session.proto());
         match ending? {
@@ -138,7 +138,7 @@ impl Connection {
 
     /// Awaits replicas and replies how many have acknowledged.
     async fn wait_for_replicas(&mut self, wait: &ReplicaWait, muted: bool) -> io::Result<()> {
-        while let Some(at) = wait.look_at(clock::now()) {
+        while let Some(at) = wait.next_check(clock::now()) {
             let mut time_out = pin!(sleep_until(at));
             self.blocked_until(|cx| time_out.as_mut().poll(cx)).await?;
         }
@@ -167,7 +167,7 @@ impl Connection {
     async fn wait_for_node(&mut self, node: NodeNumber) -> io::Result<()> {
         let (client, router) = (Arc::clone(self.session.client()), Arc::clone(&self.router));
         client.note_activity(|activity| activity.blocked = true);
-        let mut again = pin!(router.server.faults.answers_again(node));
+        let mut again = pin!(router.server.faults.hang_ended(node));
         let over = poll_fn(|cx| match again.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Ok(())),
             Poll::Pending => self.poll_more(cx),

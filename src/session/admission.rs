@@ -65,7 +65,7 @@ impl Session {
         is_checked
             && match (self.port, invocation.footprint) {
                 (Port::Router, Footprint::Anywhere) => false,
-                (Port::Router, Footprint::In(slot)) => !server.topology.is_settled(slot),
+                (Port::Router, Footprint::In(slot)) => !server.topology.is_stable(slot),
                 _ => true,
             }
     }

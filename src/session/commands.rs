@@ -7,7 +7,7 @@ use crate::ledger::Fate;
 use crate::resp::{Proto, Sink, until_nul};
 use crate::state::ServerState;
 use crate::state::clients::Label;
-use crate::state::pubsub::Scope;
+use crate::state::pubsub::ChannelKind;
 use crate::text::number::parse_i64;
 
 /// The one user there is until ACLs come.
@@ -84,7 +84,7 @@ impl Session {
                 Err(Refusal::of("ERR MONITOR isn't allowed for DENY BLOCKING client"))
             }
             // As Redis 7.0, which has this exception for shard channels only.
-            SessionCommand::Subscribe(Scope::ShardChannel) => {
+            SessionCommand::Subscribe(ChannelKind::ShardChannel) => {
                 Err(Refusal::of("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"))
             }
             SessionCommand::Subscribe(scope) => {
@@ -132,7 +132,7 @@ impl Session {
     fn monitor(&mut self, server: &ServerState, out: &mut Sink<'_>) {
         if !self.monitors {
             self.monitors = true;
-            self.client.listen(server.settings.outbox_limits(), self.proto);
+            self.client.open_outbox(server.settings.outbox_limits(), self.proto);
             server.observer.monitors.join(&self.client);
             out.ok();
         }

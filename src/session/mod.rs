@@ -107,7 +107,7 @@ impl Session {
     ) -> Step<'a> {
         let asking = self.asking;
         self.advance_asking();
-        self.see_to_losses();
+        self.drop_moved_channels();
         match self.admission(server, invocation, gate, paused) {
             Admission::Go => {}
             Admission::Pause => {

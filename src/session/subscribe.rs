@@ -12,7 +12,7 @@ use super::{Reply, Session, Step};
 use crate::command::{Args, Invocation, Refusal, Spec, flag};
 use crate::resp::{Proto, Sink};
 use crate::state::ServerState;
-use crate::state::pubsub::{Scope, Subscriptions};
+use crate::state::pubsub::{ChannelKind, Subscriptions};
 use std::sync::Arc;
 
 impl Session {
@@ -66,7 +66,7 @@ impl Session {
     pub(super) fn subscribe(
         &mut self,
         server: &ServerState,
-        scope: Scope,
+        scope: ChannelKind,
         args: Args<'_>,
         out: &mut Sink<'_>,
     ) -> Step<'static> {
@@ -88,7 +88,7 @@ impl Session {
     /// (P|S)UNSUBSCRIBE [name [name ...]]
     pub(super) fn unsubscribe(
         &mut self,
-        scope: Scope,
+        scope: ChannelKind,
         args: Args<'_>,
         out: &mut Sink<'_>,
     ) -> Step<'static> {
@@ -115,9 +115,9 @@ impl Session {
     }
 
     /// Forgets the subscriptions that were ended from outside.
-    pub(super) fn see_to_losses(&mut self) {
+    pub(super) fn drop_moved_channels(&mut self) {
         if let Some(subscriptions) = &mut self.subscriptions {
-            subscriptions.see_to_losses();
+            subscriptions.drop_moved_channels();
             self.forget_none();
         }
     }
@@ -131,14 +131,14 @@ impl Session {
 }
 
 /// What a confirmation is called.
-fn word(scope: Scope, begins: bool) -> &'static str {
+fn word(scope: ChannelKind, begins: bool) -> &'static str {
     match (scope, begins) {
-        (Scope::Channel, true) => "subscribe",
-        (Scope::Channel, false) => "unsubscribe",
-        (Scope::Pattern, true) => "psubscribe",
-        (Scope::Pattern, false) => "punsubscribe",
-        (Scope::ShardChannel, true) => "ssubscribe",
-        (Scope::ShardChannel, false) => "sunsubscribe",
+        (ChannelKind::Channel, true) => "subscribe",
+        (ChannelKind::Channel, false) => "unsubscribe",
+        (ChannelKind::Pattern, true) => "psubscribe",
+        (ChannelKind::Pattern, false) => "punsubscribe",
+        (ChannelKind::ShardChannel, true) => "ssubscribe",
+        (ChannelKind::ShardChannel, false) => "sunsubscribe",
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn command(
     let place = transaction.map(|transaction| transaction.queue.len() + 1);
     let command = invocation.spec.full_name().into_owned();
     let about = About::Breach { rule, command, place, fate };
-    server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
+    server.observer.recorder.take(Note { client: Some(Arc::clone(client)), keys, about });
 }
 
 /// A command runs over several slots, or by keys that it does not name, where that is allowed.
@@ -63,7 +63,7 @@ pub(super) fn watch(
     invocation.spec.each_key(invocation.args, |key| keys.add(key));
     let (rule, command) = (Rule::CrossSlotWatch, "watch".to_owned());
     let about = About::Breach { rule, command, place: None, fate };
-    server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
+    server.observer.recorder.take(Note { client: Some(Arc::clone(client)), keys, about });
 }
 
 /// A transaction breaks a rule: when `next` is to be queued, or when it is to be run. Each is told
@@ -103,7 +103,7 @@ pub(super) fn transaction(
         true => About::Breach { rule, command, place, fate },
         false => About::More,
     };
-    server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
+    server.observer.recorder.take(Note { client: Some(Arc::clone(client)), keys, about });
 }
 
 /// A transaction is to be run: it breaks a rule after all, or perhaps its keys are noted.
@@ -119,7 +119,7 @@ pub(super) fn exec(
     let parts = transaction.slot.is_some() && watched.is_some_and(is_elsewhere);
     let sampled = match transaction.poisoned {
         true => None,
-        false => server.observer.record.transaction(),
+        false => server.observer.recorder.transaction(),
     };
     if transaction.crosses || transaction.is_multi_slot || parts {
         apart(server, client, dialect, transaction, watched);
@@ -128,7 +128,7 @@ pub(super) fn exec(
         watched.into_iter().flat_map(|w| &w.keys).for_each(|key| keys.add(key));
         transaction.queue.iter().for_each(|it| it.spec.each_key(it.args, |key| keys.add(key)));
         let about = About::Transaction { of };
-        server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
+        server.observer.recorder.take(Note { client: Some(Arc::clone(client)), keys, about });
     }
 }
 
@@ -189,7 +189,7 @@ pub(super) fn other_database(server: &ServerState, client: &Arc<Client>, name: &
     let (rule, command, place) = (Rule::OtherDatabase, name.to_owned(), None);
     let about = About::Breach { rule, command, place, fate };
     let (client, keys) = (Some(Arc::clone(client)), NoteKeys::default());
-    server.observer.record.take(Note { client, keys, about });
+    server.observer.recorder.take(Note { client, keys, about });
 }
 
 /// A command has refused what no cluster does: there is one database, and SORT reads its key alone.
@@ -204,7 +204,7 @@ pub fn note_failed(
     invocation.spec.each_key(invocation.args, |key| keys.add(key));
     let command = invocation.spec.full_name().into_owned();
     let about = About::Breach { rule, command, place: None, fate: Fate::Refused };
-    observer.record.take(Note { client: observer.client(client), keys, about });
+    observer.recorder.take(Note { client: observer.client(client), keys, about });
 }
 
 impl Watched {
@@ -217,7 +217,7 @@ impl Watched {
         let writer = cause.and_then(|cause| cause.writer);
         let command = writer.and_then(|writer| numbered(writer.command)).map(Spec::full_name);
         let age_ms = cause.map(|cause| cause.at.saturating_sub(self.guard.since()));
-        observer.record.take(Note {
+        observer.recorder.take(Note {
             client: Some(Arc::clone(&self.client)),
             keys: [key].into_iter().collect(),
             about: About::Lost {
@@ -230,6 +230,6 @@ impl Watched {
 
     /// The transaction that it guards runs.
     pub fn keep(&self, observer: &Observer) {
-        observer.record.committed(self.client.take_lost_execs() + 1);
+        observer.recorder.committed(self.client.take_lost_execs() + 1);
     }
 }

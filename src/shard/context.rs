@@ -1,7 +1,7 @@
 //! What holds for a whole batch of requests: read once, when the batch begins.
 
 use crate::command::Pace;
-use crate::faults::Armed;
+use crate::faults::ArmedFaults;
 use crate::keyspace::{EventClass, Limits, Millis};
 use crate::state::Instrumentation;
 use crate::topology::Port;
@@ -31,7 +31,7 @@ pub struct Turn<'t> {
     /// What holds for the batch.
     pub batch: BatchContext,
     /// Which faults have to be looked up.
-    pub armed: Armed,
+    pub armed: ArmedFaults,
     /// The runtime's side of the batch.
     pub pace: &'t dyn Pace,
 }
@@ -40,6 +40,6 @@ impl<'t> Turn<'t> {
     /// A turn without faults.
     #[must_use]
     pub fn new(batch: BatchContext, pace: &'t dyn Pace) -> Self {
-        Self { batch, armed: Armed::default(), pace }
+        Self { batch, armed: ArmedFaults::default(), pace }
     }
 }

@@ -7,7 +7,7 @@ use super::context::BatchContext;
 use super::waiters::Waiters;
 use crate::command::{Cx, Invocation, KeySlots, Pace, Refusal, Run, Spec, Wait, flag};
 use crate::keyspace::{Changes, Keyspace, Millis, Writer};
-use crate::replication::{Links, ReplicationStream};
+use crate::replication::{ReplicationLinks, ReplicationStream};
 use crate::resp::Sink;
 use crate::session::{Watched, note_failed};
 use crate::slot::Slot;
@@ -42,7 +42,7 @@ pub struct Engine {
     lap: u64,
     pub(super) waiters: Waiters,
     /// The shard that this one replicates, and those that replicate it, with a lag.
-    links: Links,
+    links: ReplicationLinks,
     /// Where keyspace events are published.
     pubsub: Arc<PubSub>,
 }
@@ -68,7 +68,7 @@ impl Engine {
             observer,
             lap: 0,
             waiters: Waiters::default(),
-            links: Links::default(),
+            links: ReplicationLinks::default(),
             pubsub,
         }
     }
@@ -119,8 +119,8 @@ impl Engine {
     /// Moves a key of `slot`, if it is here, to another shard.
     pub fn move_key(&mut self, slot: Slot, bytes: &[u8], target: &mut Self) {
         let key = self.keyspace.key(slot, bytes);
-        if let Some(parcel) = self.keyspace.pack(key) {
-            target.keyspace.unpack(key, parcel);
+        if let Some(parcel) = self.keyspace.detach(key) {
+            target.keyspace.insert_detached(key, parcel);
         }
     }
 
@@ -160,24 +160,24 @@ impl Engine {
     pub fn propagate(&mut self) {
         if self.keyspace.has_changes() {
             let changes = self.keyspace.take_changes();
-            self.links.tell(self.keyspace.now(), changes);
+            self.links.propagate(self.keyspace.now(), changes);
         }
     }
 
     /// Makes this shard a replica of `leader`, with all that has there.
     pub fn follow(&mut self, leader: &mut Self, lag_ms: &Arc<AtomicI64>) -> Arc<ReplicationStream> {
         leader.propagate();
-        self.keyspace.apply_changes(leader.keyspace.everything());
-        self.keyspace.follows = true;
+        self.keyspace.apply_changes(leader.keyspace.snapshot());
+        self.keyspace.is_replica = true;
         leader.keyspace.set_journaling(true);
-        let feed = leader.links.lead(leader.number, Arc::clone(lag_ms));
-        self.links.follow(Arc::clone(&feed));
+        let feed = leader.links.add_replica(leader.number, Arc::clone(lag_ms));
+        self.links.set_source(Arc::clone(&feed));
         feed
     }
 
     /// Ends replication. Changes that are still under way are applied, or lost.
     pub fn unfollow(&mut self, brings_rest: bool) {
-        let rest = self.links.unfollow(brings_rest);
+        let rest = self.links.remove_source(brings_rest);
         if brings_rest {
             rest.into_iter().for_each(|changes| self.keyspace.apply_changes(changes));
         } else if !rest.is_empty() {
@@ -188,13 +188,13 @@ impl Engine {
                 "changes that were still under way from its master are lost"
             );
         }
-        self.keyspace.follows = false;
+        self.keyspace.is_replica = false;
     }
 
     /// Ends the stream to a replica.
     pub fn drop_follower(&mut self, feed: &Arc<ReplicationStream>) {
-        self.links.drop_heir(feed);
-        self.keyspace.set_journaling(self.links.is_followed());
+        self.links.remove_replica(feed);
+        self.keyspace.set_journaling(self.links.has_replicas());
     }
 
     /// The stream that this shard applies.
@@ -282,7 +282,7 @@ impl Engine {
         if ready.is_none() {
             self.tally.ran(spec.id, ticks, self.instrumentation.tracks);
         } else {
-            self.tally.went_on(spec.id, ticks);
+            self.tally.resumed(spec.id, ticks);
         }
         if ticks >= self.instrumentation.slow_ticks || self.instrumentation.monitored {
             self.observe(invocation, ready.is_some(), ticks);
@@ -302,7 +302,7 @@ impl Engine {
     pub fn clear_writer(&mut self) {
         self.keyspace.set_writer(None);
         if self.keyspace.take_tripped() {
-            self.observer.remember(self.instrumentation.client);
+            self.observer.note_winner(self.instrumentation.client);
         }
     }
 
@@ -331,11 +331,11 @@ impl Engine {
         let Instrumentation { client, slow_ticks, monitored, .. } = self.instrumentation;
         let seen = ObservedCommand { args: args.from(0), client, now: self.keyspace.now() };
         if monitored && !again && spec.is_shown() {
-            self.observer.show(seen.clone());
+            self.observer.feed_monitors(seen.clone());
         }
         if ticks >= slow_ticks {
             let is_fast = spec.flags & flag::FAST != 0;
-            self.observer.slow(seen, ticks, is_fast, !spec.is_logged());
+            self.observer.record_slow(seen, ticks, is_fast, !spec.is_logged());
         }
     }
 

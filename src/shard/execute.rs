@@ -95,7 +95,7 @@ fn exec(transaction: &Transaction, on: &mut impl Executor, out: &mut Sink<'_>) {
     };
     match injected {
         Some(InjectedReply::Null) => {
-            on.stats().lost();
+            on.stats().exec_lost();
             watched.inspect(|watched| watched.lose(on.observer()));
             out.null_array();
         }

@@ -6,7 +6,7 @@ use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, PackLimits};
 use crate::resp::Span;
 use crate::slot::Slot;
 use crate::state::Instrumentation;
-use crate::state::clients::{Clients, Seat};
+use crate::state::clients::{Clients, RegisteredClient};
 use crate::topology::{Port, Topology};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -67,7 +67,7 @@ fn shard() -> Arc<Shard> {
     ))
 }
 
-fn client() -> Seat {
+fn client() -> RegisteredClient {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     Arc::new(Clients::default()).register(address, address, Port::Router, 3, 0, 1).expect("a seat")
 }

@@ -105,7 +105,7 @@ impl Blocked {
             wait.null_reply.write(out);
             return None;
         }
-        let (call, waiting) = client.wait();
+        let (call, waiting) = client.begin_wait();
         Some(Box::new(Self { call, waiting, wait, request: Arc::new(request) }))
     }
 }

@@ -83,7 +83,7 @@ impl Waiters {
             let queue = match self.by_key.get_mut(key) {
                 Some(queue) => queue,
                 None => {
-                    keyspace.report(key, true);
+                    keyspace.set_awaited(key, true);
                     self.by_key.entry(key.into()).or_default()
                 }
             };
@@ -131,7 +131,7 @@ impl Waiters {
         }
         if queue.is_empty() {
             by_key.remove(key);
-            keyspace.report(key, false);
+            keyspace.set_awaited(key, false);
         }
         claimed
     }
@@ -149,16 +149,16 @@ impl Waiters {
                 Footprint::In(slot) => judge(&waiter.client, slot),
                 Footprint::Crossing { .. } => {
                     let judged = waiter.slots.iter().map(|&slot| judge(&waiter.client, slot));
-                    judged.fold(WaiterRoute::Goes, |one, other| match (one, other) {
-                        (WaiterRoute::Goes, other) => other,
+                    judged.fold(WaiterRoute::Wait, |one, other| match (one, other) {
+                        (WaiterRoute::Wait, other) => other,
                         (one, _) => one,
                     })
                 }
                 Footprint::Anywhere => continue,
             };
             let ending = match judged {
-                WaiterRoute::Goes => continue,
-                WaiterRoute::Ends => Ending::Elsewhere,
+                WaiterRoute::Wait => continue,
+                WaiterRoute::Retry => Ending::Elsewhere,
                 WaiterRoute::Down => refused(waiter, &Refusal::CLUSTER_DOWN),
                 WaiterRoute::Demoted => refused(waiter, &Refusal::DEMOTED),
             };
@@ -188,7 +188,7 @@ impl Waiters {
             queue.retain(|number| waiters.contains_key(number));
             *filed -= before - queue.len();
             if queue.is_empty() {
-                keyspace.report(key, false);
+                keyspace.set_awaited(key, false);
             }
             !queue.is_empty()
         });

@@ -1,29 +1,31 @@
-//! Who owns which slot, who the nodes are, and what a node says to a request.
+//! The cluster's topology: nodes, owners of slots, and how a node answers a request.
 //!
 //! ```text
-//! words   one per slot, read on every request:   look closer? | shard | owner
-//! map     nodes, epochs, slots on the move:      behind a lock; for CLUSTER, and where a word
-//!                                                says to look closer
+//! words   one per slot, read on every request:     slow path? | shard | owner
+//! map     nodes, epochs, migrating slots:          behind a lock; for CLUSTER, and for the slow
+//!                                                  path
 //! ```
 //!
-//! A *node* is what clients see: an id, an address, slots that it owns. A *shard* is what runs the
-//! commands of a slot: where its table lies. Each master has a shard of its own; its replicas
-//! serve from the same one, or, if they are to lag, each from its own that follows. There is one map for all nodes, so that a change is known everywhere
-//! at once, where a real cluster would gossip; but each node has its own list of the nodes it has
-//! met, so that clusters can be put together and taken apart.
+//! A *node* is what clients see: an id, an address, the slots it owns. A *shard* is what executes
+//! the commands of a slot and holds its table. Each master has a shard of its own; its replicas
+//! share it, or, if they lag, each has its own, which follows the master's. All nodes share one
+//! map, so a change is visible everywhere at once, where a real cluster would gossip; but each node
+//! has its own list of the nodes it has met, so that clusters can be joined and split.
 //!
-//! Whoever changes a slot's owner holds the shards of the old and the new one, so that a request
-//! that has looked at the slot's word while it holds the shard may rely on it.
+//! A change of a slot's owner is made while the shards of the old and the new owner are held, so a
+//! request that reads the slot's word while it holds the shard may rely on it.
 
-mod announce;
-mod change;
-mod error;
 mod map;
+mod announce;
+mod error;
+mod route;
 mod view;
+mod change;
 
 pub use announce::{Announce, AnnouncedHost, Port};
 pub use error::TopologyError;
-pub use map::{LAG_MS_MAX, Move, Node, NodeNumber, Plan, Role};
+pub use map::{LAG_MS_MAX, Node, NodeNumber, Plan, Role, SlotMigration};
+pub use route::{KeyPresence, RequestFlags, Route, WaiterRoute};
 pub use view::{NodeView, View};
 
 use crate::keyspace::Millis;
@@ -32,122 +34,61 @@ use map::Map;
 use parking_lot::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// Most shards of one process: what Redis recommends as the most nodes of a cluster.
+/// Most shards of one process: the most nodes that Redis recommends for a cluster.
 pub const SHARDS_MAX: usize = 1000;
-/// Most nodes, replicas and spares counted.
+/// Most nodes, including replicas and spares.
 pub const NODES_MAX: usize = 4 * SHARDS_MAX;
 
-/// Stands for the owner of a slot that nobody owns.
-const NOBODY: u32 = 0xFFFF;
-/// Where a word has the shard.
+/// The owner of a slot without an owner.
+const NO_OWNER: u32 = 0xFFFF;
+/// The position of the shard in a word.
 const SHARD_SHIFT: u32 = 16;
-/// The owner alone does not say what becomes of a request: ask [`Topology::judge`].
-const LOOK: u32 = 1 << 31;
+/// Marks a word whose owner alone does not decide: [`Topology::route`] does.
+const SLOW_PATH: u32 = 1 << 31;
 
-/// Slots, nodes, and what is on the move.
+/// Slots, nodes and migrations.
 #[derive(Debug)]
 pub struct Topology {
     words: Box<[AtomicU32]>,
     /// By node: the shard it serves from.
-    stations: Box<[AtomicU32]>,
+    shard_of_nodes: Box<[AtomicU32]>,
     map: RwLock<Map>,
     masters: usize,
-    /// Whether replicas serve from their masters' shards.
-    in_step: bool,
-    /// How far they are behind at the start.
+    /// Whether replicas share their masters' shards.
+    replicas_share_shards: bool,
+    /// The replicas' lag at the start.
     replica_lag_ms: Option<Millis>,
     /// `cluster-require-full-coverage`.
     needs_all_slots: AtomicBool,
     /// `cluster-allow-reads-when-down`.
     reads_when_down: AtomicBool,
-    /// How often anything of this has changed.
+    /// Counts changes.
     version: AtomicU64,
 }
 
-/// What a node knows of the keys of a request whose slot is on the move.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyPresence {
-    /// How many of them are here.
-    pub here: usize,
-    /// How many are not.
-    pub missing: usize,
-    /// Whether they are not all the same key.
-    pub several: bool,
-}
-
-/// How a request comes to a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RequestFlags {
-    /// After ASKING.
-    pub asking: bool,
-    /// Of a client that said READONLY.
-    pub may_read_replica: bool,
-    /// It is about shard channels, which a cluster that is not whole serves, and replicas too.
-    pub is_about_channels: bool,
-    /// It may write.
-    pub writes: bool,
-    /// It is EXEC, of which a node that is to serve only reads asks no more.
-    pub is_exec: bool,
-    /// It is MIGRATE, which works on what is on the move.
-    pub migrates: bool,
-}
-
-/// What a node says to a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Route {
-    /// It runs here.
-    Here,
-    /// Another node owns the slot.
-    Moved(NodeNumber),
-    /// The keys may have been moved already: ask that node this once.
-    Ask(NodeNumber),
-    /// Some keys are here and some are not.
-    TryAgain,
-    /// Nobody owns the slot.
-    Unassigned,
-    /// The cluster is not whole.
-    Down,
-    /// The cluster is not whole, and only reads are served.
-    DownForWrites,
-}
-
-/// A node's part in replication.
+/// A node's role in replication.
 #[derive(Clone, Debug)]
-pub enum Family {
+pub enum ReplicationRole {
     /// A master with these replicas.
     Master(Vec<Node>),
     /// A replica of this one.
     ReplicaOf(Box<Node>),
 }
 
-/// A shard that follows another, late.
+/// The replication of one shard to another, with a lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicaLink {
-    /// The replica's.
+    /// The replica's shard.
     pub shard: usize,
-    /// Its master's.
-    pub leader: usize,
+    /// The master's shard.
+    pub master_shard: usize,
     /// Whether the master is up.
     pub is_up: bool,
 }
 
-/// What becomes of a wait when the topology changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaiterRoute {
-    /// It goes on.
-    Goes,
-    /// The request has to be made again.
-    Ends,
-    /// The cluster is not whole: that is the answer.
-    Down,
-    /// The node is a master no more: that is the answer, and the end of the connection.
-    Demoted,
-}
-
 impl Topology {
-    /// Deals all slots out to the masters of a plan, 1 to [`SHARDS_MAX`] of them, in contiguous
-    /// runs: the same runs that `redis-cli --cluster create` would give them, so that nobody has to
-    /// learn a new layout.
+    /// Assigns all slots to the masters of a plan, 1 to [`SHARDS_MAX`] of them, in the contiguous
+    /// runs of `redis-cli --cluster create`.
     ///
     /// # Panics
     /// If there are fewer or more masters, or more than [`NODES_MAX`] nodes.
@@ -168,10 +109,14 @@ impl Topology {
         let map = Map::of(&plan);
         let topology = Self {
             words: words.into_boxed_slice(),
-            stations: map.nodes.iter().map(|node| AtomicU32::new(node.shard as u32)).collect(),
+            shard_of_nodes: map
+                .nodes
+                .iter()
+                .map(|node| AtomicU32::new(node.shard as u32))
+                .collect(),
             map: RwLock::new(map),
             masters,
-            in_step: plan.replica_lag_ms.is_none(),
+            replicas_share_shards: plan.replica_lag_ms.is_none(),
             replica_lag_ms: plan.replica_lag_ms,
             needs_all_slots: AtomicBool::new(true),
             reads_when_down: AtomicBool::new(false),
@@ -181,7 +126,7 @@ impl Topology {
         topology
     }
 
-    /// So many masters, alone.
+    /// Makes a topology of masters only.
     ///
     /// # Panics
     /// As [`Topology::new`].
@@ -190,50 +135,51 @@ impl Topology {
         Self::new(Plan::of_masters(masters, 0))
     }
 
-    /// How many shards there are: one for each node, though a replica may never need its own.
+    /// Returns the number of shards: one for each node, though a replica may never use its own.
     #[must_use]
     pub fn shards(&self) -> usize {
-        self.stations.len()
+        self.shard_of_nodes.len()
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     #[must_use]
     pub fn nodes(&self) -> usize {
-        self.stations.len()
+        self.shard_of_nodes.len()
     }
 
-    /// How many masters there were at the start.
+    /// Returns the number of masters at the start.
     #[must_use]
     pub fn masters(&self) -> usize {
         self.masters
     }
 
-    /// Whether replicas serve from their masters' shards, and so are never behind.
+    /// Returns whether replicas share their masters' shards, and so never lag.
     #[must_use]
-    pub fn is_in_step(&self) -> bool {
-        self.in_step
+    pub fn replicas_share_shards(&self) -> bool {
+        self.replicas_share_shards
     }
 
-    /// By how many milliseconds replicas lag at the start, if they do.
+    /// Returns the replicas' lag at the start in milliseconds, if they lag.
     #[must_use]
     pub fn replica_lag_ms(&self) -> Option<Millis> {
         self.replica_lag_ms
     }
 
-    /// Which shards follow others: replicas that serve from a shard of their own.
+    /// Returns which shard should replicate to which: one link for each replica with a shard of its
+    /// own.
     #[must_use]
-    pub fn replica_links_wanted(&self) -> Vec<ReplicaLink> {
+    pub fn desired_replica_links(&self) -> Vec<ReplicaLink> {
         let map = self.map.read();
         let following = |node: &Node| {
             let Role::ReplicaOf(master) = node.role else { return None };
             let (master, shard) = (map.node(master), node.shard);
-            let (leader, is_up) = (master.shard, master.is_up);
-            (leader != shard).then_some(ReplicaLink { shard, leader, is_up })
+            let (master_shard, is_up) = (master.shard, master.is_up);
+            (master_shard != shard).then_some(ReplicaLink { shard, master_shard, is_up })
         };
         map.nodes.iter().filter_map(following).collect()
     }
 
-    /// Whether the node that serves from `shard` as a master took that place by force.
+    /// Returns whether the master that serves from `shard` was promoted by force.
     #[must_use]
     pub fn loses_backlog(&self, shard: usize) -> bool {
         let map = self.map.read();
@@ -242,18 +188,18 @@ impl Topology {
             .any(|node| node.shard == shard && node.role == Role::Master && node.loses_backlog)
     }
 
-    /// The shard that `node` serves from. Sure while that shard is held.
+    /// Returns the shard that `node` serves from. Exact while that shard is held.
     #[must_use]
     #[inline]
     pub fn shard_of_node(&self, node: NodeNumber) -> usize {
-        self.stations[node].load(Ordering::Relaxed) as usize
+        self.shard_of_nodes[node].load(Ordering::Relaxed) as usize
     }
 
-    /// The shards that masters of the cluster serve from, ascending: together they hold every key.
+    /// Returns the shards of the cluster's masters, ascending: together they hold every key.
     #[must_use]
     pub fn shards_of_masters(&self) -> Vec<usize> {
         let map = self.map.read();
-        let met = &map.node(self.router_view(&map)).met;
+        let met = &map.node(self.router_node(&map)).met;
         let masters = met.iter().map(|&number| map.node(number)).filter(|n| n.role == Role::Master);
         let mut shards: Vec<usize> = masters.map(|node| node.shard).collect();
         shards.sort_unstable();
@@ -261,15 +207,15 @@ impl Topology {
         shards
     }
 
-    /// The shard that runs `slot`. Sure while that shard is held.
+    /// Returns the shard that executes `slot`. Exact while that shard is held.
     #[must_use]
     #[inline]
     pub fn shard_of(&self, slot: Slot) -> usize {
-        ((self.word(slot) & !LOOK) >> SHARD_SHIFT) as usize
+        ((self.word(slot) & !SLOW_PATH) >> SHARD_SHIFT) as usize
     }
 
-    /// Whether a request for `slot` that came in at `port` runs on `shard`, whatever its manner and
-    /// whichever its keys. If not, look closer.
+    /// Returns whether `shard` serves any request for `slot` that came in at `port`, whatever its
+    /// flags and keys. If not, [`Topology::route`] decides.
     #[must_use]
     #[inline]
     pub fn serves_directly(&self, slot: Slot, shard: usize, port: Port) -> bool {
@@ -280,62 +226,29 @@ impl Topology {
         }
     }
 
-    /// The slots that `shard` runs, ascending.
+    /// Returns the slots that `shard` executes, ascending.
     pub fn slots_of(&self, shard: usize) -> impl Iterator<Item = Slot> {
         Slot::all().filter(move |&slot| self.shard_of(slot) == shard)
     }
 
-    /// How often anything of this has changed.
+    /// Returns a counter that every change increments.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// What becomes of a client of `port` that waits on `shard` for a key of `slot`.
-    #[must_use]
-    pub fn route_waiter(&self, slot: Slot, shard: usize, port: Port) -> WaiterRoute {
-        let Port::Node(node) = port else {
-            return if self.serves_directly(slot, shard, port) {
-                WaiterRoute::Goes
-            } else {
-                WaiterRoute::Ends
-            };
-        };
-        let request_flags = RequestFlags { asking: true, writes: true, ..RequestFlags::default() };
-        let here = || KeyPresence { here: 1, missing: 0, several: false };
-        if self.shard_of_node(node) == shard
-            && self.judge(node, slot, request_flags, here) == Route::Here
-        {
-            return WaiterRoute::Goes;
-        }
-        if self.is_replica(port) {
-            return WaiterRoute::Demoted;
-        }
-        // Of who waits it is asked first whether the cluster serves.
-        if self.map.read().whole[node] { WaiterRoute::Ends } else { WaiterRoute::Down }
-    }
-
-    /// Whether a client of `port` may go on listening to shard channels of `slot`.
-    #[must_use]
-    pub fn serves_channel(&self, slot: Slot, port: Port) -> bool {
-        let Port::Node(node) = port else { return true };
-        let map = self.map.read();
-        let owner = self.owner_of(slot);
-        owner == Some(node) || owner.is_some_and(|o| map.node(node).role == Role::ReplicaOf(o))
-    }
-
-    /// Whether `slot` has an owner that serves, and is not on the move.
+    /// Returns whether `slot` has an owner that is up, and is neither migrating nor importing.
     #[must_use]
     #[inline]
-    pub fn is_settled(&self, slot: Slot) -> bool {
-        self.word(slot) & LOOK == 0
+    pub fn is_stable(&self, slot: Slot) -> bool {
+        self.word(slot) & SLOW_PATH == 0
     }
 
-    /// The node that owns `slot`.
+    /// Returns the node that owns `slot`.
     #[must_use]
     pub fn owner_of(&self, slot: Slot) -> Option<NodeNumber> {
-        let owner = self.word(slot) & NOBODY;
-        (owner != NOBODY).then_some(owner as NodeNumber)
+        let owner = self.word(slot) & NO_OWNER;
+        (owner != NO_OWNER).then_some(owner as NodeNumber)
     }
 
     #[inline]
@@ -343,65 +256,9 @@ impl Topology {
         self.words[slot.index()].load(Ordering::Relaxed)
     }
 
-    /// What `node` says to a request for keys of `slot` (the first rule that applies, in Redis'
-    /// order; that all keys share the slot was seen to before). `presence` looks for the keys, and
-    /// is asked only if the slot is on the move.
-    pub fn judge(
-        &self,
-        node: NodeNumber,
-        slot: Slot,
-        request_flags: RequestFlags,
-        presence: impl FnOnce() -> KeyPresence,
-    ) -> Route {
-        let map = self.map.read();
-        let me = map.node(node);
-        let Some(owner) = self.owner_of(slot).filter(|&owner| me.knows(owner)) else {
-            return Route::Unassigned;
-        };
-        if !map.whole[node] && !request_flags.is_about_channels {
-            if !self.reads_when_down.load(Ordering::Relaxed) {
-                return Route::Down;
-            }
-            if request_flags.writes && !request_flags.is_exec {
-                return Route::DownForWrites;
-            }
-        }
-        if !me.is_up {
-            // Nobody speaks to it but the router, for whom there is nobody else to ask.
-            return Route::Unassigned;
-        }
-        // Somebody has given the slot to this node, which has not been told so itself.
-        let unclaimed = if owner == node { me.importing.get(&slot).copied() } else { None };
-        let owner = unclaimed.unwrap_or(owner);
-        let migrating = if owner == node { me.migrating.get(&slot).copied() } else { None };
-        let importing = migrating.is_none() && me.importing.contains_key(&slot);
-        if (migrating.is_some() || importing) && request_flags.migrates {
-            return Route::Here;
-        }
-        if let Some(target) = migrating {
-            return match presence() {
-                KeyPresence { missing: 0, .. } => Route::Here,
-                // Who sends a slot to itself serves it.
-                KeyPresence { here: 0, .. } if target == node => Route::Here,
-                KeyPresence { here: 0, .. } => Route::Ask(target),
-                KeyPresence { .. } => Route::TryAgain,
-            };
-        }
-        if importing && request_flags.asking {
-            let KeyPresence { missing, several, .. } = presence();
-            return if missing > 0 && several { Route::TryAgain } else { Route::Here };
-        }
-        let reads = (request_flags.may_read_replica || request_flags.is_about_channels)
-            && !request_flags.writes;
-        if owner == node || reads && me.role == Role::ReplicaOf(owner) {
-            return Route::Here;
-        }
-        Route::Moved(owner)
-    }
-
-    /// Whether `node` sees a cluster that serves: with `cluster-require-full-coverage`, one where
-    /// every slot has an owner that it knows and that is up.
-    fn is_whole(&self, map: &Map, node: NodeNumber) -> bool {
+    /// Returns whether the cluster state of `node` is ok: with `cluster-require-full-coverage`,
+    /// whether every slot has an owner that it knows and that is up.
+    fn is_cluster_ok(&self, map: &Map, node: NodeNumber) -> bool {
         if map.is_down {
             return false;
         }
@@ -412,60 +269,62 @@ impl Topology {
         // Most slots come in runs of one owner.
         let mut last = None;
         self.words.iter().all(|word| {
-            let owner = word.load(Ordering::Relaxed) & NOBODY;
+            let owner = word.load(Ordering::Relaxed) & NO_OWNER;
             if last == Some(owner) {
                 return true;
             }
             last = Some(owner);
-            owner != NOBODY && me.knows(owner as usize) && map.node(owner as usize).is_up
+            owner != NO_OWNER && me.knows(owner as usize) && map.node(owner as usize).is_up
         })
     }
 
-    /// Whether `slot` has an owner that `node` has met.
+    /// Returns whether `slot` has an owner that `node` has met.
     #[must_use]
-    pub fn is_known(&self, slot: Slot, node: NodeNumber) -> bool {
+    pub fn is_owner_known(&self, slot: Slot, node: NodeNumber) -> bool {
         self.owner_of(slot).is_some_and(|owner| self.map.read().node(node).knows(owner))
     }
 
-    /// What is known of `node` at this moment.
+    /// Returns a copy of `node`.
     #[must_use]
     pub fn node(&self, node: NodeNumber) -> Node {
         self.map.read().node(node).clone()
     }
 
-    /// Looks at all nodes at this moment, in the order of their numbers.
+    /// Calls `look` with all nodes, in the order of their numbers.
     pub fn with_nodes<R>(&self, look: impl FnOnce(&[Node]) -> R) -> R {
         look(&self.map.read().nodes)
     }
 
-    /// The node that listens on `port`.
+    /// Returns the node that listens on `port`.
     #[must_use]
     pub fn node_at(&self, port: u16) -> Option<NodeNumber> {
         self.map.read().nodes.iter().position(|node| node.port == port && port != 0)
     }
 
-    /// Who a client of `port` speaks to, as replication has it: a replica with its master, or a
-    /// master with its replicas that are up. The router has neither.
+    /// Returns the replication role of `port`: a replica with its master, or a master with its
+    /// replicas that are up. The router has neither.
     #[must_use]
-    pub fn family(&self, port: Port) -> Family {
-        let Port::Node(me) = port else { return Family::Master(Vec::new()) };
+    pub fn replication_role(&self, port: Port) -> ReplicationRole {
+        let Port::Node(me) = port else { return ReplicationRole::Master(Vec::new()) };
         let map = self.map.read();
         match map.node(me).role {
-            Role::ReplicaOf(master) => Family::ReplicaOf(Box::new(map.node(master).clone())),
+            Role::ReplicaOf(master) => {
+                ReplicationRole::ReplicaOf(Box::new(map.node(master).clone()))
+            }
             Role::Master => {
                 let is_mine = |node: &&Node| node.role == Role::ReplicaOf(me) && node.is_up;
-                Family::Master(map.nodes.iter().filter(is_mine).cloned().collect())
+                ReplicationRole::Master(map.nodes.iter().filter(is_mine).cloned().collect())
             }
         }
     }
 
-    /// The port that `node` listens on; 0 if it listens nowhere.
+    /// Returns the port that `node` listens on; 0 if it does not listen.
     #[must_use]
     pub fn port_of(&self, node: NodeNumber) -> u16 {
         self.map.read().node(node).port
     }
 
-    /// Whether it is a replica that a client speaks to.
+    /// Returns whether `port` is a replica's.
     #[must_use]
     pub fn is_replica(&self, port: Port) -> bool {
         match port {
@@ -474,14 +333,14 @@ impl Topology {
         }
     }
 
-    /// Whether a slot's table is being moved, and from which shard to which.
+    /// Returns from which shard to which a slot is migrating, if it is.
     #[must_use]
-    pub fn move_of(&self, slot: Slot) -> Option<Move> {
+    pub fn migration_of(&self, slot: Slot) -> Option<SlotMigration> {
         let map = self.map.read();
         let owner = self.owner_of(slot)?;
         let target = *map.node(owner).migrating.get(&slot)?;
         let (from, to) = (map.node(owner).shard, map.node(target).shard);
-        (from != to).then_some(Move { from, to })
+        (from != to).then_some(SlotMigration { from, to })
     }
 }
 

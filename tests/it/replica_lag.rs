@@ -348,7 +348,7 @@ fn wait_waits_for_replicas() {
         };
         assert!(reply.is_empty());
         let mut now = start;
-        while let Some(next) = vigil.look_at(now) {
+        while let Some(next) = vigil.next_check(now) {
             assert!(next > now);
             now = next;
         }

@@ -233,7 +233,7 @@ async fn drain(router: &Router) {
 /// Makes the report.
 fn report(router: &Router, options: &Options, baseline: Option<&Baseline>) -> Report {
     let host = &router.server;
-    let ledger = host.observer.record.ledger(&host.clients, server::now());
+    let ledger = host.observer.recorder.ledger(&host.clients, server::now());
     let words = options.command.iter().map(|word| word.to_string_lossy());
     let name = pattern::shown(words.collect::<Vec<_>>().join(" ").as_bytes(), NAME_CHARS_MAX);
     let bytes = host.stats.bytes_in.get();

@@ -5,7 +5,7 @@ use super::super::spec::access::{ACCESS, DELETE, INCOMPLETE, RW};
 use super::super::spec::flag::{MIGRATES, MOVABLE_KEYS, WRITE};
 use super::super::spec::{Arity::AtLeast, BASE, Begin, Find, Keys, Run, Secret, Spec, acl};
 use super::super::{Args, Outcome, Refusal, ServerCx};
-use crate::keyspace::{Keyspace, Parcel, event};
+use crate::keyspace::{DetachedValue, Keyspace, event};
 use crate::resp::Sink;
 use crate::slot::Slot;
 use crate::text::number::parse_i64;
@@ -100,7 +100,7 @@ fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
     let slot = request.keys.first().map_or(Slot::of(b""), |key| Slot::of(key));
     let source = match cx.port {
         Port::Node(node) => topology.shard_of_node(node),
-        Port::Router => topology.move_of(slot).map_or(topology.shard_of(slot), |it| it.from),
+        Port::Router => topology.migration_of(slot).map_or(topology.shard_of(slot), |it| it.from),
     };
     let mut present = Vec::with_capacity(request.keys.len());
     for &bytes in &request.keys {
@@ -134,8 +134,8 @@ fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
         }
         let Some(parcel) = parcel(cx.shards[source], bytes, request.copy) else { continue };
         cx.pace.step(parcel.value.weight());
-        cx.shards[shard_of_target].unpack(key, parcel);
-        cx.shards[shard_of_target].announce(event::GENERIC, "restore", bytes);
+        cx.shards[shard_of_target].insert_detached(key, parcel);
+        cx.shards[shard_of_target].notify_event(event::GENERIC, "restore", bytes);
     }
     if busy {
         return Err(from_target("BUSYKEY Target key name already exists."));
@@ -152,7 +152,7 @@ fn from_target(text: impl AsRef<[u8]>) -> Refusal {
 /// The node at the address of the request.
 fn target_of(cx: &ServerCx<'_>, request: &Request<'_>) -> Result<NodeNumber, Refusal> {
     let advertised = u16::try_from(request.port).ok().filter(|_| is_host(request.host));
-    let listened = advertised.map(|port| cx.server.announce.listened(port));
+    let listened = advertised.map(|port| cx.server.announce.listening_port(port));
     let node = listened.and_then(|port| cx.server.topology.node_at(port));
     node.ok_or(Refusal::of("IOERR error or timeout writing to target instance"))
 }
@@ -179,7 +179,7 @@ fn check_route(cx: &ServerCx<'_>, target: NodeNumber, slot: Slot) -> Outcome {
     let topology = &cx.server.topology;
     let flags = RequestFlags { asking: true, writes: true, ..RequestFlags::default() };
     let missing = || KeyPresence { here: 0, missing: 1, several: false };
-    match topology.judge(target, slot, flags, missing) {
+    match topology.route(target, slot, flags, missing) {
         Route::Here => Ok(()),
         Route::Moved(node) | Route::Ask(node) => {
             let (host, port) = cx.server.endpoint(topology.port_of(node), cx.me.local);
@@ -193,14 +193,17 @@ fn check_route(cx: &ServerCx<'_>, target: NodeNumber, slot: Slot) -> Outcome {
 }
 
 /// Returns what is moved to the target: the value itself, or a copy of it.
-fn parcel(source: &mut Keyspace, bytes: &[u8], copy: bool) -> Option<Parcel> {
+fn parcel(source: &mut Keyspace, bytes: &[u8], copy: bool) -> Option<DetachedValue> {
     let key = source.key(Slot::of(bytes), bytes);
     if copy {
         let entry = source.peek(key)?;
-        return Some(Parcel { value: entry.value().clone(), expires_at: entry.expires_at() });
+        return Some(DetachedValue {
+            value: entry.value().clone(),
+            expires_at: entry.expires_at(),
+        });
     }
-    let parcel = source.pack(key);
-    source.announce(event::GENERIC, "del", bytes);
+    let parcel = source.detach(key);
+    source.notify_event(event::GENERIC, "del", bytes);
     parcel
 }
 

@@ -433,7 +433,7 @@ fn setslot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
                 cx.shards[shard].clear_slot(slot);
             }
             if topology.is_replica(cx.port) {
-                cx.shards[topology.node(me).home].clear();
+                cx.shards[topology.node(me).own_shard].clear();
             }
         }
         _ => {
@@ -489,7 +489,7 @@ fn meet(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let [number, _bus] = [number, bus].map(|port| u16::try_from(port).ok().filter(|&p| p != 0));
     let (Some(number), Some(_bus)) = (number, _bus) else { return Err(invalid()) };
     // A node is met at its advertised port.
-    done(cx.server.topology.meet(me, &host, cx.server.announce.listened(number)), out)
+    done(cx.server.topology.meet(me, &host, cx.server.announce.listening_port(number)), out)
 }
 
 fn replicate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

@@ -228,7 +228,7 @@ pub(super) fn info(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
         Role::ReplicaOf(master) => view.get(master).map_or(0, |master| master.node.epoch),
         Role::Master => me.node.epoch,
     };
-    let state = if view.is_whole { "ok" } else { "fail" };
+    let state = if view.is_ok { "ok" } else { "fail" };
     let text = format!(
         "cluster_state:{state}\r\ncluster_slots_assigned:{}\r\ncluster_slots_ok:{}\r\n\
          cluster_slots_pfail:0\r\ncluster_slots_fail:{}\r\ncluster_known_nodes:{}\r\n\

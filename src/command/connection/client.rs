@@ -262,12 +262,13 @@ fn list(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 /// Appends a client's line of CLIENT LIST.
 fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
     let Client { id, peer, local, fd, connected_at, .. } = client;
-    let (at, labels, listening) = (client.activity(), client.labels(), client.listening());
+    let (at, labels, listening) =
+        (client.activity(), client.labels(), client.subscription_counts());
     let seconds_since = |then: Millis| (now - then).max(0) / 1000;
     let mut flags = String::new();
     for (letter, is_set) in [
         ('O', at.monitors),
-        ('P', !listening.is_nothing()),
+        ('P', !listening.is_empty()),
         ('x', at.queued.is_some()),
         ('d', at.dirty),
         ('b', at.blocked),
@@ -335,7 +336,7 @@ enum Kind {
 
 impl Kind {
     fn of(client: &Client) -> Self {
-        if client.listening().is_nothing() { Self::Normal } else { Self::Pubsub }
+        if client.subscription_counts().is_empty() { Self::Normal } else { Self::Pubsub }
     }
 
     fn parse(name: &[u8]) -> Result<Self, Refusal> {

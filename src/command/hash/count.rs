@@ -22,7 +22,7 @@ pub(super) fn hincrby(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Ou
         write_i64(digits, sum);
         Ok(())
     })?;
-    cx.keyspace.announce(event::HASH, "hincrby", args.at(1));
+    cx.keyspace.notify_event(event::HASH, "hincrby", args.at(1));
     out.int(sum);
     Ok(())
 }
@@ -42,7 +42,7 @@ pub(super) fn hincrbyfloat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) 
         sum.write_human(digits);
         Ok(())
     })?;
-    cx.keyspace.announce(event::HASH, "hincrbyfloat", args.at(1));
+    cx.keyspace.notify_event(event::HASH, "hincrbyfloat", args.at(1));
     out.bulk(&sum);
     Ok(())
 }

@@ -266,7 +266,7 @@ fn set_pairs(cx: &mut Cx<'_>, args: Args<'_>, command: &str) -> Result<usize, Re
         }
         Edited::Changed(Ok(new))
     })?;
-    cx.keyspace.announce(event::HASH, "hset", key.bytes);
+    cx.keyspace.notify_event(event::HASH, "hset", key.bytes);
     Ok(new)
 }
 
@@ -282,7 +282,7 @@ fn hsetnx(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         Edited::Changed(Ok(true))
     })?;
     if set {
-        cx.keyspace.announce(event::HASH, "hset", key.bytes);
+        cx.keyspace.notify_event(event::HASH, "hset", key.bytes);
     }
     out.int(set.into());
     Ok(())

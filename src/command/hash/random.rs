@@ -30,7 +30,7 @@ pub(super) fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
         if times > REPEATS_MAX {
             return Err(Refusal::OUT_OF_RANGE);
         }
-        let pairs = hash.numbered();
+        let pairs = hash.indexed();
         reply.head(times as usize);
         for _ in 0..times {
             let (name, value) = pairs.at(rng.usize(..hash.len()));
@@ -45,7 +45,7 @@ pub(super) fn hrandfield(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
     let wanted = usize::try_from(wanted).map_or(hash.len(), |wanted| wanted.min(hash.len()));
     reply.head(wanted);
     if is_sparse(wanted, hash.len()) {
-        let pairs = hash.numbered();
+        let pairs = hash.indexed();
         for at in distinct(wanted, hash.len(), &mut rng) {
             let (name, value) = pairs.at(at);
             reply.pair(name, value);

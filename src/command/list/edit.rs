@@ -25,7 +25,7 @@ pub(super) fn lset(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
         }
     })?;
     set.ok_or(Refusal::NO_SUCH_KEY)??;
-    cx.keyspace.announce(event::LIST, "lset", args.at(1));
+    cx.keyspace.notify_event(event::LIST, "lset", args.at(1));
     out.ok();
     Ok(())
 }
@@ -50,7 +50,7 @@ pub(super) fn linsert(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Ou
         None => out.int(0),
         Some(None) => out.int(-1),
         Some(Some(len)) => {
-            cx.keyspace.announce(event::LIST, "linsert", args.at(1));
+            cx.keyspace.notify_event(event::LIST, "linsert", args.at(1));
             out.count(len);
         }
     }

@@ -82,7 +82,7 @@ fn move_element(
             Edited::Changed(())
         })?;
         if rotated.is_some() {
-            cx.keyspace.announce(event::LIST, push_event(ends.1), from);
+            cx.keyspace.notify_event(event::LIST, push_event(ends.1), from);
             announce_removal(cx.keyspace, event::LIST, pop_event(ends.0), from, false);
         }
         return Ok(rotated.is_some());
@@ -113,7 +113,7 @@ fn move_element(
     }
     out.bulk(&element);
     // The events are in this order in Redis.
-    cx.keyspace.announce(event::LIST, push_event(ends.1), to);
+    cx.keyspace.notify_event(event::LIST, push_event(ends.1), to);
     announce_removal(cx.keyspace, event::LIST, pop_event(ends.0), from, emptied);
     Ok(true)
 }

@@ -3,7 +3,7 @@
 use super::list_at;
 use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{End, Sought};
+use crate::keyspace::{EncodedElement, End};
 use crate::resp::Sink;
 
 /// LPOS' options.
@@ -66,7 +66,7 @@ pub(super) fn lpos(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
     };
     let mut found = Vec::new();
     if let Some(list) = list {
-        let sought = Sought::of(args.at(2));
+        let sought = EncodedElement::of(args.at(2));
         let mut strides = Strides::new(cx.pace);
         let mut elements = list.iter_from(end, 0);
         let mut visited = 0;

@@ -354,7 +354,7 @@ fn push(cx: &mut Cx<'_>, args: Args<'_>, end: End, out: &mut Sink<'_>) -> Outcom
             push_all(&mut list, args, end, limit, &mut Strides::new(cx.pace));
             let len = list.len();
             cx.keyspace.set(key, Value::List(list), Ttl::Clear);
-            cx.keyspace.announce(event::LIST, push_event(end), args.at(1));
+            cx.keyspace.notify_event(event::LIST, push_event(end), args.at(1));
             len
         }
     };
@@ -378,7 +378,7 @@ fn push_to_existing(cx: &mut Cx<'_>, args: Args<'_>, end: End) -> Result<Option<
         Edited::Changed(list.len())
     })?;
     if len.is_some() {
-        cx.keyspace.announce(event::LIST, push_event(end), args.at(1));
+        cx.keyspace.notify_event(event::LIST, push_event(end), args.at(1));
     }
     Ok(len)
 }

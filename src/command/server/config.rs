@@ -101,7 +101,7 @@ fn resetstat(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome 
     cx.server.stats.reset();
     cx.shards.iter_mut().for_each(|shard| shard.reset_counts());
     cx.tallies.iter_mut().for_each(|tally| tally.reset());
-    cx.server.observer.tallies.each(CommandStats::reset);
+    cx.server.observer.commandstats.each(CommandStats::reset);
     out.ok();
     Ok(())
 }

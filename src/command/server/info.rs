@@ -6,8 +6,8 @@
 use super::*;
 use crate::command::numbered;
 use crate::keyspace::Counts;
-use crate::state::{CommandStats, REDIS_VERSION, Row, VERSION};
-use crate::topology::Family;
+use crate::state::{CommandCounts, CommandStats, REDIS_VERSION, VERSION};
+use crate::topology::ReplicationRole;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -82,7 +82,7 @@ const SECTIONS: &[Section] = &[
 pub(super) fn sum(cx: &ServerCx<'_>) -> CommandStats {
     let mut sum = CommandStats::default();
     cx.tallies.iter().for_each(|stats| sum.add(stats));
-    cx.server.observer.tallies.each(|stats| sum.add(stats));
+    cx.server.observer.commandstats.each(|stats| sum.add(stats));
     sum
 }
 
@@ -248,20 +248,20 @@ fn replication(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fm
     let endpoint = |port| cx.server.announce.endpoint(port, cx.me.local);
     let standing = |node: &Node| standing(cx, node);
     let mut offset = own_standing(cx).applied as i64;
-    match cx.server.topology.family(cx.port) {
-        Family::Master(replicas) => {
+    match cx.server.topology.replication_role(cx.port) {
+        ReplicationRole::Master(replicas) => {
             offset = master_offset(&replicas, standing);
             write!(text, "role:master\r\nconnected_slaves:{}\r\n", replicas.len())?;
             for (i, replica) in replicas.iter().enumerate() {
                 let (host, port) = endpoint(replica.port);
-                let Standing { applied, behind_ms, .. } = standing(replica);
+                let ReplicaStatus { applied, behind_ms, .. } = standing(replica);
                 let lag_s = behind_ms / 1000;
                 let line =
                     format!("ip={host},port={port},state=online,offset={applied},lag={lag_s}");
                 write!(text, "slave{i}:{line}\r\n")?;
             }
         }
-        Family::ReplicaOf(master) => {
+        ReplicationRole::ReplicaOf(master) => {
             let (host, port) = endpoint(master.port);
             let status = if master.is_up { "up" } else { "down" };
             write!(
@@ -296,7 +296,7 @@ fn cpu(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Resul
 }
 
 /// The statistics that are not empty, each with the row of its command.
-pub(super) fn rows(stats: &CommandStats) -> impl Iterator<Item = (&'static Spec, &Row)> {
+pub(super) fn rows(stats: &CommandStats) -> impl Iterator<Item = (&'static Spec, &CommandCounts)> {
     stats.counted().filter_map(|(id, row)| Some((numbered(id)?, row)))
 }
 

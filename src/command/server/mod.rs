@@ -16,11 +16,11 @@ use super::spec::{
     Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx};
-use crate::replication::Standing;
+use crate::replication::ReplicaStatus;
 use crate::resp::{Sink, until_nul};
 use crate::state::{REDIS_VERSION, VERSION};
 use crate::text::number::parse_i64;
-use crate::topology::{Family, Node, Port};
+use crate::topology::{Node, Port, ReplicationRole};
 
 /// Defaults of the rows.
 const SERVER: Spec = Spec { group: Group::Server, ..BASE };
@@ -154,8 +154,8 @@ fn time(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 fn role(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let endpoint = |port| cx.server.announce.endpoint(port, cx.me.local);
     let standing = |node: &Node| standing(cx, node);
-    match cx.server.topology.family(cx.port) {
-        Family::Master(replicas) => {
+    match cx.server.topology.replication_role(cx.port) {
+        ReplicationRole::Master(replicas) => {
             out.array(3);
             out.bulk(b"master");
             out.int(master_offset(&replicas, standing));
@@ -168,7 +168,7 @@ fn role(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
                 out.bulk(standing(&replica).applied.to_string().as_bytes());
             }
         }
-        Family::ReplicaOf(master) => {
+        ReplicationRole::ReplicaOf(master) => {
             let (host, port) = endpoint(master.port);
             out.array(5);
             out.bulk(b"slave");
@@ -182,20 +182,23 @@ fn role(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// How much of the stream a replica has applied; all zero without a lag.
-fn standing(cx: &ServerCx<'_>, replica: &Node) -> Standing {
-    cx.server.feeds.of(replica.shard).map_or(Standing::default(), |feed| feed.standing(cx.now))
+fn standing(cx: &ServerCx<'_>, replica: &Node) -> ReplicaStatus {
+    cx.server
+        .replication_streams
+        .of_shard(replica.shard)
+        .map_or(ReplicaStatus::default(), |feed| feed.status(cx.now))
 }
 
 /// The same for the node of the client's port.
-fn own_standing(cx: &ServerCx<'_>) -> Standing {
+fn own_standing(cx: &ServerCx<'_>) -> ReplicaStatus {
     match cx.port {
         Port::Node(me) => standing(cx, &cx.server.topology.node(me)),
-        Port::Router => Standing::default(),
+        Port::Router => ReplicaStatus::default(),
     }
 }
 
 /// The replication offset of a master: the furthest that was written for any of its replicas.
-fn master_offset(replicas: &[Node], standing: impl Fn(&Node) -> Standing) -> i64 {
+fn master_offset(replicas: &[Node], standing: impl Fn(&Node) -> ReplicaStatus) -> i64 {
     replicas.iter().map(|replica| standing(replica).written).max().unwrap_or(0) as i64
 }
 
@@ -219,7 +222,7 @@ fn shutdown(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         return Err(Refusal::of("ERR Errors trying to SHUTDOWN. Check logs."));
     }
     tracing::info!(client = cx.me.id, "SHUTDOWN received");
-    cx.server.stop.wish();
+    cx.server.shutdown.request();
     cx.me.close_after_reply();
     let _no_reply = out;
     Ok(())

@@ -15,7 +15,7 @@ use super::{Reply, units};
 use crate::command::collection;
 use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Key, KeyHasher, Keyed, Keyspace, Lent, Member, Set, Value, event};
+use crate::keyspace::{BorrowedMember, Key, KeyHasher, Keyed, Keyspace, Member, Set, Value, event};
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 
@@ -97,7 +97,8 @@ fn reply(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation, out: &mut Sink<'
         common.into_iter().for_each(|member| reply.member(member));
         return Ok(());
     }
-    let result = combine::<Lent<'_>>(operation, &sets, ints_max, hasher, Strides::new(cx.pace));
+    let result =
+        combine::<BorrowedMember<'_>>(operation, &sets, ints_max, hasher, Strides::new(cx.pace));
     out.set(result.len());
     let mut reply = Reply::new(out, Strides::new(cx.pace));
     result.members().for_each(|member| reply.member(member));
@@ -136,7 +137,7 @@ fn read_all(keyspace: &mut Keyspace, keys: &[Key<'_>]) -> Outcome {
 
 /// Returns the sets at keys that were just read; `None` for a key that does not exist.
 fn sets_at<'k>(keyspace: &'k Keyspace, keys: &[Key<'_>]) -> Vec<Option<&'k Set>> {
-    let set = |key: &Key<'_>| match keyspace.glance(*key) {
+    let set = |key: &Key<'_>| match keyspace.get(*key) {
         Some(Value::Set(set)) => Some(set),
         _ => None,
     };

@@ -310,7 +310,7 @@ fn sadd(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         }
     };
     if added > 0 {
-        cx.keyspace.announce(event::SET, "sadd", key.bytes);
+        cx.keyspace.notify_event(event::SET, "sadd", key.bytes);
     }
     out.count(added);
     Ok(())
@@ -377,7 +377,7 @@ fn smove(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         cx.keyspace.set(to, Value::Set(set), Ttl::Clear);
     }
     if added != Some(false) {
-        cx.keyspace.announce(event::SET, "sadd", to.bytes);
+        cx.keyspace.notify_event(event::SET, "sadd", to.bytes);
     }
     Ok(())
 }

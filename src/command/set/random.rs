@@ -5,7 +5,7 @@ use crate::command::collection::{announce_removal, change};
 use crate::command::pace::Strides;
 use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edited, KeyHasher, Lent, Member, Set, Value, event};
+use crate::keyspace::{BorrowedMember, Edited, KeyHasher, Member, Set, Value, event};
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 
@@ -105,7 +105,7 @@ fn spop_many(cx: &mut Cx<'_>, args: Args<'_>, wanted: usize, out: &mut Sink<'_>)
         let mut reply = Reply::new(out, Strides::new(cx.pace));
         // Redis replies with the union of this one set, in which integers that were in a table are
         // in ascending order if they are few enough.
-        let mut union = Set::<Lent<'_>>::default();
+        let mut union = Set::<BorrowedMember<'_>>::default();
         if len <= ints_max && all.members().all(|member| member.integer().is_some()) {
             for member in all.members() {
                 union.add(member, ints_max, &hasher);

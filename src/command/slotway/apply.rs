@@ -5,7 +5,8 @@
 
 use crate::command::{Pace, Refusal, ReplyDelay};
 use crate::faults::{
-    Bound, Fault, Mistake, Name, Order, Place, Promote, Scenario, TIME_MS_DEFAULT, TooMany, What,
+    Fault, FaultKind, FaultLimit, FaultScope, NodeName, Order, Promote, Scenario, ScenarioError,
+    TIME_MS_DEFAULT, TooManyFaults,
 };
 use crate::keyspace::{Keyed, Keyspace, Millis};
 use crate::slot::Slot;
@@ -63,28 +64,28 @@ pub fn apply(order: &Order, access: &mut ClusterAccess<'_, '_>) -> Result<Option
             Ok(None)
         }
         Order::Down { time } => {
-            if server.faults.all().iter().any(|fault| fault.what == What::Down) {
+            if server.faults.all().iter().any(|fault| fault.kind == FaultKind::Down) {
                 return Err(Refusal::of("ERR the cluster is down already"));
             }
-            let id = access.arm(What::Down, access.deadline(*time), None)?;
+            let id = access.arm(FaultKind::Down, access.deadline(*time), None)?;
             server.topology.set_down(true);
             Ok(Some(id))
         }
         Order::Up => {
-            server.faults.take(|fault| fault.what == What::Down);
+            server.faults.take(|fault| fault.kind == FaultKind::Down);
             server.topology.set_down(false);
             Ok(None)
         }
         Order::Latency { place, ms, bound } => {
-            let what = What::Latency { place: resolve(server, place)?, ms: *ms };
+            let what = FaultKind::Latency { place: resolve(server, place)?, ms: *ms };
             access.arm(what, access.deadline(bound.time), bound.count).map(Some)
         }
         Order::Exec { answer, place, bound } => {
-            let what = What::Exec { answer: *answer, place: resolve(server, place)? };
+            let what = FaultKind::Exec { answer: *answer, place: resolve(server, place)? };
             access.arm(what, access.deadline(bound.time), exec_count(bound)).map(Some)
         }
         Order::Conflict { key, bound } => {
-            let what = What::Conflict(key.clone());
+            let what = FaultKind::Conflict(key.clone());
             access.arm(what, access.deadline(bound.time), exec_count(bound)).map(Some)
         }
         Order::Clear(id) => access.clear(*id).map(Some),
@@ -95,7 +96,7 @@ pub fn apply(order: &Order, access: &mut ClusterAccess<'_, '_>) -> Result<Option
 pub fn apply_due(access: &mut ClusterAccess<'_, '_>) {
     let (now, faults) = (access.now, &access.server.faults);
     for fault in faults.take(|fault| fault.until <= now) {
-        tracing::info!(id = fault.id, fired = fault.fired, fault = %fault.what, "a fault ends");
+        tracing::info!(id = fault.id, fired = fault.fired, fault = %fault.kind, "a fault ends");
         access.undo(&fault);
     }
     while let Some(step) = faults.take_step(now) {
@@ -107,7 +108,7 @@ pub fn apply_due(access: &mut ClusterAccess<'_, '_>) {
             Err(refusal) => {
                 let why = String::from_utf8_lossy(refusal.text()).into_owned();
                 tracing::warn!(line = step.line, order = step.text, why, "a step was refused");
-                faults.end_step(Some(Mistake { line: step.line, why }));
+                faults.end_step(Some(ScenarioError { line: step.line, why }));
             }
         }
     }
@@ -117,11 +118,11 @@ pub fn apply_due(access: &mut ClusterAccess<'_, '_>) {
 ///
 /// # Errors
 /// The first mistake, and its line.
-pub fn check_scenario(server: &ServerState, scenario: &Scenario) -> Result<(), Mistake> {
+pub fn check_scenario(server: &ServerState, scenario: &Scenario) -> Result<(), ScenarioError> {
     scenario.steps.iter().try_for_each(|step| {
         check_order(server, &step.order).map_err(|refusal| {
             let why = String::from_utf8_lossy(refusal.text()).into_owned();
-            Mistake { line: step.line, why: why.trim_start_matches("ERR ").to_owned() }
+            ScenarioError { line: step.line, why: why.trim_start_matches("ERR ").to_owned() }
         })
     })
 }
@@ -153,15 +154,15 @@ pub fn check_order(server: &ServerState, order: &Order) -> Result<(), Refusal> {
 }
 
 /// Returns the node that a name refers to.
-fn find(server: &ServerState, name: &Name) -> Result<NodeNumber, Refusal> {
+fn find(server: &ServerState, name: &NodeName) -> Result<NodeNumber, Refusal> {
     let topology = &server.topology;
     let found = match name {
-        Name::Number(number) => Some(*number).filter(|&number| number < topology.nodes()),
-        Name::Port(advertised) => {
-            let listened = server.announce.listened(*advertised);
+        NodeName::Number(number) => Some(*number).filter(|&number| number < topology.nodes()),
+        NodeName::Port(advertised) => {
+            let listened = server.announce.listening_port(*advertised);
             topology.node_at(listened).or_else(|| topology.node_at(*advertised))
         }
-        Name::Id(id) => topology.with_nodes(|nodes| {
+        NodeName::Id(id) => topology.with_nodes(|nodes| {
             nodes.iter().position(|node| node.id.as_bytes().eq_ignore_ascii_case(id))
         }),
     };
@@ -169,16 +170,19 @@ fn find(server: &ServerState, name: &Name) -> Result<NodeNumber, Refusal> {
 }
 
 /// Replaces the name of a node in a place by its number.
-fn resolve(server: &ServerState, place: &Place<Name>) -> Result<Place<NodeNumber>, Refusal> {
+fn resolve(
+    server: &ServerState,
+    place: &FaultScope<NodeName>,
+) -> Result<FaultScope<NodeNumber>, Refusal> {
     Ok(match place {
-        Place::Anywhere => Place::Anywhere,
-        Place::Slot(slot) => Place::Slot(*slot),
-        Place::Node(name) => Place::Node(find(server, name)?),
+        FaultScope::Anywhere => FaultScope::Anywhere,
+        FaultScope::Slot(slot) => FaultScope::Slot(*slot),
+        FaultScope::Node(name) => FaultScope::Node(find(server, name)?),
     })
 }
 
 /// How many EXECs a fault applies to: one unless a count or a time is given.
-fn exec_count(bound: &Bound) -> Option<u32> {
+fn exec_count(bound: &FaultLimit) -> Option<u32> {
     bound.count.or(if bound.time.is_none() { Some(1) } else { None })
 }
 
@@ -196,13 +200,13 @@ fn require_in_slot(slot: Slot, keys: &[Vec<u8>]) -> Result<(), Refusal> {
     }
 }
 
-fn fail_over(server: &ServerState, name: &Name) -> Result<(), Refusal> {
+fn fail_over(server: &ServerState, name: &NodeName) -> Result<(), Refusal> {
     let topology = &server.topology;
     let node = find(server, name)?;
     let replica = match topology.node(node).role {
         Role::ReplicaOf(_) => node,
         Role::Master => topology
-            .heir_of(node)
+            .failover_candidate(node)
             .ok_or_else(|| Refusal::new(format!("ERR node {node} has no replica that is up")))?,
     };
     require_up(server, replica)?;
@@ -218,7 +222,7 @@ fn fail_over(server: &ServerState, name: &Name) -> Result<(), Refusal> {
 fn move_slots(
     access: &mut ClusterAccess<'_, '_>,
     runs: &[(Slot, Slot)],
-    to: &Name,
+    to: &NodeName,
 ) -> Result<(), Refusal> {
     let topology = &access.server.topology;
     let target = find(access.server, to)?;
@@ -237,14 +241,14 @@ fn move_slots(
     access
         .server
         .faults
-        .take(|fault| matches!(fault.what, What::Hold { slot, .. } if slots.contains(&slot)));
+        .take(|fault| matches!(fault.kind, FaultKind::Hold { slot, .. } if slots.contains(&slot)));
     Ok(())
 }
 
 fn hold(
     access: &mut ClusterAccess<'_, '_>,
     slot: Slot,
-    to: &Name,
+    to: &NodeName,
     until: Millis,
     keys: &[Vec<u8>],
 ) -> Result<u64, Refusal> {
@@ -261,7 +265,7 @@ fn hold(
     topology.check_move(&[slot], target)?;
     require_up(access.server, owner)?;
     require_up(access.server, target)?;
-    let id = access.arm(What::Hold { slot, from: owner, to: target }, until, None)?;
+    let id = access.arm(FaultKind::Hold { slot, from: owner, to: target }, until, None)?;
     let id_of = |node| topology.node(node).id.into_bytes();
     let begun = topology
         .set_migrating(owner, slot, &id_of(target))
@@ -285,12 +289,12 @@ fn stop(
 ) -> Result<u64, Refusal> {
     let (topology, faults) = (&access.server.topology, &access.server.faults);
     require_up(access.server, node)?;
-    let id = access.arm(What::Stop { node, hangs }, until, None)?;
+    let id = access.arm(FaultKind::Stop { node, hangs }, until, None)?;
     topology.set_up(node, false);
-    match (topology.heir_of(node), promote) {
+    match (topology.failover_candidate(node), promote) {
         (Some(replica), Promote::After(0)) => access.promote(replica),
         (Some(_), Promote::After(ms)) => {
-            let what = What::Promotion(node);
+            let what = FaultKind::Promotion(node);
             if let Err(refusal) = access.arm(what, access.now.saturating_add(ms), None) {
                 topology.set_up(node, true);
                 faults.take(|fault| fault.id == id);
@@ -312,8 +316,8 @@ impl ClusterAccess<'_, '_> {
         self.now.saturating_add(time.unwrap_or(TIME_MS_DEFAULT))
     }
 
-    fn arm(&self, what: What, until: Millis, count: Option<u32>) -> Result<u64, Refusal> {
-        self.server.faults.arm(what, until, count).map_err(|TooMany| {
+    fn arm(&self, what: FaultKind, until: Millis, count: Option<u32>) -> Result<u64, Refusal> {
+        self.server.faults.arm(what, until, count).map_err(|TooManyFaults| {
             Refusal::of("ERR as many faults are armed as there may be: CLEAR some")
         })
     }
@@ -326,11 +330,11 @@ impl ClusterAccess<'_, '_> {
             return Err(Refusal::new(format!("ERR there is no fault {id}")));
         }
         if id.is_none() {
-            faults.stop_play();
+            faults.stop_scenario();
         }
         for fault in &ended {
             // A promotion that was still to come is cancelled, not done.
-            if !matches!(fault.what, What::Promotion(_)) {
+            if !matches!(fault.kind, FaultKind::Promotion(_)) {
                 self.undo(fault);
             }
         }
@@ -359,17 +363,17 @@ impl ClusterAccess<'_, '_> {
     /// Undoes the effects of a fault that is not armed any more.
     fn undo(&mut self, fault: &Fault) {
         let topology = &self.server.topology;
-        match fault.what {
-            What::Stop { node, .. } => self.start(node),
-            What::Promotion(node) => {
+        match fault.kind {
+            FaultKind::Stop { node, .. } => self.start(node),
+            FaultKind::Promotion(node) => {
                 let is_needed = topology.node(node).role == Role::Master
                     && self.server.faults.stopped(node).is_some();
-                if let Some(replica) = topology.heir_of(node).filter(|_| is_needed) {
+                if let Some(replica) = topology.failover_candidate(node).filter(|_| is_needed) {
                     self.promote(replica);
                 }
             }
-            What::Down => topology.set_down(false),
-            What::Hold { slot, .. } => {
+            FaultKind::Down => topology.set_down(false),
+            FaultKind::Hold { slot, .. } => {
                 // The migration may have ended by other means, or a new one may have begun.
                 if let Ok((from, to)) = self.move_of(slot)
                     && let Err(refusal) = self.finish(slot, from, to)
@@ -379,13 +383,13 @@ impl ClusterAccess<'_, '_> {
                     self.revert(slot, from, to);
                 }
             }
-            What::Latency { .. } | What::Exec { .. } | What::Conflict(_) => {}
+            FaultKind::Latency { .. } | FaultKind::Exec { .. } | FaultKind::Conflict(_) => {}
         }
     }
 
     fn start(&mut self, node: NodeNumber) {
-        self.server.faults.take(|fault| match fault.what {
-            What::Stop { node: it, .. } | What::Promotion(it) => it == node,
+        self.server.faults.take(|fault| match fault.kind {
+            FaultKind::Stop { node: it, .. } | FaultKind::Promotion(it) => it == node,
             _ => false,
         });
         self.server.topology.set_up(node, true);
@@ -395,7 +399,7 @@ impl ClusterAccess<'_, '_> {
     /// Makes the listeners open and close as the stopped nodes require; the reply waits until they
     /// have.
     fn notify_listeners(&mut self) {
-        self.server.faults.doors.shift();
+        self.server.faults.listener_gate.request_update();
         self.pace.delay_reply(ReplyDelay::Listeners);
     }
 
@@ -436,8 +440,9 @@ impl ClusterAccess<'_, '_> {
 
     /// Removes the fault that holds a slot half-migrated.
     fn remove_hold(&self, slot: Slot) {
-        let is_it = |what: &What| matches!(what, What::Hold { slot: it, .. } if *it == slot);
-        self.server.faults.take(|fault| is_it(&fault.what));
+        let is_it =
+            |what: &FaultKind| matches!(what, FaultKind::Hold { slot: it, .. } if *it == slot);
+        self.server.faults.take(|fault| is_it(&fault.kind));
     }
 
     fn keys_of(&self, slot: Slot, shard: usize) -> Vec<Vec<u8>> {
@@ -461,9 +466,9 @@ impl ClusterAccess<'_, '_> {
             return;
         }
         let key = self.shards[from].key(slot, key);
-        if let Some(parcel) = self.shards[from].pack(key) {
+        if let Some(parcel) = self.shards[from].detach(key) {
             self.pace.step(1);
-            self.shards[to].unpack(key, parcel);
+            self.shards[to].insert_detached(key, parcel);
         }
     }
 }

@@ -23,7 +23,7 @@ use super::spec::{
     BASE, Group, Run, Spec, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx, help};
-use crate::faults::{Mistake, Order, Scenario};
+use crate::faults::{Order, Scenario, ScenarioError};
 use crate::resp::Sink;
 
 pub(super) const ROWS: &[Spec] = &[SLOTWAY];
@@ -227,12 +227,12 @@ fn scenario(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
     if !cx.server.admin_enabled {
         return Err(NO_ADMIN);
     }
-    let refused = |mistake: Mistake| Refusal::new(format!("ERR {mistake}"));
+    let refused = |mistake: ScenarioError| Refusal::new(format!("ERR {mistake}"));
     let text = std::str::from_utf8(text).map_err(|_| Refusal::of("ERR line 1: not UTF-8"))?;
     let scenario = Scenario::read(text).map_err(refused)?;
     check_scenario(cx.server, &scenario).map_err(refused)?;
     let steps = scenario.steps.len();
-    cx.server.faults.play(scenario, cx.now);
+    cx.server.faults.start_scenario(scenario, cx.now);
     out.count(steps);
     Ok(())
 }

@@ -60,7 +60,7 @@ fn endpoint(cx: &ServerCx<'_>, port: u16) -> String {
 /// SLOTWAY CLUSTER
 pub(super) fn cluster(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (view, lines) = (cx.server.topology.view_of_router(), lines(cx));
-    let state = if view.is_whole { "ok" } else { "down" };
+    let state = if view.is_ok { "ok" } else { "down" };
     let mut text = format!("cluster {state}, epoch {}\nnodes\n", view.epoch);
     // Writing into memory does not fail.
     for line in &lines {
@@ -146,7 +146,7 @@ pub(super) fn faults(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> 
 
 /// Replies with the progress of a scenario: a line, and one more for each step that was refused.
 pub(super) fn progress(cx: &ServerCx<'_>, out: &mut Sink<'_>) -> Outcome {
-    let text = match cx.server.faults.progress() {
+    let text = match cx.server.faults.scenario_progress() {
         None => "no scenario\n".to_owned(),
         Some(progress) => {
             let (done, steps) = (progress.done, progress.steps);

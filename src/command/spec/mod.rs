@@ -29,7 +29,7 @@ pub use secrets::Secret;
 
 use super::{Args, Cx, Outcome, Refusal, ServerCx, Wait};
 use crate::resp::Sink;
-use crate::state::pubsub::Scope;
+use crate::state::pubsub::ChannelKind;
 use std::borrow::Cow;
 
 /// A command's row.
@@ -151,8 +151,8 @@ pub enum SessionCommand {
     ReadWrite,
     Reset,
     Select,
-    Subscribe(Scope),
-    Unsubscribe(Scope),
+    Subscribe(ChannelKind),
+    Unsubscribe(ChannelKind),
     Unwatch,
     Watch,
 }

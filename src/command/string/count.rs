@@ -49,7 +49,7 @@ fn add(cx: &mut Cx<'_>, args: Args<'_>, by: i64, out: &mut Sink<'_>) -> Outcome 
             by
         }
     };
-    cx.keyspace.announce(event::STRING, "incrby", key.bytes);
+    cx.keyspace.notify_event(event::STRING, "incrby", key.bytes);
     out.int(sum);
     Ok(())
 }
@@ -85,7 +85,7 @@ pub(super) fn incrbyfloat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
             cx.keyspace.set(key, Value::Str(sum), Ttl::Clear);
         }
     }
-    cx.keyspace.announce(event::STRING, "incrbyfloat", key.bytes);
+    cx.keyspace.notify_event(event::STRING, "incrbyfloat", key.bytes);
     Ok(())
 }
 

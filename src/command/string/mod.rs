@@ -282,7 +282,7 @@ fn getdel(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.bulk_or_null(text.as_deref());
     if found {
         cx.keyspace.delete(key);
-        cx.keyspace.announce(event::GENERIC, "del", key.bytes);
+        cx.keyspace.notify_event(event::GENERIC, "del", key.bytes);
     }
     Ok(())
 }
@@ -334,7 +334,7 @@ fn set_pairs(cx: &mut Cx<'_>, args: Args<'_>) {
     for i in (1..args.len()).step_by(2) {
         let key = cx.key(args.at(i));
         cx.keyspace.set(key, Value::string(args.at(i + 1)), Ttl::Clear);
-        cx.keyspace.announce(event::STRING, "set", key.bytes);
+        cx.keyspace.notify_event(event::STRING, "set", key.bytes);
         pace(cx, i / 2);
     }
 }
@@ -390,7 +390,7 @@ fn append(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             tail.len()
         }
     };
-    cx.keyspace.announce(event::STRING, "append", key.bytes);
+    cx.keyspace.notify_event(event::STRING, "append", key.bytes);
     out.count(len);
     Ok(())
 }
@@ -428,7 +428,7 @@ fn setrange(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         }
     };
     if !part.is_empty() {
-        cx.keyspace.announce(event::STRING, "setrange", key.bytes);
+        cx.keyspace.notify_event(event::STRING, "setrange", key.bytes);
     }
     out.count(len);
     Ok(())

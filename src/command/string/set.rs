@@ -150,9 +150,9 @@ pub(super) fn exists(cx: &mut Cx<'_>, key: Key<'_>) -> bool {
 /// Sets a key to a string and publishes the events of that.
 fn put(keyspace: &mut Keyspace, key: Key<'_>, bytes: &[u8], ttl: Ttl) {
     keyspace.set(key, Value::string(bytes), ttl);
-    keyspace.announce(event::STRING, "set", key.bytes);
+    keyspace.notify_event(event::STRING, "set", key.bytes);
     if let Ttl::At(_) = ttl {
-        keyspace.announce(event::GENERIC, "expire", key.bytes);
+        keyspace.notify_event(event::GENERIC, "expire", key.bytes);
     }
 }
 
@@ -253,7 +253,7 @@ pub(super) fn getex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
                 Ttl::At(_) => "expire",
                 Ttl::Clear | Ttl::Keep => "persist",
             };
-            cx.keyspace.announce(event::GENERIC, name, key.bytes);
+            cx.keyspace.notify_event(event::GENERIC, name, key.bytes);
         }
     }
     Ok(())

@@ -179,7 +179,7 @@ fn add(cx: &mut Cx<'_>, args: Args<'_>, options: Options, first: usize) -> Resul
     };
     if tally.added + tally.updated > 0 {
         let name = if options.increment { "zincr" } else { "zadd" };
-        cx.keyspace.announce(event::ZSET, name, key.bytes);
+        cx.keyspace.notify_event(event::ZSET, name, key.bytes);
     }
     Ok(tally)
 }

@@ -177,7 +177,7 @@ impl Query {
 
     /// Returns the values at the keys, with the keys' weights.
     fn sources<'k>(&self, keyspace: &'k Keyspace, keys: &[Key<'_>]) -> Vec<(Source<'k>, f64)> {
-        let source = |key: &Key<'_>| match keyspace.glance(*key) {
+        let source = |key: &Key<'_>| match keyspace.get(*key) {
             Some(Value::Zset(zset)) => Source::Zset(zset),
             Some(Value::Set(set)) => Source::Set(set),
             _ => Source::Missing,

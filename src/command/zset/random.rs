@@ -30,7 +30,7 @@ pub(super) fn zrandmember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
         if times > REPEATS_MAX {
             return Err(Refusal::OUT_OF_RANGE);
         }
-        let members = zset.numbered();
+        let members = zset.indexed();
         reply.head(times as usize);
         for _ in 0..times {
             let (name, score) = members.at(rng.usize(..len));
@@ -45,7 +45,7 @@ pub(super) fn zrandmember(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
     let wanted = usize::try_from(wanted).map_or(len, |wanted| wanted.min(len));
     reply.head(wanted);
     if is_sparse(wanted, len) {
-        let members = zset.numbered();
+        let members = zset.indexed();
         for n in distinct(wanted, len, &mut rng) {
             let (name, score) = members.at(n);
             reply.member(name, score);

@@ -5,7 +5,7 @@ use super::{Reply, zset_at};
 use crate::command::collection::{announce_removal, change, store};
 use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edge, Edited, LexEdge, Value, Zset, ZsetBuilder, event};
+use crate::keyspace::{Edited, LexBound, ScoreBound, Value, Zset, ZsetBuilder, event};
 use crate::resp::{Sink, until_nul};
 use crate::text::number::parse_f64;
 use std::ops::Range;
@@ -23,8 +23,8 @@ enum By {
 enum Bounds<'a> {
     /// The first and the last rank; negative ones count from the end.
     Ranks(i64, i64),
-    Scores(Edge, Edge),
-    Lex(LexEdge<'a>, LexEdge<'a>),
+    Scores(ScoreBound, ScoreBound),
+    Lex(LexBound<'a>, LexBound<'a>),
 }
 
 impl<'a> Bounds<'a> {
@@ -70,8 +70,8 @@ impl<'a> Bounds<'a> {
 
 /// Reads a score, after a `(` if it is excluded, as C's `strtod` does, because Redis does: leading
 /// spaces are skipped, the empty text is 0, a number out of range is infinite.
-fn edge(text: &[u8]) -> Option<Edge> {
-    let (text, is_open) = match text.strip_prefix(b"(") {
+fn edge(text: &[u8]) -> Option<ScoreBound> {
+    let (text, is_exclusive) = match text.strip_prefix(b"(") {
         Some(text) => (text, true),
         None => (text, false),
     };
@@ -88,16 +88,16 @@ fn edge(text: &[u8]) -> Option<Edge> {
         // Numbers that the stricter parser rejects are too large or too small for a double.
         str::from_utf8(number).ok()?.parse().ok().filter(|score: &f64| !score.is_nan())?
     };
-    Some(Edge { score, is_open })
+    Some(ScoreBound { score, is_exclusive })
 }
 
 /// Reads `-`, `+`, or a name after a `[` or a `(`.
-fn lex_edge(text: &[u8]) -> Option<LexEdge<'_>> {
+fn lex_edge(text: &[u8]) -> Option<LexBound<'_>> {
     match text {
-        [b'-'] | [b'-', 0, ..] => Some(LexEdge::First),
-        [b'+'] | [b'+', 0, ..] => Some(LexEdge::Last),
-        [b'[', name @ ..] => Some(LexEdge::Closed(name)),
-        [b'(', name @ ..] => Some(LexEdge::Open(name)),
+        [b'-'] | [b'-', 0, ..] => Some(LexBound::First),
+        [b'+'] | [b'+', 0, ..] => Some(LexBound::Last),
+        [b'[', name @ ..] => Some(LexBound::Inclusive(name)),
+        [b'(', name @ ..] => Some(LexBound::Exclusive(name)),
         _ => None,
     }
 }
@@ -314,15 +314,15 @@ fn remove(
 mod tests {
     use super::*;
 
-    fn edge_of(score: f64, is_open: bool) -> Option<Edge> {
-        Some(Edge { score, is_open })
+    fn edge_of(score: f64, is_exclusive: bool) -> Option<ScoreBound> {
+        Some(ScoreBound { score, is_exclusive })
     }
 
     #[test]
     fn edges_read_as_in_c() {
         let inf = f64::INFINITY;
         let (at, beyond) = (|score| edge_of(score, false), |score| edge_of(score, true));
-        let cases: [(&[u8], Option<Edge>); 22] = [
+        let cases: [(&[u8], Option<ScoreBound>); 22] = [
             (b"", at(0.0)),
             (b"(", beyond(0.0)),
             (b"1", at(1.0)),

@@ -155,7 +155,7 @@ proptest! {
             let mut rest: Vec<_> = model.range(..model.len() - index).cloned().collect();
             rest.reverse();
             prop_assert_eq!(texts_of(list.iter_from(End::Back, index)), rest);
-            let (sought, text) = (Sought::of(&model[index]), &model[index]);
+            let (sought, text) = (EncodedElement::of(&model[index]), &model[index]);
             let mut iter = list.iter();
             for other in &model {
                 prop_assert_eq!(iter.next_is(&sought), Some(other == text));
@@ -165,8 +165,8 @@ proptest! {
     }
 }
 
-/// What Redis takes for the same elements, by its layout: 40 bytes, and for every 8 KiB a node
-/// of 32 bytes and a listpack, whose memory comes in the same classes.
+/// Returns what Redis takes for the same elements, by its layout: 40 bytes, and for every 8 KiB a
+/// node of 32 bytes and a listpack, whose memory comes in the same classes.
 fn theirs(texts: &[Vec<u8>]) -> usize {
     let (mut all, mut used) = (40, 0);
     for text in texts {

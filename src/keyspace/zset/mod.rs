@@ -1,34 +1,34 @@
-//! A sorted set: members that are each there once, in the order of their scores.
+//! A sorted set: members, each once, in the order of their scores.
 //!
 //! ```text
 //! small   Packed            all members in one piece of memory, in order; see packed
 //! large   Table<Member>     members with their scores, found by hash, in no order
-//!         Order             score and place in the table, in order, with ranks; see order
+//!         RankTree          score and table position, in order, with ranks; see rank_tree
 //! ```
 //!
-//! Members of one score stand in the order of their bytes. A member's name is stored once: the order
-//! holds scores and places, and looks a name up only where scores tie. The table moves its last
-//! member into the hole that a removal leaves, so the order is told of the new place.
+//! Members with equal scores are ordered by their bytes. A member's name is stored once: the tree
+//! holds scores and table positions, and looks a name up only where scores tie. A removal moves the
+//! table's last member into the hole, so the tree is updated with its new position.
 //!
-//! A sorted set starts small and becomes large when a member is added that is longer, or one more,
-//! than [`PackLimits`] allow. It never becomes small again but by being stored anew, as in Redis.
+//! A sorted set starts packed and becomes large when a member is added that is longer, or one more,
+//! than [`PackLimits`] allow. It never becomes packed again unless it is stored anew, as in Redis.
 //!
-//! Why the order is our own: the maintained crate that knows ranks (indexset 0.16, measured) compares
-//! keys by `Ord`, which sees the key alone, so that names would have to be stored twice. Beside the
-//! table it takes 39 bytes for each of a million members with names of up to 24 bytes. The tree here
-//! takes 19 bytes a member, 14 when scores ascend as they arrive, 26 when they descend; with its table
-//! a sorted set of 950,000 short members takes 79 bytes for each, and Redis 7.0.15 takes 129. In the
-//! same run, pipelined by 16, ZADD of a new or known member cost 4.4 µs of CPU to Redis' 15.0, ZRANK
-//! 3.2 to 7.3, kernel and all.
+//! Why the tree is our own: the maintained crate with ranks (indexset 0.16, measured) compares keys
+//! by `Ord`, which sees the key alone, so names would have to be stored twice; beside the table it
+//! takes 39 bytes for each of a million members with names of up to 24 bytes. The tree here takes
+//! 19 bytes a member, 14 when scores arrive ascending, 26 when descending; with its table a sorted
+//! set of 950,000 short members takes 79 bytes for each, and Redis 7.0.15 takes 129. In the same
+//! run, pipelined by 16, ZADD of a new or known member cost 4.4 µs of CPU against Redis' 15.0,
+//! ZRANK 3.2 against 7.3, kernel included.
 
-mod order;
-mod packed;
 mod score;
+mod packed;
+mod rank_tree;
 
 use super::packed_item::HEAD_LEN_MAX;
 use super::{Blob, INLINE_LEN_MAX, KeyHasher, Keyed, PackLimits, Table, Text};
-use order::{Order, Rung, Rungs};
 use packed::{Entries, Found, Packed};
+use rank_tree::{RankEntry, RankIter, RankTree};
 use score::SCORE_LEN_MAX;
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -51,43 +51,43 @@ impl Keyed for Member {
 
 /// One end of a range of scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Edge {
+pub struct ScoreBound {
     /// The score; any but NaN.
     pub score: f64,
-    /// Whether the score itself is outside.
-    pub is_open: bool,
+    /// Whether the score itself is excluded.
+    pub is_exclusive: bool,
 }
 
 /// One end of a range of members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LexEdge<'m> {
+pub enum LexBound<'m> {
     /// Before all members.
     First,
-    /// At this member, which is inside.
-    Closed(&'m [u8]),
-    /// At this member, which is outside.
-    Open(&'m [u8]),
-    /// Behind all members.
+    /// At this member, included.
+    Inclusive(&'m [u8]),
+    /// At this member, excluded.
+    Exclusive(&'m [u8]),
+    /// After all members.
     Last,
 }
 
-impl LexEdge<'_> {
-    /// Whether `member` is before the range that starts here.
+impl LexBound<'_> {
+    /// Returns whether `member` lies before the range that starts here.
     fn is_behind(self, member: &[u8]) -> bool {
         match self {
             Self::First => false,
-            Self::Closed(edge) => member < edge,
-            Self::Open(edge) => member <= edge,
+            Self::Inclusive(bound) => member < bound,
+            Self::Exclusive(bound) => member <= bound,
             Self::Last => true,
         }
     }
 
-    /// Whether `member` is not behind the range that ends here.
+    /// Returns whether `member` does not lie after the range that ends here.
     fn is_reached_from(self, member: &[u8]) -> bool {
         match self {
             Self::First => false,
-            Self::Closed(edge) => member <= edge,
-            Self::Open(edge) => member < edge,
+            Self::Inclusive(bound) => member <= bound,
+            Self::Exclusive(bound) => member < bound,
             Self::Last => true,
         }
     }
@@ -103,11 +103,11 @@ enum Repr {
     Large(Box<Large>),
 }
 
-/// The rung of every member of the table is in the order, once, and no other is.
+/// The tree has exactly one entry for every member of the table.
 #[derive(Clone, Debug, Default)]
 struct Large {
     table: Table<Member>,
-    order: Order,
+    order: RankTree,
 }
 
 impl Default for Zset {
@@ -117,7 +117,7 @@ impl Default for Zset {
 }
 
 impl Zset {
-    /// The representation as `OBJECT ENCODING` names it.
+    /// Returns the representation as `OBJECT ENCODING` names it.
     #[must_use]
     pub fn encoding(&self) -> &'static str {
         match self.0 {
@@ -126,21 +126,21 @@ impl Zset {
         }
     }
 
-    /// Whether it is packed.
+    /// Returns whether it is packed.
     #[must_use]
     pub fn is_packed(&self) -> bool {
         matches!(self.0, Repr::Packed(_))
     }
 
-    /// The integer that a score is, if it is one and not too large: Redis keeps it so in a small
-    /// sorted set, which ZSCAN and DUMP show.
+    /// Returns the integer that a score is, if it is one and not too large: in a packed sorted set
+    /// Redis stores such a score as an integer, which ZSCAN and DUMP show.
     #[must_use]
     pub fn packed_integer(score: f64) -> Option<i64> {
         let is_integer = score.fract() == 0.0 && score.abs() <= (i64::MAX / 2) as f64;
         is_integer.then_some(score as i64)
     }
 
-    /// How many members there are.
+    /// Returns how many members there are.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -149,7 +149,7 @@ impl Zset {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -174,7 +174,7 @@ impl Zset {
         }
     }
 
-    /// The score of a member.
+    /// Returns the score of a member.
     #[must_use]
     pub fn score(&self, member: &[u8], hasher: &KeyHasher) -> Option<f64> {
         match &self.0 {
@@ -185,21 +185,21 @@ impl Zset {
         }
     }
 
-    /// How many members stand before this one.
+    /// Returns how many members come before this one.
     #[must_use]
     pub fn rank(&self, member: &[u8], hasher: &KeyHasher) -> Option<usize> {
         match &self.0 {
             Repr::Packed(packed) => packed.find(member).map(|found| found.rank),
             Repr::Large(large) => {
                 let at = large.find(member, hasher)?;
-                let stands = large.stands(at);
-                Some(large.order.rank(|rung| stands(rung).is_lt()))
+                let compare_old = large.comparator(at);
+                Some(large.order.rank(|entry| compare_old(entry).is_lt()))
             }
         }
     }
 
-    /// Shows `decide` the score of a member, `None` if it is not there, and gives the member the
-    /// score that comes back, if one does; it must not be NaN. A member that is not there is added.
+    /// Calls `decide` with the score of a member, `None` if it is missing, and sets the score that
+    /// it returns, if any; it must not be NaN. A missing member is added.
     pub fn update(
         &mut self,
         member: &[u8],
@@ -244,7 +244,7 @@ impl Zset {
         }
     }
 
-    /// Gives a member a score, which must not be NaN; says whether the member is new.
+    /// Sets the score of a member, which must not be NaN; returns whether the member is new.
     pub fn set(
         &mut self,
         member: &[u8],
@@ -260,7 +260,7 @@ impl Zset {
         is_new
     }
 
-    /// Removes a member; says whether it was there.
+    /// Removes a member; returns whether it was there.
     pub fn remove(&mut self, member: &[u8], hasher: &KeyHasher) -> bool {
         match &mut self.0 {
             Repr::Packed(packed) => {
@@ -274,7 +274,7 @@ impl Zset {
         }
     }
 
-    /// Removes the members of these ranks, which must be there; calls `each` after each one.
+    /// Removes the members of these ranks, which must exist; calls `each` after each one.
     pub fn remove_ranks(
         &mut self,
         ranks: Range<usize>,
@@ -293,35 +293,40 @@ impl Zset {
         }
     }
 
-    /// The ranks of the members whose scores are from `min` to `max`.
+    /// Returns the ranks of the members whose scores are from `min` to `max`.
     #[must_use]
-    pub fn ranks_by_score(&self, min: Edge, max: Edge) -> Range<usize> {
-        let is_below = |score| score < min.score || (min.is_open && score == min.score);
-        let is_within = |score| score < max.score || (!max.is_open && score == max.score);
+    pub fn ranks_by_score(&self, min: ScoreBound, max: ScoreBound) -> Range<usize> {
+        let is_below = |score| score < min.score || (min.is_exclusive && score == min.score);
+        let is_within = |score| score < max.score || (!max.is_exclusive && score == max.score);
         let (start, end) = match &self.0 {
             Repr::Packed(packed) => {
                 let start = packed.entries().take_while(|&(_, score)| is_below(score)).count();
                 (start, packed.entries().take_while(|&(_, score)| is_within(score)).count())
             }
             Repr::Large(large) => (
-                large.order.rank(|rung| is_below(rung.score)),
-                large.order.rank(|rung| is_within(rung.score)),
+                large.order.rank(|entry| is_below(entry.score)),
+                large.order.rank(|entry| is_within(entry.score)),
             ),
         };
         start..end.max(start)
     }
 
-    /// The ranks of the members from `min` to `max`, in a set whose members all have one score. Of
-    /// others the answer means nothing, but is that of Redis while the set is small: the first run
-    /// of members within the range, or the last one if they are sought from the end.
+    /// Returns the ranks of the members from `min` to `max`, in a set whose members all have equal
+    /// scores. With other scores the result is unspecified, but equals that of Redis while the set
+    /// is packed: the first run of members within the range, or the last one with `from_end`.
     #[must_use]
-    pub fn ranks_by_lex(&self, min: LexEdge<'_>, max: LexEdge<'_>, from_end: bool) -> Range<usize> {
+    pub fn ranks_by_lex(
+        &self,
+        min: LexBound<'_>,
+        max: LexBound<'_>,
+        from_end: bool,
+    ) -> Range<usize> {
         let is_nothing = match (min, max) {
-            (LexEdge::Last, _) | (_, LexEdge::First) => true,
-            (LexEdge::Closed(min), LexEdge::Closed(max)) => min > max,
+            (LexBound::Last, _) | (_, LexBound::First) => true,
+            (LexBound::Inclusive(min), LexBound::Inclusive(max)) => min > max,
             (
-                LexEdge::Closed(min) | LexEdge::Open(min),
-                LexEdge::Closed(max) | LexEdge::Open(max),
+                LexBound::Inclusive(min) | LexBound::Exclusive(min),
+                LexBound::Inclusive(max) | LexBound::Exclusive(max),
             ) => min >= max,
             _ => false,
         };
@@ -330,9 +335,9 @@ impl Zset {
         }
         match &self.0 {
             Repr::Large(large) => {
-                let name = |rung: Rung| &*large.table.entries()[rung.place as usize].name;
-                let start = large.order.rank(|rung| min.is_behind(name(rung)));
-                let end = large.order.rank(|rung| max.is_reached_from(name(rung)));
+                let name = |entry: RankEntry| &*large.table.entries()[entry.place as usize].name;
+                let start = large.order.rank(|entry| min.is_behind(name(entry)));
+                let end = large.order.rank(|entry| max.is_reached_from(name(entry)));
                 start..end.max(start)
             }
             Repr::Packed(packed) => {
@@ -354,8 +359,8 @@ impl Zset {
         }
     }
 
-    /// The members of these ranks, which must be there, with their scores; from the last to the first
-    /// if they are wanted `backwards`.
+    /// Returns the members of these ranks, which must exist, with their scores; in descending order
+    /// if `backwards`.
     #[must_use]
     pub fn range(&self, ranks: Range<usize>, backwards: bool) -> Members<'_> {
         Members(match &self.0 {
@@ -374,26 +379,26 @@ impl Zset {
         })
     }
 
-    /// All members with their scores, in order.
+    /// Returns all members with their scores, in order.
     #[must_use]
     pub fn members(&self) -> Members<'_> {
         self.range(0..self.len(), false)
     }
 
-    /// The members by number, in no order of note, for a caller that wants many here and there.
+    /// Returns the members in no particular order, for access by index.
     #[must_use]
-    pub fn numbered(&self) -> Numbered<'_> {
-        Numbered(match &self.0 {
+    pub fn indexed(&self) -> Indexed<'_> {
+        Indexed(match &self.0 {
             Repr::Packed(packed) => Line::Packed(packed.entries().collect()),
             Repr::Large(large) => Line::Large(large.table.entries()),
         })
     }
 
-    /// The page of a scan that starts at `cursor`, about `count` members long, and the cursor of the
-    /// page after it; both start and end are 0. A small set is one page.
+    /// Returns the page of a scan that starts at `cursor`, about `count` members long, and the
+    /// cursor of the page after it; both start and end are 0. A small set is one page.
     ///
-    /// A large set is walked from its table's last place down: as removals only ever move the last
-    /// member to a lower place, whatever stays during a scan is met at least once.
+    /// A large set is walked from its table's last position down: removals only ever move the last
+    /// member to a lower position, so whatever stays during a scan is visited at least once.
     #[must_use]
     pub fn page(&self, cursor: u64, count: usize) -> (Members<'_>, u64) {
         let Repr::Large(large) = &self.0 else { return (self.members(), 0) };
@@ -406,7 +411,7 @@ impl Zset {
         (Members(Rest::Table(entries[start..end].iter())), start as u64)
     }
 
-    /// The large form, made from the small one if that is what there was.
+    /// Returns the large form, converting a packed set first.
     fn unpack(&mut self, hasher: &KeyHasher) -> &mut Large {
         if let Repr::Packed(packed) = &self.0 {
             let mut large = Box::<Large>::default();
@@ -414,9 +419,10 @@ impl Zset {
                 let hash = hasher.hash(&name);
                 large.table.insert(Member { name: (&*name).into(), score }, hash, hasher);
             }
-            let rungs = large.table.entries().iter().zip(0..);
-            large.order =
-                Order::of_sorted(rungs.map(|(member, place)| Rung { score: member.score, place }));
+            let ranked = large.table.entries().iter().zip(0..);
+            large.order = RankTree::of_sorted(
+                ranked.map(|(member, place)| RankEntry { score: member.score, place }),
+            );
             self.0 = Repr::Large(large);
         }
         match &mut self.0 {
@@ -425,7 +431,7 @@ impl Zset {
         }
     }
 
-    /// Checks what the comments promise.
+    /// Checks the invariants.
     #[cfg(test)]
     pub(crate) fn assert_invariants(&self, hasher: &KeyHasher) {
         match &self.0 {
@@ -434,21 +440,21 @@ impl Zset {
                 large.table.assert_invariants(hasher);
                 let entries = large.table.entries();
                 large.order.assert_invariants(|a, b| {
-                    let name = |rung: Rung| &entries[rung.place as usize].name;
+                    let name = |entry: RankEntry| &entries[entry.place as usize].name;
                     a.score < b.score || (a.score == b.score && name(a) < name(b))
                 });
                 assert_eq!(large.order.len(), entries.len());
-                for rung in large.order.range(0..entries.len()) {
-                    let score = entries[rung.place as usize].score;
-                    assert_eq!(rung.score.to_bits(), score.to_bits());
+                for entry in large.order.range(0..entries.len()) {
+                    let score = entries[entry.place as usize].score;
+                    assert_eq!(entry.score.to_bits(), score.to_bits());
                 }
             }
         }
     }
 }
 
-/// Collects members and their scores, and then puts them in order all at once: for a set that is
-/// computed from others.
+/// Collects members with scores and sorts them once at the end: for a set that is computed from
+/// others.
 #[derive(Debug, Default)]
 pub struct ZsetBuilder {
     table: Table<Member>,
@@ -456,20 +462,20 @@ pub struct ZsetBuilder {
 }
 
 impl ZsetBuilder {
-    /// How many members there are so far.
+    /// Returns how many members there are so far.
     #[must_use]
     pub fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Whether there are none so far.
+    /// Returns whether there are none so far.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.table.is_empty()
     }
 
-    /// Adds a member with this score, or gives it what `combine` makes of the score that it has. No
-    /// score may be NaN.
+    /// Adds a member with this score, or replaces its score by what `combine` returns for the
+    /// present one. No score may be NaN.
     pub fn put(
         &mut self,
         member: &[u8],
@@ -487,7 +493,7 @@ impl ZsetBuilder {
         }
     }
 
-    /// All members with their scores, in order: for an answer that is not kept.
+    /// Returns all members with their scores, in order, for a reply that is not stored.
     pub fn in_order(&self) -> impl ExactSizeIterator<Item = (&[u8], f64)> {
         let entries = self.table.entries();
         self.places().into_iter().map(|place| {
@@ -496,7 +502,7 @@ impl ZsetBuilder {
         })
     }
 
-    /// The members' places in the table, in the members' order.
+    /// Returns the members' table positions, in the members' order.
     fn places(&self) -> Vec<u32> {
         let entries = self.table.entries();
         let mut places: Vec<u32> = (0..entries.len() as u32).collect();
@@ -507,7 +513,7 @@ impl ZsetBuilder {
         places
     }
 
-    /// The sorted set, small if the limits allow.
+    /// Returns the sorted set, small if the limits allow.
     #[must_use]
     pub fn finish(self, limits: PackLimits) -> Zset {
         let entries = self.table.entries();
@@ -521,21 +527,25 @@ impl ZsetBuilder {
             packed.append(self.in_order());
             return Zset(Repr::Packed(packed));
         }
-        let rung = |place: u32| Rung { score: entries[place as usize].score, place };
-        let order = Order::of_sorted(self.places().into_iter().map(rung));
+        let entry = |place: u32| RankEntry { score: entries[place as usize].score, place };
+        let order = RankTree::of_sorted(self.places().into_iter().map(entry));
         Zset(Repr::Large(Box::new(Large { table: self.table, order })))
     }
 }
 
-/// Scores are never NaN, so this is their total order; -0 and 0 are equal.
+/// Compares scores, which are never NaN; -0 and 0 are equal.
 fn compare(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or(Ordering::Equal)
 }
 
-/// Where rungs stand against a member of this score and name, which `names` are those of the table.
-fn against<'t>(names: &'t [Member], score: f64, name: &'t [u8]) -> impl Fn(Rung) -> Ordering + 't {
-    move |rung| {
-        compare(rung.score, score).then_with(|| (*names[rung.place as usize].name).cmp(name))
+/// Returns a comparison of entries with a member of this score and name; `names` is the table.
+fn against<'t>(
+    names: &'t [Member],
+    score: f64,
+    name: &'t [u8],
+) -> impl Fn(RankEntry) -> Ordering + 't {
+    move |entry| {
+        compare(entry.score, score).then_with(|| (*names[entry.place as usize].name).cmp(name))
     }
 }
 
@@ -544,16 +554,16 @@ impl Large {
         self.table.find(member, hasher.hash(member))
     }
 
-    /// Where rungs stand against the member at this place.
-    fn stands(&self, at: usize) -> impl Fn(Rung) -> Ordering + '_ {
+    /// Returns a comparison of entries with the member at this position.
+    fn comparator(&self, at: usize) -> impl Fn(RankEntry) -> Ordering + '_ {
         let entries = self.table.entries();
         against(entries, entries[at].score, &entries[at].name)
     }
 
     fn insert(&mut self, name: &[u8], score: f64, hash: u64, hasher: &KeyHasher) {
         let at = self.table.insert(Member { name: name.into(), score }, hash, hasher);
-        let rung = Rung { score, place: at as u32 };
-        self.order.insert(rung, against(self.table.entries(), score, name));
+        let entry = RankEntry { score, place: at as u32 };
+        self.order.insert(entry, against(self.table.entries(), score, name));
     }
 
     fn rescore(&mut self, at: usize, score: f64) {
@@ -561,11 +571,11 @@ impl Large {
         {
             let entries = table.entries();
             let Member { name, score: old } = &entries[at];
-            let stands = against(entries, *old, name);
-            let stands_new = against(entries, score, name);
-            if !order.rescore(&stands, score, &stands_new) {
-                order.remove(stands);
-                order.insert(Rung { score, place: at as u32 }, stands_new);
+            let compare_old = against(entries, *old, name);
+            let compare_new = against(entries, score, name);
+            if !order.rescore(&compare_old, score, &compare_new) {
+                order.remove(compare_old);
+                order.insert(RankEntry { score, place: at as u32 }, compare_new);
             }
         }
         table.at_mut(at).score = score;
@@ -584,14 +594,14 @@ impl Large {
     }
 }
 
-/// Members with their scores, one after the other: what [`Zset::range`] and [`Zset::page`] give.
+/// The iterator of [`Zset::range`] and [`Zset::page`].
 pub struct Members<'z>(Rest<'z>);
 
 enum Rest<'z> {
     Packed(std::iter::Take<Entries<'z>>),
-    /// From the last to the first.
+    /// In descending order.
     Back(Vec<(Text<'z>, f64)>),
-    Large(&'z [Member], Rungs<'z>, bool),
+    Large(&'z [Member], RankIter<'z>, bool),
     Table(std::slice::Iter<'z, Member>),
 }
 
@@ -602,9 +612,9 @@ impl<'z> Iterator for Members<'z> {
         match &mut self.0 {
             Rest::Packed(entries) => entries.next(),
             Rest::Back(entries) => entries.pop(),
-            Rest::Large(entries, rungs, backwards) => {
-                let rung = if *backwards { rungs.next_back() } else { rungs.next() }?;
-                Some((Text::Bytes(&entries[rung.place as usize].name), rung.score))
+            Rest::Large(entries, ranked, backwards) => {
+                let entry = if *backwards { ranked.next_back() } else { ranked.next() }?;
+                Some((Text::Bytes(&entries[entry.place as usize].name), entry.score))
             }
             Rest::Table(members) => {
                 members.next().map(|member| (Text::Bytes(&member.name), member.score))
@@ -613,19 +623,19 @@ impl<'z> Iterator for Members<'z> {
     }
 }
 
-/// Members by number: what [`Zset::numbered`] gives.
-pub struct Numbered<'z>(Line<'z>);
+/// Members by index, as [`Zset::indexed`] returns them.
+pub struct Indexed<'z>(Line<'z>);
 
 enum Line<'z> {
     Packed(Vec<(Text<'z>, f64)>),
     Large(&'z [Member]),
 }
 
-impl Numbered<'_> {
-    /// Member number `n` and its score.
+impl Indexed<'_> {
+    /// Returns member number `n` and its score.
     ///
     /// # Panics
-    /// If there are not that many.
+    /// If there are fewer members.
     #[must_use]
     pub fn at(&self, n: usize) -> (&[u8], f64) {
         match &self.0 {

@@ -62,19 +62,19 @@ fn assert_same(zset: &Zset, model: &Model, hasher: &KeyHasher) {
     let mut all = model.in_order();
     assert_eq!(zset.len(), all.len());
     assert_eq!(listed(zset.members()), all);
-    let numbered = zset.numbered();
+    let numbered = zset.indexed();
     let by_number: BTreeSet<_> = (0..all.len()).map(|n| numbered.at(n).0.to_vec()).collect();
     assert!(by_number.iter().eq(model.0.keys()));
     let probes = [f64::NEG_INFINITY, -0.0, 0.1, 2.0, 60.0, f64::INFINITY];
     let edges = probes
         .iter()
-        .flat_map(|&score| [false, true].map(|is_open| Edge { score, is_open }))
+        .flat_map(|&score| [false, true].map(|is_exclusive| ScoreBound { score, is_exclusive }))
         .collect::<Vec<_>>();
     for &min in &edges {
         for &max in &edges {
             let fits = |score: f64| {
-                (if min.is_open { score > min.score } else { score >= min.score })
-                    && (if max.is_open { score < max.score } else { score <= max.score })
+                (if min.is_exclusive { score > min.score } else { score >= min.score })
+                    && (if max.is_exclusive { score < max.score } else { score <= max.score })
             };
             let ranks = zset.ranks_by_score(min, max);
             let wanted: Vec<_> = all.iter().filter(|(_, score)| fits(*score)).cloned().collect();
@@ -85,7 +85,7 @@ fn assert_same(zset: &Zset, model: &Model, hasher: &KeyHasher) {
         assert_eq!(zset.rank(name, hasher), Some(rank));
         assert_eq!(zset.score(name, hasher), Some(*score));
     }
-    assert_eq!(zset.rank(b"nobody", hasher), None);
+    assert_eq!(zset.rank(b"missing", hasher), None);
     all.reverse();
     assert_eq!(listed(zset.range(0..all.len(), true)), all);
 }
@@ -197,8 +197,8 @@ proptest! {
         for name in &names {
             zset.set(name, 0.0, limits, &hasher);
         }
-        let mut edges = vec![LexEdge::First, LexEdge::Last];
-        edges.extend(probes.iter().flat_map(|probe| [LexEdge::Closed(probe), LexEdge::Open(probe)]));
+        let mut edges = vec![LexBound::First, LexBound::Last];
+        edges.extend(probes.iter().flat_map(|probe| [LexBound::Inclusive(probe), LexBound::Exclusive(probe)]));
         for &min in &edges {
             for &max in &edges {
                 let wanted: Vec<_> = names

@@ -1,12 +1,13 @@
-//! What can be asked and changed while the server runs: CONFIG GET and CONFIG SET, and the same
-//! road for what the command line and the configuration file say at the start.
+//! The runtime parameters: CONFIG GET and CONFIG SET, and the same way for the command line and the
+//! configuration file at the start.
 //!
-//! A parameter is one row of `ROWS`: its name, the form of its values, how it is read and
-//! whether it can be changed. What the hot path asks for is an atomic with a typed getter; what
-//! Slotway does not have (persistence, a memory limit) is a row that tells the one value it has,
-//! because clients ask, and refuses every other with the reason.
+//! A parameter is one row of `ROWS`: its name, its type, how it is read and how it can be changed.
+//! Values on the hot path are atomics with a typed getter. A feature that Slotway does not have
+//! (persistence, a memory limit) is a row with a constant value, because clients ask for it, that
+//! refuses every other value with the reason.
 
 mod value_type;
+mod rows;
 
 use crate::keyspace::{EventClass, Limits, Millis, PackLimits, event};
 use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
@@ -14,43 +15,48 @@ use crate::state::clients::OutputLimits;
 use crate::text::glob;
 use crate::topology::LAG_MS_MAX;
 use parking_lot::{Mutex, RwLock};
+use rows::{ROWS, Row, SetRule};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, Ordering};
 use subtle::{Choice, ConstantTimeEq};
-use value_type::{BufferLimit, Form, Value};
+use value_type::BufferLimit;
 
 /// Most databases.
 pub const DATABASES_MAX: usize = 1024;
-/// How many databases a Redis has that nobody has told.
+/// The number of databases of a Redis by default.
 pub const DATABASES_DEFAULT: usize = 16;
 
-/// What is settled when the process starts.
+/// The settings chosen when the process starts.
 #[derive(Clone, Debug)]
-pub struct Start {
-    /// The addresses that are listened on, separated by spaces.
+pub struct StartupSettings {
+    /// The listening addresses, separated by spaces.
     pub bind: String,
     /// The router's port.
     pub port: u16,
-    /// Whether clients are to take this for a node of a cluster.
+    /// Whether the router port reports itself as a cluster node.
     pub cluster_enabled: bool,
-    /// How many databases there are where one may choose (`cross-slot audit`), 1 to [`DATABASES_MAX`].
+    /// The number of databases under `cross-slot audit`, 1 to [`DATABASES_MAX`].
     pub databases: usize,
-    /// Asks the machine for room for so many clients; told how many are possible if that is too many.
-    pub make_room: fn(usize) -> Result<(), usize>,
+    /// Raises the limit of file descriptors for so many clients; fails with the number of clients
+    /// possible.
+    pub reserve_files: fn(usize) -> Result<(), usize>,
 }
 
-impl Default for Start {
+impl Default for StartupSettings {
     fn default() -> Self {
         let bind = "127.0.0.1".to_owned();
-        Self { bind, port: 0, cluster_enabled: false, databases: 1, make_room: |_| Ok(()) }
+        Self { bind, port: 0, cluster_enabled: false, databases: 1, reserve_files: |_| Ok(()) }
     }
 }
 
-/// Every runtime parameter's value.
+/// The value of the lag while replicas share their masters' shards.
+const SHARED_SHARDS: i64 = -1;
+
+/// The values of all parameters.
 #[derive(Debug)]
 pub struct Settings {
-    start: Start,
+    start: StartupSettings,
     clients_max: AtomicI64,
     /// Seconds of idleness after which a client is closed; 0 for never.
     timeout: AtomicI64,
@@ -66,11 +72,11 @@ pub struct Settings {
     list_piece: AtomicI64,
     protected: AtomicBool,
     explain: AtomicBool,
-    /// By its place in [`CrossSlot::ALL`].
+    /// Index into [`CrossSlot::ALL`].
     cross_slot: AtomicU8,
     needs_all_slots: AtomicBool,
     reads_when_down: AtomicBool,
-    /// By its place in [`EndpointType::ALL`].
+    /// Index into [`EndpointType::ALL`].
     endpoint_type: AtomicU8,
     hostname: RwLock<Box<[u8]>>,
     /// Microseconds from which on a command is slow; negative for never.
@@ -79,37 +85,37 @@ pub struct Settings {
     /// Milliseconds from which on a command is a spike; 0 for never.
     spike_ms: AtomicI64,
     tracks_latency: AtomicBool,
-    /// The percentiles that INFO tells.
+    /// The percentiles that INFO shows.
     percentiles: Mutex<Vec<f64>>,
     /// By class, as [`value_type::CLASSES`].
     output_limits: Mutex<[BufferLimit; 3]>,
-    /// Those of normal clients and of subscribers once more, for the hot path.
+    /// The limits of normal clients and of subscribers once more, for the hot path.
     outbox_limits: Arc<OutputLimits>,
-    /// What `notify-keyspace-events` says.
+    /// The value of `notify-keyspace-events`.
     events: AtomicU16,
-    /// Milliseconds by which replicas lag; [`IN_STEP`] if they serve from their masters' shards.
+    /// The replicas' lag in milliseconds; [`SHARED_SHARDS`] if they share their masters' shards.
     replica_lag: Arc<AtomicI64>,
     password: RwLock<Box<[u8]>>,
     /// Whether `password` is not empty, for the hot path.
     has_password: AtomicBool,
-    /// Held while one CONFIG SET puts its values in place, so that two do not mix.
+    /// Held while CONFIG SET stores its values, so that two do not mix.
     changing: Mutex<()>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self::new(Start::default())
+        Self::new(StartupSettings::default())
     }
 }
 
-/// What clients are told to connect to (`cluster-preferred-endpoint-type`).
+/// What clients are given to connect to (`cluster-preferred-endpoint-type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointType {
-    /// A node's address.
+    /// The node's address.
     Ip,
-    /// Its name (`cluster-announce-hostname`).
+    /// The node's hostname (`cluster-announce-hostname`).
     Hostname,
-    /// Whatever they dialled.
+    /// The host that the client connected to.
     Unknown,
 }
 
@@ -118,15 +124,15 @@ impl EndpointType {
     const WORDS: &[&str] = &["ip", "hostname", "unknown-endpoint"];
 }
 
-/// What the router port makes of a request or a transaction whose keys live in several slots
+/// The router port's policy for requests and transactions with keys in several slots
 /// (`cross-slot`). Node ports answer as a cluster does, whatever this says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrossSlot {
-    /// It is refused.
+    /// Refuses it.
     Reject,
-    /// It runs, as one server without slots would run it.
+    /// Runs it as one server without slots would.
     Audit,
-    /// A command that divides by key is divided by slot, outside MULTI; else it is refused.
+    /// Splits by slot a command that can be split by key, outside MULTI; refuses everything else.
     Split,
 }
 
@@ -135,42 +141,29 @@ impl CrossSlot {
     /// The words of `--cross-slot`.
     pub const WORDS: [&str; 3] = ["reject", "audit", "split"];
 
-    /// The word of `--cross-slot`.
+    /// Returns the word of `--cross-slot`.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::WORDS[self as usize]
     }
 }
 
-/// Longest name of a node, in bytes.
-const HOSTNAME_LEN_MAX: usize = 255;
-
-fn check_hostname(name: &[u8]) -> Result<(), Cow<'static, str>> {
-    if name.len() > HOSTNAME_LEN_MAX {
-        return Err("Hostnames must be less than 256 characters".into());
-    }
-    match name.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(byte)) {
-        true => Ok(()),
-        false => Err("Hostnames may only contain alphanumeric characters, hyphens or dots".into()),
-    }
-}
-
-/// Why parameters were not set; none was.
+/// Why CONFIG SET failed; no parameter was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetError {
     /// There is no parameter of this name.
     Unknown(Vec<u8>),
-    /// This parameter does not take what it was given.
+    /// The parameter refuses the value.
     Refused {
         /// Its name.
         name: Vec<u8>,
-        /// Why.
+        /// The reason.
         why: Cow<'static, str>,
     },
 }
 
 impl SetError {
-    /// As CONFIG SET answers it, code first.
+    /// Returns the error reply of CONFIG SET, code first.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
         match self {
@@ -198,9 +191,9 @@ impl std::fmt::Display for SetError {
 impl std::error::Error for SetError {}
 
 impl Settings {
-    /// The defaults, for a process that starts like this.
+    /// Makes settings with default values.
     #[must_use]
-    pub fn new(start: Start) -> Self {
+    pub fn new(start: StartupSettings) -> Self {
         let output_limits = value_type::OUTPUT_LIMITS;
         Self {
             start,
@@ -229,7 +222,7 @@ impl Settings {
             percentiles: Mutex::new(vec![50.0, 99.0, 99.9]),
             outbox_limits: outbox_limits(&output_limits),
             events: AtomicU16::new(0),
-            replica_lag: Arc::new(AtomicI64::new(IN_STEP)),
+            replica_lag: Arc::new(AtomicI64::new(SHARED_SHARDS)),
             output_limits: Mutex::new(output_limits),
             password: RwLock::default(),
             has_password: AtomicBool::new(false),
@@ -237,44 +230,44 @@ impl Settings {
         }
     }
 
-    /// Most clients at a time.
+    /// Returns the most clients at a time.
     #[must_use]
     pub fn clients_max(&self) -> usize {
         size(&self.clients_max)
     }
 
-    /// Seconds of idleness after which a client is closed; `None` for never.
+    /// Returns the seconds of idleness after which a client is closed; `None` for never.
     #[must_use]
     pub fn timeout_s(&self) -> Option<u32> {
         u32::try_from(number(&self.timeout)).ok().filter(|&seconds| seconds > 0)
     }
 
-    /// Seconds between probes of a silent peer; `None` for no probes.
+    /// Returns the seconds between keepalive probes; `None` for no probes.
     #[must_use]
     pub fn tcp_keepalive_s(&self) -> Option<u32> {
         u32::try_from(number(&self.tcp_keepalive)).ok().filter(|&seconds| seconds > 0)
     }
 
-    /// Longest argument and longest string value, in bytes.
+    /// Returns the longest argument and string value, in bytes.
     #[must_use]
     pub fn bulk_len_max(&self) -> u64 {
         number(&self.bulk_len_max).unsigned_abs()
     }
 
-    /// Most bytes that a client may have sent without their having been executed.
+    /// Returns the most bytes that a client may have sent and that are not executed yet.
     #[must_use]
     pub fn query_buffer_max(&self) -> usize {
         size(&self.query_buffer_max)
     }
 
-    /// Most bytes of replies that may wait for a client before it is closed; `None` for no such
-    /// limit (the server then stops reading from who does not read).
+    /// Returns the most bytes of replies that may wait for a client before it is closed; `None` for
+    /// no limit (then the server stops reading from a client that does not read its replies).
     #[must_use]
     pub fn output_max(&self) -> Option<usize> {
         self.outbox_limits.normal.hard()
     }
 
-    /// Up to where collections keep their small forms.
+    /// Returns the limits of the compact encodings.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
@@ -291,8 +284,8 @@ impl Settings {
         }
     }
 
-    /// The classes of events that `notify-keyspace-events` asks for, with the ways to tell them; 0
-    /// if it asks for none or for neither of the two ways.
+    /// Returns the event classes and ways to publish of `notify-keyspace-events`; 0 if there is no
+    /// class or no way among them.
     #[must_use]
     #[inline]
     pub fn events_wanted(&self) -> EventClass {
@@ -301,111 +294,112 @@ impl Settings {
         if wanted & ways == 0 || wanted & !ways == 0 { 0 } else { wanted }
     }
 
-    /// How much may wait for clients that others write to.
+    /// Returns the output buffer limits of clients with an outbox.
     #[must_use]
     pub fn outbox_limits(&self) -> &Arc<OutputLimits> {
         &self.outbox_limits
     }
 
-    /// By how many milliseconds replicas lag that serve from shards of their own, as it changes.
+    /// Returns the replicas' lag in milliseconds, as it changes.
     #[must_use]
     pub fn replica_lag(&self) -> Arc<AtomicI64> {
         Arc::clone(&self.replica_lag)
     }
 
-    /// Says that replicas serve from shards of their own, so many milliseconds behind.
-    pub fn let_replicas_lag(&self, lag_ms: Millis) {
+    /// Sets the lag of replicas with shards of their own, in milliseconds.
+    pub fn set_replica_lag(&self, lag_ms: Millis) {
         self.replica_lag.store(lag_ms.clamp(0, LAG_MS_MAX), Ordering::Relaxed);
     }
 
-    /// From how many microseconds on a command is slow (`slowlog-log-slower-than`); `None` for
-    /// never.
+    /// Returns from how many microseconds on a command is slow (`slowlog-log-slower-than`); `None`
+    /// for never.
     #[must_use]
     pub fn slow_us(&self) -> Option<u64> {
         u64::try_from(number(&self.slow_us)).ok()
     }
 
-    /// How many slow commands are kept.
+    /// Returns the most entries of the slow log.
     #[must_use]
     pub fn slowlog_len_max(&self) -> usize {
         size(&self.slowlog_len_max)
     }
 
-    /// From how many milliseconds on a command is a spike (`latency-monitor-threshold`); `None`
-    /// for never.
+    /// Returns from how many milliseconds on a command is a spike (`latency-monitor-threshold`);
+    /// `None` for never.
     #[must_use]
     pub fn spike_ms(&self) -> Option<u64> {
         u64::try_from(number(&self.spike_ms)).ok().filter(|&ms| ms > 0)
     }
 
-    /// Whether it is kept how long each command took.
+    /// Returns whether command times are recorded.
     #[must_use]
     pub fn tracks_latency(&self) -> bool {
         self.tracks_latency.load(Ordering::Relaxed)
     }
 
-    /// The percentiles of these times that INFO tells.
+    /// Returns the percentiles of command times that INFO shows.
     #[must_use]
     pub fn percentiles(&self) -> Vec<f64> {
         self.percentiles.lock().clone()
     }
 
-    /// Whether CROSSSLOT errors name the keys and slots.
+    /// Returns whether CROSSSLOT errors name the keys and slots.
     #[must_use]
     pub fn explain(&self) -> bool {
         self.explain.load(Ordering::Relaxed)
     }
 
-    /// How many databases there are where one may choose.
+    /// Returns the number of databases.
     #[must_use]
     pub fn databases(&self) -> usize {
         self.start.databases
     }
 
-    /// What the router port makes of keys in several slots.
+    /// Returns the router port's policy for keys in several slots.
     #[must_use]
     pub fn cross_slot(&self) -> CrossSlot {
         CrossSlot::ALL[usize::from(self.cross_slot.load(Ordering::Relaxed))]
     }
 
-    /// Whether the cluster serves only while every slot has an owner that is up.
+    /// Returns whether the cluster serves only while every slot has an owner that is up.
     #[must_use]
     pub fn needs_all_slots(&self) -> bool {
         self.needs_all_slots.load(Ordering::Relaxed)
     }
 
-    /// Whether a cluster that is down serves reads.
+    /// Returns whether a cluster that is down serves reads.
     #[must_use]
     pub fn reads_when_down(&self) -> bool {
         self.reads_when_down.load(Ordering::Relaxed)
     }
 
-    /// What clients are told to connect to.
+    /// Returns what clients are given to connect to.
     #[must_use]
     pub fn endpoint_type(&self) -> EndpointType {
         EndpointType::ALL[usize::from(self.endpoint_type.load(Ordering::Relaxed))]
     }
 
-    /// The name that the nodes go by, or nothing.
+    /// Returns the nodes' hostname, or nothing.
     #[must_use]
     pub fn hostname(&self) -> String {
         String::from_utf8_lossy(&self.hostname.read()).into_owned()
     }
 
-    /// Whether strangers from other machines are turned away while there is no password.
+    /// Returns whether protected mode rejects clients from other machines while there is no
+    /// password.
     #[must_use]
     pub fn protected(&self) -> bool {
         self.protected.load(Ordering::Relaxed)
     }
 
-    /// Whether clients have to authenticate.
+    /// Returns whether clients have to authenticate.
     #[must_use]
     pub fn needs_password(&self) -> bool {
         self.has_password.load(Ordering::Acquire)
     }
 
-    /// Whether `candidate` is the password. How long this takes depends on the candidate's length
-    /// alone. Without a password every candidate is right, as the default user then has none.
+    /// Returns whether `candidate` is the password, in a time that depends on the candidate's
+    /// length alone. Without a password every candidate is right, as for Redis' default user.
     #[must_use]
     pub fn check_password(&self, candidate: &[u8]) -> bool {
         let password = self.password.read();
@@ -419,8 +413,8 @@ impl Settings {
         same.into()
     }
 
-    /// The parameters that any of `patterns` names, with their values: a plain name as it was
-    /// written, a glob's matches as the table names them; none twice.
+    /// Returns the parameters that any of `patterns` matches, with their values, none twice. A
+    /// plain name is returned as given, a glob's matches as the table spells them.
     #[must_use]
     pub fn get<'p>(
         &self,
@@ -447,17 +441,17 @@ impl Settings {
         found
     }
 
-    /// Sets parameters, all or none.
+    /// Sets all parameters or none.
     ///
     /// # Errors
-    /// What is wrong with the first that is wrong: names before values, as Redis looks at them.
+    /// The first error; names are checked before values, as in Redis.
     pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), SetError> {
         let refused = |name: &[u8], why| SetError::Refused { name: name.to_vec(), why };
         let mut rows: Vec<&Row> = Vec::with_capacity(pairs.len());
         for &(name, _) in pairs {
             let row = ROWS.iter().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
             let row = row.ok_or_else(|| SetError::Unknown(name.to_vec()))?;
-            if matches!(row.set, Set::Never) {
+            if matches!(row.set, SetRule::Never) {
                 return Err(refused(name, "can't set immutable config".into()));
             }
             if rows.iter().any(|earlier| earlier.name == row.name) {
@@ -467,17 +461,18 @@ impl Settings {
         }
         let mut changes = Vec::with_capacity(pairs.len());
         for (row, &(_, text)) in rows.into_iter().zip(pairs) {
-            let value = row.form.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
+            let value =
+                row.value_type.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
             match row.set {
-                Set::Freely(set) => changes.push((set, value)),
-                Set::Checked(check, set) => {
+                SetRule::Freely(set) => changes.push((set, value)),
+                SetRule::Checked(check, set) => {
                     check(self, &value).map_err(|why| refused(row.name.as_bytes(), why))?;
                     changes.push((set, value));
                 }
-                // To ask for what already is, as many clients do at their start, is no change.
-                Set::Never => {}
-                Set::Fixed(_) if value == (row.get)(self) => {}
-                Set::Fixed(why) => return Err(refused(row.name.as_bytes(), why.into())),
+                // Setting a constant to its value, as many clients do at their start, is no change.
+                SetRule::Never => {}
+                SetRule::Fixed(_) if value == (row.get)(self) => {}
+                SetRule::Fixed(why) => return Err(refused(row.name.as_bytes(), why.into())),
             }
         }
         let _one_at_a_time = self.changing.lock();
@@ -486,29 +481,6 @@ impl Settings {
         }
         Ok(())
     }
-}
-
-/// A parameter.
-struct Row {
-    /// Lower case.
-    name: &'static str,
-    /// What its values look like.
-    form: Form,
-    get: fn(&Settings) -> Value,
-    set: Set,
-}
-
-/// How a parameter is changed.
-#[derive(Clone, Copy)]
-enum Set {
-    /// By this.
-    Freely(fn(&Settings, Value)),
-    /// By the second, unless the first says why not.
-    Checked(fn(&Settings, &Value) -> Result<(), Cow<'static, str>>, fn(&Settings, Value)),
-    /// Redis can change it, Slotway cannot, for this reason.
-    Fixed(&'static str),
-    /// Redis cannot change it either.
-    Never,
 }
 
 fn number(cell: &AtomicI64) -> i64 {
@@ -521,11 +493,11 @@ fn size(cell: &AtomicI64) -> usize {
 
 fn outbox_limits(limits: &[BufferLimit; 3]) -> Arc<OutputLimits> {
     let shared = Arc::default();
-    set_mail_limits(&shared, limits);
+    set_outbox_limits(&shared, limits);
     shared
 }
 
-fn set_mail_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 3]) {
+fn set_outbox_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 3]) {
     for (class, limit) in [(&shared.normal, normal), (&shared.pubsub, pubsub)] {
         let bytes = |bytes| usize::try_from(bytes).unwrap_or(usize::MAX);
         let soft_s = u32::try_from(limit.soft_s).unwrap_or(u32::MAX);
@@ -533,299 +505,9 @@ fn set_mail_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 3]
     }
 }
 
-/// A row whose value is a number in an atomic of [`Settings`].
-macro_rules! number {
-    ($name:literal, $form:expr, $cell:ident) => {
-        Row {
-            name: $name,
-            form: $form,
-            get: |settings| Value::Number(number(&settings.$cell).into()),
-            set: Set::Freely(|settings, value| {
-                settings.$cell.store(value.number(), Ordering::Relaxed)
-            }),
-        }
-    };
-}
-
-/// A row whose value is a truth in an atomic of [`Settings`].
-macro_rules! yes_no {
-    ($name:literal, $cell:ident) => {
-        Row {
-            name: $name,
-            form: Form::YesNo,
-            get: |settings| Value::Truth(settings.$cell.load(Ordering::Relaxed)),
-            set: Set::Freely(|settings, value| {
-                settings.$cell.store(value.is_yes(), Ordering::Relaxed)
-            }),
-        }
-    };
-}
-
-/// A row with one value, which Redis could change and Slotway cannot.
-macro_rules! fixed {
-    ($name:literal, $form:expr, $value:expr, $why:expr) => {
-        Row { name: $name, form: $form, get: |_| $value, set: Set::Fixed($why) }
-    };
-}
-
-/// A row of `lazyfree-lazy-…`.
-macro_rules! lazyfree {
-    ($name:literal) => {
-        fixed!(
-            $name,
-            Form::YesNo,
-            Value::Truth(true),
-            "what is slow to free is always freed beside the shards"
-        )
-    };
-}
-
-const NOT_PERSISTENT: &str = "slotway keeps its data in memory only";
-const NO_EVICTION: &str = "slotway does not limit its memory";
-/// Stands for the lag of replicas that have none.
-const IN_STEP: i64 = -1;
-const CHOSEN_AT_START: &str = "it is chosen when the server starts";
-const I32_MAX: i128 = i32::MAX as i128;
-const I64_MAX: i128 = i64::MAX as i128;
-
-/// Every parameter.
-const ROWS: &[Row] = &[
-    Row {
-        name: "maxclients",
-        form: Form::Int(1, u32::MAX as i128),
-        get: |settings| Value::Number(number(&settings.clients_max).into()),
-        set: Set::Checked(
-            |settings, value| {
-                (settings.start.make_room)(value.number() as usize).map_err(|possible| {
-                    let sorry = "The operating system is not able to handle the specified number of clients";
-                    format!("{sorry}, try with {possible}").into()
-                })
-            },
-            |settings, value| settings.clients_max.store(value.number(), Ordering::Relaxed),
-        ),
-    },
-    number!("timeout", Form::Int(0, I32_MAX), timeout),
-    number!("tcp-keepalive", Form::Int(0, I32_MAX), tcp_keepalive),
-    number!("proto-max-bulk-len", Form::Memory(1 << 20, I64_MAX), bulk_len_max),
-    number!("client-query-buffer-limit", Form::Memory(1 << 20, I64_MAX), query_buffer_max),
-    Row {
-        name: "client-output-buffer-limit",
-        form: Form::OutputLimits,
-        get: |settings| Value::limits(&settings.output_limits.lock()),
-        set: Set::Freely(|settings, value| {
-            let mut limits = settings.output_limits.lock();
-            value.put_limits(&mut limits);
-            set_mail_limits(&settings.outbox_limits, &limits);
-        }),
-    },
-    Row {
-        name: "requirepass",
-        form: Form::Text,
-        get: |settings| Value::Text(settings.password.read().clone()),
-        set: Set::Freely(|settings, value| {
-            let mut password = settings.password.write();
-            *password = value.into_text();
-            settings.has_password.store(!password.is_empty(), Ordering::Release);
-        }),
-    },
-    number!("hash-max-listpack-entries", Form::Int(0, I64_MAX), pack_entries_max),
-    number!("hash-max-ziplist-entries", Form::Int(0, I64_MAX), pack_entries_max),
-    number!("hash-max-listpack-value", Form::Memory(0, I64_MAX), pack_value_len_max),
-    number!("hash-max-ziplist-value", Form::Memory(0, I64_MAX), pack_value_len_max),
-    number!("zset-max-listpack-entries", Form::Int(0, I64_MAX), zset_entries_max),
-    number!("zset-max-ziplist-entries", Form::Int(0, I64_MAX), zset_entries_max),
-    number!("zset-max-listpack-value", Form::Memory(0, I64_MAX), zset_value_len_max),
-    number!("zset-max-ziplist-value", Form::Memory(0, I64_MAX), zset_value_len_max),
-    number!("set-max-intset-entries", Form::Int(0, I64_MAX), intset_len_max),
-    number!("list-max-listpack-size", Form::Int(i32::MIN as i128, I32_MAX), list_piece),
-    number!("list-max-ziplist-size", Form::Int(i32::MIN as i128, I32_MAX), list_piece),
-    Row {
-        name: "notify-keyspace-events",
-        form: Form::Events,
-        get: |settings| Value::Events(settings.events.load(Ordering::Relaxed)),
-        set: Set::Freely(|settings, value| {
-            settings.events.store(value.events(), Ordering::Relaxed);
-        }),
-    },
-    number!("slowlog-log-slower-than", Form::Int(-1, I64_MAX), slow_us),
-    number!("slowlog-max-len", Form::Int(0, I64_MAX), slowlog_len_max),
-    number!("latency-monitor-threshold", Form::Int(0, I64_MAX), spike_ms),
-    yes_no!("latency-tracking", tracks_latency),
-    Row {
-        name: "latency-tracking-info-percentiles",
-        form: Form::Percentiles,
-        get: |settings| Value::Percentiles(settings.percentiles()),
-        set: Set::Freely(|settings, value| {
-            *settings.percentiles.lock() = value.into_percentiles();
-        }),
-    },
-    yes_no!("protected-mode", protected),
-    yes_no!("explain", explain),
-    Row {
-        name: "cross-slot",
-        form: Form::OneOf(&CrossSlot::WORDS),
-        get: |settings| Value::Word(settings.cross_slot().name()),
-        set: Set::Freely(|settings, value| {
-            let chosen = CrossSlot::WORDS.iter().position(|&word| value == Value::Word(word));
-            settings.cross_slot.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
-        }),
-    },
-    yes_no!("cluster-require-full-coverage", needs_all_slots),
-    yes_no!("cluster-allow-reads-when-down", reads_when_down),
-    Row {
-        name: "cluster-preferred-endpoint-type",
-        form: Form::OneOf(EndpointType::WORDS),
-        get: |settings| Value::Word(EndpointType::WORDS[settings.endpoint_type() as usize]),
-        set: Set::Freely(|settings, value| {
-            let chosen = EndpointType::WORDS.iter().position(|&word| value == Value::Word(word));
-            settings.endpoint_type.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
-        }),
-    },
-    Row {
-        name: "cluster-announce-hostname",
-        form: Form::Text,
-        get: |settings| Value::Text(settings.hostname.read().clone()),
-        set: Set::Checked(
-            |_, value| check_hostname(&value.text()),
-            |settings, value| *settings.hostname.write() = value.into_text(),
-        ),
-    },
-    Row {
-        name: "bind",
-        form: Form::Text,
-        get: |settings| Value::Text(settings.start.bind.as_bytes().into()),
-        set: Set::Fixed(CHOSEN_AT_START),
-    },
-    Row {
-        name: "port",
-        form: Form::Int(0, u16::MAX as i128),
-        get: |settings| Value::Number(settings.start.port.into()),
-        set: Set::Fixed(CHOSEN_AT_START),
-    },
-    Row {
-        name: "replica-lag",
-        form: Form::Int(0, LAG_MS_MAX as i128),
-        get: |settings| Value::Number(number(&settings.replica_lag).max(0).into()),
-        set: Set::Checked(
-            |settings, value| match number(&settings.replica_lag) {
-                IN_STEP if value.number() != 0 => {
-                    Err("replicas serve from their masters' shards: start with --replica-lag"
-                        .into())
-                }
-                _ => Ok(()),
-            },
-            |settings, value| {
-                if number(&settings.replica_lag) != IN_STEP {
-                    settings.let_replicas_lag(value.number());
-                }
-            },
-        ),
-    },
-    Row {
-        name: "replica-read-only",
-        form: Form::YesNo,
-        get: |_| Value::Truth(true),
-        set: Set::Fixed("replicas here take no writes: only yes is possible"),
-    },
-    Row {
-        name: "cluster-enabled",
-        form: Form::YesNo,
-        get: |settings| Value::Truth(settings.start.cluster_enabled),
-        set: Set::Never,
-    },
-    Row {
-        // Whoever may choose none is told what a Redis node of a cluster tells, which has but number 0.
-        name: "databases",
-        form: Form::Int(1, I32_MAX),
-        get: |settings| match settings.databases() {
-            1 if settings.cross_slot() != CrossSlot::Audit => Value::Number(16),
-            databases => Value::Number(databases as i128),
-        },
-        set: Set::Never,
-    },
-    Row {
-        name: "enable-debug-command",
-        form: Form::OneOf(&["no", "yes", "local"]),
-        get: |_| Value::Word("local"),
-        set: Set::Never,
-    },
-    Row {
-        name: "maxmemory",
-        form: Form::Memory(0, u64::MAX as i128),
-        get: |_| Value::Number(0),
-        set: Set::Fixed("slotway does not limit its memory: only 0 is possible"),
-    },
-    Row {
-        name: "maxmemory-policy",
-        form: Form::OneOf(&[
-            "volatile-lru",
-            "volatile-lfu",
-            "volatile-random",
-            "volatile-ttl",
-            "allkeys-lru",
-            "allkeys-lfu",
-            "allkeys-random",
-            "noeviction",
-        ]),
-        get: |_| Value::Word("noeviction"),
-        set: Set::Fixed("slotway never evicts keys: only noeviction is possible"),
-    },
-    Row {
-        name: "save",
-        form: Form::Text,
-        get: |_| Value::Text(Box::default()),
-        set: Set::Fixed(NOT_PERSISTENT),
-    },
-    fixed!("appendonly", Form::YesNo, Value::Truth(false), NOT_PERSISTENT),
-    fixed!(
-        "appendfsync",
-        Form::OneOf(&["everysec", "always", "no"]),
-        Value::Word("no"),
-        NOT_PERSISTENT
-    ),
-    fixed!("maxmemory-clients", Form::Text, Value::Text((*b"0").into()), NO_EVICTION),
-    fixed!("maxmemory-samples", Form::Int(1, I32_MAX), Value::Number(5), NO_EVICTION),
-    fixed!(
-        "hz",
-        Form::Int(0, I32_MAX),
-        Value::Number(10),
-        "the clock's work is done ten times a second"
-    ),
-    fixed!("dynamic-hz", Form::YesNo, Value::Truth(false), "hz is always 10"),
-    fixed!(
-        "loglevel",
-        Form::OneOf(&["debug", "verbose", "notice", "warning"]),
-        Value::Word("notice"),
-        CHOSEN_AT_START
-    ),
-    Row {
-        name: "logfile",
-        form: Form::Text,
-        get: |_| Value::Text(Box::default()),
-        set: Set::Never,
-    },
-    Row { name: "daemonize", form: Form::YesNo, get: |_| Value::Truth(false), set: Set::Never },
-    fixed!(
-        "list-compress-depth",
-        Form::Int(0, I32_MAX),
-        Value::Number(0),
-        "lists are kept uncompressed"
-    ),
-    fixed!(
-        "activedefrag",
-        Form::YesNo,
-        Value::Truth(false),
-        "the allocator needs no help against fragments"
-    ),
-    lazyfree!("lazyfree-lazy-eviction"),
-    lazyfree!("lazyfree-lazy-expire"),
-    lazyfree!("lazyfree-lazy-server-del"),
-    lazyfree!("lazyfree-lazy-user-del"),
-    lazyfree!("lazyfree-lazy-user-flush"),
-];
-
 #[cfg(test)]
 mod tests {
+    use super::rows::NOT_PERSISTENT;
     use super::*;
 
     fn get(settings: &Settings, pattern: &str) -> Vec<(String, String)> {
@@ -839,8 +521,10 @@ mod tests {
         let settings = Settings::default();
         for row in ROWS {
             let value = (row.get)(&settings);
-            let read =
-                row.form.read(&value.text()).unwrap_or_else(|why| panic!("{}: {why}", row.name));
+            let read = row
+                .value_type
+                .read(&value.text())
+                .unwrap_or_else(|why| panic!("{}: {why}", row.name));
             assert_eq!(read, value, "{}", row.name);
             assert_eq!(
                 ROWS.iter().filter(|other| other.name == row.name).count(),
@@ -877,8 +561,9 @@ mod tests {
 
     #[test]
     fn clients_are_allowed_as_far_as_there_is_room() {
-        let make_room = |clients| if clients > 100 { Err(100) } else { Ok(()) };
-        let settings = Settings::new(Start { make_room, ..Start::default() });
+        let reserve_files = |clients| if clients > 100 { Err(100) } else { Ok(()) };
+        let settings =
+            Settings::new(StartupSettings { reserve_files, ..StartupSettings::default() });
         let refused = settings.set(&[(b"timeout", b"7"), (b"maxclients", b"101")]);
         let refused = refused.expect_err("no room");
         assert!(refused.text().ends_with(b"specified number of clients, try with 100"));

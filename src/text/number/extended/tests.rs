@@ -160,7 +160,8 @@ proptest! {
         prop_assert_eq!(human(parse(&a.to_string()) + parse(&b.to_string())), nearest.to_string());
     }
 
-    /// Up to 17 decimals print as they were read while 64 bits can tell them from their neighbours.
+    /// Up to 17 decimals print as they were read while 64 bits can distinguish them from their
+    /// neighbours.
     #[test]
     fn short_decimals_come_back(whole in 0_u64..10, fraction in 1_u64..100_000_000_000_000_000) {
         let text = format!("{whole}.{fraction:017}");

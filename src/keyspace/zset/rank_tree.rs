@@ -1,46 +1,46 @@
-//! The order of a large sorted set: a counted B+-tree over scores and places.
+//! The order of a large sorted set: a counted B+-tree over scores and table positions.
 //!
 //! ```text
-//!              [ first count | first count | … ]            inner: for each child its first rung
-//!                /                   \                      and how many rungs stand in it
+//!              [ first count | first count | … ]            inner: for each child its first entry
+//!                /                   \                      and the number of entries below
 //!   [ first count | … ]          [ first count | … ]
 //!      /        \                   /        \
-//!   scores     scores            scores     scores          leaf: up to LEAF rungs in order
+//!   scores     scores            scores     scores          leaf: up to LEAF entries in order
 //!   places     places            places     places
 //! ```
 //!
-//! A [`Rung`] is a score and the place of its member in the table beside the tree. The tree never
-//! sees a name: whoever asks brings a function that says where a rung stands against what is sought,
-//! and that looks at a name only when scores tie. So names are stored once, and a search among
-//! scores that differ reads nothing but the nodes.
+//! A [`RankEntry`] is a score and the position of its member in the table beside the tree. The tree
+//! never sees a name: callers pass a function that compares an entry with what is sought and reads
+//! a name only when scores tie. So names are stored once, and a search among distinct scores reads
+//! nothing but the nodes.
 //!
-//! The counts turn a search into a rank and a rank into a search; from a place in a leaf on, a walk
-//! costs nothing but the next leaf's search every so many rungs, in both directions.
+//! The counts turn a search into a rank and a rank into a search; from a position in a leaf on, an
+//! iteration costs one search per leaf, in both directions.
 //!
-//! Nodes split in the middle, but at the right edge of the tree they split off the last rung only,
-//! so that rungs that arrive in order (times) leave full leaves behind.
+//! Nodes split in the middle, but at the right edge of the tree they split off the last entry only,
+//! so that entries that arrive in order (timestamps) leave full leaves behind.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
-/// Most rungs of a leaf.
+/// Most entries of a leaf.
 const LEAF: usize = 64;
 /// Most children of an inner node.
 const FAN: usize = 64;
-/// A node that has fewer rungs or children than this is joined with a neighbour if both fit into
-/// one node. Far enough below the half that a split leaves that a node does not flip at every step.
+/// A node with fewer entries or children than this is merged with a neighbour if both fit into one
+/// node. Far enough below the half that a split leaves that a node does not switch at every step.
 const SPARSE: usize = 16;
 
-/// A member in the order: its score, and its place in the table.
+/// A member's entry: its score, and its position in the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Rung {
+pub(super) struct RankEntry {
     pub(super) score: f64,
     pub(super) place: u32,
 }
 
-/// Rungs in order; see the top of the file.
+/// Entries in order; see the top of the file.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Order {
+pub(super) struct RankTree {
     root: Node,
 }
 
@@ -59,9 +59,9 @@ struct Leaf {
 
 #[derive(Clone, Debug)]
 struct Child {
-    /// The first rung below; always the one that stands there.
-    first: Rung,
-    /// How many rungs are below, at least one.
+    /// The first entry below, kept up to date.
+    first: RankEntry,
+    /// How many entries are below, at least one.
     count: u32,
     node: Node,
 }
@@ -78,26 +78,26 @@ impl Default for Leaf {
     }
 }
 
-impl Order {
-    /// The order of rungs that come in order.
-    pub(super) fn of_sorted(rungs: impl Iterator<Item = Rung>) -> Self {
+impl RankTree {
+    /// Builds a tree from sorted entries.
+    pub(super) fn of_sorted(entries: impl Iterator<Item = RankEntry>) -> Self {
         let mut order = Self::default();
-        for rung in rungs {
-            // All that are there stand before it.
-            order.insert(rung, |_| Ordering::Less);
+        for entry in entries {
+            // All present entries come before it.
+            order.insert(entry, |_| Ordering::Less);
         }
         order
     }
 
-    /// How many rungs there are.
+    /// Returns how many entries there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.root.count() as usize
     }
 
-    /// How many rungs stand before what is sought: those of which `is_before` is true, which are
-    /// true up to somewhere and false from there on.
-    pub(super) fn rank(&self, is_before: impl Fn(Rung) -> bool) -> usize {
+    /// Returns how many entries come before what is sought: those for which `is_before` is true,
+    /// which must be a prefix of the order.
+    pub(super) fn rank(&self, is_before: impl Fn(RankEntry) -> bool) -> usize {
         let (mut node, mut rank) = (&self.root, 0);
         loop {
             match node {
@@ -115,28 +115,28 @@ impl Order {
         }
     }
 
-    /// Rung number `rank`, which must be there.
-    pub(super) fn at(&self, rank: usize) -> Rung {
+    /// Returns entry number `rank`, which must exist.
+    pub(super) fn at(&self, rank: usize) -> RankEntry {
         let (leaf, at) = self.leaf_at(rank);
-        leaf.rung(at)
+        leaf.entry(at)
     }
 
-    /// The rungs of these ranks, which must be there.
-    pub(super) fn range(&self, ranks: Range<usize>) -> Rungs<'_> {
-        Rungs { order: self, left: ranks, front: None, back: None }
+    /// Returns the entries of these ranks, which must exist.
+    pub(super) fn range(&self, ranks: Range<usize>) -> RankIter<'_> {
+        RankIter { order: self, left: ranks, front: None, back: None }
     }
 
-    /// Puts a rung where `stands` says that the others stand against it: none is equal.
-    pub(super) fn insert(&mut self, rung: Rung, stands: impl Fn(Rung) -> Ordering) {
-        if let Some(right) = self.root.insert(rung, &stands, true) {
+    /// Inserts an entry at the position that `compare` determines; none may be equal.
+    pub(super) fn insert(&mut self, entry: RankEntry, compare: impl Fn(RankEntry) -> Ordering) {
+        if let Some(right) = self.root.insert(entry, &compare, true) {
             let left = Child::of(std::mem::take(&mut self.root));
             self.root = Node::Inner(vec![left, right]);
         }
     }
 
-    /// Takes out the rung that `stands` says is equal to what is sought: there is one.
-    pub(super) fn remove(&mut self, stands: impl Fn(Rung) -> Ordering) {
-        self.root.remove(&stands);
+    /// Removes the entry that compares equal, which must exist.
+    pub(super) fn remove(&mut self, compare: impl Fn(RankEntry) -> Ordering) {
+        self.root.remove(&compare);
         if let Node::Inner(children) = &mut self.root
             && children.len() == 1
             && let Some(only) = children.pop()
@@ -145,20 +145,20 @@ impl Order {
         }
     }
 
-    /// Makes the rung that is equal to what is sought point to another place: there is one.
-    pub(super) fn repoint(&mut self, stands: impl Fn(Rung) -> Ordering, place: u32) {
+    /// Changes the table position of the entry that compares equal, which must exist.
+    pub(super) fn repoint(&mut self, compare: impl Fn(RankEntry) -> Ordering, place: u32) {
         let mut node = &mut self.root;
         loop {
             match node {
                 Node::Leaf(leaf) => {
-                    let at = leaf.search(|rung| stands(rung).is_lt());
+                    let at = leaf.search(|entry| compare(entry).is_lt());
                     leaf.places[at] = place;
                     return;
                 }
                 Node::Inner(children) => {
-                    let at = child_of(children, &stands);
+                    let at = child_of(children, &compare);
                     let child = &mut children[at];
-                    if stands(child.first).is_eq() {
+                    if compare(child.first).is_eq() {
                         child.first.place = place;
                     }
                     node = &mut child.node;
@@ -167,39 +167,39 @@ impl Order {
         }
     }
 
-    /// Gives the rung that is equal to what is sought a new score, if it then still stands between
-    /// its neighbours in the leaf: `stands_new` says where they stand against it. Says whether it
+    /// Changes the score of the entry that compares equal, if it then keeps its place between its
+    /// neighbours in the leaf, which `compare_new` compares with the new score. Returns whether it
     /// was done.
     pub(super) fn rescore(
         &mut self,
-        stands: impl Fn(Rung) -> Ordering,
+        compare: impl Fn(RankEntry) -> Ordering,
         score: f64,
-        stands_new: impl Fn(Rung) -> Ordering,
+        compare_new: impl Fn(RankEntry) -> Ordering,
     ) -> bool {
         let mut node = &mut self.root;
         loop {
             match node {
                 Node::Leaf(leaf) => {
-                    let at = leaf.search(|rung| stands(rung).is_lt());
-                    // The first rung of a leaf is known above too.
+                    let at = leaf.search(|entry| compare(entry).is_lt());
+                    // The first entry of a leaf is repeated in the inner nodes.
                     let stays = at > 0
                         && at + 1 < leaf.len
-                        && stands_new(leaf.rung(at - 1)).is_lt()
-                        && stands_new(leaf.rung(at + 1)).is_gt();
+                        && compare_new(leaf.entry(at - 1)).is_lt()
+                        && compare_new(leaf.entry(at + 1)).is_gt();
                     if stays {
                         leaf.scores[at] = score;
                     }
                     return stays;
                 }
                 Node::Inner(children) => {
-                    let at = child_of(children, &stands);
+                    let at = child_of(children, &compare);
                     node = &mut children[at].node;
                 }
             }
         }
     }
 
-    /// Bytes of memory that it takes besides itself.
+    /// Returns how many bytes of memory it takes besides itself.
     pub(super) fn memory(&self) -> usize {
         self.root.memory()
     }
@@ -221,32 +221,32 @@ impl Order {
         }
     }
 
-    /// Checks what the comments beside the fields promise; `is_before` compares two rungs.
+    /// Checks the invariants stated beside the fields; `is_before` compares two entries.
     #[cfg(test)]
-    pub(super) fn assert_invariants(&self, is_before: impl Fn(Rung, Rung) -> bool) {
+    pub(super) fn assert_invariants(&self, is_before: impl Fn(RankEntry, RankEntry) -> bool) {
         self.root.assert_invariants(true);
-        let all: Vec<Rung> = self.range(0..self.len()).collect();
+        let all: Vec<RankEntry> = self.range(0..self.len()).collect();
         assert!(all.windows(2).all(|pair| is_before(pair[0], pair[1])));
         assert!(self.range(0..self.len()).rev().eq(all.iter().rev().copied()));
     }
 }
 
-/// Which of `children` holds the rung that is equal to what is sought, or would.
-fn child_of(children: &[Child], stands: &impl Fn(Rung) -> Ordering) -> usize {
-    children.partition_point(|child| stands(child.first).is_le()).saturating_sub(1)
+/// Returns which of `children` holds the entry that compares equal, or would.
+fn child_of(children: &[Child], compare: &impl Fn(RankEntry) -> Ordering) -> usize {
+    children.partition_point(|child| compare(child.first).is_le()).saturating_sub(1)
 }
 
 impl Leaf {
-    fn rung(&self, at: usize) -> Rung {
-        Rung { score: self.scores[at], place: self.places[at] }
+    fn entry(&self, at: usize) -> RankEntry {
+        RankEntry { score: self.scores[at], place: self.places[at] }
     }
 
-    /// How many of the rungs are before what is sought.
-    fn search(&self, is_before: impl Fn(Rung) -> bool) -> usize {
+    /// Returns how many entries come before what is sought.
+    fn search(&self, is_before: impl Fn(RankEntry) -> bool) -> usize {
         let (mut low, mut high) = (0, self.len);
         while low < high {
             let middle = usize::midpoint(low, high);
-            if is_before(self.rung(middle)) {
+            if is_before(self.entry(middle)) {
                 low = middle + 1;
             } else {
                 high = middle;
@@ -255,11 +255,11 @@ impl Leaf {
         low
     }
 
-    fn insert(&mut self, at: usize, rung: Rung) {
+    fn insert(&mut self, at: usize, entry: RankEntry) {
         self.scores.copy_within(at..self.len, at + 1);
         self.places.copy_within(at..self.len, at + 1);
-        self.scores[at] = rung.score;
-        self.places[at] = rung.place;
+        self.scores[at] = entry.score;
+        self.places[at] = entry.place;
         self.len += 1;
     }
 
@@ -276,7 +276,7 @@ impl Leaf {
         self.len = end;
     }
 
-    /// Splits off the rungs from `at` on.
+    /// Splits off the entries from `at` on.
     fn split_off(&mut self, at: usize) -> Box<Self> {
         let mut right = Box::<Self>::default();
         right.len = self.len - at;
@@ -294,7 +294,7 @@ impl Child {
 }
 
 impl Node {
-    /// Rungs of a leaf, children of an inner node.
+    /// Returns the number of entries of a leaf, or of children of an inner node.
     fn width(&self) -> usize {
         match self {
             Self::Leaf(leaf) => leaf.len,
@@ -309,42 +309,43 @@ impl Node {
         }
     }
 
-    /// The first rung; what stands there is of no use if there is none.
-    fn first(&self) -> Rung {
+    /// Returns the first entry; of an empty leaf it is meaningless.
+    fn first(&self) -> RankEntry {
         match self {
-            Self::Leaf(leaf) => leaf.rung(0),
+            Self::Leaf(leaf) => leaf.entry(0),
             Self::Inner(children) => children[0].first,
         }
     }
 
-    /// Puts a rung in; gives what was split off to the right if there was no room. `is_edge` says
-    /// that nothing in the tree is to the right of this node.
+    /// Inserts an entry; returns what was split off to the right if there was no room. `is_edge`
+    /// means that nothing in the tree is to the right of this node.
     fn insert(
         &mut self,
-        rung: Rung,
-        stands: &impl Fn(Rung) -> Ordering,
+        entry: RankEntry,
+        compare: &impl Fn(RankEntry) -> Ordering,
         is_edge: bool,
     ) -> Option<Child> {
         match self {
             Self::Leaf(leaf) => {
-                let at = leaf.search(|other| stands(other).is_lt());
+                let at = leaf.search(|other| compare(other).is_lt());
                 if leaf.len < LEAF {
-                    leaf.insert(at, rung);
+                    leaf.insert(at, entry);
                     return None;
                 }
                 let mut right = leaf.split_off(if is_edge && at == LEAF { LEAF } else { LEAF / 2 });
                 match at.checked_sub(leaf.len) {
-                    // In the middle it goes to the left, which keeps the right one's first.
-                    Some(at) if at > 0 || right.len == 0 => right.insert(at, rung),
-                    _ => leaf.insert(at, rung),
+                    // In the middle it goes to the left, so that the right node's first entry
+                    // stays.
+                    Some(at) if at > 0 || right.len == 0 => right.insert(at, entry),
+                    _ => leaf.insert(at, entry),
                 }
                 Some(Child::of(Self::Leaf(right)))
             }
             Self::Inner(children) => {
-                let at = child_of(children, stands);
+                let at = child_of(children, compare);
                 let is_last = at == children.len() - 1;
                 let child = &mut children[at];
-                let split = child.node.insert(rung, stands, is_edge && is_last);
+                let split = child.node.insert(entry, compare, is_edge && is_last);
                 child.first = child.node.first();
                 child.count += 1;
                 let new = split?;
@@ -360,17 +361,17 @@ impl Node {
         }
     }
 
-    fn remove(&mut self, stands: &impl Fn(Rung) -> Ordering) {
+    fn remove(&mut self, compare: &impl Fn(RankEntry) -> Ordering) {
         match self {
             Self::Leaf(leaf) => {
-                let at = leaf.search(|rung| stands(rung).is_lt());
-                debug_assert!(at < leaf.len && stands(leaf.rung(at)).is_eq());
+                let at = leaf.search(|entry| compare(entry).is_lt());
+                debug_assert!(at < leaf.len && compare(leaf.entry(at)).is_eq());
                 leaf.remove(at);
             }
             Self::Inner(children) => {
-                let at = child_of(children, stands);
+                let at = child_of(children, compare);
                 let child = &mut children[at];
-                child.node.remove(stands);
+                child.node.remove(compare);
                 child.count -= 1;
                 if child.count == 0 {
                     children.remove(at);
@@ -378,7 +379,7 @@ impl Node {
                 }
                 child.first = child.node.first();
                 if child.node.width() < SPARSE {
-                    join_near(children, at);
+                    merge_with_neighbour(children, at);
                 }
             }
         }
@@ -418,8 +419,8 @@ impl Node {
     }
 }
 
-/// Joins child `at` with one beside it, if there is one that leaves room.
-fn join_near(children: &mut Vec<Child>, at: usize) {
+/// Merges child `at` with a neighbour, if one leaves room.
+fn merge_with_neighbour(children: &mut Vec<Child>, at: usize) {
     let fits = |left: usize| {
         let (left, right) = (&children[left].node, &children[left + 1].node);
         left.width() + right.width() <= left.capacity()
@@ -441,28 +442,28 @@ fn join_near(children: &mut Vec<Child>, at: usize) {
     }
 }
 
-/// Rungs one after the other, from both ends.
-pub(super) struct Rungs<'o> {
-    order: &'o Order,
-    /// The ranks that are still to come.
+/// An iterator over entries, from both ends.
+pub(super) struct RankIter<'o> {
+    order: &'o RankTree,
+    /// The ranks yet to be returned.
     left: Range<usize>,
-    /// The leaf of the next rung and the rung's number in it; `None` or beyond the end: to be sought.
+    /// The leaf of the next entry and the entry's number in it; `None` or beyond the end: search.
     front: Option<(&'o Leaf, usize)>,
-    /// The leaf of the last rung and how many rungs of it are left; `None` or 0: to be sought.
+    /// The leaf of the last entry and how many entries of it are left; `None` or 0: search.
     back: Option<(&'o Leaf, usize)>,
 }
 
-impl Iterator for Rungs<'_> {
-    type Item = Rung;
+impl Iterator for RankIter<'_> {
+    type Item = RankEntry;
 
-    fn next(&mut self) -> Option<Rung> {
+    fn next(&mut self) -> Option<RankEntry> {
         let rank = self.left.next()?;
         let (leaf, at) = match self.front {
             Some((leaf, at)) if at < leaf.len => (leaf, at),
             _ => self.order.leaf_at(rank),
         };
         self.front = Some((leaf, at + 1));
-        Some(leaf.rung(at))
+        Some(leaf.entry(at))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -470,8 +471,8 @@ impl Iterator for Rungs<'_> {
     }
 }
 
-impl DoubleEndedIterator for Rungs<'_> {
-    fn next_back(&mut self) -> Option<Rung> {
+impl DoubleEndedIterator for RankIter<'_> {
+    fn next_back(&mut self) -> Option<RankEntry> {
         let rank = self.left.next_back()?;
         let (leaf, end) = match self.back {
             Some((leaf, end)) if end > 0 => (leaf, end),
@@ -481,8 +482,8 @@ impl DoubleEndedIterator for Rungs<'_> {
             }
         };
         self.back = Some((leaf, end - 1));
-        Some(leaf.rung(end - 1))
+        Some(leaf.entry(end - 1))
     }
 }
 
-impl ExactSizeIterator for Rungs<'_> {}
+impl ExactSizeIterator for RankIter<'_> {}

@@ -1,0 +1,63 @@
+//! Reading keys: with or without a hit counted, the access time updated, a `keymiss` event.
+
+use super::{Entry, Key, Keyspace, Value, event};
+
+impl Keyspace {
+    /// Reads a key: counts a hit or a miss and updates the access time.
+    #[inline]
+    pub fn read(&mut self, key: Key<'_>) -> Option<&Value> {
+        let Some((s, at)) = self.find(key) else {
+            self.miss(key.bytes);
+            return None;
+        };
+        self.counts.hits += 1;
+        let second = (self.now / 1000) as u32;
+        let entry = self.slots[s].table.at_mut(at);
+        // Writing to a clean cache line costs more than the comparison.
+        if entry.accessed != second && !self.no_touch {
+            entry.accessed = second;
+        }
+        Some(&entry.value)
+    }
+
+    /// Reads a key without updating its access time; counts a hit or a miss. For TYPE and TTL.
+    pub fn inspect(&mut self, key: Key<'_>) -> Option<&Entry> {
+        let Some((s, at)) = self.find(key) else {
+            self.miss(key.bytes);
+            return None;
+        };
+        self.counts.hits += 1;
+        Some(&self.slots[s].table.entries()[at])
+    }
+
+    /// As [`Keyspace::inspect`], without a `keymiss` event. For OBJECT.
+    pub fn inspect_without_event(&mut self, key: Key<'_>) -> Option<&Entry> {
+        let Some((s, at)) = self.find(key) else {
+            self.counts.misses += 1;
+            return None;
+        };
+        self.counts.hits += 1;
+        Some(&self.slots[s].table.entries()[at])
+    }
+
+    /// Reads a key without side effects on counters and access time; an expired key is removed.
+    pub fn peek(&mut self, key: Key<'_>) -> Option<&Entry> {
+        let (s, at) = self.find(key)?;
+        Some(&self.slots[s].table.entries()[at])
+    }
+
+    /// Reads a key without any side effect, so that several values can be borrowed at once. An
+    /// expired key is not found, but stays in the table.
+    #[must_use]
+    pub fn get(&self, key: Key<'_>) -> Option<&Value> {
+        let (s, at) = self.find_even_expired(key)?;
+        let entry = &self.slots[s].table.entries()[at];
+        (!entry.has_expired(self.now)).then_some(&entry.value)
+    }
+
+    /// Counts a miss and publishes its event.
+    fn miss(&mut self, key: &[u8]) {
+        self.counts.misses += 1;
+        self.notify_event(event::MISS, "keymiss", key);
+    }
+}

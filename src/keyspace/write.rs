@@ -1,0 +1,220 @@
+//! Writing keys. Every change calls [`Keyspace::touch`].
+
+use super::entry::NEVER;
+use super::{DetachedValue, Entry, Key, Keyspace, Millis, SlotTable, Ttl, Value, event};
+use crate::slot::Slot;
+
+/// What an edit did to a value, with the editor's result.
+#[derive(Debug)]
+pub enum Edited<R> {
+    /// Nothing changed: no guard is tripped.
+    Kept(R),
+    /// The value changed.
+    Changed(R),
+    /// The value changed and is empty now: the key is removed.
+    Emptied(R),
+}
+
+/// Removed values that are slow to free; dropping this frees them.
+#[derive(Default)]
+pub struct LazyFree(Vec<Box<dyn Send>>);
+
+impl std::fmt::Debug for LazyFree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LazyFree({})", self.0.len())
+    }
+}
+
+impl Keyspace {
+    /// Sets a key, overwriting any previous value.
+    pub fn set(&mut self, key: Key<'_>, value: Value, ttl: Ttl) {
+        let accessed = (self.now / 1000) as u32;
+        if let Some((s, at)) = self.find(key) {
+            let slot = &mut self.slots[s];
+            let entry = slot.table.at_mut(at);
+            let old = std::mem::replace(&mut entry.value, value);
+            if !self.no_touch {
+                entry.accessed = accessed;
+            }
+            let expires_at = ttl.apply(entry.expires_at);
+            let change = i32::from(expires_at != NEVER) - i32::from(entry.expires_at != NEVER);
+            entry.expires_at = expires_at;
+            self.count_volatile(s, change);
+            self.free_lazily(old);
+        } else {
+            let expires_at = ttl.apply(NEVER);
+            let entry = Entry { key: key.bytes.into(), value, expires_at, accessed };
+            let s = self.slot_table(key.slot);
+            self.slots[s].table.insert(entry, key.hint.hash, &self.hasher);
+            self.len += 1;
+            self.count_volatile(s, i32::from(expires_at != NEVER));
+            self.notify_event(event::NEW, "new", key.bytes);
+        }
+        self.touch(key.bytes, false);
+        if !self.awaited.is_empty() {
+            self.note_ready(key.bytes);
+        }
+    }
+
+    /// Edits the value of an existing key in place and touches the key if `edit` says that it
+    /// changed. Returns `None` if there is no such key.
+    pub fn edit<R>(
+        &mut self,
+        key: Key<'_>,
+        edit: impl FnOnce(&mut Value) -> Edited<R>,
+    ) -> Option<R> {
+        let (s, at) = self.find(key)?;
+        let accessed = (self.now / 1000) as u32;
+        let entry = self.slots[s].table.at_mut(at);
+        if !self.no_touch {
+            entry.accessed = accessed;
+        }
+        Some(match edit(&mut entry.value) {
+            Edited::Kept(result) => result,
+            Edited::Changed(result) => {
+                self.touch(key.bytes, false);
+                result
+            }
+            Edited::Emptied(result) => {
+                let gone = self.remove_at(s, at);
+                self.touch(key.bytes, true);
+                // An editor that empties a collection may leave the elements in it.
+                self.free_lazily(gone.value);
+                result
+            }
+        })
+    }
+
+    /// Removes a key and returns its value.
+    pub fn remove(&mut self, key: Key<'_>) -> Option<Value> {
+        let (s, at) = self.find(key)?;
+        let entry = self.remove_at(s, at);
+        self.touch(key.bytes, true);
+        Some(entry.value)
+    }
+
+    /// Removes a key to move it to another keyspace; notifies watchers only, publishes no event.
+    pub fn detach(&mut self, key: Key<'_>) -> Option<DetachedValue> {
+        let (s, at) = self.find(key)?;
+        let entry = self.remove_at(s, at);
+        self.touch(key.bytes, true);
+        let expires_at = entry.expires_at();
+        Some(DetachedValue { value: entry.value, expires_at })
+    }
+
+    /// Sets a key to a value detached from another keyspace, overwriting any previous value.
+    pub fn insert_detached(&mut self, key: Key<'_>, value: DetachedValue) {
+        let ttl = value.expires_at.map_or(Ttl::Clear, Ttl::At);
+        self.set(key, value.value, ttl);
+    }
+
+    /// Removes a key and frees its value; returns whether the key existed.
+    pub fn delete(&mut self, key: Key<'_>) -> bool {
+        let gone = self.remove(key);
+        let was_there = gone.is_some();
+        if let Some(value) = gone {
+            self.free_lazily(value);
+        }
+        was_there
+    }
+
+    /// Sets or removes the expiry of a key and touches the key; returns whether the key exists. An
+    /// expiry in the past removes the key at once.
+    pub fn set_expiry(&mut self, key: Key<'_>, expires_at: Option<Millis>) -> bool {
+        self.edit_expiry(key, |_| expires_at.map_or(Ttl::Clear, Ttl::At))
+    }
+
+    /// Changes the expiry of a key as `decide` says, given the present expiry; [`Ttl::Keep`]
+    /// changes nothing and touches nothing. Returns whether it changed. An expiry in the past
+    /// removes the key at once.
+    pub fn edit_expiry(
+        &mut self,
+        key: Key<'_>,
+        decide: impl FnOnce(Option<Millis>) -> Ttl,
+    ) -> bool {
+        let Some((s, at)) = self.find(key) else { return false };
+        let now = self.now;
+        let entry = self.slots[s].table.at_mut(at);
+        if !self.no_touch {
+            entry.accessed = (now / 1000) as u32;
+        }
+        let ttl = decide(entry.expires_at());
+        match ttl {
+            Ttl::Keep => return false,
+            Ttl::At(end) if end <= now => {
+                let gone = self.remove_at(s, at);
+                self.touch(key.bytes, true);
+                self.free_lazily(gone.value);
+            }
+            Ttl::Clear | Ttl::At(_) => {
+                let expires_at = ttl.apply(NEVER);
+                let change = i32::from(expires_at != NEVER) - i32::from(entry.expires_at != NEVER);
+                entry.expires_at = expires_at;
+                self.count_volatile(s, change);
+                self.touch(key.bytes, false);
+            }
+        }
+        true
+    }
+
+    /// Sets a key's access time to `idle_s` seconds ago; touches nothing.
+    pub fn set_idle(&mut self, key: Key<'_>, idle_s: u64) {
+        if let Some((s, at)) = self.find(key) {
+            let second = (self.now / 1000) as u64;
+            self.slots[s].table.at_mut(at).accessed = second.saturating_sub(idle_s) as u32;
+        }
+    }
+
+    /// Removes every key and returns how many there were. Trips the guards of keys that existed.
+    pub fn clear(&mut self) -> usize {
+        let watched: Vec<Box<[u8]>> = self.watchers.keys().map(Into::into).collect();
+        for bytes in watched {
+            let key = self.key(Slot::of(&bytes), &bytes);
+            if self.find_even_expired(key).is_some() {
+                self.watchers.touch(&bytes, true, self.now);
+            }
+        }
+        if self.len > 0 {
+            let empty = std::iter::repeat_with(SlotTable::default).take(self.slots.len()).collect();
+            let gone = std::mem::replace(&mut self.slots, empty);
+            self.lazy_free.0.push(Box::new(gone));
+        }
+        self.volatile = 0;
+        if let Some(journal) = &mut self.journal {
+            journal.mark_cleared();
+        }
+        std::mem::take(&mut self.len)
+    }
+
+    /// Frees a removed value; one that is slow to free is kept until the shard is released.
+    pub fn free_lazily(&mut self, value: Value) {
+        if value.is_slow_to_free() {
+            self.lazy_free.0.push(Box::new(value));
+        }
+    }
+
+    /// Returns whether a removed value waits to be freed.
+    #[must_use]
+    pub fn has_lazy_free(&self) -> bool {
+        !self.lazy_free.0.is_empty()
+    }
+
+    /// Takes the values that wait to be freed, if any: dropping them frees them.
+    pub fn take_lazy_free(&mut self) -> Option<LazyFree> {
+        (!self.lazy_free.0.is_empty()).then(|| std::mem::take(&mut self.lazy_free))
+    }
+
+    /// Rebuilds indexes and counts from the entries, after a panic in the middle of a change.
+    pub fn rebuild_index(&mut self) {
+        for slot in &mut self.slots {
+            slot.table.rebuild_index(&self.hasher);
+            slot.volatile =
+                slot.table.entries().iter().filter(|e| e.expires_at != NEVER).count() as u32;
+        }
+        self.len = self.slots.iter().map(|slot| slot.table.len()).sum();
+        self.volatile = self.slots.iter().map(|slot| slot.volatile as usize).sum();
+        if let Some(journal) = &mut self.journal {
+            journal.mark_everything();
+        }
+    }
+}
