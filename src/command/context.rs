@@ -7,7 +7,7 @@ use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::slot::Slot;
 use crate::state::clients::Client;
-use crate::state::{CommandStats, ServerState};
+use crate::state::{CommandStats, NodeState, ServerState};
 use crate::topology::Port;
 use std::sync::Arc;
 
@@ -99,6 +99,8 @@ impl<'a> Cx<'a> {
 pub struct ServerCx<'a> {
     /// The process: settings, clients, counters.
     pub server: &'a ServerState,
+    /// What belongs to the node that the client speaks to.
+    pub node: &'a NodeState,
     /// The client that has sent the command.
     pub me: &'a Arc<Client>,
     /// The port that it has connected to.

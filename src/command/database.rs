@@ -45,7 +45,7 @@ const _: () = check(ROWS);
 /// Whether this client may use databases other than number 0.
 fn has_databases(cx: &ServerCx<'_>) -> bool {
     cx.me.database() != 0
-        || (cx.port == Port::Router && cx.server.settings.cross_slot() == CrossSlot::Audit)
+        || (cx.port == Port::Router && cx.node.settings.cross_slot() == CrossSlot::Audit)
 }
 
 /// The shards with the keys of a slot in a database: the owner's and, if the slot is being
@@ -153,5 +153,5 @@ fn swap(cx: &mut ServerCx<'_>, first: usize, second: usize) {
 fn number(cx: &ServerCx<'_>, arg: &[u8], invalid: Refusal) -> Result<Option<usize>, Refusal> {
     let number = parse_i64(arg).and_then(|number| i32::try_from(number).ok());
     let number = number.ok_or(invalid)?;
-    Ok(usize::try_from(number).ok().filter(|&number| number < cx.server.settings.databases()))
+    Ok(usize::try_from(number).ok().filter(|&number| number < cx.node.settings.databases()))
 }

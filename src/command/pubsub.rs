@@ -139,7 +139,7 @@ const CONTAINER: Spec = Spec {
             arity: Exactly(2),
             summary: "Counts the different patterns with subscribers.",
             run: Run::Server(|cx, _, out| {
-                out.count(cx.server.pubsub.counts(cx.port).patterns);
+                out.count(cx.node.pubsub.counts(cx.port).patterns);
                 Ok(())
             }),
             ..INSPECT
@@ -181,7 +181,7 @@ const CONTAINER: Spec = Spec {
 fn publish(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (pace, now) = (cx.pace, cx.now);
     let delivered = &mut |sleeper| pace.delivered(sleeper);
-    out.count(cx.server.pubsub.publish(args.at(1), args.at(2), cx.port, now, delivered));
+    out.count(cx.node.pubsub.publish(args.at(1), args.at(2), cx.port, now, delivered));
     Ok(())
 }
 
@@ -189,7 +189,7 @@ fn publish(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
 fn spublish(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (pace, now) = (cx.pace, cx.now);
     let delivered = &mut |sleeper| pace.delivered(sleeper);
-    out.count(cx.server.pubsub.publish_to_shard(args.at(1), args.at(2), cx.port, now, delivered));
+    out.count(cx.node.pubsub.publish_to_shard(args.at(1), args.at(2), cx.port, now, delivered));
     Ok(())
 }
 
@@ -199,7 +199,7 @@ fn list(cx: &mut ServerCx<'_>, scope: ChannelKind, args: Args<'_>, out: &mut Sin
         let before = b"ERR unknown subcommand or wrong number of arguments for '";
         return Err(Refusal::new([before, until_nul(args.at(1)), b"'. Try PUBSUB HELP."].concat()));
     }
-    let names = cx.server.pubsub.matching(scope, args.get(2), cx.port);
+    let names = cx.node.pubsub.matching(scope, args.get(2), cx.port);
     out.array(names.len());
     for name in names {
         out.bulk(&name);
@@ -212,7 +212,7 @@ fn count(cx: &mut ServerCx<'_>, scope: ChannelKind, args: Args<'_>, out: &mut Si
     out.array(2 * (args.len() - 2));
     for name in args.from(2) {
         out.bulk(name);
-        out.count(cx.server.pubsub.subscriber_count(scope, name, cx.port));
+        out.count(cx.node.pubsub.subscriber_count(scope, name, cx.port));
     }
     Ok(())
 }

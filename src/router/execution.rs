@@ -170,7 +170,7 @@ impl Executor for Execution<'_, '_> {
     }
 
     fn observer(&self) -> &Observer {
-        &self.router.server.observer
+        &self.router.server.node(self.turn.batch.port).observer
     }
 
     fn stats(&mut self) -> &mut CommandStats {

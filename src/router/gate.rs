@@ -42,7 +42,8 @@ impl TurnGate<'_, '_> {
             Footprint::In(slot) => router.refuses_slots([slot], flags, local),
             // Where it may not ask for several slots, that comes first.
             Footprint::Crossing { .. }
-                if router.server.settings.cross_slot() == CrossSlot::Audit =>
+                if router.server.node(self.turn.batch.port).settings.cross_slot()
+                    == CrossSlot::Audit =>
             {
                 let slots = KeySlots::of(invocation);
                 router.refuses_slots(slots.iter().map(|(_, slot)| slot), flags, local)

@@ -71,13 +71,14 @@ impl Router {
     pub fn new(server: ServerState, dialect: &'static Dialect, seed: u64) -> Self {
         let topology = Arc::clone(&server.topology);
         let hasher = KeyHasher::new(seed);
-        let (slotted, databases) = (topology.shards(), server.settings.databases());
+        let (slotted, databases) = (topology.shards(), server.router().settings.databases());
         let mut engines: Vec<Engine> = (0..slotted + databases - 1)
             .map(|shard| {
                 let seed = seed.wrapping_add(shard as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 let slots = topology.slots_of(shard);
                 let keyspace = Keyspace::new(slots, hasher.clone(), seed);
-                let (observer, pubsub) = (Arc::clone(&server.observer), Arc::clone(&server.pubsub));
+                let (observer, pubsub) =
+                    (Arc::clone(&server.router().observer), Arc::clone(&server.router().pubsub));
                 let topology = Arc::clone(&topology);
                 let mut engine = Engine::new(keyspace, shard, topology, observer, pubsub);
                 // A database above number 0 has one shard.
@@ -106,7 +107,7 @@ impl Router {
             Port::Router => &Dialect::ROUTER,
             Port::Node(_) => self.dialect,
         };
-        Session::new(client, port, dialect, !self.server.settings.needs_password())
+        Session::new(client, port, dialect, !self.server.node(port).settings.needs_password())
     }
 
     /// The shards, in the order of the topology, then those of the databases above number 0.
@@ -115,27 +116,27 @@ impl Router {
         &self.shards
     }
 
-    /// What holds for a batch that begins at `now`, by the settings of this moment.
+    /// What holds for a batch of `port` that begins at `now`, by the settings of this moment.
     #[must_use]
     #[inline]
-    pub fn batch_context(&self, now: i64) -> BatchContext {
-        let settings = &self.server.settings;
+    pub fn batch_context(&self, port: Port, now: i64) -> BatchContext {
+        let settings = &self.server.node(port).settings;
         BatchContext {
             now,
             string_len_max: settings.bulk_len_max(),
             limits: settings.limits(),
             events_wanted: settings.events_wanted(),
             no_touch: false,
-            instrumentation: self.server.observer.instrumentation(0),
-            port: Port::Router,
+            instrumentation: self.server.node(port).observer.instrumentation(0),
+            port,
         }
     }
 
     /// The same for the requests of a session.
     #[inline]
     fn batch_of(&self, session: &Session, now: i64) -> BatchContext {
-        let mut batch = self.batch_context(now);
-        (batch.no_touch, batch.port) = (session.client().no_touch(), session.port());
+        let mut batch = self.batch_context(session.port(), now);
+        batch.no_touch = session.client().no_touch();
         batch.instrumentation.client = session.client().id;
         batch
     }

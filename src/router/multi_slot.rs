@@ -44,7 +44,8 @@ impl ScratchShards {
         let seed = self.hasher.hash(&made.to_le_bytes());
         let mut keyspace = Keyspace::new(std::iter::empty(), self.hasher.clone(), seed);
         keyspace.set_journaling(true);
-        let (observer, pubsub) = (Arc::clone(&server.observer), Arc::clone(&server.pubsub));
+        let (observer, pubsub) =
+            (Arc::clone(&server.router().observer), Arc::clone(&server.router().pubsub));
         // Its number is asked for only to know the database.
         Engine::new(keyspace, 0, Arc::clone(&server.topology), observer, pubsub)
     }

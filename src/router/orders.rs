@@ -6,6 +6,7 @@ use crate::command::{Pace, Refusal};
 use crate::faults::Order;
 use crate::keyspace::{Keyspace, Millis};
 use crate::shard::Turn;
+use crate::topology::Port;
 
 impl Router {
     /// Carries out an order; returns the id of the fault that it armed or, for CLEAR, how many it
@@ -34,7 +35,7 @@ impl Router {
         pace: &dyn Pace,
         work: impl FnOnce(&mut ClusterAccess<'_, '_>) -> R,
     ) -> R {
-        let turn = &Turn::new(self.batch_context(now), pace);
+        let turn = &Turn::new(self.batch_context(Port::Router, now), pace);
         let all: Vec<usize> = (0..self.shards.len()).collect();
         let mut held = self.hold_each(&all, turn);
         let version = self.topology.version();

@@ -115,9 +115,10 @@ impl Router {
         let version = self.topology.version();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (server, me) = (&self.server, session.client());
+            let node = server.node(port);
             let replica_wait = None;
             let mut cx =
-                ServerCx { server, me, port, shards, view, tallies, now, pace, replica_wait };
+                ServerCx { server, node, me, port, shards, view, tallies, now, pace, replica_wait };
             function(&mut cx, invocation.args, out).map(|()| cx.replica_wait)
         }));
         let mut wait = None;
@@ -125,7 +126,12 @@ impl Router {
             Ok(Ok(begun)) => wait = begun,
             Ok(Err(refusal)) => {
                 let client = session.client().id;
-                note_failed(&self.server.observer, client, invocation, &refusal);
+                note_failed(
+                    &self.server.node(turn.batch.port).observer,
+                    client,
+                    invocation,
+                    &refusal,
+                );
                 out.error(refusal);
             }
             Err(_panic) => {
@@ -154,7 +160,8 @@ impl Router {
         batch: &BatchContext,
     ) {
         let &Invocation { spec, args, .. } = invocation;
-        let (observer, instrumentation) = (&self.server.observer, &batch.instrumentation);
+        let (observer, instrumentation) =
+            (&self.server.node(batch.port).observer, &batch.instrumentation);
         observer.commandstats.count(instrumentation.client, |tally| {
             tally.ran(spec.id, ticks, instrumentation.tracks);
             if let Some((b'-', error)) = reply.split_first() {

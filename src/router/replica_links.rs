@@ -29,7 +29,11 @@ impl Router {
         }
         let serves = |port, slot| self.topology.serves_channel(slot, port);
         let delivered = &mut |sleeper| turn.pace.delivered(sleeper);
-        self.server.pubsub.unsubscribe_moved(serves, turn.batch.now, delivered);
+        self.server.node(turn.batch.port).pubsub.unsubscribe_moved(
+            serves,
+            turn.batch.now,
+            delivered,
+        );
     }
 }
 
@@ -62,7 +66,7 @@ pub(super) fn link_replicas(server: &ServerState, engines: &mut [&mut Engine]) {
                 else {
                     continue;
                 };
-                follower.follow(leader, &server.settings.replica_lag())
+                follower.follow(leader, &server.router().settings.replica_lag())
             }
         };
         feed.set_up(link.is_up);

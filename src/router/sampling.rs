@@ -12,21 +12,21 @@ use crate::state::{About, Note, NoteKeys, recorder};
 impl Router {
     /// Counts the requests of a batch, and notes those that the sample takes.
     #[inline]
-    pub(super) fn sample(&self, input: &[u8], scratch: &Scratch) {
+    pub(super) fn sample(&self, input: &[u8], scratch: &Scratch, turn: &Turn<'_>) {
         let count = scratch.requests.len() as u64;
-        let first = self.server.observer.recorder.requests(count);
+        let first = self.server.node(turn.batch.port).observer.recorder.requests(count);
         if recorder::takes_any(first, count) {
-            self.note_sample(input, scratch, first);
+            self.note_sample(input, scratch, first, turn);
         }
     }
 
     /// Notes that a command is not known, if it is not.
     #[cold]
-    pub(super) fn note_unknown(&self, args: Args<'_>) {
+    pub(super) fn note_unknown(&self, args: Args<'_>, turn: &Turn<'_>) {
         if find(args.at(0)).is_none() {
             let name = &args.at(0)[..args.at(0).len().min(NAME_LEN_MAX)];
             let about = About::Unknown(name.into());
-            self.server.observer.recorder.take(Note {
+            self.server.node(turn.batch.port).observer.recorder.take(Note {
                 client: None,
                 keys: NoteKeys::default(),
                 about,
@@ -37,8 +37,8 @@ impl Router {
     /// Enters what was noted until now: at the end of a turn, when nothing is held.
     #[inline]
     pub(super) fn flush_notes(&self, turn: &Turn<'_>) {
-        let record = &self.server.observer.recorder;
-        let (clients, now) = (&self.server.clients, turn.batch.now);
+        let record = &self.server.node(turn.batch.port).observer.recorder;
+        let (clients, now) = (&self.server.node(turn.batch.port).clients, turn.batch.now);
         match record.pressure() {
             Pressure::None => {}
             Pressure::Some => record.settle(clients, now),
@@ -47,7 +47,7 @@ impl Router {
     }
 
     #[cold]
-    fn note_sample(&self, input: &[u8], scratch: &Scratch, first: u64) {
+    fn note_sample(&self, input: &[u8], scratch: &Scratch, first: u64, turn: &Turn<'_>) {
         for (number, request) in (first..).zip(&scratch.requests) {
             let (Some(of), Some(spec)) = (recorder::of_how_many(number), request.spec) else {
                 continue;
@@ -60,7 +60,11 @@ impl Router {
             // What crosses slots is noted where it is refused.
             let together = matches!(request.footprint, Footprint::In(_));
             let about = About::Request { of, together };
-            self.server.observer.recorder.take(Note { client: None, keys, about });
+            self.server.node(turn.batch.port).observer.recorder.take(Note {
+                client: None,
+                keys,
+                about,
+            });
         }
     }
 }

@@ -23,7 +23,7 @@ fn router(shards: usize) -> (Router, RegisteredClient) {
     let config = ServerConfig { topology: Topology::even(shards), ..ServerConfig::default() };
     let router = Router::new(ServerState::new(config), &Dialect::REDIS7, 7);
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    let clients = &router.server.clients;
+    let clients = &router.server.router().clients;
     let seat = clients.register(address, address, Port::Router, 3, 0, 1).expect("a seat");
     (router, seat)
 }
@@ -126,7 +126,7 @@ fn units_of_a_remote_shard_go_out_as_bytes_and_replies_come_in() {
 #[test]
 fn several_commands_run_under_one_hold() {
     let (router, seat) = router(1);
-    let (batch, pace) = (router.batch_context(NOW), Immediate(NOW));
+    let (batch, pace) = (router.batch_context(Port::Router, NOW), Immediate(NOW));
     let turn = Turn::new(batch, &pace);
     let mut replies = Vec::new();
     let mut out = Sink::new(&mut replies, Proto::Resp2);
@@ -163,7 +163,7 @@ fn several_commands_run_under_one_hold() {
 #[test]
 fn a_hold_is_released_while_a_panic_unwinds() {
     let (router, seat) = router(1);
-    let (batch, pace) = (router.batch_context(NOW), Immediate(NOW));
+    let (batch, pace) = (router.batch_context(Port::Router, NOW), Immediate(NOW));
     let turn = Turn::new(batch, &pace);
     let shard = &router.shards()[0];
     let (bytes, spans) = (b"incrn", [Span::new(0, 4), Span::new(4, 1)]);

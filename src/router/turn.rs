@@ -66,7 +66,7 @@ impl Router {
                 break outcome;
             }
         };
-        self.server.stats.requests.add(progress.commands);
+        self.server.node(turn.batch.port).stats.requests.add(progress.commands);
         session.note_activity(now, progress.latest);
         (progress.taken, outcome)
     }
@@ -82,12 +82,12 @@ impl Router {
     ) -> Option<Outcome> {
         let TurnIo { decoder, input, scratch, out } = io;
         let (input_from, output_from) = (progress.taken, out.len());
-        progress.pause = self.server.pause.at(turn.batch.now);
+        progress.pause = self.server.node(turn.batch.port).pause.at(turn.batch.now);
         let line = progress.pause.and_then(|_| inline(&input[input_from..])).map(<[u8]>::to_vec);
         let each = turn.armed.affects_each_request();
         let ahead_max = if each { 1 } else { AHEAD_MAX };
         let ahead = self.decode_ahead(session, decoder, input, input_from, ahead_max, scratch);
-        self.sample(input, scratch);
+        self.sample(input, scratch, turn);
         self.probe_keys(input, scratch, turn);
         if each {
             self.inject_faults(session, input, scratch, turn);
@@ -215,7 +215,7 @@ impl Router {
         out: &mut Vec<u8>,
     ) -> (Outcome, Reply) {
         let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
-        self.note_unknown(args);
+        self.note_unknown(args, turn);
         let before = out.len();
         let step = session.refuse_unknown(args, &refusal, &mut Sink::new(out, session.proto()));
         match step {
@@ -277,7 +277,7 @@ impl Router {
         };
         if matches!(spec.run, Run::Server(_) | Run::Cluster(_) | Run::Whole(_) | Run::Session(_)) {
             // It may have begun or ended a pause.
-            *pause = self.server.pause.at(turn.batch.now);
+            *pause = self.server.node(turn.batch.port).pause.at(turn.batch.now);
         }
         match reply {
             Reply::Refused => self.note_refused(Some(spec), &out[before..], turn),
@@ -388,7 +388,7 @@ impl Router {
     #[cold]
     fn note_refused(&self, spec: Option<&Spec>, reply: &[u8], turn: &Turn<'_>) {
         let client = turn.batch.instrumentation.client;
-        self.server.observer.commandstats.count(client, |tally| {
+        self.server.node(turn.batch.port).observer.commandstats.count(client, |tally| {
             tally.rejected(spec.map_or(0, |spec| spec.id), reply.get(1..).unwrap_or_default());
         });
     }
@@ -400,9 +400,9 @@ impl Router {
         if client.no_touch() != batch.no_touch {
             return false;
         }
-        let observer = &self.server.observer;
+        let observer = &self.server.node(turn.batch.port).observer;
         !ran || (spec.group != Group::Slotway
-            && self.server.settings.events_wanted() == batch.events_wanted
+            && self.server.node(turn.batch.port).settings.events_wanted() == batch.events_wanted
             && observer.instrumentation(client.id) == batch.instrumentation)
     }
 }

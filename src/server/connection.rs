@@ -130,7 +130,13 @@ impl Connection {
     /// left, or sends more than it may.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let limit = self.router.server.settings.query_buffer_max().min(CARRY_LEN_MAX);
+            let limit = self
+                .router
+                .server
+                .node(self.session.port())
+                .settings
+                .query_buffer_max()
+                .min(CARRY_LEN_MAX);
             if self.carry.len() > limit {
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
@@ -144,7 +150,7 @@ impl Connection {
             if read_len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            self.router.server.stats.bytes_in.add(read_len as u64);
+            self.router.server.node(self.session.port()).stats.bytes_in.add(read_len as u64);
             self.carry_is_ready = true;
         }
     }
@@ -250,7 +256,7 @@ impl Connection {
                 self.carry = BytesMut::new();
             }
         }
-        self.router.server.stats.bytes_in.add(read_len as u64);
+        self.router.server.node(self.session.port()).stats.bytes_in.add(read_len as u64);
         let mut next = self.after_turn(outcome);
         // Unauthenticated clients get little at a time, whether they read it or not; it is sent, to
         // say why.
@@ -302,7 +308,13 @@ impl Connection {
                 self.carry_is_ready = false;
                 // `missing` is counted from the end of what is here.
                 self.missing = if self.carry.is_empty() { 1 } else { self.carry.len() + missing };
-                let limit = self.router.server.settings.query_buffer_max().min(CARRY_LEN_MAX);
+                let limit = self
+                    .router
+                    .server
+                    .node(self.session.port())
+                    .settings
+                    .query_buffer_max()
+                    .min(CARRY_LEN_MAX);
                 (self.carry.len() > limit).then_some(Outcome::Sever)
             }
             Outcome::Wait { wait: WaitFor::Resume(unit), muted } => {
@@ -336,7 +348,7 @@ impl Connection {
 
     /// Writes as much of `output` as the socket takes, keeps the rest, and empties it.
     fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> io::Result<()> {
-        self.router.server.stats.bytes_out.add(output.len() as u64);
+        self.router.server.node(self.session.port()).stats.bytes_out.add(output.len() as u64);
         let mut sent = 0;
         // Behind a gate everything is kept.
         while self.gate.is_none() && sent < output.len() {
@@ -366,7 +378,7 @@ impl Connection {
 
     /// Keeps replies that came from elsewhere to be sent next.
     pub(super) fn keep_unsent(&mut self, replies: &[u8]) {
-        self.router.server.stats.bytes_out.add(replies.len() as u64);
+        self.router.server.node(self.session.port()).stats.bytes_out.add(replies.len() as u64);
         self.unsent.extend_from_slice(replies);
         self.note_unsent();
     }
@@ -408,7 +420,7 @@ impl Connection {
     /// Whether the client has left more unread than it may. Subscribers have other limits, which
     /// senders enforce.
     fn is_too_slow(&self) -> bool {
-        let max = self.router.server.settings.output_max();
+        let max = self.router.server.node(self.session.port()).settings.output_max();
         max.is_some_and(|max| self.unsent.len() > max) && !self.session.listens()
     }
 }

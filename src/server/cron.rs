@@ -6,6 +6,7 @@ use super::worker::WorkerPace;
 use crate::keyspace::Millis;
 use crate::router::Router;
 use crate::shard::Turn;
+use crate::topology::Port;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,10 +31,10 @@ pub(super) async fn run(router: Arc<Router>) {
     for tick in 0u64.. {
         ticks.tick().await;
         let now = clock::now();
-        router.server.stats.sample(now);
+        router.server.router().stats.sample(now);
         // While clients are paused the data stand still.
         let expires = router.server.expires_keys.load(Ordering::Relaxed);
-        if expires && router.server.pause.at(now).is_none() {
+        if expires && router.server.router().pause.at(now).is_none() {
             for shard in 0..router.shards().len() {
                 expire(&router, shard, now).await;
             }
@@ -59,7 +60,7 @@ async fn expire(router: &Router, shard: usize, now: Millis) {
 fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
     // A shard that is busy now is looked at again in the next tick.
     let pace = WorkerPace::default();
-    let turn = Turn::new(router.batch_context(now), &pace);
+    let turn = Turn::new(router.batch_context(Port::Router, now), &pace);
     let Some(mut hold) = router.shards()[shard].try_hold(&turn) else { return false };
     let keyspace = &mut hold.engine().keyspace;
     let slots = keyspace.slots();
@@ -70,7 +71,7 @@ fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
 /// Brings replicas that lag what is due, so that nothing piles up where nobody reads.
 fn bring_on(router: &Router, now: Millis) {
     let pace = WorkerPace::default();
-    let turn = Turn::new(router.batch_context(now), &pace);
+    let turn = Turn::new(router.batch_context(Port::Router, now), &pace);
     for shard in router.server.replication_streams.replica_shards() {
         // To hold it is enough, and its holder of this moment has done so.
         drop(router.shards()[shard].try_hold(&turn));
@@ -79,16 +80,16 @@ fn bring_on(router: &Router, now: Millis) {
 
 fn sweep(router: &Router, now: Millis) {
     let pace = WorkerPace::default();
-    let turn = Turn::new(router.batch_context(now), &pace);
+    let turn = Turn::new(router.batch_context(Port::Router, now), &pace);
     for shard in router.shards() {
         if let Some(mut hold) = shard.try_hold(&turn) {
             hold.engine().keyspace.sweep_watchers();
             hold.engine().sweep_waiters();
         }
     }
-    router.server.clients.check_output_limits(now);
-    if let Some(timeout_s) = router.server.settings.timeout_s() {
-        for client in router.server.clients.all() {
+    router.server.router().clients.check_output_limits(now);
+    if let Some(timeout_s) = router.server.router().settings.timeout_s() {
+        for client in router.server.router().clients.all() {
             let activity = client.activity();
             // Who waits, for a key, for messages or to see commands, has a reason to be silent.
             let waits =

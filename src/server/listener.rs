@@ -106,7 +106,7 @@ fn open(socket: Socket) -> io::Result<StdListener> {
 
 /// Cuts off everybody who speaks to a port, but for those who are to have a last reply.
 fn cut(router: &Router, port: Port) {
-    let all = router.server.clients.all();
+    let all = router.server.router().clients.all();
     let there = all.iter().filter(|client| client.port == port && !client.is_closing());
     there.for_each(|client| client.close());
 }
@@ -143,9 +143,9 @@ fn is_lack_of_room(error: &io::Error) -> bool {
 
 fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>, port: Port) {
     let server = &router.server;
-    server.stats.connections_received.add(1);
+    server.node(port).stats.connections_received.add(1);
     let local = stream.local_addr().unwrap_or(peer);
-    let settings = &server.settings;
+    let settings = &server.node(port).settings;
     if settings.protected()
         && !settings.needs_password()
         && !is_loopback(local)
@@ -154,7 +154,9 @@ fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>, port: Port
         return turn_away(stream, router, DENIED);
     }
     let (fd, clients_max) = (stream.as_raw_fd(), settings.clients_max());
-    let Ok(seat) = server.clients.register(peer, local, port, fd, clock::now(), clients_max) else {
+    let Ok(seat) =
+        server.node(port).clients.register(peer, local, port, fd, clock::now(), clients_max)
+    else {
         return turn_away(stream, router, b"-ERR max number of clients reached\r\n");
     };
     if let Err(error) = tune(&stream, settings.tcp_keepalive_s()) {
@@ -175,7 +177,7 @@ fn is_loopback(address: SocketAddr) -> bool {
 }
 
 fn turn_away(stream: TcpStream, router: &Router, why: &[u8]) {
-    router.server.stats.connections_rejected.add(1);
+    router.server.router().stats.connections_rejected.add(1);
     // A fresh socket takes a line at once; if it does not, nobody reads it.
     if let Ok(mut stream) = stream.into_std() {
         let _unheard = stream.write(why);

@@ -57,7 +57,7 @@ pub async fn serve(router: Arc<Router>, listeners: Vec<Bound>, shutdown: impl Fu
 
 /// Closes every connection: a closed one is dropped between two turns, never within one.
 async fn say_goodbye(router: &Router) {
-    let clients = &router.server.clients;
+    let clients = &router.server.router().clients;
     clients.all().iter().for_each(|client| client.close());
     let all_left = async {
         while clients.count() > 0 {

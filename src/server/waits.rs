@@ -154,7 +154,7 @@ impl Connection {
     async fn wait_for_pause(&mut self, until: Millis) -> io::Result<()> {
         let router = Arc::clone(&self.router);
         let mut time_out = pin!(sleep_until(until));
-        let mut ended = pin!(router.server.pause.ended(clock::now()));
+        let mut ended = pin!(router.server.node(self.session.port()).pause.ended(clock::now()));
         self.blocked_until(|cx| {
             let is_over =
                 ended.as_mut().poll(cx).is_ready() || time_out.as_mut().poll(cx).is_ready();

@@ -224,13 +224,14 @@ impl Session {
     pub(super) fn is_multi_slot(&self, server: &ServerState) -> bool {
         // A client that has chosen a database stays there, whatever the policy has become.
         self.database != 0
-            || (self.port == Port::Router && server.settings.cross_slot() == CrossSlot::Audit)
+            || (self.port == Port::Router
+                && server.node(self.port).settings.cross_slot() == CrossSlot::Audit)
     }
 
     /// Whether this request is to be split by slot.
     pub(super) fn splits(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
         self.port == Port::Router
-            && server.settings.cross_slot() == CrossSlot::Split
+            && server.node(self.port).settings.cross_slot() == CrossSlot::Split
             && invocation.spec.merge_policy().is_some()
     }
 

@@ -4,7 +4,7 @@ use super::Dialect;
 use crate::command::{Queue, Refusal, Spec};
 use crate::keyspace::{Blob, Guard};
 use crate::slot::Slot;
-use crate::state::ServerState;
+use crate::state::NodeState;
 use crate::state::clients::Client;
 use crate::topology::RequestFlags;
 use std::cell::Cell;
@@ -148,9 +148,9 @@ pub(super) struct Crossing<'k> {
 
 impl Crossing<'_> {
     /// The reply: the plain sentence that clients match, with the keys behind it if asked for.
-    pub(super) fn refusal(&self, server: &ServerState, dialect: &Dialect, spec: &Spec) -> Refusal {
-        server.stats.crossslot_refusals.add(1);
-        if !server.settings.explain() && !dialect.explains {
+    pub(super) fn refusal(&self, node: &NodeState, dialect: &Dialect, spec: &Spec) -> Refusal {
+        node.stats.crossslot_refusals.add(1);
+        if !node.settings.explain() && !dialect.explains {
             return Refusal::CROSS_SLOT;
         }
         let context = match self.context {

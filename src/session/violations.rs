@@ -31,7 +31,11 @@ pub(super) fn command(
     let place = transaction.map(|transaction| transaction.queue.len() + 1);
     let command = invocation.spec.full_name().into_owned();
     let about = About::Breach { rule, command, place, fate };
-    server.observer.recorder.take(Note { client: Some(Arc::clone(client)), keys, about });
+    server.node(client.port).observer.recorder.take(Note {
+        client: Some(Arc::clone(client)),
+        keys,
+        about,
+    });
 }
 
 /// A command runs over several slots, or by keys that it does not name, where that is allowed.
@@ -63,7 +67,11 @@ pub(super) fn watch(
     invocation.spec.each_key(invocation.args, |key| keys.add(key));
     let (rule, command) = (Rule::CrossSlotWatch, "watch".to_owned());
     let about = About::Breach { rule, command, place: None, fate };
-    server.observer.recorder.take(Note { client: Some(Arc::clone(client)), keys, about });
+    server.node(client.port).observer.recorder.take(Note {
+        client: Some(Arc::clone(client)),
+        keys,
+        about,
+    });
 }
 
 /// A transaction breaks a rule: when `next` is to be queued, or when it is to be run. Each is told
@@ -103,7 +111,11 @@ pub(super) fn transaction(
         true => About::Breach { rule, command, place, fate },
         false => About::More,
     };
-    server.observer.recorder.take(Note { client: Some(Arc::clone(client)), keys, about });
+    server.node(client.port).observer.recorder.take(Note {
+        client: Some(Arc::clone(client)),
+        keys,
+        about,
+    });
 }
 
 /// A transaction is to be run: it breaks a rule after all, or perhaps its keys are noted.
@@ -119,7 +131,7 @@ pub(super) fn exec(
     let parts = transaction.slot.is_some() && watched.is_some_and(is_elsewhere);
     let sampled = match transaction.poisoned {
         true => None,
-        false => server.observer.recorder.transaction(),
+        false => server.node(client.port).observer.recorder.transaction(),
     };
     if transaction.crosses || transaction.is_multi_slot || parts {
         apart(server, client, dialect, transaction, watched);
@@ -128,7 +140,11 @@ pub(super) fn exec(
         watched.into_iter().flat_map(|w| &w.keys).for_each(|key| keys.add(key));
         transaction.queue.iter().for_each(|it| it.spec.each_key(it.args, |key| keys.add(key)));
         let about = About::Transaction { of };
-        server.observer.recorder.take(Note { client: Some(Arc::clone(client)), keys, about });
+        server.node(client.port).observer.recorder.take(Note {
+            client: Some(Arc::clone(client)),
+            keys,
+            about,
+        });
     }
 }
 
@@ -177,7 +193,7 @@ pub(super) fn node_local(
     }
     let rule = match spec.has(flag::OTHER_DATABASE) {
         // Where these are refused they say so themselves.
-        true if server.settings.cross_slot() != CrossSlot::Audit => return,
+        true if server.node(client.port).settings.cross_slot() != CrossSlot::Audit => return,
         true => Rule::OtherDatabase,
         false => Rule::NodeLocal,
     };
@@ -188,8 +204,8 @@ pub(super) fn node_local(
 pub(super) fn other_database(server: &ServerState, client: &Arc<Client>, name: &str, fate: Fate) {
     let (rule, command, place) = (Rule::OtherDatabase, name.to_owned(), None);
     let about = About::Breach { rule, command, place, fate };
-    let (client, keys) = (Some(Arc::clone(client)), NoteKeys::default());
-    server.observer.recorder.take(Note { client, keys, about });
+    let (of, keys) = (Some(Arc::clone(client)), NoteKeys::default());
+    server.node(client.port).observer.recorder.take(Note { client: of, keys, about });
 }
 
 /// A command has refused what no cluster does: there is one database, and SORT reads its key alone.

@@ -14,6 +14,7 @@
 //! monitor          MONITOR
 //! recorder         the queue of notes on violations and conflicts, for the ledger
 //! observer         what a command reports to when it is slow, monitored or refused
+//! node             what belongs to one node: all of the above but process
 //! ```
 //!
 //! Randomness, clock and operating system are passed in through [`ServerConfig`]; nothing here
@@ -32,11 +33,13 @@ pub mod pubsub;
 mod monitor;
 pub mod recorder;
 mod observer;
+mod node;
 
 pub use commandstats::{CommandCounts, CommandStats, CommandStatsStripes};
 pub use histogram::Histogram;
 pub use latency_monitor::{LatencyMonitor, LatencySpike, Sample};
 pub use monitor::Monitors;
+pub use node::NodeState;
 pub use observer::{Instrumentation, ObservedCommand, Observer};
 pub use pause::{Pause, Paused};
 pub use process::Usage;
@@ -48,7 +51,6 @@ use crate::faults::Faults;
 use crate::keyspace::Millis;
 use crate::replication::ReplicationStreams;
 use crate::state::clients::Clients;
-use crate::state::pubsub::PubSub;
 use crate::state::settings::{EndpointType, Settings};
 use crate::topology::{Announce, Port, Topology};
 use std::net::SocketAddr;
@@ -64,18 +66,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The state of the process.
 #[derive(Debug)]
 pub struct ServerState {
-    /// The parameters of CONFIG.
-    pub settings: Arc<Settings>,
-    /// The connected clients.
-    pub clients: Arc<Clients>,
-    /// The subscriptions.
-    pub pubsub: Arc<PubSub>,
-    /// Connection and traffic counters.
-    pub stats: Stats,
-    /// What observes commands as they run: slow log, latency monitor, MONITOR.
-    pub observer: Arc<Observer>,
-    /// CLIENT PAUSE.
-    pub pause: Pause,
+    /// The router port's state, then each node's: see [`ServerState::node`].
+    nodes: Box<[NodeState]>,
     /// Whether expired keys are removed without being accessed (`DEBUG SET-ACTIVE-EXPIRE`).
     pub expires_keys: AtomicBool,
     /// Shuts the process down on request (`SHUTDOWN`).
@@ -92,8 +84,6 @@ pub struct ServerState {
     pub admin_enabled: bool,
     /// What does not change while the process runs.
     pub identity: Identity,
-    /// The run id: 40 hexadecimal digits, different for each run.
-    pub run_id: String,
     usage: fn() -> Usage,
 }
 
@@ -180,31 +170,52 @@ impl ServerState {
         }
         let (settings, clients) = (Arc::new(config.settings), Arc::<Clients>::default());
         let watched = (Arc::clone(&clients), Arc::clone(&settings));
-        let server = Self {
+        let router = NodeState {
+            port: Port::Router,
             observer: Arc::new(Observer::new(watched.0, watched.1, config.tick_ns)),
             settings,
             clients,
-            pause: Pause::default(),
+            pause: Arc::default(),
+            pubsub: Arc::default(),
+            stats: Arc::default(),
+            run_id: (0..40).map(|_| digit()).collect::<String>().into(),
+        };
+        let server = Self {
+            nodes: NodeState::all(router, config.topology.nodes()),
             expires_keys: AtomicBool::new(true),
             shutdown: Shutdown::default(),
-            pubsub: Arc::default(),
-            stats: Stats::default(),
             topology: Arc::new(config.topology),
             replication_streams: ReplicationStreams::default(),
             announce: config.announce,
             faults: Faults::default(),
             admin_enabled: config.admin_enabled,
             identity: config.identity,
-            run_id: (0..40).map(|_| digit()).collect(),
             usage: config.usage,
         };
         server.apply_settings();
         server
     }
 
+    /// The state of the node that clients of `port` speak to.
+    #[must_use]
+    #[inline]
+    pub fn node(&self, port: Port) -> &NodeState {
+        match port {
+            Port::Router => &self.nodes[0],
+            Port::Node(node) => &self.nodes[node + 1],
+        }
+    }
+
+    /// The state of the router port, for what no client has asked for.
+    #[must_use]
+    #[inline]
+    pub fn router(&self) -> &NodeState {
+        self.node(Port::Router)
+    }
+
     /// Applies the settings that concern the topology.
     pub fn apply_settings(&self) {
-        let settings = &self.settings;
+        let settings = &self.router().settings;
         self.topology.set_rules(settings.needs_all_slots(), settings.reads_when_down());
     }
 
@@ -212,9 +223,9 @@ impl ServerState {
     /// process under `local`. An empty host means the one that the client connected to.
     #[must_use]
     pub fn endpoint(&self, port: u16, local: SocketAddr) -> (String, u16) {
-        let host = match self.settings.endpoint_type() {
+        let host = match self.router().settings.endpoint_type() {
             EndpointType::Ip => self.announce.host(local),
-            EndpointType::Hostname => match self.settings.hostname() {
+            EndpointType::Hostname => match self.router().settings.hostname() {
                 // Redis' reply for a node whose hostname is not set.
                 name if name.is_empty() => "?".to_owned(),
                 name => name,

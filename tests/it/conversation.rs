@@ -19,10 +19,14 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
     let config = ServerConfig { topology: Topology::even(4), ..ServerConfig::default() };
     let router = Router::new(ServerState::new(config), &Dialect::REDIS7, 7);
     // The smallest limit there is, so that no bytes make strings of half a gigabyte.
-    router.server.settings.set(&[(b"proto-max-bulk-len", b"1048576")]).expect("a setting");
+    router.server.router().settings.set(&[(b"proto-max-bulk-len", b"1048576")]).expect("a setting");
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
-    let seat =
-        router.server.clients.register(address, address, Port::Router, 3, 0, 1).expect("a seat");
+    let seat = router
+        .server
+        .router()
+        .clients
+        .register(address, address, Port::Router, 3, 0, 1)
+        .expect("a seat");
     let mut session = router.session(Arc::clone(&seat), Port::Router);
     let (mut decoder, mut scratch) = (Decoder::default(), Scratch::default());
     let (mut input, mut output) = (Vec::new(), Vec::new());

@@ -53,7 +53,7 @@ impl Cluster {
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
         let ports = std::iter::once(Port::Router).chain((0..plan.nodes()).map(Port::Node));
         let sessions = ports.map(|port| {
-            let clients = &router.server.clients;
+            let clients = &router.server.router().clients;
             let seat = clients.register(address, address, port, 3, 0, 1).expect("a seat");
             router.session(Arc::clone(&seat), port)
         });

@@ -222,7 +222,7 @@ fn filled(template: &str, at: &Addresses) -> Option<String> {
 /// Waits until requests that the command sent without waiting for replies are served.
 async fn drain(router: &Router) {
     let all_closed = async {
-        while router.server.clients.count() > 0 {
+        while router.server.router().clients.count() > 0 {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     };
@@ -232,13 +232,13 @@ async fn drain(router: &Router) {
 
 /// Makes the report.
 fn report(router: &Router, options: &Options, baseline: Option<&Baseline>) -> Report {
-    let host = &router.server;
-    let ledger = host.observer.recorder.ledger(&host.clients, server::now());
+    let (server, node) = (&router.server, router.server.router());
+    let ledger = node.observer.recorder.ledger(&node.clients, crate::server::now());
     let words = options.command.iter().map(|word| word.to_string_lossy());
     let name = pattern::shown(words.collect::<Vec<_>>().join(" ").as_bytes(), NAME_CHARS_MAX);
-    let bytes = host.stats.bytes_in.get();
+    let bytes = node.stats.bytes_in.get();
     let sources = [Source { name, format: "run", bytes, trouble: None }];
-    let found = Found { ledger: &ledger, topology: &host.topology, title: "slotway run" };
+    let found = Found { ledger: &ledger, topology: &server.topology, title: "slotway run" };
     let mut report = Report::of(&found, &sources, options.strict);
     if let (Some(baseline), Some(path)) = (baseline, &options.allow) {
         report.allow(baseline, &path.display().to_string());

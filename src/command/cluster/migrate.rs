@@ -159,7 +159,7 @@ fn target_of(cx: &ServerCx<'_>, request: &Request<'_>) -> Result<NodeNumber, Ref
 
 /// Checks the password of the request as the target would.
 fn check_login(cx: &ServerCx<'_>, request: &Request<'_>) -> Outcome {
-    let settings = &cx.server.settings;
+    let settings = &cx.node.settings;
     match request.login {
         None if settings.needs_password() => Err(from_target(Refusal::NO_AUTH)),
         None => Ok(()),

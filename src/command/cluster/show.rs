@@ -30,7 +30,7 @@ fn endpoint(cx: &ServerCx<'_>, node: &NodeView) -> (String, u16) {
 
 /// The endpoint that clients shall connect to, if it is not the address.
 fn preferred(cx: &ServerCx<'_>, node: &NodeView) -> Option<String> {
-    let prefers_ip = cx.server.settings.endpoint_type() == EndpointType::Ip;
+    let prefers_ip = cx.node.settings.endpoint_type() == EndpointType::Ip;
     (!prefers_ip).then(|| cx.server.endpoint(node.node.port, cx.me.local).0)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn slots(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
         .flat_map(|owner| owner.ranges.iter().map(move |&(first, last)| (first, last, owner)))
         .collect();
     runs.sort_unstable_by_key(|&(first, ..)| first);
-    let name = cx.server.settings.hostname();
+    let name = cx.node.settings.hostname();
     out.array(runs.len());
     for (first, last, owner) in runs {
         let serving: Vec<&NodeView> = std::iter::once(owner)
@@ -64,7 +64,7 @@ pub(super) fn slots(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
             out.bulk(node.node.id.as_bytes());
             // Then the node's other addresses.
             let shows_name =
-                !name.is_empty() && cx.server.settings.endpoint_type() != EndpointType::Hostname;
+                !name.is_empty() && cx.node.settings.endpoint_type() != EndpointType::Hostname;
             out.map(usize::from(preferred.is_some()) + usize::from(shows_name));
             if preferred.is_some() {
                 out.bulk(b"ip");
@@ -81,7 +81,7 @@ pub(super) fn slots(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
 
 pub(super) fn shards(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = view(cx);
-    let name = cx.server.settings.hostname();
+    let name = cx.node.settings.hostname();
     let masters: Vec<&NodeView> =
         view.nodes.iter().filter(|node| node.node.role == Role::Master).collect();
     out.array(masters.len());
@@ -164,7 +164,7 @@ fn line(cx: &ServerCx<'_>, view: &View, node: &NodeView, now: Millis) -> String 
         Role::Master => node.node.epoch,
     };
     let bus = u32::from(port) + 10_000;
-    let name = match cx.server.settings.hostname() {
+    let name = match cx.node.settings.hostname() {
         name if name.is_empty() => name,
         name => format!(",{name}"),
     };

@@ -71,7 +71,7 @@ pub(super) const ROW: Spec = Spec {
 };
 
 fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let found = cx.server.settings.get(args.from(2));
+    let found = cx.node.settings.get(args.from(2));
     out.map(found.len());
     for (name, value) in &found {
         out.bulk(name);
@@ -91,17 +91,17 @@ fn set(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     }
     let pairs: Vec<_> =
         (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1))).collect();
-    cx.server.settings.set(&pairs).map_err(|error| Refusal::new(error.text()))?;
+    cx.node.settings.set(&pairs).map_err(|error| Refusal::new(error.text()))?;
     cx.server.apply_settings();
     out.ok();
     Ok(())
 }
 
 fn resetstat(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    cx.server.stats.reset();
+    cx.node.stats.reset();
     cx.shards.iter_mut().for_each(|shard| shard.reset_counts());
     cx.tallies.iter_mut().for_each(|tally| tally.reset());
-    cx.server.observer.commandstats.each(CommandStats::reset);
+    cx.node.observer.commandstats.each(CommandStats::reset);
     out.ok();
     Ok(())
 }

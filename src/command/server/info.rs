@@ -82,7 +82,7 @@ const SECTIONS: &[Section] = &[
 pub(super) fn sum(cx: &ServerCx<'_>) -> CommandStats {
     let mut sum = CommandStats::default();
     cx.tallies.iter().for_each(|stats| sum.add(stats));
-    cx.server.observer.commandstats.each(|stats| sum.add(stats));
+    cx.node.observer.commandstats.each(|stats| sum.add(stats));
     sum
 }
 
@@ -128,7 +128,7 @@ fn server(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Re
         it.os,
         usize::BITS,
         it.pid,
-        cx.server.run_id,
+        cx.node.run_id,
         cx.own_port(),
         cx.now * 1000,
         uptime_s / 86_400,
@@ -139,7 +139,7 @@ fn server(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Re
 }
 
 fn clients(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let all = cx.server.clients.all();
+    let all = cx.node.clients.all();
     let activity: Vec<_> = all.iter().map(|client| client.activity()).collect();
     let blocked = activity.iter().filter(|activity| activity.blocked).count();
     let widest = |bytes: fn(&crate::state::clients::Activity) -> usize| {
@@ -150,8 +150,8 @@ fn clients(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::R
         "connected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\nclient_recent_max_input_buffer:{}\r\n\
          client_recent_max_output_buffer:{}\r\nblocked_clients:{blocked}\r\ntracking_clients:0\r\n\
          clients_in_timeout_table:0\r\n",
-        cx.server.clients.count(),
-        cx.server.settings.clients_max(),
+        cx.node.clients.count(),
+        cx.node.settings.clients_max(),
         widest(|activity| activity.unread + activity.unread_room),
         widest(|activity| activity.unsent),
     )
@@ -189,12 +189,12 @@ fn persistence(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fm
 }
 
 fn stats(InfoCx { cx, commands }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let stats = &cx.server.stats;
+    let stats = &cx.node.stats;
     let rate = stats.rate();
     let sum = |count: fn(&Counts) -> u64| {
         cx.shards.iter().map(|shard| count(&shard.counts())).sum::<u64>()
     };
-    let pubsub = cx.server.pubsub.counts(cx.port);
+    let pubsub = cx.node.pubsub.counts(cx.port);
     write!(
         text,
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{:.0}\r\n\
@@ -227,7 +227,7 @@ fn is_exec(spec: &Spec) -> bool {
 }
 
 fn slotway(InfoCx { cx, commands }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let (it, stats) = (&cx.server.identity, &cx.server.stats);
+    let (it, stats) = (&cx.server.identity, &cx.node.stats);
     let execs = commands.counted().find(|(id, _)| numbered(*id).is_some_and(is_exec));
     let execs = execs.map(|(_, row)| row.clone()).unwrap_or_default();
     let lost = commands.execs_lost();
@@ -279,8 +279,8 @@ fn replication(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fm
         "master_failover_state:no-failover\r\nmaster_replid:{}\r\n\
          master_replid2:{}\r\nmaster_repl_offset:{offset}\r\nsecond_repl_offset:-1\r\nrepl_backlog_active:0\r\n\
          repl_backlog_size:0\r\nrepl_backlog_first_byte_offset:0\r\nrepl_backlog_histlen:0\r\n",
-        cx.server.run_id,
-        "0".repeat(cx.server.run_id.len()),
+        cx.node.run_id,
+        "0".repeat(cx.node.run_id.len()),
     )
 }
 
@@ -302,7 +302,7 @@ pub(super) fn rows(stats: &CommandStats) -> impl Iterator<Item = (&'static Spec,
 
 fn commandstats(InfoCx { cx, commands }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     for (spec, row) in rows(commands) {
-        let usec = cx.server.observer.nanos(row.ticks) / 1000;
+        let usec = cx.node.observer.nanos(row.ticks) / 1000;
         let each = if row.calls == 0 { 0.0 } else { usec as f64 / row.calls as f64 };
         write!(
             text,
@@ -323,15 +323,15 @@ fn errorstats(InfoCx { commands, .. }: &InfoCx<'_, '_>, text: &mut String) -> st
 }
 
 fn latencystats(InfoCx { cx, commands }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
-    if !cx.server.settings.tracks_latency() {
+    if !cx.node.settings.tracks_latency() {
         return Ok(());
     }
-    let percentiles = cx.server.settings.percentiles();
+    let percentiles = cx.node.settings.percentiles();
     for (spec, row) in rows(commands) {
         let Some(times) = &row.times else { continue };
         write!(text, "latency_percentiles_usec_{}:", spec.full_name())?;
         for (i, &percent) in percentiles.iter().enumerate() {
-            let micros = cx.server.observer.nanos(times.percentile(percent)) as f64 / 1000.0;
+            let micros = cx.node.observer.nanos(times.percentile(percent)) as f64 / 1000.0;
             let comma = if i == 0 { "" } else { "," };
             write!(text, "{comma}p{percent}={micros:.3}")?;
         }

@@ -79,7 +79,7 @@ pub(super) const ROW: Spec = Spec {
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Removes the spikes, all or those of the named events.",
             run: Run::Server(|cx, args, out| {
-                out.count(cx.server.observer.latency_monitor.reset(args.from(2)));
+                out.count(cx.node.observer.latency_monitor.reset(args.from(2)));
                 Ok(())
             }),
             ..LATENCY
@@ -118,7 +118,7 @@ fn histogram(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
         out.bulk(b"calls");
         out.int(times.count().cast_signed());
         out.bulk(b"histogram_usec");
-        let steps = steps(times, |ticks| cx.server.observer.nanos(ticks));
+        let steps = steps(times, |ticks| cx.node.observer.nanos(ticks));
         out.map(steps.len());
         for (micros, count) in steps {
             out.int(micros.cast_signed());
@@ -150,7 +150,7 @@ fn steps(times: &Histogram, nanos: impl Fn(u64) -> u64) -> Vec<(u64, u64)> {
 
 /// LATENCY HISTORY event
 fn history(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let spike = cx.server.observer.latency_monitor.get(args.at(2)).unwrap_or_default();
+    let spike = cx.node.observer.latency_monitor.get(args.at(2)).unwrap_or_default();
     out.array(spike.samples.len());
     for sample in &spike.samples {
         out.array(2);
@@ -162,7 +162,7 @@ fn history(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
 
 /// LATENCY LATEST
 fn latest(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let all = cx.server.observer.latency_monitor.all();
+    let all = cx.node.observer.latency_monitor.all();
     out.array(all.len());
     for (event, spike) in &all {
         let last = spike.samples.back().map_or((0, 0), |last| (last.at_s, last.millis));
@@ -178,7 +178,7 @@ fn latest(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 /// LATENCY GRAPH event
 fn graph(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let event = args.at(2);
-    let Some(spike) = cx.server.observer.latency_monitor.get(event) else {
+    let Some(spike) = cx.node.observer.latency_monitor.get(event) else {
         let before = b"ERR No samples available for event '";
         return Err(Refusal::new([before, until_nul(event), b"'"].concat()));
     };
@@ -230,9 +230,9 @@ fn age(seconds: i64) -> String {
 
 /// LATENCY DOCTOR
 fn doctor(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let all = cx.server.observer.latency_monitor.all();
+    let all = cx.node.observer.latency_monitor.all();
     let mut text = String::new();
-    match cx.server.settings.spike_ms() {
+    match cx.node.settings.spike_ms() {
         None => text.push_str(
             "Latency monitoring is off: CONFIG SET latency-monitor-threshold <milliseconds> turns it on.\n",
         ),

@@ -40,7 +40,7 @@ pub(super) const ROW: Spec = Spec {
             ],
             summary: "Returns the number of entries.",
             run: Run::Server(|cx, _, out| {
-                out.count(cx.server.observer.slowlog.len());
+                out.count(cx.node.observer.slowlog.len());
                 Ok(())
             }),
             ..SLOWLOG
@@ -51,7 +51,7 @@ pub(super) const ROW: Spec = Spec {
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Removes all entries.",
             run: Run::Server(|cx, _, out| {
-                cx.server.observer.slowlog.reset();
+                cx.node.observer.slowlog.reset();
                 out.ok();
                 Ok(())
             }),
@@ -85,7 +85,7 @@ fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         },
         _ => return Err(too_many_arguments(args)),
     };
-    let entries = cx.server.observer.slowlog.newest(count);
+    let entries = cx.node.observer.slowlog.newest(count);
     out.array(entries.len());
     for entry in &entries {
         out.array(6);

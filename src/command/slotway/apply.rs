@@ -351,7 +351,7 @@ impl ClusterAccess<'_, '_> {
     /// Closes the connections of a node; the one that gave the order gets its reply first. (The
     /// listener closes those that are being accepted at this moment.)
     fn close_clients(&self, node: NodeNumber) {
-        for client in self.server.clients.all() {
+        for client in self.server.router().clients.all() {
             match self.me {
                 _ if client.port != Port::Node(node) => {}
                 Some(me) if me.id == client.id => me.close_after_reply(),

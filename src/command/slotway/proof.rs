@@ -13,8 +13,8 @@ use crate::state::recorder::Part;
 /// Builds the report as of now, away from the runtime's workers, as it may take long.
 fn report(cx: &mut ServerCx<'_>) -> Report {
     let ServerCx { server, now, pace, .. } = cx;
-    let ledger = server.observer.recorder.ledger(&server.clients, *now);
-    let (name, bytes) = ("this server".to_owned(), server.stats.bytes_in.get());
+    let ledger = server.router().observer.recorder.ledger(&server.router().clients, *now);
+    let (name, bytes) = ("this server".to_owned(), server.router().stats.bytes_in.get());
     let sources = [Source { name, format: "live", bytes, trouble: None }];
     let found = found(server, &ledger);
     let mut report = None;
@@ -32,7 +32,7 @@ fn reset_if_asked(cx: &ServerCx<'_>, args: Args<'_>, part: Part) -> Result<bool,
     match args.len() {
         2 => Ok(false),
         3 if args.is(2, "reset") => {
-            cx.server.observer.recorder.reset(part, &cx.server.clients, cx.now);
+            cx.node.observer.recorder.reset(part, &cx.node.clients, cx.now);
             Ok(true)
         }
         _ => Err(Refusal::SYNTAX),
@@ -161,7 +161,7 @@ pub(super) fn test(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
         return Err(Refusal::SYNTAX);
     }
     let name = args.get(2).unwrap_or_default();
-    cx.server.observer.recorder.begin_test(name, &cx.server.clients, cx.now);
+    cx.node.observer.recorder.begin_test(name, &cx.node.clients, cx.now);
     out.ok();
     Ok(())
 }
