@@ -27,6 +27,9 @@ pub const PIECES_MAX: usize = 48;
 /// Letters and digits, so many of them before a control character, are no chance.
 const NAME_LEN_MIN: usize = 4;
 
+/// So many hexadecimal letters are no word.
+const HEX_LETTERS_MIN: usize = 16;
+
 /// What a piece of a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the table at the top of the file tells them")]
@@ -99,11 +102,13 @@ pub fn pieces(key: &[u8]) -> Vec<Piece> {
 
 /// Appends the pattern of `key`.
 pub fn write_pattern(key: &[u8], out: &mut String) {
-    for piece in pieces(key) {
-        match piece.kind.sign() {
-            Some(sign) => out.push_str(sign),
-            // A word is text, or it would be `<bin>`.
-            None => out.push_str(&String::from_utf8_lossy(&key[piece.start..piece.end])),
+    let text = std::str::from_utf8(key).ok();
+    for Piece { kind, start, end } in pieces(key) {
+        match (kind.sign(), text.and_then(|text| text.get(start..end))) {
+            (Some(sign), _) => out.push_str(sign),
+            (None, Some(word)) => out.push_str(word),
+            // A word is text, or it would be `<bin>`; but a mark may be half a character.
+            (None, None) => out.push_str(&String::from_utf8_lossy(&key[start..end])),
         }
     }
 }
@@ -153,6 +158,11 @@ fn first(rest: &[u8]) -> (Kind, usize) {
     if !is_inner(rest[0]) {
         return (Kind::Mark, 1);
     }
+    plain(rest).unwrap_or_else(|| careful(rest))
+}
+
+/// The same for any token, by every rule.
+fn careful(rest: &[u8]) -> (Kind, usize) {
     if let Some(len) = uuid(rest) {
         return (Kind::Uuid, len);
     }
@@ -173,6 +183,25 @@ fn first(rest: &[u8]) -> (Kind, usize) {
     (kind(&rest[..len]), len)
 }
 
+/// The same for what most keys consist of, in one pass: only letters, or only digits, up to a mark
+/// that no date, UUID or identifier has in it.
+fn plain(rest: &[u8]) -> Option<(Kind, usize)> {
+    let is_digit = rest[0].is_ascii_digit();
+    let same = |byte: &u8| match is_digit {
+        true => byte.is_ascii_digit(),
+        false => byte.is_ascii_alphabetic(),
+    };
+    let len = rest.iter().position(|byte| !same(byte)).unwrap_or(rest.len());
+    let ends_here =
+        rest.get(len).is_none_or(|&next| !is_inner(next) && !matches!(next, b'-' | b'_'));
+    match is_digit {
+        _ if !ends_here => None,
+        true => Some((Kind::Int, len)),
+        // Longer runs of letters may be hexadecimal.
+        false => (len < HEX_LETTERS_MIN).then_some((Kind::Word, len)),
+    }
+}
+
 /// What a token without marks is.
 fn kind(token: &[u8]) -> Kind {
     let count = |is: fn(&u8) -> bool| token.iter().filter(|byte| is(byte)).count();
@@ -189,7 +218,7 @@ fn kind(token: &[u8]) -> Kind {
     }
     let one_case = lower == 0 || upper == 0;
     let is_hex = one_case && token.iter().all(u8::is_ascii_hexdigit);
-    if is_hex && (token.len() >= 8 && digits > 0 || token.len() >= 16) {
+    if is_hex && (token.len() >= 8 && digits > 0 || token.len() >= HEX_LETTERS_MIN) {
         return Kind::Hex;
     }
     if one_case && is_ulid(token) && digits > 1 {
@@ -310,6 +339,16 @@ fn chance_with_marks(rest: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_short_way_finds_what_every_rule_finds(text in "[a-fA-F0-9xZ]{1,20}[-_:{}. ]?[0-9a-z]{0,6}") {
+            let rest = text.as_bytes();
+            if let Some(found) = plain(rest) {
+                prop_assert_eq!(found, careful(rest));
+            }
+        }
+    }
 
     #[test]
     fn variable_parts_are_recognised() {

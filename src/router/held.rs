@@ -85,6 +85,9 @@ impl Router {
                 SlotShards { from: self.topology.shard_of_node(node), to: None }
             }
             (Port::Router, None) => SlotShards { from: 0, to: None },
+            (Port::Router, Some(slot)) if self.topology.is_stable(slot) => {
+                SlotShards { from: self.topology.shard_of(slot), to: None }
+            }
             (Port::Router, Some(slot)) => match self.topology.migration_of(slot) {
                 Some(SlotMigration { from, to }) => SlotShards { from, to: Some(to) },
                 None => SlotShards { from: self.topology.shard_of(slot), to: None },

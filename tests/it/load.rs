@@ -377,7 +377,7 @@ fn several_runs_keep_what_they_have_when_a_target_goes() {
     let results = Results::Comparison(compared);
     assert_eq!(results.exit_code(&[]), 2);
     let page = text::page(&results, &[], &[], text::Paint::Off);
-    assert!(page.contains("nothing to compare it with"), "{page}");
+    assert!(page.contains("Nothing to compare with"), "{page}");
 }
 
 #[test]
