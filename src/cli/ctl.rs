@@ -1,4 +1,5 @@
-//! `slotway ctl`: changes a running server's cluster and injects faults, from a terminal or a script.
+//! `slotway ctl`: changes a running server's cluster and injects faults, from a terminal or a
+//! script.
 //!
 //! The arguments are those of the SLOTWAY command and are sent as such. A command that cannot be
 //! parsed fails here (exit code 2), before anything is sent; an error reply of the server is exit

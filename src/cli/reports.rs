@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// When to use colours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Color {
-    /// On a terminal.
+    /// If the page goes to a terminal.
     Auto,
     /// Always.
     Always,

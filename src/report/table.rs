@@ -1,9 +1,9 @@
 //! A table: rows under a head, laid out for a terminal here, as HTML in [`super::html`] and as
 //! Markdown in `proof::markdown`.
 //!
-//! The layout is our own, not `comfy-table`'s. That library breaks a cell that is too wide into lines
-//! or cuts its end, and keys of one kind differ at their ends; it also needs crossterm and two crates
-//! more to measure cells that have colours.
+//! The layout is our own, not `comfy-table`'s. That library breaks a cell that is too wide into
+//! lines or cuts its end, and keys of one kind differ at their ends; it also needs crossterm and
+//! two crates more to measure cells that have colours.
 
 use crate::text::display::{Paint, fit, left, printable, right, width, wrap};
 

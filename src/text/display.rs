@@ -165,8 +165,8 @@ pub(crate) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The most columns that a character adds to a text. Sequences can be narrower than the sum of their
-/// characters, and only the emoji selector widens the character before it.
+/// The most columns that a character adds to a text. Sequences can be narrower than the sum of
+/// their characters, and only the emoji selector widens the character before it.
 fn width_max(c: char) -> usize {
     if c == '\u{fe0f}' { 1 } else { c.width().unwrap_or(1) }
 }
@@ -181,8 +181,8 @@ pub(crate) fn right(text: &str, columns: usize) -> String {
     format!("{}{text}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
-/// A text in at most so many columns: a longer one loses its middle, since addresses and keys differ
-/// at their ends.
+/// A text in at most so many columns: a longer one loses its middle, since addresses and keys
+/// differ at their ends.
 pub(crate) fn fit(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -216,8 +216,8 @@ fn suffix(text: &str, columns: usize) -> &str {
     text[start..].trim_start_matches(|c| width_max(c) == 0)
 }
 
-/// A text in lines of at most so many columns, broken between words. A longer word gets a line of its
-/// own.
+/// A text in lines of at most so many columns, broken between words. A longer word gets a line of
+/// its own.
 pub(crate) fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
@@ -242,7 +242,7 @@ pub(crate) fn escaped(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            c if c.is_control() || c >= '\u{fffe}' && c <= '\u{ffff}' => escaped.push('\u{fffd}'),
+            c if c.is_control() || matches!(c, '\u{fffe}'..='\u{ffff}') => escaped.push('\u{fffd}'),
             c => escaped.push(c),
         }
     }
@@ -338,6 +338,11 @@ mod tests {
     fn foreign_text_cannot_control_the_terminal() {
         assert_eq!(printable("\x1b[2J\r\nplain\u{202e}"), "\\u{1b}[2J\\r\\nplain\\u{202e}");
         assert!(matches!(printable("größer"), Cow::Borrowed(_)));
+        // XML forbids it, escaped or not.
+        assert_eq!(
+            (printable("\u{fffe}").as_ref(), escaped("\u{fffe}")),
+            ("\\u{fffe}", "\u{fffd}".into())
+        );
     }
 
     #[test]

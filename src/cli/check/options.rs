@@ -13,7 +13,8 @@ Try:
   slotway check /var/lib/redis/appendonlydir    what was written, and where the keys are
   slotway check dump.rdb --report proof.html    where the keys are, with a map of the slots
 
-Exit code: 0 no violations, 1 an error of this machine, 2 wrong options or unreadable input, 3 violations.";
+Exit code: 0 no violations, 1 an error of this machine, 2 wrong options or unreadable input,
+3 violations.";
 
 /// The options of `check`.
 #[derive(clap::Args, Debug)]
@@ -33,8 +34,8 @@ pub(in crate::cli) struct Options {
     /// Also fail on warnings
     #[arg(long)]
     pub strict: bool,
-    /// Write a report in the format of the extension: .json, .md, .html, .xml (JUnit), .sarif; can be
-    /// repeated
+    /// Write a report in the format of the extension: .json, .md, .html, .xml (JUnit), .sarif; can
+    /// be repeated
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
 }

@@ -1,8 +1,8 @@
-//! Ctrl-C while a check reads: the first one stops reading, and the report covers what was read; the
-//! second one ends the program.
+//! Ctrl-C while a check reads: the first one stops reading, and the report covers what was read;
+//! the second one ends the program.
 //!
-//! In `redis-cli monitor | slotway check -` both processes get the signal: redis-cli ends, and with it
-//! the input, so that a read from stdin need not be interrupted.
+//! In `redis-cli monitor | slotway check -` both processes get the signal: redis-cli ends, and with
+//! it the input, so that a read from stdin need not be interrupted.
 
 use super::super::Failure;
 use std::sync::Arc;

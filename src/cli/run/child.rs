@@ -1,7 +1,7 @@
 //! The child process: started in our own process group, sent our signals, waited for.
 //!
-//! A terminal sends Ctrl-C to the whole foreground group, so the child has it already; a signal from
-//! elsewhere (`kill`, a CI runner) reaches this process only and is forwarded.
+//! A terminal sends Ctrl-C to the whole foreground group, so the child has it already; a signal
+//! from elsewhere (`kill`, a CI runner) reaches this process only and is forwarded.
 
 use super::super::Failure;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};

@@ -1,5 +1,5 @@
-//! `slotway run`: runs a command with a cluster of its own, and reports what a real cluster would have
-//! refused.
+//! `slotway run`: runs a command with a cluster of its own, and reports what a real cluster would
+//! have refused.
 //!
 //! ```text
 //! verify report files and baseline ─► cluster on free ports ─► command, with the addresses in its

@@ -8,23 +8,24 @@ use std::path::PathBuf;
 /// The end of the help.
 pub(in crate::cli) const EXAMPLES: &str = "\
 Environment of the command:
-  REDIS_URL            redis://127.0.0.1:PORT, all shards behind one port, for clients without cluster support
+  REDIS_URL            redis://127.0.0.1:PORT, all shards at one port, for clients without clusters
   REDIS_HOST           127.0.0.1
   REDIS_PORT           PORT
   REDIS_CLUSTER_NODES  127.0.0.1:P1,127.0.0.1:P2,…, the nodes, for cluster clients
-Further variables: --env CELERY_BROKER_URL={url}/0. A template can use {url}, {host}, {port}, {nodes}
-(host:port,…), {node_urls} (redis://…,…), {node_url} and {node_port} (of the first node).
+Further variables: --env CELERY_BROKER_URL={url}/0. A template can use {url}, {host}, {port},
+{nodes} (host:port,…), {node_urls} (redis://…,…), {node_url} and {node_port} (of the first node).
 
 Try:
-  slotway run -- pytest                                       exit with 3 if a cluster would refuse anything
+  slotway run -- pytest                           exit with 3 on violations
   slotway run --report proof.html --report proof.xml -- pytest
-  slotway run --cross-slot reject -- npm test                 refuse as a cluster does, instead of reporting only
-  slotway run --allow known.txt --update-baseline -- pytest   accept the present violations; without
-                                                              --update-baseline, fail on any other
+  slotway run --cross-slot reject -- npm test     refuse as a cluster does
+  slotway run --allow known.txt --update-baseline -- pytest
+                                                  accept the present violations as the baseline
+  slotway run --allow known.txt -- pytest         fail on any other violation
 
-Exit code: the command's if it is not 0 (128 + n if signal n ended it); otherwise 3 with violations, 1 for an
-error of this machine. Before the command runs: 2 for a wrong command line, 126 if the command cannot be
-started, 127 if it does not exist.";
+Exit code: the command's if it is not 0 (128 + n if signal n ended it); otherwise 3 with
+violations, 1 for an error of this machine. Before the command runs: 2 for a wrong command line,
+126 if the command cannot be started, 127 if it does not exist.";
 
 /// The options of `run`.
 #[derive(clap::Args, Debug)]
@@ -38,8 +39,8 @@ pub(in crate::cli) struct Options {
     /// Requests at REDIS_URL that a cluster would refuse: run and report them, or refuse them
     #[arg(long, value_parser = CrossSlot::WORDS, default_value = "audit")]
     pub cross_slot: String,
-    /// Write a report in the format of the extension: .json, .md, .html, .xml (JUnit), .sarif; can be
-    /// repeated
+    /// Write a report in the format of the extension: .json, .md, .html, .xml (JUnit), .sarif; can
+    /// be repeated
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
     /// Accept the kinds of violations listed in this file; fail on others

@@ -1,8 +1,8 @@
 //! `--fail-if p99>5ms,abort>20%`: bounds that fail a run, for CI.
 //!
 //! A bound is a measure, one of `> >= < <=`, and a number in the measure's unit. A run fails if the
-//! comparison is true, and also if there is nothing to compare: a run without a single commit has no
-//! p99, and must not pass CI.
+//! comparison is true, and also if there is nothing to compare: a run without a single commit has
+//! no p99, and must not pass CI.
 
 use super::form;
 use super::{Results, Run};
@@ -34,8 +34,8 @@ pub struct Finding {
     pub bound: String,
     /// The run, as [`Run::label`].
     pub run: String,
-    /// The measured value: nanoseconds, a share of 0 to 1, or a plain number. `None`: there was nothing
-    /// to measure.
+    /// The measured value: nanoseconds, a share of 0 to 1, or a plain number. `None`: there was
+    /// nothing to measure.
     pub value: Option<f64>,
     /// The value with its unit.
     pub shown: String,

@@ -1,5 +1,5 @@
-//! The command line that repeats a run, also as the start of the next one. Options with their default
-//! value are omitted.
+//! The command line that repeats a run, also as the start of the next one. Options with their
+//! default value are omitted.
 
 use crate::load::plan::{
     Arrivals, Distribution, Kind, Plan, Policy, Protocol, Retry, Shape, Target, Workload,

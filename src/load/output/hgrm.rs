@@ -1,5 +1,5 @@
-//! The latency distribution of transactions in HdrHistogram's text format, which its plotter and many
-//! scripts read: value in milliseconds, percentile, cumulative count, 1 / (1 - percentile).
+//! The latency distribution of transactions in HdrHistogram's text format, which its plotter and
+//! many scripts read: value in milliseconds, percentile, cumulative count, 1 / (1 - percentile).
 
 use super::Results;
 use crate::load::report::Latency;
@@ -10,7 +10,8 @@ const STEPS_PER_HALF: u32 = 5;
 const NS_PER_MS: f64 = 1e6;
 
 /// Returns the texts of all distributions, each with the suffix of its file name: none for a single
-/// run, the value of a sweep (`groups-4`), the side of a comparison (`a`, `b`; all rounds together).
+/// run, the value of a sweep (`groups-4`), the side of a comparison (`a`, `b`; all rounds
+/// together).
 #[must_use]
 pub fn files(results: &Results) -> Vec<(String, String)> {
     match results {

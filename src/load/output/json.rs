@@ -1,8 +1,8 @@
 //! The JSON document. Its fields are promised in docs/bench.md, which a test compares with what is
 //! written here; an incompatible change increments the number of [`SCHEMA`].
 //!
-//! Names end with their unit: `_ns`, `_ms`, `_per_second`; shares and rates are 0 to 1. What could not
-//! be measured is null.
+//! Names end with their unit: `_ns`, `_ms`, `_per_second`; shares and rates are 0 to 1. What could
+//! not be measured is null.
 
 use super::command::command;
 use super::{Finding, Next, Results, next, warnings};

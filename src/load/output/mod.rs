@@ -96,8 +96,8 @@ impl Results {
         }
     }
 
-    /// The program's exit code: a broken invariant takes precedence over a lost target, and that over
-    /// a bound of `--fail-if`.
+    /// The program's exit code: a broken invariant takes precedence over a lost target, and that
+    /// over a bound of `--fail-if`.
     #[must_use]
     pub fn exit_code(&self, findings: &[Finding]) -> u8 {
         let codes: Vec<u8> = self.runs().iter().map(|run| run.report.exit_code()).collect();

@@ -1,5 +1,5 @@
-//! Charts as inline SVG: lines over time, bars, shares, ranges. Colours and fonts come from the page's
-//! classes; tooltips are `<title>` elements and need no script.
+//! Charts as inline SVG: lines over time, bars, shares, ranges. Colours and fonts come from the
+//! page's classes; tooltips are `<title>` elements and need no script.
 //!
 //! ```text
 //! numbers ─► Axis (0..1, with its ticks) ─► Frame (pixels) ─► text
@@ -250,7 +250,8 @@ impl<'a> Chart<'a> {
         }
     }
 
-    /// Draws a vertical line at a value, named at its upper end; `row` keeps names from overlapping.
+    /// Draws a vertical line at a value, named at its upper end; `row` keeps names from
+    /// overlapping.
     pub(super) fn mark(&mut self, value: f64, name: &str, row: u32) {
         let at = self.across(value);
         let is_right = at > self.frame.width - RIGHT - 60.0;

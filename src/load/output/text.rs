@@ -1,5 +1,5 @@
-//! The page in the terminal, in 80 columns: the two numbers that matter, what to know before trusting
-//! them, the tables, the invariants, and the next command to try.
+//! The page in the terminal, in 80 columns: the two numbers that matter, what to know before
+//! trusting them, the tables, the invariants, and the next command to try.
 
 pub use crate::text::display::Paint;
 

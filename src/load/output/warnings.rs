@@ -19,8 +19,8 @@ const GIVEN_UP_SHARE_MAX: f64 = 0.001;
 const IMBALANCE_MAX: f64 = 1.5;
 
 /// The warnings of several runs: why there are fewer of them than planned, then the most serious
-/// warning of each run. Warnings that differ in their numbers only are merged, with the numbers of the
-/// first.
+/// warning of each run. Warnings that differ in their numbers only are merged, with the numbers of
+/// the first.
 pub(super) fn of_several(results: &Results) -> Vec<String> {
     let runs = results.runs();
     let kind = |text: &str| -> String {

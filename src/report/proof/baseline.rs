@@ -1,5 +1,5 @@
-//! The baseline of known violations: a run passes with these and fails with any other, so that their
-//! number can only fall.
+//! The baseline of known violations: a run passes with these and fails with any other, so that
+//! their number can only fall.
 //!
 //! ```text
 //! # comment

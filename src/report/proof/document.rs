@@ -1,5 +1,5 @@
-//! What a check found, as plain data: the JSON document is this, field by field, and the other formats
-//! are made from it.
+//! What a check found, as plain data: the JSON document is this, field by field, and the other
+//! formats are made from it.
 
 use super::rows::{
     BaselineRow, BigRow, ClientRow, ConflictRow, ExampleRow, GroupRow, KeyRow, PatternRow,

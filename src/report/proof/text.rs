@@ -275,8 +275,8 @@ impl Page {
     }
 }
 
-/// The keys of an example, led by the first one and the first one in another slot: those two show why
-/// the command was refused.
+/// The keys of an example, led by the first one and the first one in another slot: those two show
+/// why the command was refused.
 fn distinctive(keys: &[KeyRow]) -> Vec<&KeyRow> {
     let Some(first) = keys.first() else { return Vec::new() };
     let other = keys.iter().find(|key| key.slot != first.slot);
