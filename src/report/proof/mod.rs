@@ -13,6 +13,7 @@ pub mod baseline;
 pub mod document;
 pub mod html;
 pub mod json;
+#[cfg(feature = "check")]
 pub mod junit;
 pub mod keys;
 pub mod markdown;
