@@ -10,7 +10,7 @@
 //! commands since.
 
 use super::Trouble;
-use super::replay::{Follower, Said};
+use super::replay::{Replay, SeenCommand};
 use super::tokenizer::Words;
 use crate::ledger::Spot;
 use crate::rdb::file_window::FileWindow;
@@ -26,14 +26,14 @@ const HEADER_LEN_MAX: usize = 64;
 const NOTE_LEN_MAX: usize = 1024;
 
 /// Reads commands up to the end.
-pub(super) fn read(feed: &mut FileWindow<'_>, to: &mut Follower) -> Option<Trouble> {
+pub(super) fn read(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Trouble> {
     let mut words = Words::default();
     let mut at_ms = None;
-    let mut start = feed.offset();
+    let mut start = window.offset();
     let why = loop {
-        start = if to.is_queueing(b"") { start } else { feed.offset() };
-        let at = feed.offset();
-        match command(feed, &mut words, &mut at_ms) {
+        start = if to.is_queueing(b"") { start } else { window.offset() };
+        let at = window.offset();
+        match command(window, &mut words, &mut at_ms) {
             Ok(true) => {}
             Ok(false) if to.is_queueing(b"") => {
                 break "the file ends in the middle of a transaction".to_owned();
@@ -46,7 +46,14 @@ pub(super) fn read(feed: &mut FileWindow<'_>, to: &mut Follower) -> Option<Troub
         }
         if let Some(args) = words.args() {
             let spot = Spot::Byte(at);
-            to.command(&Said { args, client: b"", database: None, at_ms, spot, by_script: false });
+            to.command(&SeenCommand {
+                args,
+                client: b"",
+                database: None,
+                at_ms,
+                spot,
+                by_script: false,
+            });
         }
     };
     Some(Trouble { spot: Spot::Byte(start), why, lines: None })
@@ -54,15 +61,15 @@ pub(super) fn read(feed: &mut FileWindow<'_>, to: &mut Follower) -> Option<Troub
 
 /// Reads a command, or a note, which has no words. Whether there was one.
 fn command(
-    feed: &mut FileWindow<'_>,
+    window: &mut FileWindow<'_>,
     words: &mut Words,
     at_ms: &mut Option<u64>,
 ) -> Result<bool, String> {
     words.clear();
-    match feed.more(1).first() {
+    match window.more(1).first() {
         None => return Ok(false),
         Some(b'#') => {
-            let line = line(feed, NOTE_LEN_MAX)?;
+            let line = line(window, NOTE_LEN_MAX)?;
             if let Some(seconds) = line.strip_prefix(b"#TS:").and_then(parse_i64) {
                 *at_ms = u64::try_from(seconds).ok().and_then(|s| s.checked_mul(1000));
             }
@@ -70,25 +77,25 @@ fn command(
         }
         Some(_) => {}
     }
-    let count = header(feed, b'*')?;
+    let count = header(window, b'*')?;
     if count == 0 {
         return Err("a command without words".to_owned());
     }
     for _ in 0..count {
-        let len = header(feed, b'$')?;
+        let len = header(window, b'$')?;
         let kept = len.min(ARG_KEPT_MAX);
         let kept = usize::try_from(kept).unwrap_or(0);
         if words.len() + kept > COMMAND_KEPT_MAX {
             return Err(format!("a command of more than {COMMAND_KEPT_MAX} bytes"));
         }
-        let word = feed.more(kept).get(..kept).ok_or_else(ended)?;
+        let word = window.more(kept).get(..kept).ok_or_else(ended)?;
         words.push(word);
-        feed.take(kept);
-        if !feed.skip(len - kept as u64) {
+        window.take(kept);
+        if !window.skip(len - kept as u64) {
             return Err(ended());
         }
-        match feed.more(2) {
-            [b'\r', b'\n', ..] => feed.take(2),
+        match window.more(2) {
+            [b'\r', b'\n', ..] => window.take(2),
             [] | [b'\r'] => return Err(ended()),
             _ => return Err("an argument is longer than it says".to_owned()),
         };
@@ -101,8 +108,8 @@ fn ended() -> String {
 }
 
 /// `*3\r\n`, `$5\r\n`.
-fn header(feed: &mut FileWindow<'_>, mark: u8) -> Result<u64, String> {
-    let line = line(feed, HEADER_LEN_MAX)?;
+fn header(window: &mut FileWindow<'_>, mark: u8) -> Result<u64, String> {
+    let line = line(window, HEADER_LEN_MAX)?;
     let number = line.split_first().filter(|(first, _)| **first == mark);
     let number = number.and_then(|(_, digits)| parse_i64(digits));
     number.and_then(|number| u64::try_from(number).ok()).ok_or_else(|| {
@@ -114,11 +121,11 @@ fn header(feed: &mut FileWindow<'_>, mark: u8) -> Result<u64, String> {
     })
 }
 
-fn line<'f>(feed: &'f mut FileWindow<'_>, len_max: usize) -> Result<&'f [u8], String> {
+fn line<'f>(window: &'f mut FileWindow<'_>, len_max: usize) -> Result<&'f [u8], String> {
     // A short look does for nearly all; a long one would wait for more than there is to come.
     let mut want = 16;
     let len = loop {
-        let at_hand = feed.more(want);
+        let at_hand = window.more(want);
         let have = at_hand.len();
         match at_hand.iter().take(len_max).position(|&byte| byte == b'\n') {
             Some(len) => break len,
@@ -127,7 +134,7 @@ fn line<'f>(feed: &'f mut FileWindow<'_>, len_max: usize) -> Result<&'f [u8], St
             None => want = have + 1,
         }
     };
-    let line = &feed.take(len + 1)[..len];
+    let line = &window.take(len + 1)[..len];
     Ok(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
@@ -174,15 +181,15 @@ mod tests {
     use crate::check::Format;
     use proptest::prelude::*;
 
-    fn scan(format: Format, mut bytes: &[u8]) -> (Follower, Option<Trouble>) {
-        let mut follower = Follower::new(3);
+    fn scan(format: Format, mut bytes: &[u8]) -> (Replay, Option<Trouble>) {
+        let mut replay = Replay::new(3);
         let mut progress = |_| ();
         let trouble = crate::check::read(
             &mut FileWindow::new(&mut bytes, &mut progress),
             format,
-            &mut follower,
+            &mut replay,
         );
-        (follower, trouble)
+        (replay, trouble)
     }
 
     fn wire(commands: &[&str]) -> Vec<u8> {
@@ -200,11 +207,11 @@ mod tests {
 
     #[test]
     fn a_preamble_and_commands_in_one_file() {
-        let (follower, trouble) = scan(Format::of(MIXED), MIXED);
+        let (replay, trouble) = scan(Format::of(MIXED), MIXED);
         assert_eq!(trouble, None);
-        let census = &follower.ledger.census;
-        assert_eq!((census.keys, census.uses, follower.ledger.counts.transactions), (2, 3, 1));
-        assert_eq!(follower.ledger.violations.total, 1);
+        let key_stats = &replay.ledger.key_stats;
+        assert_eq!((key_stats.keys, key_stats.uses, replay.ledger.counts.transactions), (2, 3, 1));
+        assert_eq!(replay.ledger.violations.total, 1);
     }
 
     #[test]
@@ -212,7 +219,7 @@ mod tests {
         let whole = wire(&["set a 1", "mset x 1 y 2"]);
         let first = wire(&["set a 1"]).len();
         for len in 1..whole.len() {
-            let (follower, trouble) = scan(Format::Aof, &whole[..len]);
+            let (replay, trouble) = scan(Format::Aof, &whole[..len]);
             if len == first {
                 assert_eq!(trouble, None);
                 continue;
@@ -220,7 +227,7 @@ mod tests {
             let expected = Spot::Byte(if len < first { 0 } else { first as u64 });
             let trouble = trouble.expect("cut");
             assert_eq!(
-                (trouble.spot, follower.ledger.counts.commands),
+                (trouble.spot, replay.ledger.counts.commands),
                 (expected, u64::from(len > first)),
                 "{len}"
             );
@@ -251,9 +258,9 @@ mod tests {
         let value = "v".repeat(ARG_KEPT_MAX as usize * 3);
         let mut bytes = b"#TS:1700000000\r\n".to_vec();
         bytes.extend(wire(&[&format!("mset x {value} y 2")]));
-        let (follower, trouble) = scan(Format::Aof, &bytes);
+        let (replay, trouble) = scan(Format::Aof, &bytes);
         assert_eq!(trouble, None);
-        let rows = follower.ledger.violations.rows();
+        let rows = replay.ledger.violations.rows();
         assert_eq!(rows[0].1.first_ms, Some(1_700_000_000_000));
     }
 

@@ -1,7 +1,7 @@
 //! `slotway check` without its command line: from files to a ledger.
 //!
 //! ```text
-//! bytes ─► feed ─► format ─► keys, commands ─► follow ─► ledger
+//! bytes ─► window ─► format ─► keys, commands ─► follow ─► ledger
 //!                  (its form is told by its first bytes)
 //! ```
 //!
@@ -17,41 +17,41 @@ pub mod tokenizer;
 
 pub use crate::report::Trouble;
 pub use detect::Format;
-pub use replay::{Follower, Said};
+pub use replay::{Replay, SeenCommand};
 
 use crate::ledger::{Breach, Fate, Origin, Rule, Spot};
 use crate::rdb::file::{self, Met};
 use crate::rdb::file_window::FileWindow;
 
 /// Reads a file of this form into `to`.
-pub fn read(feed: &mut FileWindow<'_>, format: Format, to: &mut Follower) -> Option<Trouble> {
+pub fn read(window: &mut FileWindow<'_>, format: Format, to: &mut Replay) -> Option<Trouble> {
     let trouble = match format {
-        Format::Aof => aof::read(feed, to),
-        Format::Rdb => rdb(feed, to).or_else(|| {
+        Format::Aof => aof::read(window, to),
+        Format::Rdb => rdb(window, to).or_else(|| {
             // Behind the preamble of an AOF come its commands.
-            if feed.more(1).is_empty() { None } else { aof::read(feed, to) }
+            if window.more(1).is_empty() { None } else { aof::read(window, to) }
         }),
         Format::Monitor | Format::History | Format::Transactions | Format::Sets | Format::Keys => {
-            text_formats::read(feed, format, to)
+            text_formats::read(window, format, to)
         }
     };
     to.end();
     // Whatever looked wrong at the end was not the file's fault then.
-    match feed.failure() {
+    match window.failure() {
         None => trouble,
         Some(error) => {
             let why = format!("cannot be read further: {error}");
-            Some(Trouble { spot: Spot::Byte(feed.offset()), why, lines: None })
+            Some(Trouble { spot: Spot::Byte(window.offset()), why, lines: None })
         }
     }
 }
 
-fn rdb(feed: &mut FileWindow<'_>, to: &mut Follower) -> Option<Trouble> {
+fn rdb(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Trouble> {
     let mut other = false;
-    let outcome = file::read(feed, &mut |met| match met {
+    let outcome = file::read(window, &mut |met| match met {
         Met::Database(number) => other = number != 0,
         Met::Key { key, bytes, kind } => {
-            to.ledger.census.stored(key, bytes, kind);
+            to.ledger.key_stats.stored(key, bytes, kind);
             if other {
                 other = false;
                 to.ledger.violations.enter(&Breach {
@@ -103,12 +103,12 @@ mod tests {
             (Format::Rdb, b"REDIS0010\xfe"),
         ] {
             let (mut from, mut progress) = (Failing(bytes), |_| ());
-            let mut follower = Follower::new(3);
-            let mut feed = FileWindow::new(&mut from, &mut progress);
-            let trouble = read(&mut feed, format, &mut follower).expect("trouble");
+            let mut replay = Replay::new(3);
+            let mut window = FileWindow::new(&mut from, &mut progress);
+            let trouble = read(&mut window, format, &mut replay).expect("trouble");
             assert!(trouble.why.contains("the disk is gone"), "{format:?}: {}", trouble.why);
             let commands = u64::from(format != Format::Rdb);
-            assert!(follower.ledger.counts.commands >= commands, "{format:?}");
+            assert!(replay.ledger.counts.commands >= commands, "{format:?}");
         }
     }
 }

@@ -10,9 +10,9 @@
 
 use super::unsupported;
 use crate::command::{Args, Spec, flag};
-use crate::ledger::lru::Shelf;
+use crate::ledger::lru::LruTable;
 use crate::ledger::pattern::shown;
-use crate::ledger::{Breach, Clash, Fate, Ledger, Origin, Rule, Spot};
+use crate::ledger::{Breach, Fate, Ledger, LostExec, Origin, Rule, Spot};
 use crate::report::Found;
 use crate::slot::Slot;
 use crate::topology::Topology;
@@ -33,7 +33,7 @@ const NAME_CHARS_MAX: usize = 80;
 
 /// A command, with what is known about it.
 #[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
+pub struct SeenCommand<'a> {
     /// Its words.
     pub args: Args<'a>,
     /// Who said it; empty if all is said by one.
@@ -50,7 +50,7 @@ pub struct Said<'a> {
 
 /// What is known of a client.
 #[derive(Debug, Default)]
-struct Talk {
+struct ClientState {
     origin: Origin,
     watched: Vec<Watched>,
     queue: Option<Vec<Queued>>,
@@ -84,23 +84,23 @@ struct Script {
 
 /// Follows clients.
 #[derive(Debug)]
-pub struct Follower {
+pub struct Replay {
     /// What is found goes here.
     pub ledger: Ledger,
     topology: Topology,
-    clients: Shelf<Vec<u8>, Talk>,
+    clients: LruTable<Vec<u8>, ClientState>,
     watching: Vec<Vec<u8>>,
     script: Option<Script>,
 }
 
-impl Follower {
+impl Replay {
     /// Follows clients of what would be a cluster with so many shards, at least one.
     #[must_use]
     pub fn new(shards: usize) -> Self {
         Self {
             ledger: Ledger::default(),
             topology: Topology::even(shards.max(1)),
-            clients: Shelf::new(CLIENTS_MAX),
+            clients: LruTable::new(CLIENTS_MAX),
             watching: Vec::new(),
             script: None,
         }
@@ -126,8 +126,8 @@ impl Follower {
 
     /// Keys that are used together, without commands: a line of keys.
     pub fn keys_together(&mut self, keys: &[&[u8]], spot: Spot) {
-        keys.iter().for_each(|key| self.ledger.census.used(key));
-        self.ledger.together.enter(keys);
+        keys.iter().for_each(|key| self.ledger.key_stats.used(key));
+        self.ledger.key_groups.enter(keys);
         self.ledger.counts.transactions += 1;
         if crosses(keys.iter().copied()) {
             self.ledger.violations.enter(&Breach {
@@ -145,7 +145,7 @@ impl Follower {
     }
 
     /// Takes a command.
-    pub fn command(&mut self, said: &Said<'_>) {
+    pub fn command(&mut self, said: &SeenCommand<'_>) {
         self.ledger.counts.commands += 1;
         let Some(spec) = unsupported::find(said.args) else {
             self.ledger.unknown.enter(said.args.at(0));
@@ -158,7 +158,7 @@ impl Follower {
             }
         });
         if spec.name != "watch" {
-            keys.iter().for_each(|key| self.ledger.census.used(key));
+            keys.iter().for_each(|key| self.ledger.key_stats.used(key));
         }
         if said.by_script {
             return self.by_script(said, spec, &keys);
@@ -195,20 +195,20 @@ impl Follower {
         self.end_script();
     }
 
-    fn talk(&mut self, said: &Said<'_>) -> &mut Talk {
+    fn talk(&mut self, said: &SeenCommand<'_>) -> &mut ClientState {
         self.clients.row(
             said.client,
             || said.client.to_vec(),
-            || Talk {
+            || ClientState {
                 origin: Origin { address: text(Some(said.client)), ..Origin::default() },
-                ..Talk::default()
+                ..ClientState::default()
             },
         )
     }
 
     fn breach(
         &mut self,
-        said: &Said<'_>,
+        said: &SeenCommand<'_>,
         rule: Rule,
         command: &str,
         keys: &[&[u8]],
@@ -230,7 +230,7 @@ impl Follower {
     }
 
     /// A cluster has one database.
-    fn database(&mut self, said: &Said<'_>, spec: &'static Spec, origin: &Origin) {
+    fn database(&mut self, said: &SeenCommand<'_>, spec: &'static Spec, origin: &Origin) {
         let other = match (spec.parent, spec.name) {
             ("", "select") => said.args.get(1).is_some_and(|number| number != b"0"),
             ("", "move" | "swapdb") => true,
@@ -249,7 +249,13 @@ impl Follower {
     }
 
     /// A command that steers nothing: it runs, or is queued.
-    fn plain(&mut self, said: &Said<'_>, spec: &'static Spec, keys: &[&[u8]], origin: &Origin) {
+    fn plain(
+        &mut self,
+        said: &SeenCommand<'_>,
+        spec: &'static Spec,
+        keys: &[&[u8]],
+        origin: &Origin,
+    ) {
         let name = spec.full_name().into_owned();
         let queue = &mut self.talk(said).queue;
         let place = queue.as_mut().map(|queue| {
@@ -274,7 +280,7 @@ impl Follower {
             let declared = keys.iter().map(|key| key.to_vec()).collect();
             self.script = Some(Script { spec, origin: origin.clone(), declared, used: Vec::new() });
         } else if place.is_none() {
-            self.ledger.together.enter(keys);
+            self.ledger.key_groups.enter(keys);
         }
         if spec.writes() {
             self.changed(said, spec.name, keys, origin);
@@ -282,7 +288,13 @@ impl Follower {
     }
 
     /// Tells whoever watches these keys. FLUSHALL and its like change all.
-    fn changed(&mut self, said: &Said<'_>, name: &'static str, keys: &[&[u8]], origin: &Origin) {
+    fn changed(
+        &mut self,
+        said: &SeenCommand<'_>,
+        name: &'static str,
+        keys: &[&[u8]],
+        origin: &Origin,
+    ) {
         for client in &self.watching {
             let Some(talk) = self.clients.get_mut(client) else { continue };
             // Its own transaction changes what it watched, and that is no conflict.
@@ -297,7 +309,7 @@ impl Follower {
         }
     }
 
-    fn watch(&mut self, said: &Said<'_>, keys: &[&[u8]], origin: &Origin) {
+    fn watch(&mut self, said: &SeenCommand<'_>, keys: &[&[u8]], origin: &Origin) {
         // A second WATCH adds to what the first one guards: it has to go to the same node.
         let slots: Vec<Slot> = keys.iter().map(|key| Slot::of(key)).collect();
         let watched = self.talk(said).watched.iter().map(|watched| &watched.key);
@@ -321,12 +333,12 @@ impl Follower {
         }
     }
 
-    fn unwatch(&mut self, said: &Said<'_>) {
+    fn unwatch(&mut self, said: &SeenCommand<'_>) {
         self.talk(said).watched.clear();
         self.watching.retain(|client| client != said.client);
     }
 
-    fn exec(&mut self, said: &Said<'_>, origin: &Origin) {
+    fn exec(&mut self, said: &SeenCommand<'_>, origin: &Origin) {
         let talk = self.talk(said);
         let queue = talk.queue.take();
         let watched = std::mem::take(&mut talk.watched);
@@ -340,7 +352,7 @@ impl Follower {
         let queued: Vec<&[u8]> = queued.filter(|key| seen.insert(*key)).take(KEYS_MAX).collect();
         let guard: Vec<&[u8]> = watched.iter().map(|watched| watched.key.as_slice()).collect();
         let all: Vec<&[u8]> = guard.iter().chain(&queued).copied().collect();
-        self.ledger.together.enter(&all);
+        self.ledger.key_groups.enter(&all);
 
         // Commands that cross slots by themselves have been told.
         let firsts = queue.iter().filter_map(|queued| queued.keys.first());
@@ -372,7 +384,7 @@ impl Follower {
             is_lost = true;
             let age_ms =
                 changed_ms.zip(watched.at_ms).map(|(end, start)| end.saturating_sub(start));
-            self.ledger.conflicts.enter(&Clash {
+            self.ledger.conflicts.enter(&LostExec {
                 key: &watched.key,
                 command,
                 winner: &winner,
@@ -385,7 +397,7 @@ impl Follower {
     }
 
     /// A command that the running script calls.
-    fn by_script(&mut self, said: &Said<'_>, spec: &'static Spec, keys: &[&[u8]]) {
+    fn by_script(&mut self, said: &SeenCommand<'_>, spec: &'static Spec, keys: &[&[u8]]) {
         let Some(script) = &mut self.script else { return };
         for key in keys {
             if script.used.len() < KEYS_MAX && !script.used.iter().any(|used| used == key) {
@@ -421,7 +433,7 @@ impl Follower {
         if let Some(script) = self.script.take() {
             let keys: Vec<&[u8]> =
                 script.declared.iter().chain(&script.used).map(Vec::as_slice).collect();
-            self.ledger.together.enter(&keys);
+            self.ledger.key_groups.enter(&keys);
         }
     }
 }
@@ -469,13 +481,13 @@ mod tests {
     use crate::check::tokenizer::Words;
 
     /// Lines `client: command`, `client lua: command`.
-    fn follow(conversation: &str) -> Follower {
-        let mut follower = Follower::new(3);
+    fn follow(conversation: &str) -> Replay {
+        let mut replay = Replay::new(3);
         for (at, line) in conversation.lines().enumerate() {
             let Some((client, command)) = line.trim().split_once(": ") else { continue };
             let mut words = Words::default();
             words.split(command.as_bytes()).expect("good words");
-            follower.command(&Said {
+            replay.command(&SeenCommand {
                 args: words.args().expect("a command"),
                 client: client.trim_end_matches(" lua").as_bytes(),
                 database: None,
@@ -484,13 +496,13 @@ mod tests {
                 by_script: client.ends_with(" lua"),
             });
         }
-        follower.end();
-        follower
+        replay.end();
+        replay
     }
 
     fn violations(conversation: &str) -> Vec<String> {
-        let follower = follow(conversation);
-        let rows = follower.ledger.violations.rows();
+        let replay = follow(conversation);
+        let rows = replay.ledger.violations.rows();
         let shown = rows.iter().map(|(topic, row)| {
             let place = row.examples[0].place.map_or(String::new(), |at| format!(" at {at}"));
             format!("{} {} {}{place}", topic.rule.name(), topic.command, row.count)
@@ -551,10 +563,10 @@ mod tests {
     #[test]
     fn conflicts_name_the_key_and_the_winner() {
         // An aborted transaction is shown without its commands.
-        let follower = follow(
+        let replay = follow(
             "a: watch {s}1\nb: incr {s}1\na: multi\na: exec\na: watch {s}1\na: multi\na: set {s}1 5\na: exec",
         );
-        let conflicts = &follower.ledger.conflicts;
+        let conflicts = &replay.ledger.conflicts;
         let rows = conflicts.rows();
         let (contest, row) = rows[0];
         assert_eq!(
@@ -567,15 +579,15 @@ mod tests {
 
     #[test]
     fn clients_are_named_as_they_name_themselves() {
-        let follower = follow("a: client setname web\na: client setinfo lib-name lib\na: mget x y");
-        let rows = follower.ledger.violations.rows();
+        let replay = follow("a: client setname web\na: client setinfo lib-name lib\na: mget x y");
+        let rows = replay.ledger.violations.rows();
         assert_eq!(rows[0].1.clients[0].0.shown(), "web lib a");
     }
 
     #[test]
     fn an_example_names_each_key_once() {
-        let follower = follow("a: multi\na: set x 1\na: get x\na: incr y\na: get x\na: exec");
-        let rows = follower.ledger.violations.rows();
+        let replay = follow("a: multi\na: set x 1\na: get x\na: incr y\na: get x\na: exec");
+        let rows = replay.ledger.violations.rows();
         let example = &rows[0].1.examples[0];
         let keys: Vec<&str> = example.keys.iter().map(|key| key.key.as_str()).collect();
         assert_eq!((keys, example.place), (vec!["x", "y"], Some(3)));
@@ -583,8 +595,8 @@ mod tests {
 
     #[test]
     fn unknown_commands_are_counted_by_name() {
-        let follower = follow("a: json.set x $ 1\na: JSON.SET y $ 1\na: get x");
-        let Ledger { unknown, counts, .. } = &follower.ledger;
+        let replay = follow("a: json.set x $ 1\na: JSON.SET y $ 1\na: get x");
+        let Ledger { unknown, counts, .. } = &replay.ledger;
         assert_eq!(unknown.rows(), [("json.set", 2)]);
         assert_eq!((counts.commands, unknown.total), (3, 2));
     }

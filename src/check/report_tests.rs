@@ -1,7 +1,7 @@
 //! The forms of fixed reports, compared as wholes with what was looked at and found good
 //! (`snapshots/`; `INSTA_UPDATE=always cargo test --lib check` writes them anew).
 
-use crate::check::{self, Follower, Format};
+use crate::check::{self, Format, Replay};
 use crate::rdb::file_window::FileWindow;
 use crate::report::text::{COLUMNS, COLUMNS_MIN, page};
 use crate::report::{
@@ -14,14 +14,13 @@ use std::collections::BTreeSet;
 
 /// The report of a file.
 fn of(name: &str, text: &[u8], strict: bool) -> Report {
-    let mut follower = Follower::new(3);
+    let mut replay = Replay::new(3);
     let (mut from, mut progress) = (text, |_| ());
     let format = Format::of(text);
-    let trouble =
-        check::read(&mut FileWindow::new(&mut from, &mut progress), format, &mut follower);
+    let trouble = check::read(&mut FileWindow::new(&mut from, &mut progress), format, &mut replay);
     let source =
         Source { name: name.to_owned(), format: format.name(), bytes: text.len() as u64, trouble };
-    let mut report = Report::of(&follower.found(), &[source], strict);
+    let mut report = Report::of(&replay.found(), &[source], strict);
     // Snapshots outlive versions.
     report.version = "0.0.0";
     report

@@ -4,7 +4,7 @@
 //! its number; the lines behind it are read all the same. In what people type such lines are
 //! ordinary and only passed over, as redis-cli passes over them.
 
-use super::replay::{Follower, Said};
+use super::replay::{Replay, SeenCommand};
 use super::tokenizer::Words;
 use super::{Format, Trouble};
 use crate::ledger::Spot;
@@ -12,13 +12,13 @@ use crate::rdb::file_window::{FileWindow, Line};
 
 /// Reads lines of this form.
 pub(super) fn read(
-    feed: &mut FileWindow<'_>,
+    window: &mut FileWindow<'_>,
     format: Format,
-    to: &mut Follower,
+    to: &mut Replay,
 ) -> Option<Trouble> {
     let mut reader = Reader { to, words: Words::default(), number: 0 };
     let mut trouble: Option<Trouble> = None;
-    while let Some(line) = feed.line() {
+    while let Some(line) = window.line() {
         reader.number += 1;
         let outcome = match line {
             Line::TooLong => Err("the line is too long".to_owned()),
@@ -39,7 +39,7 @@ pub(super) fn read(
 }
 
 struct Reader<'t> {
-    to: &'t mut Follower,
+    to: &'t mut Replay,
     words: Words,
     /// Of the line, counted from 1.
     number: u64,
@@ -82,15 +82,15 @@ impl Reader<'_> {
         self.words.clear();
         let is_quoted = shown.trim_ascii_start().starts_with(b"\"");
         if is_quoted && self.words.split(shown).is_ok() {
-            self.words.iter().take(1).for_each(|key| self.to.ledger.census.stored(key, 0, ""));
+            self.words.iter().take(1).for_each(|key| self.to.ledger.key_stats.stored(key, 0, ""));
         } else if !shown.is_empty() {
-            self.to.ledger.census.stored(shown, 0, "");
+            self.to.ledger.key_stats.stored(shown, 0, "");
         }
     }
 
-    fn said<'a>(&self, args: crate::command::Args<'a>, client: &'a [u8]) -> Said<'a> {
+    fn said<'a>(&self, args: crate::command::Args<'a>, client: &'a [u8]) -> SeenCommand<'a> {
         let spot = Spot::Line(self.number);
-        Said { args, client, database: None, at_ms: None, spot, by_script: false }
+        SeenCommand { args, client, database: None, at_ms: None, spot, by_script: false }
     }
 
     /// A command as it was typed; a number before it says how often.
@@ -140,7 +140,7 @@ impl Reader<'_> {
         self.words.clear();
         self.words.split(stamp.command).map_err(|_| "its quotes do not fit")?;
         let args = self.words.args().ok_or("there is no command in it")?;
-        self.to.command(&Said {
+        self.to.command(&SeenCommand {
             args,
             client: stamp.client,
             database: Some(stamp.database),
@@ -187,19 +187,16 @@ fn cut(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::*;
 
-    fn scan(format: Format, mut text: &[u8]) -> (Follower, Option<Trouble>) {
-        let mut follower = Follower::new(3);
+    fn scan(format: Format, mut text: &[u8]) -> (Replay, Option<Trouble>) {
+        let mut replay = Replay::new(3);
         let mut progress = |_| ();
-        let trouble = crate::check::read(
-            &mut FileWindow::new(&mut text, &mut progress),
-            format,
-            &mut follower,
-        );
-        (follower, trouble)
+        let trouble =
+            crate::check::read(&mut FileWindow::new(&mut text, &mut progress), format, &mut replay);
+        (replay, trouble)
     }
 
-    fn rows(follower: &Follower) -> Vec<String> {
-        let rows = follower.ledger.violations.rows();
+    fn rows(replay: &Replay) -> Vec<String> {
+        let rows = replay.ledger.violations.rows();
         rows.iter()
             .map(|(t, row)| format!("{} {} {}", t.rule.name(), t.command, row.count))
             .collect()
@@ -210,10 +207,10 @@ mod tests {
 
     #[test]
     fn what_monitor_shows() {
-        let (follower, trouble) = scan(Format::Monitor, MONITOR);
+        let (replay, trouble) = scan(Format::Monitor, MONITOR);
         assert_eq!(trouble, None);
         assert_eq!(
-            rows(&follower),
+            rows(&replay),
             [
                 "cross-slot-command mset 1",
                 "cross-slot-transaction multi: set 1",
@@ -222,11 +219,11 @@ mod tests {
                 "shared-shard eval: get 1",
             ]
         );
-        let conflicts = follower.ledger.conflicts.rows();
+        let conflicts = replay.ledger.conflicts.rows();
         assert_eq!((&*conflicts[0].0.pattern, conflicts[0].1.own), ("q", 1));
-        let unknown = &follower.ledger.unknown;
+        let unknown = &replay.ledger.unknown;
         assert_eq!(unknown.total, 0, "{:?}", unknown.rows());
-        let keys: Vec<&[u8]> = follower.ledger.census.sample_of_keys().collect();
+        let keys: Vec<&[u8]> = replay.ledger.key_stats.sample_of_keys().collect();
         assert!(keys.contains(&&b"b\x00\xff"[..]) && keys.contains(&&b"a key\"with\\x"[..]));
     }
 
@@ -235,8 +232,8 @@ mod tests {
         let good = "1.000001 [0 a:1] \"mget\" \"x\" \"y\"\n";
         let text =
             format!("{good}what\n{good}1.0000 [0 a:1] \"get\" \"x\n{good}1.000001 [0 a:1] \"ge");
-        let (follower, trouble) = scan(Format::Monitor, text.as_bytes());
-        assert_eq!(rows(&follower), ["cross-slot-command mget 3"]);
+        let (replay, trouble) = scan(Format::Monitor, text.as_bytes());
+        assert_eq!(rows(&replay), ["cross-slot-command mget 3"]);
         let trouble = trouble.expect("trouble");
         assert_eq!((trouble.spot, trouble.lines), (Spot::Line(2), Some(3)));
         let (_, trouble) = scan(Format::Monitor, b"1.000001 [0 a:1] \"ge");
@@ -246,35 +243,35 @@ mod tests {
     #[test]
     fn keys_of_any_form() {
         let text = b"plain key\n1) \"quoted\\x00\"\n 2) \"b\"\n\n\"c\"\n7\n";
-        let (follower, trouble) = scan(Format::Keys, text);
-        let mut keys: Vec<&[u8]> = follower.ledger.census.sample_of_keys().collect();
+        let (replay, trouble) = scan(Format::Keys, text);
+        let mut keys: Vec<&[u8]> = replay.ledger.key_stats.sample_of_keys().collect();
         keys.sort_unstable();
         assert_eq!(keys, [&b"7"[..], b"b", b"c", b"plain key", b"quoted\x00"]);
-        assert_eq!((follower.ledger.census.keys, trouble), (5, None));
+        assert_eq!((replay.ledger.key_stats.keys, trouble), (5, None));
     }
 
     #[test]
     fn transactions_sets_and_histories() {
-        let (follower, _) = scan(
+        let (replay, _) = scan(
             Format::Transactions,
             b"set x 1 ; incr y\nwatch x ; multi ; set y 1 ; exec\nmget x y\nset x ';'\n",
         );
         assert_eq!(
-            rows(&follower),
+            rows(&replay),
             [
                 "cross-slot-command mget 1",
                 "cross-slot-transaction multi: set, incr 1",
                 "watch-elsewhere multi: set 1"
             ]
         );
-        let (follower, _) = scan(Format::Sets, b"{a}1 {a}2\nx y\n\n");
+        let (replay, _) = scan(Format::Sets, b"{a}1 {a}2\nx y\n\n");
         assert_eq!(
-            (rows(&follower), follower.ledger.counts.transactions),
+            (rows(&replay), replay.ledger.counts.transactions),
             (vec!["cross-slot-transaction  1".to_owned()], 2)
         );
-        let (follower, trouble) =
+        let (replay, trouble) =
             scan(Format::History, b"multi\n:set hints\n2 set x 1\nincr y\nbroken \"\nexec\n");
-        assert_eq!(rows(&follower), ["cross-slot-transaction multi: set, incr 1"]);
+        assert_eq!(rows(&replay), ["cross-slot-transaction multi: set, incr 1"]);
         assert_eq!(trouble, None);
     }
 }

@@ -11,7 +11,7 @@ use access::{RO, RW};
 pub fn find(args: Args<'_>) -> Option<&'static Spec> {
     command::named(args).or_else(|| {
         let name = args.at(0);
-        GUESTS.iter().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()))
+        UNSUPPORTED.iter().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()))
     })
 }
 
@@ -50,7 +50,7 @@ const SCRIPT: &[Keys] = &[counted(2)];
 const RADIUS: &[Keys] =
     &[Keys::at(RO, 1), behind(RW, "store", 5, ONE), behind(RW, "storedist", 5, ONE)];
 
-const GUESTS: &[Spec] = &[
+const UNSUPPORTED: &[Spec] = &[
     reads("bitcount", READ_ONE),
     writes("bitfield", WRITE_ONE),
     reads("bitfield_ro", READ_ONE),
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_the_table_has_is_no_guest() {
-        for row in GUESTS {
+        for row in UNSUPPORTED {
             assert!(command::find(row.name.as_bytes()).is_none(), "{} is at home now", row.name);
         }
     }

@@ -10,14 +10,14 @@
 //! others, are a group. What a hashtag for a group would be, and what it would cost, follows.
 
 use super::hashtag::{self, Pair, Set, Tag};
-use super::key_stats::Census;
-use super::lru::Shelf;
+use super::key_stats::KeyStats;
+use super::lru::LruTable;
 use super::pattern::pattern;
 use crate::slot::{SLOTS, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Kinds of sets that are kept.
+/// SetKinds of sets that are kept.
 pub const KINDS_MAX: usize = 1024;
 /// Sets of each kind that are kept as they came.
 pub const SETS_MAX: usize = 16;
@@ -28,7 +28,7 @@ pub const GROUP_SETS_MAX: usize = 128;
 
 /// Sets of one kind.
 #[derive(Clone, Debug, Default)]
-struct Sort {
+struct SetKind {
     count: u64,
     /// How many of them cross slots.
     crossing: u64,
@@ -36,19 +36,19 @@ struct Sort {
     sets: Vec<Vec<Box<[u8]>>>,
 }
 
-/// Kinds of sets, each with its patterns.
-type Kinds<'a> = Vec<(&'a Vec<Arc<str>>, &'a Sort)>;
+/// SetKinds of sets, each with its patterns.
+type SetKinds<'a> = Vec<(&'a Vec<Arc<str>>, &'a SetKind)>;
 
 /// What is used together.
 #[derive(Clone, Debug)]
-pub struct Together {
-    kinds: Shelf<Vec<Arc<str>>, Sort>,
+pub struct KeyGroups {
+    kinds: LruTable<Vec<Arc<str>>, SetKind>,
     chance: fastrand::Rng,
 }
 
-impl Default for Together {
+impl Default for KeyGroups {
     fn default() -> Self {
-        Self { kinds: Shelf::new(KINDS_MAX), chance: fastrand::Rng::with_seed(0) }
+        Self { kinds: LruTable::new(KINDS_MAX), chance: fastrand::Rng::with_seed(0) }
     }
 }
 
@@ -91,7 +91,7 @@ pub struct Share {
     pub shard_now: f64,
 }
 
-impl Together {
+impl KeyGroups {
     /// Enters keys that were used together. One key alone says nothing.
     pub fn enter(&mut self, keys: &[&[u8]]) {
         self.enter_times(keys, 1);
@@ -108,7 +108,7 @@ impl Together {
         }
         let patterns: BTreeSet<String> = different.iter().map(|key| pattern(key)).collect();
         let kind: Vec<Arc<str>> = patterns.into_iter().map(Arc::from).collect();
-        let sort = self.kinds.row(&kind, || kind.clone(), Sort::default);
+        let sort = self.kinds.row(&kind, || kind.clone(), SetKind::default);
         sort.count += times;
         let first = Slot::of(keys[0]);
         let crosses = keys.iter().any(|key| Slot::of(key) != first);
@@ -126,7 +126,7 @@ impl Together {
         }
     }
 
-    /// Kinds of sets that had to make room for others.
+    /// SetKinds of sets that had to make room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.kinds.forgotten()
@@ -135,7 +135,7 @@ impl Together {
     /// The groups: those that cross slots most often first.
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
-        let mut kinds: Kinds<'_> = self.kinds.iter().collect();
+        let mut kinds: SetKinds<'_> = self.kinds.iter().collect();
         kinds.sort_by_key(|(kind, _)| *kind);
         let mut union = Union::default();
         for (kind, _) in &kinds {
@@ -143,7 +143,7 @@ impl Together {
                 union.join(&kind[0], pattern);
             }
         }
-        let mut members: BTreeMap<usize, Kinds<'_>> = BTreeMap::new();
+        let mut members: BTreeMap<usize, SetKinds<'_>> = BTreeMap::new();
         for (kind, sort) in kinds {
             members.entry(union.root_of(&kind[0])).or_default().push((kind, sort));
         }
@@ -157,7 +157,7 @@ impl Together {
     }
 }
 
-fn group(kinds: &[(&Vec<Arc<str>>, &Sort)]) -> Group {
+fn group(kinds: &[(&Vec<Arc<str>>, &SetKind)]) -> Group {
     let patterns: BTreeSet<&Arc<str>> = kinds.iter().flat_map(|(kind, _)| kind.iter()).collect();
     let patterns: Vec<Arc<str>> = patterns.into_iter().map(Arc::clone).collect();
     let number = |key: &[u8]| {
@@ -206,7 +206,7 @@ impl Group {
     pub fn price(
         &self,
         tag: &Tag,
-        census: &Census,
+        key_stats: &KeyStats,
         shards: usize,
         shard_of: &dyn Fn(Slot) -> usize,
     ) -> (Option<Share>, Option<Share>) {
@@ -233,7 +233,7 @@ impl Group {
                 shard_now: now.shard_max() as f64 / all,
             })
         };
-        (share(&mut census.sample_of_keys()), share(&mut census.sample_of_uses()))
+        (share(&mut key_stats.sample_of_keys()), share(&mut key_stats.sample_of_uses()))
     }
 }
 
@@ -308,22 +308,22 @@ impl<'a> Union<'a> {
 mod tests {
     use super::*;
 
-    fn enter(together: &mut Together, keys: &[&str]) {
+    fn enter(key_groups: &mut KeyGroups, keys: &[&str]) {
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
-        together.enter(&keys);
+        key_groups.enter(&keys);
     }
 
     #[test]
     fn groups_join_what_meets() {
-        let mut together = Together::default();
+        let mut key_groups = KeyGroups::default();
         for n in 0..1000 {
             let key = |prefix: &str| format!("{prefix}:{n}");
-            enter(&mut together, &[&key("a"), &key("b")]);
-            enter(&mut together, &[&key("b"), &key("c")]);
-            enter(&mut together, &[&format!("{{{n}}}x"), &format!("{{{n}}}y")]);
-            enter(&mut together, &[&key("alone"), &key("alone")]);
+            enter(&mut key_groups, &[&key("a"), &key("b")]);
+            enter(&mut key_groups, &[&key("b"), &key("c")]);
+            enter(&mut key_groups, &[&format!("{{{n}}}x"), &format!("{{{n}}}y")]);
+            enter(&mut key_groups, &[&key("alone"), &key("alone")]);
         }
-        let groups = together.groups();
+        let groups = key_groups.groups();
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].patterns, ["a:<int>", "b:<int>", "c:<int>"].map(Arc::from));
         assert_eq!(groups[0].count, 2000);
@@ -334,18 +334,18 @@ mod tests {
 
     #[test]
     fn a_tag_for_all_has_its_price() {
-        let (mut together, mut census) = (Together::default(), Census::default());
+        let (mut key_groups, mut key_stats) = (KeyGroups::default(), KeyStats::default());
         for n in 0..100 {
             let keys = [format!("user:{n}"), format!("user:{}", n + 1)];
-            enter(&mut together, &[&keys[0], &keys[1]]);
-            census.used(keys[0].as_bytes());
-            census.used(format!("other:{n}").as_bytes());
+            enter(&mut key_groups, &[&keys[0], &keys[1]]);
+            key_stats.used(keys[0].as_bytes());
+            key_stats.used(format!("other:{n}").as_bytes());
         }
-        let groups = together.groups();
+        let groups = key_groups.groups();
         let Verdict::Tag(tag) = &groups[0].verdict else { panic!("{:?}", groups[0].verdict) };
         assert_eq!(tag.shown, "{user}");
         let half = |slot: Slot| usize::from(slot.number() >= SLOTS / 2);
-        let (keys, uses) = groups[0].price(tag, &census, 2, &half);
+        let (keys, uses) = groups[0].price(tag, &key_stats, 2, &half);
         let (keys, uses) = (keys.expect("keys"), uses.expect("uses"));
         assert!((keys.slot - 0.5).abs() < 1e-9 && (uses.slot - 0.5).abs() < 1e-9, "{keys:?}");
         assert!(keys.slot_now < 0.05 && uses.shard > uses.shard_now, "{uses:?}");

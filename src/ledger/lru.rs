@@ -4,13 +4,13 @@
 use hashbrown::{Equivalent, HashMap};
 use std::hash::Hash;
 
-/// Of a full shelf one row in so many is given up at once: looking for the oldest takes a look at
+/// Of a full table one row in so many is given up at once: looking for the oldest takes a look at
 /// all, which is then worth it.
 const SHARE_GIVEN_UP: usize = 8;
 
 /// Rows by key.
 #[derive(Clone, Debug)]
-pub struct Shelf<K, V> {
+pub struct LruTable<K, V> {
     rows: HashMap<K, Row<V>, foldhash::fast::FixedState>,
     /// Never more rows than this.
     rows_max: usize,
@@ -25,8 +25,8 @@ struct Row<V> {
     value: V,
 }
 
-impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
-    /// An empty shelf for so many rows, at least one.
+impl<K: Hash + Eq + Clone, V> LruTable<K, V> {
+    /// An empty table for so many rows, at least one.
     #[must_use]
     pub fn new(rows_max: usize) -> Self {
         let rows = HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
@@ -106,27 +106,27 @@ mod tests {
 
     #[test]
     fn the_least_recently_seen_make_room() {
-        let mut shelf: Shelf<u32, u32> = Shelf::new(16);
+        let mut table: LruTable<u32, u32> = LruTable::new(16);
         for key in 0..16 {
-            *shelf.row(&key, || key, || 0) += 1;
+            *table.row(&key, || key, || 0) += 1;
         }
-        *shelf.row(&0, || 0, || 0) += 1;
-        *shelf.row(&99, || 99, || 0) += 1;
-        assert_eq!((shelf.len(), shelf.forgotten()), (15, 2));
-        assert_eq!((shelf.get(&0), shelf.get(&1), shelf.get(&2)), (Some(&2), None, None));
-        assert_eq!((shelf.get(&3), shelf.get(&99)), (Some(&1), Some(&1)));
+        *table.row(&0, || 0, || 0) += 1;
+        *table.row(&99, || 99, || 0) += 1;
+        assert_eq!((table.len(), table.forgotten()), (15, 2));
+        assert_eq!((table.get(&0), table.get(&1), table.get(&2)), (Some(&2), None, None));
+        assert_eq!((table.get(&3), table.get(&99)), (Some(&1), Some(&1)));
         for key in 100..100_000 {
-            shelf.row(&key, || key, || 0);
+            table.row(&key, || key, || 0);
         }
-        assert!(shelf.len() <= 16);
+        assert!(table.len() <= 16);
     }
 
     #[test]
-    fn a_shelf_of_one() {
-        let mut shelf: Shelf<u32, ()> = Shelf::new(0);
-        shelf.row(&1, || 1, || ());
-        shelf.row(&2, || 2, || ());
-        assert_eq!((shelf.len(), shelf.forgotten()), (1, 1));
-        assert!(shelf.remove(&2).is_some() && shelf.is_empty());
+    fn a_table_of_one_row() {
+        let mut table: LruTable<u32, ()> = LruTable::new(0);
+        table.row(&1, || 1, || ());
+        table.row(&2, || 2, || ());
+        assert_eq!((table.len(), table.forgotten()), (1, 1));
+        assert!(table.remove(&2).is_some() && table.is_empty());
     }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //! a request was refused, or would be   ──► violations   rule, command, patterns of the keys
 //! a watched key was changed            ──► conflicts    pattern of the key, command that changed it
-//! keys were used together              ──► together     groups, and the hashtag that would mend them
-//! a key was used, or is stored         ──► census       slots, patterns, what a hashtag would cost
+//! keys were used together              ──► key groups   groups, and the hashtag that would mend them
+//! a key was used, or is stored         ──► key stats    slots, patterns, what a hashtag would cost
 //! ```
 //!
 //! Pure: no I/O, no clock, chance from a fixed seed, so that the same input gives the same ledger.
@@ -21,9 +21,9 @@ pub mod key_groups;
 pub mod unknown;
 pub mod violation;
 
-pub use conflict::{Clash, Conflicts};
-pub use key_groups::{Group, Share, Together, Verdict};
-pub use key_stats::Census;
+pub use conflict::{Conflicts, LostExec};
+pub use key_groups::{Group, KeyGroups, Share, Verdict};
+pub use key_stats::KeyStats;
 pub use rule::{Rule, Weight};
 pub use unknown::Unknown;
 pub use violation::{Breach, Fate, Origin, Spot, Violations};
@@ -47,14 +47,14 @@ pub struct Ledger {
     /// Which transactions lost.
     pub conflicts: Conflicts,
     /// What was used together.
-    pub together: Together,
+    pub key_groups: KeyGroups,
     /// What there is, and how it is used.
-    pub census: Census,
+    pub key_stats: KeyStats,
     /// Commands that are not known.
     pub unknown: Unknown,
     /// How much there was.
     pub counts: Counts,
-    /// What was used together and the census are of a part of it, reckoned up to the whole.
+    /// What was used together and the key_stats are of a part of it, reckoned up to the whole.
     pub is_sampled: bool,
     /// What there was no time to enter.
     pub dropped: u64,
@@ -66,7 +66,7 @@ impl Ledger {
     pub fn forgotten(&self) -> u64 {
         self.violations.forgotten()
             + self.conflicts.forgotten()
-            + self.together.forgotten()
-            + self.census.forgotten()
+            + self.key_groups.forgotten()
+            + self.key_stats.forgotten()
     }
 }

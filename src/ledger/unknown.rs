@@ -1,6 +1,6 @@
 //! Commands that nobody here knows: where their keys are cannot be said, so they are named.
 
-use super::lru::Shelf;
+use super::lru::LruTable;
 use super::pattern::shown;
 
 /// Names that are counted.
@@ -11,14 +11,14 @@ const NAME_CHARS_MAX: usize = 80;
 /// Names of unknown commands, with their counts.
 #[derive(Clone, Debug)]
 pub struct Unknown {
-    names: Shelf<String, u64>,
+    names: LruTable<String, u64>,
     /// How often any was met.
     pub total: u64,
 }
 
 impl Default for Unknown {
     fn default() -> Self {
-        Self { names: Shelf::new(UNKNOWN_MAX), total: 0 }
+        Self { names: LruTable::new(UNKNOWN_MAX), total: 0 }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What breaks a rule, by kind: the rule, the command, the patterns of the keys.
 
-use super::lru::Shelf;
+use super::lru::LruTable;
 use super::pattern::{self, pattern};
 use super::rule::{self, Rule};
 use crate::slot::{Slot, hashed_part};
@@ -91,7 +91,7 @@ pub struct Breach<'a> {
 
 /// What tells a row from the others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Topic {
+pub struct ViolationKind {
     /// The rule.
     pub rule: Rule,
     /// The command.
@@ -162,7 +162,7 @@ pub struct Violation {
 /// The violations of an application, or of a file.
 #[derive(Clone, Debug)]
 pub struct Violations {
-    rows: Shelf<Topic, Violation>,
+    rows: LruTable<ViolationKind, Violation>,
     /// All that were ever reported.
     pub total: u64,
     /// The same by rule, in the order of [`rule::ROWS`]: whatever rows had to make room.
@@ -171,7 +171,7 @@ pub struct Violations {
 
 impl Default for Violations {
     fn default() -> Self {
-        Self { rows: Shelf::new(VIOLATIONS_MAX), total: 0, by_rule: [0; rule::ROWS.len()] }
+        Self { rows: LruTable::new(VIOLATIONS_MAX), total: 0, by_rule: [0; rule::ROWS.len()] }
     }
 }
 
@@ -187,12 +187,12 @@ impl Violations {
             }
             patterns.insert(pattern(key));
         }
-        let topic = Topic {
+        let kind = ViolationKind {
             rule: breach.rule,
             command: breach.command.into(),
             patterns: patterns.into_iter().map(Arc::from).collect(),
         };
-        let row = self.rows.row(&topic, || topic.clone(), Violation::default);
+        let row = self.rows.row(&kind, || kind.clone(), Violation::default);
         row.count += 1;
         row.refused += u64::from(breach.fate == Fate::Refused);
         if let Some(at) = breach.at_ms {
@@ -220,7 +220,7 @@ impl Violations {
 
     /// The rows: errors before warnings, the more frequent first.
     #[must_use]
-    pub fn rows(&self) -> Vec<(&Topic, &Violation)> {
+    pub fn rows(&self) -> Vec<(&ViolationKind, &Violation)> {
         let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_by(|(a, x), (b, y)| {
             (b.rule.weight(), y.count).cmp(&(a.rule.weight(), x.count)).then_with(|| a.cmp(b))
@@ -272,8 +272,8 @@ mod tests {
         enter(&mut violations, Rule::NodeLocal, &[], "", 7);
         let rows = violations.rows();
         assert_eq!((rows.len(), violations.total, violations.forgotten()), (2, 10_001, 0));
-        let (topic, row) = rows[0];
-        assert_eq!(topic.patterns, ["cart:<int>:items".into(), "cart:<int>:total".into()]);
+        let (kind, row) = rows[0];
+        assert_eq!(kind.patterns, ["cart:<int>:items".into(), "cart:<int>:total".into()]);
         assert_eq!((row.count, row.first_ms, row.last_ms), (10_000, Some(100), Some(10_099)));
         assert_eq!(row.refused, 5000);
         assert_eq!((row.examples.len(), row.clients.len()), (EXAMPLES_MAX, CLIENTS_MAX));
@@ -296,12 +296,12 @@ mod tests {
         let many: Vec<String> = (0..100).map(|n| "k".repeat(n + 1)).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         enter(&mut violations, Rule::CrossSlotTransaction, &many, "", 0);
-        let (topic, row) = violations
+        let (kind, row) = violations
             .rows()
             .into_iter()
             .find(|(t, _)| t.rule == Rule::CrossSlotTransaction)
             .expect("a row");
-        assert_eq!(topic.patterns.len(), PATTERNS_MAX);
+        assert_eq!(kind.patterns.len(), PATTERNS_MAX);
         assert_eq!((row.examples[0].keys.len(), row.examples[0].keys_hidden), (8, 92));
     }
 }

@@ -13,8 +13,8 @@
 
 use super::Counter;
 use crate::keyspace::Millis;
-use crate::ledger::conflict::{ATTEMPTS, Clash};
-use crate::ledger::lru::Shelf;
+use crate::ledger::conflict::{ATTEMPTS, LostExec};
+use crate::ledger::lru::LruTable;
 use crate::ledger::violation::{Breach, Fate, TEXT_CHARS_MAX};
 use crate::ledger::{Ledger, Origin, Rule, Spot, pattern};
 use crate::state::clients::{Client, Clients};
@@ -164,7 +164,7 @@ struct Book {
     samples: Receiver<Note>,
     ledger: Ledger,
     /// Who has tripped guards, by their ids.
-    winners: Shelf<u64, Origin>,
+    winners: LruTable<u64, Origin>,
     /// The test that is running, if somebody has said so.
     test: String,
 }
@@ -186,7 +186,7 @@ impl Default for Recorder {
                 notes: notes_out,
                 samples: samples_out,
                 ledger,
-                winners: Shelf::new(WINNERS_MAX),
+                winners: LruTable::new(WINNERS_MAX),
                 test: String::new(),
             }),
         }
@@ -211,7 +211,7 @@ pub enum Part {
     Violations,
     /// Which transactions lost.
     Conflicts,
-    /// What was used together, and the census.
+    /// What was used together, and the key_stats.
     Groups,
 }
 
@@ -306,8 +306,8 @@ impl Recorder {
                 self.commits.iter().for_each(Counter::reset);
             }
             Part::Groups => {
-                ledger.together = Default::default();
-                ledger.census = Default::default();
+                ledger.key_groups = Default::default();
+                ledger.key_stats = Default::default();
                 // A new beginning, for the sample as well.
                 self.requests.store(0, Ordering::Relaxed);
                 self.transactions.store(0, Ordering::Relaxed);
@@ -361,7 +361,7 @@ impl Book {
     fn enter(&mut self, note: &Note, clients: &Clients, now: Millis) {
         let keys: Vec<&[u8]> = note.keys.iter().collect();
         let at_ms = u64::try_from(now).ok();
-        let Ledger { violations, conflicts, together, census, unknown, .. } = &mut self.ledger;
+        let Ledger { violations, conflicts, key_groups, key_stats, unknown, .. } = &mut self.ledger;
         match &note.about {
             About::Breach { rule, command, place, fate } => {
                 let origin = origin(note.client.as_deref(), &self.test);
@@ -376,17 +376,17 @@ impl Book {
                     spot: Spot::Live,
                     fate: *fate,
                 });
-                together.enter(&keys);
+                key_groups.enter(&keys);
             }
-            About::More => together.enter(&keys),
+            About::More => key_groups.enter(&keys),
             About::Unknown(name) => unknown.enter(name),
-            About::Request { of, together: is_together } => {
-                keys.iter().for_each(|key| census.used_times(key, *of));
-                if *is_together {
-                    together.enter_times(&keys, *of);
+            About::Request { of, together: share_a_slot } => {
+                keys.iter().for_each(|key| key_stats.used_times(key, *of));
+                if *share_a_slot {
+                    key_groups.enter_times(&keys, *of);
                 }
             }
-            About::Transaction { of } => together.enter_times(&keys, *of),
+            About::Transaction { of } => key_groups.enter_times(&keys, *of),
             About::Winner => {
                 if let Some(client) = &note.client {
                     let origin = origin(Some(client), &self.test);
@@ -397,7 +397,7 @@ impl Book {
                 // It was quicker than the note on who won, who then is still there.
                 let present = || origin(clients.get(*winner).as_deref(), &self.test);
                 let winner = self.winners.get(winner).cloned().unwrap_or_else(present);
-                conflicts.enter(&Clash {
+                conflicts.enter(&LostExec {
                     key: keys.first().copied().unwrap_or_default(),
                     command,
                     winner: &winner,
@@ -458,7 +458,7 @@ mod tests {
         assert_eq!(record.pressure(), Pressure::Much);
         let ledger = record.ledger(&clients, 1);
         assert_eq!((ledger.violations.total, ledger.dropped), (NOTES_MAX as u64, 5));
-        assert_eq!(ledger.together.groups()[0].crossing, NOTES_MAX as u64);
+        assert_eq!(ledger.key_groups.groups()[0].crossing, NOTES_MAX as u64);
         assert_eq!(record.pressure(), Pressure::None);
     }
 
@@ -484,15 +484,15 @@ mod tests {
             .violations
             .rows()
             .iter()
-            .map(|(topic, row)| format!("{} {}", topic.patterns[0], row.clients[0].0.test))
+            .map(|(kind, row)| format!("{} {}", kind.patterns[0], row.clients[0].0.test))
             .collect();
         tests.sort();
         assert_eq!(tests, ["a:<int> one", "b:<int> two", "c:<int> "]);
         record.reset(Part::Violations, &clients, 1);
         let ledger = record.ledger(&clients, 1);
-        assert_eq!((ledger.violations.total, ledger.together.groups().len()), (0, 1));
+        assert_eq!((ledger.violations.total, ledger.key_groups.groups().len()), (0, 1));
         record.reset(Part::Groups, &clients, 1);
-        assert!(record.ledger(&clients, 1).together.groups().is_empty());
+        assert!(record.ledger(&clients, 1).key_groups.groups().is_empty());
     }
 
     #[test]
