@@ -51,6 +51,12 @@ pub mod internals {
     #[cfg(feature = "cli")]
     pub use crate::cli::main;
 
+    #[cfg(feature = "check")]
+    pub mod check {
+        pub use crate::check::tokenizer::Words;
+        pub use crate::check::{Replay, SeenCommand};
+        pub use crate::ledger::{Ledger, Spot};
+    }
     pub mod command {
         pub use crate::command::{Arity, Begin, Find, Immediate, Keys, Spec, access, all, flag};
     }
@@ -67,6 +73,7 @@ pub mod internals {
         pub use crate::shard::{Outcome, WaitFor};
     }
     pub mod state {
+        pub use crate::state::settings::{Settings, StartupSettings};
         pub use crate::state::{ServerConfig, ServerState};
     }
     pub mod topology {

@@ -1,7 +1,7 @@
-//! Append-only files: the commands that changed something, as the protocol writes them.
+//! Reads append-only files: the commands that changed something, in the form of the protocol.
 //!
 //! ```text
-//! #TS:1628217470\r\n           a note of the time, since Redis 7.0
+//! #TS:1628217470\r\n           an annotation with the time, since Redis 7.0
 //! *2\r\n$6\r\nSELECT\r\n…       a command
 //! MULTI … EXEC                 a transaction; a script that changed more than one thing looks the same
 //! ```
@@ -10,30 +10,30 @@
 //! commands since.
 
 use super::Trouble;
-use super::replay::{Follower, Said};
+use super::replay::{Replay, SeenCommand};
 use super::tokenizer::Words;
 use crate::ledger::Spot;
 use crate::rdb::file_window::FileWindow;
 use crate::text::number::parse_i64;
 
-/// Bytes of an argument that are kept: keys are shorter, and values are not looked at.
+/// Bytes of an argument that are kept: keys are shorter, and values do not matter.
 pub const ARG_KEPT_MAX: u64 = 64 * 1024;
 /// Bytes of a command that are kept.
 pub const COMMAND_KEPT_MAX: usize = 64 << 20;
 /// Longest line of a header.
 const HEADER_LEN_MAX: usize = 64;
-/// Longest note.
-const NOTE_LEN_MAX: usize = 1024;
+/// Longest annotation.
+const ANNOTATION_LEN_MAX: usize = 1024;
 
 /// Reads commands up to the end.
-pub(super) fn read(feed: &mut FileWindow<'_>, to: &mut Follower) -> Option<Trouble> {
+pub(super) fn read(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Trouble> {
     let mut words = Words::default();
     let mut at_ms = None;
-    let mut start = feed.offset();
+    let mut start = window.offset();
     let why = loop {
-        start = if to.is_queueing(b"") { start } else { feed.offset() };
-        let at = feed.offset();
-        match command(feed, &mut words, &mut at_ms) {
+        start = if to.is_queueing(b"") { start } else { window.offset() };
+        let at = window.offset();
+        match command(window, &mut words, &mut at_ms) {
             Ok(true) => {}
             Ok(false) if to.is_queueing(b"") => {
                 break "the file ends in the middle of a transaction".to_owned();
@@ -46,23 +46,32 @@ pub(super) fn read(feed: &mut FileWindow<'_>, to: &mut Follower) -> Option<Troub
         }
         if let Some(args) = words.args() {
             let spot = Spot::Byte(at);
-            to.command(&Said { args, client: b"", database: None, at_ms, spot, by_script: false });
+            to.command(&SeenCommand {
+                args,
+                client: b"",
+                database: None,
+                at_ms,
+                spot,
+                by_script: false,
+                has_run: true,
+            });
         }
     };
     Some(Trouble { spot: Spot::Byte(start), why, lines: None })
 }
 
-/// Reads a command, or a note, which has no words. Whether there was one.
+/// Reads a command into `words`, or an annotation, which leaves them empty. Returns whether there was
+/// one.
 fn command(
-    feed: &mut FileWindow<'_>,
+    window: &mut FileWindow<'_>,
     words: &mut Words,
     at_ms: &mut Option<u64>,
 ) -> Result<bool, String> {
     words.clear();
-    match feed.more(1).first() {
+    match window.more(1).first() {
         None => return Ok(false),
         Some(b'#') => {
-            let line = line(feed, NOTE_LEN_MAX)?;
+            let line = line(window, ANNOTATION_LEN_MAX)?;
             if let Some(seconds) = line.strip_prefix(b"#TS:").and_then(parse_i64) {
                 *at_ms = u64::try_from(seconds).ok().and_then(|s| s.checked_mul(1000));
             }
@@ -70,27 +79,27 @@ fn command(
         }
         Some(_) => {}
     }
-    let count = header(feed, b'*')?;
+    let count = header(window, b'*')?;
     if count == 0 {
-        return Err("a command without words".to_owned());
+        return Err("a command without arguments".to_owned());
     }
     for _ in 0..count {
-        let len = header(feed, b'$')?;
+        let len = header(window, b'$')?;
         let kept = len.min(ARG_KEPT_MAX);
         let kept = usize::try_from(kept).unwrap_or(0);
         if words.len() + kept > COMMAND_KEPT_MAX {
             return Err(format!("a command of more than {COMMAND_KEPT_MAX} bytes"));
         }
-        let word = feed.more(kept).get(..kept).ok_or_else(ended)?;
+        let word = window.more(kept).get(..kept).ok_or_else(ended)?;
         words.push(word);
-        feed.take(kept);
-        if !feed.skip(len - kept as u64) {
+        window.take(kept);
+        if !window.skip(len - kept as u64) {
             return Err(ended());
         }
-        match feed.more(2) {
-            [b'\r', b'\n', ..] => feed.take(2),
+        match window.more(2) {
+            [b'\r', b'\n', ..] => window.take(2),
             [] | [b'\r'] => return Err(ended()),
-            _ => return Err("an argument is longer than it says".to_owned()),
+            _ => return Err("an argument is longer than its length".to_owned()),
         };
     }
     Ok(true)
@@ -101,40 +110,40 @@ fn ended() -> String {
 }
 
 /// `*3\r\n`, `$5\r\n`.
-fn header(feed: &mut FileWindow<'_>, mark: u8) -> Result<u64, String> {
-    let line = line(feed, HEADER_LEN_MAX)?;
+fn header(window: &mut FileWindow<'_>, mark: u8) -> Result<u64, String> {
+    let line = line(window, HEADER_LEN_MAX)?;
     let number = line.split_first().filter(|(first, _)| **first == mark);
     let number = number.and_then(|(_, digits)| parse_i64(digits));
     number.and_then(|number| u64::try_from(number).ok()).ok_or_else(|| {
         format!(
-            "{} and a number should stand here, not {:?}",
+            "expected {} and a number, found {:?}",
             char::from(mark),
             line.escape_ascii().to_string()
         )
     })
 }
 
-fn line<'f>(feed: &'f mut FileWindow<'_>, len_max: usize) -> Result<&'f [u8], String> {
-    // A short look does for nearly all; a long one would wait for more than there is to come.
+fn line<'f>(window: &'f mut FileWindow<'_>, len_max: usize) -> Result<&'f [u8], String> {
+    // Nearly all lines are short, and asking for more would wait for bytes that may never come.
     let mut want = 16;
     let len = loop {
-        let at_hand = feed.more(want);
+        let at_hand = window.more(want);
         let have = at_hand.len();
         match at_hand.iter().take(len_max).position(|&byte| byte == b'\n') {
             Some(len) => break len,
-            None if have >= len_max => return Err("no command stands here".to_owned()),
+            None if have >= len_max => return Err("not a command: the line is too long".to_owned()),
             None if have < want => return Err(ended()),
             None => want = have + 1,
         }
     };
-    let line = &feed.take(len + 1)[..len];
+    let line = &window.take(len + 1)[..len];
     Ok(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// The files that a manifest names, in the order in which they are to be read.
+/// Returns the files that a manifest names, in the order in which they are to be read.
 ///
 /// # Errors
-/// It is none.
+/// The text is no manifest.
 pub fn manifest(text: &str) -> Result<Vec<String>, String> {
     let mut files = Vec::new();
     for (at, line) in text.lines().enumerate() {
@@ -143,7 +152,7 @@ pub fn manifest(text: &str) -> Result<Vec<String>, String> {
             continue;
         }
         let mut words = Words::default();
-        let wrong = || format!("line {}: it should say: file NAME seq NUMBER type b|i|h", at + 1);
+        let wrong = || format!("line {}: expected file NAME seq NUMBER type b|i|h", at + 1);
         words.split(line.as_bytes()).map_err(|_| wrong())?;
         let words: Vec<&[u8]> = words.iter().collect();
         let field = |name: &[u8]| {
@@ -158,7 +167,7 @@ pub fn manifest(text: &str) -> Result<Vec<String>, String> {
             return Err(format!("line {}: a file in another folder: {name}", at + 1));
         }
         match kind {
-            // The base goes first wherever it stands; history is about to be deleted.
+            // The base comes first, wherever it is listed; history is about to be deleted.
             b"b" => files.insert(0, name.to_owned()),
             b"i" => files.push(name.to_owned()),
             b"h" => {}
@@ -174,15 +183,15 @@ mod tests {
     use crate::check::Format;
     use proptest::prelude::*;
 
-    fn scan(format: Format, mut bytes: &[u8]) -> (Follower, Option<Trouble>) {
-        let mut follower = Follower::new(3);
+    fn scan(format: Format, mut bytes: &[u8]) -> (Replay, Option<Trouble>) {
+        let mut replay = Replay::new(3);
         let mut progress = |_| ();
         let trouble = crate::check::read(
             &mut FileWindow::new(&mut bytes, &mut progress),
             format,
-            &mut follower,
+            &mut replay,
         );
-        (follower, trouble)
+        (replay, trouble)
     }
 
     fn wire(commands: &[&str]) -> Vec<u8> {
@@ -195,16 +204,16 @@ mod tests {
         bytes
     }
 
-    /// Written by redis-server 7.0.15; tests/data/check/README.md tells how.
+    /// Written by redis-server 7.0.15; see tests/data/check/README.md.
     const MIXED: &[u8] = include_bytes!("../../tests/data/check/mixed.aof");
 
     #[test]
     fn a_preamble_and_commands_in_one_file() {
-        let (follower, trouble) = scan(Format::of(MIXED), MIXED);
+        let (replay, trouble) = scan(Format::of(MIXED), MIXED);
         assert_eq!(trouble, None);
-        let census = &follower.ledger.census;
-        assert_eq!((census.keys, census.uses, follower.ledger.counts.transactions), (2, 3, 1));
-        assert_eq!(follower.ledger.violations.total, 1);
+        let key_stats = &replay.ledger.key_stats;
+        assert_eq!((key_stats.keys, key_stats.uses, replay.ledger.counts.transactions), (2, 3, 1));
+        assert_eq!(replay.ledger.violations.total, 1);
     }
 
     #[test]
@@ -212,7 +221,7 @@ mod tests {
         let whole = wire(&["set a 1", "mset x 1 y 2"]);
         let first = wire(&["set a 1"]).len();
         for len in 1..whole.len() {
-            let (follower, trouble) = scan(Format::Aof, &whole[..len]);
+            let (replay, trouble) = scan(Format::Aof, &whole[..len]);
             if len == first {
                 assert_eq!(trouble, None);
                 continue;
@@ -220,7 +229,7 @@ mod tests {
             let expected = Spot::Byte(if len < first { 0 } else { first as u64 });
             let trouble = trouble.expect("cut");
             assert_eq!(
-                (trouble.spot, follower.ledger.counts.commands),
+                (trouble.spot, replay.ledger.counts.commands),
                 (expected, u64::from(len > first)),
                 "{len}"
             );
@@ -232,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_stops_the_reading() {
+    fn reading_stops_where_no_command_is() {
         for (bytes, why) in [
-            (&b"*1\r\n$4\r\nPINGXX"[..], "longer than it says"),
-            (b"*1\r\n:4\r\n", "should stand here"),
-            (b"*x\r\n", "should stand here"),
-            (b"*0\r\n", "without words"),
-            (&[b'*'; 100], "no command"),
+            (&b"*1\r\n$4\r\nPINGXX"[..], "longer than its length"),
+            (b"*1\r\n:4\r\n", "expected"),
+            (b"*x\r\n", "expected"),
+            (b"*0\r\n", "without arguments"),
+            (&[b'*'; 100], "not a command"),
         ] {
             let (_, trouble) = scan(Format::Aof, bytes);
             let trouble = trouble.expect(why);
@@ -247,13 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_passed_over_and_notes_tell_the_time() {
+    fn long_values_are_skipped_and_annotations_have_the_time() {
         let value = "v".repeat(ARG_KEPT_MAX as usize * 3);
         let mut bytes = b"#TS:1700000000\r\n".to_vec();
         bytes.extend(wire(&[&format!("mset x {value} y 2")]));
-        let (follower, trouble) = scan(Format::Aof, &bytes);
+        let (replay, trouble) = scan(Format::Aof, &bytes);
         assert_eq!(trouble, None);
-        let rows = follower.ledger.violations.rows();
+        let rows = replay.ledger.violations.rows();
         assert_eq!(rows[0].1.first_ms, Some(1_700_000_000_000));
     }
 

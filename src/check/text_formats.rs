@@ -1,24 +1,25 @@
-//! Files of lines: keys, sets of keys, transactions, redis-cli's history, MONITOR.
+//! Reads text files: keys, sets of keys, transactions, redis-cli's history, MONITOR.
 //!
-//! A line of MONITOR that cannot be read means that something was lost, and is told as trouble with
-//! its number; the lines behind it are read all the same. In what people type such lines are
-//! ordinary and only passed over, as redis-cli passes over them.
+//! A line of MONITOR that cannot be read means that something was lost: it is reported with its
+//! number, and the lines behind it are read all the same. In typed lines errors are ordinary; such
+//! lines are skipped, as redis-cli skips them.
 
-use super::replay::{Follower, Said};
+use super::replay::{Replay, SeenCommand};
 use super::tokenizer::Words;
 use super::{Format, Trouble};
+use crate::command::Args;
 use crate::ledger::Spot;
 use crate::rdb::file_window::{FileWindow, Line};
 
-/// Reads lines of this form.
+/// Reads lines of this format.
 pub(super) fn read(
-    feed: &mut FileWindow<'_>,
+    window: &mut FileWindow<'_>,
     format: Format,
-    to: &mut Follower,
+    to: &mut Replay,
 ) -> Option<Trouble> {
     let mut reader = Reader { to, words: Words::default(), number: 0 };
     let mut trouble: Option<Trouble> = None;
-    while let Some(line) = feed.line() {
+    while let Some(line) = window.line() {
         reader.number += 1;
         let outcome = match line {
             Line::TooLong => Err("the line is too long".to_owned()),
@@ -39,9 +40,9 @@ pub(super) fn read(
 }
 
 struct Reader<'t> {
-    to: &'t mut Follower,
+    to: &'t mut Replay,
     words: Words,
-    /// Of the line, counted from 1.
+    /// The line's number, counted from 1.
     number: u64,
 }
 
@@ -52,7 +53,7 @@ impl Reader<'_> {
             Format::Monitor => return self.monitor(line),
             _ => {
                 self.words.clear();
-                // What redis-cli would not have sent.
+                // redis-cli does not send such a line.
                 if self.words.split(line).is_err() {
                     return Ok(());
                 }
@@ -71,7 +72,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A key as it is; or quoted, perhaps behind its number, as redis-cli shows replies.
+    /// Reads a key, plain or quoted, perhaps behind its number, as redis-cli shows replies.
     fn key(&mut self, line: &[u8]) {
         let number = line.trim_ascii_start().iter().take_while(|b| b.is_ascii_digit()).count();
         let rest = line.trim_ascii_start().get(number..).unwrap_or_default();
@@ -82,18 +83,26 @@ impl Reader<'_> {
         self.words.clear();
         let is_quoted = shown.trim_ascii_start().starts_with(b"\"");
         if is_quoted && self.words.split(shown).is_ok() {
-            self.words.iter().take(1).for_each(|key| self.to.ledger.census.stored(key, 0, ""));
+            self.words.iter().take(1).for_each(|key| self.to.ledger.key_stats.stored(key, 0, ""));
         } else if !shown.is_empty() {
-            self.to.ledger.census.stored(shown, 0, "");
+            self.to.ledger.key_stats.stored(shown, 0, "");
         }
     }
 
-    fn said<'a>(&self, args: crate::command::Args<'a>, client: &'a [u8]) -> Said<'a> {
-        let spot = Spot::Line(self.number);
-        Said { args, client, database: None, at_ms: None, spot, by_script: false }
+    /// Returns a command of the only client, at the current line.
+    fn seen<'a>(&self, args: Args<'a>, has_run: bool) -> SeenCommand<'a> {
+        SeenCommand {
+            args,
+            client: b"",
+            database: None,
+            at_ms: None,
+            spot: Spot::Line(self.number),
+            by_script: false,
+            has_run,
+        }
     }
 
-    /// A command as it was typed; a number before it says how often.
+    /// Reads a command as it was typed; a number before it is a repeat count.
     fn typed(&mut self) {
         let Some(mut args) = self.words.args() else { return };
         let mut again = Words::default();
@@ -102,20 +111,20 @@ impl Reader<'_> {
             let Some(rest) = again.args() else { return };
             args = rest;
         }
-        // What redis-cli keeps for itself.
+        // A setting of redis-cli's own (`:set hints`) is not sent.
         if !args.at(0).starts_with(b":") {
-            self.to.command(&self.said(args, b""));
+            self.to.command(&self.seen(args, false));
         }
     }
 
-    /// Commands with `;` between them: a transaction, unless it is one command, or says itself
-    /// where MULTI stands.
+    /// Reads commands with `;` between them: a transaction, unless it is one command or has a MULTI of
+    /// its own.
     fn transaction(&mut self) {
         let words: Vec<&[u8]> = self.words.iter().collect();
         let commands: Vec<&[&[u8]]> =
             words.split(|word| *word == b";").filter(|command| !command.is_empty()).collect();
-        let is_told = commands.iter().any(|command| command[0].eq_ignore_ascii_case(b"multi"));
-        let is_wrapped = commands.len() > 1 && !is_told;
+        let has_multi = commands.iter().any(|command| command[0].eq_ignore_ascii_case(b"multi"));
+        let is_wrapped = commands.len() > 1 && !has_multi;
         let multi: &[&[u8]] = &[b"multi"];
         let exec: &[&[u8]] = &[b"exec"];
         let before = is_wrapped.then_some(multi);
@@ -125,7 +134,8 @@ impl Reader<'_> {
             one.clear();
             command.iter().for_each(|word| one.push(word));
             if let Some(args) = one.args() {
-                self.to.command(&self.said(args, b""));
+                // Written down for the check, perhaps without all arguments.
+                self.to.command(&self.seen(args, true));
             }
         }
         self.to.forget_client(b"");
@@ -136,23 +146,24 @@ impl Reader<'_> {
         if matches!(line, b"" | b"OK") {
             return Ok(());
         }
-        let stamp = stamp(line).ok_or("it does not look like one of MONITOR")?;
+        let stamp = stamp(line).ok_or("not a line of MONITOR")?;
         self.words.clear();
-        self.words.split(stamp.command).map_err(|_| "its quotes do not fit")?;
-        let args = self.words.args().ok_or("there is no command in it")?;
-        self.to.command(&Said {
+        self.words.split(stamp.command).map_err(|_| "unbalanced quotes")?;
+        let args = self.words.args().ok_or("no command in the line")?;
+        self.to.command(&SeenCommand {
             args,
             client: stamp.client,
             database: Some(stamp.database),
             at_ms: Some(stamp.at_ms),
             spot: Spot::Line(self.number),
             by_script: stamp.client == b"lua",
+            has_run: true,
         });
         Ok(())
     }
 }
 
-/// What stands before a command in a line of MONITOR.
+/// A line of MONITOR: the command, and what precedes it.
 pub(super) struct Stamp<'a> {
     at_ms: u64,
     database: u64,
@@ -160,7 +171,7 @@ pub(super) struct Stamp<'a> {
     command: &'a [u8],
 }
 
-/// Takes a line of MONITOR apart: `1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.
+/// Parses a line of MONITOR: `1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.
 pub(super) fn stamp(line: &[u8]) -> Option<Stamp<'_>> {
     const MS_DIGITS: usize = 3;
     let (time, rest) = cut(line, b' ')?;
@@ -187,33 +198,30 @@ fn cut(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
 mod tests {
     use super::*;
 
-    fn scan(format: Format, mut text: &[u8]) -> (Follower, Option<Trouble>) {
-        let mut follower = Follower::new(3);
+    fn scan(format: Format, mut text: &[u8]) -> (Replay, Option<Trouble>) {
+        let mut replay = Replay::new(3);
         let mut progress = |_| ();
-        let trouble = crate::check::read(
-            &mut FileWindow::new(&mut text, &mut progress),
-            format,
-            &mut follower,
-        );
-        (follower, trouble)
+        let trouble =
+            crate::check::read(&mut FileWindow::new(&mut text, &mut progress), format, &mut replay);
+        (replay, trouble)
     }
 
-    fn rows(follower: &Follower) -> Vec<String> {
-        let rows = follower.ledger.violations.rows();
+    fn rows(replay: &Replay) -> Vec<String> {
+        let rows = replay.ledger.violations.rows();
         rows.iter()
             .map(|(t, row)| format!("{} {} {}", t.rule.name(), t.command, row.count))
             .collect()
     }
 
-    /// Shown by redis-cli 7.0.15; tests/data/check/README.md tells how.
+    /// Shown by redis-cli 7.0.15; see tests/data/check/README.md.
     const MONITOR: &[u8] = include_bytes!("../../tests/data/check/monitor.txt");
 
     #[test]
     fn what_monitor_shows() {
-        let (follower, trouble) = scan(Format::Monitor, MONITOR);
+        let (replay, trouble) = scan(Format::Monitor, MONITOR);
         assert_eq!(trouble, None);
         assert_eq!(
-            rows(&follower),
+            rows(&replay),
             [
                 "cross-slot-command mset 1",
                 "cross-slot-transaction multi: set 1",
@@ -222,21 +230,21 @@ mod tests {
                 "shared-shard eval: get 1",
             ]
         );
-        let conflicts = follower.ledger.conflicts.rows();
+        let conflicts = replay.ledger.conflicts.rows();
         assert_eq!((&*conflicts[0].0.pattern, conflicts[0].1.own), ("q", 1));
-        let unknown = &follower.ledger.unknown;
+        let unknown = &replay.ledger.unknown;
         assert_eq!(unknown.total, 0, "{:?}", unknown.rows());
-        let keys: Vec<&[u8]> = follower.ledger.census.sample_of_keys().collect();
+        let keys: Vec<&[u8]> = replay.ledger.key_stats.sample_of_keys().collect();
         assert!(keys.contains(&&b"b\x00\xff"[..]) && keys.contains(&&b"a key\"with\\x"[..]));
     }
 
     #[test]
-    fn broken_lines_are_told_and_passed_over() {
+    fn broken_lines_are_reported_and_skipped() {
         let good = "1.000001 [0 a:1] \"mget\" \"x\" \"y\"\n";
         let text =
             format!("{good}what\n{good}1.0000 [0 a:1] \"get\" \"x\n{good}1.000001 [0 a:1] \"ge");
-        let (follower, trouble) = scan(Format::Monitor, text.as_bytes());
-        assert_eq!(rows(&follower), ["cross-slot-command mget 3"]);
+        let (replay, trouble) = scan(Format::Monitor, text.as_bytes());
+        assert_eq!(rows(&replay), ["cross-slot-command mget 3"]);
         let trouble = trouble.expect("trouble");
         assert_eq!((trouble.spot, trouble.lines), (Spot::Line(2), Some(3)));
         let (_, trouble) = scan(Format::Monitor, b"1.000001 [0 a:1] \"ge");
@@ -246,35 +254,35 @@ mod tests {
     #[test]
     fn keys_of_any_form() {
         let text = b"plain key\n1) \"quoted\\x00\"\n 2) \"b\"\n\n\"c\"\n7\n";
-        let (follower, trouble) = scan(Format::Keys, text);
-        let mut keys: Vec<&[u8]> = follower.ledger.census.sample_of_keys().collect();
+        let (replay, trouble) = scan(Format::Keys, text);
+        let mut keys: Vec<&[u8]> = replay.ledger.key_stats.sample_of_keys().collect();
         keys.sort_unstable();
         assert_eq!(keys, [&b"7"[..], b"b", b"c", b"plain key", b"quoted\x00"]);
-        assert_eq!((follower.ledger.census.keys, trouble), (5, None));
+        assert_eq!((replay.ledger.key_stats.keys, trouble), (5, None));
     }
 
     #[test]
     fn transactions_sets_and_histories() {
-        let (follower, _) = scan(
+        let (replay, _) = scan(
             Format::Transactions,
             b"set x 1 ; incr y\nwatch x ; multi ; set y 1 ; exec\nmget x y\nset x ';'\n",
         );
         assert_eq!(
-            rows(&follower),
+            rows(&replay),
             [
                 "cross-slot-command mget 1",
                 "cross-slot-transaction multi: set, incr 1",
                 "watch-elsewhere multi: set 1"
             ]
         );
-        let (follower, _) = scan(Format::Sets, b"{a}1 {a}2\nx y\n\n");
+        let (replay, _) = scan(Format::Sets, b"{a}1 {a}2\nx y\n\n");
         assert_eq!(
-            (rows(&follower), follower.ledger.counts.transactions),
+            (rows(&replay), replay.ledger.counts.transactions),
             (vec!["cross-slot-transaction  1".to_owned()], 2)
         );
-        let (follower, trouble) =
+        let (replay, trouble) =
             scan(Format::History, b"multi\n:set hints\n2 set x 1\nincr y\nbroken \"\nexec\n");
-        assert_eq!(rows(&follower), ["cross-slot-transaction multi: set, incr 1"]);
+        assert_eq!(rows(&replay), ["cross-slot-transaction multi: set, incr 1"]);
         assert_eq!(trouble, None);
     }
 }

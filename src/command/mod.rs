@@ -24,6 +24,7 @@ mod context;
 mod spec;
 mod invocation;
 mod key_slots;
+mod judged;
 mod queue;
 mod split;
 // What several families share.

@@ -1,7 +1,7 @@
-//! Transactions that lost: whose watched key was changed, by what, how long after the WATCH, and how
-//! many attempts it took until the next commit. Contention, by pattern of key.
+//! Conflicts: transactions that lost because a watched key was changed, by pattern of key: by which
+//! command, how long after the WATCH, and how many attempts it took until the next commit.
 
-use super::lru::Shelf;
+use super::lru::LruTable;
 use super::pattern::{pattern, shown};
 use super::violation::{Origin, TEXT_CHARS_MAX};
 use std::sync::Arc;
@@ -15,14 +15,14 @@ pub const ATTEMPTS: usize = 10;
 
 /// One lost attempt.
 #[derive(Clone, Copy, Debug)]
-pub struct Clash<'a> {
+pub struct LostExec<'a> {
     /// The watched key.
     pub key: &'a [u8],
-    /// The command that changed it; empty if that is not known.
+    /// The command that changed it; empty if not known.
     pub command: &'a str,
-    /// Who sent that.
+    /// The client that sent that.
     pub winner: &'a Origin,
-    /// Who watched.
+    /// The client that watched.
     pub loser: &'a Origin,
     /// How long before the change the key was watched, if known, in milliseconds.
     pub age_ms: Option<u64>,
@@ -30,9 +30,9 @@ pub struct Clash<'a> {
     pub at_ms: Option<u64>,
 }
 
-/// What tells a row from the others.
+/// The key of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Contest {
+pub struct ConflictKind {
     /// The pattern of the watched key.
     pub pattern: Arc<str>,
     /// The command that changed it.
@@ -44,71 +44,71 @@ pub struct Contest {
 pub struct Conflict {
     /// How often it was seen.
     pub count: u64,
-    /// How often it was the loser itself who changed the key.
+    /// How often the losing client itself changed the key.
     pub own: u64,
     /// By age of the WATCH in milliseconds: `ages[i]` counts ages below 2^i, and not below half of it.
     pub ages: [u64; AGES],
-    /// A key of the kind.
+    /// A watched key, for display.
     pub example: String,
     /// When last, in milliseconds since the epoch.
     pub last_ms: Option<u64>,
-    /// Who lost last, and to whom.
+    /// The client that lost last.
     pub loser: Origin,
-    /// See `loser`.
+    /// The client that changed the key then.
     pub winner: Origin,
 }
 
 /// The conflicts of an application.
 #[derive(Clone, Debug)]
 pub struct Conflicts {
-    rows: Shelf<Contest, Conflict>,
-    /// All that were ever reported.
+    rows: LruTable<ConflictKind, Conflict>,
+    /// All conflicts that were entered.
     pub total: u64,
-    /// Commits by the attempts they took, among transactions that watched something.
+    /// Commits of transactions with a WATCH, by the attempts that they took.
     pub commits_by_attempts: [u64; ATTEMPTS],
 }
 
 impl Default for Conflicts {
     fn default() -> Self {
-        Self { rows: Shelf::new(CONFLICTS_MAX), total: 0, commits_by_attempts: [0; ATTEMPTS] }
+        Self { rows: LruTable::new(CONFLICTS_MAX), total: 0, commits_by_attempts: [0; ATTEMPTS] }
     }
 }
 
 impl Conflicts {
     /// Enters a lost attempt.
-    pub fn enter(&mut self, clash: &Clash<'_>) {
+    pub fn enter(&mut self, lost: &LostExec<'_>) {
         self.total += 1;
-        let contest = Contest { pattern: pattern(clash.key).into(), command: clash.command.into() };
-        let row = self.rows.row(&contest, || contest.clone(), Conflict::default);
+        let kind = ConflictKind { pattern: pattern(lost.key).into(), command: lost.command.into() };
+        let row = self.rows.row(&kind, || kind.clone(), Conflict::default);
         row.count += 1;
-        row.own += u64::from(clash.winner == clash.loser);
-        if let Some(age) = clash.age_ms {
+        row.own += u64::from(lost.winner == lost.loser);
+        if let Some(age) = lost.age_ms {
             let class = (u64::BITS - age.leading_zeros()) as usize;
             row.ages[class.min(AGES - 1)] += 1;
         }
         if row.example.is_empty() {
-            row.example = shown(clash.key, TEXT_CHARS_MAX);
+            row.example = shown(lost.key, TEXT_CHARS_MAX);
         }
-        row.last_ms = row.last_ms.max(clash.at_ms);
-        row.loser.clone_from(clash.loser);
-        row.winner.clone_from(clash.winner);
+        row.last_ms = row.last_ms.max(lost.at_ms);
+        row.loser.clone_from(lost.loser);
+        row.winner.clone_from(lost.winner);
     }
 
-    /// Enters a commit of a transaction that watched, with the attempts it took, from 1.
+    /// Counts a commit of a transaction with a WATCH, by the attempts that it took, from 1.
     pub fn committed(&mut self, attempts: u64) {
         let class = usize::try_from(attempts.max(1) - 1).unwrap_or(usize::MAX);
         self.commits_by_attempts[class.min(ATTEMPTS - 1)] += 1;
     }
 
-    /// The rows, the more frequent first.
+    /// Returns the rows, the more frequent first.
     #[must_use]
-    pub fn rows(&self) -> Vec<(&Contest, &Conflict)> {
+    pub fn rows(&self) -> Vec<(&ConflictKind, &Conflict)> {
         let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_by(|(a, x), (b, y)| y.count.cmp(&x.count).then_with(|| a.cmp(b)));
         rows
     }
 
-    /// Rows that had to make room for others.
+    /// Returns how many rows made room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.rows.forgotten()
@@ -124,7 +124,7 @@ mod tests {
         let mut conflicts = Conflicts::default();
         let [a, b] = ["a", "b"].map(|name| Origin { name: name.into(), ..Origin::default() });
         for (n, age_ms) in [(1, 0), (2, 1), (3, 3), (4, u64::MAX)] {
-            conflicts.enter(&Clash {
+            conflicts.enter(&LostExec {
                 key: format!("stock:{n}").as_bytes(),
                 command: "decr",
                 winner: if n == 4 { &a } else { &b },
@@ -137,8 +137,8 @@ mod tests {
             conflicts.committed(attempts);
         }
         let rows = conflicts.rows();
-        let (contest, row) = rows[0];
-        assert_eq!((&*contest.pattern, &*contest.command, rows.len()), ("stock:<int>", "decr", 1));
+        let (kind, row) = rows[0];
+        assert_eq!((&*kind.pattern, &*kind.command, rows.len()), ("stock:<int>", "decr", 1));
         assert_eq!((row.count, row.own, row.last_ms), (4, 1, Some(4)));
         assert_eq!(row.ages, [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!(conflicts.commits_by_attempts, [3, 1, 0, 0, 0, 0, 0, 0, 0, 1]);

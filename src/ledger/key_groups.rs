@@ -1,4 +1,5 @@
-//! Which keys are used together, and so have to share a slot: by commands, transactions, WATCHes.
+//! Groups of keys that commands, transactions and WATCHes use together, so that they have to share a
+//! slot.
 //!
 //! ```text
 //! sets of keys          kinds of sets                 groups
@@ -6,12 +7,12 @@
 //! {d, e} …               {b:<int>, c:<int>}   31      d ─ e
 //! ```
 //!
-//! A kind of set keeps a few sets as they came; patterns that meet in one, directly or by way of
-//! others, are a group. What a hashtag for a group would be, and what it would cost, follows.
+//! A kind of set keeps a sample of its sets; patterns that occur in one set, directly or by way of
+//! others, are a group. From its sets follow the hashtag for a group, and its price.
 
 use super::hashtag::{self, Pair, Set, Tag};
-use super::key_stats::Census;
-use super::lru::Shelf;
+use super::key_stats::KeyStats;
+use super::lru::LruTable;
 use super::pattern::pattern;
 use crate::slot::{SLOTS, Slot};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,16 +20,16 @@ use std::sync::Arc;
 
 /// Kinds of sets that are kept.
 pub const KINDS_MAX: usize = 1024;
-/// Sets of each kind that are kept as they came.
+/// Sets of each kind that are kept.
 pub const SETS_MAX: usize = 16;
-/// Keys of a set that are looked at: the first ones.
+/// Keys of a set that are kept: the first ones.
 pub const SET_KEYS_MAX: usize = 16;
-/// Sets of a group from which its hashtag is sought.
+/// Sets of a group from which its hashtag is derived.
 pub const GROUP_SETS_MAX: usize = 128;
 
-/// Sets of one kind.
+/// What is kept of one kind of set.
 #[derive(Clone, Debug, Default)]
-struct Sort {
+struct SetKind {
     count: u64,
     /// How many of them cross slots.
     crossing: u64,
@@ -37,18 +38,18 @@ struct Sort {
 }
 
 /// Kinds of sets, each with its patterns.
-type Kinds<'a> = Vec<(&'a Vec<Arc<str>>, &'a Sort)>;
+type SetKinds<'a> = Vec<(&'a Vec<Arc<str>>, &'a SetKind)>;
 
-/// What is used together.
+/// The kinds of sets of keys that are used together.
 #[derive(Clone, Debug)]
-pub struct Together {
-    kinds: Shelf<Vec<Arc<str>>, Sort>,
+pub struct KeyGroups {
+    kinds: LruTable<Vec<Arc<str>>, SetKind>,
     chance: fastrand::Rng,
 }
 
-impl Default for Together {
+impl Default for KeyGroups {
     fn default() -> Self {
-        Self { kinds: Shelf::new(KINDS_MAX), chance: fastrand::Rng::with_seed(0) }
+        Self { kinds: LruTable::new(KINDS_MAX), chance: fastrand::Rng::with_seed(0) }
     }
 }
 
@@ -63,27 +64,27 @@ pub struct Group {
     pub crossing: u64,
     /// A key of each pattern.
     pub examples: Vec<Vec<u8>>,
-    /// What is to be done.
+    /// What the group needs.
     pub verdict: Verdict,
 }
 
-/// What is to be done about a group.
+/// What a group needs to be in one slot wherever its keys are used together.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// Nothing: every set was in one slot.
     Fits,
     /// This hashtag puts every set that was seen into one slot.
     Tag(Tag),
-    /// No hashtag does. These pairs have nothing in common; none, if only all together have not.
+    /// No hashtag does. These pairs have nothing in common; none if only all together have not.
     Apart(Vec<Pair>),
 }
 
-/// What a hashtag would do to the spread of the keys, or of their uses: shares from 0 to 1.
+/// The effect of a hashtag on the distribution of the keys, or of their uses: shares from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
-    /// The most in one slot, of the group's, with the tag.
+    /// The group's fullest slot, with the tag.
     pub slot: f64,
-    /// The most in one slot now, of anything.
+    /// The fullest slot now.
     pub slot_now: f64,
     /// The busiest shard's, with the tag.
     pub shard: f64,
@@ -91,13 +92,13 @@ pub struct Share {
     pub shard_now: f64,
 }
 
-impl Together {
-    /// Enters keys that were used together. One key alone says nothing.
+impl KeyGroups {
+    /// Enters keys that were used together. Fewer than two are ignored.
     pub fn enter(&mut self, keys: &[&[u8]]) {
         self.enter_times(keys, 1);
     }
 
-    /// Enters keys that were used together so many times, once at least.
+    /// Enters keys that were used together `times` times, at least once.
     pub fn enter_times(&mut self, keys: &[&[u8]], times: u64) {
         if keys.len() < 2 {
             return;
@@ -108,7 +109,7 @@ impl Together {
         }
         let patterns: BTreeSet<String> = different.iter().map(|key| pattern(key)).collect();
         let kind: Vec<Arc<str>> = patterns.into_iter().map(Arc::from).collect();
-        let sort = self.kinds.row(&kind, || kind.clone(), Sort::default);
+        let sort = self.kinds.row(&kind, || kind.clone(), SetKind::default);
         sort.count += times;
         let first = Slot::of(keys[0]);
         let crosses = keys.iter().any(|key| Slot::of(key) != first);
@@ -126,16 +127,16 @@ impl Together {
         }
     }
 
-    /// Kinds of sets that had to make room for others.
+    /// Returns how many kinds of sets made room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.kinds.forgotten()
     }
 
-    /// The groups: those that cross slots most often first.
+    /// Returns the groups: those that cross slots most often first.
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
-        let mut kinds: Kinds<'_> = self.kinds.iter().collect();
+        let mut kinds: SetKinds<'_> = self.kinds.iter().collect();
         kinds.sort_by_key(|(kind, _)| *kind);
         let mut union = Union::default();
         for (kind, _) in &kinds {
@@ -143,7 +144,7 @@ impl Together {
                 union.join(&kind[0], pattern);
             }
         }
-        let mut members: BTreeMap<usize, Kinds<'_>> = BTreeMap::new();
+        let mut members: BTreeMap<usize, SetKinds<'_>> = BTreeMap::new();
         for (kind, sort) in kinds {
             members.entry(union.root_of(&kind[0])).or_default().push((kind, sort));
         }
@@ -157,14 +158,14 @@ impl Together {
     }
 }
 
-fn group(kinds: &[(&Vec<Arc<str>>, &Sort)]) -> Group {
+fn group(kinds: &[(&Vec<Arc<str>>, &SetKind)]) -> Group {
     let patterns: BTreeSet<&Arc<str>> = kinds.iter().flat_map(|(kind, _)| kind.iter()).collect();
     let patterns: Vec<Arc<str>> = patterns.into_iter().map(Arc::clone).collect();
     let number = |key: &[u8]| {
         let text = pattern(key);
         patterns.binary_search_by(|pattern| (**pattern).cmp(&text)).expect("of the group")
     };
-    // A set of every kind before a second of any.
+    // A set of every kind before the second set of any.
     let rounds = (0..SETS_MAX).flat_map(|at| kinds.iter().filter_map(move |(_, s)| s.sets.get(at)));
     let sets: Vec<Set> = rounds
         .take(GROUP_SETS_MAX)
@@ -193,20 +194,20 @@ fn group(kinds: &[(&Vec<Arc<str>>, &Sort)]) -> Group {
 }
 
 impl Group {
-    /// The number of a key's pattern in the group, if it is one of its patterns.
+    /// Returns the number of a key's pattern in the group, if it is one of the group's.
     #[must_use]
     pub fn number(&self, key: &[u8]) -> Option<usize> {
         let text = pattern(key);
         self.patterns.binary_search_by(|pattern| (**pattern).cmp(&text)).ok()
     }
 
-    /// What `tag` would do to the spread of the keys and of their uses over `shards` shards; `None`
-    /// where there are none.
+    /// Returns the effect of `tag` on the distribution of the keys, and of their uses, over `shards`
+    /// shards; `None` where there are none.
     #[must_use]
     pub fn price(
         &self,
         tag: &Tag,
-        census: &Census,
+        key_stats: &KeyStats,
         shards: usize,
         shard_of: &dyn Fn(Slot) -> usize,
     ) -> (Option<Share>, Option<Share>) {
@@ -233,11 +234,11 @@ impl Group {
                 shard_now: now.shard_max() as f64 / all,
             })
         };
-        (share(&mut census.sample_of_keys()), share(&mut census.sample_of_uses()))
+        (share(&mut key_stats.sample_of_keys()), share(&mut key_stats.sample_of_uses()))
     }
 }
 
-/// How many of something lie where.
+/// Counts by slot and by shard.
 struct Spread {
     all: u64,
     slots: Vec<u64>,
@@ -270,7 +271,7 @@ impl Spread {
 #[derive(Default)]
 struct Union<'a> {
     numbers: BTreeMap<&'a Arc<str>, usize>,
-    /// Towards the root, which points at itself.
+    /// By number; a root is its own parent.
     parents: Vec<usize>,
 }
 
@@ -286,7 +287,7 @@ impl<'a> Union<'a> {
 
     fn root(&mut self, mut at: usize) -> usize {
         while self.parents[at] != at {
-            // Halves the way for whoever comes next.
+            // Halves the path for the next search.
             self.parents[at] = self.parents[self.parents[at]];
             at = self.parents[at];
         }
@@ -308,22 +309,22 @@ impl<'a> Union<'a> {
 mod tests {
     use super::*;
 
-    fn enter(together: &mut Together, keys: &[&str]) {
+    fn enter(key_groups: &mut KeyGroups, keys: &[&str]) {
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
-        together.enter(&keys);
+        key_groups.enter(&keys);
     }
 
     #[test]
     fn groups_join_what_meets() {
-        let mut together = Together::default();
+        let mut key_groups = KeyGroups::default();
         for n in 0..1000 {
             let key = |prefix: &str| format!("{prefix}:{n}");
-            enter(&mut together, &[&key("a"), &key("b")]);
-            enter(&mut together, &[&key("b"), &key("c")]);
-            enter(&mut together, &[&format!("{{{n}}}x"), &format!("{{{n}}}y")]);
-            enter(&mut together, &[&key("alone"), &key("alone")]);
+            enter(&mut key_groups, &[&key("a"), &key("b")]);
+            enter(&mut key_groups, &[&key("b"), &key("c")]);
+            enter(&mut key_groups, &[&format!("{{{n}}}x"), &format!("{{{n}}}y")]);
+            enter(&mut key_groups, &[&key("alone"), &key("alone")]);
         }
-        let groups = together.groups();
+        let groups = key_groups.groups();
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].patterns, ["a:<int>", "b:<int>", "c:<int>"].map(Arc::from));
         assert_eq!(groups[0].count, 2000);
@@ -334,18 +335,18 @@ mod tests {
 
     #[test]
     fn a_tag_for_all_has_its_price() {
-        let (mut together, mut census) = (Together::default(), Census::default());
+        let (mut key_groups, mut key_stats) = (KeyGroups::default(), KeyStats::default());
         for n in 0..100 {
             let keys = [format!("user:{n}"), format!("user:{}", n + 1)];
-            enter(&mut together, &[&keys[0], &keys[1]]);
-            census.used(keys[0].as_bytes());
-            census.used(format!("other:{n}").as_bytes());
+            enter(&mut key_groups, &[&keys[0], &keys[1]]);
+            key_stats.used(keys[0].as_bytes());
+            key_stats.used(format!("other:{n}").as_bytes());
         }
-        let groups = together.groups();
+        let groups = key_groups.groups();
         let Verdict::Tag(tag) = &groups[0].verdict else { panic!("{:?}", groups[0].verdict) };
         assert_eq!(tag.shown, "{user}");
         let half = |slot: Slot| usize::from(slot.number() >= SLOTS / 2);
-        let (keys, uses) = groups[0].price(tag, &census, 2, &half);
+        let (keys, uses) = groups[0].price(tag, &key_stats, 2, &half);
         let (keys, uses) = (keys.expect("keys"), uses.expect("uses"));
         assert!((keys.slot - 0.5).abs() < 1e-9 && (uses.slot - 0.5).abs() < 1e-9, "{keys:?}");
         assert!(keys.slot_now < 0.05 && uses.shard > uses.shard_now, "{uses:?}");

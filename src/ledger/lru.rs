@@ -1,20 +1,19 @@
-//! A table of bounded length: the rows that were seen least recently make room for new ones, and how
-//! much was lost that way is told.
+//! A table of bounded length: the least recently used rows make room for new ones and are counted.
 
 use hashbrown::{Equivalent, HashMap};
 use std::hash::Hash;
 
-/// Of a full shelf one row in so many is given up at once: looking for the oldest takes a look at
-/// all, which is then worth it.
+/// The share of a full table that is evicted at once (one row in so many): finding the oldest row
+/// takes a look at all of them.
 const SHARE_GIVEN_UP: usize = 8;
 
 /// Rows by key.
 #[derive(Clone, Debug)]
-pub struct Shelf<K, V> {
+pub struct LruTable<K, V> {
     rows: HashMap<K, Row<V>, foldhash::fast::FixedState>,
     /// Never more rows than this.
     rows_max: usize,
-    /// Counts the looks.
+    /// Counts the uses of rows.
     clock: u64,
     forgotten: u64,
 }
@@ -25,15 +24,16 @@ struct Row<V> {
     value: V,
 }
 
-impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
-    /// An empty shelf for so many rows, at least one.
+impl<K: Hash + Eq + Clone, V> LruTable<K, V> {
+    /// An empty table for `rows_max` rows, at least one.
     #[must_use]
     pub fn new(rows_max: usize) -> Self {
         let rows = HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
         Self { rows, rows_max: rows_max.max(1), clock: 0, forgotten: 0 }
     }
 
-    /// The row of `key`, made if there is none. `own` makes the key that is kept.
+    /// Returns the row of `key`, which counts as a use. If there is none it is made; `own` makes the key
+    /// that is kept.
     pub fn row<Q: Hash + Equivalent<K> + ?Sized>(
         &mut self,
         key: &Q,
@@ -61,27 +61,27 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         self.forgotten += (before - self.rows.len()) as u64;
     }
 
-    /// The row of `key`, without being a look at it.
+    /// Returns the row of `key`; this does not count as a use.
     pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
         self.rows.get(key).map(|row| &row.value)
     }
 
-    /// The row of `key`, without being a look at it.
+    /// Returns the row of `key`; this does not count as a use.
     pub fn get_mut<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
         self.rows.get_mut(key).map(|row| &mut row.value)
     }
 
-    /// Takes a row away.
+    /// Removes a row.
     pub fn remove<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<V> {
         self.rows.remove(key).map(|row| row.value)
     }
 
-    /// All rows, in no order.
+    /// Returns all rows, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.rows.iter().map(|(key, row)| (key, &row.value))
     }
 
-    /// How many rows there are.
+    /// Returns how many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -93,7 +93,7 @@ impl<K: Hash + Eq + Clone, V> Shelf<K, V> {
         self.rows.is_empty()
     }
 
-    /// How many rows had to make room.
+    /// Returns how many rows made room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.forgotten
@@ -106,27 +106,27 @@ mod tests {
 
     #[test]
     fn the_least_recently_seen_make_room() {
-        let mut shelf: Shelf<u32, u32> = Shelf::new(16);
+        let mut table: LruTable<u32, u32> = LruTable::new(16);
         for key in 0..16 {
-            *shelf.row(&key, || key, || 0) += 1;
+            *table.row(&key, || key, || 0) += 1;
         }
-        *shelf.row(&0, || 0, || 0) += 1;
-        *shelf.row(&99, || 99, || 0) += 1;
-        assert_eq!((shelf.len(), shelf.forgotten()), (15, 2));
-        assert_eq!((shelf.get(&0), shelf.get(&1), shelf.get(&2)), (Some(&2), None, None));
-        assert_eq!((shelf.get(&3), shelf.get(&99)), (Some(&1), Some(&1)));
+        *table.row(&0, || 0, || 0) += 1;
+        *table.row(&99, || 99, || 0) += 1;
+        assert_eq!((table.len(), table.forgotten()), (15, 2));
+        assert_eq!((table.get(&0), table.get(&1), table.get(&2)), (Some(&2), None, None));
+        assert_eq!((table.get(&3), table.get(&99)), (Some(&1), Some(&1)));
         for key in 100..100_000 {
-            shelf.row(&key, || key, || 0);
+            table.row(&key, || key, || 0);
         }
-        assert!(shelf.len() <= 16);
+        assert!(table.len() <= 16);
     }
 
     #[test]
-    fn a_shelf_of_one() {
-        let mut shelf: Shelf<u32, ()> = Shelf::new(0);
-        shelf.row(&1, || 1, || ());
-        shelf.row(&2, || 2, || ());
-        assert_eq!((shelf.len(), shelf.forgotten()), (1, 1));
-        assert!(shelf.remove(&2).is_some() && shelf.is_empty());
+    fn a_table_of_one_row() {
+        let mut table: LruTable<u32, ()> = LruTable::new(0);
+        table.row(&1, || 1, || ());
+        table.row(&2, || 2, || ());
+        assert_eq!((table.len(), table.forgotten()), (1, 1));
+        assert!(table.remove(&2).is_some() && table.is_empty());
     }
 }

@@ -1,6 +1,6 @@
-//! Commands that nobody here knows: where their keys are cannot be said, so they are named.
+//! Commands that are not in the table: their keys cannot be found, so they are counted by name.
 
-use super::lru::Shelf;
+use super::lru::LruTable;
 use super::pattern::shown;
 
 /// Names that are counted.
@@ -11,26 +11,26 @@ const NAME_CHARS_MAX: usize = 80;
 /// Names of unknown commands, with their counts.
 #[derive(Clone, Debug)]
 pub struct Unknown {
-    names: Shelf<String, u64>,
-    /// How often any was met.
+    names: LruTable<String, u64>,
+    /// How many were counted.
     pub total: u64,
 }
 
 impl Default for Unknown {
     fn default() -> Self {
-        Self { names: Shelf::new(UNKNOWN_MAX), total: 0 }
+        Self { names: LruTable::new(UNKNOWN_MAX), total: 0 }
     }
 }
 
 impl Unknown {
-    /// Enters one, in any case.
+    /// Counts a command; case is ignored.
     pub fn enter(&mut self, name: &[u8]) {
         self.total += 1;
         let name = shown(name, NAME_CHARS_MAX).to_lowercase();
         *self.names.row(name.as_str(), || name.clone(), || 0) += 1;
     }
 
-    /// The names with their counts, the more frequent first.
+    /// Returns the names with their counts, the more frequent first.
     #[must_use]
     pub fn rows(&self) -> Vec<(&str, u64)> {
         let mut rows: Vec<_> = self.names.iter().map(|(n, count)| (n.as_str(), *count)).collect();

@@ -33,11 +33,11 @@ mod tests;
 pub use pipeline::Scratch;
 pub use turn::TurnIo;
 
-use crate::keyspace::{KeyHasher, Keyspace};
+use crate::keyspace::{KeyHasher, Keyspace, Millis};
 use crate::session::{Dialect, Session};
 use crate::shard::{BatchContext, Engine, RemoteShard, Shard};
-use crate::state::ServerState;
 use crate::state::clients::Client;
+use crate::state::{NodeState, ServerState};
 use crate::topology::{Port, Topology};
 use multi_slot::ScratchShards;
 use std::collections::BTreeMap;
@@ -107,7 +107,7 @@ impl Router {
             Port::Router => &Dialect::ROUTER,
             Port::Node(_) => self.dialect,
         };
-        Session::new(client, port, dialect, !self.server.node(port).settings.needs_password())
+        Session::new(client, self.server.node(port), dialect)
     }
 
     /// The shards, in the order of the topology, then those of the databases above number 0.
@@ -119,25 +119,31 @@ impl Router {
     /// What holds for a batch of `port` that begins at `now`, by the settings of this moment.
     #[must_use]
     #[inline]
-    pub fn batch_context(&self, port: Port, now: i64) -> BatchContext {
-        let settings = &self.server.node(port).settings;
-        BatchContext {
-            now,
-            string_len_max: settings.bulk_len_max(),
-            limits: settings.limits(),
-            events_wanted: settings.events_wanted(),
-            no_touch: false,
-            instrumentation: self.server.node(port).observer.instrumentation(0),
-            port,
-        }
+    pub fn batch_context(&self, port: Port, now: Millis) -> BatchContext {
+        batch_context(self.server.node(port), now)
     }
 
     /// The same for the requests of a session.
     #[inline]
-    fn batch_of(&self, session: &Session, now: i64) -> BatchContext {
-        let mut batch = self.batch_context(session.port(), now);
+    fn batch_of(&self, session: &Session, now: Millis) -> BatchContext {
+        let mut batch = batch_context(session.node(), now);
         batch.no_touch = session.client().no_touch();
         batch.instrumentation.client = session.client().id;
         batch
+    }
+}
+
+/// What holds for a batch that begins at `now`, by the node's settings of this moment.
+#[inline]
+fn batch_context(node: &NodeState, now: Millis) -> BatchContext {
+    let settings = &node.settings;
+    BatchContext {
+        now,
+        string_len_max: settings.bulk_len_max(),
+        limits: settings.limits(),
+        events_wanted: settings.events_wanted(),
+        no_touch: false,
+        instrumentation: node.observer.instrumentation(0),
+        port: node.port,
     }
 }

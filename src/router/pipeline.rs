@@ -90,7 +90,7 @@ impl Router {
         // Before AUTH the limits may change with every request.
         let ahead_max = if session.is_authenticated() { ahead_max } else { 1 };
         let limits = Limits {
-            bulk_len_max: self.server.node(session.port()).settings.bulk_len_max(),
+            bulk_len_max: session.node().settings.bulk_len_max(),
             authenticated: session.is_authenticated(),
         };
         let mut at = from;

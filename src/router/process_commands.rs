@@ -126,12 +126,7 @@ impl Router {
             Ok(Ok(begun)) => wait = begun,
             Ok(Err(refusal)) => {
                 let client = session.client().id;
-                note_failed(
-                    &self.server.node(turn.batch.port).observer,
-                    client,
-                    invocation,
-                    &refusal,
-                );
+                note_failed(&session.node().observer, client, invocation, &refusal);
                 out.error(refusal);
             }
             Err(_panic) => {

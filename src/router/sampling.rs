@@ -6,39 +6,36 @@ use super::pipeline::{Scratch, args_of};
 use crate::command::{Args, NAME_LEN_MAX, find};
 use crate::shard::Turn;
 use crate::slot::Footprint;
+use crate::state::NodeState;
 use crate::state::recorder::Pressure;
 use crate::state::{About, Note, NoteKeys, recorder};
 
 impl Router {
     /// Counts the requests of a batch, and notes those that the sample takes.
     #[inline]
-    pub(super) fn sample(&self, input: &[u8], scratch: &Scratch, turn: &Turn<'_>) {
+    pub(super) fn sample(&self, node: &NodeState, input: &[u8], scratch: &Scratch) {
         let count = scratch.requests.len() as u64;
-        let first = self.server.node(turn.batch.port).observer.recorder.requests(count);
+        let first = node.observer.recorder.requests(count);
         if recorder::takes_any(first, count) {
-            self.note_sample(input, scratch, first, turn);
+            self.note_sample(node, input, scratch, first);
         }
     }
 
     /// Notes that a command is not known, if it is not.
     #[cold]
-    pub(super) fn note_unknown(&self, args: Args<'_>, turn: &Turn<'_>) {
+    pub(super) fn note_unknown(&self, node: &NodeState, args: Args<'_>) {
         if find(args.at(0)).is_none() {
             let name = &args.at(0)[..args.at(0).len().min(NAME_LEN_MAX)];
             let about = About::Unknown(name.into());
-            self.server.node(turn.batch.port).observer.recorder.take(Note {
-                client: None,
-                keys: NoteKeys::default(),
-                about,
-            });
+            node.observer.recorder.take(Note { client: None, keys: NoteKeys::default(), about });
         }
     }
 
     /// Enters what was noted until now: at the end of a turn, when nothing is held.
     #[inline]
-    pub(super) fn flush_notes(&self, turn: &Turn<'_>) {
-        let record = &self.server.node(turn.batch.port).observer.recorder;
-        let (clients, now) = (&self.server.node(turn.batch.port).clients, turn.batch.now);
+    pub(super) fn flush_notes(&self, node: &NodeState, turn: &Turn<'_>) {
+        let record = &node.observer.recorder;
+        let (clients, now) = (&node.clients, turn.batch.now);
         match record.pressure() {
             Pressure::None => {}
             Pressure::Some => record.settle(clients, now),
@@ -47,7 +44,7 @@ impl Router {
     }
 
     #[cold]
-    fn note_sample(&self, input: &[u8], scratch: &Scratch, first: u64, turn: &Turn<'_>) {
+    fn note_sample(&self, node: &NodeState, input: &[u8], scratch: &Scratch, first: u64) {
         for (number, request) in (first..).zip(&scratch.requests) {
             let (Some(of), Some(spec)) = (recorder::of_how_many(number), request.spec) else {
                 continue;
@@ -60,11 +57,7 @@ impl Router {
             // What crosses slots is noted where it is refused.
             let together = matches!(request.footprint, Footprint::In(_));
             let about = About::Request { of, together };
-            self.server.node(turn.batch.port).observer.recorder.take(Note {
-                client: None,
-                keys,
-                about,
-            });
+            node.observer.recorder.take(Note { client: None, keys, about });
         }
     }
 }

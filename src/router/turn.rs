@@ -66,7 +66,7 @@ impl Router {
                 break outcome;
             }
         };
-        self.server.node(turn.batch.port).stats.requests.add(progress.commands);
+        session.node().stats.requests.add(progress.commands);
         session.note_activity(now, progress.latest);
         (progress.taken, outcome)
     }
@@ -82,18 +82,18 @@ impl Router {
     ) -> Option<Outcome> {
         let TurnIo { decoder, input, scratch, out } = io;
         let (input_from, output_from) = (progress.taken, out.len());
-        progress.pause = self.server.node(turn.batch.port).pause.at(turn.batch.now);
+        progress.pause = session.node().pause.at(turn.batch.now);
         let line = progress.pause.and_then(|_| inline(&input[input_from..])).map(<[u8]>::to_vec);
         let each = turn.armed.affects_each_request();
         let ahead_max = if each { 1 } else { AHEAD_MAX };
         let ahead = self.decode_ahead(session, decoder, input, input_from, ahead_max, scratch);
-        self.sample(input, scratch, turn);
+        self.sample(session.node(), input, scratch);
         self.probe_keys(input, scratch, turn);
         if each {
             self.inject_faults(session, input, scratch, turn);
         }
         let mut stop = self.run_requests(session, input, scratch, turn, progress, out);
-        self.flush_notes(turn);
+        self.flush_notes(session.node(), turn);
         if each && stop.is_none() && !scratch.requests.is_empty() {
             // Each reply is late by its own time, and scenarios count anew.
             stop = Some(Outcome::Flush);
@@ -215,7 +215,7 @@ impl Router {
         out: &mut Vec<u8>,
     ) -> (Outcome, Reply) {
         let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
-        self.note_unknown(args, turn);
+        self.note_unknown(session.node(), args);
         let before = out.len();
         let step = session.refuse_unknown(args, &refusal, &mut Sink::new(out, session.proto()));
         match step {
@@ -277,7 +277,7 @@ impl Router {
         };
         if matches!(spec.run, Run::Server(_) | Run::Cluster(_) | Run::Whole(_) | Run::Session(_)) {
             // It may have begun or ended a pause.
-            *pause = self.server.node(turn.batch.port).pause.at(turn.batch.now);
+            *pause = session.node().pause.at(turn.batch.now);
         }
         match reply {
             Reply::Refused => self.note_refused(Some(spec), &out[before..], turn),
@@ -400,9 +400,9 @@ impl Router {
         if client.no_touch() != batch.no_touch {
             return false;
         }
-        let observer = &self.server.node(turn.batch.port).observer;
+        let observer = &session.node().observer;
         !ran || (spec.group != Group::Slotway
-            && self.server.node(turn.batch.port).settings.events_wanted() == batch.events_wanted
+            && session.node().settings.events_wanted() == batch.events_wanted
             && observer.instrumentation(client.id) == batch.instrumentation)
     }
 }

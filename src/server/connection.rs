@@ -130,13 +130,7 @@ impl Connection {
     /// left, or sends more than it may.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let limit = self
-                .router
-                .server
-                .node(self.session.port())
-                .settings
-                .query_buffer_max()
-                .min(CARRY_LEN_MAX);
+            let limit = self.session.node().settings.query_buffer_max().min(CARRY_LEN_MAX);
             if self.carry.len() > limit {
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
@@ -150,7 +144,7 @@ impl Connection {
             if read_len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            self.router.server.node(self.session.port()).stats.bytes_in.add(read_len as u64);
+            self.session.node().stats.bytes_in.add(read_len as u64);
             self.carry_is_ready = true;
         }
     }
@@ -256,7 +250,7 @@ impl Connection {
                 self.carry = BytesMut::new();
             }
         }
-        self.router.server.node(self.session.port()).stats.bytes_in.add(read_len as u64);
+        self.session.node().stats.bytes_in.add(read_len as u64);
         let mut next = self.after_turn(outcome);
         // Unauthenticated clients get little at a time, whether they read it or not; it is sent, to
         // say why.
@@ -308,13 +302,7 @@ impl Connection {
                 self.carry_is_ready = false;
                 // `missing` is counted from the end of what is here.
                 self.missing = if self.carry.is_empty() { 1 } else { self.carry.len() + missing };
-                let limit = self
-                    .router
-                    .server
-                    .node(self.session.port())
-                    .settings
-                    .query_buffer_max()
-                    .min(CARRY_LEN_MAX);
+                let limit = self.session.node().settings.query_buffer_max().min(CARRY_LEN_MAX);
                 (self.carry.len() > limit).then_some(Outcome::Sever)
             }
             Outcome::Wait { wait: WaitFor::Resume(unit), muted } => {
@@ -348,7 +336,7 @@ impl Connection {
 
     /// Writes as much of `output` as the socket takes, keeps the rest, and empties it.
     fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> io::Result<()> {
-        self.router.server.node(self.session.port()).stats.bytes_out.add(output.len() as u64);
+        self.session.node().stats.bytes_out.add(output.len() as u64);
         let mut sent = 0;
         // Behind a gate everything is kept.
         while self.gate.is_none() && sent < output.len() {
@@ -378,7 +366,7 @@ impl Connection {
 
     /// Keeps replies that came from elsewhere to be sent next.
     pub(super) fn keep_unsent(&mut self, replies: &[u8]) {
-        self.router.server.node(self.session.port()).stats.bytes_out.add(replies.len() as u64);
+        self.session.node().stats.bytes_out.add(replies.len() as u64);
         self.unsent.extend_from_slice(replies);
         self.note_unsent();
     }
@@ -420,7 +408,7 @@ impl Connection {
     /// Whether the client has left more unread than it may. Subscribers have other limits, which
     /// senders enforce.
     fn is_too_slow(&self) -> bool {
-        let max = self.router.server.node(self.session.port()).settings.output_max();
+        let max = self.session.node().settings.output_max();
         max.is_some_and(|max| self.unsent.len() > max) && !self.session.listens()
     }
 }

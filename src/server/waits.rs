@@ -152,9 +152,9 @@ impl Connection {
 
     /// Awaits the end of a pause, by time or by CLIENT UNPAUSE.
     async fn wait_for_pause(&mut self, until: Millis) -> io::Result<()> {
-        let router = Arc::clone(&self.router);
+        let pause = Arc::clone(&self.session.node().pause);
         let mut time_out = pin!(sleep_until(until));
-        let mut ended = pin!(router.server.node(self.session.port()).pause.ended(clock::now()));
+        let mut ended = pin!(pause.ended(clock::now()));
         self.blocked_until(|cx| {
             let is_over =
                 ended.as_mut().poll(cx).is_ready() || time_out.as_mut().poll(cx).is_ready();

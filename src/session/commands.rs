@@ -132,8 +132,8 @@ impl Session {
     fn monitor(&mut self, server: &ServerState, out: &mut Sink<'_>) {
         if !self.monitors {
             self.monitors = true;
-            self.client.open_outbox(server.node(self.port).settings.outbox_limits(), self.proto);
-            server.node(self.port).observer.monitors.join(&self.client);
+            self.client.open_outbox(self.node.settings.outbox_limits(), self.proto);
+            self.node.observer.monitors.join(&self.client);
             out.ok();
         }
     }
@@ -141,14 +141,14 @@ impl Session {
     fn reset(&mut self, server: &ServerState) {
         self.end_transaction();
         if std::mem::take(&mut self.monitors) {
-            server.node(self.port).observer.monitors.leave(&self.client);
+            self.node.observer.monitors.leave(&self.client);
         }
         self.subscriptions = None;
         (self.asking, self.reads_replicas) = (Asking::No, false);
         self.choose(0);
         self.speak(Proto::Resp2);
         self.reply_mode = ReplyMode::On;
-        self.authenticated = !server.node(self.port).settings.needs_password();
+        self.authenticated = !self.node.settings.needs_password();
         self.client.reset();
     }
 
@@ -160,7 +160,7 @@ impl Session {
         out: &mut Sink<'_>,
     ) -> Result<(), Refusal> {
         let (user, password) = match args.len() {
-            2 if !server.node(self.port).settings.needs_password() => {
+            2 if !self.node.settings.needs_password() => {
                 return Err(Refusal::NO_PASSWORD);
             }
             2 => (DEFAULT_USER, args.at(1)),
@@ -179,7 +179,7 @@ impl Session {
         password: &[u8],
     ) -> Result<(), Refusal> {
         // The password is compared whatever the user, so that both failures take as long.
-        let right = server.node(self.port).settings.check_password(password);
+        let right = self.node.settings.check_password(password);
         if user != DEFAULT_USER || !right {
             return Err(Refusal::WRONG_PASS);
         }
@@ -273,8 +273,7 @@ impl Session {
             return Err(Refusal::of("ERR SELECT is not allowed in cluster mode"));
         }
         let database = u32::try_from(number).ok();
-        let database =
-            database.filter(|&it| (it as usize) < server.node(self.port).settings.databases());
+        let database = database.filter(|&it| (it as usize) < self.node.settings.databases());
         self.choose(database.ok_or(Refusal::of("ERR DB index is out of range"))?);
         out.ok();
         Ok(())

@@ -173,7 +173,7 @@ impl Session {
                 first_key: spec.nth_key(args, 0).unwrap_or_default(),
                 violating_key: spec.nth_key(args, at).unwrap_or_default(),
             };
-            let refusal = crossing.refusal(server.node(self.port), self.dialect, spec);
+            let refusal = crossing.refusal(&self.node, self.dialect, spec);
             let rule = Rule::CrossSlotCommand;
             violations::command(server, &self.client, rule, invocation, None, Fate::Refused);
             out.error(&refusal);

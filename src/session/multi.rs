@@ -111,7 +111,7 @@ impl Session {
             let violating_key = spec.nth_key(args, at).unwrap_or_default();
             let (context, first_key) = (Context::Watch, &first_key[..]);
             let crossing = Crossing { context, first, other, first_key, violating_key };
-            crossing.refusal(server.node(self.port), self.dialect, spec)
+            crossing.refusal(&self.node, self.dialect, spec)
         });
         self.reject(spec, &refusal, out)
     }
@@ -131,7 +131,7 @@ impl Session {
             let (context, first_key) = (Context::Watch, args.at(1));
             let crossing = Crossing { context, first, other, first_key, violating_key };
             violations::watch(server, &self.client, invocation, None, Fate::Refused);
-            let refusal = crossing.refusal(server.node(self.port), self.dialect, spec);
+            let refusal = crossing.refusal(&self.node, self.dialect, spec);
             return self.reject(spec, &refusal, out);
         }
         out.error("ERR WATCH inside MULTI is not allowed");
@@ -201,7 +201,7 @@ impl Session {
         violations::node_local(server, &self.client, self.port, invocation, Some(transaction));
         // What will not run need not be kept.
         if !lost && !transaction.poisoned {
-            if transaction.queue.bytes_len() > server.node(self.port).settings.query_buffer_max()
+            if transaction.queue.bytes_len() > self.node.settings.query_buffer_max()
                 || !transaction.queue.push(invocation)
             {
                 let refusal = Refusal::of("ERR transaction exceeds client-query-buffer-limit");
@@ -266,7 +266,7 @@ impl Session {
                 let (rule, within) = (Rule::CrossSlotCommand, self.transaction.as_deref());
                 let fate = Fate::Refused;
                 violations::command(server, &self.client, rule, invocation, within, fate);
-                Err(crossing.refusal(server.node(self.port), self.dialect, spec))
+                Err(crossing.refusal(&self.node, self.dialect, spec))
             }
         }
     }
@@ -298,7 +298,7 @@ impl Session {
             first_key: &first_key,
             violating_key: invocation.spec.nth_key(invocation.args, 0).unwrap_or_default(),
         };
-        let refusal = crossing.refusal(server.node(self.port), self.dialect, invocation.spec);
+        let refusal = crossing.refusal(&self.node, self.dialect, invocation.spec);
         let (next, fate) = (Some(invocation), Fate::Refused);
         violations::transaction(server, &self.client, rule, transaction, tie, next, fate);
         refusal
@@ -329,7 +329,7 @@ impl Session {
         let first_key = &key_of(&first);
         let crossing =
             Crossing { context, first: slot, other, first_key, violating_key: &violating_key };
-        crossing.refusal(server.node(self.port), self.dialect, it.spec)
+        crossing.refusal(&self.node, self.dialect, it.spec)
     }
 
     /// EXEC: hands the transaction on as a unit. Whether its guard is whole is found out where it runs.

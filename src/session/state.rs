@@ -7,10 +7,10 @@ use crate::command::{Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag
 use crate::keyspace::Millis;
 use crate::resp::{Proto, Sink};
 use crate::slot::Slot;
-use crate::state::ServerState;
 use crate::state::clients::Client;
 use crate::state::pubsub::Subscriptions;
 use crate::state::settings::CrossSlot;
+use crate::state::{NodeState, ServerState};
 use crate::topology::{Port, RequestFlags};
 use std::sync::Arc;
 
@@ -38,6 +38,7 @@ pub(super) enum Asking {
 #[derive(Debug)]
 pub struct Session {
     pub(super) client: Arc<Client>,
+    pub(super) node: Arc<NodeState>,
     pub(super) port: Port,
     pub(super) dialect: &'static Dialect,
     pub(super) asking: Asking,
@@ -61,18 +62,14 @@ pub struct Session {
 }
 
 impl Session {
-    /// A fresh session of `client`, who speaks to `port`; `authenticated` if the server asks for no
-    /// password.
+    /// A fresh session of `client`, which speaks to `node`.
     #[must_use]
-    pub fn new(
-        client: Arc<Client>,
-        port: Port,
-        dialect: &'static Dialect,
-        authenticated: bool,
-    ) -> Self {
+    pub fn new(client: Arc<Client>, node: &Arc<NodeState>, dialect: &'static Dialect) -> Self {
+        let authenticated = !node.settings.needs_password();
         Self {
             client,
-            port,
+            node: Arc::clone(node),
+            port: node.port,
             dialect,
             asking: Asking::No,
             reads_replicas: false,
@@ -92,6 +89,13 @@ impl Session {
     #[must_use]
     pub fn client(&self) -> &Arc<Client> {
         &self.client
+    }
+
+    /// What belongs to the node that the client speaks to.
+    #[must_use]
+    #[inline]
+    pub fn node(&self) -> &NodeState {
+        &self.node
     }
 
     /// The port that the client has connected to.
@@ -224,14 +228,13 @@ impl Session {
     pub(super) fn is_multi_slot(&self, server: &ServerState) -> bool {
         // A client that has chosen a database stays there, whatever the policy has become.
         self.database != 0
-            || (self.port == Port::Router
-                && server.node(self.port).settings.cross_slot() == CrossSlot::Audit)
+            || (self.port == Port::Router && self.node.settings.cross_slot() == CrossSlot::Audit)
     }
 
     /// Whether this request is to be split by slot.
     pub(super) fn splits(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
         self.port == Port::Router
-            && server.node(self.port).settings.cross_slot() == CrossSlot::Split
+            && self.node.settings.cross_slot() == CrossSlot::Split
             && invocation.spec.merge_policy().is_some()
     }
 

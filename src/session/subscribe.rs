@@ -72,9 +72,8 @@ impl Session {
     ) -> Step<'static> {
         for name in args.from(1) {
             let subscriptions = self.subscriptions.get_or_insert_with(|| {
-                let (pubsub, client) =
-                    (Arc::clone(&server.node(self.port).pubsub), Arc::clone(&self.client));
-                let limits = server.node(self.port).settings.outbox_limits();
+                let (pubsub, client) = (Arc::clone(&self.node.pubsub), Arc::clone(&self.client));
+                let limits = self.node.settings.outbox_limits();
                 Box::new(Subscriptions::new(pubsub, client, limits, self.proto))
             });
             match subscriptions.add(scope, name) {

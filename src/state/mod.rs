@@ -43,9 +43,11 @@ pub use node::NodeState;
 pub use observer::{Instrumentation, ObservedCommand, Observer};
 pub use pause::{Pause, Paused};
 pub use process::Usage;
-pub use recorder::{About, Keys as NoteKeys, Note, Recorder};
+pub use recorder::{About, Note, Recorder};
 pub use slowlog::{SlowEntry, Slowlog};
 pub use stats::{Counter, Rate, Stats};
+
+pub use crate::ledger::KeyList as NoteKeys;
 
 use crate::faults::Faults;
 use crate::keyspace::Millis;
@@ -67,7 +69,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 #[derive(Debug)]
 pub struct ServerState {
     /// The router port's state, then each node's: see [`ServerState::node`].
-    nodes: Box<[NodeState]>,
+    nodes: Box<[Arc<NodeState>]>,
     /// Whether expired keys are removed without being accessed (`DEBUG SET-ACTIVE-EXPIRE`).
     pub expires_keys: AtomicBool,
     /// Shuts the process down on request (`SHUTDOWN`).
@@ -199,7 +201,7 @@ impl ServerState {
     /// The state of the node that clients of `port` speak to.
     #[must_use]
     #[inline]
-    pub fn node(&self, port: Port) -> &NodeState {
+    pub fn node(&self, port: Port) -> &Arc<NodeState> {
         match port {
             Port::Router => &self.nodes[0],
             Port::Node(node) => &self.nodes[node + 1],

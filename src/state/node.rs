@@ -41,10 +41,10 @@ pub struct NodeState {
 impl NodeState {
     /// The router port's state, then those of so many nodes, which share its parts.
     #[must_use]
-    pub fn all(router: Self, nodes: usize) -> Box<[Self]> {
+    pub fn all(router: Self, nodes: usize) -> Box<[Arc<Self>]> {
         let of_node = |node: NodeNumber| Self { port: Port::Node(node), ..router.clone() };
         let nodes: Vec<Self> = (0..nodes).map(of_node).collect();
-        std::iter::once(router).chain(nodes).collect()
+        std::iter::once(router).chain(nodes).map(Arc::new).collect()
     }
 
     /// The cluster as this node sees it.

@@ -14,6 +14,7 @@ mod faulty_server;
 mod fuzzing;
 mod input_chunks;
 mod janitor;
+mod judge;
 mod layers;
 mod limits;
 mod load;

@@ -12,7 +12,7 @@ pub(super) use options::{EXAMPLES, Options};
 use self::options::{Common, Keys, What};
 use super::Failure;
 use super::reports::{self, Reports, columns};
-use crate::check::{self, Follower, Format, Trouble, aof, detect};
+use crate::check::{self, Format, Replay, Trouble, aof, detect};
 use crate::ledger::Spot;
 use crate::rdb::file_window::FileWindow;
 use crate::report::proof::{json, keys, text};
@@ -36,12 +36,12 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let reports = Reports::to(&options.report)?;
     let parts = parts(&options.files)?;
     let (format, shards) = (options.format, common.shards);
-    let (follower, sources) = watch::watched(move |stop| {
-        let mut follower = Follower::new(shards);
-        let sources = read(&parts, format, &mut follower, stop);
-        (follower, sources)
+    let (replay, sources) = watch::watched(move |stop| {
+        let mut replay = Replay::new(shards);
+        let sources = read(&parts, format, &mut replay, stop);
+        (replay, sources)
     })?;
-    let report = Report::of(&follower.found(), &sources, options.strict);
+    let report = Report::of(&replay.found(), &sources, options.strict);
     let written = reports.write(&report)?;
     let shown = if common.json {
         format!("{}\n", json::json(&report))
@@ -142,7 +142,7 @@ fn manifest_in(folder: &Path) -> Result<PathBuf, Failure> {
 fn read(
     parts: &[Part],
     format: Option<Format>,
-    follower: &mut Follower,
+    replay: &mut Replay,
     stop: &AtomicBool,
 ) -> Vec<Source> {
     let whole: u64 = parts.iter().map(|part| part.len).sum();
@@ -171,14 +171,14 @@ fn read(
             Ok(mut from) => {
                 let mut feed = FileWindow::new(&mut from, &mut progress);
                 let format = format.unwrap_or_else(|| Format::of(first_look(&mut feed)));
-                (format.name(), check::read(&mut feed, format, follower))
+                (format.name(), check::read(&mut feed, format, replay))
             }
             Err(error) => {
                 let why = format!("cannot be read: {error}");
                 ("unread", Some(Trouble { spot: Spot::Byte(0), why, lines: None }))
             }
         };
-        follower.forget_client(b"");
+        replay.forget_client(b"");
         sources.push(Source { name: part.name.clone(), format: name, bytes, trouble });
         before += bytes;
     }

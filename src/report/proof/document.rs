@@ -8,7 +8,7 @@ use super::rows::{
 };
 use super::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS};
 use crate::ledger::key_groups::{Share, Verdict};
-use crate::ledger::key_stats::Big;
+use crate::ledger::key_stats::LargeKey;
 use crate::ledger::pattern::pattern;
 use crate::ledger::rule::ROWS;
 use crate::ledger::violation::{Example, ExampleKey};
@@ -98,7 +98,7 @@ impl Report {
         let (ledger, counts) = (found.ledger, found.ledger.counts);
         let shards = found.topology.shards();
         let shard_of = |slot: Slot| found.topology.shard_of(slot);
-        let groups = ledger.together.groups();
+        let groups = ledger.key_groups.groups();
         let violations = violations(ledger, &groups, &shard_of);
         // Not from the rows: some may have been evicted.
         let rules: Vec<RuleRow> = ROWS
@@ -116,7 +116,7 @@ impl Report {
         };
         let (errors, warnings) = (weighing(Weight::Error), weighing(Weight::Warning));
         let is_read = sources.iter().all(|source| source.trouble.is_none());
-        let census = &ledger.census;
+        let key_stats = &ledger.key_stats;
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -133,11 +133,11 @@ impl Report {
                 transactions: counts.transactions,
                 scripts: counts.scripts,
                 unknown_commands: ledger.unknown.total,
-                key_uses: census.uses,
-                stored_keys: census.keys,
-                stored_bytes: census.bytes,
-                different_keys: census.different_keys(),
-                is_exact: census.is_exact() && !ledger.is_sampled,
+                key_uses: key_stats.uses,
+                stored_keys: key_stats.keys,
+                stored_bytes: key_stats.bytes,
+                different_keys: key_stats.different_keys(),
+                is_exact: key_stats.is_exact() && !ledger.is_sampled,
                 is_sampled: ledger.is_sampled,
                 dropped: ledger.dropped,
                 errors,
@@ -157,7 +157,7 @@ impl Report {
             patterns: patterns(ledger),
             shards: shard_rows(ledger, shards, &shard_of),
             hot_slots: hot_slots(ledger, &shard_of),
-            big_keys: census.big().iter().map(|big| big_row(big, &shard_of)).collect(),
+            big_keys: key_stats.big().iter().map(|big| big_row(big, &shard_of)).collect(),
             unknown_commands: ledger
                 .unknown
                 .rows()
@@ -166,9 +166,9 @@ impl Report {
                 .collect(),
             baseline: None,
             title: found.title,
-            map: census
+            map: key_stats
                 .slots()
-                .map(|(_, uses, keys, _)| if census.uses > 0 { uses } else { keys })
+                .map(|(_, uses, keys, _)| if key_stats.uses > 0 { uses } else { keys })
                 .collect(),
         }
     }
@@ -248,13 +248,13 @@ fn violations(
     groups: &[Group],
     shard_of: &dyn Fn(Slot) -> usize,
 ) -> Vec<ViolationRow> {
-    let rows = ledger.violations.rows().into_iter().map(|(topic, row)| ViolationRow {
-        of: topic.rule,
-        rule: topic.rule.name(),
-        title: topic.rule.row().title,
-        weight: topic.rule.weight().name(),
-        command: topic.command.to_string(),
-        patterns: topic.patterns.iter().map(ToString::to_string).collect(),
+    let rows = ledger.violations.rows().into_iter().map(|(kind, row)| ViolationRow {
+        of: kind.rule,
+        rule: kind.rule.name(),
+        title: kind.rule.row().title,
+        weight: kind.rule.weight().name(),
+        command: kind.command.to_string(),
+        patterns: kind.patterns.iter().map(ToString::to_string).collect(),
         count: row.count,
         refused: row.refused,
         is_known: false,
@@ -274,8 +274,8 @@ fn violations(
         other_clients: row.other_clients,
         examples: row.examples.iter().map(|example| example_row(example, shard_of)).collect(),
         group: groups.iter().take(GROUPS_MAX).position(|group| {
-            let mut patterns = topic.patterns.iter();
-            !topic.patterns.is_empty() && patterns.all(|pattern| group.patterns.contains(pattern))
+            let mut patterns = kind.patterns.iter();
+            !kind.patterns.is_empty() && patterns.all(|pattern| group.patterns.contains(pattern))
         }),
     });
     rows.collect()
@@ -300,9 +300,9 @@ pub(super) fn key_row(key: &ExampleKey, shard_of: &dyn Fn(Slot) -> usize) -> Key
 }
 
 fn conflicts(ledger: &Ledger) -> Vec<ConflictRow> {
-    let rows = ledger.conflicts.rows().into_iter().map(|(contest, row)| ConflictRow {
-        pattern: contest.pattern.to_string(),
-        command: contest.command.to_string(),
+    let rows = ledger.conflicts.rows().into_iter().map(|(kind, row)| ConflictRow {
+        pattern: kind.pattern.to_string(),
+        command: kind.command.to_string(),
         count: row.count,
         own: row.own,
         ages: row.ages.to_vec(),
@@ -347,7 +347,7 @@ fn group_row(
                     new_key: tag.write(of, key).map_or_else(String::new, |key| shown(&key)),
                 });
             }
-            let (keys, uses) = group.price(tag, &ledger.census, shards, shard_of);
+            let (keys, uses) = group.price(tag, &ledger.key_stats, shards, shard_of);
             (row.key_price, row.use_price) = (keys.map(price), uses.map(price));
         }
         Verdict::Apart(pairs) => {
@@ -371,22 +371,22 @@ fn price(share: Share) -> PriceRow {
 }
 
 fn patterns(ledger: &Ledger) -> Vec<PatternRow> {
-    let rows = ledger.census.patterns().into_iter().take(PATTERNS_MAX);
-    rows.map(|(pattern, tally)| PatternRow {
+    let rows = ledger.key_stats.patterns().into_iter().take(PATTERNS_MAX);
+    rows.map(|(pattern, stats)| PatternRow {
         pattern: pattern.to_string(),
-        uses: tally.uses,
-        keys: tally.keys,
-        bytes: tally.bytes,
-        bytes_max: tally.bytes_max,
-        slots: tally.slots(),
-        example: tally.example.clone(),
+        uses: stats.uses,
+        keys: stats.keys,
+        bytes: stats.bytes,
+        bytes_max: stats.bytes_max,
+        slots: stats.slots(),
+        example: stats.example.clone(),
     })
     .collect()
 }
 
 fn shard_rows(ledger: &Ledger, shards: usize, shard_of: &dyn Fn(Slot) -> usize) -> Vec<ShardRow> {
     let mut rows: Vec<Option<ShardRow>> = vec![None; shards];
-    for (slot, uses, keys, bytes) in ledger.census.slots() {
+    for (slot, uses, keys, bytes) in ledger.key_stats.slots() {
         let shard = shard_of(slot);
         let Some(place) = rows.get_mut(shard) else { continue };
         let (number, none) = (slot.number(), (0, 0, 0));
@@ -407,10 +407,10 @@ fn shard_rows(ledger: &Ledger, shards: usize, shard_of: &dyn Fn(Slot) -> usize) 
 }
 
 fn hot_slots(ledger: &Ledger, shard_of: &dyn Fn(Slot) -> usize) -> Vec<SlotRow> {
-    let census = &ledger.census;
-    let all = if census.uses > 0 { census.uses } else { census.keys };
-    let weight = |uses: u64, keys: u64| if census.uses > 0 { uses } else { keys };
-    let mut rows: Vec<SlotRow> = census
+    let key_stats = &ledger.key_stats;
+    let all = if key_stats.uses > 0 { key_stats.uses } else { key_stats.keys };
+    let weight = |uses: u64, keys: u64| if key_stats.uses > 0 { uses } else { keys };
+    let mut rows: Vec<SlotRow> = key_stats
         .slots()
         .filter(|&(_, uses, keys, _)| weight(uses, keys) > 0)
         .map(|(slot, uses, keys, bytes)| SlotRow {
@@ -427,7 +427,7 @@ fn hot_slots(ledger: &Ledger, shard_of: &dyn Fn(Slot) -> usize) -> Vec<SlotRow> 
     rows
 }
 
-fn big_row(big: &Big, shard_of: &dyn Fn(Slot) -> usize) -> BigRow {
+fn big_row(big: &LargeKey, shard_of: &dyn Fn(Slot) -> usize) -> BigRow {
     BigRow {
         key: big.key.clone(),
         kind: big.kind,
