@@ -137,9 +137,9 @@ pub enum Order {
     Start(NodeName),
     Down { time: Option<Millis> },
     Up,
-    Latency { place: FaultScope<NodeName>, ms: Millis, bound: FaultLimit },
-    Exec { answer: ExecAnswer, place: FaultScope<NodeName>, bound: FaultLimit },
-    Conflict { key: Vec<u8>, bound: FaultLimit },
+    Latency { scope: FaultScope<NodeName>, ms: Millis, limit: FaultLimit },
+    Exec { answer: ExecAnswer, scope: FaultScope<NodeName>, limit: FaultLimit },
+    Conflict { key: Vec<u8>, limit: FaultLimit },
     Clear(Option<u64>),
 }
 
@@ -287,14 +287,14 @@ const FORMS: &[(&str, Parse)] = &[
     }),
     ("UP", |_| Ok(Order::Up)),
     ("LATENCY node|SLOT slot ms [FOR ms] [COUNT n]", |words| {
-        let place = match words.take("slot") {
+        let scope = match words.take("slot") {
             true => FaultScope::Slot(words.slot()?),
             false => FaultScope::Node(words.node()?),
         };
         let ms = words.number(1, LATENCY_MS_MAX)?;
-        let mut bound = FaultLimit::default();
-        while words.bound(&mut bound)? {}
-        Ok(Order::Latency { place, ms, bound })
+        let mut limit = FaultLimit::default();
+        while words.limit(&mut limit)? {}
+        Ok(Order::Latency { scope, ms, limit })
     }),
     (
         "EXEC MOVED|TRYAGAIN|NIL|EXECABORT|CLUSTERDOWN [COUNT n] [FOR ms] [SLOT slot|NODE node]",
@@ -302,14 +302,14 @@ const FORMS: &[(&str, Parse)] = &[
             let mut all = ExecAnswer::ALL.into_iter();
             let answer = all.find(|answer| words.take(answer.name()));
             let answer = answer.ok_or("the answer of EXEC is missing")?;
-            let (mut place, mut bound) = (FaultScope::Anywhere, FaultLimit::default());
+            let (mut scope, mut limit) = (FaultScope::Anywhere, FaultLimit::default());
             loop {
                 if words.take("slot") {
-                    place = FaultScope::Slot(words.slot()?);
+                    scope = FaultScope::Slot(words.slot()?);
                 } else if words.take("node") {
-                    place = FaultScope::Node(words.node()?);
-                } else if !words.bound(&mut bound)? {
-                    return Ok(Order::Exec { answer, place, bound });
+                    scope = FaultScope::Node(words.node()?);
+                } else if !words.limit(&mut limit)? {
+                    return Ok(Order::Exec { answer, scope, limit });
                 }
             }
         },
@@ -319,9 +319,9 @@ const FORMS: &[(&str, Parse)] = &[
         if key.len() > KEY_LEN_MAX {
             return Err(format!("the key is longer than {KEY_LEN_MAX} bytes"));
         }
-        let mut bound = FaultLimit::default();
-        while words.bound(&mut bound)? {}
-        Ok(Order::Conflict { key, bound })
+        let mut limit = FaultLimit::default();
+        while words.limit(&mut limit)? {}
+        Ok(Order::Conflict { key, limit })
     }),
     ("CLEAR [id]", |words| {
         if words.rest.is_empty() {
@@ -394,11 +394,11 @@ impl<'w> Words<'w> {
     }
 
     /// Takes `FOR ms` or `COUNT n`, if one of them comes next.
-    fn bound(&mut self, bound: &mut FaultLimit) -> Result<bool, String> {
+    fn limit(&mut self, limit: &mut FaultLimit) -> Result<bool, String> {
         if self.take("for") {
-            bound.time = Some(self.time()?);
+            limit.time = Some(self.time()?);
         } else if self.take("count") {
-            bound.count = u32::try_from(self.number(1, COUNT_MAX.into())?).ok();
+            limit.count = u32::try_from(self.number(1, COUNT_MAX.into())?).ok();
         } else {
             return Ok(false);
         }
@@ -452,17 +452,17 @@ mod tests {
         assert_eq!(order("STOP 0"), stop(false, None, Promote::After(0)));
         assert_eq!(order("stop 0 PROMOTE never hang"), stop(true, None, Promote::Never));
         assert_eq!(order("STOP 0 FOR 5 PROMOTE AFTER 7"), stop(false, Some(5), Promote::After(7)));
-        let bound = FaultLimit { time: Some(9), count: Some(3) };
+        let limit = FaultLimit { time: Some(9), count: Some(3) };
         assert_eq!(
             order("EXEC moved COUNT 3 SLOT 7 FOR 9"),
-            Order::Exec { answer: ExecAnswer::Moved, place: FaultScope::Slot(slot(7)), bound }
+            Order::Exec { answer: ExecAnswer::Moved, scope: FaultScope::Slot(slot(7)), limit }
         );
         assert_eq!(
             order("latency abc 20 COUNT 3 FOR 9"),
             Order::Latency {
-                place: FaultScope::Node(NodeName::Id(b"abc".to_vec())),
+                scope: FaultScope::Node(NodeName::Id(b"abc".to_vec())),
                 ms: 20,
-                bound
+                limit
             }
         );
         assert_eq!(order("CLEAR 4"), Order::Clear(Some(4)));

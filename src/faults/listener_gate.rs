@@ -117,8 +117,8 @@ mod tests {
         gate.request_update();
         one.update_requested().await;
         let latest = one.latest_update();
-        let mut settled = pin!(gate.all_acknowledged());
-        let mut now = async || poll_fn(|cx| Poll::Ready(settled.as_mut().poll(cx))).await;
+        let mut all = pin!(gate.all_acknowledged());
+        let mut now = async || poll_fn(|cx| Poll::Ready(all.as_mut().poll(cx))).await;
         assert!(now().await.is_pending());
         one.acknowledge(latest);
         assert!(now().await.is_pending(), "the other has yet to look");

@@ -165,37 +165,37 @@ impl Faults {
 
     /// Starts a scenario at `now`, in place of any other.
     pub fn start_scenario(&self, scenario: Scenario, now: Millis) {
-        self.change(|registry| registry.play = Some(Playback::new(scenario, now)));
+        self.change(|registry| registry.playback = Some(Playback::new(scenario, now)));
     }
 
     /// Ends the scenario.
     pub fn stop_scenario(&self) {
-        self.change(|registry| registry.play = None);
+        self.change(|registry| registry.playback = None);
     }
 
     /// Takes the scenario's next step, if it is due; the caller carries it out.
     pub fn take_step(&self, now: Millis) -> Option<ScenarioStep> {
-        self.change(|registry| registry.play.as_mut()?.take(now))
+        self.change(|registry| registry.playback.as_mut()?.take(now))
     }
 
     /// Ends the step that was taken: done, or refused with this error.
     pub fn end_step(&self, refused: Option<ScenarioError>) {
-        if let Some(play) = &mut self.registry.lock().play {
-            play.end(refused);
+        if let Some(playback) = &mut self.registry.lock().playback {
+            playback.end(refused);
         }
     }
 
     /// Returns the scenario's progress, if there is or was one.
     #[must_use]
     pub fn scenario_progress(&self) -> Option<ScenarioProgress> {
-        self.registry.lock().play.as_ref().map(Playback::progress)
+        self.registry.lock().playback.as_ref().map(Playback::progress)
     }
 
     /// Counts a request of these kinds.
     pub fn count_request(&self, events: &[RequestKind]) {
         self.change(|registry| {
-            if let Some(play) = &mut registry.play {
-                play.note(events);
+            if let Some(playback) = &mut registry.playback {
+                playback.note(events);
             }
         });
     }
@@ -220,7 +220,7 @@ impl Faults {
     ) -> Option<Millis> {
         let fired = self.change(|registry| {
             registry.fire(now, false, |kind| match *kind {
-                FaultKind::Latency { place, ms } if is_at(place, node, slot) => Some(ms),
+                FaultKind::Latency { scope, ms } if is_at(scope, node, slot) => Some(ms),
                 _ => None,
             })
         });
@@ -252,7 +252,7 @@ impl Faults {
             registry.fire(now, true, |kind| match *kind {
                 // Without a slot nothing could have moved.
                 FaultKind::Exec { answer: ExecAnswer::Moved, .. } if slot.is_none() => None,
-                FaultKind::Exec { answer, place } if is_at(place, node, slot) => Some(answer),
+                FaultKind::Exec { answer, scope } if is_at(scope, node, slot) => Some(answer),
                 _ => None,
             })
         });
@@ -284,7 +284,7 @@ impl Faults {
     fn change<R>(&self, change: impl FnOnce(&mut Registry) -> R) -> R {
         let mut registry = self.registry.lock();
         let result = change(&mut registry);
-        let counts = registry.play.as_ref().is_some_and(Playback::counts);
+        let counts = registry.playback.as_ref().is_some_and(Playback::counts);
         let begin = if counts { ArmedFaults::COUNT } else { 0 };
         let armed =
             registry.all().iter().fold(begin, |armed, fault| armed | ArmedFaults::by(&fault.kind));
@@ -295,8 +295,8 @@ impl Faults {
     }
 }
 
-fn is_at(place: FaultScope<NodeNumber>, node: Option<NodeNumber>, slot: Option<Slot>) -> bool {
-    match place {
+fn is_at(scope: FaultScope<NodeNumber>, node: Option<NodeNumber>, slot: Option<Slot>) -> bool {
+    match scope {
         FaultScope::Anywhere => true,
         FaultScope::Slot(it) => slot == Some(it),
         FaultScope::Node(it) => node == Some(it),
@@ -315,8 +315,8 @@ mod tests {
     fn a_fault_strikes_where_it_is_meant_to_and_ends_by_count() {
         let faults = Faults::default();
         assert!(faults.armed().is_empty());
-        let place = FaultScope::Slot(slot(7));
-        let kind = FaultKind::Exec { answer: ExecAnswer::Nil, place };
+        let scope = FaultScope::Slot(slot(7));
+        let kind = FaultKind::Exec { answer: ExecAnswer::Nil, scope };
         assert_eq!(faults.arm(kind, 100, Some(2)), Ok(1));
         assert!(faults.armed().affects_exec() && !faults.armed().delays_replies());
         let answer = |slot| faults.exec_answer(50, Some(0), slot);
@@ -331,10 +331,10 @@ mod tests {
     #[test]
     fn a_fault_ends_by_time_whether_or_not_it_was_taken_out() {
         let faults = Faults::default();
-        let kind = FaultKind::Latency { place: FaultScope::Node(1), ms: 30 };
+        let kind = FaultKind::Latency { scope: FaultScope::Node(1), ms: 30 };
         faults.arm(kind.clone(), 100, None).expect("room");
         faults
-            .arm(FaultKind::Latency { place: FaultScope::Anywhere, ms: 5 }, 200, Some(9))
+            .arm(FaultKind::Latency { scope: FaultScope::Anywhere, ms: 5 }, 200, Some(9))
             .expect("room");
         assert_eq!(faults.latency(99, Some(1), None), Some(35));
         assert_eq!(faults.latency(99, Some(0), None), Some(5));
@@ -350,7 +350,7 @@ mod tests {
         let faults = Faults::default();
         for answer in [ExecAnswer::Moved, ExecAnswer::TryAgain] {
             faults
-                .arm(FaultKind::Exec { answer, place: FaultScope::Anywhere }, 9, Some(1))
+                .arm(FaultKind::Exec { answer, scope: FaultScope::Anywhere }, 9, Some(1))
                 .expect("room");
         }
         faults.arm(FaultKind::Conflict(b"k".to_vec()), 9, Some(1)).expect("room");

@@ -36,7 +36,7 @@ pub enum FaultKind {
     /// Replies are delayed.
     Latency {
         /// Which replies.
-        place: FaultScope<NodeNumber>,
+        scope: FaultScope<NodeNumber>,
         /// The delay.
         ms: Millis,
     },
@@ -45,7 +45,7 @@ pub enum FaultKind {
         /// The reply.
         answer: ExecAnswer,
         /// Which EXECs.
-        place: FaultScope<NodeNumber>,
+        scope: FaultScope<NodeNumber>,
     },
     /// A key is touched right before an EXEC that watches it.
     Conflict(Vec<u8>),
@@ -53,7 +53,7 @@ pub enum FaultKind {
 
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = |place: &FaultScope<NodeNumber>| match place {
+        let scope = |scope: &FaultScope<NodeNumber>| match scope {
             FaultScope::Anywhere => String::new(),
             FaultScope::Slot(slot) => format!(" SLOT {}", slot.number()),
             FaultScope::Node(node) => format!(" NODE {node}"),
@@ -66,8 +66,8 @@ impl fmt::Display for FaultKind {
             Self::Hold { slot, from, to } => {
                 write!(f, "HOLD {} FROM {from} TO {to}", slot.number())
             }
-            Self::Latency { place: at, ms } => write!(f, "LATENCY{} {ms}", place(at)),
-            Self::Exec { answer, place: at } => write!(f, "EXEC {}{}", answer.name(), place(at)),
+            Self::Latency { scope: at, ms } => write!(f, "LATENCY{} {ms}", scope(at)),
+            Self::Exec { answer, scope: at } => write!(f, "EXEC {}{}", answer.name(), scope(at)),
             Self::Conflict(key) => write!(f, "CONFLICT {}", key.escape_ascii()),
         }
     }
@@ -104,7 +104,7 @@ pub(super) struct Registry {
     faults: Vec<Fault>,
     last_id: u64,
     /// The running scenario, or the last one.
-    pub(super) play: Option<Playback>,
+    pub(super) playback: Option<Playback>,
 }
 
 impl Registry {
@@ -121,7 +121,7 @@ impl Registry {
     /// Returns when the next fault ends or the next step is due.
     pub(super) fn due(&self) -> Option<Millis> {
         let ends = self.faults.iter().map(|fault| fault.until);
-        ends.chain(self.play.as_ref().and_then(Playback::due)).min()
+        ends.chain(self.playback.as_ref().and_then(Playback::due)).min()
     }
 
     pub(super) fn all(&self) -> &[Fault] {
@@ -133,26 +133,26 @@ impl Registry {
         self.faults.extract_if(.., |fault| ends(fault)).collect()
     }
 
-    /// Fires each fault that has not ended and for which `meets` returns something; returns what it
+    /// Fires each fault that has not ended and for which `applies` returns something; returns what it
     /// returned. With `once`, only the first one fires.
     pub(super) fn fire<R>(
         &mut self,
         now: Millis,
         once: bool,
-        mut meets: impl FnMut(&FaultKind) -> Option<R>,
+        mut applies: impl FnMut(&FaultKind) -> Option<R>,
     ) -> Vec<R> {
-        let mut struck = Vec::new();
+        let mut results = Vec::new();
         for fault in self.faults.iter_mut().filter(|fault| fault.until > now) {
-            if fault.left == Some(0) || once && !struck.is_empty() {
+            if fault.left == Some(0) || once && !results.is_empty() {
                 continue;
             }
-            if let Some(result) = meets(&fault.kind) {
+            if let Some(result) = applies(&fault.kind) {
                 fault.fired += 1;
                 fault.left = fault.left.map(|left| left - 1);
-                struck.push(result);
+                results.push(result);
             }
         }
         self.faults.retain(|fault| fault.left != Some(0));
-        struck
+        results
     }
 }

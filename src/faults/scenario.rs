@@ -298,23 +298,35 @@ mod tests {
             "[[step]]\nat = \"20ms\"\ndo = \"DOWN\"\n\n[[step]]\nafter = { execs = 2 }\ndo = \"UP\"\n\
              [[step]]\ndo = \"CLEAR\"\n[[step]]\nafter = { time = \"1s\" }\ndo = \"CLEAR 1\"\n",
         );
-        let mut play = Playback::new(scenario.expect("a good one"), 1000);
-        let take = |play: &mut Playback, now| {
-            let step = play.take(now)?;
-            play.end(None);
+        let mut playback = Playback::new(scenario.expect("a good one"), 1000);
+        let take = |playback: &mut Playback, now| {
+            let step = playback.take(now)?;
+            playback.end(None);
             Some((step.line, step.text))
         };
-        assert_eq!((play.due(), play.counts(), take(&mut play, 1019)), (Some(1020), false, None));
-        assert_eq!(take(&mut play, 1020), Some((3, "DOWN".to_owned())));
-        assert_eq!((play.due(), play.counts(), take(&mut play, 9999)), (None, true, None));
-        play.note(&[RequestKind::Request]);
-        play.note(&[RequestKind::Request, RequestKind::Exec]);
-        play.note(&[RequestKind::Request, RequestKind::Exec]);
-        assert_eq!((play.due(), take(&mut play, 1100)), (Some(0), Some((7, "UP".to_owned()))));
-        assert_eq!(take(&mut play, 1100), Some((9, "CLEAR".to_owned())), "at once");
-        assert_eq!((play.due(), take(&mut play, 2099)), (Some(2100), None));
-        assert_eq!(take(&mut play, 2100), Some((12, "CLEAR 1".to_owned())));
-        assert_eq!((play.due(), take(&mut play, 9999), play.progress().done), (None, None, 4));
+        assert_eq!(
+            (playback.due(), playback.counts(), take(&mut playback, 1019)),
+            (Some(1020), false, None)
+        );
+        assert_eq!(take(&mut playback, 1020), Some((3, "DOWN".to_owned())));
+        assert_eq!(
+            (playback.due(), playback.counts(), take(&mut playback, 9999)),
+            (None, true, None)
+        );
+        playback.note(&[RequestKind::Request]);
+        playback.note(&[RequestKind::Request, RequestKind::Exec]);
+        playback.note(&[RequestKind::Request, RequestKind::Exec]);
+        assert_eq!(
+            (playback.due(), take(&mut playback, 1100)),
+            (Some(0), Some((7, "UP".to_owned())))
+        );
+        assert_eq!(take(&mut playback, 1100), Some((9, "CLEAR".to_owned())), "at once");
+        assert_eq!((playback.due(), take(&mut playback, 2099)), (Some(2100), None));
+        assert_eq!(take(&mut playback, 2100), Some((12, "CLEAR 1".to_owned())));
+        assert_eq!(
+            (playback.due(), take(&mut playback, 9999), playback.progress().done),
+            (None, None, 4)
+        );
     }
 
     #[test]

@@ -219,13 +219,13 @@ mod tests {
         for drop in [1, 2, 3, 100] {
             let (mut from, mut fetched) = (Drops(b"one\n\ntwo\nlast", drop), 0);
             let mut progress = |bytes| fetched = bytes;
-            let mut feed = FileWindow::new(&mut from, &mut progress);
-            assert_eq!(feed.line(), Some(Line::Whole(b"one")));
-            assert_eq!(feed.line(), Some(Line::Whole(b"")));
-            assert_eq!(feed.offset(), 5);
-            assert_eq!(feed.line(), Some(Line::Whole(b"two")));
-            assert_eq!(feed.line(), Some(Line::Last(b"last")));
-            assert_eq!(feed.line(), None);
+            let mut window = FileWindow::new(&mut from, &mut progress);
+            assert_eq!(window.line(), Some(Line::Whole(b"one")));
+            assert_eq!(window.line(), Some(Line::Whole(b"")));
+            assert_eq!(window.offset(), 5);
+            assert_eq!(window.line(), Some(Line::Whole(b"two")));
+            assert_eq!(window.line(), Some(Line::Last(b"last")));
+            assert_eq!(window.line(), None);
             assert_eq!(fetched, 13);
         }
     }
@@ -235,23 +235,23 @@ mod tests {
         let mut text = vec![b'x'; LINE_LEN_MAX + 2 * PIECE_LEN];
         text.extend(b"\nnext\n");
         let (mut from, mut progress) = (&text[..], |_| ());
-        let mut feed = FileWindow::new(&mut from, &mut progress);
-        assert_eq!(feed.line(), Some(Line::TooLong));
-        assert_eq!(feed.line(), Some(Line::Whole(b"next")));
-        assert!(feed.window.len() <= LINE_LEN_MAX + 3 * PIECE_LEN, "{}", feed.window.len());
+        let mut window = FileWindow::new(&mut from, &mut progress);
+        assert_eq!(window.line(), Some(Line::TooLong));
+        assert_eq!(window.line(), Some(Line::Whole(b"next")));
+        assert!(window.window.len() <= LINE_LEN_MAX + 3 * PIECE_LEN, "{}", window.window.len());
     }
 
     #[test]
     fn what_is_taken_is_summed_up_over_pieces() {
         let bytes: Vec<u8> = (0..3 * PIECE_LEN).map(|n| n as u8).collect();
         let (mut from, mut progress) = (Drops(&bytes, 77_777), |_| ());
-        let mut feed = FileWindow::new(&mut from, &mut progress);
-        feed.begin_sum(CRC.digest());
-        let len = feed.more(10).len().min(10);
-        feed.take(len);
-        assert!(feed.skip(2 * PIECE_LEN as u64));
+        let mut window = FileWindow::new(&mut from, &mut progress);
+        window.begin_sum(CRC.digest());
+        let len = window.more(10).len().min(10);
+        window.take(len);
+        assert!(window.skip(2 * PIECE_LEN as u64));
         let expected = CRC.checksum(&bytes[..10 + 2 * PIECE_LEN]);
-        assert_eq!(feed.end_sum(), Some(expected));
-        assert!(!feed.skip(2 * PIECE_LEN as u64));
+        assert_eq!(window.end_sum(), Some(expected));
+        assert!(!window.skip(2 * PIECE_LEN as u64));
     }
 }

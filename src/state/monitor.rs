@@ -45,7 +45,7 @@ impl Monitors {
     }
 
     /// Writes a command that `peer` has sent for this database to all monitors.
-    pub fn feed<'a>(
+    pub fn send<'a>(
         &self,
         now: Millis,
         database: u32,
@@ -129,7 +129,7 @@ mod tests {
         }
         drop(leaves);
         monitors.leave(&resets);
-        monitors.feed(1, 0, None, [&b"a"[..]].into_iter());
+        monitors.send(1, 0, None, [&b"a"[..]].into_iter());
         let mut got = Vec::new();
         stays.outbox().expect("an outbox").take(&mut got);
         assert_eq!(std::mem::take(&mut got), b"+0.001000 [0 ?] \"a\"\r\n");
@@ -137,7 +137,7 @@ mod tests {
         assert!(got.is_empty());
         drop(stays);
         assert!(monitors.any());
-        monitors.feed(1, 0, None, [].into_iter());
+        monitors.send(1, 0, None, [].into_iter());
         assert!(!monitors.any());
     }
 }

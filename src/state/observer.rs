@@ -142,6 +142,6 @@ impl Observer {
         let client = self.clients.get(seen.client);
         let database = client.as_ref().map_or(0, |client| client.database());
         let peer = client.map(|client| client.peer);
-        self.monitors.feed(seen.now, database, peer, seen.args);
+        self.monitors.send(seen.now, database, peer, seen.args);
     }
 }

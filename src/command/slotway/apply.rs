@@ -76,17 +76,17 @@ pub fn apply(order: &Order, access: &mut ClusterAccess<'_, '_>) -> Result<Option
             server.topology.set_down(false);
             Ok(None)
         }
-        Order::Latency { place, ms, bound } => {
-            let what = FaultKind::Latency { place: resolve(server, place)?, ms: *ms };
-            access.arm(what, access.deadline(bound.time), bound.count).map(Some)
+        Order::Latency { scope, ms, limit } => {
+            let what = FaultKind::Latency { scope: resolve(server, scope)?, ms: *ms };
+            access.arm(what, access.deadline(limit.time), limit.count).map(Some)
         }
-        Order::Exec { answer, place, bound } => {
-            let what = FaultKind::Exec { answer: *answer, place: resolve(server, place)? };
-            access.arm(what, access.deadline(bound.time), exec_count(bound)).map(Some)
+        Order::Exec { answer, scope, limit } => {
+            let what = FaultKind::Exec { answer: *answer, scope: resolve(server, scope)? };
+            access.arm(what, access.deadline(limit.time), exec_count(limit)).map(Some)
         }
-        Order::Conflict { key, bound } => {
+        Order::Conflict { key, limit } => {
             let what = FaultKind::Conflict(key.clone());
-            access.arm(what, access.deadline(bound.time), exec_count(bound)).map(Some)
+            access.arm(what, access.deadline(limit.time), exec_count(limit)).map(Some)
         }
         Order::Clear(id) => access.clear(*id).map(Some),
     }
@@ -141,8 +141,8 @@ pub fn check_order(server: &ServerState, order: &Order) -> Result<(), Refusal> {
         Order::FailOver(node) | Order::Stop { node, .. } | Order::Start(node) => {
             find(server, node).map(drop)
         }
-        Order::Latency { place, .. } | Order::Exec { place, .. } => {
-            resolve(server, place).map(drop)
+        Order::Latency { scope, .. } | Order::Exec { scope, .. } => {
+            resolve(server, scope).map(drop)
         }
         Order::Finish(_)
         | Order::Revert(_)
@@ -169,12 +169,12 @@ fn find(server: &ServerState, name: &NodeName) -> Result<NodeNumber, Refusal> {
     found.ok_or_else(|| TopologyError::Unknown(name.to_string().into_bytes()).into())
 }
 
-/// Replaces the name of a node in a place by its number.
+/// Replaces the name of a node in a scope by its number.
 fn resolve(
     server: &ServerState,
-    place: &FaultScope<NodeName>,
+    scope: &FaultScope<NodeName>,
 ) -> Result<FaultScope<NodeNumber>, Refusal> {
-    Ok(match place {
+    Ok(match scope {
         FaultScope::Anywhere => FaultScope::Anywhere,
         FaultScope::Slot(slot) => FaultScope::Slot(*slot),
         FaultScope::Node(name) => FaultScope::Node(find(server, name)?),
@@ -182,8 +182,8 @@ fn resolve(
 }
 
 /// How many EXECs a fault applies to: one unless a count or a time is given.
-fn exec_count(bound: &FaultLimit) -> Option<u32> {
-    bound.count.or(if bound.time.is_none() { Some(1) } else { None })
+fn exec_count(limit: &FaultLimit) -> Option<u32> {
+    limit.count.or(if limit.time.is_none() { Some(1) } else { None })
 }
 
 fn require_up(server: &ServerState, node: NodeNumber) -> Result<(), Refusal> {

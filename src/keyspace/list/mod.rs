@@ -12,11 +12,13 @@
 
 mod element;
 mod piece;
+mod iter;
 
+pub use iter::{EncodedElement, Iter};
 pub use piece::{End, PieceLimit};
 
 use super::Text;
-use element::{Element, first_len, last_len, text_of};
+use element::{Element, first_len, last_len};
 use piece::Piece;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -547,80 +549,6 @@ fn places_of(content: &[u8], sought: &[u8], places: &mut Vec<Range<usize>>) {
         at = end;
     }
 }
-
-/// A byte string as a list encodes it, to compare many elements with it.
-pub struct EncodedElement(Vec<u8>);
-
-impl EncodedElement {
-    /// Encodes `text`.
-    #[must_use]
-    pub fn of(text: &[u8]) -> Self {
-        Self(Element::of(text).to_vec())
-    }
-}
-
-/// An iterator over elements from one end to the other.
-#[derive(Clone)]
-pub struct Iter<'l> {
-    list: &'l List,
-    /// The end where it started.
-    end: End,
-    /// The rest of the current piece.
-    rest: &'l [u8],
-    /// The next piece; from the back, one more than its number.
-    next: usize,
-    /// How many elements are left.
-    left: usize,
-}
-
-impl<'l> Iter<'l> {
-    /// Returns the next element, encoded.
-    #[inline]
-    fn element(&mut self) -> Option<&'l [u8]> {
-        self.left = self.left.checked_sub(1)?;
-        match self.end {
-            End::Front => {
-                if self.rest.is_empty() {
-                    self.rest = self.list.piece(self.next).content();
-                    self.next += 1;
-                }
-                let (element, rest) = self.rest.split_at(first_len(self.rest));
-                self.rest = rest;
-                Some(element)
-            }
-            End::Back => {
-                if self.rest.is_empty() {
-                    self.next -= 1;
-                    self.rest = self.list.piece(self.next).content();
-                }
-                let (rest, element) = self.rest.split_at(self.rest.len() - last_len(self.rest));
-                self.rest = rest;
-                Some(element)
-            }
-        }
-    }
-
-    /// Returns whether the next element equals `sought`; `None` at the end.
-    #[inline]
-    pub fn next_is(&mut self, sought: &EncodedElement) -> Option<bool> {
-        self.element().map(|element| element == sought.0)
-    }
-}
-
-impl<'l> Iterator for Iter<'l> {
-    type Item = Text<'l>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Text<'l>> {
-        self.element().map(text_of)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for Iter<'_> {}
 
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,11 @@
 mod score;
 mod packed;
 mod rank_tree;
+mod bound;
+mod builder;
+
+pub use bound::{LexBound, ScoreBound};
+pub use builder::ZsetBuilder;
 
 use super::packed_item::HEAD_LEN_MAX;
 use super::{Blob, INLINE_LEN_MAX, KeyHasher, Keyed, PackLimits, Table, Text};
@@ -46,50 +51,6 @@ struct Member {
 impl Keyed for Member {
     fn key(&self) -> &[u8] {
         &self.name
-    }
-}
-
-/// One end of a range of scores.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ScoreBound {
-    /// The score; any but NaN.
-    pub score: f64,
-    /// Whether the score itself is excluded.
-    pub is_exclusive: bool,
-}
-
-/// One end of a range of members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LexBound<'m> {
-    /// Before all members.
-    First,
-    /// At this member, included.
-    Inclusive(&'m [u8]),
-    /// At this member, excluded.
-    Exclusive(&'m [u8]),
-    /// After all members.
-    Last,
-}
-
-impl LexBound<'_> {
-    /// Returns whether `member` lies before the range that starts here.
-    fn is_behind(self, member: &[u8]) -> bool {
-        match self {
-            Self::First => false,
-            Self::Inclusive(bound) => member < bound,
-            Self::Exclusive(bound) => member <= bound,
-            Self::Last => true,
-        }
-    }
-
-    /// Returns whether `member` does not lie after the range that ends here.
-    fn is_reached_from(self, member: &[u8]) -> bool {
-        match self {
-            Self::First => false,
-            Self::Inclusive(bound) => member <= bound,
-            Self::Exclusive(bound) => member < bound,
-            Self::Last => true,
-        }
     }
 }
 
@@ -450,86 +411,6 @@ impl Zset {
                 }
             }
         }
-    }
-}
-
-/// Collects members with scores and sorts them once at the end: for a set that is computed from
-/// others.
-#[derive(Debug, Default)]
-pub struct ZsetBuilder {
-    table: Table<Member>,
-    name_len_max: usize,
-}
-
-impl ZsetBuilder {
-    /// Returns how many members there are so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Returns whether there are none so far.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
-    }
-
-    /// Adds a member with this score, or replaces its score by what `combine` returns for the
-    /// present one. No score may be NaN.
-    pub fn put(
-        &mut self,
-        member: &[u8],
-        score: f64,
-        hasher: &KeyHasher,
-        combine: impl FnOnce(f64) -> f64,
-    ) {
-        let hash = hasher.hash(member);
-        if let Some(at) = self.table.find(member, hash) {
-            let member = self.table.at_mut(at);
-            member.score = combine(member.score);
-        } else {
-            self.table.insert(Member { name: member.into(), score }, hash, hasher);
-            self.name_len_max = self.name_len_max.max(member.len());
-        }
-    }
-
-    /// Returns all members with their scores, in order, for a reply that is not stored.
-    pub fn in_order(&self) -> impl ExactSizeIterator<Item = (&[u8], f64)> {
-        let entries = self.table.entries();
-        self.places().into_iter().map(|place| {
-            let member = &entries[place as usize];
-            (&*member.name, member.score)
-        })
-    }
-
-    /// Returns the members' table positions, in the members' order.
-    fn places(&self) -> Vec<u32> {
-        let entries = self.table.entries();
-        let mut places: Vec<u32> = (0..entries.len() as u32).collect();
-        places.sort_unstable_by(|&a, &b| {
-            let (a, b) = (&entries[a as usize], &entries[b as usize]);
-            compare(a.score, b.score).then_with(|| a.name.cmp(&b.name))
-        });
-        places
-    }
-
-    /// Returns the sorted set, small if the limits allow.
-    #[must_use]
-    pub fn finish(self, limits: PackLimits) -> Zset {
-        let entries = self.table.entries();
-        let size_max =
-            entries.len().saturating_mul(self.name_len_max + HEAD_LEN_MAX + SCORE_LEN_MAX);
-        let is_small = entries.len() <= limits.entries_max
-            && self.name_len_max <= limits.value_len_max
-            && size_max <= PACK_SIZE_MAX;
-        if is_small {
-            let mut packed = Packed::default();
-            packed.append(self.in_order());
-            return Zset(Repr::Packed(packed));
-        }
-        let entry = |place: u32| RankEntry { score: entries[place as usize].score, place };
-        let order = RankTree::of_sorted(self.places().into_iter().map(entry));
-        Zset(Repr::Large(Box::new(Large { table: self.table, order })))
     }
 }
 

@@ -169,7 +169,7 @@ proptest! {
         prop_assert_eq!(human(parse(text)), text);
     }
 
-    /// Printing settles: what a stored value prints is what it reads back as.
+    /// Printing is stable: what a stored value prints is what it reads back as.
     #[test]
     fn a_printed_number_prints_the_same_again(text in "-?[0-9]{1,30}(\\.[0-9]{0,30})?(e-?[0-9]{1,3})?") {
         let once = human(parse(&text));
