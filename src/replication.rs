@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// Most bytes of memory, approximately, that may be in a stream. Beyond that the oldest batches
 /// become due early: they are merged, so that each key is kept once, and are applied when the
 /// replica's shard is held next, at the latest by the cron.
-pub const BACKLOG_BYTES_MAX: usize = 64 << 20;
+pub(crate) const BACKLOG_BYTES_MAX: usize = 64 << 20;
 /// The due time of an empty stream.
 const NOT_DUE: Millis = Millis::MAX;
 /// How often to check whether a replica has caught up whose due time is unknown, in milliseconds.
@@ -219,7 +219,7 @@ fn unshared(changes: Arc<Changes>) -> Changes {
 
 /// A shard's replication links: the stream it applies, and those it feeds.
 #[derive(Debug, Default)]
-pub struct ReplicationLinks {
+pub(crate) struct ReplicationLinks {
     source: Option<Arc<ReplicationStream>>,
     replicas: Vec<Arc<ReplicationStream>>,
     /// The offset: changes made or applied here while there was a link.
@@ -227,40 +227,33 @@ pub struct ReplicationLinks {
 }
 
 impl ReplicationLinks {
-    /// Returns whether there are none.
-    #[must_use]
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.source.is_none() && self.replicas.is_empty()
-    }
-
     /// Returns the stream that it applies.
     #[must_use]
-    pub fn source(&self) -> Option<&Arc<ReplicationStream>> {
+    pub(crate) fn source(&self) -> Option<&Arc<ReplicationStream>> {
         self.source.as_ref()
     }
 
     /// Returns whether it has replicas.
     #[must_use]
-    pub fn has_replicas(&self) -> bool {
+    pub(crate) fn has_replicas(&self) -> bool {
         !self.replicas.is_empty()
     }
 
     /// Returns whether its source has changes due at `now`.
     #[must_use]
     #[inline]
-    pub fn is_due(&self, now: Millis) -> bool {
+    pub(crate) fn is_due(&self, now: Millis) -> bool {
         self.source.as_ref().is_some_and(|stream| stream.is_due(now))
     }
 
     /// Takes what is due at `now`, in order.
     #[must_use]
-    pub fn take_due(&self, now: Millis) -> Vec<Changes> {
+    pub(crate) fn take_due(&self, now: Millis) -> Vec<Changes> {
         self.source.as_ref().map(|stream| stream.take_due(now)).unwrap_or_default()
     }
 
     /// Appends changes written at `now` to the streams of all replicas.
-    pub fn propagate(&mut self, now: Millis, changes: Changes) {
+    pub(crate) fn propagate(&mut self, now: Millis, changes: Changes) {
         self.offset += changes.len() as u64;
         let bytes = changes.memory();
         let changes = Arc::new(changes);
@@ -268,13 +261,13 @@ impl ReplicationLinks {
     }
 
     /// Sets the stream to apply from now on.
-    pub fn set_source(&mut self, source: Arc<ReplicationStream>) {
+    pub(crate) fn set_source(&mut self, source: Arc<ReplicationStream>) {
         self.source = Some(source);
     }
 
     /// Removes the source; returns what its stream still held. `brings_rest` says whether the
     /// caller applies that, which determines the offset.
-    pub fn remove_source(&mut self, brings_rest: bool) -> Vec<Changes> {
+    pub(crate) fn remove_source(&mut self, brings_rest: bool) -> Vec<Changes> {
         let Some(stream) = self.source.take() else { return Vec::new() };
         let rest = stream.close();
         let backlog = stream.backlog.lock();
@@ -284,14 +277,18 @@ impl ReplicationLinks {
 
     /// Adds a replica that has all of this shard's keys now; `from` is this shard's number. Returns
     /// its stream.
-    pub fn add_replica(&mut self, from: usize, lag_ms: Arc<AtomicI64>) -> Arc<ReplicationStream> {
+    pub(crate) fn add_replica(
+        &mut self,
+        from: usize,
+        lag_ms: Arc<AtomicI64>,
+    ) -> Arc<ReplicationStream> {
         let stream = Arc::new(ReplicationStream::new(from, lag_ms, self.offset));
         self.replicas.push(Arc::clone(&stream));
         stream
     }
 
     /// Removes a replica's stream.
-    pub fn remove_replica(&mut self, stream: &Arc<ReplicationStream>) {
+    pub(crate) fn remove_replica(&mut self, stream: &Arc<ReplicationStream>) {
         self.replicas.retain(|other| !Arc::ptr_eq(other, stream));
     }
 }

@@ -17,9 +17,9 @@ use crate::rdb::file_window::FileWindow;
 use crate::text::number::parse_i64;
 
 /// Bytes of an argument that are kept: keys are shorter, and values do not matter.
-pub const ARG_KEPT_MAX: u64 = 64 * 1024;
+pub(crate) const ARG_KEPT_MAX: u64 = 64 * 1024;
 /// Bytes of a command that are kept.
-pub const COMMAND_KEPT_MAX: usize = 64 << 20;
+pub(crate) const COMMAND_KEPT_MAX: usize = 64 << 20;
 /// Longest line of a header.
 const HEADER_LEN_MAX: usize = 64;
 /// Longest annotation.
@@ -144,7 +144,7 @@ fn line<'f>(window: &'f mut FileWindow<'_>, len_max: usize) -> Result<&'f [u8], 
 ///
 /// # Errors
 /// The text is no manifest.
-pub fn manifest(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn manifest(text: &str) -> Result<Vec<String>, String> {
     let mut files = Vec::new();
     for (at, line) in text.lines().enumerate() {
         let line = line.trim();

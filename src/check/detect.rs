@@ -6,13 +6,13 @@ use crate::rdb::file::is_rdb;
 use std::str::FromStr;
 
 /// Bytes from the beginning of a file by which its format is detected.
-pub const LOOK_LEN: usize = 64 * 1024;
+pub(crate) const LOOK_LEN: usize = 64 * 1024;
 /// Lines that are examined.
 const LINES_MAX: usize = 200;
 
 /// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// A key on each line.
     Keys,
     /// Keys that are used together on each line.
@@ -31,7 +31,7 @@ pub enum Format {
 
 impl Format {
     /// All of them with their names.
-    pub const NAMES: &[(Self, &'static str)] = &[
+    pub(crate) const NAMES: &[(Self, &'static str)] = &[
         (Self::Keys, "keys"),
         (Self::Sets, "sets"),
         (Self::Transactions, "transactions"),
@@ -43,13 +43,13 @@ impl Format {
 
     /// Returns its name.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(format, _)| *format == self).map_or("", |(_, name)| name)
     }
 
     /// Returns the format of a file that begins with `start`.
     #[must_use]
-    pub fn of(start: &[u8]) -> Self {
+    pub(crate) fn of(start: &[u8]) -> Self {
         if is_rdb(start) {
             return Self::Rdb;
         }

@@ -8,15 +8,15 @@
 //! A file is read once, in constant memory, whatever its size. A broken one is read up to the error;
 //! [`Trouble`] has the position and the reason.
 
-pub mod aof;
-pub mod replay;
-pub mod detect;
-pub mod unsupported;
-pub mod text_formats;
-pub mod tokenizer;
+pub(crate) mod aof;
+pub(crate) mod replay;
+pub(crate) mod detect;
+pub(crate) mod unsupported;
+pub(crate) mod text_formats;
+pub(crate) mod tokenizer;
 
-pub use crate::report::Trouble;
-pub use detect::Format;
+pub(crate) use crate::report::Trouble;
+pub(crate) use detect::Format;
 pub use replay::{Replay, SeenCommand};
 
 use crate::ledger::Spot;
@@ -24,7 +24,11 @@ use crate::rdb::file::{self, Record};
 use crate::rdb::file_window::FileWindow;
 
 /// Reads a file of this format into `to`. Returns why it could not be read to its end, if so.
-pub fn read(window: &mut FileWindow<'_>, format: Format, to: &mut Replay) -> Option<Trouble> {
+pub(crate) fn read(
+    window: &mut FileWindow<'_>,
+    format: Format,
+    to: &mut Replay,
+) -> Option<Trouble> {
     let trouble = match format {
         Format::Aof => aof::read(window, to),
         Format::Rdb => rdb(window, to).or_else(|| {

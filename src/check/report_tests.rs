@@ -4,8 +4,9 @@
 use crate::check::{self, Format, Replay};
 use crate::rdb::file_window::FileWindow;
 use crate::report::proof::text::{COLUMNS, COLUMNS_MIN, page};
+use crate::report::proof::{EXIT_INPUT, EXIT_VIOLATIONS};
 use crate::report::proof::{html, json, junit, markdown, sarif};
-use crate::report::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS, Report, Source};
+use crate::report::{Baseline, Report, Source};
 use crate::text::display::{Paint, width};
 use insta::assert_snapshot;
 use serde_json::Value;

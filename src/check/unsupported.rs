@@ -8,7 +8,7 @@ use access::{RO, RW};
 
 /// Returns the row of a request, from either table.
 #[must_use]
-pub fn find(args: Args<'_>) -> Option<&'static Spec> {
+pub(crate) fn find(args: Args<'_>) -> Option<&'static Spec> {
     command::named(args).or_else(|| {
         let name = args.at(0);
         UNSUPPORTED.iter().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()))
@@ -97,7 +97,7 @@ const UNSUPPORTED: &[Spec] = &[
 
 /// Whether a command runs a script, whose keys are those that it declares.
 #[must_use]
-pub fn is_script(spec: &Spec) -> bool {
+pub(crate) fn is_script(spec: &Spec) -> bool {
     spec.keys.first().is_some_and(|keys| matches!(keys.find, Find::Count { .. }))
         && matches!(
             spec.name.as_bytes(),

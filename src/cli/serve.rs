@@ -49,7 +49,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         ],
         executable: std::env::current_exe().map(path).unwrap_or_default(),
         config_file: options.config.clone().map(path).unwrap_or_default(),
-        os: os(),
+        os: crate::state::process::os(),
         reserve_files,
     };
     let (router, bound) = wanted.open().map_err(explain)?;
@@ -180,10 +180,4 @@ fn reserve_files(clients: usize) -> Result<(), usize> {
     let granted =
         if setrlimit(Resource::Nofile, limit).is_ok() { raised } else { current.unwrap_or(raised) };
     if granted >= files { Ok(()) } else { Err(granted.saturating_sub(FILES_RESERVED) as usize) }
-}
-
-fn os() -> String {
-    let uname = rustix::system::uname();
-    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
-    format!("{} {} {}", text(uname.sysname()), text(uname.release()), text(uname.machine()))
 }

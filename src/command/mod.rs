@@ -50,26 +50,31 @@ mod connection;
 mod server;
 mod introspect;
 mod cluster;
-pub mod slotway;
+pub(crate) mod slotway;
 // All of them.
 mod table;
 
-pub use args::Args;
-pub use context::{Cx, ServerCx};
-pub use invocation::Invocation;
-pub use key_slots::KeySlots;
-pub use pace::{DeferredWork, Immediate, Pace, ReplyDelay};
-pub use queue::{QUEUE_BYTES_MAX, Queue};
-pub use refusal::{Outcome, Refusal};
-pub use spec::{
-    Arity, Begin, BlockFn, Find, Group, Keys, Run, Secret, ServerFn, SessionCommand, ShardFn, Spec,
-    access, acl, flag,
-};
-pub use split::{Merge, SplitCommand};
-pub use table::{all, find, find_in, named, numbered, resolve};
-pub use wait::{NullReply, Wait, WaitKind};
+pub(crate) use args::Args;
+pub(crate) use context::{Cx, ServerCx};
+pub(crate) use invocation::Invocation;
+pub(crate) use key_slots::KeySlots;
+pub use pace::Immediate;
+pub(crate) use pace::{DeferredWork, Pace, ReplyDelay};
+pub(crate) use queue::Queue;
+pub(crate) use refusal::{Outcome, Refusal};
+pub use spec::Arity;
+pub use spec::Begin;
+pub use spec::Find;
+pub use spec::Keys;
+pub use spec::Spec;
+pub use spec::access;
+pub use spec::flag;
+pub(crate) use spec::{Group, Run, Secret, ServerFn, SessionCommand};
+pub use table::all;
+pub(crate) use table::{find, find_in, named, numbered, resolve};
+pub(crate) use wait::{Wait, WaitKind};
 
 use container::{help, too_many_arguments};
 
 /// The longest name of a command or subcommand, in bytes.
-pub const NAME_LEN_MAX: usize = 24;
+pub(crate) const NAME_LEN_MAX: usize = 24;

@@ -50,7 +50,7 @@ pub enum ReplyDelay {
 }
 
 /// Work for later; it is given a pace of its own when it is done.
-pub type DeferredWork = Box<dyn FnOnce(&dyn Pace) + Send>;
+pub(crate) type DeferredWork = Box<dyn FnOnce(&dyn Pace) + Send>;
 
 /// A pace without threads: everything happens at once, at a fixed time. For tests, and for whatever
 /// else runs the router as a plain function.

@@ -28,7 +28,7 @@ struct Queued {
 }
 
 /// The most bytes of arguments in a queue: spans address them with 32 bits.
-pub const QUEUE_BYTES_MAX: usize = u32::MAX as usize;
+pub(crate) const QUEUE_BYTES_MAX: usize = u32::MAX as usize;
 
 impl Queue {
     /// A queue of one command. A request is always shorter than [`QUEUE_BYTES_MAX`].

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 pub struct Refusal(Cow<'static, [u8]>);
 
 /// What a command function returns; on `Err` it has written nothing.
-pub type Outcome = Result<(), Refusal>;
+pub(crate) type Outcome = Result<(), Refusal>;
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {

@@ -95,20 +95,20 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
 
 /// Returns the row with this number, if there is one.
 #[must_use]
-pub fn numbered(id: u16) -> Option<&'static Spec> {
+pub(crate) fn numbered(id: u16) -> Option<&'static Spec> {
     let at = usize::from(id.checked_sub(1)?);
     COMMANDS.get(at).or_else(|| SUBCOMMANDS.get(at - COMMANDS.len()))
 }
 
 /// Returns the command of this name, in any case.
 #[must_use]
-pub fn find(name: &[u8]) -> Option<&'static Spec> {
+pub(crate) fn find(name: &[u8]) -> Option<&'static Spec> {
     INDEX.find(name)
 }
 
 /// Returns a container's subcommand of this name, in any case.
 #[must_use]
-pub fn find_in(container: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
+pub(crate) fn find_in(container: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
     container.subcommands.iter().find(|sub| name.eq_ignore_ascii_case(sub.name.as_bytes()))
 }
 
@@ -116,7 +116,7 @@ pub fn find_in(container: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
 ///
 /// # Errors
 /// The command or subcommand is unknown, or takes another number of arguments.
-pub fn resolve(args: Args<'_>) -> Result<Invocation<'_>, Refusal> {
+pub(crate) fn resolve(args: Args<'_>) -> Result<Invocation<'_>, Refusal> {
     let spec = find(&args[0]).ok_or_else(|| unknown(args))?;
     if spec.subcommands.is_empty() {
         return if spec.arity.admits(args.len()) {
@@ -142,7 +142,7 @@ pub fn resolve(args: Args<'_>) -> Result<Invocation<'_>, Refusal> {
 
 /// Returns the row that a request names, however many arguments it has; `None` if there is none.
 #[must_use]
-pub fn named(args: Args<'_>) -> Option<&'static Spec> {
+pub(crate) fn named(args: Args<'_>) -> Option<&'static Spec> {
     let spec = find(args.at(0))?;
     match args.get(1) {
         Some(name) if !spec.subcommands.is_empty() => find_in(spec, name),

@@ -23,7 +23,6 @@ pub struct Wait {
 
 /// The type of value that a blocked command waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the type of its name")]
 pub enum WaitKind {
     List,
     Zset,

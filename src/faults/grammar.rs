@@ -21,17 +21,17 @@ use crate::text::number::parse_i64;
 use std::fmt;
 
 /// How long a fault lasts by default, in milliseconds.
-pub const TIME_MS_DEFAULT: Millis = 5 * 60 * 1000;
+pub(crate) const TIME_MS_DEFAULT: Millis = 5 * 60 * 1000;
 /// Longest time that a fault may last, in milliseconds.
-pub const TIME_MS_MAX: Millis = 24 * 60 * 60 * 1000;
+pub(crate) const TIME_MS_MAX: Millis = 24 * 60 * 60 * 1000;
 /// Longest delay of a reply, in milliseconds.
-pub const LATENCY_MS_MAX: Millis = 60 * 1000;
+pub(crate) const LATENCY_MS_MAX: Millis = 60 * 1000;
 /// Most times that a fault may fire.
-pub const COUNT_MAX: u32 = 1_000_000;
+pub(crate) const COUNT_MAX: u32 = 1_000_000;
 /// Longest key of a fault, in bytes.
-pub const KEY_LEN_MAX: usize = 64 * 1024;
+pub(crate) const KEY_LEN_MAX: usize = 64 * 1024;
 /// Most runs of slots in one order.
-pub const RUNS_MAX: usize = 1024;
+pub(crate) const RUNS_MAX: usize = 1024;
 
 /// A node as an order names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +80,6 @@ pub enum FaultScope<N> {
 
 /// The reply of an EXEC that does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the reply of its name")]
 pub enum ExecAnswer {
     Moved,
     TryAgain,
@@ -126,7 +125,6 @@ pub struct FaultLimit {
 
 /// An order to change the cluster or to inject a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the words at the top of the file say what each means")]
 pub enum Order {
     Move { runs: Vec<(Slot, Slot)>, to: NodeName },
     Hold { slot: Slot, to: NodeName, time: Option<Millis>, keys: Vec<Vec<u8>> },
@@ -413,7 +411,7 @@ fn slot(word: &[u8]) -> Result<Slot, String> {
 }
 
 /// Returns the form of each order, its name first.
-pub fn forms() -> impl Iterator<Item = &'static str> {
+pub(crate) fn forms() -> impl Iterator<Item = &'static str> {
     FORMS.iter().map(|(form, _)| *form)
 }
 

@@ -17,16 +17,13 @@ mod scenario;
 mod registry;
 mod listener_gate;
 
-pub use grammar::{
-    COUNT_MAX, ExecAnswer, FaultLimit, FaultScope, KEY_LEN_MAX, LATENCY_MS_MAX, NodeName, Order,
-    OrderError, Promote, RUNS_MAX, TIME_MS_DEFAULT, TIME_MS_MAX, forms,
+pub(crate) use grammar::{
+    ExecAnswer, FaultLimit, FaultScope, LATENCY_MS_MAX, NodeName, Order, Promote, TIME_MS_DEFAULT,
+    forms,
 };
-pub use listener_gate::{GateListener, ListenerGate};
-pub use registry::{FAULTS_MAX, Fault, FaultKind};
-pub use scenario::{
-    RequestKind, SCENARIO_LEN_MAX, STEPS_MAX, Scenario, ScenarioError, ScenarioProgress,
-    ScenarioStep, StepTrigger,
-};
+pub(crate) use listener_gate::ListenerGate;
+pub(crate) use registry::{FAULTS_MAX, Fault, FaultKind};
+pub(crate) use scenario::{RequestKind, Scenario, ScenarioError, ScenarioProgress, ScenarioStep};
 
 use crate::keyspace::Millis;
 use crate::slot::Slot;

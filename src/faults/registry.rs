@@ -8,7 +8,7 @@ use crate::topology::NodeNumber;
 use std::fmt;
 
 /// Most faults armed at a time.
-pub const FAULTS_MAX: usize = 256;
+pub(crate) const FAULTS_MAX: usize = 256;
 
 /// The kinds of faults.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,9 +21,9 @@ use std::fmt;
 use toml::Spanned;
 
 /// Longest scenario, in bytes.
-pub const SCENARIO_LEN_MAX: usize = 1 << 20;
+pub(crate) const SCENARIO_LEN_MAX: usize = 1 << 20;
 /// Most steps of a scenario.
-pub const STEPS_MAX: usize = 10_000;
+pub(crate) const STEPS_MAX: usize = 10_000;
 
 /// The kinds of requests that a step can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

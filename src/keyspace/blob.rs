@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::ops::Deref;
 
 /// Longest byte string that is stored in place.
-pub const INLINE_LEN_MAX: usize = 22;
+pub(crate) const INLINE_LEN_MAX: usize = 22;
 
 /// An owned, immutable byte string of 24 bytes, plus the heap for longer ones.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,37 +7,37 @@
 use super::Keyspace;
 
 /// A set of event classes of `notify-keyspace-events`, one bit each.
-pub type EventClass = u16;
+pub(crate) type EventClass = u16;
 
 /// `g`: commands for keys of any type, such as DEL and EXPIRE.
-pub const GENERIC: EventClass = 1;
+pub(crate) const GENERIC: EventClass = 1;
 /// `$`
-pub const STRING: EventClass = 1 << 1;
+pub(crate) const STRING: EventClass = 1 << 1;
 /// `l`
-pub const LIST: EventClass = 1 << 2;
+pub(crate) const LIST: EventClass = 1 << 2;
 /// `s`
-pub const SET: EventClass = 1 << 3;
+pub(crate) const SET: EventClass = 1 << 3;
 /// `h`
-pub const HASH: EventClass = 1 << 4;
+pub(crate) const HASH: EventClass = 1 << 4;
 /// `z`
-pub const ZSET: EventClass = 1 << 5;
+pub(crate) const ZSET: EventClass = 1 << 5;
 /// `x`: a key expired.
-pub const EXPIRED: EventClass = 1 << 6;
+pub(crate) const EXPIRED: EventClass = 1 << 6;
 /// `e`: a key was evicted to make room.
-pub const EVICTED: EventClass = 1 << 7;
+pub(crate) const EVICTED: EventClass = 1 << 7;
 /// `t`
-pub const STREAM: EventClass = 1 << 8;
+pub(crate) const STREAM: EventClass = 1 << 8;
 /// `m`: a command read a key that does not exist. Not in `A`.
-pub const MISS: EventClass = 1 << 9;
+pub(crate) const MISS: EventClass = 1 << 9;
 /// `n`: a key was created. Not in `A`.
-pub const NEW: EventClass = 1 << 10;
+pub(crate) const NEW: EventClass = 1 << 10;
 /// `d`: events of modules, of which there are none.
-pub const MODULE: EventClass = 1 << 11;
+pub(crate) const MODULE: EventClass = 1 << 11;
 
 /// `K`, not a class but a way to publish: to the channel named after the key.
-pub const BY_KEY: EventClass = 1 << 14;
+pub(crate) const BY_KEY: EventClass = 1 << 14;
 /// `E`: to the channel named after the event.
-pub const BY_NAME: EventClass = 1 << 15;
+pub(crate) const BY_NAME: EventClass = 1 << 15;
 
 /// What happened to a key.
 #[derive(Clone, Debug, PartialEq, Eq)]

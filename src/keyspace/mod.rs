@@ -26,7 +26,7 @@ mod value;
 mod key;
 mod entry;
 mod journal;
-pub mod event;
+pub(crate) mod event;
 mod watch;
 mod ready;
 mod read;
@@ -36,22 +36,22 @@ mod scan;
 mod slot_transfer;
 mod changes;
 
-pub use blob::{Blob, INLINE_LEN_MAX};
-pub use changes::Changes;
-pub use entry::{DetachedValue, Entry, Ttl};
-pub use event::{Event, EventClass};
-pub use hash::{Hash, Indexed, PackLimits, Pair, Pairs};
-pub use key::{Key, KeyHint};
-pub use list::{EncodedElement, End, Iter as Elements, List, PieceLimit};
-pub use probe::ProbeStage;
-pub use set::{BorrowedMember, Member, Set};
-pub use slot_transfer::TouchedKeys;
-pub use table::{KeyHasher, Keyed, Table};
-pub use text::{Digits, Text};
-pub use value::{EMBSTR_LEN_MAX, SHARED_INTEGERS, Value};
-pub use watch::{Cause, Guard, Watchers, Writer};
-pub use write::{Edited, LazyFree};
-pub use zset::{LexBound, ScoreBound, Zset, ZsetBuilder};
+pub(crate) use blob::{Blob, INLINE_LEN_MAX};
+pub(crate) use changes::Changes;
+pub(crate) use entry::{DetachedValue, Entry, Ttl};
+pub(crate) use event::{Event, EventClass};
+pub(crate) use hash::{Hash, PackLimits, Pair};
+pub(crate) use key::{Key, KeyHint};
+pub(crate) use list::{EncodedElement, End, List, PieceLimit};
+pub(crate) use probe::ProbeStage;
+pub(crate) use set::{BorrowedMember, Member, Set};
+pub(crate) use slot_transfer::TouchedKeys;
+pub(crate) use table::{KeyHasher, Keyed, Table};
+pub(crate) use text::{Digits, Text};
+pub(crate) use value::{SHARED_INTEGERS, Value};
+pub(crate) use watch::{Guard, Watchers, Writer};
+pub(crate) use write::{Edited, LazyFree};
+pub(crate) use zset::{LexBound, ScoreBound, Zset, ZsetBuilder};
 
 use crate::slot::{SLOTS, Slot};
 use entry::NEVER;
@@ -59,7 +59,7 @@ use journal::Journal;
 use std::collections::HashSet;
 
 /// Milliseconds since the Unix epoch.
-pub type Millis = i64;
+pub(crate) type Millis = i64;
 
 /// The sizes up to which collections keep their compact encodings (`hash-max-listpack-entries` and
 /// the like).

@@ -10,7 +10,6 @@ use crate::slot::Slot;
 
 /// The stages of a probe, each named after what it prefetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is named after what it prefetches")]
 pub enum ProbeStage {
     Slot,
     Fingerprints,

@@ -54,7 +54,7 @@ pub trait Keyed {
 
 /// Entries by key; no key twice.
 #[derive(Clone, Debug)]
-pub struct Table<E> {
+pub(crate) struct Table<E> {
     entries: Vec<E>,
     /// As long as `entries` while there is no index, else empty.
     fingerprints: Vec<u16>,
@@ -87,35 +87,24 @@ impl<E> Default for Table<E> {
 impl<E: Keyed> Table<E> {
     /// Returns how many entries there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.entries.len()
-    }
-
-    /// Returns whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
     }
 
     /// Returns the entries by position. Positions change when an entry is removed.
     #[must_use]
-    pub fn entries(&self) -> &[E] {
+    pub(crate) fn entries(&self) -> &[E] {
         &self.entries
     }
 
     /// Returns the entry at a position that [`Table::find`] returned.
-    pub fn at_mut(&mut self, at: usize) -> &mut E {
+    pub(crate) fn at_mut(&mut self, at: usize) -> &mut E {
         &mut self.entries[at]
-    }
-
-    /// Returns the entries, to change anything but their keys.
-    pub fn entries_mut(&mut self) -> &mut [E] {
-        &mut self.entries
     }
 
     /// Returns the position of the entry with this key, whose hash is `hash`.
     #[must_use]
-    pub fn find(&self, key: &[u8], hash: u64) -> Option<usize> {
+    pub(crate) fn find(&self, key: &[u8], hash: u64) -> Option<usize> {
         if let Some(index) = &self.index {
             let is_it =
                 |p: &Place| p.hash == hash as u32 && self.entries[p.at as usize].key() == key;
@@ -150,7 +139,7 @@ impl<E: Keyed> Table<E> {
 
     /// Prefetches the memory that [`Table::guess`] will read first.
     #[inline]
-    pub fn prefetch(&self, hash: u64) {
+    pub(crate) fn prefetch(&self, hash: u64) {
         if let Some(index) = &self.index {
             // The index offers no prefetch, so the look-up itself brings its memory.
             let _place = index.find(spread(hash as u32), |p| p.hash == hash as u32);
@@ -164,7 +153,7 @@ impl<E: Keyed> Table<E> {
     /// Returns the entry that most likely has a key of this hash, with its position: nearly always
     /// the right one, if there is one.
     #[must_use]
-    pub fn guess(&self, hash: u64) -> Option<(usize, &E)> {
+    pub(crate) fn guess(&self, hash: u64) -> Option<(usize, &E)> {
         let at = match &self.index {
             Some(index) => index.find(spread(hash as u32), |p| p.hash == hash as u32)?.at as usize,
             None => {
@@ -184,7 +173,7 @@ impl<E: Keyed> Table<E> {
     }
 
     /// Adds an entry whose key, with hash `hash`, is not in the table; returns its position.
-    pub fn insert(&mut self, entry: E, hash: u64, hasher: &KeyHasher) -> usize {
+    pub(crate) fn insert(&mut self, entry: E, hash: u64, hasher: &KeyHasher) -> usize {
         debug_assert!(self.find(entry.key(), hash).is_none());
         let at = self.entries.len();
         grow(&mut self.entries);
@@ -203,7 +192,7 @@ impl<E: Keyed> Table<E> {
     }
 
     /// Removes the entry at `at`; the last entry moves into its position.
-    pub fn remove(&mut self, at: usize, hasher: &KeyHasher) -> E {
+    pub(crate) fn remove(&mut self, at: usize, hasher: &KeyHasher) -> E {
         if let Some(index) = &mut self.index {
             let last = self.entries.len() - 1;
             let hash_at = |at: usize| hasher.hash(self.entries[at].key()) as u32;
@@ -236,7 +225,11 @@ impl<E: Keyed> Table<E> {
 
     /// Calls `each` for the entries below position `from` (`usize::MAX` for all), downwards, until
     /// it returns false; returns the position to go on from, 0 at the end.
-    pub fn walk_down<'t>(&'t self, from: usize, mut each: impl FnMut(&'t E) -> bool) -> usize {
+    pub(crate) fn walk_down<'t>(
+        &'t self,
+        from: usize,
+        mut each: impl FnMut(&'t E) -> bool,
+    ) -> usize {
         let mut at = from.min(self.entries.len());
         while at > 0 {
             at -= 1;
@@ -247,15 +240,8 @@ impl<E: Keyed> Table<E> {
         at
     }
 
-    /// Returns the entry chosen by `pick`, a number that is uniform over all `u64`.
-    #[must_use]
-    pub fn random(&self, pick: u64) -> Option<&E> {
-        let at = (u128::from(pick) * self.entries.len() as u128) >> 64;
-        self.entries.get(at as usize)
-    }
-
     /// Rebuilds fingerprints and index from the entries.
-    pub fn rebuild_index(&mut self, hasher: &KeyHasher) {
+    pub(crate) fn rebuild_index(&mut self, hasher: &KeyHasher) {
         self.index = None;
         self.fingerprints =
             self.entries.iter().map(|e| fingerprint_of(hasher.hash(e.key()))).collect();

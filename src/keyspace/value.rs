@@ -9,9 +9,9 @@ use super::zset::Zset;
 use crate::text::number::parse_i64;
 
 /// Longest byte string that Redis would embed in its object (`OBJECT ENCODING` says `embstr`).
-pub const EMBSTR_LEN_MAX: usize = 44;
+pub(crate) const EMBSTR_LEN_MAX: usize = 44;
 /// Integers from 0 below this are shared objects in Redis, which `OBJECT REFCOUNT` shows.
-pub const SHARED_INTEGERS: i64 = 10_000;
+pub(crate) const SHARED_INTEGERS: i64 = 10_000;
 
 /// Values with more elements than this are freed after the shard is released.
 const LAZY_FREE_LEN: usize = 4096;

@@ -93,7 +93,7 @@ struct Watcher {
 
 /// A keyspace's watched keys. No list is empty.
 #[derive(Debug, Default)]
-pub struct Watchers {
+pub(crate) struct Watchers {
     by_key: HashMap<Box<[u8]>, Vec<Watcher>>,
     /// Registered watchers, abandoned ones included.
     registered: usize,
@@ -111,12 +111,12 @@ const SWEEP_MIN: usize = 1024;
 impl Watchers {
     /// Returns whether there are no watchers: the one test that a write makes.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
 
     /// Registers `guard` under `key`; `expired` means that the key is in the table but has expired.
-    pub fn add(&mut self, key: &[u8], guard: &Guard, expired: bool, now: Millis) {
+    pub(crate) fn add(&mut self, key: &[u8], guard: &Guard, expired: bool, now: Millis) {
         // A guard's age is that of its first key.
         let _ = guard.0.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         if self.registered >= self.sweep_at.max(SWEEP_MIN) {
@@ -133,7 +133,7 @@ impl Watchers {
     }
 
     /// Removes `guard` from the lists of `keys`.
-    pub fn remove<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, guard: &Guard) {
+    pub(crate) fn remove<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, guard: &Guard) {
         for key in keys {
             self.retain(key, |watcher| !watcher.guard.is(guard));
         }
@@ -142,7 +142,7 @@ impl Watchers {
     /// Trips the guards that watch `key`, which was changed, created or removed. `gone` means that
     /// it does not exist any more: a guard registered when the key had already expired then sees no
     /// change.
-    pub fn touch(&mut self, key: &[u8], gone: bool, now: Millis) {
+    pub(crate) fn touch(&mut self, key: &[u8], gone: bool, now: Millis) {
         let (writer, mut has_tripped) = (self.writer, self.has_tripped);
         self.retain(key, |watcher| {
             if watcher.expired && gone {
@@ -163,18 +163,18 @@ impl Watchers {
 
     /// Returns whether `guard` was registered under `key` when the key had already expired.
     #[must_use]
-    pub fn was_expired(&self, key: &[u8], guard: &Guard) -> bool {
+    pub(crate) fn was_expired(&self, key: &[u8], guard: &Guard) -> bool {
         let watchers = self.by_key.get(key).map_or(&[][..], Vec::as_slice);
         watchers.iter().any(|w| w.expired && w.guard.is(guard))
     }
 
     /// Returns every watched key.
-    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &[u8]> {
         self.by_key.keys().map(|key| &**key)
     }
 
     /// Removes abandoned watchers.
-    pub fn sweep(&mut self) {
+    pub(crate) fn sweep(&mut self) {
         self.by_key.retain(|_, watchers| {
             watchers.retain(|w| !w.guard.is_abandoned());
             !watchers.is_empty()

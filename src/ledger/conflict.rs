@@ -7,11 +7,11 @@ use super::violation::{Origin, TEXT_CHARS_MAX};
 use std::sync::Arc;
 
 /// Rows of conflicts that are kept.
-pub const CONFLICTS_MAX: usize = 1024;
+pub(crate) const CONFLICTS_MAX: usize = 1024;
 /// Classes of the ages of a WATCH: below 1 ms, 2, 4, … and the last without an end.
-pub const AGES: usize = 16;
+pub(crate) const AGES: usize = 16;
 /// Classes of attempts: 1, 2, … and the last for that many or more.
-pub const ATTEMPTS: usize = 10;
+pub(crate) const ATTEMPTS: usize = 10;
 
 /// One lost attempt.
 #[derive(Clone, Copy, Debug)]

@@ -18,12 +18,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Pairs without anything in common that are named.
-pub const PAIRS_MAX: usize = 8;
+pub(crate) const PAIRS_MAX: usize = 8;
 /// Characters of a key that is named.
 const KEY_CHARS_MAX: usize = 80;
 
 /// Keys that were used together, each with the number of its pattern.
-pub type Set = Vec<(usize, Vec<u8>)>;
+pub(crate) type Set = Vec<(usize, Vec<u8>)>;
 
 /// A hashtag for a group: by pattern, the pieces of the bare keys (see [`bare`]) that it encloses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Pair {
 
 /// Returns a key without the braces of its hashtag, if it has one.
 #[must_use]
-pub fn bare(key: &[u8]) -> Vec<u8> {
+pub(crate) fn bare(key: &[u8]) -> Vec<u8> {
     let tag = hashed_part(key);
     if tag.len() == key.len() {
         return key.to_vec();
@@ -125,7 +125,7 @@ impl<'a> Part<'a> {
 /// # Errors
 /// No common part puts every set into one slot: the pairs of patterns that have nothing in common, or
 /// none, if each pair has a common part but all together have not.
-pub fn find(patterns: &[Arc<str>], sets: &[Set]) -> Result<Tag, Vec<Pair>> {
+pub(crate) fn find(patterns: &[Arc<str>], sets: &[Set]) -> Result<Tag, Vec<Pair>> {
     let parts: Vec<Vec<Part<'_>>> =
         sets.iter().map(|set| set.iter().map(|(of, key)| Part::new(*of, key)).collect()).collect();
     search(patterns.len(), &parts).ok_or_else(|| strangers(patterns, &parts))

@@ -19,13 +19,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Kinds of sets that are kept.
-pub const KINDS_MAX: usize = 1024;
+pub(crate) const KINDS_MAX: usize = 1024;
 /// Sets of each kind that are kept.
-pub const SETS_MAX: usize = 16;
+pub(crate) const SETS_MAX: usize = 16;
 /// Keys of a set that are kept: the first ones.
-pub const SET_KEYS_MAX: usize = 16;
+pub(crate) const SET_KEYS_MAX: usize = 16;
 /// Sets of a group from which its hashtag is derived.
-pub const GROUP_SETS_MAX: usize = 128;
+pub(crate) const GROUP_SETS_MAX: usize = 128;
 
 /// What is kept of one kind of set.
 #[derive(Clone, Debug, Default)]

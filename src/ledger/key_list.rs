@@ -1,9 +1,9 @@
 //! The keys of one violation, copied into one piece of memory: each once, and not too many.
 
 /// Keys of a list: the first ones of more.
-pub const KEYS_MAX: usize = 128;
+pub(crate) const KEYS_MAX: usize = 128;
 /// Bytes of all keys of a list: keys that do not fit are left out.
-pub const BYTES_MAX: usize = 4 * 1024;
+pub(crate) const BYTES_MAX: usize = 4 * 1024;
 
 /// Different keys in the order in which they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,13 +18,13 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 /// Patterns that are counted.
-pub const PATTERNS_MAX: usize = 1024;
+pub(crate) const PATTERNS_MAX: usize = 1024;
 /// Keys of each sample.
-pub const SAMPLE_MAX: usize = 4096;
+pub(crate) const SAMPLE_MAX: usize = 4096;
 /// Longer keys than this are not sampled, in bytes.
-pub const SAMPLED_KEY_LEN_MAX: usize = 1024;
+pub(crate) const SAMPLED_KEY_LEN_MAX: usize = 1024;
 /// The largest keys that are named.
-pub const BIG_MAX: usize = 16;
+pub(crate) const BIG_MAX: usize = 16;
 
 /// What is counted by pattern.
 #[derive(Clone, Debug)]

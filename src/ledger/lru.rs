@@ -9,7 +9,7 @@ const SHARE_GIVEN_UP: usize = 8;
 
 /// Rows by key.
 #[derive(Clone, Debug)]
-pub struct LruTable<K, V> {
+pub(crate) struct LruTable<K, V> {
     rows: HashMap<K, Row<V>, foldhash::fast::FixedState>,
     /// Never more rows than this.
     rows_max: usize,
@@ -27,14 +27,14 @@ struct Row<V> {
 impl<K: Hash + Eq + Clone, V> LruTable<K, V> {
     /// An empty table for `rows_max` rows, at least one.
     #[must_use]
-    pub fn new(rows_max: usize) -> Self {
+    pub(crate) fn new(rows_max: usize) -> Self {
         let rows = HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
         Self { rows, rows_max: rows_max.max(1), clock: 0, forgotten: 0 }
     }
 
     /// Returns the row of `key`, which counts as a use. If there is none it is made; `own` makes the key
     /// that is kept.
-    pub fn row<Q: Hash + Equivalent<K> + ?Sized>(
+    pub(crate) fn row<Q: Hash + Equivalent<K> + ?Sized>(
         &mut self,
         key: &Q,
         own: impl FnOnce() -> K,
@@ -62,40 +62,28 @@ impl<K: Hash + Eq + Clone, V> LruTable<K, V> {
     }
 
     /// Returns the row of `key`; this does not count as a use.
-    pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
+    pub(crate) fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
         self.rows.get(key).map(|row| &row.value)
     }
 
     /// Returns the row of `key`; this does not count as a use.
-    pub fn get_mut<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
+    pub(crate) fn get_mut<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
         self.rows.get_mut(key).map(|row| &mut row.value)
     }
 
     /// Removes a row.
-    pub fn remove<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<V> {
+    pub(crate) fn remove<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<V> {
         self.rows.remove(key).map(|row| row.value)
     }
 
     /// Returns all rows, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.rows.iter().map(|(key, row)| (key, &row.value))
-    }
-
-    /// Returns how many rows there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 
     /// Returns how many rows made room for others.
     #[must_use]
-    pub fn forgotten(&self) -> u64 {
+    pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten
     }
 }
@@ -112,13 +100,13 @@ mod tests {
         }
         *table.row(&0, || 0, || 0) += 1;
         *table.row(&99, || 99, || 0) += 1;
-        assert_eq!((table.len(), table.forgotten()), (15, 2));
+        assert_eq!((table.rows.len(), table.forgotten()), (15, 2));
         assert_eq!((table.get(&0), table.get(&1), table.get(&2)), (Some(&2), None, None));
         assert_eq!((table.get(&3), table.get(&99)), (Some(&1), Some(&1)));
         for key in 100..100_000 {
             table.row(&key, || key, || 0);
         }
-        assert!(table.len() <= 16);
+        assert!(table.rows.len() <= 16);
     }
 
     #[test]
@@ -126,7 +114,7 @@ mod tests {
         let mut table: LruTable<u32, ()> = LruTable::new(0);
         table.row(&1, || 1, || ());
         table.row(&2, || 2, || ());
-        assert_eq!((table.len(), table.forgotten()), (1, 1));
-        assert!(table.remove(&2).is_some() && table.is_empty());
+        assert_eq!((table.rows.len(), table.forgotten()), (1, 1));
+        assert!(table.remove(&2).is_some() && table.rows.is_empty());
     }
 }

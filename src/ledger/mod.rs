@@ -14,26 +14,26 @@
 //!
 //! Which request breaks which rule is decided in [`judge`], for a running server and for files alike.
 
-pub mod conflict;
-pub mod hashtag;
-pub mod judge;
-pub mod key_groups;
-pub mod key_list;
-pub mod key_stats;
-pub mod lru;
-pub mod pattern;
-pub mod rule;
-pub mod unknown;
-pub mod violation;
+pub(crate) mod conflict;
+pub(crate) mod hashtag;
+pub(crate) mod judge;
+pub(crate) mod key_groups;
+pub(crate) mod key_list;
+pub(crate) mod key_stats;
+pub(crate) mod lru;
+pub(crate) mod pattern;
+pub(crate) mod rule;
+pub(crate) mod unknown;
+pub(crate) mod violation;
 
-pub use conflict::{Conflicts, LostExec};
-pub use judge::Finding;
-pub use key_groups::{Group, KeyGroups, Share, Verdict};
-pub use key_list::KeyList;
-pub use key_stats::KeyStats;
-pub use rule::{Rule, Weight};
-pub use unknown::Unknown;
-pub use violation::{Breach, Fate, Origin, Spot, Violations};
+pub(crate) use conflict::{Conflicts, LostExec};
+pub(crate) use key_groups::{Group, KeyGroups};
+pub(crate) use key_list::KeyList;
+pub(crate) use key_stats::KeyStats;
+pub(crate) use rule::{Rule, Weight};
+pub(crate) use unknown::Unknown;
+pub use violation::Spot;
+pub(crate) use violation::{Breach, Fate, Origin, Violations};
 
 /// How much was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

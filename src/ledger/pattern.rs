@@ -24,7 +24,7 @@
 use std::fmt::Write;
 
 /// Pieces of a key that are distinguished, marks between them counted.
-pub const PIECES_MAX: usize = 48;
+pub(crate) const PIECES_MAX: usize = 48;
 /// Letters and digits before a control character are a name from this length on.
 const NAME_LEN_MIN: usize = 4;
 
@@ -33,8 +33,7 @@ const HEX_LETTERS_MIN: usize = 16;
 
 /// The kind of a piece of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "see the table at the top of the file")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A separator: `:`, `{`, a space.
     Mark,
     /// Text that stays as it is.
@@ -52,7 +51,7 @@ pub enum Kind {
 impl Kind {
     /// The placeholder that is shown for it, if any.
     #[must_use]
-    pub const fn sign(self) -> Option<&'static str> {
+    pub(crate) const fn sign(self) -> Option<&'static str> {
         match self {
             Self::Mark | Self::Word => None,
             Self::Int => Some("<int>"),
@@ -69,7 +68,7 @@ impl Kind {
 
 /// A piece of a key: its kind and its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub(crate) struct Piece {
     /// Its kind.
     pub kind: Kind,
     /// The index of its first byte.
@@ -80,7 +79,7 @@ pub struct Piece {
 
 /// Returns the pieces of a key in order, without gaps.
 #[must_use]
-pub fn pieces(key: &[u8]) -> Vec<Piece> {
+pub(crate) fn pieces(key: &[u8]) -> Vec<Piece> {
     let mut pieces = Vec::with_capacity(8);
     let mut at = 0;
     while at < key.len() {
@@ -102,7 +101,7 @@ pub fn pieces(key: &[u8]) -> Vec<Piece> {
 }
 
 /// Appends the pattern of `key`.
-pub fn write_pattern(key: &[u8], out: &mut String) {
+pub(crate) fn write_pattern(key: &[u8], out: &mut String) {
     let text = std::str::from_utf8(key).ok();
     for Piece { kind, start, end } in pieces(key) {
         match (kind.sign(), text.and_then(|text| text.get(start..end))) {
@@ -116,7 +115,7 @@ pub fn write_pattern(key: &[u8], out: &mut String) {
 
 /// Returns the pattern of `key`.
 #[must_use]
-pub fn pattern(key: &[u8]) -> String {
+pub(crate) fn pattern(key: &[u8]) -> String {
     let mut text = String::with_capacity(key.len() + 8);
     write_pattern(key, &mut text);
     text
@@ -124,7 +123,7 @@ pub fn pattern(key: &[u8]) -> String {
 
 /// Returns a key for display: text as it is, other bytes as `\x00`, at most `chars_max` characters.
 #[must_use]
-pub fn shown(key: &[u8], chars_max: usize) -> String {
+pub(crate) fn shown(key: &[u8], chars_max: usize) -> String {
     let mut text = String::new();
     let mut left = chars_max;
     for chunk in key.utf8_chunks() {

@@ -26,7 +26,6 @@ impl Weight {
 
 /// A rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "each has a row below")]
 pub enum Rule {
     CrossSlotCommand,
     CrossSlotTransaction,
@@ -60,7 +59,7 @@ pub struct Row {
 }
 
 /// Every rule, in the order of [`Rule`].
-pub const ROWS: &[Row] = &[
+pub(crate) const ROWS: &[Row] = &[
     Row {
         rule: Rule::CrossSlotCommand,
         name: "cross-slot-command",

@@ -4,7 +4,7 @@ use super::lru::LruTable;
 use super::pattern::shown;
 
 /// Names that are counted.
-pub const UNKNOWN_MAX: usize = 64;
+pub(crate) const UNKNOWN_MAX: usize = 64;
 /// Characters of a name that are kept.
 const NAME_CHARS_MAX: usize = 80;
 

@@ -8,17 +8,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Rows of violations that are kept.
-pub const VIOLATIONS_MAX: usize = 1024;
+pub(crate) const VIOLATIONS_MAX: usize = 1024;
 /// Patterns that distinguish rows; further ones are ignored.
-pub const PATTERNS_MAX: usize = 12;
+pub(crate) const PATTERNS_MAX: usize = 12;
 /// Examples that a row keeps: the first ones.
-pub const EXAMPLES_MAX: usize = 3;
+pub(crate) const EXAMPLES_MAX: usize = 3;
 /// Keys that an example shows.
-pub const EXAMPLE_KEYS_MAX: usize = 8;
+pub(crate) const EXAMPLE_KEYS_MAX: usize = 8;
 /// Clients that a row names.
-pub const CLIENTS_MAX: usize = 8;
+pub(crate) const CLIENTS_MAX: usize = 8;
 /// Characters of a key, a name or an address that are kept.
-pub const TEXT_CHARS_MAX: usize = 120;
+pub(crate) const TEXT_CHARS_MAX: usize = 120;
 
 /// The client that sent a request. What is not known is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -26,11 +26,11 @@ impl Cause {
 }
 
 /// Exit code of a run whose command line is wrong, or whose target failed.
-pub const EXIT_FAILED: u8 = 2;
+pub(crate) const EXIT_FAILED: u8 = 2;
 /// Exit code of a run that broke an invariant.
-pub const EXIT_BROKEN: u8 = 3;
+pub(crate) const EXIT_BROKEN: u8 = 3;
 /// Exit code of a run that exceeded a bound of `--fail-if`.
-pub const EXIT_BOUND: u8 = 4;
+pub(crate) const EXIT_BOUND: u8 = 4;
 
 /// Why there is no result, or only a partial one.
 #[derive(Clone, Debug, PartialEq, Eq)]

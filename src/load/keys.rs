@@ -6,7 +6,7 @@ use crate::text::number::write_i64;
 
 /// Writes the names of the keys of one run.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub(crate) struct Keys {
     /// `{PREFIX:`
     head: Box<[u8]>,
 }
@@ -14,12 +14,12 @@ pub struct Keys {
 impl Keys {
     /// Keys with this prefix, which contains no brace.
     #[must_use]
-    pub fn new(prefix: &str) -> Self {
+    pub(crate) fn new(prefix: &str) -> Self {
         Self { head: format!("{{{prefix}:").into_bytes().into() }
     }
 
     /// Writes the hashtag of `group`, with its braces, into `out`, which it empties first.
-    pub fn tag(&self, group: u64, out: &mut Vec<u8>) {
+    pub(crate) fn tag(&self, group: u64, out: &mut Vec<u8>) {
         out.clear();
         out.extend_from_slice(&self.head);
         write_i64(out, group as i64);
@@ -27,7 +27,7 @@ impl Keys {
     }
 
     /// Writes the name of a key into `out`, which it empties first.
-    pub fn write(&self, group: u64, kind: &str, index: u64, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, group: u64, kind: &str, index: u64, out: &mut Vec<u8>) {
         self.tag(group, out);
         out.push(b':');
         out.extend_from_slice(kind.as_bytes());
@@ -37,7 +37,7 @@ impl Keys {
 
     /// The name of a key.
     #[must_use]
-    pub fn name(&self, group: u64, kind: &str, index: u64) -> Vec<u8> {
+    pub(crate) fn name(&self, group: u64, kind: &str, index: u64) -> Vec<u8> {
         let mut name = Vec::with_capacity(40);
         self.write(group, kind, index, &mut name);
         name
@@ -45,7 +45,7 @@ impl Keys {
 
     /// The slot of a group's keys.
     #[must_use]
-    pub fn slot(&self, group: u64) -> Slot {
+    pub(crate) fn slot(&self, group: u64) -> Slot {
         let mut tag = Vec::with_capacity(32);
         self.tag(group, &mut tag);
         Slot::of(&tag)
@@ -54,7 +54,7 @@ impl Keys {
 
 /// A key or a value as text: at most 200 bytes, escaped if it is not printable.
 #[must_use]
-pub fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     const SHOWN_MAX: usize = 200;
     let cut = &bytes[..bytes.len().min(SHOWN_MAX)];
     let dots = if cut.len() < bytes.len() { "…" } else { "" };

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 /// A running cluster; dropping it stops it.
-pub struct LocalCluster {
+pub(crate) struct LocalCluster {
     /// The address of its router or, with `--cluster`, of its first node.
     pub address: SocketAddr,
     /// The owners of its slots.
@@ -29,7 +29,7 @@ impl LocalCluster {
     ///
     /// # Errors
     /// The machine does not allow it.
-    pub fn start(target: &Target, connections: usize, seed: u64) -> Result<Self, Failure> {
+    pub(crate) fn start(target: &Target, connections: usize, seed: u64) -> Result<Self, Failure> {
         let shards = target.shards;
         let threads = match target.server_threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),

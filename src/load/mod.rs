@@ -14,28 +14,29 @@
 //! With the same seed every connection makes the same sequence of choices, whatever the target
 //! replies: random numbers are drawn when a transaction is chosen, never in reaction to a reply.
 
-pub mod random;
-pub mod setup_client;
-pub mod users;
-pub mod event_loop;
-pub mod failure;
-pub mod local_cluster;
-pub mod keys;
-pub mod output;
-pub mod plan;
-pub mod verifier;
-pub mod report;
+pub(crate) mod random;
+pub(crate) mod setup_client;
+pub(crate) mod users;
+pub(crate) mod event_loop;
+pub(crate) mod failure;
+pub(crate) mod local_cluster;
+pub(crate) mod keys;
+pub(crate) mod output;
+pub(crate) mod plan;
+pub(crate) mod verifier;
+pub(crate) mod report;
 pub mod run;
-pub mod script;
-pub mod tally;
-pub mod target;
-pub mod tls;
-pub mod url;
-pub mod workload;
+pub(crate) mod script;
+pub(crate) mod tally;
+pub(crate) mod target;
+pub(crate) mod tls;
+pub(crate) mod url;
+pub(crate) mod workload;
 
-pub use failure::{Cause, EXIT_BOUND, EXIT_BROKEN, EXIT_FAILED, Failure};
-pub use plan::{Plan, Sweep};
-pub use report::{Comparison, Report, SweepReport};
+pub use failure::Cause;
+pub(crate) use failure::{EXIT_BOUND, EXIT_BROKEN, EXIT_FAILED, Failure};
+pub(crate) use plan::Plan;
+pub(crate) use report::Report;
 pub use run::{compare, run, sweep};
 pub use url::Url;
 

@@ -4,12 +4,12 @@
 use super::plan::{Distribution, Shape};
 
 /// A random number generator.
-pub type Rng = fastrand::Rng;
+pub(crate) type Rng = fastrand::Rng;
 
 /// What a generator is for. Each purpose has its own, so that the numbers drawn for one do not
 /// change those of another.
 #[derive(Clone, Copy, Debug)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// The choice of transactions and keys.
     Choices,
     /// Pauses between attempts.
@@ -20,7 +20,7 @@ pub enum Purpose {
 
 /// Makes the generator of loop (or thread) number `index`, for this seed and purpose.
 #[must_use]
-pub fn rng(seed: u64, index: u64, purpose: Purpose) -> Rng {
+pub(crate) fn rng(seed: u64, index: u64, purpose: Purpose) -> Rng {
     Rng::with_seed(mix(mix(mix(seed) ^ index) ^ purpose as u64))
 }
 
@@ -34,7 +34,7 @@ fn mix(number: u64) -> u64 {
 
 /// Picks one of `count` things.
 #[derive(Clone, Copy, Debug)]
-pub struct Picker {
+pub(crate) struct Picker {
     count: u64,
     law: Law,
 }
@@ -50,7 +50,7 @@ enum Law {
 impl Picker {
     /// A picker of groups.
     #[must_use]
-    pub fn of_groups(shape: &Shape, seed: u64) -> Self {
+    pub(crate) fn of_groups(shape: &Shape, seed: u64) -> Self {
         let law = match shape.distribution {
             Distribution::Hot { share } if shape.groups > 1 => Law::Hot(share),
             Distribution::Zipfian { theta } if theta > 0.0 && shape.groups > 1 => {
@@ -63,7 +63,7 @@ impl Picker {
 
     /// A picker of the keys of a group.
     #[must_use]
-    pub fn of_keys(shape: &Shape, seed: u64) -> Self {
+    pub(crate) fn of_keys(shape: &Shape, seed: u64) -> Self {
         let law = match shape.distribution {
             Distribution::Zipfian { theta } if theta > 0.0 && shape.keys_per_group > 1 => {
                 Law::Zipf(Zipf::new(shape.keys_per_group as u64, theta, !seed))
@@ -74,7 +74,7 @@ impl Picker {
     }
 
     /// Picks one, from 0.
-    pub fn pick(&self, rng: &mut Rng) -> u64 {
+    pub(crate) fn pick(&self, rng: &mut Rng) -> u64 {
         match &self.law {
             Law::Uniform => rng.u64(0..self.count),
             Law::Zipf(zipf) => zipf.pick(rng),
@@ -89,7 +89,7 @@ impl Picker {
     }
 
     /// Picks one that is not `not`. There must be at least two.
-    pub fn pick_other(&self, not: u64, rng: &mut Rng) -> u64 {
+    pub(crate) fn pick_other(&self, not: u64, rng: &mut Rng) -> u64 {
         // A very skewed law could pick the same for long: after a few tries any other will do.
         for _ in 0..4 {
             let picked = self.pick(rng);

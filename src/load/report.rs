@@ -13,14 +13,14 @@ use hdrhistogram::Histogram;
 use std::time::Duration;
 
 /// A transaction's evidence shows at most this many transactions.
-pub const EVIDENCE_TRACES_MAX: usize = 32;
+pub(crate) const EVIDENCE_TRACES_MAX: usize = 32;
 /// Most pieces of evidence of one invariant; further ones are only counted.
-pub const EVIDENCE_MAX: usize = 16;
+pub(crate) const EVIDENCE_MAX: usize = 16;
 /// The highest latency: an hour. Longer ones count as this one, which bounds the memory of a
 /// histogram.
-pub const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
+pub(crate) const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 /// Most points of a time series.
-pub const SERIES_POINTS_MAX: usize = 3600;
+pub(crate) const SERIES_POINTS_MAX: usize = 3600;
 
 /// One run.
 #[derive(Clone, Debug)]

@@ -20,10 +20,10 @@ use crate::text::number::write_i64;
 use std::collections::VecDeque;
 
 /// Nanoseconds since the run began.
-pub type Nanos = u64;
+pub(crate) type Nanos = u64;
 
 /// One user's transactions, one after the other.
-pub trait Script: Send {
+pub(crate) trait Script: Send {
     /// Chooses the next transaction. All its random numbers are drawn here, so that the replies of
     /// the server cannot change the sequence of choices.
     fn choose(&mut self, rng: &mut Rng);
@@ -71,7 +71,7 @@ pub trait Script: Send {
 
 /// When an event happens, and in which transaction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Moment {
+pub(crate) struct Moment {
     /// Since the run began.
     pub at: Nanos,
     /// The user, from 0.
@@ -82,7 +82,7 @@ pub struct Moment {
 
 /// What follows a round.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Another round of the same attempt.
     Round,
     /// The attempt is over.
@@ -91,7 +91,7 @@ pub enum Next {
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The transaction is done.
     Committed,
     /// The values read left nothing to do.
@@ -104,7 +104,7 @@ pub enum Outcome {
 
 /// What the next reply on a connection belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expect {
+pub(crate) enum Expect {
     /// The script of this loop.
     Loop(u32),
     /// UNWATCH or ASKING before a request: the reply is ignored.
@@ -117,7 +117,7 @@ pub enum Expect {
 
 /// Writes the requests of a round into a connection's output and records the replies to expect.
 #[derive(Debug)]
-pub struct RoundWriter<'a> {
+pub(crate) struct RoundWriter<'a> {
     pub(super) out: &'a mut Vec<u8>,
     pub(super) expects: &'a mut VecDeque<Expect>,
     /// Whether WATCH is in force on the connection.
@@ -136,20 +136,20 @@ pub struct RoundWriter<'a> {
 
 impl RoundWriter<'_> {
     /// Writes a command that changes nothing.
-    pub fn read(&mut self, args: &[&[u8]]) {
+    pub(crate) fn read(&mut self, args: &[&[u8]]) {
         self.begin_command();
         self.array_header(args.len());
         args.iter().for_each(|arg| self.argument(arg));
     }
 
     /// Writes a command that may change data (inside MULTI only [`RoundWriter::exec`] does).
-    pub fn change(&mut self, args: &[&[u8]]) {
+    pub(crate) fn change(&mut self, args: &[&[u8]]) {
         self.may_change |= !self.in_multi;
         self.read(args);
     }
 
     /// Writes a command that may change data and whose last argument is a number.
-    pub fn change_by(&mut self, args: &[&[u8]], number: i64) {
+    pub(crate) fn change_by(&mut self, args: &[&[u8]], number: i64) {
         self.may_change |= !self.in_multi;
         self.begin_command();
         self.array_header(args.len() + 1);
@@ -160,7 +160,7 @@ impl RoundWriter<'_> {
     }
 
     /// Writes WATCH.
-    pub fn watch(&mut self, keys: &[&[u8]]) {
+    pub(crate) fn watch(&mut self, keys: &[&[u8]]) {
         *self.watching = true;
         self.begin_command();
         self.array_header(1 + keys.len());
@@ -169,21 +169,21 @@ impl RoundWriter<'_> {
     }
 
     /// Writes UNWATCH.
-    pub fn unwatch(&mut self) {
+    pub(crate) fn unwatch(&mut self) {
         *self.watching = false;
         self.expect_reply();
         self.out.extend_from_slice(b"*1\r\n$7\r\nUNWATCH\r\n");
     }
 
     /// Writes MULTI.
-    pub fn multi(&mut self) {
+    pub(crate) fn multi(&mut self) {
         self.begin_command();
         self.in_multi = true;
         self.out.extend_from_slice(b"*1\r\n$5\r\nMULTI\r\n");
     }
 
     /// Writes EXEC.
-    pub fn exec(&mut self) {
+    pub(crate) fn exec(&mut self) {
         self.in_multi = false;
         (self.may_change, self.has_exec) = (true, true);
         *self.watching = false;
@@ -192,7 +192,7 @@ impl RoundWriter<'_> {
     }
 
     /// Begins a command of `args` arguments, which follow as [`RoundWriter::argument`]s.
-    pub fn begin(&mut self, args: usize, may_change: bool) {
+    pub(crate) fn begin(&mut self, args: usize, may_change: bool) {
         self.may_change |= may_change && !self.in_multi;
         self.begin_command();
         self.array_header(args);
@@ -200,7 +200,7 @@ impl RoundWriter<'_> {
 
     /// Writes the next argument of a command.
     #[inline]
-    pub fn argument(&mut self, arg: &[u8]) {
+    pub(crate) fn argument(&mut self, arg: &[u8]) {
         self.out.push(b'$');
         write_i64(self.out, arg.len() as i64);
         self.out.extend_from_slice(b"\r\n");
@@ -239,7 +239,7 @@ impl RoundWriter<'_> {
 
 /// The reply of EXEC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Exec {
+pub(crate) enum Exec {
     /// No reply yet.
     #[default]
     NoReply,
@@ -251,7 +251,11 @@ pub enum Exec {
 
 impl Exec {
     /// Reads EXEC's reply, which should have `len` elements; calls `each` with all of them.
-    pub fn read(reply: Reply<'_>, len: usize, mut each: impl FnMut(usize, Reply<'_>)) -> Self {
+    pub(crate) fn read(
+        reply: Reply<'_>,
+        len: usize,
+        mut each: impl FnMut(usize, Reply<'_>),
+    ) -> Self {
         match reply {
             Reply::Null => Self::Nil,
             Reply::Array(elements) => {
@@ -271,7 +275,7 @@ impl Exec {
 
     /// The outcome of the attempt.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self {
             Self::NoReply => Outcome::Malformed("no reply to EXEC".to_owned()),
             Self::Nil => Outcome::Aborted,

@@ -23,26 +23,26 @@ const READ_LEN: usize = 64 * 1024;
 
 /// Writes requests into a buffer.
 #[derive(Debug)]
-pub struct RequestWriter<'a> {
+pub(crate) struct RequestWriter<'a> {
     pub(super) out: &'a mut Vec<u8>,
 }
 
 impl RequestWriter<'_> {
     /// Writes a whole request.
-    pub fn command(&mut self, args: &[&[u8]]) {
+    pub(crate) fn command(&mut self, args: &[&[u8]]) {
         self.begin(args.len());
         args.iter().for_each(|arg| self.argument(arg));
     }
 
     /// Begins a request of `args` arguments, which follow.
-    pub fn begin(&mut self, args: usize) {
+    pub(crate) fn begin(&mut self, args: usize) {
         self.out.push(b'*');
         write_i64(self.out, args as i64);
         self.out.extend_from_slice(b"\r\n");
     }
 
     /// Writes the next argument.
-    pub fn argument(&mut self, arg: &[u8]) {
+    pub(crate) fn argument(&mut self, arg: &[u8]) {
         self.out.push(b'$');
         write_i64(self.out, arg.len() as i64);
         self.out.extend_from_slice(b"\r\n");
@@ -55,7 +55,7 @@ impl RequestWriter<'_> {
 ///
 /// # Errors
 /// The reply is another one.
-pub fn expect_ok(reply: Reply<'_>) -> Result<(), Failure> {
+pub(crate) fn expect_ok(reply: Reply<'_>) -> Result<(), Failure> {
     expect_no_error(reply)?;
     if reply.is_ok() {
         return Ok(());
@@ -67,7 +67,7 @@ pub fn expect_ok(reply: Reply<'_>) -> Result<(), Failure> {
 ///
 /// # Errors
 /// The error reply, with what to do about it.
-pub fn expect_no_error(reply: Reply<'_>) -> Result<(), Failure> {
+pub(crate) fn expect_no_error(reply: Reply<'_>) -> Result<(), Failure> {
     let Reply::Error(text) = reply else { return Ok(()) };
     Err(Failure::of_error_reply(text).unwrap_or_else(|| {
         let text = shown(text);
@@ -210,7 +210,7 @@ pub(super) fn connect_error(node: &str, error: &io::Error) -> Failure {
 }
 
 /// A blocking client of all nodes of a target.
-pub struct SetupClient {
+pub(crate) struct SetupClient {
     endpoint: Endpoint,
     slot_map: SlotMap,
     /// By node.
@@ -223,7 +223,7 @@ impl SetupClient {
     ///
     /// # Errors
     /// The target cannot be reached, refuses the login, or with `--cluster` is not a cluster.
-    pub fn new(endpoint: Endpoint) -> Result<Self, Failure> {
+    pub(crate) fn new(endpoint: Endpoint) -> Result<Self, Failure> {
         let node = Node { host: endpoint.url.host.clone(), port: endpoint.url.port };
         let connection = NodeConnection::open(&endpoint, &node)?;
         let mut client = Self {
@@ -246,7 +246,7 @@ impl SetupClient {
 
     /// The owner of each slot.
     #[must_use]
-    pub fn slot_map(&self) -> &SlotMap {
+    pub(crate) fn slot_map(&self) -> &SlotMap {
         &self.slot_map
     }
 
@@ -254,7 +254,7 @@ impl SetupClient {
     ///
     /// # Errors
     /// The target was lost, or requires a password.
-    pub fn cluster_slots(&mut self) -> Result<Option<SlotMap>, Failure> {
+    pub(crate) fn cluster_slots(&mut self) -> Result<Option<SlotMap>, Failure> {
         let asked = self.slot_map.nodes()[0].clone();
         let mut map = None;
         self.call(any_slot(), &[b"CLUSTER", b"SLOTS"], &mut |reply| {
@@ -273,7 +273,7 @@ impl SetupClient {
     ///
     /// # Errors
     /// The target was lost, or requires a password.
-    pub fn server_identity(&mut self) -> Result<String, Failure> {
+    pub(crate) fn server_identity(&mut self) -> Result<String, Failure> {
         let mut identity = "unknown server".to_owned();
         self.call(any_slot(), &[b"INFO", b"server"], &mut |reply| match reply {
             Reply::Bulk(text) => {
@@ -301,7 +301,7 @@ impl SetupClient {
     ///
     /// # Errors
     /// The target was lost, or `on_reply` returned an error.
-    pub fn call(
+    pub(crate) fn call(
         &mut self,
         slot: Slot,
         args: &[&[u8]],
@@ -323,7 +323,7 @@ impl SetupClient {
     ///
     /// # Errors
     /// The target was lost, or `on_reply` returned an error.
-    pub fn pipeline(
+    pub(crate) fn pipeline(
         &mut self,
         count: u64,
         write: &mut dyn FnMut(u64, &mut RequestWriter<'_>) -> Slot,

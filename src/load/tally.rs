@@ -19,7 +19,7 @@ const SHARDS_MEASURED_MAX: usize = 128;
 
 /// What a transaction is counted under.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject {
+pub(crate) struct Subject {
     /// Its kind.
     pub kind: usize,
     /// Its slot.
@@ -46,7 +46,7 @@ struct RefusalTally {
 
 /// One interval of the time series, as one thread counted it.
 #[derive(Clone, Debug)]
-pub struct Slice {
+pub(crate) struct Slice {
     /// Which interval, from 0.
     pub index: u64,
     committed: u64,
@@ -60,13 +60,13 @@ pub struct Slice {
 impl Slice {
     /// An empty slice.
     #[must_use]
-    pub fn new(index: u64) -> Self {
+    pub(crate) fn new(index: u64) -> Self {
         let latency = Latency::new(2);
         Self { index, committed: 0, attempts: 0, aborted: 0, refused: 0, unknown: 0, latency }
     }
 
     /// Adds another thread's counts of the same interval.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.committed += other.committed;
         self.attempts += other.attempts;
         self.aborted += other.aborted;
@@ -77,7 +77,7 @@ impl Slice {
 
     /// The point of the report, cut off at `end`.
     #[must_use]
-    pub fn point(&self, interval: Duration, end: Duration, warmup: Duration) -> Point {
+    pub(crate) fn point(&self, interval: Duration, end: Duration, warmup: Duration) -> Point {
         let at = interval.saturating_mul(u32::try_from(self.index).unwrap_or(u32::MAX));
         Point {
             at,
@@ -97,7 +97,7 @@ impl Slice {
 }
 
 /// One thread's counts.
-pub struct Tally {
+pub(crate) struct Tally {
     /// Whether the warm-up is over. During it only slices are counted.
     pub is_measuring: bool,
     /// The totals.
@@ -117,7 +117,7 @@ pub struct Tally {
 impl Tally {
     /// A tally with nothing counted.
     #[must_use]
-    pub fn new(kinds: &[String], layout: &Layout) -> Self {
+    pub(crate) fn new(kinds: &[String], layout: &Layout) -> Self {
         let kind = |name: &String| KindTally {
             name: name.clone(),
             committed: 0,
@@ -146,19 +146,19 @@ impl Tally {
     }
 
     /// Ends the current interval and returns its slice.
-    pub fn next_slice(&mut self) -> Slice {
+    pub(crate) fn next_slice(&mut self) -> Slice {
         let next = Slice::new(self.slice.index + 1);
         std::mem::replace(&mut self.slice, next)
     }
 
     /// The number of the current interval.
     #[must_use]
-    pub fn slice_index(&self) -> u64 {
+    pub(crate) fn slice_index(&self) -> u64 {
         self.slice.index
     }
 
     /// Counts an attempt that took this long.
-    pub fn attempt(&mut self, of: Subject, took: Nanos) {
+    pub(crate) fn attempt(&mut self, of: Subject, took: Nanos) {
         self.slice.attempts += 1;
         if self.is_measuring {
             self.totals.attempts += 1;
@@ -169,7 +169,7 @@ impl Tally {
     }
 
     /// Counts an aborted attempt.
-    pub fn aborted(&mut self, of: Subject) {
+    pub(crate) fn aborted(&mut self, of: Subject) {
         self.slice.aborted += 1;
         if self.is_measuring {
             self.totals.aborted += 1;
@@ -179,7 +179,7 @@ impl Tally {
     }
 
     /// Counts a committed transaction that took this long and this many attempts.
-    pub fn committed(&mut self, of: Subject, took: Nanos, attempts: u32) {
+    pub(crate) fn committed(&mut self, of: Subject, took: Nanos, attempts: u32) {
         self.slice.committed += 1;
         self.slice.latency.record(took);
         if !self.is_measuring {
@@ -202,7 +202,7 @@ impl Tally {
     }
 
     /// Counts a transaction that declined.
-    pub fn declined(&mut self, of: Subject) {
+    pub(crate) fn declined(&mut self, of: Subject) {
         if self.is_measuring {
             self.totals.declined += 1;
             self.kinds[of.kind].declined += 1;
@@ -210,7 +210,7 @@ impl Tally {
     }
 
     /// Counts a transaction that was given up.
-    pub fn given_up(&mut self, of: Subject) {
+    pub(crate) fn given_up(&mut self, of: Subject) {
         if self.is_measuring {
             self.totals.given_up += u64::from(!of.crosses);
             self.kinds[of.kind].given_up += 1;
@@ -218,13 +218,13 @@ impl Tally {
     }
 
     /// Counts a transaction of unknown outcome.
-    pub fn unknown(&mut self) {
+    pub(crate) fn unknown(&mut self) {
         self.slice.unknown += 1;
         self.totals.unknown += u64::from(self.is_measuring);
     }
 
     /// Counts an attempt that an error reply refused.
-    pub fn refused(&mut self, of: Subject, error: &[u8]) {
+    pub(crate) fn refused(&mut self, of: Subject, error: &[u8]) {
         self.slice.refused += 1;
         if self.is_measuring {
             self.totals.refused += 1;
@@ -234,7 +234,7 @@ impl Tally {
     }
 
     /// Counts a redirection that was followed.
-    pub fn redirected(&mut self, error: &[u8]) {
+    pub(crate) fn redirected(&mut self, error: &[u8]) {
         if self.is_measuring {
             self.totals.redirected += 1;
             self.count_error(error, false);
@@ -263,7 +263,7 @@ impl Tally {
     }
 
     /// Adds another thread's counts.
-    pub fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         let (mine, theirs) = (&mut self.totals, &other.totals);
         for (sum, more) in [
             (&mut mine.committed, theirs.committed),
@@ -315,7 +315,7 @@ impl Tally {
 
     /// The counted part of a report.
     #[must_use]
-    pub fn into_summary(mut self, layout: &Layout) -> TallySummary {
+    pub(crate) fn into_summary(mut self, layout: &Layout) -> TallySummary {
         if let [only] = &mut self.kinds[..] {
             only.latency = self.transactions.clone();
         }
@@ -390,7 +390,7 @@ impl Tally {
 }
 
 /// The counted part of a report.
-pub struct TallySummary {
+pub(crate) struct TallySummary {
     pub(super) totals: Totals,
     pub(super) transaction_latency: Latency,
     pub(super) attempt_latency: Latency,

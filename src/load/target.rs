@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Most nodes of a slot map.
-pub const NODES_MAX: usize = 1000;
+pub(crate) const NODES_MAX: usize = 1000;
 
 /// How to connect to a target.
 #[derive(Clone, Debug)]
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     /// The address given, with user and password.
     pub url: Url,
     /// The protocol version.
@@ -40,7 +40,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// The file of `--cacert` cannot be read.
-    pub fn new(target: &Target, url: Url) -> Result<Self, Failure> {
+    pub(crate) fn new(target: &Target, url: Url) -> Result<Self, Failure> {
         let tls = if url.tls { Some(tls::config(target)?) } else { None };
         Ok(Self {
             tls,
@@ -56,7 +56,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// None accepted.
-    pub fn connect(&self, node: &Node) -> io::Result<TcpStream> {
+    pub(crate) fn connect(&self, node: &Node) -> io::Result<TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in (node.host.as_str(), node.port).to_socket_addrs()? {
             match TcpStream::connect_timeout(&address, self.patience) {
@@ -77,7 +77,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// The name cannot be resolved.
-    pub fn address(&self, node: &Node) -> io::Result<SocketAddr> {
+    pub(crate) fn address(&self, node: &Node) -> io::Result<SocketAddr> {
         if let Some(address) = self.resolved.lock().get(node) {
             return Ok(*address);
         }
@@ -88,7 +88,7 @@ impl Endpoint {
 
     /// The requests that log in on a new connection, and how many replies they get.
     #[must_use]
-    pub fn handshake(&self) -> (Vec<u8>, usize) {
+    pub(crate) fn handshake(&self) -> (Vec<u8>, usize) {
         let Url { username, password, .. } = &self.url;
         let mut words: Vec<&[u8]> = Vec::new();
         if self.protocol == Protocol::Resp3 {
@@ -112,7 +112,7 @@ impl Endpoint {
 
     /// The failure that an error reply to the handshake means.
     #[must_use]
-    pub fn handshake_error(&self, error: &[u8]) -> Failure {
+    pub(crate) fn handshake_error(&self, error: &[u8]) -> Failure {
         let text = shown(error);
         let url = &self.url;
         Failure::target(match text.split(' ').next().unwrap_or_default() {
@@ -132,7 +132,7 @@ impl Endpoint {
 
 /// A node's address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Node {
+pub(crate) struct Node {
     /// Name or address.
     pub host: String,
     /// Port.
@@ -151,7 +151,7 @@ impl std::fmt::Display for Node {
 
 /// The owner of each slot, as far as known.
 #[derive(Clone, Debug)]
-pub struct SlotMap {
+pub(crate) struct SlotMap {
     nodes: Vec<Node>,
     /// By slot, an index into `nodes`, which is never empty.
     owner: Box<[u16]>,
@@ -160,14 +160,14 @@ pub struct SlotMap {
 impl SlotMap {
     /// One node that owns all slots.
     #[must_use]
-    pub fn single_node(node: Node) -> Self {
+    pub(crate) fn single_node(node: Node) -> Self {
         Self { nodes: vec![node], owner: vec![0; SLOTS as usize].into() }
     }
 
     /// Reads the reply to CLUSTER SLOTS of the node `asked`. Slots without an owner go to the first
     /// node. Returns `None` if it is not such a reply or names no node.
     #[must_use]
-    pub fn parse(reply: Reply<'_>, asked: &Node) -> Option<Self> {
+    pub(crate) fn parse(reply: Reply<'_>, asked: &Node) -> Option<Self> {
         let mut map = Self { nodes: Vec::new(), owner: vec![0; SLOTS as usize].into() };
         for range in reply.elements()? {
             let mut parts = range.elements()?;
@@ -190,18 +190,18 @@ impl SlotMap {
 
     /// The nodes. Nodes are added, never removed.
     #[must_use]
-    pub fn nodes(&self) -> &[Node] {
+    pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
     /// The node that owns a slot, as an index into [`SlotMap::nodes`].
     #[must_use]
-    pub fn owner(&self, slot: Slot) -> u16 {
+    pub(crate) fn owner(&self, slot: Slot) -> u16 {
         self.owner[slot.index()]
     }
 
     /// The index of a node, which is added if it is new. Returns `None` if there are too many.
-    pub fn node_index(&mut self, node: Node) -> Option<u16> {
+    pub(crate) fn node_index(&mut self, node: Node) -> Option<u16> {
         let at = self.nodes.iter().position(|known| *known == node).or_else(|| {
             (self.nodes.len() < NODES_MAX).then(|| {
                 self.nodes.push(node);
@@ -212,12 +212,12 @@ impl SlotMap {
     }
 
     /// Sets the owner of a slot that has moved.
-    pub fn set_owner(&mut self, slot: Slot, to: u16) {
+    pub(crate) fn set_owner(&mut self, slot: Slot, to: u16) {
         self.owner[slot.index()] = to;
     }
 
     /// Takes over the owners of another map; the indexes of the nodes stay the same.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         let numbers: Vec<Option<u16>> =
             other.nodes.iter().map(|node| self.node_index(node.clone())).collect();
         for (mine, theirs) in self.owner.iter_mut().zip(&other.owner) {
@@ -230,7 +230,7 @@ impl SlotMap {
 
 /// A MOVED or ASK redirection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirect {
+pub(crate) struct Redirect {
     /// Whether it is ASK, which is for one request only.
     pub ask: bool,
     /// The slot.
@@ -242,7 +242,7 @@ pub struct Redirect {
 impl Redirect {
     /// Reads `MOVED 3999 127.0.0.1:6381`.
     #[must_use]
-    pub fn parse(error: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(error: &[u8]) -> Option<Self> {
         let mut words = error.split(|&byte| byte == b' ');
         let ask = match words.next()? {
             b"MOVED" => false,
@@ -259,7 +259,7 @@ impl Redirect {
 
 /// The shards of the target and the owners of its slots, for the report.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// The shards' names.
     pub names: Vec<String>,
     /// By slot, an index into `names`.
@@ -269,7 +269,7 @@ pub struct Layout {
 impl Layout {
     /// The layout of a slot map: a shard is a node.
     #[must_use]
-    pub fn of_slot_map(map: &SlotMap) -> Self {
+    pub(crate) fn of_slot_map(map: &SlotMap) -> Self {
         Self {
             names: map.nodes.iter().map(ToString::to_string).collect(),
             owner: map.owner.clone(),
@@ -278,7 +278,7 @@ impl Layout {
 
     /// The layout of a cluster in this process.
     #[must_use]
-    pub fn of_topology(topology: &crate::topology::Topology) -> Self {
+    pub(crate) fn of_topology(topology: &crate::topology::Topology) -> Self {
         Self {
             names: (0..topology.shards()).map(|shard| format!("shard {shard}")).collect(),
             owner: Slot::all().map(|slot| topology.shard_of(slot) as u16).collect(),

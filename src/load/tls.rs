@@ -14,7 +14,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// The file of `--cacert` cannot be read or contains no certificate.
-pub fn config(target: &Target) -> Result<Arc<ClientConfig>, Failure> {
+pub(crate) fn config(target: &Target) -> Result<Arc<ClientConfig>, Failure> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -47,7 +47,7 @@ pub fn config(target: &Target) -> Result<Arc<ClientConfig>, Failure> {
 ///
 /// # Errors
 /// The host is neither an IP address nor a DNS name.
-pub fn name(host: &str) -> Result<ServerName<'static>, Failure> {
+pub(crate) fn name(host: &str) -> Result<ServerName<'static>, Failure> {
     ServerName::try_from(host.to_owned())
         .map_err(|_| Failure::usage(format!("{host:?} is not a valid DNS name for TLS")))
 }

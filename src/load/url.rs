@@ -14,7 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The port of an address that names none.
-pub const PORT_DEFAULT: u16 = 6379;
+pub(crate) const PORT_DEFAULT: u16 = 6379;
 
 /// Where a server is and how to log in.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]

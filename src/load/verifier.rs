@@ -13,15 +13,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Most transactions recorded for each bucket of groups.
-pub const RECORDS_MAX: usize = 256;
+pub(crate) const RECORDS_MAX: usize = 256;
 /// Most buckets that the groups are distributed over.
-pub const GROUP_BUCKETS_MAX: usize = 256;
+pub(crate) const GROUP_BUCKETS_MAX: usize = 256;
 /// Most keys whose values one piece of evidence shows.
-pub const VALUES_SHOWN_MAX: usize = 64;
+pub(crate) const VALUES_SHOWN_MAX: usize = 64;
 
 /// A key of a group, as its workload numbers them, and a value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyValue {
+pub(crate) struct KeyValue {
     /// The key.
     pub key: u32,
     /// The value read or written.
@@ -30,7 +30,7 @@ pub struct KeyValue {
 
 /// Up to four keys with their values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KeyValues {
+pub(crate) struct KeyValues {
     len: u8,
     facts: [KeyValue; 4],
 }
@@ -38,7 +38,7 @@ pub struct KeyValues {
 impl KeyValues {
     /// Takes the first four; the rest are left out.
     #[must_use]
-    pub fn of(facts: &[(u32, i64)]) -> Self {
+    pub(crate) fn of(facts: &[(u32, i64)]) -> Self {
         let mut all = Self::default();
         for (place, &(key, value)) in all.facts.iter_mut().zip(facts) {
             *place = KeyValue { key, value };
@@ -54,7 +54,7 @@ impl KeyValues {
 
 /// A transaction that changed data, or may have.
 #[derive(Clone, Copy, Debug)]
-pub struct Record {
+pub(crate) struct Record {
     /// When its outcome was known, and which transaction it was.
     pub moment: Moment,
     /// The group of its keys.
@@ -70,7 +70,7 @@ pub struct Record {
 }
 
 /// The names of the keys and transactions that a workload numbers.
-pub trait KeyNames: Send + Sync {
+pub(crate) trait KeyNames: Send + Sync {
     /// The name of a key of a group.
     fn key(&self, group: u64, key: u32) -> String;
     /// The name of a kind of transaction.
@@ -89,7 +89,7 @@ struct InvariantState {
 }
 
 /// Collects the checks and violations of a run.
-pub struct Verifier {
+pub(crate) struct Verifier {
     invariants: Mutex<Vec<InvariantState>>,
     buckets: Box<[Mutex<VecDeque<Record>>]>,
     names: Box<dyn KeyNames>,
@@ -99,7 +99,7 @@ pub struct Verifier {
 impl Verifier {
     /// Makes a verifier for these invariants.
     #[must_use]
-    pub fn new(invariants: Vec<String>, groups: usize, names: Box<dyn KeyNames>) -> Self {
+    pub(crate) fn new(invariants: Vec<String>, groups: usize, names: Box<dyn KeyNames>) -> Self {
         let state = |name| InvariantState { name, ..InvariantState::default() };
         Self {
             invariants: Mutex::new(invariants.into_iter().map(state).collect()),
@@ -111,18 +111,18 @@ impl Verifier {
 
     /// The number of invariants.
     #[must_use]
-    pub fn invariant_count(&self) -> usize {
+    pub(crate) fn invariant_count(&self) -> usize {
         self.invariants.lock().len()
     }
 
     /// The number of violations found.
     #[must_use]
-    pub fn broken(&self) -> u64 {
+    pub(crate) fn broken(&self) -> u64 {
         self.broken.load(Ordering::Relaxed)
     }
 
     /// Records a transaction.
-    pub fn record(&self, record: Record) {
+    pub(crate) fn record(&self, record: Record) {
         let mut records = self.bucket(record.group).lock();
         if records.len() == RECORDS_MAX {
             records.pop_front();
@@ -135,22 +135,22 @@ impl Verifier {
     }
 
     /// Counts `times` checks of an invariant during the run.
-    pub fn checked_during(&self, invariant: usize, times: u64) {
+    pub(crate) fn checked_during(&self, invariant: usize, times: u64) {
         self.invariants.lock()[invariant].checks_during += times;
     }
 
     /// Counts checks of an invariant after the run, one for each of `things`.
-    pub fn checked_after(&self, invariant: usize, things: u64) {
+    pub(crate) fn checked_after(&self, invariant: usize, things: u64) {
         self.invariants.lock()[invariant].checks_after += things;
     }
 
     /// Notes what the checks of an invariant cover if that is not everything.
-    pub fn set_coverage(&self, invariant: usize, coverage: String) {
+    pub(crate) fn set_coverage(&self, invariant: usize, coverage: String) {
         self.invariants.lock()[invariant].coverage = Some(coverage);
     }
 
     /// Marks every invariant as undecided; one that is broken stays broken.
-    pub fn mark_undecided(&self, why: &str) {
+    pub(crate) fn mark_undecided(&self, why: &str) {
         for state in &mut *self.invariants.lock() {
             state.undecided.get_or_insert_with(|| why.to_owned());
         }
@@ -158,7 +158,7 @@ impl Verifier {
 
     /// Records a violation in `group`. `keys` are the keys involved, as the workload numbers them,
     /// and their values; no keys means the whole group.
-    pub fn record_violation(
+    pub(crate) fn record_violation(
         &self,
         invariant: usize,
         at: Option<Nanos>,
@@ -179,7 +179,7 @@ impl Verifier {
     }
 
     /// Records a violation that involves several groups.
-    pub fn record_violation_in(
+    pub(crate) fn record_violation_in(
         &self,
         invariant: usize,
         at: Option<Nanos>,
@@ -246,7 +246,7 @@ impl Verifier {
 
     /// Takes the results.
     #[must_use]
-    pub fn verdicts(&self) -> Vec<Invariant> {
+    pub(crate) fn verdicts(&self) -> Vec<Invariant> {
         let of = |state: InvariantState| Invariant {
             verdict: match state.undecided {
                 _ if state.broken > 0 => {

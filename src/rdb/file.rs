@@ -12,7 +12,7 @@ use crate::rdb::file_window::FileWindow;
 use crate::text::number::write_i64;
 
 /// Longest key, and longest compressed string that is decompressed, in bytes.
-pub const KEY_LEN_MAX: u64 = 64 << 20;
+pub(crate) const KEY_LEN_MAX: u64 = 64 << 20;
 
 /// Type bytes that only occur in files or are not written here.
 mod more {
@@ -41,7 +41,7 @@ mod opcode {
 
 /// A record of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Record<'a> {
+pub(crate) enum Record<'a> {
     /// The keys that follow are in this database.
     Database(u64),
     /// A key.
@@ -57,7 +57,7 @@ pub enum Record<'a> {
 
 /// Why the reading ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RdbError {
+pub(crate) struct RdbError {
     /// The offset in the file, from 0, of the first byte that could not be read.
     pub at: u64,
     /// What is wrong with it.
@@ -66,7 +66,7 @@ pub struct RdbError {
 
 /// Returns whether `start` begins an RDB file.
 #[must_use]
-pub fn is_rdb(start: &[u8]) -> bool {
+pub(crate) fn is_rdb(start: &[u8]) -> bool {
     start.starts_with(b"REDIS") && start.get(5..9).is_some_and(|v| v.iter().all(u8::is_ascii_digit))
 }
 
@@ -75,7 +75,7 @@ pub fn is_rdb(start: &[u8]) -> bool {
 /// # Errors
 /// The file ends early or is not of a known format. The records reported before are valid, except
 /// after a wrong checksum.
-pub fn read(
+pub(crate) fn read(
     window: &mut FileWindow<'_>,
     report: &mut dyn FnMut(Record<'_>),
 ) -> Result<(), RdbError> {

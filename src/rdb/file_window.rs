@@ -13,15 +13,15 @@ use crc::{Digest, Table};
 use std::io::{self, ErrorKind, Read};
 
 /// Bytes that are read at a time.
-pub const PIECE_LEN: usize = 1 << 20;
+pub(crate) const PIECE_LEN: usize = 1 << 20;
 /// Longest line; longer ones are skipped.
-pub const LINE_LEN_MAX: usize = 16 << 20;
+pub(crate) const LINE_LEN_MAX: usize = 16 << 20;
 
 /// A checksum in progress.
-pub type Sum = Digest<'static, u64, Table<16>>;
+pub(crate) type Sum = Digest<'static, u64, Table<16>>;
 
 /// A file being read from its beginning to its end.
-pub struct FileWindow<'r> {
+pub(crate) struct FileWindow<'r> {
     from: &'r mut dyn Read,
     /// Called with the number of bytes read, once for each piece.
     progress: &'r mut dyn FnMut(u64),
@@ -39,7 +39,7 @@ pub struct FileWindow<'r> {
 
 /// A line without its newline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line<'a> {
+pub(crate) enum Line<'a> {
     /// A whole one.
     Whole(&'a [u8]),
     /// The last one, without a newline.
@@ -51,7 +51,7 @@ pub enum Line<'a> {
 impl<'r> FileWindow<'r> {
     /// Makes a window at the beginning of `from`. `progress` is called with the number of bytes
     /// read so far.
-    pub fn new(from: &'r mut dyn Read, progress: &'r mut dyn FnMut(u64)) -> Self {
+    pub(crate) fn new(from: &'r mut dyn Read, progress: &'r mut dyn FnMut(u64)) -> Self {
         Self {
             from,
             progress,
@@ -68,19 +68,19 @@ impl<'r> FileWindow<'r> {
 
     /// Returns the offset in the file of the next byte to take.
     #[must_use]
-    pub fn offset(&self) -> u64 {
+    pub(crate) fn offset(&self) -> u64 {
         self.base + self.start as u64
     }
 
     /// Returns the read error that ended the file early, if one did.
     #[must_use]
-    pub fn failure(&self) -> Option<&io::Error> {
+    pub(crate) fn failure(&self) -> Option<&io::Error> {
         self.failure.as_ref()
     }
 
     /// Returns at least `want` of the next bytes, without taking them; fewer only at the end.
     #[inline]
-    pub fn more(&mut self, want: usize) -> &[u8] {
+    pub(crate) fn more(&mut self, want: usize) -> &[u8] {
         if self.end - self.start < want {
             self.fetch(want);
         }
@@ -115,14 +115,14 @@ impl<'r> FileWindow<'r> {
     /// # Panics
     /// If there are fewer.
     #[inline]
-    pub fn take(&mut self, len: usize) -> &[u8] {
+    pub(crate) fn take(&mut self, len: usize) -> &[u8] {
         assert!(len <= self.end - self.start, "only what was shown is taken");
         self.start += len;
         &self.window[self.start - len..self.start]
     }
 
     /// Skips `len` bytes; returns whether there were as many.
-    pub fn skip(&mut self, mut len: u64) -> bool {
+    pub(crate) fn skip(&mut self, mut len: u64) -> bool {
         loop {
             let here = usize::try_from(len).unwrap_or(usize::MAX).min(self.end - self.start);
             self.start += here;
@@ -137,7 +137,7 @@ impl<'r> FileWindow<'r> {
     }
 
     /// Takes the next line; `None` at the end.
-    pub fn line(&mut self) -> Option<Line<'_>> {
+    pub(crate) fn line(&mut self) -> Option<Line<'_>> {
         let mut looked = 0;
         loop {
             let at_hand = self.more(looked + 1);
@@ -175,13 +175,13 @@ impl<'r> FileWindow<'r> {
     }
 
     /// Starts a checksum over what is taken from here on.
-    pub fn begin_sum(&mut self, sum: Sum) {
+    pub(crate) fn begin_sum(&mut self, sum: Sum) {
         self.summed = self.start;
         self.sum = Some(sum);
     }
 
     /// Ends the checksum and returns it.
-    pub fn end_sum(&mut self) -> Option<u64> {
+    pub(crate) fn end_sum(&mut self) -> Option<u64> {
         self.sum_up();
         self.sum.take().map(|sum: Sum| sum.finalize())
     }

@@ -32,7 +32,7 @@ const NODE_BYTES_MAX: usize = 8192;
 
 /// The elements of a list in one buffer, since a small payload may hold very many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Elements(
+pub(crate) struct Elements(
     /// A length and as many bytes for each.
     Vec<u8>,
 );
@@ -44,7 +44,7 @@ impl Elements {
     }
 
     /// Returns the elements in their order.
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut input = Input::new(&self.0);
         std::iter::from_fn(move || {
             let length = input.length()?;
@@ -61,7 +61,7 @@ impl Elements {
 /// -1 to -5 for 4 KiB to 64 KiB. The nodes are those that RPUSH of all elements would make in
 /// Redis.
 #[must_use]
-pub fn encode_list(
+pub(crate) fn encode_list(
     elements: impl IntoIterator<Item: Deref<Target = [u8]>>,
     node_setting: i64,
 ) -> Vec<u8> {

@@ -33,8 +33,8 @@ mod ziplist;
 mod list;
 mod set;
 mod zset;
-pub mod file_window;
-pub mod file;
+pub(crate) mod file_window;
+pub(crate) mod file;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -44,9 +44,9 @@ use crc::{CRC_64_REDIS, Crc, Table};
 
 use crate::text::number;
 use input::Input;
-pub use list::{Elements, encode_list};
-pub use set::{encode_integers, encode_set};
-pub use zset::{encode_packed_zset, encode_zset};
+pub(crate) use list::{Elements, encode_list};
+pub(crate) use set::{encode_integers, encode_set};
+pub(crate) use zset::{encode_packed_zset, encode_zset};
 
 /// The format version of Redis 7.0, the newest that is read and the one that is written.
 const VERSION: u16 = 10;
@@ -82,7 +82,7 @@ static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS)
 
 /// A value read from a payload.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Decoded {
+pub(crate) enum Decoded {
     /// A string, of any bytes.
     String(Vec<u8>),
     /// The elements of a list: at least one.
@@ -92,7 +92,6 @@ pub enum Decoded {
     /// The members of a set: at least one, none twice.
     Set(Vec<Vec<u8>>),
     /// The members of a set of integers: at least one, ascending, each in `width` bytes (2, 4, 8).
-    #[expect(missing_docs, reason = "explained above")]
     Integers { width: usize, members: Vec<i64> },
     /// The members of a sorted set with their scores, in any order: at least one, none twice, no
     /// score NaN.
@@ -101,7 +100,7 @@ pub enum Decoded {
 
 /// Why a payload is refused. Nothing was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RestoreError {
+pub(crate) enum RestoreError {
     /// The footer is missing, from a newer version, or does not fit the bytes.
     VersionOrChecksum,
     /// The footer is valid, but the bytes before it are not a known value.
@@ -122,7 +121,7 @@ impl std::error::Error for RestoreError {}
 
 /// Encodes a string.
 #[must_use]
-pub fn encode_string(value: &[u8]) -> Vec<u8> {
+pub(crate) fn encode_string(value: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(1 + 5 + value.len() + FOOTER_BYTES);
     payload.push(kind::STRING);
     input::write_string(&mut payload, value);
@@ -132,7 +131,7 @@ pub fn encode_string(value: &[u8]) -> Vec<u8> {
 /// Encodes a hash, given its fields and values in the order to be kept. The fields must differ and
 /// there must be at least one; otherwise [`decode`] refuses the payload.
 #[must_use]
-pub fn encode_hash<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
+pub(crate) fn encode_hash<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
     let pairs: Vec<_> = pairs.into_iter().collect();
     let elements = || pairs.iter().flat_map(|&(field, value)| [field, value]);
     let mut payload = Vec::new();
@@ -163,7 +162,7 @@ fn seal(mut payload: Vec<u8>) -> Vec<u8> {
 ///
 /// # Errors
 /// See [`RestoreError`].
-pub fn decode(payload: &[u8]) -> Result<Decoded, RestoreError> {
+pub(crate) fn decode(payload: &[u8]) -> Result<Decoded, RestoreError> {
     let value = unseal(payload).ok_or(RestoreError::VersionOrChecksum)?;
     decode_value(value).ok_or(RestoreError::BadFormat)
 }

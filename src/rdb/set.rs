@@ -19,7 +19,10 @@ const HEADER_BYTES: usize = 4 + 4;
 /// Encodes a set of `len` members. They must differ and there must be at least one; otherwise
 /// decoding refuses the payload.
 #[must_use]
-pub fn encode_set(len: usize, members: impl IntoIterator<Item: Deref<Target = [u8]>>) -> Vec<u8> {
+pub(crate) fn encode_set(
+    len: usize,
+    members: impl IntoIterator<Item: Deref<Target = [u8]>>,
+) -> Vec<u8> {
     let mut payload = vec![kind::SET];
     input::write_length(&mut payload, len);
     for member in members {
@@ -32,7 +35,7 @@ pub fn encode_set(len: usize, members: impl IntoIterator<Item: Deref<Target = [u
 /// be at least one.
 /// 8. There must be one at least.
 #[must_use]
-pub fn encode_integers(
+pub(crate) fn encode_integers(
     width: usize,
     len: usize,
     members: impl IntoIterator<Item = i64>,

@@ -25,7 +25,7 @@ const TEXT_NEGATIVE_INFINITE: u8 = 0xFF;
 /// Encodes a large sorted set of `len` members, given with their scores in descending order. They
 /// must differ and there must be at least one; otherwise decoding refuses the payload.
 #[must_use]
-pub fn encode_zset(
+pub(crate) fn encode_zset(
     len: usize,
     members: impl IntoIterator<Item = (impl Deref<Target = [u8]>, f64)>,
 ) -> Vec<u8> {
@@ -41,7 +41,7 @@ pub fn encode_zset(
 /// Encodes a small sorted set, given its members with their scores in order: fewer than 32,768, of
 /// less than 2^32 bytes. Scores for which `integer` returns an integer are stored as one.
 #[must_use]
-pub fn encode_packed_zset(
+pub(crate) fn encode_packed_zset(
     members: impl IntoIterator<Item = (impl Deref<Target = [u8]>, f64)>,
     integer: impl Fn(f64) -> Option<i64>,
 ) -> Vec<u8> {

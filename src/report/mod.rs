@@ -11,8 +11,8 @@
 //! in, text out.
 
 pub(crate) mod html;
-pub mod proof;
+pub(crate) mod proof;
 pub(crate) mod table;
 pub(crate) mod terminal;
 
-pub use proof::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS, Found, Report, Source, Trouble};
+pub(crate) use proof::{Baseline, Found, Report, Source, Trouble};

@@ -12,27 +12,28 @@ mod decode;
 mod sink;
 mod reply;
 
-pub use decode::{Decoded, Decoder, Limits, ProtocolError};
-pub use reply::{
-    Elements, REPLY_BULK_LEN_MAX, REPLY_DEPTH_MAX, REPLY_ELEMENTS_MAX, Reply, ReplyDecoder,
-    ReplyError,
-};
-pub use sink::{Proto, Sink};
+pub use decode::Decoded;
+pub use decode::Decoder;
+pub use decode::Limits;
+pub(crate) use decode::ProtocolError;
+pub(crate) use reply::{Reply, ReplyDecoder};
+pub(crate) use sink::Proto;
+pub use sink::Sink;
 
 /// Longest line without its newline: a multibulk header, a bulk header, an inline request.
-pub const LINE_LEN_MAX: usize = 64 * 1024;
+pub(crate) const LINE_LEN_MAX: usize = 64 * 1024;
 /// Most arguments that one request may announce.
-pub const REQUEST_ARGS_MAX: i64 = i32::MAX as i64;
+pub(crate) const REQUEST_ARGS_MAX: i64 = i32::MAX as i64;
 /// Longest argument by default (`proto-max-bulk-len`), in bytes.
-pub const BULK_LEN_MAX_DEFAULT: u64 = 512 * 1024 * 1024;
+pub(crate) const BULK_LEN_MAX_DEFAULT: u64 = 512 * 1024 * 1024;
 /// Most arguments in one request of a client that has yet to authenticate.
-pub const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
+pub(crate) const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
 /// Longest argument of a client that has yet to authenticate, in bytes.
-pub const UNAUTHENTICATED_BULK_LEN_MAX: i64 = 16 * 1024;
+pub(crate) const UNAUTHENTICATED_BULK_LEN_MAX: i64 = 16 * 1024;
 
 /// Returns an argument as an error shows it: up to its first NUL byte, where Redis' C string ends.
 #[must_use]
-pub fn until_nul(argument: &[u8]) -> &[u8] {
+pub(crate) fn until_nul(argument: &[u8]) -> &[u8] {
     argument.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 

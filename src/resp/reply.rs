@@ -13,15 +13,15 @@ use super::LINE_LEN_MAX;
 use crate::text::number::parse_i64;
 
 /// Longest string of a reply, in bytes: what servers allow by default.
-pub const REPLY_BULK_LEN_MAX: i64 = 512 * 1024 * 1024;
+pub(crate) const REPLY_BULK_LEN_MAX: i64 = 512 * 1024 * 1024;
 /// Most elements that one array may announce.
-pub const REPLY_ELEMENTS_MAX: i64 = 1 << 30;
+pub(crate) const REPLY_ELEMENTS_MAX: i64 = 1 << 30;
 /// Deepest nesting of arrays.
-pub const REPLY_DEPTH_MAX: usize = 64;
+pub(crate) const REPLY_DEPTH_MAX: usize = 64;
 
 /// The server violated the protocol: the rest of the stream cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplyError {
+pub(crate) enum ReplyError {
     /// A byte that begins no reply.
     Type(u8),
     /// A length or a number that is malformed or too large.
@@ -50,7 +50,7 @@ impl std::error::Error for ReplyError {}
 
 /// Finds the ends of replies: keeps its position in an incomplete reply and nothing else.
 #[derive(Clone, Debug, Default)]
-pub struct ReplyDecoder {
+pub(crate) struct ReplyDecoder {
     /// Offset of the first byte not yet decoded, from the start of the reply.
     at: usize,
     /// For each open array, how many elements it still lacks; every one at least 1.
@@ -63,7 +63,7 @@ impl ReplyDecoder {
     ///
     /// # Errors
     /// The server violated the protocol.
-    pub fn next(&mut self, buf: &[u8]) -> Result<Option<usize>, ReplyError> {
+    pub(crate) fn next(&mut self, buf: &[u8]) -> Result<Option<usize>, ReplyError> {
         loop {
             let Some((kind, text, after)) = line(buf, self.at)? else { return Ok(None) };
             let lacks = match kind {
@@ -158,7 +158,7 @@ fn is_big(text: &[u8]) -> bool {
 
 /// A complete reply, as a view of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply<'a> {
+pub(crate) enum Reply<'a> {
     /// `+OK`.
     Simple(&'a [u8]),
     /// `-ERR …`, or RESP3's long form of it.
@@ -183,7 +183,7 @@ impl<'a> Reply<'a> {
     /// Returns the reply in `bytes`, from its first to its last, as delimited by a
     /// [`ReplyDecoder`]. Other bytes read as [`Reply::Null`].
     #[must_use]
-    pub fn of(bytes: &'a [u8]) -> Self {
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
         let Ok(Some((kind, text, after))) = line(bytes, 0) else { return Self::Null };
         let many = |times: u64| {
             let left = parse_i64(text).and_then(|n| u64::try_from(n).ok());
@@ -219,7 +219,7 @@ impl<'a> Reply<'a> {
 
     /// Returns the integer that this is, or that this string spells.
     #[must_use]
-    pub fn integer(&self) -> Option<i64> {
+    pub(crate) fn integer(&self) -> Option<i64> {
         match *self {
             Self::Integer(n) => Some(n),
             Self::Bulk(text) => parse_i64(text),
@@ -229,19 +229,13 @@ impl<'a> Reply<'a> {
 
     /// Returns whether this is `+OK`.
     #[must_use]
-    pub fn is_ok(&self) -> bool {
+    pub(crate) fn is_ok(&self) -> bool {
         *self == Self::Simple(b"OK")
-    }
-
-    /// Returns whether this is `+QUEUED`.
-    #[must_use]
-    pub fn is_queued(&self) -> bool {
-        *self == Self::Simple(b"QUEUED")
     }
 
     /// Returns the elements of an array.
     #[must_use]
-    pub fn elements(&self) -> Option<Elements<'a>> {
+    pub(crate) fn elements(&self) -> Option<Elements<'a>> {
         match *self {
             Self::Array(elements) => Some(elements),
             _ => None,
@@ -251,7 +245,7 @@ impl<'a> Reply<'a> {
 
 /// The elements of an array, read one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Elements<'a> {
+pub(crate) struct Elements<'a> {
     left: u64,
     bytes: &'a [u8],
 }
@@ -275,14 +269,8 @@ impl<'a> Iterator for Elements<'a> {
 impl Elements<'_> {
     /// Returns how many there are.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.left
-    }
-
-    /// Returns whether there are none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.left == 0
     }
 }
 

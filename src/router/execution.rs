@@ -115,7 +115,7 @@ impl Router {
             return None;
         }
         if transaction.crosses && refusal != Some(Refusal::SLOT_NOT_SERVED) {
-            refusal = Some(session.crossing_at_exec(&self.server, transaction));
+            refusal = Some(session.crossing_at_exec(transaction));
         } else if refusal.is_none() && transaction.poisoned {
             refusal = Some(Refusal::EXEC_ABORT);
         }

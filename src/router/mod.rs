@@ -44,7 +44,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Bytes of replies that a client may leave unread before it has authenticated.
-pub const UNAUTHENTICATED_OUTPUT_MAX: usize = 17 * 1024;
+pub(crate) const UNAUTHENTICATED_OUTPUT_MAX: usize = 17 * 1024;
 
 /// All shards behind one endpoint.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use std::{fmt, io};
 
 /// What is wanted.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub(crate) struct Wanted {
     /// The nodes.
     pub plan: Plan,
     /// The addresses to listen on; never empty.
@@ -116,7 +116,7 @@ impl Wanted {
     ///
     /// # Errors
     /// A port cannot be had, or a setting is refused.
-    pub fn open(self) -> Result<(Arc<Router>, Vec<Bound>), OpenError> {
+    pub(crate) fn open(self) -> Result<(Arc<Router>, Vec<Bound>), OpenError> {
         let topology = Topology::new(self.plan);
         let mut bound = Vec::new();
         if let Some(port) = self.router {

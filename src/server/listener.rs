@@ -13,13 +13,13 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Connections that may wait to be accepted; the kernel may allow fewer.
-pub const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 /// How long accepting rests when the process has run out of file descriptors.
 const REST: Duration = Duration::from_millis(100);
 
 /// A port that is listened on, before the runtime exists.
 #[derive(Debug)]
-pub struct Bound {
+pub(crate) struct Bound {
     listener: StdListener,
     /// Whom clients speak to who connect there.
     pub port: Port,
@@ -31,7 +31,7 @@ pub struct Bound {
 ///
 /// # Errors
 /// The port is taken, or the address is not this machine's.
-pub fn bind(address: SocketAddr, port: Port) -> io::Result<Bound> {
+pub(crate) fn bind(address: SocketAddr, port: Port) -> io::Result<Bound> {
     let listener = open(reserve(address)?)?;
     let address = listener.local_addr()?;
     Ok(Bound { listener, port, address })

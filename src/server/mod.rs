@@ -16,8 +16,8 @@ mod listener;
 mod builder;
 mod worker;
 
-pub use builder::{OpenError, Wanted};
-pub use listener::{BACKLOG, Bound, bind};
+pub(crate) use builder::{OpenError, Wanted};
+pub(crate) use listener::Bound;
 
 use crate::router::Router;
 use std::sync::Arc;
@@ -25,13 +25,13 @@ use std::time::Duration;
 
 /// The wall clock, in milliseconds since the epoch.
 #[must_use]
-pub fn now() -> crate::keyspace::Millis {
+pub(crate) fn now() -> crate::keyspace::Millis {
     clock::now()
 }
 
 /// How many nanoseconds a tick has of the clock that commands are measured with.
 #[must_use]
-pub fn tick_ns() -> f64 {
+pub(crate) fn tick_ns() -> f64 {
     clock::tick_ns()
 }
 
@@ -43,7 +43,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Serves `router` on `listeners` until `shutdown` completes; then accepts nothing more, closes
 /// every connection and returns. A batch that runs at that moment runs to its end and its replies
 /// are sent, unless it takes longer than 10 seconds. Must be called on tokio's multi-thread runtime.
-pub async fn serve(router: Arc<Router>, listeners: Vec<Bound>, shutdown: impl Future<Output = ()>) {
+pub(crate) async fn serve(
+    router: Arc<Router>,
+    listeners: Vec<Bound>,
+    shutdown: impl Future<Output = ()>,
+) {
     let mut tasks = tokio::task::JoinSet::new();
     for listener in listeners {
         tasks.spawn(listener::accept_all(listener, Arc::clone(&router)));

@@ -41,7 +41,7 @@ impl Session {
         {
             return Admission::Refuse(refusal);
         }
-        let is_refused = self.is_refused_crossing(server, invocation);
+        let is_refused = self.is_refused_crossing(invocation);
         if self.is_bound()
             && !is_refused
             && let Some(refusal) = Self::bound(spec)
@@ -72,10 +72,10 @@ impl Session {
 
     /// Whether a request is refused since its own keys live in several slots: its command or the queue
     /// says so, before anything else stands against it.
-    fn is_refused_crossing(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
+    fn is_refused_crossing(&self, invocation: &Invocation<'_>) -> bool {
         invocation.crosses()
-            && !self.is_multi_slot(server)
-            && !(self.transaction.is_none() && self.splits(server, invocation))
+            && !self.is_multi_slot()
+            && !(self.transaction.is_none() && self.splits(invocation))
     }
 
     /// Whether a pause of this kind means this request: it would do what is paused.

@@ -30,13 +30,13 @@ impl Session {
             SessionCommand::Watch => return self.watch(server, invocation, out),
             SessionCommand::Unwatch => return self.unwatch(out),
             SessionCommand::Reset => {
-                self.reset(server);
+                self.reset();
                 out.proto = self.proto;
                 out.simple("RESET");
                 self.insert_pushes_before(before, out.buffer());
                 return Step::Replied(Reply::Done);
             }
-            SessionCommand::Subscribe(scope) => return self.subscribe(server, scope, args, out),
+            SessionCommand::Subscribe(scope) => return self.subscribe(scope, args, out),
             SessionCommand::Unsubscribe(scope) => {
                 let step = self.unsubscribe(scope, args, out);
                 self.insert_pushes_before(before, out.buffer());
@@ -46,12 +46,12 @@ impl Session {
                 out.ok();
                 return Step::Close;
             }
-            SessionCommand::Auth => self.auth(server, args, out),
+            SessionCommand::Auth => self.auth(args, out),
             SessionCommand::Hello => self.hello(server, args, out),
             SessionCommand::ClientReply => self.client_reply(args, out),
-            SessionCommand::Select => self.select(server, self.is_multi_slot(server), args, out),
+            SessionCommand::Select => self.select(server, self.is_multi_slot(), args, out),
             SessionCommand::Monitor => {
-                self.monitor(server, out);
+                self.monitor(out);
                 Ok(())
             }
             SessionCommand::Asking | SessionCommand::ReadOnly | SessionCommand::ReadWrite => {
@@ -76,7 +76,7 @@ impl Session {
         out: &mut Sink<'_>,
     ) {
         let outcome = match command {
-            SessionCommand::Auth => self.auth(server, args, out),
+            SessionCommand::Auth => self.auth(args, out),
             SessionCommand::Hello => self.hello(server, args, out),
             SessionCommand::ClientReply => self.client_reply(args, out),
             SessionCommand::Select => self.select(server, may_select, args, out),
@@ -88,7 +88,7 @@ impl Session {
                 Err(Refusal::of("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client"))
             }
             SessionCommand::Subscribe(scope) => {
-                self.subscribe(server, scope, args, out);
+                self.subscribe(scope, args, out);
                 Ok(())
             }
             SessionCommand::Unsubscribe(scope) => {
@@ -129,7 +129,7 @@ impl Session {
     }
 
     /// `MONITOR`, which replies only once.
-    fn monitor(&mut self, server: &ServerState, out: &mut Sink<'_>) {
+    fn monitor(&mut self, out: &mut Sink<'_>) {
         if !self.monitors {
             self.monitors = true;
             self.client.open_outbox(self.node.settings.outbox_limits(), self.proto);
@@ -138,7 +138,7 @@ impl Session {
         }
     }
 
-    fn reset(&mut self, server: &ServerState) {
+    fn reset(&mut self) {
         self.end_transaction();
         if std::mem::take(&mut self.monitors) {
             self.node.observer.monitors.leave(&self.client);
@@ -153,12 +153,7 @@ impl Session {
     }
 
     /// `AUTH password`, `AUTH user password`. A failure leaves an earlier login as it was.
-    fn auth(
-        &mut self,
-        server: &ServerState,
-        args: Args<'_>,
-        out: &mut Sink<'_>,
-    ) -> Result<(), Refusal> {
+    fn auth(&mut self, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
         let (user, password) = match args.len() {
             2 if !self.node.settings.needs_password() => {
                 return Err(Refusal::NO_PASSWORD);
@@ -167,17 +162,12 @@ impl Session {
             3 => (args.at(1), args.at(2)),
             _ => return Err(Refusal::SYNTAX),
         };
-        self.log_in(server, user, password)?;
+        self.log_in(user, password)?;
         out.ok();
         Ok(())
     }
 
-    fn log_in(
-        &mut self,
-        server: &ServerState,
-        user: &[u8],
-        password: &[u8],
-    ) -> Result<(), Refusal> {
+    fn log_in(&mut self, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
         // The password is compared whatever the user, so that both failures take as long.
         let right = self.node.settings.check_password(password);
         if user != DEFAULT_USER || !right {
@@ -213,7 +203,7 @@ impl Session {
         while i < args.len() {
             let more = args.len() - 1 - i;
             if args.is(i, "auth") && more >= 2 {
-                self.log_in(server, args.at(i + 1), args.at(i + 2))?;
+                self.log_in(args.at(i + 1), args.at(i + 2))?;
                 i += 3;
             } else if args.is(i, "setname") && more >= 1 {
                 let named = self.client.set_label(Label::Name, args.at(i + 1));

@@ -20,11 +20,12 @@ mod subscribe;
 mod multi;
 mod commands;
 
-pub use dialect::{Dialect, Tie};
+pub use dialect::Dialect;
+pub(crate) use dialect::Tie;
 pub use state::Session;
-pub use transaction::{Reach, Transaction, WATCHED_KEYS_MAX, Watched};
-pub use unit::{OwnedUnit, Scope, Unit};
-pub use violations::note_failed;
+pub(crate) use transaction::{Reach, Transaction, Watched};
+pub(crate) use unit::{OwnedUnit, Scope, Unit};
+pub(crate) use violations::note_failed;
 
 use crate::command::{self, Args, Invocation, Refusal, Run, SessionCommand, Spec, flag};
 use crate::ledger::{Fate, Rule};
@@ -142,7 +143,7 @@ impl Session {
     ) -> Step<'a> {
         let &Invocation { spec, args, footprint, .. } = invocation;
         let crosses = invocation.crosses();
-        let is_multi_slot = self.is_multi_slot(server);
+        let is_multi_slot = self.is_multi_slot();
         let runs_on_a_shard = matches!(spec.run, Run::Shard(_) | Run::Blocks(_));
         let unit = || match spec.run {
             Run::Blocks(_) => Unit::Blocking(invocation),
@@ -159,7 +160,7 @@ impl Session {
             };
             return Step::Run(unit(), scope);
         }
-        if crosses && self.splits(server, invocation) {
+        if crosses && self.splits(invocation) {
             return Step::Split;
         }
         if let Footprint::Crossing { first, other, at } = footprint

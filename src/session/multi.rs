@@ -90,7 +90,7 @@ impl Session {
         if self.transaction.is_some() {
             return self.watch_in_transaction(server, invocation, out);
         }
-        let is_multi_slot = self.is_multi_slot(server);
+        let is_multi_slot = self.is_multi_slot();
         let crossing = match (footprint, &self.watched) {
             (Footprint::In(slot), Some(watched))
                 if watched.slot != slot && self.dialect.tie == Tie::AtQueue && !is_multi_slot =>
@@ -148,7 +148,7 @@ impl Session {
     ) -> Step<'a> {
         let (args, crosses) = (invocation.args, invocation.crosses());
         let has_another_slot = crosses || self.watched.as_ref().is_some_and(|w| w.slot != slot);
-        if has_another_slot && self.is_multi_slot(server) {
+        if has_another_slot && self.is_multi_slot() {
             violations::watch(server, &self.client, invocation, self.watched.as_deref(), Fate::Ran);
         }
         let keys = self.watched.as_ref().map_or(0, |w| w.keys.len()) + args.len() - 1;
@@ -186,7 +186,7 @@ impl Session {
     ) -> Step<'static> {
         let &Invocation { spec, args, .. } = invocation;
         let lost = self.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
-        let may_cross = self.is_multi_slot(server);
+        let may_cross = self.is_multi_slot();
         let slots = match self.queued_slots(server, invocation, may_cross, lost) {
             Ok(slots) => slots,
             Err(refusal) => return self.reject(spec, &refusal, out),
@@ -307,7 +307,7 @@ impl Session {
     /// The refusal of a transaction that EXEC finds to cross slots: by a command of its own, or against
     /// its guard.
     #[must_use]
-    pub fn crossing_at_exec(&self, server: &ServerState, transaction: &Transaction) -> Refusal {
+    pub fn crossing_at_exec(&self, transaction: &Transaction) -> Refusal {
         let keyed = |crosses: fn(Slot, Slot) -> bool| {
             let mut keyed = transaction.queue.iter().filter_map(|it| Some((it.slot()?, it)));
             keyed.find(|&(slot, _)| transaction.slot.is_some_and(|first| crosses(slot, first)))

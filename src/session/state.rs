@@ -7,10 +7,10 @@ use crate::command::{Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag
 use crate::keyspace::Millis;
 use crate::resp::{Proto, Sink};
 use crate::slot::Slot;
+use crate::state::NodeState;
 use crate::state::clients::Client;
 use crate::state::pubsub::Subscriptions;
 use crate::state::settings::CrossSlot;
-use crate::state::{NodeState, ServerState};
 use crate::topology::{Port, RequestFlags};
 use std::sync::Arc;
 
@@ -225,14 +225,14 @@ impl Session {
     }
 
     /// Whether keys of several slots may be used together here: as on one server without slots.
-    pub(super) fn is_multi_slot(&self, server: &ServerState) -> bool {
+    pub(super) fn is_multi_slot(&self) -> bool {
         // A client that has chosen a database stays there, whatever the policy has become.
         self.database != 0
             || (self.port == Port::Router && self.node.settings.cross_slot() == CrossSlot::Audit)
     }
 
     /// Whether this request is to be split by slot.
-    pub(super) fn splits(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
+    pub(super) fn splits(&self, invocation: &Invocation<'_>) -> bool {
         self.port == Port::Router
             && self.node.settings.cross_slot() == CrossSlot::Split
             && invocation.spec.merge_policy().is_some()

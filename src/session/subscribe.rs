@@ -11,7 +11,6 @@
 use super::{Reply, Session, Step};
 use crate::command::{Args, Invocation, Refusal, Spec, flag};
 use crate::resp::{Proto, Sink};
-use crate::state::ServerState;
 use crate::state::pubsub::{ChannelKind, Subscriptions};
 use std::sync::Arc;
 
@@ -65,7 +64,6 @@ impl Session {
     /// (P|S)SUBSCRIBE name [name ...]
     pub(super) fn subscribe(
         &mut self,
-        server: &ServerState,
         scope: ChannelKind,
         args: Args<'_>,
         out: &mut Sink<'_>,

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Most keys that one session may watch.
-pub const WATCHED_KEYS_MAX: usize = 1 << 20;
+pub(crate) const WATCHED_KEYS_MAX: usize = 1 << 20;
 
 /// What a transaction touches beyond the shard that owns its slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

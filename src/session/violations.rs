@@ -189,7 +189,7 @@ pub(super) fn other_database(server: &ServerState, client: &Arc<Client>, name: &
 
 /// Records that a command has refused itself, as in a cluster: there is one database, and SORT reads
 /// its key alone.
-pub fn note_failed(
+pub(crate) fn note_failed(
     observer: &Observer,
     client: u64,
     invocation: &Invocation<'_>,

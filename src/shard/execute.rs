@@ -24,7 +24,7 @@ use crate::state::{CommandStats, Observer};
 use std::sync::Arc;
 
 /// What runs the parts of a unit: shards that are held.
-pub trait Executor {
+pub(crate) trait Executor {
     /// The client that the unit is run for.
     fn client(&self) -> &Arc<Client>;
     /// Where lost and committed transactions are recorded.
@@ -52,7 +52,7 @@ pub trait Executor {
 
 /// What a fault makes an EXEC reply.
 #[derive(Debug)]
-pub enum InjectedReply {
+pub(crate) enum InjectedReply {
     /// As if its guard were lost.
     Null,
     /// This error.
@@ -60,7 +60,7 @@ pub enum InjectedReply {
 }
 
 /// Runs a unit and writes its reply.
-pub fn execute(unit: &Unit<'_>, on: &mut impl Executor, out: &mut Sink<'_>) -> Outcome {
+pub(crate) fn execute(unit: &Unit<'_>, on: &mut impl Executor, out: &mut Sink<'_>) -> Outcome {
     match unit {
         Unit::Command(invocation) => {
             if let Some(wait) = on.call(invocation, out) {

@@ -31,7 +31,7 @@ const SPINS_MAX: u32 = 40;
 /// A holder serves at most this many jobs of others before another takes over.
 const DRAIN_MAX: usize = 64;
 /// Execution stops when a connection has more unsent output than this, in bytes.
-pub const OUTPUT_LEN_MAX: usize = 1 << 20;
+pub(crate) const OUTPUT_LEN_MAX: usize = 1 << 20;
 
 /// A shard. The queue is bounded by the number of clients: each has at most one job in it.
 #[derive(Debug)]

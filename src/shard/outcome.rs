@@ -75,7 +75,7 @@ pub struct Served {
 }
 
 /// Receives what becomes of a unit in a queue; never anything if its client was closed before.
-pub type Pending = oneshot::Receiver<Served>;
+pub(crate) type Pending = oneshot::Receiver<Served>;
 
 impl Outcome {
     /// A wait whose end is answered unless the session is muted, which is decided later.

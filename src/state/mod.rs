@@ -20,34 +20,36 @@
 //! Randomness, clock and operating system are passed in through [`ServerConfig`]; nothing here
 //! reads them by itself.
 
-pub mod process;
+pub(crate) mod process;
 mod histogram;
 mod stats;
 mod commandstats;
 mod slowlog;
 mod latency_monitor;
 mod pause;
-pub mod clients;
-pub mod settings;
-pub mod pubsub;
+pub(crate) mod clients;
+pub(crate) mod settings;
+pub(crate) mod pubsub;
 mod monitor;
-pub mod recorder;
+pub(crate) mod recorder;
 mod observer;
 mod node;
 
-pub use commandstats::{CommandCounts, CommandStats, CommandStatsStripes};
-pub use histogram::Histogram;
-pub use latency_monitor::{LatencyMonitor, LatencySpike, Sample};
-pub use monitor::Monitors;
-pub use node::NodeState;
-pub use observer::{Instrumentation, ObservedCommand, Observer};
-pub use pause::{Pause, Paused};
-pub use process::Usage;
-pub use recorder::{About, Note, Recorder};
-pub use slowlog::{SlowEntry, Slowlog};
-pub use stats::{Counter, Rate, Stats};
+pub(crate) use commandstats::{CommandCounts, CommandStats, CommandStatsStripes};
+pub(crate) use histogram::Histogram;
+#[cfg(test)]
+pub(crate) use latency_monitor::Sample;
+pub(crate) use latency_monitor::{LatencyMonitor, LatencySpike};
+pub(crate) use monitor::Monitors;
+pub(crate) use node::NodeState;
+pub(crate) use observer::{Instrumentation, ObservedCommand, Observer};
+pub(crate) use pause::{Pause, Paused};
+pub(crate) use process::Usage;
+pub(crate) use recorder::{About, Note, Recorder};
+pub(crate) use slowlog::Slowlog;
+pub(crate) use stats::{Counter, Stats};
 
-pub use crate::ledger::KeyList as NoteKeys;
+pub(crate) use crate::ledger::KeyList as NoteKeys;
 
 use crate::faults::Faults;
 use crate::keyspace::Millis;
@@ -61,9 +63,9 @@ use std::sync::atomic::AtomicBool;
 use tokio::sync::Notify;
 
 /// The Redis version reported to clients: some choose their commands by it.
-pub const REDIS_VERSION: &str = "7.2.4";
+pub(crate) const REDIS_VERSION: &str = "7.2.4";
 /// Slotway's own version.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The state of the process.
 #[derive(Debug)]

@@ -63,7 +63,7 @@ impl Usage {
 
 /// Returns the operating system's name, release and machine, as `INFO` shows it.
 #[must_use]
-pub fn os() -> String {
+pub(crate) fn os() -> String {
     let uname = rustix::system::uname();
     let [name, release, machine] =
         [uname.sysname(), uname.release(), uname.machine()].map(|text| text.to_string_lossy());

@@ -26,16 +26,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Notes in the queue; further ones are dropped.
-pub const NOTES_MAX: usize = 4096;
+pub(crate) const NOTES_MAX: usize = 4096;
 /// Samples in their queue; further ones are left out.
-pub const SAMPLES_MAX: usize = 512;
+pub(crate) const SAMPLES_MAX: usize = 512;
 /// So many requests are all noted.
-pub const ALL_OF: u64 = 1000;
+pub(crate) const ALL_OF: u64 = 1000;
 /// After that one request in so many is. A sampled one costs some 2,500 instructions, which is five
 /// for each.
-pub const ONE_IN: u64 = 512;
+pub(crate) const ONE_IN: u64 = 512;
 /// Clients whose names are kept because they tripped guards.
-pub const WINNERS_MAX: usize = 256;
+pub(crate) const WINNERS_MAX: usize = 256;
 /// Notes that are entered at the end of one turn.
 const SETTLED_MAX: usize = 256;
 
@@ -276,7 +276,7 @@ impl Recorder {
 /// Returns how many the request with this `number`, counted from 0, counts as, if the sample takes it.
 #[must_use]
 #[inline]
-pub fn of_how_many(number: u64) -> Option<u64> {
+pub(crate) fn of_how_many(number: u64) -> Option<u64> {
     match number {
         _ if number < ALL_OF => Some(1),
         _ if number == picked(number / ONE_IN) => Some(ONE_IN),
@@ -287,7 +287,7 @@ pub fn of_how_many(number: u64) -> Option<u64> {
 /// Whether the sample takes any of `count` numbers from `first` on.
 #[must_use]
 #[inline]
-pub fn takes_any(first: u64, count: u64) -> bool {
+pub(crate) fn takes_any(first: u64, count: u64) -> bool {
     let end = first + count;
     let in_block = |block| (first..end).contains(&picked(block));
     first < ALL_OF || (first / ONE_IN..=end / ONE_IN).any(in_block)

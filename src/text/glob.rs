@@ -22,13 +22,13 @@
 
 /// Returns whether `pattern` matches the whole of `text`.
 #[must_use]
-pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte)
 }
 
 /// As [`matches()`], ignoring the case of ASCII letters.
 #[must_use]
-pub fn matches_nocase(pattern: &[u8], text: &[u8]) -> bool {
+pub(crate) fn matches_nocase(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte.to_ascii_lowercase())
 }
 

@@ -1,5 +1,5 @@
 //! Numbers, patterns, and the display of values.
 
-pub mod number;
-pub mod glob;
-pub mod display;
+pub(crate) mod number;
+pub(crate) mod glob;
+pub(crate) mod display;

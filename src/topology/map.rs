@@ -5,7 +5,7 @@ use crate::slot::Slot;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A node's number: counted from 0, never reused.
-pub type NodeNumber = usize;
+pub(crate) type NodeNumber = usize;
 
 /// Digits of a node's id.
 pub(super) const ID_LEN: usize = 40;
@@ -90,7 +90,7 @@ pub(super) struct Map {
 }
 
 /// Longest lag of replicas, in milliseconds: an hour.
-pub const LAG_MS_MAX: Millis = 3_600_000;
+pub(crate) const LAG_MS_MAX: Millis = 3_600_000;
 
 /// The nodes at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

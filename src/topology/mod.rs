@@ -23,10 +23,11 @@ mod view;
 mod change;
 
 pub use announce::{Announce, AnnouncedHost, Port};
-pub use error::TopologyError;
-pub use map::{LAG_MS_MAX, Node, NodeNumber, Plan, Role, SlotMigration};
-pub use route::{KeyPresence, RequestFlags, Route, WaiterRoute};
-pub use view::{NodeView, View};
+pub(crate) use error::TopologyError;
+pub use map::Plan;
+pub(crate) use map::{LAG_MS_MAX, Node, NodeNumber, Role, SlotMigration};
+pub(crate) use route::{KeyPresence, RequestFlags, Route, WaiterRoute};
+pub(crate) use view::{NodeView, View};
 
 use crate::keyspace::Millis;
 use crate::slot::{SLOTS, Slot};
@@ -35,9 +36,9 @@ use parking_lot::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Most shards of one process: the most nodes that Redis recommends for a cluster.
-pub const SHARDS_MAX: usize = 1000;
+pub(crate) const SHARDS_MAX: usize = 1000;
 /// Most nodes, including replicas and spares.
-pub const NODES_MAX: usize = 4 * SHARDS_MAX;
+pub(crate) const NODES_MAX: usize = 4 * SHARDS_MAX;
 
 /// The owner of a slot without an owner.
 const NO_OWNER: u32 = 0xFFFF;

@@ -24,7 +24,7 @@ use crate::report::Found;
 use crate::topology::Topology;
 
 /// Clients whose state is kept.
-pub const CLIENTS_MAX: usize = 16_384;
+pub(crate) const CLIENTS_MAX: usize = 16_384;
 /// Clients with a WATCH whose keys are compared with what others write.
 const WATCHING_MAX: usize = 256;
 

@@ -15,7 +15,7 @@ use crate::state::clients::Client;
 use crate::topology::{NodeNumber, Port, Role, TopologyError};
 
 /// What an order is applied to: the process, with all its shards held.
-pub struct ClusterAccess<'a, 'k> {
+pub(crate) struct ClusterAccess<'a, 'k> {
     /// The process.
     pub server: &'a ServerState,
     /// The client that gave the order, if it was one.
@@ -33,7 +33,10 @@ pub struct ClusterAccess<'a, 'k> {
 ///
 /// # Errors
 /// The order cannot be applied; nothing was changed.
-pub fn apply(order: &Order, access: &mut ClusterAccess<'_, '_>) -> Result<Option<u64>, Refusal> {
+pub(crate) fn apply(
+    order: &Order,
+    access: &mut ClusterAccess<'_, '_>,
+) -> Result<Option<u64>, Refusal> {
     let server = access.server;
     match order {
         Order::Move { runs, to } => move_slots(access, runs, to).map(|()| None),
@@ -93,7 +96,7 @@ pub fn apply(order: &Order, access: &mut ClusterAccess<'_, '_>) -> Result<Option
 }
 
 /// Ends the faults whose time is over, and applies the steps of the scenario that are due.
-pub fn apply_due(access: &mut ClusterAccess<'_, '_>) {
+pub(crate) fn apply_due(access: &mut ClusterAccess<'_, '_>) {
     let (now, faults) = (access.now, &access.server.faults);
     for fault in faults.take(|fault| fault.until <= now) {
         tracing::info!(id = fault.id, fired = fault.fired, fault = %fault.kind, "a fault ends");
@@ -118,7 +121,10 @@ pub fn apply_due(access: &mut ClusterAccess<'_, '_>) {
 ///
 /// # Errors
 /// The first mistake, and its line.
-pub fn check_scenario(server: &ServerState, scenario: &Scenario) -> Result<(), ScenarioError> {
+pub(crate) fn check_scenario(
+    server: &ServerState,
+    scenario: &Scenario,
+) -> Result<(), ScenarioError> {
     scenario.steps.iter().try_for_each(|step| {
         check_order(server, &step.order).map_err(|refusal| {
             let why = String::from_utf8_lossy(refusal.text()).into_owned();
@@ -131,7 +137,7 @@ pub fn check_scenario(server: &ServerState, scenario: &Scenario) -> Result<(), S
 ///
 /// # Errors
 /// An unknown node, or keys in another slot.
-pub fn check_order(server: &ServerState, order: &Order) -> Result<(), Refusal> {
+pub(crate) fn check_order(server: &ServerState, order: &Order) -> Result<(), Refusal> {
     match order {
         Order::Move { to, .. } => find(server, to).map(drop),
         Order::Hold { slot, to, keys, .. } => {

@@ -15,7 +15,7 @@ mod apply;
 mod show;
 mod proof;
 
-pub use apply::{ClusterAccess, apply, apply_due, check_order, check_scenario};
+pub(crate) use apply::{ClusterAccess, apply, apply_due, check_order, check_scenario};
 
 use super::spec::flag::{ADMIN, LOADING, NO_MULTI, NOSCRIPT, STALE};
 use super::spec::{

@@ -15,8 +15,7 @@
 
 #[expect(missing_docs, reason = "their meaning is Redis'; see NAMES")]
 pub mod access;
-#[expect(missing_docs, reason = "their meaning is Redis'; see NAMES")]
-pub mod acl;
+pub(crate) mod acl;
 #[expect(missing_docs, reason = "their meaning is Redis'; see NAMES")]
 pub mod flag;
 mod keys;
@@ -25,7 +24,7 @@ mod check;
 
 pub(super) use check::check;
 pub use keys::{Begin, Find, Keys};
-pub use secrets::Secret;
+pub(crate) use secrets::Secret;
 
 use super::{Args, Cx, Outcome, Refusal, ServerCx, Wait};
 use crate::resp::Sink;
@@ -106,12 +105,12 @@ impl Arity {
 }
 
 /// Runs a command on the shard that owns its slot.
-pub type ShardFn = fn(&mut Cx<'_>, Args<'_>, &mut Sink<'_>) -> Outcome;
+pub(crate) type ShardFn = fn(&mut Cx<'_>, Args<'_>, &mut Sink<'_>) -> Outcome;
 /// Runs a blocking command on the shard that owns its slot. Returns what it waits for if its keys
 /// hold nothing for it; then it has written nothing.
-pub type BlockFn = fn(&mut Cx<'_>, Args<'_>, &mut Sink<'_>) -> Result<Option<Wait>, Refusal>;
+pub(crate) type BlockFn = fn(&mut Cx<'_>, Args<'_>, &mut Sink<'_>) -> Result<Option<Wait>, Refusal>;
 /// Runs a command on the process or on all shards in view.
-pub type ServerFn = fn(&mut ServerCx<'_>, Args<'_>, &mut Sink<'_>) -> Outcome;
+pub(crate) type ServerFn = fn(&mut ServerCx<'_>, Args<'_>, &mut Sink<'_>) -> Outcome;
 
 /// What runs a command.
 #[derive(Clone, Copy)]
@@ -136,7 +135,6 @@ pub enum Run {
 
 /// The commands that change the connection's own state; the session runs them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the command of its name")]
 pub enum SessionCommand {
     Asking,
     Auth,
@@ -159,7 +157,6 @@ pub enum SessionCommand {
 
 /// The families of commands, named as in `COMMAND DOCS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the family of its name")]
 pub enum Group {
     Generic,
     String,

@@ -53,7 +53,7 @@ impl Field {
 }
 
 /// A field's name and its value.
-pub type Pair<'h> = (Text<'h>, Text<'h>);
+pub(crate) type Pair<'h> = (Text<'h>, Text<'h>);
 
 /// Values by name; see the top of the file.
 #[derive(Clone, Debug)]

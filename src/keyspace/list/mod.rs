@@ -14,8 +14,8 @@ mod element;
 mod piece;
 mod iter;
 
-pub use iter::{EncodedElement, Iter};
-pub use piece::{End, PieceLimit};
+pub(crate) use iter::{EncodedElement, Iter};
+pub(crate) use piece::{End, PieceLimit};
 
 use super::Text;
 use element::{Element, first_len, last_len};

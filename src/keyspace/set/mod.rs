@@ -76,7 +76,7 @@ impl From<Member<'_>> for Owned {
 
 /// A member that its set borrows, except for a spelled-out integer.
 #[derive(Debug)]
-pub struct BorrowedMember<'m>(Text<'m>);
+pub(crate) struct BorrowedMember<'m>(Text<'m>);
 
 impl Keyed for BorrowedMember<'_> {
     fn key(&self) -> &[u8] {

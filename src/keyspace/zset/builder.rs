@@ -10,7 +10,7 @@ use crate::keyspace::{KeyHasher, PackLimits, Table};
 /// Collects members with scores and sorts them once at the end: for a set that is computed from
 /// others.
 #[derive(Debug, Default)]
-pub struct ZsetBuilder {
+pub(crate) struct ZsetBuilder {
     table: Table<Member>,
     name_len_max: usize,
 }
@@ -18,19 +18,13 @@ pub struct ZsetBuilder {
 impl ZsetBuilder {
     /// Returns how many members there are so far.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.table.len()
-    }
-
-    /// Returns whether there are none so far.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
     }
 
     /// Adds a member with this score, or replaces its score by what `combine` returns for the
     /// present one. No score may be NaN.
-    pub fn put(
+    pub(crate) fn put(
         &mut self,
         member: &[u8],
         score: f64,
@@ -48,7 +42,7 @@ impl ZsetBuilder {
     }
 
     /// Returns all members with their scores, in order, for a reply that is not stored.
-    pub fn in_order(&self) -> impl ExactSizeIterator<Item = (&[u8], f64)> {
+    pub(crate) fn in_order(&self) -> impl ExactSizeIterator<Item = (&[u8], f64)> {
         let entries = self.table.entries();
         self.places().into_iter().map(|place| {
             let member = &entries[place as usize];
@@ -69,7 +63,7 @@ impl ZsetBuilder {
 
     /// Returns the sorted set, small if the limits allow.
     #[must_use]
-    pub fn finish(self, limits: PackLimits) -> Zset {
+    pub(crate) fn finish(self, limits: PackLimits) -> Zset {
         let entries = self.table.entries();
         let size_max =
             entries.len().saturating_mul(self.name_len_max + HEAD_LEN_MAX + SCORE_LEN_MAX);

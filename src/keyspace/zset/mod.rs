@@ -27,8 +27,8 @@ mod rank_tree;
 mod bound;
 mod builder;
 
-pub use bound::{LexBound, ScoreBound};
-pub use builder::ZsetBuilder;
+pub(crate) use bound::{LexBound, ScoreBound};
+pub(crate) use builder::ZsetBuilder;
 
 use super::packed_item::HEAD_LEN_MAX;
 use super::{Blob, INLINE_LEN_MAX, KeyHasher, Keyed, PackLimits, Table, Text};

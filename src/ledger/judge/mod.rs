@@ -24,11 +24,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Different commands in the name of a transaction; the others are shown as `…`.
-pub const NAMES_MAX: usize = 4;
+pub(crate) const NAMES_MAX: usize = 4;
 
 /// A command's properties that the rules are about, beside its slots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traits {
+pub(crate) struct Traits {
     /// It reads keys whose names it makes from a pattern: SORT with BY or GET.
     pub reads_by_pattern: bool,
     /// Without naming a key it reads or writes all that there are, which on a node of a cluster are
@@ -41,7 +41,7 @@ pub struct Traits {
 }
 
 /// A command with its arguments, as the judge sees it.
-pub trait Command {
+pub(crate) trait Command {
     /// Its name as Redis shows it: `get`, `client|list`.
     fn name(&self) -> Cow<'_, str>;
     /// The slots that it asks for.
@@ -54,7 +54,7 @@ pub trait Command {
 
 /// A violation: the rule, and what breaks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// The rule that was broken.
     pub rule: Rule,
     /// The command that broke it, or `multi: ` and the commands of the transaction.
@@ -68,7 +68,7 @@ pub struct Finding {
 
 /// How a server treats a guard (the keys of WATCH) in another slot than the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuardPolicy {
+pub(crate) enum GuardPolicy {
     /// As one server without slots does: under an audit, and in a recording of such a server. A WATCH of
     /// several slots has been reported by itself then.
     Standalone,
@@ -79,7 +79,7 @@ pub enum GuardPolicy {
 }
 
 /// Returns the rules that a command breaks by the keys that it names, or makes from a pattern.
-pub fn reach(command: &impl Command) -> impl Iterator<Item = Rule> {
+pub(crate) fn reach(command: &impl Command) -> impl Iterator<Item = Rule> {
     let crosses = matches!(command.footprint(), Footprint::Crossing { .. });
     let rules = [
         crosses.then_some(Rule::CrossSlotCommand),
@@ -90,7 +90,7 @@ pub fn reach(command: &impl Command) -> impl Iterator<Item = Rule> {
 
 /// Returns the rules that a command breaks by its scope: all keys, or another database. Without
 /// `has_databases` a command between databases is refused when it runs, and reported then.
-pub fn scope(command: &impl Command, has_databases: bool) -> impl Iterator<Item = Rule> {
+pub(crate) fn scope(command: &impl Command, has_databases: bool) -> impl Iterator<Item = Rule> {
     let Traits { is_node_local, is_between_databases, .. } = command.traits();
     let rules = [
         is_node_local.then_some(Rule::NodeLocal),
@@ -101,20 +101,20 @@ pub fn scope(command: &impl Command, has_databases: bool) -> impl Iterator<Item 
 
 /// Returns the rule that a command breaks when it runs: it chooses another database.
 #[must_use]
-pub fn choice(command: &impl Command) -> Option<Rule> {
+pub(crate) fn choice(command: &impl Command) -> Option<Rule> {
     command.traits().chooses_database.then_some(Rule::OtherDatabase)
 }
 
 /// Returns the place of a transaction's next command, after `kept` commands. After a refused command
 /// (`is_spoilt`) the transaction keeps none, so that the place is not known.
 #[must_use]
-pub fn next_place(kept: usize, is_spoilt: bool) -> Option<usize> {
+pub(crate) fn next_place(kept: usize, is_spoilt: bool) -> Option<usize> {
     (!is_spoilt).then_some(kept + 1)
 }
 
 /// Describes a command that breaks a rule by itself, perhaps at a place in a transaction.
 #[must_use]
-pub fn by_command(rule: Rule, command: &impl Command, place: Option<usize>) -> Finding {
+pub(crate) fn by_command(rule: Rule, command: &impl Command, place: Option<usize>) -> Finding {
     let mut keys = KeyList::default();
     command.each_key(&mut |key| keys.add(key));
     Finding { rule, command: command.name().into_owned(), place, keys }
@@ -123,14 +123,14 @@ pub fn by_command(rule: Rule, command: &impl Command, place: Option<usize>) -> F
 /// Describes the use of a database other than number 0, which the command of this name chose; `keys`
 /// are in it.
 #[must_use]
-pub fn other_database(command: &str, keys: KeyList) -> Finding {
+pub(crate) fn other_database(command: &str, keys: KeyList) -> Finding {
     Finding { rule: Rule::OtherDatabase, command: command.to_owned(), place: None, keys }
 }
 
 /// Judges a WATCH, which must not cross slots by itself or together with the guard. `guard` is the
 /// slot of the key that was watched first, and all keys watched so far in the order of their bytes.
 #[must_use]
-pub fn watch(guard: Option<(Slot, &[&[u8]])>, command: &impl Command) -> Option<Finding> {
+pub(crate) fn watch(guard: Option<(Slot, &[&[u8]])>, command: &impl Command) -> Option<Finding> {
     let crosses = match command.footprint() {
         Footprint::Anywhere => false,
         Footprint::In(slot) => guard.is_some_and(|(guarded, _)| guarded != slot),
@@ -147,7 +147,7 @@ pub fn watch(guard: Option<(Slot, &[&[u8]])>, command: &impl Command) -> Option<
 
 /// Returns the rule that a transaction breaks at EXEC, by its commands and the keys of its guard.
 #[must_use]
-pub fn exec<C: Command>(queue: &[C], guard: &[&[u8]], policy: GuardPolicy) -> Option<Rule> {
+pub(crate) fn exec<C: Command>(queue: &[C], guard: &[&[u8]], policy: GuardPolicy) -> Option<Rule> {
     let home = first_slot(queue)?;
     let mut joined = JoinedSlots::of(queue);
     if elsewhere(queue, &mut joined).is_some() {
@@ -167,14 +167,14 @@ pub fn exec<C: Command>(queue: &[C], guard: &[&[u8]], policy: GuardPolicy) -> Op
 /// Returns the rule that a transaction breaks after a WATCH that was refused: it would run without its
 /// guard.
 #[must_use]
-pub fn unguarded(watch_failed: bool) -> Option<Rule> {
+pub(crate) fn unguarded(watch_failed: bool) -> Option<Rule> {
     watch_failed.then_some(Rule::ExecAfterFailedWatch)
 }
 
 /// Describes a transaction that breaks a rule: named after its commands, with the keys that the rule
 /// is about.
 #[must_use]
-pub fn by_transaction<C: Command>(rule: Rule, queue: &[C], guard: &[&[u8]]) -> Finding {
+pub(crate) fn by_transaction<C: Command>(rule: Rule, queue: &[C], guard: &[&[u8]]) -> Finding {
     let is_about_guard = matches!(rule, Rule::WatchElsewhere | Rule::SharedShard);
     let guard = guard.iter().copied().filter(|_| is_about_guard);
     let mut keys: KeyList = guard.collect();
@@ -188,7 +188,7 @@ pub fn by_transaction<C: Command>(rule: Rule, queue: &[C], guard: &[&[u8]]) -> F
 
 /// Judges keys that are used together by commands which are not known.
 #[must_use]
-pub fn key_set(keys: &[&[u8]]) -> Option<Finding> {
+pub(crate) fn key_set(keys: &[&[u8]]) -> Option<Finding> {
     let crosses = matches!(Footprint::of(keys.iter().copied()), Footprint::Crossing { .. });
     crosses.then(|| Finding {
         rule: Rule::CrossSlotTransaction,
@@ -201,7 +201,7 @@ pub fn key_set(keys: &[&[u8]]) -> Option<Finding> {
 /// Judges a command that a script calls. The first of the script's `declared` keys determines where it
 /// runs; a key of the command in another slot must be declared.
 #[must_use]
-pub fn script(
+pub(crate) fn script(
     script: &str,
     declared: &[&[u8]],
     command: &impl Command,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Returns the current time.
 #[expect(clippy::disallowed_methods, reason = "the load generator reads the clock here only")]
-pub fn clock() -> Instant {
+pub(crate) fn clock() -> Instant {
     Instant::now()
 }
 
@@ -19,7 +19,7 @@ pub(super) fn thread_times() -> (Duration, Duration) {
 }
 
 /// Returns how long this process has run on processors.
-pub fn process_time() -> Duration {
+pub(crate) fn process_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

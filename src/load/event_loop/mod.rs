@@ -19,7 +19,7 @@ mod clock;
 mod socket;
 mod wake_timer;
 
-pub use clock::{clock, process_time};
+pub(crate) use clock::{clock, process_time};
 
 use super::failure::Failure;
 use super::script::Nanos;
@@ -46,7 +46,7 @@ const CHECK_INTERVAL: Nanos = 50_000_000;
 
 /// When the parts of a run end, in nanoseconds from its start.
 #[derive(Clone, Copy, Debug)]
-pub struct Timetable {
+pub(crate) struct Timetable {
     /// The end of the warm-up.
     pub warmup: Nanos,
     /// The end of the measured time; `None`: when all transactions have run.
@@ -58,7 +58,7 @@ pub struct Timetable {
 }
 
 /// What the threads of a run share.
-pub struct ThreadContext<'a> {
+pub(crate) struct ThreadContext<'a> {
     /// How to connect to the target.
     pub endpoint: &'a Endpoint,
     /// When the parts of the run end.
@@ -68,7 +68,7 @@ pub struct ThreadContext<'a> {
 }
 
 /// The channels between a client thread and the thread that started it.
-pub struct ThreadChannels {
+pub(crate) struct ThreadChannels {
     /// Events from the client thread.
     pub events: Sender<ThreadEvent>,
     /// Brings the start time of the load after [`ThreadEvent::Ready`]. If it is closed without one,
@@ -84,7 +84,7 @@ impl ThreadChannels {
 }
 
 /// What a client thread reports.
-pub enum ThreadEvent {
+pub(crate) enum ThreadEvent {
     /// The thread is connected and waits for the start.
     Ready,
     /// An interval of the time series is over.
@@ -96,7 +96,7 @@ pub enum ThreadEvent {
 }
 
 /// The results of a thread.
-pub struct ThreadResult {
+pub(crate) struct ThreadResult {
     /// Its counts.
     pub tally: Tally,
     /// The interval that was not over.
@@ -110,7 +110,7 @@ pub struct ThreadResult {
 }
 
 /// Runs one thread's part of the load to its end and reports its events.
-pub fn run_event_loop(users: Users, context: &ThreadContext<'_>, channels: &ThreadChannels) {
+pub(crate) fn run_event_loop(users: Users, context: &ThreadContext<'_>, channels: &ThreadChannels) {
     let mut event_loop = match EventLoop::new(users, context, channels) {
         Ok(event_loop) => event_loop,
         Err(error) => {

@@ -11,15 +11,15 @@ use crate::load::report::{Latency, Report, ratio};
 use std::str::FromStr;
 
 /// The maximum number of bounds.
-pub const BOUNDS_MAX: usize = 64;
+pub(crate) const BOUNDS_MAX: usize = 64;
 
 /// Several bounds. A run fails by any of them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Bounds(pub Vec<Bound>);
+pub(crate) struct Bounds(pub Vec<Bound>);
 
 /// One bound.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Bound {
+pub(crate) struct Bound {
     /// The bound as given: `p99>5ms`.
     pub text: String,
     measure: Measure,
@@ -261,7 +261,7 @@ impl Bound {
 impl Bounds {
     /// Applies every bound to every run.
     #[must_use]
-    pub fn judge(&self, results: &Results) -> Vec<Finding> {
+    pub(crate) fn judge(&self, results: &Results) -> Vec<Finding> {
         let runs = results.runs();
         self.0.iter().flat_map(|bound| runs.iter().map(|run| bound.judge(run))).collect()
     }

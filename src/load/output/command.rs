@@ -7,13 +7,13 @@ use crate::load::plan::{
 
 /// The command that runs this plan. A password is shown as `***`.
 #[must_use]
-pub fn command(plan: &Plan) -> String {
+pub(crate) fn command(plan: &Plan) -> String {
     words(plan).iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// The same as a list of arguments, unquoted.
 #[must_use]
-pub fn words(plan: &Plan) -> Vec<String> {
+pub(crate) fn words(plan: &Plan) -> Vec<String> {
     let mut words = Words(vec!["slotway".to_owned(), "bench".to_owned()]);
     let Plan { workload, shape, target, retry, seed } = plan;
     words.workload(workload);
@@ -127,7 +127,7 @@ impl Words {
 
 /// A distribution as on the command line: `uniform`, `zipfian:0.99`, `hot:0.5`.
 #[must_use]
-pub fn distribution(distribution: &Distribution) -> String {
+pub(crate) fn distribution(distribution: &Distribution) -> String {
     match distribution {
         Distribution::Uniform => "uniform".to_owned(),
         Distribution::Zipfian { theta } => format!("zipfian:{theta}"),

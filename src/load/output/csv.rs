@@ -5,7 +5,7 @@ use crate::load::report::ratio;
 use std::fmt::Write;
 
 /// The names of the columns in order.
-pub const HEAD: [&str; 15] = [
+pub(crate) const HEAD: [&str; 15] = [
     "run",
     "at_s",
     "width_s",
@@ -25,7 +25,7 @@ pub const HEAD: [&str; 15] = [
 
 /// The rows below a head. No cell needs quoting: labels are our own.
 #[must_use]
-pub fn csv(results: &Results) -> String {
+pub(crate) fn csv(results: &Results) -> String {
     let mut text = HEAD.join(",");
     text.push('\n');
     for run in results.runs() {

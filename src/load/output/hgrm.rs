@@ -13,7 +13,7 @@ const NS_PER_MS: f64 = 1e6;
 /// run, the value of a sweep (`groups-4`), the side of a comparison (`a`, `b`; all rounds
 /// together).
 #[must_use]
-pub fn files(results: &Results) -> Vec<(String, String)> {
+pub(crate) fn files(results: &Results) -> Vec<(String, String)> {
     match results {
         Results::Run(report) => vec![(String::new(), hgrm(&report.transaction_latency))],
         Results::Sweep(_) => results
@@ -34,7 +34,7 @@ pub fn files(results: &Results) -> Vec<(String, String)> {
 
 /// One distribution.
 #[must_use]
-pub fn hgrm(latency: &Latency) -> String {
+pub(crate) fn hgrm(latency: &Latency) -> String {
     let histogram = &latency.histogram;
     let mut text = format!(
         "{:>12} {:>14} {:>10} {:>14}\n\n",

@@ -11,14 +11,14 @@ use crate::load::report::{self, Ending, Limit, Report, Verdict};
 use serde::Serialize;
 
 /// The name and number of the schema.
-pub const SCHEMA: &str = "slotway-bench/1";
+pub(crate) const SCHEMA: &str = "slotway-bench/1";
 
 /// The document, in one line.
 ///
 /// # Panics
 /// Never: all map keys are strings, and every number is finite.
 #[must_use]
-pub fn json(results: &Results, findings: &[Finding]) -> String {
+pub(crate) fn json(results: &Results, findings: &[Finding]) -> String {
     serde_json::to_string(&Document::of(results, findings)).expect("names are strings")
 }
 

@@ -7,7 +7,7 @@ use crate::load::{Phase, Snapshot};
 
 /// The state of a run: `3 s  48,211 commits/s  12.4 % aborted  p99 1.84 ms`.
 #[must_use]
-pub fn line(glance: &Snapshot) -> String {
+pub(crate) fn line(glance: &Snapshot) -> String {
     let p99 = match glance.p99_ns {
         0 => NOTHING.to_owned(),
         ns => time_ns(ns as f64),
@@ -31,7 +31,7 @@ pub fn line(glance: &Snapshot) -> String {
 
 /// The progress of a run, 0 to 1; `None` while it is not known.
 #[must_use]
-pub fn part(glance: &Snapshot, plan: &Plan) -> Option<f64> {
+pub(crate) fn part(glance: &Snapshot, plan: &Plan) -> Option<f64> {
     let by_time = plan.shape.duration().map(|duration| {
         let planned = duration.as_millis() as f64 + plan.shape.warmup_ms as f64;
         glance.elapsed_ms as f64 / planned.max(1.0)
@@ -53,7 +53,7 @@ pub fn part(glance: &Snapshot, plan: &Plan) -> Option<f64> {
 
 /// The result of one of several runs, in one line.
 #[must_use]
-pub fn step(label: &str, report: &Report) -> String {
+pub(crate) fn step(label: &str, report: &Report) -> String {
     let broken = if report.is_broken() { "  BROKEN" } else { "" };
     format!(
         "{label}  {} commits/s  {} aborted  p99 {}{broken}",

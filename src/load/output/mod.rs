@@ -11,14 +11,14 @@
 //!
 //! Nothing here reads a clock or opens a file: reports in, text out.
 
-pub mod bounds;
-pub mod command;
-pub mod csv;
+pub(crate) mod bounds;
+pub(crate) mod command;
+pub(crate) mod csv;
 mod form;
-pub mod hgrm;
-pub mod html;
-pub mod json;
-pub mod live;
+pub(crate) mod hgrm;
+pub(crate) mod html;
+pub(crate) mod json;
+pub(crate) mod live;
 mod next;
 mod svg;
 mod tables;
@@ -30,9 +30,9 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use bounds::{Bound, Bounds, Finding};
-pub use next::{Next, next};
-pub use warnings::warnings;
+pub(crate) use bounds::{Bounds, Finding};
+pub(crate) use next::{Next, next};
+pub(crate) use warnings::warnings;
 
 use super::report::{Comparison, Report, SweepReport};
 use super::{EXIT_BOUND, EXIT_BROKEN, EXIT_FAILED, Failure};

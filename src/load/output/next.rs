@@ -15,7 +15,7 @@ const RATE_HELD: f64 = 0.8;
 
 /// A command, and why to run it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Next {
+pub(crate) struct Next {
     /// The command, quoted for a shell.
     pub command: String,
     /// What it shows, as a fragment of a sentence.
@@ -30,7 +30,7 @@ impl Next {
 
 /// What to try after these results. `has_report`: an HTML report was written.
 #[must_use]
-pub fn next(results: &Results, findings: &[Finding], has_report: bool) -> Next {
+pub(crate) fn next(results: &Results, findings: &[Finding], has_report: bool) -> Next {
     match results {
         Results::Run(report) => after_run(report, findings, has_report),
         Results::Sweep(sweep) => after_sweep(sweep, has_report),

@@ -53,7 +53,7 @@ pub(super) fn of_several(results: &Results) -> Vec<String> {
 
 /// The report's warnings, the most serious first.
 #[must_use]
-pub fn warnings(report: &Report) -> Vec<String> {
+pub(crate) fn warnings(report: &Report) -> Vec<String> {
     let broken = report.is_broken().then(|| {
         "An invariant was broken: the target lost or mixed up writes. See the evidence under Invariants first."
             .to_owned()

@@ -106,7 +106,7 @@ impl Users {
     }
 
     /// Notes that the socket of a connection is connected; begins the handshake.
-    pub fn on_connected(&mut self, connection: u32, now: Nanos) {
+    pub(crate) fn on_connected(&mut self, connection: u32, now: Nanos) {
         let (handshake, replies) = self.endpoint.handshake();
         let conn = &mut self.connections[connection as usize];
         conn.out.clear();
@@ -135,7 +135,7 @@ impl Users {
 
     /// Notes that a connection was lost or could not be opened. It is opened again after a delay,
     /// unless the target has been unreachable for longer than `--patience`.
-    pub fn on_disconnected(&mut self, connection: u32, why: &str, now: Nanos) {
+    pub(crate) fn on_disconnected(&mut self, connection: u32, why: &str, now: Nanos) {
         let node = self.node(connection).clone();
         let conn = &mut self.connections[connection as usize];
         if matches!(conn.state, ConnectionState::Closed | ConnectionState::Backoff) {
@@ -247,7 +247,7 @@ impl Users {
     }
 
     /// Handles bytes received on a connection.
-    pub fn on_received(&mut self, connection: u32, bytes: &[u8], now: Nanos) {
+    pub(crate) fn on_received(&mut self, connection: u32, bytes: &[u8], now: Nanos) {
         if self.tally.is_measuring {
             self.tally.totals.bytes_received += bytes.len() as u64;
         }

@@ -32,7 +32,7 @@ const TIMEOUT_CHECK_INTERVAL: Nanos = 50_000_000;
 
 /// What the event loop must do with a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SocketAction {
+pub(crate) enum SocketAction {
     /// Connect this connection to its node.
     Open(u32),
     /// Close this connection's socket, if it has one.
@@ -41,7 +41,7 @@ pub enum SocketAction {
 
 /// One thread's part of the load.
 #[derive(Clone, Copy, Debug)]
-pub struct ThreadPart {
+pub(crate) struct ThreadPart {
     /// The thread, from 0.
     pub thread: usize,
     /// The first of its users.
@@ -53,7 +53,7 @@ pub struct ThreadPart {
 impl ThreadPart {
     /// Divides a plan's connections evenly among its threads.
     #[must_use]
-    pub fn all(plan: &Plan) -> Vec<Self> {
+    pub(crate) fn all(plan: &Plan) -> Vec<Self> {
         let (threads, connections) = (plan.shape.threads, plan.shape.connections);
         let start = |thread: usize| thread * connections / threads;
         let part = |thread| Self {
@@ -66,7 +66,7 @@ impl ThreadPart {
 }
 
 /// What a thread's [`Users`] are made from.
-pub struct UsersConfig<'a> {
+pub(crate) struct UsersConfig<'a> {
     /// The plan of the run.
     pub plan: &'a Plan,
     /// How to connect to the target.
@@ -82,7 +82,7 @@ pub struct UsersConfig<'a> {
 }
 
 /// The users of one thread.
-pub struct Users {
+pub(crate) struct Users {
     endpoint: Endpoint,
     retry: Retry,
     think: Nanos,
@@ -120,7 +120,7 @@ enum Timer {
 impl Users {
     /// Makes the users of `part`; nothing is connected yet.
     #[must_use]
-    pub fn new(config: UsersConfig<'_>, part: ThreadPart) -> Self {
+    pub(crate) fn new(config: UsersConfig<'_>, part: ThreadPart) -> Self {
         let UsersConfig { plan, endpoint, slot_map, script, auditor, tally } = config;
         let shape = &plan.shape;
         let mut loops = Vec::with_capacity(part.connections * shape.pipeline + 1);
@@ -162,7 +162,7 @@ impl Users {
     }
 
     /// Requests a connection from every user to every known node.
-    pub fn connect(&mut self) {
+    pub(crate) fn connect(&mut self) {
         for user in 0..self.connection_of.len() as u32 {
             for node in 0..self.slot_map.nodes().len() as u16 {
                 let connection = self.connection_to(self.first_user + user, node);
@@ -173,12 +173,12 @@ impl Users {
 
     /// Whether every connection is open.
     #[must_use]
-    pub fn is_connected(&self) -> bool {
+    pub(crate) fn is_connected(&self) -> bool {
         self.connections.iter().all(|connection| connection.state == ConnectionState::Open)
     }
 
     /// Starts the load. `now` is 0 by definition of the run's time.
-    pub fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         self.has_started = true;
         for index in 0..self.loops.len() as u32 {
             if self.loops[index as usize].is_auditor {
@@ -195,12 +195,12 @@ impl Users {
     }
 
     /// Starts to count: the warm-up is over.
-    pub fn start_measuring(&mut self) {
+    pub(crate) fn start_measuring(&mut self) {
         self.tally.is_measuring = true;
     }
 
     /// Starts nothing more after `at`, the end of the run; what is in flight may finish.
-    pub fn stop(&mut self, at: Nanos) {
+    pub(crate) fn stop(&mut self, at: Nanos) {
         if std::mem::replace(&mut self.is_stopping, true) {
             return;
         }
@@ -219,12 +219,12 @@ impl Users {
 
     /// Whether every loop has stopped.
     #[must_use]
-    pub fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.running == 0
     }
 
     /// Stops all loops at once; what is in flight has an unknown outcome.
-    pub fn abandon(&mut self, now: Nanos) {
+    pub(crate) fn abandon(&mut self, now: Nanos) {
         self.is_stopping = true;
         for at in 0..self.loops.len() {
             let tx = &mut self.loops[at];
@@ -241,59 +241,59 @@ impl Users {
 
     /// The error that makes it impossible to go on, if there is one.
     #[must_use]
-    pub fn fatal(&self) -> Option<&Failure> {
+    pub(crate) fn fatal(&self) -> Option<&Failure> {
         self.fatal.as_ref()
     }
 
     /// Returns the counts.
     #[must_use]
-    pub fn into_tally(self) -> Tally {
+    pub(crate) fn into_tally(self) -> Tally {
         self.tally
     }
 
     /// Ends the current interval of the time series and returns its counts.
-    pub fn next_slice(&mut self) -> Slice {
+    pub(crate) fn next_slice(&mut self) -> Slice {
         self.tally.next_slice()
     }
 
     /// The number of the current interval.
     #[must_use]
-    pub fn slice_index(&self) -> u64 {
+    pub(crate) fn slice_index(&self) -> u64 {
         self.tally.slice_index()
     }
 
     /// Takes the socket actions requested since the last call.
-    pub fn take_socket_actions(&mut self) -> std::vec::Drain<'_, SocketAction> {
+    pub(crate) fn take_socket_actions(&mut self) -> std::vec::Drain<'_, SocketAction> {
         self.socket_actions.drain(..)
     }
 
     /// Takes a connection that got output since it was last taken.
-    pub fn next_dirty(&mut self) -> Option<u32> {
+    pub(crate) fn next_dirty(&mut self) -> Option<u32> {
         let connection = self.dirty.pop()?;
         self.connections[connection as usize].is_dirty = false;
         Some(connection)
     }
 
     /// The output of a connection; the event loop removes what it has sent.
-    pub fn output(&mut self, connection: u32) -> &mut Vec<u8> {
+    pub(crate) fn output(&mut self, connection: u32) -> &mut Vec<u8> {
         &mut self.connections[connection as usize].out
     }
 
     /// The address of a connection's node.
     #[must_use]
-    pub fn node(&self, connection: u32) -> &Node {
+    pub(crate) fn node(&self, connection: u32) -> &Node {
         &self.slot_map.nodes()[self.connections[connection as usize].node as usize]
     }
 
     /// Counts bytes that were sent.
-    pub fn count_sent(&mut self, bytes: usize) {
+    pub(crate) fn count_sent(&mut self, bytes: usize) {
         if self.tally.is_measuring {
             self.tally.totals.bytes_sent += bytes as u64;
         }
     }
 
     /// Runs everything that is due. Returns the time of the next thing to do, if there is one.
-    pub fn run_due(&mut self, now: Nanos) -> Option<Nanos> {
+    pub(crate) fn run_due(&mut self, now: Nanos) -> Option<Nanos> {
         if now >= self.next_timeout_check {
             self.next_timeout_check = now + TIMEOUT_CHECK_INTERVAL;
             self.check_timeouts(now);

@@ -35,7 +35,7 @@ use crate::slot::Slot;
 use std::sync::Arc;
 
 /// A workload over its keys.
-pub trait Workload: Send + Sync {
+pub(crate) trait Workload: Send + Sync {
     /// Writes the first values.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ pub trait Workload: Send + Sync {
 
 /// What every workload needs.
 #[derive(Clone)]
-pub struct Context {
+pub(crate) struct Context {
     /// The names of the keys.
     pub keys: Keys,
     /// The number of groups.
@@ -273,7 +273,7 @@ fn number_or_nil<N: ToString>(value: Option<N>) -> String {
 ///
 /// # Errors
 /// The workload file cannot be read or is wrong.
-pub fn make(plan: &Plan) -> Result<(Arc<dyn Workload>, Arc<Verifier>), Failure> {
+pub(crate) fn make(plan: &Plan) -> Result<(Arc<dyn Workload>, Arc<Verifier>), Failure> {
     let (inner, context): (Arc<dyn Workload>, Context) = match plan.workload.kind {
         kind @ (Kind::Counter | Kind::Incr | Kind::Multi) => count::make(plan, kind),
         Kind::Transfer => transfer::make(plan),

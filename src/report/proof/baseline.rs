@@ -23,14 +23,14 @@ const HEAD: &str = "\
 
 /// Known kinds of violations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Baseline(BTreeSet<String>);
+pub(crate) struct Baseline(BTreeSet<String>);
 
 impl Baseline {
     /// Reads a file.
     ///
     /// # Errors
     /// A line does not begin with the name of a rule.
-    pub fn read(text: &str) -> Result<Self, String> {
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
         let mut lines = BTreeSet::new();
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if line.is_empty() || line.starts_with('#') {
@@ -45,38 +45,26 @@ impl Baseline {
 
     /// Returns the baseline of these violations.
     #[must_use]
-    pub fn of<'v>(rows: impl Iterator<Item = &'v ViolationRow>) -> Self {
+    pub(crate) fn of<'v>(rows: impl Iterator<Item = &'v ViolationRow>) -> Self {
         Self(rows.map(line).collect())
     }
 
     /// Whether the kind of a violation is known.
     #[must_use]
-    pub fn knows(&self, row: &ViolationRow) -> bool {
+    pub(crate) fn knows(&self, row: &ViolationRow) -> bool {
         self.0.contains(&line(row))
     }
 
     /// Returns the lines of kinds that are not among these rows.
     #[must_use]
-    pub fn gone(&self, rows: &[ViolationRow]) -> Vec<String> {
+    pub(crate) fn gone(&self, rows: &[ViolationRow]) -> Vec<String> {
         let seen: BTreeSet<String> = rows.iter().map(line).collect();
         self.0.difference(&seen).cloned().collect()
     }
 
-    /// The number of kinds.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether no kind is known.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Returns the text of the file.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = HEAD.to_owned();
         for line in &self.0 {
             text.push_str(line);
@@ -139,7 +127,7 @@ mod tests {
         );
         let read = Baseline::read(&text.replace('\n', "\r\n")).expect("as written");
         assert_eq!(read, Baseline::of(rows.iter()));
-        assert!(rows.iter().all(|row| read.knows(row)) && read.len() == 2);
+        assert!(rows.iter().all(|row| read.knows(row)) && read.0.len() == 2);
         let other = row(Rule::CrossSlotCommand, "mset", &["user:<int>"]);
         assert!(!read.knows(&other));
         assert_eq!(read.gone(&[other, rows[0].clone()]), ["cross-slot-command mget user:<int>"]);
@@ -149,6 +137,6 @@ mod tests {
     fn a_line_without_a_rule_is_an_error() {
         let error = Baseline::read("# one\n\n<<<<<<< HEAD\n").expect_err("no rule");
         assert!(error.starts_with("line 3: no rule is named"), "{error}");
-        assert!(Baseline::read("").expect("empty").is_empty());
+        assert!(Baseline::read("").expect("empty").0.is_empty());
     }
 }

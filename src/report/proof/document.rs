@@ -19,17 +19,17 @@ use crate::topology::Topology;
 use serde::Serialize;
 
 /// The name and number of the document's schema.
-pub const SCHEMA: &str = "slotway-proof/1";
+pub(crate) const SCHEMA: &str = "slotway-proof/1";
 /// Most groups in a report: those that cross slots most often.
-pub const GROUPS_MAX: usize = 256;
+pub(crate) const GROUPS_MAX: usize = 256;
 /// Most slots in a report: the busiest.
-pub const HOT_MAX: usize = 16;
+pub(crate) const HOT_MAX: usize = 16;
 /// Most patterns in a report: the most used.
-pub const PATTERNS_MAX: usize = 256;
+pub(crate) const PATTERNS_MAX: usize = 256;
 
 /// Why a file was not read, or not to its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     /// Where.
     pub spot: Spot,
     /// The error.
@@ -40,7 +40,7 @@ pub struct Trouble {
 
 /// A file, stdin, or a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub(crate) struct Source {
     /// Its name.
     pub name: String,
     /// The name of its format.
@@ -64,8 +64,7 @@ pub struct Found<'a> {
 
 /// The report.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct Report {
+pub(crate) struct Report {
     pub schema: &'static str,
     pub version: &'static str,
     pub exit_code: u8,
@@ -94,7 +93,7 @@ pub struct Report {
 impl Report {
     /// Makes the report of what was found in `sources`. If strict, a warning fails, too.
     #[must_use]
-    pub fn of(found: &Found<'_>, sources: &[Source], is_strict: bool) -> Self {
+    pub(crate) fn of(found: &Found<'_>, sources: &[Source], is_strict: bool) -> Self {
         let (ledger, counts) = (found.ledger, found.ledger.counts);
         let shards = found.topology.shards();
         let shard_of = |slot: Slot| found.topology.shard_of(slot);
@@ -175,12 +174,12 @@ impl Report {
 
     /// Whether a kind of violation fails the check, unless it is known.
     #[must_use]
-    pub fn counts(&self, row: &ViolationRow) -> bool {
+    pub(crate) fn counts(&self, row: &ViolationRow) -> bool {
         row.of.weight() == Weight::Error || self.is_strict
     }
 
     /// Lets the kinds of violations of a baseline pass; `file` is its name.
-    pub fn allow(&mut self, baseline: &Baseline, file: &str) {
+    pub(crate) fn allow(&mut self, baseline: &Baseline, file: &str) {
         self.violations.iter_mut().for_each(|row| row.is_known = baseline.knows(row));
         let failing = || self.violations.iter().filter(|row| self.counts(row));
         let known = failing().filter(|row| row.is_known).count();
@@ -198,7 +197,7 @@ impl Report {
 
     /// The outcome in a few words.
     #[must_use]
-    pub fn verdict(&self) -> String {
+    pub(crate) fn verdict(&self) -> String {
         let violations = plural(self.totals.errors, "violation");
         match self.exit_code {
             0 if self.totals.errors > 0 => format!("nothing new: {violations} of known kinds"),
@@ -211,7 +210,7 @@ impl Report {
 
     /// Whether everything was read.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.sources.iter().all(|source| source.trouble.is_none())
     }
 

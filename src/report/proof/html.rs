@@ -20,7 +20,7 @@ const STEP: usize = 12;
 
 /// The page.
 #[must_use]
-pub fn html(report: &Report) -> String {
+pub(crate) fn html(report: &Report) -> String {
     let totals = &report.totals;
     let mut title = report.verdict();
     // A sentence begins with a capital letter.

@@ -7,6 +7,6 @@ use super::Report;
 /// # Panics
 /// Never: all map keys are strings, and every number is finite.
 #[must_use]
-pub fn json(report: &Report) -> String {
+pub(crate) fn json(report: &Report) -> String {
     serde_json::to_string(report).expect("names are strings")
 }

@@ -13,7 +13,7 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 /// # Panics
 /// Never: it is written to memory.
 #[must_use]
-pub fn junit(report: &Report) -> String {
+pub(crate) fn junit(report: &Report) -> String {
     let mut suite = TestSuite::new(report.title);
     for row in ROWS {
         suite.add_test_case(case("slotway.rules", row.name, broken(report, row)));

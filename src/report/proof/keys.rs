@@ -14,8 +14,7 @@ use std::sync::Arc;
 
 /// Some keys, and whether they share a slot.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct Keys {
+pub(crate) struct Keys {
     pub schema: &'static str,
     pub version: &'static str,
     pub exit_code: u8,
@@ -33,7 +32,7 @@ pub struct Keys {
 impl Keys {
     /// Checks `keys` for so many shards.
     #[must_use]
-    pub fn of(keys: &[Vec<u8>], shards: usize) -> Self {
+    pub(crate) fn of(keys: &[Vec<u8>], shards: usize) -> Self {
         let topology = Topology::even(shards);
         let shard_of = |slot| topology.shard_of(slot);
         let slots: Vec<Slot> = keys.iter().map(|key| Slot::of(key)).collect();
@@ -67,13 +66,13 @@ impl Keys {
     /// # Panics
     /// Never: all map keys are strings, and every number is finite.
     #[must_use]
-    pub fn json(&self) -> String {
+    pub(crate) fn json(&self) -> String {
         serde_json::to_string(self).expect("names are strings")
     }
 
     /// Returns the page. The hashed part of each key is underlined.
     #[must_use]
-    pub fn page(&self, columns: usize, paint: Paint) -> String {
+    pub(crate) fn page(&self, columns: usize, paint: Paint) -> String {
         let mut text = String::new();
         let names = self.keys.iter().map(|key| width(&key.key)).max().unwrap_or(0);
         let names = names.min(columns.saturating_sub(24)).max(3);

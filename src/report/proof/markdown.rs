@@ -12,7 +12,7 @@ const ROWS_MAX: usize = 20;
 
 /// The report.
 #[must_use]
-pub fn markdown(report: &Report) -> String {
+pub(crate) fn markdown(report: &Report) -> String {
     let mut text = String::new();
     let totals = &report.totals;
     line(&mut text, &format!("## {}: {}", report.title, report.verdict()));

@@ -9,25 +9,25 @@
 //!                    └─ html       one file: slot map, groups, violations
 //! ```
 
-pub mod baseline;
-pub mod document;
-pub mod html;
-pub mod json;
+pub(crate) mod baseline;
+pub(crate) mod document;
+pub(crate) mod html;
+pub(crate) mod json;
 #[cfg(feature = "check")]
-pub mod junit;
-pub mod keys;
-pub mod markdown;
+pub(crate) mod junit;
+pub(crate) mod keys;
+pub(crate) mod markdown;
 mod next;
-pub mod rows;
-pub mod sarif;
+pub(crate) mod rows;
+pub(crate) mod sarif;
 mod tables;
-pub mod text;
+pub(crate) mod text;
 
-pub use baseline::Baseline;
-pub use document::{Found, Report, Source, Trouble};
-pub use rows::{ConflictRow, GroupRow, ViolationRow};
+pub(crate) use baseline::Baseline;
+pub(crate) use document::{Found, Report, Source, Trouble};
+pub(crate) use rows::{ConflictRow, GroupRow, ViolationRow};
 
 /// Exit code of a check that found a violation.
-pub const EXIT_VIOLATIONS: u8 = 3;
+pub(crate) const EXIT_VIOLATIONS: u8 = 3;
 /// Exit code of a check whose input could not be read, or not to its end.
-pub const EXIT_INPUT: u8 = 2;
+pub(crate) const EXIT_INPUT: u8 = 2;

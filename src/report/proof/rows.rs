@@ -9,8 +9,7 @@ use serde::Serialize;
 
 /// A file that was read.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct SourceRow {
+pub(crate) struct SourceRow {
     pub name: String,
     pub format: &'static str,
     pub bytes: u64,
@@ -19,8 +18,7 @@ pub struct SourceRow {
 
 /// Why a file was not read, or not to its end.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct TroubleRow {
+pub(crate) struct TroubleRow {
     pub at: String,
     pub why: String,
     pub lines: Option<u64>,
@@ -28,8 +26,7 @@ pub struct TroubleRow {
 
 /// Sums over everything that was read.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct Totals {
+pub(crate) struct Totals {
     pub shards: usize,
     pub commands: u64,
     pub transactions: u64,
@@ -50,8 +47,7 @@ pub struct Totals {
 
 /// How often a rule was broken.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct RuleRow {
+pub(crate) struct RuleRow {
     pub rule: &'static str,
     pub weight: &'static str,
     pub count: u64,
@@ -61,8 +57,7 @@ pub struct RuleRow {
 
 /// A kind of violation: rule, command and patterns of the keys.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct ViolationRow {
+pub(crate) struct ViolationRow {
     pub rule: &'static str,
     pub title: &'static str,
     pub weight: &'static str,
@@ -84,8 +79,7 @@ pub struct ViolationRow {
 
 /// A client that caused a violation.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct ClientRow {
+pub(crate) struct ClientRow {
     pub name: String,
     pub library: String,
     pub address: String,
@@ -95,8 +89,7 @@ pub struct ClientRow {
 
 /// One occurrence of a violation.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct ExampleRow {
+pub(crate) struct ExampleRow {
     pub keys: Vec<KeyRow>,
     pub keys_hidden: usize,
     pub place: Option<usize>,
@@ -109,8 +102,7 @@ pub struct ExampleRow {
 
 /// A key and where it belongs.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct KeyRow {
+pub(crate) struct KeyRow {
     pub key: String,
     pub hashed: String,
     pub slot: u16,
@@ -119,8 +111,7 @@ pub struct KeyRow {
 
 /// A watched key, and the command that made transactions abort.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct ConflictRow {
+pub(crate) struct ConflictRow {
     pub pattern: String,
     pub command: String,
     pub count: u64,
@@ -133,8 +124,7 @@ pub struct ConflictRow {
 
 /// Patterns of keys that are used together.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct GroupRow {
+pub(crate) struct GroupRow {
     pub patterns: Vec<String>,
     pub count: u64,
     pub crossing: u64,
@@ -149,8 +139,7 @@ pub struct GroupRow {
 
 /// A pattern with and without the hashtag of its group.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct RewrittenRow {
+pub(crate) struct RewrittenRow {
     pub pattern: String,
     pub key: String,
     pub new_pattern: String,
@@ -159,8 +148,7 @@ pub struct RewrittenRow {
 
 /// How a hashtag concentrates a group of keys: shares of 0 to 1.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct PriceRow {
+pub(crate) struct PriceRow {
     pub one_slot: f64,
     pub one_slot_now: f64,
     pub busiest_shard: f64,
@@ -169,16 +157,14 @@ pub struct PriceRow {
 
 /// Two keys of a group without a common part.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct StrangersRow {
+pub(crate) struct StrangersRow {
     pub patterns: [String; 2],
     pub keys: [String; 2],
 }
 
 /// A kind of keys.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct PatternRow {
+pub(crate) struct PatternRow {
     pub pattern: String,
     pub uses: u64,
     pub keys: u64,
@@ -190,8 +176,7 @@ pub struct PatternRow {
 
 /// The load of a shard.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct ShardRow {
+pub(crate) struct ShardRow {
     pub shard: usize,
     pub first_slot: u16,
     pub last_slot: u16,
@@ -202,8 +187,7 @@ pub struct ShardRow {
 
 /// The load of a slot.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct SlotRow {
+pub(crate) struct SlotRow {
     pub slot: u16,
     pub shard: usize,
     pub uses: u64,
@@ -214,8 +198,7 @@ pub struct SlotRow {
 
 /// A large key.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct BigRow {
+pub(crate) struct BigRow {
     pub key: String,
     pub kind: &'static str,
     pub bytes: u64,
@@ -225,16 +208,14 @@ pub struct BigRow {
 
 /// A command that the check does not know.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct UnknownRow {
+pub(crate) struct UnknownRow {
     pub command: String,
     pub count: u64,
 }
 
 /// How the violations compare with a baseline.
 #[derive(Clone, Debug, Serialize)]
-#[expect(missing_docs, reason = "docs/proof.md describes each field")]
-pub struct BaselineRow {
+pub(crate) struct BaselineRow {
     pub file: String,
     pub known: usize,
     pub new: usize,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// The report.
 #[must_use]
-pub fn sarif(report: &Report) -> String {
+pub(crate) fn sarif(report: &Report) -> String {
     let rules: Vec<Value> = ROWS
         .iter()
         .map(|row| {

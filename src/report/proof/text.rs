@@ -11,9 +11,9 @@ use crate::text::display::{
 };
 
 /// Columns of a page whose terminal's width is not known.
-pub const COLUMNS: usize = terminal::COLUMNS;
+pub(crate) const COLUMNS: usize = terminal::COLUMNS;
 /// Narrower pages cannot be read.
-pub const COLUMNS_MIN: usize = 48;
+pub(crate) const COLUMNS_MIN: usize = 48;
 /// Kinds of violations, and groups, on the page; the JSON has all.
 const ROWS_MAX: usize = 12;
 /// Patterns of a row, keys of an example, on the page.
@@ -21,7 +21,7 @@ const KEYS_MAX: usize = 4;
 
 /// The page in so many columns. `written` names the report files.
 #[must_use]
-pub fn page(report: &Report, written: &[String], columns: usize, paint: Paint) -> String {
+pub(crate) fn page(report: &Report, written: &[String], columns: usize, paint: Paint) -> String {
     let mut page = Page { out: Terminal::new(columns.max(COLUMNS_MIN), paint) };
     page.head(report);
     page.lead(report);

@@ -34,7 +34,7 @@ pub struct WaitHandle(Mutex<Option<oneshot::Sender<Ending>>>);
 pub struct Claim(oneshot::Sender<Ending>);
 
 /// The side that waits.
-pub type Waiting = oneshot::Receiver<Ending>;
+pub(crate) type Waiting = oneshot::Receiver<Ending>;
 
 impl WaitHandle {
     /// Makes a handle and the receiver of its ending.

@@ -13,10 +13,8 @@
 mod blocked;
 mod outbox;
 
-pub use blocked::{Claim, Ending, WaitHandle, Waiting};
-pub use outbox::{
-    ChannelKind, OUTPUT_LEN_MAX, Outbox, OutputLimit, OutputLimits, SubscriptionCounts,
-};
+pub(crate) use blocked::{Claim, Ending, WaitHandle, Waiting};
+pub(crate) use outbox::{ChannelKind, Outbox, OutputLimits, SubscriptionCounts};
 
 use crate::keyspace::Millis;
 use crate::topology::Port;

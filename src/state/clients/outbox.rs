@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::Waker;
 
 /// Most bytes in an outbox, whatever the settings say.
-pub const OUTPUT_LEN_MAX: usize = 1 << 30;
+pub(crate) const OUTPUT_LEN_MAX: usize = 1 << 30;
 /// Most capacity that an emptied outbox keeps, in bytes.
 const ROOM_KEPT_MAX: usize = 2048;
 
@@ -89,7 +89,6 @@ pub enum ChannelKind {
 
 /// A client's number of subscriptions by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the number of what its name says")]
 pub struct SubscriptionCounts {
     pub channels: u32,
     pub patterns: u32,

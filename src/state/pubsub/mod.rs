@@ -28,22 +28,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
-pub use crate::state::clients::ChannelKind;
+pub(crate) use crate::state::clients::ChannelKind;
 
 /// Most subscriptions of one client, of all kinds together.
-pub const SUBSCRIPTIONS_MAX: usize = 1 << 20;
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 1 << 20;
 /// Most bytes in the names that one client is subscribed to.
-pub const NAMES_LEN_MAX: usize = 256 << 20;
+pub(crate) const NAMES_LEN_MAX: usize = 256 << 20;
 /// Channels are locked in this many groups; channels of different groups are published to in
 /// parallel.
 const LOCKS: usize = 64;
 
 /// The name of a channel, or a pattern.
-pub type ChannelName = Arc<[u8]>;
+pub(crate) type ChannelName = Arc<[u8]>;
 
 /// Called for every subscriber that received a message, with its waker if it sleeps, and for every
 /// pattern that was tried. The caller wakes the wakers at the end of its batch.
-pub type OnDelivery<'t> = &'t mut dyn FnMut(Option<Waker>);
+pub(crate) type OnDelivery<'t> = &'t mut dyn FnMut(Option<Waker>);
 
 /// Subscribers by client id. Names without subscribers are not kept.
 type Subscribers = BTreeMap<u64, Arc<Client>>;
@@ -78,7 +78,6 @@ impl Default for PubSub {
 
 /// The numbers of names with subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the number of what its name says")]
 pub struct Counts {
     pub channels: usize,
     pub patterns: usize,
@@ -354,7 +353,7 @@ impl Delivery {
 
 /// One client's subscriptions. Dropping them unsubscribes the client from everything.
 #[derive(Debug)]
-pub struct Subscriptions {
+pub(crate) struct Subscriptions {
     pubsub: Arc<PubSub>,
     client: Arc<Client>,
     channels: BTreeSet<ChannelName>,
@@ -368,13 +367,13 @@ pub struct Subscriptions {
 
 /// The error for a subscription beyond the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManySubscriptions;
+pub(crate) struct TooManySubscriptions;
 
 impl Subscriptions {
     /// Makes an empty set of subscriptions for a client that uses `proto`, and its outbox with
     /// these limits.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         pubsub: Arc<PubSub>,
         client: Arc<Client>,
         limits: &Arc<OutputLimits>,
@@ -397,7 +396,11 @@ impl Subscriptions {
     ///
     /// # Errors
     /// The client has too many subscriptions.
-    pub fn add(&mut self, kind: ChannelKind, name: &[u8]) -> Result<(), TooManySubscriptions> {
+    pub(crate) fn add(
+        &mut self,
+        kind: ChannelKind,
+        name: &[u8],
+    ) -> Result<(), TooManySubscriptions> {
         if self.of(kind).contains(name) {
             return Ok(());
         }
@@ -413,7 +416,7 @@ impl Subscriptions {
     }
 
     /// Unsubscribes from `name`, if subscribed: no further message comes from there.
-    pub fn remove(&mut self, kind: ChannelKind, name: &[u8]) {
+    pub(crate) fn remove(&mut self, kind: ChannelKind, name: &[u8]) {
         if let Some(name) = self.of_mut(kind).take(name) {
             self.pubsub.leave(kind, &name, self.client.id);
             self.names_len -= name.len();
@@ -423,7 +426,7 @@ impl Subscriptions {
 
     /// Drops the shard channels that the client was unsubscribed from because their slot moved
     /// away.
-    pub fn drop_moved_channels(&mut self) {
+    pub(crate) fn drop_moved_channels(&mut self) {
         let forced_unsubscribes = self.pubsub.forced_unsubscribes.load(Ordering::Acquire);
         if forced_unsubscribes
             != std::mem::replace(&mut self.forced_unsubscribes, forced_unsubscribes)
@@ -440,7 +443,7 @@ impl Subscriptions {
 
     /// Returns the names of one kind, in order.
     #[must_use]
-    pub fn of(&self, kind: ChannelKind) -> &BTreeSet<ChannelName> {
+    pub(crate) fn of(&self, kind: ChannelKind) -> &BTreeSet<ChannelName> {
         match kind {
             ChannelKind::Channel => &self.channels,
             ChannelKind::Pattern => &self.patterns,
@@ -458,14 +461,14 @@ impl Subscriptions {
 
     /// Returns whether there are none.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.channels.is_empty() && self.patterns.is_empty() && self.shard_channels.is_empty()
     }
 
     /// Returns how many subscriptions there are of this kind; channels count together with
     /// patterns.
     #[must_use]
-    pub fn count(&self, kind: ChannelKind) -> usize {
+    pub(crate) fn count(&self, kind: ChannelKind) -> usize {
         match kind {
             ChannelKind::Channel | ChannelKind::Pattern => {
                 self.channels.len() + self.patterns.len()

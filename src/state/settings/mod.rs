@@ -23,9 +23,9 @@ use subtle::{Choice, ConstantTimeEq};
 use value_type::BufferLimit;
 
 /// Most databases.
-pub const DATABASES_MAX: usize = 1024;
+pub(crate) const DATABASES_MAX: usize = 1024;
 /// The number of databases of a Redis by default.
-pub const DATABASES_DEFAULT: usize = 16;
+pub(crate) const DATABASES_DEFAULT: usize = 16;
 
 /// The settings chosen when the process starts.
 #[derive(Clone, Debug)]

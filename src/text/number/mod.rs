@@ -12,14 +12,14 @@
 //! spaces, an empty text and trailing bytes.
 
 mod literal;
-pub mod extended;
+pub(crate) mod extended;
 
 use std::io::Write;
 
 use literal::{Format, Literal};
 
 /// The longest decimal spelling of an `i64`, in bytes: `-9223372036854775808`.
-pub const I64_BYTES_MAX: usize = 20;
+pub(crate) const I64_BYTES_MAX: usize = 20;
 
 /// IEEE doubles: 53 bits, down to 2^-1074, below 2^1024.
 const DOUBLE: Format = Format { bits: 53, exponent_min: -1074, exponent_end: 1024 };
@@ -27,7 +27,7 @@ const DOUBLE: Format = Format { bits: 53, exponent_min: -1074, exponent_end: 102
 /// Reads an integer argument. Every number has exactly one accepted spelling, so that text and
 /// integer can replace each other in storage: no sign `+`, no leading zero, no `-0`.
 #[must_use]
-pub fn parse_i64(text: &[u8]) -> Option<i64> {
+pub(crate) fn parse_i64(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix(b"-") {
         Some(rest) => (true, rest),
         None => (false, text),
@@ -62,7 +62,7 @@ const PAIRS: [[u8; 2]; 100] = {
 };
 
 /// Appends the decimal spelling of `value`, without a heap allocation of its own.
-pub fn write_i64(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn write_i64(out: &mut Vec<u8>, value: i64) {
     // Most numbers in replies are lengths and counts of one digit.
     if (0..10).contains(&value) {
         return out.push(b'0' + value as u8);
@@ -74,7 +74,7 @@ pub fn write_i64(out: &mut Vec<u8>, value: i64) {
 
 /// Writes the decimal spelling of `value` to the end of `text`; returns where it starts.
 #[must_use]
-pub fn spell_i64(text: &mut [u8; I64_BYTES_MAX], value: i64) -> usize {
+pub(crate) fn spell_i64(text: &mut [u8; I64_BYTES_MAX], value: i64) -> usize {
     let mut start = text.len();
     let mut rest = value.unsigned_abs();
     while rest >= 10 {
@@ -99,7 +99,7 @@ pub fn spell_i64(text: &mut [u8; I64_BYTES_MAX], value: i64) -> usize {
 /// infinity. Refuses NaN, a number too large for a double, and a non-zero number so small that it
 /// would round to zero.
 #[must_use]
-pub fn parse_f64(text: &[u8]) -> Option<f64> {
+pub(crate) fn parse_f64(text: &[u8]) -> Option<f64> {
     // The standard parser accepts the same decimal spellings as C and rounds correctly; it does not
     // accept hexadecimal.
     match str::from_utf8(text).ok()?.parse::<f64>() {
@@ -138,7 +138,7 @@ fn compose(significand: u64, exponent: i64) -> f64 {
 /// Appends a double as replies spell it: 17 significant digits without trailing zeros, in C's
 /// `%.17g` style (`3.1000000000000001`, `1e+21`, `-0`, `inf`). The text of a RESP2 bulk and of a
 /// RESP3 double is the same.
-pub fn write_f64(out: &mut Vec<u8>, value: f64) {
+pub(crate) fn write_f64(out: &mut Vec<u8>, value: f64) {
     /// Digits that distinguish every double from its neighbours.
     const SIGNIFICANT: usize = 17;
     if value.is_nan() {

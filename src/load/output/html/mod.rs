@@ -16,7 +16,7 @@ const STYLE: &str = include_str!("charts.css");
 
 /// The page.
 #[must_use]
-pub fn html(results: &Results, findings: &[Finding]) -> String {
+pub(crate) fn html(results: &Results, findings: &[Finding]) -> String {
     let runs = results.runs();
     let title = match (runs.first(), results) {
         (None, _) => "slotway bench".to_owned(),

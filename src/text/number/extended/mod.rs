@@ -30,7 +30,7 @@ const EXTENDED: Format = Format { bits: 64, exponent_min: -16_445, exponent_end:
 /// Everything that is not finite is one value: the server stores no such number, so neither its
 /// sign nor the difference to NaN is ever visible.
 #[derive(Clone, Copy, Debug)]
-pub struct Extended(Option<Finite>);
+pub(crate) struct Extended(Option<Finite>);
 
 /// The number ±`significand` × 2^`exponent`. The significand need not be normalised.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +46,7 @@ impl Extended {
     /// exponent, or an infinity. `None` for anything else, for NaN, for 5120 bytes and more, for a
     /// number too large, and for a non-zero number that would round to zero.
     #[must_use]
-    pub fn parse(text: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         if text.len() >= TEXT_BYTES_END {
             return None;
         }
@@ -61,13 +61,13 @@ impl Extended {
 
     /// Returns whether this is a number that may be stored.
     #[must_use]
-    pub fn is_finite(self) -> bool {
+    pub(crate) fn is_finite(self) -> bool {
         self.0.is_some()
     }
 
     /// Appends the number rounded to 17 decimal places, without trailing zeros, without an exponent
     /// (so up to 4934 bytes), and never as `-0`. A value that is not finite prints as `inf`.
-    pub fn write_human(self, out: &mut Vec<u8>) {
+    pub(crate) fn write_human(self, out: &mut Vec<u8>) {
         let Some(Finite { negative, significand, exponent }) = self.0 else {
             out.extend_from_slice(b"inf");
             return;
