@@ -29,7 +29,6 @@ impl<'a> Args<'a> {
 
     /// How many arguments there are, the name included.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(self) -> usize {
         self.spans.len()
     }

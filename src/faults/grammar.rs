@@ -110,7 +110,7 @@ impl ExecAnswer {
 pub enum Promote {
     /// After so many milliseconds.
     After(Millis),
-    /// Not by itself.
+    /// Never.
     Never,
 }
 

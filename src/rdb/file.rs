@@ -60,7 +60,7 @@ pub(crate) enum Record<'a> {
 pub(crate) struct RdbError {
     /// The offset in the file, from 0, of the first byte that could not be read.
     pub at: u64,
-    /// What is wrong with it.
+    /// What is wrong.
     pub why: String,
 }
 

@@ -201,7 +201,7 @@ mod tests {
 
     static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
-    /// Gives a few bytes at a time.
+    /// Yields a few bytes at a time.
     struct Drops<'a>(&'a [u8], usize);
 
     impl Read for Drops<'_> {

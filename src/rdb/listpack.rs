@@ -125,8 +125,8 @@ fn backward(length: usize) -> impl Iterator<Item = u8> {
     })
 }
 
-/// Passes the elements of a listpack on, in order. None when the listpack is malformed anywhere,
-/// or when `take` gives None; what was passed on before is then worth nothing.
+/// Calls `take` with the elements of a listpack, in order; returns `None` when the listpack is
+/// malformed anywhere or `take` returns `None`, which invalidates the elements before.
 pub(super) fn read<'a>(
     packed: &'a [u8],
     mut take: impl FnMut(Cow<'a, [u8]>) -> Option<()>,

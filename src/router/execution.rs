@@ -197,7 +197,7 @@ impl Executor for Execution<'_, '_> {
             Run::Shard(_) | Run::Blocks(_) => self.call_queued_on_shard(invocation, out),
             Run::Server(function) => {
                 let Self { router, session, turn, .. } = self;
-                let wait = router.call_process(session, function, invocation, &mut [], *turn, out);
+                let wait = router.call_process(session, function, invocation, &mut [], turn, out);
                 if let Some(wait) = wait {
                     // Nothing waits within a transaction.
                     out.count(wait.count(turn.batch.now));
@@ -213,7 +213,7 @@ impl Executor for Execution<'_, '_> {
             Run::Whole(function) => {
                 let Self { router, session, placement, turn, .. } = self;
                 let holds = &mut placement.held.0;
-                router.call_process(session, function, invocation, holds, *turn, out);
+                router.call_process(session, function, invocation, holds, turn, out);
                 placement.note_ready();
             }
             Run::Session(command) => self.call_session(command, invocation, out),

@@ -15,7 +15,7 @@
 //! - a class that is not closed ends with the pattern, and matches as if it were closed there;
 //! - in a class, `]` closes even as the first byte, so `[]` matches nothing and `[^]` everything;
 //! - in a class, `\x` is the byte x, never the start of a range, and never ignores case;
-//! - the bounds of a range compare as *signed* bytes and may stand in either order;
+//! - the bounds of a range compare as *signed* bytes and may be in either order;
 //! - a backslash that ends the pattern is itself;
 //! - nothing but the empty pattern matches the empty text. (KEYS and SCAN do not call this for a
 //!   lone `*`: to them it means no pattern.)
@@ -175,7 +175,7 @@ mod tests {
         assert!(matches_nocase(b"[A-Z]*", b"maxmemory"));
         assert!(!matches_nocase(b"[\\M]ax*", b"maxmemory"));
         assert!(!matches(b"MAX*", b"maxmemory"));
-        // B to _ stands in order, b to _ does not: nothing lies between.
+        // B to _ is in order, b to _ is not: the range is empty.
         assert!(!matches_nocase(b"[_-B]*", b"maxmemory"));
     }
 

@@ -167,7 +167,7 @@ fn live(lines: &[String], policy: &[u8]) -> Ledger {
     // With RESP3 a subscriber may send any command.
     let all: Vec<String> =
         ["HELLO 3"].into_iter().chain(lines.iter().map(String::as_str)).map(wire).collect();
-    let pieces: Vec<&[u8]> = all.iter().map(|line| line.as_bytes()).collect();
+    let pieces: Vec<&[u8]> = all.iter().map(String::as_bytes).collect();
     play(&router, &pieces);
     router.server.router().observer.recorder.ledger(&router.server.router().clients, 1)
 }

@@ -23,7 +23,7 @@ fn end() -> impl Strategy<Value = End> {
     prop_oneof![Just(End::Front), Just(End::Back)]
 }
 
-/// Mostly few different ones, so that searches find something.
+/// Mostly a few distinct ones, so that searches find something.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => (0_u32..12).prop_map(|n: u32| n.to_string().into_bytes()),
@@ -128,7 +128,7 @@ proptest! {
                     (*start, *end) = (*start % (model.len() + 1), *end % (model.len() + 1));
                     (*start, *end) = (*(&*start).min(end), *(&*start).max(end));
                 }
-                // At times one behind the last.
+                // Sometimes one beyond the last.
                 Step::Set(index, _) => *index %= model.len() + 1,
                 _ => {}
             }
@@ -196,7 +196,7 @@ fn takes_no_more_memory_than_in_redis() {
                 texts.iter().for_each(|text| list.push(end, text, limit));
                 let (ours, theirs) = (list.memory(), theirs(&texts));
                 assert!(ours <= theirs, "{count} of kind {kind}: {ours} {theirs}");
-                // And it goes with the elements.
+                // And it shrinks with the elements.
                 list.pop(End::Back, count - 1);
                 assert!(list.memory() <= 256, "{} bytes", list.memory());
             }

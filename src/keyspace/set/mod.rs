@@ -149,7 +149,7 @@ impl<M: Keyed> Set<M> {
         self.len() == 0
     }
 
-    /// About how many bytes of memory it takes besides itself.
+    /// Returns about how many bytes of memory it takes besides itself.
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.0 {

@@ -116,7 +116,7 @@ impl Zset {
         self.len() == 0
     }
 
-    /// About how many bytes of memory it takes besides itself.
+    /// Returns about how many bytes of memory it takes besides itself.
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.0 {
