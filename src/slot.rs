@@ -1,4 +1,4 @@
-//! Which slot a key lives in, and whether a set of keys lives in one.
+//! Hash slots: the slot of a key, and whether a set of keys shares one.
 //!
 //! ```text
 //! key      {user:7}:cart          slot = CRC16/XMODEM(hashed part) mod 16384
@@ -6,7 +6,8 @@
 //!                                 if there is at least one; else the whole key
 //! ```
 //!
-//! The rule is the Redis Cluster specification's. This is the only file that names the CRC.
+//! The rule is the Redis Cluster specification's ("Hash tags"). This is the only file that names
+//! the CRC.
 
 use crc16::{State, XMODEM};
 use std::sync::LazyLock;
@@ -19,41 +20,41 @@ pub const SLOTS: u16 = 16384;
 pub struct Slot(u16);
 
 impl Slot {
-    /// The slot with this number, or `None` from 16384 up.
+    /// Returns the slot with this number, or `None` from 16384 up.
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {
         if number < SLOTS { Some(Self(number)) } else { None }
     }
 
-    /// The slot that `key` hashes to.
+    /// Returns the slot that `key` hashes to.
     #[must_use]
     pub fn of(key: &[u8]) -> Self {
         Self(crc(hashed_part(key)) % SLOTS)
     }
 
-    /// The slot's number, `0..16384`.
+    /// Returns the slot's number, `0..16384`.
     #[must_use]
     pub const fn number(self) -> u16 {
         self.0
     }
 
-    /// The slot's number as an index into a table of [`SLOTS`] places.
+    /// Returns the slot's number as an index into a table of [`SLOTS`] places.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
     }
 
-    /// Every slot in ascending order.
+    /// Returns every slot in ascending order.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..SLOTS).map(Self)
     }
 }
 
-/// The checksum of every byte with 0 to 7 zero bytes behind it.
+/// The checksum of every byte value followed by 0 to 7 zero bytes.
 ///
-/// A CRC is linear: the checksum of eight bytes is the sum (xor) of the checksums that each of them
-/// would give alone with the others zero. Eight look-ups that do not wait for each other replace
-/// eight that do.
+/// A CRC is linear: the checksum of eight bytes is the XOR of the checksums that each of them would
+/// give alone, with the others zero. Eight independent look-ups replace eight that wait for each
+/// other.
 static EIGHT: LazyLock<[[u16; 256]; 8]> = LazyLock::new(|| {
     let mut message = [0; 8];
     std::array::from_fn(|zeros| {
@@ -64,7 +65,7 @@ static EIGHT: LazyLock<[[u16; 256]; 8]> = LazyLock::new(|| {
     })
 });
 
-/// CRC16/XMODEM: polynomial 0x1021, nothing reflected, nothing added.
+/// Computes CRC16/XMODEM: polynomial 0x1021, no reflection, no final XOR.
 #[inline]
 fn crc(bytes: &[u8]) -> u16 {
     let table = &*EIGHT;
@@ -73,16 +74,17 @@ fn crc(bytes: &[u8]) -> u16 {
     rest.iter().fold(crc, |crc, &byte| (crc << 8) ^ table[0][usize::from((crc >> 8) as u8 ^ byte)])
 }
 
-/// The checksum of what came before, `crc`, and of eight bytes more, the first of them lowest.
-/// (Taken from one word, since a load of each byte would make the compiler build the word of them.)
+/// Continues a checksum `crc` with eight more bytes, the first of them lowest. They are taken from
+/// one word, because the compiler would otherwise build the word from single loads.
 #[inline]
 fn crc_on(table: &[[u16; 256]; 8], crc: u16, word: u64) -> u16 {
-    // What was summed up so far meets the first two bytes.
-    let met = word ^ u64::from(crc.swap_bytes());
-    (0..8).fold(0, |sum, i| sum ^ table[7 - i][usize::from((met >> (8 * i)) as u8)])
+    // The checksum so far combines with the first two bytes.
+    let mixed = word ^ u64::from(crc.swap_bytes());
+    (0..8).fold(0, |sum, i| sum ^ table[7 - i][usize::from((mixed >> (8 * i)) as u8)])
 }
 
-/// The place of the first `byte`, eight at a time: keys are too short for a call to pay.
+/// Returns the position of the first `byte`, searching eight bytes at a time: keys are too short
+/// for a call to `memchr` to pay.
 #[inline]
 fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
@@ -98,7 +100,7 @@ fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     rest.iter().position(|&b| b == byte).map(|at| 8 * eights.len() + at)
 }
 
-/// The part of `key` that is hashed: its hashtag if it has one with a byte inside, else all of it.
+/// Returns the part of `key` that is hashed: its hashtag if that is not empty, else the whole key.
 #[must_use]
 #[inline]
 pub fn hashed_part(key: &[u8]) -> &[u8] {
@@ -110,26 +112,26 @@ pub fn hashed_part(key: &[u8]) -> &[u8] {
     }
 }
 
-/// What the keys of a command or a transaction ask of the slots.
+/// The slots that the keys of a command or a transaction live in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Footprint {
-    /// No keys: it may run wherever its company runs.
+    /// No keys: it may run on any shard.
     Anywhere,
-    /// Every key lives in this slot.
+    /// Every key is in this slot.
     In(Slot),
-    /// The keys live in more than one slot.
+    /// The keys are in more than one slot.
     Crossing {
         /// The slot of the first key.
         first: Slot,
-        /// The slot of the first key that lives elsewhere.
+        /// The slot of the first key that is in another slot.
         other: Slot,
-        /// That key's place among the keys, counted from 0 (so at least 1).
+        /// That key's index among the keys, from 0 (so at least 1).
         at: usize,
     },
 }
 
 impl Footprint {
-    /// With one more key, which has this slot and this place among the keys, counted from 0.
+    /// Adds one more key, which has this slot and this index among the keys, from 0.
     #[must_use]
     pub fn and(self, slot: Slot, at: usize) -> Self {
         match self {
@@ -139,7 +141,7 @@ impl Footprint {
         }
     }
 
-    /// The footprint of `keys` in their order.
+    /// Returns the footprint of `keys` in their order.
     pub fn of<'k>(keys: impl IntoIterator<Item = &'k [u8]>) -> Self {
         let mut keys = keys.into_iter();
         let Some(first) = keys.next().map(Slot::of) else { return Self::Anywhere };

@@ -20,7 +20,7 @@ pub use detect::Format;
 pub use replay::{Follower, Said};
 
 use crate::ledger::{Breach, Fate, Origin, Rule, Spot};
-use crate::rdb::file::{self, Met};
+use crate::rdb::file::{self, Record};
 use crate::rdb::file_window::FileWindow;
 
 /// Reads a file of this form into `to`.
@@ -49,8 +49,8 @@ pub fn read(feed: &mut FileWindow<'_>, format: Format, to: &mut Follower) -> Opt
 fn rdb(feed: &mut FileWindow<'_>, to: &mut Follower) -> Option<Trouble> {
     let mut other = false;
     let outcome = file::read(feed, &mut |met| match met {
-        Met::Database(number) => other = number != 0,
-        Met::Key { key, bytes, kind } => {
+        Record::Database(number) => other = number != 0,
+        Record::Key { key, bytes, kind } => {
             to.ledger.census.stored(key, bytes, kind);
             if other {
                 other = false;

@@ -6,10 +6,10 @@
 use std::cmp::Ordering;
 use std::ops::Deref;
 
-/// Longest byte string that is kept in place.
+/// Longest byte string that is stored in place.
 pub const INLINE_LEN_MAX: usize = 22;
 
-/// An owned, immutable byte string of 24 bytes plus whatever does not fit in place.
+/// An owned, immutable byte string of 24 bytes, plus the heap for longer ones.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Blob(Repr);
 
@@ -35,7 +35,7 @@ impl Deref for Blob {
 }
 
 impl Blob {
-    /// How many bytes of memory it takes besides itself.
+    /// Returns how many bytes of memory it takes besides itself.
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.0 {

@@ -1,44 +1,44 @@
-//! What has changed in a keyspace, for another one that follows it: state, not commands.
+//! Changes of a master's keyspace for its replicas: state, not commands.
 //!
 //! ```text
-//! touch ─► Notes: which keys       batch done ─► Changes: what they hold now ─► the follower
+//! touch ─► Journal: which keys      end of batch ─► Changes: their values now ─► replica
 //! ```
 //!
-//! Nothing is noted while nobody follows. A key that was changed twice within a batch is copied once,
-//! as it is at the end, so that the follower never sees half a transaction.
+//! Nothing is recorded without a replica. A key that changes twice within a batch is copied once,
+//! as it is at the end, so that a replica never sees half a transaction.
 
 use super::journal::Journal;
 use super::{DetachedValue, Entry, Key, Keyspace, Ttl};
 use crate::slot::Slot;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// About what a changed key takes besides its bytes and its value.
+/// Approximate memory of a changed key besides its bytes and its value.
 const KEY_OVERHEAD: usize = 64;
 
-/// What became of a keyspace between two moments: first it was emptied, if it was, then slots were,
-/// then these keys came to hold what they hold.
+/// What happened to a keyspace between two moments: it was emptied, if `cleared`; then `slots` were
+/// emptied; then `keys` got these values.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
     cleared: bool,
     slots: BTreeSet<Slot>,
-    /// `None` for a key that is gone.
+    /// `None` for a key that was removed.
     keys: BTreeMap<Box<[u8]>, Option<DetachedValue>>,
 }
 
 impl Changes {
-    /// How many there are.
+    /// Returns the number of changes.
     #[must_use]
     pub fn len(&self) -> usize {
         usize::from(self.cleared) + self.slots.len() + self.keys.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// About how many bytes of memory they take.
+    /// Returns about how many bytes of memory they take.
     #[must_use]
     pub fn memory(&self) -> usize {
         let of = |held: &Option<DetachedValue>| held.as_ref().map_or(0, |held| held.value.memory());
@@ -47,7 +47,7 @@ impl Changes {
         size_of::<Self>() + size_of::<Slot>() * self.slots.len() + keys
     }
 
-    /// Adds what happened after these, so that both are one step.
+    /// Appends later changes, so that both are applied as one step.
     pub fn then(&mut self, later: Self) {
         if later.cleared {
             *self = later;
@@ -62,7 +62,7 @@ impl Changes {
 }
 
 impl Keyspace {
-    /// Whether changes are noted from now on, for [`Keyspace::take_changes`].
+    /// Starts or stops recording changes for [`Keyspace::take_changes`].
     pub fn set_journaling(&mut self, wanted: bool) {
         if !wanted {
             self.journal = None;
@@ -71,14 +71,14 @@ impl Keyspace {
         }
     }
 
-    /// Whether something has changed that was noted and not taken yet.
+    /// Returns whether a recorded change has not been taken yet.
     #[must_use]
     #[inline]
     pub fn has_changes(&self) -> bool {
         self.journal.as_ref().is_some_and(|journal| !journal.is_empty())
     }
 
-    /// Takes what has changed since this was last asked.
+    /// Takes what has changed since the last call.
     pub fn take_changes(&mut self) -> Changes {
         let Some(journal) = &mut self.journal else { return Changes::default() };
         let Journal { everything, cleared, slots, keys } = std::mem::take(&mut **journal);
@@ -92,7 +92,7 @@ impl Keyspace {
         Changes { cleared, slots, keys: copied.collect() }
     }
 
-    /// All keys, as changes of an empty keyspace.
+    /// Returns all keys, as changes to an empty keyspace.
     #[must_use]
     pub fn snapshot(&self) -> Changes {
         let entries = self.slots.iter().flat_map(|slot| slot.table.entries());
@@ -100,8 +100,8 @@ impl Keyspace {
         Changes { cleared: true, slots: BTreeSet::new(), keys }
     }
 
-    /// Makes changes of another keyspace here. Who watches a key is told; the events were told where
-    /// the commands ran.
+    /// Applies the changes of another keyspace. Watchers are notified; events are not published,
+    /// since the other keyspace has done so.
     pub fn apply_changes(&mut self, changes: Changes) {
         let wanted = std::mem::take(&mut self.events_wanted);
         let Changes { cleared, slots, keys } = changes;
@@ -118,7 +118,7 @@ impl Keyspace {
         self.events_wanted = wanted;
     }
 
-    /// Puts what another keyspace has under a key in place of whatever is here, be it expired.
+    /// Replaces a key, expired or not, by the other keyspace's value.
     fn replace(&mut self, key: Key<'_>, held: Option<DetachedValue>) {
         if let Some((s, at)) = self.find_even_expired(key) {
             let gone = self.remove_at(s, at);
@@ -130,7 +130,7 @@ impl Keyspace {
         }
     }
 
-    /// The entry of a key, expired or not.
+    /// Returns the entry of a key, expired or not.
     fn entry_even_expired(&self, bytes: &[u8]) -> Option<&Entry> {
         let key = self.key(Slot::of(bytes), bytes);
         let (s, at) = self.find_even_expired(key)?;
@@ -154,7 +154,7 @@ mod tests {
         keyspace
     }
 
-    /// What a client could tell keyspaces apart by.
+    /// Everything by which a client could distinguish keyspaces.
     fn contents(keyspace: &Keyspace) -> Vec<(Vec<u8>, Vec<u8>, Option<i64>)> {
         let entries = keyspace.slots.iter().flat_map(|slot| slot.table.entries());
         let mut all: Vec<_> = entries
@@ -167,7 +167,7 @@ mod tests {
         all
     }
 
-    /// Something that changes a keyspace.
+    /// One step that may change a keyspace.
     #[derive(Clone, Debug)]
     enum Act {
         Set(u8, i64),
@@ -248,38 +248,38 @@ mod tests {
     }
 
     proptest! {
-        /// However what happens is cut into batches, and however batches are put together on their
-        /// way, the follower ends up with what the other has.
+        /// However the steps are split into batches, and however batches are joined on their way,
+        /// the replica ends with the master's keys.
         #[test]
-        fn a_follower_becomes_what_it_follows(
+        fn a_replica_becomes_its_master(
             acts in prop::collection::vec((act(), any::<bool>(), any::<bool>()), 0..40),
         ) {
-            let (mut leader, mut follower) = (keyspace(), keyspace());
-            leader.set_journaling(true);
+            let (mut master, mut replica) = (keyspace(), keyspace());
+            master.set_journaling(true);
             let mut late = Changes::default();
             for (act, ends, arrives) in &acts {
-                perform(&mut leader, act);
+                perform(&mut master, act);
                 if *ends {
-                    late.then(leader.take_changes());
+                    late.then(master.take_changes());
                 }
                 if *arrives {
-                    follower.apply_changes(std::mem::take(&mut late));
+                    replica.apply_changes(std::mem::take(&mut late));
                 }
             }
-            late.then(leader.take_changes());
-            follower.apply_changes(late);
-            prop_assert_eq!(contents(&follower), contents(&leader));
-            prop_assert_eq!(follower.len(), leader.len());
-            prop_assert_eq!(follower.volatile(), leader.volatile());
-            prop_assert!(!leader.has_changes());
+            late.then(master.take_changes());
+            replica.apply_changes(late);
+            prop_assert_eq!(contents(&replica), contents(&master));
+            prop_assert_eq!(replica.len(), master.len());
+            prop_assert_eq!(replica.volatile(), master.volatile());
+            prop_assert!(!master.has_changes());
             let mut anew = keyspace();
-            anew.apply_changes(leader.snapshot());
-            prop_assert_eq!(contents(&anew), contents(&leader));
+            anew.apply_changes(master.snapshot());
+            prop_assert_eq!(contents(&anew), contents(&master));
         }
     }
 
     #[test]
-    fn nothing_is_noted_while_nobody_follows() {
+    fn nothing_is_recorded_without_a_replica() {
         let mut keyspace = keyspace();
         perform(&mut keyspace, &Act::Set(1, 1));
         assert!(!keyspace.has_changes() && keyspace.take_changes().is_empty());
@@ -294,29 +294,29 @@ mod tests {
         assert!(!keyspace.has_changes());
     }
 
-    /// A follower does not decide that a key is gone: it does not show it, and waits to be told.
+    /// A replica hides an expired key, but only removes it when the master's changes do.
     #[test]
-    fn what_has_expired_goes_when_the_other_says_so() {
-        let (mut leader, mut follower) = (keyspace(), keyspace());
-        leader.set_journaling(true);
-        follower.is_replica = true;
-        perform(&mut leader, &Act::SetFor(1, 10));
-        follower.apply_changes(leader.take_changes());
-        for keyspace in [&mut leader, &mut follower] {
+    fn expired_keys_go_when_the_master_removes_them() {
+        let (mut master, mut replica) = (keyspace(), keyspace());
+        master.set_journaling(true);
+        replica.is_replica = true;
+        perform(&mut master, &Act::SetFor(1, 10));
+        replica.apply_changes(master.take_changes());
+        for keyspace in [&mut master, &mut replica] {
             keyspace.begin(1011);
         }
         let bytes = b"{1}1";
-        let key = follower.key(Slot::of(bytes), bytes);
-        assert!(follower.peek(key).is_none() && follower.len() == 1);
-        assert_eq!(follower.expire_some(follower.slots(), 100), (0, 0));
-        assert!(leader.peek(key).is_none() && leader.is_empty());
-        follower.apply_changes(leader.take_changes());
-        assert!(follower.is_empty() && follower.counts().expired == 0);
-        perform(&mut leader, &Act::SetFor(1, 10));
-        follower.apply_changes(leader.take_changes());
-        follower.begin(2000);
-        perform(&mut leader, &Act::Set(1, 5));
-        follower.apply_changes(leader.take_changes());
-        assert_eq!(contents(&follower), contents(&leader));
+        let key = replica.key(Slot::of(bytes), bytes);
+        assert!(replica.peek(key).is_none() && replica.len() == 1);
+        assert_eq!(replica.expire_some(replica.slots(), 100), (0, 0));
+        assert!(master.peek(key).is_none() && master.is_empty());
+        replica.apply_changes(master.take_changes());
+        assert!(replica.is_empty() && replica.counts().expired == 0);
+        perform(&mut master, &Act::SetFor(1, 10));
+        replica.apply_changes(master.take_changes());
+        replica.begin(2000);
+        perform(&mut master, &Act::Set(1, 5));
+        replica.apply_changes(master.take_changes());
+        assert_eq!(contents(&replica), contents(&master));
     }
 }

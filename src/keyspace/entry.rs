@@ -1,21 +1,21 @@
-//! A key's entry in its slot's table: the key, its value, its expiry and its access time.
+//! A key's entry in its slot's table: key, value, expiry and access time.
 
 use super::table::Keyed;
 use super::{Blob, Millis, Value};
 
-/// Stands in [`Entry::expires_at`] for a key that never expires. As an unsigned number it is later
-/// than every moment, so that one comparison knows what has expired.
+/// The value of [`Entry::expires_at`] for a key that never expires. As an unsigned number it is
+/// later than every time, so that one comparison decides.
 pub(super) const NEVER: Millis = -1;
 
-/// A key with what it holds: one cache line, and never across two.
+/// A key with its value: one cache line, never across two.
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct Entry {
     pub(super) key: Blob,
     pub(super) value: Value,
-    /// The last millisecond at which it is still there, from 0; [`NEVER`] if it stays.
+    /// The last millisecond at which the key exists, from 0; [`NEVER`] without an expiry.
     pub(super) expires_at: Millis,
-    /// When it was last read or written, in seconds since the epoch, for `OBJECT IDLETIME`.
+    /// Last access in seconds since the epoch, for `OBJECT IDLETIME`.
     pub(super) accessed: u32,
 }
 
@@ -26,25 +26,25 @@ impl Keyed for Entry {
 }
 
 impl Entry {
-    /// What the key holds.
+    /// Returns the value.
     #[must_use]
     pub fn value(&self) -> &Value {
         &self.value
     }
 
-    /// When it expires, if ever.
+    /// Returns the time at which the key expires, if it does.
     #[must_use]
     pub fn expires_at(&self) -> Option<Millis> {
         (self.expires_at != NEVER).then_some(self.expires_at)
     }
 
-    /// About how many bytes of memory it takes, with its key, its value and its place in the index.
+    /// Returns about how many bytes of memory the key, its value and its index entry take.
     #[must_use]
     pub fn memory(&self) -> usize {
         size_of::<Self>() + size_of::<u64>() + self.key.memory() + self.value.memory()
     }
 
-    /// When it was last read or written, in seconds since the epoch.
+    /// Returns the last access, in seconds since the epoch.
     #[must_use]
     pub fn accessed_at(&self) -> u32 {
         self.accessed
@@ -55,19 +55,19 @@ impl Entry {
     }
 }
 
-/// What a write does to the key's expiry.
+/// What a write does to a key's expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
-    /// The key no longer expires.
+    /// Removes the expiry.
     Clear,
-    /// An expiry that is there stays.
+    /// Keeps the expiry, if there is one.
     Keep,
-    /// The key expires after this millisecond.
+    /// Sets the expiry to this time.
     At(Millis),
 }
 
 impl Ttl {
-    /// What an entry stores, given what it has stored until now.
+    /// Returns the stored form of the new expiry, given the stored form of the old one.
     pub(super) fn apply(self, before: Millis) -> Millis {
         match self {
             Self::Clear => NEVER,
@@ -77,11 +77,11 @@ impl Ttl {
     }
 }
 
-/// What a key held, on its way to another keyspace of the same process.
+/// A value with its expiry, on its way from one keyspace to another.
 #[derive(Clone, Debug)]
 pub struct DetachedValue {
     /// The value.
     pub value: Value,
-    /// When it expires, if ever.
+    /// The time at which it expires, if it does.
     pub expires_at: Option<Millis>,
 }

@@ -1,15 +1,15 @@
-//! What happened to keys, for those who want to be told (`notify-keyspace-events`).
+//! Keyspace events (`notify-keyspace-events`).
 //!
-//! A command says what it did with [`super::Keyspace::announce`]; unless somebody asked for events
-//! of that class, that is one test of a bit. Whoever holds the shard takes the events and publishes
-//! them before anybody else gets the shard, so that they come in the order of the changes.
+//! A command reports what it did with [`Keyspace::notify_event`]; unless events of that class are
+//! wanted, that is one test of a bit. The holder of the shard publishes the events before it
+//! releases the shard, so that they arrive in the order of the changes.
 
 use super::Keyspace;
 
-/// A class of events, as `notify-keyspace-events` tells them apart.
+/// A set of event classes of `notify-keyspace-events`, one bit each.
 pub type EventClass = u16;
 
-/// `g`: what any key may meet, as DEL and EXPIRE.
+/// `g`: commands for keys of any type, such as DEL and EXPIRE.
 pub const GENERIC: EventClass = 1;
 /// `$`
 pub const STRING: EventClass = 1 << 1;
@@ -21,22 +21,22 @@ pub const SET: EventClass = 1 << 3;
 pub const HASH: EventClass = 1 << 4;
 /// `z`
 pub const ZSET: EventClass = 1 << 5;
-/// `x`: a key's time had come.
+/// `x`: a key expired.
 pub const EXPIRED: EventClass = 1 << 6;
 /// `e`: a key was evicted to make room.
 pub const EVICTED: EventClass = 1 << 7;
 /// `t`
 pub const STREAM: EventClass = 1 << 8;
-/// `m`: somebody asked for a key that is not there. Not in `A`.
+/// `m`: a command read a key that does not exist. Not in `A`.
 pub const MISS: EventClass = 1 << 9;
-/// `n`: a key came to be. Not in `A`.
+/// `n`: a key was created. Not in `A`.
 pub const NEW: EventClass = 1 << 10;
-/// `d`: what modules tell, of which there are none.
+/// `d`: events of modules, of which there are none.
 pub const MODULE: EventClass = 1 << 11;
 
-/// `K`, no class but a way to tell: to channels that are named by the key.
+/// `K`, not a class but a way to publish: to the channel named after the key.
 pub const BY_KEY: EventClass = 1 << 14;
-/// `E`: to channels that are named by the event.
+/// `E`: to the channel named after the event.
 pub const BY_NAME: EventClass = 1 << 15;
 
 /// What happened to a key.
@@ -44,15 +44,15 @@ pub const BY_NAME: EventClass = 1 << 15;
 pub struct Event {
     /// Its class: one bit.
     pub class: EventClass,
-    /// What it is called: `set`, `lpush`, `expired`.
+    /// Its name: `set`, `lpush`, `expired`.
     pub name: &'static str,
     /// The key.
     pub key: Box<[u8]>,
 }
 
 impl Keyspace {
-    /// Says what happened to a key, for those who asked for events of this class. Commands call
-    /// this where Redis notifies, after the change.
+    /// Records an event if its class is wanted. Commands call this where Redis notifies, after the
+    /// change.
     #[inline]
     pub fn notify_event(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
         if self.events_wanted & class != 0 {
@@ -60,14 +60,14 @@ impl Keyspace {
         }
     }
 
-    /// Whether something happened that was not told yet.
+    /// Returns whether there are events to publish.
     #[must_use]
     #[inline]
     pub fn has_events(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// Takes what happened since this was last asked, in order.
+    /// Takes the events recorded since the last call, in order.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }

@@ -3,12 +3,15 @@
 use crate::slot::Slot;
 use std::collections::BTreeSet;
 
-/// What was changed since it was last told. In order, so that followers are alike in every run.
+/// What has changed since the changes were last taken. Ordered, so that replicas apply the same
+/// sequence in every run.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    /// Who knows: everything may have changed.
+    /// Anything may have changed.
     pub(super) everything: bool,
+    /// The keyspace was emptied; what follows happened afterwards.
     pub(super) cleared: bool,
+    /// Slots that were emptied.
     pub(super) slots: BTreeSet<Slot>,
     pub(super) keys: BTreeSet<Box<[u8]>>,
 }
@@ -32,7 +35,7 @@ impl Journal {
         self.everything = true;
     }
 
-    /// Takes the keys, and whether anything besides may have changed.
+    /// Takes the changed keys, and whether anything else may have changed.
     pub(super) fn take_keys(&mut self) -> (Vec<Box<[u8]>>, bool) {
         let Self { everything, cleared, slots, keys } = std::mem::take(self);
         (keys.into_iter().collect(), everything || cleared || !slots.is_empty())

@@ -1,17 +1,17 @@
-//! What a shard remembers: one table per slot, values with their expiry, and who watches what.
+//! A shard's keys: one table per slot, values with their expiry, and the guards that watch keys.
 //!
 //! ```text
 //! Keyspace
-//!  ├─ place[slot] ──► slots[i] ──► Table of Entry { key, value, expires_at, accessed }
+//!  ├─ table_of_slot[slot] ──► slots[i] ──► Table of Entry { key, value, expires_at, accessed }
 //!  └─ watchers: key ──► guards to trip
 //! ```
 //!
 //! A table per slot bounds how long a growing table can stall the shard, gives SCAN a cursor that
-//! survives growth, counts keys per slot for nothing, and makes moving a slot the move of one
-//! table. Time and chance come in from outside: [`Keyspace::begin`] sets the time once per batch.
+//! survives growth, counts keys per slot at no cost, and makes moving a slot the move of one table.
+//! Time and randomness come from outside: [`Keyspace::begin`] sets the time once per batch.
 //!
-//! A key that has expired is gone for whoever asks; the first to meet it takes it away, and
-//! [`Keyspace::expire_some`] takes away what nobody meets.
+//! An expired key is invisible to every command. The first access removes it;
+//! [`Keyspace::expire_some`] removes those that are never accessed.
 
 mod blob;
 mod text;
@@ -61,14 +61,15 @@ use std::collections::HashSet;
 /// Milliseconds since the Unix epoch.
 pub type Millis = i64;
 
-/// Up to where collections keep their small forms (`hash-max-listpack-entries` and its kin).
+/// The sizes up to which collections keep their compact encodings (`hash-max-listpack-entries` and
+/// the like).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Hashes that stay packed.
+    /// For hashes.
     pub hash: PackLimits,
-    /// Sorted sets that stay packed.
+    /// For sorted sets.
     pub zset: PackLimits,
-    /// Members of a set of integers (`set-max-intset-entries`).
+    /// Most members of an intset (`set-max-intset-entries`).
     pub intset_len_max: usize,
     /// The size of a list's pieces (`list-max-listpack-size`): elements if positive, else one of
     /// five byte sizes, -1 for 4 KiB to -5 for 64 KiB.
@@ -94,59 +95,60 @@ struct SlotTable {
     volatile: u32,
 }
 
-/// What the keyspace has counted since its start or the last reset.
+/// Counters since the start or the last reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Reads that met their key.
+    /// Reads that found their key.
     pub hits: u64,
     /// Reads that did not.
     pub misses: u64,
-    /// Keys that went because their time had come.
+    /// Keys removed because they had expired.
     pub expired: u64,
 }
 
 /// A shard's keys.
 #[derive(Debug)]
 pub struct Keyspace {
-    /// Where each slot's table lies in `slots`; `NO_TABLE` for a slot that never had a key here.
+    /// Index into `slots` by slot number; [`NO_TABLE`] for a slot that never had a key here.
     table_of_slot: Box<[u16]>,
     slots: Vec<SlotTable>,
     hasher: KeyHasher,
     rng: fastrand::Rng,
     watchers: Watchers,
     now: Millis,
-    /// How many entries all tables hold.
+    /// Entries in all tables.
     len: usize,
-    /// How many of them have an expiry.
+    /// How many of `len` have an expiry.
     volatile: usize,
-    /// Where the next round of [`Keyspace::expire_some`] begins.
+    /// The slot table that the next [`Keyspace::expire_some`] begins with.
     next_expire_slot: usize,
     counts: Counts,
-    /// Up to where collections keep their small forms at this moment.
+    /// The limits of the compact encodings at this moment.
     pub limits: Limits,
-    /// The classes of events that somebody wants to be told of.
+    /// The event classes that `notify-keyspace-events` asks for; 0 while it is off.
     pub events_wanted: EventClass,
-    /// What happened and was not told yet.
+    /// Events not published yet, in order.
     events: Vec<Event>,
-    /// Keys that somebody waits for.
+    /// Keys that blocked clients wait for.
     awaited: HashSet<Box<[u8]>>,
-    /// Those of them that came to be and were not taken note of yet, in order.
+    /// Awaited keys that were set since [`Keyspace::take_ready`], in order.
     ready: Vec<Box<[u8]>>,
-    /// While true, keys that are there keep their access times, whatever is done to them.
+    /// While true, commands do not update access times (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
-    /// What is slow to free; whoever holds the shard frees it after letting go.
+    /// Removed values that are slow to free: dropped after the shard is released.
     lazy_free: LazyFree,
-    /// What has changed and was not told yet, if another keyspace follows this one.
+    /// What has changed since [`Keyspace::take_changes`]; present while changes are recorded.
     journal: Option<Box<Journal>>,
-    /// This one follows another: what has expired is not shown, and goes when that one says so.
+    /// Whether this is a replica's keyspace: expired keys are hidden but only removed when the
+    /// master's changes remove them.
     pub is_replica: bool,
 }
 
 const NO_TABLE: u16 = u16::MAX;
 
 impl Keyspace {
-    /// An empty keyspace for `slots`. `hasher` is shared by all shards of a cluster, so that a
-    /// [`Key`] made for one is good for all; `seed` feeds the random commands.
+    /// Creates an empty keyspace for `slots`. All shards of a cluster share `hasher`, so that a
+    /// [`Key`] hashed by one is valid in all; `seed` feeds the random commands.
     pub fn new(slots: impl Iterator<Item = Slot>, hasher: KeyHasher, seed: u64) -> Self {
         let mut table_of_slot = vec![NO_TABLE; SLOTS as usize].into_boxed_slice();
         let mut count = 0;
@@ -177,64 +179,64 @@ impl Keyspace {
         }
     }
 
-    /// Begins a batch: `now` is the time until the next one begins.
+    /// Begins a batch of commands that all run at `now`.
     pub fn begin(&mut self, now: Millis) {
         self.now = now;
     }
 
-    /// The time of this batch.
+    /// Returns the time of this batch.
     #[must_use]
     pub fn now(&self) -> Millis {
         self.now
     }
 
-    /// Names a key of `slot`.
+    /// Builds a key of `slot`, hashed but without a position hint.
     #[must_use]
     pub fn key<'k>(&self, slot: Slot, bytes: &'k [u8]) -> Key<'k> {
         Key { bytes, slot, hint: KeyHint::from_hash(self.hasher.hash(bytes)) }
     }
 
-    /// A number that is uniform over all `u64`, for the random commands.
+    /// Returns a uniformly distributed random number, for the random commands.
     pub fn random(&mut self) -> u64 {
         self.rng.u64(..)
     }
 
-    /// The keyed hash that tables of this keyspace use.
+    /// Returns the keyed hash that the tables of this keyspace use.
     #[must_use]
     pub fn hasher(&self) -> &KeyHasher {
         &self.hasher
     }
 
-    /// How many keys there are; expired ones that nobody has met yet still count, as in Redis.
+    /// Returns the number of keys; expired keys that are not removed yet count, as in Redis.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are no keys.
+    /// Returns whether there are no keys.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// How many keys have an expiry.
+    /// Returns the number of keys with an expiry.
     #[must_use]
     pub fn volatile(&self) -> usize {
         self.volatile
     }
 
-    /// What was counted.
+    /// Returns the counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Counts from zero again.
+    /// Resets the counters.
     pub fn reset_counts(&mut self) {
         self.counts = Counts::default();
     }
 
-    /// How many slots have a table here.
+    /// Returns the number of slots that have a table here.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.slots.len()
@@ -242,12 +244,12 @@ impl Keyspace {
 
     // ── for the files of this folder ───────────────────────────────────────────────────────
 
-    /// The place of a slot's table; one that has none gets one.
+    /// Returns the index of a slot's table, creating the table if the slot has none.
     #[inline]
     fn slot_table(&mut self, slot: Slot) -> usize {
         let place = &mut self.table_of_slot[slot.index()];
         if *place == NO_TABLE {
-            // There are fewer slots than NO_TABLE.
+            // The cast is lossless: there are fewer slots than NO_TABLE.
             *place = self.slots.len() as u16;
             self.slots.push(SlotTable::default());
         }
@@ -266,7 +268,7 @@ impl Keyspace {
         Some((s, table.find(key.bytes, key.hint.hash)?))
     }
 
-    /// Finds a key that has not expired; one that has is taken away.
+    /// Finds a key; an expired one is removed and not found.
     #[inline]
     fn find(&mut self, key: Key<'_>) -> Option<(usize, usize)> {
         let (s, at) = self.find_even_expired(key)?;
@@ -304,8 +306,9 @@ impl Keyspace {
         }
     }
 
-    /// Tells whoever watches a key that it was changed; `gone` says that it is not there any more.
-    /// Every change here does so by itself.
+    /// Marks a key as changed: trips the guards that watch it and records it in the journal. `gone`
+    /// means that the key does not exist any more. Every change made through this type calls this
+    /// itself.
     pub fn touch(&mut self, key: &[u8], gone: bool) {
         if !self.watchers.is_empty() {
             self.watchers.touch(key, gone, self.now);

@@ -1,4 +1,4 @@
-//! A byte string as an item: how the small collections keep their texts one after the other.
+//! A byte string as an item: how the compact collections store their elements one after the other.
 //!
 //! ```text
 //! item   a head, then as many bytes as the head says
@@ -9,10 +9,10 @@
 //!        1101wwww                              an integer, little-endian in 1 to 8 bytes
 //! ```
 //!
-//! Text that reads as an integer of two characters or more is kept as the integer, in as few bytes
-//! as hold it. So every byte string has exactly one item, and a look-up compares items without
-//! decoding them. Nothing is as long as an item of Redis' listpack, whose entries repeat their
-//! length at the end.
+//! Text that is the decimal spelling of an integer of two characters or more is stored as the
+//! integer, in as few bytes as hold it. So every byte string has exactly one encoding, and a
+//! look-up compares items without decoding them. No item is as long as its entry in Redis'
+//! listpack, whose entries repeat their length at the end.
 
 use super::{Digits, Text};
 use crate::text::number::parse_i64;
@@ -22,7 +22,7 @@ pub(super) const HEAD_LEN_MAX: usize = 5;
 
 /// Text shorter than this has its length in the head's one byte.
 const SHORT_END: usize = 0x80;
-/// Text shorter than this has its length in the head's two bytes, which say so by their first bit.
+/// Text shorter than this has its length in the head's two bytes, marked by the first bit.
 const MIDDLE_END: usize = 0x4000;
 /// The first byte of the head of longer text.
 const LONG: u8 = 0xC0;
@@ -31,11 +31,11 @@ const INTEGER: u8 = 0xD0;
 /// Longest text that may be an integer: `-9223372036854775808`.
 const INTEGER_TEXT_LEN_MAX: usize = 20;
 
-/// A byte string on its way into a pack: its item is the head and then the body.
+/// An encoded byte string: a head and then a body.
 pub(super) struct Item<'t> {
     head: [u8; 9],
     head_len: u8,
-    /// Empty for an integer, which is all head.
+    /// Empty for an integer, which consists of the head alone.
     body: &'t [u8],
 }
 
@@ -72,17 +72,18 @@ impl<'t> Item<'t> {
         self.head_len as usize + self.body.len()
     }
 
-    /// The first byte of the item.
+    /// Returns the first byte of the item.
     pub(super) fn first(&self) -> u8 {
         self.head[0]
     }
 
-    /// The last byte of the item.
+    /// Returns the last byte of the item.
     pub(super) fn last(&self) -> u8 {
         self.body.last().copied().unwrap_or(self.head[self.head_len as usize - 1])
     }
 
-    /// Whether `item` is this one. Heads hold the length, so unequal lengths never share a head.
+    /// Returns whether `item` equals this one. Heads hold the length, so unequal lengths never
+    /// share a head.
     pub(super) fn is(&self, item: &[u8]) -> bool {
         item.len() == self.len() && item.starts_with(self.head()) && item.ends_with(self.body)
     }
@@ -92,7 +93,7 @@ impl<'t> Item<'t> {
         pack.extend_from_slice(self.body);
     }
 
-    /// Writes the item to a place of its length.
+    /// Writes the item to a slice of its length.
     pub(super) fn write_to(&self, place: &mut [u8]) {
         let (head, body) = place.split_at_mut(self.head_len as usize);
         head.copy_from_slice(self.head());
@@ -100,7 +101,7 @@ impl<'t> Item<'t> {
     }
 }
 
-/// The integer that `text` is kept as. A single digit is as short in text.
+/// Returns the integer that `text` is stored as. A single digit is as short in text.
 fn integer_of(text: &[u8]) -> Option<i64> {
     match text {
         [b'-' | b'1'..=b'9', _, ..] if text.len() <= INTEGER_TEXT_LEN_MAX => parse_i64(text),
@@ -108,13 +109,13 @@ fn integer_of(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// How many bytes hold `value` in two's complement, 1 to 8.
+/// Returns how many bytes hold `value` in two's complement, 1 to 8.
 fn width_of(value: i64) -> usize {
     let magnitude_bits = 64 - (value ^ (value >> 63)).leading_zeros() as usize;
     (magnitude_bits + 1).div_ceil(8)
 }
 
-/// The length of the item that `pack` starts with.
+/// Returns the length of the item that `pack` starts with.
 pub(super) fn item_len(pack: &[u8]) -> usize {
     match pack[0] {
         head @ 0..0x80 => 1 + head as usize,
@@ -124,14 +125,14 @@ pub(super) fn item_len(pack: &[u8]) -> usize {
     }
 }
 
-/// The byte string that a whole item stands for.
+/// Returns the byte string that an item encodes.
 pub(super) fn text_of(item: &[u8]) -> Text<'_> {
     match item[0] {
         0..0x80 => Text::Bytes(&item[1..]),
         0x80..LONG => Text::Bytes(&item[2..]),
         LONG => Text::Bytes(&item[HEAD_LEN_MAX..]),
         _ => {
-            // The bytes go to the top, and the shift down copies the sign into what they lack.
+            // The bytes go to the top, so that the arithmetic shift extends the sign.
             let mut bytes = [0; 8];
             let unused = 9 - item.len();
             bytes[unused..].copy_from_slice(&item[1..]);
@@ -144,7 +145,7 @@ pub(super) fn text_of(item: &[u8]) -> Text<'_> {
 pub(super) mod tests {
     use super::*;
 
-    /// What an entry of a listpack takes: encoding, bytes, and the length of both again.
+    /// Returns what an entry of a listpack takes: encoding, bytes, and the length of both again.
     pub(in crate::keyspace) fn listpack_entry_len(text: &[u8]) -> usize {
         let body = match parse_i64(text) {
             Some(0..=127) => 1,

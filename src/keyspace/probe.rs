@@ -1,16 +1,16 @@
-//! A first look at keys that will be needed soon: it asks for their memory and decides nothing.
+//! Prefetches the memory of keys that will be looked up soon; decides nothing.
 //!
-//! A look-up reads the slot's table, its prints, the entry and at times a value on the heap, each
-//! after the other. Done for one key after the other, each waits for memory four times; done for
-//! all keys of a batch round by round, the waits overlap.
+//! A look-up reads the slot's table, its fingerprints, the entry and sometimes a value on the heap,
+//! one after the other. Key by key, each look-up waits for memory four times; stage by stage for
+//! all keys of a batch, the waits overlap.
 
 use super::prefetch::prefetch;
 use super::{INLINE_LEN_MAX, KeyHint, Keyspace, Value};
 use crate::slot::Slot;
 
-/// The rounds of a first look at a key.
+/// The stages of a probe, each named after what it prefetches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is what it asks for")]
+#[expect(missing_docs, reason = "each is named after what it prefetches")]
 pub enum ProbeStage {
     Slot,
     Fingerprints,
@@ -19,13 +19,13 @@ pub enum ProbeStage {
 }
 
 impl ProbeStage {
-    /// In their order.
+    /// All stages in their order.
     pub const ALL: [Self; 4] = [Self::Slot, Self::Fingerprints, Self::Entry, Self::Value];
 }
 
 impl Keyspace {
-    /// Asks for the memory that round `round` of a first look at a key will have to read; each
-    /// round reads what the one before has asked for. The last one gives a hint where the key lies.
+    /// Prefetches the memory that `stage` of a key's look-up will read; each stage reads what the
+    /// one before has prefetched. The entry stage sets the hint's position.
     #[inline]
     pub fn probe(&self, slot: Slot, hint: &mut KeyHint, stage: ProbeStage) {
         let Some(slot) = self.slots.get(self.table_of_slot[slot.index()] as usize) else { return };
@@ -43,7 +43,7 @@ impl Keyspace {
                 if let Some(Value::Str(bytes)) = entry.map(|entry| &entry.value)
                     && bytes.len() > INLINE_LEN_MAX
                 {
-                    // The first lines; the processor sees by itself that the others follow.
+                    // The first lines: the hardware prefetcher takes the rest.
                     bytes.chunks(64).take(4).for_each(prefetch);
                 }
             }

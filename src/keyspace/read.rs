@@ -1,9 +1,9 @@
-//! Reading keys: with or without a hit counted, an access time, an event for a miss.
+//! Reading keys: with or without a hit counted, the access time updated, a `keymiss` event.
 
 use super::{Entry, Key, Keyspace, Value, event};
 
 impl Keyspace {
-    /// Reads a key: counts a hit or a miss and notes the access.
+    /// Reads a key: counts a hit or a miss and updates the access time.
     #[inline]
     pub fn read(&mut self, key: Key<'_>) -> Option<&Value> {
         let Some((s, at)) = self.find(key) else {
@@ -13,15 +13,14 @@ impl Keyspace {
         self.counts.hits += 1;
         let second = (self.now / 1000) as u32;
         let entry = self.slots[s].table.at_mut(at);
-        // A write to a line that was only read costs more than the comparison.
+        // Writing to a clean cache line costs more than the comparison.
         if entry.accessed != second && !self.no_touch {
             entry.accessed = second;
         }
         Some(&entry.value)
     }
 
-    /// Looks at a key as a read that counts a hit or a miss, but is no use of it: its access time
-    /// stays. TYPE and TTL read so.
+    /// Reads a key without updating its access time; counts a hit or a miss. For TYPE and TTL.
     pub fn inspect(&mut self, key: Key<'_>) -> Option<&Entry> {
         let Some((s, at)) = self.find(key) else {
             self.miss(key.bytes);
@@ -31,7 +30,7 @@ impl Keyspace {
         Some(&self.slots[s].table.entries()[at])
     }
 
-    /// The same, but nobody is told of a miss. OBJECT reads so.
+    /// As [`Keyspace::inspect`], without a `keymiss` event. For OBJECT.
     pub fn inspect_without_event(&mut self, key: Key<'_>) -> Option<&Entry> {
         let Some((s, at)) = self.find(key) else {
             self.counts.misses += 1;
@@ -41,14 +40,14 @@ impl Keyspace {
         Some(&self.slots[s].table.entries()[at])
     }
 
-    /// Looks at a key without leaving a trace: no count, no access time.
+    /// Reads a key without side effects on counters and access time; an expired key is removed.
     pub fn peek(&mut self, key: Key<'_>) -> Option<&Entry> {
         let (s, at) = self.find(key)?;
         Some(&self.slots[s].table.entries()[at])
     }
 
-    /// Looks at a key that was read just now, so that several can be looked at at once. One that
-    /// has expired is not there, but nobody takes it away.
+    /// Reads a key without any side effect, so that several values can be borrowed at once. An
+    /// expired key is not found, but stays in the table.
     #[must_use]
     pub fn get(&self, key: Key<'_>) -> Option<&Value> {
         let (s, at) = self.find_even_expired(key)?;
@@ -56,7 +55,7 @@ impl Keyspace {
         (!entry.has_expired(self.now)).then_some(&entry.value)
     }
 
-    /// Counts and tells a read that did not meet its key.
+    /// Counts a miss and publishes its event.
     fn miss(&mut self, key: &[u8]) {
         self.counts.misses += 1;
         self.notify_event(event::MISS, "keymiss", key);

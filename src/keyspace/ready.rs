@@ -3,7 +3,7 @@
 use super::Keyspace;
 
 impl Keyspace {
-    /// Whether to note when `key` is set, for those who wait for it.
+    /// Adds `key` to the keys that blocked clients wait for, or removes it.
     pub fn set_awaited(&mut self, key: &[u8], wanted: bool) {
         if wanted {
             self.awaited.insert(key.into());
@@ -15,7 +15,7 @@ impl Keyspace {
         }
     }
 
-    /// Whether a key that somebody waits for was set.
+    /// Returns whether an awaited key was set.
     #[must_use]
     #[inline]
     pub fn has_ready(&self) -> bool {
@@ -29,7 +29,7 @@ impl Keyspace {
         }
     }
 
-    /// Takes the keys that were set and that somebody waits for, in order.
+    /// Takes the awaited keys that were set, in order.
     pub fn take_ready(&mut self) -> Vec<Box<[u8]>> {
         std::mem::take(&mut self.ready)
     }

@@ -1,23 +1,24 @@
-//! Walking over a keyspace: SCAN, KEYS, RANDOMKEY, and the keys whose time has come.
+//! Walking a keyspace: SCAN, KEYS, RANDOMKEY, and the removal of expired keys.
 
 use super::{Entry, Keyspace};
 use crate::slot::{SLOTS, Slot};
 
 impl Keyspace {
-    /// The first slot from `slot` up that lives here and has keys.
+    /// Returns the first slot from `slot` on that has keys here.
     #[must_use]
     pub fn next_slot_with_keys(&self, slot: Slot) -> Option<Slot> {
         (slot.number()..SLOTS).filter_map(Slot::new).find(|&slot| self.slot_len(slot) > 0)
     }
 
-    /// How many keys `slot` has here.
+    /// Returns the number of keys of `slot` here.
     #[must_use]
     pub fn slot_len(&self, slot: Slot) -> usize {
         self.slots.get(self.table_of_slot[slot.index()] as usize).map_or(0, |s| s.table.len())
     }
 
-    /// Walks `slot`'s unexpired keys down from place `from` (`usize::MAX` for all) until `each`
-    /// says stop; gives the place to go on from, 0 at the end. What stays is met at least once.
+    /// Calls `each` for the unexpired keys of `slot`, from position `from` downwards (`usize::MAX`
+    /// for all), until it returns false; returns the position to go on from, 0 at the end. A key
+    /// that stays for the whole scan is visited at least once.
     pub fn walk_slot<'k>(
         &'k self,
         slot: Slot,
@@ -30,8 +31,8 @@ impl Keyspace {
         slot.table.walk_down(from, |entry| entry.has_expired(self.now) || each(entry))
     }
 
-    /// Forgets the keys of `slot`; gives how many there were. Nobody is told, as in Redis: whose
-    /// they are now is another node's affair.
+    /// Removes the keys of `slot` and returns how many there were. Watchers are not notified, as in
+    /// Redis: the keys belong to another node now.
     pub fn clear_slot(&mut self, slot: Slot) -> usize {
         let place = self.table_of_slot[slot.index()] as usize;
         let mut removed = 0;
@@ -46,7 +47,7 @@ impl Keyspace {
         removed
     }
 
-    /// A key picked uniformly; it may have expired.
+    /// Returns a uniformly chosen key, which may have expired.
     pub fn random_key(&mut self) -> Option<&Entry> {
         let pick = self.random();
         let mut at = ((u128::from(pick) * self.len as u128) >> 64) as usize;
@@ -59,17 +60,17 @@ impl Keyspace {
         None
     }
 
-    /// Looks at up to `slots_max` slots, from where the last call ended, and removes what has
-    /// expired there, `entries_max` looked at in all; gives how many entries it looked at and how
-    /// many it removed.
+    /// Removes expired keys from up to `slots_max` slots, starting where the last call ended, and
+    /// visiting about `entries_max` entries. Returns how many entries it visited and how many it
+    /// removed.
     pub fn expire_some(&mut self, slots_max: usize, entries_max: usize) -> (usize, usize) {
-        let (mut looked, mut removed) = (0, 0);
+        let (mut visited, mut removed) = (0, 0);
         if self.volatile == 0 || self.is_replica {
             return (0, 0);
         }
         for _ in 0..slots_max.min(self.slots.len()) {
             let s = self.next_expire_slot % self.slots.len();
-            if looked >= entries_max {
+            if visited >= entries_max {
                 break;
             }
             self.next_expire_slot = s + 1;
@@ -77,7 +78,7 @@ impl Keyspace {
                 continue;
             }
             let mut at = self.slots[s].table.len();
-            looked += at;
+            visited += at;
             while at > 0 {
                 at -= 1;
                 if self.slots[s].table.entries()[at].has_expired(self.now) {
@@ -86,6 +87,6 @@ impl Keyspace {
                 }
             }
         }
-        (looked, removed)
+        (visited, removed)
     }
 }

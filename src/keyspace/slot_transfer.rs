@@ -1,31 +1,31 @@
-//! Slots lent: a command whose keys live in several keyspaces runs on one that has their tables for as
-//! long as it lasts.
+//! Moving slots between keyspaces. A command whose keys live on several shards runs on a scratch
+//! keyspace that borrows the slots' tables meanwhile.
 //!
 //! ```text
-//! home A ── table of slot 7 ──► stage ── the command runs ──► table of slot 7 ──► home A
-//! home B ── table of slot 9 ──►       ── touched: k, l    ──► told at their homes
+//! shard A ── table of slot 7 ──► scratch ── the command runs ──► table of slot 7 ──► shard A
+//! shard B ── table of slot 9 ──►         ── touched: k, l    ──► touched on their shards
 //! ```
 //!
-//! A table changes hands as a whole, so that neither the number of its keys nor their values cost
-//! anything. Who watches a key, waits for it or follows it stays filed at its home, and is told when the
-//! table is back.
+//! A table moves as a whole, at a cost that depends on neither the number of keys nor their sizes.
+//! Watchers, blocked clients and the journal stay with the shard's own keyspace, and are notified
+//! when the table is back.
 
 use super::Keyspace;
 use super::table::Keyed;
 use crate::slot::Slot;
 
-/// What was changed while tables were lent.
+/// The keys that changed while tables were lent.
 #[derive(Debug, Default)]
 pub struct TouchedKeys {
-    /// These keys, in order.
+    /// The changed keys, in order.
     pub keys: Vec<Box<[u8]>>,
-    /// Nobody knows what else.
+    /// Other keys may have changed as well.
     pub all: bool,
 }
 
 impl Keyspace {
-    /// Hands the table of `slot` over to `other`, which has no keys of that slot; nothing if there is
-    /// none.
+    /// Moves the table of `slot` to `other`, which must have no keys of that slot; does nothing if
+    /// there is no table.
     pub fn transfer_slot(&mut self, slot: Slot, other: &mut Self) {
         let Some(lent) = self.slots.get_mut(self.table_of_slot[slot.index()] as usize) else {
             return;
@@ -41,8 +41,8 @@ impl Keyspace {
         other.volatile += volatile;
     }
 
-    /// Brings every key of `slot` to `other`, which may have some of that slot; of one that both have, this
-    /// one's stays.
+    /// Moves every key of `slot` to `other`, which may have keys of that slot; of a key that both
+    /// have, this one's value wins.
     pub fn merge_slot(&mut self, slot: Slot, other: &mut Self) {
         let mut keys: Vec<Box<[u8]>> = Vec::with_capacity(self.slot_len(slot));
         self.walk_slot(slot, usize::MAX, |entry| {
@@ -57,12 +57,12 @@ impl Keyspace {
         }
     }
 
-    /// Counts from now on what `other` has counted until now, and the reverse.
+    /// Swaps the counters with those of `other`.
     pub fn swap_counts(&mut self, other: &mut Self) {
         std::mem::swap(&mut self.counts, &mut other.counts);
     }
 
-    /// Takes what was changed since this was last asked, if that is noted
+    /// Takes the keys touched since the last call, if changes are recorded
     /// ([`Keyspace::set_journaling`]).
     pub fn take_touched(&mut self) -> TouchedKeys {
         let Some(journal) = &mut self.journal else { return TouchedKeys::default() };
@@ -70,7 +70,8 @@ impl Keyspace {
         TouchedKeys { keys, all }
     }
 
-    /// Tells whoever watches, awaits or follows `key` that it was changed while its slot was lent.
+    /// Marks `key`, changed while its slot was lent, as changed: notifies watchers, blocked clients
+    /// and the journal.
     pub fn touch_transferred(&mut self, key: &[u8]) {
         let is_there = self.find_even_expired(self.key(Slot::of(key), key)).is_some();
         self.touch(key, !is_there);
@@ -79,23 +80,24 @@ impl Keyspace {
         }
     }
 
-    /// Tells whoever watches, awaits or follows a key that is there that all of them change.
+    /// Marks every existing watched, awaited or replicated key as changed.
     pub fn touch_all_existing(&mut self) {
         let is_there = |key: &[u8]| self.find_even_expired(self.key(Slot::of(key), key)).is_some();
-        let concerned = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
+        let observed = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
         let present: Vec<Box<[u8]>> =
-            concerned.filter(|key| is_there(key)).map(Into::into).collect();
+            observed.filter(|key| is_there(key)).map(Into::into).collect();
         present.iter().for_each(|key| self.touch_transferred(key));
         if let Some(journal) = &mut self.journal {
             journal.mark_everything();
         }
     }
 
-    /// The same for all keys: nobody knows which were changed.
+    /// Marks every watched, awaited or replicated key as changed: which ones have changed is
+    /// unknown.
     pub fn touch_all_transferred(&mut self) {
-        let concerned = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
-        let concerned: Vec<Box<[u8]>> = concerned.map(Into::into).collect();
-        concerned.iter().for_each(|key| self.touch_transferred(key));
+        let observed = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
+        let observed: Vec<Box<[u8]>> = observed.map(Into::into).collect();
+        observed.iter().for_each(|key| self.touch_transferred(key));
         if let Some(journal) = &mut self.journal {
             journal.mark_everything();
         }
@@ -119,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_comes_and_goes_with_its_keys_and_its_counts() {
+    fn a_table_moves_with_its_keys_and_its_counts() {
         let (mut home, mut stage) = (keyspace(), keyspace());
         set(&mut home, b"{a}1", 1, Ttl::Clear);
         set(&mut home, b"{a}2", 2, Ttl::At(5000));
@@ -134,7 +136,7 @@ mod tests {
         assert_eq!((home.len(), home.volatile(), stage.len()), (2, 1, 0));
         let key = home.key(slot, b"{a}1");
         assert!(matches!(home.peek(key).map(Entry::value), Some(Value::Int(1))));
-        // A slot that has never had a key is lent as well.
+        // A slot that never had a key can be lent as well.
         home.transfer_slot(Slot::of(b"{c}"), &mut stage);
         set(&mut stage, b"{c}", 1, Ttl::Clear);
         stage.transfer_slot(Slot::of(b"{c}"), &mut home);
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn who_watches_or_waits_is_told_of_changes_and_only_of_them() {
+    fn watchers_and_blocked_clients_are_notified_of_changes_only() {
         let (mut home, mut stage) = (keyspace(), keyspace());
         stage.set_journaling(true);
         let slot = Slot::of(b"{a}");

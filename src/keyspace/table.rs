@@ -1,16 +1,17 @@
-//! A table of keyed entries, dense in memory: what a slot's keys and a large hash's fields lie in.
+//! A table of keyed entries, dense in memory: it holds a slot's keys and a large hash's fields.
 //!
 //! ```text
 //! entries  [ e0 | e1 | e2 | … ]         in one piece, no holes: removal moves the last one down
 //! fingerprints   [ p0 | p1 | p2 | … ]         16 bits of each entry's hash, up to DENSE_LEN_MAX entries:
 //!                                       a look-up scans them, one or two cache lines
-//! index    hash -> place                above that, an open-addressing table instead of the fingerprints
+//! index    hash -> position                above that, an open-addressing table instead of the fingerprints
 //! ```
 //!
 //! With a million keys a slot holds some sixty of them, so the usual look-up reads the table's
-//! header, a line of fingerprints and the entry. The dense array makes a uniform random pick O(1) and a
-//! scan simple: a scan walks *down* from the end; as removal only ever moves the last entry to a
-//! lower place, an entry that stays is met at least once, whatever comes and goes meanwhile.
+//! header, a line of fingerprints and the entry. The dense array makes a uniform random pick O(1)
+//! and a scan simple: a scan walks *down* from the end; removal only ever moves the last entry to a
+//! lower position, so an entry that stays is visited at least once, whatever is added or removed
+//! meanwhile.
 
 use super::prefetch::prefetch;
 use hashbrown::HashTable;
@@ -18,25 +19,25 @@ use std::hash::{BuildHasher, Hasher};
 
 /// Up to this many entries a table is searched by its fingerprints; above, by an index.
 pub(super) const DENSE_LEN_MAX: usize = 128;
-/// Prints that are compared at once: four vector registers of the plainest x86-64.
+/// Fingerprints that are compared at once: four vector registers of baseline x86-64.
 const GROUP: usize = 32;
-/// A table that shrinks below this gives its index back. Far enough from [`DENSE_LEN_MAX`] that a
-/// table at the border does not flip at every step.
+/// A table that shrinks below this drops its index. Far enough from [`DENSE_LEN_MAX`] that a table
+/// at the border does not switch at every step.
 const INDEX_LEN_MIN: usize = DENSE_LEN_MAX / 2;
 
-/// The keyed hash of keys and fields; the key is chance that comes from outside, so that nobody
-/// who sends keys can choose collisions.
+/// The keyed hash of keys and fields. Its key is a random seed from outside, so that clients cannot
+/// choose colliding keys.
 #[derive(Clone, Debug)]
 pub struct KeyHasher(foldhash::fast::FixedState);
 
 impl KeyHasher {
-    /// A hasher with this key.
+    /// Makes a hasher with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(foldhash::fast::FixedState::with_seed(seed))
     }
 
-    /// The hash of `bytes`.
+    /// Returns the hash of `bytes`.
     #[must_use]
     pub fn hash(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.0.build_hasher();
@@ -45,13 +46,13 @@ impl KeyHasher {
     }
 }
 
-/// Something that lies in a [`Table`] under its key.
+/// Something that is stored in a [`Table`] under its key.
 pub trait Keyed {
-    /// The key; it never changes while the entry is in a table.
+    /// Returns the key; it never changes while the entry is in a table.
     fn key(&self) -> &[u8];
 }
 
-/// Entries by key. Every key is in it at most once.
+/// Entries by key; no key twice.
 #[derive(Clone, Debug)]
 pub struct Table<E> {
     entries: Vec<E>,
@@ -72,7 +73,7 @@ fn fingerprint_of(hash: u64) -> u16 {
     (hash >> 48) as u16
 }
 
-/// The hash that the index files a place under: its top bits and its low bits both vary.
+/// Returns the hash that the index uses for a position: its top bits and its low bits both vary.
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }
@@ -84,35 +85,35 @@ impl<E> Default for Table<E> {
 }
 
 impl<E: Keyed> Table<E> {
-    /// How many entries there are.
+    /// Returns how many entries there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The entries in their places. Places change when an entry is removed.
+    /// Returns the entries by position. Positions change when an entry is removed.
     #[must_use]
     pub fn entries(&self) -> &[E] {
         &self.entries
     }
 
-    /// The entry at a place that [`Table::find`] gave.
+    /// Returns the entry at a position that [`Table::find`] returned.
     pub fn at_mut(&mut self, at: usize) -> &mut E {
         &mut self.entries[at]
     }
 
-    /// The entries, to change anything but their keys.
+    /// Returns the entries, to change anything but their keys.
     pub fn entries_mut(&mut self) -> &mut [E] {
         &mut self.entries
     }
 
-    /// The place of the entry under `key`, whose hash is `hash`.
+    /// Returns the position of the entry with this key, whose hash is `hash`.
     #[must_use]
     pub fn find(&self, key: &[u8], hash: u64) -> Option<usize> {
         if let Some(index) = &self.index {
@@ -121,8 +122,8 @@ impl<E: Keyed> Table<E> {
             return index.find(spread(hash as u32), is_it).map(|p| p.at as usize);
         }
         let fingerprint = fingerprint_of(hash);
-        // A group without a match, which is nearly every group but one, costs a handful of vector
-        // instructions: comparing all of it and branching once is what lets the compiler use them.
+        // Comparing all of a group and branching once lets the compiler use vector instructions;
+        // nearly every group is without a match.
         let (groups, rest) = self.fingerprints.as_chunks::<GROUP>();
         for (g, group) in groups.iter().enumerate() {
             if group.iter().fold(false, |any, &p| any | (p == fingerprint))
@@ -134,7 +135,8 @@ impl<E: Keyed> Table<E> {
         self.find_among(rest, groups.len() * GROUP, fingerprint, key)
     }
 
-    /// The place of the entry under `key` if it is one of those whose `fingerprints` begin at `base`.
+    /// Returns the position of the entry with this key if it is one of those whose `fingerprints`
+    /// begin at `base`.
     fn find_among(
         &self,
         fingerprints: &[u16],
@@ -146,11 +148,11 @@ impl<E: Keyed> Table<E> {
         matches.map(|(i, _)| base + i).find(|&at| self.entries[at].key() == key)
     }
 
-    /// Asks for the memory that [`Table::guess`] will read first.
+    /// Prefetches the memory that [`Table::guess`] will read first.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
         if let Some(index) = &self.index {
-            // The index cannot be asked for its memory, so the look-up itself brings it.
+            // The index offers no prefetch, so the look-up itself brings its memory.
             let _place = index.find(spread(hash as u32), |p| p.hash == hash as u32);
             return;
         }
@@ -159,8 +161,8 @@ impl<E: Keyed> Table<E> {
         }
     }
 
-    /// The entry that most likely has a key of this hash, with its place: nearly always the right
-    /// one if there is one.
+    /// Returns the entry that most likely has a key of this hash, with its position: nearly always
+    /// the right one, if there is one.
     #[must_use]
     pub fn guess(&self, hash: u64) -> Option<(usize, &E)> {
         let at = match &self.index {
@@ -181,7 +183,7 @@ impl<E: Keyed> Table<E> {
         Some((at, self.entries.get(at)?))
     }
 
-    /// Adds an entry whose key, with hash `hash`, is not in the table; gives its place.
+    /// Adds an entry whose key, with hash `hash`, is not in the table; returns its position.
     pub fn insert(&mut self, entry: E, hash: u64, hasher: &KeyHasher) -> usize {
         debug_assert!(self.find(entry.key(), hash).is_none());
         let at = self.entries.len();
@@ -200,7 +202,7 @@ impl<E: Keyed> Table<E> {
         at
     }
 
-    /// Takes out the entry at `at`; the last entry moves into its place.
+    /// Removes the entry at `at`; the last entry moves into its position.
     pub fn remove(&mut self, at: usize, hasher: &KeyHasher) -> E {
         if let Some(index) = &mut self.index {
             let last = self.entries.len() - 1;
@@ -232,8 +234,8 @@ impl<E: Keyed> Table<E> {
         entry
     }
 
-    /// Walks down from place `from` (exclusive; `usize::MAX` for all), calling `each` until it
-    /// says stop; gives the place to go on from, 0 at the end.
+    /// Calls `each` for the entries below position `from` (`usize::MAX` for all), downwards, until
+    /// it returns false; returns the position to go on from, 0 at the end.
     pub fn walk_down<'t>(&'t self, from: usize, mut each: impl FnMut(&'t E) -> bool) -> usize {
         let mut at = from.min(self.entries.len());
         while at > 0 {
@@ -245,14 +247,14 @@ impl<E: Keyed> Table<E> {
         at
     }
 
-    /// An entry picked by `pick`, a number that is uniform over all `u64`.
+    /// Returns the entry chosen by `pick`, a number that is uniform over all `u64`.
     #[must_use]
     pub fn random(&self, pick: u64) -> Option<&E> {
         let at = (u128::from(pick) * self.entries.len() as u128) >> 64;
         self.entries.get(at as usize)
     }
 
-    /// Rebuilds everything else from the entries.
+    /// Rebuilds fingerprints and index from the entries.
     pub fn rebuild_index(&mut self, hasher: &KeyHasher) {
         self.index = None;
         self.fingerprints =
@@ -272,7 +274,7 @@ impl<E: Keyed> Table<E> {
         self.fingerprints = Vec::new();
     }
 
-    /// Checks what the comments beside the fields promise.
+    /// Checks the invariants stated beside the fields.
     #[cfg(test)]
     pub(crate) fn assert_invariants(&self, hasher: &KeyHasher) {
         match &self.index {
@@ -297,8 +299,8 @@ impl Place {
     }
 }
 
-/// Makes room by a quarter where `Vec` would double: tables are many and small, and half-empty
-/// ones would cost more than the odd copy.
+/// Grows by a quarter where `Vec` would double: tables are many and small, and half-empty ones
+/// would cost more than an extra copy.
 fn grow<T>(items: &mut Vec<T>) {
     if items.len() == items.capacity() {
         let len = items.len();
@@ -354,7 +356,7 @@ mod tests {
             prop_assert_eq!(all, model);
         }
 
-        /// Redis' promise: what is there for the whole scan is returned at least once.
+        /// Redis' guarantee: what is present during the whole scan is returned at least once.
         #[test]
         fn a_scan_meets_what_stays(
             stay in 0u32..300,

@@ -1,4 +1,4 @@
-//! The bytes of a string, of a hash's field or of a collection's element, however it is stored.
+//! Byte strings as they are read from a value, however they are stored.
 
 use crate::text::number::{I64_BYTES_MAX, spell_i64};
 use std::ops::Deref;
@@ -26,7 +26,7 @@ impl Deref for Text<'_> {
 /// An integer's decimal digits, in place.
 #[derive(Debug)]
 pub struct Digits {
-    /// Where they begin; they go on to the end.
+    /// Where the digits begin; they reach to the end.
     start: u8,
     bytes: [u8; I64_BYTES_MAX],
 }

@@ -1,4 +1,4 @@
-//! What a key holds.
+//! The value of a key.
 
 use super::blob::Blob;
 use super::hash::Hash;
@@ -13,7 +13,7 @@ pub const EMBSTR_LEN_MAX: usize = 44;
 /// Integers from 0 below this are shared objects in Redis, which `OBJECT REFCOUNT` shows.
 pub const SHARED_INTEGERS: i64 = 10_000;
 
-/// A value with more elements than this is freed away from the shard.
+/// Values with more elements than this are freed after the shard is released.
 const LAZY_FREE_LEN: usize = 4096;
 
 /// A value: 24 bytes in the entry, the rest on the heap.
@@ -23,7 +23,7 @@ pub enum Value {
     Int(i64),
     /// Any other string as it was set.
     Str(Blob),
-    /// A string that was grown or changed in place; it has room to grow.
+    /// A string that was changed in place; it has spare capacity.
     // Boxed: one word keeps the value at 24 bytes.
     Raw(Box<Vec<u8>>),
     /// A hash; never empty.
@@ -37,10 +37,10 @@ pub enum Value {
 }
 
 impl Value {
-    /// The string `bytes`, as an integer if they are one.
+    /// Makes a string value: an integer if `bytes` are its decimal spelling.
     #[must_use]
     pub fn string(bytes: &[u8]) -> Self {
-        // Redis does the same, so that OBJECT ENCODING answers alike: 20 digits at the most.
+        // As Redis does, so that OBJECT ENCODING agrees: 20 digits at most.
         match bytes.first() {
             Some(b'-' | b'0'..=b'9') if bytes.len() <= 20 => {
                 parse_i64(bytes).map_or_else(|| Self::Str(bytes.into()), Self::Int)
@@ -49,7 +49,7 @@ impl Value {
         }
     }
 
-    /// The value's type as `TYPE` names it.
+    /// Returns the type as `TYPE` names it.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl Value {
         }
     }
 
-    /// The value's representation as `OBJECT ENCODING` names it.
+    /// Returns the encoding as `OBJECT ENCODING` names it.
     #[must_use]
     pub fn encoding(&self) -> &'static str {
         match self {
@@ -75,7 +75,7 @@ impl Value {
         }
     }
 
-    /// The bytes of a string, or `None` for another type.
+    /// Returns the bytes of a string, or `None` for another type.
     #[must_use]
     pub fn as_text(&self) -> Option<Text<'_>> {
         match self {
@@ -86,7 +86,7 @@ impl Value {
         }
     }
 
-    /// The string as bytes that can be changed and grown in place, or `None` for another type.
+    /// Returns the string as bytes that can be changed in place, or `None` for another type.
     pub fn as_raw_mut(&mut self) -> Option<&mut Vec<u8>> {
         if !matches!(self, Self::Raw(_)) {
             let bytes = self.as_text()?.to_vec();
@@ -98,7 +98,7 @@ impl Value {
         }
     }
 
-    /// About how many bytes of memory it takes besides itself.
+    /// Returns about how many bytes of memory it takes besides itself.
     #[must_use]
     pub fn memory(&self) -> usize {
         match self {
@@ -112,7 +112,7 @@ impl Value {
         }
     }
 
-    /// About how many steps a copy of it takes, as the pace counts them.
+    /// Returns about how many steps copying it takes, in the unit of `Pace`.
     #[must_use]
     pub fn weight(&self) -> usize {
         match self {
@@ -123,7 +123,7 @@ impl Value {
         }
     }
 
-    /// How many elements a collection has; 1 for a string.
+    /// Returns the number of elements of a collection; 1 for a string.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -135,13 +135,13 @@ impl Value {
         }
     }
 
-    /// Whether it is a collection with nothing in it: no key ever holds such a one.
+    /// Returns whether it is an empty collection, which no key ever holds.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether freeing it takes long enough to be done away from the shard.
+    /// Returns whether freeing it takes so long that it is done after the shard is released.
     #[must_use]
     pub fn is_slow_to_free(&self) -> bool {
         self.len() > LAZY_FREE_LEN

@@ -1,15 +1,16 @@
-//! Who is watching which keys.
+//! WATCH: which guards are tripped by a change of which keys.
 //!
-//! A session that WATCHes holds a [`Guard`]; the keyspace files it under each watched key and
-//! trips it when that key is touched. EXEC then reads one flag. A flag, not a version: a version
-//! per key misses create-then-delete, and costs every key its bytes.
+//! A session that watches keys holds a [`Guard`]; the keyspace registers it under each watched key
+//! and trips it when that key changes. EXEC then reads one flag. A flag rather than a version per
+//! key: a version misses create-then-delete, and costs every key its bytes.
 //!
 //! ```text
 //! session ──Arc──► Guard { dirty } ◄──Arc── watchers[key] ◄── keyspace.touch(key)
 //! ```
 //!
-//! A session that unwatches or leaves just drops its side; what it registered is dead weight that the
-//! next [`Watchers::file`] or touch clears away, so the table stays within twice what is alive.
+//! A session that disconnects just drops its side. The registrations left behind are removed by the
+//! next [`Watchers::add`] that finds too many or by a touch, so the table stays within twice the
+//! live ones.
 
 use super::{Key, Keyspace, Millis};
 use crate::slot::Slot;
@@ -17,14 +18,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// One session's set of WATCHes, from the first WATCH to the EXEC, UNWATCH or DISCARD that ends it.
+/// One session's watches, from the first WATCH to the EXEC, UNWATCH or DISCARD that ends them.
 #[derive(Clone, Debug, Default)]
 pub struct Guard(Arc<Guarded>);
 
 #[derive(Debug, Default)]
 struct Guarded {
     is_tripped: AtomicBool,
-    /// When the first key was filed; 0 before.
+    /// When the first key was watched; 0 before.
     since: AtomicI64,
     cause: OnceLock<Cause>,
 }
@@ -32,25 +33,25 @@ struct Guarded {
 /// What tripped a guard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cause {
-    /// The key that was touched.
+    /// The changed key.
     pub key: Box<[u8]>,
     /// When.
     pub at: Millis,
-    /// Who did it; nobody, if the key expired or moved.
+    /// The client and command; `None` if the key expired or moved.
     pub writer: Option<Writer>,
 }
 
-/// Who changes keys.
+/// The client and the command that change keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Writer {
     /// A client's id.
     pub client: u64,
-    /// The number of a command's row.
+    /// The number of the command's row.
     pub command: u16,
 }
 
 impl Guard {
-    /// Whether a watched key has been touched. Exact while the keys' shard is held.
+    /// Returns whether a watched key has changed. Exact while the keys' shard is held.
     #[must_use]
     pub fn is_tripped(&self) -> bool {
         self.0.is_tripped.load(Ordering::Acquire)
@@ -61,13 +62,13 @@ impl Guard {
         self.0.is_tripped.store(true, Ordering::Release);
     }
 
-    /// When its first key was registered.
+    /// Returns when its first key was watched.
     #[must_use]
     pub fn since(&self) -> Millis {
         self.0.since.load(Ordering::Relaxed)
     }
 
-    /// What tripped it first, if a key was touched.
+    /// Returns what tripped it first, if a key did.
     #[must_use]
     pub fn cause(&self) -> Option<&Cause> {
         self.0.cause.get()
@@ -85,21 +86,22 @@ impl Guard {
 #[derive(Debug)]
 struct Watcher {
     guard: Guard,
-    /// The key had expired when it was watched but still lay there: its removal changes nothing.
+    /// The key had expired, but was still in the table, when it was watched: its removal changes
+    /// nothing.
     expired: bool,
 }
 
-/// A keyspace's watched keys. Every list in it is non-empty.
+/// A keyspace's watched keys. No list is empty.
 #[derive(Debug, Default)]
 pub struct Watchers {
     by_key: HashMap<Box<[u8]>, Vec<Watcher>>,
-    /// How many watchers are registered, dead ones too.
+    /// Registered watchers, abandoned ones included.
     registered: usize,
-    /// When `filed` reaches this, the dead are cleared away.
+    /// When `filed` reaches this, abandoned watchers are removed.
     sweep_at: usize,
-    /// Who changes keys at this moment.
+    /// The client and command that change keys now, recorded as the cause.
     pub writer: Option<Writer>,
-    /// Whether a guard was tripped since somebody last asked.
+    /// Whether a guard was tripped since this was last cleared.
     pub has_tripped: bool,
 }
 
@@ -107,15 +109,15 @@ pub struct Watchers {
 const SWEEP_MIN: usize = 1024;
 
 impl Watchers {
-    /// Whether nobody watches anything: the one test that a write makes.
+    /// Returns whether there are no watchers: the one test that a write makes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
 
-    /// Files `guard` under `key`; `expired` says that the key lies there but has expired.
+    /// Registers `guard` under `key`; `expired` means that the key is in the table but has expired.
     pub fn add(&mut self, key: &[u8], guard: &Guard, expired: bool, now: Millis) {
-        // A guard has several keys; its age is the first one's.
+        // A guard's age is that of its first key.
         let _ = guard.0.since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
         if self.registered >= self.sweep_at.max(SWEEP_MIN) {
             self.sweep();
@@ -130,15 +132,16 @@ impl Watchers {
         }
     }
 
-    /// Takes `guard` out of the lists of `keys`.
+    /// Removes `guard` from the lists of `keys`.
     pub fn remove<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, guard: &Guard) {
         for key in keys {
             self.retain(key, |watcher| !watcher.guard.is(guard));
         }
     }
 
-    /// The key was changed, created or removed. `gone` says that it is not there any more: who
-    /// began to watch it when it had already expired then sees no change.
+    /// Trips the guards that watch `key`, which was changed, created or removed. `gone` means that
+    /// it does not exist any more: a guard registered when the key had already expired then sees no
+    /// change.
     pub fn touch(&mut self, key: &[u8], gone: bool, now: Millis) {
         let (writer, mut has_tripped) = (self.writer, self.has_tripped);
         self.retain(key, |watcher| {
@@ -147,8 +150,8 @@ impl Watchers {
                 return true;
             }
             if !watcher.guard.is_tripped() {
-                // A guard over several slots may be tripped on another shard at this moment: then that
-                // one is the cause.
+                // A guard over several slots may be tripped on another shard at this moment: then
+                // that change is the cause.
                 let _ = watcher.guard.0.cause.set(Cause { key: key.into(), at: now, writer });
                 has_tripped = true;
             }
@@ -158,19 +161,19 @@ impl Watchers {
         self.has_tripped = has_tripped;
     }
 
-    /// Whether `guard` was registered under `key` when the key had expired already.
+    /// Returns whether `guard` was registered under `key` when the key had already expired.
     #[must_use]
     pub fn was_expired(&self, key: &[u8], guard: &Guard) -> bool {
         let watchers = self.by_key.get(key).map_or(&[][..], Vec::as_slice);
         watchers.iter().any(|w| w.expired && w.guard.is(guard))
     }
 
-    /// Every watched key.
+    /// Returns every watched key.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
         self.by_key.keys().map(|key| &**key)
     }
 
-    /// Drops what sessions have abandoned.
+    /// Removes abandoned watchers.
     pub fn sweep(&mut self) {
         self.by_key.retain(|_, watchers| {
             watchers.retain(|w| !w.guard.is_abandoned());
@@ -193,7 +196,7 @@ impl Watchers {
 }
 
 impl Keyspace {
-    /// Trips `guard` when `key` is touched from now on.
+    /// Registers `guard`: a change of `key` trips it from now on.
     pub fn watch(&mut self, key: Key<'_>, guard: &Guard) {
         let now = self.now;
         let expired = self
@@ -202,8 +205,8 @@ impl Keyspace {
         self.watchers.add(key.bytes, guard, expired, now);
     }
 
-    /// Ends the watch of `keys` by `guard` and says whether it had been lost: a key was touched,
-    /// or has expired since, even if nobody has taken it away yet.
+    /// Ends the watch of `keys` by `guard`; returns whether the guard is lost: a key was changed,
+    /// or has expired since, even if it is still in the table.
     pub fn unwatch<'k>(
         &mut self,
         keys: impl Iterator<Item = &'k [u8]> + Clone,
@@ -221,31 +224,30 @@ impl Keyspace {
         lost
     }
 
-    /// Whether somebody watches a key, or did and has left.
+    /// Returns whether any key is watched, by live or abandoned guards.
     #[must_use]
     #[inline]
     pub fn is_watched(&self) -> bool {
         !self.watchers.is_empty()
     }
 
-    /// Says who changes keys from now on: whose guards are tripped gets to know; nobody, if it is
-    /// time itself.
+    /// Sets the writer recorded in the guards tripped from now on; `None` for time itself.
     #[inline]
     pub fn set_writer(&mut self, writer: Option<Writer>) {
         self.watchers.writer = writer;
     }
 
-    /// Whether a guard was tripped since this was last asked.
+    /// Returns whether a guard was tripped since the last call.
     pub fn take_tripped(&mut self) -> bool {
         std::mem::take(&mut self.watchers.has_tripped)
     }
 
-    /// Forgets watches that their sessions have abandoned.
+    /// Removes watches that sessions have abandoned.
     pub fn sweep_watchers(&mut self) {
         self.watchers.sweep();
     }
 
-    /// How many keys are watched, by sessions that may have left since.
+    /// Returns the number of watched keys, abandoned watches included.
     #[must_use]
     pub fn watched(&self) -> usize {
         self.watchers.keys().count()
@@ -257,7 +259,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_touch_trips_who_watches_the_key() {
+    fn a_touch_trips_the_guards_of_the_key() {
         let (mut watchers, mine, other) = (Watchers::default(), Guard::default(), Guard::default());
         watchers.add(b"a", &mine, false, 5);
         watchers.add(b"b", &other, false, 5);
@@ -269,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_knows_what_tripped_it_first_and_who() {
+    fn a_guard_records_what_tripped_it_first() {
         let (mut watchers, guard) = (Watchers::default(), Guard::default());
         watchers.add(b"a", &guard, false, 5);
         watchers.add(b"b", &guard, false, 6);
@@ -286,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn the_removal_of_what_had_expired_is_no_change() {
+    fn the_removal_of_an_expired_key_is_no_change() {
         let (mut watchers, guard) = (Watchers::default(), Guard::default());
         watchers.add(b"a", &guard, true, 5);
         watchers.touch(b"a", true, 7);

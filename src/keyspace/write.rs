@@ -1,17 +1,17 @@
-//! Changing keys: every change marks the key as touched, see [`Keyspace::touch`].
+//! Writing keys. Every change calls [`Keyspace::touch`].
 
 use super::entry::NEVER;
 use super::{DetachedValue, Entry, Key, Keyspace, Millis, SlotTable, Ttl, Value, event};
 use crate::slot::Slot;
 
-/// What an edit did to a value, with what the editor wants to tell its caller.
+/// What an edit did to a value, with the editor's result.
 #[derive(Debug)]
 pub enum Edited<R> {
-    /// Nothing changed: nobody who watches the key is told.
+    /// Nothing changed: no guard is tripped.
     Kept(R),
     /// The value changed.
     Changed(R),
-    /// The value changed and nothing is left of it: the key goes.
+    /// The value changed and is empty now: the key is removed.
     Emptied(R),
 }
 
@@ -26,7 +26,7 @@ impl std::fmt::Debug for LazyFree {
 }
 
 impl Keyspace {
-    /// Sets a key, whatever was there before.
+    /// Sets a key, overwriting any previous value.
     pub fn set(&mut self, key: Key<'_>, value: Value, ttl: Ttl) {
         let accessed = (self.now / 1000) as u32;
         if let Some((s, at)) = self.find(key) {
@@ -56,8 +56,8 @@ impl Keyspace {
         }
     }
 
-    /// Changes the value of a key that is there, telling whoever watches it if `edit` says so.
-    /// `None` if the key is not there.
+    /// Edits the value of an existing key in place and touches the key if `edit` says that it
+    /// changed. Returns `None` if there is no such key.
     pub fn edit<R>(
         &mut self,
         key: Key<'_>,
@@ -78,14 +78,14 @@ impl Keyspace {
             Edited::Emptied(result) => {
                 let gone = self.remove_at(s, at);
                 self.touch(key.bytes, true);
-                // An editor that takes all need not take it out one by one.
+                // An editor that empties a collection may leave the elements in it.
                 self.free_lazily(gone.value);
                 result
             }
         })
     }
 
-    /// Removes a key; gives what it held.
+    /// Removes a key and returns its value.
     pub fn remove(&mut self, key: Key<'_>) -> Option<Value> {
         let (s, at) = self.find(key)?;
         let entry = self.remove_at(s, at);
@@ -93,7 +93,7 @@ impl Keyspace {
         Some(entry.value)
     }
 
-    /// Removes a key to hand it over to another keyspace; nobody is told but who watches it.
+    /// Removes a key to move it to another keyspace; notifies watchers only, publishes no event.
     pub fn detach(&mut self, key: Key<'_>) -> Option<DetachedValue> {
         let (s, at) = self.find(key)?;
         let entry = self.remove_at(s, at);
@@ -102,13 +102,13 @@ impl Keyspace {
         Some(DetachedValue { value: entry.value, expires_at })
     }
 
-    /// Sets a key to what another keyspace has handed over, whatever was there before.
+    /// Sets a key to a value detached from another keyspace, overwriting any previous value.
     pub fn insert_detached(&mut self, key: Key<'_>, value: DetachedValue) {
         let ttl = value.expires_at.map_or(Ttl::Clear, Ttl::At);
         self.set(key, value.value, ttl);
     }
 
-    /// Removes a key and frees what it held; says whether it was there.
+    /// Removes a key and frees its value; returns whether the key existed.
     pub fn delete(&mut self, key: Key<'_>) -> bool {
         let gone = self.remove(key);
         let was_there = gone.is_some();
@@ -118,15 +118,15 @@ impl Keyspace {
         was_there
     }
 
-    /// Changes when a key expires, telling whoever watches it; says whether the key was there.
-    /// A time that has passed takes the key away at once.
+    /// Sets or removes the expiry of a key and touches the key; returns whether the key exists. An
+    /// expiry in the past removes the key at once.
     pub fn set_expiry(&mut self, key: Key<'_>, expires_at: Option<Millis>) -> bool {
         self.edit_expiry(key, |_| expires_at.map_or(Ttl::Clear, Ttl::At))
     }
 
-    /// Changes when a key expires as `decide` says, who is told when it expires so far; with
-    /// [`Ttl::Keep`] nothing changes and nobody is told. Says whether it changed. A time that has
-    /// passed takes the key away at once.
+    /// Changes the expiry of a key as `decide` says, given the present expiry; [`Ttl::Keep`]
+    /// changes nothing and touches nothing. Returns whether it changed. An expiry in the past
+    /// removes the key at once.
     pub fn edit_expiry(
         &mut self,
         key: Key<'_>,
@@ -157,7 +157,7 @@ impl Keyspace {
         true
     }
 
-    /// Makes a key look as if it had last been used `idle_s` seconds ago; nobody is told.
+    /// Sets a key's access time to `idle_s` seconds ago; touches nothing.
     pub fn set_idle(&mut self, key: Key<'_>, idle_s: u64) {
         if let Some((s, at)) = self.find(key) {
             let second = (self.now / 1000) as u64;
@@ -165,7 +165,7 @@ impl Keyspace {
         }
     }
 
-    /// Removes every key; gives how many there were. Watchers of keys that were there are told.
+    /// Removes every key and returns how many there were. Trips the guards of keys that existed.
     pub fn clear(&mut self) -> usize {
         let watched: Vec<Box<[u8]>> = self.watchers.keys().map(Into::into).collect();
         for bytes in watched {
@@ -186,25 +186,25 @@ impl Keyspace {
         std::mem::take(&mut self.len)
     }
 
-    /// Hands a removed value over to be freed, away from the shard if that takes long.
+    /// Frees a removed value; one that is slow to free is kept until the shard is released.
     pub fn free_lazily(&mut self, value: Value) {
         if value.is_slow_to_free() {
             self.lazy_free.0.push(Box::new(value));
         }
     }
 
-    /// Whether something slow to free was removed.
+    /// Returns whether a removed value waits to be freed.
     #[must_use]
     pub fn has_lazy_free(&self) -> bool {
         !self.lazy_free.0.is_empty()
     }
 
-    /// What is slow to free, if there is any: dropping it frees it.
+    /// Takes the values that wait to be freed, if any: dropping them frees them.
     pub fn take_lazy_free(&mut self) -> Option<LazyFree> {
         (!self.lazy_free.0.is_empty()).then(|| std::mem::take(&mut self.lazy_free))
     }
 
-    /// Makes tables and counts agree with the entries again, after a panic amid a change.
+    /// Rebuilds indexes and counts from the entries, after a panic in the middle of a change.
     pub fn rebuild_index(&mut self) {
         for slot in &mut self.slots {
             slot.table.rebuild_index(&self.hasher);

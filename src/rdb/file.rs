@@ -1,20 +1,20 @@
-//! A whole RDB file, read for its keys: values are passed over, the checksum is checked.
+//! Reads a whole RDB file for its keys: values are skipped, the checksum is verified.
 //!
 //! ```text
 //! REDIS0010 | FA name value | FE database | FB sizes | [FC expiry] type key value | … | FF | CRC64
 //! ```
 //!
-//! Read in one pass in constant memory. Known are all values of Redis 7.0 and those that came with
-//! 7.2; a module's value, or a newer one, ends the reading, since its end cannot be told.
+//! One pass in constant memory. All value types of Redis 7.0 are known, and those that came with
+//! 7.2; a module's value, or a newer type, ends the reading, since its length is unknown.
 
 use super::{CHECKSUM, kind, lzf};
 use crate::rdb::file_window::FileWindow;
 use crate::text::number::write_i64;
 
-/// Longest key, and longest compressed string that is unfolded, in bytes.
+/// Longest key, and longest compressed string that is decompressed, in bytes.
 pub const KEY_LEN_MAX: u64 = 64 << 20;
 
-/// The type bytes that only files have, and those that this program does not write.
+/// Type bytes that only occur in files or are not written here.
 mod more {
     pub(super) const MODULE_OLD: u8 = 6;
     pub(super) const MODULE: u8 = 7;
@@ -25,7 +25,7 @@ mod more {
     pub(super) const STREAM_3: u8 = 21;
 }
 
-/// What is no value.
+/// Opcodes: records that are not values.
 mod opcode {
     pub(super) const SLOT_INFO: u8 = 0xF4;
     pub(super) const FUNCTION: u8 = 0xF5;
@@ -39,16 +39,16 @@ mod opcode {
     pub(super) const END: u8 = 0xFF;
 }
 
-/// What a file holds.
+/// A record of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Met<'a> {
+pub enum Record<'a> {
     /// The keys that follow are in this database.
     Database(u64),
     /// A key.
     Key {
         /// Its name.
         key: &'a [u8],
-        /// Bytes that it takes in the file, with its name.
+        /// Bytes that it takes in the file, its name included.
         bytes: u64,
         /// `string`, `list`, `set`, `zset`, `hash`, `stream`.
         kind: &'static str,
@@ -57,74 +57,77 @@ pub enum Met<'a> {
 
 /// Why the reading ended early.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broken {
-    /// The byte of the file, counted from 0, from which on nothing could be made of it.
+pub struct RdbError {
+    /// The offset in the file, from 0, of the first byte that could not be read.
     pub at: u64,
-    /// What is wrong with it.
+    /// What is wrong.
     pub why: String,
 }
 
-/// Whether this is how an RDB file begins.
+/// Returns whether `start` begins an RDB file.
 #[must_use]
 pub fn is_rdb(start: &[u8]) -> bool {
     start.starts_with(b"REDIS") && start.get(5..9).is_some_and(|v| v.iter().all(u8::is_ascii_digit))
 }
 
-/// Reads a file from its first byte to its checksum; what stands behind that is left.
+/// Reads a file from its first byte to its checksum; bytes after that are ignored.
 ///
 /// # Errors
-/// The file ends early, or is none that is known here; what was met before that is good, but for a
-/// wrong checksum.
-pub fn read(feed: &mut FileWindow<'_>, met: &mut dyn FnMut(Met<'_>)) -> Result<(), Broken> {
-    let mut reader = Reader { feed, key: Vec::new() };
-    reader.file(met).map_err(|why| match why {
-        Why::Ended => {
-            let why = match reader.feed.failure() {
-                Some(error) => format!("cannot be read further: {error}"),
+/// The file ends early or is not of a known format. The records reported before are valid, except
+/// after a wrong checksum.
+pub fn read(
+    window: &mut FileWindow<'_>,
+    report: &mut dyn FnMut(Record<'_>),
+) -> Result<(), RdbError> {
+    let mut reader = Reader { window, key: Vec::new() };
+    reader.file(report).map_err(|why| match why {
+        Failure::Ended => {
+            let why = match reader.window.failure() {
+                Some(error) => format!("read error: {error}"),
                 None => "the file ends here, in the middle".to_owned(),
             };
-            Broken { at: reader.feed.offset(), why }
+            RdbError { at: reader.window.offset(), why }
         }
-        Why::Said(at, why) => Broken { at, why },
+        Failure::Malformed(at, why) => RdbError { at, why },
     })
 }
 
-enum Why {
+enum Failure {
     Ended,
-    Said(u64, String),
+    Malformed(u64, String),
 }
 
 struct Reader<'f, 'r> {
-    feed: &'f mut FileWindow<'r>,
+    window: &'f mut FileWindow<'r>,
     key: Vec<u8>,
 }
 
-/// A length, or the mark of a string that is encoded.
+/// A length, or the mark of an encoded string.
 enum Length {
     Plain(u64),
     Encoded(u8),
 }
 
 impl Reader<'_, '_> {
-    fn said<T>(&self, why: impl Into<String>) -> Result<T, Why> {
-        Err(Why::Said(self.feed.offset(), why.into()))
+    fn malformed<T>(&self, why: impl Into<String>) -> Result<T, Failure> {
+        Err(Failure::Malformed(self.window.offset(), why.into()))
     }
 
-    fn file(&mut self, met: &mut dyn FnMut(Met<'_>)) -> Result<(), Why> {
+    fn file(&mut self, report: &mut dyn FnMut(Record<'_>)) -> Result<(), Failure> {
         const HEADER: usize = 9;
-        self.feed.begin_sum(CHECKSUM.digest());
-        if !is_rdb(self.feed.more(HEADER)) {
-            return self.said("this is no RDB file");
+        self.window.begin_sum(CHECKSUM.digest());
+        if !is_rdb(self.window.more(HEADER)) {
+            return self.malformed("not an RDB file");
         }
-        let digits = &self.feed.take(HEADER)[5..];
+        let digits = &self.window.take(HEADER)[5..];
         let version = digits.iter().fold(0_u32, |n, digit| n * 10 + u32::from(digit - b'0'));
         loop {
-            let at = self.feed.offset();
+            let at = self.window.offset();
             match self.byte()? {
                 opcode::END => break,
                 opcode::DATABASE => {
                     let number = self.length()?;
-                    met(Met::Database(number));
+                    report(Record::Database(number));
                 }
                 opcode::SIZES => self.lengths(2)?,
                 opcode::SLOT_INFO => self.lengths(3)?,
@@ -139,37 +142,37 @@ impl Reader<'_, '_> {
                         let why = match of {
                             more::MODULE | more::MODULE_OLD => "a module's value",
                             0..=63 => "a value of a newer version of Redis",
-                            _ => "no value begins like this",
+                            _ => "an unknown type of value",
                         };
-                        return Err(Why::Said(at, format!("{why} (type {of})")));
+                        return Err(Failure::Malformed(at, format!("{why} (type {of})")));
                     };
                     self.read_key()?;
                     self.value(of)?;
-                    let bytes = self.feed.offset() - at;
-                    met(Met::Key { key: &self.key, bytes, kind: name });
+                    let bytes = self.window.offset() - at;
+                    report(Record::Key { key: &self.key, bytes, kind: name });
                 }
             }
         }
         self.checksum(version)
     }
 
-    fn checksum(&mut self, version: u32) -> Result<(), Why> {
+    fn checksum(&mut self, version: u32) -> Result<(), Failure> {
         const SINCE: u32 = 5;
-        let at = self.feed.offset();
-        let sum = self.feed.end_sum();
+        let at = self.window.offset();
+        let sum = self.window.end_sum();
         if version < SINCE {
             return Ok(());
         }
         let stored = u64::from_le_bytes(self.array()?);
-        // Zero says that none was computed (`rdbchecksum no`).
+        // Zero means that none was computed (`rdbchecksum no`).
         if stored != 0 && Some(stored) != sum {
-            let why = "the checksum is wrong: what was read before may be, too".to_owned();
-            return Err(Why::Said(at, why));
+            let why = "wrong checksum: the keys read before may be wrong, too".to_owned();
+            return Err(Failure::Malformed(at, why));
         }
         Ok(())
     }
 
-    fn value(&mut self, of: u8) -> Result<(), Why> {
+    fn value(&mut self, of: u8) -> Result<(), Failure> {
         match of {
             kind::LIST_STRINGS | kind::SET | kind::LIST_ZIPLISTS => self.many(|r| r.strings(1)),
             kind::HASH_PAIRS => self.many(|r| r.strings(2)),
@@ -194,11 +197,11 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn stream(&mut self, of: u8) -> Result<(), Why> {
+    fn stream(&mut self, of: u8) -> Result<(), Failure> {
         const ID: u64 = 16;
         const TIME: u64 = 8;
         self.many(|r| r.strings(2))?;
-        // Its length and its last id; then its first and its largest deleted id, and a count.
+        // Length and last id; then first id, largest deleted id, and a count.
         self.lengths(if of >= more::STREAM_2 { 3 + 5 } else { 3 })?;
         self.many(|group| {
             group.strings(1)?;
@@ -215,53 +218,56 @@ impl Reader<'_, '_> {
         })
     }
 
-    /// A length, and as many of something.
-    fn many(&mut self, mut one: impl FnMut(&mut Self) -> Result<(), Why>) -> Result<(), Why> {
-        // What is claimed is not believed: each turn needs bytes that are there.
+    /// Reads a length, and as many of something.
+    fn many(
+        &mut self,
+        mut one: impl FnMut(&mut Self) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        // The claimed length is not trusted: each iteration needs bytes that exist.
         for _ in 0..self.length()? {
             one(self)?;
         }
         Ok(())
     }
 
-    fn byte(&mut self) -> Result<u8, Why> {
+    fn byte(&mut self) -> Result<u8, Failure> {
         self.array().map(|[byte]| byte)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Why> {
-        let array = *self.feed.more(N).first_chunk().ok_or(Why::Ended)?;
-        self.feed.take(N);
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Failure> {
+        let array = *self.window.more(N).first_chunk().ok_or(Failure::Ended)?;
+        self.window.take(N);
         Ok(array)
     }
 
-    fn skip(&mut self, len: u64) -> Result<(), Why> {
-        if self.feed.skip(len) { Ok(()) } else { Err(Why::Ended) }
+    fn skip(&mut self, len: u64) -> Result<(), Failure> {
+        if self.window.skip(len) { Ok(()) } else { Err(Failure::Ended) }
     }
 
-    fn any_length(&mut self) -> Result<Length, Why> {
+    fn any_length(&mut self) -> Result<Length, Failure> {
         Ok(Length::Plain(match self.byte()? {
             first @ 0x00..=0x3F => first.into(),
             first @ 0x40..=0x7F => u64::from(first & 0x3F) << 8 | u64::from(self.byte()?),
             0x80 => u32::from_be_bytes(self.array()?).into(),
             0x81 => u64::from_be_bytes(self.array()?),
             first @ 0xC0..=0xC3 => return Ok(Length::Encoded(first)),
-            _ => return self.said("no length begins like this"),
+            _ => return self.malformed("an invalid length"),
         }))
     }
 
-    fn length(&mut self) -> Result<u64, Why> {
+    fn length(&mut self) -> Result<u64, Failure> {
         match self.any_length()? {
             Length::Plain(length) => Ok(length),
-            Length::Encoded(_) => self.said("a string stands where a length belongs"),
+            Length::Encoded(_) => self.malformed("a string in place of a length"),
         }
     }
 
-    fn lengths(&mut self, count: usize) -> Result<(), Why> {
+    fn lengths(&mut self, count: usize) -> Result<(), Failure> {
         (0..count).try_for_each(|_| self.length().map(drop))
     }
 
-    /// Passes over strings.
-    fn strings(&mut self, count: usize) -> Result<(), Why> {
+    /// Skips strings.
+    fn strings(&mut self, count: usize) -> Result<(), Failure> {
         for _ in 0..count {
             match self.any_length()? {
                 Length::Plain(len) => self.skip(len)?,
@@ -279,14 +285,14 @@ impl Reader<'_, '_> {
     }
 
     /// Reads a string into `key`.
-    fn read_key(&mut self) -> Result<(), Why> {
+    fn read_key(&mut self) -> Result<(), Failure> {
         self.key.clear();
         let integer = match self.any_length()? {
             Length::Plain(len) => {
                 let len = self.bounded(len)?;
-                let key = self.feed.more(len).get(..len).ok_or(Why::Ended)?;
+                let key = self.window.more(len).get(..len).ok_or(Failure::Ended)?;
                 self.key.extend_from_slice(key);
-                self.feed.take(len);
+                self.window.take(len);
                 return Ok(());
             }
             Length::Encoded(0xC0) => i64::from(i8::from_le_bytes(self.array()?)),
@@ -295,12 +301,12 @@ impl Reader<'_, '_> {
             Length::Encoded(_) => {
                 let (stored, len) = (self.length()?, self.length()?);
                 let (stored, len) = (self.bounded(stored)?, self.bounded(len)?);
-                let key = self.feed.more(stored).get(..stored).ok_or(Why::Ended)?;
+                let key = self.window.more(stored).get(..stored).ok_or(Failure::Ended)?;
                 let Some(key) = lzf::decompress(key, len) else {
-                    return self.said("a compressed key is malformed");
+                    return self.malformed("a compressed key is malformed");
                 };
                 self.key = key;
-                self.feed.take(stored);
+                self.window.take(stored);
                 return Ok(());
             }
         };
@@ -308,15 +314,15 @@ impl Reader<'_, '_> {
         Ok(())
     }
 
-    fn bounded(&self, len: u64) -> Result<usize, Why> {
+    fn bounded(&self, len: u64) -> Result<usize, Failure> {
         match usize::try_from(len) {
             Ok(short) if len <= KEY_LEN_MAX => Ok(short),
-            _ => self.said(format!("a key of {len} bytes; at most {KEY_LEN_MAX} are read")),
+            _ => self.malformed(format!("a key of {len} bytes; at most {KEY_LEN_MAX} are read")),
         }
     }
 }
 
-/// What a value of this type is; `None` if it is not known here.
+/// Returns the type name of a value; `None` if it is not known here.
 fn name(of: u8) -> Option<&'static str> {
     Some(match of {
         kind::STRING => "string",
@@ -334,21 +340,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    type Found = (Vec<(u64, String, &'static str)>, Result<(), Broken>);
+    type Found = (Vec<(u64, String, &'static str)>, Result<(), RdbError>);
 
     fn scan(mut bytes: &[u8]) -> Found {
         let (mut found, mut database, mut progress) = (Vec::new(), 0, |_| ());
-        let mut feed = FileWindow::new(&mut bytes, &mut progress);
-        let outcome = read(&mut feed, &mut |met| match met {
-            Met::Database(number) => database = number,
-            Met::Key { key, kind, .. } => {
+        let mut window = FileWindow::new(&mut bytes, &mut progress);
+        let outcome = read(&mut window, &mut |record| match record {
+            Record::Database(number) => database = number,
+            Record::Key { key, kind, .. } => {
                 found.push((database, String::from_utf8_lossy(key).into_owned(), kind));
             }
         });
         (found, outcome)
     }
 
-    /// Saved by redis-server 7.0.15; tests/data/check/README.md tells how.
+    /// Saved by redis-server 7.0.15, as tests/data/check/README.md describes.
     const SAVED: &[u8] = include_bytes!("../../tests/data/check/dump.rdb");
 
     #[test]
@@ -384,8 +390,8 @@ mod tests {
     fn a_file_that_ends_early_says_where() {
         for len in (0..SAVED.len()).step_by(101).chain(SAVED.len() - 20..SAVED.len()) {
             let (found, outcome) = scan(&SAVED[..len]);
-            let broken = outcome.expect_err("not whole");
-            assert!(broken.at <= len as u64 && found.len() <= 15, "{broken:?}");
+            let error = outcome.expect_err("not whole");
+            assert!(error.at <= len as u64 && found.len() <= 15, "{error:?}");
         }
     }
 
@@ -413,14 +419,14 @@ mod tests {
         for (bytes, why) in [
             (of(7, b""), "module"),
             (of(24, b""), "newer"),
-            (of(200, b""), "no value begins"),
-            (of(0, b"\xc9"), "no length"),
-            (of(1, b"\xc0\x01"), "where a length belongs"),
-            (b"REDISxxxx".to_vec(), "no RDB file"),
+            (of(200, b""), "unknown type"),
+            (of(0, b"\xc9"), "invalid length"),
+            (of(1, b"\xc0\x01"), "in place of a length"),
+            (b"REDISxxxx".to_vec(), "not an RDB file"),
             (b"REDIS0003\x00\x81\xff\xff\xff\xff\xff\xff\xff\xff".to_vec(), "at most"),
         ] {
-            let broken = scan(&bytes).1.expect_err(why);
-            assert!(broken.why.contains(why), "{}: {why}", broken.why);
+            let error = scan(&bytes).1.expect_err(why);
+            assert!(error.why.contains(why), "{}: {why}", error.why);
         }
     }
 

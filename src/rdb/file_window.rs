@@ -6,32 +6,32 @@
 //!                                ^ offset                  more() fetches what is missing
 //! ```
 //!
-//! An error of the system ends the file early; [`FileWindow::failure`] tells it. What was taken can be
-//! summed up on the way, in large pieces, which is what makes a checksum cheap.
+//! A read error ends the file early; [`FileWindow::failure`] returns it. What is taken can be
+//! checksummed on the way, in large pieces, which is what makes the checksum cheap.
 
 use crc::{Digest, Table};
 use std::io::{self, ErrorKind, Read};
 
-/// Bytes that are fetched at a time.
+/// Bytes that are read at a time.
 pub const PIECE_LEN: usize = 1 << 20;
-/// Longest line; what is longer is passed over.
+/// Longest line; longer ones are skipped.
 pub const LINE_LEN_MAX: usize = 16 << 20;
 
-/// A checksum on its way.
+/// A checksum in progress.
 pub type Sum = Digest<'static, u64, Table<16>>;
 
 /// A file being read from its beginning to its end.
 pub struct FileWindow<'r> {
     from: &'r mut dyn Read,
-    /// Told how many bytes were fetched, once for each piece.
+    /// Called with the number of bytes read, once for each piece.
     progress: &'r mut dyn FnMut(u64),
-    /// What was fetched; `start..end` is still to be taken. `summed <= start` was summed up.
+    /// What was read; `start..end` is not taken yet. `summed <= start` is included in the checksum.
     window: Vec<u8>,
     start: usize,
     end: usize,
     summed: usize,
     sum: Option<Sum>,
-    /// Where in the file `window[0]` stands.
+    /// The offset of `window[0]` in the file.
     base: u64,
     has_ended: bool,
     failure: Option<io::Error>,
@@ -49,7 +49,8 @@ pub enum Line<'a> {
 }
 
 impl<'r> FileWindow<'r> {
-    /// A feed at the beginning of `from`. `progress` is told how many bytes were fetched so far.
+    /// Makes a window at the beginning of `from`. `progress` is called with the number of bytes
+    /// read so far.
     pub fn new(from: &'r mut dyn Read, progress: &'r mut dyn FnMut(u64)) -> Self {
         Self {
             from,
@@ -65,19 +66,19 @@ impl<'r> FileWindow<'r> {
         }
     }
 
-    /// Where the next byte to be taken stands in the file.
+    /// Returns the offset in the file of the next byte to take.
     #[must_use]
     pub fn offset(&self) -> u64 {
         self.base + self.start as u64
     }
 
-    /// What the system said when it ended the file early.
+    /// Returns the read error that ended the file early, if one did.
     #[must_use]
     pub fn failure(&self) -> Option<&io::Error> {
         self.failure.as_ref()
     }
 
-    /// At least `want` bytes that come next, without taking them; fewer only at the end.
+    /// Returns at least `want` of the next bytes, without taking them; fewer only at the end.
     #[inline]
     pub fn more(&mut self, want: usize) -> &[u8] {
         if self.end - self.start < want {
@@ -109,7 +110,7 @@ impl<'r> FileWindow<'r> {
         }
     }
 
-    /// Takes `len` bytes that [`FileWindow::more`] has shown.
+    /// Takes `len` bytes that [`FileWindow::more`] has returned.
     ///
     /// # Panics
     /// If there are fewer.
@@ -120,7 +121,7 @@ impl<'r> FileWindow<'r> {
         &self.window[self.start - len..self.start]
     }
 
-    /// Passes over `len` bytes; whether there were as many.
+    /// Skips `len` bytes; returns whether there were as many.
     pub fn skip(&mut self, mut len: u64) -> bool {
         loop {
             let here = usize::try_from(len).unwrap_or(usize::MAX).min(self.end - self.start);
@@ -173,13 +174,13 @@ impl<'r> FileWindow<'r> {
         }
     }
 
-    /// Sums up what is taken from here on.
+    /// Starts a checksum over what is taken from here on.
     pub fn begin_sum(&mut self, sum: Sum) {
         self.summed = self.start;
         self.sum = Some(sum);
     }
 
-    /// The checksum of what was taken since [`FileWindow::begin_sum`].
+    /// Ends the checksum and returns it.
     pub fn end_sum(&mut self) -> Option<u64> {
         self.sum_up();
         self.sum.take().map(|sum: Sum| sum.finalize())
@@ -200,7 +201,7 @@ mod tests {
 
     static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
 
-    /// Gives a few bytes at a time.
+    /// Yields a few bytes at a time.
     struct Drops<'a>(&'a [u8], usize);
 
     impl Read for Drops<'_> {
@@ -216,16 +217,16 @@ mod tests {
     #[test]
     fn lines_come_whole_however_they_are_read() {
         for drop in [1, 2, 3, 100] {
-            let (mut from, mut told) = (Drops(b"one\n\ntwo\nlast", drop), 0);
-            let mut progress = |bytes| told = bytes;
-            let mut feed = FileWindow::new(&mut from, &mut progress);
-            assert_eq!(feed.line(), Some(Line::Whole(b"one")));
-            assert_eq!(feed.line(), Some(Line::Whole(b"")));
-            assert_eq!(feed.offset(), 5);
-            assert_eq!(feed.line(), Some(Line::Whole(b"two")));
-            assert_eq!(feed.line(), Some(Line::Last(b"last")));
-            assert_eq!(feed.line(), None);
-            assert_eq!(told, 13);
+            let (mut from, mut fetched) = (Drops(b"one\n\ntwo\nlast", drop), 0);
+            let mut progress = |bytes| fetched = bytes;
+            let mut window = FileWindow::new(&mut from, &mut progress);
+            assert_eq!(window.line(), Some(Line::Whole(b"one")));
+            assert_eq!(window.line(), Some(Line::Whole(b"")));
+            assert_eq!(window.offset(), 5);
+            assert_eq!(window.line(), Some(Line::Whole(b"two")));
+            assert_eq!(window.line(), Some(Line::Last(b"last")));
+            assert_eq!(window.line(), None);
+            assert_eq!(fetched, 13);
         }
     }
 
@@ -234,23 +235,23 @@ mod tests {
         let mut text = vec![b'x'; LINE_LEN_MAX + 2 * PIECE_LEN];
         text.extend(b"\nnext\n");
         let (mut from, mut progress) = (&text[..], |_| ());
-        let mut feed = FileWindow::new(&mut from, &mut progress);
-        assert_eq!(feed.line(), Some(Line::TooLong));
-        assert_eq!(feed.line(), Some(Line::Whole(b"next")));
-        assert!(feed.window.len() <= LINE_LEN_MAX + 3 * PIECE_LEN, "{}", feed.window.len());
+        let mut window = FileWindow::new(&mut from, &mut progress);
+        assert_eq!(window.line(), Some(Line::TooLong));
+        assert_eq!(window.line(), Some(Line::Whole(b"next")));
+        assert!(window.window.len() <= LINE_LEN_MAX + 3 * PIECE_LEN, "{}", window.window.len());
     }
 
     #[test]
     fn what_is_taken_is_summed_up_over_pieces() {
         let bytes: Vec<u8> = (0..3 * PIECE_LEN).map(|n| n as u8).collect();
         let (mut from, mut progress) = (Drops(&bytes, 77_777), |_| ());
-        let mut feed = FileWindow::new(&mut from, &mut progress);
-        feed.begin_sum(CRC.digest());
-        let len = feed.more(10).len().min(10);
-        feed.take(len);
-        assert!(feed.skip(2 * PIECE_LEN as u64));
+        let mut window = FileWindow::new(&mut from, &mut progress);
+        window.begin_sum(CRC.digest());
+        let len = window.more(10).len().min(10);
+        window.take(len);
+        assert!(window.skip(2 * PIECE_LEN as u64));
         let expected = CRC.checksum(&bytes[..10 + 2 * PIECE_LEN]);
-        assert_eq!(feed.end_sum(), Some(expected));
-        assert!(!feed.skip(2 * PIECE_LEN as u64));
+        assert_eq!(window.end_sum(), Some(expected));
+        assert!(!window.skip(2 * PIECE_LEN as u64));
     }
 }

@@ -1,4 +1,4 @@
-//! Lengths and strings, of which all payloads are made.
+//! Lengths and strings, the parts of all payloads.
 //!
 //! ```text
 //! 00nnnnnn                        a length below 64
@@ -10,23 +10,23 @@
 //! 11000010 + 4 bytes
 //! 11000011 + two lengths          a string compressed with LZF: its stored and its true length
 //! ```
-//! A length may be written longer than it needs to be; a string is a length and its bytes, or one
-//! of the last four.
+//! A length may be encoded longer than needed; a string is a length and its bytes, or one of the
+//! last four.
 
 use std::borrow::Cow;
 
 use super::{integer_text, lzf};
 use crate::text::number;
 
-/// Bytes that the compressed strings of one payload may unfold to: what the longest string may
-/// have. LZF unfolds up to 88 times, so without this a payload of a few megabytes would cost
+/// Most bytes that the compressed strings of one payload may expand to: the size of the longest
+/// string. LZF expands up to 88 times, so without this a payload of a few megabytes would cost
 /// gigabytes.
 const DECOMPRESSED_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// The longest text of an integer that is tried as one: `-2147483648`.
 const INTEGER_BYTES_MAX: usize = 11;
 
-/// The part of a payload that is still to be read. Every reader returns None at its end.
+/// The unread part of a payload. Every reader returns `None` at its end.
 pub(super) struct Input<'a> {
     rest: &'a [u8],
     /// What is left of [`DECOMPRESSED_BYTES_MAX`].
@@ -42,7 +42,7 @@ impl<'a> Input<'a> {
         self.rest.is_empty()
     }
 
-    /// The bytes still to be read.
+    /// Returns the bytes still to be read.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -66,11 +66,11 @@ impl<'a> Input<'a> {
     /// Reads a signed integer of three bytes, little endian.
     pub(super) fn i24(&mut self) -> Option<i32> {
         let [low, middle, high] = self.array()?;
-        // Put at the top, so that the shift back brings the sign along.
+        // At the top, so that the shift back extends the sign.
         Some(i32::from_le_bytes([0, low, middle, high]) >> 8)
     }
 
-    /// Reads a length. None when a string that is none follows, or one beyond this machine.
+    /// Reads a length; `None` for an encoded string, or a length beyond this machine's `usize`.
     pub(super) fn length(&mut self) -> Option<usize> {
         let first = self.byte()?;
         self.length_after(first)
@@ -124,7 +124,7 @@ pub(super) fn write_length(out: &mut Vec<u8>, length: usize) {
     }
 }
 
-/// Appends a string, as an integer where that gives back the same text.
+/// Appends a string, encoded as an integer where that reads back as the same text.
 pub(super) fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     let short = text.len() <= INTEGER_BYTES_MAX;
     let integer = if short { number::parse_i64(text) } else { None };

@@ -9,7 +9,7 @@
 //! 1    length, then as many strings                                         read
 //! ```
 //!
-//! A node without elements is passed over, but a list must have one element at least.
+//! A node without elements is skipped, but a list must have at least one element.
 
 use std::ops::Deref;
 
@@ -22,15 +22,15 @@ mod node {
     pub(super) const PACKED: usize = 2;
 }
 
-/// An element of this length or more is a node of its own without a listpack around it.
+/// An element of this length or more is stored as a node of its own, without a listpack around it.
 const PLAIN_BYTES: usize = 1 << 30;
-/// What Redis takes an element to need in a listpack beyond its bytes, when it asks whether a node
-/// has room for it.
+/// The overhead that Redis assumes for an element in a listpack when it checks whether a node has
+/// room for it.
 const ENTRY_BYTES: usize = 8;
-/// A node that is limited by its number of elements stays below this, whatever the number.
+/// A node limited by its number of elements stays below this size, whatever the number.
 const NODE_BYTES_MAX: usize = 8192;
 
-/// The elements of a list, put together in one piece, as a small payload may hold very many.
+/// The elements of a list in one buffer, since a small payload may hold very many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elements(
     /// A length and as many bytes for each.
@@ -43,7 +43,7 @@ impl Elements {
         self.0.extend_from_slice(element);
     }
 
-    /// The elements in their order.
+    /// Returns the elements in their order.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut input = Input::new(&self.0);
         std::iter::from_fn(move || {
@@ -57,9 +57,9 @@ impl Elements {
     }
 }
 
-/// The payload of a list of these elements in nodes as the setting `list-max-listpack-size` says:
-/// a number of elements if positive, else -1 to -5 for 4 KiB to 64 KiB. The nodes are those that
-/// RPUSH of all elements would make in Redis.
+/// Encodes a list in nodes as `list-max-listpack-size` says: a number of elements if positive, else
+/// -1 to -5 for 4 KiB to 64 KiB. The nodes are those that RPUSH of all elements would make in
+/// Redis.
 #[must_use]
 pub fn encode_list(
     elements: impl IntoIterator<Item: Deref<Target = [u8]>>,
@@ -92,7 +92,7 @@ pub fn encode_list(
     seal(payload)
 }
 
-/// Whether Redis would put an element of `length` bytes into the node.
+/// Returns whether Redis would put an element of `length` bytes into the node.
 fn has_room(node: &listpack::Writer, length: usize, node_setting: i64) -> bool {
     let size = node.size() + length + ENTRY_BYTES;
     match node_setting {
@@ -101,17 +101,17 @@ fn has_room(node: &listpack::Writer, length: usize, node_setting: i64) -> bool {
     }
 }
 
-/// Reads strings one after the other. None when there are none.
+/// Reads a sequence of strings; `None` when it is empty.
 pub(super) fn strings(input: &mut Input<'_>) -> Option<Decoded> {
     let mut elements = Elements::default();
-    // What is claimed is not believed: each turn needs bytes that are there.
+    // The claimed length is not trusted: each iteration needs bytes that exist.
     for _ in 0..input.length()? {
         elements.push(&input.string()?);
     }
     elements.finish()
 }
 
-/// Reads a lone ziplist.
+/// Reads a single ziplist.
 pub(super) fn zipped(input: &mut Input<'_>) -> Option<Decoded> {
     let mut elements = Elements::default();
     read_ziplist(input, &mut elements)?;
@@ -252,8 +252,8 @@ mod tests {
     }
 
     proptest! {
-        /// Behind a right footer everything is possible. What is accepted is sound: it can be
-        /// encoded, and comes back.
+        /// A valid footer may follow any bytes. An accepted payload must be sound: its value
+        /// encodes and decodes again.
         #[test]
         fn changed_payloads_are_refused_or_sound(
             elements in vec(vec(any::<u8>(), 0..20), 1..9),

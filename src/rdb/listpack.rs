@@ -1,4 +1,4 @@
-//! The listpack: a small list of byte strings and integers in one piece.
+//! The listpack: a compact list of byte strings and integers.
 //!
 //! ```text
 //! total bytes 4, LE | elements 2, LE | element ... | FF
@@ -11,7 +11,7 @@
 //!   11110000 + 4, LE     + n bytes              a string
 //!   11110001 to 11110100 + 2, 3, 4, 8 bytes     an integer, signed, LE
 //! ```
-//! A count of 65535 means that there are that many or more.
+//! A count of 65535 means that many or more.
 
 use std::borrow::Cow;
 
@@ -29,15 +29,15 @@ const END: u8 = 0xFF;
 /// stop one short of what 7 bits a byte could hold, as in the reference server.
 const BACKWARD_MAX: [usize; 4] = [(1 << 7) - 1, (1 << 14) - 2, (1 << 21) - 2, (1 << 28) - 2];
 
-/// Packs elements, each as an integer where that gives back the same text. Their number must be
-/// below 65535 and their bytes below 2^32 in all; collections are kept far below both.
+/// Encodes elements, each as an integer where that reads back as the same text. Their number must
+/// be below 65535 and their bytes below 2^32 in all; collections stay far below both.
 pub(super) fn encode<'a>(elements: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
     let mut writer = Writer::default();
     elements.for_each(|element| writer.push(element));
     writer.finish()
 }
 
-/// A listpack on its way, element by element; the same holds as for [`encode`].
+/// Encodes a listpack element by element, with the limits of [`encode`].
 pub(super) struct Writer {
     out: Vec<u8>,
     count: u16,
@@ -61,7 +61,7 @@ impl Writer {
         self.count += 1;
     }
 
-    /// How many bytes the listpack has with what was pushed so far.
+    /// Returns how many bytes the listpack has with the elements pushed so far.
     pub(super) fn size(&self) -> usize {
         self.out.len() + 1
     }
@@ -115,8 +115,8 @@ fn write_string(out: &mut Vec<u8>, text: &[u8]) {
     out.extend_from_slice(text);
 }
 
-/// The length of an element in a form that can be read from its last byte: 7 bits a byte, the
-/// highest first, and all but the first marked by the top bit.
+/// Returns the length of an element in a form that can be read from its last byte: 7 bits a byte,
+/// the highest first, and all but the first marked by the top bit.
 fn backward(length: usize) -> impl Iterator<Item = u8> {
     let more = BACKWARD_MAX.iter().filter(|&&max| length > max).count();
     (0..=more).rev().map(move |at| {
@@ -125,8 +125,8 @@ fn backward(length: usize) -> impl Iterator<Item = u8> {
     })
 }
 
-/// Passes the elements of a listpack on, in order. None when the listpack is malformed anywhere,
-/// or when `take` gives None; what was passed on before is then worth nothing.
+/// Calls `take` with the elements of a listpack, in order; returns `None` when the listpack is
+/// malformed anywhere or `take` returns `None`, which invalidates the elements before.
 pub(super) fn read<'a>(
     packed: &'a [u8],
     mut take: impl FnMut(Cow<'a, [u8]>) -> Option<()>,
@@ -152,7 +152,7 @@ fn element<'a>(input: &mut Input<'a>) -> Option<Cow<'a, [u8]>> {
         first @ 0x00..=0x7F => integer_text(first.into()),
         first @ 0x80..=0xBF => Cow::Borrowed(input.take(usize::from(first & 0x3F))?),
         first @ 0xC0..=0xDF => {
-            // The 13 bits are put at the top, so that the shift back brings their sign along.
+            // The 13 bits go to the top, so that the shift back extends their sign.
             let bits = i16::from_be_bytes([first, input.byte()?]) << 3;
             integer_text((bits >> 3).into())
         }

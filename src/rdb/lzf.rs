@@ -7,10 +7,10 @@
 //! ```
 //! A copy may reach into itself: 9 bytes from 1 byte back repeat that byte.
 
-/// Unfolds `compressed`. None unless it is well formed and yields `length` bytes exactly.
+/// Decompresses; returns `None` unless the input is well formed and yields exactly `length` bytes.
 pub(super) fn decompress(compressed: &[u8], length: usize) -> Option<Vec<u8>> {
     let mut rest = compressed;
-    // Not reserved to `length`, which is a claim: it grows by what is really produced.
+    // Not reserved to `length`, which is only a claim: it grows by what is actually produced.
     let mut out = Vec::new();
     while !rest.is_empty() {
         let control = take_byte(&mut rest)?;

@@ -14,17 +14,17 @@
 //! 5, 17  a sorted set                                                       read, written
 //! ```
 //!
-//! What is written here, Redis restores, and the other way round. The bytes are equal too, unless
+//! Redis restores what is written here, and the other way round. The bytes are equal too, unless
 //! Redis compresses: strings (listpacks are strings) of more than 20 bytes that LZF makes shorter
-//! are written plain here, which every version reads.
+//! are written uncompressed here, which every version reads.
 //!
-//! A payload comes from a client and is checked to the last byte, as the reference server does
-//! under `sanitize-dump-payload yes`: a right checksum proves nothing. Differences that remain, all
-//! towards refusing: a string that runs on into the footer, compressed data behind a claim of no
-//! bytes, an integer's mark where a length belongs, and the zipmap (type 9, before Redis 2.6).
-//! Bytes between the value and the footer are ignored, as there.
+//! A payload comes from a client and is validated to the last byte, as the reference server does
+//! under `sanitize-dump-payload yes`: a valid checksum proves nothing. The remaining differences
+//! all refuse more: a string that runs into the footer, compressed data with a claimed length of 0,
+//! an integer's mark where a length belongs, and the zipmap (type 9, before Redis 2.6). Bytes
+//! between the value and the footer are ignored, as there.
 //!
-//! Memory is taken for bytes that exist, never for a length that a payload claims.
+//! Memory is allocated for bytes that exist, never for a length that a payload claims.
 
 mod lzf;
 mod input;
@@ -60,7 +60,7 @@ const LISTPACK_FIELDS_MAX: usize = 512;
 /// Hashes with a longer field or value than this are written as pairs (`hash-max-listpack-value`).
 const LISTPACK_ELEMENT_BYTES_MAX: usize = 64;
 
-/// The first byte of a payload: what the value is and how it is laid out.
+/// The first byte of a payload: type and encoding of the value.
 mod kind {
     pub(super) const STRING: u8 = 0;
     pub(super) const LIST_STRINGS: u8 = 1;
@@ -87,29 +87,29 @@ pub enum Decoded {
     String(Vec<u8>),
     /// The elements of a list: at least one.
     List(Elements),
-    /// The fields and values of a hash in their stored order: at least one, no field twice.
+    /// The fields and values of a hash in their stored order: at least one pair, no field twice.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
     /// The members of a set: at least one, none twice.
     Set(Vec<Vec<u8>>),
     /// The members of a set of integers: at least one, ascending, each in `width` bytes (2, 4, 8).
-    #[expect(missing_docs, reason = "said above")]
+    #[expect(missing_docs, reason = "explained above")]
     Integers { width: usize, members: Vec<i64> },
     /// The members of a sorted set with their scores, in any order: at least one, none twice, no
     /// score NaN.
     Zset(Vec<(Vec<u8>, f64)>),
 }
 
-/// Why a payload is refused. The client is to blame in both cases; nothing was restored.
+/// Why a payload is refused. Nothing was restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestoreError {
     /// The footer is missing, from a newer version, or does not fit the bytes.
     VersionOrChecksum,
-    /// The footer is right, but the bytes are no value that is known here.
+    /// The footer is valid, but the bytes before it are not a known value.
     BadFormat,
 }
 
 impl fmt::Display for RestoreError {
-    /// The reply of RESTORE, without the leading `-`.
+    /// Returns the reply of RESTORE, without the leading `-`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::VersionOrChecksum => "ERR DUMP payload version or checksum are wrong",
@@ -120,7 +120,7 @@ impl fmt::Display for RestoreError {
 
 impl std::error::Error for RestoreError {}
 
-/// The payload of a string.
+/// Encodes a string.
 #[must_use]
 pub fn encode_string(value: &[u8]) -> Vec<u8> {
     let mut payload = Vec::with_capacity(1 + 5 + value.len() + FOOTER_BYTES);
@@ -129,8 +129,8 @@ pub fn encode_string(value: &[u8]) -> Vec<u8> {
     seal(payload)
 }
 
-/// The payload of a hash, given its fields and values in the order to be kept. The fields must
-/// differ and there must be one at least, or the payload will be refused when it comes back.
+/// Encodes a hash, given its fields and values in the order to be kept. The fields must differ and
+/// there must be at least one; otherwise [`decode`] refuses the payload.
 #[must_use]
 pub fn encode_hash<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
     let pairs: Vec<_> = pairs.into_iter().collect();
@@ -159,7 +159,7 @@ fn seal(mut payload: Vec<u8>) -> Vec<u8> {
     payload
 }
 
-/// Reads a payload, whoever made it.
+/// Decodes a payload from an untrusted source.
 ///
 /// # Errors
 /// See [`RestoreError`].
@@ -168,7 +168,7 @@ pub fn decode(payload: &[u8]) -> Result<Decoded, RestoreError> {
     decode_value(value).ok_or(RestoreError::BadFormat)
 }
 
-/// Checks the footer and returns what stands before it.
+/// Checks the footer and returns the bytes before it.
 fn unseal(payload: &[u8]) -> Option<&[u8]> {
     let (checked, checksum) = payload.split_last_chunk()?;
     let (value, version) = checked.split_last_chunk()?;
@@ -220,21 +220,21 @@ fn decode_value(value: &[u8]) -> Option<Decoded> {
     }
 }
 
-/// A hash that grows by one element after the other: field, value, field, value.
+/// A hash that is built element by element: field, value, field, value.
 ///
-/// A field that comes twice is noticed at once, not in the end, so a payload of many copies of the
-/// shortest pair, two bytes each, cannot make this large.
+/// A repeated field is noticed at once, not at the end, so a payload of many copies of the shortest
+/// pair, two bytes each, cannot make this large.
 #[derive(Default)]
 struct HashBuilder<'a> {
     pairs: Vec<(Vec<u8>, Vec<u8>)>,
     /// The fields of `pairs`, and `field`.
     fields: HashSet<Cow<'a, [u8]>>,
-    /// A field that waits for its value.
+    /// A field whose value is next.
     field: Option<Vec<u8>>,
 }
 
 impl<'a> HashBuilder<'a> {
-    /// Takes the next element. None when it is a field for the second time.
+    /// Adds the next element; `None` when it is a repeated field.
     fn push(&mut self, element: Cow<'a, [u8]>) -> Option<()> {
         match self.field.take() {
             Some(field) => self.pairs.push((field, element.into_owned())),
@@ -248,14 +248,14 @@ impl<'a> HashBuilder<'a> {
         Some(())
     }
 
-    /// The hash. None when it is empty or its last field has no value.
+    /// Returns the hash; `None` when it is empty or its last field has no value.
     fn finish(self) -> Option<Decoded> {
         let whole = self.field.is_none() && !self.pairs.is_empty();
         whole.then_some(Decoded::Hash(self.pairs))
     }
 }
 
-/// An element that is stored as an integer, as the text it stands for.
+/// Returns the text of an element that is stored as an integer.
 fn integer_text<'a>(value: i64) -> Cow<'a, [u8]> {
     let mut text = Vec::new();
     number::write_i64(&mut text, value);

@@ -16,8 +16,8 @@ use super::{Decoded, kind, seal};
 /// Bytes before the first member.
 const HEADER_BYTES: usize = 4 + 4;
 
-/// The payload of a set of `len` members. They must differ and there must be one at least, or the
-/// payload will be refused when it comes back.
+/// Encodes a set of `len` members. They must differ and there must be at least one; otherwise
+/// decoding refuses the payload.
 #[must_use]
 pub fn encode_set(len: usize, members: impl IntoIterator<Item: Deref<Target = [u8]>>) -> Vec<u8> {
     let mut payload = vec![kind::SET];
@@ -28,8 +28,9 @@ pub fn encode_set(len: usize, members: impl IntoIterator<Item: Deref<Target = [u
     seal(payload)
 }
 
-/// The payload of a set of `len` integers, which must ascend and fit `width` bytes: 2, 4 or 8.
-/// There must be one at least.
+/// Encodes a set of `len` integers, which must ascend and fit `width` bytes: 2, 4 or 8. There must
+/// be at least one.
+/// 8. There must be one at least.
 #[must_use]
 pub fn encode_integers(
     width: usize,
@@ -47,14 +48,14 @@ pub fn encode_integers(
     seal(payload)
 }
 
-/// Reads a plain set. None when it is empty, or has a member twice.
+/// Reads a plain set; `None` when it is empty or repeats a member.
 pub(super) fn plain(input: &mut Input<'_>) -> Option<Decoded> {
     let mut members = HashSet::new();
     let mut ordered = Vec::new();
-    // What is claimed is not believed: each turn needs bytes that are there.
+    // The claimed length is not trusted: each iteration needs bytes that exist.
     for _ in 0..input.length()? {
         let member = input.string()?;
-        // Noticed at once, so a payload of many copies of the shortest member stays small.
+        // Noticed at once, so that a payload of many copies of the shortest member stays small.
         if !members.insert(member.clone()) {
             return None;
         }
@@ -63,7 +64,7 @@ pub(super) fn plain(input: &mut Input<'_>) -> Option<Decoded> {
     (!ordered.is_empty()).then_some(Decoded::Set(ordered))
 }
 
-/// Reads a set of integers. None when it is empty, or its members do not ascend.
+/// Reads a set of integers; `None` when it is empty or its members do not ascend.
 pub(super) fn integers(packed: &[u8]) -> Option<Decoded> {
     let mut header = Input::new(packed);
     let width = u32::from_le_bytes(header.array()?) as usize;
@@ -73,7 +74,7 @@ pub(super) fn integers(packed: &[u8]) -> Option<Decoded> {
         return None;
     }
     let read = |member: &[u8]| {
-        // The bytes go to the top, and the shift down copies the sign into what they lack.
+        // The bytes go to the top, so that the arithmetic shift extends the sign.
         let mut bytes = [0; 8];
         bytes[8 - width..].copy_from_slice(member);
         i64::from_le_bytes(bytes) >> (64 - 8 * width)
@@ -169,7 +170,7 @@ mod tests {
             prop_assert_eq!(decode(&payload), Ok(Decoded::Integers { width, members }));
         }
 
-        /// What is accepted must be sound: it can be encoded, and comes back.
+        /// An accepted payload must be sound: its value encodes and decodes again.
         #[test]
         fn changed_sets_are_refused_or_sound(
             members in prop::collection::btree_set(-300_i64..300, 1..12),

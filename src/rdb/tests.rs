@@ -31,12 +31,12 @@ fn encode(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     encode_hash(pairs.iter().map(|(field, value)| (&field[..], &value[..])))
 }
 
-/// Decodes a type and value under a right footer.
+/// Decodes a type and value with a valid footer.
 fn sealed(value: &[u8]) -> Result<Decoded, RestoreError> {
     decode(&seal(value.to_vec()))
 }
 
-/// A listpack of raw elements with a right header, as a payload.
+/// Returns a listpack of raw elements with a right header, as a payload.
 fn packed(elements: &[&[u8]]) -> Vec<u8> {
     let body = elements.concat();
     let total = body.len() as u8 + 7;
@@ -46,7 +46,7 @@ fn packed(elements: &[&[u8]]) -> Vec<u8> {
     value
 }
 
-/// A ziplist of raw entries without their back links, with a right header, as a payload.
+/// Returns a ziplist of raw entries without their back links, with a right header, as a payload.
 fn zipped(entries: &[&[u8]]) -> Vec<u8> {
     let mut body = Vec::new();
     let mut last = 0;
@@ -100,7 +100,7 @@ fn a_hash_beyond_either_limit_is_written_as_pairs() {
 }
 
 #[test]
-fn a_wrong_footer_is_told_from_a_wrong_value() {
+fn a_wrong_footer_differs_from_a_wrong_value() {
     let good = STRINGS[0].1;
     let footer = |version: u16| {
         let mut payload = good[..good.len() - FOOTER_BYTES].to_vec();
@@ -298,8 +298,8 @@ proptest! {
         prop_assert_eq!(decode(&payload), Err(RestoreError::VersionOrChecksum));
     }
 
-    /// Behind a right footer everything is possible. What is accepted must be sound: it can be
-    /// encoded, and comes back.
+    /// A valid footer may follow any bytes. An accepted payload must be sound: its value encodes
+    /// and decodes again.
     #[test]
     fn changed_values_are_refused_or_sound(
         pairs in pairs(),

@@ -11,7 +11,7 @@
 //!   11110000, 11111110           + 3, 1          an integer, signed, LE
 //!   11110001 to 11111101                         an integer 0 to 12
 //! ```
-//! A count of 65535 means that there are that many or more.
+//! A count of 65535 means that many or more.
 
 use std::borrow::Cow;
 
@@ -24,8 +24,8 @@ const HEADER_BYTES: usize = 4 + 4 + 2;
 /// The byte that ends the list.
 const END: u8 = 0xFF;
 
-/// Passes the elements of a ziplist on, in order. None when the ziplist is malformed anywhere, or
-/// when `take` gives None; what was passed on before is then worth nothing.
+/// Calls `take` with the elements of a ziplist, in order; returns `None` when the ziplist is
+/// malformed anywhere or `take` returns `None`, which invalidates the elements before.
 pub(super) fn read<'a>(
     packed: &'a [u8],
     mut take: impl FnMut(Cow<'a, [u8]>) -> Option<()>,

@@ -7,7 +7,7 @@
 //! packed     a string holding a listpack, or a ziplist, of member, score, member, …     in order
 //! ```
 //!
-//! Scores in packed form are their digits. The order is not relied upon when it comes back.
+//! Packed scores are their digits. A payload's members may come in any order.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -17,14 +17,13 @@ use super::input::{self, Input};
 use super::{Decoded, kind, listpack, seal};
 use crate::text::number::{parse_f64, write_f64, write_i64};
 
-/// Text lengths that are none.
+/// Marks in place of a text length.
 const TEXT_NAN: u8 = 0xFD;
 const TEXT_INFINITE: u8 = 0xFE;
 const TEXT_NEGATIVE_INFINITE: u8 = 0xFF;
 
-/// The payload of a large sorted set of `len` members, given with their scores from the last to the
-/// first. They must differ and there must be one at least, or the payload will be refused when it
-/// comes back.
+/// Encodes a large sorted set of `len` members, given with their scores in descending order. They
+/// must differ and there must be at least one; otherwise decoding refuses the payload.
 #[must_use]
 pub fn encode_zset(
     len: usize,
@@ -39,8 +38,8 @@ pub fn encode_zset(
     seal(payload)
 }
 
-/// The payload of a small sorted set, given its members with their scores in order: fewer than
-/// 32,768, of less than 2^32 bytes. Scores that `integer` says are integers are kept so.
+/// Encodes a small sorted set, given its members with their scores in order: fewer than 32,768, of
+/// less than 2^32 bytes. Scores for which `integer` returns an integer are stored as one.
 #[must_use]
 pub fn encode_packed_zset(
     members: impl IntoIterator<Item = (impl Deref<Target = [u8]>, f64)>,
@@ -80,7 +79,7 @@ fn read<'a>(
     mut score: impl FnMut(&mut Input<'a>) -> Option<f64>,
 ) -> Option<Decoded> {
     let mut zset = Builder::default();
-    // What is claimed is not believed: each turn needs bytes that are there.
+    // The claimed length is not trusted: each iteration needs bytes that exist.
     for _ in 0..input.length()? {
         let member = input.string()?;
         let score = score(input)?;
@@ -89,7 +88,7 @@ fn read<'a>(
     zset.finish()
 }
 
-/// Reads what `elements`, the reader of a listpack or a ziplist, passes on.
+/// Reads members and scores from `elements`, the reader of a listpack or a ziplist.
 pub(super) fn packed<'a>(
     packed: &'a [u8],
     elements: impl FnOnce(&'a [u8], &mut dyn FnMut(Cow<'a, [u8]>) -> Option<()>) -> Option<()>,
@@ -108,8 +107,8 @@ pub(super) fn packed<'a>(
     zset.finish()
 }
 
-/// A sorted set that grows by one member after the other. A member that comes twice is noticed at
-/// once, not in the end, so a payload of many copies of the shortest cannot make this large.
+/// A sorted set that is built member by member. A repeated member is noticed at once, not at the
+/// end, so a payload of many copies of the shortest cannot make this large.
 #[derive(Default)]
 struct Builder<'a> {
     members: Vec<(Vec<u8>, f64)>,
@@ -117,13 +116,13 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    /// Takes a member. None when it is there already, or its score is no number.
+    /// Adds a member; `None` when it is repeated or its score is NaN.
     fn push(&mut self, member: Cow<'a, [u8]>, score: f64) -> Option<()> {
         self.members.push((member.to_vec(), score));
         (!score.is_nan() && self.seen.insert(member)).then_some(())
     }
 
-    /// The sorted set. None when it is empty.
+    /// Returns the sorted set; `None` when it is empty.
     fn finish(self) -> Option<Decoded> {
         (!self.members.is_empty()).then_some(Decoded::Zset(self.members))
     }

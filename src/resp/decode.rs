@@ -5,28 +5,28 @@
 //! GET foo\r\n                             inline: a line, split and unquoted in place
 //! ```
 //!
-//! A request that has only half arrived keeps what was already parsed of it in the [`Decoder`],
-//! so that a thousand arguments that come in a thousand reads are parsed once each. Memory follows
-//! the bytes received: a header that claims a billion arguments reserves nothing.
+//! A partially received request keeps what was already parsed of it in the [`Decoder`], so that a
+//! thousand arguments that arrive in a thousand reads are parsed once each. Memory follows the
+//! bytes received: a header that claims a billion arguments reserves nothing.
 //!
-//! What is accepted and what is refused, byte for byte, was measured on Redis 7.0.15: for instance
-//! the two bytes after a bulk are skipped unread, and `*0` and `*-5` are nothing at all.
+//! Which bytes are accepted and which refused was measured on Redis 7.0.15: for instance, the two
+//! bytes after a bulk are skipped unread, and `*0` and `*-5` are empty requests.
 
 use super::{
     LINE_LEN_MAX, REQUEST_ARGS_MAX, Span, UNAUTHENTICATED_ARGS_MAX, UNAUTHENTICATED_BULK_LEN_MAX,
 };
 use crate::text::number::parse_i64;
 
-/// What the decoder allows; it depends on the connection and may change between two requests.
+/// The decoder's limits; they depend on the connection and may change between two requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Longest argument in bytes (`proto-max-bulk-len`).
     pub bulk_len_max: u64,
-    /// A client that has yet to authenticate may send little.
+    /// Whether the client has authenticated; before that it may send little.
     pub authenticated: bool,
 }
 
-/// What stands at the front of the buffer.
+/// What is at the front of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoded {
     /// A request; its spans were pushed, and the next one starts at `end`.
@@ -34,26 +34,26 @@ pub enum Decoded {
         /// Offset of the first byte after it.
         end: usize,
     },
-    /// An empty line or an empty multibulk, which asks for nothing and gets no reply.
+    /// An empty line or an empty multibulk, which gets no reply.
     Nothing {
         /// Offset of the first byte after it.
         end: usize,
     },
-    /// The rest has yet to arrive; at least `missing` more bytes.
+    /// The request is incomplete; at least `missing` more bytes are needed.
     Incomplete {
         /// How many bytes are missing at the least, from 1.
         missing: usize,
     },
 }
 
-/// The client broke the protocol: say so once, then close.
+/// The client violated the protocol: reply with this error, then close.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProtocolError {
-    /// `*` with no number behind it, or too large a one.
+    /// `*` without a number, or with one that is too large.
     MultibulkLength,
-    /// `$` with no number behind it, a negative or too large a one.
+    /// `$` without a number, or with a negative or too large one.
     BulkLength,
-    /// Something other than `$` where an argument begins.
+    /// A byte other than `$` at the start of an argument.
     NotABulk(u8),
     /// More than [`LINE_LEN_MAX`] bytes of `*…` without a newline.
     MultibulkLine,
@@ -61,7 +61,7 @@ pub enum ProtocolError {
     BulkLine,
     /// More than [`LINE_LEN_MAX`] bytes of an inline request without a newline.
     InlineLine,
-    /// An inline request with a quote left open, or text right behind a closing quote.
+    /// An inline request with an unterminated quote, or text right after a closing quote.
     Quotes,
     /// Too many arguments before AUTH.
     UnauthenticatedMultibulk,
@@ -70,7 +70,7 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// What the client is told, without the code. The byte that Redis shows is shown as it came.
+    /// Returns the error text, without its code. The byte that Redis shows is shown as received.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
         let text = match self {
@@ -96,33 +96,33 @@ impl std::fmt::Display for ProtocolError {
     }
 }
 
-/// The front of a multibulk request of which some is still on its way.
+/// The parsed part of an incomplete multibulk request.
 #[derive(Debug, Default)]
 struct Half {
     /// Offset of the first unparsed byte, from the start of the request.
     at: usize,
     /// Arguments yet to come.
     args_left: i64,
-    /// The length of the argument whose header was read but whose bytes are not all here.
+    /// The length of the argument whose header was read but whose bytes are incomplete.
     bulk_len: Option<usize>,
-    /// Arguments that are here, relative to the start of the request.
+    /// Complete arguments, relative to the start of the request.
     spans: Vec<Span>,
 }
 
-/// One connection's decoder: remembers a half request and nothing else.
+/// One connection's decoder: keeps an incomplete request and nothing else.
 #[derive(Debug, Default)]
 pub struct Decoder {
     half: Option<Box<Half>>,
 }
 
 impl Decoder {
-    /// Decodes what stands at `buf[from..]`, pushing the spans of a whole request, relative to
-    /// `buf`, to `spans`. After [`Decoded::Incomplete`] the caller comes again with the same bytes
-    /// at the front of the unread part and more behind them. The bytes of an inline request are
-    /// unquoted in place, hence the mutable buffer.
+    /// Decodes the request at `buf[from..]` and pushes its spans, relative to `buf`, to `spans`.
+    /// After [`Decoded::Incomplete`] the next call needs the same bytes at the front of the unread
+    /// part, and more after them. The buffer is mutable because inline requests are unquoted in
+    /// place.
     ///
     /// # Errors
-    /// The client broke the protocol; nothing after this is to be read.
+    /// The client violated the protocol; the rest of the buffer must not be read.
     pub fn next(
         &mut self,
         buf: &mut [u8],
@@ -147,13 +147,14 @@ impl Decoder {
         }
     }
 
-    /// Whether some of a request has been parsed and the rest is awaited.
+    /// Returns whether a request has been parsed in part.
     #[must_use]
     pub fn is_midway(&self) -> bool {
         self.half.is_some()
     }
 
-    /// Forgets a half request: the next call begins at its first byte again.
+    /// Drops the parsed part of an incomplete request: the next call begins at its first byte
+    /// again.
     pub fn rewind(&mut self) {
         self.half = None;
     }
@@ -181,8 +182,8 @@ impl Decoder {
         self.bulks(buf, from, state, spans.len(), limits, spans)
     }
 
-    /// Takes bulks until the request is whole or the bytes run out; in that case what was taken
-    /// moves from `spans[first..]` into the half request.
+    /// Reads bulks until the request is complete or the bytes run out; in the latter case the
+    /// arguments so far move from `spans[first..]` into the decoder.
     fn bulks(
         &mut self,
         buf: &[u8],
@@ -206,7 +207,7 @@ impl Decoder {
                     bulk_len(line, limits)?
                 }
             };
-            // The two bytes behind a bulk are taken for CRLF unread, as Redis does.
+            // The two bytes after a bulk are taken for CRLF unread, as Redis does.
             let whole = len + 2;
             let here = buf.len() - state.at;
             if here < whole {
@@ -231,7 +232,7 @@ impl Decoder {
     }
 }
 
-/// Where the decoder stands in a multibulk request; offsets are into the buffer.
+/// The position in a multibulk request; offsets are into the buffer.
 #[derive(Clone, Copy)]
 struct State {
     at: usize,
@@ -239,8 +240,8 @@ struct State {
     bulk_len: Option<usize>,
 }
 
-/// Decodes a whole request with short headers, as nearly all are, and gives its end. `None` leaves
-/// the spans as they were: the long way then says what stands there.
+/// Decodes a complete request with short headers, as nearly all are, and returns its end; `None`
+/// leaves the spans as they were, for the general path to decide.
 #[inline]
 fn short_request(buf: &[u8], from: usize, limits: Limits, spans: &mut Vec<Span>) -> Option<usize> {
     let (args, mut at) =
@@ -261,8 +262,8 @@ fn short_request(buf: &[u8], from: usize, limits: Limits, spans: &mut Vec<Span>)
     Some(at)
 }
 
-/// The number of a header of one to three digits, as nearly all are, and the offset behind its
-/// line. `None` for any other header, or half of one: the long way then says what it is.
+/// Returns the number of a header of one to three digits, as nearly all are, and the offset after
+/// its line; `None` for any other or an incomplete header, for the general path to decide.
 #[inline]
 fn short_header(buf: &[u8], at: usize) -> Option<(usize, usize)> {
     let digit = |b: u8| b.wrapping_sub(b'0');
@@ -284,7 +285,7 @@ fn short_header(buf: &[u8], at: usize) -> Option<(usize, usize)> {
     Some((value, at + 1 + len))
 }
 
-/// The line from `at` up to its CR, and the offset behind the byte that follows the CR.
+/// Returns the line from `at` up to its CR, and the offset after the byte that follows the CR.
 fn header(buf: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let rest = &buf[at..];
     // Headers are a few bytes long: a plain loop beats a call here.
@@ -339,11 +340,11 @@ fn inline(buf: &mut [u8], from: usize, spans: &mut Vec<Span>) -> Result<Decoded,
     Ok(if spans.len() == first { Decoded::Nothing { end } } else { Decoded::Request { end } })
 }
 
-/// Splits an inline request into arguments the way Redis' `sdssplitargs` does: blanks separate, but
-/// a vertical tab or a form feed in a word belongs to it;
-/// `"…"` understands `\n \r \t \b \a \xHH` and takes any other escaped byte for itself, `'…'`
-/// only `\'`; a closing quote must be followed by a blank or the end. The unquoted bytes, never
-/// more than the quoted ones, overwrite the line from its front. `None` when quotes are unbalanced.
+/// Splits an inline request into arguments as Redis' `sdssplitargs` does: blanks separate, but a
+/// vertical tab or a form feed within a word belongs to it; `"…"` understands `\n \r \t \b \a \xHH`
+/// and takes any other escaped byte literally, `'…'` only `\'`; a closing quote must be followed by
+/// a blank or the end. The unquoted bytes, never more than the quoted ones, overwrite the line from
+/// its front. `None` when quotes are unbalanced.
 fn unquote(line: &mut [u8], offset: usize, spans: &mut Vec<Span>) -> Option<()> {
     let is_blank = |b: u8| b.is_ascii_whitespace() || b == 0x0b;
     let ends_word = |b: u8| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | 0);
@@ -356,7 +357,7 @@ fn unquote(line: &mut [u8], offset: usize, spans: &mut Vec<Span>) -> Option<()> 
             return Some(());
         }
         let start = write;
-        // Outside quotes a quote may also open in the middle of a word: `a"b c"` is one argument.
+        // A quote may also open in the middle of a word: `a"b c"` is one argument.
         while read < line.len() && !ends_word(line[read]) {
             let quote = line[read];
             if quote != b'"' && quote != b'\'' {
@@ -387,13 +388,14 @@ fn unquote(line: &mut [u8], offset: usize, spans: &mut Vec<Span>) -> Option<()> 
         }
         spans.push(Span::new(offset + start, write - start));
         if read < line.len() && line[read] == 0 {
-            // Redis' C string ends here; what follows is no part of the request.
+            // Redis' C string ends here; the rest is not part of the request.
             return Some(());
         }
     }
 }
 
-/// The byte that `\` + `rest` stands for inside double quotes, and how many of `rest` it takes.
+/// Returns the byte that `\` + `rest` encodes inside double quotes, and how many bytes of `rest` it
+/// uses.
 fn escaped(rest: &[u8]) -> (u8, usize) {
     let hex = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
     match *rest {

@@ -1,7 +1,7 @@
-//! Bytes to requests, replies to bytes: RESP2 and RESP3 without I/O.
+//! RESP2 and RESP3 without I/O: requests from bytes, replies to bytes.
 //!
 //! ```text
-//! decode   feed bytes, take whole requests; half a request stays put     -> spans into the buffer
+//! decode   requests from bytes; of a partial one, the progress is kept    -> spans into the buffer
 //! sink     replies are written straight into the connection's output     <- RESP2 or RESP3
 //! reply    the client's side: whole replies from bytes                    -> views of the bytes
 //! ```
@@ -30,13 +30,13 @@ pub const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
 /// Longest argument of a client that has yet to authenticate, in bytes.
 pub const UNAUTHENTICATED_BULK_LEN_MAX: i64 = 16 * 1024;
 
-/// An argument as an error shows it: up to its first NUL byte, which ends a text in Redis' words.
+/// Returns an argument as an error shows it: up to its first NUL byte, where Redis' C string ends.
 #[must_use]
 pub fn until_nul(argument: &[u8]) -> &[u8] {
     argument.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
-/// One argument's place in the buffer that a request was decoded from.
+/// One argument's position in the buffer that a request was decoded from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// First byte.
@@ -46,21 +46,21 @@ pub struct Span {
 }
 
 impl Span {
-    /// The span of `len` bytes from `start`. Buffers stay below 4 GiB by the query-buffer limit,
-    /// so a span that does not fit is a bug.
+    /// Makes a span of `len` bytes from `start`. Buffers stay below 4 GiB by the query-buffer
+    /// limit, so a span that does not fit is a bug.
     #[must_use]
     pub fn new(start: usize, len: usize) -> Self {
         let narrow = |n: usize| u32::try_from(n).expect("a query buffer stays below 4 GiB");
         Self { start: narrow(start), len: narrow(len) }
     }
 
-    /// The bytes at this place in `buf`.
+    /// Returns the bytes of `buf` that this span covers.
     #[must_use]
     pub fn of(self, buf: &[u8]) -> &[u8] {
         &buf[self.start as usize..self.start as usize + self.len as usize]
     }
 
-    /// This span in a buffer where its bytes stand `by` later.
+    /// Returns this span for a buffer in which its bytes are `by` further back.
     #[must_use]
     pub(crate) fn shifted(self, by: usize) -> Self {
         Self::new(self.start as usize + by, self.len as usize)

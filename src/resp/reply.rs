@@ -1,12 +1,13 @@
-//! The client's side: replies from bytes, RESP2 and RESP3, a piece at a time.
+//! The client's side: replies from bytes, RESP2 and RESP3, in any pieces.
 //!
 //! ```text
-//! ReplyDecoder   finds where a whole reply ends; of half a reply it remembers how far it came
-//! Reply          a view of those bytes: nothing is copied, elements are read when asked for
+//! ReplyDecoder   finds where a reply ends; keeps its progress in an incomplete one
+//! Reply          a view of those bytes: nothing is copied, elements are read on demand
 //! ```
 //!
-//! Whatever a [`ReplyDecoder`] lets through is well formed, so that reading a [`Reply`] cannot fail.
-//! Memory follows the bytes received: a header that claims a billion elements reserves nothing.
+//! Every reply that a [`ReplyDecoder`] accepts is well formed, so that reading a [`Reply`] cannot
+//! fail. Memory follows the bytes received: a header that claims a billion elements reserves
+//! nothing.
 
 use super::LINE_LEN_MAX;
 use crate::text::number::parse_i64;
@@ -15,21 +16,21 @@ use crate::text::number::parse_i64;
 pub const REPLY_BULK_LEN_MAX: i64 = 512 * 1024 * 1024;
 /// Most elements that one array may announce.
 pub const REPLY_ELEMENTS_MAX: i64 = 1 << 30;
-/// How deep arrays may lie in each other.
+/// Deepest nesting of arrays.
 pub const REPLY_DEPTH_MAX: usize = 64;
 
-/// The server broke the protocol: nothing after this can be understood.
+/// The server violated the protocol: the rest of the stream cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplyError {
     /// A byte that begins no reply.
     Type(u8),
-    /// A length or a number that is none, or too large.
+    /// A length or a number that is malformed or too large.
     Number,
     /// A line that is too long, or does not end in `\r\n`.
     Line,
-    /// A string without `\r\n` behind it.
+    /// A string without `\r\n` after it.
     Bulk,
-    /// Arrays that lie too deep in each other.
+    /// Arrays nested too deep.
     Depth,
 }
 
@@ -37,31 +38,31 @@ impl std::fmt::Display for ReplyError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Type(byte) => write!(f, "no reply begins with '{}'", byte.escape_ascii()),
-            Self::Number => f.write_str("a reply with a number that is none"),
-            Self::Line => f.write_str("a reply with a line that does not end"),
-            Self::Bulk => f.write_str("a string without its end"),
-            Self::Depth => f.write_str("a reply with arrays too deep in each other"),
+            Self::Number => f.write_str("a reply with a malformed number"),
+            Self::Line => f.write_str("a reply with an unterminated line"),
+            Self::Bulk => f.write_str("a string without its terminator"),
+            Self::Depth => f.write_str("a reply with arrays nested too deep"),
         }
     }
 }
 
 impl std::error::Error for ReplyError {}
 
-/// Finds the ends of replies: remembers how far into half a reply it came and nothing else.
+/// Finds the ends of replies: keeps its position in an incomplete reply and nothing else.
 #[derive(Clone, Debug, Default)]
 pub struct ReplyDecoder {
-    /// Offset of the first byte not yet understood, from the start of the reply.
+    /// Offset of the first byte not yet decoded, from the start of the reply.
     at: usize,
-    /// For each array that has begun, how many elements it still lacks; every one at least 1.
+    /// For each open array, how many elements it still lacks; every one at least 1.
     lacking: Vec<u64>,
 }
 
 impl ReplyDecoder {
-    /// Where the reply that starts at `buf[0]` ends, or `None` while it is not all here; the caller
-    /// then comes again with the same bytes and more behind them.
+    /// Returns where the reply that starts at `buf[0]` ends, or `None` while it is incomplete; the
+    /// next call then needs the same bytes and more after them.
     ///
     /// # Errors
-    /// The server broke the protocol.
+    /// The server violated the protocol.
     pub fn next(&mut self, buf: &[u8]) -> Result<Option<usize>, ReplyError> {
         loop {
             let Some((kind, text, after)) = line(buf, self.at)? else { return Ok(None) };
@@ -90,7 +91,7 @@ impl ReplyDecoder {
                 b'*' | b'~' | b'>' | b'%' | b'|' => match (kind, number(text)?) {
                     (b'*', -1) => 0,
                     (b'%', n @ 0..=REPLY_ELEMENTS_MAX) => 2 * n as u64,
-                    // An attribute goes before a reply and is part of it.
+                    // An attribute precedes a reply and is part of it.
                     (b'|', n @ 0..=REPLY_ELEMENTS_MAX) => 2 * n as u64 + 1,
                     (b'*' | b'~' | b'>', n @ 0..=REPLY_ELEMENTS_MAX) => n as u64,
                     _ => return Err(ReplyError::Number),
@@ -110,8 +111,8 @@ impl ReplyDecoder {
         }
     }
 
-    /// Notes that an element is whole, and with it perhaps what it is the last element of. Whether
-    /// that was the reply itself.
+    /// Completes an element, and every array of which it is the last element; returns whether that
+    /// completes the reply.
     fn close(&mut self) -> bool {
         while let Some(lacking) = self.lacking.last_mut() {
             *lacking -= 1;
@@ -128,10 +129,10 @@ impl ReplyDecoder {
     }
 }
 
-/// A line: its first byte, the text behind that, and where the next one starts.
+/// A line: its first byte, the text after that, and where the next line starts.
 type Line<'b> = (u8, &'b [u8], usize);
 
-/// The line that starts at `at`, if it is all here.
+/// Returns the line that starts at `at`, if it is complete.
 #[inline]
 fn line(buf: &[u8], at: usize) -> Result<Option<Line<'_>>, ReplyError> {
     let Some(rest) = buf.get(at..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
@@ -146,7 +147,7 @@ fn line(buf: &[u8], at: usize) -> Result<Option<Line<'_>>, ReplyError> {
 }
 
 fn number(text: &[u8]) -> Result<i64, ReplyError> {
-    // Servers write lengths and integers in their shortest form, which is all that this reads.
+    // Servers write lengths and integers in their shortest form, the only one accepted here.
     parse_i64(text).ok_or(ReplyError::Number)
 }
 
@@ -155,7 +156,7 @@ fn is_big(text: &[u8]) -> bool {
     !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
 }
 
-/// A whole reply, seen in the bytes it came in.
+/// A complete reply, as a view of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
     /// `+OK`.
@@ -164,23 +165,23 @@ pub enum Reply<'a> {
     Error(&'a [u8]),
     /// `:7`.
     Integer(i64),
-    /// A string; also RESP3's verbatim string, without its three letters.
+    /// A string; also RESP3's verbatim string, without its format prefix.
     Bulk(&'a [u8]),
-    /// Nothing: `$-1`, `*-1`, `_`.
+    /// Null: `$-1`, `*-1`, `_`.
     Null,
     /// An array, a set, or the pairs of a map one after the other.
     Array(Elements<'a>),
-    /// What the server says without being asked.
+    /// A push message.
     Push(Elements<'a>),
-    /// A double or a big number, as it is written.
+    /// A double or a big number, as text.
     Number(&'a [u8]),
     /// `#t`, `#f`.
     Boolean(bool),
 }
 
 impl<'a> Reply<'a> {
-    /// The reply whose bytes these are, from its first to its last, as a [`ReplyDecoder`] found
-    /// them. What is no reply reads as [`Reply::Null`].
+    /// Returns the reply in `bytes`, from its first to its last, as delimited by a
+    /// [`ReplyDecoder`]. Other bytes read as [`Reply::Null`].
     #[must_use]
     pub fn of(bytes: &'a [u8]) -> Self {
         let Ok(Some((kind, text, after))) = line(bytes, 0) else { return Self::Null };
@@ -204,7 +205,7 @@ impl<'a> Reply<'a> {
             b'*' | b'~' => many(1).map_or(Self::Null, Self::Array),
             b'%' => many(2).map_or(Self::Null, Self::Array),
             b'>' => many(1).map_or(Self::Null, Self::Push),
-            // What the attribute says is skipped: the reply is what comes last.
+            // Attributes are skipped: the reply is what comes last.
             b'|' => match many(2) {
                 Some(mut pairs) => {
                     while pairs.next().is_some() {}
@@ -216,7 +217,7 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// The integer that this is, or that this string writes out.
+    /// Returns the integer that this is, or that this string spells.
     #[must_use]
     pub fn integer(&self) -> Option<i64> {
         match *self {
@@ -226,19 +227,19 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Whether this is `+OK`.
+    /// Returns whether this is `+OK`.
     #[must_use]
     pub fn is_ok(&self) -> bool {
         *self == Self::Simple(b"OK")
     }
 
-    /// Whether this is `+QUEUED`.
+    /// Returns whether this is `+QUEUED`.
     #[must_use]
     pub fn is_queued(&self) -> bool {
         *self == Self::Simple(b"QUEUED")
     }
 
-    /// The elements of an array.
+    /// Returns the elements of an array.
     #[must_use]
     pub fn elements(&self) -> Option<Elements<'a>> {
         match *self {
@@ -272,13 +273,13 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 impl Elements<'_> {
-    /// How many there are.
+    /// Returns how many there are.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.left
     }
 
-    /// Whether there is none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.left == 0
@@ -290,7 +291,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A reply as a tree, to be compared.
+    /// Shows a reply as a tree, to be compared.
     fn show(reply: Reply<'_>) -> String {
         match reply {
             Reply::Array(elements) => {
@@ -309,7 +310,7 @@ mod tests {
         }
     }
 
-    /// What a stream of replies says, handed over in pieces that end at `cuts`.
+    /// Reads a stream of replies in pieces that end at `cuts`.
     fn read(stream: &[u8], cuts: &[usize]) -> Result<Vec<String>, ReplyError> {
         let (mut decoder, mut shown, mut from) = (ReplyDecoder::default(), Vec::new(), 0);
         for end in cuts.iter().copied().chain([stream.len()]) {

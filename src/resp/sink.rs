@@ -1,7 +1,7 @@
 //! Replies are written, not built: each call encodes straight into the connection's output.
 //!
-//! The sink knows which protocol the client speaks, so that a command says *what* it answers (a
-//! map of two pairs, a null, a double) and never how that looks in RESP2 or RESP3.
+//! The sink knows the client's protocol, so that a command says *what* it replies (a map of two
+//! pairs, a null, a double) and never how RESP2 or RESP3 encodes it.
 
 use crate::text::number::{write_f64, write_i64};
 
@@ -16,7 +16,7 @@ pub enum Proto {
 }
 
 impl Proto {
-    /// The version as `HELLO` names it: 2 or 3.
+    /// Returns the version as `HELLO` names it: 2 or 3.
     #[must_use]
     pub const fn version(self) -> u8 {
         match self {
@@ -30,50 +30,50 @@ impl Proto {
 #[derive(Debug)]
 pub struct Sink<'o> {
     out: &'o mut Vec<u8>,
-    /// The protocol of the client that reads this.
+    /// The client's protocol.
     pub proto: Proto,
 }
 
 impl<'o> Sink<'o> {
-    /// A sink that appends to `out`.
+    /// Makes a sink that appends to `out`.
     pub fn new(out: &'o mut Vec<u8>, proto: Proto) -> Self {
         Self { out, proto }
     }
 
-    /// How many bytes of output there are, with what stood there before.
+    /// Returns the length of the output, in bytes, including what was there before.
     #[must_use]
     pub fn len(&self) -> usize {
         self.out.len()
     }
 
-    /// The output, for what is RESP already and has its place elsewhere than at the end.
+    /// Returns the output, to insert RESP elsewhere than at the end.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         self.out
     }
 
-    /// Whether the output is empty.
+    /// Returns whether the output is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.out.is_empty()
     }
 
-    /// Takes back everything written after the output was `len` long.
+    /// Removes everything written after the output was `len` long.
     pub fn truncate(&mut self, len: usize) {
         self.out.truncate(len);
     }
 
-    /// Bytes that are already RESP.
+    /// Writes bytes that are already RESP.
     #[inline]
     pub fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
 
-    /// `+OK`.
+    /// Writes `+OK`.
     pub fn ok(&mut self) {
         self.raw(b"+OK\r\n");
     }
 
-    /// A simple string; it must hold no line break.
+    /// Writes a simple string, which must hold no line break.
     pub fn simple(&mut self, text: &str) {
         debug_assert!(!text.contains(['\r', '\n']));
         self.out.push(b'+');
@@ -81,8 +81,8 @@ impl<'o> Sink<'o> {
         self.crlf();
     }
 
-    /// An error, text with its code and without the `-`. Whatever a client put into it stays one
-    /// line: breaks at its end go, others are shown as spaces.
+    /// Writes an error: text with its code, without the `-`. It stays one line whatever a client
+    /// put into it: line breaks at its end are removed, others are written as spaces.
     pub fn error(&mut self, text: impl AsRef<[u8]>) {
         let is_break = |&b: &u8| b == b'\r' || b == b'\n';
         let text = text.as_ref();
@@ -92,17 +92,17 @@ impl<'o> Sink<'o> {
         self.crlf();
     }
 
-    /// An integer.
+    /// Writes an integer.
     pub fn int(&mut self, value: i64) {
         self.head(b':', value);
     }
 
-    /// A length or a count as an integer.
+    /// Writes a length or a count as an integer.
     pub fn count(&mut self, value: usize) {
         self.int(value as i64);
     }
 
-    /// A byte string.
+    /// Writes a byte string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.out.reserve(bytes.len() + 32);
@@ -119,14 +119,14 @@ impl<'o> Sink<'o> {
         self.crlf();
     }
 
-    /// An integer as a byte string.
+    /// Writes an integer as a byte string.
     pub fn bulk_int(&mut self, value: i64) {
         let mut digits = Vec::with_capacity(20);
         write_i64(&mut digits, value);
         self.bulk(&digits);
     }
 
-    /// Text of a format that RESP3 names (`txt`, `mkd`); a byte string in RESP2.
+    /// Writes text of a format that RESP3 names (`txt`, `mkd`); a byte string in RESP2.
     pub fn verbatim(&mut self, format: [u8; 3], text: &[u8]) {
         match self.proto {
             Proto::Resp2 => self.bulk(text),
@@ -140,7 +140,7 @@ impl<'o> Sink<'o> {
         }
     }
 
-    /// The absent byte string.
+    /// Writes the null byte string.
     pub fn null(&mut self) {
         self.raw(match self.proto {
             Proto::Resp2 => b"$-1\r\n",
@@ -148,7 +148,7 @@ impl<'o> Sink<'o> {
         });
     }
 
-    /// The absent array.
+    /// Writes the null array.
     pub fn null_array(&mut self) {
         self.raw(match self.proto {
             Proto::Resp2 => b"*-1\r\n",
@@ -156,7 +156,7 @@ impl<'o> Sink<'o> {
         });
     }
 
-    /// A byte string, or null.
+    /// Writes a byte string, or null.
     pub fn bulk_or_null(&mut self, bytes: Option<&[u8]>) {
         match bytes {
             Some(bytes) => self.bulk(bytes),
@@ -164,7 +164,7 @@ impl<'o> Sink<'o> {
         }
     }
 
-    /// A floating-point number; a byte string in RESP2.
+    /// Writes a floating-point number; a byte string in RESP2.
     pub fn double(&mut self, value: f64) {
         let mut text = Vec::with_capacity(24);
         write_f64(&mut text, value);
@@ -178,7 +178,7 @@ impl<'o> Sink<'o> {
         }
     }
 
-    /// A truth value; 1 or 0 in RESP2.
+    /// Writes a boolean; 1 or 0 in RESP2.
     pub fn boolean(&mut self, value: bool) {
         match self.proto {
             Proto::Resp2 => self.int(i64::from(value)),
@@ -186,12 +186,12 @@ impl<'o> Sink<'o> {
         }
     }
 
-    /// The head of an array; `len` replies follow.
+    /// Writes the head of an array; `len` replies follow.
     pub fn array(&mut self, len: usize) {
         self.head(b'*', len as i64);
     }
 
-    /// The head of a map; `pairs` times a key and a value follow. A flat array in RESP2.
+    /// Writes the head of a map; `pairs` times a key and a value follow. A flat array in RESP2.
     pub fn map(&mut self, pairs: usize) {
         match self.proto {
             Proto::Resp2 => self.head(b'*', 2 * pairs as i64),
@@ -199,7 +199,7 @@ impl<'o> Sink<'o> {
         }
     }
 
-    /// The head of a set; `len` replies follow. An array in RESP2.
+    /// Writes the head of a set; `len` replies follow. An array in RESP2.
     pub fn set(&mut self, len: usize) {
         match self.proto {
             Proto::Resp2 => self.head(b'*', len as i64),
@@ -207,7 +207,7 @@ impl<'o> Sink<'o> {
         }
     }
 
-    /// The head of what is sent unasked; `len` replies follow. An array in RESP2.
+    /// Writes the head of a push message; `len` replies follow. An array in RESP2.
     pub fn push(&mut self, len: usize) {
         match self.proto {
             Proto::Resp2 => self.head(b'*', len as i64),

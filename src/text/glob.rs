@@ -6,40 +6,40 @@
 //! \x      the byte x                  other         itself
 //! ```
 //!
-//! A pattern is a row of elements. Every element but `*` takes exactly one byte of the text, so a
-//! star that has let a later star be reached never needs to be tried again: whatever the later
-//! one cannot find, a longer earlier one cannot either. One place to go back to is enough, and
-//! the time is at most pattern × text, whatever the pattern.
+//! A pattern is a sequence of elements. Every element except `*` matches exactly one byte of the
+//! text, so a star never needs to be tried again once a later star has been reached: whatever the
+//! later one cannot match, a longer earlier one cannot either. One position to backtrack to is
+//! enough, and the time is at most pattern × text, whatever the pattern.
 //!
-//! The odd corners are the reference server's, measured:
+//! The corner cases are the reference server's, measured:
 //! - a class that is not closed ends with the pattern, and matches as if it were closed there;
 //! - in a class, `]` closes even as the first byte, so `[]` matches nothing and `[^]` everything;
 //! - in a class, `\x` is the byte x, never the start of a range, and never ignores case;
-//! - the bounds of a range compare as *signed* bytes and may stand in either order;
+//! - the bounds of a range compare as *signed* bytes and may be in either order;
 //! - a backslash that ends the pattern is itself;
-//! - nothing but the empty pattern matches the empty text. (KEYS and SCAN do not ask: to them a
-//!   lone `*` means no pattern.)
+//! - nothing but the empty pattern matches the empty text. (KEYS and SCAN do not call this for a
+//!   lone `*`: to them it means no pattern.)
 
-/// Whether `pattern` matches the whole of `text`.
+/// Returns whether `pattern` matches the whole of `text`.
 #[must_use]
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte)
 }
 
-/// As [`matches()`], with ASCII letters equal to their other case.
+/// As [`matches()`], ignoring the case of ASCII letters.
 #[must_use]
 pub fn matches_nocase(pattern: &[u8], text: &[u8]) -> bool {
     run(pattern, text, |byte| byte.to_ascii_lowercase())
 }
 
-/// The walk; `fold` maps bytes that shall be equal to one byte.
+/// Matches; `fold` maps bytes that count as equal to one byte.
 fn run(pattern: &[u8], text: &[u8], fold: impl Fn(u8) -> u8 + Copy) -> bool {
     if text.is_empty() {
         return pattern.is_empty();
     }
     let mut pattern = pattern;
     let mut text = text;
-    // What follows the last star, and the text from the byte where that star gave up growing.
+    // The pattern after the last star, and the text from the byte where that star stopped growing.
     let mut retry: Option<(&[u8], &[u8])> = None;
     while let [byte, after_byte @ ..] = text {
         if let [b'*', after_star @ ..] = pattern {
@@ -61,8 +61,8 @@ fn run(pattern: &[u8], text: &[u8], fold: impl Fn(u8) -> u8 + Copy) -> bool {
     pattern.iter().all(|&byte| byte == b'*')
 }
 
-/// Matches one byte against the first element of a pattern that does not start with a star, and
-/// returns what follows the element. None when the byte does not match or the pattern is empty.
+/// Matches one byte against the first element of a pattern that does not start with a star; returns
+/// what follows the element, or `None` when the byte does not match or the pattern is empty.
 fn element(pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8 + Copy) -> Option<&[u8]> {
     let (matched, rest) = match pattern {
         [] => return None,
@@ -77,7 +77,8 @@ fn element(pattern: &[u8], byte: u8, fold: impl Fn(u8) -> u8 + Copy) -> Option<&
     matched.then_some(rest)
 }
 
-/// Looks a byte up in the class whose members start here, and returns what follows the class.
+/// Looks a byte up in the class whose members start here; returns whether it was found, and what
+/// follows the class.
 fn class(members: &[u8], byte: u8, fold: impl Fn(u8) -> u8 + Copy) -> (bool, &[u8]) {
     let signed = |byte: u8| fold(byte).cast_signed();
     let mut found = false;
@@ -91,7 +92,7 @@ fn class(members: &[u8], byte: u8, fold: impl Fn(u8) -> u8 + Copy) -> (bool, &[u
             }
             [b']', rest @ ..] => return (found, rest),
             [from, b'-', to, rest @ ..] => {
-                // Put in order before case is folded: `[_-B]` is B to _, then b to _: empty.
+                // Ordered before case is folded: `[_-B]` is B to _, then b to _: empty.
                 let (low, high) =
                     if from.cast_signed() > to.cast_signed() { (to, from) } else { (from, to) };
                 found |= (signed(*low)..=signed(*high)).contains(&signed(byte));
@@ -174,11 +175,11 @@ mod tests {
         assert!(matches_nocase(b"[A-Z]*", b"maxmemory"));
         assert!(!matches_nocase(b"[\\M]ax*", b"maxmemory"));
         assert!(!matches(b"MAX*", b"maxmemory"));
-        // B to _ stands in order, b to _ does not: nothing lies between.
+        // B to _ is in order, b to _ is not: the range is empty.
         assert!(!matches_nocase(b"[_-B]*", b"maxmemory"));
     }
 
-    /// An exponential matcher would not end on these before the sun does.
+    /// An exponential matcher would never finish on these.
     #[test]
     fn many_stars_on_a_near_miss_end() {
         let text = b"a".repeat(2_000);
@@ -191,7 +192,7 @@ mod tests {
     }
 
     proptest! {
-        /// The walk with one place to go back to finds what trying everything finds.
+        /// Matching with one position to backtrack to finds what trying everything finds.
         #[test]
         fn agrees_with_trying_everything(pattern in "[*?ab\\[\\]^\\\\-]{0,10}", text in "[ab\\]^-]{1,7}") {
             fn all(pattern: &[u8], text: &[u8]) -> bool {

@@ -1,4 +1,4 @@
-//! Text as Redis and people read it: numbers, patterns, and values for display.
+//! Numbers, patterns, and the display of values.
 
 pub mod number;
 pub mod glob;

@@ -5,9 +5,9 @@
 //! large   Table<Field>   found by hash; in no order
 //! ```
 //!
-//! A hash starts small and becomes large when it gets more fields, or a longer name or value, than
-//! [`PackLimits`] allow. It never becomes small again, as in Redis, so that one at the border does
-//! not flip at every step.
+//! A hash starts packed and becomes a table when it gets more fields, or a longer name or value,
+//! than [`PackLimits`] allow. It never becomes packed again, as in Redis, so that one at the border
+//! does not switch at every step.
 
 mod packed;
 
@@ -18,7 +18,7 @@ use packed::Packed;
 /// A pack that would grow beyond this many bytes becomes a table, whatever the limits say.
 const PACK_SIZE_MAX: usize = 1 << 30;
 
-/// How large a hash may be and stay packed (`hash-max-listpack-entries`, `-value`).
+/// The limits up to which a hash stays packed (`hash-max-listpack-entries`, `-value`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PackLimits {
     /// Most fields.
@@ -72,7 +72,7 @@ impl Default for Hash {
 }
 
 impl Hash {
-    /// The representation as `OBJECT ENCODING` names it.
+    /// Returns the representation as `OBJECT ENCODING` names it.
     #[must_use]
     pub fn encoding(&self) -> &'static str {
         match self.0 {
@@ -81,7 +81,7 @@ impl Hash {
         }
     }
 
-    /// How many fields there are.
+    /// Returns how many fields there are.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -90,13 +90,13 @@ impl Hash {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// About how many bytes of memory it takes besides itself.
+    /// Returns about how many bytes of memory it takes besides itself.
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.0 {
@@ -111,7 +111,7 @@ impl Hash {
         }
     }
 
-    /// The value of a field.
+    /// Returns the value of a field.
     #[must_use]
     pub fn get(&self, name: &[u8], hasher: &KeyHasher) -> Option<Text<'_>> {
         match &self.0 {
@@ -123,7 +123,7 @@ impl Hash {
         }
     }
 
-    /// Whether there is such a field.
+    /// Returns whether there is such a field.
     #[must_use]
     pub fn contains(&self, name: &[u8], hasher: &KeyHasher) -> bool {
         match &self.0 {
@@ -132,7 +132,7 @@ impl Hash {
         }
     }
 
-    /// Sets the value of a field; says whether the field is new.
+    /// Sets the value of a field; returns whether the field is new.
     pub fn set(
         &mut self,
         name: &[u8],
@@ -141,7 +141,7 @@ impl Hash {
         hasher: &KeyHasher,
     ) -> bool {
         if let Repr::Packed(packed) = &mut self.0 {
-            // The limits may have shrunk since the last change, which then counts here.
+            // Limits that have shrunk since the last change count here.
             let fits = name.len().max(value.len()) <= limits.value_len_max
                 && packed.len() <= limits.entries_max
                 && packed.size() + name.len() + value.len() + 2 * HEAD_LEN_MAX <= PACK_SIZE_MAX;
@@ -162,7 +162,7 @@ impl Hash {
         }
     }
 
-    /// Removes a field; says whether it was there.
+    /// Removes a field; returns whether it was there.
     pub fn remove(&mut self, name: &[u8], hasher: &KeyHasher) -> bool {
         match &mut self.0 {
             Repr::Packed(packed) => packed.remove(name),
@@ -173,7 +173,7 @@ impl Hash {
         }
     }
 
-    /// Every field with its value: of a small hash in the order of insertion.
+    /// Returns every field with its value; those of a packed hash in the order of insertion.
     #[must_use]
     pub fn pairs(&self) -> Pairs<'_> {
         match &self.0 {
@@ -182,7 +182,7 @@ impl Hash {
         }
     }
 
-    /// The pairs by number, for a caller that wants many of them here and there.
+    /// Returns the pairs for access by index.
     #[must_use]
     pub fn indexed(&self) -> Indexed<'_> {
         match &self.0 {
@@ -191,11 +191,11 @@ impl Hash {
         }
     }
 
-    /// The page of a scan that starts at `cursor`, about `count` pairs long, and the cursor of the
-    /// page after it; both start and end are 0. A small hash is one page.
+    /// Returns the page of a scan that starts at `cursor`, about `count` pairs long, and the cursor
+    /// of the page after it; both start and end are 0. A small hash is one page.
     ///
-    /// A large hash is walked from its last place down: as removals only ever move the last field
-    /// to a lower place, whatever stays during a scan is met at least once.
+    /// A table is walked from its last position down: removals only ever move the last field to a
+    /// lower position, so whatever stays during a scan is visited at least once.
     #[must_use]
     pub fn page(&self, cursor: u64, count: usize) -> (Pairs<'_>, u64) {
         let Repr::Table(table) = &self.0 else { return (self.pairs(), 0) };
@@ -208,7 +208,7 @@ impl Hash {
         (Pairs(Rest::Fields(table.entries()[start..end].iter())), start as u64)
     }
 
-    /// The table, made from the pack if there was none yet.
+    /// Returns the table, converting a packed hash first.
     fn unpack(&mut self, hasher: &KeyHasher) -> &mut Table<Field> {
         if let Repr::Packed(packed) = &self.0 {
             let mut table = Box::<Table<Field>>::default();
@@ -224,7 +224,7 @@ impl Hash {
         }
     }
 
-    /// Checks what the comments promise.
+    /// Checks the invariants.
     #[cfg(test)]
     pub(crate) fn assert_invariants(&self, hasher: &KeyHasher) {
         match &self.0 {
@@ -234,7 +234,7 @@ impl Hash {
     }
 }
 
-/// Pairs one after the other: what [`Hash::pairs`] and [`Hash::page`] give.
+/// The iterator of [`Hash::pairs`] and [`Hash::page`].
 pub struct Pairs<'h>(Rest<'h>);
 
 enum Rest<'h> {
@@ -260,7 +260,7 @@ impl<'h> Iterator for Pairs<'h> {
     }
 }
 
-/// A hash's pairs by number, from 0 up to its length.
+/// A hash's pairs by index, from 0 up to its length.
 pub struct Indexed<'h>(Order<'h>);
 
 enum Order<'h> {
@@ -269,10 +269,10 @@ enum Order<'h> {
 }
 
 impl Indexed<'_> {
-    /// Pair number `n`.
+    /// Returns pair number `n`.
     ///
     /// # Panics
-    /// If the hash has not that many.
+    /// If the hash has fewer pairs.
     #[must_use]
     pub fn at(&self, n: usize) -> (&[u8], &[u8]) {
         match &self.0 {
@@ -317,7 +317,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list of pairs; some limits let it stay packed to the end, most do not.
+        /// Against a list of pairs; with some limits it stays packed to the end, with most it does
+        /// not.
         #[test]
         fn behaves_as_an_ordered_map(
             steps in prop::collection::vec(step(), 0..300),

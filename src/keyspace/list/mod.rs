@@ -1,4 +1,4 @@
-//! A list: elements in their order, quick at both ends.
+//! A list: elements in order, fast at both ends.
 //!
 //! ```text
 //! small   Piece                             all elements in one piece of memory; see list/piece
@@ -6,22 +6,24 @@
 //!                     └─ elements in a row, with room at both ends; see list/element
 //! ```
 //!
-//! The first and the last piece take what is pushed; a piece that has no place for an element gets a
-//! neighbour. An index is found by the counts of whole pieces, from the nearer end, and then within
-//! one piece. Pieces that lose elements give memory back, and join a neighbour when both are small.
+//! Pushes go to the first and the last piece; a piece without room for an element gets a neighbour.
+//! An index is found by the counts of whole pieces, from the nearer end, and then within one piece.
+//! Pieces that lose elements give memory back, and are merged with a neighbour when both are small.
 
 mod element;
 mod piece;
+mod iter;
 
+pub use iter::{EncodedElement, Iter};
 pub use piece::{End, PieceLimit};
 
 use super::Text;
-use element::{Element, first_len, last_len, text_of};
+use element::{Element, first_len, last_len};
 use piece::Piece;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Elements in their order; see the top of the file.
+/// Elements in order; see the top of the file.
 #[derive(Clone, Debug)]
 pub struct List(Repr);
 
@@ -39,7 +41,7 @@ struct Pieces {
     len: usize,
 }
 
-/// A piece and, to pass it over without looking into it, its count.
+/// A piece with its count, so that it can be skipped without reading it.
 #[derive(Clone, Debug)]
 struct Counted {
     piece: Piece,
@@ -52,13 +54,13 @@ impl Counted {
     }
 }
 
-/// Where an element stands.
+/// The position of an element.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     piece: usize,
-    /// The number of elements before it in the piece.
+    /// Elements before it in the piece.
     nth: usize,
-    /// Where it begins in the piece's content.
+    /// Its offset in the piece's content.
     at: usize,
 }
 
@@ -69,13 +71,13 @@ impl Default for List {
 }
 
 impl List {
-    /// The representation as `OBJECT ENCODING` names it.
+    /// Returns the representation as `OBJECT ENCODING` names it.
     #[must_use]
     pub fn encoding(&self) -> &'static str {
         "quicklist"
     }
 
-    /// How many elements there are.
+    /// Returns how many elements there are.
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
@@ -85,13 +87,13 @@ impl List {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes of memory that it takes besides itself.
+    /// Returns how many bytes of memory it takes besides itself.
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.0 {
@@ -106,27 +108,27 @@ impl List {
 
     // ── reading ───────────────────────────────────────────────────────────────────────────────
 
-    /// The first or the last element.
+    /// Returns the first or the last element.
     #[must_use]
     #[inline]
     pub fn peek(&self, end: End) -> Option<Text<'_>> {
         self.iter_from(end, 0).next()
     }
 
-    /// Element number `index`, from 0.
+    /// Returns element number `index`, from 0.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<Text<'_>> {
         let (end, skipped) = self.nearer(index)?;
         self.iter_from(end, skipped).next()
     }
 
-    /// All elements in their order.
+    /// Returns all elements in their order.
     #[must_use]
     pub fn iter(&self) -> Iter<'_> {
         self.iter_from(End::Front, 0)
     }
 
-    /// The elements from `end` on, away from it, without the first `skipped` of them.
+    /// Returns the elements, starting at `end`, without the first `skipped` of them.
     #[must_use]
     #[inline]
     pub fn iter_from(&self, end: End, skipped: usize) -> Iter<'_> {
@@ -136,7 +138,7 @@ impl List {
         if iter.left == 0 {
             return iter;
         }
-        // The place is that of the first element to come, counted from the front.
+        // The position of the first element to return, counted from the front.
         let index = if end == End::Front { skipped } else { len - 1 - skipped };
         let Place { piece, at, .. } = self.place_of(index);
         let content = self.piece(piece).content();
@@ -150,13 +152,13 @@ impl List {
         iter
     }
 
-    /// Element `index` as the end that it is nearer to and how many elements lie between.
+    /// Returns the end that element `index` is nearer to, and how many elements lie between.
     fn nearer(&self, index: usize) -> Option<(End, usize)> {
         let after = self.len().checked_sub(index + 1)?;
         Some(if index <= after { (End::Front, index) } else { (End::Back, after) })
     }
 
-    /// Where element `index`, which is there, stands.
+    /// Returns the position of an existing element.
     fn place_of(&self, index: usize) -> Place {
         let len = self.len();
         let (piece, nth) = match &self.0 {
@@ -265,7 +267,7 @@ impl List {
         self.pop(End::Front, range.start);
     }
 
-    /// Replaces element number `index`; says whether there is one.
+    /// Replaces element number `index`; returns whether it exists.
     pub fn set(&mut self, index: usize, text: &[u8], limit: PieceLimit) -> bool {
         if index >= self.len() {
             return false;
@@ -276,8 +278,8 @@ impl List {
         true
     }
 
-    /// Puts an element before or behind the first one that is `pivot`; says whether there is one.
-    /// `step` is told how many elements were visited.
+    /// Inserts an element before or after the first one equal to `pivot`; returns whether there is
+    /// one. Calls `step` with the number of elements visited.
     pub fn insert_beside(
         &mut self,
         pivot: &[u8],
@@ -304,8 +306,8 @@ impl List {
         false
     }
 
-    /// Removes elements that are `text`, `count_max` of them at the most, the nearest to `end`
-    /// first; gives how many. `step` is told how many elements were visited.
+    /// Removes up to `count_max` elements equal to `text`, the nearest to `end` first; returns how
+    /// many. Calls `step` with the number of elements visited.
     pub fn remove(
         &mut self,
         text: &[u8],
@@ -317,7 +319,7 @@ impl List {
         let sought = Element::of(text).to_vec();
         let mut removed = 0;
         let mut places = Vec::new();
-        // Pieces yet to be visited lie between these; what comes or goes beyond them does not count.
+        // Pieces yet to be visited lie between these; changes beyond them do not matter.
         let (mut first, mut last) = (0, self.pieces());
         while first < last && removed < count_max {
             let n = if end == End::Front { first } else { last - 1 };
@@ -348,8 +350,9 @@ impl List {
         removed
     }
 
-    /// Drops the empty ones of the `visited` pieces nearest to `end`, and joins small neighbours: in
-    /// one pass, as each removal from amid the deque would move half of it.
+    /// Removes the empty ones of the `visited` pieces nearest to `end`, and merges small
+    /// neighbours: in one pass, since each removal from the middle of the deque would move half of
+    /// it.
     fn tidy(&mut self, end: End, visited: usize, limit: PieceLimit) {
         let Repr::Many(many) = &mut self.0 else { return };
         let mut kept: Vec<Counted> = Vec::new();
@@ -379,7 +382,7 @@ impl List {
         }
     }
 
-    /// Puts an element where one of `old_len` bytes stands, or before what stands there.
+    /// Replaces the element of `old_len` bytes at `place`, or inserts before it if that is 0.
     fn put(&mut self, place: Place, old_len: usize, element: &Element<'_>, limit: PieceLimit) {
         let Place { piece: n, nth, at } = place;
         let old = at..at + old_len;
@@ -394,7 +397,7 @@ impl List {
             self.insert_piece(n, before);
             n += 1;
         }
-        // It goes to whichever half has a place for it.
+        // It goes into the half that has room for it.
         let has_place =
             n > 0 && nth > 0 && self.edit(n - 1, |piece| piece.push(End::Back, element, limit));
         if !has_place {
@@ -449,7 +452,7 @@ impl List {
             Repr::Many(many) => many,
         };
         many.len += piece.count();
-        // By a quarter: the deque is to cost no more than the pointers of a linked list would.
+        // By a quarter: the deque must not cost more than the pointers of a linked list would.
         let pieces = many.pieces.len();
         if pieces == many.pieces.capacity() {
             many.pieces.reserve_exact(pieces / 4 + 1);
@@ -470,7 +473,7 @@ impl List {
         }
     }
 
-    /// Makes one piece of two neighbours, if both are there and small; says whether it did.
+    /// Merges two neighbouring pieces if both exist and are small; returns whether it did.
     fn join(&mut self, n: usize, next: usize, limit: PieceLimit) -> bool {
         let Repr::Many(many) = &mut self.0 else { return false };
         let (Some(first), Some(second)) = (many.pieces.get(n), many.pieces.get(next)) else {
@@ -482,7 +485,7 @@ impl List {
         true
     }
 
-    /// Gives back what the deque of pieces no longer needs, after elements were removed.
+    /// Frees what the deque of pieces no longer needs, after elements were removed.
     #[inline]
     fn shrink(&mut self) {
         let Repr::Many(many) = &mut self.0 else { return };
@@ -494,8 +497,8 @@ impl List {
         }
     }
 
-    /// A last piece needs no deque. It keeps it while it is so full that the next push may well
-    /// need it again.
+    /// A single piece needs no deque. It stays while the piece is so full that the next push may
+    /// well need it again.
     fn collapse_to_one(&mut self) {
         if let Repr::Many(many) = &mut self.0
             && let Some(counted) = many.pieces.front_mut()
@@ -505,7 +508,7 @@ impl List {
         }
     }
 
-    /// Checks what the comments promise.
+    /// Checks the invariants.
     #[cfg(test)]
     fn assert_invariants(&self, limit: PieceLimit) {
         match &self.0 {
@@ -523,7 +526,7 @@ impl List {
     }
 }
 
-/// How many bytes the first or last `count` elements of a piece take.
+/// Returns how many bytes the first or last `count` elements of a piece take.
 fn bytes_of(piece: &Piece, end: End, count: usize) -> usize {
     let content = piece.content();
     match (end, count) {
@@ -534,7 +537,7 @@ fn bytes_of(piece: &Piece, end: End, count: usize) -> usize {
     }
 }
 
-/// Finds every element that is `sought`.
+/// Finds every element equal to `sought`.
 fn places_of(content: &[u8], sought: &[u8], places: &mut Vec<Range<usize>>) {
     places.clear();
     let mut at = 0;
@@ -546,80 +549,6 @@ fn places_of(content: &[u8], sought: &[u8], places: &mut Vec<Range<usize>>) {
         at = end;
     }
 }
-
-/// A byte string as a list keeps it, to compare many elements with it.
-pub struct EncodedElement(Vec<u8>);
-
-impl EncodedElement {
-    /// The byte string `text`.
-    #[must_use]
-    pub fn of(text: &[u8]) -> Self {
-        Self(Element::of(text).to_vec())
-    }
-}
-
-/// Elements one after the other, from one end to the other.
-#[derive(Clone)]
-pub struct Iter<'l> {
-    list: &'l List,
-    /// Where it started.
-    end: End,
-    /// What is left of the piece at hand.
-    rest: &'l [u8],
-    /// The piece to come; walking back, one more than its number.
-    next: usize,
-    /// How many elements are left.
-    left: usize,
-}
-
-impl<'l> Iter<'l> {
-    /// The next element as it is kept.
-    #[inline]
-    fn element(&mut self) -> Option<&'l [u8]> {
-        self.left = self.left.checked_sub(1)?;
-        match self.end {
-            End::Front => {
-                if self.rest.is_empty() {
-                    self.rest = self.list.piece(self.next).content();
-                    self.next += 1;
-                }
-                let (element, rest) = self.rest.split_at(first_len(self.rest));
-                self.rest = rest;
-                Some(element)
-            }
-            End::Back => {
-                if self.rest.is_empty() {
-                    self.next -= 1;
-                    self.rest = self.list.piece(self.next).content();
-                }
-                let (rest, element) = self.rest.split_at(self.rest.len() - last_len(self.rest));
-                self.rest = rest;
-                Some(element)
-            }
-        }
-    }
-
-    /// Whether the next element is the one that is sought; `None` at the end.
-    #[inline]
-    pub fn next_is(&mut self, sought: &EncodedElement) -> Option<bool> {
-        self.element().map(|element| element == sought.0)
-    }
-}
-
-impl<'l> Iterator for Iter<'l> {
-    type Item = Text<'l>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Text<'l>> {
-        self.element().map(text_of)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl ExactSizeIterator for Iter<'_> {}
 
 #[cfg(test)]
 mod tests;

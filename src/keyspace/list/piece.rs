@@ -2,22 +2,22 @@
 //!
 //! ```text
 //! front: u16 | back: u16 | count: u16 | room | element | element | … | room
-//!     └─ how long each room is              └─ see element.rs          └─
+//!     └─ the length of each room            └─ see element.rs          └─
 //! ```
 //!
-//! A push writes into the room at its end, and a pop leaves room behind, so that neither moves what
-//! lies between. When an end has no room left, either the elements move a little, to share what
-//! room the other end has, or the piece gets larger by a size class of the allocator; both happen
-//! after a number of bytes pushed that is in proportion to the bytes moved.
+//! A push writes into the room at its end, and a pop leaves room behind, so that neither moves the
+//! elements between. When an end has no room left, either the elements move a little, to share what
+//! room the other end has, or the piece grows by a size class of the allocator; both happen only
+//! after a number of bytes was pushed that is in proportion to the bytes moved.
 
 use super::element::{self, Element};
 use std::ops::Range;
 
 /// Bytes before the room at the front.
 const HEAD_LEN: usize = 6;
-/// Pieces of up to this many bytes are not made smaller.
+/// Pieces of up to this many bytes are not shrunk.
 const SMALL_SIZE: usize = 64;
-/// Pieces of up to this many bytes move their elements for whatever room there is.
+/// Pieces of up to this many bytes move their elements for any amount of room.
 const MOVABLE_SIZE: usize = 1024;
 /// Largest piece of several elements, in bytes; each room is shorter.
 const SIZE_MAX: usize = 1 << 16;
@@ -25,14 +25,14 @@ const SIZE_MAX: usize = 1 << 16;
 /// One end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The left one, where the first element is.
+    /// The left end, where the first element is.
     Front,
     /// The right one.
     Back,
 }
 
 impl End {
-    /// The other end.
+    /// Returns the other end.
     #[must_use]
     pub fn opposite(self) -> Self {
         match self {
@@ -46,14 +46,14 @@ impl End {
 /// piece of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PieceLimit {
-    /// Bytes, all told.
+    /// Bytes, header and rooms included.
     size_max: usize,
     /// Elements.
     count_max: usize,
 }
 
 impl PieceLimit {
-    /// The limit as it is set: elements if positive, else -1 to -5 for 4 KiB to 64 KiB.
+    /// Returns the limit for a setting: elements if positive, else -1 to -5 for 4 KiB to 64 KiB.
     #[must_use]
     pub fn of(setting: i64) -> Self {
         match setting {
@@ -66,11 +66,11 @@ impl PieceLimit {
     }
 }
 
-/// Elements in a row; never empty but by [`Default`], which takes no memory.
+/// Consecutive elements; never empty except by [`Default`], which takes no memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Piece(Box<[u8]>);
 
-/// The size of memory that is taken for `size` bytes: the allocator's classes, four to a doubling.
+/// Returns the size class that the allocator uses for `size` bytes: four classes per doubling.
 pub(super) fn class(size: usize) -> usize {
     if size > SIZE_MAX {
         return size;
@@ -80,7 +80,7 @@ pub(super) fn class(size: usize) -> usize {
 }
 
 impl Piece {
-    /// A piece of one element, with room at `end` if any.
+    /// Makes a piece of one element, with room at `end` if any.
     pub(super) fn of(element: &Element<'_>, end: End, limit: PieceLimit) -> Self {
         let used = HEAD_LEN + element.len();
         let mut piece = Self(Self::space(class(used).min(limit.size_max.max(used))));
@@ -117,7 +117,7 @@ impl Piece {
         self.set_field(1, back);
     }
 
-    /// How many elements there are.
+    /// Returns how many elements there are.
     pub(super) fn count(&self) -> usize {
         self.field(2)
     }
@@ -134,24 +134,25 @@ impl Piece {
         self.0.len() - self.field(1)
     }
 
-    /// The elements' bytes.
+    /// Returns the elements' bytes.
     #[inline]
     pub(super) fn content(&self) -> &[u8] {
         if self.0.is_empty() { &[] } else { &self.0[self.start()..self.end()] }
     }
 
-    /// Bytes of memory that it takes.
+    /// Returns how many bytes of memory it takes.
     pub(super) fn size(&self) -> usize {
         self.0.len()
     }
 
-    /// Bytes of memory that it would take without its rooms.
+    /// Returns how many bytes of memory it would take without its rooms.
     fn used(&self) -> usize {
         let (front, back) = self.rooms();
         self.0.len() - front - back
     }
 
-    /// Adds an element at an end. `false`, and nothing done, if there is no place for it.
+    /// Adds an element at an end; returns `false`, with nothing changed, if there is no room for
+    /// it.
     #[inline]
     pub(super) fn push(&mut self, end: End, element: &Element<'_>, limit: PieceLimit) -> bool {
         let count = self.count();
@@ -174,7 +175,7 @@ impl Piece {
         true
     }
 
-    /// Sees to it that there are `len` bytes of room at `end`, if the piece may have them.
+    /// Makes `len` bytes of room at `end`, if the piece may grow to that.
     #[cold]
     fn make_room(&mut self, end: End, len: usize, limit: PieceLimit) -> bool {
         let size_max = limit.size_max;
@@ -183,13 +184,13 @@ impl Piece {
             return false;
         }
         let room = size - used;
-        // A quarter of what is moved: then few bytes move for each that is pushed.
+        // At least a quarter of what is moved: then few bytes move for each byte pushed.
         let (rooms, size) = if room >= len && (4 * room >= used || size <= MOVABLE_SIZE) {
             let there = len.max(room / 2);
             (there, size)
         } else {
             let larger = class((used + len).max(size + 1));
-            // The largest size that is allowed may lie between two classes.
+            // The largest allowed size may lie between two classes.
             let larger = if larger > size_max && size < size_max { size_max } else { larger };
             if larger > size_max || larger < used + len {
                 return false;
@@ -201,7 +202,7 @@ impl Piece {
         true
     }
 
-    /// Moves the elements to where they leave `rooms` in `size` bytes.
+    /// Moves the elements so that `rooms` remain in `size` bytes.
     fn rebuild(&mut self, size: usize, rooms: (usize, usize)) {
         if size == self.0.len() {
             let elements = self.start()..self.end();
@@ -217,7 +218,7 @@ impl Piece {
         self.set_rooms(rooms);
     }
 
-    /// Removes `count` elements, the first or last `len` bytes, but not all.
+    /// Removes `count` elements, the first or last `len` bytes, but never all.
     #[inline]
     pub(super) fn pop(&mut self, end: End, len: usize, count: usize) {
         let (room, count) = (self.field(end as usize) + len, self.count() - count);
@@ -240,7 +241,7 @@ impl Piece {
         *self = Self::compact(&[kept], count);
     }
 
-    /// A piece of `count` elements that stand in `parts`.
+    /// Makes a piece of `count` elements from `parts`, without spare room.
     fn compact(parts: &[&[u8]], count: usize) -> Self {
         let used = HEAD_LEN + parts.iter().map(|part| part.len()).sum::<usize>();
         // One element may be of any length; several are never more than the largest piece.
@@ -255,11 +256,11 @@ impl Piece {
         piece
     }
 
-    /// Removes the elements at `places`, which ascend and are apart, but not all elements.
+    /// Removes the elements at `places`, which ascend and do not overlap, but never all elements.
     pub(super) fn remove(&mut self, places: &[Range<usize>]) {
         let (start, count) = (self.start(), self.count() - places.len());
         let content_len = self.content().len();
-        // The elements between two removed ones move down to the last that stays.
+        // The elements between two removed ones move down to the last one that stays.
         let mut end = places.first().map_or(content_len, |place| place.start);
         for (i, place) in places.iter().enumerate() {
             let until = places.get(i + 1).map_or(content_len, |next| next.start);
@@ -275,8 +276,8 @@ impl Piece {
         }
     }
 
-    /// Puts `element` where `old` bytes stand: one element, or nothing. `false`, and nothing done,
-    /// if there is no place for it.
+    /// Replaces the bytes `old`, one element or none, by `element`; returns `false`, with nothing
+    /// changed, if there is no room for it.
     pub(super) fn put(
         &mut self,
         old: Range<usize>,
@@ -297,7 +298,7 @@ impl Piece {
         let content = self.content();
         let tail_len = content.len() - old.end;
         let back = self.field(1);
-        // The place of a long element is not for several to share.
+        // The space of a long element is not for several to share.
         let stays = self.0.len() <= limit.size_max
             && (self.0.len() <= SMALL_SIZE || used > self.0.len() / 2);
         if stays && old.len() + back >= len {
@@ -313,8 +314,8 @@ impl Piece {
         true
     }
 
-    /// What stands before `at` and what stands from `to` on, as pieces, if anything does; `before`
-    /// and `after` elements.
+    /// Splits into the elements before `at` and those from `to` on, `before` and `after` of them;
+    /// `None` for an empty half.
     pub(super) fn split(
         &self,
         (at, to): (usize, usize),
@@ -325,7 +326,7 @@ impl Piece {
         (half(&content[..at], before), half(&content[to..], after))
     }
 
-    /// Both pieces in one, if that one would leave half of what it may take.
+    /// Merges two pieces, if the result is at most half full.
     pub(super) fn joined(&self, next: &Self, limit: PieceLimit) -> Option<Self> {
         let used = self.used() + next.used() - HEAD_LEN;
         let count = self.count() + next.count();
@@ -333,7 +334,7 @@ impl Piece {
         fits.then(|| Self::compact(&[self.content(), next.content()], count))
     }
 
-    /// Where element number `n` begins; from the nearer end.
+    /// Returns the offset of element number `n`, counting from the nearer end.
     pub(super) fn place_of(&self, n: usize) -> usize {
         let (content, count) = (self.content(), self.count());
         if n <= count / 2 {
@@ -343,12 +344,12 @@ impl Piece {
         }
     }
 
-    /// Whether it takes less than half of the smallest limit in bytes.
+    /// Returns whether it takes less than half of the smallest limit in bytes.
     pub(super) fn is_small(&self) -> bool {
         self.0.len() <= 2048
     }
 
-    /// Checks what the picture and the comments promise.
+    /// Checks the invariants.
     #[cfg(test)]
     pub(super) fn assert_invariants(&self, limit: PieceLimit) {
         let content = self.content();

@@ -23,7 +23,7 @@ fn end() -> impl Strategy<Value = End> {
     prop_oneof![Just(End::Front), Just(End::Back)]
 }
 
-/// Mostly few different ones, so that searches find something.
+/// Mostly a few distinct ones, so that searches find something.
 fn text() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => (0_u32..12).prop_map(|n: u32| n.to_string().into_bytes()),
@@ -128,7 +128,7 @@ proptest! {
                     (*start, *end) = (*start % (model.len() + 1), *end % (model.len() + 1));
                     (*start, *end) = (*(&*start).min(end), *(&*start).max(end));
                 }
-                // At times one behind the last.
+                // Sometimes one beyond the last.
                 Step::Set(index, _) => *index %= model.len() + 1,
                 _ => {}
             }
@@ -165,8 +165,8 @@ proptest! {
     }
 }
 
-/// What Redis takes for the same elements, by its layout: 40 bytes, and for every 8 KiB a node
-/// of 32 bytes and a listpack, whose memory comes in the same classes.
+/// Returns what Redis takes for the same elements, by its layout: 40 bytes, and for every 8 KiB a
+/// node of 32 bytes and a listpack, whose memory comes in the same classes.
 fn theirs(texts: &[Vec<u8>]) -> usize {
     let (mut all, mut used) = (40, 0);
     for text in texts {
@@ -196,7 +196,7 @@ fn takes_no_more_memory_than_in_redis() {
                 texts.iter().for_each(|text| list.push(end, text, limit));
                 let (ours, theirs) = (list.memory(), theirs(&texts));
                 assert!(ours <= theirs, "{count} of kind {kind}: {ours} {theirs}");
-                // And it goes with the elements.
+                // And it shrinks with the elements.
                 list.pop(End::Back, count - 1);
                 assert!(list.memory() <= 256, "{} bytes", list.memory());
             }

@@ -1,25 +1,25 @@
-//! A set of integers as one ordered array, which is a fifth of what a table would take.
+//! A set of integers as one ordered array, a fifth of the size of a table.
 //!
 //! ```text
 //! width: u8 | member | member | …      ascending, each little-endian in `width` bytes: 2, 4 or 8
 //! ```
 //!
-//! The width is that of the widest member that ever was in it: it grows, and never shrinks, as in
-//! Redis, whose DUMP shows it. An array has no spare room: the allocator's size classes, an eighth
+//! The width is that of the widest member there ever was: it grows and never shrinks, as in Redis,
+//! whose DUMP shows it. An array has no spare capacity: the allocator's size classes, an eighth
 //! apart, are the room to grow.
 
 /// Bytes before the first member.
 const HEAD_LEN: usize = 1;
 
-/// Integers in ascending order, each there at most once.
+/// Integers in ascending order, none twice.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ints {
-    /// As the picture shows; no bytes at all while there are no members.
+    /// As in the picture; empty while there are no members.
     bytes: Box<[u8]>,
 }
 
 impl Ints {
-    /// The array of `members`, which must ascend, each in at least `width_min` bytes.
+    /// Makes the array of `members`, which must ascend, each in at least `width_min` bytes.
     pub(super) fn ascending(members: &[i64], width_min: usize) -> Self {
         debug_assert!(members.is_sorted_by(|a, b| a < b), "members ascend");
         let (Some(first), Some(last)) = (members.first(), members.last()) else {
@@ -29,7 +29,7 @@ impl Ints {
         Self { bytes: written(width, members.len(), members.iter().copied()) }
     }
 
-    /// Bytes of memory.
+    /// Returns how many bytes of memory it takes.
     pub(super) fn memory(&self) -> usize {
         self.bytes.len()
     }
@@ -42,15 +42,15 @@ impl Ints {
         }
     }
 
-    /// How many bytes each member has; 2 while there are none.
+    /// Returns how many bytes each member has; 2 while there are none.
     pub(super) fn width(&self) -> usize {
         self.bytes.first().map_or(2, |&width| width.into())
     }
 
-    /// Member number `n`, counted from the smallest.
+    /// Returns member number `n`, counted from the smallest.
     ///
     /// # Panics
-    /// If there are not that many.
+    /// If there are fewer members.
     pub(super) fn at(&self, n: usize) -> i64 {
         let (width, members) = (self.width(), &self.bytes[HEAD_LEN..]);
         match width {
@@ -60,7 +60,7 @@ impl Ints {
         }
     }
 
-    /// The members from number `from` up to number `end`, which is not among them.
+    /// Returns the members from number `from` up to, but not including, number `end`.
     pub(super) fn between(&self, from: usize, end: usize) -> impl Iterator<Item = i64> + Clone {
         (from..end).map(|n| self.at(n))
     }
@@ -69,7 +69,7 @@ impl Ints {
         self.find(value).is_ok()
     }
 
-    /// The number of the member `value`, else the number that it would get.
+    /// Returns the number of the member `value`, or as an error the number that it would get.
     fn find(&self, value: i64) -> Result<usize, usize> {
         let Some((width, members)) = self.bytes.split_first() else { return Err(0) };
         match width {
@@ -79,7 +79,7 @@ impl Ints {
         }
     }
 
-    /// Adds a member; says whether it is new.
+    /// Adds a member; returns whether it is new.
     pub(super) fn add(&mut self, value: i64) -> bool {
         let Err(n) = self.find(value) else { return false };
         let width = self.width();
@@ -97,14 +97,14 @@ impl Ints {
         true
     }
 
-    /// Adds a member that is wider than all: it is the smallest or the greatest.
+    /// Adds a member that is wider than all others, and so the smallest or the greatest.
     fn widen(&mut self, value: i64) {
         let (before, after) = if value < 0 { (Some(value), None) } else { (None, Some(value)) };
         let members = before.into_iter().chain(self.between(0, self.len())).chain(after);
         self.bytes = written(width_of(value), self.len() + 1, members);
     }
 
-    /// Removes a member; says whether it was there.
+    /// Removes a member; returns whether it was there.
     pub(super) fn remove(&mut self, value: i64) -> bool {
         let found = self.find(value);
         if let Ok(n) = found {
@@ -120,13 +120,13 @@ impl Ints {
         let at = HEAD_LEN + n * width;
         bytes.copy_within(at + width.., at);
         bytes.truncate(bytes.len() - width);
-        // No key holds an empty set, so that nobody sees that its width is forgotten.
+        // No key holds an empty set, so losing the width is never visible.
         if bytes.len() > HEAD_LEN {
             self.bytes = bytes.into_boxed_slice();
         }
     }
 
-    /// Checks what the comments promise.
+    /// Checks the invariants.
     #[cfg(test)]
     pub(super) fn assert_invariants(&self) {
         if let Some((&width, members)) = self.bytes.split_first() {
@@ -137,7 +137,7 @@ impl Ints {
     }
 }
 
-/// How many bytes hold `value`: 2, 4 or 8.
+/// Returns how many bytes hold `value`: 2, 4 or 8.
 fn width_of(value: i64) -> usize {
     if i16::try_from(value).is_ok() {
         2
@@ -148,7 +148,7 @@ fn width_of(value: i64) -> usize {
     }
 }
 
-/// An array of `len` members, which fit `width` bytes.
+/// Makes an array of `len` members, which fit `width` bytes.
 fn written(width: usize, len: usize, members: impl Iterator<Item = i64>) -> Box<[u8]> {
     let mut bytes = Vec::with_capacity(HEAD_LEN + len * width);
     bytes.push(width as u8);
@@ -158,7 +158,7 @@ fn written(width: usize, len: usize, members: impl Iterator<Item = i64>) -> Box<
 
 #[inline]
 fn read<const WIDTH: usize>(member: &[u8; WIDTH]) -> i64 {
-    // The bytes go to the top, and the shift down copies the sign into what they lack.
+    // The bytes go to the top, so that the arithmetic shift extends the sign.
     let mut bytes = [0; 8];
     bytes[8 - WIDTH..].copy_from_slice(member);
     i64::from_le_bytes(bytes) >> (64 - 8 * WIDTH)
@@ -166,7 +166,7 @@ fn read<const WIDTH: usize>(member: &[u8; WIDTH]) -> i64 {
 
 fn find<const WIDTH: usize>(members: &[u8], value: i64) -> Result<usize, usize> {
     let (members, _) = members.as_chunks::<WIDTH>();
-    // Numbers are often added in their order.
+    // Numbers are often added in ascending order.
     if members.last().is_some_and(|last| read(last) < value) {
         return Err(members.len());
     }

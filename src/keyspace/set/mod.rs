@@ -1,4 +1,4 @@
-//! A set: members that are each there once.
+//! A set: members, each once.
 //!
 //! ```text
 //! integers   Ints            ordered, one piece of memory; see ints
@@ -6,11 +6,11 @@
 //! ```
 //!
 //! A set starts as integers and becomes a table when it gets a member that is none, or more members
-//! than the limit (`set-max-intset-entries`) allows. It never goes back, as in Redis. Both forms are
-//! without holes, so that a member by its number, and thereby one by chance, costs one step.
+//! than `set-max-intset-entries` allows. It never goes back, as in Redis. Both forms are dense, so
+//! that access by index, and thereby a random member, costs one step.
 //!
-//! What a table holds is a parameter: a set in a key owns its members; one that lives no longer than
-//! a command ([`BorrowedMember`]) borrows them from other sets.
+//! The member type is a parameter: a set in a key owns its members; one that lives no longer than a
+//! command borrows them from other sets ([`BorrowedMember`]).
 
 mod ints;
 
@@ -23,17 +23,17 @@ use std::ops::Range;
 /// says.
 const INTS_LEN_MAX: usize = 1 << 30;
 
-/// A member on its way in or out.
+/// A member as it is passed in and out.
 #[derive(Clone, Copy, Debug)]
 pub enum Member<'m> {
     /// An integer, which stands for its decimal digits.
     Int(i64),
-    /// Any bytes, those of an integer too.
+    /// Any bytes, including the spelling of an integer.
     Bytes(&'m [u8]),
 }
 
 impl<'m> Member<'m> {
-    /// Its bytes.
+    /// Returns its bytes.
     #[must_use]
     pub fn text(self) -> Text<'m> {
         match self {
@@ -42,7 +42,7 @@ impl<'m> Member<'m> {
         }
     }
 
-    /// The integer that it stands for, if it does.
+    /// Returns the integer that it spells, if it does.
     #[must_use]
     pub fn integer(self) -> Option<i64> {
         match self {
@@ -74,7 +74,7 @@ impl From<Member<'_>> for Owned {
     }
 }
 
-/// A member that its set borrows, unless it has to be spelled out.
+/// A member that its set borrows, except for a spelled-out integer.
 #[derive(Debug)]
 pub struct BorrowedMember<'m>(Text<'m>);
 
@@ -107,8 +107,8 @@ impl<M> Default for Set<M> {
 }
 
 impl Set {
-    /// The set of `members`, integers in ascending order, each kept in `width` bytes or more as
-    /// [`Set::ints_width`] tells; a table if they are more than `ints_max`.
+    /// Makes a set of `members`, integers in ascending order, each stored in `width` bytes or more,
+    /// as [`Set::ints_width`] reports; a table if they are more than `ints_max`.
     #[must_use]
     pub fn of_ascending(
         members: &[i64],
@@ -125,7 +125,7 @@ impl Set {
 }
 
 impl<M: Keyed> Set<M> {
-    /// The representation as `OBJECT ENCODING` names it.
+    /// Returns the representation as `OBJECT ENCODING` names it.
     #[must_use]
     pub fn encoding(&self) -> &'static str {
         match self.0 {
@@ -134,7 +134,7 @@ impl<M: Keyed> Set<M> {
         }
     }
 
-    /// How many members there are.
+    /// Returns how many members there are.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -143,13 +143,13 @@ impl<M: Keyed> Set<M> {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// About how many bytes of memory it takes besides itself.
+    /// Returns about how many bytes of memory it takes besides itself.
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.0 {
@@ -163,7 +163,8 @@ impl<M: Keyed> Set<M> {
         }
     }
 
-    /// How many bytes each member takes in an array of integers: 2, 4 or 8. `None` if it is none.
+    /// Returns how many bytes each member takes in an array of integers: 2, 4 or 8; `None` for a
+    /// table.
     #[must_use]
     pub fn ints_width(&self) -> Option<usize> {
         match &self.0 {
@@ -172,7 +173,7 @@ impl<M: Keyed> Set<M> {
         }
     }
 
-    /// Whether there is such a member.
+    /// Returns whether there is such a member.
     #[must_use]
     pub fn contains(&self, member: Member<'_>, hasher: &KeyHasher) -> bool {
         match &self.0 {
@@ -181,7 +182,7 @@ impl<M: Keyed> Set<M> {
         }
     }
 
-    /// Removes a member; says whether it was there.
+    /// Removes a member; returns whether it was there.
     pub fn remove(&mut self, member: Member<'_>, hasher: &KeyHasher) -> bool {
         match &mut self.0 {
             Repr::Ints(ints) => member.integer().is_some_and(|value| ints.remove(value)),
@@ -192,10 +193,10 @@ impl<M: Keyed> Set<M> {
         }
     }
 
-    /// Member number `n`. Numbers change with every change of the set.
+    /// Returns member number `n`. Numbers change whenever the set changes.
     ///
     /// # Panics
-    /// If there are not that many.
+    /// If there are fewer members.
     #[must_use]
     pub fn at(&self, n: usize) -> Member<'_> {
         match &self.0 {
@@ -207,7 +208,7 @@ impl<M: Keyed> Set<M> {
     /// Removes member number `n`.
     ///
     /// # Panics
-    /// If there are not that many.
+    /// If there are fewer members.
     pub fn remove_at(&mut self, n: usize, hasher: &KeyHasher) {
         match &mut self.0 {
             Repr::Ints(ints) => ints.remove_at(n),
@@ -215,7 +216,7 @@ impl<M: Keyed> Set<M> {
         }
     }
 
-    /// All members: of a set of integers in ascending order.
+    /// Returns all members; those of a set of integers in ascending order.
     #[must_use]
     pub fn members(&self) -> Members<'_, M> {
         self.range(0..self.len())
@@ -228,11 +229,11 @@ impl<M: Keyed> Set<M> {
         }
     }
 
-    /// The page of a scan that starts at `cursor`, about `count` members long, and the cursor of the
-    /// page after it; both start and end are 0. A set of integers is one page.
+    /// Returns the page of a scan that starts at `cursor`, about `count` members long, and the
+    /// cursor of the page after it; both start and end are 0. A set of integers is one page.
     ///
-    /// A table is walked from its last place down: as removals only ever move the last member to a
-    /// lower place, whatever stays during a scan is met at least once.
+    /// A table is walked from its last position down: removals only ever move the last member to a
+    /// lower position, so whatever stays during a scan is visited at least once.
     #[must_use]
     pub fn page(&self, cursor: u64, count: usize) -> (Members<'_, M>, u64) {
         let Repr::Table(table) = &self.0 else { return (self.members(), 0) };
@@ -245,7 +246,7 @@ impl<M: Keyed> Set<M> {
         (self.range(start..end), start as u64)
     }
 
-    /// Checks what the comments promise.
+    /// Checks the invariants.
     #[cfg(test)]
     pub(crate) fn assert_invariants(&self, hasher: &KeyHasher) {
         match &self.0 {
@@ -254,7 +255,8 @@ impl<M: Keyed> Set<M> {
         }
     }
 
-    /// Adds a member; says whether it is new. A set of integers stays one up to `ints_max` members.
+    /// Adds a member; returns whether it is new. A set of integers stays one up to `ints_max`
+    /// members.
     pub fn add<'m>(&mut self, member: Member<'m>, ints_max: usize, hasher: &KeyHasher) -> bool
     where
         M: From<Member<'m>>,
@@ -263,7 +265,7 @@ impl<M: Keyed> Set<M> {
             && let Some(value) = member.integer()
         {
             let is_new = ints.add(value);
-            // The limit may have shrunk since the last change, which counts when one is added.
+            // A limit that has shrunk since the last change counts when a member is added.
             if is_new && ints.len() > ints_max.min(INTS_LEN_MAX) {
                 self.unpack(hasher);
             }
@@ -279,7 +281,7 @@ impl<M: Keyed> Set<M> {
         is_new
     }
 
-    /// The table, made from the integers if there was none yet.
+    /// Returns the table, converting a set of integers first.
     fn unpack<'m>(&mut self, hasher: &KeyHasher) -> &mut Table<M>
     where
         M: From<Member<'m>>,
@@ -300,12 +302,12 @@ impl<M: Keyed> Set<M> {
     }
 }
 
-/// The place of a member in a table.
+/// Returns the position of a member in a table.
 fn find<M: Keyed>(table: &Table<M>, text: &[u8], hasher: &KeyHasher) -> Option<usize> {
     table.find(text, hasher.hash(text))
 }
 
-/// Members one after the other: what [`Set::members`] and [`Set::page`] give.
+/// The iterator of [`Set::members`] and [`Set::page`].
 pub struct Members<'s, M>(Rest<'s, M>);
 
 enum Rest<'s, M> {
@@ -396,7 +398,7 @@ mod tests {
             match step {
                 Step::Add(text) => {
                     let is_integer = parse_i64(&text).is_some();
-                    // An integer may come as either.
+                    // An integer may be passed either way.
                     let member = match parse_i64(&text).filter(|n| n % 2 == 0) {
                         Some(value) => Member::Int(value),
                         None => Member::Bytes(&text),
@@ -482,7 +484,7 @@ mod tests {
             prop_assert!((0..i64::from(stay)).all(|n| met.contains(&n)));
         }
 
-        /// What a payload brings: the same as adding one after the other, but for the width.
+        /// As RESTORE does: the same as adding one after the other, except for the width.
         #[test]
         fn of_ascending_integers(
             members in prop::collection::btree_set(integer(), 0..60),
@@ -506,17 +508,17 @@ mod tests {
     }
 
     #[test]
-    fn a_lent_member_is_not_copied() {
+    fn a_borrowed_member_is_not_copied() {
         let hasher = KeyHasher::new(1);
         let long = "a member that does not fit in place";
         let mut owner: Set = Set::default();
         owner.add(Member::Bytes(long.as_bytes()), 512, &hasher);
-        let mut lent: Set<BorrowedMember<'_>> = Set::default();
+        let mut borrowed: Set<BorrowedMember<'_>> = Set::default();
         for member in owner.members().chain([Member::Int(7)]) {
-            assert!(lent.add(member, 512, &hasher));
+            assert!(borrowed.add(member, 512, &hasher));
         }
-        assert!(lent.contains(Member::Bytes(b"7"), &hasher));
-        assert!(std::ptr::eq(&*lent.at(0).text(), &*owner.at(0).text()));
+        assert!(borrowed.contains(Member::Bytes(b"7"), &hasher));
+        assert!(std::ptr::eq(&*borrowed.at(0).text(), &*owner.at(0).text()));
     }
 
     #[test]

@@ -1,29 +1,34 @@
-//! A sorted set: members that are each there once, in the order of their scores.
+//! A sorted set: members, each once, in the order of their scores.
 //!
 //! ```text
 //! small   Packed            all members in one piece of memory, in order; see packed
 //! large   Table<Member>     members with their scores, found by hash, in no order
-//!         RankTree             score and place in the table, in order, with ranks; see order
+//!         RankTree          score and table position, in order, with ranks; see rank_tree
 //! ```
 //!
-//! Members of one score stand in the order of their bytes. A member's name is stored once: the order
-//! holds scores and places, and looks a name up only where scores tie. The table moves its last
-//! member into the hole that a removal leaves, so the order is told of the new place.
+//! Members with equal scores are ordered by their bytes. A member's name is stored once: the tree
+//! holds scores and table positions, and looks a name up only where scores tie. A removal moves the
+//! table's last member into the hole, so the tree is updated with its new position.
 //!
-//! A sorted set starts small and becomes large when a member is added that is longer, or one more,
-//! than [`PackLimits`] allow. It never becomes small again but by being stored anew, as in Redis.
+//! A sorted set starts packed and becomes large when a member is added that is longer, or one more,
+//! than [`PackLimits`] allow. It never becomes packed again unless it is stored anew, as in Redis.
 //!
-//! Why the order is our own: the maintained crate that knows ranks (indexset 0.16, measured) compares
-//! keys by `Ord`, which sees the key alone, so that names would have to be stored twice. Beside the
-//! table it takes 39 bytes for each of a million members with names of up to 24 bytes. The tree here
-//! takes 19 bytes a member, 14 when scores ascend as they arrive, 26 when they descend; with its table
-//! a sorted set of 950,000 short members takes 79 bytes for each, and Redis 7.0.15 takes 129. In the
-//! same run, pipelined by 16, ZADD of a new or known member cost 4.4 µs of CPU to Redis' 15.0, ZRANK
-//! 3.2 to 7.3, kernel and all.
+//! Why the tree is our own: the maintained crate with ranks (indexset 0.16, measured) compares keys
+//! by `Ord`, which sees the key alone, so names would have to be stored twice; beside the table it
+//! takes 39 bytes for each of a million members with names of up to 24 bytes. The tree here takes
+//! 19 bytes a member, 14 when scores arrive ascending, 26 when descending; with its table a sorted
+//! set of 950,000 short members takes 79 bytes for each, and Redis 7.0.15 takes 129. In the same
+//! run, pipelined by 16, ZADD of a new or known member cost 4.4 µs of CPU against Redis' 15.0,
+//! ZRANK 3.2 against 7.3, kernel included.
 
 mod score;
 mod packed;
 mod rank_tree;
+mod bound;
+mod builder;
+
+pub use bound::{LexBound, ScoreBound};
+pub use builder::ZsetBuilder;
 
 use super::packed_item::HEAD_LEN_MAX;
 use super::{Blob, INLINE_LEN_MAX, KeyHasher, Keyed, PackLimits, Table, Text};
@@ -49,50 +54,6 @@ impl Keyed for Member {
     }
 }
 
-/// One end of a range of scores.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ScoreBound {
-    /// The score; any but NaN.
-    pub score: f64,
-    /// Whether the score itself is outside.
-    pub is_exclusive: bool,
-}
-
-/// One end of a range of members.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LexBound<'m> {
-    /// Before all members.
-    First,
-    /// At this member, which is inside.
-    Inclusive(&'m [u8]),
-    /// At this member, which is outside.
-    Exclusive(&'m [u8]),
-    /// Behind all members.
-    Last,
-}
-
-impl LexBound<'_> {
-    /// Whether `member` is before the range that starts here.
-    fn is_behind(self, member: &[u8]) -> bool {
-        match self {
-            Self::First => false,
-            Self::Inclusive(bound) => member < bound,
-            Self::Exclusive(bound) => member <= bound,
-            Self::Last => true,
-        }
-    }
-
-    /// Whether `member` is not behind the range that ends here.
-    fn is_reached_from(self, member: &[u8]) -> bool {
-        match self {
-            Self::First => false,
-            Self::Inclusive(bound) => member <= bound,
-            Self::Exclusive(bound) => member < bound,
-            Self::Last => true,
-        }
-    }
-}
-
 /// Members by score; see the top of the file.
 #[derive(Clone, Debug)]
 pub struct Zset(Repr);
@@ -103,7 +64,7 @@ enum Repr {
     Large(Box<Large>),
 }
 
-/// The entry of every member of the table is in the order, once, and no other is.
+/// The tree has exactly one entry for every member of the table.
 #[derive(Clone, Debug, Default)]
 struct Large {
     table: Table<Member>,
@@ -117,7 +78,7 @@ impl Default for Zset {
 }
 
 impl Zset {
-    /// The representation as `OBJECT ENCODING` names it.
+    /// Returns the representation as `OBJECT ENCODING` names it.
     #[must_use]
     pub fn encoding(&self) -> &'static str {
         match self.0 {
@@ -126,21 +87,21 @@ impl Zset {
         }
     }
 
-    /// Whether it is packed.
+    /// Returns whether it is packed.
     #[must_use]
     pub fn is_packed(&self) -> bool {
         matches!(self.0, Repr::Packed(_))
     }
 
-    /// The integer that a score is, if it is one and not too large: Redis keeps it so in a small
-    /// sorted set, which ZSCAN and DUMP show.
+    /// Returns the integer that a score is, if it is one and not too large: in a packed sorted set
+    /// Redis stores such a score as an integer, which ZSCAN and DUMP show.
     #[must_use]
     pub fn packed_integer(score: f64) -> Option<i64> {
         let is_integer = score.fract() == 0.0 && score.abs() <= (i64::MAX / 2) as f64;
         is_integer.then_some(score as i64)
     }
 
-    /// How many members there are.
+    /// Returns how many members there are.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
@@ -149,13 +110,13 @@ impl Zset {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// About how many bytes of memory it takes besides itself.
+    /// Returns about how many bytes of memory it takes besides itself.
     #[must_use]
     pub fn memory(&self) -> usize {
         match &self.0 {
@@ -174,7 +135,7 @@ impl Zset {
         }
     }
 
-    /// The score of a member.
+    /// Returns the score of a member.
     #[must_use]
     pub fn score(&self, member: &[u8], hasher: &KeyHasher) -> Option<f64> {
         match &self.0 {
@@ -185,7 +146,7 @@ impl Zset {
         }
     }
 
-    /// How many members stand before this one.
+    /// Returns how many members come before this one.
     #[must_use]
     pub fn rank(&self, member: &[u8], hasher: &KeyHasher) -> Option<usize> {
         match &self.0 {
@@ -198,8 +159,8 @@ impl Zset {
         }
     }
 
-    /// Shows `decide` the score of a member, `None` if it is not there, and gives the member the
-    /// score that comes back, if one does; it must not be NaN. A member that is not there is added.
+    /// Calls `decide` with the score of a member, `None` if it is missing, and sets the score that
+    /// it returns, if any; it must not be NaN. A missing member is added.
     pub fn update(
         &mut self,
         member: &[u8],
@@ -244,7 +205,7 @@ impl Zset {
         }
     }
 
-    /// Gives a member a score, which must not be NaN; says whether the member is new.
+    /// Sets the score of a member, which must not be NaN; returns whether the member is new.
     pub fn set(
         &mut self,
         member: &[u8],
@@ -260,7 +221,7 @@ impl Zset {
         is_new
     }
 
-    /// Removes a member; says whether it was there.
+    /// Removes a member; returns whether it was there.
     pub fn remove(&mut self, member: &[u8], hasher: &KeyHasher) -> bool {
         match &mut self.0 {
             Repr::Packed(packed) => {
@@ -274,7 +235,7 @@ impl Zset {
         }
     }
 
-    /// Removes the members of these ranks, which must be there; calls `each` after each one.
+    /// Removes the members of these ranks, which must exist; calls `each` after each one.
     pub fn remove_ranks(
         &mut self,
         ranks: Range<usize>,
@@ -293,7 +254,7 @@ impl Zset {
         }
     }
 
-    /// The ranks of the members whose scores are from `min` to `max`.
+    /// Returns the ranks of the members whose scores are from `min` to `max`.
     #[must_use]
     pub fn ranks_by_score(&self, min: ScoreBound, max: ScoreBound) -> Range<usize> {
         let is_below = |score| score < min.score || (min.is_exclusive && score == min.score);
@@ -311,9 +272,9 @@ impl Zset {
         start..end.max(start)
     }
 
-    /// The ranks of the members from `min` to `max`, in a set whose members all have one score. Of
-    /// others the answer means nothing, but is that of Redis while the set is small: the first run
-    /// of members within the range, or the last one if they are sought from the end.
+    /// Returns the ranks of the members from `min` to `max`, in a set whose members all have equal
+    /// scores. With other scores the result is unspecified, but equals that of Redis while the set
+    /// is packed: the first run of members within the range, or the last one with `from_end`.
     #[must_use]
     pub fn ranks_by_lex(
         &self,
@@ -359,8 +320,8 @@ impl Zset {
         }
     }
 
-    /// The members of these ranks, which must be there, with their scores; from the last to the first
-    /// if they are wanted `backwards`.
+    /// Returns the members of these ranks, which must exist, with their scores; in descending order
+    /// if `backwards`.
     #[must_use]
     pub fn range(&self, ranks: Range<usize>, backwards: bool) -> Members<'_> {
         Members(match &self.0 {
@@ -379,13 +340,13 @@ impl Zset {
         })
     }
 
-    /// All members with their scores, in order.
+    /// Returns all members with their scores, in order.
     #[must_use]
     pub fn members(&self) -> Members<'_> {
         self.range(0..self.len(), false)
     }
 
-    /// The members by number, in no order of note, for a caller that wants many here and there.
+    /// Returns the members in no particular order, for access by index.
     #[must_use]
     pub fn indexed(&self) -> Indexed<'_> {
         Indexed(match &self.0 {
@@ -394,11 +355,11 @@ impl Zset {
         })
     }
 
-    /// The page of a scan that starts at `cursor`, about `count` members long, and the cursor of the
-    /// page after it; both start and end are 0. A small set is one page.
+    /// Returns the page of a scan that starts at `cursor`, about `count` members long, and the
+    /// cursor of the page after it; both start and end are 0. A small set is one page.
     ///
-    /// A large set is walked from its table's last place down: as removals only ever move the last
-    /// member to a lower place, whatever stays during a scan is met at least once.
+    /// A large set is walked from its table's last position down: removals only ever move the last
+    /// member to a lower position, so whatever stays during a scan is visited at least once.
     #[must_use]
     pub fn page(&self, cursor: u64, count: usize) -> (Members<'_>, u64) {
         let Repr::Large(large) = &self.0 else { return (self.members(), 0) };
@@ -411,7 +372,7 @@ impl Zset {
         (Members(Rest::Table(entries[start..end].iter())), start as u64)
     }
 
-    /// The large form, made from the small one if that is what there was.
+    /// Returns the large form, converting a packed set first.
     fn unpack(&mut self, hasher: &KeyHasher) -> &mut Large {
         if let Repr::Packed(packed) = &self.0 {
             let mut large = Box::<Large>::default();
@@ -431,7 +392,7 @@ impl Zset {
         }
     }
 
-    /// Checks what the comments promise.
+    /// Checks the invariants.
     #[cfg(test)]
     pub(crate) fn assert_invariants(&self, hasher: &KeyHasher) {
         match &self.0 {
@@ -453,92 +414,12 @@ impl Zset {
     }
 }
 
-/// Collects members and their scores, and then puts them in order all at once: for a set that is
-/// computed from others.
-#[derive(Debug, Default)]
-pub struct ZsetBuilder {
-    table: Table<Member>,
-    name_len_max: usize,
-}
-
-impl ZsetBuilder {
-    /// How many members there are so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.table.len()
-    }
-
-    /// Whether there are none so far.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
-    }
-
-    /// Adds a member with this score, or gives it what `combine` makes of the score that it has. No
-    /// score may be NaN.
-    pub fn put(
-        &mut self,
-        member: &[u8],
-        score: f64,
-        hasher: &KeyHasher,
-        combine: impl FnOnce(f64) -> f64,
-    ) {
-        let hash = hasher.hash(member);
-        if let Some(at) = self.table.find(member, hash) {
-            let member = self.table.at_mut(at);
-            member.score = combine(member.score);
-        } else {
-            self.table.insert(Member { name: member.into(), score }, hash, hasher);
-            self.name_len_max = self.name_len_max.max(member.len());
-        }
-    }
-
-    /// All members with their scores, in order: for an answer that is not kept.
-    pub fn in_order(&self) -> impl ExactSizeIterator<Item = (&[u8], f64)> {
-        let entries = self.table.entries();
-        self.places().into_iter().map(|place| {
-            let member = &entries[place as usize];
-            (&*member.name, member.score)
-        })
-    }
-
-    /// The members' places in the table, in the members' order.
-    fn places(&self) -> Vec<u32> {
-        let entries = self.table.entries();
-        let mut places: Vec<u32> = (0..entries.len() as u32).collect();
-        places.sort_unstable_by(|&a, &b| {
-            let (a, b) = (&entries[a as usize], &entries[b as usize]);
-            compare(a.score, b.score).then_with(|| a.name.cmp(&b.name))
-        });
-        places
-    }
-
-    /// The sorted set, small if the limits allow.
-    #[must_use]
-    pub fn finish(self, limits: PackLimits) -> Zset {
-        let entries = self.table.entries();
-        let size_max =
-            entries.len().saturating_mul(self.name_len_max + HEAD_LEN_MAX + SCORE_LEN_MAX);
-        let is_small = entries.len() <= limits.entries_max
-            && self.name_len_max <= limits.value_len_max
-            && size_max <= PACK_SIZE_MAX;
-        if is_small {
-            let mut packed = Packed::default();
-            packed.append(self.in_order());
-            return Zset(Repr::Packed(packed));
-        }
-        let entry = |place: u32| RankEntry { score: entries[place as usize].score, place };
-        let order = RankTree::of_sorted(self.places().into_iter().map(entry));
-        Zset(Repr::Large(Box::new(Large { table: self.table, order })))
-    }
-}
-
-/// Scores are never NaN, so this is their total order; -0 and 0 are equal.
+/// Compares scores, which are never NaN; -0 and 0 are equal.
 fn compare(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or(Ordering::Equal)
 }
 
-/// Where ranked stand against a member of this score and name, which `names` are those of the table.
+/// Returns a comparison of entries with a member of this score and name; `names` is the table.
 fn against<'t>(
     names: &'t [Member],
     score: f64,
@@ -554,7 +435,7 @@ impl Large {
         self.table.find(member, hasher.hash(member))
     }
 
-    /// Where ranked stand against the member at this place.
+    /// Returns a comparison of entries with the member at this position.
     fn comparator(&self, at: usize) -> impl Fn(RankEntry) -> Ordering + '_ {
         let entries = self.table.entries();
         against(entries, entries[at].score, &entries[at].name)
@@ -594,12 +475,12 @@ impl Large {
     }
 }
 
-/// Members with their scores, one after the other: what [`Zset::range`] and [`Zset::page`] give.
+/// The iterator of [`Zset::range`] and [`Zset::page`].
 pub struct Members<'z>(Rest<'z>);
 
 enum Rest<'z> {
     Packed(std::iter::Take<Entries<'z>>),
-    /// From the last to the first.
+    /// In descending order.
     Back(Vec<(Text<'z>, f64)>),
     Large(&'z [Member], RankIter<'z>, bool),
     Table(std::slice::Iter<'z, Member>),
@@ -623,7 +504,7 @@ impl<'z> Iterator for Members<'z> {
     }
 }
 
-/// Members by number: what [`Zset::numbered`] gives.
+/// Members by index, as [`Zset::indexed`] returns them.
 pub struct Indexed<'z>(Line<'z>);
 
 enum Line<'z> {
@@ -632,10 +513,10 @@ enum Line<'z> {
 }
 
 impl Indexed<'_> {
-    /// Member number `n` and its score.
+    /// Returns member number `n` and its score.
     ///
     /// # Panics
-    /// If there are not that many.
+    /// If there are fewer members.
     #[must_use]
     pub fn at(&self, n: usize) -> (&[u8], f64) {
         match &self.0 {

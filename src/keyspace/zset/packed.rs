@@ -3,10 +3,11 @@
 //! ```text
 //! pack   count: u32 | member | score | member | score | …      in the order of the set
 //!                     │        └─ see score.rs
-//!                     └─ an item, see item.rs
+//!                     └─ an item, see packed_item.rs
 //! ```
 //!
-//! A pack has no spare room: the allocator's size classes, an eighth apart, are the room to grow.
+//! A pack has no spare capacity: the allocator's size classes, an eighth apart, are the room to
+//! grow.
 
 use super::score::{PackedScore, score_len, score_of};
 use crate::keyspace::Text;
@@ -16,19 +17,19 @@ use std::ops::Range;
 /// Bytes of the count at the front, little-endian.
 const COUNT_LEN: usize = size_of::<u32>();
 
-/// Members with their scores in the order of the set; each member is there at most once.
+/// Members with their scores in order; no member twice.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Packed {
-    /// As the picture shows; no bytes at all while there are no members.
+    /// As in the picture; empty while there are no members.
     pack: Box<[u8]>,
 }
 
 /// A member that was found.
 pub(super) struct Found {
-    /// Its number in the order.
+    /// Its rank.
     pub(super) rank: usize,
     pub(super) score: f64,
-    /// Where it lies in the pack, with its score.
+    /// Its bytes in the pack, with the score.
     at: Range<usize>,
 }
 
@@ -37,12 +38,12 @@ impl Packed {
         self.pack.first_chunk().map_or(0, |count| u32::from_le_bytes(*count) as usize)
     }
 
-    /// How many bytes the pack takes.
+    /// Returns how many bytes the pack takes.
     pub(super) fn size(&self) -> usize {
         self.pack.len()
     }
 
-    /// Walks from member to member; the first and the last byte are compared before all are.
+    /// Finds a member; the first and the last byte are compared before all are.
     pub(super) fn find(&self, member: &[u8]) -> Option<Found> {
         let member = Item::of(member);
         let (first, last) = (member.first(), member.last());
@@ -62,13 +63,13 @@ impl Packed {
         None
     }
 
-    /// Puts a member that is not there into its place.
+    /// Inserts a member that does not exist yet.
     pub(super) fn insert(&mut self, member: &[u8], score: f64) {
         let pack = std::mem::take(&mut self.pack).into_vec();
         self.put(pack, member, score, 1);
     }
 
-    /// Fills an empty pack with members that come in order.
+    /// Fills an empty pack with members in order.
     pub(super) fn append<'m>(&mut self, members: impl Iterator<Item = (&'m [u8], f64)>) {
         debug_assert!(self.pack.is_empty());
         let (mut pack, mut count) = (vec![0; COUNT_LEN], 0);
@@ -82,19 +83,19 @@ impl Packed {
         }
     }
 
-    /// Gives a member that was found another score.
+    /// Changes the score of a found member.
     pub(super) fn rescore(&mut self, found: &Found, member: &[u8], score: f64) {
         let mut pack = std::mem::take(&mut self.pack).into_vec();
         pack.drain(found.at.clone());
         self.put(pack, member, score, 0);
     }
 
-    /// Takes out a member that was found.
+    /// Removes a found member.
     pub(super) fn remove(&mut self, found: &Found) {
         self.cut(found.at.clone(), 1);
     }
 
-    /// Takes out the members of these ranks, which must be there.
+    /// Removes the members of these ranks, which must exist.
     pub(super) fn remove_ranks(&mut self, ranks: Range<usize>) {
         let offset = |entries: &Entries<'_>| self.pack.len() - entries.rest.len();
         let mut entries = self.entries();
@@ -119,7 +120,8 @@ impl Packed {
         self.put_back(pack, -(members as i32));
     }
 
-    /// Writes a member into its place in `pack`, whose count is still the old one.
+    /// Inserts a member into `pack`, whose count is still the old one, at its position in the
+    /// order.
     fn put(&mut self, mut pack: Vec<u8>, member: &[u8], score: f64, change: i32) {
         let (item, packed) = (Item::of(member), PackedScore::of(score));
         let old_len = pack.len().max(COUNT_LEN);
@@ -143,7 +145,7 @@ impl Packed {
         self.put_back(pack, change);
     }
 
-    /// Takes the changed pack, whose count is still the old one, less or more by `change`.
+    /// Stores the changed pack after adding `change` to its count.
     fn put_back(&mut self, mut pack: Vec<u8>, change: i32) {
         if let Some(count) = pack.first_chunk_mut() {
             *count = u32::from_le_bytes(*count).wrapping_add_signed(change).to_le_bytes();
@@ -151,7 +153,7 @@ impl Packed {
         self.pack = pack.into_boxed_slice();
     }
 
-    /// Checks what the picture and the comments promise.
+    /// Checks the invariants.
     #[cfg(test)]
     pub(super) fn assert_invariants(&self) {
         let mut names = std::collections::HashSet::new();
@@ -166,12 +168,12 @@ impl Packed {
 /// The members of a pack with their scores, in order.
 #[derive(Clone)]
 pub(super) struct Entries<'p> {
-    /// What is left of the pack; starts with a member.
+    /// The rest of the pack; starts with a member.
     rest: &'p [u8],
 }
 
 impl<'p> Entries<'p> {
-    /// The next member's item and its score.
+    /// Returns the next member's item and its score.
     fn entry(&mut self) -> Option<(&'p [u8], f64)> {
         if self.rest.is_empty() {
             return None;
@@ -182,7 +184,7 @@ impl<'p> Entries<'p> {
         Some((item, score_of(score)))
     }
 
-    /// Passes over `n` members, which must be there, undecoded.
+    /// Skips `n` members, which must exist, without decoding.
     pub(super) fn pass(&mut self, n: usize) {
         for _ in 0..n {
             let score = &self.rest[item_len(self.rest)..];

@@ -1,24 +1,24 @@
-//! The order of a large sorted set: a counted B+-tree over scores and places.
+//! The order of a large sorted set: a counted B+-tree over scores and table positions.
 //!
 //! ```text
 //!              [ first count | first count | … ]            inner: for each child its first entry
-//!                /                   \                      and how many entries stand in it
+//!                /                   \                      and the number of entries below
 //!   [ first count | … ]          [ first count | … ]
 //!      /        \                   /        \
 //!   scores     scores            scores     scores          leaf: up to LEAF entries in order
 //!   places     places            places     places
 //! ```
 //!
-//! A [`RankEntry`] is a score and the place of its member in the table beside the tree. The tree never
-//! sees a name: whoever asks brings a function that says where a entry stands against what is sought,
-//! and that looks at a name only when scores tie. So names are stored once, and a search among
-//! scores that differ reads nothing but the nodes.
+//! A [`RankEntry`] is a score and the position of its member in the table beside the tree. The tree
+//! never sees a name: callers pass a function that compares an entry with what is sought and reads
+//! a name only when scores tie. So names are stored once, and a search among distinct scores reads
+//! nothing but the nodes.
 //!
-//! The counts turn a search into a rank and a rank into a search; from a place in a leaf on, a walk
-//! costs nothing but the next leaf's search every so many entries, in both directions.
+//! The counts turn a search into a rank and a rank into a search; from a position in a leaf on, an
+//! iteration costs one search per leaf, in both directions.
 //!
 //! Nodes split in the middle, but at the right edge of the tree they split off the last entry only,
-//! so that entries that arrive in order (times) leave full leaves behind.
+//! so that entries that arrive in order (timestamps) leave full leaves behind.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -27,18 +27,18 @@ use std::ops::Range;
 const LEAF: usize = 64;
 /// Most children of an inner node.
 const FAN: usize = 64;
-/// A node that has fewer entries or children than this is joined with a neighbour if both fit into
-/// one node. Far enough below the half that a split leaves that a node does not flip at every step.
+/// A node with fewer entries or children than this is merged with a neighbour if both fit into one
+/// node. Far enough below the half that a split leaves that a node does not switch at every step.
 const SPARSE: usize = 16;
 
-/// A member in the order: its score, and its place in the table.
+/// A member's entry: its score, and its position in the table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct RankEntry {
     pub(super) score: f64,
     pub(super) place: u32,
 }
 
-/// RankIter in order; see the top of the file.
+/// Entries in order; see the top of the file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RankTree {
     root: Node,
@@ -59,7 +59,7 @@ struct Leaf {
 
 #[derive(Clone, Debug)]
 struct Child {
-    /// The first entry below; always the one that stands there.
+    /// The first entry below, kept up to date.
     first: RankEntry,
     /// How many entries are below, at least one.
     count: u32,
@@ -79,24 +79,24 @@ impl Default for Leaf {
 }
 
 impl RankTree {
-    /// The order of entries that come in order.
+    /// Builds a tree from sorted entries.
     pub(super) fn of_sorted(entries: impl Iterator<Item = RankEntry>) -> Self {
         let mut order = Self::default();
         for entry in entries {
-            // All that are there stand before it.
+            // All present entries come before it.
             order.insert(entry, |_| Ordering::Less);
         }
         order
     }
 
-    /// How many entries there are.
+    /// Returns how many entries there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.root.count() as usize
     }
 
-    /// How many entries stand before what is sought: those of which `is_before` is true, which are
-    /// true up to somewhere and false from there on.
+    /// Returns how many entries come before what is sought: those for which `is_before` is true,
+    /// which must be a prefix of the order.
     pub(super) fn rank(&self, is_before: impl Fn(RankEntry) -> bool) -> usize {
         let (mut node, mut rank) = (&self.root, 0);
         loop {
@@ -115,18 +115,18 @@ impl RankTree {
         }
     }
 
-    /// RankEntry number `rank`, which must be there.
+    /// Returns entry number `rank`, which must exist.
     pub(super) fn at(&self, rank: usize) -> RankEntry {
         let (leaf, at) = self.leaf_at(rank);
         leaf.entry(at)
     }
 
-    /// The entries of these ranks, which must be there.
+    /// Returns the entries of these ranks, which must exist.
     pub(super) fn range(&self, ranks: Range<usize>) -> RankIter<'_> {
         RankIter { order: self, left: ranks, front: None, back: None }
     }
 
-    /// Puts a entry where `stands` says that the others stand against it: none is equal.
+    /// Inserts an entry at the position that `compare` determines; none may be equal.
     pub(super) fn insert(&mut self, entry: RankEntry, compare: impl Fn(RankEntry) -> Ordering) {
         if let Some(right) = self.root.insert(entry, &compare, true) {
             let left = Child::of(std::mem::take(&mut self.root));
@@ -134,7 +134,7 @@ impl RankTree {
         }
     }
 
-    /// Takes out the entry that `stands` says is equal to what is sought: there is one.
+    /// Removes the entry that compares equal, which must exist.
     pub(super) fn remove(&mut self, compare: impl Fn(RankEntry) -> Ordering) {
         self.root.remove(&compare);
         if let Node::Inner(children) = &mut self.root
@@ -145,7 +145,7 @@ impl RankTree {
         }
     }
 
-    /// Makes the entry that is equal to what is sought point to another place: there is one.
+    /// Changes the table position of the entry that compares equal, which must exist.
     pub(super) fn repoint(&mut self, compare: impl Fn(RankEntry) -> Ordering, place: u32) {
         let mut node = &mut self.root;
         loop {
@@ -167,8 +167,8 @@ impl RankTree {
         }
     }
 
-    /// Gives the entry that is equal to what is sought a new score, if it then still stands between
-    /// its neighbours in the leaf: `compare_new` says where they stand against it. Says whether it
+    /// Changes the score of the entry that compares equal, if it then keeps its place between its
+    /// neighbours in the leaf, which `compare_new` compares with the new score. Returns whether it
     /// was done.
     pub(super) fn rescore(
         &mut self,
@@ -181,7 +181,7 @@ impl RankTree {
             match node {
                 Node::Leaf(leaf) => {
                     let at = leaf.search(|entry| compare(entry).is_lt());
-                    // The first entry of a leaf is known above too.
+                    // The first entry of a leaf is repeated in the inner nodes.
                     let stays = at > 0
                         && at + 1 < leaf.len
                         && compare_new(leaf.entry(at - 1)).is_lt()
@@ -199,7 +199,7 @@ impl RankTree {
         }
     }
 
-    /// Bytes of memory that it takes besides itself.
+    /// Returns how many bytes of memory it takes besides itself.
     pub(super) fn memory(&self) -> usize {
         self.root.memory()
     }
@@ -221,7 +221,7 @@ impl RankTree {
         }
     }
 
-    /// Checks what the comments beside the fields promise; `is_before` compares two entries.
+    /// Checks the invariants stated beside the fields; `is_before` compares two entries.
     #[cfg(test)]
     pub(super) fn assert_invariants(&self, is_before: impl Fn(RankEntry, RankEntry) -> bool) {
         self.root.assert_invariants(true);
@@ -231,7 +231,7 @@ impl RankTree {
     }
 }
 
-/// Which of `children` holds the entry that is equal to what is sought, or would.
+/// Returns which of `children` holds the entry that compares equal, or would.
 fn child_of(children: &[Child], compare: &impl Fn(RankEntry) -> Ordering) -> usize {
     children.partition_point(|child| compare(child.first).is_le()).saturating_sub(1)
 }
@@ -241,7 +241,7 @@ impl Leaf {
         RankEntry { score: self.scores[at], place: self.places[at] }
     }
 
-    /// How many of the entries are before what is sought.
+    /// Returns how many entries come before what is sought.
     fn search(&self, is_before: impl Fn(RankEntry) -> bool) -> usize {
         let (mut low, mut high) = (0, self.len);
         while low < high {
@@ -294,7 +294,7 @@ impl Child {
 }
 
 impl Node {
-    /// RankIter of a leaf, children of an inner node.
+    /// Returns the number of entries of a leaf, or of children of an inner node.
     fn width(&self) -> usize {
         match self {
             Self::Leaf(leaf) => leaf.len,
@@ -309,7 +309,7 @@ impl Node {
         }
     }
 
-    /// The first entry; what stands there is of no use if there is none.
+    /// Returns the first entry; of an empty leaf it is meaningless.
     fn first(&self) -> RankEntry {
         match self {
             Self::Leaf(leaf) => leaf.entry(0),
@@ -317,8 +317,8 @@ impl Node {
         }
     }
 
-    /// Puts a entry in; gives what was split off to the right if there was no room. `is_edge` says
-    /// that nothing in the tree is to the right of this node.
+    /// Inserts an entry; returns what was split off to the right if there was no room. `is_edge`
+    /// means that nothing in the tree is to the right of this node.
     fn insert(
         &mut self,
         entry: RankEntry,
@@ -334,7 +334,8 @@ impl Node {
                 }
                 let mut right = leaf.split_off(if is_edge && at == LEAF { LEAF } else { LEAF / 2 });
                 match at.checked_sub(leaf.len) {
-                    // In the middle it goes to the left, which keeps the right one's first.
+                    // In the middle it goes to the left, so that the right node's first entry
+                    // stays.
                     Some(at) if at > 0 || right.len == 0 => right.insert(at, entry),
                     _ => leaf.insert(at, entry),
                 }
@@ -378,7 +379,7 @@ impl Node {
                 }
                 child.first = child.node.first();
                 if child.node.width() < SPARSE {
-                    join_near(children, at);
+                    merge_with_neighbour(children, at);
                 }
             }
         }
@@ -418,8 +419,8 @@ impl Node {
     }
 }
 
-/// Joins child `at` with one beside it, if there is one that leaves room.
-fn join_near(children: &mut Vec<Child>, at: usize) {
+/// Merges child `at` with a neighbour, if one leaves room.
+fn merge_with_neighbour(children: &mut Vec<Child>, at: usize) {
     let fits = |left: usize| {
         let (left, right) = (&children[left].node, &children[left + 1].node);
         left.width() + right.width() <= left.capacity()
@@ -441,14 +442,14 @@ fn join_near(children: &mut Vec<Child>, at: usize) {
     }
 }
 
-/// RankIter one after the other, from both ends.
+/// An iterator over entries, from both ends.
 pub(super) struct RankIter<'o> {
     order: &'o RankTree,
-    /// The ranks that are still to come.
+    /// The ranks yet to be returned.
     left: Range<usize>,
-    /// The leaf of the next entry and the entry's number in it; `None` or beyond the end: to be sought.
+    /// The leaf of the next entry and the entry's number in it; `None` or beyond the end: search.
     front: Option<(&'o Leaf, usize)>,
-    /// The leaf of the last entry and how many entries of it are left; `None` or 0: to be sought.
+    /// The leaf of the last entry and how many entries of it are left; `None` or 0: search.
     back: Option<(&'o Leaf, usize)>,
 }
 

@@ -1,14 +1,14 @@
-//! A score in as few bytes as hold it, for the small sorted sets.
+//! A score in as few bytes as hold it, for packed sorted sets.
 //!
 //! ```text
 //! 0vvvvvvv                an integer from 0 to 127
 //! 1000wwww + w bytes      an integer of up to 53 bits, little-endian in two's complement
-//! 1001wwww + w bytes      the first bytes of the double, big-endian; those that are left out are 0
+//! 1001wwww + w bytes      the first bytes of the double, big-endian; the omitted ones are 0
 //! ```
 //!
-//! Of the last two the shorter is taken. Redis keeps the score's digits, as an integer if they are
-//! one: nothing is as long here, and most fractions are much shorter. As there, the sign of zero is
-//! lost.
+//! The shorter of the last two is taken. Redis stores the score's digits, or an integer if they
+//! spell one: no score is as long here, and most fractions are much shorter. As there, the sign of
+//! zero is lost.
 
 /// Most bytes of a score.
 pub(super) const SCORE_LEN_MAX: usize = 9;
@@ -18,7 +18,7 @@ const DOUBLE: u8 = 0x90;
 /// Integers up to here are exact in a double.
 const EXACT_MAX: f64 = (1_u64 << 53) as f64;
 
-/// A score on its way into a pack.
+/// An encoded score.
 #[derive(Clone, Copy)]
 pub(super) struct PackedScore {
     bytes: [u8; SCORE_LEN_MAX],
@@ -56,7 +56,7 @@ impl PackedScore {
     }
 }
 
-/// The length of the score that `pack` starts with.
+/// Returns the length of the score that `pack` starts with.
 pub(super) fn score_len(pack: &[u8]) -> usize {
     match pack[0] {
         0..INTEGER => 1,
@@ -64,13 +64,13 @@ pub(super) fn score_len(pack: &[u8]) -> usize {
     }
 }
 
-/// The score that `packed`, all of it, stands for.
+/// Returns the score that `packed` encodes.
 pub(super) fn score_of(packed: &[u8]) -> f64 {
     let mut bytes = [0; 8];
     match packed[0] {
         small @ 0..INTEGER => f64::from(small),
         INTEGER..DOUBLE => {
-            // The bytes go to the top, and the shift down copies the sign into what they lack.
+            // The bytes go to the top, so that the arithmetic shift extends the sign.
             let unused = 9 - packed.len();
             bytes[unused..].copy_from_slice(&packed[1..]);
             (i64::from_le_bytes(bytes) >> (8 * unused)) as f64

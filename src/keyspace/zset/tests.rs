@@ -12,7 +12,7 @@ enum Step {
 }
 
 fn name(n: u32) -> Vec<u8> {
-    // Some read as integers, some are too long to lie in place.
+    // Some spell integers, some are too long to be stored in place.
     match n % 5 {
         0 => n.to_string(),
         1 => format!("a-member-with-a-long-name-{n}"),
@@ -56,7 +56,7 @@ fn listed(members: Members<'_>) -> Vec<(Vec<u8>, f64)> {
     members.map(|(name, score)| (name.to_vec(), score)).collect()
 }
 
-/// Every way to read says what the model says.
+/// Checks every read against the model.
 fn assert_same(zset: &Zset, model: &Model, hasher: &KeyHasher) {
     zset.assert_invariants(hasher);
     let mut all = model.in_order();
@@ -85,7 +85,7 @@ fn assert_same(zset: &Zset, model: &Model, hasher: &KeyHasher) {
         assert_eq!(zset.rank(name, hasher), Some(rank));
         assert_eq!(zset.score(name, hasher), Some(*score));
     }
-    assert_eq!(zset.rank(b"nobody", hasher), None);
+    assert_eq!(zset.rank(b"missing", hasher), None);
     all.reverse();
     assert_eq!(listed(zset.range(0..all.len(), true)), all);
 }
@@ -156,7 +156,7 @@ proptest! {
         run(steps, PackLimits { entries_max: 0, value_len_max: 0 }, 1000);
     }
 
-    /// Arrivals in order and departures from one end, as in a queue or a window of time.
+    /// Members added in order and removed from one end, as in a queue or a time window.
     #[test]
     fn a_queue_keeps_its_order(
         count in 1_u32..4000,

@@ -6,12 +6,12 @@
 //! ```
 //!
 //! Nothing is rounded on the way: a literal is held as a whole number times a power of two, and a
-//! remark whether a non-zero remainder follows. So the one rounding at the end is correct, which
-//! is what C's library promises.
+//! flag for a non-zero remainder. So the one rounding at the end is correct, as C's library
+//! guarantees.
 
 use num_bigint::BigUint;
 
-/// A binary floating-point format, as far as rounding needs to know it.
+/// A binary floating-point format, as far as rounding needs it.
 pub(super) struct Format {
     /// Bits in the significand, at most 64.
     pub(super) bits: u64,
@@ -24,15 +24,15 @@ pub(super) struct Format {
 /// A non-negative number: (`whole` + rest) × 2^`exponent`, with 0 ≤ rest < 1.
 pub(super) struct Magnitude {
     pub(super) whole: BigUint,
-    /// Whether rest is above zero. If so, `whole` has more bits than any format keeps, so that
-    /// the rest only decides ties.
+    /// Whether rest is above zero. If so, `whole` has more bits than any format keeps, so that the
+    /// rest only decides ties.
     pub(super) inexact: bool,
     pub(super) exponent: i64,
 }
 
 impl Magnitude {
-    /// The nearest number of a format, ties to even, as (significand, exponent) of
-    /// significand × 2^exponent. None when it overflows, or when it is above zero and rounds to
+    /// Returns the nearest number of a format, ties to even, as (significand, exponent) of
+    /// significand × 2^exponent. `None` when it overflows, or when it is above zero and rounds to
     /// zero: the two cases in which C's library sets `ERANGE` and Redis refuses the text.
     pub(super) fn nearest(&self, format: &Format) -> Option<(u64, i64)> {
         if !self.inexact && self.whole == BigUint::ZERO {
@@ -46,15 +46,15 @@ impl Magnitude {
         if significant == 0 || exponent + significant as i64 > format.exponent_end {
             return None;
         }
-        // Rounding up may have carried into one bit more than the format has. That bit then
-        // stands alone, and losing a zero below it is exact.
+        // Rounding up may have carried into one bit more than the format has. That bit is then the
+        // only one, so dropping a zero below it is exact.
         let carried = significant > format.bits;
         let rounded = if carried { rounded >> 1_u32 } else { rounded };
         let significand = rounded.iter_u64_digits().next()?;
         Some((significand, exponent + i64::from(carried)))
     }
 
-    /// The whole number nearest to (`whole` + rest) / 2^`drop`, ties to even.
+    /// Returns the whole number nearest to (`whole` + rest) / 2^`drop`, ties to even.
     pub(super) fn divided_by_power_of_two(&self, drop: u64) -> BigUint {
         let Some(half) = drop.checked_sub(1) else { return self.whole.clone() };
         let kept = &self.whole >> drop;
@@ -92,7 +92,7 @@ impl Magnitude {
     }
 }
 
-/// What a text means to C's `strtod` family, NaN left out.
+/// The meaning of a text to C's `strtod` family, NaN excluded.
 pub(super) enum Literal {
     /// `inf` or `infinity`, in any case, with or without a sign.
     Infinite,
@@ -101,8 +101,8 @@ pub(super) enum Literal {
 }
 
 impl Literal {
-    /// Reads a whole text, which is `inf`, hexadecimal or decimal. None when it is none of these
-    /// or leaves bytes over, when it is NaN, and when it is far beyond every format.
+    /// Reads a whole text: `inf`, hexadecimal or decimal. `None` for anything else, for trailing
+    /// bytes, for NaN, and for numbers far beyond every format.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let (negative, unsigned) = sign(text);
         if unsigned.eq_ignore_ascii_case(b"inf") || unsigned.eq_ignore_ascii_case(b"infinity") {
@@ -121,7 +121,7 @@ impl Literal {
         let Some([b'0', b'x' | b'X']) = unsigned.first_chunk() else { return None };
         let (digits, exponent) = scan(&unsigned[2..], 16, b'p')?;
         let whole = BigUint::from_radix_be(&digits, 16)?;
-        // Exponents that no text of digits can bring back into range stay far from overflow.
+        // Clamped far from overflow, beyond what any number of digits could bring back into range.
         let exponent = exponent.clamp(i64::MIN / 4, i64::MAX / 4);
         Some(Self::Finite { negative, magnitude: Magnitude { whole, inexact: false, exponent } })
     }
@@ -136,9 +136,8 @@ fn sign(text: &[u8]) -> (bool, &[u8]) {
     }
 }
 
-/// Reads `digits[.digits][mark[sign]digits]` to its end: the values of the digits, at least one,
-/// without the point, and the exponent that belongs to them, in steps of the mark (tens for `e`,
-/// twos for `p`).
+/// Reads `digits[.digits][mark[sign]digits]` to its end: returns the values of the digits, at least
+/// one, without the point, and the exponent, in steps of the mark (tens for `e`, twos for `p`).
 fn scan(text: &[u8], radix: u32, mark: u8) -> Option<(Vec<u8>, i64)> {
     let mut digits = Vec::with_capacity(text.len());
     let mut fraction = None;

@@ -1,6 +1,6 @@
 //! Numbers as Redis reads them from arguments and prints them in replies.
 //!
-//! Three kinds, each with the one grammar that every command shares:
+//! Three kinds, each with the one grammar that every command uses:
 //!
 //! ```text
 //! i64        INCRBY, EXPIRE, SETRANGE ...   one spelling a number: no "+1", "01", "-0", " 1"
@@ -8,7 +8,7 @@
 //! Extended   INCRBYFLOAT, HINCRBYFLOAT      what C's strtold reads, in 80-bit arithmetic
 //! ```
 //!
-//! The float grammars are C's because the reference server calls C's library. All three refuse
+//! The float grammars are C's because the reference server calls the C library. All three refuse
 //! spaces, an empty text and trailing bytes.
 
 mod literal;
@@ -21,11 +21,11 @@ use literal::{Format, Literal};
 /// The longest decimal spelling of an `i64`, in bytes: `-9223372036854775808`.
 pub const I64_BYTES_MAX: usize = 20;
 
-/// What an IEEE double can hold: 53 bits, down to 2^-1074, below 2^1024.
+/// IEEE doubles: 53 bits, down to 2^-1074, below 2^1024.
 const DOUBLE: Format = Format { bits: 53, exponent_min: -1074, exponent_end: 1024 };
 
-/// Reads an integer argument. Every number has exactly one accepted spelling, so that a text and
-/// its integer can stand for each other in storage: no sign `+`, no leading zero, no `-0`.
+/// Reads an integer argument. Every number has exactly one accepted spelling, so that text and
+/// integer can replace each other in storage: no sign `+`, no leading zero, no `-0`.
 #[must_use]
 pub fn parse_i64(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text.strip_prefix(b"-") {
@@ -37,7 +37,7 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
         [b'1'..=b'9', ..] if text.len() <= I64_BYTES_MAX => {}
         _ => return None,
     }
-    // Summed towards the sign, because i64::MIN has no positive twin.
+    // Accumulated with its sign, because i64::MIN has no positive counterpart.
     let mut value = 0_i64;
     for &byte in digits {
         if !byte.is_ascii_digit() {
@@ -72,7 +72,7 @@ pub fn write_i64(out: &mut Vec<u8>, value: i64) {
     out.extend_from_slice(&text[start..]);
 }
 
-/// Writes the decimal spelling of `value` to the end of `text`; gives where it starts.
+/// Writes the decimal spelling of `value` to the end of `text`; returns where it starts.
 #[must_use]
 pub fn spell_i64(text: &mut [u8; I64_BYTES_MAX], value: i64) -> usize {
     let mut start = text.len();
@@ -82,7 +82,8 @@ pub fn spell_i64(text: &mut [u8; I64_BYTES_MAX], value: i64) -> usize {
         text[start..start + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
         rest /= 100;
     }
-    // Either all digits went in pairs, or the first one is left over; zero is such a one.
+    // Either all digits were written in pairs, or the first one is left over; zero is always left
+    // over.
     if rest > 0 || start == text.len() {
         start -= 1;
         text[start] = b'0' + rest as u8;
@@ -99,8 +100,8 @@ pub fn spell_i64(text: &mut [u8; I64_BYTES_MAX], value: i64) -> usize {
 /// would round to zero.
 #[must_use]
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
-    // The standard parser takes the same decimal spellings as C and rounds correctly; what it
-    // does not know is hexadecimal.
+    // The standard parser accepts the same decimal spellings as C and rounds correctly; it does not
+    // accept hexadecimal.
     match str::from_utf8(text).ok()?.parse::<f64>() {
         Ok(value) if value.is_nan() => None,
         Ok(value) if value.is_infinite() => {
@@ -124,11 +125,11 @@ pub fn parse_f64(text: &[u8]) -> Option<f64> {
     }
 }
 
-/// The double `significand` × 2^`exponent`, which [`DOUBLE`] has already made exact.
+/// Returns the double `significand` × 2^`exponent`, which [`DOUBLE`] has already made exact.
 fn compose(significand: u64, exponent: i64) -> f64 {
-    // One power of two may lie outside a double's range where the product does not, so the
-    // exponent is taken in halves; neither multiplication rounds, because the smaller half is
-    // applied to a number that has room on both sides.
+    // One power of two may be outside a double's range where the product is not, so the exponent is
+    // applied in halves; neither multiplication rounds, because the smaller half is applied to a
+    // number with room on both sides.
     let exponent = exponent as i32;
     let half = exponent / 2;
     significand as f64 * 2_f64.powi(half) * 2_f64.powi(exponent - half)
@@ -138,7 +139,7 @@ fn compose(significand: u64, exponent: i64) -> f64 {
 /// `%.17g` style (`3.1000000000000001`, `1e+21`, `-0`, `inf`). The text of a RESP2 bulk and of a
 /// RESP3 double is the same.
 pub fn write_f64(out: &mut Vec<u8>, value: f64) {
-    /// Digits that tell every double from its neighbours.
+    /// Digits that distinguish every double from its neighbours.
     const SIGNIFICANT: usize = 17;
     if value.is_nan() {
         out.extend_from_slice(b"nan");

@@ -2,7 +2,7 @@
 //!
 //! On x86 the reference server adds in C's `long double`: 64 bits of significand, exponents to
 //! ±16383. Clients see the difference (`0.1 + 0.2` prints `0.3`), so a double will not do. The
-//! three steps are those of the server, each exact until one rounding, half to even:
+//! three steps are those of the server, each exact up to one rounding, half to even:
 //!
 //! ```text
 //! parse        text  -> nearest Extended               as strtold
@@ -16,19 +16,19 @@ use num_bigint::{BigInt, BigUint, Sign};
 
 use super::literal::{Format, Literal, Magnitude};
 
-/// Texts of this many bytes and more are refused, however they read.
+/// Texts of this many bytes and more are refused, whatever they spell.
 const TEXT_BYTES_END: usize = 5 * 1024;
 
-/// Decimal places of the printed form, before trailing zeros go.
+/// Decimal places of the printed form, before trailing zeros are removed.
 const DECIMALS: usize = 17;
 
-/// What the x87 extended format can hold.
+/// The x87 extended format.
 const EXTENDED: Format = Format { bits: 64, exponent_min: -16_445, exponent_end: 16_384 };
 
 /// A number in x87 extended precision, or an infinity.
 ///
-/// All that is not finite is one value: the server stores no such number, so neither its sign nor
-/// the difference to NaN can ever be seen.
+/// Everything that is not finite is one value: the server stores no such number, so neither its
+/// sign nor the difference to NaN is ever visible.
 #[derive(Clone, Copy, Debug)]
 pub struct Extended(Option<Finite>);
 
@@ -43,7 +43,7 @@ struct Finite {
 
 impl Extended {
     /// Reads an argument or a stored value: decimal or hexadecimal with optional fraction and
-    /// exponent, or an infinity. None for anything else, for NaN, for 5120 bytes and more, for a
+    /// exponent, or an infinity. `None` for anything else, for NaN, for 5120 bytes and more, for a
     /// number too large, and for a non-zero number that would round to zero.
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
@@ -59,14 +59,14 @@ impl Extended {
         }
     }
 
-    /// Whether this is a number that may be stored.
+    /// Returns whether this is a number that may be stored.
     #[must_use]
     pub fn is_finite(self) -> bool {
         self.0.is_some()
     }
 
-    /// Appends the number rounded to 17 decimal places, without trailing zeros, without an
-    /// exponent (so up to 4934 bytes), and never as `-0`. What is not finite is `inf`.
+    /// Appends the number rounded to 17 decimal places, without trailing zeros, without an exponent
+    /// (so up to 4934 bytes), and never as `-0`. A value that is not finite prints as `inf`.
     pub fn write_human(self, out: &mut Vec<u8>) {
         let Some(Finite { negative, significand, exponent }) = self.0 else {
             out.extend_from_slice(b"inf");
@@ -96,8 +96,8 @@ impl Extended {
 impl Add for Extended {
     type Output = Self;
 
-    /// The nearest extended number to the sum. Not finite when an operand is not, or when the sum
-    /// overflows.
+    /// Returns the nearest extended number to the sum. Not finite when an operand is not, or when
+    /// the sum overflows.
     fn add(self, other: Self) -> Self {
         let (Some(a), Some(b)) = (self.0, other.0) else { return Self(None) };
         let exponent = a.exponent.min(b.exponent);

@@ -160,7 +160,8 @@ proptest! {
         prop_assert_eq!(human(parse(&a.to_string()) + parse(&b.to_string())), nearest.to_string());
     }
 
-    /// Up to 17 decimals print as they were read while 64 bits can tell them from their neighbours.
+    /// Up to 17 decimals print as they were read while 64 bits can distinguish them from their
+    /// neighbours.
     #[test]
     fn short_decimals_come_back(whole in 0_u64..10, fraction in 1_u64..100_000_000_000_000_000) {
         let text = format!("{whole}.{fraction:017}");
@@ -168,7 +169,7 @@ proptest! {
         prop_assert_eq!(human(parse(text)), text);
     }
 
-    /// Printing settles: what a stored value prints is what it reads back as.
+    /// Printing is stable: what a stored value prints is what it reads back as.
     #[test]
     fn a_printed_number_prints_the_same_again(text in "-?[0-9]{1,30}(\\.[0-9]{0,30})?(e-?[0-9]{1,3})?") {
         let once = human(parse(&text));
