@@ -1,16 +1,16 @@
-//! Replicas that lag: how what changes on a master's shard comes to the shard of a replica, late.
+//! Replication with a lag: changes of a master's shard reach the shard of a replica after a delay.
 //!
 //! ```text
-//! master's shard ── a batch is done: what its keys hold now ──► Feed ── due? ──► replica's shard
-//!                   written at t                             t + lag             whoever holds it next
+//! master's shard ── end of batch: values of changed keys ──► stream ── due? ──► replica's shard
+//!                   written at t                              t + lag            its next holder
 //! ```
 //!
-//! A batch is seen on the replica exactly from `t + lag` on, as one step, by the time that the
-//! reader's own batch has. What a master has written and a replica has not seen is in the stream alone:
-//! a failover that does not wait for it loses it, as it would between two machines.
+//! A batch becomes visible on the replica exactly from `t + lag` on, as one step, by the clock of
+//! the reading batch. What a master has written and a replica has not applied is in the stream
+//! alone: a failover that does not wait for it loses it, as it would between two machines.
 //!
-//! The stream is the one thing that both shards touch; its lock is held for as long as it takes to put
-//! in or take out a batch, and never with another one.
+//! The stream is the only thing that both shards touch; its lock is held only while a batch is put
+//! in or taken out, and never together with another one.
 
 use crate::keyspace::{Changes, Millis};
 use parking_lot::Mutex;
@@ -18,40 +18,40 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// About how many bytes of memory may be on their way to a replica. Of more the oldest arrive early:
-/// they are put together, so that each key is there once, and wait only for their shard to be held,
-/// which the clock sees to.
+/// Most bytes of memory, approximately, that may be in a stream. Beyond that the oldest batches
+/// become due early: they are merged, so that each key is kept once, and are applied when the
+/// replica's shard is held next, at the latest by the cron.
 pub const BACKLOG_BYTES_MAX: usize = 64 << 20;
-/// Stands for no time at all.
+/// The due time of an empty stream.
 const NOT_DUE: Millis = Millis::MAX;
-/// How often to look whether a replica has come that nobody can say of when it will, in milliseconds.
+/// How often to check whether a replica has caught up whose due time is unknown, in milliseconds.
 const CHECK_EVERY_MS: Millis = 100;
 
-/// What is on its way from one shard to another.
+/// The changes on their way from one shard to another.
 #[derive(Debug)]
 pub struct ReplicationStream {
-    /// The shard that it comes from.
+    /// The master's shard.
     from: usize,
-    /// How late it arrives, in milliseconds.
+    /// The lag, in milliseconds.
     lag_ms: Arc<AtomicI64>,
-    /// When something is due next, so that who asks need not lock.
+    /// When the next batch is due, readable without the lock.
     due_next: AtomicI64,
     backlog: Mutex<Backlog>,
 }
 
 #[derive(Debug)]
 struct Backlog {
-    /// In the order in which they were written; so are their times.
+    /// In the order of writing, so their times ascend.
     queue: VecDeque<Batch>,
-    /// What the batches in the queue take.
+    /// Memory of the batches in the queue.
     bytes: usize,
-    /// What did not fit, and is due at once.
+    /// Merged batches that exceeded the limit and are due at once.
     early: Changes,
-    /// Up to where in the master's history it has been brought, early changes included.
+    /// The master's offset up to which changes were taken, early ones included.
     applied: u64,
-    /// Up to where that history has been written.
+    /// The master's offset up to which changes were written.
     written: u64,
-    /// Nothing arrives while the master is down.
+    /// Nothing is due while the master is down.
     is_up: bool,
 }
 
@@ -59,26 +59,26 @@ struct Backlog {
 struct Batch {
     written_at: Millis,
     due: Millis,
-    /// Where in the master's history it ends.
+    /// The master's offset at its end.
     offset: u64,
     /// Shared with the streams of the master's other replicas.
     changes: Arc<Changes>,
     bytes: usize,
 }
 
-/// How far behind a replica is.
+/// A replica's offsets and lag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplicaStatus {
-    /// How many changes its master has made.
+    /// The master's offset, in changes.
     pub written: u64,
-    /// How many of them it has.
+    /// The replica's offset, in changes.
     pub applied: u64,
-    /// Since when the oldest waits that it does not have, in milliseconds; 0 if it has all.
+    /// Age of the oldest change that it does not have, in milliseconds; 0 if it has all.
     pub behind_ms: Millis,
 }
 
 impl ReplicationStream {
-    /// An empty stream from shard `from`, whose history has come to `offset`.
+    /// Makes an empty stream from shard `from` at `offset`.
     #[must_use]
     pub fn new(from: usize, lag_ms: Arc<AtomicI64>, offset: u64) -> Self {
         let backlog = Backlog {
@@ -92,18 +92,18 @@ impl ReplicationStream {
         Self { from, lag_ms, due_next: AtomicI64::new(NOT_DUE), backlog: Mutex::new(backlog) }
     }
 
-    /// The shard that it comes from.
+    /// Returns the master's shard.
     #[must_use]
     pub fn from(&self) -> usize {
         self.from
     }
 
-    /// Puts in what was written at `now`, with which the history comes to `offset`.
+    /// Appends what was written at `now`, up to `offset`.
     fn push(&self, now: Millis, offset: u64, changes: &Arc<Changes>, bytes: usize) {
         let lag_ms = self.lag_ms.load(Ordering::Relaxed);
         let mut backlog = self.backlog.lock();
-        // Without a lag it is there for whoever comes, be his batch older. The clock may have been
-        // set back: the order stays.
+        // With no lag, changes are visible even to a batch that began earlier. The clock may have
+        // been set back: due times never descend.
         let due = if lag_ms == 0 { Millis::MIN } else { now.saturating_add(lag_ms) };
         let due = backlog.queue.back().map_or(due, |last| last.due.max(due));
         let changes = Arc::clone(changes);
@@ -118,7 +118,7 @@ impl ReplicationStream {
         self.update_due_next(&backlog);
     }
 
-    /// Whether something is due at `now`.
+    /// Returns whether something is due at `now`.
     #[must_use]
     #[inline]
     pub fn is_due(&self, now: Millis) -> bool {
@@ -145,7 +145,7 @@ impl ReplicationStream {
         due
     }
 
-    /// Ends it: gives what was still on its way, in order.
+    /// Closes the stream; returns what it still held, in order.
     #[must_use]
     fn close(&self) -> Vec<Changes> {
         let mut backlog = self.backlog.lock();
@@ -159,24 +159,26 @@ impl ReplicationStream {
         rest
     }
 
-    /// Says whether the master is up: while it is not, nothing arrives.
+    /// Sets whether the master is up; while it is down, nothing is due.
     pub fn set_up(&self, is_up: bool) {
         let mut backlog = self.backlog.lock();
         backlog.is_up = is_up;
         self.update_due_next(&backlog);
     }
 
-    /// How far the replica is at `now`.
+    /// Returns the replica's status at `now`.
     #[must_use]
     pub fn status(&self, now: Millis) -> ReplicaStatus {
         let backlog = self.backlog.lock();
-        let waits = backlog.queue.iter().find(|batch| !backlog.is_up || batch.due > now);
-        let behind_ms = waits.map_or(0, |batch| now.saturating_sub(batch.written_at).max(0));
+        let oldest_missing = backlog.queue.iter().find(|batch| !backlog.is_up || batch.due > now);
+        let behind_ms =
+            oldest_missing.map_or(0, |batch| now.saturating_sub(batch.written_at).max(0));
         let applied = backlog.offset_at(now);
         ReplicaStatus { written: backlog.written, applied, behind_ms }
     }
 
-    /// When the replica will have come to `offset`, if nothing else happens.
+    /// Returns when the change at `offset` becomes due, if it is still in the queue and the master
+    /// is up.
     fn due_for(&self, offset: u64) -> Option<Millis> {
         let backlog = self.backlog.lock();
         let batch = backlog.queue.iter().find(|batch| batch.offset >= offset)?;
@@ -195,7 +197,7 @@ impl ReplicationStream {
 }
 
 impl Backlog {
-    /// Takes the oldest batch out of the queue.
+    /// Removes the oldest batch from the queue.
     fn pop(&mut self) -> Option<Changes> {
         let Batch { offset, changes, bytes, .. } = self.queue.pop_front()?;
         self.bytes -= bytes;
@@ -203,48 +205,48 @@ impl Backlog {
         Some(unshared(changes))
     }
 
-    /// Where the replica is by the clock, whether or not somebody has held its shard since.
+    /// Returns the replica's offset by the clock, whether or not its shard has been held since.
     fn offset_at(&self, now: Millis) -> u64 {
         let due = self.queue.iter().take_while(|batch| self.is_up && batch.due <= now).last();
         due.map_or(self.applied, |batch| batch.offset)
     }
 }
 
-/// The changes themselves if nobody else needs them, else a copy.
+/// Returns the changes themselves if they are not shared any more, else a copy.
 fn unshared(changes: Arc<Changes>) -> Changes {
     Arc::try_unwrap(changes).unwrap_or_else(|shared| (*shared).clone())
 }
 
-/// A shard's part in this: whom it follows, who follows it.
+/// A shard's replication links: the stream it applies, and those it feeds.
 #[derive(Debug, Default)]
 pub struct ReplicationLinks {
     source: Option<Arc<ReplicationStream>>,
     replicas: Vec<Arc<ReplicationStream>>,
-    /// How many changes were made here, or brought here, while there was a link.
+    /// The offset: changes made or applied here while there was a link.
     offset: u64,
 }
 
 impl ReplicationLinks {
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.source.is_none() && self.replicas.is_empty()
     }
 
-    /// The stream that it follows.
+    /// Returns the stream that it applies.
     #[must_use]
     pub fn source(&self) -> Option<&Arc<ReplicationStream>> {
         self.source.as_ref()
     }
 
-    /// Whether somebody follows it.
+    /// Returns whether it has replicas.
     #[must_use]
     pub fn has_replicas(&self) -> bool {
         !self.replicas.is_empty()
     }
 
-    /// Whether something that it follows is due at `now`.
+    /// Returns whether its source has changes due at `now`.
     #[must_use]
     #[inline]
     pub fn is_due(&self, now: Millis) -> bool {
@@ -257,7 +259,7 @@ impl ReplicationLinks {
         self.source.as_ref().map(|stream| stream.take_due(now)).unwrap_or_default()
     }
 
-    /// Tells everybody who follows it of what was written at `now`.
+    /// Appends changes written at `now` to the streams of all replicas.
     pub fn propagate(&mut self, now: Millis, changes: Changes) {
         self.offset += changes.len() as u64;
         let bytes = changes.memory();
@@ -265,13 +267,13 @@ impl ReplicationLinks {
         self.replicas.iter().for_each(|stream| stream.push(now, self.offset, &changes, bytes));
     }
 
-    /// Has it follow `source` from now on.
+    /// Sets the stream to apply from now on.
     pub fn set_source(&mut self, source: Arc<ReplicationStream>) {
         self.source = Some(source);
     }
 
-    /// Follows nobody any more; gives what was still on its way, which the caller may still bring,
-    /// and says how much of the other's history is here then.
+    /// Removes the source; returns what its stream still held. `brings_rest` says whether the
+    /// caller applies that, which determines the offset.
     pub fn remove_source(&mut self, brings_rest: bool) -> Vec<Changes> {
         let Some(stream) = self.source.take() else { return Vec::new() };
         let rest = stream.close();
@@ -280,55 +282,56 @@ impl ReplicationLinks {
         rest
     }
 
-    /// A stream from here, which is shard `from`, for somebody who has all that is here now.
+    /// Adds a replica that has all of this shard's keys now; `from` is this shard's number. Returns
+    /// its stream.
     pub fn add_replica(&mut self, from: usize, lag_ms: Arc<AtomicI64>) -> Arc<ReplicationStream> {
         let stream = Arc::new(ReplicationStream::new(from, lag_ms, self.offset));
         self.replicas.push(Arc::clone(&stream));
         stream
     }
 
-    /// Forgets a stream from here.
+    /// Removes a replica's stream.
     pub fn remove_replica(&mut self, stream: &Arc<ReplicationStream>) {
         self.replicas.retain(|other| !Arc::ptr_eq(other, stream));
     }
 }
 
-/// Which shards follow others, for commands that tell of it.
+/// The replicas' streams, for commands that report on them.
 #[derive(Debug, Default)]
 pub struct ReplicationStreams(Mutex<Vec<(usize, Arc<ReplicationStream>)>>);
 
 impl ReplicationStreams {
-    /// Says which shards follow whom.
+    /// Sets the streams by the replica's shard.
     pub fn set(&self, streams: Vec<(usize, Arc<ReplicationStream>)>) {
         *self.0.lock() = streams;
     }
 
-    /// What `shard` follows.
+    /// Returns the stream that `shard` applies.
     #[must_use]
     pub fn of_shard(&self, shard: usize) -> Option<Arc<ReplicationStream>> {
         self.0.lock().iter().find(|(it, _)| *it == shard).map(|(_, stream)| Arc::clone(stream))
     }
 
-    /// The shards that follow others.
+    /// Returns the shards of replicas.
     #[must_use]
     pub fn replica_shards(&self) -> Vec<usize> {
         self.0.lock().iter().map(|(shard, _)| *shard).collect()
     }
 }
 
-/// A wait for replicas to have what was written so far.
+/// WAIT: waits until replicas have what was written so far.
 #[derive(Debug)]
 pub struct ReplicaWait {
-    /// The replicas, and where each has to come to.
+    /// The replicas' streams, and the offset that each has to reach.
     targets: Vec<(Arc<ReplicationStream>, u64)>,
-    /// How many of them are enough.
+    /// How many replicas are enough.
     wanted: usize,
-    /// When it has lasted long enough; `None` for never.
+    /// The deadline; `None` for none.
     until: Option<Millis>,
 }
 
 impl ReplicaWait {
-    /// A wait for `wanted` of the replicas that these streams lead to.
+    /// Makes a wait for `wanted` of the replicas of these streams.
     #[must_use]
     pub fn new(streams: Vec<Arc<ReplicationStream>>, wanted: usize, until: Option<Millis>) -> Self {
         let target = |stream: Arc<ReplicationStream>| {
@@ -338,7 +341,7 @@ impl ReplicaWait {
         Self { targets: streams.into_iter().map(target).collect(), wanted, until }
     }
 
-    /// How many replicas have it all at `now`.
+    /// Returns how many replicas have everything at `now`.
     #[must_use]
     pub fn count(&self, now: Millis) -> usize {
         let has_all = |(stream, offset): &&(Arc<ReplicationStream>, u64)| {
@@ -347,15 +350,15 @@ impl ReplicaWait {
         self.targets.iter().filter(has_all).count()
     }
 
-    /// When to look again; `None` if it is over at `now`.
+    /// Returns when to check again; `None` if the wait is over at `now`.
     #[must_use]
     pub fn next_check(&self, now: Millis) -> Option<Millis> {
         if self.until.is_some_and(|until| until <= now) || self.count(now) >= self.wanted {
             return None;
         }
-        let comings = self.targets.iter().filter_map(|(stream, offset)| stream.due_for(*offset));
-        let look = now.saturating_add(CHECK_EVERY_MS);
-        comings.filter(|at| *at > now).chain(self.until).chain([look]).min()
+        let due_times = self.targets.iter().filter_map(|(stream, offset)| stream.due_for(*offset));
+        let recheck = now.saturating_add(CHECK_EVERY_MS);
+        due_times.filter(|at| *at > now).chain(self.until).chain([recheck]).min()
     }
 }
 
@@ -373,7 +376,7 @@ mod tests {
         Arc::new(AtomicI64::new(ms))
     }
 
-    /// A master's keyspace and its replica's, and what is between.
+    /// A master's keyspace and its replica's, and the links between them.
     struct Pair {
         master: Keyspace,
         replica: Keyspace,
@@ -434,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_lag_it_is_seen_at_once_by_whoever_comes() {
+    fn without_a_lag_a_write_is_visible_to_earlier_batches() {
         let mut pair = Pair::new(0);
         pair.write(1000, &[b"a"], 1);
         assert_eq!(pair.read(990, b"a"), Some(1));
@@ -473,7 +476,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_told_when_enough_have_it() {
+    fn a_wait_ends_when_enough_replicas_have_it() {
         let (mut links, mut streams) = (ReplicationLinks::default(), vec![]);
         for ms in [50, 200] {
             streams.push(links.add_replica(0, lag(ms)));
@@ -494,11 +497,11 @@ mod tests {
         assert_eq!((one.count(1050), one.next_check(1050)), (1, None));
         assert_eq!((two.count(1050), two.next_check(1150)), (1, Some(1200)));
         assert_eq!((timed.count(1080), timed.next_check(1080)), (1, None));
-        // What is written later is nothing to those who wait for what was written before.
+        // Later writes do not matter to a wait for earlier ones.
         write(1100);
         assert_eq!((two.count(1200), two.next_check(1200)), (2, None));
         assert_eq!(replica_wait(2, None).next_check(1200), Some(1300));
-        // A master that is down sends nothing; one whose replica took over by force has lost it.
+        // A master that is down sends nothing; a replica promoted by force has lost the rest.
         let late = replica_wait(2, None);
         streams[1].set_up(false);
         assert_eq!((late.count(2000), late.next_check(2000)), (1, Some(2100)));
@@ -509,7 +512,7 @@ mod tests {
         let lost_too = replica_wait(2, Some(5000));
         let mut promoted = ReplicationLinks::default();
         promoted.set_source(Arc::clone(&streams[1]));
-        assert_eq!(promoted.remove_source(false).len(), 3, "nobody has looked there yet");
+        assert_eq!(promoted.remove_source(false).len(), 3, "none of them was applied");
         assert_eq!((lost.count(4000), lost_too.count(4000)), (1, 1));
     }
 

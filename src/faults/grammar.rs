@@ -1,4 +1,4 @@
-//! Orders in words: what `SLOTWAY …`, `slotway ctl …` and a scenario's `do` say.
+//! The grammar of orders: the words of `SLOTWAY …`, of `slotway ctl …` and of a scenario's `do`.
 //!
 //! ```text
 //! MOVE first[-last] [first[-last] …] TO node
@@ -12,35 +12,35 @@
 //! CLEAR [id]
 //! ```
 //!
-//! Reading an order looks at nothing but its words: a node is a number, an id or an address, and
-//! whether there is such a node is for those to say who know the nodes.
+//! Parsing uses nothing but the words: a node is a number, an id or an address, and whether it
+//! exists is checked by the caller.
 
 use crate::keyspace::Millis;
 use crate::slot::Slot;
 use crate::text::number::parse_i64;
 use std::fmt;
 
-/// How long a fault lasts where nobody says otherwise, in milliseconds.
+/// How long a fault lasts by default, in milliseconds.
 pub const TIME_MS_DEFAULT: Millis = 5 * 60 * 1000;
 /// Longest time that a fault may last, in milliseconds.
 pub const TIME_MS_MAX: Millis = 24 * 60 * 60 * 1000;
-/// Longest time that a reply may be kept back, in milliseconds.
+/// Longest delay of a reply, in milliseconds.
 pub const LATENCY_MS_MAX: Millis = 60 * 1000;
-/// Most times that a fault may strike.
+/// Most times that a fault may fire.
 pub const COUNT_MAX: u32 = 1_000_000;
 /// Longest key of a fault, in bytes.
 pub const KEY_LEN_MAX: usize = 64 * 1024;
 /// Most runs of slots in one order.
 pub const RUNS_MAX: usize = 1024;
 
-/// A node as people name it.
+/// A node as an order names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeName {
     /// Counted from 0 in the order of the node ports.
     Number(usize),
-    /// `host:port`; only the port says which.
+    /// `host:port`; only the port is used.
     Port(u16),
-    /// 40 hexadecimal digits, or what is meant to be that.
+    /// 40 hexadecimal digits, or any other text.
     Id(Vec<u8>),
 }
 
@@ -67,20 +67,20 @@ impl fmt::Display for NodeName {
     }
 }
 
-/// Where a fault strikes; `N` is how a node is named.
+/// Where a fault fires; `N` is how a node is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultScope<N> {
     /// Everywhere.
     Anywhere,
-    /// Where keys of this slot are asked for.
+    /// For requests with keys of this slot.
     Slot(Slot),
     /// At this node.
     Node(N),
 }
 
-/// What an EXEC answers instead of running.
+/// The reply of an EXEC that does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the answer of its name")]
+#[expect(missing_docs, reason = "each is the reply of its name")]
 pub enum ExecAnswer {
     Moved,
     TryAgain,
@@ -93,7 +93,7 @@ impl ExecAnswer {
     const ALL: [Self; 5] =
         [Self::Moved, Self::TryAgain, Self::Nil, Self::ExecAbort, Self::ClusterDown];
 
-    /// The word for it.
+    /// Returns its word in an order.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -106,25 +106,25 @@ impl ExecAnswer {
     }
 }
 
-/// When a replica takes the place of its master that was stopped.
+/// When a replica of a stopped master is promoted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promote {
-    /// So many milliseconds later.
+    /// After so many milliseconds.
     After(Millis),
-    /// Not by itself.
+    /// Never.
     Never,
 }
 
-/// How long a fault is to last; what is not said is up to whoever arms it.
+/// The limits of a fault; `None` leaves the choice to the caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FaultLimit {
-    /// So many milliseconds.
+    /// In milliseconds.
     pub time: Option<Millis>,
-    /// So many times.
+    /// In number of times that it fires.
     pub count: Option<u32>,
 }
 
-/// Something to be done with the cluster.
+/// An order to change the cluster or to inject a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the words at the top of the file say what each means")]
 pub enum Order {
@@ -137,13 +137,13 @@ pub enum Order {
     Start(NodeName),
     Down { time: Option<Millis> },
     Up,
-    Latency { place: FaultScope<NodeName>, ms: Millis, bound: FaultLimit },
-    Exec { answer: ExecAnswer, place: FaultScope<NodeName>, bound: FaultLimit },
-    Conflict { key: Vec<u8>, bound: FaultLimit },
+    Latency { scope: FaultScope<NodeName>, ms: Millis, limit: FaultLimit },
+    Exec { answer: ExecAnswer, scope: FaultScope<NodeName>, limit: FaultLimit },
+    Conflict { key: Vec<u8>, limit: FaultLimit },
     Clear(Option<u64>),
 }
 
-/// An order that cannot be understood. Displayed it is an error reply, without the `-`.
+/// An invalid order. Displayed it is an error reply, without the `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrderError(String);
 
@@ -162,10 +162,10 @@ impl fmt::Display for OrderError {
 impl std::error::Error for OrderError {}
 
 impl Order {
-    /// Reads an order from its words, the first of them its name; letters count in either case.
+    /// Parses an order from its words, the first of them its name; case does not matter.
     ///
     /// # Errors
-    /// What is wrong with the first word that is wrong, with the form that was expected.
+    /// What is wrong with the first invalid word, with the expected form.
     pub fn of(words: &[&[u8]]) -> Result<Self, OrderError> {
         let Some((name, rest)) = words.split_first() else {
             return Err(OrderError::new("an order is missing"));
@@ -180,23 +180,24 @@ impl Order {
         let order = read(&mut words)
             .and_then(|order| match words.rest.first() {
                 None => Ok(order),
-                Some(word) => Err(format!("'{}' is one too many", word.escape_ascii())),
+                Some(word) => Err(format!("unexpected '{}'", word.escape_ascii())),
             })
             .map_err(|why| OrderError::new(format!("{why}: {form}")))?;
         Ok(order)
     }
 
-    /// Reads an order from a line: words between blanks, `"…"` around one that holds blanks.
+    /// Parses an order from a line: words separated by blanks, `"…"` around one that contains
+    /// blanks.
     ///
     /// # Errors
-    /// As [`Order::of`], or a quotation that does not end.
+    /// As [`Order::of`], or an unterminated quote.
     pub fn of_line(line: &str) -> Result<Self, OrderError> {
         let words = split(line)?;
         Self::of(&words.iter().map(String::as_bytes).collect::<Vec<_>>())
     }
 }
 
-/// The words of a line.
+/// Splits a line into words.
 fn split(line: &str) -> Result<Vec<String>, OrderError> {
     let (mut words, mut letters) = (Vec::new(), line.chars().peekable());
     loop {
@@ -210,7 +211,7 @@ fn split(line: &str) -> Result<Vec<String>, OrderError> {
                 match letters.next() {
                     Some('"') => break,
                     Some(c) => word.push(c),
-                    None => return Err(OrderError::new("a quotation does not end")),
+                    None => return Err(OrderError::new("unterminated quote")),
                 }
             }
         } else {
@@ -222,10 +223,10 @@ fn split(line: &str) -> Result<Vec<String>, OrderError> {
     }
 }
 
-type Read = fn(&mut Words<'_>) -> Result<Order, String>;
+type Parse = fn(&mut Words<'_>) -> Result<Order, String>;
 
-/// Every order: its form, which begins with its name, and what reads the words behind that.
-const FORMS: &[(&str, Read)] = &[
+/// Every order: its form, which begins with its name, and the parser of the words after that.
+const FORMS: &[(&str, Parse)] = &[
     ("MOVE first[-last] [first[-last] ...] TO node", |words| {
         let mut runs = Vec::new();
         while !words.take("to") {
@@ -286,29 +287,29 @@ const FORMS: &[(&str, Read)] = &[
     }),
     ("UP", |_| Ok(Order::Up)),
     ("LATENCY node|SLOT slot ms [FOR ms] [COUNT n]", |words| {
-        let place = match words.take("slot") {
+        let scope = match words.take("slot") {
             true => FaultScope::Slot(words.slot()?),
             false => FaultScope::Node(words.node()?),
         };
         let ms = words.number(1, LATENCY_MS_MAX)?;
-        let mut bound = FaultLimit::default();
-        while words.bound(&mut bound)? {}
-        Ok(Order::Latency { place, ms, bound })
+        let mut limit = FaultLimit::default();
+        while words.limit(&mut limit)? {}
+        Ok(Order::Latency { scope, ms, limit })
     }),
     (
         "EXEC MOVED|TRYAGAIN|NIL|EXECABORT|CLUSTERDOWN [COUNT n] [FOR ms] [SLOT slot|NODE node]",
         |words| {
             let mut all = ExecAnswer::ALL.into_iter();
             let answer = all.find(|answer| words.take(answer.name()));
-            let answer = answer.ok_or("what EXEC is to answer is missing")?;
-            let (mut place, mut bound) = (FaultScope::Anywhere, FaultLimit::default());
+            let answer = answer.ok_or("the answer of EXEC is missing")?;
+            let (mut scope, mut limit) = (FaultScope::Anywhere, FaultLimit::default());
             loop {
                 if words.take("slot") {
-                    place = FaultScope::Slot(words.slot()?);
+                    scope = FaultScope::Slot(words.slot()?);
                 } else if words.take("node") {
-                    place = FaultScope::Node(words.node()?);
-                } else if !words.bound(&mut bound)? {
-                    return Ok(Order::Exec { answer, place, bound });
+                    scope = FaultScope::Node(words.node()?);
+                } else if !words.limit(&mut limit)? {
+                    return Ok(Order::Exec { answer, scope, limit });
                 }
             }
         },
@@ -318,9 +319,9 @@ const FORMS: &[(&str, Read)] = &[
         if key.len() > KEY_LEN_MAX {
             return Err(format!("the key is longer than {KEY_LEN_MAX} bytes"));
         }
-        let mut bound = FaultLimit::default();
-        while words.bound(&mut bound)? {}
-        Ok(Order::Conflict { key, bound })
+        let mut limit = FaultLimit::default();
+        while words.limit(&mut limit)? {}
+        Ok(Order::Conflict { key, limit })
     }),
     ("CLEAR [id]", |words| {
         if words.rest.is_empty() {
@@ -330,13 +331,13 @@ const FORMS: &[(&str, Read)] = &[
     }),
 ];
 
-/// The words that are yet to be read.
+/// The words not parsed yet.
 struct Words<'w> {
     rest: &'w [&'w [u8]],
 }
 
 impl<'w> Words<'w> {
-    /// Takes the next word if it is this one.
+    /// Takes the next word if it is `word`.
     fn take(&mut self, word: &str) -> bool {
         let is_it = self.rest.first().is_some_and(|w| w.eq_ignore_ascii_case(word.as_bytes()));
         if is_it {
@@ -393,11 +394,11 @@ impl<'w> Words<'w> {
     }
 
     /// Takes `FOR ms` or `COUNT n`, if one of them comes next.
-    fn bound(&mut self, bound: &mut FaultLimit) -> Result<bool, String> {
+    fn limit(&mut self, limit: &mut FaultLimit) -> Result<bool, String> {
         if self.take("for") {
-            bound.time = Some(self.time()?);
+            limit.time = Some(self.time()?);
         } else if self.take("count") {
-            bound.count = u32::try_from(self.number(1, COUNT_MAX.into())?).ok();
+            limit.count = u32::try_from(self.number(1, COUNT_MAX.into())?).ok();
         } else {
             return Ok(false);
         }
@@ -405,13 +406,13 @@ impl<'w> Words<'w> {
     }
 }
 
-/// The slot of this number; what is none is refused in Redis' words.
+/// Parses a slot number; an invalid one is refused with Redis' error.
 fn slot(word: &[u8]) -> Result<Slot, String> {
     let number = parse_i64(word).and_then(|number| u16::try_from(number).ok());
     number.and_then(Slot::new).ok_or_else(|| "Invalid or out of range slot".to_owned())
 }
 
-/// The form of each order, its name first.
+/// Returns the form of each order, its name first.
 pub fn forms() -> impl Iterator<Item = &'static str> {
     FORMS.iter().map(|(form, _)| *form)
 }
@@ -429,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn orders_are_read() {
+    fn orders_are_parsed() {
         assert_eq!(
             order("move 1-5 9 to 2"),
             Order::Move {
@@ -451,17 +452,17 @@ mod tests {
         assert_eq!(order("STOP 0"), stop(false, None, Promote::After(0)));
         assert_eq!(order("stop 0 PROMOTE never hang"), stop(true, None, Promote::Never));
         assert_eq!(order("STOP 0 FOR 5 PROMOTE AFTER 7"), stop(false, Some(5), Promote::After(7)));
-        let bound = FaultLimit { time: Some(9), count: Some(3) };
+        let limit = FaultLimit { time: Some(9), count: Some(3) };
         assert_eq!(
             order("EXEC moved COUNT 3 SLOT 7 FOR 9"),
-            Order::Exec { answer: ExecAnswer::Moved, place: FaultScope::Slot(slot(7)), bound }
+            Order::Exec { answer: ExecAnswer::Moved, scope: FaultScope::Slot(slot(7)), limit }
         );
         assert_eq!(
             order("latency abc 20 COUNT 3 FOR 9"),
             Order::Latency {
-                place: FaultScope::Node(NodeName::Id(b"abc".to_vec())),
+                scope: FaultScope::Node(NodeName::Id(b"abc".to_vec())),
                 ms: 20,
-                bound
+                limit
             }
         );
         assert_eq!(order("CLEAR 4"), Order::Clear(Some(4)));
@@ -469,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_the_form() {
+    fn an_error_names_the_expected_form() {
         for (line, error) in [
             ("", "ERR an order is missing"),
             ("JUMP 1", "ERR there is no order 'jump'"),
@@ -489,8 +490,8 @@ mod tests {
             ("MOVE 1", "ERR TO is missing: MOVE first[-last] [first[-last] ...] TO node"),
             ("HOLD 1 2", "ERR TO is missing: HOLD slot TO node [FOR ms] [KEYS key ...]"),
             ("DOWN FOR 0", "ERR '0' is not a number from 1 to 86400000: DOWN [FOR ms]"),
-            ("UP now", "ERR 'now' is one too many: UP"),
-            ("UP \"now", "ERR a quotation does not end"),
+            ("UP now", "ERR unexpected 'now': UP"),
+            ("UP \"now", "ERR unterminated quote"),
             ("CLEAR x", "ERR 'x' is not a number from 1 on: CLEAR [id]"),
         ] {
             assert_eq!(Order::of_line(line).expect_err(line).to_string(), error);

@@ -1,9 +1,9 @@
-//! The gate of the nodes: whoever has a node stopped or started waits here until its listeners have
-//! seen to it, so that a client which is told `OK` finds the port as it was told.
+//! The listener gate: a command that stops or starts a node waits until the node's listeners have
+//! followed, so that a client which receives `OK` finds the port closed or open.
 //!
 //! ```text
-//! SLOTWAY STOP ─ shift ─► wanted: 7 ──► each listener closes or opens its port ─ saw ─► seen: 7
-//!     └─ the reply waits ── settled ◄──────────────────────────────────────────────────┘
+//! SLOTWAY STOP ─ request_update ─► requested: 7 ──► each listener closes or opens its port
+//!     └─ the reply waits ── all_acknowledged ◄─── acknowledged: 7 ◄── acknowledge ──┘
 //! ```
 
 use parking_lot::Mutex;
@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, watch};
 
-/// What listeners are told, and have seen to.
+/// The updates requested of the listeners, and those they have acknowledged.
 #[derive(Debug)]
 pub struct ListenerGate {
     requested: watch::Sender<u64>,
-    /// By listener, the last change that it has seen to.
+    /// By listener, the last update that it has acknowledged.
     acknowledged: Mutex<BTreeMap<u64, u64>>,
     last_number: AtomicU64,
-    /// Tells those who wait that a listener has seen to something.
+    /// Wakes the waiting commands when a listener has acknowledged or is gone.
     progressed: Notify,
 }
 
@@ -36,12 +36,12 @@ impl Default for ListenerGate {
 }
 
 impl ListenerGate {
-    /// Has every listener look at what it is to do.
+    /// Requests an update: every listener checks whether its node is up.
     pub fn request_update(&self) {
         self.requested.send_modify(|wanted| *wanted += 1);
     }
 
-    /// A listener's side.
+    /// Registers a listener.
     #[must_use]
     pub fn register(self: &Arc<Self>) -> GateListener {
         let requested = self.requested.subscribe();
@@ -50,12 +50,12 @@ impl ListenerGate {
         GateListener { gate: Arc::clone(self), requested, number }
     }
 
-    /// Completes when every listener has seen to all that was wanted before.
+    /// Completes when every listener has acknowledged all updates requested before.
     pub async fn all_acknowledged(&self) {
         let wanted = *self.requested.borrow();
         loop {
             let mut moved = pin!(self.progressed.notified());
-            // From here on a move is not missed.
+            // From here on no notification is missed.
             moved.as_mut().enable();
             if self.acknowledged.lock().values().all(|&seen| seen >= wanted) {
                 return;
@@ -65,7 +65,7 @@ impl ListenerGate {
     }
 }
 
-/// One listener's side; who drops it is waited for no more.
+/// One listener's side; a dropped one is not waited for any more.
 #[derive(Debug)]
 pub struct GateListener {
     gate: Arc<ListenerGate>,
@@ -74,21 +74,21 @@ pub struct GateListener {
 }
 
 impl GateListener {
-    /// Completes when there is something to look at.
+    /// Completes when an update was requested since [`GateListener::latest_update`].
     pub async fn update_requested(&mut self) {
         if self.requested.changed().await.is_err() {
-            // Nobody can want anything any more; never so while this holds the gate.
+            // The sender is gone, which cannot be while this holds the gate.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Says that what was wanted before this call has been seen to.
+    /// Acknowledges all updates up to `update`.
     pub fn acknowledge(&mut self, update: u64) {
         self.gate.acknowledged.lock().insert(self.number, update);
         self.gate.progressed.notify_waiters();
     }
 
-    /// Which change is the latest: to be read before one looks at what to do.
+    /// Returns the latest update: to be read before checking whether the node is up.
     #[must_use]
     pub fn latest_update(&mut self) -> u64 {
         *self.requested.borrow_and_update()
@@ -109,7 +109,7 @@ mod tests {
     use std::task::Poll;
 
     #[tokio::test]
-    async fn whoever_shifts_them_waits_for_all() {
+    async fn an_update_waits_for_all_listeners() {
         let gate = Arc::new(ListenerGate::default());
         gate.all_acknowledged().await;
         let (mut one, mut other) = (gate.register(), gate.register());
@@ -117,8 +117,8 @@ mod tests {
         gate.request_update();
         one.update_requested().await;
         let latest = one.latest_update();
-        let mut settled = pin!(gate.all_acknowledged());
-        let mut now = async || poll_fn(|cx| Poll::Ready(settled.as_mut().poll(cx))).await;
+        let mut all = pin!(gate.all_acknowledged());
+        let mut now = async || poll_fn(|cx| Poll::Ready(all.as_mut().poll(cx))).await;
         assert!(now().await.is_pending());
         one.acknowledge(latest);
         assert!(now().await.is_pending(), "the other has yet to look");

@@ -1,16 +1,16 @@
-//! What goes wrong on purpose: faults that tests arm, each of which ends by itself.
+//! Fault injection: faults that tests arm, each of which ends by itself.
 //!
 //! ```text
-//! order     the words of `SLOTWAY …`, of `slotway ctl` and of a scenario
-//! registry      what is armed: until when, how many times more, how often it has fired
-//! scenario  orders with their times, in a file
-//! doors     waiting for the listeners of a node that was stopped or started
+//! grammar        the words of `SLOTWAY …`, of `slotway ctl` and of a scenario
+//! scenario       orders with their times, in a file
+//! registry       what is armed: until when, how many times more, how often it has fired
+//! listener_gate  waiting for the listeners of a node that was stopped or started
 //! ```
 //!
-//! What changes who owns and serves what, stopping a node, a slot half-migrated, is done to the
-//! [`crate::topology`] at once; the registry only knows when that is to be undone. What concerns single
-//! requests, late replies, false answers to EXEC, is looked up here as they come, by those who have
-//! seen in [`ArmedFaults`] that there is something to look up: one relaxed load for a batch of requests.
+//! Faults that change the topology, such as stopping a node or holding a slot half-migrated, are
+//! applied to [`crate::topology`] at once; the registry only records when to undo them. Faults of
+//! single requests, such as late replies and false answers to EXEC, are looked up here per request,
+//! when [`ArmedFaults`] says that there are any: one relaxed load per batch of requests.
 
 mod grammar;
 mod scenario;
@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::Notify;
 
-/// What a batch of requests has to look up.
+/// The kinds of faults that a batch of requests has to look up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArmedFaults(u32);
 
@@ -49,40 +49,41 @@ impl ArmedFaults {
     const HANG: u32 = 1 << 2;
     const COUNT: u32 = 1 << 3;
 
-    /// Nothing.
+    /// Returns whether there are none.
     #[must_use]
     #[inline]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether each request is to be looked at: some replies come late, or somebody counts.
+    /// Returns whether each request has to be looked at: some replies are delayed, or a scenario
+    /// counts requests.
     #[must_use]
     #[inline]
     pub fn affects_each_request(self) -> bool {
         self.0 & (Self::LATENCY | Self::COUNT) != 0
     }
 
-    /// Whether some replies come late.
+    /// Returns whether some replies are delayed.
     #[must_use]
     pub fn delays_replies(self) -> bool {
         self.0 & Self::LATENCY != 0
     }
 
-    /// Whether a scenario waits for so many requests.
+    /// Returns whether a scenario counts requests.
     #[must_use]
     pub fn counts_requests(self) -> bool {
         self.0 & Self::COUNT != 0
     }
 
-    /// Whether some EXECs do not run.
+    /// Returns whether some EXECs do not run.
     #[must_use]
     #[inline]
     pub fn affects_exec(self) -> bool {
         self.0 & Self::EXEC != 0
     }
 
-    /// Whether a node does not answer.
+    /// Returns whether a node hangs.
     #[must_use]
     #[inline]
     pub fn hangs_nodes(self) -> bool {
@@ -102,34 +103,34 @@ impl ArmedFaults {
     }
 }
 
-/// As many faults are armed as there may be.
+/// The limit of armed faults is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyFaults;
 
 /// The faults of a process.
 #[derive(Debug, Default)]
 pub struct Faults {
-    /// Agrees with the registry whenever that is not locked.
+    /// Kept in agreement with the registry by [`Faults::change`].
     armed: AtomicU32,
     registry: Mutex<Registry>,
-    /// Tells those who wait for an end, or for the next one.
+    /// Wakes the tasks that wait for a change of the registry.
     changed: Notify,
-    /// Of the nodes' listeners.
+    /// Lets a command wait for the nodes' listeners.
     pub listener_gate: Arc<ListenerGate>,
 }
 
 impl Faults {
-    /// What a batch that begins now has to look up.
+    /// Returns the kinds of faults that are armed now.
     #[must_use]
     #[inline]
     pub fn armed(&self) -> ArmedFaults {
         ArmedFaults(self.armed.load(Ordering::Relaxed))
     }
 
-    /// Arms a fault that ends at `until`, or when it has fired `count` times; gives its id.
+    /// Arms a fault that ends at `until`, or when it has fired `count` times; returns its id.
     ///
     /// # Errors
-    /// There are too many.
+    /// The limit of armed faults is reached.
     pub fn arm(
         &self,
         kind: FaultKind,
@@ -139,67 +140,67 @@ impl Faults {
         self.change(|registry| registry.arm(kind, until, count)).ok_or(TooManyFaults)
     }
 
-    /// Whether one more can be armed.
+    /// Returns whether one more can be armed.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.registry.lock().all().len() < FAULTS_MAX
     }
 
-    /// Every fault that is armed, in the order of their ids.
+    /// Returns every fault that is armed, in the order of their ids.
     #[must_use]
     pub fn all(&self) -> Vec<Fault> {
         self.registry.lock().all().to_vec()
     }
 
-    /// Takes out the faults that `ends` says, for the caller to undo what they did.
+    /// Removes the faults for which `ends` is true and returns them, for the caller to undo.
     pub fn take(&self, ends: impl FnMut(&Fault) -> bool) -> Vec<Fault> {
         self.change(|registry| registry.take(ends))
     }
 
-    /// When there is something to be done next: a fault ends, or a step's time has come.
+    /// Returns when the next fault ends or the next step is due.
     #[must_use]
     pub fn next_due(&self) -> Option<Millis> {
         self.registry.lock().due()
     }
 
-    /// Begins to play a scenario at `now`, in place of any other.
+    /// Starts a scenario at `now`, in place of any other.
     pub fn start_scenario(&self, scenario: Scenario, now: Millis) {
-        self.change(|registry| registry.play = Some(Playback::new(scenario, now)));
+        self.change(|registry| registry.playback = Some(Playback::new(scenario, now)));
     }
 
-    /// Ends the scenario, wherever it is.
+    /// Ends the scenario.
     pub fn stop_scenario(&self) {
-        self.change(|registry| registry.play = None);
+        self.change(|registry| registry.playback = None);
     }
 
-    /// The scenario's next step, if its time has come: it is for the caller to do.
+    /// Takes the scenario's next step, if it is due; the caller carries it out.
     pub fn take_step(&self, now: Millis) -> Option<ScenarioStep> {
-        self.change(|registry| registry.play.as_mut()?.take(now))
+        self.change(|registry| registry.playback.as_mut()?.take(now))
     }
 
-    /// The step that was taken is done, or was refused.
+    /// Ends the step that was taken: done, or refused with this error.
     pub fn end_step(&self, refused: Option<ScenarioError>) {
-        if let Some(play) = &mut self.registry.lock().play {
-            play.end(refused);
+        if let Some(playback) = &mut self.registry.lock().playback {
+            playback.end(refused);
         }
     }
 
-    /// How far the scenario has come, if there was one.
+    /// Returns the scenario's progress, if there is or was one.
     #[must_use]
     pub fn scenario_progress(&self) -> Option<ScenarioProgress> {
-        self.registry.lock().play.as_ref().map(Playback::progress)
+        self.registry.lock().playback.as_ref().map(Playback::progress)
     }
 
-    /// Counts a request that is all of `events`.
+    /// Counts a request of these kinds.
     pub fn count_request(&self, events: &[RequestKind]) {
         self.change(|registry| {
-            if let Some(play) = &mut registry.play {
-                play.note(events);
+            if let Some(playback) = &mut registry.playback {
+                playback.note(events);
             }
         });
     }
 
-    /// Whether this node was stopped; `Some(true)` if it hangs.
+    /// Returns whether this node was stopped; `Some(true)` if it hangs.
     #[must_use]
     pub fn stopped(&self, node: NodeNumber) -> Option<bool> {
         self.registry.lock().all().iter().find_map(|fault| match fault.kind {
@@ -208,7 +209,8 @@ impl Faults {
         })
     }
 
-    /// By how much the reply to a request comes late that asks `node` for `slot`, in milliseconds.
+    /// Returns the delay of the reply to a request for `slot` at `node`, in milliseconds, and
+    /// counts the faults as fired.
     #[must_use]
     pub fn latency(
         &self,
@@ -218,14 +220,15 @@ impl Faults {
     ) -> Option<Millis> {
         let fired = self.change(|registry| {
             registry.fire(now, false, |kind| match *kind {
-                FaultKind::Latency { place, ms } if is_at(place, node, slot) => Some(ms),
+                FaultKind::Latency { scope, ms } if is_at(scope, node, slot) => Some(ms),
                 _ => None,
             })
         });
         (!fired.is_empty()).then(|| fired.into_iter().sum::<Millis>().min(LATENCY_MS_MAX))
     }
 
-    /// The keys to be touched before an EXEC that would run; `watches` says whether it watches one.
+    /// Returns the keys to touch before an EXEC that would run, and counts the faults as fired;
+    /// `watches` tests whether the EXEC watches a key.
     #[must_use]
     pub fn conflicts(&self, now: Millis, watches: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         self.change(|registry| {
@@ -236,7 +239,8 @@ impl Faults {
         })
     }
 
-    /// What an EXEC at `node` in `slot`, which would run, answers instead.
+    /// Returns the false answer of an EXEC at `node` in `slot` that would otherwise run, and counts
+    /// the fault as fired.
     #[must_use]
     pub fn exec_answer(
         &self,
@@ -246,9 +250,9 @@ impl Faults {
     ) -> Option<ExecAnswer> {
         let answered = self.change(|registry| {
             registry.fire(now, true, |kind| match *kind {
-                // Without a slot there is nothing that could have moved.
+                // Without a slot nothing could have moved.
                 FaultKind::Exec { answer: ExecAnswer::Moved, .. } if slot.is_none() => None,
-                FaultKind::Exec { answer, place } if is_at(place, node, slot) => Some(answer),
+                FaultKind::Exec { answer, scope } if is_at(scope, node, slot) => Some(answer),
                 _ => None,
             })
         });
@@ -260,7 +264,7 @@ impl Faults {
         self.until(|| self.stopped(node) != Some(true)).await;
     }
 
-    /// Completes when [`Faults::due`] is another time than `before`.
+    /// Completes when [`Faults::next_due`] differs from `before`.
     pub async fn due_changed(&self, before: Option<Millis>) {
         self.until(|| self.next_due() != before).await;
     }
@@ -268,7 +272,7 @@ impl Faults {
     async fn until(&self, is_so: impl Fn() -> bool) {
         loop {
             let mut changed = pin!(self.changed.notified());
-            // From here on a change is not missed.
+            // From here on no notification is missed.
             changed.as_mut().enable();
             if is_so() {
                 return;
@@ -280,7 +284,7 @@ impl Faults {
     fn change<R>(&self, change: impl FnOnce(&mut Registry) -> R) -> R {
         let mut registry = self.registry.lock();
         let result = change(&mut registry);
-        let counts = registry.play.as_ref().is_some_and(Playback::counts);
+        let counts = registry.playback.as_ref().is_some_and(Playback::counts);
         let begin = if counts { ArmedFaults::COUNT } else { 0 };
         let armed =
             registry.all().iter().fold(begin, |armed, fault| armed | ArmedFaults::by(&fault.kind));
@@ -291,8 +295,8 @@ impl Faults {
     }
 }
 
-fn is_at(place: FaultScope<NodeNumber>, node: Option<NodeNumber>, slot: Option<Slot>) -> bool {
-    match place {
+fn is_at(scope: FaultScope<NodeNumber>, node: Option<NodeNumber>, slot: Option<Slot>) -> bool {
+    match scope {
         FaultScope::Anywhere => true,
         FaultScope::Slot(it) => slot == Some(it),
         FaultScope::Node(it) => node == Some(it),
@@ -311,8 +315,8 @@ mod tests {
     fn a_fault_strikes_where_it_is_meant_to_and_ends_by_count() {
         let faults = Faults::default();
         assert!(faults.armed().is_empty());
-        let place = FaultScope::Slot(slot(7));
-        let kind = FaultKind::Exec { answer: ExecAnswer::Nil, place };
+        let scope = FaultScope::Slot(slot(7));
+        let kind = FaultKind::Exec { answer: ExecAnswer::Nil, scope };
         assert_eq!(faults.arm(kind, 100, Some(2)), Ok(1));
         assert!(faults.armed().affects_exec() && !faults.armed().delays_replies());
         let answer = |slot| faults.exec_answer(50, Some(0), slot);
@@ -327,10 +331,10 @@ mod tests {
     #[test]
     fn a_fault_ends_by_time_whether_or_not_it_was_taken_out() {
         let faults = Faults::default();
-        let kind = FaultKind::Latency { place: FaultScope::Node(1), ms: 30 };
+        let kind = FaultKind::Latency { scope: FaultScope::Node(1), ms: 30 };
         faults.arm(kind.clone(), 100, None).expect("room");
         faults
-            .arm(FaultKind::Latency { place: FaultScope::Anywhere, ms: 5 }, 200, Some(9))
+            .arm(FaultKind::Latency { scope: FaultScope::Anywhere, ms: 5 }, 200, Some(9))
             .expect("room");
         assert_eq!(faults.latency(99, Some(1), None), Some(35));
         assert_eq!(faults.latency(99, Some(0), None), Some(5));
@@ -346,7 +350,7 @@ mod tests {
         let faults = Faults::default();
         for answer in [ExecAnswer::Moved, ExecAnswer::TryAgain] {
             faults
-                .arm(FaultKind::Exec { answer, place: FaultScope::Anywhere }, 9, Some(1))
+                .arm(FaultKind::Exec { answer, scope: FaultScope::Anywhere }, 9, Some(1))
                 .expect("room");
         }
         faults.arm(FaultKind::Conflict(b"k".to_vec()), 9, Some(1)).expect("room");
@@ -375,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_a_node_is_told() {
+    async fn the_end_of_a_hang_wakes_the_waiting_task() {
         let faults = Faults::default();
         faults.hang_ended(2).await;
         faults.arm(FaultKind::Stop { node: 2, hangs: true }, 9, None).expect("room");

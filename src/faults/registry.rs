@@ -1,4 +1,4 @@
-//! What is armed at this moment: plain data, and the time is always an argument.
+//! The armed faults: plain data; the time is always an argument.
 
 use super::grammar::{ExecAnswer, FaultScope};
 use super::scenario::Playback;
@@ -7,20 +7,20 @@ use crate::slot::Slot;
 use crate::topology::NodeNumber;
 use std::fmt;
 
-/// Most faults at a time.
+/// Most faults armed at a time.
 pub const FAULTS_MAX: usize = 256;
 
-/// What goes wrong.
+/// The kinds of faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FaultKind {
-    /// The node is down: nobody can connect to it or, if it hangs, nobody is answered.
+    /// The node is down: connections are refused or, if it hangs, never answered.
     Stop {
         /// Which node.
         node: NodeNumber,
-        /// Connections are taken and never answered.
+        /// Connections are accepted and never answered.
         hangs: bool,
     },
-    /// A replica of this node, which was stopped, takes its place when this ends.
+    /// A replica of this stopped node is promoted when this ends.
     Promotion(NodeNumber),
     /// The cluster is down.
     Down,
@@ -28,24 +28,24 @@ pub enum FaultKind {
     Hold {
         /// Which slot.
         slot: Slot,
-        /// Who gives it away.
+        /// The source node.
         from: NodeNumber,
-        /// Who takes it over.
+        /// The target node.
         to: NodeNumber,
     },
-    /// Replies come late.
+    /// Replies are delayed.
     Latency {
-        /// Whose.
-        place: FaultScope<NodeNumber>,
-        /// How much later.
+        /// Which replies.
+        scope: FaultScope<NodeNumber>,
+        /// The delay.
         ms: Millis,
     },
-    /// EXEC answers this and runs nothing.
+    /// EXEC replies this and runs nothing.
     Exec {
-        /// The answer.
+        /// The reply.
         answer: ExecAnswer,
         /// Which EXECs.
-        place: FaultScope<NodeNumber>,
+        scope: FaultScope<NodeNumber>,
     },
     /// A key is touched right before an EXEC that watches it.
     Conflict(Vec<u8>),
@@ -53,7 +53,7 @@ pub enum FaultKind {
 
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = |place: &FaultScope<NodeNumber>| match place {
+        let scope = |scope: &FaultScope<NodeNumber>| match scope {
             FaultScope::Anywhere => String::new(),
             FaultScope::Slot(slot) => format!(" SLOT {}", slot.number()),
             FaultScope::Node(node) => format!(" NODE {node}"),
@@ -66,8 +66,8 @@ impl fmt::Display for FaultKind {
             Self::Hold { slot, from, to } => {
                 write!(f, "HOLD {} FROM {from} TO {to}", slot.number())
             }
-            Self::Latency { place: at, ms } => write!(f, "LATENCY{} {ms}", place(at)),
-            Self::Exec { answer, place: at } => write!(f, "EXEC {}{}", answer.name(), place(at)),
+            Self::Latency { scope: at, ms } => write!(f, "LATENCY{} {ms}", scope(at)),
+            Self::Exec { answer, scope: at } => write!(f, "EXEC {}{}", answer.name(), scope(at)),
             Self::Conflict(key) => write!(f, "CONFLICT {}", key.escape_ascii()),
         }
     }
@@ -76,20 +76,20 @@ impl fmt::Display for FaultKind {
 /// A fault that is armed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Counted from 1 and never given twice.
+    /// Its id: counted from 1, never reused.
     pub id: u64,
-    /// What goes wrong.
+    /// Its kind.
     pub kind: FaultKind,
     /// When it ends by itself.
     pub until: Millis,
-    /// How many times more it strikes, if they are counted.
+    /// How many times more it fires, if limited.
     pub left: Option<u32>,
-    /// How many times it has struck.
+    /// How many times it has fired.
     pub fired: u64,
 }
 
 impl Fault {
-    /// As `SLOTWAY FAULTS` tells it.
+    /// Formats it as `SLOTWAY FAULTS` shows it.
     #[must_use]
     pub fn line(&self, now: Millis) -> String {
         let left = self.left.map_or("-".to_owned(), |left| left.to_string());
@@ -98,13 +98,13 @@ impl Fault {
     }
 }
 
-/// Every fault that is armed, in the order in which they were.
+/// Every armed fault, in the order of arming.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
     faults: Vec<Fault>,
     last_id: u64,
-    /// The scenario that was played last, or is.
-    pub(super) play: Option<Playback>,
+    /// The running scenario, or the last one.
+    pub(super) playback: Option<Playback>,
 }
 
 impl Registry {
@@ -118,41 +118,41 @@ impl Registry {
         Some(self.last_id)
     }
 
-    /// When there is something to be done: a fault ends, a step's time has come.
+    /// Returns when the next fault ends or the next step is due.
     pub(super) fn due(&self) -> Option<Millis> {
         let ends = self.faults.iter().map(|fault| fault.until);
-        ends.chain(self.play.as_ref().and_then(Playback::due)).min()
+        ends.chain(self.playback.as_ref().and_then(Playback::due)).min()
     }
 
     pub(super) fn all(&self) -> &[Fault] {
         &self.faults
     }
 
-    /// Takes out those that `ends` says; in their order.
+    /// Removes and returns the faults for which `ends` is true, in order.
     pub(super) fn take(&mut self, mut ends: impl FnMut(&Fault) -> bool) -> Vec<Fault> {
         self.faults.extract_if(.., |fault| ends(fault)).collect()
     }
 
-    /// Lets each fault strike whose time is not over and that `meets` says; tells what struck.
-    /// With `once` only the first does.
+    /// Fires each fault that has not ended and for which `applies` returns something; returns what it
+    /// returned. With `once`, only the first one fires.
     pub(super) fn fire<R>(
         &mut self,
         now: Millis,
         once: bool,
-        mut meets: impl FnMut(&FaultKind) -> Option<R>,
+        mut applies: impl FnMut(&FaultKind) -> Option<R>,
     ) -> Vec<R> {
-        let mut struck = Vec::new();
+        let mut results = Vec::new();
         for fault in self.faults.iter_mut().filter(|fault| fault.until > now) {
-            if fault.left == Some(0) || once && !struck.is_empty() {
+            if fault.left == Some(0) || once && !results.is_empty() {
                 continue;
             }
-            if let Some(result) = meets(&fault.kind) {
+            if let Some(result) = applies(&fault.kind) {
                 fault.fired += 1;
                 fault.left = fault.left.map(|left| left - 1);
-                struck.push(result);
+                results.push(result);
             }
         }
         self.faults.retain(|fault| fault.left != Some(0));
-        struck
+        results
     }
 }

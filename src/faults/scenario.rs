@@ -1,5 +1,5 @@
-//! Scenarios: orders that are carried out one after the other, each at its time or after what it
-//! waits for. A file in TOML, read completely before anything is begun.
+//! Scenarios: orders carried out one after the other, each at its time or after its trigger. A TOML
+//! file, parsed completely before anything is started.
 //!
 //! ```toml
 //! [[step]]
@@ -11,8 +11,8 @@
 //! do = "FINISH 12182"
 //! ```
 //!
-//! Steps are done in the order of the file, whatever they wait for; so two runs do the same things in
-//! the same order.
+//! Steps are carried out in the order of the file, whatever they wait for, so two runs do the same
+//! things in the same order.
 
 use super::grammar::{Order, TIME_MS_MAX};
 use crate::keyspace::Millis;
@@ -22,57 +22,57 @@ use toml::Spanned;
 
 /// Longest scenario, in bytes.
 pub const SCENARIO_LEN_MAX: usize = 1 << 20;
-/// Most steps of one.
+/// Most steps of a scenario.
 pub const STEPS_MAX: usize = 10_000;
 
-/// What requests are counted as, for those who wait for so many.
+/// The kinds of requests that a step can wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
-    /// Any request but SLOTWAY's own.
+    /// Any request except SLOTWAY's own.
     Request,
-    /// One that may write, be it queued.
+    /// One that may write, even if it is queued.
     Write,
-    /// EXEC, whatever it answers.
+    /// EXEC, whatever its reply.
     Exec,
 }
 
-/// What a step waits for.
+/// The trigger of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StepTrigger {
-    /// So many milliseconds since the beginning.
+    /// So many milliseconds since the start.
     At(Millis),
     /// So many milliseconds since the step before.
     Later(Millis),
-    /// So many of these since the step before.
+    /// So many requests of a kind since the step before.
     After(u64, RequestKind),
 }
 
-/// An order and its time.
+/// An order and its trigger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioStep {
-    /// The line of the file where its order stands, from 1.
+    /// The line of its order in the file, from 1.
     pub line: usize,
-    /// What it waits for.
+    /// Its trigger.
     pub when: StepTrigger,
-    /// What it does.
+    /// Its order.
     pub order: Order,
-    /// The same in words.
+    /// The order's text.
     pub text: String,
 }
 
-/// Steps, in their order; never none.
+/// A scenario: at least one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
-    /// They.
+    /// The steps, in order.
     pub steps: Vec<ScenarioStep>,
 }
 
-/// Why a scenario cannot be.
+/// An error in a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioError {
-    /// The line where it is, from 1.
+    /// Its line, from 1.
     pub line: usize,
-    /// What is wrong there; one line of text.
+    /// What is wrong; one line of text.
     pub why: String,
 }
 
@@ -111,10 +111,10 @@ struct After {
 }
 
 impl Scenario {
-    /// Reads a scenario.
+    /// Parses a scenario.
     ///
     /// # Errors
-    /// The first mistake, and its line.
+    /// The first error, with its line.
     pub fn read(text: &str) -> Result<Self, ScenarioError> {
         let line_of = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
         let mistake = |at: usize, why: String| {
@@ -171,7 +171,7 @@ impl Scenario {
     }
 }
 
-/// `250ms`, `2s`, `1m`.
+/// Parses `250ms`, `2s`, `1m`.
 fn duration(text: &str) -> Result<Millis, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -179,11 +179,14 @@ fn duration(text: &str) -> Result<Millis, String> {
         "ms" => 1,
         "s" => 1000,
         "m" => 60_000,
-        _ => return Err(format!("'{text}' is no time, such as 250ms, 2s or 1m")),
+        _ => return Err(format!("'{text}' is not a duration such as 250ms, 2s or 1m")),
     };
     let ms = number.parse::<i64>().ok().and_then(|number| number.checked_mul(factor));
     ms.filter(|&ms| ms <= TIME_MS_MAX).ok_or_else(|| {
-        format!("'{text}' is no time up to {}h, such as 250ms, 2s or 1m", TIME_MS_MAX / 3_600_000)
+        format!(
+            "'{text}' is not a duration up to {}h, such as 250ms, 2s or 1m",
+            TIME_MS_MAX / 3_600_000
+        )
     })
 }
 
@@ -203,31 +206,31 @@ fn after_what(after: &After) -> Result<StepTrigger, String> {
     }
 }
 
-/// A scenario that is being played.
+/// A running scenario.
 #[derive(Debug)]
 pub(super) struct Playback {
     scenario: Scenario,
-    /// How many steps somebody has taken to do.
+    /// Steps taken to be carried out.
     taken: usize,
-    /// How many of them are done.
+    /// Steps carried out.
     done: usize,
     began: Millis,
     /// When the last step was done.
     latest: Millis,
-    /// How many of what the next step waits for have come since.
+    /// Requests counted for the next step.
     seen: u64,
-    /// What became of the steps that were refused.
+    /// Steps that were refused.
     refused: Vec<ScenarioError>,
 }
 
-/// How far a scenario has come.
+/// The progress of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScenarioProgress {
-    /// How many steps are done.
+    /// Steps carried out.
     pub done: usize,
-    /// How many it has.
+    /// Steps in all.
     pub steps: usize,
-    /// Those that were refused when their time came.
+    /// Steps that were refused when they were due.
     pub refused: Vec<ScenarioError>,
 }
 
@@ -240,12 +243,12 @@ impl Playback {
         self.scenario.steps.get(self.taken)
     }
 
-    /// Whether requests are to be counted.
+    /// Returns whether the next step counts requests.
     pub(super) fn counts(&self) -> bool {
         matches!(self.next(), Some(ScenarioStep { when: StepTrigger::After(..), .. }))
     }
 
-    /// When the next step is to be done, as far as that is known; at once is 0.
+    /// Returns when the next step is due, as far as that is known; 0 for now.
     pub(super) fn due(&self) -> Option<Millis> {
         match self.next()?.when {
             StepTrigger::At(ms) => Some(self.began.saturating_add(ms)),
@@ -254,7 +257,7 @@ impl Playback {
         }
     }
 
-    /// A request has come that is all of `events`.
+    /// Counts a request of these kinds.
     pub(super) fn note(&mut self, events: &[RequestKind]) {
         if let Some(ScenarioStep { when: StepTrigger::After(_, event), .. }) = self.next()
             && events.contains(event)
@@ -263,16 +266,16 @@ impl Playback {
         }
     }
 
-    /// The next step, if its time has come, to be done and [ended](Self::end).
+    /// Takes the next step, if it is due; [`Playback::end`] must follow.
     pub(super) fn take(&mut self, now: Millis) -> Option<ScenarioStep> {
         let step = self.next().filter(|_| self.due().is_some_and(|due| due <= now))?.clone();
         (self.taken, self.latest, self.seen) = (self.taken + 1, now, 0);
         Some(step)
     }
 
-    /// The step that was taken is done, or was refused.
+    /// Ends the step that was taken: done, or refused with this error.
     pub(super) fn end(&mut self, refused: Option<ScenarioError>) {
-        // Another scenario may have begun meanwhile: nothing of it is done.
+        // Another scenario may have started meanwhile: none of its steps is done.
         if self.done < self.taken {
             self.done += 1;
             self.refused.extend(refused);
@@ -290,32 +293,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn steps_wait_for_what_they_say() {
+    fn steps_wait_for_their_triggers() {
         let scenario = Scenario::read(
             "[[step]]\nat = \"20ms\"\ndo = \"DOWN\"\n\n[[step]]\nafter = { execs = 2 }\ndo = \"UP\"\n\
              [[step]]\ndo = \"CLEAR\"\n[[step]]\nafter = { time = \"1s\" }\ndo = \"CLEAR 1\"\n",
         );
-        let mut play = Playback::new(scenario.expect("a good one"), 1000);
-        let take = |play: &mut Playback, now| {
-            let step = play.take(now)?;
-            play.end(None);
+        let mut playback = Playback::new(scenario.expect("a good one"), 1000);
+        let take = |playback: &mut Playback, now| {
+            let step = playback.take(now)?;
+            playback.end(None);
             Some((step.line, step.text))
         };
-        assert_eq!((play.due(), play.counts(), take(&mut play, 1019)), (Some(1020), false, None));
-        assert_eq!(take(&mut play, 1020), Some((3, "DOWN".to_owned())));
-        assert_eq!((play.due(), play.counts(), take(&mut play, 9999)), (None, true, None));
-        play.note(&[RequestKind::Request]);
-        play.note(&[RequestKind::Request, RequestKind::Exec]);
-        play.note(&[RequestKind::Request, RequestKind::Exec]);
-        assert_eq!((play.due(), take(&mut play, 1100)), (Some(0), Some((7, "UP".to_owned()))));
-        assert_eq!(take(&mut play, 1100), Some((9, "CLEAR".to_owned())), "at once");
-        assert_eq!((play.due(), take(&mut play, 2099)), (Some(2100), None));
-        assert_eq!(take(&mut play, 2100), Some((12, "CLEAR 1".to_owned())));
-        assert_eq!((play.due(), take(&mut play, 9999), play.progress().done), (None, None, 4));
+        assert_eq!(
+            (playback.due(), playback.counts(), take(&mut playback, 1019)),
+            (Some(1020), false, None)
+        );
+        assert_eq!(take(&mut playback, 1020), Some((3, "DOWN".to_owned())));
+        assert_eq!(
+            (playback.due(), playback.counts(), take(&mut playback, 9999)),
+            (None, true, None)
+        );
+        playback.note(&[RequestKind::Request]);
+        playback.note(&[RequestKind::Request, RequestKind::Exec]);
+        playback.note(&[RequestKind::Request, RequestKind::Exec]);
+        assert_eq!(
+            (playback.due(), take(&mut playback, 1100)),
+            (Some(0), Some((7, "UP".to_owned())))
+        );
+        assert_eq!(take(&mut playback, 1100), Some((9, "CLEAR".to_owned())), "at once");
+        assert_eq!((playback.due(), take(&mut playback, 2099)), (Some(2100), None));
+        assert_eq!(take(&mut playback, 2100), Some((12, "CLEAR 1".to_owned())));
+        assert_eq!(
+            (playback.due(), take(&mut playback, 9999), playback.progress().done),
+            (None, None, 4)
+        );
     }
 
     #[test]
-    fn a_mistake_is_told_with_its_line() {
+    fn an_error_names_its_line() {
         for (text, mistake) in [
             ("", "line 1: there is no [[step]]"),
             ("\n\nsteps = 1\n", "line 3: unknown field `steps`, expected `step`"),
@@ -326,7 +341,7 @@ mod tests {
             ),
             (
                 "[[step]]\nat = \"5\"\ndo = \"UP\"",
-                "line 2: '5' is no time, such as 250ms, 2s or 1m",
+                "line 2: '5' is not a duration such as 250ms, 2s or 1m",
             ),
             (
                 "[[step]]\ndo = \"UP\"\n[[step]]\nat = \"9s\"\ndo = \"JUMP\"",

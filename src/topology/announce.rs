@@ -1,46 +1,45 @@
-//! Under which addresses nodes are told to clients: what they can reach is often not what is
-//! listened on.
+//! Announced addresses: what clients can reach often differs from what is listened on.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-/// Who a connection speaks to.
+/// The endpoint that a connection was accepted on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Port {
-    /// All shards behind one endpoint.
+    /// The router port: all shards behind one endpoint.
     #[default]
     Router,
-    /// One node.
+    /// A node port.
     Node(super::NodeNumber),
 }
 
-/// Which host is told.
+/// The host that clients are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AnnouncedHost {
-    /// The address that is listened on, or, where that is all of them, the one that the client
-    /// reached this process under.
+    /// The listening address, or, if that is a wildcard, the address under which the client reached
+    /// this process.
     #[default]
     Listened,
     /// This one.
     Given(String),
-    /// None: clients take it that they are to use the one they dialled.
+    /// None: clients then use the host they connected to.
     Dialled,
 }
 
-/// How nodes are told to clients.
+/// How nodes are announced to clients.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Announce {
     /// Their host.
     pub host: AnnouncedHost,
-    /// The ports that are told for those that are listened on, where they differ.
+    /// Announced ports by listening port, where they differ.
     pub ports: BTreeMap<u16, u16>,
-    /// The router port is told as the one owner of all slots, to those who ask there.
+    /// The router port announces itself as the owner of all slots, to clients that ask there.
     pub router_only: bool,
 }
 
 impl Announce {
-    /// The host that is told to a client which reached this process under `local`; empty for the
-    /// one it dialled.
+    /// Returns the host announced to a client that reached this process under `local`; empty for
+    /// the one it connected to.
     #[must_use]
     pub fn host(&self, local: SocketAddr) -> String {
         match &self.host {
@@ -50,13 +49,13 @@ impl Announce {
         }
     }
 
-    /// Where a node that listens on `port` is told to be.
+    /// Returns the announced host and port of a node that listens on `port`.
     #[must_use]
     pub fn endpoint(&self, port: u16, local: SocketAddr) -> (String, u16) {
         (self.host(local), self.advertised_port(port))
     }
 
-    /// The port that is listened on where `told` is told.
+    /// Returns the listening port behind the advertised port.
     #[must_use]
     pub fn listening_port(&self, advertised: u16) -> u16 {
         self.ports
@@ -65,7 +64,7 @@ impl Announce {
             .map_or(advertised, |(listened, _)| *listened)
     }
 
-    /// The port that is told for `port`.
+    /// Returns the port announced for the listening port `port`.
     #[must_use]
     pub fn advertised_port(&self, port: u16) -> u16 {
         self.ports.get(&port).copied().unwrap_or(port)

@@ -1,7 +1,7 @@
-//! Changes: slots assigned and moved, nodes met and forgotten, masters replaced.
+//! Changes of the topology: slots assigned and moved, nodes met and forgotten, masters replaced.
 //!
-//! Each is refused with Redis' own sentence, before anything is changed. Whoever changes the owner
-//! of a slot holds all shards that it concerns.
+//! An invalid change is refused with Redis' own error before anything is changed. The caller that
+//! changes the owner of a slot holds all shards concerned.
 
 use super::map::Map;
 use super::{NO_OWNER, NodeNumber, Role, SHARD_SHIFT, SLOW_PATH, Topology, TopologyError, word};
@@ -10,15 +10,15 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 impl Topology {
-    /// Says on which port a node listens.
+    /// Sets the port that a node listens on.
     pub fn set_port(&self, node: NodeNumber, port: u16) {
         self.map.write().nodes[node].port = port;
     }
 
-    /// Gives unowned slots to `node`.
+    /// Assigns unowned slots to `node`.
     ///
     /// # Errors
-    /// One of them has an owner, or stands there twice.
+    /// One of them has an owner, or is listed twice.
     pub fn add_slots(&self, node: NodeNumber, slots: &[Slot]) -> Result<(), TopologyError> {
         let mut map = self.map.write();
         self.each_once(slots, |slot| match self.owner_seen_by(&map, node, slot) {
@@ -38,10 +38,10 @@ impl Topology {
         Ok(())
     }
 
-    /// Takes slots from whoever owns them.
+    /// Removes the owners of slots.
     ///
     /// # Errors
-    /// One of them has no owner, or stands there twice.
+    /// One of them has no owner, or is listed twice.
     pub fn del_slots(&self, node: NodeNumber, slots: &[Slot]) -> Result<(), TopologyError> {
         let mut map = self.map.write();
         self.each_once(slots, |slot| match self.owner_seen_by(&map, node, slot) {
@@ -58,10 +58,10 @@ impl Topology {
         Ok(())
     }
 
-    /// Takes all of a node's slots, which must hold no keys.
+    /// Removes all of a node's slots; the node must hold no keys.
     ///
     /// # Errors
-    /// It has keys.
+    /// The node has keys.
     pub fn flush_slots(&self, node: NodeNumber, has_keys: bool) -> Result<(), TopologyError> {
         if has_keys {
             return Err(TopologyError::FlushNotEmpty);
@@ -72,7 +72,7 @@ impl Topology {
         Ok(())
     }
 
-    /// `CLUSTER SETSLOT slot MIGRATING target` on `node`.
+    /// Marks a slot as migrating: `CLUSTER SETSLOT slot MIGRATING target` on `node`.
     ///
     /// # Errors
     /// `node` does not own the slot, or has not met the target.
@@ -96,7 +96,7 @@ impl Topology {
         Ok(())
     }
 
-    /// `CLUSTER SETSLOT slot IMPORTING source` on `node`.
+    /// Marks a slot as importing: `CLUSTER SETSLOT slot IMPORTING source` on `node`.
     ///
     /// # Errors
     /// `node` owns the slot, or has not met the source.
@@ -120,7 +120,7 @@ impl Topology {
         Ok(())
     }
 
-    /// `CLUSTER SETSLOT slot STABLE` on `node`: the slot is not on the move there.
+    /// Clears the migrating and importing marks of a slot: `CLUSTER SETSLOT slot STABLE` on `node`.
     pub fn set_stable(&self, node: NodeNumber, slot: Slot) {
         let mut map = self.map.write();
         map.nodes[node].migrating.remove(&slot);
@@ -128,10 +128,11 @@ impl Topology {
         self.refresh(&mut map);
     }
 
-    /// `CLUSTER SETSLOT slot NODE target` on `node`, which holds `keys` keys of the slot.
+    /// Assigns a slot: `CLUSTER SETSLOT slot NODE target` on `node`, which holds `keys` keys of the
+    /// slot.
     ///
     /// # Errors
-    /// The target has not been met, is a replica, or the slot's keys have not left.
+    /// `node` has not met the target, the target is a replica, or the slot still has keys here.
     pub fn assign(
         &self,
         node: NodeNumber,
@@ -152,20 +153,21 @@ impl Topology {
             map.nodes[node].migrating.remove(&slot);
         }
         if target == node && map.nodes[node].importing.remove(&slot).is_some() {
-            // The move is to win against what others still believe.
+            // A new epoch, so that the move wins over what other nodes believe.
             Self::bump(&mut map, node);
         }
         let before = self.owner_of(slot).filter(|&owner| owner != target);
         let shard = map.node(target).shard;
         self.set_owner(slot, Some(target), shard);
         if let Some(before) = before {
-            // Who was told that it has lost the slot gives nothing away any more.
+            // The previous owner has lost the slot, so it is not migrating it any more.
             map.nodes[before].migrating.remove(&slot);
             map.nodes[before].last_slot_lost = (!self.owns_any(before)).then_some(slot);
         }
         if target != node && map.node(node).last_slot_lost == Some(slot) && !self.owns_any(node) {
-            // A master without slots is of no use but as a replica, and so are its own: once it
-            // has been told itself, so that who moves slots finds a master up to then.
+            // A master without slots becomes a replica of the new owner, and so do its own
+            // replicas: only once this command has reached it, so that resharding tools find a
+            // master until then.
             for number in 0..map.nodes.len() {
                 if number == node || map.node(number).role == Role::ReplicaOf(node) {
                     self.follow(&mut map, number, target);
@@ -195,12 +197,12 @@ impl Topology {
         me.importing.clear();
     }
 
-    /// Gives runs of slots to `target`, whoever owns them, with a new epoch; none of them is on the
-    /// move afterwards. Whoever calls this has brought their keys.
+    /// Moves slots to `target` with a new epoch, whatever their owners, and clears their migrating
+    /// and importing marks. The caller has moved their keys.
     ///
     /// # Errors
-    /// The target is a replica, or owns one of them; an owner and the target have not met; a slot
-    /// stands there twice.
+    /// The target is a replica or owns one of them; an owner and the target have not met; a slot is
+    /// listed twice.
     pub fn move_slots(&self, slots: &[Slot], target: NodeNumber) -> Result<(), TopologyError> {
         self.check_move(slots, target)?;
         let mut map = self.map.write();
@@ -218,10 +220,10 @@ impl Topology {
         Ok(())
     }
 
-    /// Says whether [`Topology::move_slots`] would.
+    /// Checks whether [`Topology::move_slots`] would succeed.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Topology::move_slots`].
     pub fn check_move(&self, slots: &[Slot], target: NodeNumber) -> Result<(), TopologyError> {
         let map = self.map.read();
         if map.node(target).role != Role::Master {
@@ -240,21 +242,22 @@ impl Topology {
         })
     }
 
-    /// The replica that takes the place of `master` when nobody says which: the first that is up.
+    /// Returns the replica to promote when `master` fails and none is named: the first that is up.
     #[must_use]
     pub fn failover_candidate(&self, master: NodeNumber) -> Option<NodeNumber> {
         let is_heir = |node: &super::Node| node.role == Role::ReplicaOf(master) && node.is_up;
         self.map.read().nodes.iter().position(is_heir)
     }
 
-    /// Gives `node` the latest epoch of all; says whether it had it already.
+    /// Gives `node` the highest epoch of all; returns whether it had to be changed, and the epoch.
     pub fn bump_epoch(&self, node: NodeNumber) -> (bool, u64) {
         let mut map = self.map.write();
         let bumped = Self::bump(&mut map, node);
         (bumped, map.node(node).epoch)
     }
 
-    /// A higher epoch than any other node has that `node` has met, unless it is that already.
+    /// Gives `node` a higher epoch than any node it has met, unless it has that already; returns
+    /// whether it was changed.
     fn bump(map: &mut Map, node: NodeNumber) -> bool {
         let me = map.node(node);
         let highest = me.met.iter().map(|&other| map.node(other).epoch).max().unwrap_or(0);
@@ -267,10 +270,10 @@ impl Topology {
         true
     }
 
-    /// Gives a node that is alone its first epoch.
+    /// Gives a node that has met no other its first epoch.
     ///
     /// # Errors
-    /// It has met others, or has an epoch.
+    /// The node has met others, or has an epoch.
     pub fn set_epoch(&self, node: NodeNumber, epoch: u64) -> Result<(), TopologyError> {
         let mut map = self.map.write();
         if !map.node(node).is_alone() {
@@ -284,8 +287,8 @@ impl Topology {
         Ok(())
     }
 
-    /// Brings `node`, and all it has met, together with the node that listens on `port`, and all
-    /// that one has met.
+    /// Introduces `node`, and all nodes it has met, to the node that listens on `port`, and all
+    /// nodes that one has met.
     ///
     /// # Errors
     /// No node of this process listens there.
@@ -303,10 +306,10 @@ impl Topology {
         Ok(())
     }
 
-    /// Strikes the node with this id from what `node` has met.
+    /// Removes the node with this id from the nodes that `node` has met.
     ///
     /// # Errors
-    /// It has not been met, is `node` itself, or its master.
+    /// `node` has not met it, or it is `node` itself or its master.
     pub fn forget(&self, node: NodeNumber, id: &[u8]) -> Result<(), TopologyError> {
         let mut map = self.map.write();
         let found = map.met_by(node, id);
@@ -322,10 +325,10 @@ impl Topology {
         Ok(())
     }
 
-    /// Makes `node` a replica of the node with this id; gives the shard that it serves from now.
+    /// Makes `node` a replica of the node with this id.
     ///
     /// # Errors
-    /// That one has not been met or is a replica, or `node` is a master with slots or keys.
+    /// `node` has not met it, it is a replica, or `node` is a master with slots or keys.
     pub fn replicate(
         &self,
         node: NodeNumber,
@@ -349,9 +352,9 @@ impl Topology {
         Ok(())
     }
 
-    /// Puts a replica in its master's place, with a new epoch; the master becomes its replica. If
-    /// it has keys of its own and `force` is given, what it has not been told yet is lost: the router
-    /// sees to that.
+    /// Promotes a replica to its master's place, with a new epoch; the master becomes its replica.
+    /// With `force`, a replica with keys of its own loses the backlog it has not applied: the
+    /// router takes care of that.
     ///
     /// # Errors
     /// `node` is a master, or its master is down and `force` is not given.
@@ -364,7 +367,7 @@ impl Topology {
             return Err(TopologyError::MasterDown);
         }
         if self.replicas_share_shards {
-            // They serve from the same shard, which stays with the one who is the master.
+            // Both serve from the same shard, which stays with the new master.
             let (home, shard) = (map.node(node).own_shard, map.node(master).own_shard);
             map.nodes[node].own_shard = shard;
             map.nodes[master].own_shard = home;
@@ -398,11 +401,11 @@ impl Topology {
         Ok(())
     }
 
-    /// `CLUSTER RESET`: the node owns nothing, has met nobody, and is a master; `hard` gives it
-    /// another id and epoch 0.
+    /// Resets a node (`CLUSTER RESET`): it becomes a master without slots that has met no other;
+    /// `hard` gives it a new id and epoch 0.
     ///
     /// # Errors
-    /// It is a master with keys.
+    /// The node is a master with keys.
     pub fn reset(&self, node: NodeNumber, hard: bool, has_keys: bool) -> Result<(), TopologyError> {
         let mut map = self.map.write();
         if map.node(node).role == Role::Master && has_keys {
@@ -410,7 +413,7 @@ impl Topology {
         }
         self.disown(&mut map, node);
         let fresh = map.new_id();
-        // Who stood in for another leaves that one's shard.
+        // A former replica leaves its master's shard id.
         let shard_id = match map.node(node).role {
             Role::ReplicaOf(_) => map.new_id(),
             Role::Master => map.node(node).shard_id.clone(),
@@ -425,8 +428,8 @@ impl Topology {
         Ok(())
     }
 
-    /// Whether the cluster serves only while every slot has an owner that is up (so by default), and
-    /// whether it serves reads when it serves nothing else.
+    /// Sets whether the cluster serves only while every slot has an owner that is up (the default),
+    /// and whether it serves reads while it is down.
     pub fn set_rules(&self, needs_all_slots: bool, reads_when_down: bool) {
         self.reads_when_down.store(reads_when_down, Ordering::Relaxed);
         if self.needs_all_slots.swap(needs_all_slots, Ordering::Relaxed) != needs_all_slots {
@@ -434,21 +437,21 @@ impl Topology {
         }
     }
 
-    /// Says whether a node serves.
+    /// Sets whether a node is up.
     pub fn set_up(&self, node: NodeNumber, is_up: bool) {
         let mut map = self.map.write();
         map.nodes[node].is_up = is_up;
         self.refresh(&mut map);
     }
 
-    /// Takes the whole cluster down, or brings it up again.
+    /// Takes the whole cluster down, or up again.
     pub fn set_down(&self, is_down: bool) {
         let mut map = self.map.write();
         map.is_down = is_down;
         self.refresh(&mut map);
     }
 
-    // ── inside ────────────────────────────────────────────────────────────────────────────────
+    // ── helpers ───────────────────────────────────────────────────────────────────────────────
 
     fn owner_seen_by(&self, map: &Map, node: NodeNumber, slot: Slot) -> Option<NodeNumber> {
         self.owner_of(slot).filter(|&owner| map.node(node).knows(owner))
@@ -485,8 +488,8 @@ impl Topology {
         self.words[slot.index()].store(word | SLOW_PATH, Ordering::Relaxed);
     }
 
-    /// Has the words and shard_of_nodes agree with the map: which slots need a closer look, which shard
-    /// each node serves from.
+    /// Makes the slot words and `shard_of_nodes` agree with the map: which slots need the slow
+    /// path, which shard each node serves from.
     pub(super) fn refresh(&self, map: &mut Map) {
         self.version.fetch_add(1, Ordering::AcqRel);
         map.cluster_ok = (0..map.nodes.len()).map(|node| self.is_cluster_ok(map, node)).collect();

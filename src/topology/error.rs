@@ -1,9 +1,9 @@
-//! Why a change of the topology is refused: Redis' own sentences, as clients and tools match them.
+//! Why a change of the topology is refused: Redis' own errors, as clients and tools match them.
 
 use crate::slot::Slot;
 use std::fmt;
 
-/// A change that cannot be; nothing was changed. Displayed it is the error reply, without the `-`.
+/// An invalid change; nothing was changed. Displayed it is the error reply, without the `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopologyError {
     /// The slot has an owner.
@@ -12,7 +12,7 @@ pub enum TopologyError {
     AlreadyUnassigned(Slot),
     /// A request names a slot twice.
     Twice(Slot),
-    /// A slot is moved away by a node that does not own it.
+    /// A slot is migrated by a node that does not own it.
     NotOwner(Slot),
     /// A slot is imported by the node that owns it.
     AlreadyOwner(Slot),
@@ -20,9 +20,9 @@ pub enum TopologyError {
     DontKnow(Vec<u8>),
     /// No node of this id is known (to everything else).
     Unknown(Vec<u8>),
-    /// A slot is given away while its keys are here.
+    /// A slot is assigned to another node while its keys are here.
     KeysLeft(Slot),
-    /// A slot is given to a replica.
+    /// A slot is assigned to a replica.
     NotMaster,
     /// A node cannot forget itself.
     ForgetMyself,
@@ -32,21 +32,21 @@ pub enum TopologyError {
     ReplicateMyself,
     /// A replica has no replicas.
     ReplicateReplica,
-    /// Who becomes a replica must own no slots and hold no keys.
+    /// A node that becomes a replica must own no slots and hold no keys.
     NotEmpty,
-    /// An epoch is chosen only by a node that is alone.
+    /// An epoch is set only on a node that has met no other.
     EpochNotAlone,
-    /// An epoch is chosen once.
+    /// An epoch is set once.
     EpochChosen,
     /// A node must hold no keys to forget its slots.
     FlushNotEmpty,
     /// A master that holds keys is not reset.
     ResetNotEmpty,
-    /// Only a replica takes over.
+    /// Only a replica can be promoted.
     FailoverOfMaster,
-    /// The master is down: only FORCE or TAKEOVER make sense.
+    /// The master is down: only FORCE or TAKEOVER is possible.
     MasterDown,
-    /// There is no node at this address.
+    /// No node listens at this address.
     NoNodeAt(String, u16),
 }
 

@@ -1,75 +1,74 @@
-//! The nodes: what each is, whom it has met, and what it has on the move.
+//! The nodes: role, shard, known nodes, migrating and importing slots.
 
 use crate::keyspace::Millis;
 use crate::slot::Slot;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Which node: counted from 0, and never given to another.
+/// A node's number: counted from 0, never reused.
 pub type NodeNumber = usize;
 
 /// Digits of a node's id.
 pub(super) const ID_LEN: usize = 40;
 
-/// What a node is.
+/// A node's role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It may own slots.
+    /// A master, which may own slots.
     Master,
-    /// It stands in for this master.
+    /// A replica of this master.
     ReplicaOf(NodeNumber),
 }
 
-/// A slot's table on its way.
+/// A slot's move from one shard to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotMigration {
-    /// The shard where its keys were.
+    /// The source shard.
     pub from: usize,
-    /// The shard where they go.
+    /// The target shard.
     pub to: usize,
 }
 
 /// A node.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// 40 hexadecimal digits.
+    /// Its id: 40 hexadecimal digits.
     pub id: String,
-    /// 40 more, the same for a master and its replicas.
+    /// Its shard id, 40 hexadecimal digits: equal for a master and its replicas.
     pub shard_id: String,
-    /// The shard that runs what it serves.
+    /// The shard that executes its commands.
     pub shard: usize,
-    /// The shard that is its own, whoever it stands in for: a replica in step with its master
-    /// serves from that one's.
+    /// Its own shard. A replica that shares its master's shard serves from that one instead.
     pub own_shard: usize,
     /// Master or replica.
     pub role: Role,
-    /// The epoch of its configuration.
+    /// Its configuration epoch.
     pub epoch: u64,
-    /// The port it is known by; 0 while it listens nowhere.
+    /// Its port; 0 while it does not listen.
     pub port: u16,
-    /// Whether it serves.
+    /// Whether it is up.
     pub is_up: bool,
-    /// When it ceased to be a replica, it did not wait for what its master had yet to tell it.
+    /// It was promoted or reset without waiting for what its master had yet to send.
     pub loses_backlog: bool,
-    /// The slots it gives away, and to whom.
+    /// Its migrating slots, with their targets.
     pub migrating: BTreeMap<Slot, NodeNumber>,
-    /// The slots it takes over, and from whom.
+    /// Its importing slots, with their sources.
     pub importing: BTreeMap<Slot, NodeNumber>,
-    /// It has met somebody at some time, and so been told its address.
+    /// It has met another node at some time, and so knows its own address.
     pub has_met: bool,
-    /// The slot that was its last one, until it has been told itself that this is gone.
+    /// The last slot it owned, lost while it had not received the `SETSLOT … NODE` for it.
     pub(super) last_slot_lost: Option<Slot>,
-    /// The nodes it has met; itself is always among them.
+    /// The nodes it has met, itself included.
     pub(super) met: BTreeSet<NodeNumber>,
 }
 
 impl Node {
-    /// Whether it has met that node.
+    /// Returns whether it has met that node.
     #[must_use]
     pub fn knows(&self, node: NodeNumber) -> bool {
         self.met.contains(&node)
     }
 
-    /// Whether it has met nobody.
+    /// Returns whether it has met no other node.
     #[must_use]
     pub fn is_alone(&self) -> bool {
         self.met.len() == 1
@@ -81,11 +80,11 @@ impl Node {
 pub(super) struct Map {
     /// By number; never empty, never shrinks.
     pub(super) nodes: Vec<Node>,
-    /// The latest epoch of all.
+    /// The highest epoch.
     pub(super) epoch: u64,
-    /// The whole cluster was told to be down.
+    /// The whole cluster was taken down.
     pub(super) is_down: bool,
-    /// By node: whether it sees a cluster that serves.
+    /// By node: whether its cluster state is ok.
     pub(super) cluster_ok: Vec<bool>,
     rng: fastrand::Rng,
 }
@@ -93,33 +92,33 @@ pub(super) struct Map {
 /// Longest lag of replicas, in milliseconds: an hour.
 pub const LAG_MS_MAX: Millis = 3_600_000;
 
-/// Which nodes there are at the start.
+/// The nodes at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// Masters, who share all slots.
+    /// Masters, which share all slots.
     pub masters: usize,
-    /// Replicas of each of them.
+    /// Replicas of each master.
     pub replicas: usize,
-    /// Nodes that have met nobody and own nothing.
+    /// Spare nodes: they have met no other node and own no slots.
     pub spares: usize,
-    /// By how many milliseconds replicas lag, up to [`LAG_MS_MAX`]: each then has keys of its own.
-    /// `None` if they serve from their masters' shards, and are never behind.
+    /// The replicas' lag in milliseconds, up to [`LAG_MS_MAX`]: each replica then has keys of its
+    /// own. `None` if they share their masters' shards and never lag.
     pub replica_lag_ms: Option<Millis>,
-    /// Where the nodes' ids come from.
+    /// Seed of the nodes' ids.
     pub seed: u64,
 }
 
 impl Plan {
-    /// So many masters, alone.
+    /// A plan of masters only.
     #[must_use]
     pub fn of_masters(masters: usize, seed: u64) -> Self {
         Self { masters, replicas: 0, spares: 0, replica_lag_ms: None, seed }
     }
 
-    /// Whether there can be such nodes.
+    /// Checks the numbers of nodes and the lag.
     ///
     /// # Errors
-    /// What is wrong, in a sentence.
+    /// What is wrong, as a sentence.
     pub fn check(&self) -> Result<(), &'static str> {
         if !(1..=super::SHARDS_MAX).contains(&self.masters) {
             return Err("there must be 1 to 1000 shards");
@@ -133,7 +132,7 @@ impl Plan {
         Ok(())
     }
 
-    /// How many nodes that makes.
+    /// Returns the number of nodes.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.masters.saturating_mul(self.replicas.saturating_add(1)).saturating_add(self.spares)
@@ -141,8 +140,8 @@ impl Plan {
 }
 
 impl Map {
-    /// The nodes of a plan: masters with the epochs that `redis-cli --cluster create` gives, then
-    /// the first replica of each, the second, …, then the spares.
+    /// Makes the nodes of a plan: masters with the epochs that `redis-cli --cluster create` gives,
+    /// then the first replica of each, the second, …, then the spares.
     pub(super) fn of(plan: &Plan) -> Self {
         let mut map = Self {
             nodes: Vec::with_capacity(plan.nodes()),
@@ -189,7 +188,7 @@ impl Map {
         map
     }
 
-    /// A fresh id.
+    /// Makes a new id.
     pub(super) fn new_id(&mut self) -> String {
         let digit = |rng: &mut fastrand::Rng| char::from_digit(rng.u32(..16), 16);
         (0..ID_LEN).filter_map(|_| digit(&mut self.rng)).collect()
@@ -199,7 +198,7 @@ impl Map {
         &self.nodes[number]
     }
 
-    /// The node of this id, if `me` has met it.
+    /// Returns the node with this id, if `me` has met it.
     pub(super) fn met_by(&self, me: NodeNumber, id: &[u8]) -> Option<NodeNumber> {
         let is_it = |&number: &NodeNumber| self.nodes[number].id.as_bytes() == id;
         self.nodes[me].met.iter().copied().find(is_it)

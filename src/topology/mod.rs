@@ -1,19 +1,19 @@
-//! Who owns which slot, who the nodes are, and what a node says to a request.
+//! The cluster's topology: nodes, owners of slots, and how a node answers a request.
 //!
 //! ```text
-//! words   one per slot, read on every request:   look closer? | shard | owner
-//! map     nodes, epochs, slots on the move:      behind a lock; for CLUSTER, and where a word
-//!                                                says to look closer
+//! words   one per slot, read on every request:     slow path? | shard | owner
+//! map     nodes, epochs, migrating slots:          behind a lock; for CLUSTER, and for the slow
+//!                                                  path
 //! ```
 //!
-//! A *node* is what clients see: an id, an address, slots that it owns. A *shard* is what runs the
-//! commands of a slot: where its table lies. Each master has a shard of its own; its replicas
-//! serve from the same one, or, if they are to lag, each from its own that follows. There is one map for all nodes, so that a change is known everywhere
-//! at once, where a real cluster would gossip; but each node has its own list of the nodes it has
-//! met, so that clusters can be put together and taken apart.
+//! A *node* is what clients see: an id, an address, the slots it owns. A *shard* is what executes
+//! the commands of a slot and holds its table. Each master has a shard of its own; its replicas
+//! share it, or, if they lag, each has its own, which follows the master's. All nodes share one
+//! map, so a change is visible everywhere at once, where a real cluster would gossip; but each node
+//! has its own list of the nodes it has met, so that clusters can be joined and split.
 //!
-//! Whoever changes a slot's owner holds the shards of the old and the new one, so that a request
-//! that has looked at the slot's word while it holds the shard may rely on it.
+//! A change of a slot's owner is made while the shards of the old and the new owner are held, so a
+//! request that reads the slot's word while it holds the shard may rely on it.
 
 mod map;
 mod announce;
@@ -34,19 +34,19 @@ use map::Map;
 use parking_lot::RwLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// Most shards of one process: what Redis recommends as the most nodes of a cluster.
+/// Most shards of one process: the most nodes that Redis recommends for a cluster.
 pub const SHARDS_MAX: usize = 1000;
-/// Most nodes, replicas and spares counted.
+/// Most nodes, including replicas and spares.
 pub const NODES_MAX: usize = 4 * SHARDS_MAX;
 
-/// Stands for the owner of a slot that nobody owns.
+/// The owner of a slot without an owner.
 const NO_OWNER: u32 = 0xFFFF;
-/// Where a word has the shard.
+/// The position of the shard in a word.
 const SHARD_SHIFT: u32 = 16;
-/// The owner alone does not say what becomes of a request: ask [`Topology::judge`].
+/// Marks a word whose owner alone does not decide: [`Topology::route`] does.
 const SLOW_PATH: u32 = 1 << 31;
 
-/// Slots, nodes, and what is on the move.
+/// Slots, nodes and migrations.
 #[derive(Debug)]
 pub struct Topology {
     words: Box<[AtomicU32]>,
@@ -54,19 +54,19 @@ pub struct Topology {
     shard_of_nodes: Box<[AtomicU32]>,
     map: RwLock<Map>,
     masters: usize,
-    /// Whether replicas serve from their masters' shards.
+    /// Whether replicas share their masters' shards.
     replicas_share_shards: bool,
-    /// How far they are behind at the start.
+    /// The replicas' lag at the start.
     replica_lag_ms: Option<Millis>,
     /// `cluster-require-full-coverage`.
     needs_all_slots: AtomicBool,
     /// `cluster-allow-reads-when-down`.
     reads_when_down: AtomicBool,
-    /// How often anything of this has changed.
+    /// Counts changes.
     version: AtomicU64,
 }
 
-/// A node's part in replication.
+/// A node's role in replication.
 #[derive(Clone, Debug)]
 pub enum ReplicationRole {
     /// A master with these replicas.
@@ -75,21 +75,20 @@ pub enum ReplicationRole {
     ReplicaOf(Box<Node>),
 }
 
-/// A shard that follows another, late.
+/// The replication of one shard to another, with a lag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicaLink {
-    /// The replica's.
+    /// The replica's shard.
     pub shard: usize,
-    /// Its master's.
+    /// The master's shard.
     pub master_shard: usize,
     /// Whether the master is up.
     pub is_up: bool,
 }
 
 impl Topology {
-    /// Deals all slots out to the masters of a plan, 1 to [`SHARDS_MAX`] of them, in contiguous
-    /// runs: the same runs that `redis-cli --cluster create` would give them, so that nobody has to
-    /// learn a new layout.
+    /// Assigns all slots to the masters of a plan, 1 to [`SHARDS_MAX`] of them, in the contiguous
+    /// runs of `redis-cli --cluster create`.
     ///
     /// # Panics
     /// If there are fewer or more masters, or more than [`NODES_MAX`] nodes.
@@ -127,7 +126,7 @@ impl Topology {
         topology
     }
 
-    /// So many masters, alone.
+    /// Makes a topology of masters only.
     ///
     /// # Panics
     /// As [`Topology::new`].
@@ -136,37 +135,38 @@ impl Topology {
         Self::new(Plan::of_masters(masters, 0))
     }
 
-    /// How many shards there are: one for each node, though a replica may never need its own.
+    /// Returns the number of shards: one for each node, though a replica may never use its own.
     #[must_use]
     pub fn shards(&self) -> usize {
         self.shard_of_nodes.len()
     }
 
-    /// How many nodes there are.
+    /// Returns the number of nodes.
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.shard_of_nodes.len()
     }
 
-    /// How many masters there were at the start.
+    /// Returns the number of masters at the start.
     #[must_use]
     pub fn masters(&self) -> usize {
         self.masters
     }
 
-    /// Whether replicas serve from their masters' shards, and so are never behind.
+    /// Returns whether replicas share their masters' shards, and so never lag.
     #[must_use]
     pub fn replicas_share_shards(&self) -> bool {
         self.replicas_share_shards
     }
 
-    /// By how many milliseconds replicas lag at the start, if they do.
+    /// Returns the replicas' lag at the start in milliseconds, if they lag.
     #[must_use]
     pub fn replica_lag_ms(&self) -> Option<Millis> {
         self.replica_lag_ms
     }
 
-    /// Which shards follow others: replicas that serve from a shard of their own.
+    /// Returns which shard should replicate to which: one link for each replica with a shard of its
+    /// own.
     #[must_use]
     pub fn desired_replica_links(&self) -> Vec<ReplicaLink> {
         let map = self.map.read();
@@ -179,7 +179,7 @@ impl Topology {
         map.nodes.iter().filter_map(following).collect()
     }
 
-    /// Whether the node that serves from `shard` as a master took that place by force.
+    /// Returns whether the master that serves from `shard` was promoted by force.
     #[must_use]
     pub fn loses_backlog(&self, shard: usize) -> bool {
         let map = self.map.read();
@@ -188,14 +188,14 @@ impl Topology {
             .any(|node| node.shard == shard && node.role == Role::Master && node.loses_backlog)
     }
 
-    /// The shard that `node` serves from. Sure while that shard is held.
+    /// Returns the shard that `node` serves from. Exact while that shard is held.
     #[must_use]
     #[inline]
     pub fn shard_of_node(&self, node: NodeNumber) -> usize {
         self.shard_of_nodes[node].load(Ordering::Relaxed) as usize
     }
 
-    /// The shards that masters of the cluster serve from, ascending: together they hold every key.
+    /// Returns the shards of the cluster's masters, ascending: together they hold every key.
     #[must_use]
     pub fn shards_of_masters(&self) -> Vec<usize> {
         let map = self.map.read();
@@ -207,15 +207,15 @@ impl Topology {
         shards
     }
 
-    /// The shard that runs `slot`. Sure while that shard is held.
+    /// Returns the shard that executes `slot`. Exact while that shard is held.
     #[must_use]
     #[inline]
     pub fn shard_of(&self, slot: Slot) -> usize {
         ((self.word(slot) & !SLOW_PATH) >> SHARD_SHIFT) as usize
     }
 
-    /// Whether a request for `slot` that came in at `port` runs on `shard`, whatever its manner and
-    /// whichever its keys. If not, look closer.
+    /// Returns whether `shard` serves any request for `slot` that came in at `port`, whatever its
+    /// flags and keys. If not, [`Topology::route`] decides.
     #[must_use]
     #[inline]
     pub fn serves_directly(&self, slot: Slot, shard: usize, port: Port) -> bool {
@@ -226,25 +226,25 @@ impl Topology {
         }
     }
 
-    /// The slots that `shard` runs, ascending.
+    /// Returns the slots that `shard` executes, ascending.
     pub fn slots_of(&self, shard: usize) -> impl Iterator<Item = Slot> {
         Slot::all().filter(move |&slot| self.shard_of(slot) == shard)
     }
 
-    /// How often anything of this has changed.
+    /// Returns a counter that every change increments.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Whether `slot` has an owner that serves, and is not on the move.
+    /// Returns whether `slot` has an owner that is up, and is neither migrating nor importing.
     #[must_use]
     #[inline]
     pub fn is_stable(&self, slot: Slot) -> bool {
         self.word(slot) & SLOW_PATH == 0
     }
 
-    /// The node that owns `slot`.
+    /// Returns the node that owns `slot`.
     #[must_use]
     pub fn owner_of(&self, slot: Slot) -> Option<NodeNumber> {
         let owner = self.word(slot) & NO_OWNER;
@@ -256,8 +256,8 @@ impl Topology {
         self.words[slot.index()].load(Ordering::Relaxed)
     }
 
-    /// Whether `node` sees a cluster that serves: with `cluster-require-full-coverage`, one where
-    /// every slot has an owner that it knows and that is up.
+    /// Returns whether the cluster state of `node` is ok: with `cluster-require-full-coverage`,
+    /// whether every slot has an owner that it knows and that is up.
     fn is_cluster_ok(&self, map: &Map, node: NodeNumber) -> bool {
         if map.is_down {
             return false;
@@ -278,31 +278,31 @@ impl Topology {
         })
     }
 
-    /// Whether `slot` has an owner that `node` has met.
+    /// Returns whether `slot` has an owner that `node` has met.
     #[must_use]
     pub fn is_owner_known(&self, slot: Slot, node: NodeNumber) -> bool {
         self.owner_of(slot).is_some_and(|owner| self.map.read().node(node).knows(owner))
     }
 
-    /// What is known of `node` at this moment.
+    /// Returns a copy of `node`.
     #[must_use]
     pub fn node(&self, node: NodeNumber) -> Node {
         self.map.read().node(node).clone()
     }
 
-    /// Looks at all nodes at this moment, in the order of their numbers.
+    /// Calls `look` with all nodes, in the order of their numbers.
     pub fn with_nodes<R>(&self, look: impl FnOnce(&[Node]) -> R) -> R {
         look(&self.map.read().nodes)
     }
 
-    /// The node that listens on `port`.
+    /// Returns the node that listens on `port`.
     #[must_use]
     pub fn node_at(&self, port: u16) -> Option<NodeNumber> {
         self.map.read().nodes.iter().position(|node| node.port == port && port != 0)
     }
 
-    /// Who a client of `port` speaks to, as replication has it: a replica with its master, or a
-    /// master with its replicas that are up. The router has neither.
+    /// Returns the replication role of `port`: a replica with its master, or a master with its
+    /// replicas that are up. The router has neither.
     #[must_use]
     pub fn replication_role(&self, port: Port) -> ReplicationRole {
         let Port::Node(me) = port else { return ReplicationRole::Master(Vec::new()) };
@@ -318,13 +318,13 @@ impl Topology {
         }
     }
 
-    /// The port that `node` listens on; 0 if it listens nowhere.
+    /// Returns the port that `node` listens on; 0 if it does not listen.
     #[must_use]
     pub fn port_of(&self, node: NodeNumber) -> u16 {
         self.map.read().node(node).port
     }
 
-    /// Whether it is a replica that a client speaks to.
+    /// Returns whether `port` is a replica's.
     #[must_use]
     pub fn is_replica(&self, port: Port) -> bool {
         match port {
@@ -333,7 +333,7 @@ impl Topology {
         }
     }
 
-    /// Whether a slot's table is being moved, and from which shard to which.
+    /// Returns from which shard to which a slot is migrating, if it is.
     #[must_use]
     pub fn migration_of(&self, slot: Slot) -> Option<SlotMigration> {
         let map = self.map.read();

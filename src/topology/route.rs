@@ -4,70 +4,71 @@ use super::{NodeNumber, Port, Role, Topology};
 use crate::slot::Slot;
 use std::sync::atomic::Ordering;
 
-/// What a node knows of the keys of a request whose slot is on the move.
+/// Which keys of a request a node has, for a slot that is migrating or importing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KeyPresence {
-    /// How many of them are here.
+    /// Keys that are here.
     pub here: usize,
-    /// How many are not.
+    /// Keys that are not.
     pub missing: usize,
-    /// Whether they are not all the same key.
+    /// Whether there is more than one distinct key.
     pub several: bool,
 }
 
-/// How a request comes to a node.
+/// The properties of a request that routing depends on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestFlags {
-    /// After ASKING.
+    /// The client has sent ASKING.
     pub asking: bool,
-    /// Of a client that said READONLY.
+    /// The client has sent READONLY.
     pub may_read_replica: bool,
-    /// It is about shard channels, which a cluster that is not whole serves, and replicas too.
+    /// It is about shard channels, which are served even while the cluster is down, and by
+    /// replicas.
     pub is_about_channels: bool,
     /// It may write.
     pub writes: bool,
-    /// It is EXEC, of which a node that is to serve only reads asks no more.
+    /// It is EXEC, which a cluster that is down but serves reads does not refuse as a write.
     pub is_exec: bool,
-    /// It is MIGRATE, which works on what is on the move.
+    /// It is MIGRATE, which acts on migrating slots.
     pub migrates: bool,
 }
 
-/// What a node says to a request.
+/// A node's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// It runs here.
+    /// Serve it here.
     Here,
-    /// Another node owns the slot.
+    /// `-MOVED`: another node owns the slot.
     Moved(NodeNumber),
-    /// The keys may have been moved already: ask that node this once.
+    /// `-ASK`: the keys may be at that node already.
     Ask(NodeNumber),
-    /// Some keys are here and some are not.
+    /// `-TRYAGAIN`: some keys are here and some are not.
     TryAgain,
-    /// Nobody owns the slot.
+    /// `-CLUSTERDOWN`: the slot has no owner.
     Unassigned,
-    /// The cluster is not whole.
+    /// `-CLUSTERDOWN`: the cluster state is not ok.
     Down,
-    /// The cluster is not whole, and only reads are served.
+    /// `-CLUSTERDOWN`: the cluster state is not ok, and only reads are served.
     DownForWrites,
 }
 
-/// What becomes of a wait when the topology changes.
+/// What happens to a blocked request when the topology changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaiterRoute {
-    /// It goes on.
+    /// It stays blocked.
     Wait,
-    /// The request has to be made again.
+    /// The request is routed again.
     Retry,
-    /// The cluster is not whole: that is the answer.
+    /// It is answered with `-CLUSTERDOWN`.
     Down,
-    /// The node is a master no more: that is the answer, and the end of the connection.
+    /// The node became a replica: it is answered with an error, and the connection is closed.
     Demoted,
 }
 
 impl Topology {
-    /// What `node` says to a request for keys of `slot` (the first rule that applies, in Redis'
-    /// order; that all keys share the slot was seen to before). `presence` looks for the keys, and
-    /// is asked only if the slot is on the move.
+    /// Returns the answer of `node` to a request for keys of `slot`: the first rule that applies,
+    /// in Redis' order (`getNodeByQuery`). The caller has checked that all keys share the slot.
+    /// `presence` looks the keys up; it is called only if the slot is migrating or importing.
     pub fn route(
         &self,
         node: NodeNumber,
@@ -89,10 +90,11 @@ impl Topology {
             }
         }
         if !me.is_up {
-            // Nobody speaks to it but the router, for whom there is nobody else to ask.
+            // Only the router reaches a node that is down, and it has no other node to ask.
             return Route::Unassigned;
         }
-        // Somebody has given the slot to this node, which has not been told so itself.
+        // Another node has assigned the slot to this one, which has not received the assignment
+        // itself.
         let unclaimed = if owner == node { me.importing.get(&slot).copied() } else { None };
         let owner = unclaimed.unwrap_or(owner);
         let migrating = if owner == node { me.migrating.get(&slot).copied() } else { None };
@@ -103,7 +105,7 @@ impl Topology {
         if let Some(target) = migrating {
             return match presence() {
                 KeyPresence { missing: 0, .. } => Route::Here,
-                // Who sends a slot to itself serves it.
+                // Source and target are one node: serve it here.
                 KeyPresence { here: 0, .. } if target == node => Route::Here,
                 KeyPresence { here: 0, .. } => Route::Ask(target),
                 KeyPresence { .. } => Route::TryAgain,
@@ -121,7 +123,7 @@ impl Topology {
         Route::Moved(owner)
     }
 
-    /// What becomes of a client of `port` that waits on `shard` for a key of `slot`.
+    /// Returns what happens to a client of `port` that is blocked on `shard` for a key of `slot`.
     #[must_use]
     pub fn route_waiter(&self, slot: Slot, shard: usize, port: Port) -> WaiterRoute {
         let Port::Node(node) = port else {
@@ -141,11 +143,11 @@ impl Topology {
         if self.is_replica(port) {
             return WaiterRoute::Demoted;
         }
-        // Of who waits it is asked first whether the cluster serves.
+        // For blocked clients, Redis checks the cluster state first.
         if self.map.read().cluster_ok[node] { WaiterRoute::Retry } else { WaiterRoute::Down }
     }
 
-    /// Whether a client of `port` may go on listening to shard channels of `slot`.
+    /// Returns whether a client of `port` may stay subscribed to shard channels of `slot`.
     #[must_use]
     pub fn serves_channel(&self, slot: Slot, port: Port) -> bool {
         let Port::Node(node) = port else { return true };

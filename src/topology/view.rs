@@ -1,4 +1,4 @@
-//! The cluster as one of its nodes sees it: what CLUSTER answers from.
+//! The cluster as one of its nodes sees it: the data of the CLUSTER commands.
 
 use super::map::Map;
 use super::{NO_OWNER, Node, NodeNumber, Role, Topology};
@@ -10,31 +10,31 @@ use std::sync::atomic::Ordering;
 pub struct NodeView {
     /// Its number.
     pub number: NodeNumber,
-    /// What is known of it.
+    /// Its data.
     pub node: Node,
-    /// The runs of slots that it owns, first and last, ascending.
+    /// The ranges of slots that it owns, first and last, ascending.
     pub ranges: Vec<(Slot, Slot)>,
 }
 
 /// The cluster as a node sees it at one moment.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// Who looks.
+    /// The node whose view this is.
     pub me: NodeNumber,
-    /// The nodes it has met and itself, in the order of their numbers.
+    /// The nodes it has met, itself included, in the order of their numbers.
     pub nodes: Vec<NodeView>,
-    /// The latest epoch.
+    /// The highest epoch.
     pub epoch: u64,
-    /// Whether requests are served.
+    /// Whether its cluster state is ok.
     pub is_ok: bool,
-    /// How many slots have an owner.
+    /// Slots with an owner.
     pub assigned: usize,
-    /// How many of them have one that is up.
+    /// Slots with an owner that is up.
     pub served: usize,
 }
 
 impl View {
-    /// The node that looks.
+    /// Returns the node whose view this is.
     ///
     /// # Panics
     /// Never: a node has always met itself.
@@ -43,34 +43,35 @@ impl View {
         self.nodes.iter().find(|node| node.number == self.me).expect("a node knows itself")
     }
 
-    /// A node of this view.
+    /// Returns a node of this view.
     #[must_use]
     pub fn get(&self, number: NodeNumber) -> Option<&NodeView> {
         self.nodes.iter().find(|node| node.number == number)
     }
 
-    /// The replicas of a master, in the order of their numbers.
+    /// Returns the replicas of a master, in the order of their numbers.
     pub fn replicas_of(&self, master: NodeNumber) -> impl Iterator<Item = &NodeView> {
         self.nodes.iter().filter(move |node| node.node.role == Role::ReplicaOf(master))
     }
 }
 
 impl Topology {
-    /// The cluster as `me` sees it.
+    /// Returns the cluster as `me` sees it.
     #[must_use]
     pub fn view(&self, me: NodeNumber) -> View {
         self.seen_from(&self.map.read(), me)
     }
 
-    /// The cluster as the router port sees it: as a node sees it that knows who owns the first slot with an owner.
+    /// Returns the cluster as the router port sees it: as the first node that knows the owner of
+    /// the first assigned slot.
     #[must_use]
     pub fn view_of_router(&self) -> View {
         let map = self.map.read();
         self.seen_from(&map, self.router_node(&map))
     }
 
-    /// The node whose view the router port has: the first that knows who owns the first slot with
-    /// an owner. Any node may have been taken out of the cluster, the first as well as another.
+    /// Returns the node whose view the router port has: the first that knows the owner of the first
+    /// assigned slot. Any node may have been taken out of the cluster, including the first.
     pub(super) fn router_node(&self, map: &Map) -> NodeNumber {
         let owner = Slot::all().find_map(|slot| self.owner_of(slot));
         let knows = |owner| map.nodes.iter().position(|node| node.knows(owner));
@@ -112,8 +113,8 @@ impl Topology {
         View { me, nodes, epoch, is_ok, assigned, served }
     }
 
-    /// The cluster as one node that owns every slot and listens on `port`: the router port, for
-    /// clients that must go through it. It has the id of the node whose view it is.
+    /// Returns the cluster as one node that owns every slot and listens on `port`: for clients that
+    /// must go through the router port. It has the id of the node whose view it is.
     #[must_use]
     pub fn view_as_one(&self, port: u16) -> View {
         let mut view = self.view_of_router();

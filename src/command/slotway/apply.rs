@@ -93,19 +93,19 @@ pub fn carry_out(
             server.topology.set_down(false);
             Ok(None)
         }
-        Order::Latency { place, ms, bound } => {
-            let place = at(server, place)?;
-            let until = access.until(bound.time);
-            access.arm(FaultKind::Latency { place, ms: *ms }, until, bound.count).map(Some)
+        Order::Latency { scope, ms, limit } => {
+            let scope = at(server, scope)?;
+            let until = access.until(limit.time);
+            access.arm(FaultKind::Latency { scope, ms: *ms }, until, limit.count).map(Some)
         }
-        Order::Exec { answer, place, bound } => {
-            let place = at(server, place)?;
-            let until = access.until(bound.time);
-            access.arm(FaultKind::Exec { answer: *answer, place }, until, times(bound)).map(Some)
+        Order::Exec { answer, scope, limit } => {
+            let scope = at(server, scope)?;
+            let until = access.until(limit.time);
+            access.arm(FaultKind::Exec { answer: *answer, scope }, until, times(limit)).map(Some)
         }
-        Order::Conflict { key, bound } => {
-            let until = access.until(bound.time);
-            access.arm(FaultKind::Conflict(key.clone()), until, times(bound)).map(Some)
+        Order::Conflict { key, limit } => {
+            let until = access.until(limit.time);
+            access.arm(FaultKind::Conflict(key.clone()), until, times(limit)).map(Some)
         }
         Order::Clear(id) => {
             let ended = server.faults.take(|fault| id.is_none_or(|id| fault.id == id));
@@ -168,7 +168,7 @@ pub fn check_all(server: &ServerState, scenario: &Scenario) -> Result<(), Scenar
 /// # Errors
 /// That.
 pub fn check(server: &ServerState, order: &Order) -> Result<(), Refusal> {
-    let place = |place: &FaultScope<NodeName>| at(server, place).map(drop);
+    let scope = |scope: &FaultScope<NodeName>| at(server, scope).map(drop);
     match order {
         Order::Move { to, .. } => find(server, to).map(drop),
         Order::Hold { slot, to, keys, .. } => {
@@ -178,7 +178,7 @@ pub fn check(server: &ServerState, order: &Order) -> Result<(), Refusal> {
         Order::FailOver(node) | Order::Stop { node, .. } | Order::Start(node) => {
             find(server, node).map(drop)
         }
-        Order::Latency { place: it, .. } | Order::Exec { place: it, .. } => place(it),
+        Order::Latency { scope: it, .. } | Order::Exec { scope: it, .. } => scope(it),
         Order::Finish(_)
         | Order::Revert(_)
         | Order::Down { .. }
@@ -206,9 +206,9 @@ pub(super) fn find(server: &ServerState, name: &NodeName) -> Result<NodeNumber, 
 
 fn at(
     server: &ServerState,
-    place: &FaultScope<NodeName>,
+    scope: &FaultScope<NodeName>,
 ) -> Result<FaultScope<NodeNumber>, Refusal> {
-    Ok(match place {
+    Ok(match scope {
         FaultScope::Anywhere => FaultScope::Anywhere,
         FaultScope::Slot(slot) => FaultScope::Slot(*slot),
         FaultScope::Node(name) => FaultScope::Node(find(server, name)?),
@@ -216,8 +216,8 @@ fn at(
 }
 
 /// How often EXEC is struck: once unless a count or a time is given.
-fn times(bound: &FaultLimit) -> Option<u32> {
-    bound.count.or(if bound.time.is_none() { Some(1) } else { None })
+fn times(limit: &FaultLimit) -> Option<u32> {
+    limit.count.or(if limit.time.is_none() { Some(1) } else { None })
 }
 
 fn is_up(server: &ServerState, node: NodeNumber) -> Result<(), Refusal> {
