@@ -1,4 +1,4 @@
-//! A cluster for the length of a test: in this process, on free ports, up in milliseconds.
+//! A cluster for a test: in this process, on free ports, up in milliseconds.
 //!
 //! ```
 //! use slotway::TestCluster;
@@ -11,9 +11,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It ends when it is dropped. It has threads of its own, so that it may be started and dropped
-//! anywhere, in async code too, and as many as one likes side by side: ports are the system's
-//! choice, and never collide.
+//! Dropping it shuts it down. It has its own threads, so it can be started and dropped anywhere,
+//! including in async code, and several can run side by side: the system chooses free ports.
 
 use crate::resp::{Reply, ReplyDecoder};
 use crate::server::{self, OpenError, Wanted};
@@ -26,46 +25,46 @@ use std::time::Duration;
 use std::{fmt, thread};
 use tokio::sync::oneshot;
 
-/// How long an answer to an order may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout of a command.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a [`TestCluster`] is to be.
+/// Builds a [`TestCluster`].
 #[derive(Clone, Debug)]
 pub struct TestClusterBuilder {
     wanted: Wanted,
 }
 
-/// A running cluster. Dropping it ends it: connections are closed, ports are free again.
+/// A running cluster. Dropping it closes its connections and frees its ports.
 #[derive(Debug)]
 pub struct TestCluster {
     router: SocketAddr,
     nodes: Vec<TestNode>,
-    /// Dropped to stop.
+    /// Dropped to shut down.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
-/// A node of a [`TestCluster`], as it was when that began.
+/// A node of a [`TestCluster`], as it was at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestNode {
-    /// Where its clients connect.
+    /// The address of its port.
     pub address: SocketAddr,
-    /// As CLUSTER MYID tells it: 40 hexadecimal digits.
+    /// Its id, as CLUSTER MYID returns it: 40 hexadecimal digits.
     pub id: String,
     /// The number of its master, if it is a replica.
     pub replica_of: Option<usize>,
 }
 
-/// Why there is no cluster, or why an order was not carried out.
+/// Why a cluster cannot start, or a command failed.
 #[derive(Debug)]
 pub enum TestClusterError {
-    /// It cannot be opened.
+    /// Its ports cannot be opened, or a setting is refused.
     Open(OpenError),
-    /// It cannot be run, or not be reached.
+    /// It cannot run, or not be reached.
     Io(io::Error),
-    /// More nodes, or other numbers of them, than there can be.
+    /// An impossible number of nodes, threads or databases, or lag.
     Plan(&'static str),
-    /// It was refused, with this reply.
+    /// The command was refused, with this error reply.
     Refused(String),
 }
 
@@ -89,22 +88,22 @@ impl From<io::Error> for TestClusterError {
 }
 
 impl TestClusterBuilder {
-    /// How many masters share the slots, from 1 [default: 3].
+    /// Sets the number of masters, which share the slots, from 1 [default: 3].
     #[must_use]
     pub fn shards(mut self, shards: usize) -> Self {
         self.wanted.plan.masters = shards;
         self
     }
 
-    /// How many replicas each of them has [default: 0].
+    /// Sets the number of replicas of each master [default: 0].
     #[must_use]
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.wanted.plan.replicas = replicas;
         self
     }
 
-    /// How long a write takes to reach the replicas, in whole milliseconds up to an hour: until
-    /// then they answer with what was before [default: they are always in step].
+    /// Sets how long a write takes to reach the replicas, in whole milliseconds up to an hour:
+    /// until then they reply with the previous values [default: no lag].
     #[must_use]
     pub fn replica_lag(mut self, lag: Duration) -> Self {
         let ms = i64::try_from(lag.as_millis()).unwrap_or(i64::MAX);
@@ -112,59 +111,60 @@ impl TestClusterBuilder {
         self
     }
 
-    /// How many nodes there are besides, that have met nobody and own nothing [default: 0].
+    /// Sets the number of spare nodes, which have met no other node and own no slots [default: 0].
     #[must_use]
     pub fn spare_nodes(mut self, spares: usize) -> Self {
         self.wanted.plan.spares = spares;
         self
     }
 
-    /// What all chance comes from: the same seed, the same node ids [default: 0].
+    /// Sets the seed of all randomness: equal seeds give equal node ids [default: 0].
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.wanted.plan.seed = seed;
         self
     }
 
-    /// How many threads run it, from 1 [default: 1].
+    /// Sets the number of threads, from 1 [default: 1].
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.wanted.threads = threads;
         self
     }
 
-    /// Which server's rules its nodes follow [default: Redis 7's].
+    /// Sets the server whose rules the nodes follow [default: Redis 7].
     #[must_use]
     pub fn dialect(mut self, dialect: &'static Dialect) -> Self {
         self.wanted.dialect = dialect;
         self
     }
 
-    /// How its nodes are told to clients.
+    /// Sets how nodes are announced to clients.
     #[must_use]
     pub fn announce(mut self, announce: Announce) -> Self {
         self.wanted.announce = announce;
         self
     }
 
-    /// How many databases there are under `cross-slot audit`, from 1 [default: 1].
+    /// Sets the number of databases under `cross-slot audit`, from 1 [default: 1].
     #[must_use]
     pub fn databases(mut self, databases: usize) -> Self {
         self.wanted.databases = databases;
         self
     }
 
-    /// A setting, as CONFIG SET takes it.
+    /// Sets a parameter, as CONFIG SET does.
     #[must_use]
     pub fn setting(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.wanted.settings.push((name, value.into()));
         self
     }
 
-    /// Starts it; it takes connections when this returns.
+    /// Starts the cluster, which accepts connections when this returns.
     ///
     /// # Errors
-    /// There cannot be so many nodes, a setting is refused, or the machine has no ports or threads.
+    /// The numbers are impossible, a setting is refused, or the machine has no ports or threads
+    /// left.
     pub fn start(self) -> Result<TestCluster, TestClusterError> {
         let Wanted { plan, threads, databases, .. } = self.wanted;
         plan.check().map_err(TestClusterError::Plan)?;
@@ -209,47 +209,50 @@ impl TestClusterBuilder {
 }
 
 impl TestCluster {
-    /// A cluster that is not started yet.
+    /// Returns the builder of a cluster.
     #[must_use]
     pub fn builder() -> TestClusterBuilder {
         let wanted = Wanted { router: Some(0), ..Wanted::default() };
         TestClusterBuilder { wanted }
     }
 
-    /// Where clients connect that know nothing of clusters: all shards behind one port.
+    /// Returns the address of the router port, for clients that are not cluster-aware: all shards
+    /// behind one port.
     #[must_use]
     pub fn router(&self) -> SocketAddr {
         self.router
     }
 
-    /// The same as a URL.
+    /// Returns the router port as a URL.
     #[must_use]
     pub fn router_url(&self) -> String {
         format!("redis://{}", self.router)
     }
 
-    /// Every node: the masters, then the first replica of each, the second, …, then the spares.
+    /// Returns every node: the masters, then the first replica of each, the second, …, then the
+    /// spares.
     #[must_use]
     pub fn nodes(&self) -> &[TestNode] {
         &self.nodes
     }
 
-    /// The URLs of the nodes, in their order: what a cluster client is given.
+    /// Returns the URLs of the nodes, in their order, for a cluster client.
     #[must_use]
     pub fn node_urls(&self) -> Vec<String> {
         self.nodes.iter().map(|node| format!("redis://{}", node.address)).collect()
     }
 
-    /// Sends a command to the router port; gives the reply as text, elements in lines.
+    /// Sends a command to the router port; returns the reply as text, one line per element.
     ///
     /// # Errors
     /// The reply is an error, or there is none.
     pub fn command(&self, words: &[&str]) -> Result<String, TestClusterError> {
-        ask(self.router, words)
+        send(self.router, words)
     }
 
-    /// Gives an order: the words that `slotway ctl` takes, parted by spaces (`docs/faults.md` has them all).
-    /// A word that contains a space goes by [`TestCluster::command`], behind `SLOTWAY`.
+    /// Carries out an order: the words of `slotway ctl`, separated by spaces (see
+    /// `docs/faults.md`). Send a word that contains a space with [`TestCluster::command`], after
+    /// `SLOTWAY`.
     ///
     /// ```
     /// # use slotway::TestCluster;
@@ -271,7 +274,7 @@ impl TestCluster {
         self.command(&words)
     }
 
-    /// A command to a node; otherwise as [`TestCluster::command`].
+    /// Sends a command to a node; otherwise as [`TestCluster::command`].
     ///
     /// # Errors
     /// As [`TestCluster::command`].
@@ -279,7 +282,7 @@ impl TestCluster {
     /// # Panics
     /// If there is no node of this number.
     pub fn command_at(&self, node: usize, words: &[&str]) -> Result<String, TestClusterError> {
-        ask(self.nodes[node].address, words)
+        send(self.nodes[node].address, words)
     }
 }
 
@@ -287,16 +290,16 @@ impl Drop for TestCluster {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // If it panicked, the test has heard of it.
+            // A panic of the thread has been printed.
             let _ended = thread.join();
         }
     }
 }
 
-/// One command on a connection of its own.
-fn ask(address: SocketAddr, words: &[&str]) -> Result<String, TestClusterError> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+/// Sends one command on a connection of its own.
+fn send(address: SocketAddr, words: &[&str]) -> Result<String, TestClusterError> {
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     let mut request = format!("*{}\r\n", words.len());
     for word in words {
         request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
@@ -325,7 +328,7 @@ fn ask(address: SocketAddr, words: &[&str]) -> Result<String, TestClusterError> 
     }
 }
 
-/// A reply as text: what it holds, a line for each.
+/// Appends a reply as text, one line per element.
 fn write_reply(reply: Reply<'_>, text: &mut String) {
     match reply {
         Reply::Simple(bytes) | Reply::Error(bytes) | Reply::Bulk(bytes) | Reply::Number(bytes) => {

@@ -1,5 +1,5 @@
-//! Any bytes, cut anywhere, through the whole path of a request: no panic, and the same replies as
-//! in one piece. From the root of the repository:
+//! Any bytes, split anywhere, through the whole path of a request: no panic, and the same replies
+//! as in one piece. From the root of the repository:
 //!
 //! ```text
 //! mkdir -p fuzz/corpus/conversation
@@ -7,8 +7,8 @@
 //!     -dict=fuzz/commands.dict -max_len=600
 //! ```
 //!
-//! There is hardly an `unsafe` to watch, so that nothing is lost without the address sanitizer, and
-//! a run is several times as fast. What was found goes to `fuzz/seeds`, which `cargo test` runs too.
+//! There is hardly any `unsafe` to check, so nothing is lost without the address sanitizer, and a
+//! run is several times as fast. Findings go to `fuzz/seeds`, which `cargo test` runs too.
 #![no_main]
 
 #[path = "../../tests/it/conversation.rs"]

@@ -118,7 +118,9 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
                 && !first.eq_ignore_ascii_case("clear")
                 && io::stdout().is_terminal()
             {
-                super::complain(&format!("fault {id} is armed; to end it: slotway ctl clear {id}"));
+                super::print_error(&format!(
+                    "fault {id} is armed; to end it: slotway ctl clear {id}"
+                ));
             }
             Ok(())
         }

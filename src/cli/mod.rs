@@ -1,17 +1,17 @@
-//! The command line: the only folder that names clap.
+//! The command line: the only folder that uses clap.
 //!
-//! An error here is for a person at a terminal: it says what is wrong and what to do, on stderr,
-//! and ends the program with a code (2 for a wrong command line, 1 for anything else).
+//! Errors go to stderr for the user: what is wrong and what to do. The exit code is 2 for a wrong
+//! command line, 1 for anything else.
 
+mod reports;
 mod bench;
-mod check;
-mod ctl;
-mod explain;
 mod options;
 mod ready;
-mod reports;
-mod run;
 mod serve;
+mod ctl;
+mod check;
+mod run;
+mod explain;
 
 use crate::faults::Scenario;
 use clap::{Parser, Subcommand};
@@ -32,23 +32,23 @@ enum Command {
     /// Run a router over in-process shards.
     #[command(after_help = options::PRECEDENCE)]
     Serve(Box<options::Options>),
-    /// Load a server with transactions, and check that none of the money is lost.
+    /// Load-test a server with transactions and check their invariants.
     #[command(after_help = bench::workloads())]
     Bench(Box<bench::Options>),
-    /// Change a running server's cluster and make faults, for tests.
+    /// Change a running server's cluster and inject faults, for tests.
     #[command(after_help = ctl::help())]
     Ctl(ctl::Options),
     /// Check offline whether keys, commands and transactions would run in a cluster.
     #[command(after_help = check::EXAMPLES)]
     Check(Box<check::Options>),
-    /// Run a command with a cluster of its own, and say what a cluster would have refused it.
+    /// Run a command with a cluster of its own and report what a cluster would refuse.
     #[command(after_help = run::EXAMPLES)]
     Run(Box<run::Options>),
-    /// Explain a rule that a check names.
+    /// Explain a rule that a check reports.
     Explain(explain::Options),
 }
 
-/// What stops the program: for its reader to mend.
+/// An error that stops the program, with its exit code.
 #[derive(Debug)]
 struct Failure {
     message: String,
@@ -56,12 +56,12 @@ struct Failure {
 }
 
 impl Failure {
-    /// The command line or the configuration is wrong.
+    /// Makes an error of the command line or the configuration.
     fn usage(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: 2 }
     }
 
-    /// The machine does not allow it.
+    /// Makes an error of the machine.
     fn machine(message: impl Into<String>) -> Self {
         Self { message: message.into(), code: 1 }
     }
@@ -88,20 +88,20 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(failure) => {
-            complain(&failure.message);
+            print_error(&failure.message);
             ExitCode::from(failure.code)
         }
     }
 }
 
-/// Reads a scenario's file; nothing has been begun yet.
+/// Parses a scenario's file; carries nothing out.
 fn read_scenario(path: &Path) -> Result<Scenario, Failure> {
     let at = |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|error| at(&error))?;
     Scenario::read(&text).map_err(|mistake| at(&mistake))
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the program speaks of its failure")]
-fn complain(message: &str) {
+#[expect(clippy::print_stderr, reason = "the one place where the program prints its error")]
+fn print_error(message: &str) {
     eprintln!("slotway: {message}");
 }

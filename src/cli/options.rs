@@ -1,4 +1,5 @@
-//! What `serve` can be told, and by whom: command line, environment, configuration file, default.
+//! The options of `serve`, from the command line, the environment, the configuration file and
+//! defaults, in this order.
 
 use super::Failure;
 use super::bench::Time;
@@ -12,12 +13,12 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-/// Said at the end of the help.
+/// The end of the help text.
 pub(super) const PRECEDENCE: &str = "An option on the command line goes before its environment variable, \
 that before the configuration file, that before the default.\n\n\
 The configuration file is TOML with the options' names:  shards = 8";
 
-/// The options of `serve`. Each may also stand in the configuration file under its name.
+/// The options of `serve`. Each can also be set in the configuration file under its name.
 #[derive(clap::Args, Debug, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct Options {
@@ -45,48 +46,51 @@ pub(super) struct Options {
     /// Replicas of each shard, each with a node port [default: 0]
     #[arg(long, env = "SLOTWAY_REPLICAS")]
     pub replicas: Option<usize>,
-    /// How long a write takes to reach the replicas, as 50ms: until then they answer with what was
-    /// before [default: none, they are always in step]
+    /// How long a write takes to reach the replicas, as 50ms: until then they reply with the
+    /// previous values [default: no lag]
     #[arg(long, env = "SLOTWAY_REPLICA_LAG", value_name = "TIME")]
     pub replica_lag: Option<Time>,
-    /// Nodes that have met nobody and own nothing, for `redis-cli --cluster add-node` [default: 0]
+    /// Spare nodes without slots, for `redis-cli --cluster add-node` [default: 0]
     #[arg(long, env = "SLOTWAY_SPARE_NODES")]
     pub spare_nodes: Option<usize>,
     /// Which server's rules the node ports follow [default: redis7]
     #[arg(long, env = "SLOTWAY_DIALECT")]
     pub dialect: Option<DialectName>,
-    /// Whom cluster clients are told of [default: nodes]
+    /// What is announced to cluster clients [default: nodes]
     #[arg(long, env = "SLOTWAY_ANNOUNCE")]
     pub announce: Option<AnnounceMode>,
-    /// Host that clients are told for the nodes [default: the address that is listened on]
+    /// Host announced for the nodes [default: the address that is listened on]
     #[arg(long, env = "SLOTWAY_ANNOUNCE_HOST")]
     pub announce_host: Option<String>,
-    /// A port that clients are told for one that is listened on, LISTENED:TOLD; may be given several times
+    /// A port announced in place of the one that is listened on, LISTENED:ANNOUNCED; may be given
+    /// several times
     #[arg(long, env = "SLOTWAY_ANNOUNCE_MAP", value_delimiter = ',')]
     pub announce_map: Option<Vec<PortMapping>>,
     /// Name the keys and slots in every CROSSSLOT error
     #[arg(long, env = "SLOTWAY_EXPLAIN", num_args = 0..=1, default_missing_value = "true")]
     pub explain: Option<bool>,
-    /// What the router port makes of keys in several slots: refuse them, run them as one server without
-    /// slots would, or divide commands that divide by key [default: reject]
+    /// What the router port does with keys in several slots: reject them, audit them (run them as
+    /// one server without slots would) or split commands that can be split by key [default: reject]
     #[arg(long, env = "SLOTWAY_CROSS_SLOT")]
     pub cross_slot: Option<Policy>,
-    /// Databases that SELECT knows under --cross-slot audit [default: 16 if that is given, else 1]
+    /// Number of databases for SELECT under --cross-slot audit [default: 16 if that is given, else
+    /// 1]
     #[arg(long, env = "SLOTWAY_DATABASES")]
     pub databases: Option<usize>,
     /// Refuse SLOTWAY commands that change something
     #[arg(long, env = "SLOTWAY_NO_ADMIN", num_args = 0..=1, default_missing_value = "true")]
     pub no_admin: Option<bool>,
-    /// Scenario to play from the start: a file of orders and their times (see slotway ctl --help)
+    /// Scenario to run from the start: a file of orders and their times (see slotway ctl --help)
     #[arg(long, env = "SLOTWAY_SCENARIO")]
     pub scenario: Option<PathBuf>,
-    /// What to log, to stderr: error, warn, info, debug, trace, or filters such as slotway=debug [default: info]
+    /// What to log, to stderr: error, warn, info, debug, trace, or filters such as slotway=debug
+    /// [default: info]
     #[arg(long, env = "SLOTWAY_LOG")]
     pub log: Option<String>,
-    /// How to say that the server is ready, on stdout [default: text]
+    /// Format of the line on stdout that says that the server is ready [default: text]
     #[arg(long, env = "SLOTWAY_OUTPUT")]
     pub output: Option<Output>,
-    /// Seed of all chance, for runs that can be repeated [default: from the system]
+    /// Seed of all randomness, for reproducible runs [default: from the system]
     #[arg(long, env = "SLOTWAY_SEED")]
     pub seed: Option<u64>,
     /// Configuration file
@@ -95,17 +99,17 @@ pub(super) struct Options {
     pub config: Option<PathBuf>,
 }
 
-/// Where the node ports begin: a number, `0` for any free ones, or `off`.
+/// The first node port: a number, `0` for any free ones, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Word")]
 pub(super) enum NodePorts {
-    /// There are none.
+    /// No node ports.
     Off,
-    /// The first; the others follow it, but if it is 0.
+    /// The first one; the others follow it, unless it is 0.
     From(u16),
 }
 
-/// A number or a word, as TOML has them.
+/// A number or a word in TOML.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Word {
@@ -138,15 +142,15 @@ impl FromStr for NodePorts {
     }
 }
 
-/// What the router port makes of keys in several slots.
+/// What the router port does with keys in several slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Policy {
-    /// They are refused.
+    /// Reject them.
     Reject,
-    /// All runs as on one server without slots.
+    /// Run everything as one server without slots would.
     Audit,
-    /// What divides by key is divided.
+    /// Split commands that can be split by key.
     Split,
 }
 
@@ -160,7 +164,7 @@ impl Policy {
     }
 }
 
-/// What the node ports take after.
+/// The server whose rules the node ports follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum DialectName {
@@ -175,7 +179,7 @@ pub(super) enum DialectName {
 }
 
 impl DialectName {
-    /// The rules that it stands for.
+    /// Returns its rules.
     pub(super) fn dialect(self) -> &'static Dialect {
         match self {
             Self::Redis7 => &Dialect::REDIS7,
@@ -186,7 +190,7 @@ impl DialectName {
     }
 }
 
-/// `listened-port:told-port`.
+/// A listening port and the port announced for it, `listened:announced`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct PortMapping(pub u16, pub u16);
@@ -198,7 +202,7 @@ impl FromStr for PortMapping {
         let ports = text.split_once(':').and_then(|(listened, advertised)| {
             Some(Self(listened.parse().ok()?, advertised.parse().ok()?))
         });
-        ports.ok_or_else(|| "must be LISTENED:TOLD, two ports such as 7001:17001".to_owned())
+        ports.ok_or_else(|| "must be LISTENED:ANNOUNCED, two ports such as 7001:17001".to_owned())
     }
 }
 
@@ -210,30 +214,30 @@ impl TryFrom<String> for PortMapping {
     }
 }
 
-/// Whom clients are told of.
+/// What is announced to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum AnnounceMode {
-    /// The nodes, under the address that is listened on.
+    /// The nodes, with the address that is listened on.
     Nodes,
-    /// The nodes, under whatever host the client dialled.
+    /// The nodes, with the host that the client connected to.
     Dialled,
-    /// The router port tells of itself alone, as the owner of all slots.
+    /// The router port alone, as the owner of all slots.
     Router,
 }
 
-/// The form of what is printed to stdout.
+/// The format of the output on stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Output {
-    /// A line to read.
+    /// A line of text.
     Text,
     /// A line of JSON.
     Json,
 }
 
 impl Options {
-    /// These options, completed from the configuration file that they name.
+    /// Returns these options, completed from the configuration file that they name.
     pub(super) fn with_file(self) -> Result<Self, Failure> {
         let Some(path) = self.config.clone() else { return Ok(self) };
         let file = Self::from_file(&path)?;
@@ -271,7 +275,7 @@ impl Options {
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
     }
 
-    /// How many databases there are to be.
+    /// Returns the number of databases.
     pub(super) fn databases(&self) -> usize {
         let by_default = match self.cross_slot {
             Some(Policy::Audit) => DATABASES_DEFAULT,
@@ -280,7 +284,7 @@ impl Options {
         self.databases.unwrap_or(by_default)
     }
 
-    /// Which nodes there are to be.
+    /// Returns the plan of the nodes.
     pub(super) fn plan(&self, seed: u64) -> Plan {
         Plan {
             masters: self.shards.unwrap_or(SHARDS_DEFAULT),
@@ -291,7 +295,7 @@ impl Options {
         }
     }
 
-    /// How many milliseconds the replicas lag, if they do.
+    /// Returns the replicas' lag in milliseconds, if they lag.
     fn replica_lag_ms(&self) -> Result<Option<Millis>, Failure> {
         let Some(lag) = self.replica_lag else { return Ok(None) };
         let ms = lag.ms("--replica-lag")?;
@@ -303,7 +307,7 @@ impl Options {
         Ok(Some(ms).filter(|&ms| ms > 0))
     }
 
-    /// How nodes are told to clients.
+    /// Returns how nodes are announced to clients.
     pub(super) fn announce(&self) -> Announce {
         let host = match (&self.announce_host, self.announce) {
             (_, Some(AnnounceMode::Dialled)) => AnnouncedHost::Dialled,
@@ -322,7 +326,7 @@ impl Options {
         }
     }
 
-    /// Refuses what cannot be.
+    /// Checks the options against their limits and each other.
     pub(super) fn check(&self) -> Result<(), Failure> {
         let within = |name: &str, value: Option<usize>, max: usize| match value {
             Some(value) if value < 1 || value > max => {
@@ -346,7 +350,7 @@ impl Options {
         }
         if self.announce_host.is_some() && self.announce == Some(AnnounceMode::Dialled) {
             return Err(Failure::usage(
-                "--announce dialled: no host is told; leave --announce-host out, or --announce",
+                "--announce dialled: no host is announced; leave --announce-host out, or --announce",
             ));
         }
         within("databases", self.databases, DATABASES_MAX)?;
@@ -361,16 +365,16 @@ impl Options {
     }
 }
 
-/// Whether clients could be told this, in a reply of one line and in `host:port`.
+/// Returns whether `text` can be announced as a host: in a reply of one line and in `host:port`.
 fn is_host(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b))
 }
 
-/// How many shards there are unless somebody says otherwise.
+/// Shards by default.
 pub(super) const SHARDS_DEFAULT: usize = 3;
-/// Most threads that may be asked for.
+/// Most threads.
 const THREADS_MAX: usize = 1024;
-/// Most clients that may be asked for.
+/// Most clients.
 const CLIENTS_MAX: usize = 10_000_000;
 /// Longest password, in bytes: what an unauthenticated client may send in one argument.
 const PASSWORD_LEN_MAX: usize = crate::resp::UNAUTHENTICATED_BULK_LEN_MAX as usize;

@@ -1,4 +1,4 @@
-//! The one line on stdout that says: come in.
+//! The line on stdout that says that the server is ready.
 
 use super::options::Output;
 use crate::server::Bound;
@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 pub(super) struct Ready {
     ready: bool,
     pid: u32,
-    /// To paste into a client.
+    /// The router port's URL, to paste into a client.
     url: String,
     /// The router port's address.
     router: String,
@@ -26,11 +26,11 @@ pub(super) struct Ready {
 struct Node {
     /// Its node port's address.
     address: String,
-    /// As CLUSTER MYID tells it.
+    /// Its id, as CLUSTER MYID returns it.
     id: String,
-    /// `master`, `replica`, or `spare` for one that has met nobody.
+    /// `master`, `replica`, or `spare` for a node that has met no other.
     role: &'static str,
-    /// The shard that it serves, counted from 0.
+    /// Its shard, from 0.
     shard: usize,
 }
 
@@ -95,7 +95,7 @@ impl Ready {
     }
 }
 
-/// An address to connect to: where every address is listened on, this machine's own.
+/// Returns the address to connect to: for a wildcard, the loopback address.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {

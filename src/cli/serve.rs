@@ -82,12 +82,12 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
                 _ = interrupt.recv() => {}
                 () = state.shutdown.requested() => {}
             }
-            tracing::info!("told to stop: finishing what runs");
+            tracing::info!("shutting down: draining requests");
         };
         server::serve(Arc::clone(&router), bound, stop).await;
         io::Result::Ok(())
     });
-    // Who was to finish has had the time for it.
+    // Connections that were to finish have had the time for it.
     runtime.shutdown_background();
     outcome.map_err(|error| Failure::machine(format!("cannot handle signals: {error}")))
 }
@@ -95,7 +95,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
 fn start_log(filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::usage(format!("--log {filter}: {error}; try --log debug")))?;
-    // A library user may have set a subscriber of their own; then theirs stays.
+    // If the embedding program has set a subscriber, that one stays.
     let _already_set = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
@@ -108,8 +108,7 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Where the node ports begin, if there are to be any: after the router's unless somebody says
-/// otherwise.
+/// Returns the first node port, if there are to be any; by default the one after the router's.
 fn first_node_port(options: &Options) -> Option<u16> {
     match (options.node_ports, options.port.unwrap_or(PORT_DEFAULT)) {
         (Some(NodePorts::Off), _) => None,
@@ -119,7 +118,7 @@ fn first_node_port(options: &Options) -> Option<u16> {
     }
 }
 
-/// Says what to do where a cluster cannot be opened.
+/// Explains why a cluster cannot be opened, and what to do.
 fn explain(error: OpenError) -> Failure {
     match error {
         OpenError::Listen { port, address, error } => {
@@ -149,7 +148,8 @@ fn explain(error: OpenError) -> Failure {
     }
 }
 
-/// Makes sure that there are file descriptors for the clients; gives how many clients there may be.
+/// Makes sure that there are file descriptors for the clients; returns how many clients there may
+/// be.
 fn allow_clients(asked: Option<usize>) -> Result<usize, Failure> {
     let wanted = asked.unwrap_or(CLIENTS_DEFAULT);
     let Err(possible) = reserve_files(wanted) else { return Ok(wanted) };
@@ -167,8 +167,8 @@ fn allow_clients(asked: Option<usize>) -> Result<usize, Failure> {
     Ok(possible)
 }
 
-/// Raises the limit of file descriptors, if need be, for so many clients; on failure tells for how
-/// many there are.
+/// Raises the limit of file descriptors for so many clients, if necessary; fails with the number of
+/// clients possible.
 fn reserve_files(clients: usize) -> Result<(), usize> {
     let files = clients as u64 + FILES_RESERVED;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);

@@ -1,54 +1,54 @@
-//! What is counted of each command, and of errors by their code.
+//! Command statistics: calls, time and errors of each command, and errors by their code.
 //!
-//! Each shard has a tally of its own, which whoever holds the shard writes: no atomics on the way
-//! of a command. What runs on no shard (CLIENT, MULTI, INFO) is counted in [`CommandStatsStripes`]. INFO adds
-//! all of them up.
+//! Each shard has its own statistics, written by the holder of the shard: no atomics on a command's
+//! way. Commands that run on no shard (CLIENT, MULTI, INFO) are counted in [`CommandStatsStripes`].
+//! INFO adds them all up.
 
 use super::Histogram;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 
-/// Kinds of errors that are told apart, by their codes; further ones are counted together only.
+/// Error codes that are counted separately; further ones are only counted in total.
 pub(super) const ERROR_KINDS_MAX: usize = 128;
-/// A code is kept up to this many bytes.
+/// Longest code, in bytes; longer ones are cut.
 const CODE_LEN_MAX: usize = 64;
 
-/// What was counted of one command.
+/// The statistics of one command.
 #[derive(Clone, Debug, Default)]
 pub struct CommandCounts {
-    /// How often it ran.
+    /// Calls.
     pub calls: u64,
-    /// How long that took, in ticks.
+    /// Time of all calls, in ticks.
     pub ticks: u64,
-    /// How often it was refused before it ran.
+    /// Calls refused before they ran.
     pub rejected: u64,
-    /// How often it ran and answered an error.
+    /// Calls that ran and replied with an error.
     pub failed: u64,
-    /// How long each run took; made when it first runs with `latency-tracking` on.
+    /// Times of the calls; present from the first call with `latency-tracking` on.
     pub times: Option<Box<Histogram>>,
 }
 
 impl CommandCounts {
-    /// Whether nothing was counted.
+    /// Returns whether nothing was counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.calls == 0 && self.rejected == 0 && self.failed == 0
     }
 }
 
-/// Counts of commands and of errors.
+/// Statistics of commands and errors.
 #[derive(Clone, Debug, Default)]
 pub struct CommandStats {
-    /// By the command's number; as long as the highest number met so far asks for.
+    /// By the command's number, up to the highest one counted so far.
     rows: Vec<CommandCounts>,
     errors: BTreeMap<Box<[u8]>, u64>,
-    /// Errors of every kind, those beyond [`ERROR_KINDS_MAX`] too.
+    /// Errors of all codes, including those beyond [`ERROR_KINDS_MAX`].
     errors_total: u64,
     execs_lost: u64,
 }
 
 impl CommandStats {
-    /// A command has run, in so many ticks.
+    /// Counts a call that took so many ticks; `track` records its time in the histogram.
     #[inline]
     pub fn ran(&mut self, command: u16, ticks: u64, track: bool) {
         let row = self.row(command);
@@ -59,19 +59,19 @@ impl CommandStats {
         }
     }
 
-    /// A command that had to wait has gone on for so many ticks.
+    /// Adds the ticks of a blocked call that has resumed.
     pub fn resumed(&mut self, command: u16, ticks: u64) {
         self.row(command).ticks += ticks;
     }
 
-    /// A command has run and answered an error.
+    /// Counts a call that replied with an error.
     #[cold]
     pub fn failed(&mut self, command: u16, error: &[u8]) {
         self.row(command).failed += 1;
         self.count_error(error);
     }
 
-    /// A command was refused before it ran; 0 stands for one that is not known.
+    /// Counts a call that was refused before it ran; 0 stands for an unknown command.
     #[cold]
     pub fn rejected(&mut self, command: u16, error: &[u8]) {
         if command > 0 {
@@ -80,7 +80,7 @@ impl CommandStats {
         self.count_error(error);
     }
 
-    /// An EXEC answered nil, as a key that it depended on had been touched.
+    /// Counts an EXEC that returned null because a watched key had changed.
     pub fn exec_lost(&mut self) {
         self.execs_lost += 1;
     }
@@ -110,7 +110,7 @@ impl CommandStats {
         self.rows.resize_with(at + 1, CommandCounts::default);
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Self) {
         for (command, more) in other.counted() {
             let row = self.row(command);
@@ -129,46 +129,46 @@ impl CommandStats {
         self.execs_lost += other.execs_lost;
     }
 
-    /// What was counted of each command of which anything was, by its number.
+    /// Returns the statistics of each command with any counts, by its number.
     pub fn counted(&self) -> impl Iterator<Item = (u16, &CommandCounts)> {
         let numbered = self.rows.iter().enumerate().map(|(at, row)| (at as u16, row));
         numbered.filter(|(_, row)| !row.is_empty())
     }
 
-    /// How many errors of each kind were answered, by their codes.
+    /// Returns the number of errors by code.
     pub fn errors(&self) -> impl Iterator<Item = (&[u8], u64)> {
         self.errors.iter().map(|(code, &count)| (&**code, count))
     }
 
-    /// How many errors were answered.
+    /// Returns the number of errors.
     #[must_use]
     pub fn errors_total(&self) -> u64 {
         self.errors_total
     }
 
-    /// How many EXECs answered nil.
+    /// Returns the number of EXECs that returned null.
     #[must_use]
     pub fn execs_lost(&self) -> u64 {
         self.execs_lost
     }
 
-    /// How many commands ran.
+    /// Returns the number of calls.
     #[must_use]
     pub fn calls(&self) -> u64 {
         self.rows.iter().map(|row| row.calls).sum()
     }
 
-    /// Counts from zero again.
+    /// Resets the counts.
     pub fn reset(&mut self) {
         *self = Self::default();
     }
 }
 
-/// How many tallies share what runs on no shard.
+/// The number of stripes.
 const STRIPES: usize = 16;
 
-/// The tallies of what runs on no shard: a client always counts in the same one, so that clients
-/// on different threads seldom wait for each other.
+/// The statistics of commands that run on no shard, in stripes: a client always counts in the same
+/// one, so that clients on different threads seldom wait for each other.
 #[derive(Debug)]
 pub struct CommandStatsStripes {
     stripes: [Mutex<CommandStats>; STRIPES],
@@ -181,12 +181,12 @@ impl Default for CommandStatsStripes {
 }
 
 impl CommandStatsStripes {
-    /// Counts something for a client.
+    /// Calls `count` with the statistics of a client's stripe.
     pub fn count(&self, client: u64, count: impl FnOnce(&mut CommandStats)) {
         count(&mut self.stripes[(client % STRIPES as u64) as usize].lock());
     }
 
-    /// Does something with every tally.
+    /// Calls `act` with the statistics of every stripe.
     pub fn each(&self, mut act: impl FnMut(&mut CommandStats)) {
         self.stripes.iter().for_each(|stripe| act(&mut stripe.lock()));
     }
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tallies_add_up() {
+    fn counts_add_up() {
         let (mut one, mut other) = (CommandStats::default(), CommandStats::default());
         one.ran(3, 10, true);
         one.ran(3, 30, false);
@@ -219,11 +219,11 @@ mod tests {
 
     #[test]
     fn kinds_of_errors_are_bounded() {
-        let mut tally = CommandStats::default();
+        let mut stats = CommandStats::default();
         for kind in 0..2 * ERROR_KINDS_MAX {
-            tally.rejected(0, format!("E{kind} text").as_bytes());
+            stats.rejected(0, format!("E{kind} text").as_bytes());
         }
-        assert_eq!(tally.errors().count(), ERROR_KINDS_MAX);
-        assert_eq!(tally.errors_total(), 2 * ERROR_KINDS_MAX as u64);
+        assert_eq!(stats.errors().count(), ERROR_KINDS_MAX);
+        assert_eq!(stats.errors_total(), 2 * ERROR_KINDS_MAX as u64);
     }
 }

@@ -1,18 +1,18 @@
-//! How long something took, many times over: counts in buckets whose width grows with the time.
+//! A histogram of times: counts in buckets whose width grows with the time.
 //!
 //! ```text
 //! ticks      0 1 2 … 15 │ 16 … 31 │ 32 34 … 62 │ 64 68 … 124 │ …
 //! width          1      │    1    │     2      │      4      │      16 buckets per doubling
 //! ```
 //!
-//! Every command records here, so a bucket is found by a count of leading zeros and a shift. A
-//! value is known to a sixteenth of itself; 4 KiB hold half a minute of ticks of a nanosecond.
-//! (The HDR histogram that Redis keeps knows values to a hundredth and takes six times as much,
-//! which here would be needed for each command on each shard.)
+//! Every command records here, so a bucket is found by counting leading zeros and a shift. Values
+//! are exact to a sixteenth; 4 KiB cover half a minute in ticks of a nanosecond. (The HDR histogram
+//! of Redis is exact to a hundredth and takes six times as much, which here would be needed for
+//! each command on each shard.)
 
 /// Buckets per doubling.
 const STEPS: usize = 16;
-/// Values of so many bits have buckets of their own; longer ones fall into the last.
+/// Values of up to so many bits have buckets of their own; longer ones fall into the last bucket.
 const BITS: usize = 36;
 const BUCKETS: usize = (BITS - 3) * STEPS;
 
@@ -30,13 +30,13 @@ impl Default for Histogram {
 
 #[inline]
 fn bucket(ticks: u64) -> usize {
-    // Below 16 the value is its own bucket: as if it had the highest of five bits.
+    // Below 16 the value is its own bucket, as if it had five bits.
     let shift = 59 - (ticks | STEPS as u64).leading_zeros();
     let at = shift as usize * STEPS + (ticks >> shift) as usize;
     at.min(BUCKETS - 1)
 }
 
-/// The largest value that falls into a bucket.
+/// Returns the largest value that falls into a bucket.
 fn top(bucket: usize) -> u64 {
     let shift = (bucket / STEPS).saturating_sub(1);
     let first = ((bucket - shift * STEPS) as u64) << shift;
@@ -44,26 +44,27 @@ fn top(bucket: usize) -> u64 {
 }
 
 impl Histogram {
-    /// Counts one more that took `ticks`.
+    /// Records a time of `ticks`.
     #[inline]
     pub fn record(&mut self, ticks: u64) {
         self.counts[bucket(ticks)] += 1;
     }
 
-    /// Adds what another has counted.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Self) {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
     }
 
-    /// How many were counted.
+    /// Returns the number of recorded times.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The ticks that `percent` of all took at the most; 0 of none.
+    /// Returns the percentile: the ticks that `percent` of the times do not exceed; 0 without any
+    /// times.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> u64 {
         let count = self.count();
@@ -76,7 +77,7 @@ impl Histogram {
         found.map_or(0, top)
     }
 
-    /// What was counted, from short to long: the longest time of a bucket in ticks, and its count.
+    /// Returns the non-empty buckets, ascending: the longest time of each in ticks, and its count.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> {
         self.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(|(i, &n)| (top(i), n))
     }

@@ -1,22 +1,22 @@
-//! LATENCY: the spikes that commands have made, once `latency-monitor-threshold` asks for them.
+//! LATENCY: slow commands recorded as spikes, once `latency-monitor-threshold` is set.
 
 use crate::keyspace::Millis;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Samples kept of an event.
+/// Samples kept per event.
 const SAMPLES_MAX: usize = 160;
 
-/// What happened, and when.
+/// The longest time within a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// The second since the epoch.
+    /// Seconds since the epoch.
     pub at_s: i64,
-    /// The longest time it took within that second, in milliseconds.
+    /// The longest time within that second, in milliseconds.
     pub millis: u64,
 }
 
-/// The samples of one event, and the longest ever.
+/// The samples of one event, and its maximum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatencySpike {
     /// The oldest first, one per second.
@@ -32,7 +32,7 @@ pub struct LatencyMonitor {
 }
 
 impl LatencyMonitor {
-    /// Notes that `event` took so long.
+    /// Records that `event` took `millis`.
     pub fn note(&self, event: &'static str, now: Millis, millis: u64) {
         let at_s = now.div_euclid(1000);
         let mut events = self.events.lock();
@@ -49,20 +49,20 @@ impl LatencyMonitor {
         }
     }
 
-    /// Every event with its samples.
+    /// Returns every event with its samples.
     #[must_use]
     pub fn all(&self) -> Vec<(&'static str, LatencySpike)> {
         self.events.lock().iter().map(|(name, spike)| (*name, spike.clone())).collect()
     }
 
-    /// The event of this name, in this very case.
+    /// Returns the event of this name; case matters.
     #[must_use]
     pub fn get(&self, event: &[u8]) -> Option<LatencySpike> {
         let events = self.events.lock();
         events.iter().find(|(name, _)| name.as_bytes() == event).map(|(_, spike)| spike.clone())
     }
 
-    /// Forgets the events that are named, or all if none is; says how many there were.
+    /// Removes the named events, or all if none is named; returns how many.
     pub fn reset<'a>(&self, names: impl ExactSizeIterator<Item = &'a [u8]>) -> usize {
         let mut events = self.events.lock();
         let before = events.len();

@@ -1,7 +1,23 @@
-//! The process as its commands see it: its settings, its clients, its counters, and who it is.
+//! The state of the process, as its commands see it. Its children, from the leaves up:
 //!
-//! Everything that comes from outside, chance, the clock and the operating system, is handed in
-//! through [`ServerConfig`]; [`process`] is what the program hands in.
+//! ```text
+//! process          memory and CPU time, as the operating system reports them
+//! histogram        command times in buckets
+//! stats            counters of connections and traffic
+//! commandstats     calls, times and errors by command
+//! slowlog          SLOWLOG
+//! latency_monitor  LATENCY
+//! pause            CLIENT PAUSE
+//! clients          the connected clients: CLIENT LIST, blocked clients, their outboxes
+//! settings         CONFIG
+//! pubsub           channels and their subscribers
+//! monitor          MONITOR
+//! recorder         the queue of notes on violations and conflicts, for the ledger
+//! observer         what a command reports to when it is slow, monitored or refused
+//! ```
+//!
+//! Randomness, clock and operating system are passed in through [`ServerConfig`]; nothing here
+//! reads them by itself.
 
 pub mod process;
 mod histogram;
@@ -40,43 +56,43 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tokio::sync::Notify;
 
-/// The Redis version whose clients we please: some choose what they send by it.
+/// The Redis version reported to clients: some choose their commands by it.
 pub const REDIS_VERSION: &str = "7.2.4";
-/// Our own version.
+/// Slotway's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The process.
+/// The state of the process.
 #[derive(Debug)]
 pub struct ServerState {
-    /// What CONFIG reads and changes.
+    /// The parameters of CONFIG.
     pub settings: Arc<Settings>,
-    /// Who is connected.
+    /// The connected clients.
     pub clients: Arc<Clients>,
-    /// Who is subscribed to what.
+    /// The subscriptions.
     pub pubsub: Arc<PubSub>,
-    /// What was counted.
+    /// Connection and traffic counters.
     pub stats: Stats,
-    /// Who is told of commands as they run.
+    /// What observes commands as they run: slow log, latency monitor, MONITOR.
     pub observer: Arc<Observer>,
-    /// What CLIENT PAUSE holds up.
+    /// CLIENT PAUSE.
     pub pause: Pause,
-    /// Whether keys that nobody asks for are taken away when their time has come.
+    /// Whether expired keys are removed without being accessed (`DEBUG SET-ACTIVE-EXPIRE`).
     pub expires_keys: AtomicBool,
-    /// Tells the program to stop, once somebody has asked for it (`SHUTDOWN`).
+    /// Shuts the process down on request (`SHUTDOWN`).
     pub shutdown: Shutdown,
-    /// Who owns which slot.
+    /// Nodes and owners of slots.
     pub topology: Arc<Topology>,
-    /// Which shards follow others, late.
+    /// The streams of lagging replicas.
     pub replication_streams: ReplicationStreams,
-    /// How nodes are told to clients.
+    /// How nodes are announced to clients.
     pub announce: Announce,
-    /// What goes wrong on purpose.
+    /// Injected faults.
     pub faults: Faults,
     /// Whether `SLOTWAY …` may change anything.
     pub admin_enabled: bool,
-    /// What does not change while it runs.
+    /// What does not change while the process runs.
     pub identity: Identity,
-    /// 40 hexadecimal digits, different for each run.
+    /// The run id: 40 hexadecimal digits, different for each run.
     pub run_id: String,
     usage: fn() -> Usage,
 }
@@ -94,11 +110,11 @@ pub struct Identity {
     pub config_file: String,
     /// The operating system, as `INFO` shows it.
     pub os: String,
-    /// When it started.
+    /// The time of its start.
     pub started_at: Millis,
-    /// How many shards it has.
+    /// The number of shards.
     pub shards: usize,
-    /// How many threads run them.
+    /// The number of threads.
     pub threads: usize,
 }
 
@@ -117,24 +133,24 @@ impl Default for Identity {
     }
 }
 
-/// All that makes a [`ServerState`].
+/// The configuration of a [`ServerState`].
 #[derive(Debug)]
 pub struct ServerConfig {
-    /// Who it is.
+    /// What does not change while the process runs.
     pub identity: Identity,
-    /// Its settings at the start.
+    /// The parameters at the start.
     pub settings: Settings,
-    /// Its nodes and their slots.
+    /// Nodes and owners of slots.
     pub topology: Topology,
-    /// How nodes are told to clients.
+    /// How nodes are announced to clients.
     pub announce: Announce,
     /// Whether `SLOTWAY …` may change anything.
     pub admin_enabled: bool,
-    /// Chance, for the run's id.
+    /// Seed of the run id.
     pub seed: u64,
-    /// What the process uses of the machine, when asked.
+    /// Returns the process's use of memory and CPU time.
     pub usage: fn() -> Usage,
-    /// How many nanoseconds a tick of the clock has that commands are measured with.
+    /// Nanoseconds per tick of the clock that commands are measured with.
     pub tick_ns: f64,
 }
 
@@ -154,7 +170,7 @@ impl Default for ServerConfig {
 }
 
 impl ServerState {
-    /// A process without clients.
+    /// Makes the state of a process without clients.
     #[must_use]
     pub fn new(config: ServerConfig) -> Self {
         let mut chance = fastrand::Rng::with_seed(config.seed);
@@ -186,20 +202,20 @@ impl ServerState {
         server
     }
 
-    /// Has the topology follow the settings that concern it.
+    /// Applies the settings that concern the topology.
     pub fn apply_settings(&self) {
         let settings = &self.settings;
         self.topology.set_rules(settings.needs_all_slots(), settings.reads_when_down());
     }
 
-    /// Where a node that listens on `port` is told to be, to a client that has reached this process
-    /// under `local`: host, empty for whatever the client dialled, and port.
+    /// Returns the host and port of a node that listens on `port`, for a client that reached this
+    /// process under `local`. An empty host means the one that the client connected to.
     #[must_use]
     pub fn endpoint(&self, port: u16, local: SocketAddr) -> (String, u16) {
         let host = match self.settings.endpoint_type() {
             EndpointType::Ip => self.announce.host(local),
             EndpointType::Hostname => match self.settings.hostname() {
-                // What Redis tells of a node whose name nobody has said.
+                // Redis' reply for a node whose hostname is not set.
                 name if name.is_empty() => "?".to_owned(),
                 name => name,
             },
@@ -208,7 +224,7 @@ impl ServerState {
         (host, self.announce.advertised_port(port))
     }
 
-    /// What clients of this port are to take the process for: `standalone` or `cluster`.
+    /// Returns the mode that `port` reports: `standalone` or `cluster`.
     #[must_use]
     pub fn mode(&self, port: Port) -> &'static str {
         match port {
@@ -217,26 +233,26 @@ impl ServerState {
         }
     }
 
-    /// What the process uses of the machine at this moment.
+    /// Returns the process's use of memory and CPU time.
     #[must_use]
     pub fn usage(&self) -> Usage {
         (self.usage)()
     }
 }
 
-/// A wish that the process end, and whoever waits for it.
+/// A request to shut the process down, and the task that waits for it.
 #[derive(Debug, Default)]
 pub struct Shutdown {
     requested: Notify,
 }
 
 impl Shutdown {
-    /// Wishes it. A wish that nobody waits for is kept.
+    /// Requests the shutdown. The request is kept until a task waits for it.
     pub fn request(&self) {
         self.requested.notify_one();
     }
 
-    /// Completes when it was wished.
+    /// Completes when the shutdown was requested.
     pub async fn requested(&self) {
         self.requested.notified().await;
     }

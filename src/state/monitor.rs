@@ -1,8 +1,7 @@
-//! MONITOR: every command, as it runs, to those who asked for it.
+//! MONITOR: every command, as it runs, to the clients that asked for it.
 //!
-//! Whoever runs a command writes its line into the monitors' mailboxes, while it holds the shard:
-//! the lines of one shard come in the order of execution. While nobody monitors this costs a test
-//! of a flag.
+//! A command's line is written into the monitors' outboxes while its shard is held: the lines of
+//! one shard come in the order of execution. Without monitors this costs a test of a flag.
 
 use crate::keyspace::Millis;
 use crate::state::clients::Client;
@@ -12,17 +11,17 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-/// Those who monitor.
+/// The monitoring clients.
 #[derive(Debug, Default)]
 pub struct Monitors {
-    /// One who has left is taken out when the next line is told.
+    /// Disconnected ones are removed when the next line is written.
     clients: Mutex<Vec<Weak<Client>>>,
-    /// How many stand in `clients`.
+    /// The length of `clients`.
     count: AtomicUsize,
 }
 
 impl Monitors {
-    /// From now on `client` is told of every command; it has a mailbox.
+    /// Adds `client`, which has an outbox.
     pub fn join(&self, client: &Arc<Client>) {
         let mut clients = self.clients.lock();
         if clients.iter().all(|other| other.as_ptr() != Arc::as_ptr(client)) {
@@ -31,22 +30,22 @@ impl Monitors {
         self.count.store(clients.len(), Ordering::Release);
     }
 
-    /// `client` is told no more.
+    /// Removes `client`.
     pub fn leave(&self, client: &Arc<Client>) {
         let mut clients = self.clients.lock();
         clients.retain(|other| other.as_ptr() != Arc::as_ptr(client));
         self.count.store(clients.len(), Ordering::Release);
     }
 
-    /// Whether there are any.
+    /// Returns whether there are any.
     #[must_use]
     #[inline]
     pub fn any(&self) -> bool {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Tells them of a command that `peer` has sent for this database.
-    pub fn feed<'a>(
+    /// Writes a command that `peer` has sent for this database to all monitors.
+    pub fn send<'a>(
         &self,
         now: Millis,
         database: u32,
@@ -67,7 +66,7 @@ impl Monitors {
     }
 }
 
-/// A command's line, as a RESP simple string.
+/// Formats a command's line as a RESP simple string.
 fn line<'a>(
     now: Millis,
     database: u32,
@@ -76,7 +75,7 @@ fn line<'a>(
 ) -> Vec<u8> {
     let mut line = Vec::with_capacity(128);
     let (seconds, millis) = (now.div_euclid(1000), now.rem_euclid(1000));
-    // Writing into memory does not fail.
+    // Writing into memory cannot fail.
     let _ = write!(line, "+{seconds}.{millis:03}000 [{database} ");
     let _ = match peer {
         Some(peer) => write!(line, "{peer}]"),
@@ -119,26 +118,26 @@ mod tests {
     }
 
     #[test]
-    fn who_has_left_is_told_no_more() {
+    fn removed_and_disconnected_monitors_get_nothing() {
         let (monitors, clients) = (Monitors::default(), Arc::new(Clients::default()));
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let seat = || clients.register(address, address, Port::Router, 3, 0, 9).expect("room");
-        let (stays, leaves, resets) = (seat(), seat(), seat());
+        let register = || clients.register(address, address, Port::Router, 3, 0, 9).expect("room");
+        let (stays, leaves, resets) = (register(), register(), register());
         for client in [&stays, &leaves, &resets, &stays] {
             client.open_outbox(&Arc::default(), Proto::Resp2);
             monitors.join(client);
         }
         drop(leaves);
         monitors.leave(&resets);
-        monitors.feed(1, 0, None, [&b"a"[..]].into_iter());
+        monitors.send(1, 0, None, [&b"a"[..]].into_iter());
         let mut got = Vec::new();
-        stays.outbox().expect("a mailbox").take(&mut got);
+        stays.outbox().expect("an outbox").take(&mut got);
         assert_eq!(std::mem::take(&mut got), b"+0.001000 [0 ?] \"a\"\r\n");
-        resets.outbox().expect("a mailbox").take(&mut got);
+        resets.outbox().expect("an outbox").take(&mut got);
         assert!(got.is_empty());
         drop(stays);
         assert!(monitors.any());
-        monitors.feed(1, 0, None, [].into_iter());
+        monitors.send(1, 0, None, [].into_iter());
         assert!(!monitors.any());
     }
 }

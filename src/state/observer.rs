@@ -1,7 +1,7 @@
-//! Who is told of commands as they run: the slow log, the spikes, the monitors.
+//! What observes commands as they run: slow log, latency monitor, monitors, recorder.
 //!
-//! On a command's way this is one comparison of its time and one test of a flag ([`Instrumentation`],
-//! settled once per batch); everything here is what follows when one of them strikes.
+//! On a command's way this costs one comparison of its time and one test of a flag
+//! ([`Instrumentation`], set once per batch); the rest runs only when one of them applies.
 
 use super::{
     About, CommandStatsStripes, LatencyMonitor, Monitors, Note, NoteKeys, Recorder, Slowlog,
@@ -11,64 +11,64 @@ use crate::state::clients::{Client, Clients};
 use crate::state::settings::Settings;
 use std::sync::Arc;
 
-/// What is to be noted of the commands of a batch.
+/// What to record of the commands of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instrumentation {
-    /// Whose commands they are: a client's id, or 0.
+    /// The id of the client that sent them, or 0.
     pub client: u64,
-    /// Commands that take so many ticks, or more, are told to [`Observer::slow`].
+    /// Commands that take so many ticks or more go to [`Observer::record_slow`].
     pub slow_ticks: u64,
-    /// Whether to keep how long each took (`latency-tracking`).
+    /// Whether to record each command's time (`latency-tracking`).
     pub tracks: bool,
-    /// Whether somebody monitors.
+    /// Whether there are monitors.
     pub monitored: bool,
 }
 
 impl Instrumentation {
-    /// Nothing but counts.
+    /// Counts only.
     pub const NONE: Self =
         Self { client: 0, slow_ticks: u64::MAX, tracks: false, monitored: false };
 }
 
-/// What a command was, for those who are told of it.
+/// A command, as observers see it.
 #[derive(Clone, Debug)]
 pub struct ObservedCommand<A> {
-    /// Its arguments; what is secret in them is hidden.
+    /// Its arguments, with secrets redacted.
     pub args: A,
-    /// Who sent it: a client's id.
+    /// The id of the client that sent it.
     pub client: u64,
-    /// When it ran.
+    /// The time when it ran.
     pub now: Millis,
 }
 
-/// Those who are told of commands, and the counts of what runs on no shard.
+/// The observers of commands, and the statistics of commands that run on no shard.
 #[derive(Debug, Default)]
 pub struct Observer {
-    /// The slowest commands of late.
+    /// The slow log.
     pub slowlog: Slowlog,
-    /// When commands took long.
+    /// The latency monitor.
     pub latency_monitor: LatencyMonitor,
-    /// Who sees every command.
+    /// The monitors.
     pub monitors: Monitors,
-    /// What runs on no shard is counted here.
+    /// Statistics of commands that run on no shard.
     pub commandstats: CommandStatsStripes,
-    /// What is noted for the proof.
+    /// The recorder of violations and conflicts.
     pub recorder: Recorder,
     clients: Arc<Clients>,
     settings: Arc<Settings>,
-    /// Nanoseconds per tick of the clock that the rim measures commands with.
+    /// Nanoseconds per tick of the clock that commands are measured with.
     tick_ns: f64,
 }
 
 impl Observer {
-    /// An observer that looks clients up in `clients`; a tick of the rim's clock is `tick_ns`
+    /// Makes an observer that looks clients up in `clients`; a tick of the clock is `tick_ns`
     /// nanoseconds.
     #[must_use]
     pub fn new(clients: Arc<Clients>, settings: Arc<Settings>, tick_ns: f64) -> Self {
         Self { clients, settings, tick_ns, ..Self::default() }
     }
 
-    /// What to note of a client's commands, by the settings of this moment.
+    /// Returns what to record of a client's commands, by the present settings.
     #[must_use]
     pub fn instrumentation(&self, client: u64) -> Instrumentation {
         let slow_us = self.settings.slow_us();
@@ -82,13 +82,14 @@ impl Observer {
         }
     }
 
-    /// The client of this id, if it is there.
+    /// Returns the client of this id, if it is connected.
     #[must_use]
     pub fn client(&self, id: u64) -> Option<Arc<Client>> {
         self.clients.get(id)
     }
 
-    /// Keeps in mind who a client is that others may ask for when it has left.
+    /// Records a client that tripped a guard, so that reports can name it after it has
+    /// disconnected.
     #[cold]
     pub fn note_winner(&self, id: u64) {
         if let Some(client) = self.client(id) {
@@ -97,19 +98,20 @@ impl Observer {
         }
     }
 
-    /// So many ticks in nanoseconds.
+    /// Converts ticks to nanoseconds.
     #[must_use]
     pub fn nanos(&self, ticks: u64) -> u64 {
         (ticks as f64 * self.tick_ns) as u64
     }
 
-    /// So many microseconds in ticks.
+    /// Converts microseconds to ticks.
     fn ticks(&self, micros: u64) -> u64 {
         (micros as f64 * 1000.0 / self.tick_ns) as u64
     }
 
-    /// A command took longer than some setting finds normal. `is_fast` says that it was one which
-    /// never should; `keep_out` that it is not for the slow log.
+    /// Records a slow command in the slow log and the latency monitor, as far as their thresholds
+    /// are exceeded. `is_fast` says that the command is flagged FAST; `keep_out` keeps it out of
+    /// the slow log.
     #[cold]
     pub fn record_slow<'a, A>(
         &self,
@@ -134,12 +136,12 @@ impl Observer {
         }
     }
 
-    /// Tells the monitors of a command.
+    /// Sends a command to the monitors.
     #[cold]
     pub fn feed_monitors<'a>(&self, seen: ObservedCommand<impl Iterator<Item = &'a [u8]>>) {
         let client = self.clients.get(seen.client);
         let database = client.as_ref().map_or(0, |client| client.database());
         let peer = client.map(|client| client.peer);
-        self.monitors.feed(seen.now, database, peer, seen.args);
+        self.monitors.send(seen.now, database, peer, seen.args);
     }
 }

@@ -1,35 +1,34 @@
-//! CLIENT PAUSE: for some time nothing is begun that writes, or nothing at all.
+//! CLIENT PAUSE: for some time no write command starts, or no command at all.
 //!
-//! A connection asks once per batch of requests; what is held up stays in its buffer. A batch that
-//! another thread has begun when the pause begins comes to its end.
+//! A connection checks this once per batch of requests; paused requests stay in its buffer. A batch
+//! that is running on another thread when the pause begins is completed.
 
 use crate::keyspace::Millis;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use tokio::sync::Notify;
 
-/// What a pause holds up.
+/// What a pause applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Paused {
-    /// What may change keys.
+    /// Commands that may write.
     Writes,
-    /// Everything.
+    /// All commands.
     All,
 }
 
 /// The pause, if there is one.
 #[derive(Debug, Default)]
 pub struct Pause {
-    /// When it ends by itself; 0 while there is none.
+    /// When it ends; 0 while there is none.
     until: AtomicI64,
-    /// Whether it holds up everything.
+    /// Whether it applies to all commands.
     all: AtomicBool,
-    /// Tells those who wait that it has ended before its time.
+    /// Wakes paused connections when it is ended early.
     ended: Notify,
 }
 
 impl Pause {
-    /// Begins a pause, or widens the one that there is: it lasts until the later end and holds up
-    /// the more of both.
+    /// Begins a pause, or extends the present one: the later end and the wider scope win.
     pub fn begin(&self, now: Millis, until: Millis, paused: Paused) {
         let (until, all) = match self.at(now) {
             Some((before, end)) => (until.max(end), before == Paused::All || paused == Paused::All),
@@ -39,13 +38,13 @@ impl Pause {
         self.until.store(until, Ordering::Release);
     }
 
-    /// Ends it.
+    /// Ends the pause.
     pub fn end(&self) {
         self.until.store(0, Ordering::Release);
         self.ended.notify_waiters();
     }
 
-    /// What is held up at `now`, and until when.
+    /// Returns what is paused at `now`, and until when.
     #[must_use]
     #[inline]
     pub fn at(&self, now: Millis) -> Option<(Paused, Millis)> {
@@ -57,10 +56,10 @@ impl Pause {
         Some((if all { Paused::All } else { Paused::Writes }, until))
     }
 
-    /// Completes when the pause is ended before its time, or if there is none at `now`.
+    /// Completes when the pause is ended early, or at once if there is none at `now`.
     pub async fn ended(&self, now: Millis) {
         let mut ended = std::pin::pin!(self.ended.notified());
-        // From here on an end is not missed.
+        // From here on no notification is missed.
         ended.as_mut().enable();
         if self.at(now).is_some() {
             ended.await;

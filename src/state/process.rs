@@ -1,25 +1,25 @@
-//! What the operating system says of this process. Nothing in the library calls it by itself: the
-//! program hands these functions to [`super::ServerState`] as values.
+//! What the operating system reports about this process. The library does not call it by itself:
+//! the program passes these functions to [`super::ServerState`].
 
 use std::time::Duration;
 
-/// What the process uses of the machine.
+/// The process's use of memory and CPU time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Memory that is resident, in bytes.
+    /// Resident memory, in bytes.
     pub resident: u64,
-    /// The most that was ever resident, in bytes.
+    /// Peak of the resident memory, in bytes.
     pub resident_peak: u64,
-    /// What the machine has, in bytes.
+    /// Memory of the machine, in bytes.
     pub machine_memory: u64,
-    /// Time that its own code has run.
+    /// CPU time in user mode.
     pub cpu_user: Duration,
-    /// Time that the kernel has worked for it.
+    /// CPU time in the kernel.
     pub cpu_system: Duration,
 }
 
 impl Usage {
-    /// What this process uses now, read from `/proc`; zeros where there is none.
+    /// Reads the present values from `/proc`; zeros where there is none.
     #[must_use]
     #[cfg(target_os = "linux")]
     pub fn of_process() -> Self {
@@ -29,14 +29,14 @@ impl Usage {
         Self::parse(&status, &stat, &machine)
     }
 
-    /// Not known on this system: zeros.
+    /// Returns zeros: not known on this system.
     #[must_use]
     #[cfg(not(target_os = "linux"))]
     pub fn of_process() -> Self {
         Self::default()
     }
 
-    /// Reads Linux' `/proc/self/status`, `/proc/self/stat` and `/proc/meminfo`.
+    /// Parses Linux' `/proc/self/status`, `/proc/self/stat` and `/proc/meminfo`.
     #[cfg(any(target_os = "linux", test))]
     fn parse(status: &str, stat: &str, machine: &str) -> Self {
         let bytes = |text: &str, field: &str| -> u64 {
@@ -44,8 +44,8 @@ impl Usage {
             let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
             kib.unwrap_or(0) * 1024
         };
-        // The second field is the program's name in parentheses and may hold anything; user and
-        // system time are the 12th and 13th behind it, in hundredths of a second.
+        // The second field is the program's name in parentheses and may contain anything; user and
+        // system time are the 12th and 13th field after it, in hundredths of a second.
         let behind_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
         let time = |at: usize| {
             let ticks = behind_name.split(' ').nth(at).and_then(|field| field.parse::<u64>().ok());
@@ -61,7 +61,7 @@ impl Usage {
     }
 }
 
-/// The operating system's name, release and machine, as `INFO` shows it.
+/// Returns the operating system's name, release and machine, as `INFO` shows it.
 #[must_use]
 pub fn os() -> String {
     let uname = rustix::system::uname();

@@ -1,31 +1,31 @@
-//! SLOWLOG: the commands that took longest lately, the newest first.
+//! SLOWLOG: the slowest recent commands, the newest first.
 //!
-//! Only what is slow comes here, so a lock around all of it is in nobody's way.
+//! Only slow commands get here, so one lock around everything does not hurt.
 
 use crate::keyspace::Millis;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// An entry keeps this many arguments; of more, the last place says how many there were.
+/// Most arguments of an entry; of more, the last one gives how many were cut.
 const ARGS_MAX: usize = 32;
-/// An argument is kept up to this many bytes; then follows how many there were.
+/// Longest argument, in bytes; a longer one is cut, followed by the number of bytes cut.
 const ARG_LEN_MAX: usize = 128;
 
 /// A slow command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowEntry {
-    /// Counted from 0 since the start, also over a reset.
+    /// Its id: counted from 0 since the start, not reset.
     pub id: u64,
-    /// When it ran, in seconds since the epoch.
+    /// The time when it ran, in seconds since the epoch.
     pub at_s: i64,
-    /// How long it took, in microseconds.
+    /// Its duration, in microseconds.
     pub micros: u64,
     /// Its arguments, shortened.
     pub args: Vec<Box<[u8]>>,
-    /// Who sent it: address and port.
+    /// Address and port of the client.
     pub peer: String,
-    /// What that client was called.
+    /// The client's name.
     pub name: Box<[u8]>,
 }
 
@@ -43,7 +43,7 @@ struct Log {
 }
 
 impl Slowlog {
-    /// Notes a command that took `micros`, and forgets the oldest beyond `len_max`.
+    /// Adds a command that took `micros`, and removes the oldest entries beyond `len_max`.
     pub fn note<'a>(
         &self,
         now: Millis,
@@ -61,25 +61,25 @@ impl Slowlog {
         log.entries.truncate(len_max);
     }
 
-    /// The newest entries, `count` of them at the most.
+    /// Returns up to `count` of the newest entries.
     #[must_use]
     pub fn newest(&self, count: usize) -> Vec<Arc<SlowEntry>> {
         self.log.lock().entries.iter().take(count).cloned().collect()
     }
 
-    /// How many entries there are.
+    /// Returns the number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
         self.log.lock().entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets them.
+    /// Removes all entries.
     pub fn reset(&self) {
         let _freed_without_the_lock = std::mem::take(&mut self.log.lock().entries);
     }

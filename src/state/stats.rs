@@ -1,20 +1,20 @@
-//! What the process counts from its start, or the last CONFIG RESETSTAT, on.
+//! Connection and traffic counters, since the start or the last CONFIG RESETSTAT.
 
 use crate::keyspace::Millis;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that only grows.
+/// A counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Counts `n` more.
+    /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// What was counted.
+    /// Returns the count.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -25,26 +25,26 @@ impl Counter {
     }
 }
 
-/// The process's counters. Those of traffic are brought up to date once per read batch.
+/// The counters. Those of traffic are updated once per read batch.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Connections accepted.
     pub connections_received: Counter,
-    /// Connections turned away: too many, or strangers to a protected server.
+    /// Connections rejected: too many, or from other machines in protected mode.
     pub connections_rejected: Counter,
-    /// Requests taken in: for the rate only, since what ran is counted in the tallies.
+    /// Requests received: for the rate only, since calls are counted in the command statistics.
     pub requests: Counter,
     /// Bytes received.
     pub bytes_in: Counter,
     /// Bytes sent.
     pub bytes_out: Counter,
-    /// Requests and transactions refused because their keys live in several slots.
+    /// Requests and transactions refused because their keys are in several slots.
     pub crossslot_refusals: Counter,
     rates: Mutex<Rates>,
 }
 
 impl Stats {
-    /// Counts from zero again.
+    /// Resets the counters.
     pub fn reset(&self) {
         let mut rates = self.rates.lock();
         for counter in [
@@ -60,13 +60,13 @@ impl Stats {
         *rates = Rates::default();
     }
 
-    /// Looks at the counters of traffic: to be done ten times a second or so.
+    /// Samples the traffic counters: to be called about ten times a second.
     pub fn sample(&self, now: Millis) {
         let totals = [&self.requests, &self.bytes_in, &self.bytes_out].map(Counter::get);
         self.rates.lock().sample(now, totals);
     }
 
-    /// What came in lately, per second.
+    /// Returns the recent traffic, per second.
     #[must_use]
     pub fn rate(&self) -> Rate {
         self.rates.lock().rate()
@@ -84,15 +84,15 @@ pub struct Rate {
     pub bytes_out: f64,
 }
 
-/// Samples that a rate is the mean of.
+/// Samples per mean.
 const SAMPLES: usize = 16;
 
-/// The traffic of the last moments.
+/// Samples of the recent traffic.
 #[derive(Debug, Default)]
 struct Rates {
-    /// When the totals below were seen, if they were.
+    /// The time and totals of the last sample.
     last: Option<(Millis, [u64; 3])>,
-    /// Per second, between two looks; a ring.
+    /// Per second, between two samples; a ring buffer.
     samples: [[f64; 3]; SAMPLES],
     next: usize,
 }

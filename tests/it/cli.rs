@@ -52,9 +52,12 @@ fn a_wrong_command_line_exits_2_and_says_what_is_wrong() {
         ("serve --shards 1000 --replicas 4", &["--replicas 4", "at most 4000 nodes"]),
         ("serve --dialect redis6", &["redis6", "redis7", "valkey9"]),
         ("serve --announce me", &["'me'", "dialled", "router"]),
-        ("serve --announce-map 7001", &["7001", "LISTENED:TOLD"]),
+        ("serve --announce-map 7001", &["7001", "LISTENED:ANNOUNCED"]),
         ("serve --announce-host bad/host", &["--announce-host", "name or address"]),
-        ("serve --announce-host h --announce dialled", &["--announce-host", "no host is told"]),
+        (
+            "serve --announce-host h --announce dialled",
+            &["--announce-host", "no host is announced"],
+        ),
         ("serve --output xml", &["xml", "text", "json"]),
         ("serve --explain perhaps", &["perhaps", "--explain"]),
         ("serve --seed -1", &["-1"]),
@@ -313,8 +316,8 @@ fn the_log_goes_to_stderr_and_is_filtered() {
         run.tell(Signal::TERM);
         run.end().stderr
     };
-    assert!(stderr("info").contains("told to stop"));
-    assert!(stderr("slotway=debug").contains("told to stop"));
+    assert!(stderr("info").contains("shutting down"));
+    assert!(stderr("slotway=debug").contains("shutting down"));
     assert_eq!(stderr("error"), "");
 }
 

@@ -1,13 +1,12 @@
-//! How a client that waits for a key is called back: once, by whoever comes first.
+//! Blocked clients: a wait for a key ends exactly once, whichever end comes first.
 //!
 //! ```text
-//! connection ─awaits─► Waiting         Call ◄── the shard, when the key has come to be
-//!     └ its time is over, or it left ──► │  ◄── CLIENT UNBLOCK
+//! connection ─awaits─► Waiting         WaitHandle ◄── the shard, when the key is set
+//!     └ timeout, or disconnected ─────► │          ◄── CLIENT UNBLOCK
 //! ```
 //!
-//! Who takes the sender out of the handle has decided how the wait ends, so that an element is never
-//! taken for a client that has given up, and a client that was served never answers that it gave
-//! up.
+//! Taking the sender out of the handle decides how the wait ends, so an element is never popped for
+//! a client that has timed out, and a served client never replies that it timed out.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -16,13 +15,13 @@ use tokio::sync::oneshot;
 /// How a wait ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// With this reply.
+    /// Served, with this reply.
     Served(Vec<u8>),
-    /// There was nothing in time.
+    /// The timeout passed.
     TimedOut,
     /// `CLIENT UNBLOCK … ERROR`.
     Unblocked,
-    /// The key's slot is served elsewhere from now on: the request is to be made again.
+    /// The key's slot is served elsewhere now: the request is routed again.
     Elsewhere,
 }
 
@@ -30,7 +29,7 @@ pub enum Ending {
 #[derive(Debug)]
 pub struct WaitHandle(Mutex<Option<oneshot::Sender<Ending>>>);
 
-/// The right to end a wait: its holder is the only one.
+/// The exclusive right to end a wait.
 #[derive(Debug)]
 pub struct Claim(oneshot::Sender<Ending>);
 
@@ -38,26 +37,26 @@ pub struct Claim(oneshot::Sender<Ending>);
 pub type Waiting = oneshot::Receiver<Ending>;
 
 impl WaitHandle {
-    /// A handle and where its ending arrives.
+    /// Makes a handle and the receiver of its ending.
     #[must_use]
     pub fn new() -> (Arc<Self>, Waiting) {
         let (sender, waiting) = oneshot::channel();
         (Arc::new(Self(Mutex::new(Some(sender)))), waiting)
     }
 
-    /// Takes the right to end the wait, if nobody has it and the client is still there.
+    /// Takes the right to end the wait, unless it is taken or the client is gone.
     #[must_use]
     pub fn claim(&self) -> Option<Claim> {
         let sender = self.0.lock().take()?;
         (!sender.is_closed()).then_some(Claim(sender))
     }
 
-    /// Ends the wait in this way, if nobody else has; says whether it did.
+    /// Ends the wait, unless it has ended; returns whether it did.
     pub fn end(&self, ending: Ending) -> bool {
         self.claim().is_some_and(|claim| claim.end(ending))
     }
 
-    /// Whether the wait is over, or about to be.
+    /// Returns whether the wait has ended, or its end is claimed.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.0.lock().as_ref().is_none_or(oneshot::Sender::is_closed)
@@ -65,7 +64,7 @@ impl WaitHandle {
 }
 
 impl Claim {
-    /// Ends the wait; says whether the client was still there.
+    /// Ends the wait; returns whether the client was still waiting.
     pub fn end(self, ending: Ending) -> bool {
         self.0.send(ending).is_ok()
     }
@@ -79,7 +78,7 @@ mod tests {
     fn a_wait_ends_once() {
         let (handle, mut waiting) = WaitHandle::new();
         assert!(!handle.is_over());
-        let claim = handle.claim().expect("nobody has it");
+        let claim = handle.claim().expect("not claimed yet");
         assert!(handle.is_over() && handle.claim().is_none() && !handle.end(Ending::TimedOut));
         assert!(claim.end(Ending::Served(b"x".into())));
         assert_eq!(waiting.try_recv(), Ok(Ending::Served(b"x".into())));

@@ -1,14 +1,14 @@
-//! Who is connected: what the process knows of each connection, and the registry of all of them.
+//! The connected clients: the state of each connection, and the registry of all of them.
 //!
 //! ```text
-//! connection's task ──RegisteredClient──► Arc<Client> ◄── Clients: id -> client ◄── CLIENT LIST, CLIENT KILL
-//!      │ abort                    │
-//!      └────────── Client::close ─┘
+//! connection's task ─ RegisteredClient ─► Arc<Client> ◄── Clients: id -> client ◄── CLIENT LIST
+//!      │ abort                                │
+//!      └─────────────────────── Client::close ┘◄── CLIENT KILL
 //! ```
 //!
-//! A client's own connection writes here once per read batch ([`Client::record`]); others only
-//! read, or close it. An idle connection has to stay cheap, so addresses are kept as numbers and
-//! names take memory only when they are set.
+//! A client's own connection writes here once per read batch ([`Client::note_activity`]); others
+//! only read, or close it. An idle connection has to stay cheap, so addresses are kept as numbers
+//! and names take memory only when they are set.
 
 mod blocked;
 mod outbox;
@@ -30,13 +30,13 @@ use tokio::task::AbortHandle;
 /// One connection.
 #[derive(Debug)]
 pub struct Client {
-    /// Counted from 1 and never given twice.
+    /// Its id: counted from 1, never reused.
     pub id: u64,
-    /// Who is at the other end.
+    /// The client's address.
     pub peer: SocketAddr,
     /// The address that was connected to.
     pub local: SocketAddr,
-    /// Whom it speaks to there.
+    /// The endpoint that it is connected to.
     pub port: Port,
     /// The socket's file descriptor.
     pub fd: i32,
@@ -45,17 +45,17 @@ pub struct Client {
     labels: Mutex<Option<Box<Labels>>>,
     activity: Mutex<Activity>,
     end: Mutex<End>,
-    /// Present while the client waits for a key, and for some time after.
+    /// Present while the client is blocked, and for some time after.
     wait: Mutex<Option<Arc<WaitHandle>>>,
-    /// Present from the first time that the client listens to others.
+    /// Present from the first subscription or MONITOR on.
     outbox: OnceLock<Box<Outbox>>,
-    /// Set before `end.closing` is, under its lock; read without it.
+    /// Set before `end.closing`, under its lock; read without it.
     close_after_reply: AtomicBool,
     no_evict: AtomicBool,
     no_touch: AtomicBool,
-    /// The database that it has chosen.
+    /// The selected database.
     database: AtomicU32,
-    /// How often its EXEC was lost since one was not.
+    /// EXECs lost to conflicts since one succeeded.
     lost_execs: AtomicU32,
 }
 
@@ -70,7 +70,7 @@ pub struct Labels {
     pub lib_ver: Box<[u8]>,
 }
 
-/// Which of a client's names is meant.
+/// One of a client's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Label {
     /// The client's own name.
@@ -81,12 +81,12 @@ pub enum Label {
     LibVer,
 }
 
-/// A name with spaces, line breaks or bytes outside printable ASCII: it would break the lines of
-/// `CLIENT LIST`.
+/// The error for a name with spaces, line breaks or bytes outside printable ASCII: it would break
+/// the lines of `CLIENT LIST`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnfitLabel;
 
-/// What a connection is at, as far as others may ask.
+/// The state of a connection, as others see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
     /// When it last sent something.
@@ -97,17 +97,17 @@ pub struct Activity {
     pub command: &'static str,
     /// The RESP version it speaks, 2 or 3.
     pub resp: u8,
-    /// How many commands its MULTI has queued, if it is in one.
+    /// The length of its transaction queue, if it is in MULTI.
     pub queued: Option<u32>,
-    /// How many bytes these take.
+    /// The size of the queue, in bytes.
     pub queued_bytes: usize,
     /// How many keys it watches.
     pub watched: u32,
-    /// One of them was touched: its EXEC will be lost.
+    /// A watched key has changed: its EXEC will return null.
     pub dirty: bool,
-    /// It waits for a key.
+    /// It is blocked.
     pub blocked: bool,
-    /// It wants no replies.
+    /// CLIENT REPLY is off.
     pub reply_off: bool,
     /// It sees every command (MONITOR).
     pub monitors: bool,
@@ -117,7 +117,7 @@ pub struct Activity {
     pub bytes_out: u64,
     /// Bytes received and not yet executed.
     pub unread: usize,
-    /// Room left in the buffer they lie in.
+    /// Spare capacity of the query buffer.
     pub unread_room: usize,
     /// Bytes of replies not yet sent.
     pub unsent: usize,
@@ -146,7 +146,7 @@ impl Activity {
     }
 }
 
-/// How a connection ends from outside.
+/// How others close a connection.
 #[derive(Debug, Default)]
 struct End {
     /// Aborting drops the connection's task, and with it the socket, the queue and the watches.
@@ -177,19 +177,19 @@ impl Client {
         }
     }
 
-    /// Notes what the connection is at. Its own task calls this once per read batch, and before a
+    /// Records the connection's state. Its own task calls this once per read batch, and before a
     /// command that may show the client to itself.
     pub fn note_activity(&self, change: impl FnOnce(&mut Activity)) {
         change(&mut self.activity.lock());
     }
 
-    /// What the connection was at when it last noted it.
+    /// Returns the connection's state as last recorded.
     #[must_use]
     pub fn activity(&self) -> Activity {
         *self.activity.lock()
     }
 
-    /// How many bytes of memory the client takes: its buffers and itself.
+    /// Returns how many bytes of memory the client takes, buffers included.
     #[must_use]
     pub fn memory(&self) -> usize {
         let at = self.activity();
@@ -197,16 +197,16 @@ impl Client {
         at.unread + at.unread_room + unsent + at.queued_bytes + size_of::<Self>()
     }
 
-    /// The client's names.
+    /// Returns the client's names.
     #[must_use]
     pub fn labels(&self) -> Labels {
         self.labels.lock().as_deref().cloned().unwrap_or_default()
     }
 
-    /// Gives the client a name; an empty one takes it back.
+    /// Sets one of the client's names; an empty text removes it.
     ///
     /// # Errors
-    /// The text is not fit for a name; the old one stays.
+    /// The text is not a valid name; the old one stays.
     pub fn set_label(&self, label: Label, text: &[u8]) -> Result<(), UnfitLabel> {
         if !is_fit_label(text) {
             return Err(UnfitLabel);
@@ -228,8 +228,8 @@ impl Client {
         Ok(())
     }
 
-    /// Takes the client's own name back, and what it asked for with NO-EVICT and NO-TOUCH, as RESET
-    /// does; its library keeps its name.
+    /// Removes the client's own name and switches NO-EVICT and NO-TOUCH off, as RESET does; its
+    /// library keeps its name.
     pub fn reset(&self) {
         if self.set_label(Label::Name, b"").is_ok() {
             self.set_no_evict(false);
@@ -237,12 +237,12 @@ impl Client {
         }
     }
 
-    /// The client's EXEC answered nil.
+    /// Counts an EXEC of the client that returned null.
     pub fn note_lost_exec(&self) {
         self.lost_execs.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often that was so since an EXEC with a WATCH last ran, which one does now.
+    /// Returns how many EXECs were lost since the last one that succeeded, and resets the count.
     pub fn take_lost_execs(&self) -> u64 {
         match self.lost_execs.load(Ordering::Relaxed) {
             0 => 0,
@@ -250,24 +250,24 @@ impl Client {
         }
     }
 
-    /// The client begins to wait for a key: gives what ends the wait, and where the end arrives.
+    /// Begins a wait for a key; returns the handle that ends it, and the receiver of its ending.
     pub fn begin_wait(&self) -> (Arc<WaitHandle>, Waiting) {
         let (handle, waiting) = WaitHandle::new();
         *self.wait.lock() = Some(Arc::clone(&handle));
         (handle, waiting)
     }
 
-    /// The client waits no more.
+    /// Ends the client's state of waiting.
     pub fn end_wait(&self) {
         *self.wait.lock() = None;
     }
 
-    /// Ends the client's wait for a key; says whether it was waiting.
+    /// Ends the client's wait for a key; returns whether it was blocked.
     pub fn unblock(&self, ending: Ending) -> bool {
         self.wait.lock().as_ref().is_some_and(|handle| handle.end(ending))
     }
 
-    /// Gives the client the task that [`Client::close`] ends. Once per connection, after spawning.
+    /// Attaches the task that [`Client::close`] aborts. Once per connection, after spawning.
     pub fn attach(&self, task: AbortHandle) {
         let mut end = self.end.lock();
         if end.closing {
@@ -276,14 +276,13 @@ impl Client {
         end.task = Some(task);
     }
 
-    /// Closes another's connection: at its next pause its task is dropped, and nothing of what it
-    /// queued runs.
+    /// Closes the connection from outside: its task is dropped at its next suspension point, and
+    /// nothing in its queue runs.
     ///
-    /// Whoever runs requests asks [`Client::is_closing`] before each, so that no request begins
-    /// that the client sends after this has returned: who was told that a client is killed may
-    /// rely on its EXEC not running. What waits for a shard does not run either. A request that
-    /// another thread has just begun comes to its end, as nothing is ever cut in two; Redis, with
-    /// its one thread, has no such moment.
+    /// [`Client::is_closing`] is checked before each request, so no request starts that the client
+    /// sends after this has returned: after CLIENT KILL has replied, an EXEC of the killed client
+    /// does not run. Requests that wait for a shard do not run either. A request that is running on
+    /// another thread is completed; Redis, with its one thread, has no such moment.
     pub fn close(&self) {
         self.close_after_reply();
         let mut end = self.end.lock();
@@ -293,52 +292,52 @@ impl Client {
         }
     }
 
-    /// Closes one's own connection once the reply is out.
+    /// Closes the connection once the reply is sent.
     pub fn close_after_reply(&self) {
         self.close_after_reply.store(true, Ordering::Release);
     }
 
-    /// Whether the connection is to end: then nothing more is to be begun for it.
+    /// Returns whether the connection is closing: then no further request may start.
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.close_after_reply.load(Ordering::Acquire)
     }
 
-    /// Keeps the client from being closed to free memory (`CLIENT NO-EVICT`).
+    /// Sets `CLIENT NO-EVICT`, which protects the client from being closed to free memory.
     pub fn set_no_evict(&self, on: bool) {
         self.no_evict.store(on, Ordering::Relaxed);
     }
 
-    /// Whether `CLIENT NO-EVICT` is on.
+    /// Returns whether `CLIENT NO-EVICT` is on.
     #[must_use]
     pub fn no_evict(&self) -> bool {
         self.no_evict.load(Ordering::Relaxed)
     }
 
-    /// Keeps the client's reads from counting as use of the keys (`CLIENT NO-TOUCH`).
+    /// Sets `CLIENT NO-TOUCH`, under which the client's reads do not update access times.
     pub fn set_no_touch(&self, on: bool) {
         self.no_touch.store(on, Ordering::Relaxed);
     }
 
-    /// Whether `CLIENT NO-TOUCH` is on.
+    /// Returns whether `CLIENT NO-TOUCH` is on.
     #[must_use]
     pub fn no_touch(&self) -> bool {
         self.no_touch.load(Ordering::Relaxed)
     }
 
-    /// Notes which database it has chosen.
+    /// Records the selected database.
     pub fn set_database(&self, database: u32) {
         self.database.store(database, Ordering::Relaxed);
     }
 
-    /// The database that it has chosen.
+    /// Returns the selected database.
     #[must_use]
     pub fn database(&self) -> u32 {
         self.database.load(Ordering::Relaxed)
     }
 }
 
-/// Whether `text` can stand in a line of `CLIENT LIST`: printable ASCII without spaces.
+/// Returns whether `text` is a valid name: printable ASCII without spaces.
 fn is_fit_label(text: &[u8]) -> bool {
     text.iter().all(u8::is_ascii_graphic)
 }
@@ -346,19 +345,20 @@ fn is_fit_label(text: &[u8]) -> bool {
 /// Every connection of the process.
 #[derive(Debug, Default)]
 pub struct Clients {
-    /// No guard of it crosses an await: every method here is synchronous and gives clones out.
+    /// No guard of it crosses an await: every method here is synchronous and returns clones.
     by_id: DashMap<u64, Arc<Client>>,
-    /// The last id given.
+    /// The last id used.
     last_id: AtomicU64,
-    /// How many seats are taken; at times more than `by_id` holds, never fewer.
+    /// Connected clients; at times more than `by_id` holds, never fewer.
     connected: AtomicUsize,
 }
 
-/// As many clients as are allowed are connected.
+/// The error for a connection beyond the limit of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyClients;
 
-/// A connection's place in the registry; dropping it gives it up, however the connection ended.
+/// A connection's entry in the registry; dropping it removes the client, however the connection
+/// ended.
 #[derive(Debug)]
 pub struct RegisteredClient {
     clients: Arc<Clients>,
@@ -381,10 +381,10 @@ impl Drop for RegisteredClient {
 }
 
 impl Clients {
-    /// Takes a seat for a connection, of which there may be `clients_max`.
+    /// Registers a connection, of which there may be `clients_max`.
     ///
     /// # Errors
-    /// There are as many already.
+    /// There are `clients_max` connections already.
     pub fn register(
         self: &Arc<Self>,
         peer: SocketAddr,
@@ -404,13 +404,13 @@ impl Clients {
         Ok(RegisteredClient { clients: Arc::clone(self), client })
     }
 
-    /// The client with this id.
+    /// Returns the client with this id.
     #[must_use]
     pub fn get(&self, id: u64) -> Option<Arc<Client>> {
         self.by_id.get(&id).map(|client| Arc::clone(&client))
     }
 
-    /// Every client, in the order of their ids.
+    /// Returns every client, in the order of their ids.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Client>> {
         let mut all: Vec<_> = self.by_id.iter().map(|client| Arc::clone(&client)).collect();
@@ -418,12 +418,12 @@ impl Clients {
         all
     }
 
-    /// Closes those who have let too much of what others write to them wait for too long.
+    /// Closes the clients that exceed their output buffer limits.
     pub fn check_output_limits(&self, now: Millis) {
         self.by_id.iter().for_each(|client| client.check_output_limit(now));
     }
 
-    /// How many clients are connected.
+    /// Returns the number of connected clients.
     #[must_use]
     pub fn count(&self) -> usize {
         self.connected.load(Ordering::Acquire)
@@ -440,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn seats_are_given_up_to_the_limit_and_given_back() {
+    fn clients_are_registered_up_to_the_limit() {
         let clients = Arc::new(Clients::default());
         let first = register(&clients, 2).expect("room");
         let second = register(&clients, 2).expect("room");
@@ -449,7 +449,7 @@ mod tests {
         let third = register(&clients, 2).expect("room");
         let ids: Vec<_> = clients.all().iter().map(|client| client.id).collect();
         assert_eq!(ids, [second.id, third.id]);
-        assert_eq!((ids[0], ids[1]), (2, 3), "ids count from 1 and the refused took none");
+        assert_eq!((ids[0], ids[1]), (2, 3), "ids count from 1 and a refused client takes none");
         assert!(clients.get(1).is_none() && clients.count() == 2);
     }
 
@@ -471,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_client_is_small() {
-        // What is left of 1.5 KiB belongs to the socket's task and its buffers.
+        // The rest of 1.5 KiB belongs to the socket's task and its buffers.
         assert!(size_of::<Client>() <= 320, "{}", size_of::<Client>());
     }
 

@@ -1,17 +1,18 @@
-//! What others write to a client: messages of channels, and what a monitor sees.
+//! The outbox: output pushed to a client by others, namely messages of channels and lines of
+//! MONITOR.
 //!
 //! ```text
-//! publisher ── mail ──► Mailbox: bytes ──── poll ───► the connection's next write
-//!     │                    └── waker                        │
-//!     └◄── whom to wake ───────┘            unsent ◄──────────┘ what the socket did not take
+//! publisher ── push_output ──► Outbox: bytes ──── poll ───► the connection's next write
+//!     │                           └── waker                       │
+//!     └◄──── waker to wake ───────────┘           unsent ◄────────┘ not yet taken by the socket
 //! ```
 //!
-//! A publisher copies a message into each mailbox and is done: it never waits for a reader and
-//! makes no system call. It is told whom to wake, so that a batch of messages wakes nobody before
-//! its end and goes to a subscriber in one write. Whoever lets more wait than `client-output-buffer-limit`
-//! allows is closed by the one whose message was too much.
+//! A publisher copies a message into each outbox and is done: it never waits for a reader and makes
+//! no system call. It gets the wakers of sleeping connections and wakes them at the end of its
+//! batch, so that a batch of messages reaches a subscriber in one write. A client that exceeds
+//! `client-output-buffer-limit` is closed by the publisher whose message exceeds it.
 //!
-//! A client has a mailbox from the first time that it listens; most never do.
+//! A client has an outbox from its first subscription or MONITOR on; most never have one.
 
 use super::Client;
 use crate::keyspace::Millis;
@@ -21,12 +22,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::task::Waker;
 
-/// Most bytes that wait for a client, whatever the settings say.
+/// Most bytes in an outbox, whatever the settings say.
 pub const OUTPUT_LEN_MAX: usize = 1 << 30;
-/// An emptied mailbox keeps up to this much room for the next messages, in bytes.
+/// Most capacity that an emptied outbox keeps, in bytes.
 const ROOM_KEPT_MAX: usize = 2048;
 
-/// How many bytes may wait for a client of some class (`client-output-buffer-limit`).
+/// The output buffer limit of a class of clients (`client-output-buffer-limit`).
 #[derive(Debug, Default)]
 pub struct OutputLimit {
     hard: AtomicUsize,
@@ -34,7 +35,7 @@ pub struct OutputLimit {
     soft_s: AtomicU32,
 }
 
-/// The limits of those classes of clients that get mail.
+/// The limits of the classes of clients that have an outbox.
 #[derive(Debug, Default)]
 pub struct OutputLimits {
     /// Clients that are not subscribed to anything.
@@ -44,22 +45,22 @@ pub struct OutputLimits {
 }
 
 impl OutputLimit {
-    /// Sets it: more than `hard` bytes close a client at once, more than `soft` for `soft_s` seconds
-    /// do; 0 is no limit.
+    /// Sets the limit: more than `hard` bytes close a client at once, more than `soft` bytes do
+    /// after `soft_s` seconds; 0 means no limit.
     pub fn set(&self, hard: usize, soft: usize, soft_s: u32) {
         self.hard.store(hard, Ordering::Relaxed);
         self.soft.store(soft, Ordering::Relaxed);
         self.soft_s.store(soft_s, Ordering::Relaxed);
     }
 
-    /// More bytes than this close a client at once; `None` for no limit.
+    /// Returns the hard limit in bytes; `None` for no limit.
     #[must_use]
     pub fn hard(&self) -> Option<usize> {
         Some(self.hard.load(Ordering::Relaxed)).filter(|&hard| hard > 0)
     }
 
-    /// Whether `waiting` bytes are too many; `soft_since` is when they became more than the soft
-    /// limit, if they are.
+    /// Returns whether `waiting` bytes exceed the limit; `soft_since` is the time when they
+    /// exceeded the soft limit, if they do.
     fn is_exceeded(&self, waiting: usize, soft_since: &mut Option<Millis>, now: Millis) -> bool {
         let soft = self.soft.load(Ordering::Relaxed);
         if soft == 0 || waiting <= soft {
@@ -75,18 +76,18 @@ impl OutputLimit {
     }
 }
 
-/// What a client may be subscribed to.
+/// The kinds of channels that a client can subscribe to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelKind {
     /// A channel.
     Channel,
     /// Every channel that matches a pattern.
     Pattern,
-    /// A shard channel: another world of names, which patterns do not see.
+    /// A shard channel: a namespace of its own, which patterns do not match.
     ShardChannel,
 }
 
-/// How many subscriptions of each kind a client has.
+/// A client's number of subscriptions by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the number of what its name says")]
 pub struct SubscriptionCounts {
@@ -96,14 +97,14 @@ pub struct SubscriptionCounts {
 }
 
 impl SubscriptionCounts {
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == Self::default()
     }
 }
 
-/// Where what others write to a client waits for its connection.
+/// A client's outbox.
 #[derive(Debug)]
 pub struct Outbox {
     limits: Arc<OutputLimits>,
@@ -112,43 +113,42 @@ pub struct Outbox {
 
 #[derive(Debug)]
 struct Inner {
-    /// Whole messages, in the protocol that the client spoke when each was written.
+    /// Whole messages, each in the protocol that the client used when it was written.
     bytes: Vec<u8>,
     proto: Proto,
-    /// The connection's task, if it is to be told of mail.
+    /// The connection's waker, if it is to be woken by output.
     waker: Option<Waker>,
-    /// Bytes that the connection has taken and not sent, when it last said so.
+    /// Bytes that the connection has taken and not sent, as last recorded.
     unsent: usize,
-    /// Since when more waits than the soft limit allows.
+    /// The time when the soft limit was exceeded.
     soft_since: Option<Millis>,
     subscriptions: SubscriptionCounts,
 }
 
 impl Client {
-    /// The client's mailbox, which it gets if it has none; what is put into it from now on is in
-    /// `proto`.
+    /// Returns the client's outbox, creating it if there is none; further output is in `proto`.
     pub fn open_outbox(&self, limits: &Arc<OutputLimits>, proto: Proto) -> &Outbox {
         let outbox = self.outbox.get_or_init(|| Box::new(Outbox::new(Arc::clone(limits))));
         outbox.set_proto(proto);
         outbox
     }
 
-    /// The client's mailbox, if it ever listened.
+    /// Returns the client's outbox, if it has one.
     #[must_use]
     pub fn outbox(&self) -> Option<&Outbox> {
         self.outbox.get().map(|outbox| &**outbox)
     }
 
-    /// What the client is subscribed to.
+    /// Returns the client's number of subscriptions by kind.
     #[must_use]
     pub fn subscription_counts(&self) -> SubscriptionCounts {
         self.outbox()
             .map_or_else(SubscriptionCounts::default, |outbox| outbox.inner.lock().subscriptions)
     }
 
-    /// Writes to the client what `message` is in its protocol. If its connection sleeps, gives what
-    /// wakes it: the caller does so once its batch is done. A client that lets too much wait is
-    /// closed instead; one that never listened gets nothing.
+    /// Appends `message`, in the client's protocol, to its outbox. If its connection sleeps,
+    /// returns its waker, for the caller to wake at the end of its batch. A client beyond its limit
+    /// is closed instead; one without an outbox gets nothing.
     #[must_use = "a connection that is not woken does not send"]
     pub fn push_output<'l>(
         &self,
@@ -177,7 +177,7 @@ impl Client {
         None
     }
 
-    /// Closes the client if it has let too much wait for too long, though nothing is written to it.
+    /// Closes the client if it exceeds its output buffer limit.
     pub fn check_output_limit(&self, now: Millis) {
         let Some(outbox) = self.outbox() else { return };
         let is_overfull = outbox.is_overfull(&mut outbox.inner.lock(), now);
@@ -207,30 +207,30 @@ impl Outbox {
         limit.is_exceeded(inner.waiting(), &mut inner.soft_since, now)
     }
 
-    /// What is written from now on is in this protocol.
+    /// Sets the protocol of further output.
     pub fn set_proto(&self, proto: Proto) {
         self.inner.lock().proto = proto;
     }
 
-    /// Notes that the client listens to one shard channel less; gives how many are left.
+    /// Records one shard channel less; returns how many are left.
     pub fn remove_shard_channel(&self) -> usize {
         let subscriptions = &mut self.inner.lock().subscriptions;
         subscriptions.shard_channels = subscriptions.shard_channels.saturating_sub(1);
         subscriptions.shard_channels as usize
     }
 
-    /// Notes what the client is subscribed to.
+    /// Records the client's number of subscriptions.
     pub fn set_subscription_counts(&self, subscriptions: SubscriptionCounts) {
         self.inner.lock().subscriptions = subscriptions;
     }
 
-    /// Moves what has come to the end of `into`.
+    /// Moves the output to the end of `into`.
     pub fn take(&self, into: &mut Vec<u8>) {
         self.inner.lock().take(into);
     }
 
-    /// Moves what has come to the end of `into`, and has `waker` woken when more comes. `unsent`
-    /// bytes were taken before and wait for the socket.
+    /// Moves the output to the end of `into`, and has `waker` woken when more is written. `unsent`
+    /// bytes were taken before and are not sent yet.
     pub fn poll(&self, waker: &Waker, unsent: usize, into: &mut Vec<u8>) {
         let mut inner = self.inner.lock();
         inner.take(into);
@@ -241,12 +241,12 @@ impl Outbox {
         }
     }
 
-    /// Notes how many bytes were taken and wait for the socket.
+    /// Records how many bytes were taken and are not sent yet.
     pub fn note_unsent(&self, unsent: usize) {
         self.inner.lock().unsent = unsent;
     }
 
-    /// How many bytes wait, to be taken and for the socket.
+    /// Returns how many bytes are in the outbox or taken and not sent yet.
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.inner.lock().waiting()
@@ -293,7 +293,7 @@ mod tests {
             .expect("room")
     }
 
-    /// Writes `len` bytes; says whether there was somebody to wake.
+    /// Writes `len` bytes; returns whether there was a waker to wake.
     fn write(client: &Client, now: Millis, len: usize) -> bool {
         client.push_output(now, |_| &[b'x'; 100][..len]).map(Waker::wake).is_some()
     }
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn too_much_mail_closes_the_client() {
+    fn too_much_output_closes_the_client() {
         let limits = Arc::new(OutputLimits::default());
         limits.pubsub.set(100, 50, 2);
         limits.normal.set(10, 0, 0);
@@ -333,7 +333,7 @@ mod tests {
             assert!(client.is_closing());
             assert_eq!(outbox.waiting(), unsent, "nothing is kept for it");
         }
-        // After some time beyond the soft limit, whether more comes or not.
+        // After some time beyond the soft limit, whether more is written or not.
         for comes in [true, false] {
             let client = seat();
             let outbox = client.open_outbox(&limits, Proto::Resp2);
@@ -354,7 +354,7 @@ mod tests {
             }
             assert!(client.is_closing());
         }
-        // Who is no subscriber goes by another limit.
+        // Clients without subscriptions have another limit.
         let client = seat();
         client.open_outbox(&limits, Proto::Resp2);
         write(&client, 0, 11);

@@ -1,18 +1,19 @@
-//! Who is subscribed to what, and how a message gets to them.
+//! Publish/subscribe: subscriptions, and the delivery of messages.
 //!
 //! ```text
 //! Subscriptions (a session's) ──► channels:       name    ─► its subscribers
 //!        │ dropped: leaves all    shard channels: name    ─► its subscribers
 //!        └───────────────────────► patterns:       pattern ─► its subscribers
-//! publish ─ the name's turn ─► each of the subscribers: Client::mail ─► whom to wake
+//! publish ─ the name's lock ─► for each subscriber: Client::push_output ─► wakers
 //! ```
 //!
-//! Messages of one channel are published one at a time, so that all who hear them, by its name or
-//! by a pattern, hear them in one order. A message is encoded once for each protocol that its
-//! subscribers speaks, and copied into their mailboxes; the connections send by themselves.
+//! Messages of one channel are published one at a time, so that all its subscribers, by name or by
+//! pattern, receive them in the same order. A message is encoded once per protocol in use and
+//! copied into the subscribers' outboxes; the connections send by themselves.
 //!
-//! A name is here as long as it has an subscribers. A client has at most [`SUBSCRIPTIONS_MAX`], of
-//! names that together are at most [`NAMES_LEN_MAX`] long, and loses them with its session.
+//! A name exists as long as it has subscribers. A client has at most [`SUBSCRIPTIONS_MAX`]
+//! subscriptions, with names of at most [`NAMES_LEN_MAX`] bytes together, and loses them with its
+//! session.
 
 use crate::keyspace::{Event, EventClass, Millis, event};
 use crate::resp::{Proto, Sink};
@@ -33,32 +34,33 @@ pub use crate::state::clients::ChannelKind;
 pub const SUBSCRIPTIONS_MAX: usize = 1 << 20;
 /// Most bytes in the names that one client is subscribed to.
 pub const NAMES_LEN_MAX: usize = 256 << 20;
-/// Channels take turns in this many groups; those of different groups are published to at once.
-const TURNS: usize = 64;
+/// Channels are locked in this many groups; channels of different groups are published to in
+/// parallel.
+const LOCKS: usize = 64;
 
 /// The name of a channel, or a pattern.
 pub type ChannelName = Arc<[u8]>;
 
-/// Told of every subscriber that got a message, and of every pattern that was tried; the caller
-/// wakes whom it is given once its batch is done.
+/// Called for every subscriber that received a message, with its waker if it sleeps, and for every
+/// pattern that was tried. The caller wakes the wakers at the end of its batch.
 pub type OnDelivery<'t> = &'t mut dyn FnMut(Option<Waker>);
 
-/// Subscribers by their ids. The names of empty ones are not kept.
+/// Subscribers by client id. Names without subscribers are not kept.
 type Subscribers = BTreeMap<u64, Arc<Client>>;
 
-/// Every subscription of the process.
+/// All subscriptions of the process.
 #[derive(Debug)]
 pub struct PubSub {
     channels: DashMap<ChannelName, Subscribers>,
     shard_channels: DashMap<ChannelName, Subscribers>,
     patterns: RwLock<BTreeMap<ChannelName, Subscribers>>,
-    /// How many there are, for those who publish while there are none.
+    /// The number of patterns: while it is 0, publishing takes no lock on them.
     patterns_count: AtomicUsize,
-    /// How many subscriptions to shard channels have ended because a slot moved away.
+    /// Counts the shard-channel subscriptions ended because their slot moved away.
     forced_unsubscribes: AtomicU64,
-    /// Whoever publishes holds the one that the channel's name hashes to. Taken before any lock
-    /// above; those of mailboxes are taken last.
-    turns: [Mutex<()>; TURNS],
+    /// A publisher holds the one that the channel's name hashes to. Locked before any lock above;
+    /// those of outboxes are locked last.
+    locks: [Mutex<()>; LOCKS],
 }
 
 impl Default for PubSub {
@@ -69,12 +71,12 @@ impl Default for PubSub {
             patterns: RwLock::default(),
             patterns_count: AtomicUsize::new(0),
             forced_unsubscribes: AtomicU64::new(0),
-            turns: [const { Mutex::new(()) }; TURNS],
+            locks: [const { Mutex::new(()) }; LOCKS],
         }
     }
 }
 
-/// How many names have an subscribers.
+/// The numbers of names with subscribers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the number of what its name says")]
 pub struct Counts {
@@ -84,7 +86,7 @@ pub struct Counts {
 }
 
 impl PubSub {
-    /// How many names have an subscribers, as clients of `port` are told.
+    /// Returns the numbers of names with subscribers, as reported to clients of `port`.
     #[must_use]
     pub fn counts(&self, port: Port) -> Counts {
         let heard = |names: &DashMap<ChannelName, Subscribers>| match port {
@@ -107,8 +109,8 @@ impl PubSub {
         }
     }
 
-    /// Sends a message to whoever is subscribed to `channel`, or to a pattern that it matches, and
-    /// gives how many times it was heard, as clients of `port` are told.
+    /// Sends a message to the subscribers of `channel` and of patterns that match it; returns the
+    /// number of receivers, as reported to clients of `port`.
     pub fn publish(
         &self,
         channel: &[u8],
@@ -118,7 +120,7 @@ impl PubSub {
         delivered: OnDelivery<'_>,
     ) -> usize {
         let mut delivery = Delivery::for_client_of(port);
-        let turn = self.turn_of(channel);
+        let lock = self.lock_of(channel);
         if let Some(subscribers) = self.channels.get(channel) {
             delivery.send(&subscribers, &[b"message", channel, message], now);
         }
@@ -130,12 +132,12 @@ impl PubSub {
                 }
             }
         }
-        drop(turn);
+        drop(lock);
         delivery.wake(delivered)
     }
 
-    /// Sends a message to whoever is subscribed to the shard channel, and gives how many they are,
-    /// as clients of `port` are told.
+    /// Sends a message to the subscribers of a shard channel; returns their number, as reported to
+    /// clients of `port`.
     pub fn publish_to_shard(
         &self,
         channel: &[u8],
@@ -145,16 +147,16 @@ impl PubSub {
         delivered: OnDelivery<'_>,
     ) -> usize {
         let mut delivery = Delivery::for_client_of(port);
-        let turn = self.turn_of(channel);
+        let lock = self.lock_of(channel);
         if let Some(subscribers) = self.shard_channels.get(channel) {
             delivery.send(&subscribers, &[b"smessage", channel, message], now);
         }
-        drop(turn);
+        drop(lock);
         delivery.wake(delivered)
     }
 
-    /// Signs clients off from the shard channels that their port does not serve any more, as
-    /// `serves` says of a port and a channel's slot, and tells them so.
+    /// Unsubscribes clients from shard channels that their port does not serve any more, as
+    /// `serves` decides by port and slot, and notifies them.
     pub fn unsubscribe_moved(
         &self,
         serves: impl Fn(Port, Slot) -> bool,
@@ -186,7 +188,7 @@ impl PubSub {
         wakers.into_iter().for_each(delivered);
     }
 
-    /// Publishes what happened to keys, in the ways that `wanted` names.
+    /// Publishes keyspace events to the channels that `wanted` selects.
     pub fn publish_events(
         &self,
         events: &[Event],
@@ -212,7 +214,8 @@ impl PubSub {
         }
     }
 
-    /// The channels, or shard channels, that have an subscribers on `port` and match `pattern`.
+    /// Returns the channels, or shard channels, that have subscribers on `port` and match
+    /// `pattern`.
     #[must_use]
     pub fn matching(
         &self,
@@ -226,19 +229,19 @@ impl PubSub {
         heard.map(|name| Arc::clone(name.key())).collect()
     }
 
-    /// How many clients of `port` are subscribed to this channel, or shard channel.
+    /// Returns the number of subscribers of a channel, or shard channel, on `port`.
     #[must_use]
     pub fn subscriber_count(&self, kind: ChannelKind, channel: &[u8], port: Port) -> usize {
         let names = self.names(kind);
         names.and_then(|names| names.get(channel).map(|all| count_for(&all, port))).unwrap_or(0)
     }
 
-    fn turn_of(&self, channel: &[u8]) -> parking_lot::MutexGuard<'_, ()> {
-        // `hash_usize` says where in the map; any spread is good enough here.
-        self.turns[self.channels.hash_usize(&channel) % TURNS].lock()
+    fn lock_of(&self, channel: &[u8]) -> parking_lot::MutexGuard<'_, ()> {
+        // `hash_usize` is meant for the map's shards; any spread is good enough here.
+        self.locks[self.channels.hash_usize(&channel) % LOCKS].lock()
     }
 
-    /// What is subscribed to by exact names.
+    /// Returns the map of a kind that is subscribed to by exact names.
     fn names(&self, kind: ChannelKind) -> Option<&DashMap<ChannelName, Subscribers>> {
         match kind {
             ChannelKind::Channel => Some(&self.channels),
@@ -247,7 +250,7 @@ impl PubSub {
         }
     }
 
-    /// Adds `client` to the subscribers; gives the name as everybody shares it.
+    /// Adds a subscriber; returns the name, shared by all its subscribers.
     fn join(&self, kind: ChannelKind, name: &[u8], client: &Arc<Client>) -> ChannelName {
         let (name, client) = (ChannelName::from(name), Arc::clone(client));
         match self.names(kind) {
@@ -267,7 +270,7 @@ impl PubSub {
         }
     }
 
-    /// Takes the client out of the subscribers: when this returns, nothing more is sent to it there.
+    /// Removes a subscriber: when this returns, nothing more is sent to it from there.
     fn leave(&self, kind: ChannelKind, name: &ChannelName, client: u64) {
         match self.names(kind) {
             Some(names) => {
@@ -292,7 +295,8 @@ impl PubSub {
     }
 }
 
-/// How many of an subscribers clients of `port` are told of: a node knows of its own only.
+/// Returns the number of subscribers as reported to clients of `port`: a node reports its own
+/// clients only.
 fn count_for(subscribers: &Subscribers, port: Port) -> usize {
     match port {
         Port::Router => subscribers.len(),
@@ -300,14 +304,14 @@ fn count_for(subscribers: &Subscribers, port: Port) -> usize {
     }
 }
 
-/// Who got a message, and is to be told of it once no lock is held any more: telling may take its
+/// The receivers of a message, to be reported once no lock is held any more: `OnDelivery` may take
 /// time.
 struct Delivery {
-    /// Whose clients are told how many heard it.
+    /// The port whose clients the count is reported to.
     port: Port,
     receivers: usize,
     wakers: Vec<Waker>,
-    /// Steps that woke nobody: delivery who were awake, and patterns that were tried.
+    /// Steps without a waker: receivers that are awake, and patterns that were tried.
     awake: usize,
 }
 
@@ -316,7 +320,7 @@ impl Delivery {
         Self { port, receivers: 0, wakers: Vec::new(), awake: 0 }
     }
 
-    /// Writes a message of these parts to the subscribers, encoded once for each protocol.
+    /// Sends a message of these parts to the subscribers, encoded once per protocol.
     fn send(&mut self, subscribers: &Subscribers, parts: &[&[u8]], now: Millis) {
         let (mut resp2, mut resp3) = (Vec::new(), Vec::new());
         for client in subscribers.values() {
@@ -340,7 +344,7 @@ impl Delivery {
         self.receivers += count_for(subscribers, self.port);
     }
 
-    /// Tells of everybody; gives how many heard the message.
+    /// Calls `delivered` for every step; returns the number of receivers.
     fn wake(self, delivered: OnDelivery<'_>) -> usize {
         (0..self.awake).for_each(|_| delivered(None));
         self.wakers.into_iter().for_each(|wakers| delivered(Some(wakers)));
@@ -348,7 +352,7 @@ impl Delivery {
     }
 }
 
-/// What one client is subscribed to. It leaves everything when this is dropped.
+/// One client's subscriptions. Dropping them unsubscribes the client from everything.
 #[derive(Debug)]
 pub struct Subscriptions {
     pubsub: Arc<PubSub>,
@@ -356,18 +360,19 @@ pub struct Subscriptions {
     channels: BTreeSet<ChannelName>,
     patterns: BTreeSet<ChannelName>,
     shard_channels: BTreeSet<ChannelName>,
-    /// The length of all names together.
+    /// The bytes of all names.
     names_len: usize,
-    /// How many subscriptions of anybody had been ended from outside when this was last seen to.
+    /// The value of [`PubSub::forced_unsubscribes`] when it was last checked.
     forced_unsubscribes: u64,
 }
 
-/// A client has as many subscriptions as it may have.
+/// The error for a subscription beyond the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManySubscriptions;
 
 impl Subscriptions {
-    /// None yet, of a client that speaks `proto`. It gets a mailbox with these limits.
+    /// Makes an empty set of subscriptions for a client that uses `proto`, and its outbox with
+    /// these limits.
     #[must_use]
     pub fn new(
         pubsub: Arc<PubSub>,
@@ -388,8 +393,7 @@ impl Subscriptions {
         }
     }
 
-    /// Subscribes to `name`, unless that is so already. Messages go to the client's mailbox from
-    /// now on.
+    /// Subscribes to `name`, if not subscribed yet. Messages go to the client's outbox from now on.
     ///
     /// # Errors
     /// The client has too many subscriptions.
@@ -408,7 +412,7 @@ impl Subscriptions {
         Ok(())
     }
 
-    /// Ends the subscription to `name`, if there is one: nothing more comes from there.
+    /// Unsubscribes from `name`, if subscribed: no further message comes from there.
     pub fn remove(&mut self, kind: ChannelKind, name: &[u8]) {
         if let Some(name) = self.of_mut(kind).take(name) {
             self.pubsub.leave(kind, &name, self.client.id);
@@ -417,7 +421,8 @@ impl Subscriptions {
         }
     }
 
-    /// Forgets the shard channels that the client was signed off from.
+    /// Drops the shard channels that the client was unsubscribed from because their slot moved
+    /// away.
     pub fn drop_moved_channels(&mut self) {
         let forced_unsubscribes = self.pubsub.forced_unsubscribes.load(Ordering::Acquire);
         if forced_unsubscribes
@@ -433,7 +438,7 @@ impl Subscriptions {
         }
     }
 
-    /// The names of one kind, in order.
+    /// Returns the names of one kind, in order.
     #[must_use]
     pub fn of(&self, kind: ChannelKind) -> &BTreeSet<ChannelName> {
         match kind {
@@ -451,13 +456,14 @@ impl Subscriptions {
         }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.channels.is_empty() && self.patterns.is_empty() && self.shard_channels.is_empty()
     }
 
-    /// How many there are of the kind that `kind` counts with: channels count with patterns.
+    /// Returns how many subscriptions there are of this kind; channels count together with
+    /// patterns.
     #[must_use]
     pub fn count(&self, kind: ChannelKind) -> usize {
         match kind {
@@ -468,7 +474,7 @@ impl Subscriptions {
         }
     }
 
-    /// Tells others what the client is subscribed to.
+    /// Records the numbers of subscriptions in the client's outbox.
     fn note(&self) {
         if let Some(outbox) = self.client.outbox() {
             outbox.set_subscription_counts(SubscriptionCounts {

@@ -4,7 +4,7 @@ use super::*;
 use crate::state::clients::{Clients, RegisteredClient};
 use std::net::SocketAddr;
 
-/// A registry and clients that listen to it.
+/// A registry and clients that subscribe to it.
 struct World {
     pubsub: Arc<PubSub>,
     seats: Vec<RegisteredClient>,
@@ -113,7 +113,7 @@ fn the_length_of_a_clients_names_is_bounded() {
 }
 
 #[test]
-fn events_are_told_in_the_ways_that_are_wanted() {
+fn events_are_published_to_the_wanted_channels() {
     let world = world(1);
     let mut one = world.subscriptions(0);
     one.add(ChannelKind::Pattern, b"*").expect("room");

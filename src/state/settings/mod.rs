@@ -1,10 +1,10 @@
-//! What can be asked and changed while the server runs: CONFIG GET and CONFIG SET, and the same
-//! road for what the command line and the configuration file say at the start.
+//! The runtime parameters: CONFIG GET and CONFIG SET, and the same way for the command line and the
+//! configuration file at the start.
 //!
-//! A parameter is one row of `ROWS`: its name, the form of its values, how it is read and
-//! whether it can be changed. What the hot path asks for is an atomic with a typed getter; what
-//! Slotway does not have (persistence, a memory limit) is a row that tells the one value it has,
-//! because clients ask, and refuses every other with the reason.
+//! A parameter is one row of `ROWS`: its name, its type, how it is read and how it can be changed.
+//! Values on the hot path are atomics with a typed getter. A feature that Slotway does not have
+//! (persistence, a memory limit) is a row with a constant value, because clients ask for it, that
+//! refuses every other value with the reason.
 
 mod value_type;
 mod rows;
@@ -24,21 +24,22 @@ use value_type::BufferLimit;
 
 /// Most databases.
 pub const DATABASES_MAX: usize = 1024;
-/// How many databases a Redis has that nobody has told.
+/// The number of databases of a Redis by default.
 pub const DATABASES_DEFAULT: usize = 16;
 
-/// What is settled when the process starts.
+/// The settings chosen when the process starts.
 #[derive(Clone, Debug)]
 pub struct StartupSettings {
-    /// The addresses that are listened on, separated by spaces.
+    /// The listening addresses, separated by spaces.
     pub bind: String,
     /// The router's port.
     pub port: u16,
-    /// Whether clients are to take this for a node of a cluster.
+    /// Whether the router port reports itself as a cluster node.
     pub cluster_enabled: bool,
-    /// How many databases there are where one may choose (`cross-slot audit`), 1 to [`DATABASES_MAX`].
+    /// The number of databases under `cross-slot audit`, 1 to [`DATABASES_MAX`].
     pub databases: usize,
-    /// Asks the machine for room for so many clients; told how many are possible if that is too many.
+    /// Raises the limit of file descriptors for so many clients; fails with the number of clients
+    /// possible.
     pub reserve_files: fn(usize) -> Result<(), usize>,
 }
 
@@ -49,10 +50,10 @@ impl Default for StartupSettings {
     }
 }
 
-/// Stands for the lag of replicas that have none.
+/// The value of the lag while replicas share their masters' shards.
 const SHARED_SHARDS: i64 = -1;
 
-/// Every runtime parameter's value.
+/// The values of all parameters.
 #[derive(Debug)]
 pub struct Settings {
     start: StartupSettings,
@@ -71,11 +72,11 @@ pub struct Settings {
     list_piece: AtomicI64,
     protected: AtomicBool,
     explain: AtomicBool,
-    /// By its place in [`CrossSlot::ALL`].
+    /// Index into [`CrossSlot::ALL`].
     cross_slot: AtomicU8,
     needs_all_slots: AtomicBool,
     reads_when_down: AtomicBool,
-    /// By its place in [`EndpointType::ALL`].
+    /// Index into [`EndpointType::ALL`].
     endpoint_type: AtomicU8,
     hostname: RwLock<Box<[u8]>>,
     /// Microseconds from which on a command is slow; negative for never.
@@ -84,20 +85,20 @@ pub struct Settings {
     /// Milliseconds from which on a command is a spike; 0 for never.
     spike_ms: AtomicI64,
     tracks_latency: AtomicBool,
-    /// The percentiles that INFO tells.
+    /// The percentiles that INFO shows.
     percentiles: Mutex<Vec<f64>>,
     /// By class, as [`value_type::CLASSES`].
     output_limits: Mutex<[BufferLimit; 3]>,
-    /// Those of normal clients and of subscribers once more, for the hot path.
+    /// The limits of normal clients and of subscribers once more, for the hot path.
     outbox_limits: Arc<OutputLimits>,
-    /// What `notify-keyspace-events` says.
+    /// The value of `notify-keyspace-events`.
     events: AtomicU16,
-    /// Milliseconds by which replicas lag; [`SHARED_SHARDS`] if they serve from their masters' shards.
+    /// The replicas' lag in milliseconds; [`SHARED_SHARDS`] if they share their masters' shards.
     replica_lag: Arc<AtomicI64>,
     password: RwLock<Box<[u8]>>,
     /// Whether `password` is not empty, for the hot path.
     has_password: AtomicBool,
-    /// Held while one CONFIG SET puts its values in place, so that two do not mix.
+    /// Held while CONFIG SET stores its values, so that two do not mix.
     changing: Mutex<()>,
 }
 
@@ -107,14 +108,14 @@ impl Default for Settings {
     }
 }
 
-/// What clients are told to connect to (`cluster-preferred-endpoint-type`).
+/// What clients are given to connect to (`cluster-preferred-endpoint-type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointType {
-    /// A node's address.
+    /// The node's address.
     Ip,
-    /// Its name (`cluster-announce-hostname`).
+    /// The node's hostname (`cluster-announce-hostname`).
     Hostname,
-    /// Whatever they dialled.
+    /// The host that the client connected to.
     Unknown,
 }
 
@@ -123,15 +124,15 @@ impl EndpointType {
     const WORDS: &[&str] = &["ip", "hostname", "unknown-endpoint"];
 }
 
-/// What the router port makes of a request or a transaction whose keys live in several slots
+/// The router port's policy for requests and transactions with keys in several slots
 /// (`cross-slot`). Node ports answer as a cluster does, whatever this says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrossSlot {
-    /// It is refused.
+    /// Refuses it.
     Reject,
-    /// It runs, as one server without slots would run it.
+    /// Runs it as one server without slots would.
     Audit,
-    /// A command that divides by key is divided by slot, outside MULTI; else it is refused.
+    /// Splits by slot a command that can be split by key, outside MULTI; refuses everything else.
     Split,
 }
 
@@ -140,29 +141,29 @@ impl CrossSlot {
     /// The words of `--cross-slot`.
     pub const WORDS: [&str; 3] = ["reject", "audit", "split"];
 
-    /// The word of `--cross-slot`.
+    /// Returns the word of `--cross-slot`.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::WORDS[self as usize]
     }
 }
 
-/// Why parameters were not set; none was.
+/// Why CONFIG SET failed; no parameter was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetError {
     /// There is no parameter of this name.
     Unknown(Vec<u8>),
-    /// This parameter does not take what it was given.
+    /// The parameter refuses the value.
     Refused {
         /// Its name.
         name: Vec<u8>,
-        /// Why.
+        /// The reason.
         why: Cow<'static, str>,
     },
 }
 
 impl SetError {
-    /// As CONFIG SET answers it, code first.
+    /// Returns the error reply of CONFIG SET, code first.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
         match self {
@@ -190,7 +191,7 @@ impl std::fmt::Display for SetError {
 impl std::error::Error for SetError {}
 
 impl Settings {
-    /// The defaults, for a process that starts like this.
+    /// Makes settings with default values.
     #[must_use]
     pub fn new(start: StartupSettings) -> Self {
         let output_limits = value_type::OUTPUT_LIMITS;
@@ -229,44 +230,44 @@ impl Settings {
         }
     }
 
-    /// Most clients at a time.
+    /// Returns the most clients at a time.
     #[must_use]
     pub fn clients_max(&self) -> usize {
         size(&self.clients_max)
     }
 
-    /// Seconds of idleness after which a client is closed; `None` for never.
+    /// Returns the seconds of idleness after which a client is closed; `None` for never.
     #[must_use]
     pub fn timeout_s(&self) -> Option<u32> {
         u32::try_from(number(&self.timeout)).ok().filter(|&seconds| seconds > 0)
     }
 
-    /// Seconds between probes of a silent peer; `None` for no probes.
+    /// Returns the seconds between keepalive probes; `None` for no probes.
     #[must_use]
     pub fn tcp_keepalive_s(&self) -> Option<u32> {
         u32::try_from(number(&self.tcp_keepalive)).ok().filter(|&seconds| seconds > 0)
     }
 
-    /// Longest argument and longest string value, in bytes.
+    /// Returns the longest argument and string value, in bytes.
     #[must_use]
     pub fn bulk_len_max(&self) -> u64 {
         number(&self.bulk_len_max).unsigned_abs()
     }
 
-    /// Most bytes that a client may have sent without their having been executed.
+    /// Returns the most bytes that a client may have sent and that are not executed yet.
     #[must_use]
     pub fn query_buffer_max(&self) -> usize {
         size(&self.query_buffer_max)
     }
 
-    /// Most bytes of replies that may wait for a client before it is closed; `None` for no such
-    /// limit (the server then stops reading from who does not read).
+    /// Returns the most bytes of replies that may wait for a client before it is closed; `None` for
+    /// no limit (then the server stops reading from a client that does not read its replies).
     #[must_use]
     pub fn output_max(&self) -> Option<usize> {
         self.outbox_limits.normal.hard()
     }
 
-    /// Up to where collections keep their small forms.
+    /// Returns the limits of the compact encodings.
     #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
@@ -283,8 +284,8 @@ impl Settings {
         }
     }
 
-    /// The classes of events that `notify-keyspace-events` asks for, with the ways to tell them; 0
-    /// if it asks for none or for neither of the two ways.
+    /// Returns the event classes and ways to publish of `notify-keyspace-events`; 0 if there is no
+    /// class or no way among them.
     #[must_use]
     #[inline]
     pub fn events_wanted(&self) -> EventClass {
@@ -293,111 +294,112 @@ impl Settings {
         if wanted & ways == 0 || wanted & !ways == 0 { 0 } else { wanted }
     }
 
-    /// How much may wait for clients that others write to.
+    /// Returns the output buffer limits of clients with an outbox.
     #[must_use]
     pub fn outbox_limits(&self) -> &Arc<OutputLimits> {
         &self.outbox_limits
     }
 
-    /// By how many milliseconds replicas lag that serve from shards of their own, as it changes.
+    /// Returns the replicas' lag in milliseconds, as it changes.
     #[must_use]
     pub fn replica_lag(&self) -> Arc<AtomicI64> {
         Arc::clone(&self.replica_lag)
     }
 
-    /// Says that replicas serve from shards of their own, so many milliseconds behind.
+    /// Sets the lag of replicas with shards of their own, in milliseconds.
     pub fn set_replica_lag(&self, lag_ms: Millis) {
         self.replica_lag.store(lag_ms.clamp(0, LAG_MS_MAX), Ordering::Relaxed);
     }
 
-    /// From how many microseconds on a command is slow (`slowlog-log-slower-than`); `None` for
-    /// never.
+    /// Returns from how many microseconds on a command is slow (`slowlog-log-slower-than`); `None`
+    /// for never.
     #[must_use]
     pub fn slow_us(&self) -> Option<u64> {
         u64::try_from(number(&self.slow_us)).ok()
     }
 
-    /// How many slow commands are kept.
+    /// Returns the most entries of the slow log.
     #[must_use]
     pub fn slowlog_len_max(&self) -> usize {
         size(&self.slowlog_len_max)
     }
 
-    /// From how many milliseconds on a command is a spike (`latency-monitor-threshold`); `None`
-    /// for never.
+    /// Returns from how many milliseconds on a command is a spike (`latency-monitor-threshold`);
+    /// `None` for never.
     #[must_use]
     pub fn spike_ms(&self) -> Option<u64> {
         u64::try_from(number(&self.spike_ms)).ok().filter(|&ms| ms > 0)
     }
 
-    /// Whether it is kept how long each command took.
+    /// Returns whether command times are recorded.
     #[must_use]
     pub fn tracks_latency(&self) -> bool {
         self.tracks_latency.load(Ordering::Relaxed)
     }
 
-    /// The percentiles of these times that INFO tells.
+    /// Returns the percentiles of command times that INFO shows.
     #[must_use]
     pub fn percentiles(&self) -> Vec<f64> {
         self.percentiles.lock().clone()
     }
 
-    /// Whether CROSSSLOT errors name the keys and slots.
+    /// Returns whether CROSSSLOT errors name the keys and slots.
     #[must_use]
     pub fn explain(&self) -> bool {
         self.explain.load(Ordering::Relaxed)
     }
 
-    /// How many databases there are where one may choose.
+    /// Returns the number of databases.
     #[must_use]
     pub fn databases(&self) -> usize {
         self.start.databases
     }
 
-    /// What the router port makes of keys in several slots.
+    /// Returns the router port's policy for keys in several slots.
     #[must_use]
     pub fn cross_slot(&self) -> CrossSlot {
         CrossSlot::ALL[usize::from(self.cross_slot.load(Ordering::Relaxed))]
     }
 
-    /// Whether the cluster serves only while every slot has an owner that is up.
+    /// Returns whether the cluster serves only while every slot has an owner that is up.
     #[must_use]
     pub fn needs_all_slots(&self) -> bool {
         self.needs_all_slots.load(Ordering::Relaxed)
     }
 
-    /// Whether a cluster that is down serves reads.
+    /// Returns whether a cluster that is down serves reads.
     #[must_use]
     pub fn reads_when_down(&self) -> bool {
         self.reads_when_down.load(Ordering::Relaxed)
     }
 
-    /// What clients are told to connect to.
+    /// Returns what clients are given to connect to.
     #[must_use]
     pub fn endpoint_type(&self) -> EndpointType {
         EndpointType::ALL[usize::from(self.endpoint_type.load(Ordering::Relaxed))]
     }
 
-    /// The name that the nodes go by, or nothing.
+    /// Returns the nodes' hostname, or nothing.
     #[must_use]
     pub fn hostname(&self) -> String {
         String::from_utf8_lossy(&self.hostname.read()).into_owned()
     }
 
-    /// Whether strangers from other machines are turned away while there is no password.
+    /// Returns whether protected mode rejects clients from other machines while there is no
+    /// password.
     #[must_use]
     pub fn protected(&self) -> bool {
         self.protected.load(Ordering::Relaxed)
     }
 
-    /// Whether clients have to authenticate.
+    /// Returns whether clients have to authenticate.
     #[must_use]
     pub fn needs_password(&self) -> bool {
         self.has_password.load(Ordering::Acquire)
     }
 
-    /// Whether `candidate` is the password. How long this takes depends on the candidate's length
-    /// alone. Without a password every candidate is right, as the default user then has none.
+    /// Returns whether `candidate` is the password, in a time that depends on the candidate's
+    /// length alone. Without a password every candidate is right, as for Redis' default user.
     #[must_use]
     pub fn check_password(&self, candidate: &[u8]) -> bool {
         let password = self.password.read();
@@ -411,8 +413,8 @@ impl Settings {
         same.into()
     }
 
-    /// The parameters that any of `patterns` names, with their values: a plain name as it was
-    /// written, a glob's matches as the table names them; none twice.
+    /// Returns the parameters that any of `patterns` matches, with their values, none twice. A
+    /// plain name is returned as given, a glob's matches as the table spells them.
     #[must_use]
     pub fn get<'p>(
         &self,
@@ -439,10 +441,10 @@ impl Settings {
         found
     }
 
-    /// Sets parameters, all or none.
+    /// Sets all parameters or none.
     ///
     /// # Errors
-    /// What is wrong with the first that is wrong: names before values, as Redis looks at them.
+    /// The first error; names are checked before values, as in Redis.
     pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), SetError> {
         let refused = |name: &[u8], why| SetError::Refused { name: name.to_vec(), why };
         let mut rows: Vec<&Row> = Vec::with_capacity(pairs.len());
@@ -467,7 +469,7 @@ impl Settings {
                     check(self, &value).map_err(|why| refused(row.name.as_bytes(), why))?;
                     changes.push((set, value));
                 }
-                // To ask for what already is, as many clients do at their start, is no change.
+                // Setting a constant to its value, as many clients do at their start, is no change.
                 SetRule::Never => {}
                 SetRule::Fixed(_) if value == (row.get)(self) => {}
                 SetRule::Fixed(why) => return Err(refused(row.name.as_bytes(), why.into())),

@@ -1,4 +1,4 @@
-//! Every parameter of CONFIG GET and CONFIG SET: one row each.
+//! The table of parameters: one row each.
 
 use super::value_type::{Value, ValueType};
 use super::{CrossSlot, EndpointType, SHARED_SHARDS, Settings, number, set_outbox_limits};
@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 
 /// A parameter.
 pub(super) struct Row {
-    /// Lower case.
+    /// In lower case.
     pub(super) name: &'static str,
-    /// What its values look like.
+    /// The type of its values.
     pub(super) value_type: ValueType,
     pub(super) get: fn(&Settings) -> Value,
     pub(super) set: SetRule,
@@ -19,9 +19,9 @@ pub(super) struct Row {
 /// How a parameter is changed.
 #[derive(Clone, Copy)]
 pub(super) enum SetRule {
-    /// By this.
+    /// Sets any valid value.
     Freely(fn(&Settings, Value)),
-    /// By the second, unless the first says why not.
+    /// Sets a value that the first function accepts.
     Checked(fn(&Settings, &Value) -> Result<(), Cow<'static, str>>, fn(&Settings, Value)),
     /// Redis can change it, Slotway cannot, for this reason.
     Fixed(&'static str),
@@ -29,7 +29,7 @@ pub(super) enum SetRule {
     Never,
 }
 
-/// Longest name of a node, in bytes.
+/// Longest hostname, in bytes.
 const HOSTNAME_LEN_MAX: usize = 255;
 
 fn check_hostname(name: &[u8]) -> Result<(), Cow<'static, str>> {
@@ -42,7 +42,7 @@ fn check_hostname(name: &[u8]) -> Result<(), Cow<'static, str>> {
     }
 }
 
-/// A row whose value is a number in an atomic of [`Settings`].
+/// A row for a number in an atomic of [`Settings`].
 macro_rules! number {
     ($name:literal, $value_type:expr, $cell:ident) => {
         Row {
@@ -56,7 +56,7 @@ macro_rules! number {
     };
 }
 
-/// A row whose value is a truth in an atomic of [`Settings`].
+/// A row for a boolean in an atomic of [`Settings`].
 macro_rules! yes_no {
     ($name:literal, $cell:ident) => {
         Row {
@@ -70,7 +70,7 @@ macro_rules! yes_no {
     };
 }
 
-/// A row with one value, which Redis could change and Slotway cannot.
+/// A row with a constant value, which Redis could change and Slotway cannot.
 macro_rules! fixed {
     ($name:literal, $value_type:expr, $value:expr, $why:expr) => {
         Row { name: $name, value_type: $value_type, get: |_| $value, set: SetRule::Fixed($why) }
@@ -241,7 +241,8 @@ pub(super) const ROWS: &[Row] = &[
         set: SetRule::Never,
     },
     Row {
-        // Whoever may choose none is told what a Redis node of a cluster tells, which has but number 0.
+        // Without a choice of databases, 16 is reported, as by a Redis node of a cluster, which
+        // only has number 0.
         name: "databases",
         value_type: ValueType::Int(1, I32_MAX),
         get: |settings| match settings.databases() {

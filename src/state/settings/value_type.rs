@@ -1,11 +1,11 @@
-//! What a parameter's value looks like: read from text as Redis reads it, with its complaints, and
-//! shown as it shows it.
+//! The types of parameters: parsed as Redis parses them, with its errors, and formatted as it
+//! formats them.
 
 use crate::keyspace::{EventClass, event};
 use crate::text::number::{parse_f64, parse_i64};
 use std::borrow::Cow;
 
-/// The form of a parameter's values. Bounds are inclusive.
+/// The type of a parameter. Bounds are inclusive.
 #[derive(Clone, Copy)]
 pub(super) enum ValueType {
     /// A whole number.
@@ -22,7 +22,7 @@ pub(super) enum ValueType {
     Percentiles,
     /// Groups of class, hard limit, soft limit and seconds.
     OutputLimits,
-    /// Letters for classes of events and for the ways to tell them.
+    /// Letters for event classes and ways to publish.
     Events,
 }
 
@@ -34,26 +34,26 @@ pub(super) enum Value {
     Word(&'static str),
     Text(Box<[u8]>),
     Percentiles(Vec<f64>),
-    /// The limits of some classes, each a place in [`CLASSES`].
+    /// The limits of some classes, each with its index into [`CLASSES`].
     Limits(Vec<(usize, BufferLimit)>),
-    /// Classes of events and ways to tell them.
+    /// Event classes and ways to publish.
     Events(EventClass),
 }
 
-/// How many bytes of output may wait for a client.
+/// An output buffer limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BufferLimit {
-    /// More than this closes it at once; 0 for no limit.
+    /// The hard limit in bytes; 0 for none.
     pub(super) hard: i64,
-    /// More than this for `soft_s` seconds closes it; 0 for no limit.
+    /// The soft limit in bytes, which applies after `soft_s` seconds; 0 for none.
     pub(super) soft: i64,
     pub(super) soft_s: i64,
 }
 
-/// The classes of clients that have limits of their own, as they are shown.
+/// The classes of clients with limits, as they are shown.
 const CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
 
-/// The limits that Redis starts with. Those of replicas are only told: there are none yet.
+/// Redis' default limits. That of replicas is only shown: no client is a replica here.
 pub(super) const OUTPUT_LIMITS: [BufferLimit; 3] = [
     BufferLimit { hard: 0, soft: 0, soft_s: 0 },
     BufferLimit { hard: 256 << 20, soft: 64 << 20, soft_s: 60 },
@@ -61,7 +61,7 @@ pub(super) const OUTPUT_LIMITS: [BufferLimit; 3] = [
 ];
 
 impl ValueType {
-    /// Reads a value, or says why it is none.
+    /// Parses a value, or returns the error.
     pub(super) fn read(self, text: &[u8]) -> Result<Value, Cow<'static, str>> {
         match self {
             Self::Int(min, max) => {
@@ -98,7 +98,7 @@ fn within(number: i128, min: i128, max: i128) -> Result<Value, Cow<'static, str>
     }
 }
 
-/// Reads digits and a unit, the digits possibly none (then 0); too much is as much as there is.
+/// Parses digits and a unit; without digits the number is 0, and too large numbers saturate.
 fn read_memory(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (digits, unit) = text.split_at(digits);
@@ -172,7 +172,7 @@ const EVENT_LETTERS: &[(EventClass, char)] = &[
     (event::MISS, 'm'),
 ];
 
-/// What the letter `A` stands for.
+/// The classes of the letter `A`.
 const ALL_EVENTS: EventClass = event::GENERIC
     | event::STRING
     | event::LIST
@@ -193,7 +193,7 @@ fn read_events(text: &[u8]) -> Result<Value, &'static str> {
     classes.map(Value::Events).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")
 }
 
-/// As Redis shows them: where `A` stands, neither what it stands for nor `n` is shown.
+/// Formats event classes as Redis does: next to `A`, neither its classes nor `n` are shown.
 fn show_events(classes: EventClass) -> String {
     let has_all = classes & ALL_EVENTS == ALL_EVENTS;
     let hidden = if has_all { ALL_EVENTS | event::NEW } else { 0 };
@@ -201,18 +201,18 @@ fn show_events(classes: EventClass) -> String {
     has_all.then_some('A').into_iter().chain(shown.map(|(_, letter)| *letter)).collect()
 }
 
-/// A number with six decimals at the most, and no zeros at the end.
+/// Formats a number with at most six decimals and no trailing zeros.
 fn plain(number: f64) -> String {
     format!("{number:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 impl Value {
-    /// The value of a whole set of limits.
+    /// Makes the value of a complete set of limits.
     pub(super) fn limits(limits: &[BufferLimit; 3]) -> Self {
         Self::Limits(limits.iter().copied().enumerate().collect())
     }
 
-    /// Puts the limits that this value names into their places.
+    /// Stores the limits of this value into `limits`.
     pub(super) fn put_limits(&self, limits: &mut [BufferLimit; 3]) {
         if let Self::Limits(named) = self {
             for &(place, limit) in named {
@@ -221,7 +221,7 @@ impl Value {
         }
     }
 
-    /// The number that it is, cut to what an `i64` holds.
+    /// Returns the number, clamped to an `i64`; 0 for another type.
     pub(super) fn number(&self) -> i64 {
         match *self {
             Self::Number(number) => i64::try_from(number).unwrap_or(i64::MAX),
@@ -229,17 +229,17 @@ impl Value {
         }
     }
 
-    /// Whether it is `yes`.
+    /// Returns whether it is `yes`.
     pub(super) fn is_yes(&self) -> bool {
         *self == Self::Bool(true)
     }
 
-    /// The classes of events that it is.
+    /// Returns the event classes; 0 for another type.
     pub(super) fn events(&self) -> EventClass {
         if let Self::Events(classes) = *self { classes } else { 0 }
     }
 
-    /// The percentiles that it is.
+    /// Returns the percentiles; none for another type.
     pub(super) fn into_percentiles(self) -> Vec<f64> {
         match self {
             Self::Percentiles(percentiles) => percentiles,
@@ -247,7 +247,7 @@ impl Value {
         }
     }
 
-    /// The bytes that it is.
+    /// Returns the text; empty for another type.
     pub(super) fn into_text(self) -> Box<[u8]> {
         match self {
             Self::Text(text) => text,
@@ -255,7 +255,7 @@ impl Value {
         }
     }
 
-    /// As CONFIG GET shows it.
+    /// Formats it as CONFIG GET shows it.
     pub(super) fn text(&self) -> Vec<u8> {
         match self {
             Self::Number(number) => number.to_string().into(),
