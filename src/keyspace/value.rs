@@ -24,7 +24,7 @@ pub enum Value {
     /// Any other string as it was set.
     Str(Blob),
     /// A string that was changed in place; it has spare capacity.
-    // Boxed: one word keeps the value at 24 bytes.
+    #[expect(clippy::box_collection, reason = "one word keeps the value at 24 bytes")]
     Raw(Box<Vec<u8>>),
     /// A hash; never empty.
     Hash(Hash),
