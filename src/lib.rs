@@ -2,7 +2,7 @@
 //!
 //! As a library it is a Redis Cluster for tests, [`TestCluster`], and the arithmetic of slots and
 //! hashtags, [`slot`]; with the feature `check` also the offline check of recorded commands,
-//! [`OfflineCheck`]. Without default features it brings neither the command line nor the load
+//! `OfflineCheck`. Without default features it brings neither the command line nor the load
 //! generator along:
 //!
 //! ```toml
@@ -41,6 +41,8 @@ mod check;
 #[cfg(feature = "cli")]
 mod cli;
 
+#[cfg(feature = "check")]
+pub use check::{CheckReport, OfflineCheck};
 pub use session::Dialect;
 pub use test_cluster::{TestCluster, TestClusterBuilder, TestClusterError, TestNode};
 pub use topology::{Announce, AnnouncedHost};

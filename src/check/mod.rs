@@ -14,9 +14,11 @@ pub(crate) mod detect;
 pub(crate) mod unsupported;
 pub(crate) mod text_formats;
 pub(crate) mod tokenizer;
+mod offline;
 
 pub(crate) use crate::report::Trouble;
 pub(crate) use detect::Format;
+pub use offline::{CheckReport, OfflineCheck};
 pub use replay::{Replay, SeenCommand};
 
 use crate::ledger::Spot;

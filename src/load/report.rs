@@ -62,7 +62,7 @@ pub struct Report {
     /// The invariants and the results of their checks.
     pub invariants: Vec<Invariant>,
     /// Warnings that do not follow from the other fields, as sentences, each with what to do about
-    /// it. [`super::output::warnings`] adds those that do (the client was the limit, the run was
+    /// it. `output::warnings` adds those that do (the client was the limit, the run was
     /// short, the rate was not reached).
     pub warnings: Vec<String>,
 }

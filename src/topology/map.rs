@@ -101,7 +101,7 @@ pub struct Plan {
     pub replicas: usize,
     /// Spare nodes: they have met no other node and own no slots.
     pub spares: usize,
-    /// The replicas' lag in milliseconds, up to [`LAG_MS_MAX`]: each replica then has keys of its
+    /// The replicas' lag in milliseconds, up to 3,600,000: each replica then has keys of its
     /// own. `None` if they share their masters' shards and never lag.
     pub replica_lag_ms: Option<Millis>,
     /// Seed of the nodes' ids.

@@ -45,7 +45,7 @@ pub struct Spec {
     pub arity: Arity,
     /// Properties, from [`flag`].
     pub flags: u32,
-    /// ACL categories, from [`acl`], beyond those that follow from the flags.
+    /// ACL categories, from `acl`, beyond those that follow from the flags.
     pub acl: u32,
     /// Where its keys are and what it does to them.
     pub keys: &'static [Keys],

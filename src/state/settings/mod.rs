@@ -36,7 +36,7 @@ pub struct StartupSettings {
     pub port: u16,
     /// Whether the router port reports itself as a cluster node.
     pub cluster_enabled: bool,
-    /// The number of databases under `cross-slot audit`, 1 to [`DATABASES_MAX`].
+    /// The number of databases under `cross-slot audit`, 1 to `DATABASES_MAX`.
     pub databases: usize,
     /// Raises the limit of file descriptors for so many clients; fails with the number of clients
     /// possible.
