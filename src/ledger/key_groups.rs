@@ -13,7 +13,7 @@
 use super::hashtag::{self, Pair, Set, Tag};
 use super::key_stats::KeyStats;
 use super::lru::LruTable;
-use super::pattern::pattern;
+use super::pattern::{pattern, patterns};
 use crate::slot::{SLOTS, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -103,12 +103,13 @@ impl KeyGroups {
         if keys.len() < 2 {
             return;
         }
-        let different: BTreeSet<&[u8]> = keys.iter().take(SET_KEYS_MAX).copied().collect();
+        let mut different: Vec<&[u8]> = keys.iter().take(SET_KEYS_MAX).copied().collect();
+        different.sort_unstable();
+        different.dedup();
         if different.len() < 2 {
             return;
         }
-        let patterns: BTreeSet<String> = different.iter().map(|key| pattern(key)).collect();
-        let kind: Vec<Arc<str>> = patterns.into_iter().map(Arc::from).collect();
+        let kind = patterns(different.iter().copied(), SET_KEYS_MAX);
         let sort = self.kinds.row(&kind, || kind.clone(), SetKind::default);
         sort.count += times;
         let first = Slot::of(keys[0]);

@@ -22,6 +22,7 @@
 //! takes rows, which are bounded.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Pieces of a key that are distinguished, marks between them counted.
 pub(crate) const PIECES_MAX: usize = 48;
@@ -81,11 +82,18 @@ pub(crate) struct Piece {
 #[must_use]
 pub(crate) fn pieces(key: &[u8]) -> Vec<Piece> {
     let mut pieces = Vec::with_capacity(8);
+    cut(key, &mut pieces);
+    pieces
+}
+
+/// Cuts a key into `pieces`, which are emptied first.
+fn cut(key: &[u8], pieces: &mut Vec<Piece>) {
+    pieces.clear();
     let mut at = 0;
     while at < key.len() {
         let (kind, len) = first(&key[at..]);
         if kind == Kind::Word {
-            split(key, at, at + len, &mut pieces);
+            split(key, at, at + len, pieces);
         } else {
             pieces.push(Piece { kind, start: at, end: at + len });
         }
@@ -97,13 +105,16 @@ pub(crate) fn pieces(key: &[u8]) -> Vec<Piece> {
             break;
         }
     }
-    pieces
 }
 
 /// Appends the pattern of `key`.
 pub(crate) fn write_pattern(key: &[u8], out: &mut String) {
+    write_pieces(key, &pieces(key), out);
+}
+
+fn write_pieces(key: &[u8], pieces: &[Piece], out: &mut String) {
     let text = std::str::from_utf8(key).ok();
-    for Piece { kind, start, end } in pieces(key) {
+    for &Piece { kind, start, end } in pieces {
         match (kind.sign(), text.and_then(|text| text.get(start..end))) {
             (Some(sign), _) => out.push_str(sign),
             (None, Some(word)) => out.push_str(word),
@@ -111,6 +122,27 @@ pub(crate) fn write_pattern(key: &[u8], out: &mut String) {
             (None, None) => out.push_str(&String::from_utf8_lossy(&key[start..end])),
         }
     }
+}
+
+/// The patterns of keys, each once, ascending; of no more than `patterns_max` kinds.
+pub(crate) fn patterns<'k>(
+    keys: impl IntoIterator<Item = &'k [u8]>,
+    patterns_max: usize,
+) -> Vec<Arc<str>> {
+    // Keys that are used together are mostly of few kinds: only a new kind costs an allocation.
+    let (mut pieces, mut text, mut found) = (Vec::new(), String::new(), Vec::<Arc<str>>::new());
+    for key in keys {
+        if found.len() >= patterns_max {
+            break;
+        }
+        cut(key, &mut pieces);
+        text.clear();
+        write_pieces(key, &pieces, &mut text);
+        if let Err(at) = found.binary_search_by(|known| (**known).cmp(&text)) {
+            found.insert(at, Arc::from(&*text));
+        }
+    }
+    found
 }
 
 /// Returns the pattern of `key`.

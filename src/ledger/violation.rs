@@ -1,10 +1,9 @@
 //! Violations, counted by kind: the rule, the command, the patterns of the keys.
 
 use super::lru::LruTable;
-use super::pattern::{self, pattern};
+use super::pattern::{self, patterns};
 use super::rule::{self, Rule};
 use crate::slot::{Slot, hashed_part};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Rows of violations that are kept.
@@ -180,17 +179,10 @@ impl Violations {
     pub fn enter(&mut self, breach: &Breach<'_>) {
         self.total += 1;
         self.by_rule[breach.rule as usize] += 1;
-        let mut patterns = BTreeSet::new();
-        for key in breach.keys {
-            if patterns.len() >= PATTERNS_MAX {
-                break;
-            }
-            patterns.insert(pattern(key));
-        }
         let kind = ViolationKind {
             rule: breach.rule,
             command: breach.command.into(),
-            patterns: patterns.into_iter().map(Arc::from).collect(),
+            patterns: patterns(breach.keys.iter().copied(), PATTERNS_MAX),
         };
         let row = self.rows.row(&kind, || kind.clone(), Violation::default);
         row.count += 1;
