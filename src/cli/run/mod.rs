@@ -28,6 +28,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 /// How long to wait, when the command has ended, for its remaining connections to be served.
@@ -49,7 +51,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let (router, bound) = wanted(options)?.open().map_err(|error| {
         Failure::machine(format!("cannot open a cluster on free ports: {error}"))
     })?;
-    let variables = variables(options, &Addresses::of(&bound))?;
+    let addresses = Addresses::of(&bound);
+    let variables = variables(options, &addresses)?;
     let threads = wanted_threads();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -67,7 +70,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }));
         let mut child = child::start(&options.command, &variables)?;
         let status = child::wait(&mut child, &mut signals).await;
-        drain(&router).await;
+        drain(&router, &addresses).await;
         drop(stop);
         // If it panicked, the log has it.
         let _ended = serving.await;
@@ -220,8 +223,16 @@ fn filled(template: &str, at: &Addresses) -> Option<String> {
 }
 
 /// Waits until requests that the command sent without waiting for replies are served.
-async fn drain(router: &Router) {
+async fn drain(router: &Router, at: &Addresses) {
     let all_closed = async {
+        // Connections are accepted in order: once one of ours is closed by the server, as it closes
+        // any that sends nothing more, those before it have been accepted.
+        for address in at.nodes.iter().chain([&at.router]) {
+            let Ok(mut probe) = TcpStream::connect(address).await else { continue };
+            if probe.shutdown().await.is_ok() {
+                let _closed = probe.read_to_end(&mut Vec::new()).await;
+            }
+        }
         while router.server.router().clients.count() > 0 {
             tokio::time::sleep(DRAIN_POLL).await;
         }

@@ -1,7 +1,8 @@
 //! Iterating over a list from either end.
 
 use super::element::{Element, first_len, last_len, text_of};
-use super::{End, List};
+use super::piece::Piece;
+use super::{End, List, Repr};
 use crate::keyspace::Text;
 
 /// A byte string as a list encodes it, to compare many elements with it.
@@ -27,6 +28,16 @@ pub struct Iter<'l> {
     pub(super) next: usize,
     /// How many elements are left.
     pub(super) left: usize,
+}
+
+impl List {
+    /// Returns piece number `n`.
+    pub(super) fn piece(&self, n: usize) -> &Piece {
+        match &self.0 {
+            Repr::One(piece) => piece,
+            Repr::Many(many) => &many.pieces[n].piece,
+        }
+    }
 }
 
 impl<'l> Iter<'l> {

@@ -192,13 +192,6 @@ impl List {
         }
     }
 
-    fn piece(&self, n: usize) -> &Piece {
-        match &self.0 {
-            Repr::One(piece) => piece,
-            Repr::Many(many) => &many.pieces[n].piece,
-        }
-    }
-
     // ── changing ──────────────────────────────────────────────────────────────────────────────
 
     /// Adds an element at an end.
