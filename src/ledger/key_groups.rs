@@ -100,17 +100,17 @@ impl KeyGroups {
 
     /// Enters keys that were used together `times` times, at least once.
     pub fn enter_times(&mut self, keys: &[&[u8]], times: u64) {
-        if keys.len() < 2 {
+        let kind = patterns(keys.iter().copied().take(SET_KEYS_MAX), SET_KEYS_MAX);
+        self.enter_of_kind(keys, &kind, times);
+    }
+
+    /// The same, given the patterns of the first [`SET_KEYS_MAX`] keys.
+    pub(crate) fn enter_of_kind(&mut self, keys: &[&[u8]], kind: &[Arc<str>], times: u64) {
+        let considered = &keys[..keys.len().min(SET_KEYS_MAX)];
+        if considered.iter().all(|key| *key == considered[0]) {
             return;
         }
-        let mut different: Vec<&[u8]> = keys.iter().take(SET_KEYS_MAX).copied().collect();
-        different.sort_unstable();
-        different.dedup();
-        if different.len() < 2 {
-            return;
-        }
-        let kind = patterns(different.iter().copied(), SET_KEYS_MAX);
-        let sort = self.kinds.row(&kind, || kind.clone(), SetKind::default);
+        let sort = self.kinds.row(kind, || kind.to_vec(), SetKind::default);
         sort.count += times;
         let first = Slot::of(keys[0]);
         let crosses = keys.iter().any(|key| Slot::of(key) != first);
@@ -124,6 +124,7 @@ impl KeyGroups {
             Err(_) => return,
         };
         if let Some(set) = sort.sets.get_mut(place) {
+            let different: BTreeSet<&[u8]> = considered.iter().copied().collect();
             *set = different.into_iter().map(Box::from).collect();
         }
     }

@@ -5,6 +5,10 @@ pub(crate) const KEYS_MAX: usize = 128;
 /// Bytes of all keys of a list: keys that do not fit are left out.
 pub(crate) const BYTES_MAX: usize = 4 * 1024;
 
+/// Memory that a list begins with, in bytes and in keys.
+const FIRST_BYTES: usize = 256;
+const FIRST_KEYS: usize = 16;
+
 /// Different keys in the order in which they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyList {
@@ -24,6 +28,11 @@ impl KeyList {
         if !fits {
             self.hidden += 1;
             return;
+        }
+        if self.bytes.is_empty() {
+            // Room for a few keys, so that most lists grow but once.
+            self.bytes.reserve(FIRST_BYTES.max(key.len()));
+            self.ends.reserve(FIRST_KEYS);
         }
         self.bytes.extend_from_slice(key);
         self.ends.push(self.bytes.len());

@@ -26,6 +26,10 @@ pub(crate) mod rule;
 pub(crate) mod unknown;
 pub(crate) mod violation;
 
+use key_groups::SET_KEYS_MAX;
+use pattern::patterns;
+use violation::PATTERNS_MAX;
+
 pub(crate) use conflict::{Conflicts, LostExec};
 pub(crate) use key_groups::{Group, KeyGroups};
 pub(crate) use key_list::KeyList;
@@ -68,6 +72,17 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// Enters a violation by keys that were used together. The pattern of each key is found once.
+    pub(crate) fn enter_together(&mut self, breach: &Breach<'_>) {
+        let keys = breach.keys;
+        let kind = patterns(keys.iter().copied().take(SET_KEYS_MAX), SET_KEYS_MAX);
+        self.key_groups.enter_of_kind(keys, &kind, 1);
+        match keys.len() <= SET_KEYS_MAX && kind.len() <= PATTERNS_MAX {
+            true => self.violations.enter_of_kind(breach, kind),
+            false => self.violations.enter(breach),
+        }
+    }
+
     /// Returns how many rows of all kinds made room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {

@@ -177,13 +177,14 @@ impl Default for Violations {
 impl Violations {
     /// Enters a violation.
     pub fn enter(&mut self, breach: &Breach<'_>) {
+        self.enter_of_kind(breach, patterns(breach.keys.iter().copied(), PATTERNS_MAX));
+    }
+
+    /// The same, given the patterns of its keys, at most [`PATTERNS_MAX`].
+    pub(crate) fn enter_of_kind(&mut self, breach: &Breach<'_>, patterns: Vec<Arc<str>>) {
         self.total += 1;
         self.by_rule[breach.rule as usize] += 1;
-        let kind = ViolationKind {
-            rule: breach.rule,
-            command: breach.command.into(),
-            patterns: patterns(breach.keys.iter().copied(), PATTERNS_MAX),
-        };
+        let kind = ViolationKind { rule: breach.rule, command: breach.command.into(), patterns };
         let row = self.rows.row(&kind, || kind.clone(), Violation::default);
         row.count += 1;
         row.refused += u64::from(breach.fate == Fate::Refused);

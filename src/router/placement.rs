@@ -12,7 +12,7 @@
 //! held, so what is found then stays true until they are let go.
 
 use super::Router;
-use super::held::{HeldShards, KeptHold};
+use super::held::{HeldShards, KeptHold, SlotShards};
 use super::homes::{Homes, home_in};
 use crate::command::{Invocation, KeySlots, Refusal, flag};
 use crate::resp::Sink;
@@ -229,11 +229,7 @@ impl Router {
             (Scope::Slots, Unit::Command(it) | Unit::Blocking(it) | Unit::Watch(it, _)) => {
                 match it.spec.reads_unnamed(it.args) {
                     true => (0..self.topology.shards()).collect(),
-                    false => slots
-                        .into_iter()
-                        .flat_map(KeySlots::iter)
-                        .flat_map(|(_, slot)| self.shards_of(Some(slot), port).all())
-                        .collect(),
+                    false => self.shards_of_slots(slots, port),
                 }
             }
         };
@@ -246,6 +242,19 @@ impl Router {
         }
         shards.sort_unstable();
         shards.dedup();
+        shards
+    }
+
+    /// The shards that may have keys of these slots. They are few, and found once or twice a command.
+    fn shards_of_slots(&self, slots: Option<&KeySlots<'_>>, port: Port) -> Vec<usize> {
+        let mut shards = Vec::with_capacity(8);
+        for (_, slot) in slots.into_iter().flat_map(KeySlots::iter) {
+            let SlotShards { from, to } = self.shards_of(Some(slot), port);
+            if !shards.contains(&from) {
+                shards.push(from);
+            }
+            shards.extend(to);
+        }
         shards
     }
 

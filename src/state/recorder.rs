@@ -313,23 +313,23 @@ impl Entries {
     fn enter(&mut self, note: &Note, clients: &Clients, now: Millis) {
         let keys: Vec<&[u8]> = note.keys.iter().collect();
         let at_ms = u64::try_from(now).ok();
-        let Ledger { violations, conflicts, key_groups, key_stats, unknown, .. } = &mut self.ledger;
+        if let About::Breach { rule, command, place, fate } = &note.about {
+            let origin = origin(note.client.as_deref(), &self.test);
+            return self.ledger.enter_together(&Breach {
+                rule: *rule,
+                command,
+                keys: &keys,
+                keys_hidden: note.keys.hidden(),
+                place: *place,
+                origin: &origin,
+                at_ms,
+                spot: Spot::Live,
+                fate: *fate,
+            });
+        }
+        let Ledger { conflicts, key_groups, key_stats, unknown, .. } = &mut self.ledger;
         match &note.about {
-            About::Breach { rule, command, place, fate } => {
-                let origin = origin(note.client.as_deref(), &self.test);
-                violations.enter(&Breach {
-                    rule: *rule,
-                    command,
-                    keys: &keys,
-                    keys_hidden: note.keys.hidden(),
-                    place: *place,
-                    origin: &origin,
-                    at_ms,
-                    spot: Spot::Live,
-                    fate: *fate,
-                });
-                key_groups.enter(&keys);
-            }
+            About::Breach { .. } => {}
             About::More => key_groups.enter(&keys),
             About::Unknown(name) => unknown.enter(name),
             About::Request { of, together: share_a_slot } => {
