@@ -1,7 +1,7 @@
-//! Append-only files: the commands that changed something, as the protocol writes them.
+//! Reads append-only files: the commands that changed something, in the form of the protocol.
 //!
 //! ```text
-//! #TS:1628217470\r\n           a note of the time, since Redis 7.0
+//! #TS:1628217470\r\n           an annotation with the time, since Redis 7.0
 //! *2\r\n$6\r\nSELECT\r\n…       a command
 //! MULTI … EXEC                 a transaction; a script that changed more than one thing looks the same
 //! ```
@@ -16,14 +16,14 @@ use crate::ledger::Spot;
 use crate::rdb::file_window::FileWindow;
 use crate::text::number::parse_i64;
 
-/// Bytes of an argument that are kept: keys are shorter, and values are not looked at.
+/// Bytes of an argument that are kept: keys are shorter, and values do not matter.
 pub const ARG_KEPT_MAX: u64 = 64 * 1024;
 /// Bytes of a command that are kept.
 pub const COMMAND_KEPT_MAX: usize = 64 << 20;
 /// Longest line of a header.
 const HEADER_LEN_MAX: usize = 64;
-/// Longest note.
-const NOTE_LEN_MAX: usize = 1024;
+/// Longest annotation.
+const ANNOTATION_LEN_MAX: usize = 1024;
 
 /// Reads commands up to the end.
 pub(super) fn read(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Trouble> {
@@ -53,13 +53,15 @@ pub(super) fn read(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Troub
                 at_ms,
                 spot,
                 by_script: false,
+                has_run: true,
             });
         }
     };
     Some(Trouble { spot: Spot::Byte(start), why, lines: None })
 }
 
-/// Reads a command, or a note, which has no words. Whether there was one.
+/// Reads a command into `words`, or an annotation, which leaves them empty. Returns whether there was
+/// one.
 fn command(
     window: &mut FileWindow<'_>,
     words: &mut Words,
@@ -69,7 +71,7 @@ fn command(
     match window.more(1).first() {
         None => return Ok(false),
         Some(b'#') => {
-            let line = line(window, NOTE_LEN_MAX)?;
+            let line = line(window, ANNOTATION_LEN_MAX)?;
             if let Some(seconds) = line.strip_prefix(b"#TS:").and_then(parse_i64) {
                 *at_ms = u64::try_from(seconds).ok().and_then(|s| s.checked_mul(1000));
             }
@@ -79,7 +81,7 @@ fn command(
     }
     let count = header(window, b'*')?;
     if count == 0 {
-        return Err("a command without words".to_owned());
+        return Err("a command without arguments".to_owned());
     }
     for _ in 0..count {
         let len = header(window, b'$')?;
@@ -97,7 +99,7 @@ fn command(
         match window.more(2) {
             [b'\r', b'\n', ..] => window.take(2),
             [] | [b'\r'] => return Err(ended()),
-            _ => return Err("an argument is longer than it says".to_owned()),
+            _ => return Err("an argument is longer than its length".to_owned()),
         };
     }
     Ok(true)
@@ -114,7 +116,7 @@ fn header(window: &mut FileWindow<'_>, mark: u8) -> Result<u64, String> {
     let number = number.and_then(|(_, digits)| parse_i64(digits));
     number.and_then(|number| u64::try_from(number).ok()).ok_or_else(|| {
         format!(
-            "{} and a number should stand here, not {:?}",
+            "expected {} and a number, found {:?}",
             char::from(mark),
             line.escape_ascii().to_string()
         )
@@ -122,14 +124,14 @@ fn header(window: &mut FileWindow<'_>, mark: u8) -> Result<u64, String> {
 }
 
 fn line<'f>(window: &'f mut FileWindow<'_>, len_max: usize) -> Result<&'f [u8], String> {
-    // A short look does for nearly all; a long one would wait for more than there is to come.
+    // Nearly all lines are short, and asking for more would wait for bytes that may never come.
     let mut want = 16;
     let len = loop {
         let at_hand = window.more(want);
         let have = at_hand.len();
         match at_hand.iter().take(len_max).position(|&byte| byte == b'\n') {
             Some(len) => break len,
-            None if have >= len_max => return Err("no command stands here".to_owned()),
+            None if have >= len_max => return Err("not a command: the line is too long".to_owned()),
             None if have < want => return Err(ended()),
             None => want = have + 1,
         }
@@ -138,10 +140,10 @@ fn line<'f>(window: &'f mut FileWindow<'_>, len_max: usize) -> Result<&'f [u8], 
     Ok(line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// The files that a manifest names, in the order in which they are to be read.
+/// Returns the files that a manifest names, in the order in which they are to be read.
 ///
 /// # Errors
-/// It is none.
+/// The text is no manifest.
 pub fn manifest(text: &str) -> Result<Vec<String>, String> {
     let mut files = Vec::new();
     for (at, line) in text.lines().enumerate() {
@@ -150,7 +152,7 @@ pub fn manifest(text: &str) -> Result<Vec<String>, String> {
             continue;
         }
         let mut words = Words::default();
-        let wrong = || format!("line {}: it should say: file NAME seq NUMBER type b|i|h", at + 1);
+        let wrong = || format!("line {}: expected file NAME seq NUMBER type b|i|h", at + 1);
         words.split(line.as_bytes()).map_err(|_| wrong())?;
         let words: Vec<&[u8]> = words.iter().collect();
         let field = |name: &[u8]| {
@@ -165,7 +167,7 @@ pub fn manifest(text: &str) -> Result<Vec<String>, String> {
             return Err(format!("line {}: a file in another folder: {name}", at + 1));
         }
         match kind {
-            // The base goes first wherever it stands; history is about to be deleted.
+            // The base comes first, wherever it is listed; history is about to be deleted.
             b"b" => files.insert(0, name.to_owned()),
             b"i" => files.push(name.to_owned()),
             b"h" => {}
@@ -202,7 +204,7 @@ mod tests {
         bytes
     }
 
-    /// Written by redis-server 7.0.15; tests/data/check/README.md tells how.
+    /// Written by redis-server 7.0.15; see tests/data/check/README.md.
     const MIXED: &[u8] = include_bytes!("../../tests/data/check/mixed.aof");
 
     #[test]
@@ -239,13 +241,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_command_stops_the_reading() {
+    fn reading_stops_where_no_command_is() {
         for (bytes, why) in [
-            (&b"*1\r\n$4\r\nPINGXX"[..], "longer than it says"),
-            (b"*1\r\n:4\r\n", "should stand here"),
-            (b"*x\r\n", "should stand here"),
-            (b"*0\r\n", "without words"),
-            (&[b'*'; 100], "no command"),
+            (&b"*1\r\n$4\r\nPINGXX"[..], "longer than its length"),
+            (b"*1\r\n:4\r\n", "expected"),
+            (b"*x\r\n", "expected"),
+            (b"*0\r\n", "without arguments"),
+            (&[b'*'; 100], "not a command"),
         ] {
             let (_, trouble) = scan(Format::Aof, bytes);
             let trouble = trouble.expect(why);
@@ -254,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn long_values_are_passed_over_and_notes_tell_the_time() {
+    fn long_values_are_skipped_and_annotations_have_the_time() {
         let value = "v".repeat(ARG_KEPT_MAX as usize * 3);
         let mut bytes = b"#TS:1700000000\r\n".to_vec();
         bytes.extend(wire(&[&format!("mset x {value} y 2")]));

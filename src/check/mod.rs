@@ -1,12 +1,12 @@
 //! `slotway check` without its command line: from files to a ledger.
 //!
 //! ```text
-//! bytes ─► window ─► format ─► keys, commands ─► follow ─► ledger
-//!                  (its form is told by its first bytes)
+//! bytes ─► window ─► format ─► keys, commands ─► replay ─► ledger
+//!                    (detected by the first bytes)
 //! ```
 //!
-//! Files are read once, in constant memory, whatever their size. What is broken is read up to where
-//! it breaks; [`Trouble`] says where and why.
+//! A file is read once, in constant memory, whatever its size. A broken one is read up to the error;
+//! [`Trouble`] has the position and the reason.
 
 pub mod aof;
 pub mod replay;
@@ -19,16 +19,16 @@ pub use crate::report::Trouble;
 pub use detect::Format;
 pub use replay::{Replay, SeenCommand};
 
-use crate::ledger::{Breach, Fate, Origin, Rule, Spot};
+use crate::ledger::Spot;
 use crate::rdb::file::{self, Met};
 use crate::rdb::file_window::FileWindow;
 
-/// Reads a file of this form into `to`.
+/// Reads a file of this format into `to`. Returns why it could not be read to its end, if so.
 pub fn read(window: &mut FileWindow<'_>, format: Format, to: &mut Replay) -> Option<Trouble> {
     let trouble = match format {
         Format::Aof => aof::read(window, to),
         Format::Rdb => rdb(window, to).or_else(|| {
-            // Behind the preamble of an AOF come its commands.
+            // The preamble of an AOF is followed by its commands.
             if window.more(1).is_empty() { None } else { aof::read(window, to) }
         }),
         Format::Monitor | Format::History | Format::Transactions | Format::Sets | Format::Keys => {
@@ -36,7 +36,7 @@ pub fn read(window: &mut FileWindow<'_>, format: Format, to: &mut Replay) -> Opt
         }
     };
     to.end();
-    // Whatever looked wrong at the end was not the file's fault then.
+    // A read that failed makes the file look cut: the failure is the reason.
     match window.failure() {
         None => trouble,
         Some(error) => {
@@ -54,17 +54,7 @@ fn rdb(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Trouble> {
             to.ledger.key_stats.stored(key, bytes, kind);
             if other {
                 other = false;
-                to.ledger.violations.enter(&Breach {
-                    rule: Rule::OtherDatabase,
-                    command: "select",
-                    keys: &[key],
-                    keys_hidden: 0,
-                    place: None,
-                    origin: &Origin::default(),
-                    at_ms: None,
-                    spot: Spot::Live,
-                    fate: Fate::Ran,
-                });
+                to.key_in_other_database(key);
             }
         }
     });
@@ -83,7 +73,7 @@ mod tests {
     use super::*;
     use std::io::{self, Read};
 
-    /// A file on a disk that fails after these bytes.
+    /// A file whose disk fails after these bytes.
     struct Failing<'a>(&'a [u8]);
 
     impl Read for Failing<'_> {
@@ -96,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_says_goes_before_what_the_end_looks_like() {
+    fn a_failed_read_is_reported_as_such() {
         for (format, bytes) in [
             (Format::Monitor, &b"1.000001 [0 a:1] \"mget\" \"x\" \"y\"\n1.0000"[..]),
             (Format::Aof, b"*3\r\n$4\r\nmget\r\n$1\r\nx\r\n$1\r\ny\r\n*2\r\n$3"),

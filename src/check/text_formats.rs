@@ -1,16 +1,17 @@
-//! Files of lines: keys, sets of keys, transactions, redis-cli's history, MONITOR.
+//! Reads text files: keys, sets of keys, transactions, redis-cli's history, MONITOR.
 //!
-//! A line of MONITOR that cannot be read means that something was lost, and is told as trouble with
-//! its number; the lines behind it are read all the same. In what people type such lines are
-//! ordinary and only passed over, as redis-cli passes over them.
+//! A line of MONITOR that cannot be read means that something was lost: it is reported with its
+//! number, and the lines behind it are read all the same. In typed lines errors are ordinary; such
+//! lines are skipped, as redis-cli skips them.
 
 use super::replay::{Replay, SeenCommand};
 use super::tokenizer::Words;
 use super::{Format, Trouble};
+use crate::command::Args;
 use crate::ledger::Spot;
 use crate::rdb::file_window::{FileWindow, Line};
 
-/// Reads lines of this form.
+/// Reads lines of this format.
 pub(super) fn read(
     window: &mut FileWindow<'_>,
     format: Format,
@@ -41,7 +42,7 @@ pub(super) fn read(
 struct Reader<'t> {
     to: &'t mut Replay,
     words: Words,
-    /// Of the line, counted from 1.
+    /// The line's number, counted from 1.
     number: u64,
 }
 
@@ -52,7 +53,7 @@ impl Reader<'_> {
             Format::Monitor => return self.monitor(line),
             _ => {
                 self.words.clear();
-                // What redis-cli would not have sent.
+                // redis-cli does not send such a line.
                 if self.words.split(line).is_err() {
                     return Ok(());
                 }
@@ -71,7 +72,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A key as it is; or quoted, perhaps behind its number, as redis-cli shows replies.
+    /// Reads a key, plain or quoted, perhaps behind its number, as redis-cli shows replies.
     fn key(&mut self, line: &[u8]) {
         let number = line.trim_ascii_start().iter().take_while(|b| b.is_ascii_digit()).count();
         let rest = line.trim_ascii_start().get(number..).unwrap_or_default();
@@ -88,12 +89,20 @@ impl Reader<'_> {
         }
     }
 
-    fn said<'a>(&self, args: crate::command::Args<'a>, client: &'a [u8]) -> SeenCommand<'a> {
-        let spot = Spot::Line(self.number);
-        SeenCommand { args, client, database: None, at_ms: None, spot, by_script: false }
+    /// Returns a command of the only client, at the current line.
+    fn seen<'a>(&self, args: Args<'a>, has_run: bool) -> SeenCommand<'a> {
+        SeenCommand {
+            args,
+            client: b"",
+            database: None,
+            at_ms: None,
+            spot: Spot::Line(self.number),
+            by_script: false,
+            has_run,
+        }
     }
 
-    /// A command as it was typed; a number before it says how often.
+    /// Reads a command as it was typed; a number before it is a repeat count.
     fn typed(&mut self) {
         let Some(mut args) = self.words.args() else { return };
         let mut again = Words::default();
@@ -102,20 +111,20 @@ impl Reader<'_> {
             let Some(rest) = again.args() else { return };
             args = rest;
         }
-        // What redis-cli keeps for itself.
+        // A setting of redis-cli's own (`:set hints`) is not sent.
         if !args.at(0).starts_with(b":") {
-            self.to.command(&self.said(args, b""));
+            self.to.command(&self.seen(args, false));
         }
     }
 
-    /// Commands with `;` between them: a transaction, unless it is one command, or says itself
-    /// where MULTI stands.
+    /// Reads commands with `;` between them: a transaction, unless it is one command or has a MULTI of
+    /// its own.
     fn transaction(&mut self) {
         let words: Vec<&[u8]> = self.words.iter().collect();
         let commands: Vec<&[&[u8]]> =
             words.split(|word| *word == b";").filter(|command| !command.is_empty()).collect();
-        let is_told = commands.iter().any(|command| command[0].eq_ignore_ascii_case(b"multi"));
-        let is_wrapped = commands.len() > 1 && !is_told;
+        let has_multi = commands.iter().any(|command| command[0].eq_ignore_ascii_case(b"multi"));
+        let is_wrapped = commands.len() > 1 && !has_multi;
         let multi: &[&[u8]] = &[b"multi"];
         let exec: &[&[u8]] = &[b"exec"];
         let before = is_wrapped.then_some(multi);
@@ -125,7 +134,8 @@ impl Reader<'_> {
             one.clear();
             command.iter().for_each(|word| one.push(word));
             if let Some(args) = one.args() {
-                self.to.command(&self.said(args, b""));
+                // Written down for the check, perhaps without all arguments.
+                self.to.command(&self.seen(args, true));
             }
         }
         self.to.forget_client(b"");
@@ -136,10 +146,10 @@ impl Reader<'_> {
         if matches!(line, b"" | b"OK") {
             return Ok(());
         }
-        let stamp = stamp(line).ok_or("it does not look like one of MONITOR")?;
+        let stamp = stamp(line).ok_or("not a line of MONITOR")?;
         self.words.clear();
-        self.words.split(stamp.command).map_err(|_| "its quotes do not fit")?;
-        let args = self.words.args().ok_or("there is no command in it")?;
+        self.words.split(stamp.command).map_err(|_| "unbalanced quotes")?;
+        let args = self.words.args().ok_or("no command in the line")?;
         self.to.command(&SeenCommand {
             args,
             client: stamp.client,
@@ -147,12 +157,13 @@ impl Reader<'_> {
             at_ms: Some(stamp.at_ms),
             spot: Spot::Line(self.number),
             by_script: stamp.client == b"lua",
+            has_run: true,
         });
         Ok(())
     }
 }
 
-/// What stands before a command in a line of MONITOR.
+/// A line of MONITOR: the command, and what precedes it.
 pub(super) struct Stamp<'a> {
     at_ms: u64,
     database: u64,
@@ -160,7 +171,7 @@ pub(super) struct Stamp<'a> {
     command: &'a [u8],
 }
 
-/// Takes a line of MONITOR apart: `1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.
+/// Parses a line of MONITOR: `1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.
 pub(super) fn stamp(line: &[u8]) -> Option<Stamp<'_>> {
     const MS_DIGITS: usize = 3;
     let (time, rest) = cut(line, b' ')?;
@@ -202,7 +213,7 @@ mod tests {
             .collect()
     }
 
-    /// Shown by redis-cli 7.0.15; tests/data/check/README.md tells how.
+    /// Shown by redis-cli 7.0.15; see tests/data/check/README.md.
     const MONITOR: &[u8] = include_bytes!("../../tests/data/check/monitor.txt");
 
     #[test]
@@ -228,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_are_told_and_passed_over() {
+    fn broken_lines_are_reported_and_skipped() {
         let good = "1.000001 [0 a:1] \"mget\" \"x\" \"y\"\n";
         let text =
             format!("{good}what\n{good}1.0000 [0 a:1] \"get\" \"x\n{good}1.000001 [0 a:1] \"ge");

@@ -4,7 +4,7 @@
 //! Number 0 is what the topology's shards make up; each of the others has one shard behind them.
 
 use super::spec::access::{ACCESS, RW, UPDATE};
-use super::spec::flag::{FAST, WRITE};
+use super::spec::flag::{FAST, OTHER_DATABASE, WRITE};
 use super::spec::{Arity::Exactly, BASE, Group, Keys, Run, Spec, acl, check};
 use super::{Args, Outcome, Refusal, ServerCx};
 use crate::keyspace::{Keyspace, event};
@@ -15,7 +15,8 @@ use crate::topology::Port;
 use std::collections::BTreeSet;
 
 /// What the rows share.
-const BETWEEN: Spec = Spec { arity: Exactly(3), flags: WRITE | FAST, acl: acl::KEYSPACE, ..BASE };
+const BETWEEN: Spec =
+    Spec { arity: Exactly(3), flags: WRITE | FAST | OTHER_DATABASE, acl: acl::KEYSPACE, ..BASE };
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {

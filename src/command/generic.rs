@@ -214,7 +214,8 @@ pub(super) fn put_anew(keyspace: &mut Keyspace, key: Key<'_>, value: Value, ttl:
 /// only database 0.
 const DATABASES: i64 = 16;
 
-fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+/// The options of COPY: REPLACE, and the database that DB names, number 0 without.
+fn copy_options(args: Args<'_>) -> Result<(bool, i64), Refusal> {
     let (mut replace, mut database, mut i) = (false, 0, 3);
     while i < args.len() {
         if args.is(i, "replace") {
@@ -235,6 +236,16 @@ fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         }
         i += 1;
     }
+    Ok((replace, database))
+}
+
+/// Whether COPY with these arguments would write to a database other than number 0.
+pub(super) fn copies_to_other_database(args: Args<'_>) -> bool {
+    copy_options(args).is_ok_and(|(_, database)| database != 0)
+}
+
+fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (replace, database) = copy_options(args)?;
     if database != 0 {
         return Err(Refusal::of("ERR Copying to another database is not allowed in cluster mode"));
     }

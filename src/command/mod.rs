@@ -25,6 +25,7 @@ mod expire;
 mod generic;
 mod hash;
 mod introspect;
+mod judged;
 mod keys;
 mod list;
 mod object;

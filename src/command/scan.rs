@@ -11,7 +11,7 @@
 //! As removal only ever moves a slot's last entry to a lower place, a key that stays is met at
 //! least once, whatever comes and goes meanwhile. Slots without keys are passed for nothing.
 
-use super::spec::flag::READ;
+use super::spec::flag::{NODE_LOCAL, READ};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Run, Spec, acl, check,
@@ -23,7 +23,7 @@ use crate::slot::{SLOTS, Slot};
 use crate::text::glob;
 
 /// What the rows share.
-const WALK: Spec = Spec { flags: READ, acl: acl::KEYSPACE, ..BASE };
+const WALK: Spec = Spec { flags: READ | NODE_LOCAL, acl: acl::KEYSPACE, ..BASE };
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {

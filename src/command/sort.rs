@@ -94,6 +94,13 @@ fn destination(args: Args<'_>) -> Option<usize> {
     found
 }
 
+/// Whether a node of a cluster refuses SORT with these arguments because of a pattern behind BY, or
+/// because of GET.
+pub(super) fn reads_by_pattern(args: Args<'_>, may_store: bool) -> bool {
+    let refusal = Request::of(args, may_store, false).err();
+    refusal.is_some_and(|refusal| refusal.rule().is_some())
+}
+
 /// How elements are to be ordered, and which of them are wanted.
 struct Request<'a> {
     is_descending: bool,

@@ -168,6 +168,11 @@ pub mod flag {
     pub const READS_UNNAMED: u32 = 1 << 21;
     /// It is about all databases, not only the client's. COMMAND does not show it.
     pub const ALL_DATABASES: u32 = 1 << 22;
+    /// It works between databases, of which a cluster has one: MOVE, SWAPDB. COMMAND does not show it.
+    pub const OTHER_DATABASE: u32 = 1 << 23;
+    /// Without naming a key it reads or writes all that there are, which on a node of a cluster are
+    /// that node's: DBSIZE, FLUSHALL. COMMAND does not show it.
+    pub const NODE_LOCAL: u32 = 1 << 24;
 
     /// Every flag that COMMAND shows, with its name there, in the order shown.
     pub const NAMES: &[(u32, &str)] = &[

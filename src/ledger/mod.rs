@@ -1,67 +1,74 @@
-//! What an application does that a cluster would not do: kept by pattern of key, in bounded memory.
+//! What an application does that a cluster would refuse: counted by pattern of key, in bounded
+//! memory.
 //!
 //! ```text
 //! a request was refused, or would be   ──► violations   rule, command, patterns of the keys
 //! a watched key was changed            ──► conflicts    pattern of the key, command that changed it
-//! keys were used together              ──► key groups   groups, and the hashtag that would mend them
+//! keys were used together              ──► key groups   groups, and the hashtag that would fix them
 //! a key was used, or is stored         ──► key stats    slots, patterns, what a hashtag would cost
 //! ```
 //!
 //! Pure: no I/O, no clock, chance from a fixed seed, so that the same input gives the same ledger.
-//! Whatever grows from outside has a bound with a name; what had to make room is counted
+//! Everything that grows with the input has a named bound; rows that made room are counted
 //! ([`Ledger::forgotten`]).
+//!
+//! Which request breaks which rule is decided in [`judge`], for a running server and for files alike.
 
-pub mod key_stats;
 pub mod conflict;
+pub mod hashtag;
+pub mod judge;
+pub mod key_groups;
+pub mod key_list;
+pub mod key_stats;
+pub mod lru;
 pub mod pattern;
 pub mod rule;
-pub mod lru;
-pub mod hashtag;
-pub mod key_groups;
 pub mod unknown;
 pub mod violation;
 
 pub use conflict::{Conflicts, LostExec};
+pub use judge::Finding;
 pub use key_groups::{Group, KeyGroups, Share, Verdict};
+pub use key_list::KeyList;
 pub use key_stats::KeyStats;
 pub use rule::{Rule, Weight};
 pub use unknown::Unknown;
 pub use violation::{Breach, Fate, Origin, Spot, Violations};
 
-/// What was said, in numbers.
+/// How much was seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Commands, those of scripts and transactions too.
     pub commands: u64,
     /// Transactions that were executed.
     pub transactions: u64,
-    /// Scripts.
+    /// Scripts that were called.
     pub scripts: u64,
 }
 
-/// Everything that is kept.
+/// The ledger.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
-    /// What broke a rule.
+    /// Requests that broke a rule.
     pub violations: Violations,
-    /// Which transactions lost.
+    /// Transactions that lost their guard.
     pub conflicts: Conflicts,
-    /// What was used together.
+    /// Keys that were used together.
     pub key_groups: KeyGroups,
-    /// What there is, and how it is used.
+    /// Which keys there are, and how they are used.
     pub key_stats: KeyStats,
-    /// Commands that are not known.
+    /// Commands that are not in the table.
     pub unknown: Unknown,
-    /// How much there was.
+    /// How much was seen.
     pub counts: Counts,
-    /// What was used together and the key_stats are of a part of it, reckoned up to the whole.
+    /// The groups and the statistics of keys are estimates from a sample.
     pub is_sampled: bool,
-    /// What there was no time to enter.
+    /// Notes that were dropped because the queue was full.
     pub dropped: u64,
 }
 
 impl Ledger {
-    /// Rows of all kinds that had to make room for others.
+    /// Returns how many rows of all kinds made room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.violations.forgotten()

@@ -1,23 +1,28 @@
-//! What a session tells the record: which rule a request breaks, by what keys of the whole
-//! transaction, and what became of an EXEC.
+//! Passes the requests of a session to the judge ([`judge`]) and records its findings: which rule a
+//! request breaks, by which keys of the whole transaction, and whether an EXEC ran.
 //!
-//! One call at each place where a request is refused, or would be: it changes nothing there.
+//! One call at each place where a request is refused, or would be. Nothing here changes the session,
+//! and nothing here is a rule: those are the judge's.
 
 use super::{Dialect, Tie, Transaction, Watched};
-use crate::command::{Invocation, Refusal, Run, Spec, flag, numbered};
-use crate::ledger::{Fate, Rule};
-use crate::slot::{Footprint, Slot};
+use crate::command::{Invocation, Refusal, Spec, flag, numbered};
+use crate::ledger::judge::{self, Finding, GuardPolicy};
+use crate::ledger::{Fate, Rule, Weight};
+use crate::slot::Footprint;
 use crate::state::clients::Client;
 use crate::state::settings::CrossSlot;
 use crate::state::{About, Note, NoteKeys, Observer, ServerState};
 use crate::topology::Port;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Names of commands in the name of a transaction.
-const NAMES_MAX: usize = 4;
+/// Records a finding.
+fn record(observer: &Observer, client: Option<Arc<Client>>, finding: Finding, fate: Fate) {
+    let Finding { rule, command, place, keys } = finding;
+    let about = About::Breach { rule, command, place, fate };
+    observer.record.take(Note { client, keys, about });
+}
 
-/// A command breaks a rule by itself; `transaction` is the one that it stands in.
+/// Records that a command breaks a rule by itself; `transaction` is the one that it belongs to.
 pub(super) fn command(
     server: &ServerState,
     client: &Arc<Client>,
@@ -26,15 +31,13 @@ pub(super) fn command(
     transaction: Option<&Transaction>,
     fate: Fate,
 ) {
-    let mut keys = NoteKeys::default();
-    invocation.spec.each_key(invocation.args, |key| keys.add(key));
-    let place = transaction.map(|transaction| transaction.queue.len() + 1);
-    let command = invocation.spec.full_name().into_owned();
-    let about = About::Breach { rule, command, place, fate };
-    server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
+    let place = transaction.and_then(|it| judge::next_place(it.queue.len(), it.poisoned));
+    let finding = judge::by_command(rule, invocation, place);
+    record(&server.observer, Some(Arc::clone(client)), finding, fate);
 }
 
-/// A command runs over several slots, or by keys that it does not name, where that is allowed.
+/// Records a command that runs over several slots, or by keys that it does not name, where that is
+/// allowed.
 #[cold]
 pub(super) fn across(
     server: &ServerState,
@@ -42,15 +45,12 @@ pub(super) fn across(
     invocation: &Invocation<'_>,
     transaction: Option<&Transaction>,
 ) {
-    if let Footprint::Crossing { .. } = invocation.footprint {
-        command(server, client, Rule::CrossSlotCommand, invocation, transaction, Fate::Ran);
-    }
-    if invocation.spec.reads_unnamed(invocation.args) {
-        command(server, client, Rule::SortByPattern, invocation, transaction, Fate::Ran);
+    for rule in judge::reach(invocation) {
+        command(server, client, rule, invocation, transaction, Fate::Ran);
     }
 }
 
-/// A WATCH crosses slots, by itself or with what is watched already.
+/// Records a WATCH that crosses slots, by itself or with the keys watched already.
 pub(super) fn watch(
     server: &ServerState,
     client: &Arc<Client>,
@@ -58,16 +58,15 @@ pub(super) fn watch(
     watched: Option<&Watched>,
     fate: Fate,
 ) {
-    let mut keys = NoteKeys::default();
-    watched.into_iter().flat_map(|w| &w.keys).for_each(|key| keys.add(key));
-    invocation.spec.each_key(invocation.args, |key| keys.add(key));
-    let (rule, command) = (Rule::CrossSlotWatch, "watch".to_owned());
-    let about = About::Breach { rule, command, place: None, fate };
-    server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
+    let guard = guard(watched);
+    let guard = watched.map(|watched| (watched.slot, &*guard));
+    if let Some(finding) = judge::watch(guard, invocation) {
+        record(&server.observer, Some(Arc::clone(client)), finding, fate);
+    }
 }
 
-/// A transaction breaks a rule: when `next` is to be queued, or when it is to be run. Each is told
-/// once; of what is queued after that, the keys.
+/// Records a transaction that breaks a rule: when `next` is to be queued, or when it is to be run.
+/// Each is recorded once; of what is queued after that, only the keys are.
 pub(super) fn transaction(
     server: &ServerState,
     client: &Arc<Client>,
@@ -77,36 +76,19 @@ pub(super) fn transaction(
     next: Option<&Invocation<'_>>,
     fate: Fate,
 ) {
-    let mut keys = NoteKeys::default();
-    if rule != Rule::CrossSlotTransaction {
-        watched.into_iter().flat_map(|w| &w.keys).for_each(|key| keys.add(key));
+    let queue: Vec<Invocation<'_>> = transaction.queue.iter().chain(next.copied()).collect();
+    let finding = judge::by_transaction(rule, &queue, &guard(watched));
+    let client = Some(Arc::clone(client));
+    if std::mem::replace(&mut transaction.is_noted, true) {
+        let (keys, about) = (finding.keys, About::More);
+        server.observer.record.take(Note { client, keys, about });
+    } else {
+        record(&server.observer, client, finding, fate);
     }
-    let (mut names, mut place, mut first) = (Vec::new(), None, None);
-    for (at, it) in transaction.queue.iter().chain(next.copied()).enumerate() {
-        it.spec.each_key(it.args, |key| keys.add(key));
-        let name = it.spec.full_name();
-        if names.len() <= NAMES_MAX && !names.contains(&name) {
-            names.push(name);
-        }
-        if let Some(slot) = it.slot()
-            && *first.get_or_insert(slot) != slot
-        {
-            place.get_or_insert(at + 1);
-        }
-    }
-    if names.len() > NAMES_MAX {
-        names[NAMES_MAX] = "…".into();
-    }
-    let command = format!("multi: {}", names.join(", "));
-    let is_new = !std::mem::replace(&mut transaction.is_noted, true);
-    let about = match is_new {
-        true => About::Breach { rule, command, place, fate },
-        false => About::More,
-    };
-    server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
 }
 
-/// A transaction is to be run: it breaks a rule after all, or perhaps its keys are noted.
+/// Records of a transaction that is to be run that it breaks a rule after all, or, if the sample
+/// takes it, which keys it uses together.
 #[inline]
 pub(super) fn exec(
     server: &ServerState,
@@ -124,16 +106,15 @@ pub(super) fn exec(
     if transaction.crosses || transaction.is_multi_slot || parts {
         apart(server, client, dialect, transaction, watched);
     } else if let Some(of) = sampled {
-        let mut keys = NoteKeys::default();
-        watched.into_iter().flat_map(|w| &w.keys).for_each(|key| keys.add(key));
+        let mut keys: NoteKeys = guard(watched).into_iter().collect();
         transaction.queue.iter().for_each(|it| it.spec.each_key(it.args, |key| keys.add(key)));
         let about = About::Transaction { of };
         server.observer.record.take(Note { client: Some(Arc::clone(client)), keys, about });
     }
 }
 
-/// A transaction, with what it watches, lies in several slots: here a node refuses it only now, or
-/// runs it, as all of it happens to be here; an audit runs it anyway.
+/// Records a transaction that may lie, with what it watches, in several slots. A node refuses it only
+/// now, or runs it because all of it happens to be there; an audit runs it anyway.
 #[cold]
 fn apart(
     server: &ServerState,
@@ -142,27 +123,28 @@ fn apart(
     ready: &mut Transaction,
     watched: Option<&Watched>,
 ) {
-    let (mut slots, mut keyed) = (BTreeSet::new(), 0);
-    for it in ready.queue.iter() {
-        keyed += usize::from(it.footprint != Footprint::Anywhere);
-        it.spec.each_key(it.args, |key| _ = slots.insert(Slot::of(key)));
-    }
-    let fate = if ready.is_multi_slot { Fate::Ran } else { Fate::Refused };
-    let (rule, fate) = match watched {
-        _ if slots.len() > 1 && keyed > 1 => (Rule::CrossSlotTransaction, fate),
-        // A command of several slots, or a WATCH of several, has been noted by itself.
-        None => return,
-        Some(w) if ready.is_multi_slot && (w.crosses || Some(w.slot) == ready.slot) => return,
-        Some(_) if ready.is_multi_slot || dialect.tie == Tie::AtExec => {
-            (Rule::WatchElsewhere, fate)
-        }
-        Some(_) => (Rule::SharedShard, Fate::Ran),
+    let policy = match dialect.tie {
+        _ if ready.is_multi_slot => GuardPolicy::Standalone,
+        Tie::AtExec => GuardPolicy::Refused,
+        Tie::Never | Tie::AtQueue => GuardPolicy::Ignored,
+    };
+    let queue: Vec<Invocation<'_>> = ready.queue.iter().collect();
+    let Some(rule) = judge::exec(&queue, &guard(watched), policy) else { return };
+    // What is a warning only, a node runs.
+    let fate = match ready.is_multi_slot || rule.weight() == Weight::Warning {
+        true => Fate::Ran,
+        false => Fate::Refused,
     };
     transaction(server, client, rule, ready, watched, None, fate);
 }
 
-/// A command without keys reads or writes all there are: on a node of a cluster it would be that
-/// node's. Who speaks to a node knows that.
+/// The watched keys, in the order of their bytes.
+fn guard(watched: Option<&Watched>) -> Vec<&[u8]> {
+    watched.into_iter().flat_map(|watched| &watched.keys).map(|key| &**key).collect()
+}
+
+/// Records a command whose scope is all keys, or another database: on a node of a cluster it would be
+/// that node's keys. The clients of a node expect that, so only the router port records it.
 #[inline]
 pub(super) fn node_local(
     server: &ServerState,
@@ -172,28 +154,37 @@ pub(super) fn node_local(
     transaction: Option<&Transaction>,
 ) {
     let spec = invocation.spec;
-    if port != Port::Router || !matches!(spec.run, Run::Cluster(_) | Run::Whole(_)) {
-        return;
+    let is_judged = spec.flags & (flag::NODE_LOCAL | flag::OTHER_DATABASE) != 0;
+    if port == Port::Router && (is_judged || spec.has_channels()) {
+        unnamed(server, client, invocation, transaction);
     }
-    let rule = match (spec.parent, spec.name) {
-        // Where these are refused they say so themselves.
-        ("", "move" | "swapdb") if server.settings.cross_slot() != CrossSlot::Audit => return,
-        ("", "move" | "swapdb") => Rule::OtherDatabase,
-        _ if spec.flags & (flag::READ | flag::WRITE) == 0 || !spec.keys.is_empty() => return,
-        _ => Rule::NodeLocal,
-    };
-    command(server, client, rule, invocation, transaction, Fate::Ran);
 }
 
-/// A client chooses another database than number 0, or would.
+#[cold]
+fn unnamed(
+    server: &ServerState,
+    client: &Arc<Client>,
+    invocation: &Invocation<'_>,
+    transaction: Option<&Transaction>,
+) {
+    let is_audit = server.settings.cross_slot() == CrossSlot::Audit;
+    for rule in judge::scope(invocation, is_audit || client.database() != 0) {
+        command(server, client, rule, invocation, transaction, Fate::Ran);
+    }
+    // SSUBSCRIBE with channels of several slots: it runs in the session, so `across` has not seen it.
+    if transaction.is_none() && matches!(invocation.footprint, Footprint::Crossing { .. }) {
+        across(server, client, invocation, None);
+    }
+}
+
+/// Records that a client chooses another database than number 0, or would.
 pub(super) fn other_database(server: &ServerState, client: &Arc<Client>, name: &str, fate: Fate) {
-    let (rule, command, place) = (Rule::OtherDatabase, name.to_owned(), None);
-    let about = About::Breach { rule, command, place, fate };
-    let (client, keys) = (Some(Arc::clone(client)), NoteKeys::default());
-    server.observer.record.take(Note { client, keys, about });
+    let finding = judge::other_database(name, NoteKeys::default());
+    record(&server.observer, Some(Arc::clone(client)), finding, fate);
 }
 
-/// A command has refused what no cluster does: there is one database, and SORT reads its key alone.
+/// Records that a command has refused itself, as in a cluster: there is one database, and SORT reads
+/// its key alone.
 pub fn note_failed(
     observer: &Observer,
     client: u64,
@@ -201,15 +192,12 @@ pub fn note_failed(
     refusal: &Refusal,
 ) {
     let Some(rule) = refusal.rule() else { return };
-    let mut keys = NoteKeys::default();
-    invocation.spec.each_key(invocation.args, |key| keys.add(key));
-    let command = invocation.spec.full_name().into_owned();
-    let about = About::Breach { rule, command, place: None, fate: Fate::Refused };
-    observer.record.take(Note { client: observer.client(client), keys, about });
+    let finding = judge::by_command(rule, invocation, None);
+    record(observer, observer.client(client), finding, Fate::Refused);
 }
 
 impl Watched {
-    /// The EXEC that it guards was answered with nil.
+    /// Records that the EXEC which this guards was answered with nil.
     pub fn lose(&self, observer: &Observer) {
         self.client.note_lost_exec();
         let cause = self.guard.cause();
@@ -229,7 +217,7 @@ impl Watched {
         });
     }
 
-    /// The transaction that it guards runs.
+    /// Records that the transaction which this guards runs.
     pub fn keep(&self, observer: &Observer) {
         observer.record.committed(self.client.take_lost_execs() + 1);
     }

@@ -24,9 +24,11 @@ pub use monitor::Monitors;
 pub use observer::{Instrumentation, ObservedCommand, Observer};
 pub use pause::{Pause, Paused};
 pub use process::Usage;
-pub use recorder::{About, Keys as NoteKeys, Note, Recorder};
+pub use recorder::{About, Note, Recorder};
 pub use slowlog::{SlowEntry, Slowlog};
 pub use stats::{Counter, Rate, Stats};
+
+pub use crate::ledger::KeyList as NoteKeys;
 
 use crate::faults::Faults;
 use crate::keyspace::Millis;

@@ -40,6 +40,11 @@ pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
     let router = Router::new(ServerState::new(config), &Dialect::REDIS7, 7);
     // The smallest limit there is, so that no bytes make strings of half a gigabyte.
     router.server.settings.set(&[(b"proto-max-bulk-len", b"1048576")]).expect("a setting");
+    play(&router, pieces)
+}
+
+/// The replies of `router` to `pieces`, which arrive one after the other on one connection.
+pub(crate) fn play(router: &Router, pieces: &[&[u8]]) -> Vec<u8> {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
     let seat =
         router.server.clients.register(address, address, Port::Router, 3, 0, 1).expect("a seat");

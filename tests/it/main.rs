@@ -9,6 +9,7 @@ mod differential;
 mod faulty;
 mod faults;
 mod fuzzing;
+mod judge;
 mod lag;
 mod layers;
 mod limits;

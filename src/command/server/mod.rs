@@ -9,7 +9,8 @@ mod memory;
 mod slowlog;
 
 use super::spec::flag::{
-    ADMIN, ALL_DATABASES, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NOSCRIPT, READ, STALE, WRITE,
+    ADMIN, ALL_DATABASES, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NODE_LOCAL, NOSCRIPT, READ, STALE,
+    WRITE,
 };
 use super::spec::{
     Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
@@ -27,7 +28,7 @@ const SERVER: Spec = Spec { group: Group::Server, ..BASE };
 /// What FLUSHALL and FLUSHDB share: there is one database.
 const FLUSH: Spec = Spec {
     arity: AtLeast(1),
-    flags: WRITE,
+    flags: WRITE | NODE_LOCAL,
     acl: acl::KEYSPACE | acl::DANGEROUS,
     tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
     run: Run::Cluster(flush),
@@ -38,7 +39,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "dbsize",
         arity: Exactly(1),
-        flags: READ | FAST,
+        flags: READ | FAST | NODE_LOCAL,
         acl: acl::KEYSPACE,
         tips: &["request_policy:all_shards", "response_policy:agg_sum"],
         summary: "Counts the keys.",

@@ -1,0 +1,409 @@
+//! Replays the commands of clients, one by one, and enters into the ledger what a cluster would have
+//! refused: one standalone Redis ran them all, so that a recording has everything.
+//!
+//! ```text
+//! WATCH a ─► guard ──┐
+//! MULTI              │ EXEC: the commands of the queue, the keys of the guard ─► violations, groups
+//! SET b ───► queue ──┘       a watched key that was written ──────────────────► conflicts
+//! anything else ──────────────────────────────────────────────────────────────► violations, groups
+//! ```
+//!
+//! The judge ([`judge`]) decides which rule is broken, as it does for a running server.
+
+mod client;
+#[cfg(test)]
+mod tests;
+
+use self::client::{Change, ClientState, KEYS_MAX, Queue};
+use super::unsupported;
+use crate::command::{Args, Invocation, Run, SessionCommand, Spec, flag};
+use crate::ledger::judge::{self, Finding, GuardPolicy};
+use crate::ledger::lru::LruTable;
+use crate::ledger::{Breach, Fate, KeyList, Ledger, LostExec, Origin, Spot};
+use crate::report::Found;
+use crate::topology::Topology;
+
+/// Clients whose state is kept.
+pub const CLIENTS_MAX: usize = 16_384;
+/// Clients with a WATCH whose keys are compared with what others write.
+const WATCHING_MAX: usize = 256;
+
+/// A command of a source, with what the source records about it.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenCommand<'a> {
+    /// Its words.
+    pub args: Args<'a>,
+    /// The client that sent it; empty if all commands are one client's.
+    pub client: &'a [u8],
+    /// The database that it ran in, if the source has that.
+    pub database: Option<u64>,
+    /// When, in milliseconds since the epoch.
+    pub at_ms: Option<u64>,
+    /// Its position in the source.
+    pub spot: Spot,
+    /// Whether a script called it.
+    pub by_script: bool,
+    /// Whether the source has only what a server accepted. Otherwise a command with a wrong number of
+    /// arguments counts as refused.
+    pub has_run: bool,
+}
+
+/// A script that is running.
+#[derive(Debug)]
+struct Script {
+    spec: &'static Spec,
+    origin: Origin,
+    declared: Vec<Vec<u8>>,
+    used: Vec<Vec<u8>>,
+}
+
+/// Replays what clients sent.
+#[derive(Debug)]
+pub struct Replay {
+    /// The ledger that findings are entered into.
+    pub ledger: Ledger,
+    topology: Topology,
+    clients: LruTable<Vec<u8>, ClientState>,
+    /// The clients that watch keys, at most [`WATCHING_MAX`].
+    watching: Vec<Vec<u8>>,
+    script: Option<Script>,
+}
+
+impl Replay {
+    /// A replay for what would be a cluster with so many shards, at least one.
+    #[must_use]
+    pub fn new(shards: usize) -> Self {
+        Self {
+            ledger: Ledger::default(),
+            topology: Topology::even(shards.max(1)),
+            clients: LruTable::new(CLIENTS_MAX),
+            watching: Vec::new(),
+            script: None,
+        }
+    }
+
+    /// Returns what a report is made from.
+    #[must_use]
+    pub fn found(&self) -> Found<'_> {
+        Found { ledger: &self.ledger, topology: &self.topology, title: "slotway check" }
+    }
+
+    /// Forgets a client with its transaction: the next line is another client's.
+    pub fn forget_client(&mut self, client: &[u8]) {
+        self.clients.remove(client);
+        self.stop_watching(client);
+    }
+
+    /// Whether a client is in the middle of a transaction.
+    #[must_use]
+    pub fn is_queueing(&self, client: &[u8]) -> bool {
+        self.clients.get(client).is_some_and(|state| state.queue.is_some())
+    }
+
+    /// Takes keys that are used together, without commands: a line of keys.
+    pub fn keys_together(&mut self, keys: &[&[u8]], spot: Spot) {
+        keys.iter().for_each(|key| self.ledger.key_stats.used(key));
+        self.ledger.key_groups.enter(keys);
+        self.ledger.counts.transactions += 1;
+        if let Some(finding) = judge::key_set(keys) {
+            self.enter(&finding, &Origin::default(), None, spot);
+        }
+    }
+
+    /// Takes a key that is stored in a database other than number 0.
+    pub fn key_in_other_database(&mut self, key: &[u8]) {
+        let finding = judge::other_database("select", [key].into_iter().collect());
+        self.enter(&finding, &Origin::default(), None, Spot::Live);
+    }
+
+    /// Takes a command.
+    pub fn command(&mut self, seen: &SeenCommand<'_>) {
+        self.ledger.counts.commands += 1;
+        let args = seen.args;
+        let Some(spec) = unsupported::find(args) else {
+            self.ledger.unknown.enter(args.at(0));
+            if let Some(queue) = &mut self.state(seen).queue {
+                queue.push_unknown(args.at(0));
+            }
+            return;
+        };
+        let footprint = spec.footprint(args);
+        let invocation = Invocation { spec, args, footprint, only_key: None, seen: None };
+        let mut keys: Vec<&[u8]> = Vec::new();
+        spec.each_key(args, |key| {
+            if keys.len() < KEYS_MAX {
+                keys.push(key);
+            }
+        });
+        let control = match spec.run {
+            Run::Session(command) => Some(command),
+            _ => None,
+        };
+        if control != Some(SessionCommand::Watch) {
+            keys.iter().for_each(|key| self.ledger.key_stats.used(key));
+        }
+        if seen.by_script {
+            return self.by_script(seen, &invocation, &keys);
+        }
+        self.end_script();
+        let is_queueing = self.state(seen).queue.is_some();
+        if is_refused(seen, spec, is_queueing) {
+            return self.refuse(seen, control);
+        }
+        self.database(seen, &invocation);
+        match control {
+            // Within a transaction MULTI and WATCH are errors that change nothing.
+            Some(SessionCommand::Multi | SessionCommand::Watch) if is_queueing => {}
+            Some(SessionCommand::Exec | SessionCommand::Discard) if !is_queueing => {}
+            Some(SessionCommand::Multi) => self.state(seen).queue = Some(Queue::default()),
+            Some(SessionCommand::Watch) => self.watch(seen, &invocation, &keys),
+            Some(SessionCommand::Exec) => self.exec(seen),
+            Some(SessionCommand::Unwatch) if is_queueing => self.plain(seen, &invocation, &keys),
+            Some(SessionCommand::Unwatch) => {
+                let state = self.state(seen);
+                (state.guard, state.watch_failed) = Default::default();
+                self.stop_watching(seen.client);
+            }
+            Some(SessionCommand::Discard | SessionCommand::Reset | SessionCommand::Quit) => {
+                self.state(seen).end_transaction();
+                self.stop_watching(seen.client);
+            }
+            _ => {
+                self.state(seen).note_labels(&invocation);
+                self.plain(seen, &invocation, &keys);
+            }
+        }
+    }
+
+    /// Ends what the source leaves open.
+    pub fn end(&mut self) {
+        self.end_script();
+    }
+
+    fn state(&mut self, seen: &SeenCommand<'_>) -> &mut ClientState {
+        let client = seen.client;
+        self.clients.row(client, || client.to_vec(), || ClientState::new(client))
+    }
+
+    fn stop_watching(&mut self, client: &[u8]) {
+        self.watching.retain(|other| other != client);
+    }
+
+    /// Enters a finding about a client's command.
+    fn record(&mut self, seen: &SeenCommand<'_>, finding: &Finding) {
+        let origin = self.state(seen).origin.clone();
+        self.enter(finding, &origin, seen.at_ms, seen.spot);
+    }
+
+    fn enter(&mut self, finding: &Finding, origin: &Origin, at_ms: Option<u64>, spot: Spot) {
+        let Finding { rule, command, place, keys } = finding;
+        let shown: Vec<&[u8]> = keys.iter().collect();
+        self.ledger.violations.enter(&Breach {
+            rule: *rule,
+            command,
+            keys: &shown,
+            keys_hidden: keys.hidden(),
+            place: *place,
+            origin,
+            at_ms,
+            spot,
+            fate: Fate::Ran,
+        });
+    }
+
+    /// Takes a command that any server refuses before it runs or is queued, which spoils the transaction
+    /// it belongs to.
+    fn refuse(&mut self, seen: &SeenCommand<'_>, control: Option<SessionCommand>) {
+        let state = self.state(seen);
+        match (control, &mut state.queue) {
+            (Some(SessionCommand::Exec), _) => {
+                state.end_transaction();
+                self.stop_watching(seen.client);
+            }
+            (_, Some(queue)) => queue.is_spoilt = true,
+            (Some(SessionCommand::Watch), None) => state.watch_failed = true,
+            (_, None) => {}
+        }
+    }
+
+    /// Records that a client works in another database than number 0, if its SELECT came before the
+    /// source began.
+    fn database(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>) {
+        let is_other = seen.database.is_some_and(|number| number != 0);
+        let state = self.state(seen);
+        match invocation.spec.run {
+            // What it breaks is recorded when it runs.
+            Run::Session(SessionCommand::Select) => {
+                state.has_left_database |= judge::choice(invocation).is_some();
+            }
+            _ if is_other && !state.has_left_database => {
+                state.has_left_database = true;
+                self.record(seen, &judge::other_database("select", KeyList::default()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes a command that runs, or is queued.
+    fn plain(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>, keys: &[&[u8]]) {
+        let place = self.state(seen).queue.as_ref().and_then(Queue::next_place);
+        for rule in judge::reach(invocation).chain(judge::scope(invocation, true)) {
+            self.record(seen, &judge::by_command(rule, invocation, place));
+        }
+        let spec = invocation.spec;
+        let queue = &mut self.state(seen).queue;
+        let (is_queued, is_spoilt) = (queue.is_some(), queue.as_ref().is_some_and(|q| q.is_spoilt));
+        if let Some(queue) = queue {
+            queue.push(invocation, keys);
+        } else if let Some(rule) = judge::choice(invocation) {
+            self.record(seen, &judge::by_command(rule, invocation, None));
+        }
+        if unsupported::is_script(spec) {
+            self.ledger.counts.scripts += 1;
+            let declared = keys.iter().map(|key| key.to_vec()).collect();
+            let origin = self.state(seen).origin.clone();
+            self.script = Some(Script { spec, origin, declared, used: Vec::new() });
+        } else if !is_queued {
+            self.ledger.key_groups.enter(keys);
+        }
+        if spec.writes() && !is_spoilt && !self.watching.is_empty() {
+            let writer = self.state(seen).origin.clone();
+            self.changed(seen, &writer, spec.name, keys);
+        }
+    }
+
+    /// Marks the watched keys that a command changes. FLUSHALL and its like change all.
+    fn changed(
+        &mut self,
+        seen: &SeenCommand<'_>,
+        writer: &Origin,
+        command: &'static str,
+        keys: &[&[u8]],
+    ) {
+        for client in &self.watching {
+            let Some(state) = self.clients.get_mut(client) else { continue };
+            // Its own transaction changes what it watched, and that is no conflict.
+            if state.queue.is_some() && client == seen.client {
+                continue;
+            }
+            for (key, watched) in &mut state.guard.keys {
+                if watched.change.is_none() && (keys.is_empty() || keys.contains(&key.as_slice())) {
+                    let (writer, at_ms) = (writer.clone(), seen.at_ms);
+                    watched.change = Some(Change { command, writer, at_ms });
+                }
+            }
+        }
+    }
+
+    fn watch(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>, keys: &[&[u8]]) {
+        if let Some(finding) = self.state(seen).guard.judge(invocation) {
+            self.record(seen, &finding);
+        }
+        let guard = &mut self.state(seen).guard;
+        keys.iter().for_each(|key| guard.add(key, seen.at_ms));
+        let is_known = self.watching.iter().any(|client| client == seen.client);
+        if !is_known && self.watching.len() < WATCHING_MAX {
+            self.watching.push(seen.client.to_vec());
+        }
+    }
+
+    fn exec(&mut self, seen: &SeenCommand<'_>) {
+        let state = self.state(seen);
+        let unguarded = judge::unguarded(state.watch_failed);
+        let (Some(queue), guard) = state.end_transaction() else { return };
+        let (commands, guarded) = (queue.commands, guard.keys());
+        self.stop_watching(seen.client);
+        if let Some(rule) = unguarded {
+            self.record(seen, &judge::by_transaction(rule, &commands, &[]));
+        }
+        if queue.is_spoilt || unguarded.is_some() {
+            return;
+        }
+        self.ledger.counts.transactions += 1;
+        let mut all: KeyList = guarded.iter().copied().collect();
+        commands
+            .iter()
+            .for_each(|queued| judge::Command::each_key(queued, &mut |key| all.add(key)));
+        self.ledger.key_groups.enter(&all.iter().collect::<Vec<_>>());
+        for queued in &commands {
+            if let Some(rule) = judge::choice(queued) {
+                self.record(seen, &judge::by_command(rule, queued, None));
+            }
+        }
+        if let Some(rule) = judge::exec(&commands, &guarded, GuardPolicy::Standalone) {
+            self.record(seen, &judge::by_transaction(rule, &commands, &guarded));
+        }
+        if guarded.is_empty() {
+            return;
+        }
+        // What MONITOR shows of a transaction that was aborted is its EXEC alone.
+        if commands.is_empty() {
+            self.enter_lost_exec(seen, &guard);
+        } else {
+            let attempts = std::mem::take(&mut self.state(seen).lost) + 1;
+            self.ledger.conflicts.committed(attempts);
+        }
+    }
+
+    /// Enters an EXEC that ran nothing: it lost if a watched key was changed.
+    fn enter_lost_exec(&mut self, seen: &SeenCommand<'_>, guard: &client::Guard) {
+        let loser = self.state(seen).origin.clone();
+        let mut is_lost = false;
+        for (key, watched) in &guard.keys {
+            let Some(change) = &watched.change else { continue };
+            is_lost = true;
+            let age_ms =
+                change.at_ms.zip(watched.at_ms).map(|(end, start)| end.saturating_sub(start));
+            self.ledger.conflicts.enter(&LostExec {
+                key,
+                command: change.command,
+                winner: &change.writer,
+                loser: &loser,
+                age_ms,
+                at_ms: seen.at_ms,
+            });
+        }
+        self.state(seen).lost += u64::from(is_lost);
+    }
+
+    /// Takes a command that the running script calls.
+    fn by_script(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>, keys: &[&[u8]]) {
+        let Some(script) = &mut self.script else { return };
+        for key in keys {
+            if script.used.len() < KEYS_MAX && !script.used.iter().any(|used| used == key) {
+                script.used.push(key.to_vec());
+            }
+        }
+        let declared: Vec<&[u8]> = script.declared.iter().map(Vec::as_slice).collect();
+        let shard_of = |slot| self.topology.shard_of(slot);
+        let finding = judge::script(script.spec.name, &declared, invocation, &shard_of);
+        let writes = invocation.spec.writes() && !self.watching.is_empty();
+        if finding.is_none() && !writes {
+            return;
+        }
+        let origin = script.origin.clone();
+        if let Some(finding) = finding {
+            self.enter(&finding, &origin, seen.at_ms, seen.spot);
+        }
+        if writes {
+            self.changed(seen, &origin, invocation.spec.name, keys);
+        }
+    }
+
+    /// Ends the script: the keys it was given and the keys it used are one group.
+    fn end_script(&mut self) {
+        if let Some(script) = self.script.take() {
+            let keys: Vec<&[u8]> =
+                script.declared.iter().chain(&script.used).map(Vec::as_slice).collect();
+            self.ledger.key_groups.enter(&keys);
+        }
+    }
+}
+
+/// Whether any server refuses a command, whatever its keys.
+fn is_refused(seen: &SeenCommand<'_>, spec: &Spec, is_queueing: bool) -> bool {
+    let is_forbidden = is_queueing
+        && spec.flags & flag::NO_MULTI != 0
+        && !matches!(spec.run, Run::Session(SessionCommand::Multi | SessionCommand::Watch));
+    !seen.has_run && (is_forbidden || !spec.arity.admits(seen.args.len()))
+}

@@ -1,0 +1,178 @@
+//! What the replay finds in short conversations.
+
+use super::*;
+use crate::check::tokenizer::Words;
+use crate::slot::Slot;
+
+/// Lines `client: command`, `client lua: command`.
+fn replayed(conversation: &str) -> Replay {
+    let mut replay = Replay::new(3);
+    for (at, line) in conversation.lines().enumerate() {
+        let Some((client, command)) = line.trim().split_once(": ") else { continue };
+        let mut words = Words::default();
+        words.split(command.as_bytes()).expect("good words");
+        replay.command(&SeenCommand {
+            args: words.args().expect("a command"),
+            client: client.trim_end_matches(" lua").as_bytes(),
+            database: None,
+            at_ms: Some(1000 * at as u64),
+            spot: Spot::Line(at as u64 + 1),
+            by_script: client.ends_with(" lua"),
+            has_run: false,
+        });
+    }
+    replay.end();
+    replay
+}
+
+fn violations(conversation: &str) -> Vec<String> {
+    let replay = replayed(conversation);
+    let rows = replay.ledger.violations.rows();
+    let shown = rows.iter().map(|(kind, row)| {
+        let place = row.examples[0].place.map_or(String::new(), |at| format!(" at {at}"));
+        format!("{} {} {}{place}", kind.rule.name(), kind.command, row.count)
+    });
+    shown.collect()
+}
+
+#[test]
+fn what_a_cluster_would_refuse_is_entered() {
+    let cases: &[(&str, &[&str])] = &[
+        ("a: mget {x}1 {x}2", &[]),
+        ("a: mget x y\na: mget x y", &["cross-slot-command mget 2"]),
+        ("a: multi\na: set {x}1 1\na: incr {x}2\na: exec", &[]),
+        (
+            "a: multi\na: set x 1\na: incr y\na: exec",
+            &["cross-slot-transaction multi: set, incr 1 at 2"],
+        ),
+        ("a: multi\na: ping\na: mset x 1 y 1\na: exec", &["cross-slot-command mset 1 at 2"]),
+        ("a: multi\na: set x 1\na: incr y\na: discard\na: get y", &[]),
+        ("a: multi\na: set x 1\nb: set y 1\na: exec", &[]),
+        ("a: watch x y\na: unwatch", &["cross-slot-watch watch 1"]),
+        ("a: watch x\na: watch y\na: multi\na: set x 1\na: exec", &["cross-slot-watch watch 1"]),
+        ("a: watch x\na: unwatch\na: watch y", &[]),
+        ("a: watch {x}1\na: watch {x}2", &[]),
+        ("a: watch x\na: multi\na: set y 1\na: exec", &["watch-elsewhere multi: set 1"]),
+        ("a: watch {x}1\na: multi\na: set {x}2 1\na: exec", &[]),
+        ("a: watch x\na: unwatch\na: multi\na: set y 1\na: exec", &[]),
+        (
+            "a: dbsize\na: scan 0\na: lolwut",
+            &["node-local-command dbsize 1", "node-local-command scan 1"],
+        ),
+        ("a: select 0\na: select 3", &["other-database select 1"]),
+        ("a: sort l by nosort\na: sort l by w_*", &["sort-by-pattern sort 1"]),
+        // foo and other are in different shards of three, foo and b{foo} in one slot.
+        (
+            "a: eval s 1 foo\na lua: get foo\na lua: get b{foo}\na lua: get bar",
+            &["undeclared-script-key eval: get 1"],
+        ),
+        ("a: eval s 0\na lua: get foo", &["undeclared-script-key eval: get 1"]),
+        ("a: move x 1", &["other-database move 1"]),
+        ("a: swapdb 0 1", &["other-database swapdb 1"]),
+        ("a: copy x {x} db 1", &["other-database copy 1"]),
+        ("a: select x", &[]),
+        ("a: multi\na: select 1\na: discard", &[]),
+        ("a: multi\na: select 1\na: exec", &["other-database select 1"]),
+        ("a: ssubscribe x y", &["cross-slot-command ssubscribe 1"]),
+    ];
+    for (conversation, expected) in cases {
+        assert_eq!(violations(conversation), *expected, "{conversation}");
+    }
+}
+
+#[test]
+fn transactions_and_guards_end_as_in_redis() {
+    let cases: &[(&str, &[&str])] = &[
+        // A nested MULTI and a WATCH within MULTI change nothing.
+        (
+            "a: multi\na: set x 1\na: multi\na: incr y\na: exec",
+            &["cross-slot-transaction multi: set, incr 1 at 2"],
+        ),
+        ("a: multi\na: watch x y\na: set x 1\na: exec", &[]),
+        // EXEC and DISCARD without MULTI do not end a guard.
+        ("a: watch x\na: exec\na: watch y", &["cross-slot-watch watch 1"]),
+        ("a: watch x\na: discard\na: watch y", &["cross-slot-watch watch 1"]),
+        ("a: watch x\na: exec now\na: watch y", &[]),
+        ("a: watch x\na: reset\na: watch y", &[]),
+        // What is refused spoils the transaction.
+        ("a: multi\na: set x 1\na: incr y\na: set x\na: exec", &[]),
+        ("a: multi\na: set x\na: mget x y\na: exec", &["cross-slot-command mget 1"]),
+        ("a: watch\na: multi\na: set x 1\na: exec", &["exec-after-failed-watch multi: set 1"]),
+        ("a: watch\na: unwatch\na: multi\na: set x 1\na: exec", &[]),
+        // Every command has a place, whether its keys are known or not.
+        (
+            "a: multi\na: client setname n\na: json.set k $ 1\na: set x 1\na: incr y\na: exec",
+            &["cross-slot-transaction multi: client|setname, json.set, set, incr 1 at 4"],
+        ),
+    ];
+    for (conversation, expected) in cases {
+        assert_eq!(violations(conversation), *expected, "{conversation}");
+    }
+}
+
+#[test]
+fn a_database_that_was_chosen_before_the_source_began_is_found_once() {
+    let mut replay = Replay::new(3);
+    for (database, line) in [(3, "get x"), (3, "get x"), (0, "select 0"), (5, "select 5")] {
+        let mut words = Words::default();
+        words.split(line.as_bytes()).expect("good words");
+        replay.command(&SeenCommand {
+            args: words.args().expect("a command"),
+            client: b"a",
+            database: Some(database),
+            at_ms: None,
+            spot: Spot::Live,
+            by_script: false,
+            has_run: true,
+        });
+    }
+    let rows = replay.ledger.violations.rows();
+    assert_eq!((rows.len(), &*rows[0].0.command, rows[0].1.count), (1, "select", 2));
+}
+
+#[test]
+fn different_slots_of_one_shard_are_a_matter_of_luck() {
+    let shard = |key: &str| Topology::even(3).shard_of(Slot::of(key.as_bytes()));
+    let other = (0..).map(|n| format!("k{n}")).find(|k| shard(k) == shard("foo"));
+    let other = other.expect("one of many");
+    let found = violations(&format!("a: eval s 1 foo\na lua: get {other}"));
+    assert_eq!(found, ["shared-shard eval: get 1"]);
+}
+
+#[test]
+fn conflicts_name_the_key_and_the_winner() {
+    // An aborted transaction is shown without its commands.
+    let replay = replayed(
+        "a: watch {s}1\nb: incr {s}1\na: multi\na: exec\na: watch {s}1\na: multi\na: set {s}1 5\na: exec",
+    );
+    let conflicts = &replay.ledger.conflicts;
+    let rows = conflicts.rows();
+    let (kind, row) = rows[0];
+    assert_eq!((&*kind.pattern, &*kind.command, row.count, row.own), ("{s}<int>", "incr", 1, 0));
+    assert_eq!((row.winner.address.as_str(), row.loser.address.as_str()), ("b", "a"));
+    assert_eq!(conflicts.commits_by_attempts[..3], [0, 1, 0]);
+}
+
+#[test]
+fn clients_are_named_as_they_name_themselves() {
+    let replay = replayed("a: client setname web\na: client setinfo lib-name lib\na: mget x y");
+    let rows = replay.ledger.violations.rows();
+    assert_eq!(rows[0].1.clients[0].0.shown(), "web lib a");
+}
+
+#[test]
+fn an_example_names_each_key_once() {
+    let replay = replayed("a: multi\na: set x 1\na: get x\na: incr y\na: get x\na: exec");
+    let rows = replay.ledger.violations.rows();
+    let example = &rows[0].1.examples[0];
+    let keys: Vec<&str> = example.keys.iter().map(|key| key.key.as_str()).collect();
+    assert_eq!((keys, example.place), (vec!["x", "y"], Some(3)));
+}
+
+#[test]
+fn unknown_commands_are_counted_by_name() {
+    let replay = replayed("a: json.set x $ 1\na: JSON.SET y $ 1\na: get x");
+    let Ledger { unknown, counts, .. } = &replay.ledger;
+    assert_eq!(unknown.rows(), [("json.set", 2)]);
+    assert_eq!((counts.commands, unknown.total), (3, 2));
+}

@@ -1,0 +1,63 @@
+//! A request as the judge of what a cluster refuses sees it ([`judge::Command`]), read off its row.
+
+use super::{Args, Invocation, Run, SessionCommand, Spec, flag, generic, sort};
+use crate::ledger::judge::{self, Traits};
+use crate::slot::Footprint;
+use crate::text::number::parse_i64;
+use std::borrow::Cow;
+
+impl judge::Command for Invocation<'_> {
+    fn name(&self) -> Cow<'_, str> {
+        self.spec.full_name()
+    }
+
+    fn footprint(&self) -> Footprint {
+        self.footprint
+    }
+
+    fn traits(&self) -> Traits {
+        let Self { spec, args, .. } = *self;
+        let has = |flag| spec.flags & flag != 0;
+        Traits {
+            reads_by_pattern: has(flag::READS_UNNAMED)
+                && sort::reads_by_pattern(args, spec.writes()),
+            is_node_local: has(flag::NODE_LOCAL),
+            is_between_databases: has(flag::OTHER_DATABASE),
+            chooses_database: chooses_database(spec, args),
+        }
+    }
+
+    fn each_key(&self, found: &mut dyn FnMut(&[u8])) {
+        self.spec.each_key(self.args, found);
+    }
+}
+
+/// Whether these arguments choose a database other than number 0.
+fn chooses_database(spec: &Spec, args: Args<'_>) -> bool {
+    match (spec.run, spec.name) {
+        (Run::Session(SessionCommand::Select), _) => {
+            let number = args.get(1).and_then(parse_i64);
+            number.and_then(|number| i32::try_from(number).ok()).is_some_and(|number| number != 0)
+        }
+        (Run::Shard(_), "copy") => generic::copies_to_other_database(args),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What sees all keys of the shards in view and names none is node-local, and nothing else.
+    #[test]
+    fn node_local_rows_are_those_that_read_or_write_all_keys() {
+        let rows =
+            crate::command::all().flat_map(|spec| [spec].into_iter().chain(spec.subcommands));
+        for spec in rows {
+            let touches = spec.flags & (flag::READ | flag::WRITE) != 0;
+            let sees_all = matches!(spec.run, Run::Cluster(_)) && spec.keys.is_empty() && touches;
+            let is_marked = spec.flags & flag::NODE_LOCAL != 0;
+            assert_eq!(is_marked, sees_all, "{}", spec.full_name());
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The ledger of a running server and `slotway check` judge alike: random conversations are played
+//! to a router under `--cross-slot audit` and replayed by the check, and both report the same rules,
+//! commands, keys and places.
+//!
+//! A failure prints the shortest conversation that proptest finds, one command a line.
+
+use crate::conversation::play;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use slotway::check::tokenizer::Words;
+use slotway::check::{Replay, SeenCommand};
+use slotway::command::{self, Spec, flag};
+use slotway::ledger::{Ledger, Spot};
+use slotway::router::Router;
+use slotway::session::Dialect;
+use slotway::state::settings::{Settings, Start};
+use slotway::state::{ServerConfig, ServerState};
+use slotway::topology::Topology;
+use std::collections::BTreeMap;
+
+/// Keys in three slots, two of which share a shard of four.
+const KEYS: &[&str] = &["{a}1", "{a}2", "{b}1", "{b}2", "{e}1"];
+/// Keys in the same slots that nothing writes: a guard over them is never lost. (A lost transaction
+/// is not kept, so that the server cannot judge it.)
+const WATCHED: &[&str] = &["{a}w", "{b}w", "{e}w"];
+
+/// `KEY` stands for one of [`KEYS`], `GUARD` for one of [`WATCHED`]; `;` parts commands.
+const CONTROL: &[&str] = &[
+    "WATCH GUARD",
+    "WATCH GUARD GUARD",
+    "MULTI",
+    "MULTI",
+    "EXEC",
+    "EXEC",
+    "DISCARD",
+    "UNWATCH",
+    "RESET ; HELLO 3",
+    "MULTI ; SET KEY 1 ; INCR KEY ; EXEC",
+    "WATCH GUARD ; MULTI ; SET KEY 1 ; EXEC",
+];
+const COMMANDS: &[&str] = &[
+    "GET KEY",
+    "SET KEY 1",
+    "MGET KEY KEY",
+    "MSET KEY 1 KEY 2",
+    "DEL KEY KEY",
+    "RENAME KEY KEY",
+    "COPY KEY KEY",
+    "COPY KEY KEY DB 1",
+    "COPY KEY KEY DB 0",
+    "COPY KEY KEY DB 99",
+    "COPY KEY KEY DB 1 FOO",
+    "LMOVE KEY KEY LEFT RIGHT",
+    "BLPOP KEY KEY 0.01",
+    "SORT KEY BY w_*",
+    "SORT KEY BY nosort",
+    "SORT KEY GET #",
+    "SORT KEY STORE KEY",
+    "SORT KEY BY nosort GET x",
+    "SORT KEY LIMIT 0 BY",
+    "SORT KEY STORE get",
+    "SORT KEY FOO BY w_*",
+    "SORT_RO KEY BY x_*",
+    "SORT_RO KEY STORE KEY BY x_*",
+    "SINTERSTORE KEY KEY KEY",
+    "ZUNION 2 KEY KEY",
+    "ZUNION x KEY KEY",
+    "OBJECT ENCODING KEY",
+    "DBSIZE",
+    "KEYS *",
+    "SCAN 0",
+    "RANDOMKEY",
+    "FLUSHDB",
+    "FLUSHALL",
+    "LOLWUT",
+    "PING",
+    "SWAPDB 0 1",
+    "MOVE KEY 1",
+    "SELECT 0",
+    "SELECT 1",
+    "SELECT 99",
+    "SELECT x",
+    "SELECT -1",
+    "SPUBLISH {a}c x",
+    "SSUBSCRIBE {a}c",
+    "SSUBSCRIBE {a}c {b}c",
+    "SUNSUBSCRIBE {a}c {b}c",
+    "CLIENT SETNAME n",
+];
+/// Refused by any server before it runs or is queued.
+const REFUSED: &[&str] = &[
+    "GET",
+    "RENAME KEY",
+    "MULTI x",
+    "EXEC x",
+    "DISCARD x",
+    "WATCH",
+    "UNWATCH x",
+    "CLIENT SETNAME",
+];
+
+/// Words of requests that are made from rows, keys apart.
+const WORDS: &[&str] =
+    &["1", "2", "x", "by", "get", "store", "w_*", "nosort", "limit", "left", "0"];
+
+/// Rows of commands that have keys, and neither wait for ever nor leave this process.
+fn rows() -> Vec<&'static Spec> {
+    let is_fit = |spec: &&Spec| {
+        !spec.keys.is_empty()
+            && spec.flags & (flag::BLOCKING | flag::MIGRATES) == 0
+            && spec.flags & (flag::READ | flag::WRITE) != 0
+    };
+    command::all().filter(is_fit).collect()
+}
+
+/// Commands from templates.
+fn templates(from: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
+    (select(from), prop::collection::vec(any::<Index>(), 8)).prop_map(|(template, picks)| {
+        let mut picks = picks.into_iter().cycle();
+        let mut pick = |from: &[&str]| match picks.next() {
+            Some(index) => from[index.index(from.len())].to_owned(),
+            None => String::new(),
+        };
+        let words = template.split(' ').map(|word| match word {
+            "KEY" => pick(KEYS),
+            "GUARD" => pick(WATCHED),
+            word => word.to_owned(),
+        });
+        let line = words.collect::<Vec<_>>().join(" ");
+        line.split(" ; ").map(str::to_owned).collect()
+    })
+}
+
+/// A command of any row, with as many arguments as it takes, or a few more.
+fn from_a_row() -> impl Strategy<Value = Vec<String>> {
+    let word = prop_oneof![3 => select(KEYS), 1 => select(WORDS)];
+    (select(rows()), prop::collection::vec(word, 16), 0..4_usize).prop_map(|(spec, words, more)| {
+        let count = spec.arity.least() - 1 + more;
+        let line = [spec.name].into_iter().chain(words.into_iter().take(count));
+        vec![line.collect::<Vec<_>>().join(" ")]
+    })
+}
+
+fn conversation() -> impl Strategy<Value = Vec<String>> {
+    let some = prop_oneof![
+        6 => templates(CONTROL),
+        6 => templates(COMMANDS),
+        3 => from_a_row(),
+        1 => templates(REFUSED),
+    ];
+    prop::collection::vec(some, 1..12).prop_map(|lines| lines.concat())
+}
+
+/// A router with several databases.
+fn router(policy: &[u8]) -> Router {
+    let settings = Settings::new(Start { databases: 2, ..Start::default() });
+    settings.set(&[(b"cross-slot", policy)]).expect("a setting");
+    let config = ServerConfig { settings, topology: Topology::even(4), ..ServerConfig::default() };
+    Router::new(ServerState::new(config), &Dialect::REDIS7, 7)
+}
+
+fn live(lines: &[String], policy: &[u8]) -> Ledger {
+    let router = router(policy);
+    let wire = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let words: String =
+            words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect();
+        format!("*{}\r\n{words}", line.split(' ').count())
+    };
+    // With RESP3 a subscriber may send any command.
+    let all: Vec<String> =
+        ["HELLO 3"].into_iter().chain(lines.iter().map(String::as_str)).map(wire).collect();
+    let pieces: Vec<&[u8]> = all.iter().map(|line| line.as_bytes()).collect();
+    play(&router, &pieces);
+    router.server.observer.record.ledger(&router.server.clients, 1)
+}
+
+fn replayed(lines: &[String]) -> Ledger {
+    let mut replay = Replay::new(4);
+    for (at, line) in lines.iter().enumerate() {
+        let mut words = Words::default();
+        line.split(' ').for_each(|word| words.push(word.as_bytes()));
+        replay.command(&SeenCommand {
+            args: words.args().expect("a command"),
+            client: b"",
+            database: None,
+            at_ms: None,
+            spot: Spot::Line(at as u64 + 1),
+            by_script: false,
+            has_run: false,
+        });
+    }
+    replay.end();
+    replay.ledger
+}
+
+/// What both are to agree on: of each kind of violation the count, and of its examples the keys and
+/// the place.
+type Found = BTreeMap<String, (u64, Vec<(Vec<String>, usize, Option<usize>)>)>;
+
+fn found(ledger: &Ledger) -> Found {
+    let rows = ledger.violations.rows().into_iter().map(|(kind, row)| {
+        let examples = row.examples.iter().map(|example| {
+            let keys = example.keys.iter().map(|key| key.key.clone()).collect();
+            (keys, example.keys_hidden, example.place)
+        });
+        let name = format!("{} {} {:?}", kind.rule.name(), kind.command, kind.patterns);
+        (name, (row.count, examples.collect()))
+    });
+    rows.collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_audit_and_a_replay_report_the_same(lines in conversation()) {
+        let (live, replayed) = (live(&lines, b"audit"), replayed(&lines));
+        prop_assert_eq!(live.dropped, 0);
+        prop_assert_eq!(found(&live), found(&replayed), "\nlive and replayed:\n{}", lines.join("\n"));
+    }
+
+    /// Where the server refuses instead, it reports one of the rules that each command breaks: the one
+    /// that it was refused for.
+    #[test]
+    fn what_is_refused_is_reported_once(lines in prop::collection::vec(
+        prop_oneof![3 => templates(COMMANDS), 1 => from_a_row()],
+        1..8,
+    )) {
+        let lines = lines.concat();
+        let (live, replayed) = (live(&lines, b"reject"), found(&replayed(&lines)));
+        for (kind, (count, _)) in found(&live) {
+            let most = replayed.get(&kind).map_or(0, |(count, _)| *count);
+            prop_assert!(count <= most, "{}: {} of {}\n{}", kind, count, most, lines.join("\n"));
+        }
+        let breaks_any = |line: &&String| self::replayed(&[(*line).clone()]).violations.total > 0;
+        let expected = lines.iter().filter(breaks_any).count() as u64;
+        prop_assert_eq!(live.violations.total, expected, "{}", lines.join("\n"));
+    }
+}
+
+/// The generator reaches every rule that a conversation can break, so that agreement means something.
+#[test]
+fn conversations_break_every_rule() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+    for _ in 0..300 {
+        let lines = conversation().new_tree(&mut runner).expect("a conversation").current();
+        for (kind, row) in replayed(&lines).violations.rows() {
+            *counts.entry(kind.rule.name()).or_default() += row.count;
+        }
+    }
+    let expected = [
+        "cross-slot-command",
+        "cross-slot-transaction",
+        "cross-slot-watch",
+        "exec-after-failed-watch",
+        "node-local-command",
+        "other-database",
+        "sort-by-pattern",
+        "watch-elsewhere",
+    ];
+    assert_eq!(counts.keys().copied().collect::<Vec<_>>(), expected, "{counts:?}");
+}
