@@ -1,16 +1,16 @@
-//! The forms of files that can be read, and how each is told by its first bytes.
+//! The formats that can be read, and how each is detected by a file's first bytes.
 
 use super::tokenizer::Words;
 use super::unsupported;
 use crate::rdb::file::is_rdb;
 use std::str::FromStr;
 
-/// Bytes from the beginning of a file that its form is told by.
+/// Bytes from the beginning of a file by which its format is detected.
 pub const LOOK_LEN: usize = 64 * 1024;
-/// Lines that are looked at.
+/// Lines that are examined.
 const LINES_MAX: usize = 200;
 
-/// The form of a file.
+/// The format of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// A key on each line.
@@ -41,13 +41,13 @@ impl Format {
         (Self::Rdb, "rdb"),
     ];
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(format, _)| *format == self).map_or("", |(_, name)| name)
     }
 
-    /// The form of a file that begins like this.
+    /// Returns the format of a file that begins with `start`.
     #[must_use]
     pub fn of(start: &[u8]) -> Self {
         if is_rdb(start) {
@@ -77,7 +77,7 @@ impl Format {
             sets += usize::from(args.len() > 1);
             semicolons += usize::from(args.from(0).any(|word| word == b";"));
         }
-        // A few typing errors do not make a history something else.
+        // A history may have a few typing errors.
         match lines.len() {
             _ if semicolons > 0 => Self::Transactions,
             all if commands > 0 && commands * 10 >= all * 8 => Self::History,
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forms_are_told_by_their_beginning() {
+    fn formats_are_detected_by_the_first_bytes() {
         for (start, format) in [
             ("REDIS0010\u{fa}", Format::Rdb),
             ("*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n", Format::Aof),

@@ -1,5 +1,5 @@
-//! The forms of fixed reports, compared as wholes with what was looked at and found good
-//! (`snapshots/`; `INSTA_UPDATE=always cargo test --lib check` writes them anew).
+//! Reports of fixed input in every format, compared with reviewed snapshots (`snapshots/`;
+//! `INSTA_UPDATE=always cargo test --lib check` rewrites them).
 
 use crate::check::{self, Format, Replay};
 use crate::rdb::file_window::FileWindow;
@@ -30,27 +30,27 @@ fn of(name: &str, text: &[u8], strict: bool) -> Report {
 fn shop() -> Report {
     let mut text = String::new();
     let mut at = 0;
-    let mut say = |client: &str, command: &str| {
+    let mut send = |client: &str, command: &str| {
         at += 7;
         let words: Vec<String> = command.split(' ').map(|word| format!("\"{word}\"")).collect();
         text.push_str(&format!("1700000000.{at:03}000 [0 {client}] {}\n", words.join(" ")));
     };
-    say("10.0.0.1:50", "client setname shop-1");
+    send("10.0.0.1:50", "client setname shop-1");
     for n in 1..=20 {
-        say("10.0.0.1:50", &format!("watch basket:{n}"));
-        say("10.0.0.2:50", &format!("sadd basket:{n} apple"));
-        say("10.0.0.1:50", "multi");
-        say("10.0.0.1:50", "exec");
-        say("10.0.0.1:50", &format!("watch basket:{n}"));
-        say("10.0.0.1:50", "multi");
-        say("10.0.0.1:50", &format!("del basket:{n} basket:{n}:total"));
-        say("10.0.0.1:50", &format!("rpush order:{n} apple"));
-        say("10.0.0.1:50", "exec");
-        say("10.0.0.2:50", &format!("mget {{user:{n}}}:name {{user:{n}}}:mail"));
-        say("10.0.0.2:50", &format!("sinterstore hits tags:{n} news"));
+        send("10.0.0.1:50", &format!("watch basket:{n}"));
+        send("10.0.0.2:50", &format!("sadd basket:{n} apple"));
+        send("10.0.0.1:50", "multi");
+        send("10.0.0.1:50", "exec");
+        send("10.0.0.1:50", &format!("watch basket:{n}"));
+        send("10.0.0.1:50", "multi");
+        send("10.0.0.1:50", &format!("del basket:{n} basket:{n}:total"));
+        send("10.0.0.1:50", &format!("rpush order:{n} apple"));
+        send("10.0.0.1:50", "exec");
+        send("10.0.0.2:50", &format!("mget {{user:{n}}}:name {{user:{n}}}:mail"));
+        send("10.0.0.2:50", &format!("sinterstore hits tags:{n} news"));
     }
-    say("10.0.0.3:50", "dbsize");
-    say("10.0.0.3:50", "json.get x");
+    send("10.0.0.3:50", "dbsize");
+    send("10.0.0.3:50", "json.get x");
     of("shop.monitor", text.as_bytes(), false)
 }
 
@@ -63,7 +63,7 @@ fn broken() -> Report {
     of("dump.rdb", &rdb[..rdb.len() / 2], false)
 }
 
-/// The shop, all but one of whose violations are known, and one more that is mended since.
+/// The shop with a baseline: all but one of its violations are known, and one that is known is gone.
 fn known() -> Report {
     let mut report = shop();
     let all = Baseline::of(report.violations.iter()).text();
@@ -88,7 +88,7 @@ fn what_is_known_passes_and_nothing_else() {
     let all = Baseline::of(report.violations.iter());
     report.allow(&all, "known.txt");
     assert_eq!((report.exit_code, report.verdict().starts_with("nothing new: ")), (0, true));
-    // Of kinds that made room for others nobody knows.
+    // Kinds that made room for others cannot be compared with the baseline.
     let mut report = shop();
     report.totals.errors += 1;
     report.allow(&all, "known.txt");
@@ -141,7 +141,7 @@ fn pretty(text: &str) -> String {
 }
 
 #[test]
-fn exit_codes_tell_what_was_found() {
+fn exit_codes_follow_what_was_found() {
     let codes = all().map(|(_, report)| report.exit_code);
     assert_eq!(codes, [EXIT_VIOLATIONS, 0, EXIT_INPUT, EXIT_VIOLATIONS]);
     let scan = b"scan 0\nget x\n";
@@ -175,7 +175,7 @@ fn html_and_junit_are_well_formed() {
 }
 
 #[test]
-fn strangers_have_no_power_over_any_form() {
+fn hostile_keys_are_escaped_in_every_format() {
     let key = "<script>`|*[x](y)\\x1b[2J";
     let text = format!("1.000001 [0 a:1] \"mget\" \"{key}\" \"b&\\\"'\"\n");
     let report = of("<i>", text.as_bytes(), false);
@@ -205,11 +205,11 @@ fn paths(value: &Value, path: &str, into: &mut BTreeSet<String>) {
     }
 }
 
-/// `a.{b,c}` in the table stands for `a.b` and `a.c`.
-fn told() -> BTreeSet<String> {
+/// Returns the documented paths; `a.{b,c}` in the table is `a.b` and `a.c`.
+fn documented() -> BTreeSet<String> {
     let page = include_str!("../../docs/proof.md");
     let (_, page) = page.split_once("## The JSON document").expect("the chapter");
-    let mut told = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for line in page.lines().filter_map(|line| line.strip_prefix("| `")) {
         let Some((path, _)) = line.split_once('`') else { continue };
         match path.split_once('{') {
@@ -217,12 +217,12 @@ fn told() -> BTreeSet<String> {
                 let names = names.trim_end_matches('}').split(',');
                 let plain =
                     |name: &str| format!("{before}{name}").trim_end_matches("[]").to_owned();
-                told.extend(names.map(plain));
+                documented.extend(names.map(plain));
             }
-            None => drop(told.insert(path.trim_end_matches("[]").to_owned())),
+            None => drop(documented.insert(path.trim_end_matches("[]").to_owned())),
         }
     }
-    told
+    documented
 }
 
 #[test]
@@ -235,16 +235,20 @@ fn the_document_is_as_promised() {
     // A price is null where nothing was counted, and an object elsewhere; so are these.
     let is_price =
         |path: &String| ["_price", ".trouble", "baseline"].iter().any(|end| path.ends_with(end));
-    let mut told = told();
+    let mut documented = documented();
     found.retain(|path| !is_price(path));
-    told.retain(|path| !is_price(path));
+    documented.retain(|path| !is_price(path));
     let of =
         |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
-    let missing: Vec<String> = of(&found, &told)
+    let missing: Vec<String> = of(&found, &documented)
         .into_iter()
         // A list that is empty in one of the reports.
-        .filter(|path| !told.iter().any(|other| other.starts_with(&format!("{path}[]"))))
+        .filter(|path| !documented.iter().any(|other| other.starts_with(&format!("{path}[]"))))
         .collect();
-    assert_eq!(missing, Vec::<String>::new(), "docs/proof.md does not tell of these");
-    assert_eq!(of(&told, &found), Vec::<String>::new(), "docs/proof.md tells of what is not there");
+    assert_eq!(missing, Vec::<String>::new(), "docs/proof.md lacks these");
+    assert_eq!(
+        of(&documented, &found),
+        Vec::<String>::new(),
+        "docs/proof.md has these, the documents do not"
+    );
 }

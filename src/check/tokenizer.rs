@@ -1,4 +1,4 @@
-//! The words of a command in one line, as redis-cli takes them and MONITOR shows them.
+//! Splits a line into the words of a command, as redis-cli does and MONITOR quotes them.
 //!
 //! ```text
 //! set "a key\x00" 'it''s' plain      "…" with \n \r \t \a \b \\ \" \xHH      '…' with \'
@@ -7,7 +7,7 @@
 use crate::command::Args;
 use crate::resp::Span;
 
-/// A command's words, kept for one at a time.
+/// The words of one command, in memory that is used again.
 #[derive(Clone, Debug, Default)]
 pub struct Words {
     bytes: Vec<u8>,
@@ -27,7 +27,7 @@ impl Words {
         self.bytes.extend_from_slice(word);
     }
 
-    /// The bytes of all words together.
+    /// Returns the bytes of all words together.
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len()
@@ -39,13 +39,13 @@ impl Words {
         self.spans.is_empty()
     }
 
-    /// The words as a request; `None` if there is none.
+    /// Returns the words as a request; `None` without words.
     #[must_use]
     pub fn args(&self) -> Option<Args<'_>> {
         (!self.spans.is_empty()).then(|| Args::new(&self.bytes, &self.spans))
     }
 
-    /// All words.
+    /// Returns all words.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.spans.iter().map(|span| span.of(&self.bytes))
     }
@@ -53,7 +53,7 @@ impl Words {
     /// Appends the words of `line`.
     ///
     /// # Errors
-    /// A quote is left open, or something stands right behind a closing one.
+    /// A quote is left open, or a closing one is not followed by a space.
     pub fn split(&mut self, line: &[u8]) -> Result<(), Quotes> {
         let mut rest = line.trim_ascii_start();
         while !rest.is_empty() {
@@ -65,7 +65,7 @@ impl Words {
         Ok(())
     }
 
-    /// Appends the bytes of the word that `rest` begins with; gives what is left.
+    /// Appends the bytes of the word that `rest` begins with. Returns what is left.
     fn word<'l>(&mut self, mut rest: &'l [u8]) -> Result<&'l [u8], Quotes> {
         while let Some((&byte, behind)) = rest.split_first() {
             match byte {
@@ -127,11 +127,11 @@ impl Words {
     }
 }
 
-/// A line whose quotes do not fit.
+/// The error for unbalanced quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotes;
 
-/// Behind a closing quote a word is over.
+/// Checks that a word ends behind its closing quote.
 fn closed(rest: &[u8]) -> Result<&[u8], Quotes> {
     match rest.first() {
         Some(byte) if !byte.is_ascii_whitespace() => Err(Quotes),

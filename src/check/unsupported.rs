@@ -1,12 +1,12 @@
-//! Commands that a file may hold and this server has yet to learn: where their keys are, no more.
+//! Commands that a file may contain and this server does not support: only their keys are known.
 //!
-//! The rows have the form of the table of commands, and go when the table has them: a test fails
-//! then. `find` looks into both.
+//! The rows have the form of the table of commands. A test fails when the table has one of them: the
+//! row here is to be removed then. [`find`] searches both.
 
 use crate::command::{self, Args, Arity, Begin, Find, Keys, Spec, access, flag};
 use access::{RO, RW};
 
-/// The row that says where the keys of a request are, if any does.
+/// Returns the row of a request, from either table.
 #[must_use]
 pub fn find(args: Args<'_>) -> Option<&'static Spec> {
     command::named(args).or_else(|| {
@@ -15,18 +15,18 @@ pub fn find(args: Args<'_>) -> Option<&'static Spec> {
     })
 }
 
-/// Keys from here to the end.
+/// Keys from an argument to the end.
 const fn to_end(access: u16, first: u8) -> Keys {
     Keys::range(access, first, -1, 1)
 }
 
-/// The number of keys, and the keys behind it.
+/// A number of keys, and the keys behind it.
 const fn counted(at: u8) -> Keys {
     let find = Find::Count { at: 0, first: 1, step: 1 };
     Keys { access: RW, begin: Begin::Index(at), find, notes: "" }
 }
 
-/// Behind this word, if it is there from argument `from` on.
+/// Keys behind this word, if it is there from argument `from` on.
 const fn behind(access: u16, word: &'static str, from: i8, find: Find) -> Keys {
     Keys { access, begin: Begin::Keyword(word, from), find, notes: "" }
 }
@@ -44,7 +44,7 @@ const fn writes(name: &'static str, keys: &'static [Keys]) -> Spec {
 
 const READ_ONE: &[Keys] = &[Keys::at(RO, 1)];
 const WRITE_ONE: &[Keys] = &[Keys::at(RW, 1)];
-/// `XGROUP CREATE key`, `XINFO STREAM key`: behind the subcommand.
+/// The key behind the subcommand: `XGROUP CREATE key`, `XINFO STREAM key`.
 const SECOND: &[Keys] = &[Keys::at(RW, 2)];
 const SCRIPT: &[Keys] = &[counted(2)];
 const RADIUS: &[Keys] =
@@ -86,7 +86,7 @@ const UNSUPPORTED: &[Spec] = &[
     reads("xrevrange", READ_ONE),
     writes("xsetid", WRITE_ONE),
     writes("xtrim", WRITE_ONE),
-    // Scripts change keys by the commands that they call, which MONITOR shows by themselves.
+    // Scripts change keys by the commands that they call, and MONITOR shows each of those.
     reads("eval", SCRIPT),
     reads("eval_ro", SCRIPT),
     reads("evalsha", SCRIPT),
@@ -95,7 +95,7 @@ const UNSUPPORTED: &[Spec] = &[
     reads("fcall_ro", SCRIPT),
 ];
 
-/// Whether a request runs a script, whose keys are those it declares.
+/// Whether a command runs a script, whose keys are those that it declares.
 #[must_use]
 pub fn is_script(spec: &Spec) -> bool {
     spec.keys.first().is_some_and(|keys| matches!(keys.find, Find::Count { .. }))
@@ -111,9 +111,9 @@ mod tests {
     use crate::check::tokenizer::Words;
 
     #[test]
-    fn what_the_table_has_is_no_guest() {
+    fn no_supported_command_is_listed() {
         for row in UNSUPPORTED {
-            assert!(command::find(row.name.as_bytes()).is_none(), "{} is at home now", row.name);
+            assert!(command::find(row.name.as_bytes()).is_none(), "{} is supported now", row.name);
         }
     }
 

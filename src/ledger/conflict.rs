@@ -1,5 +1,5 @@
-//! Transactions that lost: whose watched key was changed, by what, how long after the WATCH, and how
-//! many attempts it took until the next commit. Contention, by pattern of key.
+//! Conflicts: transactions that lost because a watched key was changed, by pattern of key: by which
+//! command, how long after the WATCH, and how many attempts it took until the next commit.
 
 use super::lru::LruTable;
 use super::pattern::{pattern, shown};
@@ -18,11 +18,11 @@ pub const ATTEMPTS: usize = 10;
 pub struct LostExec<'a> {
     /// The watched key.
     pub key: &'a [u8],
-    /// The command that changed it; empty if that is not known.
+    /// The command that changed it; empty if not known.
     pub command: &'a str,
-    /// Who sent that.
+    /// The client that sent that.
     pub winner: &'a Origin,
-    /// Who watched.
+    /// The client that watched.
     pub loser: &'a Origin,
     /// How long before the change the key was watched, if known, in milliseconds.
     pub age_ms: Option<u64>,
@@ -30,7 +30,7 @@ pub struct LostExec<'a> {
     pub at_ms: Option<u64>,
 }
 
-/// What tells a row from the others.
+/// The key of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConflictKind {
     /// The pattern of the watched key.
@@ -44,17 +44,17 @@ pub struct ConflictKind {
 pub struct Conflict {
     /// How often it was seen.
     pub count: u64,
-    /// How often it was the loser itself who changed the key.
+    /// How often the losing client itself changed the key.
     pub own: u64,
     /// By age of the WATCH in milliseconds: `ages[i]` counts ages below 2^i, and not below half of it.
     pub ages: [u64; AGES],
-    /// A key of the kind.
+    /// A watched key, for display.
     pub example: String,
     /// When last, in milliseconds since the epoch.
     pub last_ms: Option<u64>,
-    /// Who lost last, and to whom.
+    /// The client that lost last.
     pub loser: Origin,
-    /// See `loser`.
+    /// The client that changed the key then.
     pub winner: Origin,
 }
 
@@ -62,9 +62,9 @@ pub struct Conflict {
 #[derive(Clone, Debug)]
 pub struct Conflicts {
     rows: LruTable<ConflictKind, Conflict>,
-    /// All that were ever reported.
+    /// All conflicts that were entered.
     pub total: u64,
-    /// Commits by the attempts they took, among transactions that watched something.
+    /// Commits of transactions with a WATCH, by the attempts that they took.
     pub commits_by_attempts: [u64; ATTEMPTS],
 }
 
@@ -94,13 +94,13 @@ impl Conflicts {
         row.winner.clone_from(lost.winner);
     }
 
-    /// Enters a commit of a transaction that watched, with the attempts it took, from 1.
+    /// Counts a commit of a transaction with a WATCH, by the attempts that it took, from 1.
     pub fn committed(&mut self, attempts: u64) {
         let class = usize::try_from(attempts.max(1) - 1).unwrap_or(usize::MAX);
         self.commits_by_attempts[class.min(ATTEMPTS - 1)] += 1;
     }
 
-    /// The rows, the more frequent first.
+    /// Returns the rows, the more frequent first.
     #[must_use]
     pub fn rows(&self) -> Vec<(&ConflictKind, &Conflict)> {
         let mut rows: Vec<_> = self.rows.iter().collect();
@@ -108,7 +108,7 @@ impl Conflicts {
         rows
     }
 
-    /// Rows that had to make room for others.
+    /// Returns how many rows made room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.rows.forgotten()

@@ -1,4 +1,4 @@
-//! The smallest hashtag that puts keys into one slot which are used together.
+//! Finds the smallest hashtag that puts keys which are used together into one slot.
 //!
 //! ```text
 //! sets seen together          bull:mail:wait   bull:mail:active        cart:7:items   user:7
@@ -6,10 +6,10 @@
 //! tag                         {bull:mail}:wait {bull:mail}:active      cart:{7}:items  user:{7}
 //! ```
 //!
-//! Per pattern a range of pieces is sought whose text is the same in all keys of every set. Of the
-//! ranges that fit, the one that takes the most different values is the smallest: it binds the
-//! fewest keys together. Among equals the longest text says best what it is about. Whatever is
-//! found is tried out: the keys are written anew and their slots computed.
+//! The search is for a range of pieces, per pattern, whose text is the same in all keys of every set.
+//! Of the ranges that fit, the one with the most different values is the smallest hashtag: it binds
+//! the fewest keys together. Among equals the longest text is the clearest. The result is verified:
+//! the keys are rewritten and their slots computed.
 
 use super::pattern::{Kind, Piece, pattern, pieces, shown};
 use crate::slot::{Slot, hashed_part};
@@ -25,13 +25,13 @@ const KEY_CHARS_MAX: usize = 80;
 /// Keys that were used together, each with the number of its pattern.
 pub type Set = Vec<(usize, Vec<u8>)>;
 
-/// Where the tag goes, by pattern: pieces of its keys, as [`bare`] leaves them.
+/// A hashtag for a group: by pattern, the pieces of the bare keys (see [`bare`]) that it encloses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
     ranges: Vec<Range<usize>>,
     /// How many different tags the sets would have.
     pub values: usize,
-    /// Some of these tags, as a person reads them, with their braces.
+    /// One of these tags with its braces, for display.
     pub shown: String,
 }
 
@@ -44,7 +44,7 @@ pub struct Pair {
     pub keys: [String; 2],
 }
 
-/// A key without the braces of its hashtag, if it has one.
+/// Returns a key without the braces of its hashtag, if it has one.
 #[must_use]
 pub fn bare(key: &[u8]) -> Vec<u8> {
     let tag = hashed_part(key);
@@ -57,14 +57,14 @@ pub fn bare(key: &[u8]) -> Vec<u8> {
 }
 
 impl Tag {
-    /// A key of pattern number `of`, written with the tag. `None` if it is not made as its pattern
-    /// says.
+    /// Returns a key of pattern number `of` with the tag. `None` if the key does not have the pieces of
+    /// its pattern.
     #[must_use]
     pub fn write(&self, of: usize, key: &[u8]) -> Option<Vec<u8>> {
         written(key, self.ranges.get(of)?)
     }
 
-    /// The pattern's keys, written with the tag, as a pattern.
+    /// Returns the pattern of the pattern's keys with the tag.
     #[must_use]
     pub fn pattern(&self, of: usize, key: &[u8]) -> String {
         self.write(of, key).map_or_else(String::new, |key| pattern(&key))
@@ -79,13 +79,13 @@ fn written(key: &[u8], range: &Range<usize>) -> Option<Vec<u8>> {
     Some([before, b"{", tag, b"}", after].concat())
 }
 
-/// The bytes of a range of pieces.
+/// Returns the bytes of a range of pieces.
 fn span(pieces: &[Piece], range: &Range<usize>) -> Option<Range<usize>> {
     let range = pieces.get(range.clone())?;
     Some(range.first()?.start..range.last()?.end)
 }
 
-/// A key taken apart.
+/// A key with its pieces.
 struct Part<'a> {
     of: usize,
     key: &'a [u8],
@@ -104,7 +104,7 @@ impl<'a> Part<'a> {
         self.bare.get(span(&self.pieces, range)?)
     }
 
-    /// Every range that begins and ends with something other than a mark.
+    /// Returns every range that neither begins nor ends with a separator.
     fn ranges(&self) -> Vec<Range<usize>> {
         let may_end = |at: usize| !matches!(self.pieces[at].kind, Kind::Mark | Kind::Rest);
         let all = 0..self.pieces.len();
@@ -120,11 +120,11 @@ impl<'a> Part<'a> {
     }
 }
 
-/// The smallest tag for these sets, of keys of so many patterns. If there is none: the pairs of
-/// patterns that have nothing in common (none, if each pair has, but not all together).
+/// Returns the smallest tag for these sets of keys of `patterns`.
 ///
 /// # Errors
-/// No common part puts every set into one slot.
+/// No common part puts every set into one slot: the pairs of patterns that have nothing in common, or
+/// none, if each pair has a common part but all together have not.
 pub fn find(patterns: &[Arc<str>], sets: &[Set]) -> Result<Tag, Vec<Pair>> {
     let parts: Vec<Vec<Part<'_>>> =
         sets.iter().map(|set| set.iter().map(|(of, key)| Part::new(*of, key)).collect()).collect();
@@ -150,8 +150,8 @@ fn search(patterns: usize, sets: &[Vec<Part<'_>>]) -> Option<Tag> {
     best.map(|(_, _, tag)| tag)
 }
 
-/// The range of each pattern if that of `base` is given: the same text, in all sets, step by step
-/// from pattern to pattern.
+/// Returns the range of each pattern, given that of `base`: the same text in all sets, found from
+/// pattern to pattern.
 fn spread(
     patterns: usize,
     sets: &[Vec<Part<'_>>],
@@ -167,7 +167,7 @@ fn spread(
                 part.text(range).map(<[u8]>::to_vec)
             })
         };
-        // A pattern without a range, beside one that has it.
+        // A pattern without a range, in a set with one that has a range.
         let next = sets.iter().find_map(|set| {
             let text = text(&ranges, set)?;
             let part = set.iter().find(|part| ranges[part.of].is_none())?;
@@ -187,8 +187,8 @@ fn spread(
     ranges.into_iter().collect()
 }
 
-/// Writes the keys of all sets with tags in these ranges, and computes their slots: the different
-/// tags, if every set is in one slot.
+/// Rewrites the keys of all sets with tags in these ranges and computes their slots. Returns the
+/// different tags if every set is in one slot.
 fn try_out(sets: &[Vec<Part<'_>>], ranges: &[Range<usize>]) -> Option<BTreeSet<Vec<u8>>> {
     let mut tags = BTreeSet::new();
     for set in sets {
@@ -205,7 +205,7 @@ fn try_out(sets: &[Vec<Part<'_>>], ranges: &[Range<usize>]) -> Option<BTreeSet<V
     Some(tags)
 }
 
-/// The pairs of patterns that no tag would bring together.
+/// Returns the pairs of patterns that no tag would bring together.
 fn strangers(patterns: &[Arc<str>], sets: &[Vec<Part<'_>>]) -> Vec<Pair> {
     let (mut tried, mut pairs) = (BTreeSet::new(), Vec::new());
     for set in sets {
@@ -223,7 +223,7 @@ fn strangers(patterns: &[Arc<str>], sets: &[Vec<Part<'_>>]) -> Vec<Pair> {
                     .filter(|set| [low, high].iter().all(|of| set.iter().any(|p| p.of == *of)))
                     .map(|set| {
                         let own = set.iter().filter(|part| [low, high].contains(&part.of));
-                        // Numbered anew: the pair is all there is.
+                        // Renumbered: the pair is searched by itself.
                         own.map(|part| Part::new(usize::from(part.of != low), part.key)).collect()
                     })
                     .collect();

@@ -1,4 +1,5 @@
-//! Which keys are used together, and so have to share a slot: by commands, transactions, WATCHes.
+//! Groups of keys that commands, transactions and WATCHes use together, so that they have to share a
+//! slot.
 //!
 //! ```text
 //! sets of keys          kinds of sets                 groups
@@ -6,8 +7,8 @@
 //! {d, e} …               {b:<int>, c:<int>}   31      d ─ e
 //! ```
 //!
-//! A kind of set keeps a few sets as they came; patterns that meet in one, directly or by way of
-//! others, are a group. What a hashtag for a group would be, and what it would cost, follows.
+//! A kind of set keeps a sample of its sets; patterns that occur in one set, directly or by way of
+//! others, are a group. From its sets follow the hashtag for a group, and its price.
 
 use super::hashtag::{self, Pair, Set, Tag};
 use super::key_stats::KeyStats;
@@ -17,16 +18,16 @@ use crate::slot::{SLOTS, Slot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// SetKinds of sets that are kept.
+/// Kinds of sets that are kept.
 pub const KINDS_MAX: usize = 1024;
-/// Sets of each kind that are kept as they came.
+/// Sets of each kind that are kept.
 pub const SETS_MAX: usize = 16;
-/// Keys of a set that are looked at: the first ones.
+/// Keys of a set that are kept: the first ones.
 pub const SET_KEYS_MAX: usize = 16;
-/// Sets of a group from which its hashtag is sought.
+/// Sets of a group from which its hashtag is derived.
 pub const GROUP_SETS_MAX: usize = 128;
 
-/// Sets of one kind.
+/// What is kept of one kind of set.
 #[derive(Clone, Debug, Default)]
 struct SetKind {
     count: u64,
@@ -36,10 +37,10 @@ struct SetKind {
     sets: Vec<Vec<Box<[u8]>>>,
 }
 
-/// SetKinds of sets, each with its patterns.
+/// Kinds of sets, each with its patterns.
 type SetKinds<'a> = Vec<(&'a Vec<Arc<str>>, &'a SetKind)>;
 
-/// What is used together.
+/// The kinds of sets of keys that are used together.
 #[derive(Clone, Debug)]
 pub struct KeyGroups {
     kinds: LruTable<Vec<Arc<str>>, SetKind>,
@@ -63,27 +64,27 @@ pub struct Group {
     pub crossing: u64,
     /// A key of each pattern.
     pub examples: Vec<Vec<u8>>,
-    /// What is to be done.
+    /// What the group needs.
     pub verdict: Verdict,
 }
 
-/// What is to be done about a group.
+/// What a group needs to be in one slot wherever its keys are used together.
 #[derive(Clone, Debug)]
 pub enum Verdict {
     /// Nothing: every set was in one slot.
     Fits,
     /// This hashtag puts every set that was seen into one slot.
     Tag(Tag),
-    /// No hashtag does. These pairs have nothing in common; none, if only all together have not.
+    /// No hashtag does. These pairs have nothing in common; none if only all together have not.
     Apart(Vec<Pair>),
 }
 
-/// What a hashtag would do to the spread of the keys, or of their uses: shares from 0 to 1.
+/// The effect of a hashtag on the distribution of the keys, or of their uses: shares from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Share {
-    /// The most in one slot, of the group's, with the tag.
+    /// The group's fullest slot, with the tag.
     pub slot: f64,
-    /// The most in one slot now, of anything.
+    /// The fullest slot now.
     pub slot_now: f64,
     /// The busiest shard's, with the tag.
     pub shard: f64,
@@ -92,12 +93,12 @@ pub struct Share {
 }
 
 impl KeyGroups {
-    /// Enters keys that were used together. One key alone says nothing.
+    /// Enters keys that were used together. Fewer than two are ignored.
     pub fn enter(&mut self, keys: &[&[u8]]) {
         self.enter_times(keys, 1);
     }
 
-    /// Enters keys that were used together so many times, once at least.
+    /// Enters keys that were used together `times` times, at least once.
     pub fn enter_times(&mut self, keys: &[&[u8]], times: u64) {
         if keys.len() < 2 {
             return;
@@ -126,13 +127,13 @@ impl KeyGroups {
         }
     }
 
-    /// SetKinds of sets that had to make room for others.
+    /// Returns how many kinds of sets made room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.kinds.forgotten()
     }
 
-    /// The groups: those that cross slots most often first.
+    /// Returns the groups: those that cross slots most often first.
     #[must_use]
     pub fn groups(&self) -> Vec<Group> {
         let mut kinds: SetKinds<'_> = self.kinds.iter().collect();
@@ -164,7 +165,7 @@ fn group(kinds: &[(&Vec<Arc<str>>, &SetKind)]) -> Group {
         let text = pattern(key);
         patterns.binary_search_by(|pattern| (**pattern).cmp(&text)).expect("of the group")
     };
-    // A set of every kind before a second of any.
+    // A set of every kind before the second set of any.
     let rounds = (0..SETS_MAX).flat_map(|at| kinds.iter().filter_map(move |(_, s)| s.sets.get(at)));
     let sets: Vec<Set> = rounds
         .take(GROUP_SETS_MAX)
@@ -193,15 +194,15 @@ fn group(kinds: &[(&Vec<Arc<str>>, &SetKind)]) -> Group {
 }
 
 impl Group {
-    /// The number of a key's pattern in the group, if it is one of its patterns.
+    /// Returns the number of a key's pattern in the group, if it is one of the group's.
     #[must_use]
     pub fn number(&self, key: &[u8]) -> Option<usize> {
         let text = pattern(key);
         self.patterns.binary_search_by(|pattern| (**pattern).cmp(&text)).ok()
     }
 
-    /// What `tag` would do to the spread of the keys and of their uses over `shards` shards; `None`
-    /// where there are none.
+    /// Returns the effect of `tag` on the distribution of the keys, and of their uses, over `shards`
+    /// shards; `None` where there are none.
     #[must_use]
     pub fn price(
         &self,
@@ -237,7 +238,7 @@ impl Group {
     }
 }
 
-/// How many of something lie where.
+/// Counts by slot and by shard.
 struct Spread {
     all: u64,
     slots: Vec<u64>,
@@ -270,7 +271,7 @@ impl Spread {
 #[derive(Default)]
 struct Union<'a> {
     numbers: BTreeMap<&'a Arc<str>, usize>,
-    /// Towards the root, which points at itself.
+    /// By number; a root is its own parent.
     parents: Vec<usize>,
 }
 
@@ -286,7 +287,7 @@ impl<'a> Union<'a> {
 
     fn root(&mut self, mut at: usize) -> usize {
         while self.parents[at] != at {
-            // Halves the way for whoever comes next.
+            // Halves the path for the next search.
             self.parents[at] = self.parents[self.parents[at]];
             at = self.parents[at];
         }

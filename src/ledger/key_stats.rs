@@ -1,5 +1,5 @@
-//! What keys there are and how they are used: by slot, by pattern, and two samples of bounded size
-//! from which the price of a hashtag is reckoned.
+//! Statistics of keys, stored and used: by slot, by pattern, and two samples of bounded size from
+//! which the price of a hashtag is estimated.
 //!
 //! ```text
 //! uses    a reservoir: every use of a key was equally likely to be kept           share of traffic
@@ -26,7 +26,7 @@ pub const SAMPLED_KEY_LEN_MAX: usize = 1024;
 /// The largest keys that are named.
 pub const BIG_MAX: usize = 16;
 
-/// What is counted of a pattern.
+/// What is counted by pattern.
 #[derive(Clone, Debug)]
 pub struct PatternStats {
     /// How often keys of it were used by commands.
@@ -35,9 +35,9 @@ pub struct PatternStats {
     pub keys: u64,
     /// Bytes that they are stored in.
     pub bytes: u64,
-    /// The most that one of them is stored in.
+    /// Bytes of the largest of them.
     pub bytes_max: u64,
-    /// A key of it.
+    /// One of its keys, for display.
     pub example: String,
     /// The slots that its keys are in, a bit each.
     slots: Box<[u64; SLOTS as usize / 64]>,
@@ -54,7 +54,7 @@ impl PatternStats {
         self.slots[slot.index() / 64] |= 1 << (slot.index() % 64);
     }
 
-    /// In how many slots its keys are.
+    /// Returns in how many slots its keys are.
     #[must_use]
     pub fn slots(&self) -> u32 {
         self.slots.iter().map(|word| word.count_ones()).sum()
@@ -66,15 +66,15 @@ impl PatternStats {
 pub struct LargeKey {
     /// Bytes that it is stored in.
     pub bytes: u64,
-    /// As a person reads it.
+    /// The key, for display.
     pub key: String,
-    /// What it is: `string`, `hash` …
+    /// Its type: `string`, `hash` …
     pub kind: &'static str,
     /// Its slot.
     pub slot: Slot,
 }
 
-/// The count of everything.
+/// The statistics of keys.
 #[derive(Clone, Debug)]
 pub struct KeyStats {
     /// Uses of keys by commands.
@@ -93,7 +93,7 @@ pub struct KeyStats {
     sampled_keys: BTreeMap<u64, Box<[u8]>>,
     chance: fastrand::Rng,
     hasher: foldhash::quality::FixedState,
-    /// The pattern of the latest key, kept for its memory.
+    /// The pattern of the latest key: a buffer that is used again.
     text: String,
 }
 
@@ -128,12 +128,12 @@ impl KeyStats {
         stats
     }
 
-    /// A command used a key.
+    /// Counts a use of a key by a command.
     pub fn used(&mut self, key: &[u8]) {
         self.used_times(key, 1);
     }
 
-    /// Commands used a key so many times, once at least.
+    /// Counts `times` uses of a key, at least one.
     pub fn used_times(&mut self, key: &[u8], times: u64) {
         let slot = Slot::of(key);
         self.uses += times;
@@ -154,7 +154,7 @@ impl KeyStats {
         self.meet(key);
     }
 
-    /// A key is stored, in so many bytes. Each key is told once.
+    /// Counts a stored key of so many bytes. Each key is to be given once.
     pub fn stored(&mut self, key: &[u8], bytes: u64, kind: &'static str) {
         let slot = Slot::of(key);
         self.keys += 1;
@@ -175,7 +175,7 @@ impl KeyStats {
         }
     }
 
-    /// Considers a key for the sample of keys.
+    /// Adds a key to the sample of keys if its hash is among the smallest.
     fn meet(&mut self, key: &[u8]) {
         if key.len() > SAMPLED_KEY_LEN_MAX {
             return;
@@ -191,13 +191,13 @@ impl KeyStats {
         }
     }
 
-    /// How many different keys were met: exact as far as all are in the sample.
+    /// Returns how many different keys there were: exact as long as all are in the sample.
     #[must_use]
     pub fn different_keys(&self) -> u64 {
         let len = self.sampled_keys.len();
         match self.sampled_keys.last_key_value() {
             Some((&last, _)) if len >= SAMPLE_MAX => {
-                // So many hashes lie in this part of all that there could be.
+                // Hashes are spread evenly: so many lie in this part of their range.
                 let part = last as f64 / u64::MAX as f64;
                 ((len - 1) as f64 / part) as u64
             }
@@ -205,23 +205,23 @@ impl KeyStats {
         }
     }
 
-    /// Whether [`KeyStats::different_keys`] and the samples are all there is.
+    /// Whether [`KeyStats::different_keys`] is exact and the samples are complete.
     #[must_use]
     pub fn is_exact(&self) -> bool {
         self.sampled_keys.len() < SAMPLE_MAX && self.uses <= SAMPLE_MAX as u64
     }
 
-    /// Keys that stand for all different ones.
+    /// Returns the sample of the different keys.
     pub fn sample_of_keys(&self) -> impl Iterator<Item = &[u8]> {
         self.sampled_keys.values().map(|key| &**key)
     }
 
-    /// Keys that stand for all uses.
+    /// Returns the sample of the uses.
     pub fn sample_of_uses(&self) -> impl Iterator<Item = &[u8]> {
         self.sampled_uses.iter().map(|key| &**key)
     }
 
-    /// The patterns: those most used and of most keys first.
+    /// Returns the patterns: the most used and those of most keys first.
     #[must_use]
     pub fn patterns(&self) -> Vec<(&Arc<str>, &PatternStats)> {
         let mut rows: Vec<_> = self.patterns.iter().collect();
@@ -231,13 +231,13 @@ impl KeyStats {
         rows
     }
 
-    /// Patterns that had to make room for others.
+    /// Returns how many patterns made room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.patterns.forgotten()
     }
 
-    /// By slot: uses, stored keys and their bytes.
+    /// Returns by slot: uses, stored keys and their bytes.
     pub fn slots(&self) -> impl Iterator<Item = (Slot, u64, u64, u64)> {
         Slot::all().map(|slot| {
             let at = slot.index();
@@ -245,7 +245,7 @@ impl KeyStats {
         })
     }
 
-    /// The largest keys, the largest first.
+    /// Returns the largest keys, the largest first.
     #[must_use]
     pub fn big(&self) -> &[LargeKey] {
         &self.big

@@ -1,11 +1,10 @@
-//! A table of bounded length: the rows that were seen least recently make room for new ones, and how
-//! much was lost that way is told.
+//! A table of bounded length: the least recently used rows make room for new ones and are counted.
 
 use hashbrown::{Equivalent, HashMap};
 use std::hash::Hash;
 
-/// Of a full table one row in so many is given up at once: looking for the oldest takes a look at
-/// all, which is then worth it.
+/// The share of a full table that is evicted at once (one row in so many): finding the oldest row
+/// takes a look at all of them.
 const SHARE_GIVEN_UP: usize = 8;
 
 /// Rows by key.
@@ -14,7 +13,7 @@ pub struct LruTable<K, V> {
     rows: HashMap<K, Row<V>, foldhash::fast::FixedState>,
     /// Never more rows than this.
     rows_max: usize,
-    /// Counts the looks.
+    /// Counts the uses of rows.
     clock: u64,
     forgotten: u64,
 }
@@ -26,14 +25,15 @@ struct Row<V> {
 }
 
 impl<K: Hash + Eq + Clone, V> LruTable<K, V> {
-    /// An empty table for so many rows, at least one.
+    /// An empty table for `rows_max` rows, at least one.
     #[must_use]
     pub fn new(rows_max: usize) -> Self {
         let rows = HashMap::with_hasher(foldhash::fast::FixedState::with_seed(0));
         Self { rows, rows_max: rows_max.max(1), clock: 0, forgotten: 0 }
     }
 
-    /// The row of `key`, made if there is none. `own` makes the key that is kept.
+    /// Returns the row of `key`, which counts as a use. If there is none it is made; `own` makes the key
+    /// that is kept.
     pub fn row<Q: Hash + Equivalent<K> + ?Sized>(
         &mut self,
         key: &Q,
@@ -61,27 +61,27 @@ impl<K: Hash + Eq + Clone, V> LruTable<K, V> {
         self.forgotten += (before - self.rows.len()) as u64;
     }
 
-    /// The row of `key`, without being a look at it.
+    /// Returns the row of `key`; this does not count as a use.
     pub fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
         self.rows.get(key).map(|row| &row.value)
     }
 
-    /// The row of `key`, without being a look at it.
+    /// Returns the row of `key`; this does not count as a use.
     pub fn get_mut<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
         self.rows.get_mut(key).map(|row| &mut row.value)
     }
 
-    /// Takes a row away.
+    /// Removes a row.
     pub fn remove<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<V> {
         self.rows.remove(key).map(|row| row.value)
     }
 
-    /// All rows, in no order.
+    /// Returns all rows, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.rows.iter().map(|(key, row)| (key, &row.value))
     }
 
-    /// How many rows there are.
+    /// Returns how many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -93,7 +93,7 @@ impl<K: Hash + Eq + Clone, V> LruTable<K, V> {
         self.rows.is_empty()
     }
 
-    /// How many rows had to make room.
+    /// Returns how many rows made room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.forgotten

@@ -1,4 +1,5 @@
-//! What a key has in common with its kind: `cart:9381:items` is one of `cart:<int>:items`.
+//! The pattern of a key, which it shares with all keys of its kind: `cart:9381:items` is one of
+//! `cart:<int>:items`.
 //!
 //! ```text
 //! key      {user:42}:sess:3f2a9c01e77b      pieces    { user : 42 } : sess : 3f2a9c01e77b
@@ -16,22 +17,22 @@
 //! | `<bin>`  | bytes that are no text                                                              |
 //! | `…`      | the rest of a key of more than [`PIECES_MAX`] pieces                                |
 //!
-//! Everything else stays as it is, above all the braces of a hashtag. A guess may be wrong: what is
-//! known of a key by its looks is all there is. Two kinds of keys in one row cost detail; one kind
-//! in many rows costs rows, which are bounded.
+//! Everything else stays as it is, above all the braces of a hashtag. A guess may be wrong, because
+//! only the key's text is known. Two kinds of keys in one row lose detail; one kind in many rows
+//! takes rows, which are bounded.
 
 use std::fmt::Write;
 
-/// Pieces of a key that are told apart, marks between them counted.
+/// Pieces of a key that are distinguished, marks between them counted.
 pub const PIECES_MAX: usize = 48;
-/// Letters and digits, so many of them before a control character, are no chance.
+/// Letters and digits before a control character are a name from this length on.
 const NAME_LEN_MIN: usize = 4;
 
-/// What a piece of a key is.
+/// The kind of a piece of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the table at the top of the file tells them")]
+#[expect(missing_docs, reason = "see the table at the top of the file")]
 pub enum Kind {
-    /// A byte that stands between others: `:`, `{`, a space.
+    /// A separator: `:`, `{`, a space.
     Mark,
     /// Text that stays as it is.
     Word,
@@ -46,7 +47,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// How it is shown, if not as itself.
+    /// The placeholder that is shown for it, if any.
     #[must_use]
     pub const fn sign(self) -> Option<&'static str> {
         match self {
@@ -63,18 +64,18 @@ impl Kind {
     }
 }
 
-/// A piece of a key: what it is, and where.
+/// A piece of a key: its kind and its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Piece {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Its first byte.
+    /// The index of its first byte.
     pub start: usize,
-    /// The first byte behind it.
+    /// The index of the first byte behind it.
     pub end: usize,
 }
 
-/// The pieces of a key, one behind the other, without gaps.
+/// Returns the pieces of a key in order, without gaps.
 #[must_use]
 pub fn pieces(key: &[u8]) -> Vec<Piece> {
     let mut pieces = Vec::with_capacity(8);
@@ -108,7 +109,7 @@ pub fn write_pattern(key: &[u8], out: &mut String) {
     }
 }
 
-/// The pattern of `key`.
+/// Returns the pattern of `key`.
 #[must_use]
 pub fn pattern(key: &[u8]) -> String {
     let mut text = String::with_capacity(key.len() + 8);
@@ -116,7 +117,7 @@ pub fn pattern(key: &[u8]) -> String {
     text
 }
 
-/// A key as a person reads it: text as it is, other bytes as `\x00`, at most `chars_max` of it.
+/// Returns a key for display: text as it is, other bytes as `\x00`, at most `chars_max` characters.
 #[must_use]
 pub fn shown(key: &[u8], chars_max: usize) -> String {
     let mut text = String::new();
@@ -143,12 +144,12 @@ pub fn shown(key: &[u8], chars_max: usize) -> String {
     text
 }
 
-/// Whether a byte belongs to words; the others stand between them.
+/// Whether a byte is part of words; the others separate them.
 const fn is_inner(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte >= 0x80 || byte.is_ascii_control()
 }
 
-/// What a key, or its rest, begins with, and its length. A `Word` may have numbers in it.
+/// Returns the kind and the length of the first piece of a key's rest. A `Word` may contain numbers.
 fn first(rest: &[u8]) -> (Kind, usize) {
     if !is_inner(rest[0]) {
         return (Kind::Mark, 1);
@@ -164,7 +165,7 @@ fn first(rest: &[u8]) -> (Kind, usize) {
     }
     let len = rest.iter().position(|&byte| !is_inner(byte)).unwrap_or(rest.len());
     let text = rest[..len].iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(len);
-    // Some write control characters between a name and what they add to it.
+    // Some libraries put control characters between a name and its suffix.
     let len = match rest[..len].get(text).is_some_and(u8::is_ascii_control) && text >= NAME_LEN_MIN
     {
         true => text,
@@ -173,7 +174,7 @@ fn first(rest: &[u8]) -> (Kind, usize) {
     (kind(&rest[..len]), len)
 }
 
-/// What a token without marks is.
+/// Returns the kind of a token without separators.
 fn kind(token: &[u8]) -> Kind {
     let count = |is: fn(&u8) -> bool| token.iter().filter(|byte| is(byte)).count();
     let digits = count(u8::is_ascii_digit);
@@ -206,7 +207,7 @@ fn kind(token: &[u8]) -> Kind {
     }
 }
 
-/// Cuts the numbers out of a word.
+/// Splits a word into its numbers and the text between them.
 fn split(key: &[u8], start: usize, end: usize, pieces: &mut Vec<Piece>) {
     let mut at = start;
     while at < end {
@@ -221,7 +222,8 @@ fn split(key: &[u8], start: usize, end: usize, pieces: &mut Vec<Piece>) {
     }
 }
 
-/// How often the class of the characters changes, marks aside: upper case, lower case, digit.
+/// Counts how often the class of characters changes (upper case, lower case, digit), separators
+/// left out.
 fn changes(token: &[u8]) -> usize {
     let class = |byte: u8| match byte {
         b'0'..=b'9' => 0,
@@ -239,7 +241,7 @@ fn is_ulid(token: &[u8]) -> bool {
         && token.iter().all(|byte| !matches!(byte.to_ascii_uppercase(), b'I' | b'L' | b'O' | b'U'))
 }
 
-/// Whether nothing of a word follows what ends at `at`.
+/// Whether a word ends at `at`.
 fn ends(rest: &[u8], at: usize) -> bool {
     rest.get(at).is_none_or(|&byte| !is_inner(byte) || byte.is_ascii_control())
 }
@@ -254,7 +256,7 @@ fn uuid(rest: &[u8]) -> Option<usize> {
     (fits && ends(rest, LEN)).then_some(LEN)
 }
 
-/// A date, with what follows of a time of day.
+/// Returns the length of a date with its time of day, if there is one.
 fn time(rest: &[u8]) -> Option<usize> {
     const DATE: usize = 10;
     let fits = |from: usize, form: &[u8]| {
@@ -290,8 +292,8 @@ fn time(rest: &[u8]) -> Option<usize> {
     ends(rest, end).then_some(end)
 }
 
-/// Twenty characters or more of letters, digits, `-` and `_` that look drawn by chance, as URL-safe
-/// identifiers do: words, even capitalised ones, change their class less often.
+/// Returns the length of twenty or more letters, digits, `-` and `_` that look random, as URL-safe
+/// identifiers do: words, even capitalised ones, change the class of characters less often.
 fn chance_with_marks(rest: &[u8]) -> Option<usize> {
     const LEN_MIN: usize = 20;
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');

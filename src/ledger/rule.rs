@@ -1,20 +1,20 @@
-//! The rules: what an application may not do, or not rely on, when its keys are spread over slots.
+//! The rules: what an application must not do, or not rely on, when its keys are in several slots.
 //!
 //! One row per rule; `slotway explain`, the reports and the documentation are made from the rows.
 
 use std::str::FromStr;
 
-/// How bad it is.
+/// The weight of a violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
-    /// A cluster does it, but it means something else there.
+    /// A cluster runs it, but it means something else there.
     Warning,
     /// A cluster refuses it.
     Error,
 }
 
 impl Weight {
-    /// `error`, `warning`.
+    /// Returns `error` or `warning`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,16 +40,16 @@ pub enum Rule {
     SortByPattern,
 }
 
-/// What there is to say about a rule.
+/// A rule's texts.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// Which.
+    /// The rule.
     pub rule: Rule,
     /// Its name in reports and for `slotway explain`.
     pub name: &'static str,
     /// What is wrong, in a few words.
     pub title: &'static str,
-    /// How bad it is.
+    /// Its weight.
     pub weight: Weight,
     /// Why, in a paragraph.
     pub why: &'static str,
@@ -92,7 +92,7 @@ pub const ROWS: &[Row] = &[
         weight: Weight::Error,
         why: "WATCH guards keys on the node that it is sent to. Keys of several slots in one WATCH are refused with \
               CROSSSLOT and then guard nothing, and a second WATCH whose key lives on another node is answered MOVED; a \
-              client that goes on all the same runs unguarded.",
+              client that ignores the error runs unguarded.",
         example: "WATCH stock:7 basket:3\n-CROSSSLOT Keys in request don't hash to the same slot",
         way_out: "Give what is watched together a common hashtag, and check the answer of WATCH: an error there must \
                   end the attempt.",
@@ -114,7 +114,7 @@ pub const ROWS: &[Row] = &[
         title: "EXEC although WATCH was refused",
         weight: Weight::Error,
         why: "A WATCH that was refused guards nothing. A client that overlooks its error and goes on to EXEC runs the \
-              transaction unguarded: a lost update that no error tells of. Slotway's router answers EXECABORT \
+              transaction unguarded: a lost update without any error. Slotway's router answers EXECABORT \
               instead.",
         example: "WATCH a b\n-CROSSSLOT Keys in request don't hash to the same slot\nMULTI\nSET a 1\nEXEC\n-EXECABORT \
                   Transaction discarded because of previous errors.",
@@ -167,36 +167,36 @@ pub const ROWS: &[Row] = &[
         name: "sort-by-pattern",
         title: "SORT reads keys made from a pattern",
         weight: Weight::Error,
-        why: "SORT with a pattern behind BY, or with GET, may read keys whose slots nobody can know beforehand: Redis 7.0 refuses \
+        why: "SORT with a pattern behind BY, or with GET, may read keys whose slots are not known beforehand: Redis 7.0 refuses \
               it in a cluster, whatever the pattern.",
         example: "SORT mylist BY weight_*\n-ERR BY option of SORT denied in Cluster mode.",
         way_out: "Keep the weights in a sorted set beside the list, or sort in the application.",
     },
 ];
 
-/// Holds the order of [`ROWS`], at compile time.
+/// Checks the order of [`ROWS`] at compile time.
 const _: () = {
     let mut at = 0;
     while at < ROWS.len() {
-        assert!(ROWS[at].rule as usize == at, "the rows stand in the order of the rules");
+        assert!(ROWS[at].rule as usize == at, "the rows are in the order of the rules");
         at += 1;
     }
 };
 
 impl Rule {
-    /// What there is to say about it.
+    /// Returns its row.
     #[must_use]
     pub const fn row(self) -> &'static Row {
         &ROWS[self as usize]
     }
 
-    /// Its name in reports.
+    /// Returns its name in reports.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.row().name
     }
 
-    /// How bad it is.
+    /// Returns its weight.
     #[must_use]
     pub const fn weight(self) -> Weight {
         self.row().weight

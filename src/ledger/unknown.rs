@@ -1,4 +1,4 @@
-//! Commands that nobody here knows: where their keys are cannot be said, so they are named.
+//! Commands that are not in the table: their keys cannot be found, so they are counted by name.
 
 use super::lru::LruTable;
 use super::pattern::shown;
@@ -12,7 +12,7 @@ const NAME_CHARS_MAX: usize = 80;
 #[derive(Clone, Debug)]
 pub struct Unknown {
     names: LruTable<String, u64>,
-    /// How often any was met.
+    /// How many were counted.
     pub total: u64,
 }
 
@@ -23,14 +23,14 @@ impl Default for Unknown {
 }
 
 impl Unknown {
-    /// Enters one, in any case.
+    /// Counts a command; case is ignored.
     pub fn enter(&mut self, name: &[u8]) {
         self.total += 1;
         let name = shown(name, NAME_CHARS_MAX).to_lowercase();
         *self.names.row(name.as_str(), || name.clone(), || 0) += 1;
     }
 
-    /// The names with their counts, the more frequent first.
+    /// Returns the names with their counts, the more frequent first.
     #[must_use]
     pub fn rows(&self) -> Vec<(&str, u64)> {
         let mut rows: Vec<_> = self.names.iter().map(|(n, count)| (n.as_str(), *count)).collect();

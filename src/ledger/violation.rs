@@ -1,4 +1,4 @@
-//! What breaks a rule, by kind: the rule, the command, the patterns of the keys.
+//! Violations, counted by kind: the rule, the command, the patterns of the keys.
 
 use super::lru::LruTable;
 use super::pattern::{self, pattern};
@@ -9,32 +9,32 @@ use std::sync::Arc;
 
 /// Rows of violations that are kept.
 pub const VIOLATIONS_MAX: usize = 1024;
-/// Patterns that tell one row from another; more keys than this are one kind of many.
+/// Patterns that distinguish rows; further ones are ignored.
 pub const PATTERNS_MAX: usize = 12;
-/// Examples of each row: the first ones.
+/// Examples that a row keeps: the first ones.
 pub const EXAMPLES_MAX: usize = 3;
-/// Keys of each example.
+/// Keys that an example shows.
 pub const EXAMPLE_KEYS_MAX: usize = 8;
 /// Clients that a row names.
 pub const CLIENTS_MAX: usize = 8;
 /// Characters of a key, a name or an address that are kept.
 pub const TEXT_CHARS_MAX: usize = 120;
 
-/// Who sent it. What is not known is empty.
+/// The client that sent a request. What is not known is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
-    /// The name that the client gave itself (CLIENT SETNAME).
+    /// The client's name (CLIENT SETNAME).
     pub name: String,
-    /// The library that it says it uses (CLIENT SETINFO).
+    /// The client's library (CLIENT SETINFO).
     pub library: String,
-    /// Where it came from.
+    /// Its address.
     pub address: String,
-    /// The test that was running.
+    /// The test that was running (SLOTWAY TEST).
     pub test: String,
 }
 
 impl Origin {
-    /// The most telling of what is known, or nothing.
+    /// Returns what is known, the most specific first; empty if nothing is.
     #[must_use]
     pub fn shown(&self) -> String {
         let known = [&self.test, &self.name, &self.library, &self.address];
@@ -44,19 +44,19 @@ impl Origin {
     }
 }
 
-/// Where in a file something stood.
+/// A position in a source.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Spot {
-    /// It came over the wire.
+    /// None: it came over the network.
     #[default]
     Live,
-    /// In this line, counted from 1.
+    /// A line, counted from 1.
     Line(u64),
-    /// At this byte, counted from 0.
+    /// A byte, counted from 0.
     Byte(u64),
 }
 
-/// What became of a request that breaks a rule.
+/// The outcome of a request that breaks a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fate {
     /// It ran, as one standalone Redis would have run it.
@@ -66,20 +66,20 @@ pub enum Fate {
     Refused,
 }
 
-/// One violation, as it is reported to the ledger.
+/// One violation, as it is entered.
 #[derive(Clone, Copy, Debug)]
 pub struct Breach<'a> {
     /// The rule that it breaks.
     pub rule: Rule,
     /// The command's name as Redis shows it.
     pub command: &'a str,
-    /// All keys concerned, in their order.
+    /// The keys concerned, in their order.
     pub keys: &'a [&'a [u8]],
     /// Keys beyond those.
     pub keys_hidden: usize,
-    /// Of a transaction: the place of the offending command, counted from 1.
+    /// The offending command's place in its transaction, counted from 1.
     pub place: Option<usize>,
-    /// Who sent it.
+    /// The client that sent it.
     pub origin: &'a Origin,
     /// When, in milliseconds since the epoch, if that is known.
     pub at_ms: Option<u64>,
@@ -89,12 +89,12 @@ pub struct Breach<'a> {
     pub fate: Fate,
 }
 
-/// What tells a row from the others.
+/// The key of a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ViolationKind {
-    /// The rule.
+    /// The rule that is broken.
     pub rule: Rule,
-    /// The command.
+    /// The command that breaks it.
     pub command: Arc<str>,
     /// The patterns of the keys, sorted, each once, at most [`PATTERNS_MAX`].
     pub patterns: Vec<Arc<str>>,
@@ -103,16 +103,16 @@ pub struct ViolationKind {
 /// A key of an example.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExampleKey {
-    /// As a person reads it.
+    /// The key, for display.
     pub key: String,
-    /// The part of it that is hashed.
+    /// The part of it that is hashed, for display.
     pub hashed: String,
     /// Its slot.
     pub slot: Slot,
 }
 
 impl ExampleKey {
-    /// What is shown of a key.
+    /// Returns what an example shows of a key.
     #[must_use]
     pub fn of(key: &[u8]) -> Self {
         Self {
@@ -123,16 +123,16 @@ impl ExampleKey {
     }
 }
 
-/// One case of a row.
+/// One violation of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Example {
     /// The keys, at most [`EXAMPLE_KEYS_MAX`].
     pub keys: Vec<ExampleKey>,
     /// Keys beyond those.
     pub keys_hidden: usize,
-    /// Of a transaction: the place of the offending command, counted from 1.
+    /// The offending command's place in its transaction, counted from 1.
     pub place: Option<usize>,
-    /// Who sent it.
+    /// The client that sent it.
     pub origin: Origin,
     /// When, in milliseconds since the epoch.
     pub at_ms: Option<u64>,
@@ -153,9 +153,9 @@ pub struct Violation {
     pub last_ms: Option<u64>,
     /// The first ones, at most [`EXAMPLES_MAX`].
     pub examples: Vec<Example>,
-    /// Who sent it how often, at most [`CLIENTS_MAX`] of them.
+    /// The clients that sent it and how often, at most [`CLIENTS_MAX`].
     pub clients: Vec<(Origin, u64)>,
-    /// How often it was somebody else.
+    /// How often other clients sent it.
     pub other_clients: u64,
 }
 
@@ -163,9 +163,9 @@ pub struct Violation {
 #[derive(Clone, Debug)]
 pub struct Violations {
     rows: LruTable<ViolationKind, Violation>,
-    /// All that were ever reported.
+    /// All violations that were entered.
     pub total: u64,
-    /// The same by rule, in the order of [`rule::ROWS`]: whatever rows had to make room.
+    /// The same by rule, in the order of [`rule::ROWS`]; rows that made room are counted, too.
     by_rule: [u64; rule::ROWS.len()],
 }
 
@@ -218,7 +218,7 @@ impl Violations {
         }
     }
 
-    /// The rows: errors before warnings, the more frequent first.
+    /// Returns the rows: errors before warnings, the more frequent first.
     #[must_use]
     pub fn rows(&self) -> Vec<(&ViolationKind, &Violation)> {
         let mut rows: Vec<_> = self.rows.iter().collect();
@@ -228,13 +228,13 @@ impl Violations {
         rows
     }
 
-    /// How often a rule was broken, rows that made room counted.
+    /// Returns how often a rule was broken; rows that made room are counted, too.
     #[must_use]
     pub fn count(&self, rule: Rule) -> u64 {
         self.by_rule[rule as usize]
     }
 
-    /// Rows that had to make room for others.
+    /// Returns how many rows made room for others.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.rows.forgotten()
