@@ -170,7 +170,7 @@ fn live(lines: &[String], policy: &[u8]) -> Ledger {
     // With RESP3 a subscriber may send any command.
     let all: Vec<String> =
         ["HELLO 3"].into_iter().chain(lines.iter().map(String::as_str)).map(wire).collect();
-    let pieces: Vec<&[u8]> = all.iter().map(|line| line.as_bytes()).collect();
+    let pieces: Vec<&[u8]> = all.iter().map(String::as_bytes).collect();
     play(&router, &pieces);
     router.server.observer.record.ledger(&router.server.clients, 1)
 }
