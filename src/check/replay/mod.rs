@@ -169,7 +169,9 @@ impl Replay {
                 self.stop_watching(seen.client);
             }
             _ => {
-                self.state(seen).note_labels(&invocation);
+                if matches!((spec.parent, spec.name), ("client", _) | ("", "hello")) {
+                    self.state(seen).note_labels(&invocation);
+                }
                 self.plain(seen, &invocation, &keys);
             }
         }
@@ -229,34 +231,28 @@ impl Replay {
     /// Records that a client works in another database than number 0, if its SELECT came before the
     /// source began.
     fn database(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>) {
-        let is_other = seen.database.is_some_and(|number| number != 0);
-        let state = self.state(seen);
-        match invocation.spec.run {
+        if let Run::Session(SessionCommand::Select) = invocation.spec.run {
             // What it breaks is recorded when it runs.
-            Run::Session(SessionCommand::Select) => {
-                state.has_left_database |= judge::choice(invocation).is_some();
-            }
-            _ if is_other && !state.has_left_database => {
-                state.has_left_database = true;
-                self.record(seen, &judge::other_database("select", KeyList::default()));
-            }
-            _ => {}
+            self.state(seen).has_left_database |= judge::choice(invocation).is_some();
+        } else if seen.database.is_some_and(|number| number != 0)
+            && !std::mem::replace(&mut self.state(seen).has_left_database, true)
+        {
+            self.record(seen, &judge::other_database("select", KeyList::default()));
         }
     }
 
     /// Takes a command that runs, or is queued.
     fn plain(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>, keys: &[&[u8]]) {
-        let place = self.state(seen).queue.as_ref().and_then(Queue::next_place);
-        for rule in judge::reach(invocation).chain(judge::scope(invocation, true)) {
-            self.record(seen, &judge::by_command(rule, invocation, place));
-        }
         let spec = invocation.spec;
         let queue = &mut self.state(seen).queue;
+        let place = queue.as_ref().and_then(Queue::next_place);
         let (is_queued, is_spoilt) = (queue.is_some(), queue.as_ref().is_some_and(|q| q.is_spoilt));
         if let Some(queue) = queue {
             queue.push(invocation, keys);
-        } else if let Some(rule) = judge::choice(invocation) {
-            self.record(seen, &judge::by_command(rule, invocation, None));
+        }
+        let chosen = judge::choice(invocation).filter(|_| !is_queued);
+        for rule in judge::reach(invocation).chain(judge::scope(invocation, true)).chain(chosen) {
+            self.record(seen, &judge::by_command(rule, invocation, place));
         }
         if unsupported::is_script(spec) {
             self.ledger.counts.scripts += 1;
