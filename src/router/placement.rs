@@ -102,7 +102,10 @@ impl<'r> Placement<'r> {
             false => out.error(Refusal::impossible("a command sees a shard that is not held")),
         }
         holds.sort_by_key(|(number, _)| *number);
-        self.own = holds.iter().position(|(number, _)| *number == own).unwrap_or(self.own);
+        // The same shards as before, in their order again.
+        if let Some(at) = holds.iter().position(|(number, _)| *number == own) {
+            self.own = at;
+        }
     }
 
     /// Where the keys of this slot are, for a command that asks for several.
@@ -240,6 +243,10 @@ impl Router {
                 Reach::Whole => shards.extend(0..self.shards.len()),
             }
         }
+        if shards.is_empty() {
+            // Without keys any shard does.
+            shards.push(0);
+        }
         shards.sort_unstable();
         shards.dedup();
         shards
@@ -304,8 +311,13 @@ impl Router {
             Port::Router => {
                 placement.refusal = self.refuses_slots([slot], flags, local);
                 if placement.refusal.is_none() && shards.to.is_some() {
-                    let home = self.home_of_moving(&mut placement.held, slot, &keys_of(unit));
-                    placement.own = home.unwrap_or(from);
+                    match self.home_of_moving(&mut placement.held, slot, &keys_of(unit)) {
+                        Some(home) => placement.own = home,
+                        None => {
+                            let what = "the shards of a slot that moves are not held";
+                            placement.refusal = Some(Refusal::impossible(what));
+                        }
+                    }
                 }
             }
         }
@@ -326,7 +338,15 @@ impl Router {
         };
         placement.homes = self.homes(&mut placement.held, invocation, slots, turn.pace);
         let first = slots.iter().next().and_then(|(_, slot)| home_in(&placement.homes, slot));
-        placement.own = first.unwrap_or(0);
+        match first {
+            Some(first) => placement.own = first,
+            // A command that contradicts its row names no keys: any shard says what is wrong.
+            None if slots.iter().next().is_none() => {}
+            None => {
+                let what = "the shard of a command's first key is not held";
+                placement.refusal = Some(Refusal::impossible(what));
+            }
+        }
     }
 }
 
