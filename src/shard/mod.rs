@@ -1,4 +1,4 @@
-//! A shard: an engine behind a lock, and what runs on it.
+//! A shard: an engine behind a lock, and the execution of units on it.
 //!
 //! ```text
 //! lock ─ hold ─► engine ─ execute(unit) ─► call, call … ─► replies ─► blocked clients are served
