@@ -29,11 +29,11 @@ struct Execution<'x, 'r> {
     placement: Placement<'r>,
     turn: &'r Turn<'r>,
     scope: Scope,
-    /// The slots of a lone command's keys, if it asks for several.
+    /// The slots of a lone command's keys, if it has several.
     slots: Option<&'x KeySlots<'x>>,
     /// Whether a queued SELECT may choose a database.
     may_select: bool,
-    /// Where the reply begins in the output.
+    /// The position in the output where the reply begins.
     head: usize,
 }
 
@@ -111,7 +111,7 @@ impl Router {
         let mut refusal = placement.refusal.take();
         let is_lost = transaction.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
         if is_lost && turn.batch.port == Port::Router {
-            // Nothing of it was kept since, and nothing of it would run.
+            // None of it was kept since, and none of it would run.
             return None;
         }
         if transaction.crosses && refusal != Some(Refusal::SLOT_NOT_SERVED) {

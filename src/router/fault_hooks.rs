@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 impl Router {
-    /// Counts the next request for a scenario, and delays its reply if a fault says so.
+    /// Counts the next request for a scenario, and delays its reply if a fault requires it.
     #[cold]
     pub(super) fn inject_faults(
         &self,
@@ -55,7 +55,8 @@ impl Router {
         }
     }
 
-    /// Touches what a transaction watches, if a fault says so, as another client's write would.
+    /// Touches the keys that a transaction watches, if a fault requires it, as another client's
+    /// write would.
     #[cold]
     pub(super) fn make_conflict(
         &self,

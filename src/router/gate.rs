@@ -65,7 +65,7 @@ impl TurnGate<'_, '_> {
                 let writes = invocation.spec.flags & flag::WRITE != 0;
                 return (writes && topology.is_replica(port)).then_some(READ_ONLY);
             }
-            // The session refuses what crosses slots.
+            // The session refuses requests that cross slots.
             Footprint::Crossing { first, .. } => {
                 return (!topology.is_owner_known(first, node)).then_some(Refusal::SLOT_NOT_SERVED);
             }

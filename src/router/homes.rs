@@ -1,5 +1,5 @@
-//! Where the keys of each slot are among the shards that are held: at the owner's, or, while a slot
-//! moves, at the target's, where the request's keys follow those that have gone ahead.
+//! Finds the position of each slot's keys among the shards that are held: the owner's, or, while a
+//! slot moves, the target's, once the rest of the request's keys is moved there.
 
 use super::Router;
 use super::held::HeldShards;

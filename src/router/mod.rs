@@ -60,7 +60,7 @@ pub struct Router {
     remotes: BTreeMap<usize, Arc<dyn RemoteShard>>,
     /// The hash that every shard's tables use.
     hasher: KeyHasher,
-    /// Where commands over several slots run.
+    /// The scratch shards that commands over several slots run on.
     scratch: ScratchShards,
 }
 

@@ -9,7 +9,7 @@
 //!
 //! So a client of the router port never sees a slot move. All shards of a unit are held in ascending
 //! order, and looked up again once they are held: the topology changes only while all shards are
-//! held, so what is found then stays true until they are let go.
+//! held, so what is found then stays true until they are released.
 
 use super::Router;
 use super::held::{HeldShards, KeptHold, SlotShards};
@@ -32,18 +32,18 @@ pub(super) enum Direct<'h, 'r> {
     Unclear,
 }
 
-/// The shards that are held for a unit, and where among them it runs.
+/// The shards that are held for a unit, and the one of them that runs it.
 pub(super) struct Placement<'r> {
     pub(super) held: HeldShards<'r>,
     /// The one that runs commands with one slot or none.
     pub(super) own: usize,
     /// The shards where a guard of the unit's keys has to be filed to be whole.
     pub(super) shards: Vec<usize>,
-    /// The slots of a command that asks for several, with their keys.
+    /// The slots of a command that needs several, with their keys.
     pub(super) homes: Homes,
     /// The reply of a cluster, or of this node, in place of running it.
     pub(super) refusal: Option<Refusal>,
-    /// The replica that the request came in at, whose commands are counted apart.
+    /// The replica that received the request, whose commands are counted separately.
     counts_for: Option<NodeNumber>,
     /// The positions of shards where keys have got a value that clients are blocked on, in the
     /// order in which that happened; its own is not among them.
@@ -110,7 +110,7 @@ impl<'r> Placement<'r> {
         home_in(&self.homes, slot)
     }
 
-    /// Notes the shards where a key has got a value that a client is blocked on.
+    /// Records the shards where a key has got a value that a client is blocked on.
     pub(super) fn note_ready(&mut self) {
         for (at, engine) in self.held.engines().enumerate() {
             if engine.keyspace.has_ready() && !self.ready.contains(&at) {

@@ -2,8 +2,8 @@
 //! shards of their own.
 //!
 //! ```text
-//! the topology says          the shards' links say
-//! R follows M         ──     R follows M        it goes on; it rests while M is down
+//! topology                   the shards' links
+//! R follows M         ──     R follows M        continues; pauses while M is down
 //! R is a master       ──     R follows M        the rest is brought, or lost if that was by force
 //! M follows R         ──     (no link)          M drops its keys, and copies all of R
 //! ```

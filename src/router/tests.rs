@@ -43,7 +43,7 @@ fn process(router: &Router, session: &mut Session, mut input: Vec<u8>) -> Vec<u8
         match outcome {
             Outcome::Drained { .. } => return out,
             Outcome::Flush => {}
-            other => panic!("a turn of plain commands came to {other:?}"),
+            other => panic!("a turn of plain commands led to {other:?}"),
         }
     }
 }
@@ -109,7 +109,7 @@ fn units_of_a_remote_shard_go_out_as_bytes_and_replies_come_in() {
         "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:4\r\n$1\r\n4\r\n"
     );
     let refused = "-ERR this command needs a shard of another process together with others\r\n";
-    assert_eq!(ask(&["DBSIZE"]), refused, "nothing is left out in silence");
+    assert_eq!(ask(&["DBSIZE"]), refused, "no shard is left out silently");
     assert_eq!(
         ask(&["MULTI", "GET b", "DBSIZE", "EXEC"]),
         format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n{refused}")
@@ -144,7 +144,7 @@ fn several_commands_run_under_one_hold() {
     let client: &Arc<Client> = &seat;
     let outcome = execute(&Unit::Blocking(&waits), &mut hold.running(client), &mut out);
     let Outcome::Wait { wait: crate::shard::WaitFor::Key(mut blocked), .. } = outcome else {
-        panic!("BLPOP of nothing came to {outcome:?}");
+        panic!("BLPOP of a missing key led to {outcome:?}");
     };
     let mut script = hold.running(client);
     for words in [&["SET", "{k}n", "5"][..], &["INCR", "{k}n"], &["RPUSH", "{k}list", "x"]] {

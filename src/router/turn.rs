@@ -29,7 +29,7 @@ pub struct TurnIo<'t> {
 /// The progress of a turn.
 #[derive(Default)]
 struct Progress {
-    /// Bytes of the input whose requests are done.
+    /// Bytes of the input whose requests are complete.
     taken: usize,
     commands: u64,
     /// The row of the last command.

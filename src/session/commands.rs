@@ -120,7 +120,7 @@ impl Session {
         }
     }
 
-    /// `ASKING`, `READONLY`, `READWRITE`: how the slots of what follows are routed.
+    /// `ASKING`, `READONLY`, `READWRITE`: how the slots of later requests are routed.
     fn set_routing(&mut self, command: SessionCommand) {
         match command {
             SessionCommand::Asking => self.asking = Asking::Next,

@@ -2,7 +2,7 @@
 //! shard.
 //!
 //! ```text
-//!                    ┌─ refused, or answered here ──────────► Replied
+//!                    ┌─ refused, or replied here ───────────► Replied
 //!  request ─ admit ──┼─ runs on shards: a unit ─────────────► Run
 //!                    ├─ inside MULTI: copied, +QUEUED ──────► Replied
 //!                    └─ of the process: CONFIG, INFO … ─────► Process

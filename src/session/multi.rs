@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  event \ state      open                 queueing                    queueing, poisoned
-//!  MULTI              → queueing           error, goes on              error, goes on
+//!  MULTI              → queueing           error, continues            error, continues
 //!  command            runs                 +QUEUED, or refused → poisoned      refused or +QUEUED
-//!  WATCH              guard armed          error, goes on              error, goes on
+//!  WATCH              guard armed          error, continues            error, continues
 //!  EXEC               error                runs → open                 EXECABORT → open
 //!  DISCARD            error                → open                      → open
 //! ```

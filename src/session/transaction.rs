@@ -18,7 +18,7 @@ pub(crate) const WATCHED_KEYS_MAX: usize = 1 << 20;
 /// The reach of a transaction beyond the shard that owns its slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// Nothing.
+    /// No state beyond that shard.
     #[default]
     Shard,
     /// The session or the process.

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A [`Unit`] borrows its arguments from the connection's buffer; an [`OwnedUnit`] is its copy for a
-//! shard's queue, or for a connection that has to wait before it goes on.
+//! shard's queue, or for a connection that has to wait before it continues.
 
 use super::Transaction;
 use crate::command::{Invocation, Queue};

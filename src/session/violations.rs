@@ -201,7 +201,7 @@ pub(crate) fn note_failed(
 }
 
 impl Watched {
-    /// Records that the EXEC of this guard was answered with nil.
+    /// Records that the reply to the EXEC of this guard was nil.
     pub fn lose(&self, observer: &Observer) {
         self.client.note_lost_exec();
         let cause = self.guard.cause();

@@ -1,4 +1,4 @@
-//! A shard's state, and the one place where a command runs: [`Engine::call`].
+//! A shard's state, and the only function that runs a command: [`Engine::call`].
 //!
 //! A command that panics replies an error; the shard rebuilds its tables from their entries and
 //! continues. This module does not use connections, locks or the clock.
@@ -26,7 +26,7 @@ pub struct Engine {
     pub keyspace: Keyspace,
     /// Counts of the commands that ran here.
     pub tally: CommandStats,
-    /// The same for commands that came in at replicas which serve from this shard.
+    /// The same for commands that replicas received which serve from this shard.
     replicas: BTreeMap<NodeNumber, CommandStats>,
     /// Whether keys that a command reads without naming them are here, see [`Cx::sees_all`].
     pub sees_all: bool,
@@ -186,7 +186,7 @@ impl Engine {
             tracing::info!(
                 shard = self.number,
                 changes,
-                "changes that were still under way from its master are lost"
+                "changes from its master that were not applied yet are lost"
             );
         }
         self.keyspace.is_replica = false;

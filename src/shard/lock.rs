@@ -3,7 +3,7 @@
 //! ```text
 //! hold      try the lock, spin a little; else copy the unit into the shard's queue, try once more,
 //!           and await the reply
-//! let go    run what others queued meanwhile, unlock, look at the queue once more
+//! release   run the jobs that were queued meanwhile, unlock, look at the queue once more
 //! ```
 //!
 //! The holder of a lock serves the jobs that arrived meanwhile (a combining queue): a hot shard
@@ -45,7 +45,7 @@ pub struct Shard {
 /// A unit that waits for its shard.
 #[derive(Debug)]
 struct Job {
-    /// Once this client is closed, nothing of the job runs.
+    /// Once this client is closed, no part of the job runs.
     client: Arc<Client>,
     unit: OwnedUnit,
     proto: Proto,
@@ -272,7 +272,7 @@ impl Job {
         } else {
             run_owned(unit, &mut Running { engine, batch, pace, client: &client }, &mut out)
         };
-        // The client may have disconnected while its job waited; then nothing reads the replies.
+        // The client may have disconnected while its job waited; then its replies are not read.
         let _disconnected = reply.send(Served { replies, then });
     }
 }

@@ -212,7 +212,7 @@ fn no_job_is_forgotten() {
                         work(&pace);
                     }
                     // The present holder must see the job: otherwise this hangs.
-                    pending.blocking_recv().expect("an answer");
+                    pending.blocking_recv().expect("a reply");
                 }
             });
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock ─ hold ─► engine ─ execute(unit) ─► call, call … ─► replies ─► blocked clients are served
-//!   └ taken: the unit goes into the queue, and its connection awaits what becomes of it
+//!   └ taken: the unit goes into the queue, and its connection awaits the outcome
 //! ```
 
 mod context;

@@ -44,11 +44,11 @@ pub enum WaitFor {
     Shard(Pending),
     /// A value at one of several keys, or a timeout.
     Key(Box<Blocked>),
-    /// Replicas that acknowledge what was written (`WAIT`); the reply is how many have.
+    /// Replicas that acknowledge the client's writes (`WAIT`); the reply is how many have.
     Replicas(Box<ReplicaWait>),
     /// The end of CLIENT PAUSE, at this time at the latest. The request is decoded again then.
     Pause(Millis),
-    /// A node that a fault has stopped. What was received is kept.
+    /// A node that a fault has stopped. Received input is kept.
     Node(NodeNumber),
     /// Only the output has to be sent: then this unit is resumed.
     Resume(Box<OwnedUnit>),

@@ -40,7 +40,7 @@ pub(super) struct Waiter {
     /// The protocol of its reply.
     pub(super) proto: Proto,
     pub(super) serve: Serve,
-    /// The slots of those of its keys that are here, if its request asks for several.
+    /// The slots of those of its keys that are here, if its request has several.
     pub(super) slots: Vec<Slot>,
     /// The number of keys that it was filed under.
     pub(super) keys: usize,
