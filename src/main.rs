@@ -1,7 +1,7 @@
 //! The `slotway` program: everything is in the library.
 
-/// Replies, keys and values are many small allocations from several threads; the system's allocator
-/// is slower at those and returns less memory.
+/// The allocator: replies, keys and values are many small allocations from several threads; the
+/// system's allocator is slower at those and returns less memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,7 +1,7 @@
-//! Running a unit on what is held for it: the router's [`Executor`].
+//! Runs a unit on the shards that are held for it: the router's [`Executor`].
 //!
-//! A unit comes here when its slot's shard alone cannot run it: its slot moves, or is another node's;
-//! it asks for several slots, for another database, or for more than a shard.
+//! A unit is run here when its slot's shard alone cannot run it: its slot moves or belongs to
+//! another node, or the unit needs several slots, another database, or more than one shard.
 
 use super::Router;
 use super::homes::Homes;
@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// A unit that is being run, with all that is held for it.
+/// A unit that is being run, with everything that is held for it.
 struct Execution<'x, 'r> {
     router: &'r Router,
     session: &'x mut Session,
@@ -29,16 +29,16 @@ struct Execution<'x, 'r> {
     placement: Placement<'r>,
     turn: &'r Turn<'r>,
     scope: Scope,
-    /// The slots of a lone command's keys, if it asks for several.
+    /// The slots of a lone command's keys, if it has several.
     slots: Option<&'x KeySlots<'x>>,
     /// Whether a queued SELECT may choose a database.
     may_select: bool,
-    /// Where the reply begins in the output.
+    /// The position in the output where the reply begins.
     head: usize,
 }
 
 impl Router {
-    /// Places a unit and runs it there, or replies why it does not run.
+    /// Places a unit and runs it there, or replies with the reason why it does not run.
     pub(super) fn run_placed<'r>(
         &'r self,
         session: &mut Session,
@@ -57,14 +57,14 @@ impl Router {
         let mut placement = self.place(session, unit, scope, slots, turn);
         let client = Arc::clone(session.client());
         if client.is_closing() {
-            // Closed while this waited.
+            // The client was closed during the wait.
             return Outcome::Sever;
         }
         let refusal = match unit {
             Unit::Exec(transaction) => {
                 let refusal = self.refuses_exec(session, transaction, &mut placement, turn);
-                // No message stands within the reply: those that are here come before it, and so do
-                // those that came before a subscription ended.
+                // The reply contains no messages: those that are in the output stand before it, and
+                // so do those that were received before a subscription ended.
                 session.insert_pushes_before(out.len(), out);
                 refusal
             }
@@ -100,7 +100,7 @@ impl Router {
         execute(unit, &mut on, &mut sink)
     }
 
-    /// Why a transaction is not run, whatever its guard.
+    /// Returns the reason why a transaction is not run, whatever the state of its guard.
     fn refuses_exec(
         &self,
         session: &Session,
@@ -111,7 +111,7 @@ impl Router {
         let mut refusal = placement.refusal.take();
         let is_lost = transaction.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
         if is_lost && turn.batch.port == Port::Router {
-            // Nothing of it was kept since, and nothing of it would run.
+            // None of it was kept since, and none of it would run.
             return None;
         }
         if transaction.crosses && refusal != Some(Refusal::SLOT_NOT_SERVED) {
@@ -125,7 +125,7 @@ impl Router {
         refusal
     }
 
-    /// Goes on with a unit that has to be placed, here and now: of several commands with the first.
+    /// Continues with a unit that has to be placed; if it has several commands, with the first.
     pub(super) fn resume_placed<'r>(
         &'r self,
         session: &mut Session,
@@ -199,7 +199,7 @@ impl Executor for Execution<'_, '_> {
                 let Self { router, session, turn, .. } = self;
                 let wait = router.call_process(session, function, invocation, &mut [], turn, out);
                 if let Some(wait) = wait {
-                    // Nothing waits within a transaction.
+                    // No command waits within a transaction.
                     out.count(wait.count(turn.batch.now));
                 }
             }
@@ -263,7 +263,7 @@ impl Executor for Execution<'_, '_> {
         let Self { router, placement, .. } = self;
         let over_slots = self.scope == Scope::Slots;
         let mut lost = match over_slots {
-            // Wherever a watched slot's keys may be now, the guard must have been filed.
+            // The guard must have been filed at every shard where a watched slot's keys may be now.
             true => {
                 let filed: BTreeSet<(Slot, usize)> = watched.places.iter().copied().collect();
                 filed.iter().any(|&(slot, _)| {
@@ -278,7 +278,7 @@ impl Executor for Execution<'_, '_> {
                 _ if !placement.shards.contains(number) => false,
                 true => hold.engine().unwatch(watched),
                 false if over_slots => false,
-                // What is here now was moved here or made since.
+                // A key that is here now was moved here or created since.
                 false => watched.keys.iter().any(|key| hold.engine().has(Slot::of(key), key)),
             };
         }
@@ -348,7 +348,7 @@ impl Execution<'_, '_> {
             }
         };
         if let Some(wait) = wait {
-            // Nothing waits within a transaction.
+            // No command waits within a transaction.
             wait.null_reply.write(out);
         }
     }

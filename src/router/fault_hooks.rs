@@ -1,5 +1,5 @@
-//! Where faults strike on a request's way: replies that come late, requests that are counted for a
-//! scenario, EXECs that lose or reply what a cluster might.
+//! The faults that act on a request: delayed replies, requests that count towards a scenario, and
+//! EXECs that fail or reply as those of a cluster might.
 
 use super::Router;
 use super::held::HeldShards;
@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 impl Router {
-    /// Counts the next request for a scenario, and delays its reply if a fault says so.
+    /// Counts the next request for a scenario, and delays its reply if a fault requires it.
     #[cold]
     pub(super) fn inject_faults(
         &self,
@@ -55,7 +55,8 @@ impl Router {
         }
     }
 
-    /// Touches what a transaction watches, if a fault says so, as another client's write would.
+    /// Touches the keys that a transaction watches, if a fault requires it, as another client's
+    /// write would.
     #[cold]
     pub(super) fn make_conflict(
         &self,
@@ -73,8 +74,8 @@ impl Router {
         }
     }
 
-    /// What a fault makes an EXEC reply that would run. MOVED names the node that owns the slot, so
-    /// that a client which follows it succeeds.
+    /// Returns the reply that a fault gives to an EXEC that would run. MOVED names the node that
+    /// owns the slot, so that a client which follows it succeeds.
     #[cold]
     pub(super) fn injected_exec_reply(
         &self,
@@ -97,7 +98,7 @@ impl Router {
         self.refusal(route, slot, local).map(InjectedReply::Error)
     }
 
-    /// The node that a request speaks to: that of the port, or the owner of its slot.
+    /// Returns the node that a request addresses: that of the port, or the owner of its slot.
     fn node_of(&self, slot: Option<Slot>, port: Port) -> Option<NodeNumber> {
         match port {
             Port::Node(node) => Some(node),

@@ -1,5 +1,5 @@
-//! The check of a request's slots before it is queued, or runs as a command of the session: a client
-//! hears of a MOVED or a CLUSTERDOWN when it queues a command, not when it says EXEC.
+//! Checks a request's slots before it is queued, or runs as a command of the session: a client gets
+//! a MOVED or a CLUSTERDOWN when it queues a command, not only at EXEC.
 
 use super::Router;
 use super::held::KeptHold;
@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 /// The slots as one turn of one client sees them.
 pub(super) struct TurnGate<'g, 'r> {
     pub(super) router: &'r Router,
-    /// The address that the client has reached us under.
+    /// The address by which the client has reached this server.
     pub(super) local: SocketAddr,
     pub(super) kept: &'g mut KeptHold<'r>,
     pub(super) turn: &'r Turn<'r>,
@@ -38,9 +38,9 @@ impl TurnGate<'_, '_> {
     ) -> Option<Refusal> {
         let (router, local) = (self.router, self.local);
         match invocation.footprint {
-            // The slot may move at this very moment; whatever runs the request follows it.
+            // The slot may move at this moment; the code that runs the request follows it.
             Footprint::In(slot) => router.refuses_slots([slot], flags, local),
-            // Where it may not ask for several slots, that comes first.
+            // Where several slots are not allowed, that error comes first.
             Footprint::Crossing { .. }
                 if router.server.node(self.turn.batch.port).settings.cross_slot()
                     == CrossSlot::Audit =>
@@ -65,7 +65,7 @@ impl TurnGate<'_, '_> {
                 let writes = invocation.spec.flags & flag::WRITE != 0;
                 return (writes && topology.is_replica(port)).then_some(READ_ONLY);
             }
-            // The session refuses what crosses slots.
+            // The session refuses requests that cross slots.
             Footprint::Crossing { first, .. } => {
                 return (!topology.is_owner_known(first, node)).then_some(Refusal::SLOT_NOT_SERVED);
             }
@@ -80,7 +80,7 @@ impl TurnGate<'_, '_> {
             *self.kept = None;
             *self.kept = Some((shard, router.hold_one(shard, turn)));
         }
-        // Should the slot begin to move at this very moment, it is looked at again when it runs.
+        // If the slot begins to move at this moment, it is checked again when the request runs.
         let presence = || match self.kept {
             Some((held, hold)) if *held == shard => {
                 let mut keys = Vec::new();

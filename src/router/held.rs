@@ -1,5 +1,5 @@
-//! Shards that are held together, the turn that they are held for, and which of them a slot, a port or
-//! a database needs.
+//! Shards that are held together, the turn that they are held for, and the shards that a slot, a
+//! port or a database needs.
 
 use super::Router;
 use crate::command::flag;
@@ -11,19 +11,19 @@ use crate::topology::{Port, SlotMigration};
 /// The shard that a turn holds from one command to the next, with its number.
 pub(super) type KeptHold<'r> = Option<(usize, Hold<'r>)>;
 
-/// Shards that are held, in ascending order of their numbers; all are let go when this is dropped.
+/// Shards that are held, in ascending order of their numbers; dropping this releases all of them.
 pub(super) struct HeldShards<'r>(pub(super) Vec<(usize, Hold<'r>)>);
 
 impl<'r> HeldShards<'r> {
-    /// Where among the held this shard is.
+    /// Returns the position of this shard among those held.
     pub(super) fn position(&self, shard: usize) -> Option<usize> {
         self.0.binary_search_by_key(&shard, |(number, _)| *number).ok()
     }
 
-    /// The hold in this place.
+    /// Returns the hold at this position.
     ///
     /// # Panics
-    /// There are fewer: places come from [`HeldShards::position`].
+    /// There are fewer: positions come from [`HeldShards::position`].
     pub(super) fn at(&mut self, place: usize) -> &mut Hold<'r> {
         &mut self.0[place].1
     }
@@ -36,13 +36,13 @@ impl<'r> HeldShards<'r> {
         self.0.iter_mut().map(|(_, hold)| hold.engine())
     }
 
-    /// The engines in two different places.
+    /// Returns the engines at two different positions.
     pub(super) fn two(&mut self, a: usize, b: usize) -> Option<(&mut Engine, &mut Engine)> {
         let [first, second] = self.0.get_disjoint_mut([a, b]).ok()?;
         Some((first.1.engine(), second.1.engine()))
     }
 
-    /// The numbers of the shards.
+    /// Returns the numbers of the shards.
     pub(super) fn numbers(&self) -> Vec<usize> {
         self.0.iter().map(|(number, _)| *number).collect()
     }
@@ -58,19 +58,19 @@ impl<'r> HeldShards<'r> {
 pub(super) struct SlotShards {
     /// The owner's shard.
     pub(super) from: usize,
-    /// The shard that takes the slot over.
+    /// The shard that imports the slot.
     pub(super) to: Option<usize>,
 }
 
 impl SlotShards {
-    /// Both, without the second if it is the first.
+    /// Returns both shards, or one if they are the same.
     pub(super) fn all(self) -> impl Iterator<Item = usize> {
         [self.from].into_iter().chain(self.to)
     }
 }
 
 impl Router {
-    /// The shard that a unit of `slot` is submitted to.
+    /// Returns the shard that a unit of `slot` is submitted to.
     pub(super) fn shard_for(&self, slot: Option<Slot>, port: Port) -> usize {
         match (port, slot) {
             (Port::Node(node), _) => self.topology.shard_of_node(node),
@@ -78,7 +78,7 @@ impl Router {
         }
     }
 
-    /// Where keys of `slot` may be, as `port` sees it.
+    /// Returns the shards where keys of `slot` may be, as `port` sees it.
     pub(super) fn shards_of(&self, slot: Option<Slot>, port: Port) -> SlotShards {
         match (port, slot) {
             (Port::Node(node), _) => {
@@ -95,14 +95,14 @@ impl Router {
         }
     }
 
-    /// The shard of a database above number 0; the shards of the topology make up that one.
+    /// Returns the shard of a database above number 0; the shards of the topology make up that one.
     pub(super) fn shard_of_database(&self, database: u32) -> Option<usize> {
         let number = (database as usize).checked_sub(1)?;
         Some(self.topology.shards() + number)
     }
 
-    /// The shards that a command with these flags sees, ascending: those of the client's port and
-    /// database.
+    /// Returns the shards that a command with these flags sees, ascending: those of the client's
+    /// port and database.
     pub(super) fn view(&self, session: &Session, flags: u32) -> Vec<usize> {
         match session.port() {
             Port::Router if flags & flag::ALL_DATABASES != 0 => {

@@ -1,5 +1,5 @@
-//! Where the keys of each slot are among the shards that are held: at the owner's, or, while a slot
-//! moves, at the target's, where the request's keys follow those that have gone ahead.
+//! Finds the position of each slot's keys among the shards that are held: the owner's, or, while a
+//! slot moves, the target's, once the rest of the request's keys is moved there.
 
 use super::Router;
 use super::held::HeldShards;
@@ -7,16 +7,16 @@ use crate::command::{Invocation, KeySlots, Pace};
 use crate::slot::Slot;
 use crate::topology::Port;
 
-/// By slot, ascending: the place among the held shards that has its keys.
+/// Maps each slot, ascending, to the position among the held shards that has its keys.
 pub(super) type Homes = Vec<(Slot, usize)>;
 
-/// The place that has the keys of `slot`.
+/// Returns the position that has the keys of `slot`.
 pub(super) fn home_in(homes: &Homes, slot: Slot) -> Option<usize> {
     homes.binary_search_by_key(&slot, |(slot, _)| *slot).ok().map(|at| homes[at].1)
 }
 
 impl Router {
-    /// Where the slots of a command have their keys, those that it does not name included.
+    /// Returns the positions of all slots of a command, including those that it does not name.
     pub(super) fn homes(
         &self,
         held: &mut HeldShards<'_>,
@@ -46,8 +46,9 @@ impl Router {
         homes
     }
 
-    /// Where a slot that is being moved has `keys`: at its source if all of them are there; else those
-    /// that are there follow the others to the target. `None` if the source is not held.
+    /// Returns the position of `keys`, all of a slot that is being moved: its source if all of them
+    /// are there. Otherwise moves the keys that are still at the source to the target. Returns
+    /// `None` if the source is not held.
     pub(super) fn home_of_moving(
         &self,
         held: &mut HeldShards<'_>,
@@ -82,7 +83,7 @@ impl Router {
             if let Some(target) = target
                 && let Some((from, to)) = held.two(source, target)
             {
-                // Which of its keys are meant is unknown: all follow those that have gone ahead.
+                // It is unknown which of its keys are used: all of them are moved to the target.
                 if to.keyspace.slot_len(slot) > 0 {
                     from.keyspace.merge_slot(slot, &mut to.keyspace);
                 }
@@ -95,8 +96,8 @@ impl Router {
         }
     }
 
-    /// The places among the held shards that may have keys of a slot of database 0: its own shard's, and
-    /// the one's that takes it over.
+    /// Returns the positions among the held shards that may have keys of a slot of database 0: its
+    /// owner's shard, and the shard that imports it.
     pub(super) fn places_of(
         &self,
         held: &HeldShards<'_>,

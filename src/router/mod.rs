@@ -1,4 +1,4 @@
-//! From requests to replies: each unit to the shard that owns its slot.
+//! Runs requests and writes their replies: each unit runs on the shard that owns its slot.
 //!
 //! ```text
 //! input ─ decode ahead ─► requests ─ admit ─► unit ─► its slot's shard, held: execute ─► output
@@ -8,9 +8,9 @@
 //!
 //! [`Router::process`] is the whole path of a request as a plain function: bytes in, bytes out, no
 //! socket and no clock. Consecutive commands for one shard share one hold of it; the order across
-//! shards is the client's. A unit that needs several shards, or whose slot is not plainly served by
-//! one, is placed: all that it needs is held, in ascending order, and where that means waiting it
-//! happens away from the runtime's workers.
+//! A unit that needs several shards, or whose slot is not simply served by one, is placed: all that
+//! it needs is held, in ascending order. If that involves waiting, the wait happens away from the
+//! runtime's workers.
 
 mod held;
 mod redirect;
@@ -56,17 +56,17 @@ pub struct Router {
     dialect: &'static Dialect,
     /// The topology's shards, which make up database 0, then one for each database above.
     shards: Vec<Arc<Shard>>,
-    /// Shards of this number run elsewhere.
+    /// The shards that run elsewhere, by number.
     remotes: BTreeMap<usize, Arc<dyn RemoteShard>>,
     /// The hash that every shard's tables use.
     hasher: KeyHasher,
-    /// Where commands over several slots run.
+    /// The scratch shards that commands over several slots run on.
     scratch: ScratchShards,
 }
 
 impl Router {
-    /// A router over fresh, empty shards, whose node ports follow `dialect`. All random choices derive
-    /// from `seed`.
+    /// Returns a router over new, empty shards, whose node ports follow `dialect`. All random
+    /// choices derive from `seed`.
     #[must_use]
     pub fn new(server: ServerState, dialect: &'static Dialect, seed: u64) -> Self {
         let topology = Arc::clone(&server.topology);
@@ -92,15 +92,15 @@ impl Router {
         Self { server, topology, dialect, shards, remotes, hasher, scratch }
     }
 
-    /// Has units of the slots of shard `number` run by `remote`. Units that need it together with
-    /// other shards are refused.
+    /// Makes `remote` run the units of the slots of shard `number`. Units that need it together
+    /// with other shards are refused.
     #[must_use]
     pub fn with_remote(mut self, number: usize, remote: Arc<dyn RemoteShard>) -> Self {
         self.remotes.insert(number, remote);
         self
     }
 
-    /// A session for a client that has connected to `port`.
+    /// Returns a session for a client that has connected to `port`.
     #[must_use]
     pub fn session(&self, client: Arc<Client>, port: Port) -> Session {
         let dialect = match port {
@@ -110,20 +110,21 @@ impl Router {
         Session::new(client, self.server.node(port), dialect)
     }
 
-    /// The shards, in the order of the topology, then those of the databases above number 0.
+    /// Returns the shards, in the order of the topology, then those of the databases above number
+    /// 0.
     #[must_use]
     pub fn shards(&self) -> &[Arc<Shard>] {
         &self.shards
     }
 
-    /// What holds for a batch of `port` that begins at `now`, by the settings of this moment.
+    /// Returns the context of a batch of `port` that begins at `now`, by the current settings.
     #[must_use]
     #[inline]
     pub fn batch_context(&self, port: Port, now: Millis) -> BatchContext {
         batch_context(self.server.node(port), now)
     }
 
-    /// The same for the requests of a session.
+    /// Returns the same for the requests of a session.
     #[inline]
     fn batch_of(&self, session: &Session, now: Millis) -> BatchContext {
         let mut batch = batch_context(session.node(), now);
@@ -133,7 +134,7 @@ impl Router {
     }
 }
 
-/// What holds for a batch that begins at `now`, by the node's settings of this moment.
+/// Returns the context of a batch that begins at `now`, by the node's current settings.
 #[inline]
 fn batch_context(node: &NodeState, now: Millis) -> BatchContext {
     let settings = &node.settings;

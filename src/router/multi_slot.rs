@@ -1,11 +1,11 @@
-//! Commands over several slots, where that is allowed (`cross-slot audit`).
+//! Runs commands over several slots, where that is allowed (`cross-slot audit`).
 //!
 //! ```text
 //! the shards of all its slots, held ─► their tables lent to a scratch shard ─► the command runs there
 //! ─► the tables return ─► watched, awaited and replicated keys that changed are noted at their homes
 //! ```
 //!
-//! So nothing but the command itself decides what it does, and the shards, their slots and their moves
+//! So the command's own code alone decides its effect, and the shards, their slots and their moves
 //! are the same under every policy.
 
 use super::Router;
@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Engines without slots of their own: as many as there were commands over several slots at one time.
+/// Engines without slots of their own: as many as the most commands over several slots at one time.
 #[derive(Debug)]
 pub(super) struct ScratchShards {
     idle: Mutex<Vec<Engine>>,
@@ -46,14 +46,14 @@ impl ScratchShards {
         keyspace.set_journaling(true);
         let (observer, pubsub) =
             (Arc::clone(&server.router().observer), Arc::clone(&server.router().pubsub));
-        // Its number is asked for only to know the database.
+        // Its number serves only to identify the database.
         Engine::new(keyspace, 0, Arc::clone(&server.topology), observer, pubsub)
     }
 }
 
 impl Router {
-    /// Runs one command over the slots of its keys, whose shards are held; returns what it waits for
-    /// if there is nothing for it yet.
+    /// Runs one command over the slots of its keys, whose shards are held; returns what it waits
+    /// for if no key has a value for it yet.
     pub(super) fn run_over_slots(
         &self,
         held: &mut HeldShards<'_>,
@@ -70,7 +70,7 @@ impl Router {
         };
         let mut scratch = self.scratch.take(&self.server);
         scratch.begin(&turn.batch);
-        // Some of the shards may have been waited for since the batch began.
+        // The batch may have waited for some of the shards since it began.
         let now = held.engines().map(|engine| engine.keyspace.now()).max();
         scratch.advance(now.unwrap_or(turn.batch.now));
         scratch.keyspace.no_touch = no_touch;
@@ -96,7 +96,7 @@ impl Router {
     }
 }
 
-/// Notes at their homes the keys that a command has changed on the scratch shard.
+/// Records, at their own shards, the keys that a command has changed on the scratch shard.
 fn note_touched(
     held: &mut HeldShards<'_>,
     homes: &Homes,
@@ -117,7 +117,7 @@ fn note_touched(
     held.engines().for_each(Engine::clear_writer);
 }
 
-/// Counts what runs on the scratch shard where the command's first key is.
+/// Counts a command that runs on the scratch shard at the shard of its first key.
 fn swap_counts(scratch: &mut Engine, home: &mut Engine) {
     std::mem::swap(&mut scratch.tally, &mut home.tally);
     scratch.keyspace.swap_counts(&mut home.keyspace);

@@ -1,4 +1,4 @@
-//! Orders that no client gives: those of scenarios and tests, and what faults do when their time comes.
+//! Carries out orders that no client gives: those of scenarios, tests and faults that are due.
 
 use super::Router;
 use crate::command::slotway::{self, ClusterAccess};
@@ -13,7 +13,7 @@ impl Router {
     /// ended.
     ///
     /// # Errors
-    /// It is impossible; then nothing was changed.
+    /// The order is impossible; then nothing was changed.
     pub fn carry_out(
         &self,
         order: &Order,

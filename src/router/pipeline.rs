@@ -1,5 +1,5 @@
-//! Looking ahead: the requests of a read are decoded, matched with their rows and placed in slots
-//! before the first of them runs, and their keys are looked at.
+//! Decodes ahead: the requests of a read are decoded, matched with their rows and placed in slots
+//! before the first of them runs, and their keys are probed.
 
 use super::Router;
 use crate::command::{Args, Invocation, Queue, Run, Spec, resolve};
@@ -10,25 +10,25 @@ use crate::shard::Turn;
 use crate::slot::{Footprint, Slot};
 use crate::topology::Port;
 
-/// Requests are decoded ahead of their execution up to this many.
+/// Most requests that are decoded ahead of their execution.
 pub(super) const AHEAD_MAX: usize = 128;
-/// From this many bytes of request and reply on, values are likely on the heap.
+/// From this many bytes of request and reply on, values are likely to be on the heap.
 pub(super) const LONG_BYTES: usize = 128;
 /// Ends a chain of requests.
 const NO_REQUEST: u16 = u16::MAX;
-/// Batches of fewer requests are run without a first look.
+/// Batches of fewer requests are run without a probe.
 const WARM_MIN: usize = 4;
-/// With more shards than this a batch has little to look at on each of them.
+/// With more shards than this, a batch has few keys to probe on each of them.
 const WARM_SHARDS_MAX: usize = 64;
 
-/// Buffers that belong to a thread and are lent to whichever connection runs on it.
+/// Buffers that belong to a thread and are lent to the connection that runs on it.
 #[derive(Debug, Default)]
 pub struct Scratch {
     pub(super) spans: Vec<Span>,
     pub(super) requests: Vec<Request>,
     /// The first request of the batch for each shard, or [`NO_REQUEST`].
     first_there: Vec<u16>,
-    /// Whether the last batch had many bytes per request, in or out: so, likely, has the next.
+    /// Whether the last batch had many bytes per request, in or out: the next one likely has, too.
     pub(super) values_are_long: bool,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Request {
     pub(super) footprint: Footprint,
     /// The argument that is its only key, if there is one.
     pub(super) only_key: Option<u8>,
-    /// What a first look at its only key found, if there was one.
+    /// The result of probing its only key, if it was probed.
     pub(super) seen: Option<KeyHint>,
     /// The next request for the same shard in the batch, or [`NO_REQUEST`].
     next_there: u16,
@@ -56,14 +56,15 @@ pub(super) enum Ahead {
 }
 
 impl Request {
-    /// The request as what runs. (Handed on by reference: the compiler would copy it at every call.)
+    /// Returns the request as an invocation. (Passed by reference: the compiler would copy it at
+    /// every call.)
     #[inline]
     pub(super) fn invocation<'i>(&self, spec: &'static Spec, args: Args<'i>) -> Invocation<'i> {
         let &Self { footprint, only_key, seen, .. } = self;
         Invocation { spec, args, footprint, only_key, seen }
     }
 
-    /// The slot that all its keys live in.
+    /// Returns the slot that all its keys live in.
     pub(super) fn slot(&self) -> Option<Slot> {
         if let Footprint::In(slot) = self.footprint { Some(slot) } else { None }
     }
@@ -126,7 +127,7 @@ impl Router {
                 }
                 Decoded::Nothing { end } => {
                     at = end;
-                    // What was skipped is done with: were the inline request behind it held up, it
+                    // Skipped input is consumed: if the inline request behind it were held up, it
                     // would have to be put back at its own place.
                     if input.get(at).is_some_and(|&b| b != b'*') {
                         break;
@@ -140,16 +141,16 @@ impl Router {
         Ok(Ahead::More { taken: at })
     }
 
-    /// Takes a first look at the only keys of a batch's requests before the first of them runs, so
-    /// that the memory each will need is on its way while the others' is asked for: the look-ups of
-    /// one command after the other would each wait for theirs. Nothing is decided here; where a key
-    /// was seen is but a hint. Each round holds a shard for no longer than it takes to ask.
+    /// Probes the only keys of a batch's requests before the first of them runs. So the memory that
+    /// each needs is fetched while the others' is requested; look-ups one after the other would
+    /// each wait for theirs. Nothing is decided here: the position where a key was seen is only a
+    /// hint. Each round holds a shard only while it probes.
     pub(super) fn probe_keys(&self, input: &[u8], scratch: &mut Scratch, turn: &Turn<'_>) {
         let Scratch { spans, requests, first_there, values_are_long } = scratch;
         if requests.len() < WARM_MIN || self.topology.shards() > WARM_SHARDS_MAX {
             return;
         }
-        // The last round pays only where values lie on the heap.
+        // The last round pays off only where values lie on the heap.
         let all = ProbeStage::ALL.len();
         let rounds = if *values_are_long { all } else { all - 1 };
         first_there.clear();
@@ -182,7 +183,7 @@ impl Router {
         }
     }
 
-    /// The command that found its shard taken, with those that come next and go there too.
+    /// Returns the command that found its shard taken, and those after it that need the same shard.
     pub(super) fn gather(
         &self,
         (port, shard, is_plain): (Port, usize, bool),

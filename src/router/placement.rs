@@ -1,4 +1,4 @@
-//! Where a unit runs: its slots, the shards that have their keys, held, and which of them runs it.
+//! Decides where a unit runs: finds its slots, holds the shards of their keys, picks one of them.
 //!
 //! ```text
 //! node port    the node's shard ─ route ─► here │ MOVED, ASK, TRYAGAIN, CLUSTERDOWN
@@ -9,7 +9,7 @@
 //!
 //! So a client of the router port never sees a slot move. All shards of a unit are held in ascending
 //! order, and looked up again once they are held: the topology changes only while all shards are
-//! held, so what is found then stays true until they are let go.
+//! held, so what is found then stays true until they are released.
 
 use super::Router;
 use super::held::{HeldShards, KeptHold, SlotShards};
@@ -22,31 +22,31 @@ use crate::slot::Slot;
 use crate::topology::{NodeNumber, Port, RequestFlags};
 use std::net::SocketAddr;
 
-/// What became of the wish to hold the shard of a unit.
+/// The outcome of trying to hold the shard of a unit.
 pub(super) enum Direct<'h, 'r> {
     /// It is held, and runs the unit.
     Held(&'h mut Hold<'r>),
     /// Another turn holds it, or another process runs it: the unit is submitted there.
     Elsewhere(usize),
-    /// Its slot is not plainly served there: the unit has to be placed.
+    /// Its slot is not simply served there: the unit has to be placed.
     Unclear,
 }
 
-/// The shards that are held for a unit, and where among them it runs.
+/// The shards that are held for a unit, and the one of them that runs it.
 pub(super) struct Placement<'r> {
     pub(super) held: HeldShards<'r>,
-    /// Which of them runs what has one slot or none.
+    /// The one that runs commands with one slot or none.
     pub(super) own: usize,
     /// The shards where a guard of the unit's keys has to be filed to be whole.
     pub(super) shards: Vec<usize>,
-    /// The slots of a command that asks for several, with their keys.
+    /// The slots of a command that needs several, with their keys.
     pub(super) homes: Homes,
-    /// What a cluster, or this node, replies in place of running it.
+    /// The reply of a cluster, or of this node, in place of running it.
     pub(super) refusal: Option<Refusal>,
-    /// The replica that the request came in at, whose commands are counted apart.
+    /// The replica that received the request, whose commands are counted separately.
     counts_for: Option<NodeNumber>,
-    /// Shards where keys have got a value that clients are blocked on, in the order in which that
-    /// happened, by their places; besides its own.
+    /// The positions of shards where keys have got a value that clients are blocked on, in the
+    /// order in which that happened; its own is not among them.
     ready: Vec<usize>,
 }
 
@@ -69,7 +69,7 @@ impl<'r> Placement<'r> {
         }
     }
 
-    /// Counts what runs from now on for this replica, or for the masters again.
+    /// Counts the following commands for this replica, or for the masters again.
     fn count_for(&mut self, replica: Option<NodeNumber>) {
         let before = std::mem::replace(&mut self.counts_for, replica);
         for node in before.into_iter().chain(replica) {
@@ -85,8 +85,8 @@ impl<'r> Placement<'r> {
         self.held.engine(self.own)
     }
 
-    /// Lends the holds of a view, in its order, to `run`; replies an error if they are not all here:
-    /// what a transaction sees was known when it was queued.
+    /// Lends the holds of a view, in its order, to `run`. Replies an error if one of them is
+    /// missing: the view of a transaction is fixed when it is queued.
     pub(super) fn with_view(
         &mut self,
         view: &[usize],
@@ -108,12 +108,12 @@ impl<'r> Placement<'r> {
         }
     }
 
-    /// Where the keys of this slot are, for a command that asks for several.
+    /// Returns the position of this slot's keys, for a command that needs several slots.
     pub(super) fn home(&self, slot: Slot) -> Option<usize> {
         home_in(&self.homes, slot)
     }
 
-    /// Notes the shards where a key has got a value that a client is blocked on.
+    /// Records the shards where a key has got a value that a client is blocked on.
     pub(super) fn note_ready(&mut self) {
         for (at, engine) in self.held.engines().enumerate() {
             if engine.keyspace.has_ready() && !self.ready.contains(&at) {
@@ -122,7 +122,7 @@ impl<'r> Placement<'r> {
         }
     }
 
-    /// Serves the clients that are blocked on what the unit has brought.
+    /// Serves the clients that are blocked on keys which the unit has given a value.
     pub(super) fn serve_blocked(&mut self) {
         for at in std::mem::take(&mut self.ready) {
             self.held.at(at).serve_blocked();
@@ -132,8 +132,8 @@ impl<'r> Placement<'r> {
 }
 
 impl Router {
-    /// Holds the shard that runs a unit of `slot`, if that is free; the hold is kept from the command
-    /// before if it was the same.
+    /// Holds the shard that runs a unit of `slot`, if it is free; the hold of the previous command
+    /// is kept if the shard is the same.
     #[inline]
     pub(super) fn hold_directly<'h, 'r>(
         &'r self,
@@ -168,8 +168,8 @@ impl Router {
         }
     }
 
-    /// Holds all that a unit needs, and finds out where among that it runs. `slots` are those of the
-    /// keys of a lone command that asks for several.
+    /// Holds everything that a unit needs, and determines where it runs. `slots` are those of the
+    /// keys of a lone command that needs several.
     pub(super) fn place<'r>(
         &'r self,
         session: &Session,
@@ -185,7 +185,7 @@ impl Router {
             if wanted() == shards {
                 break Placement::of(held);
             }
-            // A slot has moved meanwhile.
+            // A slot has moved since.
         };
         if placement.held.0.iter().any(|(shard, _)| self.remotes.contains_key(shard)) {
             placement.refusal = Some(Refusal::REMOTE_SHARD);
@@ -214,7 +214,7 @@ impl Router {
         placement
     }
 
-    /// The shards that a unit needs, ascending.
+    /// Returns the shards that a unit needs, ascending.
     fn shards_wanted(
         &self,
         session: &Session,
@@ -252,7 +252,8 @@ impl Router {
         shards
     }
 
-    /// The shards that may have keys of these slots. They are few, and found once or twice a command.
+    /// Returns the shards that may have keys of these slots. They are few, and looked up once or
+    /// twice per command.
     fn shards_of_slots(&self, slots: Option<&KeySlots<'_>>, port: Port) -> Vec<usize> {
         let mut shards = Vec::with_capacity(8);
         for (_, slot) in slots.into_iter().flat_map(KeySlots::iter) {
@@ -265,7 +266,7 @@ impl Router {
         shards
     }
 
-    /// The shards of a transaction that may ask for any slot: those of database 0, or of all.
+    /// Returns the shards of a transaction that may use any slot: those of database 0, or all.
     fn shards_of_queue(&self, session: &Session, transaction: &Transaction) -> Vec<usize> {
         let is_of_database = |shard: &usize| *shard >= self.topology.shards();
         let stays_in_0 = session.database() == 0
@@ -278,7 +279,7 @@ impl Router {
         }
     }
 
-    /// Finds out where a unit of one slot, or of none, runs.
+    /// Determines where a unit of one slot, or of none, runs.
     fn place_in_slot(
         &self,
         placement: &mut Placement<'_>,
@@ -323,7 +324,7 @@ impl Router {
         }
     }
 
-    /// Finds out where the slots of a command that asks for several have their keys.
+    /// Determines where the slots of a command that needs several have their keys.
     fn place_in_slots(
         &self,
         placement: &mut Placement<'_>,
@@ -350,7 +351,7 @@ impl Router {
     }
 }
 
-/// The keys of a unit that has one slot.
+/// Returns the keys of a unit that has one slot.
 fn keys_of<'a>(unit: &'a Unit<'_>) -> Vec<&'a [u8]> {
     let mut keys = Vec::new();
     match unit {

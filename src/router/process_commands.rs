@@ -1,5 +1,5 @@
-//! Commands of the process (CONFIG, CLIENT, INFO, CLUSTER …): they see settings and clients, and some of
-//! them shards, which are then held.
+//! Runs commands of the process (CONFIG, CLIENT, INFO, CLUSTER …). They see settings and clients;
+//! some of them also see shards, which are then held.
 
 use super::Router;
 use super::held::{HeldShards, KeptHold};
@@ -22,12 +22,12 @@ impl Router {
         turn: &'r Turn<'r>,
         out: &mut Sink<'_>,
     ) -> Outcome {
-        // It may show the client to itself.
+        // It may show the client its own entry.
         session.note_activity(turn.batch.now, Some(invocation.spec));
         match invocation.spec.run {
             Run::Server(function) => {
                 if let Some((_, hold)) = kept {
-                    // It may ask which replicas have what the client has just written.
+                    // It may ask which replicas have the client's latest writes.
                     hold.engine().propagate();
                     hold.engine().reset_timer();
                 }
@@ -73,7 +73,7 @@ impl Router {
         }
         let mut held = self.hold_each(shards, turn);
         if session.client().is_closing() {
-            // Closed while this waited.
+            // The client was closed during the wait.
             return Outcome::Sever;
         }
         // A replica that serves from its master's shard shows its own counts.
@@ -91,7 +91,7 @@ impl Router {
         Outcome::Replied
     }
 
-    /// Calls a function of the process; a panic in it stays with its command. Returns what it waits
+    /// Calls a function of the process; a panic in it ends only its command. Returns what it waits
     /// for, if it has not replied yet.
     pub(super) fn call_process(
         &self,

@@ -1,7 +1,7 @@
-//! What is replied to a request whose slot is not served here: the one place that says MOVED, ASK,
-//! TRYAGAIN, CLUSTERDOWN and READONLY.
+//! Writes the reply to a request whose slot is not served here: the only code that writes MOVED,
+//! ASK, TRYAGAIN, CLUSTERDOWN and READONLY.
 //!
-//! Nothing here holds a shard, and nothing waits for one while the topology's own lock is held.
+//! Holds no shard, and waits for none while the topology's own lock is held.
 
 use super::Router;
 use crate::command::{KeySlots, Queue, Refusal};
@@ -9,13 +9,13 @@ use crate::slot::{Footprint, Slot};
 use crate::topology::{KeyPresence, NodeNumber, RequestFlags, Route};
 use std::net::SocketAddr;
 
-/// What a replica replies to a write without keys.
+/// The reply of a replica to a write without keys.
 pub(super) const READ_ONLY: Refusal =
     Refusal::of("READONLY You can't write against a read only replica.");
 
 impl Router {
-    /// The reply that a route is to a client that has reached us under `local`; `None` if the request
-    /// runs here.
+    /// Returns the reply for a route, to a client that has reached this server under `local`;
+    /// `None` if the request runs here.
     pub(super) fn refusal(&self, route: Route, slot: Slot, local: SocketAddr) -> Option<Refusal> {
         let to = |word: &str, node: NodeNumber| {
             // A node without a port of its own is reached through the router's.
@@ -41,8 +41,8 @@ impl Router {
         })
     }
 
-    /// The router port's reply to a request for slots of which one is not served. It follows a slot
-    /// wherever that moves.
+    /// Returns the router port's reply to a request for slots of which one is not served. The
+    /// router port follows a slot wherever it moves.
     pub(super) fn refuses_slots(
         &self,
         slots: impl IntoIterator<Item = Slot>,
@@ -63,7 +63,7 @@ impl Router {
         })
     }
 
-    /// The same for the commands of a transaction.
+    /// Returns the same for the commands of a transaction.
     pub(super) fn refuses_queue(
         &self,
         queue: &Queue,

@@ -1,14 +1,14 @@
-//! Which shard follows which, after a change of the topology: replicas that lag have shards of their
-//! own.
+//! Updates which shard replicates which after a change of the topology: replicas that lag have
+//! shards of their own.
 //!
 //! ```text
-//! the topology says          the shards' links say
-//! R follows M         ──     R follows M        it goes on; it rests while M is down
+//! topology                   the shards' links
+//! R follows M         ──     R follows M        continues; pauses while M is down
 //! R is a master       ──     R follows M        the rest is brought, or lost if that was by force
-//! M follows R         ──     nobody             M forgets what it has, and gets all that R has
+//! M follows R         ──     (no link)          M drops its keys, and copies all of R
 //! ```
 //!
-//! The links are made to fit what the topology has become, whatever it was that changed it.
+//! The links are made to fit the new topology, whatever changed it.
 
 use super::Router;
 use crate::replication::ReplicationStream;
@@ -17,8 +17,8 @@ use crate::state::ServerState;
 use std::sync::Arc;
 
 impl Router {
-    /// Makes everything fit a topology that has changed: replication, blocked clients, subscriptions
-    /// to shard channels. To change it, all shards are held.
+    /// Applies a changed topology to replication, blocked clients and subscriptions to shard
+    /// channels. To change it, all shards are held.
     pub(super) fn apply_topology(&self, holds: &mut [(usize, Hold<'_>)], turn: &Turn<'_>) {
         if holds.len() == self.shards.len() {
             let mut engines: Vec<_> = holds.iter_mut().map(|(_, hold)| hold.engine()).collect();
@@ -37,8 +37,8 @@ impl Router {
     }
 }
 
-/// Makes the links of all shards, which are held and in the order of their numbers, those that the
-/// topology asks for.
+/// Makes the links of all shards match the topology. The shards are held and in the order of their
+/// numbers.
 pub(super) fn link_replicas(server: &ServerState, engines: &mut [&mut Engine]) {
     let topology = &server.topology;
     if topology.replicas_share_shards() {
@@ -47,7 +47,7 @@ pub(super) fn link_replicas(server: &ServerState, engines: &mut [&mut Engine]) {
     let wanted = topology.desired_replica_links();
     let leader_of =
         |shard| wanted.iter().find(|link| link.shard == shard).map(|link| link.master_shard);
-    // What was written up to this moment belongs to the links that were there.
+    // Writes up to this moment belong to the old links.
     engines.iter_mut().for_each(|engine| engine.propagate());
     for shard in 0..engines.len() {
         let Some(feed) = engines[shard].source().map(Arc::clone) else { continue };

@@ -1,5 +1,5 @@
-//! The router's part of the record: a sample of the traffic (which keys are used, and which
-//! together), and when notes are entered.
+//! Samples the traffic (which keys are used, and which together) and enters the notes in the
+//! record.
 
 use super::Router;
 use super::pipeline::{Scratch, args_of};
@@ -21,7 +21,7 @@ impl Router {
         }
     }
 
-    /// Notes that a command is not known, if it is not.
+    /// Records that a command is unknown, if it is.
     #[cold]
     pub(super) fn note_unknown(&self, node: &NodeState, args: Args<'_>) {
         if find(args.at(0)).is_none() {
@@ -31,7 +31,7 @@ impl Router {
         }
     }
 
-    /// Enters what was noted until now: at the end of a turn, when nothing is held.
+    /// Enters the notes so far: at the end of a turn, when no shard is held.
     #[inline]
     pub(super) fn flush_notes(&self, node: &NodeState, turn: &Turn<'_>) {
         let record = &node.observer.recorder;
@@ -54,7 +54,7 @@ impl Router {
             if keys.is_empty() {
                 continue;
             }
-            // What crosses slots is noted where it is refused.
+            // A command that crosses slots is recorded where it is refused.
             let together = matches!(request.footprint, Footprint::In(_));
             let about = About::Request { of, together };
             node.observer.recorder.take(Note { client: None, keys, about });

@@ -1,5 +1,5 @@
-//! Commands that are split by slot (`cross-slot split`): part by part, each as a command of its own on
-//! its own shard; then the replies become one.
+//! Runs commands that are split by slot (`cross-slot split`): each part runs as a command of its
+//! own on its own shard, and the replies are merged into one.
 
 use super::Router;
 use crate::command::{Invocation, KeySlots, resolve};
@@ -18,7 +18,7 @@ impl Router {
     ) -> Outcome {
         let (spec, args) = (invocation.spec, invocation.args);
         let Some(split) = spec.split(args, &KeySlots::of(invocation)) else {
-            // It is malformed: whichever shard runs it says so.
+            // The command is malformed: any shard that runs it reports the error.
             let unit = Unit::Command(invocation);
             return self.run_placed(session, &unit, Scope::Slots, turn, out);
         };

@@ -1,5 +1,5 @@
-//! The seams of the trunk: a shard that runs elsewhere, several commands under one hold, states that
-//! cannot be.
+//! Tests the seams of the router: a shard that runs elsewhere, several commands under one hold, and
+//! impossible states.
 
 use super::{Router, Scratch, TurnIo};
 use crate::command::{Args, Immediate, resolve};
@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 
 const NOW: Millis = 1_700_000_000_000;
 
-/// A router of so many shards with a client of its router port.
+/// Returns a router of so many shards with a client of its router port.
 fn router(shards: usize) -> (Router, RegisteredClient) {
     let config = ServerConfig { topology: Topology::even(shards), ..ServerConfig::default() };
     let router = Router::new(ServerState::new(config), &Dialect::REDIS7, 7);
@@ -43,7 +43,7 @@ fn process(router: &Router, session: &mut Session, mut input: Vec<u8>) -> Vec<u8
         match outcome {
             Outcome::Drained { .. } => return out,
             Outcome::Flush => {}
-            other => panic!("a turn of plain commands came to {other:?}"),
+            other => panic!("a turn of plain commands led to {other:?}"),
         }
     }
 }
@@ -59,12 +59,12 @@ fn requests(lines: &[&str]) -> Vec<u8> {
     bytes
 }
 
-/// Another server, which is sent the bytes of each unit and sends its replies back.
+/// Another server, which receives the bytes of each unit and returns its replies.
 #[derive(Debug)]
 struct Elsewhere {
     router: Router,
     session: Mutex<Session>,
-    /// What it was sent.
+    /// The bytes that it received.
     sent: Mutex<Vec<u8>>,
 }
 
@@ -109,7 +109,7 @@ fn units_of_a_remote_shard_go_out_as_bytes_and_replies_come_in() {
         "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:4\r\n$1\r\n4\r\n"
     );
     let refused = "-ERR this command needs a shard of another process together with others\r\n";
-    assert_eq!(ask(&["DBSIZE"]), refused, "nothing is left out in silence");
+    assert_eq!(ask(&["DBSIZE"]), refused, "no shard is left out silently");
     assert_eq!(
         ask(&["MULTI", "GET b", "DBSIZE", "EXEC"]),
         format!("+OK\r\n+QUEUED\r\n+QUEUED\r\n{refused}")
@@ -121,8 +121,8 @@ fn units_of_a_remote_shard_go_out_as_bytes_and_replies_come_in() {
     assert_eq!(*remote.sent.lock(), sent.concat(), "only its own slots' units go there");
 }
 
-/// What a script needs: several commands of its choice under one hold, each seeing what those before
-/// it did, and blocked clients served when all is done.
+/// The needs of a script: several commands of its choice under one hold, each of which sees the
+/// effects of those before it; blocked clients are served at the end.
 #[test]
 fn several_commands_run_under_one_hold() {
     let (router, seat) = router(1);
@@ -144,7 +144,7 @@ fn several_commands_run_under_one_hold() {
     let client: &Arc<Client> = &seat;
     let outcome = execute(&Unit::Blocking(&waits), &mut hold.running(client), &mut out);
     let Outcome::Wait { wait: crate::shard::WaitFor::Key(mut blocked), .. } = outcome else {
-        panic!("BLPOP of nothing came to {outcome:?}");
+        panic!("BLPOP of a missing key led to {outcome:?}");
     };
     let mut script = hold.running(client);
     for words in [&["SET", "{k}n", "5"][..], &["INCR", "{k}n"], &["RPUSH", "{k}list", "x"]] {
@@ -159,7 +159,7 @@ fn several_commands_run_under_one_hold() {
     assert!(blocked.waiting.try_recv().is_ok(), "the blocked client has the element");
 }
 
-/// An unwinding turn lets go of its shard, and what others queued meanwhile is served.
+/// An unwinding turn releases its shard, and jobs that were queued meanwhile are served.
 #[test]
 fn a_hold_is_released_while_a_panic_unwinds() {
     let (router, seat) = router(1);

@@ -1,5 +1,5 @@
-//! One turn of a connection: the requests that have come are run one after the other, until there is
-//! nothing whole left, or the connection has to wait, or others come first.
+//! One turn of a connection: runs the received requests one after the other, until no whole request
+//! is left, the connection has to wait, or other connections are due.
 
 use super::Router;
 use super::gate::TurnGate;
@@ -14,33 +14,34 @@ use crate::shard::{OUTPUT_LEN_MAX, Outcome, Pending, Turn, WaitFor, execute};
 use crate::state::Paused;
 use crate::topology::Port;
 
-/// What a turn reads from and writes to.
+/// The input and the output of a turn.
 pub struct TurnIo<'t> {
-    /// How far the first request of `input` was decoded.
+    /// The decoding progress of the first request of `input`.
     pub decoder: &'t mut Decoder,
-    /// What the client has sent.
+    /// The bytes that the client has sent.
     pub input: &'t mut [u8],
     /// Memory for the requests.
     pub scratch: &'t mut Scratch,
-    /// Where replies are appended.
+    /// The output that replies are appended to.
     pub out: &'t mut Vec<u8>,
 }
 
-/// How far a turn has come.
+/// The progress of a turn.
 #[derive(Default)]
 struct Progress {
-    /// Bytes of the input whose requests are done.
+    /// Bytes of the input whose requests are complete.
     taken: usize,
     commands: u64,
     /// The row of the last command.
     latest: Option<&'static Spec>,
-    /// What CLIENT PAUSE holds up, and until when.
+    /// The kind of requests that CLIENT PAUSE holds up, and until when.
     pause: Option<(Paused, Millis)>,
 }
 
 impl Router {
-    /// Runs the requests at the front of the input and appends their replies to the output; returns
-    /// how many bytes were taken and why it stopped. Nothing begins for a client that was closed.
+    /// Runs the requests at the front of the input and appends their replies to the output. Returns
+    /// how many bytes were consumed and why it stopped. Nothing begins for a client that was
+    /// closed.
     pub fn process(
         &self,
         session: &mut Session,
@@ -95,7 +96,7 @@ impl Router {
         let mut stop = self.run_requests(session, input, scratch, turn, progress, out);
         self.flush_notes(session.node(), turn);
         if each && stop.is_none() && !scratch.requests.is_empty() {
-            // Each reply is late by its own time, and scenarios count anew.
+            // Each reply is delayed by its own time, and scenarios count each request.
             stop = Some(Outcome::Flush);
         }
         let bytes = (progress.taken - input_from) + (out.len() - output_from.min(out.len()));
@@ -294,7 +295,7 @@ impl Router {
         (outcome, reply)
     }
 
-    /// Runs a unit on its slot's shard, or, where that does not do, where it is placed.
+    /// Runs a unit on its slot's shard, or, if that cannot run it, where it is placed.
     fn run_unit<'r>(
         &'r self,
         session: &mut Session,
@@ -334,7 +335,7 @@ impl Router {
         self.run_placed(session, &unit, scope, turn, out)
     }
 
-    /// Hands a unit to the shard that another turn holds, or another process runs.
+    /// Submits a unit to a shard that another turn holds, or that another process runs.
     fn submit(
         &self,
         session: &mut Session,
@@ -363,8 +364,8 @@ impl Router {
         }
     }
 
-    /// Goes on with what a shard has not done: its slot has moved, or much had to be sent first. Its
-    /// replies follow what was sent for those before it.
+    /// Continues a unit that a shard has not finished: its slot has moved, or much output had to be
+    /// sent first. Its replies follow those that were sent before.
     pub fn resume(
         &self,
         session: &mut Session,
@@ -393,8 +394,8 @@ impl Router {
         });
     }
 
-    /// Whether a turn may go on with its batch context after a command that may have changed what that
-    /// was read from; `ran` if it was more than a reply of the session.
+    /// Returns whether a turn may keep its batch context after a command that may have changed the
+    /// state it was read from; `ran` if it was more than a reply of the session.
     fn still_holds(&self, session: &Session, spec: &Spec, ran: bool, turn: &Turn<'_>) -> bool {
         let (client, batch) = (session.client(), turn.batch);
         if client.no_touch() != batch.no_touch {
@@ -407,9 +408,9 @@ impl Router {
     }
 }
 
-/// Ends a request that was done with otherwise than by a plain reply: what the client does not want to
-/// see is dropped, what others have sent to it comes before the reply, which begins at `before`.
-/// Returns why the turn stops here, if it does.
+/// Ends a request that needed more than a plain reply. Drops the reply if the client has muted it;
+/// moves messages from other clients before the reply, which begins at `before`. Returns why the
+/// turn stops here, if it does.
 fn conclude(
     session: &mut Session,
     outcome: Outcome,
@@ -443,8 +444,8 @@ fn conclude(
     }
 }
 
-/// The inline request at the front of `input`, if there is one: decoding unquotes it in place, so
-/// that it has to be put back when it is held up.
+/// Returns the inline request at the front of `input`, if there is one: decoding unquotes it in
+/// place, so that it has to be put back when it is held up.
 fn inline(input: &[u8]) -> Option<&[u8]> {
     let first = input.first()?;
     (*first != b'*').then(|| &input[..input.iter().position(|b| *b == b'\n').unwrap_or(0)])

@@ -1,4 +1,4 @@
-//! Opening a cluster: from what is wanted of it to its listeners and its router.
+//! Opens a cluster: makes its listeners and its router from a description.
 
 use super::listener::{Bound, bind};
 use super::{now, tick_ns};
@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::{fmt, io};
 
-/// What is wanted.
+/// The description of a cluster.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     /// The nodes.
@@ -20,27 +20,29 @@ pub(crate) struct Wanted {
     pub binds: Vec<IpAddr>,
     /// The router's port, 0 for any free one; `None` for no router port.
     pub router: Option<u16>,
-    /// The first node's port, the others follow it; 0 for any free ones; `None` for no node ports.
+    /// The first node's port; the others count up from it. 0 for any free ones; `None` for no node
+    /// ports.
     pub nodes: Option<u16>,
-    /// What the nodes speak.
+    /// The dialect of the nodes.
     pub dialect: &'static Dialect,
-    /// How they are told to clients.
+    /// How the nodes' addresses are announced to clients.
     pub announce: Announce,
     /// Whether `SLOTWAY …` may change anything.
     pub admin_enabled: bool,
     /// How many databases there are under `cross-slot audit`, from 1.
     pub databases: usize,
-    /// How many threads will run it.
+    /// The number of threads that will run it.
     pub threads: usize,
     /// Settings that differ from their defaults, as CONFIG SET takes them.
     pub settings: Vec<(&'static str, String)>,
     /// The program's path.
     pub executable: String,
-    /// The configuration file's path, or nothing.
+    /// The configuration file's path, or the empty string.
     pub config_file: String,
     /// The operating system, as INFO shows it.
     pub os: String,
-    /// Asks the machine for room for so many clients; told how many are possible if too many.
+    /// Reserves the file descriptors for so many clients; if they are too many, the error is how
+    /// many clients are possible.
     pub reserve_files: fn(usize) -> Result<(), usize>,
 }
 
@@ -66,33 +68,33 @@ impl Default for Wanted {
     }
 }
 
-/// Why there is no cluster. Nothing is listened on any more.
+/// The reason why a cluster cannot be opened. No port is listened on any more.
 #[derive(Debug)]
 pub enum OpenError {
     /// An address cannot be listened on.
     Listen {
-        /// For whom.
+        /// The clients' port that the address is for.
         port: Port,
-        /// Which.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
-    /// So many ports from the first on end above the last there is.
+    /// So many ports from the first one on would end above the last possible port.
     TooManyPorts {
-        /// The first.
+        /// The first port.
         first: u16,
-        /// How many.
+        /// The number of nodes, each of which needs a port.
         nodes: usize,
     },
     /// A setting was refused.
     Setting {
-        /// Which.
+        /// The setting's name.
         name: &'static str,
-        /// Why, as CONFIG SET says it.
+        /// The reason, in the words of CONFIG SET.
         why: String,
     },
-    /// There is to be neither a router port nor a node port.
+    /// Neither a router port nor a node port is asked for.
     NoPort,
 }
 
@@ -112,10 +114,11 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl Wanted {
-    /// Opens the listeners and makes the router; nothing is served until [`super::serve`] is.
+    /// Opens the listeners and makes the router; no client is served until [`super::serve`] is
+    /// called.
     ///
     /// # Errors
-    /// A port cannot be had, or a setting is refused.
+    /// A port is not available, or a setting is refused.
     pub(crate) fn open(self) -> Result<(Arc<Router>, Vec<Bound>), OpenError> {
         let topology = Topology::new(self.plan);
         let mut bound = Vec::new();
@@ -179,7 +182,7 @@ impl Wanted {
             let address = SocketAddr::new(ip, number);
             let one =
                 bind(address, port).map_err(|error| OpenError::Listen { port, address, error })?;
-            // Further addresses get the port that the first one was given.
+            // Further addresses get the port that was chosen for the first one.
             number = one.address.port();
             bound.push(one);
         }

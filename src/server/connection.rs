@@ -1,4 +1,4 @@
-//! One connection: read what is there, run it, write the replies.
+//! One connection: reads the requests, runs them, writes the replies.
 //!
 //! ```text
 //! socket ─read─► thread's buffer ─ process ─► thread's output ─write─► socket
@@ -11,7 +11,8 @@
 //! idle connection owns neither. A turn runs inside one poll without awaiting, so that the task's
 //! own state stays a few words.
 //!
-//! A client that does not read is not read from: while output is unsent nothing more is executed.
+//! The input of a client that does not read is not read either: while output is unsent, no request
+//! is executed.
 
 use super::clock;
 use super::worker::WorkerPace;
@@ -34,14 +35,14 @@ use tokio::net::TcpStream;
 
 /// Read at most this much before executing it, in bytes.
 const READ_LEN_MAX: usize = 64 * 1024;
-/// Longest request whatever `client-query-buffer-limit` says: its places have 32 bits.
+/// Longest request for any value of `client-query-buffer-limit`: positions within it have 32 bits.
 const CARRY_LEN_MAX: usize = u32::MAX as usize - READ_LEN_MAX;
-/// Turns that one connection takes before others get theirs.
+/// Turns that one connection takes before other connections get theirs.
 const TURNS_MAX: usize = 16;
 /// A thread keeps an output buffer of up to this size for the next turn, in bytes.
 const OUTPUT_KEPT_MAX: usize = 256 * 1024;
 
-/// What a thread lends to the connection whose turn it is.
+/// The buffers that a thread lends to the connection whose turn it is.
 struct Buffers {
     input: Box<[u8]>,
     output: Vec<u8>,
@@ -68,15 +69,15 @@ pub(super) struct Connection {
     carry: BytesMut,
     /// Whether `carry` may hold a whole request.
     carry_is_ready: bool,
-    /// What comes before `carry`, and waits until what was replied so far is sent.
+    /// The unit that comes before `carry`, and is resumed once the replies so far are sent.
     pub(super) rest: Option<Rest>,
     /// When the unit that was resumed last stops waiting, if it was blocked before.
     pub(super) resumed_until: Option<Millis>,
-    /// How many bytes `carry` lacks at the least, if it holds but the front of a request.
+    /// The least number of bytes that `carry` lacks, if it holds only the front of a request.
     missing: usize,
     /// Output that the socket has yet to take.
     unsent: BytesMut,
-    /// What `unsent` has to wait for before it may be sent, if it has to.
+    /// The event that `unsent` has to wait for before it may be sent, if any.
     gate: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Close once everything is sent.
     is_closing: bool,
@@ -85,7 +86,7 @@ pub(super) struct Connection {
 /// A unit that is resumed before anything else is executed.
 pub(super) struct Rest {
     pub(super) unit: Box<OwnedUnit>,
-    /// The client does not want to see the replies.
+    /// The client has muted the replies.
     pub(super) muted: bool,
     /// When it stops waiting, if it was blocked before.
     pub(super) until: Option<Millis>,
@@ -116,8 +117,8 @@ impl Connection {
         }
     }
 
-    /// Sends and reads while the client has to wait, and executes nothing: what comes is kept for
-    /// later. Ends with an error when the client has left, or sends more than it may.
+    /// Sends and reads while the client has to wait, and executes nothing: received input is kept
+    /// for later. Ends with an error when the client has disconnected, or sends more than it may.
     pub(super) fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.poll_flush(cx)?.is_pending() && self.is_too_slow() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -127,7 +128,7 @@ impl Connection {
     }
 
     /// Reads what the client sends, and keeps it for later. Ends with an error when the client has
-    /// left, or sends more than it may.
+    /// disconnected, or sends more than it may.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let limit = self.session.node().settings.query_buffer_max().min(CARRY_LEN_MAX);
@@ -175,8 +176,8 @@ impl Connection {
         Poll::Ready(Outcome::Flush)
     }
 
-    /// Sends what others have sent to the client, and registers the task to be woken when there is
-    /// more: whatever the client waits for, its messages do not.
+    /// Sends the client its messages from other clients, and registers the task to be woken when
+    /// there are more: messages do not wait for the event that the client waits for.
     pub(super) fn poll_pushes(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.session.client().outbox().is_none() || self.poll_flush(cx)?.is_pending() {
             return Ok(());
@@ -187,16 +188,16 @@ impl Connection {
         })
     }
 
-    /// Moves what others have sent to the client into `output`.
+    /// Moves messages from other clients into `output`.
     fn take_pushes(&self, cx: &Context<'_>, output: &mut Vec<u8>) {
         if let Some(outbox) = self.session.client().outbox() {
             outbox.poll(cx.waker(), self.unsent.len(), output);
         }
     }
 
-    /// Reads once if there is nothing to execute, executes, and tries to write the replies. What
-    /// others have sent to the client stands before them, in the same write. Returns what comes next
-    /// if that is not another turn.
+    /// Reads once if there is no request to execute, executes, and tries to write the replies.
+    /// Messages from other clients stand before them, in the same write. Returns what is next if
+    /// that is not another turn.
     fn poll_turn(
         &mut self,
         cx: &mut Context<'_>,
@@ -233,7 +234,7 @@ impl Connection {
             let io = TurnIo { decoder, input: bytes, scratch, out: output };
             self.router.process(&mut self.session, io, now, &pace)
         };
-        // After a large publish, yields so that subscribers can flush: what waits for them is bounded.
+        // After a large publish, yields so that subscribers can flush: their mailboxes are bounded.
         let has_published_much = pace.has_delivered() && read_len >= READ_LEN_MAX / 4;
         if let Some(why) = pace.take_reply_delay() {
             self.gate = Some(self.gate(why));
@@ -252,8 +253,8 @@ impl Connection {
         }
         self.session.node().stats.bytes_in.add(read_len as u64);
         let mut next = self.after_turn(outcome);
-        // Unauthenticated clients get little at a time, whether they read it or not; it is sent, to
-        // say why.
+        // Unauthenticated clients get little output at a time, even if they do not read it; it is
+        // still sent, as it contains the reason.
         let is_too_much =
             !self.session.is_authenticated() && output.len() > UNAUTHENTICATED_OUTPUT_MAX;
         self.send(cx, output)?;
@@ -266,8 +267,8 @@ impl Connection {
         Poll::Ready(Ok(next))
     }
 
-    /// Reads what the client sends: into the thread's buffer, or behind the front of a request. While
-    /// nothing comes, what others have sent to the client goes out.
+    /// Reads what the client sends: into the thread's buffer, or behind the front of a request.
+    /// While no input arrives, messages from other clients are sent.
     fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -279,8 +280,8 @@ impl Connection {
             let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf)?;
             read.map(|()| Ok(buf.filled().len()))
         } else {
-            // A big argument is read straight to where it stays, which grows with the bytes that have
-            // come and not with those that were announced.
+            // A big argument is read straight to its final place, which grows with the bytes that
+            // have been received and not with those that were announced.
             self.carry.reserve(self.missing.min(self.carry.len()).max(READ_LEN_MAX / 4));
             pin!(self.stream.read_buf(&mut self.carry)).poll(cx)
         };
@@ -293,14 +294,14 @@ impl Connection {
         read
     }
 
-    /// Prepares the next turn; returns what comes before it, if anything.
+    /// Prepares the next turn; returns what is due before it, if anything.
     fn after_turn(&mut self, outcome: Outcome) -> Option<Outcome> {
         self.carry_is_ready = !self.carry.is_empty();
         self.missing = 1;
         match outcome {
             Outcome::Drained { missing } => {
                 self.carry_is_ready = false;
-                // `missing` is counted from the end of what is here.
+                // `missing` is counted from the end of the present input.
                 self.missing = if self.carry.is_empty() { 1 } else { self.carry.len() + missing };
                 let limit = self.session.node().settings.query_buffer_max().min(CARRY_LEN_MAX);
                 (self.carry.len() > limit).then_some(Outcome::Sever)
@@ -322,7 +323,7 @@ impl Connection {
         }
     }
 
-    /// What delayed replies wait for.
+    /// Returns the event that delayed replies wait for.
     #[cold]
     fn gate(&self, why: ReplyDelay) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         match why {
@@ -338,7 +339,7 @@ impl Connection {
     fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> io::Result<()> {
         self.session.node().stats.bytes_out.add(output.len() as u64);
         let mut sent = 0;
-        // Behind a gate everything is kept.
+        // Until the replies may be sent, all of them are kept.
         while self.gate.is_none() && sent < output.len() {
             match Pin::new(&mut self.stream).poll_write(cx, &output[sent..]) {
                 Poll::Ready(Ok(0)) => {
@@ -364,7 +365,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Keeps replies that came from elsewhere to be sent next.
+    /// Keeps replies from other threads to be sent next.
     pub(super) fn keep_unsent(&mut self, replies: &[u8]) {
         self.session.node().stats.bytes_out.add(replies.len() as u64);
         self.unsent.extend_from_slice(replies);
@@ -393,20 +394,20 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// Notes that the client sends or reads, though nothing is executed: it is not idle.
+    /// Records that the client sends or reads, though no request is executed: it is not idle.
     fn note_life(&self, now: Millis) {
         self.session.client().note_activity(|activity| activity.last_active = now);
     }
 
-    /// Publishes how much the client has yet to read, for those that send to it.
+    /// Publishes how much the client has yet to read, for the clients that send to it.
     fn note_unsent(&self) {
         if let Some(outbox) = self.session.client().outbox() {
             outbox.note_unsent(self.unsent.len());
         }
     }
 
-    /// Whether the client has left more unread than it may. Subscribers have other limits, which
-    /// senders enforce.
+    /// Returns whether the client has left more unread than it may. Subscribers have other limits,
+    /// which senders enforce.
     fn is_too_slow(&self) -> bool {
         let max = self.session.node().settings.output_max();
         max.is_some_and(|max| self.unsent.len() > max) && !self.session.listens()

@@ -1,5 +1,5 @@
-//! What happens by the clock: keys that nobody asks for expire, replicas catch up that nobody reads,
-//! idle clients go, watches that their sessions abandoned are cleared away.
+//! The tasks that run by the clock: keys that no command reads expire, replicas without readers
+//! catch up, idle clients are closed, abandoned watches are removed.
 
 use super::clock;
 use super::worker::WorkerPace;
@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
-/// How often.
+/// The interval of the ticks.
 const EVERY: Duration = Duration::from_millis(100);
 /// A tick takes the lock of a shard this many times at the most, each time for
 /// [`ENTRIES_PER_HOLD`]: expiry has a bounded share of a tick, and never long at a stretch.
@@ -32,7 +32,7 @@ pub(super) async fn run(router: Arc<Router>) {
         ticks.tick().await;
         let now = clock::now();
         router.server.router().stats.sample(now);
-        // While clients are paused the data stand still.
+        // While clients are paused, the data do not change.
         let expires = router.server.expires_keys.load(Ordering::Relaxed);
         if expires && router.server.router().pause.at(now).is_none() {
             for shard in 0..router.shards().len() {
@@ -46,7 +46,7 @@ pub(super) async fn run(router: Arc<Router>) {
     }
 }
 
-/// Takes away some of what has expired on a shard; much, if there is much.
+/// Removes expired keys of a shard: few of them, or many if many have expired.
 async fn expire(router: &Router, shard: usize, now: Millis) {
     for _ in 0..HOLDS_MAX {
         if !expire_once(router, shard, now) {
@@ -56,7 +56,7 @@ async fn expire(router: &Router, shard: usize, now: Millis) {
     }
 }
 
-/// One hold's worth of expiry; says whether there is enough left to go on.
+/// Expires keys under one hold; returns whether enough have expired to continue.
 fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
     // A shard that is busy now is looked at again in the next tick.
     let pace = WorkerPace::default();
@@ -68,12 +68,12 @@ fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
     looked >= ENTRIES_PER_HOLD && removed as f64 >= looked as f64 * WORTHWHILE
 }
 
-/// Brings replicas that lag what is due, so that nothing piles up where nobody reads.
+/// Applies the due changes to replicas that lag, so that none pile up where no client reads.
 fn bring_on(router: &Router, now: Millis) {
     let pace = WorkerPace::default();
     let turn = Turn::new(router.batch_context(Port::Router, now), &pace);
     for shard in router.server.replication_streams.replica_shards() {
-        // To hold it is enough, and its holder of this moment has done so.
+        // Holding it is enough, and its present holder has done so.
         drop(router.shards()[shard].try_hold(&turn));
     }
 }
@@ -91,7 +91,8 @@ fn sweep(router: &Router, now: Millis) {
     if let Some(timeout_s) = router.server.router().settings.timeout_s() {
         for client in router.server.router().clients.all() {
             let activity = client.activity();
-            // Who waits, for a key, for messages or to see commands, has a reason to be silent.
+            // A client that waits for a key, for messages or for MONITOR output is silent with
+            // reason.
             let waits =
                 activity.blocked || activity.monitors || !client.subscription_counts().is_empty();
             if !waits && now - activity.last_active > i64::from(timeout_s) * 1000 {

@@ -1,5 +1,5 @@
-//! What happens to faults by the clock: as soon as one is over it is undone, as soon as a scenario's
-//! next step is due it is done.
+//! Runs faults by the clock: undoes each one as soon as it is over, and does each step of a
+//! scenario as soon as it is due.
 
 use super::clock;
 use super::worker::WorkerPace;
@@ -20,7 +20,7 @@ pub(super) async fn run(router: Arc<Router>) {
     }
 }
 
-/// Completes at that time, or never if there is none.
+/// Completes at that time, or never if `None`.
 async fn at(time: Option<Millis>) {
     match time {
         None => std::future::pending().await,

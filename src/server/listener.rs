@@ -1,4 +1,4 @@
-//! Taking connections in.
+//! Accepts connections.
 
 use super::clock;
 use super::connection::Connection;
@@ -21,13 +21,13 @@ const REST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Bound {
     listener: StdListener,
-    /// Whom clients speak to who connect there.
+    /// The port that its clients are connected to.
     pub port: Port,
-    /// The address, with the port that was chosen if any would do.
+    /// The address, with the chosen port if port 0 was asked for.
     pub address: SocketAddr,
 }
 
-/// Listens on `address` for clients of `port`; port 0 of the address stands for any free one.
+/// Listens on `address` for clients of `port`; port 0 of the address means any free one.
 ///
 /// # Errors
 /// The port is taken, or the address is not this machine's.
@@ -48,7 +48,7 @@ pub(super) async fn accept_all(bound: Bound, router: Arc<Router>) {
     let faults = &router.server.faults;
     let mut door = faults.listener_gate.register();
     loop {
-        // Until somebody is stopped or started, which may be another.
+        // Until a node is stopped or started, which may be another one.
         let mut opened = Box::pin(accept(listener, address, port, &router));
         let latest = loop {
             tokio::select! {
@@ -61,7 +61,7 @@ pub(super) async fn accept_all(bound: Bound, router: Arc<Router>) {
             }
             door.acknowledge(latest);
         };
-        // Closes the listener: who tries to connect is refused.
+        // Closes the listener: connection attempts are refused.
         drop(opened);
         let mut reserved = reserve(address);
         cut(&router, port);
@@ -89,7 +89,7 @@ pub(super) async fn accept_all(bound: Bound, router: Arc<Router>) {
     }
 }
 
-/// Holds on to an address without listening on it, so that nobody else gets it meanwhile.
+/// Binds an address without listening on it, so that no other process gets it meanwhile.
 fn reserve(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -97,14 +97,14 @@ fn reserve(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Listens on an address that is held on to.
+/// Listens on an address that is already bound.
 fn open(socket: Socket) -> io::Result<StdListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(StdListener::from(socket))
 }
 
-/// Cuts off everybody who speaks to a port, but for those who are to have a last reply.
+/// Disconnects all clients of a port, except those that are to get a last reply.
 fn cut(router: &Router, port: Port) {
     let all = router.server.router().clients.all();
     let there = all.iter().filter(|client| client.port == port && !client.is_closing());
@@ -127,7 +127,7 @@ async fn accept(listener: StdListener, address: SocketAddr, port: Port, router: 
                 tracing::warn!(%error, "cannot accept a connection; trying again shortly");
                 tokio::time::sleep(REST).await;
             }
-            Err(error) => tracing::debug!(%error, "a connection was gone before it was accepted"),
+            Err(error) => tracing::debug!(%error, "a connection was closed before it was accepted"),
         }
     }
 }
@@ -167,7 +167,7 @@ fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>, port: Port
     client.attach(task.abort_handle());
 }
 
-/// What Redis tells strangers while protected mode is on.
+/// The reply to clients from other machines while protected mode is on, as in Redis.
 const DENIED: &[u8] = b"-DENIED Slotway is running in protected mode because protected mode is enabled and no \
 password is set. Set one with --requirepass, or, if you mean to be open to this network, turn protected mode off \
 from this machine with 'CONFIG SET protected-mode no'.\r\n";
@@ -178,7 +178,7 @@ fn is_loopback(address: SocketAddr) -> bool {
 
 fn turn_away(stream: TcpStream, router: &Router, why: &[u8]) {
     router.server.router().stats.connections_rejected.add(1);
-    // A fresh socket takes a line at once; if it does not, nobody reads it.
+    // A new socket takes one line at once; if it does not, the client is not reading.
     if let Ok(mut stream) = stream.into_std() {
         let _unheard = stream.write(why);
     }

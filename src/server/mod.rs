@@ -1,9 +1,9 @@
-//! The edge: listeners, connections, and what happens by the clock. All I/O is below here.
+//! The edge: listeners, connections, and timed tasks. All I/O is in this module.
 //!
 //! ```text
-//! listener ─ accept ─► a seat in the registry ─► Connection::serve, a task each
-//! cron     ─ ten times a second ─► expired keys, idle clients, abandoned watches
-//! keeper   ─ when it is time ─► the ends of faults, the steps of a scenario
+//! listener    ─ accept ─► a seat in the registry ─► Connection::serve, a task each
+//! cron        ─ ten times a second ─► expired keys, idle clients, abandoned watches
+//! fault_timer ─ when they are due ─► the ends of faults, the steps of a scenario
 //! ```
 
 mod clock;
@@ -23,26 +23,27 @@ use crate::router::Router;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The wall clock, in milliseconds since the epoch.
+/// Returns the wall clock's time, in milliseconds since the epoch.
 #[must_use]
 pub(crate) fn now() -> crate::keyspace::Millis {
     clock::now()
 }
 
-/// How many nanoseconds a tick has of the clock that commands are measured with.
+/// Returns how many nanoseconds a tick of the command timer has.
 #[must_use]
 pub(crate) fn tick_ns() -> f64 {
     clock::tick_ns()
 }
 
-/// How long what runs gets to finish when the server is told to stop.
+/// The time that running batches get to finish when the server shuts down.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// How often to see whether everybody has left.
+/// The interval at which the shutdown checks whether all clients have disconnected.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Serves `router` on `listeners` until `shutdown` completes; then accepts nothing more, closes
-/// every connection and returns. A batch that runs at that moment runs to its end and its replies
-/// are sent, unless it takes longer than 10 seconds. Must be called on tokio's multi-thread runtime.
+/// Serves `router` on `listeners` until `shutdown` completes; then accepts no more connections,
+/// closes every connection and returns. A batch that runs at that moment runs to its end and its
+/// replies are sent, unless it takes longer than 10 seconds. Must be called on tokio's multi-thread
+/// runtime.
 pub(crate) async fn serve(
     router: Arc<Router>,
     listeners: Vec<Bound>,
@@ -69,6 +70,6 @@ async fn say_goodbye(router: &Router) {
         }
     };
     if tokio::time::timeout(FAREWELL, all_left).await.is_err() {
-        tracing::warn!(clients = clients.count(), "leaving what still runs unfinished");
+        tracing::warn!(clients = clients.count(), "shutdown timed out; dropping running requests");
     }
 }

@@ -1,4 +1,4 @@
-//! The life of a connection: turns, and what it waits for between them.
+//! The life of a connection: its turns, and the waits between them.
 
 use super::connection::Connection;
 use crate::shard::{Outcome, WaitFor};

@@ -1,5 +1,5 @@
-//! What a connection waits for before it executes anything more: a shard, a key, replicas, the end of a
-//! pause. What the client sends meanwhile is kept for later.
+//! The events that a connection waits for before it executes more requests: a shard, a key,
+//! replicas, the end of a pause. Input that arrives meanwhile is kept for later.
 
 use super::clock;
 use super::connection::{Connection, Rest};
@@ -26,7 +26,7 @@ impl Connection {
     ) -> io::Result<()> {
         let served = poll_fn(|cx| {
             if let Poll::Ready(served) = Pin::new(&mut pending).poll(cx) {
-                // Nothing comes if the client was closed.
+                // No reply arrives if the client was closed.
                 return Poll::Ready(served.map_err(|_closed| io::ErrorKind::BrokenPipe.into()));
             }
             match self.poll_pushes(cx) {
@@ -53,7 +53,7 @@ impl Connection {
         }
     }
 
-    /// Awaits anything else.
+    /// Awaits any other event.
     pub(super) async fn wait_for(&mut self, wait: WaitFor, muted: bool) -> io::Result<()> {
         match wait {
             WaitFor::Key(blocked) => self.wait_for_key(blocked, muted).await,
@@ -68,8 +68,8 @@ impl Connection {
         }
     }
 
-    /// Awaits `end` while the client counts as blocked. Meanwhile its messages go out and what it
-    /// sends is kept; ends with an error when it disconnects, or sends more than it may.
+    /// Awaits `end` while the client counts as blocked. Meanwhile its messages are sent and its
+    /// input is kept; ends with an error when it disconnects, or sends more than it may.
     async fn blocked_until<T>(
         &mut self,
         mut end: impl FnMut(&mut Context<'_>) -> Poll<T>,
@@ -90,23 +90,23 @@ impl Connection {
         ended
     }
 
-    /// Awaits the end of a wait for a key and replies. If the client disconnects, the wait ends, and
-    /// nothing is taken for it any more.
+    /// Awaits the end of a wait for a key and replies. If the client disconnects, the wait ends,
+    /// and no value is taken for it any more.
     async fn wait_for_key(&mut self, blocked: Box<Blocked>, muted: bool) -> io::Result<()> {
         let Blocked { call, mut waiting, wait, request } = *blocked;
         let mut time_out = wait.until.map(|until| Box::pin(sleep_until(until)));
         let ending = self
             .blocked_until(|cx| {
                 if let Poll::Ready(ending) = Pin::new(&mut waiting).poll(cx) {
-                    // A claim that is dropped unused belongs to a client that is being closed, or to a
-                    // shard that failed: nothing was given.
+                    // A claim that is dropped unused belongs to a client that is being closed, or
+                    // to a shard that failed: no value was taken.
                     return Poll::Ready(ending.unwrap_or(Ending::TimedOut));
                 }
                 if let Some(sleep) = &mut time_out
                     && sleep.as_mut().poll(cx).is_ready()
                 {
                     time_out = None;
-                    // If this comes too late, the client has just been served.
+                    // If the timeout is too late, the client has just been served.
                     if call.end(Ending::TimedOut) {
                         return Poll::Ready(Ending::TimedOut);
                     }
@@ -121,7 +121,7 @@ impl Connection {
         let mut out = Sink::new(&mut reply, self.session.proto());
         match ending? {
             Ending::Served(bytes) => reply = bytes,
-            // Whatever the command replies where it cannot wait.
+            // The reply of the command where it cannot wait.
             Ending::TimedOut => out.null_array(),
             Ending::Unblocked => out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
             Ending::Elsewhere => {
@@ -163,7 +163,7 @@ impl Connection {
         .await
     }
 
-    /// Awaits the end of a hang. What the client sends is kept; nothing is sent.
+    /// Awaits the end of a hang. Input is kept; nothing is sent.
     async fn wait_for_node(&mut self, node: NodeNumber) -> io::Result<()> {
         let (client, router) = (Arc::clone(self.session.client()), Arc::clone(&self.router));
         client.note_activity(|activity| activity.blocked = true);

@@ -1,8 +1,8 @@
-//! What the middle asks of threads and timers, on tokio's multi-thread runtime.
+//! The threads and timers of the core, on tokio's multi-thread runtime.
 //!
-//! Work starts where it is, on a runtime worker. When it has used up its budget of thread CPU
-//! time, the worker's place in the runtime is given to another thread and the work goes on
-//! outside: cheap commands never pay for that, and a slow one stalls nobody but its own shard.
+//! Work starts on the present runtime worker. When it has used up its budget of thread CPU time,
+//! the worker's place in the runtime passes to another thread, and the work continues outside:
+//! cheap commands never pay for that, and a slow one stalls only its own shard.
 
 use super::clock;
 use crate::command::{DeferredWork, Pace, ReplyDelay};
@@ -17,23 +17,24 @@ use tokio::task::{block_in_place, spawn_blocking, yield_now};
 const BUDGET: Duration = Duration::from_millis(5);
 /// Steps between two looks at the clock; a step takes some 10 to 100 ns.
 const STEPS_PER_LOOK: usize = 4096;
-/// How long the worker's successor is given to take over. Taking over is a thread wake-up; when
-/// that comes too late for once, the next look at the clock tries again.
+/// The time that the worker's successor gets to take over. Taking over is a thread wake-up; when a
+/// wake-up is late, the next look at the clock tries again.
 const HAND_OVER: Duration = Duration::from_micros(300);
 /// Hand-overs tried for one batch; each costs [`HAND_OVER`].
 const HAND_OVERS_MAX: u32 = 4;
 
-/// So many sleepers are woken at once; more than that, by and by.
+/// Most sleepers that are woken at once; further ones are woken in steps.
 const ROUSED_FIRST: usize = 32;
 
 /// The pace of one batch.
 #[derive(Debug, Default)]
 pub(super) struct WorkerPace {
     steps: Cell<usize>,
-    /// Thread CPU time at the first look, once there was one.
+    /// Thread CPU time at the first look, if there was one.
     began: Cell<Option<Duration>>,
     hand_overs: Cell<u32>,
-    /// Woken when this is dropped, so that what a batch queued for them is sent at once.
+    /// Woken when this is dropped, so that the messages which a batch queued for them are sent at
+    /// once.
     sleepers: RefCell<Vec<Waker>>,
     has_delivered: Cell<bool>,
     reply_delay: Cell<Option<ReplyDelay>>,
@@ -51,8 +52,8 @@ impl Drop for WorkerPace {
 }
 
 /// Wakes many connections that have messages to send, a few at first and twice as many each time;
-/// in between others get their turn. What a publisher says meanwhile goes out with the same write:
-/// with a thousand subscribers the writes are nearly all the work.
+/// in between, other tasks run. Messages that are published meanwhile go out with the same write:
+/// with a thousand subscribers, the writes are nearly all the work.
 async fn rouse(sleepers: Vec<Waker>) {
     let mut sleepers = sleepers.into_iter();
     let mut count = ROUSED_FIRST;
@@ -64,12 +65,12 @@ async fn rouse(sleepers: Vec<Waker>) {
 }
 
 impl WorkerPace {
-    /// Whether the batch queued messages for other clients.
+    /// Returns whether the batch queued messages for other clients.
     pub(super) fn has_delivered(&self) -> bool {
         self.has_delivered.get()
     }
 
-    /// Why the replies of the batch are to be delayed, if they are.
+    /// Takes the reason why the replies of the batch are to be delayed, if they are.
     pub(super) fn take_reply_delay(&self) -> Option<ReplyDelay> {
         self.reply_delay.take()
     }
@@ -133,7 +134,7 @@ impl Pace for WorkerPace {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the rim that everybody else is sent to")]
+#[expect(clippy::disallowed_methods, reason = "this is the rim that all other code goes through")]
 fn rest(time: Duration) {
     std::thread::sleep(time);
 }

@@ -1,4 +1,5 @@
-//! Whether a request may run or be queued now: one ladder, asked once, in Redis' order.
+//! Decides whether a request may run or be queued now: one list of checks, made once, in Redis'
+//! order.
 
 use super::{Session, SlotGate};
 use crate::command::{Invocation, Refusal, Run, SessionCommand, flag};
@@ -6,18 +7,18 @@ use crate::slot::Footprint;
 use crate::state::{Paused, ServerState};
 use crate::topology::Port;
 
-/// The answer to a request that wants to run.
+/// The decision on a request that is to run.
 pub(super) enum Admission {
     /// It runs, or is queued.
     Go,
     /// CLIENT PAUSE holds it up.
     Pause,
-    /// It does not run, and spoils the transaction that it belongs to.
+    /// It does not run, and its transaction is poisoned.
     Refuse(Refusal),
 }
 
 impl Session {
-    /// Whether a request may run or be queued now. Changes nothing of the session.
+    /// Returns whether a request may run or be queued now. Does not change the session.
     pub(super) fn admission(
         &self,
         server: &ServerState,
@@ -54,14 +55,14 @@ impl Session {
         }
     }
 
-    /// Whether the slots of a request are checked before it is queued or runs. A command that runs on
-    /// its shards at once is checked there, while they are held, and only there.
+    /// Returns whether the slots of a request are checked before it is queued or runs. A command
+    /// that runs on its shards at once is checked there, while they are held, and only there.
     fn is_checked_at_gate(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
         let is_checked = self.transaction.is_some()
             || self.is_bound()
             || !matches!(invocation.spec.run, Run::Shard(_) | Run::Blocks(_))
             || (self.port != Port::Router && invocation.slot().is_none());
-        // The router port has nothing against most requests, which a look at the slot's word says.
+        // The router port accepts most requests: one look at the slot's word decides it.
         is_checked
             && match (self.port, invocation.footprint) {
                 (Port::Router, Footprint::Anywhere) => false,
@@ -70,15 +71,15 @@ impl Session {
             }
     }
 
-    /// Whether a request is refused since its own keys live in several slots: its command or the queue
-    /// says so, before anything else stands against it.
+    /// Returns whether a request is refused because its own keys live in several slots. Its command
+    /// or the queue reports that before any other error.
     fn is_refused_crossing(&self, invocation: &Invocation<'_>) -> bool {
         invocation.crosses()
             && !self.is_multi_slot()
             && !(self.transaction.is_none() && self.splits(invocation))
     }
 
-    /// Whether a pause of this kind means this request: it would do what is paused.
+    /// Returns whether a pause of this kind applies to this request: it would do what is paused.
     fn is_paused(&self, paused: Paused, invocation: &Invocation<'_>) -> bool {
         let writes = |flags| flags & (flag::WRITE | flag::MAY_REPLICATE) != 0;
         match (paused, invocation.spec.run) {

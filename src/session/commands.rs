@@ -1,4 +1,4 @@
-//! The commands of the session itself: authentication, protocol, database, transaction, end.
+//! Runs the commands of the session itself: authentication, protocol, database, transaction, end.
 
 use super::state::{Asking, ReplyMode};
 use super::{Reply, Session, Step, violations};
@@ -10,7 +10,7 @@ use crate::state::clients::Label;
 use crate::state::pubsub::ChannelKind;
 use crate::text::number::parse_i64;
 
-/// The one user there is until ACLs come.
+/// The only user, as there are no ACLs yet.
 const DEFAULT_USER: &[u8] = b"default";
 
 impl Session {
@@ -66,7 +66,7 @@ impl Session {
         Step::Replied(Reply::Done)
     }
 
-    /// Runs one that was queued; `may_select` if it may choose a database.
+    /// Runs a queued command of the session; `may_select` if it may choose a database.
     pub fn run_queued(
         &mut self,
         server: &ServerState,
@@ -120,7 +120,7 @@ impl Session {
         }
     }
 
-    /// `ASKING`, `READONLY`, `READWRITE`: how the slots of what follows are routed.
+    /// `ASKING`, `READONLY`, `READWRITE`: how the slots of later requests are routed.
     fn set_routing(&mut self, command: SessionCommand) {
         match command {
             SessionCommand::Asking => self.asking = Asking::Next,
@@ -152,7 +152,7 @@ impl Session {
         self.client.reset();
     }
 
-    /// `AUTH password`, `AUTH user password`. A failure leaves an earlier login as it was.
+    /// `AUTH password`, `AUTH user password`. A failure does not change an earlier login.
     fn auth(&mut self, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
         let (user, password) = match args.len() {
             2 if !self.node.settings.needs_password() => {
@@ -168,7 +168,7 @@ impl Session {
     }
 
     fn log_in(&mut self, user: &[u8], password: &[u8]) -> Result<(), Refusal> {
-        // The password is compared whatever the user, so that both failures take as long.
+        // The password is compared for any user name, so that both failures take equally long.
         let right = self.node.settings.check_password(password);
         if user != DEFAULT_USER || !right {
             return Err(Refusal::WRONG_PASS);
@@ -177,8 +177,8 @@ impl Session {
         Ok(())
     }
 
-    /// `HELLO [protover [AUTH user password] [SETNAME name]]`. The options are done with from left to
-    /// right, as in Redis: what one has done stays done although a later one is refused. The protocol
+    /// `HELLO [protover [AUTH user password] [SETNAME name]]`. The options are applied from left to
+    /// right, as in Redis: an applied option stays applied if a later one is refused. The protocol
     /// changes at the end or not at all.
     fn hello(
         &mut self,
@@ -243,7 +243,7 @@ impl Session {
         Ok(())
     }
 
-    /// `SELECT index`, which is allowed where keys of several slots may be used together, as only a
+    /// `SELECT index`, which is allowed where keys of several slots may be used together: only a
     /// server without slots has databases.
     fn select(
         &mut self,

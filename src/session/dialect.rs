@@ -1,13 +1,13 @@
-//! How servers differ in what they make of slots in a transaction: data, so that one road serves
-//! them all.
+//! How servers differ in the slot rules of a transaction. The differences are data, so that the
+//! same code serves all of them.
 //!
-//! Measured on two-node clusters of Redis 7.0.15, 7.2.6, 7.4.1 and Valkey 8.0.1, 9.1.2; what
-//! Redis Enterprise and ElastiCache Serverless answer is by their documentation.
+//! Measured on two-node clusters of Redis 7.0.15, 7.2.6, 7.4.1 and Valkey 8.0.1, 9.1.2; the replies
+//! of Redis Enterprise and ElastiCache Serverless follow their documentation.
 
-/// When a WATCH in one slot and a transaction in another are found to be at odds.
+/// When a WATCH in one slot and a transaction in another are found to conflict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tie {
-    /// Never: a node guards whatever keys it has.
+    /// Never: a node guards any keys that it has.
     Never,
     /// When the command is queued, or the second key watched.
     AtQueue,
@@ -18,27 +18,27 @@ pub enum Tie {
 /// A server's rules.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dialect {
-    /// The word of `--dialect`.
+    /// The value of `--dialect`.
     pub name: &'static str,
     /// A command in another slot than the transaction's is refused when it is queued; else EXEC
     /// refuses the transaction.
     pub crosses_at_queue: bool,
     /// CROSSSLOT always names keys and slots.
     pub explains: bool,
-    /// Whether the watched slot is the transaction's.
+    /// When the watched slot is compared with that of the transaction.
     pub tie: Tie,
-    /// A WATCH that was refused makes the next EXEC refuse to run what was meant to be guarded.
+    /// A WATCH that was refused makes the next EXEC refuse to run what it was to guard.
     pub remembers_failed_watch: bool,
-    /// What may not stand in a transaction is refused by name, and spoils the transaction; a nested
-    /// MULTI, WATCH and CLIENT REPLY too.
+    /// A command that may not be in a transaction is refused by name, and poisons the transaction;
+    /// so do a nested MULTI, WATCH and CLIENT REPLY.
     pub forbids_by_name: bool,
-    /// A transaction that is spoilt, or whose guard is tripped, is forgotten at once, so that EXEC
-    /// finds nothing in it whose slots could be at odds.
+    /// A transaction that is poisoned, or whose guard is tripped, is forgotten at once, so that
+    /// EXEC finds no slots in it that could conflict.
     pub forgets_lost: bool,
 }
 
 impl Dialect {
-    /// The router port's: nothing runs unguarded that was meant to be guarded.
+    /// The router port's: no transaction runs without the guard that it was to have.
     pub const ROUTER: Self = Self {
         name: "router",
         crosses_at_queue: true,
@@ -72,7 +72,7 @@ impl Dialect {
     /// ElastiCache Serverless.
     pub const SERVERLESS: Self = Self { name: "serverless", tie: Tie::AtExec, ..Self::VALKEY9 };
 
-    /// Those that a node port can speak.
+    /// The dialects that a node port can use.
     pub const OF_NODES: [&'static Self; 4] =
         [&Self::REDIS7, &Self::VALKEY9, &Self::ENTERPRISE, &Self::SERVERLESS];
 }

@@ -1,7 +1,8 @@
-//! One connection's protocol state, and what it makes of a request. Pure: no I/O, no clock, no shard.
+//! One connection's protocol state, and the decision how a request runs. Pure: no I/O, no clock, no
+//! shard.
 //!
 //! ```text
-//!                    ┌─ refused, or answered here ──────────► Replied
+//!                    ┌─ refused, or replied here ───────────► Replied
 //!  request ─ admit ──┼─ runs on shards: a unit ─────────────► Run
 //!                    ├─ inside MULTI: copied, +QUEUED ──────► Replied
 //!                    └─ of the process: CONFIG, INFO … ─────► Process
@@ -36,7 +37,7 @@ use crate::topology::RequestFlags;
 use admission::Admission;
 use transaction::{Context, Crossing};
 
-/// What is to be done next with a request.
+/// The next action for a request.
 #[derive(Debug)]
 pub enum Step<'a> {
     /// Nothing: the reply is written.
@@ -47,32 +48,32 @@ pub enum Step<'a> {
     Split,
     /// Run this command of the process, which may see shards.
     Process,
-    /// Nothing yet: CLIENT PAUSE holds the request up, which has changed nothing.
+    /// Do nothing yet: CLIENT PAUSE holds the request up, which has changed nothing.
     Pause,
     /// Close once the output is written.
     Close,
-    /// Close at once without a reply: an attack, not a client.
+    /// Close at once without a reply: the request is an attack and not a client's.
     Sever,
 }
 
-/// What the reply to a request that needs nothing more says.
+/// The kind of a reply that completes a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// That it is done, or why it cannot be.
+    /// The request is done, or cannot be done for the reason given.
     Done,
-    /// That it was refused before it ran or was queued.
+    /// The request was refused before it ran or was queued.
     Refused,
-    /// That it is queued for EXEC.
+    /// The request is queued for EXEC.
     Queued,
-    /// That of EXEC: messages from others already stand before it, and those that its own commands
-    /// caused come after it.
+    /// The reply to EXEC: messages from other clients already stand before it, and those that its
+    /// own commands caused come after it.
     Exec,
-    /// What is sent even if the client wants no replies: confirmations of subscriptions.
+    /// A reply that is sent even if the client has muted replies: confirmations of subscriptions.
     Always,
 }
 
 impl Step<'_> {
-    /// Whether a command of the session has run, or will be run, by this step.
+    /// Returns whether a command of the session has run, or will be run, by this step.
     #[must_use]
     pub fn has_run(&self) -> bool {
         !matches!(self, Self::Replied(Reply::Refused | Reply::Queued) | Self::Sever)
@@ -81,12 +82,13 @@ impl Step<'_> {
 
 /// Checks the slots of a request before it is queued or runs as a command of the session.
 pub trait SlotGate {
-    /// What a cluster, or this node, replies in place of running it; `None` if nothing.
+    /// Returns the reply of a cluster, or of this node, in place of running the request; `None` if
+    /// it may run.
     fn refuses(&mut self, invocation: &Invocation<'_>, flags: RequestFlags) -> Option<Refusal>;
 }
 
 impl Session {
-    /// Whether a request runs on its slot's shard whatever this session's state is: most do.
+    /// Returns whether a request runs on its slot's shard in any state of this session: most do.
     #[must_use]
     #[inline]
     pub fn runs_directly(&self, invocation: &Invocation<'_>) -> bool {
@@ -96,8 +98,8 @@ impl Session {
             && invocation.spec.flags & flag::READS_UNNAMED == 0
     }
 
-    /// Takes a request whose row was found. If it runs on shards, its slots are looked at while they
-    /// are held; what is kept for later, or runs here, is checked by `gate`.
+    /// Admits a request whose row was found. If it runs on shards, its slots are checked while they
+    /// are held; if it is queued, or runs here, they are checked by `gate`.
     pub fn admit<'a>(
         &mut self,
         server: &ServerState,
@@ -134,7 +136,7 @@ impl Session {
         }
     }
 
-    /// Finds out how a command that stands alone runs.
+    /// Decides how a lone command runs.
     fn run_lone<'a>(
         &mut self,
         server: &ServerState,
@@ -203,7 +205,8 @@ impl Session {
     }
 }
 
-/// What a browser sends when a page was made to talk to this port: Redis hangs up, and so do we.
+/// Returns whether a request comes from a browser whose page addresses this port: the connection is
+/// then closed, as in Redis.
 fn is_attack(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }

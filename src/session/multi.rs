@@ -2,9 +2,9 @@
 //!
 //! ```text
 //!  event \ state      open                 queueing                    queueing, poisoned
-//!  MULTI              → queueing           error, goes on              error, goes on
+//!  MULTI              → queueing           error, continues            error, continues
 //!  command            runs                 +QUEUED, or refused → poisoned      refused or +QUEUED
-//!  WATCH              guard armed          error, goes on              error, goes on
+//!  WATCH              guard armed          error, continues            error, continues
 //!  EXEC               error                runs → open                 EXECABORT → open
 //!  DISCARD            error                → open                      → open
 //! ```
@@ -15,7 +15,7 @@
 //! Commands without keys run where the transaction runs and pin nothing. Where keys of several slots
 //! may be used together (`cross-slot audit`) nothing of this is refused.
 //!
-//! Once a guard is tripped the transaction is lost, so nothing is kept or checked any more: EXEC
+//! Once a guard is tripped the transaction is lost, so no command is kept or checked any more: EXEC
 //! replies nil, as every Redis does.
 
 use super::transaction::{Context, Crossing, Reach, Transaction, WATCHED_KEYS_MAX, Watched};
@@ -31,8 +31,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Session {
-    /// The refusal of a command that may not stand in a transaction, if there is one. It comes before
-    /// its slots are looked at.
+    /// Returns the refusal of a command that may not be in a transaction, if it is one. It comes
+    /// before the check of its slots.
     pub(super) fn forbids(&self, spec: &Spec) -> Option<Refusal> {
         let by_name = self.dialect.forbids_by_name;
         let is_forbidden = match spec.run {
@@ -78,8 +78,8 @@ impl Session {
         Step::Replied(Reply::Done)
     }
 
-    /// `WATCH key [key ...]`: all keys in one slot, that of those watched before, unless several are
-    /// allowed.
+    /// `WATCH key [key ...]`: all keys must be in one slot, that of the keys watched before, unless
+    /// several slots are allowed.
     pub(super) fn watch<'a>(
         &mut self,
         server: &ServerState,
@@ -116,7 +116,7 @@ impl Session {
         self.reject(spec, &refusal, out)
     }
 
-    /// WATCH between MULTI and EXEC: never allowed, but a node looks at its slots first.
+    /// WATCH between MULTI and EXEC: never allowed, but a node checks its slots first.
     fn watch_in_transaction(
         &mut self,
         server: &ServerState,
@@ -199,7 +199,7 @@ impl Session {
             violations::across(server, &self.client, invocation, Some(transaction));
         }
         violations::node_local(server, &self.client, self.port, invocation, Some(transaction));
-        // What will not run need not be kept.
+        // A command that will not run need not be kept.
         if !lost && !transaction.poisoned {
             if transaction.queue.bytes_len() > self.node.settings.query_buffer_max()
                 || !transaction.queue.push(invocation)
@@ -223,7 +223,7 @@ impl Session {
         Step::Replied(Reply::Queued)
     }
 
-    /// What a command adds to the slots of its transaction, or why it may not stand there.
+    /// Returns what a command adds to the slots of its transaction, or why it may not be queued.
     fn queued_slots(
         &mut self,
         server: &ServerState,
@@ -271,7 +271,8 @@ impl Session {
         }
     }
 
-    /// The refusal of a command in another slot than its transaction's, or than what guards that.
+    /// Returns the refusal of a command in another slot than that of its transaction or of the
+    /// guard.
     fn refuse_slot_of_queue(
         &mut self,
         server: &ServerState,
@@ -304,8 +305,8 @@ impl Session {
         refusal
     }
 
-    /// The refusal of a transaction that EXEC finds to cross slots: by a command of its own, or against
-    /// its guard.
+    /// Returns the refusal of a transaction that EXEC finds to cross slots: by a command of its
+    /// own, or against its guard.
     #[must_use]
     pub fn crossing_at_exec(&self, transaction: &Transaction) -> Refusal {
         let keyed = |crosses: fn(Slot, Slot) -> bool| {
@@ -332,7 +333,8 @@ impl Session {
         crossing.refusal(&self.node, self.dialect, it.spec)
     }
 
-    /// EXEC: hands the transaction on as a unit. Whether its guard is whole is found out where it runs.
+    /// EXEC: returns the transaction as a unit. Whether its guard is whole is checked where it
+    /// runs.
     pub(super) fn exec(
         &mut self,
         server: &ServerState,
@@ -362,7 +364,7 @@ impl Session {
         if (transaction.poisoned || is_lost) && self.dialect.forgets_lost {
             transaction.forget_queue();
         }
-        // A node looks at the slots of what was queued before it looks at anything else.
+        // A node checks the slots of the queued commands before anything else.
         let is_routed = on_node && transaction.slot.is_some();
         if transaction.poisoned && !is_routed {
             out.error(Refusal::EXEC_ABORT);
@@ -378,7 +380,7 @@ impl Session {
         } else if let Some(watched) = &watched
             && !on_node
         {
-            // Only where keys of several slots may be watched can they be at odds here.
+            // They can conflict here only where keys of several slots may be watched.
             let tied_to = transaction.slot.unwrap_or(watched.slot);
             transaction.is_multi_slot |= watched.crosses || watched.slot != tied_to;
             transaction.slot = Some(tied_to);
@@ -396,18 +398,18 @@ impl Session {
     }
 }
 
-/// What a command adds to the slots of its transaction.
+/// The effect of a command on the slots of its transaction.
 #[derive(Clone, Copy)]
 struct QueuedSlots {
     /// The slot of its first key.
     slot: Option<Slot>,
-    /// It is in another slot than the transaction, which EXEC will refuse.
+    /// It is in another slot than the transaction, so EXEC will refuse the transaction.
     crosses: bool,
-    /// It takes the transaction over several slots, where that is allowed.
+    /// It extends the transaction over several slots, where that is allowed.
     is_multi_slot: bool,
 }
 
-/// Whether this chooses a database.
+/// Returns whether this command chooses a database.
 fn selects(spec: &Spec) -> bool {
     matches!(spec.run, Run::Session(SessionCommand::Select))
 }

@@ -1,4 +1,4 @@
-//! The protocol state of a connection, and the questions that every part of a session asks of it.
+//! The protocol state of a connection, and the predicates that every part of a session uses.
 
 use super::dialect::Dialect;
 use super::transaction::{Transaction, Watched};
@@ -14,23 +14,23 @@ use crate::state::settings::CrossSlot;
 use crate::topology::{Port, RequestFlags};
 use std::sync::Arc;
 
-/// Which replies the client wants to see.
+/// The replies that the client has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReplyMode {
     On,
     Off,
-    /// The request after this one is not answered.
+    /// The request after this one gets no reply.
     SkipNext,
     Skip,
 }
 
-/// Where an ASKING stands: it covers the request after it, or the transaction that begins there.
+/// The scope of an ASKING: it covers the request after it, or the transaction that begins there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asking {
     No,
     /// The request before this one.
     Next,
-    /// This request, and if it begins a transaction, that.
+    /// This request, and if it begins a transaction, all of that.
     Now,
 }
 
@@ -42,27 +42,27 @@ pub struct Session {
     pub(super) port: Port,
     pub(super) dialect: &'static Dialect,
     pub(super) asking: Asking,
-    /// The client said READONLY: a replica may answer it.
+    /// The client has sent READONLY: a replica may serve its reads.
     pub(super) reads_replicas: bool,
     /// The database that the client has chosen.
     pub(super) database: u32,
     pub(super) proto: Proto,
     pub(super) authenticated: bool,
     pub(super) reply_mode: ReplyMode,
-    /// A WATCH was refused: EXEC must not run what the client meant to guard.
+    /// A WATCH was refused: EXEC must not run the commands that it was to guard.
     pub(super) watch_failed: bool,
-    /// Present between MULTI and what ends it.
+    /// Present between MULTI and the end of the transaction.
     pub(super) transaction: Option<Box<Transaction>>,
-    /// Present from the first WATCH to what ends it.
+    /// Present from the first WATCH until the watch ends.
     pub(super) watched: Option<Box<Watched>>,
-    /// The client sees every command, and touches no keys.
+    /// The client receives every command (MONITOR), and touches no keys.
     pub(super) monitors: bool,
-    /// Present while the client is subscribed to something.
+    /// Present while the client has subscriptions.
     pub(super) subscriptions: Option<Box<Subscriptions>>,
 }
 
 impl Session {
-    /// A fresh session of `client`, which speaks to `node`.
+    /// Returns a new session of `client`, which is connected to `node`.
     #[must_use]
     pub fn new(client: Arc<Client>, node: &Arc<NodeState>, dialect: &'static Dialect) -> Self {
         let authenticated = !node.settings.needs_password();
@@ -85,40 +85,40 @@ impl Session {
         }
     }
 
-    /// The client that this session serves.
+    /// Returns the client that this session serves.
     #[must_use]
     pub fn client(&self) -> &Arc<Client> {
         &self.client
     }
 
-    /// What belongs to the node that the client speaks to.
+    /// Returns the state of the node that the client is connected to.
     #[must_use]
     #[inline]
     pub fn node(&self) -> &NodeState {
         &self.node
     }
 
-    /// The port that the client has connected to.
+    /// Returns the port that the client has connected to.
     #[must_use]
     #[inline]
     pub fn port(&self) -> Port {
         self.port
     }
 
-    /// The protocol that replies are written in.
+    /// Returns the protocol that replies are written in.
     #[must_use]
     pub fn proto(&self) -> Proto {
         self.proto
     }
 
-    /// Whether the client may do more than authenticate.
+    /// Returns whether the client may do more than authenticate.
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
         self.authenticated
     }
 
-    /// Whether admitting a command that runs on a shard has no effect on this session: then several
-    /// may be admitted before the first has run.
+    /// Returns whether admitting a command that runs on a shard has no effect on this session: then
+    /// several may be admitted before the first has run.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.authenticated
@@ -130,32 +130,33 @@ impl Session {
             && self.database == 0
     }
 
-    /// The database that the client has chosen.
+    /// Returns the database that the client has chosen.
     #[must_use]
     pub fn database(&self) -> u32 {
         self.database
     }
 
-    /// Whether messages from others may be sent to the client.
+    /// Returns whether messages from other clients may be sent to the client.
     #[must_use]
     #[inline]
     pub fn listens(&self) -> bool {
         self.subscriptions.is_some()
     }
 
-    /// Whether the client may only listen: a RESP2 subscriber cannot distinguish messages from replies.
+    /// Returns whether the client may only use subscriptions: a RESP2 subscriber cannot distinguish
+    /// messages from replies.
     pub(super) fn is_bound(&self) -> bool {
         self.listens() && self.proto == Proto::Resp2
     }
 
-    /// Whether every reply is wanted, and nothing else comes in between.
+    /// Returns whether every reply is sent, with nothing else in between.
     #[must_use]
     #[inline]
     pub fn hears_replies_only(&self) -> bool {
         self.reply_mode == ReplyMode::On && !self.listens()
     }
 
-    /// Whether the reply to the present request is to be dropped.
+    /// Returns whether the reply to the present request is to be dropped.
     #[must_use]
     pub fn is_muted(&self) -> bool {
         matches!(self.reply_mode, ReplyMode::Off | ReplyMode::Skip)
@@ -170,14 +171,14 @@ impl Session {
         };
     }
 
-    /// The slot of the transaction that has begun, if there is one and it has keys.
+    /// Returns the slot of the transaction that has begun, if there is one and it has keys.
     #[must_use]
     pub fn transaction_slot(&self) -> Option<Slot> {
         self.transaction.as_ref().and_then(|transaction| transaction.slot)
     }
 
-    /// Notes that the guard is filed, or about to be, on this shard for keys of `slot`; `None` if that is a
-    /// database of its own.
+    /// Records that the guard is filed, or about to be, on this shard for keys of `slot`; `None`
+    /// for a database above number 0.
     pub fn note_guard_filed(&mut self, shard: usize, slot: Option<Slot>) {
         let Some(watched) = &mut self.watched else { return };
         if !watched.shards.contains(&shard) {
@@ -190,7 +191,8 @@ impl Session {
         }
     }
 
-    /// What counts of this request when its slot is routed, given all flags of what it would run.
+    /// Returns the flags of this request that count when its slot is routed, given all flags of
+    /// what it would run.
     #[must_use]
     pub fn request_flags(&self, spec: &Spec, flags: u32) -> RequestFlags {
         RequestFlags {
@@ -203,7 +205,7 @@ impl Session {
         }
     }
 
-    /// The same for a unit; a transaction's were taken when EXEC came.
+    /// Returns the same for a unit; a transaction's were taken at EXEC.
     #[must_use]
     pub fn request_flags_of(&self, unit: &Unit<'_>) -> RequestFlags {
         match unit {
@@ -214,8 +216,8 @@ impl Session {
         }
     }
 
-    /// An ASKING before this request covers it; one before an earlier request is spent, unless a
-    /// transaction began there that still goes on.
+    /// Returns whether an ASKING before this request covers it. An earlier one is spent, unless a
+    /// transaction began there that has not ended.
     pub(super) fn advance_asking(&mut self) {
         self.asking = match self.asking {
             Asking::Next => Asking::Now,
@@ -224,21 +226,22 @@ impl Session {
         };
     }
 
-    /// Whether keys of several slots may be used together here: as on one server without slots.
+    /// Returns whether keys of several slots may be used together here: as on one server without
+    /// slots.
     pub(super) fn is_multi_slot(&self) -> bool {
-        // A client that has chosen a database stays there, whatever the policy has become.
+        // A client that has chosen a database keeps it, even if the policy changes.
         self.database != 0
             || (self.port == Port::Router && self.node.settings.cross_slot() == CrossSlot::Audit)
     }
 
-    /// Whether this request is to be split by slot.
+    /// Returns whether this request is to be split by slot.
     pub(super) fn splits(&self, invocation: &Invocation<'_>) -> bool {
         self.port == Port::Router
             && self.node.settings.cross_slot() == CrossSlot::Split
             && invocation.spec.merge_policy().is_some()
     }
 
-    /// Refuses a request before it runs or is queued, which spoils the transaction it belongs to.
+    /// Refuses a request before it runs or is queued, which poisons the transaction it belongs to.
     pub(super) fn reject(
         &mut self,
         spec: &Spec,
@@ -265,8 +268,8 @@ impl Session {
         Step::Replied(Reply::Refused)
     }
 
-    /// Notes that a WATCH was refused: where the dialect says so, EXEC will not run what it was to
-    /// guard.
+    /// Records that a WATCH was refused: where the dialect says so, EXEC will not run the commands
+    /// that it was to guard.
     pub fn note_watch_refused(&mut self) {
         self.watch_failed = self.dialect.remembers_failed_watch;
     }
@@ -278,7 +281,7 @@ impl Session {
         self.transaction.take()
     }
 
-    /// Notes in the registry what the session is at, `command` being its latest.
+    /// Records the session's state in the registry, with `command` as its latest.
     pub fn note_activity(&self, now: Millis, command: Option<&'static Spec>) {
         let queue = self.transaction.as_ref().map(|transaction| &transaction.queue);
         self.client.note_activity(|activity| {

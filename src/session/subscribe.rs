@@ -1,12 +1,13 @@
-//! SUBSCRIBE and its kin: which messages come to the connection, and how they and its replies
-//! follow each other.
+//! SUBSCRIBE and its kin: which messages the connection receives, and the order of messages and
+//! replies.
 //!
-//! What others write waits in the client's mailbox and goes out between replies: in front of the
-//! next one, so that a client that publishes to itself receives the message first. Once a subscription
-//! has ended, what waits is put in front of its confirmation, and nothing comes after that. Where
-//! one has begun, what waits stays in the mailbox until the confirmation is out.
+//! Messages from other clients wait in the client's mailbox and are sent between replies: in front
+//! of the next one, so that a client that publishes to itself receives the message first. Once a
+//! subscription has ended, waiting messages are put in front of its confirmation, and none is sent
+//! after that. Once one has begun, waiting messages stay in the mailbox until the confirmation is
+//! sent.
 //!
-//! Confirmations are messages themselves: `CLIENT REPLY OFF` does not keep them back.
+//! Confirmations are messages themselves: `CLIENT REPLY OFF` does not hold them back.
 
 use super::{Reply, Session, Step};
 use crate::command::{Args, Invocation, Refusal, Spec, flag};
@@ -15,7 +16,7 @@ use crate::state::pubsub::{ChannelKind, Subscriptions};
 use std::sync::Arc;
 
 impl Session {
-    /// The error for a command that is not allowed while subscribed (RESP2).
+    /// Returns the error for a command that is not allowed while subscribed (RESP2).
     pub(super) fn bound(spec: &Spec) -> Option<Refusal> {
         (!spec.has(flag::WHILE_SUBSCRIBED)).then(|| {
             Refusal::new(format!(
@@ -26,11 +27,11 @@ impl Session {
         })
     }
 
-    /// Answers the PING of a bound client, which has the shape of a message; says whether it was
-    /// one.
+    /// Replies to the PING of a subscribed RESP2 client, which has the shape of a message; returns
+    /// whether the request was a PING.
     pub fn pong(&self, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> bool {
         let args = invocation.args;
-        // With more arguments it is refused as ever.
+        // With more arguments it is refused as usual.
         let is_one = self.is_bound() && invocation.spec.is_ping() && args.len() <= 2;
         if is_one {
             out.push(2);
@@ -40,7 +41,8 @@ impl Session {
         is_one
     }
 
-    /// Moves what others have written into the output, in front of the reply that begins at `at`.
+    /// Moves messages from other clients into the output, in front of the reply that begins at
+    /// `at`.
     pub fn insert_pushes_before(&self, at: usize, out: &mut Vec<u8>) {
         let Some(outbox) = self.client.outbox() else { return };
         if out.len() == at {
@@ -53,7 +55,7 @@ impl Session {
         }
     }
 
-    /// Replies, and what others write, are in this protocol from now on.
+    /// Sets the protocol of replies and messages from now on.
     pub(super) fn speak(&mut self, proto: Proto) {
         self.proto = proto;
         if let Some(outbox) = self.client.outbox() {
@@ -120,7 +122,7 @@ impl Session {
         }
     }
 
-    /// A session without subscriptions is like one that never had any.
+    /// Drops the empty subscriptions: a session without any is like one that never had any.
     fn forget_none(&mut self) {
         if self.subscriptions.as_ref().is_some_and(|all| all.is_empty()) {
             self.subscriptions = None;
@@ -128,7 +130,7 @@ impl Session {
     }
 }
 
-/// What a confirmation is called.
+/// Returns the kind that a confirmation names.
 fn word(scope: ChannelKind, begins: bool) -> &'static str {
     match (scope, begins) {
         (ChannelKind::Channel, true) => "subscribe",

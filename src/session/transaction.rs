@@ -1,4 +1,5 @@
-//! What MULTI has queued and WATCH guards, and how a refusal says that slots are crossed.
+//! The commands that MULTI has queued, the keys that WATCH guards, and the text of a crossed slot's
+//! refusal.
 
 use super::Dialect;
 use crate::command::{Queue, Refusal, Spec};
@@ -14,36 +15,36 @@ use std::sync::Arc;
 /// Most keys that one session may watch.
 pub(crate) const WATCHED_KEYS_MAX: usize = 1 << 20;
 
-/// What a transaction touches beyond the shard that owns its slot.
+/// The reach of a transaction beyond the shard that owns its slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// Nothing.
+    /// No state beyond that shard.
     #[default]
     Shard,
     /// The session or the process.
     Server,
     /// All shards in view.
     Cluster,
-    /// All shards, whoever asks.
+    /// All shards, for any client.
     Whole,
 }
 
-/// What MULTI began.
+/// A transaction that MULTI has begun.
 #[derive(Debug, Default)]
 pub struct Transaction {
-    /// The commands so far.
+    /// The queued commands.
     pub queue: Queue,
-    /// What they touch.
+    /// The reach of the queued commands.
     pub reach: Reach,
     /// The slot that the transaction belongs to, once known.
     pub slot: Option<Slot>,
-    /// A later command asks for another slot: only where that is found out at EXEC.
+    /// A later command uses another slot; only for dialects that find this out at EXEC.
     pub crosses: bool,
-    /// It asks for several slots, or guards them, where that is allowed: it takes all shards.
+    /// It uses several slots, or guards them, where that is allowed: it needs all shards.
     pub is_multi_slot: bool,
-    /// It chooses a database, as it might when that was queued.
+    /// It chooses a database, which was allowed when that was queued.
     pub selects: bool,
-    /// How EXEC comes to that slot.
+    /// The flags by which EXEC is routed to that slot.
     pub request_flags: RequestFlags,
     /// The guard that must still be whole when it runs.
     pub watched: Option<Box<Watched>>,
@@ -51,7 +52,7 @@ pub struct Transaction {
     pub flags: u32,
     /// A command was refused: EXEC will not run the others.
     pub poisoned: bool,
-    /// That it crosses slots has been noted for the proof.
+    /// Its crossing of slots has been recorded for the proof.
     pub is_noted: bool,
 }
 
@@ -79,8 +80,8 @@ impl Transaction {
         }
     }
 
-    /// Whether nothing is against it but what the slot and the guard may say, and it runs on the
-    /// slot's shard alone.
+    /// Returns whether only the slot and the guard can still prevent it, and it runs on the slot's
+    /// shard alone.
     #[must_use]
     pub fn is_plain(&self) -> bool {
         self.reach == Reach::Shard && !self.poisoned && !self.crosses && !self.is_multi_slot
@@ -91,14 +92,14 @@ impl Transaction {
         self.poisoned = true;
     }
 
-    /// Forgets what was queued, and where that would have run.
+    /// Forgets the queued commands, and where they would have run.
     pub(super) fn forget_queue(&mut self) {
         self.queue.clear();
         (self.slot, self.reach) = (None, Reach::Shard);
         (self.crosses, self.is_multi_slot) = (false, false);
     }
 
-    /// The first key that pinned the slot, for the explanation of a refusal.
+    /// Returns the first key that pinned the slot, for the explanation of a refusal.
     pub(super) fn first_key(&self) -> Vec<u8> {
         self.queue
             .iter()
@@ -109,12 +110,13 @@ impl Transaction {
     }
 }
 
-/// What a session watches: keys of one slot, but for clients of a node and under an audit.
+/// The keys that a session watches: those of one slot, except for clients of a node and under an
+/// audit.
 #[derive(Debug)]
 pub struct Watched {
     /// The slot that the first key lives in.
     pub slot: Slot,
-    /// A key lives in another: only where that is allowed.
+    /// A key lives in another slot: only where that is allowed.
     pub crosses: bool,
     /// The shards where the guard is filed.
     pub shards: Vec<usize>,
@@ -124,11 +126,11 @@ pub struct Watched {
     pub keys: BTreeSet<Blob>,
     /// Trips when one of them is touched.
     pub guard: Guard,
-    /// Who watches.
+    /// The client that watches.
     pub client: Arc<Client>,
 }
 
-/// Where a slot was crossed.
+/// The place where a slot was crossed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Context {
     Command,
@@ -136,7 +138,7 @@ pub(super) enum Context {
     Multi,
 }
 
-/// A refusal in the making: what crossed what.
+/// A refusal that is being built: which key crossed which slot.
 #[derive(Debug)]
 pub(super) struct Crossing<'k> {
     pub(super) context: Context,
@@ -147,7 +149,7 @@ pub(super) struct Crossing<'k> {
 }
 
 impl Crossing<'_> {
-    /// The reply: the plain sentence that clients match, with the keys behind it if asked for.
+    /// Returns the reply: the plain sentence that clients match, followed by the keys if asked for.
     pub(super) fn refusal(&self, node: &NodeState, dialect: &Dialect, spec: &Spec) -> Refusal {
         node.stats.crossslot_refusals.add(1);
         if !node.settings.explain() && !dialect.explains {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A [`Unit`] borrows its arguments from the connection's buffer; an [`OwnedUnit`] is its copy for a
-//! shard's queue, or for a connection that has to wait before it goes on.
+//! shard's queue, or for a connection that has to wait before it continues.
 
 use super::Transaction;
 use crate::command::{Invocation, Queue};
@@ -33,7 +33,7 @@ pub enum Unit<'a> {
 /// Where the keys of a unit may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// In this slot of database 0, or without keys.
+    /// In this slot of database 0, or there are no keys.
     Slot(Option<Slot>),
     /// In several slots of database 0, where that is allowed.
     Slots,
@@ -55,7 +55,7 @@ pub enum OwnedUnit {
 }
 
 impl Unit<'_> {
-    /// The copy of this unit for a queue.
+    /// Returns the copy of this unit for a queue.
     #[must_use]
     pub fn into_owned(self) -> OwnedUnit {
         match self {
@@ -68,7 +68,7 @@ impl Unit<'_> {
 }
 
 impl OwnedUnit {
-    /// The slot that it asks for; for several commands, that of the first.
+    /// Returns the slot that it uses; for several commands, that of the first.
     #[must_use]
     pub fn slot(&self) -> Option<Slot> {
         match self {
@@ -77,7 +77,7 @@ impl OwnedUnit {
         }
     }
 
-    /// Where its keys may be, for a client that has chosen this database.
+    /// Returns where its keys may be, for a client that has chosen this database.
     #[must_use]
     pub fn scope(&self, database: u32) -> Scope {
         match self {
@@ -88,9 +88,9 @@ impl OwnedUnit {
         }
     }
 
-    /// What a server is sent that runs this unit elsewhere: RESP arrays, one for each command; a
-    /// transaction stands between MULTI and EXEC. Of the replies, all count but those of MULTI and of
-    /// what is queued.
+    /// Returns the bytes for a server that runs this unit elsewhere: RESP arrays, one for each
+    /// command; a transaction stands between MULTI and EXEC. All replies count, except those of
+    /// MULTI and of the queued commands.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();

@@ -1,8 +1,8 @@
-//! Passes the requests of a session to the judge ([`judge`]) and records its findings: which rule a
-//! request breaks, by which keys of the whole transaction, and whether an EXEC ran.
+//! Passes the requests of a session to the judge ([`judge`]) and records its findings: the rule
+//! that a request breaks, the keys of the whole transaction, and whether an EXEC ran.
 //!
-//! One call at each place where a request is refused, or would be. Nothing here changes the session,
-//! and nothing here is a rule: those are the judge's.
+//! There is one call at each place where a request is refused, or would be. The session does not
+//! change here, and the rules are the judge's.
 
 use super::{Dialect, Tie, Transaction, Watched};
 use crate::command::{Invocation, Refusal, Spec, flag, numbered};
@@ -22,7 +22,7 @@ fn record(observer: &Observer, client: Option<Arc<Client>>, finding: Finding, fa
     observer.recorder.take(Note { client, keys, about });
 }
 
-/// Records that a command breaks a rule by itself; `transaction` is the one that it belongs to.
+/// Records that a command breaks a rule by itself; `transaction` is the one that contains it.
 pub(super) fn command(
     server: &ServerState,
     client: &Arc<Client>,
@@ -66,7 +66,7 @@ pub(super) fn watch(
 }
 
 /// Records a transaction that breaks a rule: when `next` is to be queued, or when it is to be run.
-/// Each is recorded once; of what is queued after that, only the keys are.
+/// Each is recorded once; of later commands, only the keys are.
 pub(super) fn transaction(
     server: &ServerState,
     client: &Arc<Client>,
@@ -87,8 +87,8 @@ pub(super) fn transaction(
     }
 }
 
-/// Records of a transaction that is to be run that it breaks a rule after all, or, if the sample
-/// takes it, which keys it uses together.
+/// Records that a transaction which is to be run breaks a rule after all, or, if the sample
+/// includes it, which keys it uses together.
 #[inline]
 pub(super) fn exec(
     server: &ServerState,
@@ -117,8 +117,8 @@ pub(super) fn exec(
     }
 }
 
-/// Records a transaction that may lie, with what it watches, in several slots. A node refuses it only
-/// now, or runs it because all of it happens to be there; an audit runs it anyway.
+/// Records a transaction that may lie, with its watched keys, in several slots. A node refuses it
+/// only now, or runs it because all keys happen to be there; an audit runs it anyway.
 #[cold]
 fn apart(
     server: &ServerState,
@@ -134,7 +134,7 @@ fn apart(
     };
     let queue: Vec<Invocation<'_>> = ready.queue.iter().collect();
     let Some(rule) = judge::exec(&queue, &guard(watched), policy) else { return };
-    // What is a warning only, a node runs.
+    // A node runs what is only a warning.
     let fate = match ready.is_multi_slot || rule.weight() == Weight::Warning {
         true => Fate::Ran,
         false => Fate::Refused,
@@ -142,7 +142,7 @@ fn apart(
     transaction(server, client, rule, ready, watched, None, fate);
 }
 
-/// The watched keys, in the order of their bytes.
+/// Returns the watched keys, in the order of their bytes.
 fn guard(watched: Option<&Watched>) -> Vec<&[u8]> {
     watched.into_iter().flat_map(|watched| &watched.keys).map(|key| &**key).collect()
 }
@@ -201,7 +201,7 @@ pub(crate) fn note_failed(
 }
 
 impl Watched {
-    /// Records that the EXEC which this guards was answered with nil.
+    /// Records that the reply to the EXEC of this guard was nil.
     pub fn lose(&self, observer: &Observer) {
         self.client.note_lost_exec();
         let cause = self.guard.cause();
@@ -221,7 +221,7 @@ impl Watched {
         });
     }
 
-    /// Records that the transaction which this guards runs.
+    /// Records that the transaction of this guard runs.
     pub fn keep(&self, observer: &Observer) {
         observer.recorder.committed(self.client.take_lost_execs() + 1);
     }

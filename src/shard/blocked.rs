@@ -1,5 +1,5 @@
-//! Blocked clients of a shard (BLPOP and its kin): who is served when a key gets a value, in which
-//! order, and who is unblocked when a slot leaves.
+//! Blocked clients of a shard (BLPOP and its kin): which clients are served when a key gets a
+//! value, in which order, and which are unblocked when a slot leaves.
 
 use super::context::BatchContext;
 use super::engine::Engine;
@@ -40,15 +40,15 @@ impl Engine {
     /// Unblocks the clients whose slot is not served here any more: their requests run again.
     pub fn unblock_moved(&mut self) {
         let Self { keyspace, waiters, topology, number, .. } = self;
-        // A database above number 0 has nothing to do with slots.
+        // A database above number 0 has no slots.
         if *number < topology.shards() {
             let route = |client: &Client, slot| topology.route_waiter(slot, *number, client.port);
             waiters.unblock_moved(keyspace, route);
         }
     }
 
-    /// Serves the clients that are blocked on keys which have got a value since the last call: to be
-    /// called when a command that stands alone, or a whole transaction, is done.
+    /// Serves the clients that are blocked on keys which have got a value since the last call: to
+    /// be called at the end of a lone command or of a whole transaction.
     #[inline]
     pub fn serve_blocked(&mut self, batch: &BatchContext, pace: &dyn Pace) {
         if self.keyspace.has_ready() {
@@ -57,7 +57,7 @@ impl Engine {
     }
 
     /// Serves the keys in the order in which they got their values, as Redis 7.0 does, and for each
-    /// key its clients in the order in which they blocked. To serve one may make another key ready.
+    /// key its clients in the order in which they blocked. Serving one may make another key ready.
     #[cold]
     fn serve_ready(&mut self, batch: &BatchContext, pace: &dyn Pace) {
         let (no_touch, client) = (self.keyspace.no_touch, self.instrumentation.client);
@@ -77,7 +77,7 @@ impl Engine {
                     }
                     // The client may read from a replica next.
                     self.propagate();
-                    // One that disconnects at this moment was served before that, as in Redis.
+                    // A client that disconnects at this moment was served before that, as in Redis.
                     let _disconnected = claim.end(Ending::Served(reply));
                 }
             }
@@ -86,7 +86,7 @@ impl Engine {
         self.instrumentation.client = client;
     }
 
-    /// The first client blocked on `bytes` that can use what is there.
+    /// Returns the first client blocked on `bytes` that can use the key's value.
     fn next_waiter(&mut self, bytes: &[u8]) -> Option<(Waiter, Claim)> {
         let Self { keyspace, waiters, .. } = self;
         let key = keyspace.key(Slot::of(bytes), bytes);
@@ -100,7 +100,7 @@ impl Engine {
         waiters.claim(bytes, fits, keyspace)
     }
 
-    /// Forgets the clients that have stopped waiting.
+    /// Forgets the clients that no longer wait.
     pub fn sweep_waiters(&mut self) {
         self.waiters.sweep_if_worthwhile(&mut self.keyspace);
     }

@@ -1,4 +1,4 @@
-//! What holds for a whole batch of requests: read once, when the batch begins.
+//! The context of a whole batch of requests: read once, when the batch begins.
 
 use crate::command::Pace;
 use crate::faults::ArmedFaults;
@@ -13,31 +13,32 @@ pub struct BatchContext {
     pub now: Millis,
     /// Longest string that a command may make, in bytes (`proto-max-bulk-len`).
     pub string_len_max: u64,
-    /// Up to where collections keep their small encodings.
+    /// The limits of the small encodings of collections.
     pub limits: Limits,
     /// The classes of keyspace events that are to be published.
     pub events_wanted: EventClass,
-    /// Keys that are used keep their access times (`CLIENT NO-TOUCH`).
+    /// Whether keys that are used keep their access times (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
     /// What is recorded of the commands.
     pub instrumentation: Instrumentation,
-    /// The port that the batch came in at.
+    /// The port that the batch was received at.
     pub port: Port,
 }
 
-/// What the requests of one turn of a connection share. A [`super::Hold`] keeps a reference to it.
+/// The state that the requests of one turn of a connection share. A [`super::Hold`] keeps a
+/// reference to it.
 #[derive(Clone, Copy)]
 pub struct Turn<'t> {
-    /// What holds for the batch.
+    /// The context of the batch.
     pub batch: BatchContext,
-    /// Which faults have to be looked up.
+    /// The faults that have to be looked up.
     pub armed: ArmedFaults,
     /// The runtime's side of the batch.
     pub pace: &'t dyn Pace,
 }
 
 impl<'t> Turn<'t> {
-    /// A turn without faults.
+    /// Returns a turn without faults.
     #[must_use]
     pub fn new(batch: BatchContext, pace: &'t dyn Pace) -> Self {
         Self { batch, armed: ArmedFaults::default(), pace }

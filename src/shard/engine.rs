@@ -1,7 +1,7 @@
-//! A shard's state, and the one place where a command runs: [`Engine::call`].
+//! A shard's state, and the only function that runs a command: [`Engine::call`].
 //!
-//! A command that panics replies an error; the shard rebuilds its tables from their entries and goes
-//! on. Nothing here names connections, locks or the clock.
+//! A command that panics replies an error; the shard rebuilds its tables from their entries and
+//! continues. This module does not use connections, locks or the clock.
 
 use super::context::BatchContext;
 use super::waiters::Waiters;
@@ -19,22 +19,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-/// The state of a shard, for the one that holds it.
+/// The state of a shard, for its holder.
 #[derive(Debug)]
 pub struct Engine {
     /// The shard's keys.
     pub keyspace: Keyspace,
     /// Counts of the commands that ran here.
     pub tally: CommandStats,
-    /// The same for commands that came in at replicas which serve from this shard.
+    /// The same for commands that replicas received which serve from this shard.
     replicas: BTreeMap<NodeNumber, CommandStats>,
     /// Whether keys that a command reads without naming them are here, see [`Cx::sees_all`].
     pub sees_all: bool,
-    /// The client whose commands run now, and what is recorded of them.
+    /// The client whose commands run now, and which of their effects are recorded.
     pub instrumentation: Instrumentation,
     /// This shard's number.
     pub(super) number: usize,
-    /// Which slots the shard serves: certain while it is held.
+    /// The slots that the shard serves: certain while it is held.
     pub(super) topology: Arc<Topology>,
     observer: Arc<Observer>,
     /// The tick at which the last command ended, which is when the next one begins; 0 if the clock
@@ -43,12 +43,13 @@ pub struct Engine {
     pub(super) waiters: Waiters,
     /// The shard that this one replicates, and those that replicate it, with a lag.
     links: ReplicationLinks,
-    /// Where keyspace events are published.
+    /// The channels that keyspace events are published in.
     pubsub: Arc<PubSub>,
 }
 
 impl Engine {
-    /// The engine of shard `number` over `keyspace`, which publishes its events in `pubsub`.
+    /// Returns the engine of shard `number` over `keyspace`, which publishes its events in
+    /// `pubsub`.
     #[must_use]
     pub fn new(
         keyspace: Keyspace,
@@ -73,13 +74,13 @@ impl Engine {
         }
     }
 
-    /// This shard's number.
+    /// Returns this shard's number.
     #[must_use]
     pub fn number(&self) -> usize {
         self.number
     }
 
-    /// Where slow, monitored and failed commands are recorded.
+    /// Returns the observer that records slow, monitored and failed commands.
     #[must_use]
     pub fn observer(&self) -> &Observer {
         &self.observer
@@ -90,7 +91,7 @@ impl Engine {
         std::mem::swap(self.replicas.entry(replica).or_default(), &mut self.tally);
     }
 
-    /// Whether requests for `slot` of this batch run here whatever else they are.
+    /// Returns whether requests for `slot` of this batch run here, whatever else they need.
     #[must_use]
     #[inline]
     pub fn serves_directly(&self, slot: Slot, batch: &BatchContext) -> bool {
@@ -110,7 +111,7 @@ impl Engine {
         count
     }
 
-    /// Whether a key of `slot` is here.
+    /// Returns whether a key of `slot` is here.
     pub fn has(&mut self, slot: Slot, bytes: &[u8]) -> bool {
         let key = self.keyspace.key(slot, bytes);
         self.keyspace.peek(key).is_some()
@@ -127,7 +128,7 @@ impl Engine {
     /// Begins a batch.
     #[inline]
     pub fn begin(&mut self, batch: &BatchContext) {
-        // Until a command runs, what changes has no writer: keys expire, a master's changes arrive.
+        // Until a command runs, changes have no writer: keys expire, a master's changes arrive.
         self.keyspace.set_writer(None);
         self.advance(batch.now);
         self.keyspace.limits = batch.limits;
@@ -137,7 +138,7 @@ impl Engine {
         self.reset_timer();
     }
 
-    /// Sets the time; applies what is due by then of the changes of the shard that this one replicates.
+    /// Sets the time; applies those changes of the replicated shard that are due by then.
     #[inline]
     pub fn advance(&mut self, now: Millis) {
         self.propagate();
@@ -154,8 +155,8 @@ impl Engine {
         }
     }
 
-    /// Hands the changes of a finished batch to everything that follows this shard: replicas, which so
-    /// get a transaction as a whole.
+    /// Passes the changes of a finished batch to all replicas of this shard, which so get a
+    /// transaction as a whole.
     #[inline]
     pub fn propagate(&mut self) {
         if self.keyspace.has_changes() {
@@ -164,7 +165,7 @@ impl Engine {
         }
     }
 
-    /// Makes this shard a replica of `leader`, with all that has there.
+    /// Makes this shard a replica of `leader`, with a copy of all its keys.
     pub fn follow(&mut self, leader: &mut Self, lag_ms: &Arc<AtomicI64>) -> Arc<ReplicationStream> {
         leader.propagate();
         self.keyspace.apply_changes(leader.keyspace.snapshot());
@@ -185,7 +186,7 @@ impl Engine {
             tracing::info!(
                 shard = self.number,
                 changes,
-                "changes that were still under way from its master are lost"
+                "changes from its master that were not applied yet are lost"
             );
         }
         self.keyspace.is_replica = false;
@@ -197,7 +198,7 @@ impl Engine {
         self.keyspace.set_journaling(self.links.has_replicas());
     }
 
-    /// The stream that this shard applies.
+    /// Returns the stream that this shard applies.
     #[must_use]
     pub fn source(&self) -> Option<&Arc<ReplicationStream>> {
         self.links.source()
@@ -209,7 +210,7 @@ impl Engine {
         self.lap = 0;
     }
 
-    /// Runs one command; where it would block, the reply says that there is nothing.
+    /// Runs one command; where it would block, it replies that there is no value.
     pub fn run(
         &mut self,
         invocation: &Invocation<'_>,
@@ -222,9 +223,9 @@ impl Engine {
         }
     }
 
-    /// Runs one command; returns what it waits for if there is nothing for it yet. `slots` are those
-    /// of its keys, if there are several; `ready` is the one key that it is served from if it has
-    /// waited.
+    /// Runs one command; returns what it waits for if no key has a value for it yet. `slots` are
+    /// those of its keys, if there are several; `ready` is the key that it is served from, if it
+    /// has waited.
     pub fn call(
         &mut self,
         invocation: &Invocation<'_>,
@@ -290,15 +291,15 @@ impl Engine {
         wait
     }
 
-    /// Makes this command the writer that the guards it trips will name.
+    /// Makes this command the writer that the guards it trips record.
     pub fn set_writer(&mut self, spec: &Spec) {
         // A command that only reads may find an expired key.
         let writer = Writer { client: self.instrumentation.client, command: spec.id };
         self.keyspace.set_writer(spec.writes().then_some(writer));
     }
 
-    /// Ends what [`Engine::set_writer`] began. The client of a lost WATCH may ask for the writer's name
-    /// when that has disconnected, so it is kept.
+    /// Ends what [`Engine::set_writer`] began. The writer's name is kept: the client of a lost
+    /// WATCH may ask for it after the writer has disconnected.
     pub fn clear_writer(&mut self) {
         self.keyspace.set_writer(None);
         if self.keyspace.take_tripped() {
@@ -306,8 +307,8 @@ impl Engine {
         }
     }
 
-    /// Publishes the keyspace events since the last call: after every command, and before the shard is
-    /// let go.
+    /// Publishes the keyspace events since the last call: after every command, and before the shard
+    /// is released.
     #[inline]
     pub fn publish_events(&mut self, pace: &dyn Pace) {
         if self.keyspace.has_events() {
@@ -369,7 +370,7 @@ mod tests {
         panic!("as a bug would");
     }
 
-    /// A panic is answered; what follows on the same shard runs.
+    /// A panic gets an error reply; later commands on the same shard run.
     #[test]
     fn a_panic_stays_with_its_command() {
         static BAD: Spec =

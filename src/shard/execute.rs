@@ -1,4 +1,4 @@
-//! Running a unit: the one EXEC, the one WATCH and the one check of a guard.
+//! Runs a unit: the only EXEC, the only WATCH and the only check of a guard.
 //!
 //! ```text
 //! Command, Blocking   call ─► reply, or the client blocks
@@ -7,8 +7,8 @@
 //! then                a key has got a value that a client is blocked on? ─► that client is served
 //! ```
 //!
-//! Where a unit runs is the [`Executor`]'s: on one shard ([`Running`]), also when it comes from the
-//! shard's queue, or over all that the router holds for it.
+//! The [`Executor`] decides where a unit runs: on one shard ([`Running`]), also when it comes from
+//! the shard's queue, or over all shards that the router holds for it.
 
 use super::context::BatchContext;
 use super::engine::Engine;
@@ -23,15 +23,15 @@ use crate::state::clients::Client;
 use crate::state::{CommandStats, Observer};
 use std::sync::Arc;
 
-/// What runs the parts of a unit: shards that are held.
+/// Runs the parts of a unit on the shards that are held.
 pub(crate) trait Executor {
-    /// The client that the unit is run for.
+    /// Returns the client that the unit is run for.
     fn client(&self) -> &Arc<Client>;
-    /// Where lost and committed transactions are recorded.
+    /// Returns the observer that records lost and committed transactions.
     fn observer(&self) -> &Observer;
-    /// Where the unit is counted.
+    /// Returns the counts that include the unit.
     fn stats(&mut self) -> &mut CommandStats;
-    /// Runs one command; returns what it waits for if there is nothing for it yet.
+    /// Runs one command; returns what it waits for if no key has a value for it yet.
     fn call(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Option<Wait>;
     /// Runs one command of a transaction, which never waits.
     fn call_queued(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>);
@@ -39,10 +39,10 @@ pub(crate) trait Executor {
     fn block(&mut self, invocation: &Invocation<'_>, blocked: &Blocked, proto: Proto);
     /// Files a guard under the keys of a WATCH.
     fn watch(&mut self, invocation: &Invocation<'_>, guard: &Guard);
-    /// Ends a watch and returns whether its guard is lost: a watched key was touched, or has moved to
-    /// where the guard is not filed.
+    /// Ends a watch and returns whether its guard is lost: a watched key was touched, or has moved
+    /// to a shard where the guard is not filed.
     fn guard_is_lost(&mut self, watched: &Watched) -> bool;
-    /// What a fault makes EXEC reply in place of running.
+    /// Returns the reply that a fault gives to an EXEC in place of running it.
     fn injected_reply(&mut self, _: &Transaction) -> Option<InjectedReply> {
         None
     }
@@ -50,7 +50,7 @@ pub(crate) trait Executor {
     fn serve_blocked(&mut self);
 }
 
-/// What a fault makes an EXEC reply.
+/// The reply that a fault gives to an EXEC.
 #[derive(Debug)]
 pub(crate) enum InjectedReply {
     /// As if its guard were lost.
@@ -111,11 +111,11 @@ fn exec(transaction: &Transaction, on: &mut impl Executor, out: &mut Sink<'_>) {
     }
 }
 
-/// One engine, with what holds for the unit that it runs.
+/// One engine, with the context of the unit that it runs.
 pub struct Running<'e> {
     /// Its shard is held.
     pub engine: &'e mut Engine,
-    /// What holds for the batch.
+    /// The context of the batch.
     pub batch: &'e BatchContext,
     /// The runtime's side of the batch.
     pub pace: &'e dyn Pace,
@@ -159,7 +159,7 @@ impl Executor for Running<'_> {
     }
 
     fn guard_is_lost(&mut self, watched: &Watched) -> bool {
-        // A guard that is filed elsewhere, too, belongs to a slot that has moved since.
+        // A guard that is also filed elsewhere belongs to a slot that has moved since.
         let is_elsewhere = watched.shards.iter().any(|&shard| shard != self.engine.number());
         self.engine.unwatch(watched) || is_elsewhere
     }

@@ -1,16 +1,16 @@
-//! The lock of a shard, which no thread of the runtime waits for.
+//! The lock of a shard, which no thread of the runtime ever blocks on.
 //!
 //! ```text
 //! hold      try the lock, spin a little; else copy the unit into the shard's queue, try once more,
 //!           and await the reply
-//! let go    run what others queued meanwhile, unlock, look at the queue once more
+//! release   run the jobs that were queued meanwhile, unlock, look at the queue once more
 //! ```
 //!
-//! The holder of a lock serves those who came meanwhile (a combining queue): a hot shard costs one
-//! copy per batch instead of a context switch. The second look after the unlock is what makes a job
-//! impossible to forget: a submitter tries the lock after counting its job, a holder reads the count
-//! after unlocking, and both are read-modify-writes of the same counter, so that one of them sees the
-//! other. A [`Hold`] lets go of itself when it is dropped, also while a panic unwinds.
+//! The holder of a lock serves the jobs that arrived meanwhile (a combining queue): a hot shard
+//! costs one copy per batch instead of a context switch. The second look after the unlock ensures
+//! that no job is forgotten: a submitter tries the lock after counting its job, a holder reads the
+//! count after unlocking, and both are read-modify-writes of the same counter, so that one of them
+//! sees the other. A [`Hold`] releases the lock when it is dropped, also while a panic unwinds.
 
 use super::context::{BatchContext, Turn};
 use super::engine::Engine;
@@ -26,9 +26,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::oneshot;
 
-/// How often a taken lock is tried before a job is queued: about the time of a few commands.
+/// Most attempts to take a held lock before a job is queued: about the time of a few commands.
 const SPINS_MAX: u32 = 40;
-/// A holder serves at most this many jobs of others before another takes over.
+/// Most jobs of other clients that one holder serves before another holder takes over.
 const DRAIN_MAX: usize = 64;
 /// Execution stops when a connection has more unsent output than this, in bytes.
 pub(crate) const OUTPUT_LEN_MAX: usize = 1 << 20;
@@ -38,18 +38,18 @@ pub(crate) const OUTPUT_LEN_MAX: usize = 1 << 20;
 pub struct Shard {
     engine: Mutex<Engine>,
     queue: Mutex<VecDeque<Job>>,
-    /// How many jobs are queued. Raised after the job is in the queue, lowered after it is out.
+    /// The number of queued jobs. Raised after the job is in the queue, lowered after it is out.
     waiting: AtomicUsize,
 }
 
 /// A unit that waits for its shard.
 #[derive(Debug)]
 struct Job {
-    /// Once this client is closed, nothing of the job runs.
+    /// Once this client is closed, no part of the job runs.
     client: Arc<Client>,
     unit: OwnedUnit,
     proto: Proto,
-    /// The submitter's: the holder's own may be seconds old.
+    /// The submitter's time: the holder's own may be seconds old.
     batch: BatchContext,
     reply: oneshot::Sender<Served>,
 }
@@ -57,17 +57,17 @@ struct Job {
 /// A held shard. Dropping it serves the queue and unlocks.
 #[derive(Debug)]
 pub struct Hold<'s> {
-    // Dropped first: this unlocks.
+    // Dropped first: this releases the lock.
     engine: MutexGuard<'s, Engine>,
-    // Dropped last: this looks at the queue once more.
+    // Dropped last: this checks the queue once more.
     after: AfterUnlock<'s>,
 }
 
-/// The second look at the queue.
+/// The second check of the queue.
 struct AfterUnlock<'s> {
     shard: &'s Arc<Shard>,
     turn: &'s Turn<'s>,
-    /// How many jobs this holder has served.
+    /// The number of jobs that this holder has served.
     served: usize,
 }
 
@@ -78,7 +78,7 @@ impl std::fmt::Debug for AfterUnlock<'_> {
 }
 
 impl Shard {
-    /// A shard that runs `engine`.
+    /// Returns a shard that runs `engine`.
     #[must_use]
     pub fn new(engine: Engine) -> Arc<Self> {
         Arc::new(Self {
@@ -88,7 +88,7 @@ impl Shard {
         })
     }
 
-    /// Holds the shard if it is free, or becomes so within a few moments.
+    /// Holds the shard if it is free, or becomes free within a few moments.
     #[must_use]
     #[inline]
     pub fn try_hold<'s>(self: &'s Arc<Self>, turn: &'s Turn<'s>) -> Option<Hold<'s>> {
@@ -117,8 +117,8 @@ impl Shard {
         Hold { engine, after: AfterUnlock { shard: self, turn, served: 0 } }
     }
 
-    /// Queues a unit for the holder of the shard, and runs it at once if there is none any more.
-    /// Nothing is ever received if the client was closed before its turn.
+    /// Queues a unit for the holder of the shard, and runs it at once if no holder is left. Nothing
+    /// is ever received if the client was closed before its turn.
     pub fn submit(
         self: &Arc<Self>,
         client: &Arc<Client>,
@@ -137,9 +137,9 @@ impl Shard {
         pending
     }
 
-    /// How many jobs wait.
+    /// Returns the number of waiting jobs.
     fn waiting(&self) -> usize {
-        // A read-modify-write, and one that no compiler turns into a plain load: see the top.
+        // A read-modify-write that no compiler turns into a plain load: see the top.
         match self.waiting.compare_exchange(0, 0, Ordering::AcqRel, Ordering::Acquire) {
             Ok(none) => none,
             Err(some) => some,
@@ -170,8 +170,8 @@ impl Shard {
     }
 }
 
-/// What is due before a shard is unlocked: events are published, changes handed on, heavy values
-/// dropped elsewhere.
+/// Completes what is due before a shard is unlocked: publishes events, passes changes on to
+/// replicas, has large values dropped elsewhere.
 #[inline(always)]
 fn finish(engine: &mut Engine, pace: &dyn Pace) {
     engine.publish_events(pace);
@@ -204,12 +204,12 @@ impl Drop for AfterUnlock<'_> {
 }
 
 impl AfterUnlock<'_> {
-    /// Serves what was queued while the shard was being unlocked.
+    /// Serves the jobs that were queued while the shard was being unlocked.
     #[cold]
     fn serve_again(&mut self) {
         while self.shard.waiting() != 0 {
             if self.served >= DRAIN_MAX {
-                // There is always more: a task of its own goes on, unless another holder comes first.
+                // Jobs keep arriving: a separate task continues, unless another holder comes first.
                 let (shard, batch) = (Arc::clone(self.shard), self.turn.batch);
                 return self.turn.pace.later(Box::new(move |pace| {
                     if let Some(engine) = shard.engine.try_lock() {
@@ -217,7 +217,7 @@ impl AfterUnlock<'_> {
                     }
                 }));
             }
-            // Whoever holds the lock now looks at the queue after unlocking.
+            // The present holder checks the queue after unlocking.
             let Some(mut engine) = self.shard.engine.try_lock() else { return };
             self.served +=
                 self.shard.serve_queue(&mut engine, DRAIN_MAX - self.served, self.turn.pace);
@@ -226,13 +226,13 @@ impl AfterUnlock<'_> {
 }
 
 impl Hold<'_> {
-    /// The engine.
+    /// Returns the engine.
     #[inline]
     pub fn engine(&mut self) -> &mut Engine {
         &mut self.engine
     }
 
-    /// The engine, with what holds for this batch.
+    /// Returns the engine, with the context of this batch.
     #[inline]
     pub fn running<'e>(&'e mut self, client: &'e Arc<Client>) -> Running<'e> {
         let turn = self.after.turn;
@@ -267,12 +267,12 @@ impl Job {
         let mut replies = Vec::new();
         let mut out = Sink::new(&mut replies, proto);
         let then = if unit.slot().is_some_and(|slot| !engine.serves_directly(slot, batch)) {
-            // The slot has left, or is about to, since this was submitted.
+            // The slot has left, or is about to, since the submission.
             Some(WaitFor::Resume(Box::new(unit)))
         } else {
             run_owned(unit, &mut Running { engine, batch, pace, client: &client }, &mut out)
         };
-        // The client may have disconnected while its job waited; then nothing reads the replies.
+        // The client may have disconnected while its job waited; then its replies are not read.
         let _disconnected = reply.send(Served { replies, then });
     }
 }
@@ -295,8 +295,8 @@ fn run_owned(unit: OwnedUnit, on: &mut Running<'_>, out: &mut Sink<'_>) -> Optio
     }
 }
 
-/// Runs commands that each stand alone, until there is much to send or a slot has left; returns how
-/// many it ran.
+/// Runs lone commands, until there is much output to send or a slot has left; returns how many it
+/// ran.
 fn run_each(queue: &Queue, on: &mut Running<'_>, out: &mut Sink<'_>) -> usize {
     for (before, invocation) in queue.iter().enumerate() {
         let (engine, batch) = (&mut *on.engine, on.batch);

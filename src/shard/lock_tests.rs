@@ -1,4 +1,4 @@
-//! The lock's queue: order, bounds, and that no job is forgotten.
+//! Tests of the lock's queue: order, bounds, and that no job is forgotten.
 
 use super::*;
 use crate::command::{Args, DeferredWork, resolve};
@@ -27,7 +27,7 @@ const BATCH: BatchContext = BatchContext {
     port: Port::Router,
 };
 
-/// Keeps what is to be done later, for the test to do.
+/// Keeps deferred work, for the test to run.
 #[derive(Default)]
 pub(super) struct Later {
     deferred: RefCell<Vec<DeferredWork>>,
@@ -72,7 +72,7 @@ fn client() -> RegisteredClient {
     Arc::new(Clients::default()).register(address, address, Port::Router, 3, 0, 1).expect("a seat")
 }
 
-/// `INCR n` as a job.
+/// Returns `INCR n` as a job.
 fn increment() -> OwnedUnit {
     let (buf, spans) = (b"incr n", [Span::new(0, 4), Span::new(5, 1)]);
     let mut queue = Queue::default();
@@ -114,7 +114,7 @@ fn nothing_runs_for_a_client_that_was_closed_meanwhile() {
     assert_eq!(served.try_recv().expect("served").replies, b":1\r\n", "only the other's ran");
 }
 
-/// Whoever waited for a holder that took long begins then, not when the holder began.
+/// A job that waited for a slow holder begins at its own time, not at the holder's.
 #[test]
 fn a_job_has_the_time_at_which_it_runs() {
     let (shard, client, pace) = (shard(), client(), Later::default());
@@ -189,8 +189,8 @@ fn a_holder_serves_so_many_and_leaves_the_rest_to_another() {
     assert!(rounds == 2 && pending.iter_mut().skip(DRAIN_MAX).all(|p| p.try_recv().is_ok()));
 }
 
-/// Threads that hold and threads that queue, as fast as they can: every job is answered, and
-/// the count shows that each ran once.
+/// Threads that hold and threads that queue, as fast as they can: every job gets a reply, and the
+/// count shows that each ran once.
 #[test]
 fn no_job_is_forgotten() {
     const THREADS: usize = 4;
@@ -211,8 +211,8 @@ fn no_job_is_forgotten() {
                     while let Some(work) = pace.pop() {
                         work(&pace);
                     }
-                    // Whoever holds the shard now must see the job: this would hang if not.
-                    pending.blocking_recv().expect("an answer");
+                    // The present holder must see the job: otherwise this hangs.
+                    pending.blocking_recv().expect("a reply");
                 }
             });
         }

@@ -1,8 +1,8 @@
-//! A shard: an engine behind a lock, and what runs on it.
+//! A shard: an engine behind a lock, and the execution of units on it.
 //!
 //! ```text
 //! lock ─ hold ─► engine ─ execute(unit) ─► call, call … ─► replies ─► blocked clients are served
-//!   └ taken: the unit goes into the queue, and its connection awaits what becomes of it
+//!   └ taken: the unit goes into the queue, and its connection awaits the outcome
 //! ```
 
 mod context;

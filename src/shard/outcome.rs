@@ -1,4 +1,4 @@
-//! What a request has led to: one type from the engine to the socket.
+//! The outcome of a request: one type from the engine to the socket.
 
 use crate::command::{Invocation, Queue, Wait};
 use crate::keyspace::Millis;
@@ -10,23 +10,25 @@ use crate::topology::NodeNumber;
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
-/// What a request, or the requests of a turn, have led to.
+/// The outcome of a request, or of the requests of a turn.
 #[derive(Debug)]
 pub enum Outcome {
-    /// The reply is written: go on.
+    /// The reply is written: continue.
     Replied,
-    /// Every whole request is answered; at least this many bytes, from 1, make the next one whole.
+    /// Every whole request has its reply; at least this many bytes, from 1, make the next one
+    /// whole.
     Drained {
         /// In bytes, counted from the end of the input.
         missing: usize,
     },
-    /// Send the output, then come again: there is much of it, or the rest needs a new batch context.
+    /// Send the output, then take another turn: there is much of it, or the rest needs a new batch
+    /// context.
     Flush,
-    /// Send the output, await this, then come again.
+    /// Send the output, await this, then take another turn.
     Wait {
-        /// What the connection waits for.
+        /// The event that the connection waits for.
         wait: WaitFor,
-        /// The client does not want to see the replies (`CLIENT REPLY OFF`).
+        /// The client has muted the replies (`CLIENT REPLY OFF`).
         muted: bool,
     },
     /// Send the output, then close.
@@ -35,20 +37,20 @@ pub enum Outcome {
     Sever,
 }
 
-/// What a connection waits for before it goes on.
+/// The event that a connection waits for before it continues.
 #[derive(Debug)]
 pub enum WaitFor {
     /// The replies of a unit that is in a shard's queue.
     Shard(Pending),
     /// A value at one of several keys, or a timeout.
     Key(Box<Blocked>),
-    /// Replicas that acknowledge what was written (`WAIT`); the reply is how many have.
+    /// Replicas that acknowledge the client's writes (`WAIT`); the reply is how many have.
     Replicas(Box<ReplicaWait>),
     /// The end of CLIENT PAUSE, at this time at the latest. The request is decoded again then.
     Pause(Millis),
-    /// A node that a fault has stopped. What was received is kept.
+    /// A node that a fault has stopped. Received input is kept.
     Node(NodeNumber),
-    /// Nothing but the output to be sent: then this is to be resumed.
+    /// Only the output has to be sent: then this unit is resumed.
     Resume(Box<OwnedUnit>),
 }
 
@@ -57,34 +59,34 @@ pub enum WaitFor {
 pub struct Blocked {
     /// Ends the wait.
     pub call: Arc<WaitHandle>,
-    /// Receives how it ended.
+    /// Receives how the wait ended.
     pub waiting: Waiting,
-    /// How long it lasts, and what is answered if nothing comes.
+    /// How long the wait lasts, and the reply if it times out.
     pub wait: Wait,
     /// The request, a single command, in case it has to run again.
     pub request: Arc<Queue>,
 }
 
-/// What became of a unit that was in a shard's queue.
+/// The outcome of a unit that was in a shard's queue.
 #[derive(Debug)]
 pub struct Served {
     /// The replies.
     pub replies: Vec<u8>,
-    /// What its connection has to wait for or to resume, if anything.
+    /// The event that its connection has to wait for, or the unit that it has to resume, if any.
     pub then: Option<WaitFor>,
 }
 
-/// Receives what becomes of a unit in a queue; never anything if its client was closed before.
+/// Receives the outcome of a unit in a queue; never anything if its client was closed before.
 pub(crate) type Pending = oneshot::Receiver<Served>;
 
 impl Outcome {
-    /// A wait whose end is answered unless the session is muted, which is decided later.
+    /// Returns a wait whose end gets a reply unless the session is muted, which is decided later.
     #[must_use]
     pub fn wait(wait: WaitFor) -> Self {
         Self::Wait { wait, muted: false }
     }
 
-    /// The outcome of a command that may have blocked its client.
+    /// Returns the outcome of a command that may have blocked its client.
     #[must_use]
     pub fn of_blocked(blocked: Option<Box<Blocked>>) -> Self {
         blocked.map_or(Self::Replied, |blocked| Self::wait(WaitFor::Key(blocked)))
@@ -93,7 +95,7 @@ impl Outcome {
 
 impl Blocked {
     /// Blocks `client` on `invocation`. Returns `None` if the request is too long to be kept: then
-    /// the reply says that there is nothing.
+    /// the reply is that there is no value.
     pub fn begin(
         invocation: &Invocation<'_>,
         client: &Arc<Client>,

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 /// Runs the units of a shard elsewhere. [`OwnedUnit::encode`] is what it sends.
 pub trait RemoteShard: Debug + Send + Sync {
-    /// Begins to run a unit; the replies, in the client's protocol, arrive later. Nothing ever arrives
-    /// if the connection is lost: then the client's is closed.
+    /// Begins to run a unit; the replies, in the client's protocol, arrive later. If the connection
+    /// is lost, nothing ever arrives: then the client's connection is closed.
     fn submit(
         &self,
         client: &Arc<Client>,

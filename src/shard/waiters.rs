@@ -1,13 +1,13 @@
-//! Who waits for which keys of a shard: first come, first served.
+//! The clients that wait for keys of a shard, served in order of arrival.
 //!
 //! ```text
 //! by_key   key ──► 7, 9, 12 …      numbers of waiters, in the order they came
 //! waiters  number ──► Waiter { the request, how to call its client }
 //! ```
 //!
-//! A waiter that was served leaves the table at once; its number under other keys, and one whose
-//! client gave up, is dead weight that is passed over, and cleared away when half of what is filed
-//! may be dead.
+//! A waiter that was served leaves the table at once. Its number under other keys is dead, and so
+//! is that of a waiter whose client has stopped waiting: both are skipped, and removed when half of
+//! the filed numbers may be dead.
 
 use crate::command::{Queue, Refusal, WaitKind};
 use crate::keyspace::Keyspace;
@@ -18,12 +18,12 @@ use crate::topology::WaiterRoute;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-/// What becomes of a waiter whose key has come to be.
+/// How a waiter is served once its key has a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Serve {
     /// The shard runs its request, for that key.
     Here,
-    /// Its request needs more than this shard has: it is to be made again.
+    /// Its request needs more than this shard has: it has to be run again.
     Elsewhere,
 }
 
@@ -35,14 +35,14 @@ pub(super) struct Waiter {
     pub(super) call: Arc<WaitHandle>,
     /// Its request: one command.
     pub(super) request: Arc<Queue>,
-    /// What it can use.
+    /// The kinds of value that it can use.
     pub(super) kind: WaitKind,
-    /// How its reply is written.
+    /// The protocol of its reply.
     pub(super) proto: Proto,
     pub(super) serve: Serve,
-    /// The slots of those of its keys that are here, if its request asks for several.
+    /// The slots of those of its keys that are here, if its request has several.
     pub(super) slots: Vec<Slot>,
-    /// Under how many keys it was filed.
+    /// The number of keys that it was filed under.
     pub(super) keys: usize,
 }
 
@@ -56,16 +56,16 @@ pub(super) struct Waiters {
     by_key: HashMap<Box<[u8]>, VecDeque<Number>>,
     waiters: HashMap<Number, Waiter>,
     last: Number,
-    /// How many numbers are in the queues, of the dead too.
+    /// The number of entries in the queues, dead ones included.
     filed: usize,
-    /// When `filed` reaches this, the dead are cleared away.
+    /// When `filed` reaches this, the dead numbers are removed.
     sweep_at: usize,
 }
 
 /// Fewer numbers than this are not worth a sweep.
 const SWEEP_MIN: usize = 1024;
 
-/// The end of a wait by a refusal.
+/// Returns the end of a wait that is refused.
 fn refused(waiter: &Waiter, refusal: &Refusal) -> Ending {
     let mut reply = Vec::new();
     Sink::new(&mut reply, waiter.proto).error(refusal);
@@ -73,7 +73,7 @@ fn refused(waiter: &Waiter, refusal: &Refusal) -> Ending {
 }
 
 impl Waiters {
-    /// Files a waiter under `keys`, each of them once; has the keyspace report them.
+    /// Files a waiter under `keys`, each of them once; has the keyspace report those keys.
     pub(super) fn file(&mut self, mut waiter: Waiter, keys: &[&[u8]], keyspace: &mut Keyspace) {
         if self.filed >= self.sweep_at.max(SWEEP_MIN) {
             self.sweep(keyspace);
@@ -96,8 +96,8 @@ impl Waiters {
         self.waiters.insert(self.last, waiter);
     }
 
-    /// Takes out the first who waits for `key`, can use what is there, and has not given up; with
-    /// the right to end that wait.
+    /// Takes out the first waiter for `key` that can use its value and still waits; returns it with
+    /// the claim to end that wait.
     pub(super) fn claim(
         &mut self,
         key: &[u8],
@@ -117,7 +117,7 @@ impl Waiters {
                     claimed = waiter.and_then(|waiter| {
                         let claim = waiter.call.claim()?;
                         if waiter.serve == Serve::Elsewhere {
-                            // One who leaves at this very moment asks no more.
+                            // A client that disconnects at this moment needs no reply.
                             let _gone = claim.end(Ending::Elsewhere);
                             return None;
                         }
@@ -136,7 +136,7 @@ impl Waiters {
         claimed
     }
 
-    /// Ends the wait of everybody whose slot is not served here any more, as `judge` says.
+    /// Ends the wait of every client whose slot is not served here any more, as `judge` decides.
     pub(super) fn unblock_moved(
         &mut self,
         keyspace: &mut Keyspace,
@@ -170,8 +170,8 @@ impl Waiters {
         }
     }
 
-    /// Clears away what is dead, if that is more than what is alive: looks at the waiters, of whom
-    /// there are as many as clients wait, to know whether to look at all their keys.
+    /// Removes dead numbers, if they outnumber the live ones. Counts over the waiters, of which
+    /// there are only as many as waiting clients, to decide whether to scan all their keys.
     pub(super) fn sweep_if_worthwhile(&mut self, keyspace: &mut Keyspace) {
         let alive = self.waiters.values().filter(|waiter| !waiter.call.is_over());
         if self.filed > 2 * alive.map(|waiter| waiter.keys).sum::<usize>() {
@@ -179,7 +179,7 @@ impl Waiters {
         }
     }
 
-    /// Clears away who has given up or was served under another key.
+    /// Removes waiters that have stopped waiting or were served under another key.
     fn sweep(&mut self, keyspace: &mut Keyspace) {
         let Self { by_key, waiters, filed, sweep_at, .. } = self;
         waiters.retain(|_, waiter| !waiter.call.is_over());

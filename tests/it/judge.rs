@@ -1,6 +1,6 @@
-//! The ledger of a running server and `slotway check` judge alike: random conversations are played
-//! to a router under `--cross-slot audit` and replayed by the check, and both report the same rules,
-//! commands, keys and places.
+//! Tests that the ledger of a running server and `slotway check` agree: random conversations are
+//! played to a router under `--cross-slot audit` and replayed by the check, and both report the same
+//! rules, commands, keys and places.
 //!
 //! A failure prints the shortest conversation that proptest finds, one command a line.
 
@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 
 /// Keys in three slots, two of which share a shard of four.
 const KEYS: &[&str] = &["{a}1", "{a}2", "{b}1", "{b}2", "{e}1"];
-/// Keys in the same slots that nothing writes: a guard over them is never lost. (A lost transaction
-/// is not kept, so that the server cannot judge it.)
+/// Keys in the same slots that no command writes: a guard over them is never lost. (A lost
+/// transaction is not kept, so the server cannot judge it.)
 const WATCHED: &[&str] = &["{a}w", "{b}w", "{e}w"];
 
-/// `KEY` stands for one of [`KEYS`], `GUARD` for one of [`WATCHED`]; `;` parts commands.
+/// `KEY` stands for one of [`KEYS`], `GUARD` for one of [`WATCHED`]; `;` separates commands.
 const CONTROL: &[&str] = &[
     "WATCH GUARD",
     "WATCH GUARD GUARD",
@@ -84,7 +84,7 @@ const COMMANDS: &[&str] = &[
     "SUNSUBSCRIBE {a}c {b}c",
     "CLIENT SETNAME n",
 ];
-/// Refused by any server before it runs or is queued.
+/// Commands that any server refuses before they run or are queued.
 const REFUSED: &[&str] = &[
     "GET",
     "RENAME KEY",
@@ -96,11 +96,11 @@ const REFUSED: &[&str] = &[
     "CLIENT SETNAME",
 ];
 
-/// Words of requests that are made from rows, keys apart.
+/// Arguments, other than keys, of the requests that are generated from rows.
 const WORDS: &[&str] =
     &["1", "2", "x", "by", "get", "store", "w_*", "nosort", "limit", "left", "0"];
 
-/// Rows of commands that have keys, and neither wait for ever nor leave this process.
+/// Returns the rows of commands that have keys, and neither block nor connect to another server.
 fn rows() -> Vec<&'static Spec> {
     let is_fit = |spec: &&Spec| {
         !spec.keys.is_empty()
@@ -110,7 +110,7 @@ fn rows() -> Vec<&'static Spec> {
     command::all().filter(is_fit).collect()
 }
 
-/// Commands from templates.
+/// Generates commands from templates.
 fn templates(from: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
     (select(from), prop::collection::vec(any::<Index>(), 8)).prop_map(|(template, picks)| {
         let mut picks = picks.into_iter().cycle();
@@ -128,7 +128,7 @@ fn templates(from: &'static [&'static str]) -> impl Strategy<Value = Vec<String>
     })
 }
 
-/// A command of any row, with as many arguments as it takes, or a few more.
+/// Generates a command of any row, with as many arguments as it needs, or a few more.
 fn from_a_row() -> impl Strategy<Value = Vec<String>> {
     let word = prop_oneof![3 => select(KEYS), 1 => select(WORDS)];
     (select(rows()), prop::collection::vec(word, 16), 0..4_usize).prop_map(|(spec, words, more)| {
@@ -148,7 +148,7 @@ fn conversation() -> impl Strategy<Value = Vec<String>> {
     prop::collection::vec(some, 1..12).prop_map(|lines| lines.concat())
 }
 
-/// A router with several databases.
+/// Returns a router with two databases.
 fn router(policy: &[u8]) -> Router {
     let settings = Settings::new(StartupSettings { databases: 2, ..StartupSettings::default() });
     settings.set(&[(b"cross-slot", policy)]).expect("a setting");
@@ -191,8 +191,8 @@ fn replayed(lines: &[String]) -> Ledger {
     replay.ledger
 }
 
-/// What both are to agree on: of each kind of violation the count, and of its examples the keys and
-/// the place.
+/// The findings that both must agree on: for each kind of violation its count, and the keys and the
+/// place of its examples.
 type Found = BTreeMap<String, (u64, Vec<(Vec<String>, usize, Option<usize>)>)>;
 
 fn found(ledger: &Ledger) -> Found {
@@ -217,7 +217,7 @@ proptest! {
         prop_assert_eq!(found(&live), found(&replayed), "\nlive and replayed:\n{}", lines.join("\n"));
     }
 
-    /// Where the server refuses instead, it reports one of the rules that each command breaks: the one
+    /// A server that refuses commands reports one of the rules that each of them breaks: the one
     /// that it was refused for.
     #[test]
     fn what_is_refused_is_reported_once(lines in prop::collection::vec(
@@ -236,7 +236,7 @@ proptest! {
     }
 }
 
-/// The generator reaches every rule that a conversation can break, so that agreement means something.
+/// The generator reaches every rule that a conversation can break, so that agreement is evidence.
 #[test]
 fn conversations_break_every_rule() {
     use proptest::strategy::ValueTree;
