@@ -3,6 +3,7 @@
 //! command line parser, the clock.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::Path;
 
 use crate::env::setting;
@@ -74,6 +75,41 @@ fn some_names_are_used_in_one_place_only() {
             assert!(at_home || !text.contains(name), "src/{path} names {name}");
         }
     }
+}
+
+/// One file says what a node replies for a slot that it does not serve.
+#[test]
+fn redirections_are_said_in_one_place() {
+    for word in ["\"MOVED\"", "\"ASK\"", "\"TRYAGAIN ", "\"READONLY You"] {
+        let says: Vec<String> = project_files::sources()
+            .into_iter()
+            .filter(|(path, _)| {
+                ["router/", "session/", "shard/", "server/"].iter().any(|dir| path.starts_with(dir))
+            })
+            .filter(|(path, text)| !path.contains("test") && text.contains(word))
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(says, ["router/redirect.rs"], "{word}");
+    }
+}
+
+/// ARCHITECTURE.md names files that exist: the journeys of a request are the files that it passes.
+#[test]
+fn the_journeys_pass_files_that_exist() {
+    let text = fs::read_to_string(project_files::path("docs/ARCHITECTURE.md")).expect("a document");
+    let source = project_files::path("src");
+    let is_of_path = |c: char| c.is_ascii_lowercase() || c == '_' || c == '/';
+    let mut named = 0;
+    for word in text.split(|c: char| !is_of_path(c)).filter(|word| word.contains('/')) {
+        let Some((folder, file)) = word.trim_matches('/').split_once('/') else { continue };
+        if !source.join(folder).is_dir() {
+            continue;
+        }
+        let file = source.join(folder).join(file);
+        assert!(file.is_dir() || file.with_extension("rs").is_file(), "{word} is no file of src");
+        named += 1;
+    }
+    assert!(named > 30, "the journeys name files: {named}");
 }
 
 // ── inside folders ────────────────────────────────────────────────────────────────────────────────
