@@ -121,30 +121,29 @@ impl Router {
     #[must_use]
     #[inline]
     pub fn batch_context(&self, port: Port, now: Millis) -> BatchContext {
-        batch_context(self.server.node(port), now)
+        batch_context(self.server.node(port), now, 0, false)
     }
 
     /// Returns the same for the requests of a session.
     #[inline]
     fn batch_of(&self, session: &Session, now: Millis) -> BatchContext {
-        let mut batch = batch_context(session.node(), now);
-        batch.no_touch = session.client().no_touch();
-        batch.instrumentation.client = session.client().id;
-        batch
+        let client = session.client();
+        batch_context(session.node(), now, client.id, client.no_touch())
     }
 }
 
-/// Returns the context of a batch that begins at `now`, by the node's current settings.
+/// Returns the context of a batch of a client's, 0 for none, that begins at `now`, by the node's
+/// current settings.
 #[inline]
-fn batch_context(node: &NodeState, now: Millis) -> BatchContext {
+fn batch_context(node: &NodeState, now: Millis, client: u64, no_touch: bool) -> BatchContext {
     let settings = &node.settings;
     BatchContext {
         now,
         string_len_max: settings.bulk_len_max(),
         limits: settings.limits(),
         events_wanted: settings.events_wanted(),
-        no_touch: false,
-        instrumentation: node.observer.instrumentation(0),
+        no_touch,
+        instrumentation: node.observer.instrumentation(client),
         port: node.port,
     }
 }

@@ -52,15 +52,14 @@ impl Router {
         if session.client().is_closing() {
             return (0, Outcome::Sever);
         }
-        let batch = self.batch_of(session, now);
         let armed = self.server.faults.armed();
         if armed.hangs_nodes()
-            && let Port::Node(node) = batch.port
+            && let Port::Node(node) = session.port()
             && self.server.faults.stopped(node) == Some(true)
         {
             return (0, Outcome::wait(WaitFor::Node(node)));
         }
-        let turn = Turn { batch, armed, pace };
+        let turn = Turn { batch: self.batch_of(session, now), armed, pace };
         let mut progress = Progress::default();
         let outcome = loop {
             if let Some(outcome) = self.run_round(session, &mut io, &turn, &mut progress) {
