@@ -18,38 +18,34 @@ use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
 impl Connection {
-    /// Awaits the replies of a unit that is in a shard's queue.
-    pub(super) async fn wait_for_shard(
-        &mut self,
-        mut pending: Pending,
-        muted: bool,
-    ) -> io::Result<()> {
-        let served = poll_fn(|cx| {
-            if let Poll::Ready(served) = Pin::new(&mut pending).poll(cx) {
-                // No reply arrives if the client was closed.
-                return Poll::Ready(served.map_err(|_closed| io::ErrorKind::BrokenPipe.into()));
-            }
-            match self.poll_pushes(cx) {
-                Ok(()) => Poll::Pending,
-                Err(error) => Poll::Ready(Err(error)),
-            }
-        });
-        let Served { replies, then }: Served = served.await.map_err(|error: io::Error| error)?;
+    /// Awaits the replies of a unit that is in a shard's queue; `None` if the client was closed or has
+    /// disconnected.
+    pub(super) async fn served(&mut self, mut pending: Pending) -> Option<Served> {
+        poll_fn(|cx| match Pin::new(&mut pending).poll(cx) {
+            Poll::Ready(served) => Poll::Ready(served.ok()),
+            Poll::Pending if self.poll_pushes(cx).is_err() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Takes the replies of a unit that was in a shard's queue; returns what is to be awaited next.
+    pub(super) fn take_served(&mut self, served: Served, muted: bool) -> Option<WaitFor> {
+        let Served { replies, then } = served;
         if !muted {
             self.keep_unsent(&replies);
         }
         let until = self.resumed_until.take();
-        match then {
-            None => Ok(()),
-            Some(WaitFor::Resume(unit)) => {
+        match then? {
+            WaitFor::Resume(unit) => {
                 self.rest = Some(Rest { unit, muted, until });
-                Ok(())
+                None
             }
-            Some(WaitFor::Key(mut blocked)) => {
+            WaitFor::Key(mut blocked) => {
                 blocked.wait.until = blocked.wait.until.into_iter().chain(until).min();
-                Box::pin(self.wait_for_key(blocked, muted)).await
+                Some(WaitFor::Key(blocked))
             }
-            Some(other) => Box::pin(self.wait_for(other, muted)).await,
+            other => Some(other),
         }
     }
 
@@ -64,7 +60,14 @@ impl Connection {
                 self.rest = Some(Rest { unit, muted, until: None });
                 Ok(())
             }
-            WaitFor::Shard(pending) => Box::pin(self.wait_for_shard(pending, muted)).await,
+            WaitFor::Shard(pending) => {
+                let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+                let served = self.served(pending).await.ok_or_else(closed)?;
+                match self.take_served(served, muted) {
+                    Some(wait) => Box::pin(self.wait_for(wait, muted)).await,
+                    None => Ok(()),
+                }
+            }
         }
     }
 
