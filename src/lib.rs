@@ -14,7 +14,12 @@
 
 #![cfg_attr(
     not(feature = "cli"),
-    allow(dead_code, reason = "the program uses more of the library than a test suite does")
+    allow(
+        dead_code,
+        unused_imports,
+        unreachable_pub,
+        reason = "the program uses more of the library than a test suite does"
+    )
 )]
 
 pub mod slot;
