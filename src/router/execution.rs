@@ -38,11 +38,12 @@ struct Execution<'x, 'r> {
 }
 
 impl Router {
-    /// Places a unit and runs it there, or replies with the reason why it does not run.
+    /// Places a unit and runs it there, or replies with the reason why it does not run. A command
+    /// over several slots is recorded once it is placed, if `is_new`: the client has just sent it.
     pub(super) fn run_placed<'r>(
         &'r self,
         session: &mut Session,
-        unit: &Unit<'_>,
+        (unit, is_new): (&Unit<'_>, bool),
         scope: Scope,
         turn: &'r Turn<'r>,
         out: &mut Vec<u8>,
@@ -84,6 +85,12 @@ impl Router {
                 }
             }
             return Outcome::Replied;
+        }
+        if let (Unit::Command(it) | Unit::Blocking(it), Scope::Slots | Scope::Database(_)) =
+            (unit, scope)
+            && is_new
+        {
+            session.note_over_slots(&self.server, it);
         }
         let may_select = matches!(unit, Unit::Exec(transaction) if transaction.selects);
         let mut on = Execution {
@@ -136,7 +143,7 @@ impl Router {
         let scope = unit.scope(session.database());
         let (mut replies, mut rest) = (Vec::new(), None);
         let mut run = |unit: Option<Unit<'_>>| match unit {
-            Some(unit) => self.run_placed(session, &unit, scope, turn, &mut replies),
+            Some(unit) => self.run_placed(session, (&unit, false), scope, turn, &mut replies),
             None => Outcome::Replied,
         };
         let outcome = match unit {

@@ -2,7 +2,7 @@
 //! before the first of them runs, and their keys are probed.
 
 use super::Router;
-use crate::command::{Args, Invocation, Queue, Run, Spec, resolve};
+use crate::command::{Args, Invocation, Queue, Run, Spec, flag, resolve};
 use crate::keyspace::{KeyHint, ProbeStage};
 use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Span};
 use crate::session::Session;
@@ -199,6 +199,9 @@ impl Router {
         {
             let Some(spec) = request.spec else { break };
             let (Run::Shard(_), Some(slot)) = (spec.run, request.slot()) else { break };
+            if spec.has(flag::READS_UNNAMED) {
+                break;
+            }
             if !self.topology.serves_directly(slot, shard, port) {
                 break;
             }

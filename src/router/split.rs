@@ -20,7 +20,7 @@ impl Router {
         let Some(split) = spec.split(args, &KeySlots::of(invocation)) else {
             // The command is malformed: any shard that runs it reports the error.
             let unit = Unit::Command(invocation);
-            return self.run_placed(session, &unit, Scope::Slots, turn, out);
+            return self.run_placed(session, (&unit, false), Scope::Slots, turn, out);
         };
         let mut replies = Vec::new();
         for part in split.parts(args) {
@@ -28,7 +28,7 @@ impl Router {
             match resolve(part) {
                 Ok(part) => {
                     let (scope, unit) = (Scope::Slot(part.slot()), Unit::Command(&part));
-                    let outcome = self.run_placed(session, &unit, scope, turn, &mut reply);
+                    let outcome = self.run_placed(session, (&unit, false), scope, turn, &mut reply);
                     if let Outcome::Sever = outcome {
                         return outcome;
                     }

@@ -177,7 +177,10 @@ impl Router {
                                 kept = None;
                                 let scope = Scope::Slot(invocation.slot());
                                 let unit = Unit::Command(&invocation);
-                                (self.run_placed(session, &unit, scope, turn, out), Reply::Done)
+                                (
+                                    self.run_placed(session, (&unit, true), scope, turn, out),
+                                    Reply::Done,
+                                )
                             }
                         }
                     }
@@ -331,7 +334,7 @@ impl Router {
             }
         }
         *kept = None;
-        self.run_placed(session, &unit, scope, turn, out)
+        self.run_placed(session, (&unit, true), scope, turn, out)
     }
 
     /// Submits a unit to a shard that another turn holds, or that another process runs.
@@ -378,6 +381,9 @@ impl Router {
         let is_direct = |slot| self.topology.serves_directly(slot, shard, batch.port);
         match unit.scope(session.database()) {
             Scope::Slot(slot) if slot.is_none_or(is_direct) => {
+                if let OwnedUnit::Watch(..) = unit {
+                    session.note_guard_filed(shard, unit.slot());
+                }
                 self.submit_to(session, shard, unit, turn)
             }
             _ => self.resume_placed(session, unit, turn),

@@ -136,6 +136,12 @@ impl Session {
         }
     }
 
+    /// Records a lone command that runs over several slots, or in another database than number 0,
+    /// once nothing refuses it.
+    pub(crate) fn note_over_slots(&self, server: &ServerState, invocation: &Invocation<'_>) {
+        violations::across(server, &self.client, invocation, None);
+    }
+
     /// Decides how a lone command runs.
     fn run_lone<'a>(
         &mut self,
@@ -155,7 +161,6 @@ impl Session {
             && runs_on_a_shard
             && (crosses || self.database != 0 || spec.reads_unnamed(args))
         {
-            violations::across(server, &self.client, invocation, None);
             let scope = match self.database {
                 0 => Scope::Slots,
                 database => Scope::Database(database),
