@@ -75,6 +75,7 @@ transcripts! {
     slotway_exec: rule,
     slotway_first_gone: rule,
     slotway_move: rule,
+    slotway_move_third: rule,
     slotway_no_admin: rule,
     slotway_nodes: rule,
     slotway_proof: rule,

@@ -240,8 +240,14 @@ fn move_slots(
     for owner in slots.iter().filter_map(|&slot| topology.owner_of(slot)) {
         require_up(access.server, owner)?;
     }
+    let to = topology.shard_of_node(target);
     for &slot in &slots {
-        access.move_keys(slot, topology.shard_of(slot), topology.shard_of_node(target));
+        // A migration ends here: the keys that had moved come along, and of a key that both have,
+        // the owner's stays.
+        if let Some(migration) = topology.migration_of(slot) {
+            access.move_keys(slot, migration.to, to);
+        }
+        access.move_keys(slot, topology.shard_of(slot), to);
     }
     topology.move_slots(&slots, target)?;
     access
