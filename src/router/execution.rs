@@ -118,7 +118,7 @@ impl Router {
         let mut refusal = placement.refusal.take();
         let is_lost = transaction.watched.as_ref().is_some_and(|w| w.guard.is_tripped());
         if is_lost && turn.batch.port == Port::Router {
-            // None of it was kept since, and none of it would run.
+            // None of it would run.
             return None;
         }
         if transaction.crosses && refusal != Some(Refusal::SLOT_NOT_SERVED) {

@@ -15,8 +15,8 @@
 //! Commands without keys run where the transaction runs and pin nothing. Where keys of several slots
 //! may be used together (`cross-slot audit`) nothing of this is refused.
 //!
-//! Once a guard is tripped the transaction is lost, so no command is kept or checked any more: EXEC
-//! replies nil, as every Redis does.
+//! Once a guard is tripped the transaction is lost: EXEC replies nil, as every Redis does, and no
+//! command is refused for its slot any more. What such a transaction breaks is recorded all the same.
 
 use super::transaction::{Context, Crossing, Reach, Transaction, WATCHED_KEYS_MAX, Watched};
 use super::{Reply, Scope, Session, Step, Tie, Unit, violations};
@@ -199,11 +199,16 @@ impl Session {
             violations::across(server, &self.client, invocation, Some(transaction));
         }
         violations::node_local(server, &self.client, self.port, invocation, Some(transaction));
-        // A command that will not run need not be kept.
-        if !lost && !transaction.poisoned {
-            if transaction.queue.bytes_len() > self.node.settings.query_buffer_max()
-                || !transaction.queue.push(invocation)
-            {
+        // After a refusal nothing will run. What has lost its guard will not either, but the proof
+        // judges it all the same, as far as there is room.
+        if !transaction.poisoned {
+            let is_full = transaction.queue.bytes_len() > self.node.settings.query_buffer_max()
+                || !transaction.queue.push(invocation);
+            if is_full && lost {
+                out.raw(b"+QUEUED\r\n");
+                return Step::Replied(Reply::Queued);
+            }
+            if is_full {
                 let refusal = Refusal::of("ERR transaction exceeds client-query-buffer-limit");
                 return self.reject(spec, &refusal, out);
             }
@@ -251,8 +256,10 @@ impl Session {
             Footprint::In(slot) if differs(slot) && !self.dialect.crosses_at_queue => {
                 Ok(QueuedSlots { crosses: true, ..here })
             }
-            Footprint::In(slot) if differs(slot) && !lost => {
-                Err(self.refuse_slot_of_queue(server, invocation, slot))
+            Footprint::In(slot) if differs(slot) => {
+                let refusal = self.refuse_slot_of_queue(server, invocation, slot);
+                // The conflict hides it from the client: EXEC answers nil.
+                if lost { Ok(here) } else { Err(refusal) }
             }
             Footprint::Anywhere | Footprint::In(_) => Ok(here),
             Footprint::Crossing { first, other, at } => {
@@ -362,6 +369,10 @@ impl Session {
         let on_node = self.port != Port::Router;
         let is_lost = watched.as_ref().is_some_and(|w| w.guard.is_tripped());
         if (transaction.poisoned || is_lost) && self.dialect.forgets_lost {
+            if !transaction.poisoned {
+                self.tie(&mut transaction, watched.as_deref());
+                self.judge(server, &mut transaction, watched.as_deref());
+            }
             transaction.forget_queue();
         }
         // A node checks the slots of the queued commands before anything else.
@@ -374,27 +385,38 @@ impl Session {
             out.array(0);
             return Step::Replied(Reply::Done);
         }
-        if is_routed {
-            transaction.crosses |= self.dialect.tie == Tie::AtExec
-                && watched.as_ref().is_some_and(|w| w.crosses || Some(w.slot) != transaction.slot);
-        } else if let Some(watched) = &watched
-            && !on_node
-        {
-            // They can conflict here only where keys of several slots may be watched.
-            let tied_to = transaction.slot.unwrap_or(watched.slot);
-            transaction.is_multi_slot |= watched.crosses || watched.slot != tied_to;
-            transaction.slot = Some(tied_to);
-        }
-        if is_routed || !is_lost {
-            let (client, dialect) = (&self.client, self.dialect);
-            violations::exec(server, client, dialect, &mut transaction, watched.as_deref());
-        }
+        self.tie(&mut transaction, watched.as_deref());
+        self.judge(server, &mut transaction, watched.as_deref());
         transaction.watched = watched;
         let scope = match transaction.is_multi_slot {
             true => Scope::Slots,
             false => Scope::Slot(transaction.slot),
         };
         Step::Run(Unit::Exec(transaction), scope)
+    }
+
+    /// Ties a transaction to the slots of its guard.
+    fn tie(&self, transaction: &mut Transaction, watched: Option<&Watched>) {
+        let Some(watched) = watched else { return };
+        if self.port != Port::Router {
+            transaction.crosses |= self.dialect.tie == Tie::AtExec
+                && transaction.slot.is_some_and(|slot| watched.crosses || watched.slot != slot);
+        } else {
+            // They can conflict here only where keys of several slots may be watched.
+            let tied_to = transaction.slot.unwrap_or(watched.slot);
+            transaction.is_multi_slot |= watched.crosses || watched.slot != tied_to;
+            transaction.slot = Some(tied_to);
+        }
+    }
+
+    /// Records what a transaction that EXEC would run breaks.
+    fn judge(
+        &self,
+        server: &ServerState,
+        transaction: &mut Transaction,
+        watched: Option<&Watched>,
+    ) {
+        violations::exec(server, &self.client, self.dialect, transaction, watched);
     }
 }
 

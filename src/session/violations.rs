@@ -99,7 +99,8 @@ pub(super) fn exec(
 ) {
     let is_elsewhere = |w: &Watched| w.crosses || Some(w.slot) != transaction.slot;
     let parts = transaction.slot.is_some() && watched.is_some_and(is_elsewhere);
-    let sampled = match transaction.poisoned {
+    let is_lost = || watched.is_some_and(|watched| watched.guard.is_tripped());
+    let sampled = match transaction.poisoned || is_lost() {
         true => None,
         false => server.node(client.port).observer.recorder.transaction(),
     };

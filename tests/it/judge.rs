@@ -17,9 +17,9 @@ use std::collections::BTreeMap;
 
 /// Keys in three slots, two of which share a shard of four.
 const KEYS: &[&str] = &["{a}1", "{a}2", "{b}1", "{b}2", "{e}1"];
-/// Keys in the same slots that no command writes: a guard over them is never lost. (A lost
-/// transaction is not kept, so the server cannot judge it.)
-const WATCHED: &[&str] = &["{a}w", "{b}w", "{e}w"];
+/// Keys that are watched: some are written, so that transactions lose their guards, and are judged all
+/// the same.
+const WATCHED: &[&str] = &["{a}w", "{b}w", "{e}w", "{a}1", "{b}1", "{e}1"];
 
 /// `KEY` stands for one of [`KEYS`], `GUARD` for one of [`WATCHED`]; `;` separates commands.
 const CONTROL: &[&str] = &[
