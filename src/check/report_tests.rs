@@ -3,6 +3,7 @@
 
 use crate::check::{self, Format, Replay};
 use crate::rdb::file_window::FileWindow;
+use crate::report::proof::rows::WayOutRow;
 use crate::report::proof::text::{COLUMNS, COLUMNS_MIN, page};
 use crate::report::proof::{EXIT_INPUT, EXIT_VIOLATIONS};
 use crate::report::proof::{html, json, junit, markdown, sarif};
@@ -63,6 +64,31 @@ fn broken() -> Report {
     of("dump.rdb", &rdb[..rdb.len() / 2], false)
 }
 
+/// Two queues of bee-queue: one beginning for all keys of all groups, and more keys than a page of old
+/// showed.
+fn bees() -> Report {
+    let text = "incr bq:paint:id ; hset bq:paint:jobs 1 x ; lpush bq:paint:waiting 1\n\
+                rpoplpush bq:paint:waiting bq:paint:active\n\
+                zadd bq:paint:delayed 1 1 ; hset bq:paint:jobs 1 x\n\
+                lrem bq:paint:active 0 1 ; sadd bq:paint:succeeded 1 ; srem bq:paint:stalling 1\n\
+                rpoplpush bq:mail:waiting bq:mail:active\n";
+    of("bees.txt", text.as_bytes(), false)
+}
+
+/// Sessions whose identifiers change, beside keys with JSON in them.
+fn sessions() -> Report {
+    let id = |n: usize| format!("0f8fad5b-d9cb-469f-a165-7086772895{n:02}");
+    let mut text = "sunionstore q:all q:jobs \"q:ts:{\\\"class\\\":\\\"add\\\"}\"\n".to_owned();
+    for n in 0..9 {
+        for kind in ["", "expires:"] {
+            let key = |n| format!("spring:session:sessions:{kind}{}", id(n));
+            text.push_str(&format!("rename {} {}\n", key(n), key(n + 1)));
+        }
+        text.push_str(&format!("sadd spring:session:expirations:{n}000000 x\n"));
+    }
+    of("sessions.txt", text.as_bytes(), false)
+}
+
 /// The shop with a baseline: all but one of its violations are known, and one that is known is gone.
 fn known() -> Report {
     let mut report = shop();
@@ -74,8 +100,41 @@ fn known() -> Report {
     report
 }
 
-fn all() -> [(&'static str, Report); 4] {
-    [("shop", shop()), ("clean", clean()), ("broken", broken()), ("known", known())]
+fn all() -> [(&'static str, Report); 6] {
+    [
+        ("shop", shop()),
+        ("clean", clean()),
+        ("broken", broken()),
+        ("known", known()),
+        ("bees", bees()),
+        ("sessions", sessions()),
+    ]
+}
+
+#[test]
+fn the_way_out_is_what_an_author_can_set() {
+    let ways = |report: &Report| {
+        let ways = report.way_out.iter();
+        let way = |way: &WayOutRow| (way.kind, way.tags.join(" "), way.mends, way.of);
+        ways.map(way).collect::<Vec<_>>()
+    };
+    let [bq, finer] = ["{bq}", "{bq:paint} {bq:mail}"].map(str::to_owned);
+    assert_eq!(ways(&bees()), [("beginning", bq, 2, 2), ("part", finer, 2, 2)]);
+    let bees = &bees().way_out[0];
+    assert_eq!((bees.options[0].library, bees.options[0].option), ("bee-queue", "prefix"));
+    assert_eq!(bees.key_price.as_ref().map(|price| price.one_slot), Some(1.0));
+    let sessions = ways(&sessions());
+    assert_eq!(sessions[0], ("beginning", "{spring:session} {q}".to_owned(), 3, 3));
+    assert_eq!((sessions[1].0, sessions[1].2), ("part", 2));
+    assert_eq!(
+        ways(&shop()),
+        [
+            ("mixed", "{<int>} {app}".to_owned(), 2, 2),
+            ("prefix", "{app}".to_owned(), 2, 2),
+            ("part", "{<int>}".to_owned(), 1, 2),
+        ]
+    );
+    assert_eq!((ways(&clean()), ways(&broken())), (vec![], vec![]));
 }
 
 #[test]
@@ -143,7 +202,8 @@ fn pretty(text: &str) -> String {
 #[test]
 fn exit_codes_follow_what_was_found() {
     let codes = all().map(|(_, report)| report.exit_code);
-    assert_eq!(codes, [EXIT_VIOLATIONS, 0, EXIT_INPUT, EXIT_VIOLATIONS]);
+    let violations = EXIT_VIOLATIONS;
+    assert_eq!(codes, [violations, 0, EXIT_INPUT, violations, violations, violations]);
     let scan = b"scan 0\nget x\n";
     assert_eq!(
         [of("h", scan, false), of("h", scan, true)].map(|r| r.exit_code),

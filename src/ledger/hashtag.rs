@@ -1,16 +1,22 @@
-//! Finds the smallest hashtag that puts keys which are used together into one slot.
+//! The hashtags that put keys which are used together into one slot.
 //!
 //! ```text
-//! sets seen together          bull:mail:wait   bull:mail:active        cart:7:items   user:7
-//! what all keys have in common  ^^^^^^^^^         ^^^^^^^^^                 ^              ^
-//! tag                         {bull:mail}:wait {bull:mail}:active      cart:{7}:items  user:{7}
+//! sets seen together      bull:mail:wait    bull:mail:active        cart:7:items    user:7
+//! their beginning         {bull}:mail:wait  {bull}:mail:active      -
+//! a part of them          {bull:mail}:wait  {bull:mail}:active      cart:{7}:items  user:{7}
+//! a prefix before them    {app}:bull:…      {app}:bull:…            {app}:cart:…    {app}:user:…
 //! ```
 //!
-//! The search is for a range of pieces, per pattern, whose text is the same in all keys of every set.
-//! Of the ranges that fit, the one with the most different values is the smallest hashtag: it binds
-//! the fewest keys together. Among equals the longest text is the clearest. The result is verified:
-//! the keys are rewritten and their slots computed.
+//! The beginning ([`beginning`]) is what an author can set by an option; it has to be the same in all
+//! keys. Of parts, the search is for a range of pieces, per pattern, whose text is the same in all keys
+//! of every set. Of the ranges that fit, the one with the most different values is the smallest
+//! hashtag: it binds the fewest keys together. Among equals the longest text is the clearest. A prefix
+//! is always possible. Each is verified: the keys are rewritten and their slots computed.
+//!
+//! The first brace of a key decides. So a tag is never behind one that is part of the key; only braces
+//! around a plain name or number are taken for a hashtag on purpose, which a part may replace.
 
+use super::namespace::{Library, beginning};
 use super::pattern::{Kind, Piece, pattern, pieces, shown};
 use crate::slot::{Slot, hashed_part};
 use std::collections::BTreeSet;
@@ -25,14 +31,48 @@ const KEY_CHARS_MAX: usize = 80;
 /// Keys that were used together, each with the number of its pattern.
 pub(crate) type Set = Vec<(usize, Vec<u8>)>;
 
-/// A hashtag for a group: by pattern, the pieces of the bare keys (see [`bare`]) that it encloses.
+/// A hashtag for a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tag {
-    ranges: Vec<Range<usize>>,
+    place: Place,
     /// How many different tags the sets would have.
     pub values: usize,
     /// One of these tags with its braces, for display.
     pub shown: String,
+}
+
+/// Where a hashtag is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// Around this beginning of all keys.
+    Beginning(Box<[u8]>),
+    /// Around pieces of the bare keys (see [`bare`]), by pattern.
+    Part(Vec<Range<usize>>),
+    /// Before all keys.
+    Prefix,
+}
+
+/// The kind of a hashtag, as reports name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TagKind {
+    /// The beginning of the keys, which an option may hold.
+    Beginning,
+    /// A part of the keys, which the code that builds them has to enclose.
+    Part,
+    /// A prefix before the keys.
+    Prefix,
+}
+
+impl TagKind {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Beginning => "beginning",
+            Self::Part => "part",
+            Self::Prefix => "prefix",
+        }
+    }
 }
 
 /// Two keys that are used together and have nothing in common.
@@ -44,11 +84,14 @@ pub struct Pair {
     pub keys: [String; 2],
 }
 
-/// Returns a key without the braces of its hashtag, if it has one.
+/// The prefix that is suggested: any text will do in its place.
+const PREFIX: &str = "{app}";
+
+/// Returns a key without the braces of its hashtag, if it has one on purpose.
 #[must_use]
 pub(crate) fn bare(key: &[u8]) -> Vec<u8> {
     let tag = hashed_part(key);
-    if tag.len() == key.len() {
+    if tag.len() == key.len() || !is_on_purpose(tag) {
         return key.to_vec();
     }
     let open = key.iter().position(|&byte| byte == b'{').unwrap_or_default();
@@ -56,12 +99,77 @@ pub(crate) fn bare(key: &[u8]) -> Vec<u8> {
     [&key[..open], tag, &key[close + 1..]].concat()
 }
 
+/// Returns the hashtag of a key that has one by accident: its braces belong to something else, such as
+/// JSON.
+#[must_use]
+pub(crate) fn accident(key: &[u8]) -> Option<&[u8]> {
+    let tag = hashed_part(key);
+    (tag.len() < key.len() && !is_on_purpose(tag)).then_some(tag)
+}
+
+/// Whether braces around `tag` are a hashtag on purpose: it is a name or a number, or several with the
+/// usual delimiters between them.
+fn is_on_purpose(tag: &[u8]) -> bool {
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte >= 0x80;
+    tag.first().is_some_and(is_name)
+        && tag.last().is_some_and(is_name)
+        && tag.iter().all(|byte| is_name(byte) || b":._-/|@#".contains(byte))
+}
+
 impl Tag {
-    /// Returns a key of pattern number `of` with the tag. `None` if the key does not have the pieces of
-    /// its pattern.
+    /// Returns the tag around the beginning of the keys of all sets, if it is the same everywhere.
+    #[must_use]
+    pub(crate) fn of_beginning(sets: &[Set]) -> Option<Self> {
+        let mut keys = sets.iter().flatten().map(|(_, key)| beginning(key));
+        let text = keys.next()??;
+        keys.all(|other| other == Some(text)).then(|| Self {
+            place: Place::Beginning(text.into()),
+            values: 1,
+            shown: format!("{{{}}}", shown(text, KEY_CHARS_MAX)),
+        })
+    }
+
+    /// Returns the tag before all keys.
+    #[must_use]
+    pub(crate) fn of_prefix() -> Self {
+        Self { place: Place::Prefix, values: 1, shown: PREFIX.to_owned() }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> TagKind {
+        match self.place {
+            Place::Beginning(_) => TagKind::Beginning,
+            Place::Part(_) => TagKind::Part,
+            Place::Prefix => TagKind::Prefix,
+        }
+    }
+
+    /// The beginning that it encloses, if it is one.
+    #[must_use]
+    pub fn beginning(&self) -> Option<&[u8]> {
+        match &self.place {
+            Place::Beginning(text) => Some(text),
+            Place::Part(_) | Place::Prefix => None,
+        }
+    }
+
+    /// Returns a key of pattern number `of` with the tag. `None` if the key does not have the beginning
+    /// or the pieces of its pattern.
     #[must_use]
     pub fn write(&self, of: usize, key: &[u8]) -> Option<Vec<u8>> {
-        written(key, self.ranges.get(of)?)
+        match &self.place {
+            Place::Beginning(text) => {
+                let rest = (beginning(key)? == &**text).then(|| &key[text.len()..])?;
+                Some([b"{", &**text, b"}", rest].concat())
+            }
+            Place::Part(ranges) => written(key, ranges.get(of)?),
+            Place::Prefix => {
+                // Some libraries begin with the delimiter that would follow a prefix.
+                let delimiter = if key.first() == Some(&b':') { "" } else { ":" };
+                Some([PREFIX.as_bytes(), delimiter.as_bytes(), key].concat())
+            }
+        }
     }
 
     /// Returns the pattern of the pattern's keys with the tag.
@@ -76,7 +184,9 @@ fn written(key: &[u8], range: &Range<usize>) -> Option<Vec<u8>> {
     let span = span(&pieces(&bare), range)?;
     let (before, rest) = bare.split_at(span.start);
     let (tag, after) = rest.split_at(span.len());
-    Some([before, b"{", tag, b"}", after].concat())
+    // The first `{` decides, and the first `}` behind it.
+    let is_first = !before.contains(&b'{') && !tag.iter().any(|byte| b"{}".contains(byte));
+    is_first.then(|| [before, b"{", tag, b"}", after].concat())
 }
 
 /// Returns the bytes of a range of pieces.
@@ -104,13 +214,15 @@ impl<'a> Part<'a> {
         self.bare.get(span(&self.pieces, range)?)
     }
 
-    /// Returns every range that neither begins nor ends with a separator.
+    /// Returns every range that neither begins nor ends with a separator, before the first `{`.
     fn ranges(&self) -> Vec<Range<usize>> {
         let may_end = |at: usize| !matches!(self.pieces[at].kind, Kind::Mark | Kind::Rest);
-        let all = 0..self.pieces.len();
+        let is = |at: usize, brace: u8| self.bare[self.pieces[at].start] == brace;
+        let is_open = |at: &usize| is(*at, b'{') || self.pieces[*at].kind == Kind::Rest;
+        let all = 0..(0..self.pieces.len()).find(is_open).unwrap_or(self.pieces.len());
         let mut found = Vec::new();
         for start in all.clone().filter(|&at| may_end(at)) {
-            for last in (start..all.end).take_while(|&at| self.pieces[at].kind != Kind::Rest) {
+            for last in (start..all.end).take_while(|&at| !is(at, b'}')) {
                 if may_end(last) {
                     found.push(start..last + 1);
                 }
@@ -120,12 +232,40 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Returns the smallest tag for these sets of keys of `patterns`.
+/// Returns the hashtags for these sets of keys of `patterns`, the one first that an author can set most
+/// easily; at least one. If none of them is a part of the keys: the pairs of patterns that have nothing
+/// in common, or none, if each pair has a common part but all together have not.
+///
+/// The beginning comes first, then a part, since it is written where keys are built, then a prefix: it
+/// needs one option, but all keys are then in one slot. Only where a library's option is known to be a
+/// prefix, that is first.
+pub(crate) fn choices(patterns: &[Arc<str>], sets: &[Set]) -> (Vec<Tag>, Vec<Pair>) {
+    let of_beginning = Tag::of_beginning(sets);
+    let (part, pairs) = match find(patterns, sets) {
+        Ok(tag) => (Some(tag), Vec::new()),
+        Err(pairs) => (None, pairs),
+    };
+    let mut keys = sets.iter().flatten().map(|(_, key)| key);
+    let is_prefixed = keys.any(|key| Library::of(key).is_some_and(Library::is_prefixing));
+    let prefix = Some(Tag::of_prefix());
+    match of_beginning {
+        Some(first) => {
+            let part = part.filter(|part| part.shown != first.shown);
+            (std::iter::once(first).chain(part).collect(), Vec::new())
+        }
+        None => {
+            let all = if is_prefixed { [prefix, part] } else { [part, prefix] };
+            (all.into_iter().flatten().collect(), pairs)
+        }
+    }
+}
+
+/// Returns the smallest part of the keys that can be the tag for these sets.
 ///
 /// # Errors
 /// No common part puts every set into one slot: the pairs of patterns that have nothing in common, or
 /// none, if each pair has a common part but all together have not.
-pub(crate) fn find(patterns: &[Arc<str>], sets: &[Set]) -> Result<Tag, Vec<Pair>> {
+fn find(patterns: &[Arc<str>], sets: &[Set]) -> Result<Tag, Vec<Pair>> {
     let parts: Vec<Vec<Part<'_>>> =
         sets.iter().map(|set| set.iter().map(|(of, key)| Part::new(*of, key)).collect()).collect();
     search(patterns.len(), &parts).ok_or_else(|| strangers(patterns, &parts))
@@ -144,7 +284,11 @@ fn search(patterns: usize, sets: &[Vec<Part<'_>>]) -> Option<Tag> {
             let shown = tags
                 .first()
                 .map_or_else(String::new, |tag| format!("{{{}}}", shown(tag, KEY_CHARS_MAX)));
-            best = Some((rank.0, rank.1, Tag { ranges, values: tags.len(), shown }));
+            best = Some((
+                rank.0,
+                rank.1,
+                Tag { place: Place::Part(ranges), values: tags.len(), shown },
+            ));
         }
     }
     best.map(|(_, _, tag)| tag)
@@ -242,30 +386,39 @@ fn strangers(patterns: &[Arc<str>], sets: &[Vec<Part<'_>>]) -> Vec<Pair> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    /// The tag of sets of keys, and the first set with it.
-    fn tagged(sets: &[&[&str]]) -> Result<(usize, Vec<String>), Vec<[String; 2]>> {
+    /// The patterns of sets of keys, and the sets with them.
+    fn numbered(sets: &[&[&str]]) -> (Vec<Arc<str>>, Vec<Set>) {
         let mut patterns: Vec<Arc<str>> = Vec::new();
-        let sets: Vec<Set> = sets
-            .iter()
-            .map(|set| {
-                let keys = set.iter().map(|key| {
-                    let text = pattern(key.as_bytes());
-                    let of = patterns.iter().position(|p| **p == *text).unwrap_or_else(|| {
-                        patterns.push(text.into());
-                        patterns.len() - 1
-                    });
-                    (of, key.as_bytes().to_vec())
+        let sets = sets.iter().map(|set| {
+            let keys = set.iter().map(|key| {
+                let text = pattern(key.as_bytes());
+                let of = patterns.iter().position(|p| **p == *text).unwrap_or_else(|| {
+                    patterns.push(text.into());
+                    patterns.len() - 1
                 });
-                keys.collect()
-            })
-            .collect();
-        let tag = find(&patterns, &sets)
-            .map_err(|pairs| pairs.into_iter().map(|pair| pair.keys).collect::<Vec<_>>())?;
-        let written = sets[0].iter().map(|(of, key)| {
+                (of, key.as_bytes().to_vec())
+            });
+            keys.collect()
+        });
+        let sets: Vec<Set> = sets.collect();
+        (patterns, sets)
+    }
+
+    fn with(tag: &Tag, set: &Set) -> Vec<String> {
+        let written = set.iter().map(|(of, key)| {
             String::from_utf8(tag.write(*of, key).expect("made as its pattern")).expect("text")
         });
-        Ok((tag.values, written.collect()))
+        written.collect()
+    }
+
+    /// The part of sets of keys that is the tag, and the first set with it.
+    fn tagged(sets: &[&[&str]]) -> Result<(usize, Vec<String>), Vec<[String; 2]>> {
+        let (patterns, sets) = numbered(sets);
+        let tag = find(&patterns, &sets)
+            .map_err(|pairs| pairs.into_iter().map(|pair| pair.keys).collect::<Vec<_>>())?;
+        Ok((tag.values, with(&tag, &sets[0])))
     }
 
     fn good(sets: &[&[&str]], values: usize, first: &[&str]) {
@@ -327,5 +480,198 @@ mod tests {
         assert!(tagged(&[&["{}a:7", "{}b:7"]]).is_err());
         assert_eq!(bare(b"x{a}y"), b"xay");
         assert_eq!(bare(b"{}a"), b"{}a");
+        assert_eq!(accident(b"x{a:1}y"), None);
+        assert_eq!(accident(b"x{}"), None);
+    }
+
+    /// The first choice, and its place, for the first set.
+    fn first(sets: &[&[&str]], kind: TagKind, expected: &[&str]) {
+        let (patterns, sets) = numbered(sets);
+        let tag = choices(&patterns, &sets).0.swap_remove(0);
+        assert_eq!(
+            (tag.kind(), with(&tag, &sets[0])),
+            (kind, expected.iter().map(|key| (*key).to_owned()).collect())
+        );
+    }
+
+    #[test]
+    fn braces_of_a_key_stay_and_the_tag_comes_before_them() {
+        first(
+            &[&["q:ts:{\"class\":\"add\"}", "q:jobs"]],
+            TagKind::Beginning,
+            &["{q}:ts:{\"class\":\"add\"}", "{q}:jobs"],
+        );
+        assert_eq!(accident(b"q:ts:{\"class\":\"add\"}"), Some(&b"\"class\":\"add\""[..]));
+        // Of parts, only those before the brace.
+        good(
+            &[&["a:7:{\"x\":9}", "9:b:7"], &["a:8:{\"x\":9}", "9:b:8"]],
+            2,
+            &["a:{7}:{\"x\":9}", "9:b:{7}"],
+        );
+        assert!(tagged(&[&["a:{\"x\":7}", "b:7"]]).is_err());
+        first(
+            &[&["{{user}}:1", "{{user}}:2"], &["{{order}}:1", "{{user}}:1"]],
+            TagKind::Prefix,
+            &["{app}:{{user}}:1", "{app}:{{user}}:2"],
+        );
+    }
+
+    #[test]
+    fn what_an_author_can_set_is_first() {
+        use TagKind::{Beginning, Part, Prefix};
+        const ID: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
+        let id = |text: &str| text.replace("ID", ID);
+        for (kind, keys) in [
+            // bee-queue, BullMQ, Resque, rsmq, RQ, dramatiq, connect-redis, Keyv, Spring Session
+            (
+                Beginning,
+                &[("bq:paint:jobs", "{bq}:paint:jobs"), ("bq:paint:waiting", "{bq}:paint:waiting")]
+                    [..],
+            ),
+            (Beginning, &[("bull:q:wait", "{bull}:q:wait"), ("bull:q:1", "{bull}:q:1")]),
+            (
+                Beginning,
+                &[
+                    ("resque:queues", "{resque}:queues"),
+                    ("resque:queue:mail", "{resque}:queue:mail"),
+                ],
+            ),
+            (
+                Beginning,
+                &[
+                    ("rsmq:q", "{rsmq}:q"),
+                    ("rsmq:q:Q", "{rsmq}:q:Q"),
+                    ("rsmq:QUEUES", "{rsmq}:QUEUES"),
+                ],
+            ),
+            (
+                Beginning,
+                &[("rq:job:ID", "{rq}:job:ID"), ("rq:queue:default", "{rq}:queue:default")],
+            ),
+            (
+                Beginning,
+                &[
+                    ("dramatiq:default", "{dramatiq}:default"),
+                    ("dramatiq:default.msgs", "{dramatiq}:default.msgs"),
+                    ("dramatiq:__acks__.ID.default", "{dramatiq}:__acks__.ID.default"),
+                ],
+            ),
+            (Beginning, &[("sess:ID", "{sess}:ID"), ("sess:a", "{sess}:a")]),
+            (Beginning, &[("keyv:a", "{keyv}:a"), ("keyv:b", "{keyv}:b")]),
+            (
+                Beginning,
+                &[
+                    ("spring:session:sessions:ID", "{spring:session}:sessions:ID"),
+                    ("spring:session:sessions:expires:ID", "{spring:session}:sessions:expires:ID"),
+                    (
+                        "spring:session:expirations:1700000000000",
+                        "{spring:session}:expirations:1700000000000",
+                    ),
+                ],
+            ),
+            // Laravel, by its default and with an own name; Socket.IO; rate-limiter-flexible
+            (
+                Beginning,
+                &[
+                    ("laravel_database_queues:default", "{laravel_database}_queues:default"),
+                    (
+                        "laravel_database_queues:default:reserved",
+                        "{laravel_database}_queues:default:reserved",
+                    ),
+                ],
+            ),
+            (
+                Beginning,
+                &[
+                    ("shop_database_queues:default", "{shop}_database_queues:default"),
+                    (
+                        "shop_database_queues:default:notify",
+                        "{shop}_database_queues:default:notify",
+                    ),
+                ],
+            ),
+            (
+                Beginning,
+                &[
+                    ("socket.io#/#", "{socket.io}#/#"),
+                    ("socket.io-request#/#", "{socket.io}-request#/#"),
+                ],
+            ),
+            (Beginning, &[("rlflx:ada", "{rlflx}:ada"), ("rlflx:10.0.0.1", "{rlflx}:10.0.0.1")]),
+            // Celery's transport, django-redis, Sidekiq and node-cache-manager without a store prefix
+            (Prefix, &[("unacked", "{app}:unacked"), ("unacked_index", "{app}:unacked_index")]),
+            (Prefix, &[("celery", "{app}:celery"), ("celery\x06\x163", "{app}:celery\x06\x163")]),
+            (
+                Prefix,
+                &[
+                    ("celery", "{app}:celery"),
+                    ("_kombu.binding.celery", "{app}:_kombu.binding.celery"),
+                ],
+            ),
+            (Prefix, &[(":1:page", "{app}:1:page"), (":1:user.7", "{app}:1:user.7")]),
+            (Prefix, &[("queues", "{app}:queues"), ("queue:default", "{app}:queue:default")]),
+            (Prefix, &[("ada", "{app}:ada"), ("bob", "{app}:bob")]),
+            (Prefix, &[("order:77", "{app}:order:77"), ("stock:3", "{app}:stock:3")]),
+            // Own keys.
+            (Part, &[("cart:7:items", "cart:{7}:items"), ("user:7", "user:{7}")]),
+            (Beginning, &[("cart:7:items", "{cart}:7:items"), ("cart:7:total", "{cart}:7:total")]),
+        ] {
+            let (old, new): (Vec<String>, Vec<String>) =
+                keys.iter().map(|(old, new)| (id(old), id(new))).unzip();
+            let old: Vec<&str> = old.iter().map(String::as_str).collect();
+            let new: Vec<&str> = new.iter().map(String::as_str).collect();
+            first(&[&old], kind, &new);
+        }
+    }
+
+    /// Without the tag's braces, or the prefix, a key with the tag is the key; its first brace is the
+    /// tag's.
+    fn is_kept(tag: &Tag, key: &[u8], new: &[u8]) -> bool {
+        let open = new.iter().position(|&byte| byte == b'{').expect("a tag");
+        let inside = hashed_part(new);
+        let rest = &new[open + inside.len() + 2..];
+        let without = [&new[..open], inside, rest].concat();
+        match tag.kind() {
+            TagKind::Beginning => without == key,
+            // The braces of another tag may have been replaced.
+            TagKind::Part => without == bare(key),
+            TagKind::Prefix => new.ends_with(key) && new.len() <= key.len() + PREFIX.len() + 1,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        /// Keys of names, numbers, delimiters, and braces that are tags, JSON or unbalanced.
+        #[test]
+        fn every_choice_puts_each_set_into_one_slot_and_loses_nothing(
+            sets in prop::collection::vec(
+                prop::collection::vec(
+                    prop::collection::vec("[ab7]|cart|bull|spring:session|[:./_-]|\\{|\\}|\\{7\\}|\\{\"a\":7\\}|\\{a\\}|celery", 1..6)
+                        .prop_map(|pieces| pieces.concat()),
+                    2..5,
+                ),
+                1..4,
+            )
+        ) {
+            let sets: Vec<Vec<&str>> =
+                sets.iter().map(|set| set.iter().map(String::as_str).collect()).collect();
+            let sets: Vec<&[&str]> = sets.iter().map(Vec::as_slice).collect();
+            let (patterns, sets) = numbered(&sets);
+            let (tags, _) = choices(&patterns, &sets);
+            prop_assert!(!tags.is_empty());
+            for tag in &tags {
+                for set in &sets {
+                    let written: Vec<Vec<u8>> = set
+                        .iter()
+                        .map(|(of, key)| tag.write(*of, key).expect("made as its pattern"))
+                        .collect();
+                    for ((_, key), new) in set.iter().zip(&written) {
+                        prop_assert_eq!(Slot::of(new), Slot::of(&written[0]), "{:?}", tag);
+                        prop_assert!(is_kept(tag, key, new), "{:?} {:?} {:?}", tag, key, new);
+                    }
+                }
+            }
+        }
     }
 }

@@ -8,13 +8,13 @@
 //! ```
 //!
 //! A kind of set keeps a sample of its sets; patterns that occur in one set, directly or by way of
-//! others, are a group. From its sets follow the hashtag for a group, and its price.
+//! others, are a group. From its sets follow the hashtags for a group.
 
-use super::hashtag::{self, Pair, Set, Tag};
-use super::key_stats::KeyStats;
+use super::hashtag::{self, Pair, Set, Tag, TagKind};
 use super::lru::LruTable;
-use super::pattern::{pattern, patterns};
-use crate::slot::{SLOTS, Slot};
+use super::namespace::Library;
+use super::pattern::{pattern, patterns, shown};
+use crate::slot::Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -26,6 +26,10 @@ pub(crate) const SETS_MAX: usize = 16;
 pub(crate) const SET_KEYS_MAX: usize = 16;
 /// Sets of a group from which its hashtag is derived.
 pub(crate) const GROUP_SETS_MAX: usize = 128;
+/// Accidental hashtags of a group that are named.
+pub(crate) const ACCIDENTS_MAX: usize = 4;
+/// Characters of such a hashtag.
+const ACCIDENT_CHARS_MAX: usize = 40;
 
 /// What is kept of one kind of set.
 #[derive(Clone, Debug, Default)]
@@ -64,32 +68,16 @@ pub struct Group {
     pub crossing: u64,
     /// A key of each pattern.
     pub examples: Vec<Vec<u8>>,
-    /// What the group needs.
-    pub verdict: Verdict,
-}
-
-/// What a group needs to be in one slot wherever its keys are used together.
-#[derive(Clone, Debug)]
-pub enum Verdict {
-    /// Nothing: every set was in one slot.
-    Fits,
-    /// This hashtag puts every set that was seen into one slot.
-    Tag(Tag),
-    /// No hashtag does. These pairs have nothing in common; none if only all together have not.
-    Apart(Vec<Pair>),
-}
-
-/// The effect of a hashtag on the distribution of the keys, or of their uses: shares from 0 to 1.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share {
-    /// The group's fullest slot, with the tag.
-    pub slot: f64,
-    /// The fullest slot now.
-    pub slot_now: f64,
-    /// The busiest shard's, with the tag.
-    pub shard: f64,
-    /// The busiest shard's now.
-    pub shard_now: f64,
+    /// The hashtags of which each puts every set that was seen into one slot, the easiest to set first;
+    /// none if all sets were in one slot.
+    pub choices: Vec<Tag>,
+    /// If no part of the keys is among them: pairs that have nothing in common; none if only all
+    /// together have not.
+    pub strangers: Vec<Pair>,
+    /// Hashtags that its keys have by accident, with their braces, for display.
+    pub accidents: Vec<String>,
+    /// The libraries that its keys look like keys of.
+    pub(crate) libraries: Vec<&'static Library>,
 }
 
 impl KeyGroups {
@@ -178,94 +166,49 @@ fn group(kinds: &[(&Vec<Arc<str>>, &SetKind)]) -> Group {
         key.map_or_else(Vec::new, |(_, key)| key.clone())
     });
     let crossing = kinds.iter().map(|(_, sort)| sort.crossing).sum();
-    let verdict = if crossing == 0 {
-        Verdict::Fits
-    } else {
-        match hashtag::find(&patterns, &sets) {
-            Ok(tag) => Verdict::Tag(tag),
-            Err(pairs) => Verdict::Apart(pairs),
+    let (choices, strangers) =
+        if crossing == 0 { Default::default() } else { hashtag::choices(&patterns, &sets) };
+    let keys = || sets.iter().flatten().map(|(_, key)| key.as_slice());
+    let mut libraries: Vec<&'static Library> = Vec::new();
+    for library in keys().filter_map(Library::of) {
+        if !libraries.contains(&library) {
+            libraries.push(library);
         }
-    };
+    }
     Group {
         examples: examples.collect(),
         count: kinds.iter().map(|(_, sort)| sort.count).sum(),
         crossing,
+        choices,
+        strangers,
+        accidents: accidents(keys()),
+        libraries,
         patterns,
-        verdict,
     }
+}
+
+/// Returns hashtags that keys have by accident, with their braces, for display.
+pub(crate) fn accidents<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for tag in keys.filter_map(hashtag::accident) {
+        let text = format!("{{{}}}", shown(tag, ACCIDENT_CHARS_MAX));
+        if found.len() < ACCIDENTS_MAX && !found.contains(&text) {
+            found.push(text);
+        }
+    }
+    found
 }
 
 impl Group {
-    /// Returns the number of a key's pattern in the group, if it is one of the group's.
+    /// Returns a key, whose pattern is given, with one of the group's tags. A beginning is the beginning
+    /// of further keys, too; other tags are only for the keys of the group: `None` for others.
     #[must_use]
-    pub fn number(&self, key: &[u8]) -> Option<usize> {
-        let text = pattern(key);
-        self.patterns.binary_search_by(|pattern| (**pattern).cmp(&text)).ok()
-    }
-
-    /// Returns the effect of `tag` on the distribution of the keys, and of their uses, over `shards`
-    /// shards; `None` where there are none.
-    #[must_use]
-    pub fn price(
-        &self,
-        tag: &Tag,
-        key_stats: &KeyStats,
-        shards: usize,
-        shard_of: &dyn Fn(Slot) -> usize,
-    ) -> (Option<Share>, Option<Share>) {
-        let share = |sample: &mut dyn Iterator<Item = &[u8]>| {
-            let mut now = Spread::new(shards);
-            let mut then = Spread::new(shards);
-            let mut group = Spread::new(shards);
-            for key in sample {
-                let slot = Slot::of(key);
-                now.add(slot, shard_of);
-                let tagged = self.number(key).and_then(|of| tag.write(of, key));
-                if let Some(tagged) = tagged {
-                    group.add(Slot::of(&tagged), shard_of);
-                    then.add(Slot::of(&tagged), shard_of);
-                } else {
-                    then.add(slot, shard_of);
-                }
-            }
-            let all = now.all as f64;
-            (now.all > 0).then(|| Share {
-                slot: group.slot_max() as f64 / all,
-                slot_now: now.slot_max() as f64 / all,
-                shard: then.shard_max() as f64 / all,
-                shard_now: now.shard_max() as f64 / all,
-            })
-        };
-        (share(&mut key_stats.sample_of_keys()), share(&mut key_stats.sample_of_uses()))
-    }
-}
-
-/// Counts by slot and by shard.
-struct Spread {
-    all: u64,
-    slots: Vec<u64>,
-    shards: Vec<u64>,
-}
-
-impl Spread {
-    fn new(shards: usize) -> Self {
-        Self { all: 0, slots: vec![0; SLOTS.into()], shards: vec![0; shards] }
-    }
-
-    fn add(&mut self, slot: Slot, shard_of: &dyn Fn(Slot) -> usize) {
-        self.all += 1;
-        self.slots[slot.index()] += 1;
-        if let Some(shard) = self.shards.get_mut(shard_of(slot)) {
-            *shard += 1;
+    pub fn rewrite(&self, tag: &Tag, key: &[u8], pattern: &str) -> Option<Vec<u8>> {
+        let number = || self.patterns.binary_search_by(|own| (**own).cmp(pattern)).ok();
+        match tag.kind() {
+            TagKind::Beginning => tag.write(0, key),
+            TagKind::Part | TagKind::Prefix => tag.write(number()?, key),
         }
-    }
-
-    fn slot_max(&self) -> u64 {
-        self.slots.iter().copied().max().unwrap_or(0)
-    }
-
-    fn shard_max(&self) -> u64 {
-        self.shards.iter().copied().max().unwrap_or(0)
     }
 }
 
@@ -310,6 +253,9 @@ impl<'a> Union<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::key_stats::KeyStats;
+    use crate::ledger::price::Market;
+    use crate::slot::SLOTS;
 
     fn enter(key_groups: &mut KeyGroups, keys: &[&str]) {
         let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_bytes()).collect();
@@ -330,9 +276,10 @@ mod tests {
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].patterns, ["a:<int>", "b:<int>", "c:<int>"].map(Arc::from));
         assert_eq!(groups[0].count, 2000);
-        assert!(matches!(&groups[0].verdict, Verdict::Tag(tag) if tag.values > 1));
+        assert_eq!(groups[0].choices[0].kind(), TagKind::Part);
+        assert!(groups[0].choices[0].values > 1);
         assert_eq!(groups[1].crossing, 0);
-        assert!(matches!(groups[1].verdict, Verdict::Fits));
+        assert!(groups[1].choices.is_empty());
     }
 
     #[test]
@@ -345,10 +292,11 @@ mod tests {
             key_stats.used(format!("other:{n}").as_bytes());
         }
         let groups = key_groups.groups();
-        let Verdict::Tag(tag) = &groups[0].verdict else { panic!("{:?}", groups[0].verdict) };
-        assert_eq!(tag.shown, "{user}");
+        let tag = &groups[0].choices[0];
+        assert_eq!((tag.shown.as_str(), tag.kind()), ("{user}", TagKind::Beginning));
         let half = |slot: Slot| usize::from(slot.number() >= SLOTS / 2);
-        let (keys, uses) = groups[0].price(tag, &key_stats, 2, &half);
+        let market = Market::new(&key_stats, 2, &half);
+        let (keys, uses) = market.price(&|key, pattern| groups[0].rewrite(tag, key, pattern));
         let (keys, uses) = (keys.expect("keys"), uses.expect("uses"));
         assert!((keys.slot - 0.5).abs() < 1e-9 && (uses.slot - 0.5).abs() < 1e-9, "{keys:?}");
         assert!(keys.slot_now < 0.05 && uses.shard > uses.shard_now, "{uses:?}");

@@ -136,7 +136,7 @@ pub(super) fn groups(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) 
 }
 
 fn group(row: &GroupRow, out: &mut Sink<'_>) {
-    out.map(8);
+    out.map(10);
     words(out, "patterns", row.patterns.iter().map(String::as_str));
     field(out, "count", row.count);
     field(out, "crossing", row.crossing);
@@ -147,6 +147,8 @@ fn group(row: &GroupRow, out: &mut Sink<'_>) {
     let price = row.use_price.as_ref();
     word(out, "traffic-in-one-slot", &share(price.map(|price| price.one_slot)));
     word(out, "traffic-on-busiest-shard", &share(price.map(|price| price.busiest_shard)));
+    word(out, "kind", row.kind.unwrap_or_default());
+    words(out, "other-tags", row.other_tags.iter().map(|other| other.tag.as_str()));
 }
 
 /// SLOTWAY PROOF

@@ -1,15 +1,14 @@
 //! What a check found, as plain data: the JSON document is this, field by field, and the other
 //! formats are made from it.
 
+use super::groups;
 use super::rows::{
-    BaselineRow, BigRow, ClientRow, ConflictRow, ExampleRow, GroupRow, KeyRow, PatternRow,
-    PriceRow, RewrittenRow, RuleRow, ShardRow, SlotRow, SourceRow, StrangersRow, Totals,
-    TroubleRow, UnknownRow, ViolationRow,
+    BaselineRow, BigRow, ClientRow, ConflictRow, ExampleRow, GroupRow, KeyRow, PatternRow, RuleRow,
+    ShardRow, SlotRow, SourceRow, Totals, TroubleRow, UnknownRow, ViolationRow, WayOutRow,
 };
 use super::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS};
-use crate::ledger::key_groups::{Share, Verdict};
 use crate::ledger::key_stats::LargeKey;
-use crate::ledger::pattern::pattern;
+use crate::ledger::price::Market;
 use crate::ledger::rule::ROWS;
 use crate::ledger::violation::{Example, ExampleKey};
 use crate::ledger::{Group, Ledger, Spot, Weight};
@@ -75,6 +74,8 @@ pub(crate) struct Report {
     pub violations: Vec<ViolationRow>,
     pub conflicts: Vec<ConflictRow>,
     pub commits_by_attempts: Vec<u64>,
+    /// What has to be done so that every group is in one slot: the choices, the easiest first.
+    pub way_out: Vec<WayOutRow>,
     pub groups: Vec<GroupRow>,
     pub patterns: Vec<PatternRow>,
     pub shards: Vec<ShardRow>,
@@ -116,6 +117,8 @@ impl Report {
         let (errors, warnings) = (weighing(Weight::Error), weighing(Weight::Warning));
         let is_read = sources.iter().all(|source| source.trouble.is_none());
         let key_stats = &ledger.key_stats;
+        let market = Market::new(key_stats, shards, &shard_of);
+        let mut group_rows = groups::GroupRows::new(&market);
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -148,11 +151,8 @@ impl Report {
             violations,
             conflicts: conflicts(ledger),
             commits_by_attempts: ledger.conflicts.commits_by_attempts.to_vec(),
-            groups: groups
-                .iter()
-                .take(GROUPS_MAX)
-                .map(|group| group_row(group, ledger, shards, &shard_of))
-                .collect(),
+            way_out: groups::way_out(&groups, &market),
+            groups: groups.iter().take(GROUPS_MAX).map(|group| group_rows.row(group)).collect(),
             patterns: patterns(ledger),
             shards: shard_rows(ledger, shards, &shard_of),
             hot_slots: hot_slots(ledger, &shard_of),
@@ -310,63 +310,6 @@ fn conflicts(ledger: &Ledger) -> Vec<ConflictRow> {
         winner: row.winner.shown(),
     });
     rows.collect()
-}
-
-fn group_row(
-    group: &Group,
-    ledger: &Ledger,
-    shards: usize,
-    shard_of: &dyn Fn(Slot) -> usize,
-) -> GroupRow {
-    const CHARS_MAX: usize = 120;
-    let shown = |key: &[u8]| crate::ledger::pattern::shown(key, CHARS_MAX);
-    let mut row = GroupRow {
-        patterns: group.patterns.iter().map(ToString::to_string).collect(),
-        count: group.count,
-        crossing: group.crossing,
-        verdict: "fits",
-        tag: None,
-        tag_values: None,
-        rewritten: Vec::new(),
-        key_price: None,
-        use_price: None,
-        strangers: Vec::new(),
-    };
-    match &group.verdict {
-        Verdict::Fits => {}
-        Verdict::Tag(tag) => {
-            row.verdict = "tag";
-            row.tag = Some(pattern(tag.shown.as_bytes()));
-            row.tag_values = Some(tag.values);
-            for (of, key) in group.examples.iter().enumerate() {
-                row.rewritten.push(RewrittenRow {
-                    pattern: group.patterns[of].to_string(),
-                    key: shown(key),
-                    new_pattern: tag.pattern(of, key),
-                    new_key: tag.write(of, key).map_or_else(String::new, |key| shown(&key)),
-                });
-            }
-            let (keys, uses) = group.price(tag, &ledger.key_stats, shards, shard_of);
-            (row.key_price, row.use_price) = (keys.map(price), uses.map(price));
-        }
-        Verdict::Apart(pairs) => {
-            row.verdict = "apart";
-            for pair in pairs {
-                let patterns = [0, 1].map(|at| pair.patterns[at].to_string());
-                row.strangers.push(StrangersRow { patterns, keys: pair.keys.clone() });
-            }
-        }
-    }
-    row
-}
-
-fn price(share: Share) -> PriceRow {
-    PriceRow {
-        one_slot: share.slot,
-        one_slot_now: share.slot_now,
-        busiest_shard: share.shard,
-        busiest_shard_now: share.shard_now,
-    }
 }
 
 fn patterns(ledger: &Ledger) -> Vec<PatternRow> {

@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::next::next;
-use super::rows::{GroupRow, RewrittenRow, ViolationRow};
+use super::rows::{GroupRow, RewrittenRow, ViolationRow, options};
 use super::tables;
 use crate::ledger::rule::ROWS;
 use crate::report::html::Page;
@@ -28,6 +28,7 @@ pub(crate) fn html(report: &Report) -> String {
     let mut page = Page::begin(&format!("{}: {title}", report.title), &title, STYLE);
     let names: Vec<String> =
         report.sources.iter().map(|source| printable(&source.name).into_owned()).collect();
+    page.way_out(report);
     page.note(&names.join(", "));
     let numbers = [
         (totals.errors, "violations: a cluster would refuse what was sent"),
@@ -52,6 +53,20 @@ pub(crate) fn html(report: &Report) -> String {
 }
 
 impl Page {
+    /// What has to be done, and its price.
+    fn way_out(&mut self, report: &Report) {
+        for (at, way) in report.way_out.iter().enumerate() {
+            self.push(if at == 0 { "<p><b>Fix</b> " } else { "<p>or " });
+            let (tags, more) = way.named();
+            for (at, tag) in tags.iter().enumerate() {
+                self.push(if at == 0 { "" } else { ", " });
+                self.code(tag);
+            }
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            self.push(&format!("{more} {}</p>\n", escaped(&way.shown())));
+        }
+    }
+
     /// A square for every few slots, darker with more uses; neighbouring shards have two colours.
     fn map(&mut self, report: &Report) {
         let each = (report.map.len() / SQUARES).max(1);
@@ -176,6 +191,17 @@ impl Page {
             if let Some(price) = price {
                 self.note(&price.shown(of));
             }
+        }
+        if let Some(options) = options(&group.options) {
+            self.note(&format!("set it by {options}"));
+        }
+        for other in &group.other_tags {
+            self.push("<p>or ");
+            self.code(&other.tag);
+            self.push(&format!(" {}</p>\n", escaped(&other.shown())));
+        }
+        if let Some(accident) = group.accident() {
+            self.paragraph("careful", &format!("Note: {accident}"));
         }
         for pair in &group.strangers {
             self.note(&format!("{} and {} have no common part", pair.keys[0], pair.keys[1]));

@@ -3,8 +3,9 @@
 
 use super::EXIT_VIOLATIONS;
 use super::document::{self, key_row};
-use super::rows::KeyRow;
+use super::rows::{KeyRow, accident, place};
 use crate::ledger::hashtag;
+use crate::ledger::key_groups::accidents;
 use crate::ledger::violation::ExampleKey;
 use crate::slot::{Slot, hashed_part};
 use crate::text::display::{Paint, fit, left, width};
@@ -23,10 +24,21 @@ pub(crate) struct Keys {
     pub is_one_slot: bool,
     pub is_one_shard: bool,
     pub tag: Option<String>,
+    pub kind: Option<&'static str>,
     pub rewritten: Vec<String>,
+    pub other_tags: Vec<OtherTag>,
+    pub accidental_tags: Vec<String>,
     /// By key: start and length of its hashed part, in characters.
     #[serde(skip)]
     marks: Vec<(usize, usize)>,
+}
+
+/// A further hashtag.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct OtherTag {
+    pub kind: &'static str,
+    pub tag: String,
+    pub rewritten: Vec<String>,
 }
 
 impl Keys {
@@ -42,11 +54,21 @@ impl Keys {
         // Each key is its own pattern here: only parts common to all of them count.
         let patterns: Vec<Arc<str>> = keys.iter().map(|_| Arc::from("")).collect();
         let set: hashtag::Set = keys.iter().cloned().enumerate().collect();
-        let found = if is_one_slot { None } else { hashtag::find(&patterns, &[set]).ok() };
-        let rewritten = found.iter().flat_map(|tag| {
-            let written = keys.iter().enumerate().filter_map(|(of, key)| tag.write(of, key));
-            written.map(|key| ExampleKey::of(&key).key)
+        let choices = if is_one_slot { Vec::new() } else { hashtag::choices(&patterns, &[set]).0 };
+        let mut choices = choices.into_iter().map(|tag| OtherTag {
+            kind: tag.kind().name(),
+            rewritten: keys
+                .iter()
+                .enumerate()
+                .filter_map(|(of, key)| tag.write(of, key))
+                .map(|key| ExampleKey::of(&key).key)
+                .collect(),
+            tag: tag.shown,
         });
+        let (kind, tag, rewritten) = match choices.next() {
+            Some(first) => (Some(first.kind), Some(first.tag), first.rewritten),
+            None => (None, None, Vec::new()),
+        };
         Self {
             schema: document::SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
@@ -55,8 +77,11 @@ impl Keys {
             keys: keys.iter().map(|key| key_row(&ExampleKey::of(key), &shard_of)).collect(),
             is_one_slot,
             is_one_shard: all_one(&shard_of),
-            rewritten: rewritten.collect(),
-            tag: found.map(|tag| tag.shown),
+            tag,
+            kind,
+            rewritten,
+            other_tags: choices.collect(),
+            accidental_tags: accidents(keys.iter().map(Vec::as_slice)),
             marks: keys.iter().map(|key| mark(key)).collect(),
         }
     }
@@ -91,11 +116,17 @@ impl Keys {
         text.push('\n');
         text.push_str(&self.verdict(paint));
         text.push('\n');
-        if self.rewritten.is_empty() && !self.is_one_slot {
-            text.push_str("They have no common part that could be their hashtag.\n");
-        } else if let Some(tag) = &self.tag {
-            text.push_str(&format!("With the hashtag {tag} they share a slot:\n"));
+        if let Some(accident) = accident(&self.accidental_tags) {
+            text.push_str(&format!("Note: {accident}.\n"));
+        }
+        if let (Some(tag), Some(kind)) = (&self.tag, self.kind) {
+            let place = place(kind);
+            text.push_str(&format!("With the hashtag {tag} {place} the keys they share a slot:\n"));
             self.rewritten.iter().for_each(|key| text.push_str(&format!("  {key}\n")));
+        }
+        for other in &self.other_tags {
+            text.push_str(&format!("Or with {} {} the keys:\n", other.tag, place(other.kind)));
+            other.rewritten.iter().for_each(|key| text.push_str(&format!("  {key}\n")));
         }
         if !self.is_one_slot {
             text.push_str("\nNext: slotway explain cross-slot-command\n");

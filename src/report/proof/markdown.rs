@@ -2,6 +2,7 @@
 
 use super::Report;
 use super::next::next;
+use super::rows::{GroupRow, options};
 use super::tables;
 use crate::report::table::Table;
 use crate::text::display::{count, plural, printable};
@@ -17,6 +18,7 @@ pub(crate) fn markdown(report: &Report) -> String {
     let totals = &report.totals;
     line(&mut text, &format!("## {}: {}", report.title, report.verdict()));
     line(&mut text, "");
+    way_out(report, &mut text);
     let read = [
         plural(totals.commands, "command"),
         plural(totals.transactions, "transaction"),
@@ -35,6 +37,17 @@ pub(crate) fn markdown(report: &Report) -> String {
     tables::all(report).iter().for_each(|table| folded(table, &mut text));
     line(&mut text, &format!("\nNext: {}", escaped(&next(report))));
     text
+}
+
+/// What has to be done, and its price.
+fn way_out(report: &Report, text: &mut String) {
+    for (at, way) in report.way_out.iter().enumerate() {
+        let mark = if at == 0 { "**Fix:**" } else { "Or:" };
+        let (tags, more) = way.named();
+        let tags: Vec<String> = tags.iter().map(|tag| code(tag)).collect();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        line(text, &format!("{mark} {}{more} {}.\n", tags.join(", "), escaped(&way.shown())));
+    }
 }
 
 /// A table that is folded until a click.
@@ -81,10 +94,7 @@ fn violations(report: &Report, text: &mut String) {
             ],
         );
     }
-    let hidden = report.violations.len().saturating_sub(ROWS_MAX);
-    if hidden > 0 {
-        line(text, &format!("\n… and {} more.", plural(hidden as u64, "kind")));
-    }
+    more(report.violations.len(), "kind", text);
 }
 
 fn groups(report: &Report, text: &mut String) {
@@ -97,25 +107,47 @@ fn groups(report: &Report, text: &mut String) {
         let often = plural(group.count, "time");
         let across = count(group.crossing);
         line(text, &format!("\n{often}, {across} across slots:\n"));
-        if group.verdict == "tag" {
-            row(text, ["now", "with a hashtag"].map(str::to_owned));
-            row(text, ["---", "---"].map(str::to_owned));
-            for one in group.rewritten.iter().take(ROWS_MAX) {
-                row(text, [code(&one.pattern), code(&one.new_pattern)]);
-            }
-            for (price, of) in [(&group.key_price, "keys"), (&group.use_price, "uses")] {
-                if let Some(price) = price {
-                    line(text, &format!("\nPrice: {}.", price.shown(of)));
-                }
-            }
-            continue;
+        row(text, ["now", "with a hashtag"].map(str::to_owned));
+        row(text, ["---", "---"].map(str::to_owned));
+        for one in group.rewritten.iter().take(ROWS_MAX) {
+            row(text, [code(&one.pattern), code(&one.new_pattern)]);
         }
-        let patterns: Vec<String> = group.patterns.iter().take(ROWS_MAX).map(|p| code(p)).collect();
-        line(text, &format!("- {}: no common part could be the hashtag", patterns.join(", ")));
-        for pair in &group.strangers {
-            let [a, b] = pair.keys.each_ref().map(|key| code(key));
-            line(text, &format!("- {a} and {b} have no common part"));
+        more(group.rewritten.len(), "key", text);
+        if let Some(options) = options(&group.options) {
+            line(text, &format!("\nSet it by {}.", escaped(&options)));
         }
+        for (price, of) in [(&group.key_price, "keys"), (&group.use_price, "uses")] {
+            if let Some(price) = price {
+                line(text, &format!("\nPrice: {}.", price.shown(of)));
+            }
+        }
+        for other in &group.other_tags {
+            line(text, &format!("\nOr {} {}.", code(&other.tag), other.shown()));
+        }
+        if let Some(accident) = group.accident() {
+            line(text, &format!("\nNote: {}.", escaped(&accident)));
+        }
+        apart(group, text);
+    }
+    more(crossing().count(), "group", text);
+}
+
+/// The keys that have no common part.
+fn apart(group: &GroupRow, text: &mut String) {
+    if group.verdict == "apart" {
+        line(text, "\nNo part common to all of these keys could be the hashtag.\n");
+    }
+    for pair in &group.strangers {
+        let [a, b] = pair.keys.each_ref().map(|key| code(key));
+        line(text, &format!("- {a} and {b} have no common part"));
+    }
+}
+
+/// What is left out of so many.
+fn more(all: usize, what: &str, text: &mut String) {
+    let hidden = all.saturating_sub(ROWS_MAX);
+    if hidden > 0 {
+        line(text, &format!("\n… and {} more.", plural(hidden as u64, what)));
     }
 }
 

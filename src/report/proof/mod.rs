@@ -11,6 +11,7 @@
 
 pub(crate) mod baseline;
 pub(crate) mod document;
+mod groups;
 pub(crate) mod html;
 pub(crate) mod json;
 #[cfg(feature = "check")]

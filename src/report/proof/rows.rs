@@ -129,12 +129,50 @@ pub(crate) struct GroupRow {
     pub count: u64,
     pub crossing: u64,
     pub verdict: &'static str,
+    /// `beginning`, `part` or `prefix`.
+    pub kind: Option<&'static str>,
     pub tag: Option<String>,
     pub tag_values: Option<usize>,
+    pub options: Vec<OptionRow>,
     pub rewritten: Vec<RewrittenRow>,
     pub key_price: Option<PriceRow>,
     pub use_price: Option<PriceRow>,
+    pub other_tags: Vec<OtherTagRow>,
+    pub accidental_tags: Vec<String>,
     pub strangers: Vec<StrangersRow>,
+}
+
+/// A further hashtag of a group.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct OtherTagRow {
+    pub kind: &'static str,
+    pub tag: String,
+    pub tag_values: usize,
+    pub rewritten: Vec<RewrittenRow>,
+    pub key_price: Option<PriceRow>,
+    pub use_price: Option<PriceRow>,
+}
+
+/// A library's option for the beginning of its keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct OptionRow {
+    pub library: &'static str,
+    pub option: &'static str,
+}
+
+/// A choice of hashtags for all groups that cross slots.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct WayOutRow {
+    /// As that of a group, or `mixed`.
+    pub kind: &'static str,
+    pub tags: Vec<String>,
+    /// Of so many groups that cross slots ...
+    pub of: usize,
+    /// ... so many are in one slot with it.
+    pub mends: usize,
+    pub options: Vec<OptionRow>,
+    pub key_price: Option<PriceRow>,
+    pub use_price: Option<PriceRow>,
 }
 
 /// A pattern with and without the hashtag of its group.
@@ -220,6 +258,92 @@ pub(crate) struct BaselineRow {
     pub known: usize,
     pub new: usize,
     pub gone: Vec<String>,
+}
+
+/// Tags that a way out names; the groups have the others.
+const TAGS_MAX: usize = 4;
+
+impl WayOutRow {
+    /// The tags to be named, and how many further ones there are.
+    pub(super) fn named(&self) -> (Vec<String>, usize) {
+        let named = self.tags.iter().take(TAGS_MAX).cloned().collect();
+        (named, self.tags.len().saturating_sub(TAGS_MAX))
+    }
+
+    /// What follows the tags: where they belong, what that mends, how it is done, and its price.
+    pub(super) fn shown(&self) -> String {
+        let place = match self.kind {
+            "mixed" => "group by group (see below)".to_owned(),
+            "prefix" => format!("{} all keys", place(self.kind)),
+            kind => format!("{} the keys", place(kind)),
+        };
+        let groups = match (self.mends, self.of) {
+            (1, 1) => "the group of keys that crosses slots".to_owned(),
+            (2, 2) => "both groups of keys that cross slots".to_owned(),
+            (mends, of) if mends == of => format!("all {of} groups of keys that cross slots"),
+            (mends, of) => format!("{mends} of {of} groups of keys that cross slots"),
+        };
+        let mend = if self.tags.len() == 1 { "mends" } else { "mend" };
+        let mut text = format!("{place} {mend} {groups}");
+        let effort = match (self.kind, options(&self.options)) {
+            ("mixed", _) => None,
+            ("part", _) => Some("finer, but written where the keys are built".to_owned()),
+            (_, Some(options)) => Some(format!("set it by {options}")),
+            _ => Some("a library may have an option for it".to_owned()),
+        };
+        effort.iter().for_each(|effort| text.push_str(&format!("; {effort}")));
+        let price = price(&self.key_price, &self.use_price);
+        price.iter().for_each(|price| text.push_str(&format!(". Price: {price}")));
+        text
+    }
+}
+
+/// `bee-queue's option prefix`; `None` if no library is known.
+pub(super) fn options(options: &[OptionRow]) -> Option<String> {
+    let each = options.iter().map(|of| format!("{}'s option {}", of.library, of.option));
+    let all: Vec<String> = each.collect();
+    (!all.is_empty()).then(|| all.join(" and "))
+}
+
+/// Where a hashtag of this kind is, to be followed by the keys.
+pub(super) fn place(kind: &str) -> &'static str {
+    match kind {
+        "beginning" => "at the beginning of",
+        "part" => "within",
+        _ => "as a prefix of",
+    }
+}
+
+/// The price by keys, or if there are none, by uses.
+fn price(keys: &Option<PriceRow>, uses: &Option<PriceRow>) -> Option<String> {
+    let keys = keys.as_ref().map(|price| price.shown("keys"));
+    keys.or_else(|| Some(uses.as_ref()?.shown("uses")))
+}
+
+impl OtherTagRow {
+    /// What follows the tag: where it belongs, and its price.
+    pub(super) fn shown(&self) -> String {
+        let price = price(&self.key_price, &self.use_price);
+        let price = price.map_or_else(String::new, |price| format!(": {price}"));
+        format!("{} the keys{price}", place(self.kind))
+    }
+}
+
+impl GroupRow {
+    /// A word on hashtags that are there by accident.
+    pub(super) fn accident(&self) -> Option<String> {
+        accident(&self.accidental_tags)
+    }
+}
+
+/// A word on hashtags that are there by accident: braces of JSON and the like.
+pub(super) fn accident(tags: &[String]) -> Option<String> {
+    (!tags.is_empty()).then(|| {
+        format!(
+            "these keys have a hashtag by accident: {}. Only what is in the first braces is hashed",
+            tags.join(", ")
+        )
+    })
 }
 
 impl PriceRow {

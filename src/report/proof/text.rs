@@ -3,7 +3,7 @@
 
 use super::document::Report;
 use super::next::next;
-use super::rows::{BaselineRow, ExampleRow, GroupRow, KeyRow, SourceRow, ViolationRow};
+use super::rows::{BaselineRow, ExampleRow, GroupRow, KeyRow, SourceRow, ViolationRow, options};
 use super::tables;
 use crate::report::terminal::{self, Terminal, Tone};
 use crate::text::display::{
@@ -25,6 +25,7 @@ pub(crate) fn page(report: &Report, written: &[String], columns: usize, paint: P
     let mut page = Page { out: Terminal::new(columns.max(COLUMNS_MIN), paint) };
     page.head(report);
     page.lead(report);
+    page.way_out(report);
     page.notes(report);
     page.violations(report);
     page.groups(report);
@@ -83,6 +84,18 @@ impl Page {
             let s = plural_end(totals.warnings);
             let what = format!("warning{s}: a cluster would run this with another result");
             self.out.lead(&count(totals.warnings), Paint::careful, &what);
+        }
+    }
+
+    /// What has to be done, and its price.
+    fn way_out(&mut self, report: &Report) {
+        for (at, way) in report.way_out.iter().enumerate() {
+            let mark = if at == 0 { "Fix " } else { "or  " };
+            let (mut tags, more) = way.named();
+            tags.iter_mut().for_each(|tag| *tag = printable(tag).into_owned());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let text = format!("{}{more} {}", tags.join(", "), way.shown());
+            self.out.item(mark, Paint::good, &text);
         }
     }
 
@@ -239,9 +252,15 @@ impl Page {
         let more = if more > 0 { format!(", … and {more} more") } else { String::new() };
         let often = format!("{}, {} across slots", plural(row.count, "time"), count(row.crossing));
         self.out.item("-", Paint::dim, &format!("{}{more}: {often}", patterns.join(", ")));
-        if row.verdict == "tag" {
-            self.renamed(row);
-        } else if row.strangers.is_empty() {
+        self.renamed(row);
+        for other in &row.other_tags {
+            let text = format!("{} {}", printable(&other.tag), other.shown());
+            self.out.item("   or   ", Paint::dim, &text);
+        }
+        if let Some(accident) = row.accident() {
+            self.out.item("   note ", Paint::careful, &printable(&accident));
+        }
+        if row.verdict == "apart" && row.strangers.is_empty() {
             let text = "each pair of these keys has a common part, but no part common to all of them \
                         could be the hashtag";
             self.out.item("   apart", Paint::careful, text);
@@ -257,7 +276,7 @@ impl Page {
     fn renamed(&mut self, row: &GroupRow) {
         /// Of the line: the mark and the words around the patterns.
         const USED: usize = 18;
-        let shown = || row.rewritten.iter().take(KEYS_MAX);
+        let shown = || row.rewritten.iter().take(ROWS_MAX);
         let columns = shown().map(|one| width(&printable(&one.pattern))).max();
         let columns = columns.unwrap_or(0).min((self.out.columns - USED) / 2);
         let rest = self.out.columns.saturating_sub(USED + columns);
@@ -266,6 +285,14 @@ impl Page {
             let old = left(&fit(&printable(&one.pattern), columns), columns);
             let new = self.out.paint.bold(&fit(&printable(&one.new_pattern), rest));
             self.out.line(&format!("     {mark}  {old}  to {new}"));
+        }
+        let hidden = row.rewritten.len().saturating_sub(ROWS_MAX);
+        if hidden > 0 {
+            let text = format!("… and {} more in the JSON report", count(hidden as u64));
+            self.out.line(&format!("     {}  {}", " ".repeat(6), self.out.paint.dim(&text)));
+        }
+        if let Some(options) = options(&row.options) {
+            self.out.item("   set  ", Paint::dim, &format!("by {options}"));
         }
         for (price, of) in [(&row.key_price, "keys"), (&row.use_price, "uses")] {
             if let Some(price) = price {
