@@ -33,6 +33,7 @@ mod resharding;
 mod run_cli;
 mod server_commands;
 mod server_process;
+mod servers;
 mod source_graph;
 mod stream;
 mod table;

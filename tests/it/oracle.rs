@@ -2,21 +2,16 @@
 //! slot rules hold and nothing ever moves (or, with `--cluster-enabled no`, one without slots);
 //! [`OracleCluster`] is several that share them. Tests get both from `references`, which shares them.
 //!
-//! `SLOTWAY_VALKEY=path` names the `valkey-server` that is asked where a dialect is Valkey's.
 //! `SLOTWAY_ORACLE=host:port` names a server that is already running, in place of the one that owns
 //! every slot. Its data are flushed.
 
-use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::env::{poll, setting};
-use crate::janitor;
 use crate::nodes::{Place, Shape, Stage};
 use crate::notation::Node;
 use crate::program::free_port;
+use crate::servers::{Missing, Process, Product};
 use crate::wire::{Answer, Client, Reply, text};
 
 /// Whose answers a transcript holds.
@@ -28,29 +23,13 @@ pub(crate) enum Reference {
 }
 
 impl Reference {
-    fn program(self) -> String {
+    fn product(self) -> Product {
         match self {
-            Self::Redis => "redis-server".to_owned(),
-            Self::Valkey => setting("SLOTWAY_VALKEY").unwrap_or_else(|| {
-                let installed = installed_valkey();
-                if installed.exists() {
-                    installed.to_string_lossy().into_owned()
-                } else {
-                    "valkey-server".to_owned()
-                }
-            }),
+            Self::Redis => Product::Redis7,
+            Self::Valkey => Product::Valkey9,
         }
     }
 }
-
-/// Where `tests/run` puts Valkey: `valkey/valkey-server` below the target folder.
-fn installed_valkey() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("valkey").join("valkey-server")
-}
-
-/// The program of a reference server that is not installed.
-#[derive(Debug)]
-pub(crate) struct Missing(pub(crate) String);
 
 /// A reachable reference server; if this test started it, it ends when dropped.
 pub(crate) struct Oracle {
@@ -63,11 +42,6 @@ pub(crate) struct Oracle {
 pub(crate) struct OracleCluster {
     pub(crate) stage: Stage,
     _processes: Vec<Process>,
-}
-
-struct Process {
-    child: Child,
-    directory: PathBuf,
 }
 
 impl Oracle {
@@ -90,7 +64,7 @@ impl Oracle {
         // Another process may take a free port before Redis does: then it exits, and we try again.
         for _ in 0..20 {
             let port = free_port();
-            let process = Process::spawn(&Reference::Redis.program(), port, options)?;
+            let process = Process::spawn(Product::Redis7.command(None), port, options)?;
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             let mut oracle = Self { address, password: password.clone(), process: Some(process) };
             if oracle.becomes_ready(options) {
@@ -164,7 +138,7 @@ impl OracleCluster {
         shape: Shape,
         options: &[String],
     ) -> Result<Self, Missing> {
-        let program = reference.program();
+        let product = reference.product();
         // A node counts as failed when it is silent; a test that shares two cores must not look so.
         let mut all = vec!["--cluster-node-timeout".to_owned(), "2000".to_owned()];
         // The rest is to be quick.
@@ -176,7 +150,7 @@ impl OracleCluster {
             let mut nodes = Vec::new();
             for name in shape.names() {
                 let port = free_port();
-                processes.push(Process::spawn(&program, port, &all)?);
+                processes.push(Process::spawn(product.command(None), port, &all)?);
                 let address = SocketAddr::from(([127, 0, 0, 1], port));
                 nodes.push(Place { name, address, id: String::new() });
             }
@@ -185,7 +159,7 @@ impl OracleCluster {
                 return Ok(Self { stage: Stage::cluster(None, nodes), _processes: processes });
             }
         }
-        panic!("{program} is installed but forms no cluster with the options {options:?}");
+        panic!("{product:?} is installed but forms no cluster with the options {options:?}");
     }
 }
 
@@ -279,46 +253,5 @@ impl Forming<'_> {
             is(&text).then_some(Some(text))
         });
         reply.flatten()
-    }
-}
-
-impl Process {
-    fn spawn(program: &str, port: u16, options: &[String]) -> Result<Self, Missing> {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let directory = janitor::folder().join(count.to_string());
-        std::fs::create_dir_all(&directory).expect("the temporary directory is writable");
-        let child = Command::new(program)
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""])
-            .args(["--appendonly", "no", "--cluster-enabled", "yes"])
-            .args(["--enable-debug-command", "yes", "--dir"])
-            .arg(&directory)
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        match child {
-            Ok(child) => {
-                janitor::started(child.id());
-                Ok(Self { child, directory })
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Err(Missing(program.to_owned())),
-            Err(error) => panic!("{program} cannot be started: {error}"),
-        }
-    }
-
-    fn has_ended(&mut self) -> bool {
-        !matches!(self.child.try_wait(), Ok(None))
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Each fails only when its work is already done.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        janitor::ended(self.child.id());
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }

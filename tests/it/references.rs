@@ -16,7 +16,8 @@ use std::sync::{Condvar, LazyLock, Mutex, MutexGuard, Once};
 use crate::env::setting;
 use crate::janitor;
 use crate::nodes::Shape;
-use crate::oracle::{Missing, Oracle, OracleCluster, Reference};
+use crate::oracle::{Oracle, OracleCluster, Reference};
+use crate::servers::Missing;
 
 // ── missing servers ───────────────────────────────────────────────────────────────────────────────
 
