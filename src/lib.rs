@@ -65,7 +65,9 @@ pub mod internals {
         pub use crate::ledger::{Ledger, Spot};
     }
     pub mod command {
-        pub use crate::command::{Arity, Begin, Find, Immediate, Keys, Spec, access, all, flag};
+        pub use crate::command::{
+            Arity, Begin, Find, Immediate, Keys, Spec, access, all, flag, foreign,
+        };
     }
     pub mod resp {
         pub use crate::resp::{Decoded, Decoder, Limits, Sink, Span};

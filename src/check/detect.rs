@@ -1,7 +1,7 @@
 //! The formats that can be read, and how each is detected by a file's first bytes.
 
 use super::tokenizer::Words;
-use super::unsupported;
+use crate::command::foreign;
 use crate::rdb::file::is_rdb;
 use std::str::FromStr;
 
@@ -89,7 +89,7 @@ impl Format {
 
 fn is_command(args: crate::command::Args<'_>) -> bool {
     let plain = |spec: &crate::command::Spec| spec.arity.admits(args.len());
-    unsupported::find(args).is_some_and(|spec| plain(spec) || !spec.subcommands.is_empty())
+    foreign::find(args).is_some_and(|spec| plain(spec) || !spec.subcommands.is_empty())
 }
 
 /// `1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.

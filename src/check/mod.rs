@@ -11,7 +11,6 @@
 pub(crate) mod aof;
 pub(crate) mod replay;
 pub(crate) mod detect;
-pub(crate) mod unsupported;
 pub(crate) mod text_formats;
 pub(crate) mod tokenizer;
 mod offline;

@@ -24,7 +24,12 @@ impl judge::Command for Invocation<'_> {
             is_node_local: has(flag::NODE_LOCAL),
             is_between_databases: has(flag::OTHER_DATABASE),
             chooses_database: chooses_database(spec, args),
+            crosses_undeclared: spec.crosses_undeclared(args),
         }
+    }
+
+    fn each_with_slot(&self, found: &mut dyn FnMut(&[u8])) {
+        self.spec.each_with_slot(self.args, found);
     }
 
     fn each_key(&self, found: &mut dyn FnMut(&[u8])) {

@@ -11,6 +11,7 @@
 //! split        which commands may run slot by slot, and how their replies are merged
 //! string list set …    the families: one file or folder each, rows and functions
 //! table        all rows, numbered, and how a request finds its own
+//! foreign/     commands of other servers, that do not run here: their keys alone
 //! ```
 //!
 //! A command function sees its arguments, the keyspace of its shard and a sink for its reply. It
@@ -53,6 +54,8 @@ mod cluster;
 pub(crate) mod slotway;
 // All of them.
 mod table;
+// Those of others.
+pub mod foreign;
 
 pub(crate) use args::Args;
 pub(crate) use context::{Cx, ServerCx};

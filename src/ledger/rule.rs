@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub enum Weight {
     /// A cluster runs it, but it means something else there.
     Warning,
-    /// A cluster refuses it.
+    /// A cluster refuses it, or does something else without a word.
     Error,
 }
 
@@ -37,6 +37,7 @@ pub enum Rule {
     NodeLocal,
     OtherDatabase,
     SortByPattern,
+    UndeclaredKey,
 }
 
 /// A rule's texts.
@@ -170,6 +171,19 @@ pub(crate) const ROWS: &[Row] = &[
               it in a cluster, whatever the pattern.",
         example: "SORT mylist BY weight_*\n-ERR BY option of SORT denied in Cluster mode.",
         way_out: "Keep the weights in a sorted set beside the list, or sort in the application.",
+    },
+    Row {
+        rule: Rule::UndeclaredKey,
+        name: "undeclared-key",
+        title: "keys in several slots that the server does not notice",
+        weight: Weight::Error,
+        why: "Some commands do not declare all of their keys, so that neither the server nor a cluster client sees that \
+              they cross slots, and nothing answers CROSSSLOT. JSON.MGET, CMS.MERGE, TDIGEST.MERGE, TS.CREATERULE and \
+              TS.DELETERULE of Redis Stack declare their first key alone and look for the others on its node: null, \
+              or \"does not exist\". MSETEX writes wherever it stands in Valkey 9.1, on nodes that do not own its keys \
+              too; Redis 8.10 refuses it with CROSSSLOT.",
+        example: "JSON.MGET cart:1 cart:2 $\n1) \"[1]\"\n2) (nil)      though cart:2 is there, on another node",
+        way_out: "Give the keys a common hashtag ({cart}:1, {cart}:2), or send one command per key.",
     },
 ];
 

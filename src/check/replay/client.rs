@@ -82,7 +82,7 @@ pub(super) struct WatchedKey {
 /// A change of a watched key: the command, the client that sent it, and when.
 #[derive(Debug)]
 pub(super) struct Change {
-    pub(super) command: &'static str,
+    pub(super) command: Cow<'static, str>,
     pub(super) writer: Origin,
     pub(super) at_ms: Option<u64>,
 }
@@ -124,6 +124,8 @@ pub(super) struct Queued {
     footprint: Footprint,
     traits: Traits,
     keys: Vec<Vec<u8>>,
+    /// Shard channels, which have slots and are no keys.
+    channels: Vec<Vec<u8>>,
 }
 
 impl Queue {
@@ -135,11 +137,21 @@ impl Queue {
     /// Keeps a command with its keys.
     pub(super) fn push(&mut self, invocation: &Invocation<'_>, keys: &[&[u8]]) {
         let room = KEYS_MAX - self.keys;
+        let Invocation { spec, args, .. } = *invocation;
+        let mut channels = Vec::new();
+        if spec.has_channels() {
+            spec.each_with_slot(args, |name| {
+                if channels.len() < room {
+                    channels.push(name.to_vec());
+                }
+            });
+        }
         self.push_as(Queued {
             name: invocation.spec.full_name(),
             footprint: invocation.footprint,
             traits: judge::Command::traits(invocation),
             keys: keys.iter().take(room).map(|key| key.to_vec()).collect(),
+            channels,
         });
     }
 
@@ -150,12 +162,13 @@ impl Queue {
             footprint: Footprint::Anywhere,
             traits: Traits::default(),
             keys: Vec::new(),
+            channels: Vec::new(),
         });
     }
 
     fn push_as(&mut self, queued: Queued) {
         if self.commands.len() < QUEUE_MAX && !self.is_spoilt {
-            self.keys += queued.keys.len();
+            self.keys += queued.keys.len() + queued.channels.len();
             self.commands.push(queued);
         }
     }
@@ -176,5 +189,9 @@ impl judge::Command for Queued {
 
     fn each_key(&self, found: &mut dyn FnMut(&[u8])) {
         self.keys.iter().for_each(|key| found(key));
+    }
+
+    fn each_with_slot(&self, found: &mut dyn FnMut(&[u8])) {
+        self.keys.iter().chain(&self.channels).for_each(|name| found(name));
     }
 }

@@ -15,8 +15,7 @@ mod client;
 mod tests;
 
 use self::client::{Change, ClientState, KEYS_MAX, Queue};
-use super::unsupported;
-use crate::command::{Args, Invocation, Run, SessionCommand, Spec, flag};
+use crate::command::{Args, Invocation, Run, SessionCommand, Spec, flag, foreign};
 use crate::ledger::judge::{self, Finding, GuardPolicy};
 use crate::ledger::lru::LruTable;
 use crate::ledger::{Breach, Fate, KeyList, Ledger, LostExec, Origin, Spot};
@@ -120,7 +119,7 @@ impl Replay {
     pub fn command(&mut self, seen: &SeenCommand<'_>) {
         self.ledger.counts.commands += 1;
         let args = seen.args;
-        let Some(spec) = unsupported::find(args) else {
+        let Some(spec) = foreign::find(args) else {
             self.ledger.unknown.enter(args.at(0));
             if let Some(queue) = &mut self.state(seen).queue {
                 queue.push_unknown(args.at(0));
@@ -254,7 +253,7 @@ impl Replay {
         for rule in judge::reach(invocation).chain(judge::scope(invocation, true)).chain(chosen) {
             self.record(seen, &judge::by_command(rule, invocation, place));
         }
-        if unsupported::is_script(spec) {
+        if foreign::is_script(spec) {
             self.ledger.counts.scripts += 1;
             let declared = keys.iter().map(|key| key.to_vec()).collect();
             let origin = self.state(seen).origin.clone();
@@ -262,20 +261,23 @@ impl Replay {
         } else if !is_queued {
             self.ledger.key_groups.enter(keys);
         }
-        if spec.writes() && !is_spoilt && !self.watching.is_empty() {
+        if spec.trips_watch() && !is_spoilt && !self.watching.is_empty() {
             let writer = self.state(seen).origin.clone();
-            self.changed(seen, &writer, spec.name, keys);
+            self.changed(seen, &writer, invocation);
         }
     }
 
     /// Marks the watched keys that a command changes. FLUSHALL and its like change all.
-    fn changed(
-        &mut self,
-        seen: &SeenCommand<'_>,
-        writer: &Origin,
-        command: &'static str,
-        keys: &[&[u8]],
-    ) {
+    fn changed(&mut self, seen: &SeenCommand<'_>, writer: &Origin, invocation: &Invocation<'_>) {
+        let Invocation { spec, args, .. } = *invocation;
+        let command = spec.full_name();
+        let mut written: Vec<&[u8]> = Vec::new();
+        spec.each_written_key(args, |key| {
+            if written.len() < KEYS_MAX {
+                written.push(key);
+            }
+        });
+        let is_hit = |key: &[u8]| spec.keys.is_empty() || written.contains(&key);
         for client in &self.watching {
             let Some(state) = self.clients.get_mut(client) else { continue };
             // Its own transaction changes what it watched, and that is no conflict.
@@ -283,8 +285,8 @@ impl Replay {
                 continue;
             }
             for (key, watched) in &mut state.guard.keys {
-                if watched.change.is_none() && (keys.is_empty() || keys.contains(&key.as_slice())) {
-                    let (writer, at_ms) = (writer.clone(), seen.at_ms);
+                if watched.change.is_none() && is_hit(key) {
+                    let (command, writer, at_ms) = (command.clone(), writer.clone(), seen.at_ms);
                     watched.change = Some(Change { command, writer, at_ms });
                 }
             }
@@ -352,7 +354,7 @@ impl Replay {
                 change.at_ms.zip(watched.at_ms).map(|(end, start)| end.saturating_sub(start));
             self.ledger.conflicts.enter(&LostExec {
                 key,
-                command: change.command,
+                command: &change.command,
                 winner: &change.writer,
                 loser: &loser,
                 age_ms,
@@ -373,7 +375,7 @@ impl Replay {
         let declared: Vec<&[u8]> = script.declared.iter().map(Vec::as_slice).collect();
         let shard_of = |slot| self.topology.shard_of(slot);
         let finding = judge::script(script.spec.name, &declared, invocation, &shard_of);
-        let writes = invocation.spec.writes() && !self.watching.is_empty();
+        let writes = invocation.spec.trips_watch() && !self.watching.is_empty();
         if finding.is_none() && !writes {
             return;
         }
@@ -382,7 +384,7 @@ impl Replay {
             self.enter(&finding, &origin, seen.at_ms, seen.spot);
         }
         if writes {
-            self.changed(seen, &origin, invocation.spec.name, keys);
+            self.changed(seen, &origin, invocation);
         }
     }
 

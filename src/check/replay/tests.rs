@@ -73,7 +73,34 @@ fn what_a_cluster_would_refuse_is_entered() {
         ("a: select x", &[]),
         ("a: multi\na: select 1\na: discard", &[]),
         ("a: multi\na: select 1\na: exec", &["other-database select 1"]),
+        // A shard channel has a slot without being a key.
         ("a: ssubscribe x y", &["cross-slot-command ssubscribe 1"]),
+        ("a: sunsubscribe x y", &["cross-slot-command sunsubscribe 1"]),
+        ("a: multi\na: spublish x 1\na: set {x}1 1\na: exec", &[]),
+        (
+            "a: multi\na: set y 1\na: spublish x 1\na: exec",
+            &["cross-slot-transaction multi: set, spublish 1 at 2"],
+        ),
+        // The hashtag that mends SSUBSCRIBE brings its channels together, and SET to them.
+        (
+            "a: multi\na: ssubscribe x y z\na: set z 1\na: exec",
+            &["cross-slot-command ssubscribe 1 at 1"],
+        ),
+        (
+            "a: eval s 1 foo\na lua: spublish foo 1\na lua: spublish bar 1",
+            &["undeclared-script-key eval: spublish 1"],
+        ),
+        // Commands that the table does not have.
+        ("a: hexpire x 1 fields 1 f\na: json.get x $", &[]),
+        ("a: sunioncard 2 x y", &["cross-slot-command sunioncard 1"]),
+        ("a: json.mset x $ 1 y $ 2", &["cross-slot-command json.mset 1"]),
+        ("a: json.mget x y $\na: json.mget {x}1 {x}2 $", &["undeclared-key json.mget 1"]),
+        ("a: msetex 2 x 1 y 2", &["undeclared-key msetex 1"]),
+        (
+            "a: multi\na: vadd x values 1 1 e\na: ft.search y *\na: exec",
+            &["cross-slot-transaction multi: vadd, ft.search 1 at 2"],
+        ),
+        ("a: multi\na: json.mget x y $\na: set x 1\na: exec", &["undeclared-key json.mget 1 at 1"]),
     ];
     for (conversation, expected) in cases {
         assert_eq!(violations(conversation), *expected, "{conversation}");
@@ -101,8 +128,8 @@ fn transactions_and_guards_end_as_in_redis() {
         ("a: watch\na: unwatch\na: multi\na: set x 1\na: exec", &[]),
         // Every command has a place, whether its keys are known or not.
         (
-            "a: multi\na: client setname n\na: json.set k $ 1\na: set x 1\na: incr y\na: exec",
-            &["cross-slot-transaction multi: client|setname, json.set, set, incr 1 at 4"],
+            "a: multi\na: client setname n\na: nosuch k $ 1\na: set x 1\na: incr y\na: exec",
+            &["cross-slot-transaction multi: client|setname, nosuch, set, incr 1 at 4"],
         ),
     ];
     for (conversation, expected) in cases {
@@ -153,6 +180,34 @@ fn conflicts_name_the_key_and_the_winner() {
     assert_eq!(conflicts.commits_by_attempts[..3], [0, 1, 0]);
 }
 
+/// What a server's WATCH does not notice is no conflict; what it does is one, whichever server runs it.
+#[test]
+fn writes_of_other_servers_are_conflicts_where_a_watch_notices_them() {
+    for (write, expected) in [
+        ("incr k", "incr"),
+        ("hexpire k 9 fields 1 f", "hexpire"),
+        ("json.set k $ 1", "json.set"),
+        ("cms.merge k 1 {k}1", "cms.merge"),
+        ("xgroup create k g $ mkstream", "xgroup|create"),
+        ("pfcount k", "pfcount"),
+        ("flushall", "flushall"),
+        // It reads the key.
+        ("cms.merge {k}1 1 k", ""),
+        ("sunionstore {k}1 k {k}2", ""),
+        ("json.get k $", ""),
+        // Its keys cannot be read: the server refuses it.
+        ("msetex 2 k 1", ""),
+        // It writes, and touches no WATCH.
+        ("cms.incrby k a 1", ""),
+        ("xack k g 1-1", ""),
+        ("function load x", ""),
+    ] {
+        let replay = replayed(&format!("a: watch k\nb: {write}\na: multi\na: exec"));
+        let rows = replay.ledger.conflicts.rows();
+        assert_eq!(rows.first().map_or("", |(kind, _)| &*kind.command), expected, "{write}");
+    }
+}
+
 #[test]
 fn clients_are_named_as_they_name_themselves() {
     let replay = replayed("a: client setname web\na: client setinfo lib-name lib\na: mget x y");
@@ -171,8 +226,8 @@ fn an_example_names_each_key_once() {
 
 #[test]
 fn unknown_commands_are_counted_by_name() {
-    let replay = replayed("a: json.set x $ 1\na: JSON.SET y $ 1\na: get x");
+    let replay = replayed("a: no.such x $ 1\na: NO.SUCH y $ 1\na: get x");
     let Ledger { unknown, counts, .. } = &replay.ledger;
-    assert_eq!(unknown.rows(), [("json.set", 2)]);
+    assert_eq!(unknown.rows(), [("no.such", 2)]);
     assert_eq!((counts.commands, unknown.total), (3, 2));
 }

@@ -15,8 +15,11 @@ pub const DELETE: u16 = 1 << 7;
 pub const NOT_KEY: u16 = 1 << 8;
 pub const INCOMPLETE: u16 = 1 << 9;
 pub const VARIABLE_FLAGS: u16 = 1 << 10;
+/// The server's own declaration leaves the keys out: neither it nor a client that asks it routes the
+/// command by them, or refuses it over slots. COMMAND never shows this.
+pub const UNDECLARED: u16 = 1 << 11;
 
-/// Every property with its name, in the order that COMMAND shows them.
+/// Every property that COMMAND shows with its name, in the order that COMMAND shows them.
 pub const NAMES: &[(u16, &str)] = &[
     (RW, "RW"),
     (RO, "RO"),

@@ -38,6 +38,8 @@ pub const WHILE_SUBSCRIBED: u32 = 1 << 23;
 pub const OTHER_DATABASE: u32 = 1 << 24;
 /// It names no keys and reads or writes all there are: on a node of a cluster, all of that node.
 pub const NODE_LOCAL: u32 = 1 << 25;
+/// It writes, and trips no WATCH: XACK.
+pub const UNWATCHED: u32 = 1 << 26;
 
 /// Every flag that COMMAND shows, with its name there, in the order shown.
 pub const NAMES: &[(u32, &str)] = &[
@@ -69,7 +71,8 @@ pub const INTERNAL: u32 = MAY_REPLICATE
     | ALL_DATABASES
     | WHILE_SUBSCRIBED
     | OTHER_DATABASE
-    | NODE_LOCAL;
+    | NODE_LOCAL
+    | UNWATCHED;
 
 // A bit that stood in both lists would leak into COMMAND's reply.
 const _: () = {

@@ -180,6 +180,15 @@ impl Spec {
         });
     }
 
+    /// Calls `found` with each key of `args` that the command does more to than read it.
+    pub fn each_written_key<'a>(&self, args: Args<'a>, mut found: impl FnMut(&'a [u8])) {
+        let _contradiction = each(self, args, |at, keys| {
+            if keys.access & (access::NOT_KEY | access::RO) == 0 {
+                found(args.at(at));
+            }
+        });
+    }
+
     /// The keys that a blocking command waits for: those of its first specification.
     #[must_use]
     pub fn awaited_keys<'a>(&self, args: Args<'a>) -> Vec<&'a [u8]> {
@@ -207,6 +216,28 @@ impl Spec {
             count += 1;
         });
         footprint
+    }
+
+    /// Whether keys of several slots go unnoticed: those that the server's declaration leaves out
+    /// ([`access::UNDECLARED`]) cross, the declared ones alone do not.
+    #[must_use]
+    pub fn crosses_undeclared(&self, args: Args<'_>) -> bool {
+        if !self.keys.iter().any(|keys| keys.access & access::UNDECLARED != 0) {
+            return false;
+        }
+        let mut declared = Vec::new();
+        let _contradiction = each(self, args, |at, keys| {
+            if keys.access & access::UNDECLARED == 0 {
+                declared.push(args.at(at));
+            }
+        });
+        let crosses = |footprint| matches!(footprint, Footprint::Crossing { .. });
+        crosses(self.footprint(args)) && !crosses(Footprint::of(declared))
+    }
+
+    /// Calls `found` with all of `args` that has a slot: keys, and shard channels.
+    pub fn each_with_slot<'a>(&self, args: Args<'a>, mut found: impl FnMut(&'a [u8])) {
+        let _contradiction = each(self, args, |at, _| found(args.at(at)));
     }
 
     /// Whether the command reads keys that these arguments do not name: SORT with a pattern.

@@ -262,6 +262,12 @@ impl Spec {
         self.has(flag::WRITE)
     }
 
+    /// Whether the command may trip a WATCH of the keys that it names, or of all if it names none.
+    #[must_use]
+    pub const fn trips_watch(&self) -> bool {
+        self.writes() && !self.has(flag::UNWATCHED)
+    }
+
     /// Whether MONITOR shows the command; administrative ones it does not.
     #[must_use]
     pub const fn is_shown(&self) -> bool {

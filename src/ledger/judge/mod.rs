@@ -5,7 +5,8 @@
 //! [`Finding`]s; neither has a rule of its own.
 //!
 //! ```text
-//! a command is admitted   reach, scope    cross-slot-command, sort-by-pattern, node-local, other-database
+//! a command is admitted   reach, scope    cross-slot-command, undeclared-key, sort-by-pattern, node-local,
+//!                                         other-database
 //! a command runs          choice          other-database
 //! WATCH                   watch           cross-slot-watch
 //! EXEC                    exec            cross-slot-transaction, watch-elsewhere, shared-shard,
@@ -38,6 +39,9 @@ pub(crate) struct Traits {
     pub is_between_databases: bool,
     /// Its arguments choose a database other than number 0: `SELECT 1`, `COPY a b DB 1`.
     pub chooses_database: bool,
+    /// It crosses slots by keys alone that the server's declaration leaves out, so that no server
+    /// refuses it: JSON.MGET.
+    pub crosses_undeclared: bool,
 }
 
 /// A command with its arguments, as the judge sees it.
@@ -50,6 +54,8 @@ pub(crate) trait Command {
     fn traits(&self) -> Traits;
     /// Calls `found` with each of its keys, in their order.
     fn each_key(&self, found: &mut dyn FnMut(&[u8]));
+    /// Calls `found` with all that has a slot, in its order: keys, and shard channels.
+    fn each_with_slot(&self, found: &mut dyn FnMut(&[u8]));
 }
 
 /// A violation: the rule, and what breaks it.
@@ -81,9 +87,11 @@ pub(crate) enum GuardPolicy {
 /// Returns the rules that a command breaks by the keys that it names, or makes from a pattern.
 pub(crate) fn reach(command: &impl Command) -> impl Iterator<Item = Rule> {
     let crosses = matches!(command.footprint(), Footprint::Crossing { .. });
+    let Traits { crosses_undeclared, reads_by_pattern, .. } = command.traits();
     let rules = [
-        crosses.then_some(Rule::CrossSlotCommand),
-        command.traits().reads_by_pattern.then_some(Rule::SortByPattern),
+        (crosses && !crosses_undeclared).then_some(Rule::CrossSlotCommand),
+        (crosses && crosses_undeclared).then_some(Rule::UndeclaredKey),
+        reads_by_pattern.then_some(Rule::SortByPattern),
     ];
     rules.into_iter().flatten()
 }
@@ -199,7 +207,7 @@ pub(crate) fn key_set(keys: &[&[u8]]) -> Option<Finding> {
 }
 
 /// Judges a command that a script calls. The first of the script's `declared` keys determines where it
-/// runs; a key of the command in another slot must be declared.
+/// runs; a key, or a shard channel, of the command in another slot must be declared.
 #[must_use]
 pub(crate) fn script(
     script: &str,
@@ -209,7 +217,7 @@ pub(crate) fn script(
 ) -> Option<Finding> {
     let home = declared.first().map(|key| Slot::of(key));
     let mut stray: Option<Vec<u8>> = None;
-    command.each_key(&mut |key| {
+    command.each_with_slot(&mut |key| {
         if stray.is_none() && home != Some(Slot::of(key)) && !declared.contains(&key) {
             stray = Some(key.to_vec());
         }
@@ -275,7 +283,7 @@ impl JoinedSlots {
         for command in queue {
             if let Footprint::Crossing { first, other, .. } = command.footprint() {
                 joined.join(first, other);
-                command.each_key(&mut |key| joined.join(first, Slot::of(key)));
+                command.each_with_slot(&mut |key| joined.join(first, Slot::of(key)));
             }
         }
         joined

@@ -33,6 +33,10 @@ impl Command for Line {
     fn each_key(&self, found: &mut dyn FnMut(&[u8])) {
         self.words[1..].iter().for_each(|key| found(key.as_bytes()));
     }
+
+    fn each_with_slot(&self, found: &mut dyn FnMut(&[u8])) {
+        self.each_key(found);
+    }
 }
 
 fn shown(finding: &Finding) -> String {
@@ -55,11 +59,18 @@ fn a_command_breaks_rules_by_itself() {
         is_node_local: true,
         is_between_databases: true,
         chooses_database: true,
+        crosses_undeclared: false,
     };
     let plain = line("get x");
     let marked = Line { traits: all, ..line("mget x y x") };
     let reached: Vec<Rule> = reach(&marked).collect();
     assert_eq!(reached, [Rule::CrossSlotCommand, Rule::SortByPattern]);
+    let silent = |text| {
+        let traits = Traits { crosses_undeclared: true, ..Traits::default() };
+        reach(&Line { traits, ..line(text) }).collect::<Vec<Rule>>()
+    };
+    assert_eq!(silent("json.mget x y"), [Rule::UndeclaredKey]);
+    assert_eq!(silent("json.mget x {x}1"), []);
     let meant: Vec<Rule> = scope(&marked, true).collect();
     assert_eq!(meant, [Rule::NodeLocal, Rule::OtherDatabase]);
     assert_eq!(scope(&marked, false).collect::<Vec<_>>(), [Rule::NodeLocal]);

@@ -1,0 +1,116 @@
+//! What a server's COMMAND does not say about its commands, or says wrongly.
+//!
+//! Found by asking the servers themselves: each command was sent over slots and to the wrong node of a
+//! cluster, and each one that writes to a key that another client watches.
+
+use crate::command::{Args, Begin, Find, Keys, Spec, access, flag};
+use access::{RO, RW, UNDECLARED};
+
+/// Amends the row of another server's command.
+pub(super) fn amend(spec: &mut Spec) {
+    let full_name = spec.full_name();
+    if let Some((_, keys)) = KEYS.iter().find(|(name, _)| *name == full_name) {
+        spec.keys = keys;
+    }
+    if WRITERS.contains(&&*full_name) {
+        spec.flags |= flag::WRITE;
+    }
+    // What writes and names no key changes none: FUNCTION LOAD.
+    if UNWATCHED.contains(&&*full_name) || spec.keys.is_empty() {
+        spec.flags |= flag::UNWATCHED;
+    }
+}
+
+/// As many keys as this argument says, and the keys behind it.
+const fn counted(access: u16, at: u8, step: u8) -> Keys {
+    let find = Find::Count { at: 0, first: 1, step };
+    Keys { access, begin: Begin::Index(at), find, notes: "" }
+}
+
+/// Commands whose keys stand elsewhere than COMMAND says, or in more places, or are read only.
+const KEYS: &[(&str, &[Keys])] = &[
+    // Redis Stack 7.4.1 declares the first key alone. It looks for the others on the node of the first:
+    // null, or "does not exist", where their own node has them.
+    ("json.mget", &[Keys::at(RO, 1), Keys::range(RO | UNDECLARED, 2, -2, 1)]),
+    ("cms.merge", &[Keys::at(RW, 1), counted(RO | UNDECLARED, 2, 1)]),
+    ("tdigest.merge", &[Keys::at(RW, 1), counted(RO | UNDECLARED, 2, 1)]),
+    ("ts.createrule", &[Keys::at(RW, 1), Keys::at(RW | UNDECLARED, 2)]),
+    ("ts.deleterule", &[Keys::at(RW, 1), Keys::at(RW | UNDECLARED, 2)]),
+    // Valkey 9.1 declares them, and routes by none: it writes on the node that is asked.
+    ("msetex", &[counted(access::OW | access::UPDATE | UNDECLARED, 1, 2)]),
+    // The index and the graph are read: their WATCH stays whole.
+    ("ft.add", INDEX_AND_DOCUMENT),
+    ("ft.safeadd", INDEX_AND_DOCUMENT),
+    ("ft.del", INDEX_AND_DOCUMENT),
+    ("graph.copy", &[Keys::at(RO, 1), Keys::at(RW, 2)]),
+    // COMMAND says "behind STREAMS"; a group or a consumer may have that name, which Redis 8.10 notes.
+    (
+        "xreadgroup",
+        &[Keys {
+            access: RO | access::ACCESS,
+            begin: Begin::Unknown(behind_streams),
+            find: Find::Range { last: -1, step: 1, limit: 2 },
+            notes: "",
+        }],
+    ),
+];
+
+const INDEX_AND_DOCUMENT: &[Keys] = &[Keys::at(RO, 1), Keys::at(RW, 2)];
+
+/// Commands that COMMAND calls readers and that may trip a WATCH of their key: PFCOUNT keeps the count
+/// that it has computed in the key.
+const WRITERS: &[&str] = &["pfcount", "cf.compact"];
+
+/// Commands that write and leave a WATCH of their keys alone, whatever they do: an EXEC afterwards
+/// runs. (XGROUP CREATE trips it if it makes the stream.)
+const UNWATCHED: &[&str] = &[
+    "cms.incrby",
+    "ft._alterifnx",
+    "ft._createifnx",
+    "ft._dropifx",
+    "ft._dropindexifx",
+    "ft.alter",
+    "ft.create",
+    "ft.drop",
+    "ft.dropindex",
+    "ft.sugdel",
+    "ft.synadd",
+    "ft.synupdate",
+    "graph.explain",
+    "pfdebug",
+    "topk.count",
+    "xack",
+    "xautoclaim",
+    "xcfgset",
+    "xclaim",
+    "xgroup|createconsumer",
+    "xgroup|delconsumer",
+    "xgroup|destroy",
+    "xgroup|setid",
+    "xidmprecord",
+    "xnack",
+    "xreadgroup",
+    "xsetid",
+];
+
+/// Where the keys of XREADGROUP begin: behind the first STREAMS that is no option's value, by the
+/// grammar in Redis' documentation.
+fn behind_streams(args: Args<'_>) -> Option<usize> {
+    let mut at = 1;
+    while at < args.len() {
+        at += match () {
+            () if args.is(at, "streams") => return Some(at + 1),
+            // The values of the other options are numbers.
+            () if args.is(at, "group") => 3,
+            () => 1,
+        };
+    }
+    None
+}
+
+/// Every command that is amended.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let keys = KEYS.iter().map(|(name, _)| *name);
+    keys.chain(WRITERS.iter().chain(UNWATCHED).copied())
+}
