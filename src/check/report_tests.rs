@@ -5,9 +5,9 @@ use crate::check::{self, Format, Replay};
 use crate::rdb::file_window::FileWindow;
 use crate::report::proof::rows::WayOutRow;
 use crate::report::proof::text::{COLUMNS, COLUMNS_MIN, page};
-use crate::report::proof::{EXIT_INPUT, EXIT_VIOLATIONS};
+use crate::report::proof::{EXIT_INPUT, EXIT_NOT_PROVEN, EXIT_VIOLATIONS};
 use crate::report::proof::{html, json, junit, markdown, sarif};
-use crate::report::{Baseline, Report, Source};
+use crate::report::{Baseline, Ended, Report, Source};
 use crate::text::display::{Paint, width};
 use insta::assert_snapshot;
 use serde_json::Value;
@@ -89,6 +89,40 @@ fn sessions() -> Report {
     of("sessions.txt", text.as_bytes(), false)
 }
 
+/// An application that ran beside `slotway run`, was refused EVAL and sent what no server has: its
+/// transaction breaks several rules, and is one violation.
+fn lacking() -> Report {
+    let text = "multi\nmset d 1 e 2\ndel f g\nset h 1\ndbsize\nexec\nnosuch x\nkeys cart:7:*\n";
+    let mut replay = Replay::new(3);
+    let (mut from, mut progress) = (text.as_bytes(), |_| ());
+    let mut window = FileWindow::new(&mut from, &mut progress);
+    check::read(&mut window, Format::History, &mut replay);
+    (0..3).for_each(|_| replay.ledger.refused.enter(b"eval"));
+    let name = "npm test".to_owned();
+    let sources = [Source { name, format: "run", bytes: text.len() as u64, trouble: None }];
+    let mut report = Report::of_ended(&replay.found(), &sources, false, Some(Ended { code: 0 }));
+    report.version = "0.0.0";
+    report
+}
+
+#[test]
+fn what_was_not_judged_is_not_proven() {
+    let report = lacking();
+    assert_eq!((report.exit_code, report.verdict().as_str()), (4, "1 violation, and not proven"));
+    let refused = "Slotway has no EVAL: the application was refused 3 times and did something else";
+    assert!(report.gaps[0].starts_with(refused), "{:?}", report.gaps);
+    assert!(report.gaps[1].starts_with("no server that Slotway knows has NOSUCH"));
+    let junit = junit::junit(&report);
+    let passed = junit.matches("<testcase").count()
+        - junit.matches("<failure").count()
+        - junit.matches("<skipped").count();
+    assert_eq!(passed, 0, "{junit}");
+    // A known violation does not make it proven.
+    let mut known = lacking();
+    known.allow(&Baseline::of(known.violations.clone().iter()), "known.txt");
+    assert_eq!(known.exit_code, 4);
+}
+
 /// The shop with a baseline: all but one of its violations are known, and one that is known is gone.
 fn known() -> Report {
     let mut report = shop();
@@ -100,12 +134,13 @@ fn known() -> Report {
     report
 }
 
-fn all() -> [(&'static str, Report); 6] {
+fn all() -> [(&'static str, Report); 7] {
     [
         ("shop", shop()),
         ("clean", clean()),
         ("broken", broken()),
         ("known", known()),
+        ("lacking", lacking()),
         ("bees", bees()),
         ("sessions", sessions()),
     ]
@@ -149,7 +184,7 @@ fn what_is_known_passes_and_nothing_else() {
     assert_eq!((report.exit_code, report.verdict().starts_with("nothing new: ")), (0, true));
     // Kinds that made room for others cannot be compared with the baseline.
     let mut report = shop();
-    report.totals.errors += 1;
+    report.rules[0].count += 1;
     report.allow(&all, "known.txt");
     assert_eq!(report.exit_code, EXIT_VIOLATIONS);
     let mut unread = broken();
@@ -203,7 +238,8 @@ fn pretty(text: &str) -> String {
 fn exit_codes_follow_what_was_found() {
     let codes = all().map(|(_, report)| report.exit_code);
     let violations = EXIT_VIOLATIONS;
-    assert_eq!(codes, [violations, 0, EXIT_INPUT, violations, violations, violations]);
+    let lacking = EXIT_NOT_PROVEN;
+    assert_eq!(codes, [violations, 0, EXIT_INPUT, violations, lacking, violations, violations]);
     let scan = b"scan 0\nget x\n";
     assert_eq!(
         [of("h", scan, false), of("h", scan, true)].map(|r| r.exit_code),

@@ -20,7 +20,7 @@ pub struct Invocation<'a> {
 }
 
 impl<'a> Invocation<'a> {
-    pub(super) fn new(spec: &'static Spec, args: Args<'a>) -> Self {
+    pub(crate) fn new(spec: &'static Spec, args: Args<'a>) -> Self {
         let only_key = spec.only_key();
         let footprint = match only_key {
             Some(at) => Footprint::In(Slot::of(args.at(at.into()))),

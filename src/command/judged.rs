@@ -35,6 +35,17 @@ impl judge::Command for Invocation<'_> {
     fn each_key(&self, found: &mut dyn FnMut(&[u8])) {
         self.spec.each_key(self.args, found);
     }
+
+    fn glob(&self) -> Option<Cow<'_, [u8]>> {
+        /// Where the options of SCAN begin.
+        const OPTIONS: usize = 2;
+        let at = match self.spec.name {
+            "keys" => 1,
+            "scan" => (OPTIONS..self.args.len()).find(|&at| self.args.is(at, "match"))? + 1,
+            _ => return None,
+        };
+        self.args.get(at).map(Cow::Borrowed)
+    }
 }
 
 /// Whether these arguments choose a database other than number 0.

@@ -50,6 +50,11 @@ impl KeyList {
         self.hidden
     }
 
+    /// Counts keys that were left out elsewhere.
+    pub fn hide(&mut self, count: usize) {
+        self.hidden += count;
+    }
+
     /// The keys.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         self.ends.iter().enumerate().map(|(at, &end)| {

@@ -25,19 +25,19 @@ pub(crate) mod namespace;
 pub(crate) mod pattern;
 pub(crate) mod price;
 pub(crate) mod rule;
-pub(crate) mod unknown;
+pub(crate) mod command_counts;
 pub(crate) mod violation;
 
 use key_groups::SET_KEYS_MAX;
 use pattern::patterns;
 use violation::PATTERNS_MAX;
 
+pub(crate) use command_counts::CommandCounts;
 pub(crate) use conflict::{Conflicts, LostExec};
 pub(crate) use key_groups::{Group, KeyGroups};
 pub(crate) use key_list::KeyList;
 pub(crate) use key_stats::KeyStats;
 pub(crate) use rule::{Rule, Weight};
-pub(crate) use unknown::Unknown;
 pub use violation::Spot;
 pub(crate) use violation::{Breach, Fate, Origin, Violations};
 
@@ -63,8 +63,13 @@ pub struct Ledger {
     pub key_groups: KeyGroups,
     /// Which keys there are, and how they are used.
     pub key_stats: KeyStats,
-    /// Commands that are not in the table.
-    pub unknown: Unknown,
+    /// Commands that were refused because they are not in the table, although servers run them. Their
+    /// keys are judged.
+    pub refused: CommandCounts,
+    /// Commands that no server in the tables has: their keys cannot be found.
+    pub unknown: CommandCounts,
+    /// Commands of transactions that were too long to be kept, and so were not judged together.
+    pub unjudged: u64,
     /// How much was seen.
     pub counts: Counts,
     /// The groups and the statistics of keys are estimates from a sample.

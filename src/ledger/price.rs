@@ -6,7 +6,7 @@ use crate::slot::{SLOTS, Slot};
 
 /// The effect of a hashtag on the distribution of the keys, or of their uses: shares from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Share {
+pub(crate) struct Share {
     /// The fullest slot of the keys with the tag.
     pub slot: f64,
     /// The fullest slot now.

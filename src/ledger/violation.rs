@@ -2,7 +2,7 @@
 
 use super::lru::LruTable;
 use super::pattern::{self, patterns};
-use super::rule::{self, Rule};
+use super::rule::{self, Rule, Weight};
 use crate::slot::{Slot, hashed_part};
 use std::sync::Arc;
 
@@ -16,6 +16,10 @@ pub(crate) const EXAMPLES_MAX: usize = 3;
 pub(crate) const EXAMPLE_KEYS_MAX: usize = 8;
 /// Clients that a row names.
 pub(crate) const CLIENTS_MAX: usize = 8;
+/// Units whose first violation is kept, to fold further ones under it.
+pub(crate) const UNITS_MAX: usize = 1024;
+/// Bytes of a key of an example that are kept.
+pub(crate) const KEY_BYTES_MAX: usize = 4096;
 /// Characters of a key, a name or an address that are kept.
 pub(crate) const TEXT_CHARS_MAX: usize = 120;
 
@@ -86,6 +90,9 @@ pub struct Breach<'a> {
     pub spot: Spot,
     /// Whether it was refused.
     pub fate: Fate,
+    /// The number of the unit that it is part of: a transaction or a script, which counts once
+    /// however many rules it breaks. `None` for a unit by itself.
+    pub unit: Option<u64>,
 }
 
 /// The key of a row.
@@ -104,6 +111,8 @@ pub struct ViolationKind {
 pub struct ExampleKey {
     /// The key, for display.
     pub key: String,
+    /// Its bytes, the first [`KEY_BYTES_MAX`], unless they are `key`.
+    pub bytes: Option<Box<[u8]>>,
     /// The part of it that is hashed, for display.
     pub hashed: String,
     /// Its slot.
@@ -114,8 +123,10 @@ impl ExampleKey {
     /// Returns what an example shows of a key.
     #[must_use]
     pub fn of(key: &[u8]) -> Self {
+        let shown = pattern::shown(key, TEXT_CHARS_MAX);
         Self {
-            key: pattern::shown(key, TEXT_CHARS_MAX),
+            bytes: (shown.as_bytes() != key).then(|| key[..key.len().min(KEY_BYTES_MAX)].into()),
+            key: shown,
             hashed: pattern::shown(hashed_part(key), TEXT_CHARS_MAX),
             slot: Slot::of(key),
         }
@@ -146,6 +157,10 @@ pub struct Violation {
     pub count: u64,
     /// How often it was refused.
     pub refused: u64,
+    /// How many units it leads: those of which it was the first violation, or the first error.
+    pub units: u64,
+    /// What led the first unit that it did not lead.
+    pub within: Option<ViolationKind>,
     /// When first and last, in milliseconds since the epoch.
     pub first_ms: Option<u64>,
     /// See `first_ms`.
@@ -162,6 +177,10 @@ pub struct Violation {
 #[derive(Clone, Debug)]
 pub struct Violations {
     rows: LruTable<ViolationKind, Violation>,
+    /// What leads each of the units that were seen last.
+    leads: LruTable<u64, ViolationKind>,
+    /// Units that broke a rule, in the order of [`Weight`]: an error outweighs warnings.
+    units: [u64; 2],
     /// All violations that were entered.
     pub total: u64,
     /// The same by rule, in the order of [`rule::ROWS`]; rows that made room are counted, too.
@@ -170,7 +189,13 @@ pub struct Violations {
 
 impl Default for Violations {
     fn default() -> Self {
-        Self { rows: LruTable::new(VIOLATIONS_MAX), total: 0, by_rule: [0; rule::ROWS.len()] }
+        Self {
+            rows: LruTable::new(VIOLATIONS_MAX),
+            leads: LruTable::new(UNITS_MAX),
+            units: [0; 2],
+            total: 0,
+            by_rule: [0; rule::ROWS.len()],
+        }
     }
 }
 
@@ -185,8 +210,16 @@ impl Violations {
         self.total += 1;
         self.by_rule[breach.rule as usize] += 1;
         let kind = ViolationKind { rule: breach.rule, command: breach.command.into(), patterns };
+        let within = self.lead_of(breach.unit, &kind);
         let row = self.rows.row(&kind, || kind.clone(), Violation::default);
         row.count += 1;
+        match within {
+            None => row.units += 1,
+            Some(lead) if lead != kind => {
+                row.within.get_or_insert(lead);
+            }
+            Some(_) => {}
+        }
         row.refused += u64::from(breach.fate == Fate::Refused);
         if let Some(at) = breach.at_ms {
             row.first_ms = Some(row.first_ms.map_or(at, |first| first.min(at)));
@@ -209,6 +242,33 @@ impl Violations {
             None if row.clients.len() < CLIENTS_MAX => row.clients.push((breach.origin.clone(), 1)),
             None => row.other_clients += 1,
         }
+    }
+
+    /// Returns what leads a unit, `None` if this kind does from now on: it is the first, or the first
+    /// error.
+    fn lead_of(&mut self, unit: Option<u64>, kind: &ViolationKind) -> Option<ViolationKind> {
+        let weight = kind.rule.weight();
+        if let Some(lead) = unit.and_then(|unit| self.leads.get(&unit)).cloned() {
+            if lead.rule.weight() >= weight {
+                return Some(lead);
+            }
+            self.units[lead.rule.weight() as usize] -= 1;
+            if let Some(row) = self.rows.get_mut(&lead) {
+                row.units -= 1;
+                row.within.get_or_insert_with(|| kind.clone());
+            }
+        }
+        self.units[weight as usize] += 1;
+        if let Some(unit) = unit {
+            *self.leads.row(&unit, || unit, || kind.clone()) = kind.clone();
+        }
+        None
+    }
+
+    /// Returns how many units broke a rule of this weight, and none of a higher one.
+    #[must_use]
+    pub fn units(&self, weight: Weight) -> u64 {
+        self.units[weight as usize]
     }
 
     /// Returns the rows: errors before warnings, the more frequent first.
@@ -251,7 +311,45 @@ mod tests {
             at_ms: Some(at_ms),
             spot: Spot::Live,
             fate: if at_ms.is_multiple_of(2) { Fate::Refused } else { Fate::Ran },
+            unit: None,
         });
+    }
+
+    #[test]
+    fn a_unit_counts_once_and_an_error_leads_it() {
+        let mut violations = Violations::default();
+        let origin = Origin::default();
+        let mut enter = |rule, command, unit| {
+            violations.enter(&Breach {
+                rule,
+                command,
+                keys: &[b"x", b"y"],
+                keys_hidden: 0,
+                place: None,
+                origin: &origin,
+                at_ms: None,
+                spot: Spot::Live,
+                fate: Fate::Ran,
+                unit,
+            });
+        };
+        for (rule, command, unit) in [
+            (Rule::NodeLocal, "dbsize", Some(1)),
+            (Rule::CrossSlotCommand, "mget", Some(1)),
+            (Rule::CrossSlotCommand, "mset", Some(1)),
+            (Rule::CrossSlotCommand, "mset", Some(1)),
+            (Rule::NodeLocal, "dbsize", Some(2)),
+            (Rule::CrossSlotCommand, "mset", None),
+        ] {
+            enter(rule, command, unit);
+        }
+        assert_eq!((violations.units(Weight::Error), violations.units(Weight::Warning)), (2, 1));
+        let rows = violations.rows();
+        let shown = rows.iter().map(|(kind, row)| {
+            let within = row.within.as_ref().map_or("", |lead| &*lead.command);
+            format!("{} {} {} {within}", kind.command, row.count, row.units)
+        });
+        assert_eq!(shown.collect::<Vec<_>>(), ["mset 3 1 mget", "mget 1 1 ", "dbsize 2 1 mget"]);
     }
 
     #[test]

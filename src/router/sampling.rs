@@ -3,7 +3,6 @@
 
 use super::Router;
 use super::pipeline::{Scratch, args_of};
-use crate::command::{Args, NAME_LEN_MAX, find};
 use crate::shard::Turn;
 use crate::slot::Footprint;
 use crate::state::NodeState;
@@ -18,16 +17,6 @@ impl Router {
         let first = node.observer.recorder.requests(count);
         if recorder::takes_any(first, count) {
             self.note_sample(node, input, scratch, first);
-        }
-    }
-
-    /// Records that a command is unknown, if it is.
-    #[cold]
-    pub(super) fn note_unknown(&self, node: &NodeState, args: Args<'_>) {
-        if find(args.at(0)).is_none() {
-            let name = &args.at(0)[..args.at(0).len().min(NAME_LEN_MAX)];
-            let about = About::Unknown(name.into());
-            node.observer.recorder.take(Note { client: None, keys: NoteKeys::default(), about });
         }
     }
 

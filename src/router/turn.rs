@@ -218,9 +218,9 @@ impl Router {
         out: &mut Vec<u8>,
     ) -> (Outcome, Reply) {
         let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
-        self.note_unknown(session.node(), args);
         let before = out.len();
-        let step = session.refuse_unknown(args, &refusal, &mut Sink::new(out, session.proto()));
+        let mut sink = Sink::new(out, session.proto());
+        let step = session.refuse_unknown(&self.server, args, &refusal, &mut sink);
         match step {
             Step::Replied(reply) => {
                 self.note_refused(named(args), &out[before..], turn);

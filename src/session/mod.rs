@@ -139,7 +139,7 @@ impl Session {
     /// Records a lone command that runs over several slots, or in another database than number 0,
     /// once nothing refuses it.
     pub(crate) fn note_over_slots(&self, server: &ServerState, invocation: &Invocation<'_>) {
-        violations::across(server, &self.client, invocation, None);
+        violations::across(server, &self.client, invocation, None, Fate::Ran);
     }
 
     /// Decides how a lone command runs.
@@ -198,6 +198,7 @@ impl Session {
     /// Refuses a request that fits no row.
     pub fn refuse_unknown(
         &mut self,
+        server: &ServerState,
         args: Args<'_>,
         refusal: &Refusal,
         out: &mut Sink<'_>,
@@ -206,7 +207,12 @@ impl Session {
             return Step::Sever;
         }
         self.advance_asking();
-        self.reject(command::find(args.at(0)).unwrap_or(&Spec::BASE), refusal, out)
+        let is_kept = self.keep_lacking(server, args);
+        let step = self.reject(command::find(args.at(0)).unwrap_or(&Spec::BASE), refusal, out);
+        if let Some(transaction) = self.transaction.as_mut().filter(|_| is_kept) {
+            transaction.is_lacking = true;
+        }
+        step
     }
 }
 

@@ -20,7 +20,9 @@
 
 use super::transaction::{Context, Crossing, Reach, Transaction, WATCHED_KEYS_MAX, Watched};
 use super::{Reply, Scope, Session, Step, Tie, Unit, violations};
-use crate::command::{Invocation, Refusal, Run, SessionCommand, Spec, flag};
+use crate::command::{
+    self, Args, Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag, foreign,
+};
 use crate::keyspace::{Blob, Guard};
 use crate::ledger::{Fate, Rule};
 use crate::resp::Sink;
@@ -196,33 +198,28 @@ impl Session {
             return Step::Replied(Reply::Done);
         };
         if may_cross && (invocation.crosses() || spec.reads_unnamed(args)) {
-            violations::across(server, &self.client, invocation, Some(transaction));
+            let within = Some(&**transaction);
+            violations::across(server, &self.client, invocation, within, Fate::Ran);
         }
         violations::node_local(server, &self.client, self.port, invocation, Some(transaction));
-        // After a refusal nothing will run. What has lost its guard will not either, but the proof
-        // judges it all the same, as far as there is room.
-        if !transaction.poisoned {
+        // After a refusal nothing will run. What has lost its guard, or lacks a command that Slotway has
+        // not, will not either, but the proof judges it all the same, as far as there is room.
+        if transaction.is_kept() {
             let is_full = transaction.queue.bytes_len() > self.node.settings.query_buffer_max()
                 || !transaction.queue.push(invocation);
-            if is_full && lost {
-                out.raw(b"+QUEUED\r\n");
-                return Step::Replied(Reply::Queued);
-            }
-            if is_full {
+            let only_judged = lost || transaction.poisoned;
+            if is_full && !only_judged {
                 let refusal = Refusal::of("ERR transaction exceeds client-query-buffer-limit");
                 return self.reject(spec, &refusal, out);
             }
-            transaction.slot = transaction.slot.or(slots.slot);
-            transaction.crosses |= slots.crosses;
-            transaction.is_multi_slot |= slots.is_multi_slot;
-            transaction.selects |= may_cross && selects(spec);
-            transaction.flags |= spec.flags;
-            transaction.reach = transaction.reach.max(match spec.run {
-                Run::Shard(_) | Run::Blocks(_) => Reach::Shard,
-                Run::Cluster(_) => Reach::Cluster,
-                Run::Whole(_) => Reach::Whole,
-                Run::Server(_) | Run::Session(_) | Run::Container => Reach::Server,
-            });
+            if !only_judged {
+                transaction.slot = transaction.slot.or(slots.slot);
+                transaction.crosses |= slots.crosses;
+                transaction.is_multi_slot |= slots.is_multi_slot;
+                transaction.selects |= may_cross && selects(spec);
+                transaction.flags |= spec.flags;
+                transaction.reach = transaction.reach.max(Reach::of(spec));
+            }
         }
         out.raw(b"+QUEUED\r\n");
         Step::Replied(Reply::Queued)
@@ -369,7 +366,7 @@ impl Session {
         let on_node = self.port != Port::Router;
         let is_lost = watched.as_ref().is_some_and(|w| w.guard.is_tripped());
         if (transaction.poisoned || is_lost) && self.dialect.forgets_lost {
-            if !transaction.poisoned {
+            if transaction.is_kept() {
                 self.tie(&mut transaction, watched.as_deref());
                 self.judge(server, &mut transaction, watched.as_deref());
             }
@@ -378,6 +375,9 @@ impl Session {
         // A node checks the slots of the queued commands before anything else.
         let is_routed = on_node && transaction.slot.is_some();
         if transaction.poisoned && !is_routed {
+            if transaction.is_lacking {
+                self.judge(server, &mut transaction, watched.as_deref());
+            }
             out.error(Refusal::EXEC_ABORT);
             return Step::Replied(Reply::Done);
         }
@@ -393,6 +393,31 @@ impl Session {
             false => Scope::Slot(transaction.slot),
         };
         Step::Run(Unit::Exec(transaction), scope)
+    }
+
+    /// Records that a request fits no row, and judges a command that servers have and Slotway has not by
+    /// its keys. Returns whether the transaction keeps it to be judged with the others.
+    pub(super) fn keep_lacking(&mut self, server: &ServerState, args: Args<'_>) -> bool {
+        let client = &self.client;
+        let Some(spec) = foreign::find(args) else {
+            if command::find(args.at(0)).is_none() {
+                violations::unknown(server, client, args.at(0));
+            }
+            return false;
+        };
+        let is_forbidden = self.transaction.is_some() && spec.has(flag::NO_MULTI);
+        if command::named(args).is_some() || !spec.arity.admits(args.len()) || is_forbidden {
+            // Every server refuses that.
+            return false;
+        }
+        let invocation = Invocation::new(spec, args);
+        violations::lacking(server, client, &invocation, self.transaction.as_deref());
+        let has_room = |queue: &Queue| queue.bytes_len() <= self.node.settings.query_buffer_max();
+        self.transaction.as_mut().is_some_and(|transaction| {
+            transaction.is_kept()
+                && has_room(&transaction.queue)
+                && transaction.queue.push(&invocation)
+        })
     }
 
     /// Ties a transaction to the slots of its guard.

@@ -2,7 +2,7 @@
 //! refusal.
 
 use super::Dialect;
-use crate::command::{Queue, Refusal, Spec};
+use crate::command::{Queue, Refusal, Run, Spec};
 use crate::keyspace::{Blob, Guard};
 use crate::slot::Slot;
 use crate::state::NodeState;
@@ -10,6 +10,7 @@ use crate::state::clients::Client;
 use crate::topology::RequestFlags;
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 /// Most keys that one session may watch.
@@ -27,6 +28,19 @@ pub enum Reach {
     Cluster,
     /// All shards, for any client.
     Whole,
+}
+
+impl Reach {
+    /// That of a command.
+    #[must_use]
+    pub(super) fn of(spec: &Spec) -> Self {
+        match spec.run {
+            Run::Shard(_) | Run::Blocks(_) => Self::Shard,
+            Run::Cluster(_) => Self::Cluster,
+            Run::Whole(_) => Self::Whole,
+            Run::Server(_) | Run::Session(_) | Run::Container => Self::Server,
+        }
+    }
 }
 
 /// A transaction that MULTI has begun.
@@ -52,8 +66,13 @@ pub struct Transaction {
     pub flags: u32,
     /// A command was refused: EXEC will not run the others.
     pub poisoned: bool,
+    /// Nothing was refused but commands that servers have and Slotway has not. The queue holds them,
+    /// too, so that the proof can judge the transaction as a server would run it.
+    pub is_lacking: bool,
     /// Its crossing of slots has been recorded for the proof.
     pub is_noted: bool,
+    /// Its number for the proof, which counts it once; `None` before it breaks a rule.
+    pub unit: Cell<Option<NonZeroU64>>,
 }
 
 thread_local! {
@@ -89,7 +108,13 @@ impl Transaction {
 
     /// Makes EXEC refuse to run.
     pub(super) fn poison(&mut self) {
-        self.poisoned = true;
+        (self.poisoned, self.is_lacking) = (true, false);
+    }
+
+    /// Returns whether the queue holds all commands so far, and is to hold the next.
+    #[must_use]
+    pub(super) fn is_kept(&self) -> bool {
+        !self.poisoned || self.is_lacking
     }
 
     /// Forgets the queued commands, and where they would have run.

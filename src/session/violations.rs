@@ -5,7 +5,7 @@
 //! change here, and the rules are the judge's.
 
 use super::{Dialect, Tie, Transaction, Watched};
-use crate::command::{Invocation, Refusal, Spec, flag, numbered};
+use crate::command::{Invocation, NAME_LEN_MAX, Refusal, Spec, flag, numbered};
 use crate::ledger::judge::{self, Finding, GuardPolicy};
 use crate::ledger::{Fate, Rule, Weight};
 use crate::slot::Footprint;
@@ -13,13 +13,27 @@ use crate::state::clients::Client;
 use crate::state::settings::CrossSlot;
 use crate::state::{About, Note, NoteKeys, Observer, ServerState};
 use crate::topology::Port;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
-/// Records a finding.
-fn record(observer: &Observer, client: Option<Arc<Client>>, finding: Finding, fate: Fate) {
+/// Records a finding; `unit` has the number of the unit that it is part of.
+fn record(
+    observer: &Observer,
+    client: Option<Arc<Client>>,
+    finding: Finding,
+    fate: Fate,
+    unit: Option<NonZeroU64>,
+) {
     let Finding { rule, command, place, keys } = finding;
-    let about = About::Breach { rule, command, place, fate };
+    let about = About::Breach { rule, command, place, fate, unit };
     observer.recorder.take(Note { client, keys, about });
+}
+
+/// Returns the number of a transaction's unit, which it gets with its first finding.
+fn unit_of(observer: &Observer, transaction: &Transaction) -> NonZeroU64 {
+    let unit = transaction.unit.get().unwrap_or_else(|| observer.recorder.unit());
+    transaction.unit.set(Some(unit));
+    unit
 }
 
 /// Records that a command breaks a rule by itself; `transaction` is the one that contains it.
@@ -31,9 +45,23 @@ pub(super) fn command(
     transaction: Option<&Transaction>,
     fate: Fate,
 ) {
-    let place = transaction.and_then(|it| judge::next_place(it.queue.len(), it.poisoned));
+    let observer = &server.node(client.port).observer;
+    let unit = transaction.map(|transaction| unit_of(observer, transaction));
+    by_command(observer, client, rule, invocation, transaction, fate, unit);
+}
+
+fn by_command(
+    observer: &Observer,
+    client: &Arc<Client>,
+    rule: Rule,
+    invocation: &Invocation<'_>,
+    transaction: Option<&Transaction>,
+    fate: Fate,
+    unit: Option<NonZeroU64>,
+) {
+    let place = transaction.and_then(|it| judge::next_place(it.queue.len(), !it.is_kept()));
     let finding = judge::by_command(rule, invocation, place);
-    record(&server.node(client.port).observer, Some(Arc::clone(client)), finding, fate);
+    record(observer, Some(Arc::clone(client)), finding, fate, unit);
 }
 
 /// Records a command that runs over several slots, or by keys that it does not name, where that is
@@ -44,9 +72,13 @@ pub(super) fn across(
     client: &Arc<Client>,
     invocation: &Invocation<'_>,
     transaction: Option<&Transaction>,
+    fate: Fate,
 ) {
+    let observer = &server.node(client.port).observer;
+    let lone = || observer.recorder.unit();
+    let unit = Some(transaction.map_or_else(lone, |transaction| unit_of(observer, transaction)));
     for rule in judge::reach(invocation) {
-        command(server, client, rule, invocation, transaction, Fate::Ran);
+        by_command(observer, client, rule, invocation, transaction, fate, unit);
     }
 }
 
@@ -61,7 +93,8 @@ pub(super) fn watch(
     let guard = guard(watched);
     let guard = watched.map(|watched| (watched.slot, &*guard));
     if let Some(finding) = judge::watch(guard, invocation) {
-        record(&server.node(client.port).observer, Some(Arc::clone(client)), finding, fate);
+        let observer = &server.node(client.port).observer;
+        record(observer, Some(Arc::clone(client)), finding, fate, None);
     }
 }
 
@@ -83,7 +116,8 @@ pub(super) fn transaction(
         let (keys, about) = (finding.keys, About::More);
         observer.recorder.take(Note { client: of, keys, about });
     } else {
-        record(observer, of, finding, fate);
+        let unit = Some(unit_of(observer, transaction));
+        record(observer, of, finding, fate, unit);
     }
 }
 
@@ -99,13 +133,14 @@ pub(super) fn exec(
 ) {
     let is_elsewhere = |w: &Watched| w.crosses || Some(w.slot) != transaction.slot;
     let parts = transaction.slot.is_some() && watched.is_some_and(is_elsewhere);
-    let is_lost = || watched.is_some_and(|watched| watched.guard.is_tripped());
-    let sampled = match transaction.poisoned || is_lost() {
+    let is_lost = watched.is_some_and(|watched| watched.guard.is_tripped());
+    let only_judged = transaction.is_lacking || is_lost;
+    let sampled = match transaction.poisoned || is_lost {
         true => None,
         false => server.node(client.port).observer.recorder.transaction(),
     };
-    if transaction.crosses || transaction.is_multi_slot || parts {
-        apart(server, client, dialect, transaction, watched);
+    if transaction.crosses || transaction.is_multi_slot || parts || only_judged {
+        apart(server, client, dialect, transaction, watched, only_judged);
     } else if let Some(of) = sampled {
         let mut keys: NoteKeys = guard(watched).into_iter().collect();
         transaction.queue.iter().for_each(|it| it.spec.each_key(it.args, |key| keys.add(key)));
@@ -119,7 +154,8 @@ pub(super) fn exec(
 }
 
 /// Records a transaction that may lie, with its watched keys, in several slots. A node refuses it
-/// only now, or runs it because all keys happen to be there; an audit runs it anyway.
+/// only now, or runs it because all keys happen to be there; an audit runs it anyway. What is only
+/// judged does not run.
 #[cold]
 fn apart(
     server: &ServerState,
@@ -127,20 +163,46 @@ fn apart(
     dialect: &Dialect,
     ready: &mut Transaction,
     watched: Option<&Watched>,
+    only_judged: bool,
 ) {
     let policy = match dialect.tie {
-        _ if ready.is_multi_slot => GuardPolicy::Standalone,
+        _ if ready.is_multi_slot || client.port == Port::Router => GuardPolicy::Standalone,
         Tie::AtExec => GuardPolicy::Refused,
         Tie::Never | Tie::AtQueue => GuardPolicy::Ignored,
     };
     let queue: Vec<Invocation<'_>> = ready.queue.iter().collect();
     let Some(rule) = judge::exec(&queue, &guard(watched), policy) else { return };
     // A node runs what is only a warning.
-    let fate = match ready.is_multi_slot || rule.weight() == Weight::Warning {
+    let runs = ready.is_multi_slot || rule.weight() == Weight::Warning;
+    let fate = match runs && !only_judged {
         true => Fate::Ran,
         false => Fate::Refused,
     };
     transaction(server, client, rule, ready, watched, None, fate);
+}
+
+/// Records that a command was refused which servers have and Slotway has not, and what it breaks.
+#[cold]
+pub(super) fn lacking(
+    server: &ServerState,
+    client: &Arc<Client>,
+    invocation: &Invocation<'_>,
+    transaction: Option<&Transaction>,
+) {
+    let name = invocation.spec.full_name().into_owned().into_bytes();
+    refused(server, client, About::Refused(name.into()));
+    across(server, client, invocation, transaction, Fate::Refused);
+}
+
+/// Records that a command was refused whose keys are not known.
+#[cold]
+pub(super) fn unknown(server: &ServerState, client: &Arc<Client>, name: &[u8]) {
+    refused(server, client, About::Unknown(name[..name.len().min(NAME_LEN_MAX)].into()));
+}
+
+fn refused(server: &ServerState, client: &Arc<Client>, about: About) {
+    let note = Note { client: None, keys: NoteKeys::default(), about };
+    server.node(client.port).observer.recorder.take(note);
 }
 
 /// Returns the watched keys, in the order of their bytes.
@@ -178,14 +240,15 @@ fn unnamed(
     }
     // SSUBSCRIBE with channels of several slots: it runs in the session, so `across` has not seen it.
     if transaction.is_none() && matches!(invocation.footprint, Footprint::Crossing { .. }) {
-        across(server, client, invocation, None);
+        across(server, client, invocation, None, Fate::Ran);
     }
 }
 
 /// Records that a client chooses another database than number 0, or would.
 pub(super) fn other_database(server: &ServerState, client: &Arc<Client>, name: &str, fate: Fate) {
     let finding = judge::other_database(name, NoteKeys::default());
-    record(&server.node(client.port).observer, Some(Arc::clone(client)), finding, fate);
+    let observer = &server.node(client.port).observer;
+    record(observer, Some(Arc::clone(client)), finding, fate, None);
 }
 
 /// Records that a command has refused itself, as in a cluster: there is one database, and SORT reads
@@ -198,7 +261,7 @@ pub(crate) fn note_failed(
 ) {
     let Some(rule) = refusal.rule() else { return };
     let finding = judge::by_command(rule, invocation, None);
-    record(observer, observer.client(client), finding, Fate::Refused);
+    record(observer, observer.client(client), finding, Fate::Refused, None);
 }
 
 impl Watched {

@@ -21,6 +21,7 @@ use crate::ledger::violation::{Breach, Fate, TEXT_CHARS_MAX};
 use crate::ledger::{KeyList, Ledger, Origin, Rule, Spot, pattern};
 use crate::state::clients::{Client, Clients};
 use parking_lot::{Mutex, MutexGuard};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -63,6 +64,8 @@ pub enum About {
         place: Option<usize>,
         /// Whether it was refused.
         fate: Fate,
+        /// The number of its unit; `None` for a unit by itself.
+        unit: Option<NonZeroU64>,
     },
     /// A further command of a transaction that has been noted: these keys are used together, too.
     More,
@@ -78,7 +81,9 @@ pub enum About {
         /// How many it counts as.
         of: u64,
     },
-    /// The name of a command that is not in the table.
+    /// The name of a command that servers have and Slotway has not.
+    Refused(Box<[u8]>),
+    /// The name of a command that no server in the tables has.
     Unknown(Box<[u8]>),
     /// The client has tripped a guard: its name is kept for the conflict that follows.
     Winner,
@@ -104,6 +109,8 @@ pub struct Recorder {
     /// Requests and transactions of which a sample has been taken.
     requests: AtomicU64,
     transactions: AtomicU64,
+    /// Units that have a number.
+    units: AtomicU64,
     /// Commits of transactions with a WATCH, by the attempts they took.
     commits: [Counter; ATTEMPTS],
     entries: Mutex<Entries>,
@@ -133,6 +140,7 @@ impl Default for Recorder {
             dropped: Counter::default(),
             requests: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
+            units: AtomicU64::new(0),
             commits: Default::default(),
             entries: Mutex::new(Entries {
                 notes: notes_out,
@@ -197,6 +205,13 @@ impl Recorder {
         of_how_many(self.transactions.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Returns a number for a unit that may break several rules, to count it once.
+    #[must_use]
+    pub fn unit(&self) -> NonZeroU64 {
+        let before = self.units.fetch_add(1, Ordering::Relaxed);
+        NonZeroU64::MIN.saturating_add(before)
+    }
+
     /// Counts `count` requests. Returns the number of the first.
     #[inline]
     pub fn requests(&self, count: u64) -> u64 {
@@ -251,6 +266,7 @@ impl Recorder {
         match part {
             Part::Violations => {
                 ledger.violations = Default::default();
+                ledger.refused = Default::default();
                 ledger.unknown = Default::default();
             }
             Part::Conflicts => {
@@ -313,7 +329,7 @@ impl Entries {
     fn enter(&mut self, note: &Note, clients: &Clients, now: Millis) {
         let keys: Vec<&[u8]> = note.keys.iter().collect();
         let at_ms = u64::try_from(now).ok();
-        if let About::Breach { rule, command, place, fate } = &note.about {
+        if let About::Breach { rule, command, place, fate, unit } = &note.about {
             let origin = origin(note.client.as_deref(), &self.test);
             return self.ledger.enter_together(&Breach {
                 rule: *rule,
@@ -325,12 +341,14 @@ impl Entries {
                 at_ms,
                 spot: Spot::Live,
                 fate: *fate,
+                unit: unit.map(NonZeroU64::get),
             });
         }
-        let Ledger { conflicts, key_groups, key_stats, unknown, .. } = &mut self.ledger;
+        let Ledger { conflicts, key_groups, key_stats, refused, unknown, .. } = &mut self.ledger;
         match &note.about {
             About::Breach { .. } => {}
             About::More => key_groups.enter(&keys),
+            About::Refused(name) => refused.enter(name),
             About::Unknown(name) => unknown.enter(name),
             About::Request { of, together: share_a_slot } => {
                 keys.iter().for_each(|key| key_stats.used_times(key, *of));
@@ -390,6 +408,7 @@ mod tests {
                 command: "mget".to_owned(),
                 place: None,
                 fate: Fate::Refused,
+                unit: None,
             },
         }
     }

@@ -76,20 +76,93 @@ fn violations_fail_a_command_that_has_passed() {
     let clean = talk(&[], &["MSET {u}1 a {u}2 b"]);
     assert_eq!(clean.code, Some(0));
     assert!(clean.stderr.contains("Next: keep it that way in CI: slotway run"), "{}", clean.stderr);
-    let silent = run(&[], &["true"]);
-    assert_eq!(silent.code, Some(0));
-    assert!(silent.stderr.contains("0  commands reached the cluster"), "{}", silent.stderr);
     assert_eq!(talk(&[], &["DBSIZE"]).code, Some(0));
     assert_eq!(talk(&["--strict"], &["DBSIZE"]).code, Some(3));
-    // Unknown commands cannot be judged; they are reported.
-    let end = talk(&["--report", &report], &["JSON.SET doc:1 $ 1"]);
+}
+
+/// Where something was refused that a server would run, the application did something else from there:
+/// nothing of that is proven, whatever was found, and no report is green.
+#[test]
+fn what_was_refused_here_is_not_proven() {
+    let folder = Folder::new("run-not-proven");
+    let files = ["proof.json", "proof.xml", "proof.md", "proof.html", "proof.sarif"];
+    let reports: Vec<String> = files.iter().map(|name| folder.file(name)).collect();
+    let options: Vec<&str> = reports.iter().flat_map(|file| ["--report", file.as_str()]).collect();
+    for (lines, says, times) in [
+        (&["GEOADD g 1 1 a", "GEOADD g 2 2 b"][..], "Slotway has no GEOADD", 2),
+        (&["NOSUCH a b"], "no server that Slotway knows has NOSUCH", 1),
+        (&["MULTI", "SET a 1", "NOSUCH x", "EXEC"], "no server that Slotway knows has NOSUCH", 1),
+    ] {
+        for strict in [&[][..], &["--strict"]] {
+            let end = talk(&[strict, &options].concat(), lines);
+            assert_eq!(end.code, Some(4), "{}", end.stderr);
+            for text in ["not proven", says] {
+                assert!(end.stderr.contains(text), "{text}: {}", end.stderr);
+            }
+            assert!(!end.stderr.contains("would run what was seen"), "{}", end.stderr);
+        }
+        let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
+        assert_eq!(document["exit_code"], 4);
+        assert!(document["gaps"][0].as_str().expect("a gap").starts_with(says), "{document}");
+        let totals = &document["totals"];
+        let refused = [&totals["refused_commands"], &totals["unknown_commands"]];
+        assert_eq!(refused.iter().filter_map(|count| count.as_u64()).sum::<u64>(), times);
+        let junit = folder.read("proof.xml");
+        let (cases, skipped) =
+            (junit.matches("<testcase").count(), junit.matches("<skipped").count());
+        assert!(skipped > 0 && skipped + junit.matches("<failure").count() == cases, "{junit}");
+        assert!(folder.read("proof.md").contains("Not proven"));
+        assert!(folder.read("proof.html").contains("Not proven"));
+        assert!(folder.read("proof.sarif").contains("\"executionSuccessful\":false"));
+    }
+    // Its keys are judged all the same.
+    let end = talk(&options, &["PFMERGE a b c"]);
+    assert_eq!(end.code, Some(4));
+    assert!(end.stderr.contains("1  violation of 1 kind"), "{}", end.stderr);
+    assert!(end.stderr.contains("cross-slot-command  pfmerge  1 time"), "{}", end.stderr);
+    // Nor is anything proven by a command that sends nothing, or fails.
+    let silent = run(&options, &["true"]);
+    assert_eq!(silent.code, Some(4));
+    assert!(silent.stderr.contains("sent nothing to the cluster"), "{}", silent.stderr);
+    let failed = run(&options, &["sh", "-c", "exit 7"]);
+    assert_eq!(failed.code, Some(7));
+    assert!(failed.stderr.contains("failed with exit code 7"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("Next: make the command pass"), "{}", failed.stderr);
+    let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
+    assert_eq!(document["exit_code"], 7);
+    // What every server refuses leaves no gap.
+    assert_eq!(talk(&[], &["CLIENT NOSUCH", "GET", "GEOADD g", "SET a 1"]).code, Some(0));
+}
+
+#[test]
+fn a_page_says_what_can_be_done() {
+    let end = talk(&[], &["MGET a b", "DEL a b"]);
+    assert!(end.stderr.contains("cluster clients divide DEL, MGET by key"), "{}", end.stderr);
+    // One client: its port says nothing, nor does the date.
+    assert!(!end.stderr.contains("127.0.0.1") && !end.stderr.contains("UTC"), "{}", end.stderr);
+    assert!(!end.stderr.contains("Busiest slots"), "{}", end.stderr);
+    let end = talk(&[], &["MGET a b", "RENAME a b"]);
+    assert!(!end.stderr.contains("cluster clients divide"), "{}", end.stderr);
+    let end = talk(&[], &["KEYS cart:17:*"]);
     assert!(
-        end.stderr.contains("the keys of 1 unknown command were not checked"),
+        end.stderr.contains("cart:<int>:* (a command that sees one node only)"),
         "{}",
         end.stderr
     );
+}
+
+/// A key that is no text can be had back.
+#[test]
+fn a_key_of_any_bytes_is_in_the_json() {
+    let folder = Folder::new("run-bytes");
+    let report = folder.file("proof.json");
+    let end = talk(&["--report", &report], &[r#"MGET "a\x00b" "c\xffd" plain"#]);
+    assert_eq!(end.code, Some(3));
     let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
-    assert_eq!(document["unknown_commands"][0]["command"], "json.set");
+    let keys = &document["violations"][0]["examples"][0]["keys"];
+    assert_eq!(keys[0]["hex"], "610062");
+    assert_eq!(keys[1]["hex"], "63ff64");
+    assert_eq!((&keys[2]["key"], &keys[2]["hex"]), (&Value::from("plain"), &Value::Null));
 }
 
 #[test]
@@ -189,7 +262,8 @@ fn mistakes_are_reported_before_anything_runs() {
     assert_eq!(end.code, Some(127));
     assert!(end.stderr.contains("cannot start /no/such/command"), "{}", end.stderr);
     assert_eq!(run(&[], &[&folder.written("plain", "no program")]).code, Some(126));
-    assert_eq!(run(&[], &touch).code, Some(0));
+    // It runs, and proves nothing.
+    assert_eq!(run(&[], &touch).code, Some(4));
     assert!(fs::metadata(&mark).is_ok());
 }
 

@@ -8,10 +8,9 @@ use crate::slot::{Footprint, Slot};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-/// Commands of a transaction that are kept.
-const QUEUE_MAX: usize = 4096;
-/// Keys of a command, of a transaction, of a WATCH or of a script that are kept.
-pub(super) const KEYS_MAX: usize = 4096;
+/// What a kept command, and a kept key, takes beside its bytes.
+const COMMAND_BYTES: usize = size_of::<Queued>();
+const KEY_BYTES: usize = 64;
 /// Characters of a client's name that are kept.
 const NAME_CHARS_MAX: usize = 80;
 
@@ -101,11 +100,21 @@ impl Guard {
 
     /// Watches a key, unless it is watched already.
     pub(super) fn add(&mut self, key: &[u8], at_ms: Option<u64>) {
-        if self.keys.len() < KEYS_MAX && !self.keys.contains_key(key) {
+        if !self.keys.contains_key(key) {
             self.slot.get_or_insert_with(|| Slot::of(key));
             self.keys.insert(key.to_vec(), WatchedKey { at_ms, change: None });
         }
     }
+
+    /// The memory that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.keys.keys().map(|key| key.len() + KEY_BYTES).sum()
+    }
+}
+
+/// The memory that keys take once they are kept, about.
+pub(super) fn bytes_of(keys: &[&[u8]]) -> usize {
+    COMMAND_BYTES + keys.iter().map(|key| key.len() + KEY_BYTES).sum::<usize>()
 }
 
 /// The commands of a transaction.
@@ -114,7 +123,10 @@ pub(super) struct Queue {
     pub(super) commands: Vec<Queued>,
     /// A command was refused: EXEC runs nothing, and what follows is not kept.
     pub(super) is_spoilt: bool,
-    keys: usize,
+    /// The number of its unit; `None` before one is needed.
+    pub(super) unit: Option<u64>,
+    /// The memory that its commands take, about.
+    pub(super) bytes: usize,
 }
 
 /// A command of a transaction, as far as the judge needs it.
@@ -136,27 +148,24 @@ impl Queue {
 
     /// Keeps a command with its keys.
     pub(super) fn push(&mut self, invocation: &Invocation<'_>, keys: &[&[u8]]) {
-        let room = KEYS_MAX - self.keys;
         let Invocation { spec, args, .. } = *invocation;
         let mut channels = Vec::new();
         if spec.has_channels() {
-            spec.each_with_slot(args, |name| {
-                if channels.len() < room {
-                    channels.push(name.to_vec());
-                }
-            });
+            spec.each_with_slot(args, |name| channels.push(name.to_vec()));
         }
+        self.bytes += bytes_of(keys) + channels.iter().map(Vec::len).sum::<usize>();
         self.push_as(Queued {
             name: invocation.spec.full_name(),
             footprint: invocation.footprint,
             traits: judge::Command::traits(invocation),
-            keys: keys.iter().take(room).map(|key| key.to_vec()).collect(),
+            keys: keys.iter().map(|key| key.to_vec()).collect(),
             channels,
         });
     }
 
     /// Keeps a command that is not known: it has a place and a name.
     pub(super) fn push_unknown(&mut self, name: &[u8]) {
+        self.bytes += COMMAND_BYTES;
         self.push_as(Queued {
             name: text(name).to_lowercase().into(),
             footprint: Footprint::Anywhere,
@@ -167,8 +176,7 @@ impl Queue {
     }
 
     fn push_as(&mut self, queued: Queued) {
-        if self.commands.len() < QUEUE_MAX && !self.is_spoilt {
-            self.keys += queued.keys.len() + queued.channels.len();
+        if !self.is_spoilt {
             self.commands.push(queued);
         }
     }

@@ -14,18 +14,24 @@ mod client;
 #[cfg(test)]
 mod tests;
 
-use self::client::{Change, ClientState, KEYS_MAX, Queue};
-use crate::command::{Args, Invocation, Run, SessionCommand, Spec, flag, foreign};
+use self::client::{Change, ClientState, Guard, Queue, bytes_of};
+use crate::command::{self, Args, Invocation, Run, SessionCommand, Spec, flag, foreign};
 use crate::ledger::judge::{self, Finding, GuardPolicy};
 use crate::ledger::lru::LruTable;
 use crate::ledger::{Breach, Fate, KeyList, Ledger, LostExec, Origin, Spot};
 use crate::report::Found;
 use crate::topology::Topology;
+use std::collections::HashSet;
 
 /// Clients whose state is kept.
 pub(crate) const CLIENTS_MAX: usize = 16_384;
 /// Clients with a WATCH whose keys are compared with what others write.
 const WATCHING_MAX: usize = 256;
+/// Memory that the open transactions and the watched keys of all clients take, in bytes, about. What
+/// is beyond is not judged, which the report says.
+const KEPT_BYTES_MAX: usize = 256 << 20;
+/// Keys of a script that are kept to find its group.
+const SCRIPT_KEYS_MAX: usize = 4096;
 
 /// A command of a source, with what the source records about it.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +58,14 @@ pub struct SeenCommand<'a> {
 struct Script {
     spec: &'static Spec,
     origin: Origin,
-    declared: Vec<Vec<u8>>,
-    used: Vec<Vec<u8>>,
+    /// The first of the keys that it was given.
+    first: Option<Vec<u8>>,
+    declared: HashSet<Vec<u8>>,
+    /// Keys of its group, at most [`SCRIPT_KEYS_MAX`].
+    together: Vec<Vec<u8>>,
+    used: HashSet<Vec<u8>>,
+    /// The number of its unit.
+    unit: u64,
 }
 
 /// Replays what clients sent.
@@ -66,6 +78,10 @@ pub struct Replay {
     /// The clients that watch keys, at most [`WATCHING_MAX`].
     watching: Vec<Vec<u8>>,
     script: Option<Script>,
+    /// Units that have a number: commands, transactions and scripts.
+    units: u64,
+    /// What counts for [`KEPT_BYTES_MAX`], or more: evicted clients are taken off when it is reached.
+    kept_bytes: usize,
 }
 
 impl Replay {
@@ -78,6 +94,8 @@ impl Replay {
             clients: LruTable::new(CLIENTS_MAX),
             watching: Vec::new(),
             script: None,
+            units: 0,
+            kept_bytes: 0,
         }
     }
 
@@ -89,8 +107,11 @@ impl Replay {
 
     /// Forgets a client with its transaction: the next line is another client's.
     pub fn forget_client(&mut self, client: &[u8]) {
-        self.clients.remove(client);
-        self.stop_watching(client);
+        if let Some(mut state) = self.clients.remove(client) {
+            let (queue, guard) = state.end_transaction();
+            self.release(queue.as_ref());
+            self.stop_watching(client, &guard);
+        }
     }
 
     /// Whether a client is in the middle of a transaction.
@@ -105,14 +126,14 @@ impl Replay {
         self.ledger.key_groups.enter(keys);
         self.ledger.counts.transactions += 1;
         if let Some(finding) = judge::key_set(keys) {
-            self.enter(&finding, &Origin::default(), None, spot);
+            self.enter(&finding, &Origin::default(), None, spot, None);
         }
     }
 
     /// Takes a key that is stored in a database other than number 0.
     pub fn key_in_other_database(&mut self, key: &[u8]) {
         let finding = judge::other_database("select", [key].into_iter().collect());
-        self.enter(&finding, &Origin::default(), None, Spot::Live);
+        self.enter(&finding, &Origin::default(), None, Spot::Live, None);
     }
 
     /// Takes a command.
@@ -120,20 +141,12 @@ impl Replay {
         self.ledger.counts.commands += 1;
         let args = seen.args;
         let Some(spec) = foreign::find(args) else {
-            self.ledger.unknown.enter(args.at(0));
-            if let Some(queue) = &mut self.state(seen).queue {
-                queue.push_unknown(args.at(0));
-            }
-            return;
+            return self.unknown(seen);
         };
         let footprint = spec.footprint(args);
         let invocation = Invocation { spec, args, footprint, only_key: None, seen: None };
         let mut keys: Vec<&[u8]> = Vec::new();
-        spec.each_key(args, |key| {
-            if keys.len() < KEYS_MAX {
-                keys.push(key);
-            }
-        });
+        spec.each_key(args, |key| keys.push(key));
         let control = match spec.run {
             Run::Session(command) => Some(command),
             _ => None,
@@ -160,12 +173,12 @@ impl Replay {
             Some(SessionCommand::Unwatch) if is_queueing => self.plain(seen, &invocation, &keys),
             Some(SessionCommand::Unwatch) => {
                 let state = self.state(seen);
-                (state.guard, state.watch_failed) = Default::default();
-                self.stop_watching(seen.client);
+                let guard = std::mem::take(&mut state.guard);
+                state.watch_failed = false;
+                self.stop_watching(seen.client, &guard);
             }
             Some(SessionCommand::Discard | SessionCommand::Reset | SessionCommand::Quit) => {
-                self.state(seen).end_transaction();
-                self.stop_watching(seen.client);
+                self.end_transaction(seen);
             }
             _ => {
                 if matches!((spec.parent, spec.name), ("client", _) | ("", "hello")) {
@@ -186,17 +199,66 @@ impl Replay {
         self.clients.row(client, || client.to_vec(), || ClientState::new(client))
     }
 
-    fn stop_watching(&mut self, client: &[u8]) {
+    /// Returns the number of the unit that a client's command is part of: its transaction, or itself.
+    fn unit(&mut self, seen: &SeenCommand<'_>) -> u64 {
+        let next = self.units + 1;
+        let queue = self.state(seen).queue.as_mut();
+        let unit = queue.map_or(next, |queue| *queue.unit.get_or_insert(next));
+        self.units = self.units.max(unit);
+        unit
+    }
+
+    /// Returns the transaction that a client has begun, or begins one.
+    fn queue(&mut self, seen: &SeenCommand<'_>) -> &mut Queue {
+        self.state(seen).queue.get_or_insert_default()
+    }
+
+    /// Ends a client's transaction and its guard.
+    fn end_transaction(&mut self, seen: &SeenCommand<'_>) -> (Option<Queue>, Guard) {
+        let (queue, guard) = self.state(seen).end_transaction();
+        self.release(queue.as_ref());
+        self.stop_watching(seen.client, &guard);
+        (queue, guard)
+    }
+
+    fn stop_watching(&mut self, client: &[u8], guard: &Guard) {
+        self.kept_bytes = self.kept_bytes.saturating_sub(guard.bytes());
         self.watching.retain(|other| other != client);
     }
 
-    /// Enters a finding about a client's command.
-    fn record(&mut self, seen: &SeenCommand<'_>, finding: &Finding) {
-        let origin = self.state(seen).origin.clone();
-        self.enter(finding, &origin, seen.at_ms, seen.spot);
+    fn release(&mut self, queue: Option<&Queue>) {
+        self.kept_bytes = self.kept_bytes.saturating_sub(queue.map_or(0, |queue| queue.bytes));
     }
 
-    fn enter(&mut self, finding: &Finding, origin: &Origin, at_ms: Option<u64>, spot: Spot) {
+    /// Whether a command with these keys can be kept; if not, it is counted.
+    fn has_room_for(&mut self, keys: &[&[u8]]) -> bool {
+        let bytes = bytes_of(keys);
+        if self.kept_bytes + bytes > KEPT_BYTES_MAX {
+            let kept = self.clients.iter().map(|(_, state)| {
+                state.guard.bytes() + state.queue.as_ref().map_or(0, |queue| queue.bytes)
+            });
+            self.kept_bytes = kept.sum();
+        }
+        let has_room = self.kept_bytes + bytes <= KEPT_BYTES_MAX;
+        self.kept_bytes += if has_room { bytes } else { 0 };
+        self.ledger.unjudged += u64::from(!has_room);
+        has_room
+    }
+
+    /// Enters a finding about a client's command; `unit` is the number of the unit it is part of.
+    fn record(&mut self, seen: &SeenCommand<'_>, finding: &Finding, unit: Option<u64>) {
+        let origin = self.state(seen).origin.clone();
+        self.enter(finding, &origin, seen.at_ms, seen.spot, unit);
+    }
+
+    fn enter(
+        &mut self,
+        finding: &Finding,
+        origin: &Origin,
+        at_ms: Option<u64>,
+        spot: Spot,
+        unit: Option<u64>,
+    ) {
         let Finding { rule, command, place, keys } = finding;
         let shown: Vec<&[u8]> = keys.iter().collect();
         self.ledger.violations.enter(&Breach {
@@ -209,7 +271,25 @@ impl Replay {
             at_ms,
             spot,
             fate: Fate::Ran,
+            unit,
         });
+    }
+
+    /// Takes a command that no server in the tables has. If it has run, its keys remain unknown.
+    fn unknown(&mut self, seen: &SeenCommand<'_>) {
+        let name = seen.args.at(0);
+        // A subcommand that a known container lacks is an error on every server.
+        if seen.has_run || command::find(name).is_none() {
+            self.ledger.unknown.enter(name);
+        }
+        if self.state(seen).queue.is_none() {
+            return;
+        }
+        if !seen.has_run {
+            self.queue(seen).is_spoilt = true;
+        } else if self.has_room_for(&[]) {
+            self.queue(seen).push_unknown(name);
+        }
     }
 
     /// Takes a command that any server refuses before it runs or is queued, which spoils the transaction
@@ -217,10 +297,7 @@ impl Replay {
     fn refuse(&mut self, seen: &SeenCommand<'_>, control: Option<SessionCommand>) {
         let state = self.state(seen);
         match (control, &mut state.queue) {
-            (Some(SessionCommand::Exec), _) => {
-                state.end_transaction();
-                self.stop_watching(seen.client);
-            }
+            (Some(SessionCommand::Exec), _) => drop(self.end_transaction(seen)),
             (_, Some(queue)) => queue.is_spoilt = true,
             (Some(SessionCommand::Watch), None) => state.watch_failed = true,
             (_, None) => {}
@@ -236,28 +313,38 @@ impl Replay {
         } else if seen.database.is_some_and(|number| number != 0)
             && !std::mem::replace(&mut self.state(seen).has_left_database, true)
         {
-            self.record(seen, &judge::other_database("select", KeyList::default()));
+            self.record(seen, &judge::other_database("select", KeyList::default()), None);
         }
     }
 
     /// Takes a command that runs, or is queued.
     fn plain(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>, keys: &[&[u8]]) {
         let spec = invocation.spec;
-        let queue = &mut self.state(seen).queue;
+        let unit = self.unit(seen);
+        let queue = &self.state(seen).queue;
         let place = queue.as_ref().and_then(Queue::next_place);
         let (is_queued, is_spoilt) = (queue.is_some(), queue.as_ref().is_some_and(|q| q.is_spoilt));
-        if let Some(queue) = queue {
-            queue.push(invocation, keys);
+        if is_queued && self.has_room_for(keys) {
+            self.queue(seen).push(invocation, keys);
         }
-        let chosen = judge::choice(invocation).filter(|_| !is_queued);
-        for rule in judge::reach(invocation).chain(judge::scope(invocation, true)).chain(chosen) {
-            self.record(seen, &judge::by_command(rule, invocation, place));
+        for rule in judge::reach(invocation).chain(judge::scope(invocation, true)) {
+            self.record(seen, &judge::by_command(rule, invocation, place), Some(unit));
+        }
+        // A database is chosen when the command runs: a unit by itself, as on a server.
+        if let Some(rule) = judge::choice(invocation).filter(|_| !is_queued) {
+            self.record(seen, &judge::by_command(rule, invocation, place), None);
         }
         if foreign::is_script(spec) {
             self.ledger.counts.scripts += 1;
-            let declared = keys.iter().map(|key| key.to_vec()).collect();
-            let origin = self.state(seen).origin.clone();
-            self.script = Some(Script { spec, origin, declared, used: Vec::new() });
+            self.script = Some(Script {
+                spec,
+                origin: self.state(seen).origin.clone(),
+                first: keys.first().map(|key| key.to_vec()),
+                declared: keys.iter().map(|key| key.to_vec()).collect(),
+                together: keys.iter().take(SCRIPT_KEYS_MAX).map(|key| key.to_vec()).collect(),
+                used: HashSet::new(),
+                unit,
+            });
         } else if !is_queued {
             self.ledger.key_groups.enter(keys);
         }
@@ -271,13 +358,12 @@ impl Replay {
     fn changed(&mut self, seen: &SeenCommand<'_>, writer: &Origin, invocation: &Invocation<'_>) {
         let Invocation { spec, args, .. } = *invocation;
         let command = spec.full_name();
-        let mut written: Vec<&[u8]> = Vec::new();
+        // A set: looking for each watched key among very many would take long.
+        let mut written: HashSet<&[u8]> = HashSet::new();
         spec.each_written_key(args, |key| {
-            if written.len() < KEYS_MAX {
-                written.push(key);
-            }
+            written.insert(key);
         });
-        let is_hit = |key: &[u8]| spec.keys.is_empty() || written.contains(&key);
+        let is_hit = |key: &[u8]| spec.keys.is_empty() || written.contains(key);
         for client in &self.watching {
             let Some(state) = self.clients.get_mut(client) else { continue };
             // Its own transaction changes what it watched, and that is no conflict.
@@ -295,10 +381,14 @@ impl Replay {
 
     fn watch(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>, keys: &[&[u8]]) {
         if let Some(finding) = self.state(seen).guard.judge(invocation) {
-            self.record(seen, &finding);
+            self.record(seen, &finding, None);
         }
-        let guard = &mut self.state(seen).guard;
-        keys.iter().for_each(|key| guard.add(key, seen.at_ms));
+        for key in keys {
+            let is_new = !self.state(seen).guard.keys.contains_key(*key);
+            if is_new && self.has_room_for(&[key]) {
+                self.state(seen).guard.add(key, seen.at_ms);
+            }
+        }
         let is_known = self.watching.iter().any(|client| client == seen.client);
         if !is_known && self.watching.len() < WATCHING_MAX {
             self.watching.push(seen.client.to_vec());
@@ -306,13 +396,12 @@ impl Replay {
     }
 
     fn exec(&mut self, seen: &SeenCommand<'_>) {
-        let state = self.state(seen);
-        let unguarded = judge::unguarded(state.watch_failed);
-        let (Some(queue), guard) = state.end_transaction() else { return };
+        let unit = Some(self.unit(seen));
+        let unguarded = judge::unguarded(self.state(seen).watch_failed);
+        let (Some(queue), guard) = self.end_transaction(seen) else { return };
         let (commands, guarded) = (queue.commands, guard.keys());
-        self.stop_watching(seen.client);
         if let Some(rule) = unguarded {
-            self.record(seen, &judge::by_transaction(rule, &commands, &[]));
+            self.record(seen, &judge::by_transaction(rule, &commands, &[]), unit);
         }
         if queue.is_spoilt || unguarded.is_some() {
             return;
@@ -325,11 +414,11 @@ impl Replay {
         self.ledger.key_groups.enter(&all.iter().collect::<Vec<_>>());
         for queued in &commands {
             if let Some(rule) = judge::choice(queued) {
-                self.record(seen, &judge::by_command(rule, queued, None));
+                self.record(seen, &judge::by_command(rule, queued, None), None);
             }
         }
         if let Some(rule) = judge::exec(&commands, &guarded, GuardPolicy::Standalone) {
-            self.record(seen, &judge::by_transaction(rule, &commands, &guarded));
+            self.record(seen, &judge::by_transaction(rule, &commands, &guarded), unit);
         }
         if guarded.is_empty() {
             return;
@@ -344,7 +433,7 @@ impl Replay {
     }
 
     /// Enters an EXEC that ran nothing: it lost if a watched key was changed.
-    fn enter_lost_exec(&mut self, seen: &SeenCommand<'_>, guard: &client::Guard) {
+    fn enter_lost_exec(&mut self, seen: &SeenCommand<'_>, guard: &Guard) {
         let loser = self.state(seen).origin.clone();
         let mut is_lost = false;
         for (key, watched) in &guard.keys {
@@ -368,20 +457,25 @@ impl Replay {
     fn by_script(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>, keys: &[&[u8]]) {
         let Some(script) = &mut self.script else { return };
         for key in keys {
-            if script.used.len() < KEYS_MAX && !script.used.iter().any(|used| used == key) {
-                script.used.push(key.to_vec());
+            let has_room = script.together.len() < SCRIPT_KEYS_MAX;
+            if has_room && !script.declared.contains(*key) && script.used.insert(key.to_vec()) {
+                script.together.push(key.to_vec());
             }
         }
-        let declared: Vec<&[u8]> = script.declared.iter().map(Vec::as_slice).collect();
+        let declared = judge::Declared {
+            first: script.first.as_deref(),
+            contains: &|key| script.declared.contains(key),
+        };
         let shard_of = |slot| self.topology.shard_of(slot);
-        let finding = judge::script(script.spec.name, &declared, invocation, &shard_of);
+        let finding = judge::script(script.spec.name, declared, invocation, &shard_of);
         let writes = invocation.spec.trips_watch() && !self.watching.is_empty();
+        let unit = script.unit;
         if finding.is_none() && !writes {
             return;
         }
         let origin = script.origin.clone();
         if let Some(finding) = finding {
-            self.enter(&finding, &origin, seen.at_ms, seen.spot);
+            self.enter(&finding, &origin, seen.at_ms, seen.spot, Some(unit));
         }
         if writes {
             self.changed(seen, &origin, invocation);
@@ -391,8 +485,7 @@ impl Replay {
     /// Ends the script: the keys it was given and the keys it used are one group.
     fn end_script(&mut self) {
         if let Some(script) = self.script.take() {
-            let keys: Vec<&[u8]> =
-                script.declared.iter().chain(&script.used).map(Vec::as_slice).collect();
+            let keys: Vec<&[u8]> = script.together.iter().map(Vec::as_slice).collect();
             self.ledger.key_groups.enter(&keys);
         }
     }

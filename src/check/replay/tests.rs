@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::check::tokenizer::Words;
+use crate::ledger::Weight;
 use crate::slot::Slot;
 
 /// Lines `client: command`, `client lua: command`.
@@ -126,15 +127,34 @@ fn transactions_and_guards_end_as_in_redis() {
         ("a: multi\na: set x\na: mget x y\na: exec", &["cross-slot-command mget 1"]),
         ("a: watch\na: multi\na: set x 1\na: exec", &["exec-after-failed-watch multi: set 1"]),
         ("a: watch\na: unwatch\na: multi\na: set x 1\na: exec", &[]),
-        // Every command has a place, whether its keys are known or not.
-        (
-            "a: multi\na: client setname n\na: nosuch k $ 1\na: set x 1\na: incr y\na: exec",
-            &["cross-slot-transaction multi: client|setname, nosuch, set, incr 1 at 4"],
-        ),
+        // What no server has is refused by any that we know.
+        ("a: multi\na: nosuch k\na: set x 1\na: incr y\na: exec", &[]),
     ];
     for (conversation, expected) in cases {
         assert_eq!(violations(conversation), *expected, "{conversation}");
     }
+}
+
+/// In a recording it has run: every command has a place, whether its keys are known or not.
+#[test]
+fn an_unknown_command_that_has_run_has_a_place() {
+    let mut replay = Replay::new(3);
+    for line in ["multi", "client setname n", "nosuch k", "set x 1", "incr y", "exec"] {
+        let mut words = Words::default();
+        words.split(line.as_bytes()).expect("good words");
+        replay.command(&SeenCommand {
+            args: words.args().expect("a command"),
+            client: b"a",
+            database: None,
+            at_ms: None,
+            spot: Spot::Live,
+            by_script: false,
+            has_run: true,
+        });
+    }
+    let rows = replay.ledger.violations.rows();
+    assert_eq!(&*rows[0].0.command, "multi: client|setname, nosuch, set, incr");
+    assert_eq!((rows[0].1.examples[0].place, replay.ledger.unknown.total), (Some(4), 1));
 }
 
 #[test]
@@ -222,6 +242,57 @@ fn an_example_names_each_key_once() {
     let example = &rows[0].1.examples[0];
     let keys: Vec<&str> = example.keys.iter().map(|key| key.key.as_str()).collect();
     assert_eq!((keys, example.place), (vec!["x", "y"], Some(3)));
+}
+
+/// The commands of these keys and of a transaction are all looked at, however many there are.
+#[test]
+fn nothing_stops_being_looked_at() {
+    let mut many: String = (0..5000).map(|n| format!("a: set {{a}}{n} 1\n")).collect();
+    many = format!("a: multi\n{many}a: set other 1\na: exec");
+    assert_eq!(violations(&many), ["cross-slot-transaction multi: set 1 at 5001"]);
+    let keys: String = (0..300_000).map(|n| format!(" {{a}}{n}")).collect();
+    let replay = replayed(&format!("a: del{keys} other\na: watch{keys} other"));
+    assert_eq!(replay.ledger.key_stats.uses, 300_001);
+    let rows = replay.ledger.violations.rows();
+    assert_eq!(rows.len(), 2);
+    for (kind, row) in rows {
+        let example = &row.examples[0];
+        assert_eq!(example.keys.len() + example.keys_hidden, 300_001, "{}", kind.command);
+        assert!(example.keys.iter().any(|key| key.key == "other"), "{}", kind.command);
+    }
+    assert_eq!(replay.ledger.unjudged, 0);
+}
+
+/// What is more than can be kept is counted, and room that was taken is given back.
+#[test]
+fn what_cannot_be_kept_is_counted() {
+    let mut replay = replayed("a: multi");
+    replay.kept_bytes = KEPT_BYTES_MAX;
+    assert!(replay.has_room_for(&[b"x"]), "it was taken by nobody");
+    let long = vec![b'x'; KEPT_BYTES_MAX];
+    assert!(!replay.has_room_for(&[&long]));
+    assert_eq!(replay.ledger.unjudged, 1);
+    let before = replayed("a: get x").kept_bytes;
+    let after = replayed("a: watch x\na: multi\na: set x 1\na: exec\na: watch y\na: unwatch");
+    assert_eq!(before, 0);
+    assert!(after.kept_bytes <= 2 * bytes_of(&[]), "{}", after.kept_bytes);
+}
+
+/// A transaction is one violation, whatever its commands break; so is a script.
+#[test]
+fn a_transaction_and_a_script_are_one_unit() {
+    for (conversation, units, found) in [
+        ("a: multi\na: mset d 1 e 2\na: expire d 60\na: expire e 60\na: exec", 1, 1),
+        ("a: multi\na: mset d 1 e 2\na: del f g\na: set h 1\na: exec", 1, 3),
+        ("a: mset d 1 e 2\na: mset d 1 e 2", 2, 2),
+        ("a: multi\na: del d e\na: discard\na: multi\na: del d e\na: exec", 2, 2),
+        ("a: eval s 2 d e\na lua: get foo\na lua: get bar\na: get x", 1, 3),
+        ("a: watch d e\na: multi\na: set d 1\na: set e 1\na: exec", 2, 2),
+    ] {
+        let violations = replayed(conversation).ledger.violations;
+        let seen = (violations.units(Weight::Error), violations.total);
+        assert_eq!(seen, (units, found), "{conversation}");
+    }
 }
 
 #[test]

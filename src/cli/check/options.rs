@@ -14,7 +14,7 @@ Try:
   slotway check dump.rdb --report proof.html    where the keys are, with a map of the slots
 
 Exit code: 0 no violations, 1 an error of this machine, 2 wrong options or unreadable input,
-3 violations.";
+3 violations, 4 not proven: not all could be judged.";
 
 /// The options of `check`.
 #[derive(clap::Args, Debug)]

@@ -15,8 +15,8 @@ use self::child::Signals;
 use super::Failure;
 use super::reports::{self, Reports, cannot_write, columns, try_out};
 use crate::ledger::pattern;
-use crate::report::proof::text;
-use crate::report::{Baseline, Found, Report, Source};
+use crate::report::proof::{EXIT_VIOLATIONS, text};
+use crate::report::{Baseline, Ended, Found, Report, Source};
 use crate::router::Router;
 use crate::server::{self, Bound, Wanted};
 use crate::state::settings::{CrossSlot, DATABASES_DEFAULT};
@@ -78,7 +78,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     });
     runtime.shutdown_background();
     let code = child::code(outcome?);
-    let report = report(&router, options, baseline.as_ref());
+    let report = report(&router, options, baseline.as_ref(), Ended { code });
     let written = reports.write(&report)?;
     // A failed command did not exercise everything: its baseline is kept.
     if let (Some(path), true, 0) = (&options.allow, options.update_baseline, code) {
@@ -93,11 +93,10 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         let path = path.display();
         say(&format!("slotway: {path} is unchanged: the command ended with {code}\n"));
     }
-    Ok(ExitCode::from(match (code, report.exit_code) {
+    Ok(ExitCode::from(match report.exit_code {
         // All violations are in the baseline now.
-        (0, _) if options.update_baseline => 0,
-        (0, found) => found,
-        (code, _) => code,
+        EXIT_VIOLATIONS if code == 0 && options.update_baseline => 0,
+        found => found,
     }))
 }
 
@@ -242,7 +241,7 @@ async fn drain(router: &Router, at: &Addresses) {
 }
 
 /// Makes the report.
-fn report(router: &Router, options: &Options, baseline: Option<&Baseline>) -> Report {
+fn report(router: &Router, options: &Options, baseline: Option<&Baseline>, ended: Ended) -> Report {
     let (server, node) = (&router.server, router.server.router());
     let ledger = node.observer.recorder.ledger(&node.clients, crate::server::now());
     let words = options.command.iter().map(|word| word.to_string_lossy());
@@ -250,7 +249,7 @@ fn report(router: &Router, options: &Options, baseline: Option<&Baseline>) -> Re
     let bytes = node.stats.bytes_in.get();
     let sources = [Source { name, format: "run", bytes, trouble: None }];
     let found = Found { ledger: &ledger, topology: &server.topology, title: "slotway run" };
-    let mut report = Report::of(&found, &sources, options.strict);
+    let mut report = Report::of_ended(&found, &sources, options.strict, Some(ended));
     if let (Some(baseline), Some(path)) = (baseline, &options.allow) {
         report.allow(baseline, &path.display().to_string());
     }

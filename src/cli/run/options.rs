@@ -24,7 +24,7 @@ Try:
   slotway run --allow known.txt -- pytest         fail on any other violation
 
 Exit code: the command's if it is not 0 (128 + n if signal n ended it); otherwise 3 with
-violations, 1 for an error of this machine. Before the command runs: 2 for a wrong command line,
+violations, 4 if it is not proven that there are none, 1 for an error of this machine. Before the command runs: 2 for a wrong command line,
 126 if the command cannot be started, 127 if it does not exist.";
 
 /// The options of `run`.

@@ -46,10 +46,11 @@ pub(super) fn violations(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'
         return Ok(());
     }
     let report = report(cx);
-    out.map(4);
+    out.map(5);
     field(out, "errors", report.totals.errors);
     field(out, "warnings", report.totals.warnings);
     field(out, "dropped", report.totals.dropped);
+    words(out, "gaps", report.gaps.iter().map(String::as_str));
     out.bulk(b"rows");
     out.array(report.violations.len());
     for row in &report.violations {

@@ -19,11 +19,14 @@
 //! together: what is reported of the transaction is what would still cross then.
 
 use super::key_list::KeyList;
+use super::pattern::pattern;
 use super::rule::Rule;
 use crate::slot::{Footprint, Slot};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// Reports show the first keys of a finding: one that shows why it is one is among so many.
+const WITNESS_WITHIN: usize = 8;
 /// Different commands in the name of a transaction; the others are shown as `…`.
 pub(crate) const NAMES_MAX: usize = 4;
 
@@ -56,6 +59,10 @@ pub(crate) trait Command {
     fn each_key(&self, found: &mut dyn FnMut(&[u8]));
     /// Calls `found` with all that has a slot, in its order: keys, and shard channels.
     fn each_with_slot(&self, found: &mut dyn FnMut(&[u8]));
+    /// The glob pattern of the keys that it asks for instead of naming them: KEYS, SCAN with MATCH.
+    fn glob(&self) -> Option<Cow<'_, [u8]>> {
+        None
+    }
 }
 
 /// A violation: the rule, and what breaks it.
@@ -123,9 +130,14 @@ pub(crate) fn next_place(kept: usize, is_spoilt: bool) -> Option<usize> {
 /// Describes a command that breaks a rule by itself, perhaps at a place in a transaction.
 #[must_use]
 pub(crate) fn by_command(rule: Rule, command: &impl Command, place: Option<usize>) -> Finding {
-    let mut keys = KeyList::default();
-    command.each_key(&mut |key| keys.add(key));
-    Finding { rule, command: command.name().into_owned(), place, keys }
+    let keys = Witnessed::of(command).into_keys();
+    let name = command.name();
+    // `keys cart:<int>:*`: the keys that it asks for say where to mend it.
+    let command = match command.glob().filter(|_| rule == Rule::NodeLocal) {
+        Some(glob) => format!("{name} {}", pattern(&glob)),
+        None => name.into_owned(),
+    };
+    Finding { rule, command, place, keys }
 }
 
 /// Describes the use of a database other than number 0, which the command of this name chose; `keys`
@@ -146,10 +158,11 @@ pub(crate) fn watch(guard: Option<(Slot, &[&[u8]])>, command: &impl Command) -> 
     };
     let guarded = guard.map_or(&[][..], |(_, keys)| keys);
     crosses.then(|| {
-        let mut keys: KeyList = guarded.iter().copied().collect();
+        let mut keys = Witnessed::default();
+        guarded.iter().for_each(|key| keys.add(key));
         command.each_key(&mut |key| keys.add(key));
         let (rule, command) = (Rule::CrossSlotWatch, command.name().into_owned());
-        Finding { rule, command, place: None, keys }
+        Finding { rule, command, place: None, keys: keys.into_keys() }
     })
 }
 
@@ -184,14 +197,20 @@ pub(crate) fn unguarded(watch_failed: bool) -> Option<Rule> {
 #[must_use]
 pub(crate) fn by_transaction<C: Command>(rule: Rule, queue: &[C], guard: &[&[u8]]) -> Finding {
     let is_about_guard = matches!(rule, Rule::WatchElsewhere | Rule::SharedShard);
-    let guard = guard.iter().copied().filter(|_| is_about_guard);
-    let mut keys: KeyList = guard.collect();
-    queue.iter().for_each(|command| command.each_key(&mut |key| keys.add(key)));
     let place = match rule {
         Rule::CrossSlotTransaction => elsewhere(queue, &mut JoinedSlots::of(queue)),
         _ => None,
     };
-    Finding { rule, command: transaction_name(queue), place, keys }
+    let mut keys = Witnessed::default();
+    guard.iter().filter(|_| is_about_guard).for_each(|key| keys.add(key));
+    for (at, command) in (1..).zip(queue) {
+        if place == Some(at) {
+            // What came before crosses by commands that are reported by themselves.
+            keys.witness = None;
+        }
+        command.each_key(&mut |key| keys.add(key));
+    }
+    Finding { rule, command: transaction_name(queue), place, keys: keys.into_keys() }
 }
 
 /// Judges keys that are used together by commands which are not known.
@@ -206,19 +225,28 @@ pub(crate) fn key_set(keys: &[&[u8]]) -> Option<Finding> {
     })
 }
 
-/// Judges a command that a script calls. The first of the script's `declared` keys determines where it
-/// runs; a key, or a shard channel, of the command in another slot must be declared.
+/// The keys that a script was given.
+#[derive(Clone, Copy)]
+pub(crate) struct Declared<'a> {
+    /// The first one, which determines where the script runs.
+    pub first: Option<&'a [u8]>,
+    /// Whether a key is one of them.
+    pub contains: &'a dyn Fn(&[u8]) -> bool,
+}
+
+/// Judges a command that a script calls: a key, or a shard channel, in another slot than the script's
+/// must be declared.
 #[must_use]
 pub(crate) fn script(
     script: &str,
-    declared: &[&[u8]],
+    declared: Declared<'_>,
     command: &impl Command,
     shard_of: &dyn Fn(Slot) -> usize,
 ) -> Option<Finding> {
-    let home = declared.first().map(|key| Slot::of(key));
+    let home = declared.first.map(Slot::of);
     let mut stray: Option<Vec<u8>> = None;
     command.each_with_slot(&mut |key| {
-        if stray.is_none() && home != Some(Slot::of(key)) && !declared.contains(&key) {
+        if stray.is_none() && home != Some(Slot::of(key)) && !(declared.contains)(key) {
             stray = Some(key.to_vec());
         }
     });
@@ -229,8 +257,47 @@ pub(crate) fn script(
         command: format!("{script}: {}", command.name()),
         place: None,
         // Not all declared keys: scripts with different numbers of keys would be different rows.
-        keys: declared.first().copied().into_iter().chain([&*stray]).collect(),
+        keys: declared.first.into_iter().chain([&*stray]).collect(),
     })
+}
+
+/// The keys of a finding, with the first one that is in another slot than the first.
+#[derive(Debug, Default)]
+struct Witnessed {
+    keys: KeyList,
+    home: Option<Slot>,
+    witness: Option<Vec<u8>>,
+}
+
+impl Witnessed {
+    fn of(command: &impl Command) -> Self {
+        let mut keys = Self::default();
+        command.each_key(&mut |key| keys.add(key));
+        keys
+    }
+
+    fn add(&mut self, key: &[u8]) {
+        self.keys.add(key);
+        if self.witness.is_none() {
+            let slot = Slot::of(key);
+            if *self.home.get_or_insert(slot) != slot {
+                self.witness = Some(key.to_vec());
+            }
+        }
+    }
+
+    /// Returns the keys in their order; a witness far behind comes second.
+    fn into_keys(self) -> KeyList {
+        let Self { keys, witness: Some(witness), .. } = self else { return self.keys };
+        if keys.iter().take(WITNESS_WITHIN).any(|key| key == witness) {
+            return keys;
+        }
+        let mut led: KeyList = keys.iter().take(1).chain([&*witness]).collect();
+        keys.iter().skip(1).for_each(|key| led.add(key));
+        let is_shown = keys.iter().any(|key| key == witness);
+        led.hide(keys.hidden() - usize::from(!is_shown));
+        led
+    }
 }
 
 /// Returns `multi: decrby, incrby`: each name once.

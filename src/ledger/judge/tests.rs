@@ -115,6 +115,48 @@ fn a_transaction_is_one_slot() {
     }
 }
 
+/// Among thousands of keys the one in another slot is what a report has to show.
+#[test]
+fn a_key_far_behind_that_crosses_is_shown() {
+    #[derive(Debug)]
+    struct Many(usize, &'static str);
+    impl Command for Many {
+        fn name(&self) -> Cow<'_, str> {
+            "del".into()
+        }
+        fn footprint(&self) -> Footprint {
+            let keys: Vec<Vec<u8>> = self.keys().collect();
+            Footprint::of(keys.iter().map(Vec::as_slice))
+        }
+        fn traits(&self) -> Traits {
+            Traits::default()
+        }
+        fn each_key(&self, found: &mut dyn FnMut(&[u8])) {
+            self.keys().for_each(|key| found(&key));
+        }
+        fn each_with_slot(&self, found: &mut dyn FnMut(&[u8])) {
+            self.each_key(found);
+        }
+    }
+    impl Many {
+        fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+            let own = (0..self.0).map(|n| format!("{{a}}{n}").into_bytes());
+            own.chain([self.1.as_bytes().to_vec()])
+        }
+    }
+    for many in [5, 20, 5000] {
+        let finding = by_command(Rule::CrossSlotCommand, &Many(many, "other"), None);
+        let keys: Vec<&[u8]> = finding.keys.iter().collect();
+        assert!(keys[..8.min(keys.len())].contains(&&b"other"[..]), "{many}");
+        assert_eq!(keys.len() + finding.keys.hidden(), many + 1);
+        let queue = [Many(many, "{a}z"), Many(0, "other")];
+        let rule = exec(&queue, &[], GuardPolicy::Standalone).expect("it crosses");
+        let finding = by_transaction(rule, &queue, &[]);
+        assert!(finding.keys.iter().take(8).any(|key| key == b"other"), "{many}");
+        assert_eq!(finding.place, Some(2));
+    }
+}
+
 #[test]
 fn a_guard_is_in_the_slot_of_its_transaction() {
     use GuardPolicy::{Ignored, Refused, Standalone};
@@ -156,8 +198,10 @@ fn a_script_uses_the_keys_it_was_given() {
         (&[], "get x", "undeclared-script-key eval: get: x"),
     ] {
         let keys: Vec<&[u8]> = declared.iter().map(|key| key.as_bytes()).collect();
-        let finding = script("eval", &keys, &line(call), &halves);
-        assert_eq!(finding.map_or(String::new(), |f| shown(&f)), expected, "{declared:?} {call}");
+        let declared =
+            Declared { first: keys.first().copied(), contains: &|key| keys.contains(&key) };
+        let finding = script("eval", declared, &line(call), &halves);
+        assert_eq!(finding.map_or(String::new(), |f| shown(&f)), expected, "{keys:?} {call}");
     }
 }
 

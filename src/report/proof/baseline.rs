@@ -97,6 +97,8 @@ mod tests {
             command: command.to_owned(),
             patterns: patterns.iter().map(|&pattern| pattern.to_owned()).collect(),
             count: 7,
+            units: 7,
+            within: None,
             refused: 0,
             is_known: false,
             first_ms: None,

@@ -1,21 +1,23 @@
 //! What a check found, as plain data: the JSON document is this, field by field, and the other
 //! formats are made from it.
 
+use super::gaps::{self, Ended};
 use super::groups;
 use super::rows::{
-    BaselineRow, BigRow, ClientRow, ConflictRow, ExampleRow, GroupRow, KeyRow, PatternRow, RuleRow,
-    ShardRow, SlotRow, SourceRow, Totals, TroubleRow, UnknownRow, ViolationRow, WayOutRow,
+    BaselineRow, BigRow, ClientRow, CommandRow, ConflictRow, ExampleRow, GroupRow, KeyRow,
+    PatternRow, RuleRow, ShardRow, SlotRow, SourceRow, Totals, TroubleRow, ViolationRow, WayOutRow,
 };
-use super::{Baseline, EXIT_INPUT, EXIT_VIOLATIONS};
+use super::{Baseline, EXIT_INPUT, EXIT_NOT_PROVEN, EXIT_VIOLATIONS};
 use crate::ledger::key_stats::LargeKey;
 use crate::ledger::price::Market;
 use crate::ledger::rule::ROWS;
-use crate::ledger::violation::{Example, ExampleKey};
-use crate::ledger::{Group, Ledger, Spot, Weight};
+use crate::ledger::violation::{Example, ExampleKey, ViolationKind};
+use crate::ledger::{CommandCounts, Group, Ledger, Origin, Spot, Weight};
 use crate::slot::Slot;
-use crate::text::display::plural;
+use crate::text::display::{plural, printable};
 use crate::topology::Topology;
 use serde::Serialize;
+use std::collections::HashMap;
 
 /// The name and number of the document's schema.
 pub(crate) const SCHEMA: &str = "slotway-proof/1";
@@ -23,6 +25,10 @@ pub(crate) const SCHEMA: &str = "slotway-proof/1";
 pub(crate) const GROUPS_MAX: usize = 256;
 /// Most slots in a report: the busiest.
 pub(crate) const HOT_MAX: usize = 16;
+/// Kinds of warnings in the first lines of a page.
+const OTHER_RESULTS_MAX: usize = 3;
+/// Fewer uses of keys than this are a small run.
+const SMALL_USES: u64 = 1000;
 /// Most patterns in a report: the most used.
 pub(crate) const PATTERNS_MAX: usize = 256;
 
@@ -81,8 +87,14 @@ pub(crate) struct Report {
     pub shards: Vec<ShardRow>,
     pub hot_slots: Vec<SlotRow>,
     pub big_keys: Vec<BigRow>,
-    pub unknown_commands: Vec<UnknownRow>,
+    pub refused_commands: Vec<CommandRow>,
+    pub unknown_commands: Vec<CommandRow>,
+    /// What keeps it from being a proof; empty if nothing does.
+    pub gaps: Vec<String>,
     pub baseline: Option<BaselineRow>,
+    /// How the command of `slotway run` ended.
+    #[serde(skip)]
+    pub ended: Option<Ended>,
     /// As [`Found::title`].
     #[serde(skip)]
     pub title: &'static str,
@@ -95,6 +107,17 @@ impl Report {
     /// Makes the report of what was found in `sources`. If strict, a warning fails, too.
     #[must_use]
     pub(crate) fn of(found: &Found<'_>, sources: &[Source], is_strict: bool) -> Self {
+        Self::of_ended(found, sources, is_strict, None)
+    }
+
+    /// The same around a command, given how that ended.
+    #[must_use]
+    pub(crate) fn of_ended(
+        found: &Found<'_>,
+        sources: &[Source],
+        is_strict: bool,
+        ended: Option<Ended>,
+    ) -> Self {
         let (ledger, counts) = (found.ledger, found.ledger.counts);
         let shards = found.topology.shards();
         let shard_of = |slot: Slot| found.topology.shard_of(slot);
@@ -110,22 +133,23 @@ impl Report {
                 of: row.rule,
             })
             .collect();
-        let weighing = |weight: Weight| {
-            let own = rules.iter().filter(|row| row.of.weight() == weight);
-            own.map(|row| row.count).sum::<u64>()
-        };
-        let (errors, warnings) = (weighing(Weight::Error), weighing(Weight::Warning));
+        let units = |weight| ledger.violations.units(weight);
+        let (errors, warnings) = (units(Weight::Error), units(Weight::Warning));
         let is_read = sources.iter().all(|source| source.trouble.is_none());
         let key_stats = &ledger.key_stats;
         let market = Market::new(key_stats, shards, &shard_of);
         let mut group_rows = groups::GroupRows::new(&market);
+        let (refused, unknown) = (commands(&ledger.refused), commands(&ledger.unknown));
+        let gaps = gaps::gaps(found, sources, &refused, &unknown, ended);
         Self {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
-            exit_code: match () {
-                () if !is_read => EXIT_INPUT,
-                () if errors > 0 || is_strict && warnings > 0 => EXIT_VIOLATIONS,
-                () => 0,
+            exit_code: match ended {
+                Some(Ended { code: code @ 1.. }) => code,
+                _ if !is_read => EXIT_INPUT,
+                _ if !gaps.is_empty() => EXIT_NOT_PROVEN,
+                _ if errors > 0 || is_strict && warnings > 0 => EXIT_VIOLATIONS,
+                _ => 0,
             },
             is_strict,
             sources: sources.iter().map(source).collect(),
@@ -134,6 +158,7 @@ impl Report {
                 commands: counts.commands,
                 transactions: counts.transactions,
                 scripts: counts.scripts,
+                refused_commands: ledger.refused.total,
                 unknown_commands: ledger.unknown.total,
                 key_uses: key_stats.uses,
                 stored_keys: key_stats.keys,
@@ -157,13 +182,11 @@ impl Report {
             shards: shard_rows(ledger, shards, &shard_of),
             hot_slots: hot_slots(ledger, &shard_of),
             big_keys: key_stats.big().iter().map(|big| big_row(big, &shard_of)).collect(),
-            unknown_commands: ledger
-                .unknown
-                .rows()
-                .into_iter()
-                .map(|(command, count)| UnknownRow { command: command.to_owned(), count })
-                .collect(),
+            refused_commands: refused,
+            unknown_commands: unknown,
+            gaps,
             baseline: None,
+            ended,
             title: found.title,
             map: key_stats
                 .slots()
@@ -184,10 +207,10 @@ impl Report {
         let failing = || self.violations.iter().filter(|row| self.counts(row));
         let known = failing().filter(|row| row.is_known).count();
         let new = failing().count() - known;
-        let strict = if self.is_strict { self.totals.warnings } else { 0 };
-        // Evicted rows are in the totals only: whether they were known cannot be decided.
-        let has_all_rows =
-            failing().map(|row| row.count).sum::<u64>() == self.totals.errors + strict;
+        // Evicted rows are counted by rule only: whether they were known cannot be decided.
+        let of_failing = |row: &&RuleRow| self.is_strict || row.of.weight() == Weight::Error;
+        let all: u64 = self.rules.iter().filter(of_failing).map(|row| row.count).sum();
+        let has_all_rows = failing().map(|row| row.count).sum::<u64>() == all;
         if self.exit_code == EXIT_VIOLATIONS && new == 0 && has_all_rows {
             self.exit_code = 0;
         }
@@ -198,20 +221,75 @@ impl Report {
     /// The outcome in a few words.
     #[must_use]
     pub(crate) fn verdict(&self) -> String {
-        let violations = plural(self.totals.errors, "violation");
+        let errors = self.totals.errors;
+        let violations = plural(errors, "violation");
         match self.exit_code {
-            0 if self.totals.errors > 0 => format!("nothing new: {violations} of known kinds"),
+            _ if !self.is_whole() => "not everything could be read".to_owned(),
+            _ if !self.gaps.is_empty() && errors > 0 => format!("{violations}, and not proven"),
+            _ if !self.gaps.is_empty() => "not proven".to_owned(),
+            0 if errors > 0 => format!("nothing new: {violations} of known kinds"),
             0 => "no violations".to_owned(),
-            EXIT_INPUT => "not everything could be read".to_owned(),
-            _ if self.totals.errors == 0 => plural(self.totals.warnings, "warning"),
+            _ if errors == 0 => plural(self.totals.warnings, "warning"),
             _ => violations,
         }
+    }
+
+    /// The rows that lead units, each with those that came with it in the same units.
+    pub(super) fn leading(&self) -> Vec<(&ViolationRow, Vec<&ViolationRow>)> {
+        let mut leading: Vec<(usize, &ViolationRow, Vec<&ViolationRow>)> = Vec::new();
+        for (at, row) in self.violations.iter().enumerate() {
+            // What led its unit may have been evicted.
+            if row.units > 0 || row.within.is_none() {
+                leading.push((at, row, Vec::new()));
+            }
+        }
+        for row in self.violations.iter().filter(|row| row.units == 0) {
+            let lead = leading.iter_mut().find(|(at, ..)| Some(*at) == row.within);
+            if let Some((.., with)) = lead {
+                with.push(row);
+            }
+        }
+        leading.into_iter().map(|(_, row, with)| (row, with)).collect()
+    }
+
+    /// What a cluster would run with another result, and why: `keys a:* (a command that sees one node
+    /// only)`.
+    pub(super) fn other_results(&self) -> String {
+        let leading = self.leading();
+        let rows = leading.iter().map(|(row, _)| row).filter(|row| row.weight == "warning");
+        let shown: Vec<String> = rows
+            .clone()
+            .take(OTHER_RESULTS_MAX)
+            .map(|row| format!("{} ({})", printable(&row.command), row.title))
+            .collect();
+        let more = rows.count().saturating_sub(OTHER_RESULTS_MAX) as u64;
+        let more =
+            if more > 0 { format!(" and {} more", plural(more, "kind")) } else { String::new() };
+        format!("a cluster would run it with another result: {}{more}", shown.join(", "))
+    }
+
+    /// Whether all violations are by one client.
+    pub(super) fn has_one_client(&self) -> bool {
+        let mut clients = self.violations.iter().flat_map(|row| &row.clients);
+        let first = clients.next();
+        let is_first = |row: &ClientRow| first.is_some_and(|first| first.is_same(row));
+        clients.all(is_first) && self.violations.iter().all(|row| row.other_clients == 0)
+    }
+
+    /// Whether so little was seen that tables of keys and slots would say nothing.
+    pub(super) fn is_small(&self) -> bool {
+        self.totals.stored_keys == 0 && self.totals.key_uses < SMALL_USES
     }
 
     /// Whether everything was read.
     #[must_use]
     pub(crate) fn is_whole(&self) -> bool {
         self.sources.iter().all(|source| source.trouble.is_none())
+    }
+
+    /// Whether the command of `slotway run` failed.
+    pub(super) fn has_failed(&self) -> bool {
+        self.ended.is_some_and(|Ended { code }| code != 0)
     }
 
     /// Whether it is the report of `slotway run`.
@@ -247,7 +325,10 @@ fn violations(
     groups: &[Group],
     shard_of: &dyn Fn(Slot) -> usize,
 ) -> Vec<ViolationRow> {
-    let rows = ledger.violations.rows().into_iter().map(|(kind, row)| ViolationRow {
+    let all = ledger.violations.rows();
+    let at: HashMap<&ViolationKind, usize> =
+        all.iter().enumerate().map(|(at, (kind, _))| (*kind, at)).collect();
+    let rows = all.iter().map(|(kind, row)| ViolationRow {
         of: kind.rule,
         rule: kind.rule.name(),
         title: kind.rule.row().title,
@@ -255,6 +336,8 @@ fn violations(
         command: kind.command.to_string(),
         patterns: kind.patterns.iter().map(ToString::to_string).collect(),
         count: row.count,
+        units: row.units,
+        within: row.within.as_ref().and_then(|lead| at.get(lead)).copied(),
         refused: row.refused,
         is_known: false,
         first_ms: row.first_ms,
@@ -286,6 +369,7 @@ fn example_row(example: &Example, shard_of: &dyn Fn(Slot) -> usize) -> ExampleRo
         keys_hidden: example.keys_hidden,
         place: example.place,
         client: example.origin.shown(),
+        label: Origin { address: String::new(), ..example.origin.clone() }.shown(),
         at_ms: example.at_ms,
         spot: spot(example.spot),
         line: if let Spot::Line(number) = example.spot { Some(number) } else { None },
@@ -295,7 +379,13 @@ fn example_row(example: &Example, shard_of: &dyn Fn(Slot) -> usize) -> ExampleRo
 /// The row of one key.
 pub(super) fn key_row(key: &ExampleKey, shard_of: &dyn Fn(Slot) -> usize) -> KeyRow {
     let (slot, shard) = (key.slot.number(), shard_of(key.slot));
-    KeyRow { key: key.key.clone(), hashed: key.hashed.clone(), slot, shard }
+    let hex = key.bytes.as_ref().map(|bytes| bytes.iter().map(|b| format!("{b:02x}")).collect());
+    KeyRow { key: key.key.clone(), hex, hashed: key.hashed.clone(), slot, shard }
+}
+
+fn commands(counted: &CommandCounts) -> Vec<CommandRow> {
+    let rows = counted.rows().into_iter();
+    rows.map(|(command, count)| CommandRow { command: command.to_owned(), count }).collect()
 }
 
 fn conflicts(ledger: &Ledger) -> Vec<ConflictRow> {

@@ -1,7 +1,7 @@
 //! The report as one HTML file, with a map of the slots.
 
 use super::Report;
-use super::next::next;
+use super::next::{division, next};
 use super::rows::{GroupRow, RewrittenRow, ViolationRow, options};
 use super::tables;
 use crate::ledger::rule::ROWS;
@@ -42,6 +42,15 @@ pub(crate) fn html(report: &Report) -> String {
             let (name, why) = (printable(&source.name), printable(&trouble.why));
             page.paragraph("bad", &format!("{name}, {}: {why}", trouble.at));
         }
+    }
+    for gap in &report.gaps {
+        page.paragraph("bad", &format!("Not proven: {}", printable(gap)));
+    }
+    if totals.warnings > 0 {
+        page.paragraph("careful", &printable(&report.other_results()));
+    }
+    if let Some(note) = division(report) {
+        page.note(&note);
     }
     page.map(report);
     page.violations(report);
@@ -107,8 +116,12 @@ impl Page {
             return;
         }
         self.tag("h2", "Violations");
-        for row in &report.violations {
+        for (row, with) in report.leading() {
             self.violation(row, report);
+            for row in with {
+                self.note("With it, in the same transactions:");
+                self.violation(row, report);
+            }
         }
     }
 
@@ -116,7 +129,7 @@ impl Page {
         let class = if row.weight == "error" { "bad" } else { "careful" };
         self.push(&format!("<div class=\"{class}\"><p><b>{}</b> ", escaped(row.rule)));
         self.code(&row.command);
-        self.push(&format!(" {}", escaped(&plural(row.count, "time"))));
+        self.push(&format!(" {}", escaped(&row.often())));
         let span = row.first_ms.zip(row.last_ms);
         if let Some((first, last)) = span {
             self.push(&format!(", {} to {}", escaped(&date(first)), escaped(&date(last))));

@@ -1,5 +1,6 @@
-//! The report as JUnit XML: a test case per rule, which fails if the rule was broken, and one per
-//! file, which fails if it could not be read. The only file that names `quick_junit`.
+//! The report as JUnit XML: a test case per rule, which fails if the rule was broken; one per file,
+//! which fails if it could not be read; and one that fails if nothing is proven, in which case no other
+//! passes: it is skipped. The only file that names `quick_junit`.
 
 use super::Report;
 use super::rows::SourceRow;
@@ -15,22 +16,30 @@ use quick_junit::{NonSuccessKind, TestCase, TestCaseStatus, TestSuite};
 #[must_use]
 pub(crate) fn junit(report: &Report) -> String {
     let mut suite = TestSuite::new(report.title);
+    let is_proven = report.gaps.is_empty();
     for row in ROWS {
-        suite.add_test_case(case("slotway.rules", row.name, broken(report, row)));
+        suite.add_test_case(case("slotway.rules", row.name, broken(report, row), is_proven));
     }
+    let gaps = (!is_proven).then(|| ("not proven".to_owned(), report.gaps.join("\n")));
+    suite.add_test_case(case("slotway.proof", "everything was run and judged", gaps, is_proven));
     for source in &report.sources {
-        suite.add_test_case(case("slotway.input", &source.name, unread(source)));
+        suite.add_test_case(case("slotway.input", &source.name, unread(source), is_proven));
     }
     let mut document = quick_junit::Report::new(report.title);
     document.add_test_suite(suite);
     document.to_string().expect("written to memory")
 }
 
-/// A test case, failed if there is a message with its description. Control characters would be left
+/// A test case, failed if there is a message with its description, skipped if it proves nothing. Control characters would be left
 /// out of XML without a trace, so they are escaped here.
-fn case(class: &str, name: &str, failure: Option<(String, String)>) -> TestCase {
+fn case(class: &str, name: &str, failure: Option<(String, String)>, is_proven: bool) -> TestCase {
     let status = match failure {
-        None => TestCaseStatus::success(),
+        None if is_proven => TestCaseStatus::success(),
+        None => {
+            let mut status = TestCaseStatus::skipped();
+            status.set_message("not proven");
+            status
+        }
         Some((message, description)) => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
             status.set_message(printable(&message)).set_description(description);

@@ -1,7 +1,7 @@
 //! The report as Markdown, for a comment on a change: short, with folded details.
 
 use super::Report;
-use super::next::next;
+use super::next::{division, next};
 use super::rows::{GroupRow, options};
 use super::tables;
 use crate::report::table::Table;
@@ -31,6 +31,15 @@ pub(crate) fn markdown(report: &Report) -> String {
             let (name, why) = (code(&source.name), escaped(&trouble.why));
             line(&mut text, &format!("\n> **Not read to its end:** {name}, {}: {why}", trouble.at));
         }
+    }
+    for gap in &report.gaps {
+        line(&mut text, &format!("\n> **Not proven:** {}", escaped(gap)));
+    }
+    if report.totals.warnings > 0 {
+        line(&mut text, &format!("\nWarnings: {}.", escaped(&report.other_results())));
+    }
+    if let Some(note) = division(report) {
+        line(&mut text, &format!("\n{}.", escaped(&note)));
     }
     violations(report, &mut text);
     groups(report, &mut text);
@@ -70,8 +79,12 @@ fn violations(report: &Report, text: &mut String) {
     line(text, "\n### Violations\n");
     row(text, ["", "rule", "command", "keys", "times", "first seen", "fix"].map(str::to_owned));
     row(text, ["---", "---", "---", "---", "---:", "---", "---"].map(str::to_owned));
-    for violation in report.violations.iter().take(ROWS_MAX) {
+    let leading = report.leading();
+    let lines = leading.iter().take(ROWS_MAX);
+    let lines = lines.flat_map(|(row, with)| [*row].into_iter().chain(with.iter().copied()));
+    for violation in lines {
         let mark = match violation.weight {
+            _ if violation.units == 0 => "with",
             _ if violation.is_known => "known",
             "error" => "❌",
             _ => "⚠️",
@@ -88,13 +101,13 @@ fn violations(report: &Report, text: &mut String) {
                 code(violation.rule),
                 code(&violation.command),
                 patterns.join("<br>"),
-                count(violation.count),
+                violation.often(),
                 format!("{spot} {client}").trim().to_owned(),
                 tag.map(code).unwrap_or_default(),
             ],
         );
     }
-    more(report.violations.len(), "kind", text);
+    more(leading.len(), "kind", text);
 }
 
 fn groups(report: &Report, text: &mut String) {

@@ -11,6 +11,7 @@
 
 pub(crate) mod baseline;
 pub(crate) mod document;
+mod gaps;
 mod groups;
 pub(crate) mod html;
 pub(crate) mod json;
@@ -26,9 +27,12 @@ pub(crate) mod text;
 
 pub(crate) use baseline::Baseline;
 pub(crate) use document::{Found, Report, Source, Trouble};
+pub(crate) use gaps::Ended;
 pub(crate) use rows::{ConflictRow, GroupRow, ViolationRow};
 
 /// Exit code of a check that found a violation.
 pub(crate) const EXIT_VIOLATIONS: u8 = 3;
+/// Exit code of a report with a gap: it found no violation, or not all of them.
+pub(crate) const EXIT_NOT_PROVEN: u8 = 4;
 /// Exit code of a check whose input could not be read, or not to its end.
 pub(crate) const EXIT_INPUT: u8 = 2;

@@ -3,6 +3,29 @@
 use super::document::Report;
 use super::rows::ViolationRow;
 
+/// Commands that cluster clients divide by key.
+const DIVISIBLE: [&str; 6] = ["mget", "mset", "del", "unlink", "exists", "touch"];
+
+/// What is to be said if nothing but commands that divide by key crosses slots.
+pub(super) fn division(report: &Report) -> Option<String> {
+    let errors = || report.violations.iter().filter(|row| row.weight == "error");
+    let divides = |row: &ViolationRow| {
+        let is_lone = row.examples.iter().all(|example| example.place.is_none());
+        is_lone && DIVISIBLE.contains(&&*row.command)
+    };
+    let mut names: Vec<String> = errors().map(|row| row.command.to_uppercase()).collect();
+    names.sort();
+    names.dedup();
+    (!names.is_empty() && errors().all(divides)).then(|| {
+        format!(
+            "cluster clients divide {} by key: a cache with a cluster mode of its own needs no hashtag. Try \
+             it: give it the nodes (REDIS_CLUSTER_NODES), or slotway run --cross-slot split. A clean page \
+             through such a client does not show what the client emulates by itself",
+            names.join(", ")
+        )
+    })
+}
+
 /// What to do next: first what the report lacks, then what it found.
 pub(super) fn next(report: &Report) -> String {
     if !report.is_whole() {
@@ -10,9 +33,16 @@ pub(super) fn next(report: &Report) -> String {
                 again"
             .to_owned();
     }
+    if report.has_failed() {
+        return "make the command pass, and run it again".to_owned();
+    }
     let is_new = |row: &&ViolationRow| !row.is_known;
     if let Some(row) = report.violations.iter().find(is_new).or(report.violations.first()) {
         return format!("slotway explain {}", row.rule);
+    }
+    if report.totals.refused_commands + report.totals.unknown_commands > 0 && report.is_run() {
+        return "check that part beside a real server: redis-cli monitor | slotway check -"
+            .to_owned();
     }
     let has_commands = report.totals.commands > 0 || report.totals.transactions > 0;
     match (report.is_run(), has_commands) {

@@ -4,7 +4,7 @@
 //! Shares are 0 to 1; what is not known is null.
 
 use crate::ledger::Rule;
-use crate::text::display::percent;
+use crate::text::display::{percent, plural};
 use serde::Serialize;
 
 /// A file that was read.
@@ -31,6 +31,7 @@ pub(crate) struct Totals {
     pub commands: u64,
     pub transactions: u64,
     pub scripts: u64,
+    pub refused_commands: u64,
     pub unknown_commands: u64,
     pub key_uses: u64,
     pub stored_keys: u64,
@@ -64,6 +65,10 @@ pub(crate) struct ViolationRow {
     pub command: String,
     pub patterns: Vec<String>,
     pub count: u64,
+    /// Requests that it leads: transactions and scripts count once.
+    pub units: u64,
+    /// The row that leads the first unit that this one does not lead.
+    pub within: Option<usize>,
     pub refused: u64,
     pub is_known: bool,
     pub first_ms: Option<u64>,
@@ -98,12 +103,17 @@ pub(crate) struct ExampleRow {
     pub spot: Option<String>,
     #[serde(skip)]
     pub line: Option<u64>,
+    /// The client without its address.
+    #[serde(skip)]
+    pub label: String,
 }
 
 /// A key and where it belongs.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct KeyRow {
     pub key: String,
+    /// Its bytes, if `key` does not show all of them as they are.
+    pub hex: Option<String>,
     pub hashed: String,
     pub slot: u16,
     pub shard: usize,
@@ -244,9 +254,9 @@ pub(crate) struct BigRow {
     pub shard: usize,
 }
 
-/// A command that the check does not know.
+/// A command that was refused, or that is not known.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct UnknownRow {
+pub(crate) struct CommandRow {
     pub command: String,
     pub count: u64,
 }
@@ -344,6 +354,26 @@ pub(super) fn accident(tags: &[String]) -> Option<String> {
             tags.join(", ")
         )
     })
+}
+
+impl ClientRow {
+    /// Whether it is the same client, whatever test was running.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (&self.name, &self.library, &self.address) == (&other.name, &other.library, &other.address)
+    }
+}
+
+impl ViolationRow {
+    /// `3 times, in 1 transaction`.
+    pub(super) fn often(&self) -> String {
+        let times = plural(self.count, "time");
+        if self.units == 0 || self.units == self.count {
+            return times;
+        }
+        let in_multi = self.examples.iter().any(|example| example.place.is_some());
+        let what = if in_multi { "transaction" } else { "request" };
+        format!("{times}, in {}", plural(self.units, what))
+    }
 }
 
 impl PriceRow {

@@ -28,6 +28,9 @@ pub(crate) fn sarif(report: &Report) -> String {
         let text = format!("{}: {}: {}", source.name, trouble.at, trouble.why);
         Some(json!({ "level": "error", "message": { "text": text } }))
     });
+    let gaps = report.gaps.iter().map(
+        |gap| json!({ "level": "error", "message": { "text": format!("not proven: {gap}") } }),
+    );
     let document = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -38,8 +41,8 @@ pub(crate) fn sarif(report: &Report) -> String {
                 "rules": rules,
             }},
             "invocations": [{
-                "executionSuccessful": report.is_whole(),
-                "toolExecutionNotifications": troubles.collect::<Vec<_>>(),
+                "executionSuccessful": report.is_whole() && report.gaps.is_empty(),
+                "toolExecutionNotifications": troubles.chain(gaps).collect::<Vec<_>>(),
             }],
             "results": results,
         }],

@@ -1,6 +1,7 @@
 //! The tables of a report: terminal, Markdown and HTML show the same ones.
 
 use super::Report;
+use super::rows::CommandRow;
 use crate::report::table::Table;
 use crate::text::display::{bytes, count, percent};
 
@@ -13,20 +14,14 @@ const SHARDS_MAX: usize = 32;
 
 /// The tables that are not empty.
 pub(super) fn all(report: &Report) -> Vec<Table> {
-    [
-        conflicts(report),
-        attempts(report),
-        ages(report),
-        patterns(report),
-        shards(report),
-        slots(report),
-        big(report),
-        unknown(report),
-    ]
-    .into_iter()
-    .filter(|table| !table.rows.is_empty())
-    .map(without_empty_columns)
-    .collect()
+    let of_keys = [patterns(report), shards(report), slots(report)];
+    [conflicts(report), attempts(report), ages(report)]
+        .into_iter()
+        .chain(of_keys.into_iter().filter(|_| !report.is_small()))
+        .chain([big(report), refused(report), unknown(report)])
+        .filter(|table| !table.rows.is_empty())
+        .map(without_empty_columns)
+        .collect()
 }
 
 /// Leaves out columns that hold nothing but zeros.
@@ -155,8 +150,15 @@ fn big(report: &Report) -> Table {
     Table::new("Largest keys", &["key", "kind", "bytes", "slot"], rows.collect()).limited(5)
 }
 
+fn refused(report: &Report) -> Table {
+    commands("Refused commands", &report.refused_commands)
+}
+
 fn unknown(report: &Report) -> Table {
-    let rows =
-        report.unknown_commands.iter().map(|row| vec![row.command.clone(), count(row.count)]);
-    Table::new("Unknown commands", &["command", "times"], rows.collect()).limited(ROWS_MAX)
+    commands("Unknown commands", &report.unknown_commands)
+}
+
+fn commands(title: &str, rows: &[CommandRow]) -> Table {
+    let rows = rows.iter().map(|row| vec![row.command.clone(), count(row.count)]);
+    Table::new(title, &["command", "times"], rows.collect()).limited(ROWS_MAX)
 }

@@ -2,13 +2,11 @@
 //! fix them, the groups with their hashtags, the tables, and what to do next.
 
 use super::document::Report;
-use super::next::next;
+use super::next::{division, next};
 use super::rows::{BaselineRow, ExampleRow, GroupRow, KeyRow, SourceRow, ViolationRow, options};
 use super::tables;
 use crate::report::terminal::{self, Terminal, Tone};
-use crate::text::display::{
-    Paint, bytes, count, date, fit, left, plural, plural_end, printable, width,
-};
+use crate::text::display::{Paint, bytes, count, fit, left, plural, plural_end, printable, width};
 
 /// Columns of a page whose terminal's width is not known.
 pub(crate) const COLUMNS: usize = terminal::COLUMNS;
@@ -64,25 +62,31 @@ impl Page {
 
     fn lead(&mut self, report: &Report) {
         let totals = &report.totals;
-        let kinds = report.violations.iter().filter(|row| row.weight == "error").count();
-        let (number, tone, what): (u64, Tone, String) = if totals.errors > 0 {
+        let leading = report.leading();
+        let kinds = leading.iter().filter(|(row, _)| row.weight == "error").count();
+        let lead: Option<(u64, Tone, String)> = if totals.errors > 0 {
             let (s, kinds) = (plural_end(totals.errors), plural(kinds as u64, "kind"));
             let what = format!("violation{s} of {kinds}: a cluster would refuse what was sent");
-            (totals.errors, Paint::bad, what)
+            Some((totals.errors, Paint::bad, what))
+        } else if !report.gaps.is_empty() {
+            None
         } else if totals.commands + totals.transactions > 0 {
-            let part = if report.is_whole() { "" } else { " that was read" };
-            (0, Paint::good, format!("violations: a cluster would run everything{part}"))
-        } else if report.is_run() {
-            (0, Paint::careful, "commands reached the cluster: nothing was checked".to_owned())
+            let part = if report.is_whole() { "seen" } else { "read" };
+            Some((0, Paint::good, format!("violations: a cluster would run what was {part}")))
         } else {
             let s = plural_end(totals.stored_keys);
             let what = format!("key{s}; only commands show which keys are used together");
-            (totals.stored_keys, Paint::bold, what)
+            Some((totals.stored_keys, Paint::bold, what))
         };
-        self.out.lead(&count(number), tone, &what);
+        if let Some((number, tone, what)) = lead {
+            self.out.lead(&count(number), tone, &what);
+        }
+        for (at, gap) in report.gaps.iter().enumerate() {
+            self.out.lead(if at == 0 { "not proven" } else { "" }, Paint::bad, gap);
+        }
         if totals.warnings > 0 {
             let s = plural_end(totals.warnings);
-            let what = format!("warning{s}: a cluster would run this with another result");
+            let what = format!("warning{s}: {}", report.other_results());
             self.out.lead(&count(totals.warnings), Paint::careful, &what);
         }
     }
@@ -103,24 +107,17 @@ impl Page {
     fn notes(&mut self, report: &Report) {
         let totals = &report.totals;
         report.sources.iter().for_each(|source| self.trouble(source));
-        if totals.unknown_commands > 0 {
-            let commands = plural(totals.unknown_commands, "unknown command");
-            self.careful(&format!("the keys of {commands} were not checked"));
-        }
         if let Some(baseline) = &report.baseline {
             self.baseline(baseline);
-        }
-        if totals.dropped > 0 {
-            let records = plural(totals.dropped, "record");
-            self.careful(&format!(
-                "{records} of violations or conflicts dropped: they came too fast"
-            ));
         }
         if totals.forgotten_rows > 0 {
             let rows = plural(totals.forgotten_rows, "row");
             self.careful(&format!(
                 "{rows} evicted: there are more kinds of keys than the tables hold"
             ));
+        }
+        if let Some(text) = division(report) {
+            self.careful(&text);
         }
     }
 
@@ -158,10 +155,11 @@ impl Page {
             return;
         }
         self.out.heading("Violations");
-        for row in report.violations.iter().take(ROWS_MAX) {
-            self.violation(row, report);
+        let leading = report.leading();
+        for (row, with) in leading.iter().take(ROWS_MAX) {
+            self.violation(row, with, report);
         }
-        self.more(report.violations.len(), "kind");
+        self.more(leading.len(), "kind");
     }
 
     fn more(&mut self, all: usize, what: &str) {
@@ -171,7 +169,7 @@ impl Page {
         }
     }
 
-    fn violation(&mut self, row: &ViolationRow, report: &Report) {
+    fn violation(&mut self, row: &ViolationRow, with: &[&ViolationRow], report: &Report) {
         let rule = match row.weight {
             "error" => self.out.paint.bad(row.rule),
             _ => self.out.paint.careful(row.rule),
@@ -180,7 +178,7 @@ impl Page {
             if row.command.is_empty() { String::new() } else { format!("  {}", row.command) };
         let rest = self.out.columns.saturating_sub(2 + width(row.rule));
         let known = if row.is_known { ", known" } else { "" };
-        let what = fit(&format!("{what}  {}{known}", plural(row.count, "time")), rest);
+        let what = fit(&format!("{what}  {}{known}", row.often()), rest);
         self.out.line(&format!("  {rule}{what}"));
         if !row.patterns.is_empty() {
             let mut patterns: Vec<String> =
@@ -192,7 +190,17 @@ impl Page {
             self.out.item(" ", Paint::dim, &patterns.join(", "));
         }
         if let Some(example) = row.examples.first() {
-            self.example(example);
+            self.example(example, report.has_one_client());
+        }
+        for row in with.iter().take(KEYS_MAX) {
+            let colon = if row.patterns.is_empty() { "" } else { ": " };
+            let patterns = format!("{colon}{}", row.patterns.join(", "));
+            let text = format!("{} {}, {}{patterns}", row.rule, row.command, row.often());
+            self.out.item("with", Paint::dim, &printable(&text));
+        }
+        if with.len() > KEYS_MAX {
+            let more = plural((with.len() - KEYS_MAX) as u64, "kind");
+            self.out.item("    ", Paint::dim, &format!("… and {more} more"));
         }
         if let Some(tag) = report.tag_for(row) {
             let text = format!("with the hashtag {} (see below)", printable(tag));
@@ -200,13 +208,14 @@ impl Page {
         }
     }
 
-    fn example(&mut self, example: &ExampleRow) {
+    fn example(&mut self, example: &ExampleRow, has_one_client: bool) {
         let mut parts = Vec::new();
         parts.extend(example.spot.clone());
-        parts.extend(example.at_ms.map(date));
         parts.extend(example.place.map(|at| format!("command {at} of the transaction")));
-        if !example.client.is_empty() {
-            parts.push(format!("by {}", printable(&example.client)));
+        // The address says nothing where there is but one.
+        let client = if has_one_client { &example.label } else { &example.client };
+        if !client.is_empty() {
+            parts.push(format!("by {}", printable(client)));
         }
         if !parts.is_empty() {
             self.out.item("e.g.", Paint::dim, &parts.join(", "));

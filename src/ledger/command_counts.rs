@@ -1,28 +1,29 @@
-//! Commands that are not in the table: their keys cannot be found, so they are counted by name.
+//! Commands counted by name: those that were refused although servers run them, and those that are not
+//! known, whose keys cannot be found.
 
 use super::lru::LruTable;
 use super::pattern::shown;
 
 /// Names that are counted.
-pub(crate) const UNKNOWN_MAX: usize = 64;
+pub(crate) const NAMES_MAX: usize = 64;
 /// Characters of a name that are kept.
 const NAME_CHARS_MAX: usize = 80;
 
-/// Names of unknown commands, with their counts.
+/// Names of commands with their counts.
 #[derive(Clone, Debug)]
-pub struct Unknown {
+pub struct CommandCounts {
     names: LruTable<String, u64>,
     /// How many were counted.
     pub total: u64,
 }
 
-impl Default for Unknown {
+impl Default for CommandCounts {
     fn default() -> Self {
-        Self { names: LruTable::new(UNKNOWN_MAX), total: 0 }
+        Self { names: LruTable::new(NAMES_MAX), total: 0 }
     }
 }
 
-impl Unknown {
+impl CommandCounts {
     /// Counts a command; case is ignored.
     pub fn enter(&mut self, name: &[u8]) {
         self.total += 1;

@@ -1,0 +1,81 @@
+//! What keeps a report from being a proof: what was refused here although servers run it, what is not
+//! known, what was not seen. A report with a gap is not clean, whatever else it found.
+
+use super::document::{Found, Source};
+use super::rows::CommandRow;
+use crate::text::display::{plural, printable};
+
+/// Names of commands in a sentence; the tables have more.
+const NAMES_MAX: usize = 4;
+
+/// How the command of `slotway run` ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Its exit code, as in a shell.
+    pub code: u8,
+}
+
+/// Returns the gaps, each a sentence without its full stop.
+pub(super) fn gaps(
+    found: &Found<'_>,
+    sources: &[Source],
+    refused: &[CommandRow],
+    unknown: &[CommandRow],
+    ended: Option<Ended>,
+) -> Vec<String> {
+    let ledger = found.ledger;
+    let is_live = sources.iter().any(|source| matches!(source.format, "run" | "live"));
+    let mut gaps = Vec::new();
+    if let Some(Ended { code: code @ 1.. }) = ended {
+        gaps.push(format!(
+            "the command failed with exit code {code}: what it did not get to do was not seen"
+        ));
+    }
+    let is_silent = ledger.counts.commands + ledger.counts.transactions == 0;
+    if sources.iter().any(|source| source.format == "run") && is_silent {
+        gaps.push("the command sent nothing to the cluster: nothing was checked".to_owned());
+    }
+    let times = |count: u64| if count == 1 { "once".to_owned() } else { plural(count, "time") };
+    if ledger.refused.total > 0 {
+        gaps.push(format!(
+            "Slotway has no {}: the application was refused {} and did something else from there",
+            names(refused),
+            times(ledger.refused.total)
+        ));
+    }
+    if ledger.unknown.total > 0 && is_live {
+        gaps.push(format!(
+            "no server that Slotway knows has {}: the application was refused {}, and the keys were not \
+             checked",
+            names(unknown),
+            times(ledger.unknown.total)
+        ));
+    } else if ledger.unknown.total > 0 {
+        let commands = plural(ledger.unknown.total, "command");
+        gaps.push(format!(
+            "no server that Slotway knows has {}: the keys of {commands} were not checked",
+            names(unknown)
+        ));
+    }
+    if ledger.unjudged > 0 {
+        let commands = plural(ledger.unjudged, "command");
+        gaps.push(format!(
+            "{commands} of transactions were too much to keep and were not judged together"
+        ));
+    }
+    if ledger.dropped > 0 {
+        let records = plural(ledger.dropped, "record");
+        gaps.push(format!("{records} of violations or conflicts dropped: they came too fast"));
+    }
+    gaps
+}
+
+/// `EVAL, XADD and 3 more`.
+fn names(rows: &[CommandRow]) -> String {
+    let shown = rows.iter().take(NAMES_MAX);
+    let shown: Vec<String> =
+        shown.map(|row| printable(&row.command).to_uppercase().replace('|', " ")).collect();
+    let more = rows.len().saturating_sub(NAMES_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", shown.join(", "))
+}
