@@ -10,7 +10,8 @@
 //! A kind of set keeps a sample of its sets; patterns that occur in one set, directly or by way of
 //! others, are a group. From its sets follow the hashtags for a group.
 
-use super::hashtag::{self, Pair, Set, Tag, TagKind};
+use super::common_part::{self, Pair, Set};
+use super::hashtag::{self, Tag, TagKind};
 use super::lru::LruTable;
 use super::namespace::Library;
 use super::pattern::{pattern, patterns, shown};
@@ -190,7 +191,7 @@ fn group(kinds: &[(&Vec<Arc<str>>, &SetKind)]) -> Group {
 /// Returns hashtags that keys have by accident, with their braces, for display.
 pub(crate) fn accidents<'a>(keys: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for tag in keys.filter_map(hashtag::accident) {
+    for tag in keys.filter_map(common_part::accident) {
         let text = format!("{{{}}}", shown(tag, ACCIDENT_CHARS_MAX));
         if found.len() < ACCIDENTS_MAX && !found.contains(&text) {
             found.push(text);

@@ -14,6 +14,7 @@
 //!
 //! Which request breaks which rule is decided in [`judge`], for a running server and for files alike.
 
+pub(crate) mod common_part;
 pub(crate) mod conflict;
 pub(crate) mod hashtag;
 pub(crate) mod judge;

@@ -132,7 +132,7 @@ pub(super) fn way_out(groups: &[Group], market: &Market<'_>) -> Vec<WayOutRow> {
     let part = |group: &&'_ Group| group.choices.iter().position(|t| t.kind() == TagKind::Part);
     let parts: Vec<Option<&Tag>> =
         crossing.iter().map(|group| Some(&group.choices[part(group)?])).collect();
-    if parts.iter().any(Option::is_some) && parts != firsts {
+    if parts.iter().zip(&firsts).any(|(part, first)| part.is_some() && part != first) {
         let parts = way(&crossing, &parts, market);
         let is_worth_it = ways.iter().all(|way| {
             let shares = |price: &Option<PriceRow>| price.as_ref().map(|price| price.one_slot);
@@ -147,16 +147,18 @@ pub(super) fn way_out(groups: &[Group], market: &Market<'_>) -> Vec<WayOutRow> {
     ways
 }
 
-/// The prefix before all keys.
+/// The prefix before all keys. Options set it if all keys are those of libraries.
 fn prefix(crossing: &[&Group], market: &Market<'_>) -> WayOutRow {
     let tag = Tag::of_prefix();
+    let by_option = crossing.iter().all(|group| !group.libraries.is_empty());
+    let optioned = if by_option { crossing } else { &[] };
     let (keys, uses) = market.price(&|key, _| tag.write(0, key));
     WayOutRow {
         kind: tag.kind().name(),
         tags: vec![name(&tag)],
         mends: crossing.len(),
         of: crossing.len(),
-        options: options(crossing.iter().copied()),
+        options: options(optioned.iter().copied()),
         key_price: keys.map(price),
         use_price: uses.map(price),
     }

@@ -4,9 +4,9 @@
 use super::EXIT_VIOLATIONS;
 use super::document::{self, key_row};
 use super::rows::{KeyRow, accident, place};
-use crate::ledger::hashtag;
 use crate::ledger::key_groups::accidents;
 use crate::ledger::violation::ExampleKey;
+use crate::ledger::{common_part, hashtag};
 use crate::slot::{Slot, hashed_part};
 use crate::text::display::{Paint, fit, left, width};
 use crate::topology::Topology;
@@ -53,7 +53,7 @@ impl Keys {
         let is_one_slot = all_one(&|slot| slot.index());
         // Each key is its own pattern here: only parts common to all of them count.
         let patterns: Vec<Arc<str>> = keys.iter().map(|_| Arc::from("")).collect();
-        let set: hashtag::Set = keys.iter().cloned().enumerate().collect();
+        let set: common_part::Set = keys.iter().cloned().enumerate().collect();
         let choices = if is_one_slot { Vec::new() } else { hashtag::choices(&patterns, &[set]).0 };
         let mut choices = choices.into_iter().map(|tag| OtherTag {
             kind: tag.kind().name(),

@@ -298,7 +298,9 @@ impl WayOutRow {
         let effort = match (self.kind, options(&self.options)) {
             ("mixed", _) => None,
             ("part", _) => Some("finer, but written where the keys are built".to_owned()),
-            (_, Some(options)) => Some(format!("set it by {options}")),
+            (_, Some(options)) if self.tags.len() == 1 => Some(format!("set it by {options}")),
+            // Of several, an option sets that of its library.
+            (_, Some(options)) => Some(format!("use {options}")),
             _ => Some("a library may have an option for it".to_owned()),
         };
         effort.iter().for_each(|effort| text.push_str(&format!("; {effort}")));
