@@ -189,6 +189,20 @@ fn what_is_known_passes_and_nothing_else() {
 }
 
 #[test]
+fn what_a_page_leaves_out_of_a_group_is_counted() {
+    let keys: Vec<String> = ('a'..='z').map(|name| format!("k:{name}")).collect();
+    let text = format!("mget {}\nmget {}\n", keys[..16].join(" "), keys[10..].join(" "));
+    let report = of("keys.txt", text.as_bytes(), false);
+    let page = page(&report, &[], COLUMNS, Paint::Off);
+    assert_eq!(page.matches(" to {k}:").count(), 12, "{page}");
+    assert!(page.contains("… and 14 more in the JSON report"), "{page}");
+    let markdown = markdown::markdown(&report);
+    assert_eq!(markdown.matches("| `{k}:").count(), 20, "{markdown}");
+    assert!(markdown.contains("… and 6 more keys."), "{markdown}");
+    assert_eq!(html::html(&report).matches("<code>{k}:").count(), 26);
+}
+
+#[test]
 fn pages() {
     for (name, report) in all() {
         assert_snapshot!(format!("page-{name}"), page(&report, &[], COLUMNS, Paint::Off));

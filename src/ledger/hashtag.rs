@@ -160,6 +160,7 @@ pub(crate) fn choices(patterns: &[Arc<str>], sets: &[Set]) -> (Vec<Tag>, Vec<Pai
 
 #[cfg(test)]
 mod tests {
+    use super::TagKind::{Beginning, Part, Prefix};
     use super::*;
     use crate::ledger::common_part::bare;
     use crate::ledger::common_part::tests::numbered;
@@ -197,111 +198,95 @@ mod tests {
         );
     }
 
+    /// Keys as libraries make them, and what is suggested for them first; `ID` stands for one.
+    const FIRST: &[(TagKind, &[(&str, &str)])] = &[
+        // bee-queue, BullMQ, Resque, rsmq, RQ, dramatiq, connect-redis, Keyv, Spring Session
+        (
+            Beginning,
+            &[("bq:paint:jobs", "{bq}:paint:jobs"), ("bq:paint:waiting", "{bq}:paint:waiting")],
+        ),
+        (Beginning, &[("bull:q:wait", "{bull}:q:wait"), ("bull:q:1", "{bull}:q:1")]),
+        (
+            Beginning,
+            &[("resque:queues", "{resque}:queues"), ("resque:queue:mail", "{resque}:queue:mail")],
+        ),
+        (
+            Beginning,
+            &[("rsmq:q", "{rsmq}:q"), ("rsmq:q:Q", "{rsmq}:q:Q"), ("rsmq:QUEUES", "{rsmq}:QUEUES")],
+        ),
+        (Beginning, &[("rq:job:ID", "{rq}:job:ID"), ("rq:queue:default", "{rq}:queue:default")]),
+        (
+            Beginning,
+            &[
+                ("dramatiq:default", "{dramatiq}:default"),
+                ("dramatiq:default.msgs", "{dramatiq}:default.msgs"),
+                ("dramatiq:__acks__.ID.default", "{dramatiq}:__acks__.ID.default"),
+            ],
+        ),
+        (Beginning, &[("sess:ID", "{sess}:ID"), ("sess:a", "{sess}:a")]),
+        (Beginning, &[("keyv:a", "{keyv}:a"), ("keyv:b", "{keyv}:b")]),
+        (
+            Beginning,
+            &[
+                ("spring:session:sessions:ID", "{spring:session}:sessions:ID"),
+                ("spring:session:sessions:expires:ID", "{spring:session}:sessions:expires:ID"),
+                (
+                    "spring:session:expirations:1700000000000",
+                    "{spring:session}:expirations:1700000000000",
+                ),
+            ],
+        ),
+        // Laravel, by its default and with an own name; Socket.IO; rate-limiter-flexible
+        (
+            Beginning,
+            &[
+                ("laravel_database_queues:default", "{laravel_database}_queues:default"),
+                (
+                    "laravel_database_queues:default:reserved",
+                    "{laravel_database}_queues:default:reserved",
+                ),
+            ],
+        ),
+        (
+            Beginning,
+            &[
+                ("shop_database_queues:default", "{shop}_database_queues:default"),
+                ("shop_database_queues:default:notify", "{shop}_database_queues:default:notify"),
+            ],
+        ),
+        (
+            Beginning,
+            &[
+                ("socket.io#/#", "{socket.io}#/#"),
+                ("socket.io-request#/#", "{socket.io}-request#/#"),
+            ],
+        ),
+        (Beginning, &[("rlflx:ada", "{rlflx}:ada"), ("rlflx:10.0.0.1", "{rlflx}:10.0.0.1")]),
+        // Celery's transport, django-redis, Sidekiq and node-cache-manager without a store prefix
+        (Prefix, &[("unacked", "{app}:unacked"), ("unacked_index", "{app}:unacked_index")]),
+        (Prefix, &[("celery", "{app}:celery"), ("celery\x06\x163", "{app}:celery\x06\x163")]),
+        (
+            Prefix,
+            &[("celery", "{app}:celery"), ("_kombu.binding.celery", "{app}:_kombu.binding.celery")],
+        ),
+        (Prefix, &[(":1:page", "{app}:1:page"), (":1:user.7", "{app}:1:user.7")]),
+        (Prefix, &[("queues", "{app}:queues"), ("queue:default", "{app}:queue:default")]),
+        (Prefix, &[("ada", "{app}:ada"), ("bob", "{app}:bob")]),
+        (Prefix, &[("order:77", "{app}:order:77"), ("stock:3", "{app}:stock:3")]),
+        // Own keys.
+        (Part, &[("cart:7:items", "cart:{7}:items"), ("user:7", "user:{7}")]),
+        (Beginning, &[("cart:7:items", "{cart}:7:items"), ("cart:7:total", "{cart}:7:total")]),
+    ];
+
     #[test]
     fn what_an_author_can_set_is_first() {
-        use TagKind::{Beginning, Part, Prefix};
-        const ID: &str = "0f8fad5b-d9cb-469f-a165-70867728950e";
-        let id = |text: &str| text.replace("ID", ID);
-        for (kind, keys) in [
-            // bee-queue, BullMQ, Resque, rsmq, RQ, dramatiq, connect-redis, Keyv, Spring Session
-            (
-                Beginning,
-                &[("bq:paint:jobs", "{bq}:paint:jobs"), ("bq:paint:waiting", "{bq}:paint:waiting")]
-                    [..],
-            ),
-            (Beginning, &[("bull:q:wait", "{bull}:q:wait"), ("bull:q:1", "{bull}:q:1")]),
-            (
-                Beginning,
-                &[
-                    ("resque:queues", "{resque}:queues"),
-                    ("resque:queue:mail", "{resque}:queue:mail"),
-                ],
-            ),
-            (
-                Beginning,
-                &[
-                    ("rsmq:q", "{rsmq}:q"),
-                    ("rsmq:q:Q", "{rsmq}:q:Q"),
-                    ("rsmq:QUEUES", "{rsmq}:QUEUES"),
-                ],
-            ),
-            (
-                Beginning,
-                &[("rq:job:ID", "{rq}:job:ID"), ("rq:queue:default", "{rq}:queue:default")],
-            ),
-            (
-                Beginning,
-                &[
-                    ("dramatiq:default", "{dramatiq}:default"),
-                    ("dramatiq:default.msgs", "{dramatiq}:default.msgs"),
-                    ("dramatiq:__acks__.ID.default", "{dramatiq}:__acks__.ID.default"),
-                ],
-            ),
-            (Beginning, &[("sess:ID", "{sess}:ID"), ("sess:a", "{sess}:a")]),
-            (Beginning, &[("keyv:a", "{keyv}:a"), ("keyv:b", "{keyv}:b")]),
-            (
-                Beginning,
-                &[
-                    ("spring:session:sessions:ID", "{spring:session}:sessions:ID"),
-                    ("spring:session:sessions:expires:ID", "{spring:session}:sessions:expires:ID"),
-                    (
-                        "spring:session:expirations:1700000000000",
-                        "{spring:session}:expirations:1700000000000",
-                    ),
-                ],
-            ),
-            // Laravel, by its default and with an own name; Socket.IO; rate-limiter-flexible
-            (
-                Beginning,
-                &[
-                    ("laravel_database_queues:default", "{laravel_database}_queues:default"),
-                    (
-                        "laravel_database_queues:default:reserved",
-                        "{laravel_database}_queues:default:reserved",
-                    ),
-                ],
-            ),
-            (
-                Beginning,
-                &[
-                    ("shop_database_queues:default", "{shop}_database_queues:default"),
-                    (
-                        "shop_database_queues:default:notify",
-                        "{shop}_database_queues:default:notify",
-                    ),
-                ],
-            ),
-            (
-                Beginning,
-                &[
-                    ("socket.io#/#", "{socket.io}#/#"),
-                    ("socket.io-request#/#", "{socket.io}-request#/#"),
-                ],
-            ),
-            (Beginning, &[("rlflx:ada", "{rlflx}:ada"), ("rlflx:10.0.0.1", "{rlflx}:10.0.0.1")]),
-            // Celery's transport, django-redis, Sidekiq and node-cache-manager without a store prefix
-            (Prefix, &[("unacked", "{app}:unacked"), ("unacked_index", "{app}:unacked_index")]),
-            (Prefix, &[("celery", "{app}:celery"), ("celery\x06\x163", "{app}:celery\x06\x163")]),
-            (
-                Prefix,
-                &[
-                    ("celery", "{app}:celery"),
-                    ("_kombu.binding.celery", "{app}:_kombu.binding.celery"),
-                ],
-            ),
-            (Prefix, &[(":1:page", "{app}:1:page"), (":1:user.7", "{app}:1:user.7")]),
-            (Prefix, &[("queues", "{app}:queues"), ("queue:default", "{app}:queue:default")]),
-            (Prefix, &[("ada", "{app}:ada"), ("bob", "{app}:bob")]),
-            (Prefix, &[("order:77", "{app}:order:77"), ("stock:3", "{app}:stock:3")]),
-            // Own keys.
-            (Part, &[("cart:7:items", "cart:{7}:items"), ("user:7", "user:{7}")]),
-            (Beginning, &[("cart:7:items", "{cart}:7:items"), ("cart:7:total", "{cart}:7:total")]),
-        ] {
+        let id = |text: &str| text.replace("ID", "0f8fad5b-d9cb-469f-a165-70867728950e");
+        for (kind, keys) in FIRST {
             let (old, new): (Vec<String>, Vec<String>) =
                 keys.iter().map(|(old, new)| (id(old), id(new))).unzip();
             let old: Vec<&str> = old.iter().map(String::as_str).collect();
             let new: Vec<&str> = new.iter().map(String::as_str).collect();
-            first(&[&old], kind, &new);
+            first(&[&old], *kind, &new);
         }
     }
 

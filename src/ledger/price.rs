@@ -20,6 +20,9 @@ pub(crate) struct Share {
 /// The price by the keys, and by their uses; `None` where there are none.
 pub(crate) type Price = (Option<Share>, Option<Share>);
 
+/// A rewriting, which is given a key and its pattern and leaves a key as it is by `None`.
+pub(crate) type Rewriting<'r> = dyn Fn(&[u8], &str) -> Option<Vec<u8>> + 'r;
+
 /// What prices are computed from: the samples of the keys and their uses, each with its pattern, and
 /// the owners of the slots.
 pub(crate) struct Market<'a> {
@@ -46,18 +49,13 @@ impl<'a> Market<'a> {
         }
     }
 
-    /// Returns the price of a rewriting, which is given a key and its pattern and leaves a key as it is
-    /// by `None`.
+    /// Returns the price of a rewriting.
     #[must_use]
-    pub(crate) fn price(&self, rewrite: &dyn Fn(&[u8], &str) -> Option<Vec<u8>>) -> Price {
+    pub(crate) fn price(&self, rewrite: &Rewriting<'_>) -> Price {
         (self.share(&self.keys, rewrite), self.share(&self.uses, rewrite))
     }
 
-    fn share(
-        &self,
-        sample: &[(&[u8], String)],
-        rewrite: &dyn Fn(&[u8], &str) -> Option<Vec<u8>>,
-    ) -> Option<Share> {
+    fn share(&self, sample: &[(&[u8], String)], rewrite: &Rewriting<'_>) -> Option<Share> {
         let [mut now, mut then, mut tagged] = [(); 3].map(|()| Spread::new(self.shards));
         for (key, pattern) in sample {
             let slot = Slot::of(key);
