@@ -198,7 +198,7 @@ fn what_a_page_leaves_out_of_a_group_is_counted() {
     assert!(page.contains("… and 14 more in the JSON report"), "{page}");
     let markdown = markdown::markdown(&report);
     assert_eq!(markdown.matches("| `{k}:").count(), 20, "{markdown}");
-    assert!(markdown.contains("… and 6 more keys."), "{markdown}");
+    assert!(markdown.contains("… and 6 keys more."), "{markdown}");
     assert_eq!(html::html(&report).matches("<code>{k}:").count(), 26);
 }
 
