@@ -27,6 +27,7 @@ pub(crate) mod verifier;
 pub(crate) mod report;
 pub mod run;
 pub(crate) mod script;
+pub mod several;
 pub(crate) mod tally;
 pub(crate) mod target;
 pub(crate) mod tls;
@@ -37,7 +38,8 @@ pub use failure::Cause;
 pub(crate) use failure::{EXIT_BOUND, EXIT_BROKEN, EXIT_FAILED, Failure};
 pub(crate) use plan::Plan;
 pub(crate) use report::Report;
-pub use run::{compare, run, sweep};
+pub use run::run;
+pub use several::{compare, sweep};
 pub use url::Url;
 
 use report::Point;
