@@ -91,7 +91,7 @@ pub mod internals {
     #[cfg(feature = "bench")]
     pub mod load {
         pub use crate::load::output::{Results, text};
-        pub use crate::load::report::{Ending, Report, Verdict};
+        pub use crate::load::report::{Ending, KeysEnding, Report, Verdict};
         pub use crate::load::{Cause, Progress, Url, compare, run, sweep};
         pub mod plan {
             pub use crate::load::plan::*;

@@ -25,7 +25,7 @@ impl Cause {
     }
 }
 
-/// Exit code of a run whose command line is wrong, or whose target failed.
+/// Exit code of a run whose command line is wrong, whose target failed, or that proves nothing.
 pub(crate) const EXIT_FAILED: u8 = 2;
 /// Exit code of a run that broke an invariant.
 pub(crate) const EXIT_BROKEN: u8 = 3;

@@ -1,8 +1,8 @@
 //! The names of the keys: `{PREFIX:GROUP}:KIND:INDEX`. The keys of a group share the hashtag
-//! `PREFIX:GROUP`, so they are in one slot.
+//! `PREFIX:GROUP`, so they are in one slot. The claim of a run is `{PREFIX:run}:claim`.
 
 use crate::slot::Slot;
-use crate::text::number::write_i64;
+use crate::text::number::{parse_i64, write_i64};
 
 /// Writes the names of the keys of one run.
 #[derive(Clone, Debug)]
@@ -43,6 +43,43 @@ impl Keys {
         name
     }
 
+    /// How all of them begin, as messages name them.
+    #[must_use]
+    pub(crate) fn begin_with(&self) -> String {
+        shown(&self.head)
+    }
+
+    /// The key of the run's claim; no group has it.
+    #[must_use]
+    pub(crate) fn claim(&self) -> Vec<u8> {
+        [&self.head, &b"run}:claim"[..]].concat()
+    }
+
+    /// A pattern that all of them match (and keys of prefixes that begin with this one and `:`).
+    #[must_use]
+    pub(crate) fn pattern(&self) -> Vec<u8> {
+        let mut pattern = Vec::with_capacity(self.head.len() + 8);
+        for &byte in &self.head {
+            if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\') {
+                pattern.push(b'\\');
+            }
+            pattern.push(byte);
+        }
+        pattern.push(b'*');
+        pattern
+    }
+
+    /// Whether a key belongs to a group of this prefix.
+    #[must_use]
+    pub(crate) fn is_of_a_group(&self, key: &[u8]) -> bool {
+        let group = || {
+            let rest = key.strip_prefix(&self.head[..])?;
+            let end = rest.iter().position(|&byte| byte == b'}')?;
+            parse_i64(&rest[..end])
+        };
+        group().is_some_and(|group| group >= 0)
+    }
+
     /// The slot of a group's keys.
     #[must_use]
     pub(crate) fn slot(&self, group: u64) -> Slot {
@@ -74,5 +111,23 @@ mod tests {
         let (a, b) = (keys.name(7, "account", 0), keys.name(7, "till", 12));
         assert_eq!(a, b"{bench:7}:account:0");
         assert_eq!((Slot::of(&a), Slot::of(&b)), (keys.slot(7), Slot::of(b"bench:7")));
+    }
+
+    #[test]
+    fn keys_of_other_prefixes_are_not_taken_for_those_of_a_group() {
+        let keys = Keys::new("a*[b");
+        assert_eq!(keys.pattern(), br"{a\*\[b:*");
+        assert!(keys.is_of_a_group(b"{a*[b:7}:account:0") && keys.is_of_a_group(b"{a*[b:0}"));
+        for other in [
+            &b"{a*[b:run}:claim"[..],
+            b"{a*[b:1:7}:account:0",
+            b"{a*[b:-1}:x",
+            b"{a*[b:7",
+            b"{a*[b:}",
+            b"{axxb:7}:account:0",
+        ] {
+            assert!(!keys.is_of_a_group(other), "{}", shown(other));
+        }
+        assert_eq!(keys.claim(), b"{a*[b:run}:claim");
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //! Plan ─► run ─► Report          plain data at both ends; `cli` reads the one and shows the other
 //!
-//! run           prepares, starts the client threads, checks the invariants afterwards
+//! run           starts the client threads and collects what they count
+//! custody       the keys: claimed, written, checked, judged, removed
 //! event_loop    one thread: sockets and the clock                           all I/O of the load
 //! users         its users: bytes and times in, bytes and socket actions out         without I/O
 //! workload      what one user does, as a state machine, and its invariants          without I/O
@@ -15,6 +16,10 @@
 //! replies: random numbers are drawn when a transaction is chosen, never in reaction to a reply.
 
 pub(crate) mod random;
+pub(crate) mod claim;
+pub(crate) mod custody;
+pub(crate) mod health;
+pub(crate) mod removal;
 pub(crate) mod setup_client;
 pub(crate) mod users;
 pub(crate) mod event_loop;
@@ -27,7 +32,7 @@ pub(crate) mod verifier;
 pub(crate) mod report;
 pub mod run;
 pub(crate) mod script;
-pub mod several;
+pub(crate) mod several;
 pub(crate) mod tally;
 pub(crate) mod target;
 pub(crate) mod tls;

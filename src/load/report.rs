@@ -61,6 +61,8 @@ pub struct Report {
     pub client: ClientUse,
     /// The invariants and the results of their checks.
     pub invariants: Vec<Invariant>,
+    /// What became of the keys.
+    pub keys: RunKeys,
     /// Warnings that do not follow from the other fields, as sentences, each with what to do about
     /// it. `output::warnings` adds those that do (the client was the limit, the run was
     /// short, the rate was not reached).
@@ -77,6 +79,33 @@ pub enum Ending {
     /// The target was lost; the results cover the time until then.
     TargetLost {
         /// What happened, and what to do.
+        why: String,
+    },
+}
+
+/// The keys of a run on its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunKeys {
+    /// How all of them begin: `{bench:`.
+    pub begin_with: String,
+    /// Keys of earlier runs that were there before this one, and were removed.
+    pub old: u64,
+    /// What became of them after the run.
+    pub ending: KeysEnding,
+}
+
+/// What became of the keys of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeysEnding {
+    /// They were removed, or ended with the cluster in this process.
+    Removed,
+    /// They were left because the plan says so.
+    Kept,
+    /// They were left as the evidence of a broken invariant.
+    Evidence,
+    /// They could not be removed, or not all of them.
+    NotRemoved {
+        /// Why.
         why: String,
     },
 }
@@ -148,12 +177,21 @@ impl Report {
         self.invariants.iter().any(|invariant| matches!(invariant.verdict, Verdict::Broken { .. }))
     }
 
+    /// Whether an invariant is neither held nor broken.
+    #[must_use]
+    pub fn is_undecided(&self) -> bool {
+        self.invariants
+            .iter()
+            .any(|invariant| matches!(invariant.verdict, Verdict::Undecided { .. }))
+    }
+
     /// The exit code of this run, `--fail-if` aside: a broken invariant has precedence over a lost
-    /// target.
+    /// target and over an invariant that could not be checked.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self.ending {
             _ if self.is_broken() => super::EXIT_BROKEN,
+            _ if self.is_undecided() => super::EXIT_FAILED,
             Ending::TargetLost { .. } => super::EXIT_FAILED,
             Ending::Finished | Ending::Stopped => 0,
         }
@@ -389,7 +427,8 @@ pub struct Invariant {
 pub enum Verdict {
     /// It held.
     Held,
-    /// It could not be checked, for example because the target was lost.
+    /// It could not be checked (the target was lost or lacks a command), or its checks prove nothing
+    /// (nothing was committed; keys vanished for another reason).
     Undecided {
         /// Why.
         why: String,

@@ -1,5 +1,6 @@
 //! One run from its plan to its report.
 
+use super::custody::Custody;
 use super::event_loop::{
     ThreadChannels, ThreadContext, ThreadEvent, ThreadResult, Timetable, clock, process_time,
     run_event_loop,
@@ -7,7 +8,9 @@ use super::event_loop::{
 use super::failure::{Cause, Failure};
 use super::local_cluster::LocalCluster;
 use super::plan::Plan;
-use super::report::{ClientUse, Ending, Limit, Report, SERIES_POINTS_MAX, Series};
+use super::report::{
+    ClientUse, Ending, KeysEnding, Limit, Report, RunKeys, SERIES_POINTS_MAX, Series,
+};
 use super::setup_client::SetupClient;
 use super::tally::{Slice, Tally};
 use super::target::{Endpoint, Layout, SlotMap};
@@ -70,7 +73,7 @@ fn run_against(
     let sockets_per_connection = if cluster.is_some() { 2 } else { 1 };
     let nodes = client.slot_map().nodes().len();
     allow_files(plan.shape.connections * nodes * sockets_per_connection)?;
-    workload.prepare(&mut client)?;
+    let custody = Custody::begin(plan, endpoint.clone(), (&*workload, &verifier), &mut client)?;
 
     let times = timetable(plan);
     let kinds = workload.kinds();
@@ -79,14 +82,7 @@ fn run_against(
     let loaded = load(users, &endpoint, times, &verifier, progress).and_then(Collected::usable);
     let collected = match loaded {
         Ok(collected) => collected,
-        Err(failure) => {
-            // Without a report the keys are of no use. If they cannot be removed either, the first
-            // failure is the one to report.
-            if !plan.workload.keep {
-                let _second_failure = workload.clean(&mut client);
-            }
-            return Err(failure);
-        }
+        Err(failure) => return Err(custody.abandon(&mut client, failure)),
     };
     progress.set_phase(Phase::Checking);
     let ending = match &collected.failed {
@@ -94,14 +90,14 @@ fn run_against(
         None if progress.is_stopped() => Ending::Stopped,
         None => Ending::Finished,
     };
-    let warning = check_and_clean(plan, endpoint, &*workload, &verifier);
-    drop(workload);
+    let (keys, warnings) = custody.end(collected.is_put_to_the_test(plan));
     let mut report = collected.report(plan, cluster.is_some(), (&kinds, &layout), times);
     report.target = identity;
     report.ending = ending;
     report.started_at_ms = started_at_ms;
     report.invariants = verifier.verdicts();
-    report.warnings = warning.into_iter().collect();
+    report.keys = keys;
+    report.warnings = warnings;
     Ok(report)
 }
 
@@ -172,39 +168,6 @@ fn users_of(
         Users::new(config, part)
     };
     parts.iter().map(of_thread).collect()
-}
-
-/// Checks the invariants after the run and removes the keys, unless they are evidence. Returns what
-/// the reader should know about the keys.
-fn check_and_clean(
-    plan: &Plan,
-    endpoint: Endpoint,
-    workload: &dyn Workload,
-    verifier: &Verifier,
-) -> Option<String> {
-    let checked = SetupClient::new(endpoint).and_then(|mut client| {
-        workload.check(&mut client)?;
-        Ok(client)
-    });
-    let mut client = match checked {
-        Ok(client) => client,
-        Err(failure) => {
-            // Violations seen during the run count even if the check afterwards cannot be done.
-            verifier.mark_undecided(&failure.message);
-            return None;
-        }
-    };
-    if verifier.broken() > 0 {
-        let prefix = &plan.workload.prefix;
-        return Some(format!(
-            "The keys were left on the target for you to inspect: they begin with {{{prefix}:."
-        ));
-    }
-    if plan.workload.keep {
-        return None;
-    }
-    let failure = workload.clean(&mut client).err()?;
-    Some(format!("The keys could not be removed: {failure}"))
 }
 
 /// Runs the load, one thread for each element of `users`, from when all are connected until the
@@ -331,6 +294,15 @@ impl Collected {
         }
     }
 
+    /// Whether the invariants had something to withstand: a commit, or transactions that crossed
+    /// slots if there were no others.
+    fn is_put_to_the_test(&self, plan: &Plan) -> bool {
+        let is_crossing = plan.workload.cross >= 1.0;
+        self.results.iter().any(|ThreadResult { tally, .. }| {
+            tally.ever_committed > 0 || is_crossing && tally.totals.refused > 0
+        })
+    }
+
     fn add_slice(&mut self, slice: Slice, threads: usize, interval: Duration, progress: &Progress) {
         if slice.index >= SERIES_POINTS_MAX as u64 {
             self.left_out += 1;
@@ -407,6 +379,7 @@ impl Collected {
             series: Series { interval, points, left_out: self.left_out },
             client: ClientUse { threads, process, processors, limit },
             invariants: Vec::new(),
+            keys: RunKeys { begin_with: String::new(), old: 0, ending: KeysEnding::Removed },
             warnings: Vec::new(),
         }
     }

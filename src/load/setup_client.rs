@@ -63,6 +63,31 @@ pub(crate) fn expect_ok(reply: Reply<'_>) -> Result<(), Failure> {
     Err(Failure::target("the target did not reply OK to SET"))
 }
 
+/// Returns the elements of an array, none of which is an error; with `len`, so many. `command`
+/// names the request.
+///
+/// # Errors
+/// The reply is another one: it says nothing about the keys.
+pub(crate) fn expect_elements<'a>(
+    reply: Reply<'a>,
+    len: Option<u64>,
+    command: &str,
+) -> Result<impl Iterator<Item = Reply<'a>> + use<'a>, Failure> {
+    expect_no_error(reply)?;
+    let odd = || Failure::target(format!("the target did not reply to {command} with an array"));
+    let elements = reply.elements().ok_or_else(odd)?;
+    let there = elements.len();
+    if len.is_some_and(|len| len != there) {
+        let len = len.unwrap_or_default();
+        return Err(Failure::target(format!(
+            "the target replied to {command} with {there} elements instead of {len}"
+        )));
+    }
+    // Proxies reply so for the keys of a server that they have lost.
+    { elements }.try_for_each(expect_no_error)?;
+    Ok(elements)
+}
+
 /// Accepts any reply that is not an error.
 ///
 /// # Errors
@@ -71,10 +96,10 @@ pub(crate) fn expect_no_error(reply: Reply<'_>) -> Result<(), Failure> {
     let Reply::Error(text) = reply else { return Ok(()) };
     Err(Failure::of_error_reply(text).unwrap_or_else(|| {
         let text = shown(text);
-        Failure::target(if text.starts_with("MOVED ") {
-            format!("the target is one node of a cluster ({text}): use --cluster")
-        } else {
-            format!("the target replied: {text}")
+        Failure::target(match text.split(' ').next().unwrap_or_default() {
+            "MOVED" => format!("the target is one node of a cluster ({text}): use --cluster"),
+            "READONLY" => format!("the target is a read-only replica ({text}): name its primary"),
+            _ => format!("the target replied: {text}"),
         })
     }))
 }
@@ -216,6 +241,8 @@ pub(crate) struct SetupClient {
     /// By node.
     connections: Vec<Option<NodeConnection>>,
     scratch: Vec<u8>,
+    /// Whether the last request got no reply.
+    is_lost: bool,
 }
 
 impl SetupClient {
@@ -231,6 +258,7 @@ impl SetupClient {
             connections: vec![Some(connection)],
             endpoint,
             scratch: Vec::new(),
+            is_lost: false,
         };
         if client.endpoint.cluster {
             client.slot_map = client.cluster_slots()?.ok_or_else(|| {
@@ -242,6 +270,12 @@ impl SetupClient {
             client.connections.clear();
         }
         Ok(client)
+    }
+
+    /// Whether the last request got no reply, so that further ones may have to wait in vain.
+    #[must_use]
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_lost
     }
 
     /// The owner of each slot.
@@ -297,6 +331,32 @@ impl SetupClient {
         Ok(identity)
     }
 
+    /// Sends one request to a node, given by its index in the slot map.
+    ///
+    /// # Errors
+    /// The target was lost, or `on_reply` returned an error.
+    pub(crate) fn call_node(
+        &mut self,
+        node: usize,
+        args: &[&[u8]],
+        on_reply: &mut dyn FnMut(Reply<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let connection = self.connection(node)?;
+        RequestWriter { out: &mut connection.output }.command(args);
+        let mut refused = Ok(());
+        let received = connection.send().and_then(|()| {
+            connection.receive(&mut |reply| {
+                refused = on_reply(reply);
+                Ok(())
+            })
+        });
+        self.is_lost = received.is_err();
+        if self.is_lost {
+            self.connections[node] = None;
+        }
+        received.and(refused)
+    }
+
     /// Sends one request to the owner of a slot.
     ///
     /// # Errors
@@ -321,6 +381,9 @@ impl SetupClient {
     /// again for a redirected request and must then write the same. `on_reply` is called with each
     /// number and reply, in order for each node.
     ///
+    /// After an error the client can be used again: the replies in flight have been read, or the
+    /// connections are opened anew.
+    ///
     /// # Errors
     /// The target was lost, or `on_reply` returned an error.
     pub(crate) fn pipeline(
@@ -329,8 +392,31 @@ impl SetupClient {
         write: &mut dyn FnMut(u64, &mut RequestWriter<'_>) -> Slot,
         on_reply: &mut dyn FnMut(u64, Reply<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut next = 0;
-        while next < count {
+        let mut refused = Ok(());
+        let sent = self.try_pipeline(count, write, &mut |number, reply| {
+            if refused.is_ok() {
+                refused = on_reply(number, reply);
+            }
+            refused.is_ok()
+        });
+        self.is_lost = sent.is_err();
+        if self.is_lost {
+            // Some replies may not have been read.
+            self.connections.clear();
+        }
+        refused.and(sent)
+    }
+
+    /// As [`SetupClient::pipeline`]; ends after the requests in flight once `on_reply` returns
+    /// false.
+    fn try_pipeline(
+        &mut self,
+        count: u64,
+        write: &mut dyn FnMut(u64, &mut RequestWriter<'_>) -> Slot,
+        on_reply: &mut dyn FnMut(u64, Reply<'_>) -> bool,
+    ) -> Result<(), Failure> {
+        let (mut next, mut goes_on) = (0, true);
+        while next < count && goes_on {
             let mut sent: Vec<Vec<u64>> = Vec::new();
             let mut bytes = 0;
             for _ in 0..IN_FLIGHT_MAX {
@@ -360,12 +446,15 @@ impl SetupClient {
                             redirected.push((number, node, text.to_vec()));
                             Ok(())
                         }
-                        reply => on_reply(number, reply),
+                        reply => {
+                            goes_on &= on_reply(number, reply);
+                            Ok(())
+                        }
                     })?;
                 }
             }
             for (number, node, text) in redirected {
-                self.follow_redirect(number, node, text, write, on_reply)?;
+                goes_on &= self.follow_redirect(number, node, text, write, on_reply)?;
             }
         }
         Ok(())
@@ -377,8 +466,8 @@ impl SetupClient {
         mut node: usize,
         mut text: Vec<u8>,
         write: &mut dyn FnMut(u64, &mut RequestWriter<'_>) -> Slot,
-        on_reply: &mut dyn FnMut(u64, Reply<'_>) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        on_reply: &mut dyn FnMut(u64, Reply<'_>) -> bool,
+    ) -> Result<bool, Failure> {
         for _ in 0..REDIRECTS_MAX {
             let Some(mut redirect) = Redirect::parse(&text) else { break };
             if redirect.node.host.is_empty() {
@@ -401,17 +490,19 @@ impl SetupClient {
             if redirect.ask {
                 connection.receive(&mut |_asking| Ok(()))?;
             }
-            let mut again = None;
-            connection.receive(&mut |reply| match reply {
-                Reply::Error(text) if Redirect::parse(text).is_some() => {
-                    again = Some(text.to_vec());
-                    Ok(())
+            let (mut again, mut goes_on) = (None, true);
+            connection.receive(&mut |reply| {
+                match reply {
+                    Reply::Error(text) if Redirect::parse(text).is_some() => {
+                        again = Some(text.to_vec());
+                    }
+                    reply => goes_on = on_reply(number, reply),
                 }
-                reply => on_reply(number, reply),
+                Ok(())
             })?;
             self.scratch = request;
             match again {
-                None => return Ok(()),
+                None => return Ok(goes_on),
                 Some(next) => text = next,
             }
         }

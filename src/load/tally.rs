@@ -100,6 +100,8 @@ impl Slice {
 pub(crate) struct Tally {
     /// Whether the warm-up is over. During it only slices are counted.
     pub is_measuring: bool,
+    /// Transactions committed so far, those of the warm-up too.
+    pub ever_committed: u64,
     /// The totals.
     pub totals: Totals,
     transactions: Latency,
@@ -132,6 +134,7 @@ impl Tally {
             if layout.names.len() > 1 { layout.names.len().min(SHARDS_MEASURED_MAX) } else { 0 };
         Self {
             is_measuring: false,
+            ever_committed: 0,
             totals: Totals::default(),
             transactions: Latency::default(),
             attempts: Latency::default(),
@@ -181,6 +184,7 @@ impl Tally {
     /// Counts a committed transaction that took this long and this many attempts.
     pub(crate) fn committed(&mut self, of: Subject, took: Nanos, attempts: u32) {
         self.slice.committed += 1;
+        self.ever_committed += 1;
         self.slice.latency.record(took);
         if !self.is_measuring {
             return;
@@ -264,6 +268,7 @@ impl Tally {
 
     /// Adds another thread's counts.
     pub(crate) fn add(&mut self, other: &Self) {
+        self.ever_committed += other.ever_committed;
         let (mine, theirs) = (&mut self.totals, &other.totals);
         for (sum, more) in [
             (&mut mine.committed, theirs.committed),

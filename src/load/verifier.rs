@@ -156,6 +156,24 @@ impl Verifier {
         }
     }
 
+    /// Marks one invariant as undecided, unless it is broken.
+    pub(crate) fn mark_undecided_in(&self, invariant: usize, why: impl FnOnce() -> String) {
+        self.invariants.lock()[invariant].undecided.get_or_insert_with(why);
+    }
+
+    /// Takes back all violations: with this other cause they prove nothing about the target. The
+    /// invariants concerned are undecided.
+    pub(crate) fn excuse(&self, why: &str) {
+        for state in &mut *self.invariants.lock() {
+            if state.broken > 0 {
+                let times = std::mem::take(&mut state.broken);
+                state.evidence.clear();
+                state.undecided = Some(format!("seen broken {times} times, but {why}"));
+            }
+        }
+        self.broken.store(0, Ordering::Relaxed);
+    }
+
     /// Records a violation in `group`. `keys` are the keys involved, as the workload numbers them,
     /// and their values; no keys means the whole group.
     pub(crate) fn record_violation(
@@ -253,6 +271,9 @@ impl Verifier {
                     Verdict::Broken { times: state.broken, evidence: state.evidence }
                 }
                 Some(why) => Verdict::Undecided { why },
+                None if state.checks_during + state.checks_after == 0 => {
+                    Verdict::Undecided { why: "it was never checked".to_owned() }
+                }
                 None => Verdict::Held,
             },
             name: state.name,
@@ -261,5 +282,63 @@ impl Verifier {
             coverage: state.coverage,
         };
         std::mem::take(&mut *self.invariants.lock()).into_iter().map(of).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Numbers;
+
+    impl KeyNames for Numbers {
+        fn key(&self, group: u64, key: u32) -> String {
+            format!("{group}/{key}")
+        }
+
+        fn kind(&self, kind: usize) -> String {
+            kind.to_string()
+        }
+    }
+
+    fn verifier() -> Verifier {
+        Verifier::new(vec!["a".to_owned(), "b".to_owned()], 1, Box::new(Numbers))
+    }
+
+    fn whys(verifier: &Verifier) -> Vec<String> {
+        let why = |invariant: Invariant| match invariant.verdict {
+            Verdict::Held => "held".to_owned(),
+            Verdict::Undecided { why } => why,
+            Verdict::Broken { times, .. } => format!("broken {times}"),
+        };
+        verifier.verdicts().into_iter().map(why).collect()
+    }
+
+    #[test]
+    fn what_was_not_checked_is_undecided() {
+        let unchecked = verifier();
+        unchecked.checked_during(0, 1);
+        assert_eq!(whys(&unchecked), ["held", "it was never checked"]);
+        let lost = verifier();
+        lost.checked_after(0, 1);
+        lost.record_violation(1, None, || "wrong".to_owned(), 0, &[]);
+        lost.mark_undecided("lost");
+        assert_eq!(whys(&lost), ["lost", "broken 1"]);
+        let odd = verifier();
+        odd.checked_after(0, 1);
+        odd.checked_after(1, 1);
+        odd.mark_undecided_in(1, || "odd".to_owned());
+        assert_eq!(whys(&odd), ["held", "odd"]);
+    }
+
+    #[test]
+    fn violations_with_another_cause_are_taken_back() {
+        let excused = verifier();
+        excused.checked_after(0, 1);
+        excused.record_violation(1, None, || "wrong".to_owned(), 0, &[]);
+        excused.record_violation(1, None, || "wrong".to_owned(), 0, &[]);
+        excused.excuse("the keys were evicted");
+        assert_eq!(excused.broken(), 0);
+        assert_eq!(whys(&excused), ["held", "seen broken 2 times, but the keys were evicted"]);
     }
 }

@@ -1,8 +1,10 @@
 //! `slotway bench` from outside: the page, the files, the exit codes, signals.
 
 use crate::env::poll;
+use crate::faulty_server::{Fault, FaultyServer};
 use crate::program::{End, Folder, PROGRAM, Run, slotway};
 use crate::server_process::{ServerProcess, info};
+use crate::wire::Reply;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -179,6 +181,10 @@ fn a_broken_invariant_exits_3_and_is_reported_with_its_evidence() {
     let End { code, stdout, stderr } = ended(&format!("{file} {SMALL} --fail-if p99>0ns"));
     assert_eq!(code, Some(3), "goes before a bound: {stderr} {stdout}");
     assert!(stdout.contains("BROKEN") && stdout.contains("one more than there were"), "{stdout}");
+    // Nor does a file that cannot be written hide it: this one takes no byte.
+    let End { code, stdout, stderr } = ended(&format!("{file} {SMALL} --json=/dev/full"));
+    assert_eq!(code, Some(3), "{stderr} {stdout}");
+    assert!(stdout.contains("BROKEN") && stderr.contains("cannot write /dev/full"), "{stderr}");
     let (code, document) = document(&format!("{file} {SMALL}"));
     assert_eq!(code, Some(3));
     assert_eq!(document["exit_code"], 3);
@@ -233,6 +239,79 @@ fn an_interrupt_ends_the_load_early_and_keeps_what_was_measured() {
         assert!(stdout.contains("Stopped by the user"), "{signal:?}: {stdout}");
         assert!(stdout.contains("held"), "what was done is checked: {stdout}");
     }
+}
+
+#[test]
+fn an_undecided_invariant_exits_2_and_every_report_says_so_first() {
+    let server = FaultyServer::start(Fault::Replies("MGET", b"-ERR unknown command 'MGET'\r\n"));
+    let folder = Folder::new("bench-undecided");
+    let html = folder.file("r.html");
+    let line = format!("counter {SMALL} -t redis://{} --html {html}", server.address);
+    // A bound that is exceeded does not hide it, and one that is kept does not excuse it.
+    for bound in ["p99>60s", "max>0ns"] {
+        let End { code, stdout, stderr } = ended(&format!("{line} --fail-if {bound}"));
+        assert_eq!(code, Some(2), "{bound}: {stderr} {stdout}");
+        let note = stdout.lines().find(|line| line.contains("Note")).expect("a note");
+        assert!(note.contains("1 of 1 invariant is undecided"), "{stdout}");
+        assert!(stdout.contains("  open  ") && !stdout.contains("  held  "), "{stdout}");
+        let page = folder.read("r.html");
+        let (lead, rest) = page.split_once("1 of 1 invariant is undecided").expect("it is said");
+        assert!(!lead.contains("<h2>") && rest.contains("undecided</span>"), "at the top: {page}");
+    }
+    let (code, document) = document(&line);
+    assert_eq!((code, &document["exit_code"]), (Some(2), &Value::from(2)));
+    let run = &document["runs"][0];
+    assert_eq!(run["invariants"][0]["verdict"], "undecided", "{run}");
+    assert!(run["invariants"][0]["undecided_why"].as_str().is_some_and(|why| why.contains("MGET")));
+    assert!(run["warnings"][0].as_str().is_some_and(|text| text.contains("undecided")), "{run}");
+    assert_eq!((&run["ending"], &run["keys"]["ending"]), (&"finished".into(), &"removed".into()));
+
+    let page = ended(&format!("{line} --sweep groups=1,2"));
+    assert_eq!(page.code, Some(2), "{}", page.stderr);
+    let note = page.stdout.lines().find(|line| line.contains("Note")).expect("a note");
+    assert!(note.contains("In all runs") && note.contains("undecided"), "{}", page.stdout);
+}
+
+#[test]
+fn keys_of_a_run_that_was_killed_are_removed_by_the_next_one() {
+    let server = server(&[]);
+    let address = server.address;
+    let run = Run::of(&mut bench(&format!("incr -c 4 -d 60s -t redis://{address}")));
+    wait_for_load(&server, 3000);
+    run.signal(Signal::KILL);
+    assert_eq!(run.end().code, None);
+    // Its claim is still there for some seconds.
+    let next = format!("counter {SMALL} -t redis://{address}");
+    let End { code, stderr, .. } = ended(&next);
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("another run uses") && stderr.contains("its claim ends"), "{stderr}");
+    let mut client = server.client();
+    assert_eq!(client.ask(&["DEL", "{bench:run}:claim"]), Reply::Int(1));
+    let (code, document) = document(&next);
+    let run = &document["runs"][0];
+    assert_eq!(code, Some(0), "{run}");
+    assert_eq!((&run["keys"]["old"], &run["keys"]["ending"]), (&64.into(), &"removed".into()));
+    assert_eq!(run["keys"]["begin_with"], "{bench:");
+}
+
+#[test]
+fn a_second_interrupt_ends_without_results_and_says_what_may_be_left() {
+    let server = FaultyServer::start(Fault::Hangs(900));
+    let line = format!("incr -c 4 -g 4 -d 60s --patience 60s -t redis://{}", server.address);
+    let mut run = Run::of(&mut bench(&line));
+    poll(|| (server.commands() >= 900).then_some(())).expect("the load begins");
+    // Both are seen, as each is sent again until the program has ended.
+    let ended = poll(|| {
+        run.signal(Signal::INT);
+        run.has_ended().then_some(())
+    });
+    ended.expect("it does not wait for the server");
+    let End { code, stdout, stderr } = run.end();
+    assert_eq!((code, stdout.as_str()), (Some(130), ""), "{stderr}");
+    assert!(
+        stderr.contains("interrupted twice") && stderr.contains("{bench: may be left"),
+        "{stderr}"
+    );
 }
 
 // ── files ─────────────────────────────────────────────────────────────────────────────────────────

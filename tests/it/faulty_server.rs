@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     GrantsTwice,
     /// GET of a key sometimes returns the value of another key.
     MixesUp,
+    /// It has only this reply to commands of this name.
+    Replies(&'static str, &'static [u8]),
     /// It stops replying after so many commands.
     Hangs(u64),
     /// It closes all connections after so many commands.
@@ -195,6 +197,11 @@ fn serve(shared: &Shared, mut stream: TcpStream) {
 
 fn answer(shared: &Shared, session: &mut Session, words: Vec<Vec<u8>>, out: &mut Vec<u8>) {
     let name = words[0].to_ascii_uppercase();
+    if let Fault::Replies(to, reply) = shared.fault
+        && name == to.as_bytes()
+    {
+        return out.extend_from_slice(reply);
+    }
     let store = &mut *shared.store.lock().expect("no panic");
     match &name[..] {
         b"MULTI" => {
@@ -268,7 +275,10 @@ fn run(fault: Fault, store: &mut Store, words: &[Vec<u8>], out: &mut Vec<u8>) {
         if fault == Fault::LosesWrite && store.writes.is_multiple_of(EVERY) && store.writes > 50 {
             return pretend(store, words, out);
         }
-        *store.versions.entry(words[1].clone()).or_default() += 1;
+        let keys = if name == b"DEL" { words.len() - 1 } else { 1 };
+        for key in &words[1..=keys] {
+            *store.versions.entry(key.clone()).or_default() += 1;
+        }
     }
     let number = |value: Option<&Value>| match value {
         Some(Value::Text(text)) => String::from_utf8_lossy(text).parse::<i64>().unwrap_or(0),
@@ -312,8 +322,9 @@ fn run(fault: Fault, store: &mut Store, words: &[Vec<u8>], out: &mut Vec<u8>) {
             out.extend_from_slice(format!(":{sum}\r\n").as_bytes());
         }
         b"DEL" => {
-            let was_there = store.values.remove(&words[1]).is_some();
-            out.extend_from_slice(format!(":{}\r\n", u8::from(was_there)).as_bytes());
+            let keys = words[1..].iter();
+            let removed = keys.filter(|key| store.values.remove(*key).is_some()).count();
+            out.extend_from_slice(format!(":{removed}\r\n").as_bytes());
         }
         b"RPUSH" => {
             let list =
@@ -340,6 +351,12 @@ fn run(fault: Fault, store: &mut Store, words: &[Vec<u8>], out: &mut Vec<u8>) {
             let list = list.get(first..).unwrap_or_default();
             out.extend_from_slice(format!("*{}\r\n", list.len()).as_bytes());
             list.iter().for_each(|text| bulk(Some(&Value::Text(text.clone())), out));
+        }
+        // All keys in one page, whatever the pattern.
+        b"SCAN" => {
+            out.extend_from_slice(b"*2\r\n$1\r\n0\r\n");
+            out.extend_from_slice(format!("*{}\r\n", store.values.len()).as_bytes());
+            store.values.keys().for_each(|key| bulk(Some(&Value::Text(key.clone())), out));
         }
         b"INFO" => bulk(Some(&Value::Text(b"redis_version:0.0.0\r\n".to_vec())), out),
         _ => {

@@ -81,6 +81,11 @@ impl Run {
         kill_process(Pid::from_child(&self.child), signal).expect("the program runs");
     }
 
+    /// Whether the program has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child of this process").is_some()
+    }
+
     /// Waits for the end of the program.
     pub(crate) fn end(mut self) -> End {
         let status = poll(|| self.child.try_wait().expect("a child of this process"));

@@ -18,7 +18,7 @@ use self::options::{Color, Task};
 use super::Failure;
 use crate::load::output::text::{self, Paint};
 use crate::load::output::{Bounds, Finding, Results, csv, hgrm, html, json};
-use crate::load::{self, Progress};
+use crate::load::{self, EXIT_BROKEN, EXIT_FAILED, Progress};
 use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -56,8 +56,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         text::page(&results, &findings, &names, paint(options))
     };
     show(&shown)?;
-    written?;
-    Ok(ExitCode::from(results.exit_code(&findings)))
+    let code = results.exit_code(&findings);
+    // What was found about the target goes before a file that cannot be written.
+    let is_worse =
+        |failure: &Failure| [EXIT_BROKEN, EXIT_FAILED].contains(&code) && code > failure.code;
+    written.map_err(|failure| {
+        let code = if is_worse(&failure) { code } else { failure.code };
+        Failure { code, ..failure }
+    })?;
+    Ok(ExitCode::from(code))
 }
 
 fn paint(options: &Options) -> Paint {
@@ -96,6 +103,7 @@ fn watch(task: Task) -> Result<Results, Failure> {
     // At most one event per run, and runs are bounded.
     let (sender, mut events) = mpsc::unbounded_channel();
     let plan = task.plan().clone();
+    let begin_with = format!("{{{}:", plan.workload.prefix);
     let runs = match &task {
         Task::Run(_) => 1,
         Task::Sweep(_, sweep) => sweep.values.len(),
@@ -131,8 +139,8 @@ fn watch(task: Task) -> Result<Results, Failure> {
                     Some(Event::Done(outcome)) => return outcome.map_err(Failure::from),
                     None => return Err(Failure::machine("the load ended without a result: a bug, please report it")),
                 },
-                _ = interrupt.recv() => stop(&progress)?,
-                _ = terminate.recv() => stop(&progress)?,
+                _ = interrupt.recv() => stop(&progress, &begin_with)?,
+                _ = terminate.recv() => stop(&progress, &begin_with)?,
                 _ = tick.tick() => {
                     let before = if runs > 1 { format!("{}/{runs}  ", ended + 1) } else { String::new() };
                     live.show(&before, &progress, &plan);
@@ -144,13 +152,13 @@ fn watch(task: Task) -> Result<Results, Failure> {
     outcome
 }
 
-/// Stops the load early; the second call ends the program.
-fn stop(progress: &Progress) -> Result<(), Failure> {
+/// Stops the load early; the second call ends the program. `begin_with` is how its keys begin.
+fn stop(progress: &Progress, begin_with: &str) -> Result<(), Failure> {
     if progress.is_stopped() {
-        return Err(Failure {
-            message: "interrupted twice: ended without results".to_owned(),
-            code: EXIT_INTERRUPTED,
-        });
+        let message = format!(
+            "interrupted twice: ended without results; keys that begin with {begin_with} may be left on the target"
+        );
+        return Err(Failure { message, code: EXIT_INTERRUPTED });
     }
     progress.stop();
     Ok(())

@@ -389,8 +389,8 @@ pub(in crate::cli) fn workloads() -> String {
         .collect();
     format!(
         "Workloads:\n{}\n  FILE.toml your own transactions and invariants\n\nExit codes: 0 success; 1 this machine \
-         does not allow it; 2 the command line is wrong, or the target failed; 3 an invariant is broken; 4 a bound of \
-         --fail-if was exceeded; 130 interrupted twice.\n\nTry:  slotway bench\n      slotway bench counter --sweep \
+         does not allow it; 2 the command line is wrong, the target failed, or an invariant is undecided; 3 an invariant \
+         is broken; 4 a bound of --fail-if was exceeded; 130 interrupted twice.\n\nTry:  slotway bench\n      slotway bench counter --sweep \
          groups=1,4,16,64 --html curve.html\n      slotway bench --compare own redis://127.0.0.1:6379",
         rows.join("\n")
     )

@@ -7,7 +7,7 @@
 use super::command::command;
 use super::{Finding, Next, Results, next, warnings};
 use crate::load::plan::Plan;
-use crate::load::report::{self, Ending, Limit, Report, Verdict};
+use crate::load::report::{self, Ending, KeysEnding, Limit, Report, Verdict};
 use serde::Serialize;
 
 /// The name and number of the schema.
@@ -87,6 +87,7 @@ struct Run<'a> {
     series: Series,
     client: Client<'a>,
     invariants: Vec<Invariant<'a>>,
+    keys: Keys<'a>,
     warnings: Vec<String>,
     plan: &'a Plan,
 }
@@ -212,6 +213,14 @@ struct Invariant<'a> {
 }
 
 #[derive(Serialize)]
+struct Keys<'a> {
+    begin_with: &'a str,
+    old: u64,
+    ending: &'static str,
+    ending_why: Option<&'a str>,
+}
+
+#[derive(Serialize)]
 struct Evidence<'a> {
     at_ns: Option<u64>,
     what: &'a str,
@@ -329,6 +338,7 @@ impl<'a> Run<'a> {
             series: Series::of(&report.series),
             client: Client::of(&report.client),
             invariants: report.invariants.iter().map(Invariant::of).collect(),
+            keys: Keys::of(&report.keys),
             warnings: warnings(report),
             plan: &report.plan,
         }
@@ -517,6 +527,19 @@ impl<'a> Invariant<'a> {
             broken_times,
             evidence: evidence.iter().map(Evidence::of).collect(),
         }
+    }
+}
+
+impl<'a> Keys<'a> {
+    fn of(keys: &'a report::RunKeys) -> Self {
+        let report::RunKeys { begin_with, old, ending } = keys;
+        let (ending, ending_why) = match ending {
+            KeysEnding::Removed => ("removed", None),
+            KeysEnding::Kept => ("kept", None),
+            KeysEnding::Evidence => ("evidence", None),
+            KeysEnding::NotRemoved { why } => ("not-removed", Some(why.as_str())),
+        };
+        Self { begin_with, old: *old, ending, ending_why }
     }
 }
 

@@ -54,9 +54,15 @@ pub(crate) fn part(glance: &Snapshot, plan: &Plan) -> Option<f64> {
 /// The result of one of several runs, in one line.
 #[must_use]
 pub(crate) fn step(label: &str, report: &Report) -> String {
-    let broken = if report.is_broken() { "  BROKEN" } else { "" };
+    let verdict = if report.is_broken() {
+        "  BROKEN"
+    } else if report.is_undecided() {
+        "  UNDECIDED"
+    } else {
+        ""
+    };
     format!(
-        "{label}  {} commits/s  {} aborted  p99 {}{broken}",
+        "{label}  {} commits/s  {} aborted  p99 {}{verdict}",
         rate(report.committed_per_second()),
         percent(report.totals.abort_rate()),
         quantile(&report.transaction_latency, 0.99)

@@ -6,6 +6,7 @@ use super::{Finding, Results, tables};
 use crate::load::plan::{Axis, Kind, Plan, Shape};
 use crate::load::report::{Comparison, Ending, Limit, Report, SweepReport};
 use crate::load::url::Url;
+use crate::load::{EXIT_BROKEN, EXIT_FAILED};
 use std::time::Duration;
 
 /// Above this share of aborted attempts, contention is worth a sweep.
@@ -84,6 +85,9 @@ fn after_run(report: &Report, findings: &[Finding], has_report: bool) -> Next {
             "whether the simplest workload commits",
         );
     }
+    if report.is_undecided() {
+        return Next::new(command(plan), "the same run, once its invariants can be checked");
+    }
     if report.client.limit == Limit::Client && shape.threads < report.client.processors {
         let threads = (shape.threads * 2).min(report.client.processors).min(shape.connections);
         if threads > shape.threads {
@@ -143,12 +147,9 @@ fn after_sweep(sweep: &SweepReport, has_report: bool) -> Next {
     let Some((_, last)) = sweep.runs.last() else {
         return Next::new("slotway bench".to_owned(), "a single run");
     };
-    let broken = sweep.runs.iter().find(|(_, report)| report.is_broken());
-    if let Some((_, report)) = broken {
+    let is_worst = |code: u8| sweep.runs.iter().find(|(_, report)| report.exit_code() == code);
+    if let Some((_, report)) = is_worst(EXIT_BROKEN).or_else(|| is_worst(EXIT_FAILED)) {
         return after_run(report, &[], has_report);
-    }
-    if let Ending::TargetLost { .. } = last.ending {
-        return after_run(last, &[], has_report);
     }
     if !has_report {
         let values: Vec<String> = sweep.runs.iter().map(|(value, _)| value.to_string()).collect();
@@ -170,7 +171,8 @@ fn after_sweep(sweep: &SweepReport, has_report: bool) -> Next {
 
 fn after_comparison(comparison: &Comparison) -> Next {
     let all = || comparison.a.iter().chain(&comparison.b);
-    if let Some(report) = all().find(|report| report.exit_code() != 0) {
+    let worst = |code: u8| all().find(|report| report.exit_code() == code);
+    if let Some(report) = worst(EXIT_BROKEN).or_else(|| worst(EXIT_FAILED)) {
         return after_run(report, &[], true);
     }
     let (Some(a), Some(b)) = (comparison.a.first(), comparison.b.first()) else {

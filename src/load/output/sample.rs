@@ -100,6 +100,10 @@ fn invariant(name: &str, checks_after: u64) -> Invariant {
     }
 }
 
+fn keys(ending: KeysEnding) -> RunKeys {
+    RunKeys { begin_with: "{bench:".to_owned(), old: 0, ending }
+}
+
 fn totals() -> Totals {
     Totals {
         committed: 480_000,
@@ -151,6 +155,7 @@ pub(super) fn good() -> Report {
             invariant("the sum of the accounts of a group stays", 64),
             invariant("no account falls below zero", 1024),
         ],
+        keys: keys(KeysEnding::Removed),
         warnings: vec!["An observation of the run itself, with what to do about it.".to_owned()],
     }
 }
@@ -194,7 +199,17 @@ pub(super) fn broken() -> Report {
     };
     report.invariants[1].verdict =
         Verdict::Undecided { why: "the target was lost before the accounts were read".to_owned() };
+    report.keys = RunKeys { old: 3, ..keys(KeysEnding::Evidence) };
     report.invariants[1].coverage = Some("the first 4000000 of 9812345 transfers".to_owned());
+    report
+}
+
+/// A run that proves nothing of one invariant, and whose keys stayed.
+pub(super) fn undecided() -> Report {
+    let mut report = good();
+    let why = "the target does not have a command of this workload: ERR unknown command 'MGET'";
+    report.invariants[1].verdict = Verdict::Undecided { why: why.to_owned() };
+    report.keys = keys(KeysEnding::NotRemoved { why: "ERR unknown command 'DEL'".to_owned() });
     report
 }
 
@@ -220,6 +235,7 @@ pub(super) fn lost() -> Report {
         series: Series::default(),
         client: ClientUse::default(),
         invariants: Vec::new(),
+        keys: keys(KeysEnding::NotRemoved { why: "connection refused by 127.0.0.1:7000".to_owned() }),
         warnings: Vec::new(),
     }
 }

@@ -223,6 +223,42 @@ fn the_most_serious_exit_code_takes_precedence() {
     assert_eq!(Results::Sweep(sweep).exit_code(&[]), 3);
 }
 
+#[test]
+fn what_proves_nothing_is_no_success_and_every_format_says_so_first() {
+    let results = sample::single(sample::undecided());
+    let failed = bounds("p99>0ns", &results);
+    assert_eq!((results.exit_code(&[]), results.exit_code(&failed)), (2, 2));
+    let notes = |page: String| {
+        let notes: Vec<String> =
+            page.lines().filter(|l| l.contains("Note")).map(str::to_owned).collect();
+        notes
+    };
+    let page = notes(plain(&results));
+    assert!(page[0].contains("1 of 2 invariants is undecided"), "{page:?}");
+    assert!(page[1].contains("{bench: were not all removed"), "{page:?}");
+    let document: serde_json::Value =
+        serde_json::from_str(&json::json(&results, &[])).expect("JSON");
+    assert_eq!(document["exit_code"], 2);
+    let run = &document["runs"][0];
+    assert!(run["warnings"][0].as_str().is_some_and(|text| text.contains("undecided")), "{run}");
+    assert_eq!(run["keys"]["ending"], "not-removed");
+    let page = html::html(&results, &[]);
+    let said = page.find("1 of 2 invariants is undecided").expect("it is said");
+    assert!(said < page.find("<h2>").expect("sections"), "before everything else");
+    assert!(next(&results, &[], false).why.contains("can be checked"));
+
+    // Of several runs, both are said of the one concerned, and it decides the exit code.
+    let Results::Sweep(mut sweep) = sample::sweep() else { panic!("a sweep") };
+    sweep.runs[1].1 = sample::undecided();
+    let results = Results::Sweep(sweep);
+    assert_eq!(results.exit_code(&[]), 2);
+    let page = notes(plain(&results)).join(" ");
+    for part in ["groups=4: 1 of 2 invariants is undecided", "groups=4: The keys that begin"] {
+        assert!(page.contains(part), "no {part:?} in {page}");
+    }
+    assert!(next(&results, &[], false).why.contains("can be checked"));
+}
+
 // ── files ─────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]

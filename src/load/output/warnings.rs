@@ -4,7 +4,7 @@
 
 use super::{Results, form};
 use crate::load::plan::Policy;
-use crate::load::report::{Ending, Limit, Report, ratio};
+use crate::load::report::{Ending, KeysEnding, Limit, Report, Verdict, ratio};
 use std::time::Duration;
 
 /// Shorter runs say little: caches, connections and timers have not settled.
@@ -18,9 +18,9 @@ const GIVEN_UP_SHARE_MAX: f64 = 0.001;
 /// A shard with more than this many times its fair share limits what more shards could bring.
 const IMBALANCE_MAX: f64 = 1.5;
 
-/// The warnings of several runs: why there are fewer of them than planned, then the most serious
-/// warning of each run. Warnings that differ in their numbers only are merged, with the numbers of
-/// the first.
+/// The warnings of several runs: why there are fewer of them than planned, then of each run what
+/// must not be missed, or else the most serious warning. Warnings that differ in their numbers only
+/// are merged, with the numbers of the first.
 pub(super) fn of_several(results: &Results) -> Vec<String> {
     let runs = results.runs();
     let kind = |text: &str| -> String {
@@ -28,13 +28,18 @@ pub(super) fn of_several(results: &Results) -> Vec<String> {
     };
     let mut merged: Vec<(String, Vec<&str>, bool)> = Vec::new();
     for run in &runs {
-        let Some(warning) = warnings(run.report).into_iter().next() else { continue };
-        match merged.iter_mut().find(|(other, ..)| kind(other) == kind(&warning)) {
-            Some((other, labels, is_same)) => {
-                labels.push(&run.label);
-                *is_same &= *other == warning;
+        let mut of_run = urgent(run.report);
+        if of_run.is_empty() {
+            of_run.extend(warnings(run.report).into_iter().next());
+        }
+        for warning in of_run {
+            match merged.iter_mut().find(|(other, ..)| kind(other) == kind(&warning)) {
+                Some((other, labels, is_same)) => {
+                    labels.push(&run.label);
+                    *is_same &= *other == warning;
+                }
+                None => merged.push((warning, vec![&run.label], true)),
             }
-            None => merged.push((warning, vec![&run.label], true)),
         }
     }
     let merged = merged.into_iter().map(|(warning, labels, is_same)| {
@@ -54,13 +59,7 @@ pub(super) fn of_several(results: &Results) -> Vec<String> {
 /// The report's warnings, the most serious first.
 #[must_use]
 pub(crate) fn warnings(report: &Report) -> Vec<String> {
-    let broken = report.is_broken().then(|| {
-        "An invariant was broken: the target lost or mixed up writes. See the evidence under Invariants first."
-            .to_owned()
-    });
     let own = [
-        broken,
-        ending(report),
         limit(report),
         length(report),
         rate(report),
@@ -70,7 +69,61 @@ pub(crate) fn warnings(report: &Report) -> Vec<String> {
         imbalance(report),
     ];
     let seen = report.warnings.iter().map(|warning| form::printable(warning).into_owned());
-    own.into_iter().flatten().chain(seen).collect()
+    urgent(report).into_iter().chain(own.into_iter().flatten()).chain(seen).collect()
+}
+
+/// The warnings that must not be missed: whether the run proves anything, and keys that are not as
+/// a run leaves them.
+fn urgent(report: &Report) -> Vec<String> {
+    let broken = report.is_broken().then(|| {
+        "An invariant was broken: the target lost or mixed up writes. See the evidence under Invariants first."
+            .to_owned()
+    });
+    let all = [broken, undecided(report), ending(report), old_keys(report), left_keys(report)];
+    all.into_iter().flatten().collect()
+}
+
+/// The invariants that the run neither confirms nor refutes.
+fn undecided(report: &Report) -> Option<String> {
+    let why = |verdict: &Verdict| match verdict {
+        Verdict::Undecided { why } => Some(form::printable(why).into_owned()),
+        Verdict::Held | Verdict::Broken { .. } => None,
+    };
+    let mut whys = report.invariants.iter().filter_map(|invariant| why(&invariant.verdict));
+    let first = whys.next()?;
+    let (open, all) = (1 + whys.count() as u64, report.invariants.len());
+    let verb = if open == 1 { "is" } else { "are" };
+    Some(format!(
+        "{open} of {} {verb} undecided, so this run is no success: {}.",
+        form::plural(all as u64, "invariant"),
+        first.trim_end_matches('.')
+    ))
+}
+
+fn old_keys(report: &Report) -> Option<String> {
+    let keys = &report.keys;
+    (keys.old > 0).then(|| {
+        format!(
+            "{} of an earlier run that began with {} were on the target (it was killed, broke an invariant, or had \
+             --keep). They were removed before this run.",
+            form::plural(keys.old, "key"),
+            form::printable(&keys.begin_with)
+        )
+    })
+}
+
+fn left_keys(report: &Report) -> Option<String> {
+    let begin_with = form::printable(&report.keys.begin_with);
+    match &report.keys.ending {
+        KeysEnding::Removed | KeysEnding::Kept => None,
+        KeysEnding::Evidence => Some(format!(
+            "The keys were left on the target for you to inspect: they begin with {begin_with}."
+        )),
+        KeysEnding::NotRemoved { why } => Some(format!(
+            "The keys that begin with {begin_with} were not all removed: {}.",
+            form::printable(why).trim_end_matches('.')
+        )),
+    }
 }
 
 /// The number of transactions with any outcome.

@@ -4,7 +4,7 @@
 use crate::load::failure::Failure;
 use crate::load::random::Rng;
 use crate::load::script::{Moment, Next, Outcome, RoundWriter, Script};
-use crate::load::setup_client::{SetupClient, expect_no_error};
+use crate::load::setup_client::{SetupClient, expect_elements};
 use crate::resp::Reply;
 use crate::slot::Slot;
 use std::sync::Arc;
@@ -63,7 +63,10 @@ impl<W: Audited> Script for Auditor<W> {
 
     fn read_reply(&mut self, _at: usize, reply: Reply<'_>) {
         self.values.clear();
-        self.values.extend(super::integers(reply));
+        // What says nothing about the keys is left out, and the group is then not checked.
+        if let Ok(elements) = expect_elements(reply, Some(self.keys.len() as u64), "MGET") {
+            self.values.extend(elements.map(|element| element.integer()));
+        }
     }
 
     fn finish_round(&mut self, moment: &Moment) -> Next {
@@ -94,9 +97,8 @@ pub(super) fn read_groups(
             Slot::of(&keys[0])
         },
         &mut |group, reply| {
-            expect_no_error(reply)?;
-            let mut values: Vec<_> = super::integers(reply).collect();
-            values.resize(len, None);
+            let elements = expect_elements(reply, Some(len as u64), "MGET")?;
+            let values: Vec<_> = elements.map(|element| element.integer()).collect();
             verify(group, &values);
             Ok(())
         },

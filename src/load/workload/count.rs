@@ -154,7 +154,7 @@ impl Workload for Counts {
         Ok(())
     }
 
-    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure> {
+    fn clean(&self, client: &mut SetupClient) -> Result<u64, Failure> {
         self.context.remove_all(client, &[NAME])
     }
 

@@ -107,9 +107,9 @@ impl Workload for Crossing {
         Ok(())
     }
 
-    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure> {
-        self.inner.clean(client)?;
-        self.context.remove_one_per_group(client, NAME)
+    fn clean(&self, client: &mut SetupClient) -> Result<u64, Failure> {
+        let removed = self.inner.clean(client)?;
+        Ok(removed + self.context.remove_one_per_group(client, NAME)?)
     }
 
     fn kinds(&self) -> Vec<String> {

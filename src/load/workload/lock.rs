@@ -80,7 +80,6 @@ pub(super) fn make(plan: &Plan) -> (Arc<dyn Workload>, Context) {
 
 impl Workload for Locks {
     fn prepare(&self, client: &mut SetupClient) -> Result<(), Failure> {
-        self.context.remove_all(client, &[LOCK])?;
         self.context.set_all(client, WORK, |_, _, text| text.push(b'0'))
     }
 
@@ -139,7 +138,7 @@ impl Workload for Locks {
         Ok(())
     }
 
-    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure> {
+    fn clean(&self, client: &mut SetupClient) -> Result<u64, Failure> {
         self.context.remove_all(client, &[LOCK, WORK])
     }
 

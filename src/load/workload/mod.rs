@@ -27,16 +27,18 @@ use super::failure::Failure;
 use super::keys::{Keys, shown};
 use super::plan::{Kind, Plan};
 use super::random::{Picker, Rng};
+use super::removal::Removal;
 use super::script::Script;
-use super::setup_client::{RequestWriter, SetupClient, expect_no_error, expect_ok};
+use super::setup_client::{RequestWriter, SetupClient, expect_elements, expect_ok};
 use super::verifier::{KeyNames, Verifier};
 use crate::resp::Reply;
 use crate::slot::Slot;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A workload over its keys.
 pub(crate) trait Workload: Send + Sync {
-    /// Writes the first values.
+    /// Writes the first values; no key of the run is there.
     ///
     /// # Errors
     /// The target refused a request or was lost.
@@ -51,14 +53,15 @@ pub(crate) trait Workload: Send + Sync {
     /// Reads the keys after the run and reports to the verifier what it finds.
     ///
     /// # Errors
-    /// The target refused a request or was lost.
+    /// The target refused a request, was lost, or its reply says nothing about the keys.
     fn check(&self, client: &mut SetupClient) -> Result<(), Failure>;
 
-    /// Removes the keys.
+    /// Removes all keys that its transactions may make, those of earlier runs too. Returns how many
+    /// were there.
     ///
     /// # Errors
     /// The target refused a request or was lost.
-    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure>;
+    fn clean(&self, client: &mut SetupClient) -> Result<u64, Failure>;
 
     /// The names of its kinds of transactions.
     fn kinds(&self) -> Vec<String>;
@@ -83,8 +86,8 @@ pub(crate) struct Context {
     pub verifier: Arc<Verifier>,
 }
 
-/// Most keys read by one MGET where a group need not be read atomically.
-const MGET_KEYS_MAX: u64 = 512;
+/// Most keys of one MGET or DEL where a group need not be treated atomically.
+const PIECE_KEYS_MAX: u64 = 512;
 
 impl Context {
     /// The context of a plan whose workload has these invariants.
@@ -147,14 +150,19 @@ impl Context {
         )
     }
 
-    /// Removes the one key of this kind in each group.
-    fn remove_one_per_group(&self, client: &mut SetupClient, kind: &str) -> Result<(), Failure> {
+    /// Removes the one key of this kind in each group. Returns how many were there.
+    fn remove_one_per_group(&self, client: &mut SetupClient, kind: &str) -> Result<u64, Failure> {
+        let mut removal = Removal::default();
         self.for_one_per_group(
             client,
             kind,
             &|request, key| request.command(&[b"DEL", key]),
-            &mut |_, reply| expect_no_error(reply),
-        )
+            &mut |_, reply| {
+                removal.count(reply);
+                Ok(())
+            },
+        )?;
+        removal.end()
     }
 
     /// Sends a request about the one key of a kind in each group.
@@ -177,22 +185,50 @@ impl Context {
         )
     }
 
-    /// Removes every key of these kinds.
-    fn remove_all(&self, client: &mut SetupClient, kinds: &[&str]) -> Result<(), Failure> {
-        let mut key = Vec::new();
+    /// Removes every key of these kinds. Returns how many were there.
+    fn remove_all(&self, client: &mut SetupClient, kinds: &[&str]) -> Result<u64, Failure> {
+        let mut removal = Removal::default();
         for kind in kinds {
-            client.pipeline(
-                self.groups * self.keys_per_group,
-                &mut |i, request| {
-                    let (group, index) = (i / self.keys_per_group, i % self.keys_per_group);
-                    self.keys.write(group, kind, index, &mut key);
-                    request.command(&[b"DEL", &key]);
-                    Slot::of(&key)
-                },
-                &mut |_, reply| expect_no_error(reply),
-            )?;
+            self.for_pieces(client, kind, b"DEL", &mut |_, _, reply| {
+                removal.count(reply);
+                Ok(())
+            })?;
         }
-        Ok(())
+        removal.end()
+    }
+
+    /// Sends a command with many keys of a kind, all of one group; calls `on_reply` with the group
+    /// and the keys' indexes.
+    fn for_pieces(
+        &self,
+        client: &mut SetupClient,
+        kind: &str,
+        command: &[u8],
+        on_reply: &mut dyn FnMut(u64, Range<u64>, Reply<'_>) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let pieces = self.keys_per_group.div_ceil(PIECE_KEYS_MAX);
+        let range = |i: u64| {
+            let first = i % pieces * PIECE_KEYS_MAX;
+            (i / pieces, first..(first + PIECE_KEYS_MAX).min(self.keys_per_group))
+        };
+        let mut key = Vec::new();
+        client.pipeline(
+            self.groups * pieces,
+            &mut |i, request| {
+                let (group, range) = range(i);
+                request.begin((range.end - range.start + 1) as usize);
+                request.argument(command);
+                for index in range {
+                    self.keys.write(group, kind, index, &mut key);
+                    request.argument(&key);
+                }
+                Slot::of(&key)
+            },
+            &mut |i, reply| {
+                let (group, range) = range(i);
+                on_reply(group, range, reply)
+            },
+        )
     }
 
     /// Reads every key of a kind, not atomically; calls `on_value` with group, index and value.
@@ -202,32 +238,11 @@ impl Context {
         kind: &str,
         on_value: &mut dyn FnMut(u64, u64, Reply<'_>),
     ) -> Result<(), Failure> {
-        let pieces = self.keys_per_group.div_ceil(MGET_KEYS_MAX);
-        let range = |i: u64| {
-            let first = i % pieces * MGET_KEYS_MAX;
-            (i / pieces, first..(first + MGET_KEYS_MAX).min(self.keys_per_group))
-        };
-        let mut key = Vec::new();
-        client.pipeline(
-            self.groups * pieces,
-            &mut |i, request| {
-                let (group, range) = range(i);
-                request.begin((range.end - range.start + 1) as usize);
-                request.argument(b"MGET");
-                for index in range {
-                    self.keys.write(group, kind, index, &mut key);
-                    request.argument(&key);
-                }
-                Slot::of(&key)
-            },
-            &mut |i, reply| {
-                expect_no_error(reply)?;
-                let (group, range) = range(i);
-                let elements = reply.elements().into_iter().flatten();
-                range.zip(elements).for_each(|(index, value)| on_value(group, index, value));
-                Ok(())
-            },
-        )
+        self.for_pieces(client, kind, b"MGET", &mut |group, range, reply| {
+            let elements = expect_elements(reply, Some(range.end - range.start), "MGET")?;
+            range.zip(elements).for_each(|(index, value)| on_value(group, index, value));
+            Ok(())
+        })
     }
 }
 

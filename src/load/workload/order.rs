@@ -160,9 +160,9 @@ impl Workload for Shop {
         Ok(())
     }
 
-    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure> {
-        self.context.remove_all(client, &[STOCK, SOLD, BALANCE])?;
-        self.context.remove_one_per_group(client, TILL)
+    fn clean(&self, client: &mut SetupClient) -> Result<u64, Failure> {
+        let removed = self.context.remove_all(client, &[STOCK, SOLD, BALANCE])?;
+        Ok(removed + self.context.remove_one_per_group(client, TILL)?)
     }
 
     fn kinds(&self) -> Vec<String> {

@@ -38,7 +38,7 @@ fn addresses(stage: &Stage) -> [SocketAddr; 3] {
 }
 
 /// Three nodes of Slotway.
-fn slotway_cluster() -> (ServerProcess, [SocketAddr; 3]) {
+pub(super) fn slotway_cluster() -> (ServerProcess, [SocketAddr; 3]) {
     let (server, stage) = ServerProcess::start_cluster(THREE_MASTERS, &[]);
     (server, addresses(&stage))
 }

@@ -1,7 +1,7 @@
 //! Servers with a fault are found out, with evidence; one that goes leaves what was measured.
 
 use slotway::internals::load::plan::Kind;
-use slotway::internals::load::{Ending, Progress, Verdict, run};
+use slotway::internals::load::{Ending, KeysEnding, Progress, Verdict, run};
 
 use super::{carried_out, must_hold, plan};
 use crate::faulty_server::{Fault, FaultyServer};
@@ -48,7 +48,7 @@ fn a_server_without_a_fault_passes_and_each_fault_is_found() {
                     known.unwrap_or_else(|| panic!("{fault:?} {kind:?} names transactions"));
                 assert!(!known.wrote.is_empty() && known.outcome == "committed", "{known:?}");
             }
-            assert!(report.warnings.iter().any(|w| w.contains("left on the target")));
+            assert_eq!(report.keys.ending, KeysEnding::Evidence);
         }
     }
 }
@@ -66,6 +66,8 @@ fn a_server_that_dies_leaves_what_was_measured() {
     assert_eq!(report.exit_code(), 2);
     let undecided = |verdict: &Verdict| matches!(verdict, Verdict::Undecided { .. });
     assert!(report.invariants.iter().all(|i| undecided(&i.verdict)), "{:?}", report.invariants);
+    let KeysEnding::NotRemoved { why } = &report.keys.ending else { panic!("{:?}", report.keys) };
+    assert!(why.contains(&server.address.to_string()), "{why}");
 }
 
 #[test]

@@ -5,15 +5,18 @@ mod clusters;
 mod faults;
 mod file;
 mod held;
+mod keys;
 mod refused;
 mod several;
 mod tls;
+mod verdicts;
 
 use std::net::SocketAddr;
 
 use slotway::internals::load::plan::{Kind, Plan, Retry, Shape, Target, Workload};
 use slotway::internals::load::{Ending, Progress, Report, Verdict, run};
 
+use crate::program::Folder;
 use crate::references::{self, Lease};
 
 /// A small load over few keys, so that transactions meet.
@@ -37,6 +40,15 @@ fn plan(kind: Kind, address: SocketAddr) -> Plan {
         },
         seed: 7,
     }
+}
+
+/// The same load with the workload file of this text, which is written into the folder.
+fn file_plan(folder: &Folder, name: &str, text: &str, address: SocketAddr) -> Plan {
+    let path = folder.file(name);
+    std::fs::write(&path, text).expect("the temporary directory is writable");
+    let mut plan = plan(Kind::Transfer, address);
+    (plan.workload.kind, plan.workload.file) = (Kind::File, Some(path.into()));
+    plan
 }
 
 fn url(address: SocketAddr) -> slotway::internals::load::Url {

@@ -22,7 +22,7 @@ use crate::load::keys::shown;
 use crate::load::plan::Plan;
 use crate::load::random::Rng;
 use crate::load::script::{Exec, Moment, Next, Outcome, RoundWriter, Script};
-use crate::load::setup_client::{SetupClient, expect_no_error};
+use crate::load::setup_client::{SetupClient, expect_elements};
 use crate::load::verifier::{KeyValues, Record};
 use crate::resp::Reply;
 use crate::slot::Slot;
@@ -91,12 +91,10 @@ impl Lists {
                     Slot::of(&name),
                     &[b"LRANGE", &name, first.as_bytes(), last.as_bytes()],
                     &mut |reply| {
-                        expect_no_error(reply)?;
-                        ids.extend(reply.elements().into_iter().flatten().map(|element| {
-                            match element {
-                                Reply::Bulk(text) => Id::parse(text),
-                                _ => None,
-                            }
+                        let elements = expect_elements(reply, None, "LRANGE")?;
+                        ids.extend(elements.map(|element| match element {
+                            Reply::Bulk(text) => Id::parse(text),
+                            _ => None,
                         }));
                         Ok(())
                     },
@@ -114,8 +112,9 @@ impl Lists {
 }
 
 impl Workload for Lists {
-    fn prepare(&self, client: &mut SetupClient) -> Result<(), Failure> {
-        self.context.remove_all(client, &[NAME])
+    fn prepare(&self, _client: &mut SetupClient) -> Result<(), Failure> {
+        // A list without elements is no key.
+        Ok(())
     }
 
     fn script(self: Arc<Self>, user: u32) -> Box<dyn Script> {
@@ -168,7 +167,7 @@ impl Workload for Lists {
         Ok(())
     }
 
-    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure> {
+    fn clean(&self, client: &mut SetupClient) -> Result<u64, Failure> {
         self.context.remove_all(client, &[NAME])
     }
 

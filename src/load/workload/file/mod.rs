@@ -29,10 +29,13 @@
 //! and in `when`, `write` and `adds` the values read (a missing key reads as 0). A pick is `key`,
 //! `other key` (none of those picked before it) or `FIRST..LAST`. In `expect`: `sum`, `min`, `max`,
 //! `count` of the values read, `commits` and `added` of the group. An invariant that names
-//! `commits` or `added` is not checked for a group with a transaction of unknown outcome.
+//! `commits` or `added` is not checked for a group with a transaction of unknown outcome. One whose
+//! read does not reply with a number, or whose `expect` has no value, is undecided.
 //!
 //! `write` is sent as MULTI … EXEC, or plain with `multi = false`. An invariant that names neither
 //! `commits` nor `added` is checked during the run too, if its group has at most 256 keys.
+//!
+//! Every key that a command names must be of the group, so that all keys of a run can be found.
 
 mod expression;
 mod script;
@@ -42,9 +45,11 @@ use super::{Context, Workload, number_or_nil};
 use crate::load::failure::Failure;
 use crate::load::keys::shown;
 use crate::load::plan::Plan;
+use crate::load::removal::remove_found;
 use crate::load::script::{Moment, Script};
 use crate::load::setup_client::{SetupClient, expect_no_error};
 use crate::load::verifier::KeyNames;
+use crate::resp::Reply;
 use crate::slot::Slot;
 use expression::Expression;
 use serde::Deserialize;
@@ -382,12 +387,18 @@ impl FileWorkload {
         command.words.iter().map(fill).collect()
     }
 
-    /// Checks one invariant of a group against the values read.
-    fn verify_rule(&self, rule: usize, group: u64, values: &[Option<i64>], at: Option<&Moment>) {
+    /// Checks one invariant of a group against the values read. Returns whether that was possible.
+    fn verify_rule(
+        &self,
+        rule: usize,
+        group: u64,
+        values: &[Option<i64>],
+        at: Option<&Moment>,
+    ) -> bool {
         let Rule { expect, text, counts, .. } = &self.parsed.rules[rule];
         let place = group as usize;
         if *counts && self.unknown[place].load(Relaxed) > 0 {
-            return;
+            return false;
         }
         let numbers = || values.iter().map(|value| value.unwrap_or(0));
         let sum = numbers().try_fold(0_i64, i64::checked_add);
@@ -401,17 +412,25 @@ impl FileWorkload {
             Some(commits),
             Some(self.added[place].load(Relaxed)),
         ]);
-        if expect.value(&variables).is_some_and(|value| value != 0) {
-            return;
-        }
-        let show =
-            |number: Option<i64>| number.map_or_else(|| "none".to_owned(), |n| n.to_string());
-        let what = || {
+        let seen = || {
+            let show = |number: &Option<i64>| number.map_or("none".to_owned(), |n| n.to_string());
             let values = EXPECTED.iter().zip(&variables[EVERYWHERE.len()..]);
             let values: Vec<String> =
-                values.map(|(name, value)| format!("{name} {}", show(*value))).collect();
-            format!("group {group}: {text} does not hold: {}", values.join(", "))
+                values.map(|(name, value)| format!("{name} {}", show(value))).collect();
+            values.join(", ")
         };
+        let verifier = &self.context.verifier;
+        let Some(value) = expect.value(&variables) else {
+            verifier.mark_undecided_in(rule, || {
+                let why = "has no value (overflow or division by zero)";
+                format!("group {group}: {text} {why}: {}", seen())
+            });
+            return false;
+        };
+        if value != 0 {
+            return true;
+        }
+        let what = || format!("group {group}: {text} does not hold: {}", seen());
         let Rule { each, read, .. } = &self.parsed.rules[rule];
         let keys = (0..self.times(*each)).zip(values).take(crate::load::verifier::VALUES_SHOWN_MAX);
         let values = keys.map(|(key, value)| {
@@ -419,13 +438,27 @@ impl FileWorkload {
             (shown(&words.join(&b' ')), number_or_nil(*value))
         });
         let at = at.map(|moment| moment.at);
-        self.context.verifier.record_violation_in(rule, at, what, &[group], values.collect());
+        verifier.record_violation_in(rule, at, what, &[group], values.collect());
+        true
     }
+
+    /// Marks an invariant as undecided because the reply to one of its reads is not a number.
+    fn mark_no_number(&self, rule: usize, group: u64, key: u64) {
+        self.context.verifier.mark_undecided_in(rule, || {
+            let words = self.fill_command(&self.parsed.rules[rule].read, group, key);
+            format!("the reply to {} is not a number", shown(&words.join(&b' ')))
+        });
+    }
+}
+
+/// A reply as the value of an invariant's read: `Some(None)` is a missing key, `None` one that is
+/// not a number.
+fn number(reply: Reply<'_>) -> Option<Option<i64>> {
+    if reply == Reply::Null { Some(None) } else { reply.integer().map(Some) }
 }
 
 impl Workload for FileWorkload {
     fn prepare(&self, client: &mut SetupClient) -> Result<(), Failure> {
-        self.clean(client)?;
         for setup in &self.parsed.setups {
             let times = self.times(setup.each);
             client.pipeline(
@@ -455,10 +488,11 @@ impl Workload for FileWorkload {
     }
 
     fn check(&self, client: &mut SetupClient) -> Result<(), Failure> {
-        for (number, rule) in self.parsed.rules.iter().enumerate() {
+        for (index, rule) in self.parsed.rules.iter().enumerate() {
             let times = self.times(rule.each);
+            let mut checked = 0;
             // The replies of a group come in order: all its keys are in one slot.
-            let mut read: BTreeMap<u64, Vec<Option<i64>>> = BTreeMap::new();
+            let mut read: BTreeMap<u64, Vec<Option<Option<i64>>>> = BTreeMap::new();
             client.pipeline(
                 self.context.groups * times,
                 &mut |i, request| {
@@ -471,40 +505,42 @@ impl Workload for FileWorkload {
                     expect_no_error(reply)?;
                     let group = i / times;
                     let values = read.entry(group).or_default();
-                    values.push(reply.integer());
+                    values.push(number(reply));
                     if values.len() as u64 == times {
-                        self.verify_rule(number, group, values, None);
+                        match values.iter().position(Option::is_none) {
+                            Some(key) => self.mark_no_number(index, group, key as u64),
+                            None => {
+                                let values: Vec<_> = values.iter().copied().flatten().collect();
+                                checked += u64::from(self.verify_rule(index, group, &values, None));
+                            }
+                        }
                         read.remove(&group);
                     }
                     Ok(())
                 },
             )?;
             let verifier = &self.context.verifier;
-            verifier.checked_after(number, self.context.groups);
+            verifier.checked_after(index, checked);
             let unknown = self.unknown.iter().filter(|unknown| unknown.load(Relaxed) > 0).count();
             if rule.counts && unknown > 0 {
                 let coverage =
                     format!("all groups but {unknown} with transactions of unknown outcome");
-                verifier.set_coverage(number, coverage);
+                verifier.set_coverage(index, coverage);
+                if unknown as u64 == self.context.groups {
+                    let why = "every group has a transaction of unknown outcome";
+                    verifier.mark_undecided_in(index, || why.to_owned());
+                }
             }
         }
         Ok(())
     }
 
-    fn clean(&self, client: &mut SetupClient) -> Result<(), Failure> {
-        for setup in &self.parsed.setups {
-            let times = self.times(setup.each);
-            client.pipeline(
-                self.context.groups * times,
-                &mut |i, request| {
-                    let words = self.fill_command(&setup.command, i / times, i % times);
-                    request.command(&[b"DEL", &words[1]]);
-                    Slot::of(&words[1])
-                },
-                &mut |_, reply| expect_no_error(reply),
-            )?;
-        }
-        Ok(())
+    fn clean(&self, client: &mut SetupClient) -> Result<u64, Failure> {
+        // The names of the keys that transactions make depend on what they pick and read.
+        remove_found(client, &self.context.keys).map_err(|Failure { cause, message }| Failure {
+            cause,
+            message: format!("finding the keys of a workload file: {message}"),
+        })
     }
 
     fn kinds(&self) -> Vec<String> {

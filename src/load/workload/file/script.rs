@@ -1,6 +1,6 @@
 //! The transactions of a workload file, and the checks of its invariants during the run.
 
-use super::{Command, EVERYWHERE, FileWorkload, Pick, Transaction};
+use super::{Command, EVERYWHERE, FileWorkload, Pick, Transaction, number};
 use crate::load::random::Rng;
 use crate::load::script::{Exec, Moment, Next, Outcome, RoundWriter, Script};
 use crate::load::verifier::{KeyValues, Record};
@@ -284,6 +284,8 @@ pub(super) struct Audit {
     tag: Vec<u8>,
     commands: Vec<Vec<Vec<u8>>>,
     values: Vec<Option<i64>>,
+    /// The key whose value is not a number, if there is one.
+    odd_key: Option<u64>,
     exec: Exec,
 }
 
@@ -297,6 +299,7 @@ impl Audit {
             tag: Vec::new(),
             commands: Vec::new(),
             values: Vec::new(),
+            odd_key: None,
             exec: Exec::NoReply,
         }
     }
@@ -335,18 +338,24 @@ impl Script for Audit {
 
     fn read_reply(&mut self, at: usize, reply: Reply<'_>) {
         if at == self.commands.len() + 1 {
-            let values = &mut self.values;
+            let Self { values, odd_key, .. } = self;
             values.clear();
-            self.exec =
-                Exec::read(reply, self.commands.len(), |_, value| values.push(value.integer()));
+            *odd_key = None;
+            self.exec = Exec::read(reply, self.commands.len(), |key, value| match number(value) {
+                Some(value) => values.push(value),
+                None => *odd_key = Some(key as u64),
+            });
         }
     }
 
     fn finish_round(&mut self, moment: &Moment) -> Next {
         if self.exec == Exec::Ran(None) {
             let rule = self.rules[self.at];
-            self.workload.context.verifier.checked_during(rule, 1);
-            self.workload.verify_rule(rule, self.group, &self.values, Some(moment));
+            if let Some(key) = self.odd_key {
+                self.workload.mark_no_number(rule, self.group, key);
+            } else if self.workload.verify_rule(rule, self.group, &self.values, Some(moment)) {
+                self.workload.context.verifier.checked_during(rule, 1);
+            }
         }
         Next::Done(Outcome::Committed)
     }

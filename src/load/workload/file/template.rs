@@ -4,7 +4,15 @@
 //! group's hashtag with its braces, `$$` for a dollar sign.
 
 use super::expression::Expression;
+use crate::command::{Args, named};
+use crate::load::keys::shown;
+use crate::resp::Span;
 use crate::text::number::write_i64;
+
+/// A hashtag in place of a group's.
+const TAG: &[u8] = b"{tag}";
+/// More variables than a command can name.
+const VARIABLES_MAX: usize = 1024;
 
 /// A word with placeholders.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,9 +137,41 @@ impl Command {
             .map(|word| Template::read(word, variable))
             .collect::<Result<Vec<_>, _>>()?;
         match &words[..] {
-            [_, key, ..] if key.is_key() => Ok(Self { words }),
-            _ => Err(format!("{text:?}: the first argument must be a key that begins with $tag")),
+            [_, key, ..] if key.is_key() => {}
+            _ => {
+                return Err(format!(
+                    "{text:?}: the first argument must be a key that begins with $tag"
+                ));
+            }
         }
+        let command = Self { words };
+        match command.foreign_key() {
+            None => Ok(command),
+            Some(key) => Err(format!(
+                "{text:?}: the key {key} must begin with $tag: others are in another slot, and are not removed"
+            )),
+        }
+    }
+
+    /// A key of the command that is not of the group. Of commands that Slotway does not know only
+    /// the first argument is known to be a key.
+    fn foreign_key(&self) -> Option<String> {
+        let (mut bytes, mut spans, mut word) = (Vec::new(), Vec::new(), Vec::new());
+        // Any numbers will do: only texts decide which arguments are keys.
+        let variables = [Some(1); VARIABLES_MAX];
+        for template in &self.words {
+            let _value = template.fill(TAG, &variables, &mut word);
+            spans.push(Span::new(bytes.len(), word.len()));
+            bytes.extend_from_slice(&word);
+        }
+        let args = Args::new(&bytes, &spans);
+        let mut foreign = None;
+        named(args)?.each_key(args, |key| {
+            if !key.starts_with(TAG) {
+                foreign.get_or_insert_with(|| shown(key));
+            }
+        });
+        foreign
     }
 
     /// Reads a key.
@@ -191,6 +231,28 @@ mod tests {
             ["PING", "GET x", "GET $tag:$c", "GET $tag:$", "GET $tag:$(a", "SET $tag:x $(a +)"]
         {
             assert!(filled(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_of_the_group() {
+        for (command, foreign) in [
+            ("RENAME $tag:x y:$a", Some("y:1")),
+            ("MSET $tag:x 1 z 2", Some("z")),
+            ("LMOVE $tag:x $tag:y LEFT RIGHT", None),
+            ("SORT $tag:x STORE y", Some("y")),
+            ("ZUNIONSTORE $tag:x 2 $tag:y z", Some("z")),
+            ("SET $tag:x y", None),
+            ("JSON.SET $tag:x $ 1", None),
+        ] {
+            let read = filled(&command.replace("$ ", "$$ "));
+            match foreign {
+                None => assert!(read.is_ok(), "{command}: {read:?}"),
+                Some(key) => {
+                    let error = read.expect_err(command);
+                    assert!(error.contains(&format!("the key {key} ")), "{error}");
+                }
+            }
         }
     }
 }
