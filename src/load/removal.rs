@@ -1,7 +1,7 @@
 //! Removes keys of runs: by name where the names are known, otherwise those that SCAN finds.
 //!
-//! A key that cannot be removed does not keep the others: each is tried, and the first error is
-//! reported.
+//! What cannot be removed, on one node or of one kind, does not keep the rest: all is tried, and
+//! the first error is reported.
 
 use super::failure::Failure;
 use super::keys::Keys;
@@ -38,14 +38,25 @@ impl Removal {
         }
     }
 
+    /// Notes that requests got no reply.
+    pub(crate) fn lose(&mut self, failure: Failure) {
+        self.first.get_or_insert(failure);
+    }
+
     /// Returns how many keys were there.
     ///
     /// # Errors
-    /// A request was refused.
+    /// A request was refused or got no reply.
     pub(crate) fn end(self) -> Result<u64, Failure> {
         let Self { removed, refused, first } = self;
-        let Some(first) = first else { return Ok(removed) };
-        Err(Failure::target(format!("{refused} requests were refused, the first: {first}")))
+        match first {
+            None => Ok(removed),
+            Some(lost) if refused == 0 => Err(lost),
+            Some(first) => {
+                let message = format!("{refused} requests were refused, the first: {first}");
+                Err(Failure::target(message))
+            }
+        }
     }
 }
 
@@ -54,42 +65,52 @@ impl Removal {
 /// # Errors
 /// The target was lost, or refused SCAN or DEL.
 pub(crate) fn remove_found(client: &mut SetupClient, keys: &Keys) -> Result<u64, Failure> {
-    let pattern = keys.pattern();
     let mut removal = Removal::default();
     for node in 0..client.slot_map().nodes().len() {
-        let mut cursor = b"0".to_vec();
-        for call in 0.. {
-            if call == SCAN_CALLS_MAX {
-                return Err(Failure::target("SCAN does not come to an end"));
-            }
-            let args = [&b"SCAN"[..], &cursor, b"MATCH", &pattern, b"COUNT", SCAN_COUNT];
-            let mut page = None;
-            client.call_node(node, &args, &mut |reply| {
-                expect_no_error(reply)?;
-                page = read_page(reply, keys);
-                Ok(())
-            })?;
-            let odd = || Failure::target("the target did not reply to SCAN with keys");
-            let (next, found) = page.ok_or_else(odd)?;
-            client.pipeline(
-                found.len() as u64,
-                &mut |at, request| {
-                    let key = &found[at as usize];
-                    request.command(&[b"DEL", key]);
-                    Slot::of(key)
-                },
-                &mut |_, reply| {
-                    removal.count(reply);
-                    Ok(())
-                },
-            )?;
-            if next == b"0" {
-                break;
-            }
-            cursor = next;
+        if let Err(failure) = remove_found_on(node, client, keys, &mut removal) {
+            removal.lose(failure);
         }
     }
     removal.end()
+}
+
+/// The same on one node.
+fn remove_found_on(
+    node: usize,
+    client: &mut SetupClient,
+    keys: &Keys,
+    removal: &mut Removal,
+) -> Result<(), Failure> {
+    let pattern = keys.pattern();
+    let mut cursor = b"0".to_vec();
+    for _ in 0..SCAN_CALLS_MAX {
+        let args = [&b"SCAN"[..], &cursor, b"MATCH", &pattern, b"COUNT", SCAN_COUNT];
+        let mut page = None;
+        client.call_node(node, &args, &mut |reply| {
+            expect_no_error(reply)?;
+            page = read_page(reply, keys);
+            Ok(())
+        })?;
+        let odd = || Failure::target("the target did not reply to SCAN with keys");
+        let (next, found) = page.ok_or_else(odd)?;
+        client.pipeline(
+            found.len() as u64,
+            &mut |at, request| {
+                let key = &found[at as usize];
+                request.command(&[b"DEL", key]);
+                Slot::of(key)
+            },
+            &mut |_, reply| {
+                removal.count(reply);
+                Ok(())
+            },
+        )?;
+        if next == b"0" {
+            return Ok(());
+        }
+        cursor = next;
+    }
+    Err(Failure::target("SCAN does not come to an end"))
 }
 
 /// The next cursor and the keys of groups in a reply of SCAN.

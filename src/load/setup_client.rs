@@ -8,6 +8,7 @@ use super::tls;
 use crate::resp::{Reply, ReplyDecoder};
 use crate::slot::Slot;
 use crate::text::number::write_i64;
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -381,8 +382,8 @@ impl SetupClient {
     /// again for a redirected request and must then write the same. `on_reply` is called with each
     /// number and reply, in order for each node.
     ///
-    /// After an error the client can be used again: the replies in flight have been read, or the
-    /// connections are opened anew.
+    /// A node that is lost does not keep the requests from the others. After an error the client can
+    /// be used again: the replies in flight have been read, or the connections are opened anew.
     ///
     /// # Errors
     /// The target was lost, or `on_reply` returned an error.
@@ -416,7 +417,8 @@ impl SetupClient {
         on_reply: &mut dyn FnMut(u64, Reply<'_>) -> bool,
     ) -> Result<(), Failure> {
         let (mut next, mut goes_on) = (0, true);
-        while next < count && goes_on {
+        let mut lost: BTreeMap<usize, Failure> = BTreeMap::new();
+        while next < count && goes_on && lost.len() < self.slot_map.nodes().len() {
             let mut sent: Vec<Vec<u64>> = Vec::new();
             let mut bytes = 0;
             for _ in 0..IN_FLIGHT_MAX {
@@ -427,37 +429,54 @@ impl SetupClient {
                 let slot = write(next, &mut RequestWriter { out: &mut self.scratch });
                 let node = self.slot_map.owner(slot) as usize;
                 let request = std::mem::take(&mut self.scratch);
-                bytes += request.len();
-                self.connection(node)?.output.extend_from_slice(&request);
+                if !lost.contains_key(&node) {
+                    match self.connection(node) {
+                        Ok(connection) => {
+                            bytes += request.len();
+                            connection.output.extend_from_slice(&request);
+                            sent.resize_with(sent.len().max(node + 1), Vec::new);
+                            sent[node].push(next);
+                        }
+                        Err(failure) => {
+                            lost.insert(node, failure);
+                        }
+                    }
+                }
                 self.scratch = request;
-                sent.resize_with(sent.len().max(node + 1), Vec::new);
-                sent[node].push(next);
                 next += 1;
             }
             for (node, _) in sent.iter().enumerate().filter(|(_, numbers)| !numbers.is_empty()) {
-                self.connection(node)?.send()?;
+                if let Err(failure) = self.connection(node).and_then(NodeConnection::send) {
+                    lost.insert(node, failure);
+                }
             }
             let mut redirected = Vec::new();
             for (node, numbers) in sent.iter().enumerate() {
                 for &number in numbers {
+                    if lost.contains_key(&node) {
+                        break;
+                    }
                     let follows = self.endpoint.cluster;
-                    self.connection(node)?.receive(&mut |reply| match reply {
-                        Reply::Error(text) if follows && Redirect::parse(text).is_some() => {
-                            redirected.push((number, node, text.to_vec()));
-                            Ok(())
+                    let mut read = |reply: Reply<'_>| {
+                        match reply {
+                            Reply::Error(text) if follows && Redirect::parse(text).is_some() => {
+                                redirected.push((number, node, text.to_vec()));
+                            }
+                            reply => goes_on &= on_reply(number, reply),
                         }
-                        reply => {
-                            goes_on &= on_reply(number, reply);
-                            Ok(())
-                        }
-                    })?;
+                        Ok(())
+                    };
+                    let connection = self.connection(node);
+                    if let Err(failure) = connection.and_then(|c| c.receive(&mut read)) {
+                        lost.insert(node, failure);
+                    }
                 }
             }
             for (number, node, text) in redirected {
                 goes_on &= self.follow_redirect(number, node, text, write, on_reply)?;
             }
         }
-        Ok(())
+        lost.into_values().next().map_or(Ok(()), Err)
     }
 
     fn follow_redirect(

@@ -93,21 +93,25 @@ fn undecided(report: &Report) -> Option<String> {
     let first = whys.next()?;
     let (open, all) = (1 + whys.count() as u64, report.invariants.len());
     let verb = if open == 1 { "is" } else { "are" };
-    Some(format!(
-        "{open} of {} {verb} undecided, so this run is no success: {}.",
-        form::plural(all as u64, "invariant"),
-        first.trim_end_matches('.')
-    ))
+    Some(sentence(&format!(
+        "{open} of {} {verb} undecided, so this run is no success: {first}",
+        form::plural(all as u64, "invariant")
+    )))
+}
+
+/// A text with one mark at its end.
+fn sentence(text: &str) -> String {
+    if text.ends_with(['.', '?', '!']) { text.to_owned() } else { format!("{text}.") }
 }
 
 fn old_keys(report: &Report) -> Option<String> {
     let keys = &report.keys;
     (keys.old > 0).then(|| {
         format!(
-            "{} of an earlier run that began with {} were on the target (it was killed, broke an invariant, or had \
-             --keep). They were removed before this run.",
-            form::plural(keys.old, "key"),
-            form::printable(&keys.begin_with)
+            "Old keys that begin with {} were on the target and were removed before this run: {}. An earlier run \
+             leaves such keys if it is killed, breaks an invariant, or has --keep.",
+            form::printable(&keys.begin_with),
+            form::count(keys.old)
         )
     })
 }
@@ -119,10 +123,10 @@ fn left_keys(report: &Report) -> Option<String> {
         KeysEnding::Evidence => Some(format!(
             "The keys were left on the target for you to inspect: they begin with {begin_with}."
         )),
-        KeysEnding::NotRemoved { why } => Some(format!(
-            "The keys that begin with {begin_with} were not all removed: {}.",
-            form::printable(why).trim_end_matches('.')
-        )),
+        KeysEnding::NotRemoved { why } => Some(sentence(&format!(
+            "The keys that begin with {begin_with} were not all removed: {}",
+            form::printable(why)
+        ))),
     }
 }
 

@@ -108,8 +108,9 @@ impl Workload for Crossing {
     }
 
     fn clean(&self, client: &mut SetupClient) -> Result<u64, Failure> {
-        let removed = self.inner.clean(client)?;
-        Ok(removed + self.context.remove_one_per_group(client, NAME)?)
+        let removed = self.inner.clean(client);
+        let own = self.context.remove_one_per_group(client, NAME);
+        Ok(removed? + own?)
     }
 
     fn kinds(&self) -> Vec<String> {

@@ -189,10 +189,13 @@ impl Context {
     fn remove_all(&self, client: &mut SetupClient, kinds: &[&str]) -> Result<u64, Failure> {
         let mut removal = Removal::default();
         for kind in kinds {
-            self.for_pieces(client, kind, b"DEL", &mut |_, _, reply| {
+            let sent = self.for_pieces(client, kind, b"DEL", &mut |_, _, reply| {
                 removal.count(reply);
                 Ok(())
-            })?;
+            });
+            if let Err(failure) = sent {
+                removal.lose(failure);
+            }
         }
         removal.end()
     }

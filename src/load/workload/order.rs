@@ -161,8 +161,9 @@ impl Workload for Shop {
     }
 
     fn clean(&self, client: &mut SetupClient) -> Result<u64, Failure> {
-        let removed = self.context.remove_all(client, &[STOCK, SOLD, BALANCE])?;
-        Ok(removed + self.context.remove_one_per_group(client, TILL)?)
+        let removed = self.context.remove_all(client, &[STOCK, SOLD, BALANCE]);
+        let tills = self.context.remove_one_per_group(client, TILL);
+        Ok(removed? + tills?)
     }
 
     fn kinds(&self) -> Vec<String> {

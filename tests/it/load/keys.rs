@@ -6,6 +6,7 @@ use slotway::internals::load::plan::Kind;
 use slotway::internals::load::{Cause, KeysEnding, Progress, Results, run, text};
 
 use super::clusters::slotway_cluster;
+use super::verdicts::{endless, must_be_undecided, stopped};
 use super::{carried_out, file_plan, must_hold, plan};
 use crate::faulty_server::{Fault, FaultyServer};
 use crate::program::Folder;
@@ -54,7 +55,9 @@ fn keys_that_only_transactions_name_are_removed_and_old_ones_have_no_effect() {
     assert_eq!((report.keys.old, &report.keys.ending), (2, &KeysEnding::Removed));
     let results = Results::Run(Box::new(report));
     let page = text::page(&results, &[], &[], text::Paint::Off);
-    assert!(page.contains("2 keys of an earlier run"), "{page}");
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(page.contains("Old keys that begin with {bench: were on the target"), "{page}");
+    assert!(page.contains("removed before this run: 2."), "{page}");
     for key in foreign {
         assert_eq!(client.ask(&["DEL", key]), Reply::Int(1), "{key}");
     }
@@ -74,6 +77,38 @@ fn keys_on_all_nodes_of_a_cluster_are_found() {
         assert_eq!(report.keys.old > 0, !keep, "the second run finds those of the first");
     }
     assert_eq!(nodes.map(count), [Reply::Int(0), Reply::Int(0), Reply::Int(0)]);
+}
+
+#[test]
+fn a_node_that_is_gone_leaves_the_invariants_undecided_and_no_keys_on_the_others() {
+    let folder = Folder::new("load-keys-gone");
+    let (_server, nodes) = slotway_cluster();
+    // Else the others would refuse everything.
+    let of_all = ["CONFIG", "SET", "cluster-require-full-coverage", "no"];
+    for node in nodes {
+        let set = Client::connect(node).expect("it is up").ask(&of_all);
+        assert_eq!(set, Reply::Simple(b"OK".to_vec()));
+    }
+    let built_in = endless(nodes[0]);
+    let mut of_file = file_plan(&folder, "keys.toml", FILE, nodes[0]);
+    of_file.shape = built_in.shape.clone();
+    for mut plan in [built_in, of_file] {
+        (plan.target.cluster, plan.target.patience_ms, plan.shape.groups) = (true, 500, 12);
+        let report = stopped(&plan, |client| {
+            let stop = client.ask(&["SLOTWAY", "STOP", "2", "PROMOTE", "NEVER"]);
+            assert!(matches!(stop, Reply::Int(_)), "{stop:?}");
+        });
+        let gone = nodes[2].to_string();
+        must_be_undecided(&report, &gone);
+        let KeysEnding::NotRemoved { why } = &report.keys.ending else {
+            panic!("{:?}", report.keys);
+        };
+        assert!(why.contains(&gone), "{why}");
+        assert_eq!([count(nodes[0]), count(nodes[1])], [Reply::Int(0), Reply::Int(0)]);
+        let mut client = Client::connect(nodes[0]).expect("it is up");
+        assert_eq!(client.ask(&["SLOTWAY", "START", "2"]), Reply::Simple(b"OK".to_vec()));
+        Client::connect(nodes[2]).expect("it is up again").ask(&["FLUSHALL"]);
+    }
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::wire::{Client, Reply};
 
 /// Asserts that the report, its page and its exit code agree that no invariant was decided, for
 /// this reason.
-fn must_be_undecided(report: &Report, why: &str) {
+pub(super) fn must_be_undecided(report: &Report, why: &str) {
     assert_eq!(report.exit_code(), 2, "{:?}", report.invariants);
     assert!(!report.invariants.is_empty());
     for invariant in &report.invariants {
@@ -116,7 +116,7 @@ fn a_target_that_evicts_keys_has_lost_none() {
 }
 
 /// The report of a run that goes on until it is stopped; `meddle` acts while it runs.
-fn stopped(plan: &Plan, meddle: impl FnOnce(&mut Client)) -> Report {
+pub(super) fn stopped(plan: &Plan, meddle: impl FnOnce(&mut Client)) -> Report {
     let progress = Progress::default();
     std::thread::scope(|scope| {
         let load = scope.spawn(|| run(plan, &progress));
@@ -129,7 +129,7 @@ fn stopped(plan: &Plan, meddle: impl FnOnce(&mut Client)) -> Report {
     })
 }
 
-fn endless(address: SocketAddr) -> Plan {
+pub(super) fn endless(address: SocketAddr) -> Plan {
     let mut plan = plan(Kind::Transfer, address);
     (plan.shape.transactions, plan.shape.duration_ms) = (None, Some(600_000));
     plan
