@@ -9,6 +9,7 @@ use crate::resp::{Reply, ReplyDecoder};
 use crate::slot::Slot;
 use crate::text::number::write_i64;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -429,7 +430,7 @@ impl SetupClient {
                 let slot = write(next, &mut RequestWriter { out: &mut self.scratch });
                 let node = self.slot_map.owner(slot) as usize;
                 let request = std::mem::take(&mut self.scratch);
-                if !lost.contains_key(&node) {
+                if let Entry::Vacant(place) = lost.entry(node) {
                     match self.connection(node) {
                         Ok(connection) => {
                             bytes += request.len();
@@ -438,7 +439,7 @@ impl SetupClient {
                             sent[node].push(next);
                         }
                         Err(failure) => {
-                            lost.insert(node, failure);
+                            place.insert(failure);
                         }
                     }
                 }

@@ -189,7 +189,7 @@ impl Context {
     fn remove_all(&self, client: &mut SetupClient, kinds: &[&str]) -> Result<u64, Failure> {
         let mut removal = Removal::default();
         for kind in kinds {
-            let sent = self.for_pieces(client, kind, b"DEL", &mut |_, _, reply| {
+            let sent = self.for_pieces(client, kind, b"DEL", |_, _, reply| {
                 removal.count(reply);
                 Ok(())
             });
@@ -207,7 +207,7 @@ impl Context {
         client: &mut SetupClient,
         kind: &str,
         command: &[u8],
-        on_reply: &mut dyn FnMut(u64, Range<u64>, Reply<'_>) -> Result<(), Failure>,
+        mut on_reply: impl FnMut(u64, Range<u64>, Reply<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let pieces = self.keys_per_group.div_ceil(PIECE_KEYS_MAX);
         let range = |i: u64| {
@@ -241,7 +241,7 @@ impl Context {
         kind: &str,
         on_value: &mut dyn FnMut(u64, u64, Reply<'_>),
     ) -> Result<(), Failure> {
-        self.for_pieces(client, kind, b"MGET", &mut |group, range, reply| {
+        self.for_pieces(client, kind, b"MGET", |group, range, reply| {
             let elements = expect_elements(reply, Some(range.end - range.start), "MGET")?;
             range.zip(elements).for_each(|(index, value)| on_value(group, index, value));
             Ok(())
