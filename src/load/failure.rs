@@ -77,6 +77,10 @@ impl Failure {
             "ERR" if text.starts_with("ERR unknown command") => {
                 format!("the target does not have a command of this workload: {text}")
             }
+            // Sent in place of the reply to the first request, and then the connection is closed.
+            "ERR" if text.starts_with("ERR max number of clients") => {
+                format!("the target refused a connection ({text}): use fewer --connections")
+            }
             _ => return None,
         }))
     }
