@@ -337,6 +337,16 @@ fn files_are_written_and_named() {
 }
 
 #[test]
+fn a_file_that_cannot_be_written_exits_1_and_the_document_agrees() {
+    // This one takes no byte.
+    let End { code, stdout, stderr } = ended(&format!("{SMALL} --json --html /dev/full"));
+    assert_eq!(code, Some(1), "{stdout}");
+    assert!(stderr.contains("cannot write /dev/full"), "{stderr}");
+    let document: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(document["exit_code"], 1);
+}
+
+#[test]
 fn a_file_that_is_there_stays_if_the_run_cannot_begin() {
     let folder = Folder::new("bench-stays");
     let html = folder.file("r.html");

@@ -41,9 +41,10 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let findings =
         options.fail_if.as_ref().map_or(Vec::new(), |bounds: &Bounds| bounds.judge(&results));
     let written = files.write(&results, &findings);
+    let code = exit_code(results.exit_code(&findings), &written);
     let is_json = options.json.as_deref() == Some(Path::new("-"));
     let shown = if is_json {
-        let mut document = json::json(&results, &findings);
+        let mut document = json::json_with_exit_code(&results, &findings, code);
         document.push('\n');
         document
     } else {
@@ -56,15 +57,16 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         text::page(&results, &findings, &names, paint(options))
     };
     show(&shown)?;
-    let code = results.exit_code(&findings);
-    // What was found about the target goes before a file that cannot be written.
-    let is_worse =
-        |failure: &Failure| [EXIT_BROKEN, EXIT_FAILED].contains(&code) && code > failure.code;
-    written.map_err(|failure| {
-        let code = if is_worse(&failure) { code } else { failure.code };
-        Failure { code, ..failure }
-    })?;
+    written.map_err(|failure| Failure { code, ..failure })?;
     Ok(ExitCode::from(code))
+}
+
+/// The exit code: what was found about the target goes before a file that could not be written.
+fn exit_code(found: u8, written: &Result<Vec<PathBuf>, Failure>) -> u8 {
+    match written {
+        Err(failure) if ![EXIT_BROKEN, EXIT_FAILED].contains(&found) => failure.code,
+        _ => found,
+    }
 }
 
 fn paint(options: &Options) -> Paint {

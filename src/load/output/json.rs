@@ -19,7 +19,17 @@ pub(crate) const SCHEMA: &str = "slotway-bench/1";
 /// Never: all map keys are strings, and every number is finite.
 #[must_use]
 pub(crate) fn json(results: &Results, findings: &[Finding]) -> String {
-    serde_json::to_string(&Document::of(results, findings)).expect("names are strings")
+    json_with_exit_code(results, findings, results.exit_code(findings))
+}
+
+/// The document of a program that ends with this exit code, for a reason that is not in the results.
+///
+/// # Panics
+/// Never, as [`json`].
+#[must_use]
+pub(crate) fn json_with_exit_code(results: &Results, findings: &[Finding], code: u8) -> String {
+    let document = Document { exit_code: code, ..Document::of(results, findings) };
+    serde_json::to_string(&document).expect("names are strings")
 }
 
 #[derive(Serialize)]
