@@ -10,7 +10,7 @@
 #   frames inside the array: a reader that takes those out of band is short of elements.
 # Source: The pub/sub page says that SUBSCRIBE has no reply of its own but a message per channel;
 #   the transactions page promises one element per command. src/pubsub.c of 7.0.15,
-#   subscribeCommand: allowed in MULTI for backward compatibility.
+#   subscribeCommand: allowed in MULTI for backward compatibility; issue 12207 of redis/redis (open).
 # Topic: MULTI and EXEC
 # Matters to: docs/transactions.md ("Where this page says nothing").
 set -euo pipefail

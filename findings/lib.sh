@@ -5,12 +5,18 @@
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
 started=()
+is_complete=0
 declare -A server=()
 
 clean_up() {
-    local pid
+    local status=$? pid
+    if ((status && !is_complete)); then
+        if [[ -e $work/seen ]]; then cat "$work/seen"; fi
+        status=2
+    fi
     for pid in "${started[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
     rm -rf "$work"
+    exit "$status"
 }
 trap clean_up EXIT
 
@@ -90,13 +96,13 @@ start() {
     await ask "$port" PING
 }
 
-# cluster NAME: starts three masters that share the slots; their ports are then ${nodes[@]},
+# cluster NAME OPTIONS...: starts three masters that share the slots; their ports are then ${nodes[@]},
 # in the order of their slots (0-5460, 5461-10922, 10923-16383).
 cluster() {
     local count node
     nodes=()
     for count in 1 2 3; do
-        start "$1" --cluster-enabled yes --cluster-node-timeout 5000
+        start "$1" --cluster-enabled yes --cluster-node-timeout 5000 "${@:2}"
         nodes+=("$port")
     done
     command -v redis-cli >/dev/null || stuck 'redis-cli is missing: apt-get install redis-tools'
@@ -116,6 +122,7 @@ script() { PYTHONPATH=$here:$work/python PYTHONDONTWRITEBYTECODE=1 python3 - "$@
 finding() {
     cat >"$work/expected"
     "$1" >"$work/seen"
+    is_complete=1
     cat "$work/seen"
     if ! diff -u --label 'the finding' --label 'seen now' "$work/expected" "$work/seen"; then
         printf '%s: this has changed\n' "$(basename "$0")" >&2

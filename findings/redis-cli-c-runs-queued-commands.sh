@@ -10,7 +10,7 @@
 #   takes back nothing.
 # Source: The redis-cli page on -c: redirections are followed. src/redis-cli.c of 7.0.15,
 #   cliReadReply: no look at the MULTI state.
-# Topic: MULTI and EXEC
+# Topic: Cluster tools
 # Matters to: docs/cluster.md (two kinds of port: a transaction over two slots); a session of
 #   redis-cli -c in a MONITOR or history is no transaction (docs/proof.md).
 set -euo pipefail

@@ -2,7 +2,7 @@
 # A snapshot of Valkey 9 does not begin with REDIS, and a DUMP of it fits no Redis
 #
 # Versions: Valkey 9.1.2, redis-server 7.0.15, Redis 8.2.3; rdb-py 0.4.0, rdbtools 0.1.15 (PyPI)
-# One would expect: an RDB file begins with REDIS and four digits, whoever wrote it, and a plain
+# One would expect: an RDB file begins with REDIS and four digits, whatever wrote it, and a plain
 #   string, which is stored as ever, can be restored from Valkey in Redis and back.
 # Seen: The file begins with VALKEY080, even if all it has is one string; readers that look for the
 #   five letters say that it is no RDB file. DUMP's version is 80 too: Redis refuses it, and
