@@ -180,8 +180,8 @@ pub(crate) const ROWS: &[Row] = &[
         why: "Some commands do not declare all of their keys, so that neither the server nor a cluster client sees that \
               they cross slots, and nothing answers CROSSSLOT. JSON.MGET, CMS.MERGE, TDIGEST.MERGE, TS.CREATERULE and \
               TS.DELETERULE of Redis Stack declare their first key alone and look for the others on its node: null, \
-              or \"does not exist\". MSETEX writes wherever it stands in Valkey 9.1, on nodes that do not own its keys \
-              too; Redis 8.10 refuses it with CROSSSLOT.",
+              or \"does not exist\"; its TFCALL runs on whichever node is asked. So does MSETEX of Valkey 9.1, which \
+              writes on nodes that do not own its keys; Redis 8.10 refuses it with CROSSSLOT.",
         example: "JSON.MGET cart:1 cart:2 $\n1) \"[1]\"\n2) (nil)      though cart:2 is there, on another node",
         way_out: "Give the keys a common hashtag ({cart}:1, {cart}:2), or send one command per key.",
     },

@@ -9,16 +9,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use slotway::internals::check::Words;
-use slotway::internals::command::{access, flag, foreign};
+use slotway::internals::command::{Spec, access, flag, foreign};
+use slotway::slot::Footprint;
 
 use crate::command_calls::{calls, elements, fields, number, word};
-use crate::env::{say, setting};
+use crate::env::{poll, say, setting};
 use crate::project_files::{assert_fresh, path};
 use crate::references::report_missing;
 use crate::servers::{Product, Server};
 use crate::wire::{Client, Reply, text};
 
 const RECORDED: &str = "src/command/foreign/recorded";
+
+/// The servers that `tests/run` installs, by the names of their files.
+const PRODUCTS: [(Product, &str); 4] = [
+    (Product::Redis7, "redis-7.0"),
+    (Product::Redis8, "redis-8.2"),
+    (Product::Stack, "redis-stack-7.4"),
+    (Product::Valkey9, "valkey-9.1"),
+];
 
 /// Modules that come with a server and have a file of their own, by how their commands begin.
 const MODULES: &[(&str, &str)] = &[("graph.", "falkordb-4.16")];
@@ -58,12 +67,7 @@ impl Subject {
 /// Every server that can be started, and the one that is named.
 fn subjects() -> Vec<Subject> {
     let mut all = Vec::new();
-    for (product, name) in [
-        (Product::Redis7, "redis-7.0"),
-        (Product::Redis8, "redis-8.2"),
-        (Product::Stack, "redis-stack-7.4"),
-        (Product::Valkey9, "valkey-9.1"),
-    ] {
+    for (product, name) in PRODUCTS {
         match Server::start(product, &[]) {
             Ok(server) => {
                 let (name, address) = (name.to_owned(), server.address);
@@ -184,12 +188,24 @@ fn written_calls() -> BTreeMap<String, Vec<Vec<String>>> {
     let mut all: BTreeMap<String, Vec<Vec<String>>> = BTreeMap::new();
     let plain = lines("tests/data/foreign-calls.txt");
     for call in plain.iter().map(|line| split(line)).chain(writes().into_iter().map(|it| it.call)) {
-        let mut words = Words::default();
-        call.iter().for_each(|word| words.push(word.as_bytes()));
-        let row = foreign::find(words.args().expect("a call")).expect("a known command");
+        let row = row_of(&call).expect("a known command");
         all.entry(row.full_name().into_owned()).or_default().push(call);
     }
     all
+}
+
+/// All calls of a command: those that its server's description makes, and the written ones.
+fn all_calls(
+    client: &mut Client,
+    name: &str,
+    written: &BTreeMap<String, Vec<Vec<String>>>,
+) -> Vec<Vec<String>> {
+    let mut made = Vec::new();
+    if let [_, docs] = elements(&client.ask(&["COMMAND", "DOCS", name])) {
+        made.extend(calls(name, docs));
+    }
+    made.extend(written.get(name).into_iter().flatten().cloned());
+    made
 }
 
 fn lines(file: &str) -> Vec<String> {
@@ -200,17 +216,29 @@ fn lines(file: &str) -> Vec<String> {
 fn split(line: &str) -> Vec<String> {
     let mut words = Words::default();
     words.split(line.as_bytes()).expect("good quotes");
-    words.iter().map(text).collect()
+    words.iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
-/// The keys that our row finds in a call; `None` if there is no row.
-fn our_keys(call: &[String]) -> Option<Vec<String>> {
+fn words_of(call: &[String]) -> Words {
     let mut words = Words::default();
     call.iter().for_each(|word| words.push(word.as_bytes()));
+    words
+}
+
+/// The row of a call.
+fn row_of(call: &[String]) -> Option<&'static Spec> {
+    foreign::find(words_of(call).args().expect("a call"))
+}
+
+/// The keys that our row finds in a call.
+fn our_keys(call: &[String]) -> Vec<String> {
+    let words = words_of(call);
     let args = words.args().expect("a call");
     let mut keys = Vec::new();
-    foreign::find(args)?.each_key(args, |key| keys.push(text(key)));
-    Some(keys)
+    if let Some(row) = foreign::find(args) {
+        row.each_key(args, |key| keys.push(text(key)));
+    }
+    keys
 }
 
 #[test]
@@ -222,18 +250,12 @@ fn keys_are_those_that_the_servers_find() {
         let all = listed(&mut client);
         for Listed { name, has_keys, .. } in &all {
             let server = subject.file_of(name).replace('-', " ");
-            let mut made = Vec::new();
-            if let [_, docs] = elements(&client.ask(&["COMMAND", "DOCS", name])) {
-                made.extend(calls(name, docs));
-            }
-            made.extend(written.get(name).into_iter().flatten().cloned());
+            let made = all_calls(&mut client, name, &written);
             let Some(first) = made.first() else {
                 wrong.push(format!("{name}: no call"));
                 continue;
             };
-            let mut words = Words::default();
-            first.iter().for_each(|word| words.push(word.as_bytes()));
-            match foreign::find(words.args().expect("a call")) {
+            match row_of(first) {
                 Some(row) if foreign::servers(row).contains(&&*server) => {}
                 _ => wrong.push(format!("{name}: no row")),
             }
@@ -247,7 +269,7 @@ fn keys_are_those_that_the_servers_find() {
                 if keys.is_empty() && *has_keys {
                     continue;
                 }
-                let ours = our_keys(&call).unwrap_or_default();
+                let ours = our_keys(&call);
                 let has_more = MORE_KEYS.iter().any(|(known, _)| known == name);
                 if ours == keys || has_more && keys.iter().all(|key| ours.contains(key)) {
                     compared += 1;
@@ -267,6 +289,62 @@ fn keys_are_those_that_the_servers_find() {
             all.len()
         ));
         assert!(wrong.is_empty(), "{}:\n{}", subject.name, wrong.join("\n"));
+    }
+}
+
+// ── slots ─────────────────────────────────────────────────────────────────────────────────────────
+
+/// Calls that servers refuse over slots although a server that has the command does not: MSETEX, which
+/// Valkey runs.
+const REFUSED_SOMEWHERE: &[&str] = &["msetex"];
+
+/// Each call whose keys cross slots is sent to a cluster of one node: CROSSSLOT is the answer, except
+/// where our row says that the keys are undeclared.
+#[test]
+fn what_crosses_slots_is_refused_unless_its_keys_are_undeclared() {
+    let written = written_calls();
+    for (product, name) in PRODUCTS {
+        let server = match Server::start(product, &["--cluster-enabled", "yes"]) {
+            Ok(server) => server,
+            Err(missing) => {
+                report_missing(&missing);
+                continue;
+            }
+        };
+        let mut client = server.client();
+        client.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        let state = poll(|| {
+            let Reply::Bulk(info) = client.ask(&["CLUSTER", "INFO"]) else { return None };
+            text(&info).contains("cluster_state:ok").then_some(())
+        });
+        assert!(state.is_some(), "{name}: the cluster comes up");
+        let (mut refused, mut silent, mut wrong) = (0, BTreeSet::new(), Vec::new());
+        for Listed { name, .. } in listed(&mut client) {
+            for call in all_calls(&mut client, &name, &written) {
+                let words = words_of(&call);
+                let args = words.args().expect("a call");
+                let row = foreign::find(args).expect("a known command");
+                // The shortest call may be too short, where one of several options is needed.
+                let is_asked = row.arity.admits(call.len())
+                    && matches!(row.footprint(args), Footprint::Crossing { .. });
+                if !is_asked {
+                    continue;
+                }
+                let is_refused = match client.ask(&call) {
+                    Reply::Error(error) => error.starts_with(b"CROSSSLOT"),
+                    _ => false,
+                };
+                match (is_refused, row.crosses_undeclared(args)) {
+                    (true, false) => refused += 1,
+                    (true, true) if REFUSED_SOMEWHERE.contains(&&*name) => refused += 1,
+                    (false, true) => drop(silent.insert(name.clone())),
+                    _ => wrong.push(format!("{}: refused {is_refused}", call.join(" "))),
+                }
+            }
+        }
+        let silent: Vec<String> = silent.into_iter().collect();
+        say(&format!("{name}: {refused} calls refused over slots; silent: {}", silent.join(", ")));
+        assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n"));
     }
 }
 
@@ -297,8 +375,7 @@ fn what_writes_trips_a_watch_where_the_servers_say_so() {
         let has: BTreeSet<String> = listed(&mut client).into_iter().map(|row| row.name).collect();
         let (mut tripping, mut count, mut wrong) = (0, 0, Vec::new());
         for Write { before, call, watched } in writes() {
-            let mut words = Words::default();
-            call.iter().for_each(|word| words.push(word.as_bytes()));
+            let words = words_of(&call);
             let args = words.args().expect("a call");
             let row = foreign::find(args).expect("a known command");
             if !has.contains(&*row.full_name()) {

@@ -36,7 +36,10 @@ const KEYS: &[(&str, &[Keys])] = &[
     ("tdigest.merge", &[Keys::at(RW, 1), counted(RO | UNDECLARED, 2, 1)]),
     ("ts.createrule", &[Keys::at(RW, 1), Keys::at(RW | UNDECLARED, 2)]),
     ("ts.deleterule", &[Keys::at(RW, 1), Keys::at(RW | UNDECLARED, 2)]),
-    // Valkey 9.1 declares them, and routes by none: it writes on the node that is asked.
+    // Redis Stack declares the keys of these, and Valkey 9.1 those of MSETEX, and routes by none of them:
+    // they run on the node that is asked.
+    ("tfcall", &[counted(RW | UNDECLARED, 2, 1)]),
+    ("tfcallasync", &[counted(RW | UNDECLARED, 2, 1)]),
     ("msetex", &[counted(access::OW | access::UPDATE | UNDECLARED, 1, 2)]),
     // The index and the graph are read: their WATCH stays whole.
     ("ft.add", INDEX_AND_DOCUMENT),
