@@ -21,8 +21,11 @@ pub use offline::{CheckReport, OfflineCheck};
 pub use replay::{Replay, SeenCommand};
 
 use crate::ledger::Spot;
-use crate::rdb::file::{self, Record};
+use crate::ledger::pattern::shown;
+use crate::ledger::violation::TEXT_CHARS_MAX;
+use crate::rdb::file::{self, RdbError, Record, Rest};
 use crate::rdb::file_window::FileWindow;
+use crate::text::display::plural;
 
 /// Reads a file of this format into `to`. Returns why it could not be read to its end, if so.
 pub(crate) fn read(
@@ -32,10 +35,7 @@ pub(crate) fn read(
 ) -> Option<Trouble> {
     let trouble = match format {
         Format::Aof => aof::read(window, to),
-        Format::Rdb => rdb(window, to).or_else(|| {
-            // The preamble of an AOF is followed by its commands.
-            if window.more(1).is_empty() { None } else { aof::read(window, to) }
-        }),
+        Format::Rdb => rdb(window, to),
         Format::Monitor | Format::History | Format::Transactions | Format::Sets | Format::Keys => {
             text_formats::read(window, format, to)
         }
@@ -63,11 +63,22 @@ fn rdb(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Trouble> {
             }
         }
     });
-    outcome.err().map(|broken| Trouble {
-        spot: Spot::Byte(broken.at),
-        why: broken.why,
-        lines: None,
-    })
+    match outcome {
+        Ok(Rest::Nothing) => None,
+        Ok(Rest::Commands) => aof::read(window, to),
+        Err(broken) => Some(rdb_trouble(broken)),
+    }
+}
+
+fn rdb_trouble(broken: RdbError) -> Trouble {
+    let RdbError { at, mut why, key, keys_before } = broken;
+    if let Some(key) = key {
+        why += &format!(", key {}", shown(&key, TEXT_CHARS_MAX));
+    }
+    if let Some(keys) = keys_before {
+        why += &format!("; the count is partial, with {} before this", plural(keys, "key"));
+    }
+    Trouble { spot: Spot::Byte(at), why, lines: None }
 }
 
 #[cfg(test)]

@@ -68,8 +68,8 @@ pub struct LargeKey {
     pub bytes: u64,
     /// The key, for display.
     pub key: String,
-    /// Its type: `string`, `hash` …
-    pub kind: &'static str,
+    /// Its type: `string`, `hash`, `ReJSON-RL` …
+    pub kind: String,
     /// Its slot.
     pub slot: Slot,
 }
@@ -154,8 +154,8 @@ impl KeyStats {
         self.meet(key);
     }
 
-    /// Counts a stored key of so many bytes. Each key is to be given once.
-    pub fn stored(&mut self, key: &[u8], bytes: u64, kind: &'static str) {
+    /// Counts a stored key of so many bytes and this type. Each key is to be given once.
+    pub fn stored(&mut self, key: &[u8], bytes: u64, kind: &str) {
         let slot = Slot::of(key);
         self.keys += 1;
         self.bytes += bytes;
@@ -170,7 +170,8 @@ impl KeyStats {
             && (self.big.len() < BIG_MAX || self.big.last().is_some_and(|b| b.bytes < bytes))
         {
             let at = self.big.partition_point(|big| big.bytes >= bytes);
-            self.big.insert(at, LargeKey { bytes, key: shown(key, TEXT_CHARS_MAX), kind, slot });
+            let (key, kind) = (shown(key, TEXT_CHARS_MAX), kind.to_owned());
+            self.big.insert(at, LargeKey { bytes, key, kind, slot });
             self.big.truncate(BIG_MAX);
         }
     }

@@ -28,6 +28,7 @@ mod program;
 mod project_files;
 mod proof_live;
 mod pubsub;
+mod rdb_files;
 mod redis_rs;
 mod references;
 mod replica_lag;

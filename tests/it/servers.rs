@@ -37,8 +37,6 @@ pub(crate) enum Product {
 pub(crate) struct Missing(pub(crate) String);
 
 impl Product {
-    pub(crate) const ALL: [Self; 4] = [Self::Redis7, Self::Redis8, Self::Stack, Self::Valkey9];
-
     /// The path of the program, or its name if it is to be on the path.
     pub(crate) fn program(self) -> PathBuf {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR"));

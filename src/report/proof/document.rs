@@ -462,7 +462,7 @@ fn hot_slots(ledger: &Ledger, shard_of: &dyn Fn(Slot) -> usize) -> Vec<SlotRow> 
 fn big_row(big: &LargeKey, shard_of: &dyn Fn(Slot) -> usize) -> BigRow {
     BigRow {
         key: big.key.clone(),
-        kind: big.kind,
+        kind: big.kind.clone(),
         bytes: big.bytes,
         slot: big.slot.number(),
         shard: shard_of(big.slot),

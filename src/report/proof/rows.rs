@@ -248,7 +248,7 @@ pub(crate) struct SlotRow {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct BigRow {
     pub key: String,
-    pub kind: &'static str,
+    pub kind: String,
     pub bytes: u64,
     pub slot: u16,
     pub shard: usize,

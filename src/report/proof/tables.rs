@@ -144,9 +144,10 @@ fn slots(report: &Report) -> Table {
 }
 
 fn big(report: &Report) -> Table {
-    let rows = report.big_keys.iter().map(|row| {
-        vec![row.key.clone(), row.kind.to_owned(), bytes(row.bytes), row.slot.to_string()]
-    });
+    let rows = report
+        .big_keys
+        .iter()
+        .map(|row| vec![row.key.clone(), row.kind.clone(), bytes(row.bytes), row.slot.to_string()]);
     Table::new("Largest keys", &["key", "kind", "bytes", "slot"], rows.collect()).limited(5)
 }
 
