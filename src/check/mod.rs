@@ -73,10 +73,10 @@ fn rdb(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Trouble> {
 fn rdb_trouble(broken: RdbError) -> Trouble {
     let RdbError { at, mut why, key, keys_before } = broken;
     if let Some(key) = key {
-        why += &format!(", key {}", shown(&key, TEXT_CHARS_MAX));
+        why += &format!(", in the value of key {}", shown(&key, TEXT_CHARS_MAX));
     }
     if let Some(keys) = keys_before {
-        why += &format!("; the count is partial, with {} before this", plural(keys, "key"));
+        why += &format!("; the count of {} is partial", plural(keys, "key"));
     }
     Trouble { spot: Spot::Byte(at), why, lines: None }
 }

@@ -262,10 +262,10 @@ impl File<'_, '_> {
                 self.part = Part::Value;
             }
             let why = match of {
-                6 => "a module's value of a release candidate of Redis 4.0".to_owned(),
-                _ => format!("a value of unknown type {of}"),
+                6 => "a module's value of a release candidate of Redis 4.0 (type 6)".to_owned(),
+                _ => format!("unknown type {of}"),
             };
-            return Err(Failure::Malformed(at, why + " cannot be passed over"));
+            return Err(Failure::Malformed(at, why + ", which cannot be passed over"));
         };
         self.part = Part::Record("name of a key");
         self.fields.text()?;
@@ -325,12 +325,12 @@ impl File<'_, '_> {
                     Some(error) => format!("read error: {error}"),
                     None => "the file ends here".to_owned(),
                 };
-                let inside = match self.part {
-                    Part::Record(name) => name,
-                    Part::Value => "value of a key",
-                    Part::Behind => "checksum",
+                let why = match self.part {
+                    Part::Record(name) => format!("{ended}, in the {name}"),
+                    Part::Value => ended,
+                    Part::Behind => format!("{ended}, in the checksum"),
                 };
-                (self.fields.window.offset(), format!("{ended}, in the {inside}"))
+                (self.fields.window.offset(), why)
             }
         };
         let key = matches!(self.part, Part::Value).then(|| self.fields.text_read().to_vec());
