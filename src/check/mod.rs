@@ -1,8 +1,8 @@
 //! `slotway check` without its command line: from files to a ledger.
 //!
 //! ```text
-//! bytes ─► window ─► format ─► keys, commands ─► replay ─► ledger
-//!                    (detected by the first bytes)
+//! bytes ─► window ─► form ─► keys, commands ─► replay ─► ledger
+//!                    (named, or certain by the first bytes)
 //! ```
 //!
 //! A file is read once, in constant memory, whatever its size. A broken one is read up to the error;
@@ -11,12 +11,15 @@
 pub(crate) mod aof;
 pub(crate) mod replay;
 pub(crate) mod detect;
+mod monitor;
+mod replies;
 pub(crate) mod text_formats;
+mod text_shapes;
 pub(crate) mod tokenizer;
 mod offline;
 
 pub(crate) use crate::report::Trouble;
-pub(crate) use detect::Format;
+pub(crate) use detect::{Form, Format};
 pub use offline::{CheckReport, OfflineCheck};
 pub use replay::{Replay, SeenCommand};
 
@@ -27,26 +30,33 @@ use crate::rdb::file::{self, RdbError, Record, Rest};
 use crate::rdb::file_window::FileWindow;
 use crate::text::display::plural;
 
-/// Reads a file of this format into `to`. Returns why it could not be read to its end, if so.
-pub(crate) fn read(
-    window: &mut FileWindow<'_>,
-    format: Format,
-    to: &mut Replay,
-) -> Option<Trouble> {
-    let trouble = match format {
-        Format::Aof => aof::read(window, to),
-        Format::Rdb => rdb(window, to),
+/// What came of a file.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// Why it could not be read to its end, if so.
+    pub(crate) trouble: Option<Trouble>,
+    /// What could not be judged, if there is anything.
+    pub(crate) gap: Option<String>,
+}
+
+/// Reads a file of this form into `to`.
+pub(crate) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) -> Outcome {
+    let of = |trouble| Outcome { trouble, gap: None };
+    let outcome = match form.format {
+        Format::Aof => of(aof::read(window, to)),
+        Format::Rdb => of(rdb(window, to)),
         Format::Monitor | Format::History | Format::Transactions | Format::Sets | Format::Keys => {
-            text_formats::read(window, format, to)
+            text_formats::read(window, form, to)
         }
     };
     to.end();
     // A read that failed makes the file look cut: the failure is the reason.
     match window.failure() {
-        None => trouble,
+        None => outcome,
         Some(error) => {
             let why = format!("cannot be read further: {error}");
-            Some(Trouble { spot: Spot::Byte(window.offset()), why, lines: None })
+            let spot = Spot::Byte(window.offset());
+            Outcome { trouble: Some(Trouble { spot, why, lines: None }), ..outcome }
         }
     }
 }
@@ -111,7 +121,8 @@ mod tests {
             let (mut from, mut progress) = (Failing(bytes), |_| ());
             let mut replay = Replay::new(3);
             let mut window = FileWindow::new(&mut from, &mut progress);
-            let trouble = read(&mut window, format, &mut replay).expect("trouble");
+            let form = Form::named(format, "the test");
+            let trouble = read(&mut window, &form, &mut replay).trouble.expect("trouble");
             assert!(trouble.why.contains("the disk is gone"), "{format:?}: {}", trouble.why);
             let commands = u64::from(format != Format::Rdb);
             assert!(replay.ledger.counts.commands >= commands, "{format:?}");

@@ -75,7 +75,8 @@ impl OfflineCheck {
     pub fn finish(mut self) -> CheckReport {
         self.replay.end();
         let (name, bytes) = ("recorded commands".to_owned(), self.bytes);
-        let sources = [Source { name, format: "commands", bytes, trouble: None }];
+        let sources =
+            [Source { name, format: "commands", why: None, bytes, trouble: None, gap: None }];
         CheckReport(Report::of(&self.replay.found(), &sources, false))
     }
 

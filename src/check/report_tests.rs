@@ -1,7 +1,7 @@
 //! Reports of fixed input in every format, compared with reviewed snapshots (`snapshots/`;
 //! `INSTA_UPDATE=always cargo test --lib check` rewrites them).
 
-use crate::check::{self, Format, Replay};
+use crate::check::{self, Form, Replay};
 use crate::rdb::file_window::FileWindow;
 use crate::report::proof::rows::WayOutRow;
 use crate::report::proof::text::{COLUMNS, COLUMNS_MIN, page};
@@ -17,10 +17,17 @@ use std::collections::BTreeSet;
 fn of(name: &str, text: &[u8], strict: bool) -> Report {
     let mut replay = Replay::new(3);
     let (mut from, mut progress) = (text, |_| ());
-    let format = Format::of(text);
-    let trouble = check::read(&mut FileWindow::new(&mut from, &mut progress), format, &mut replay);
-    let source =
-        Source { name: name.to_owned(), format: format.name(), bytes: text.len() as u64, trouble };
+    let form = Form::of(text).expect("a certain form");
+    let mut window = FileWindow::new(&mut from, &mut progress);
+    let trouble = check::read(&mut window, &form, &mut replay).trouble;
+    let source = Source {
+        name: name.to_owned(),
+        format: form.format.name(),
+        why: Some(form.why),
+        bytes: text.len() as u64,
+        trouble,
+        gap: None,
+    };
     let mut report = Report::of(&replay.found(), &[source], strict);
     // Snapshots outlive versions.
     report.version = "0.0.0";
@@ -96,10 +103,12 @@ fn lacking() -> Report {
     let mut replay = Replay::new(3);
     let (mut from, mut progress) = (text.as_bytes(), |_| ());
     let mut window = FileWindow::new(&mut from, &mut progress);
-    check::read(&mut window, Format::History, &mut replay);
+    let form = Form::of(text.as_bytes()).expect("a certain form");
+    check::read(&mut window, &form, &mut replay);
     (0..3).for_each(|_| replay.ledger.refused.enter(b"eval"));
     let name = "npm test".to_owned();
-    let sources = [Source { name, format: "run", bytes: text.len() as u64, trouble: None }];
+    let bytes = text.len() as u64;
+    let sources = [Source { name, format: "run", why: None, bytes, trouble: None, gap: None }];
     let mut report = Report::of_ended(&replay.found(), &sources, false, Some(Ended { code: 0 }));
     report.version = "0.0.0";
     report

@@ -1,36 +1,63 @@
 //! Reads text files: keys, sets of keys, transactions, redis-cli's history, MONITOR.
 //!
 //! A line of MONITOR that cannot be read means that something was lost: it is reported with its
-//! number, and the lines behind it are read all the same. In typed lines errors are ordinary; such
-//! lines are skipped, as redis-cli skips them.
+//! number, and the lines behind it are read all the same. So is a line that is no text where the form
+//! was not named. In typed lines errors are ordinary; such lines are skipped, as redis-cli skips them.
 
+use super::detect::{BYTE_ORDER_MARK, Form, Format};
+use super::monitor;
 use super::replay::{Replay, SeenCommand};
+use super::replies::{self, ReplyLines};
+use super::text_shapes::{ends_connection, is_own, is_text, repeat};
 use super::tokenizer::Words;
-use super::{Format, Trouble};
+use super::{Outcome, Trouble};
 use crate::command::Args;
 use crate::ledger::Spot;
 use crate::rdb::file_window::{FileWindow, Line};
 
-/// Reads lines of this format.
-pub(super) fn read(
+/// How often a typed command is taken that has a repeat count: more would find nothing else.
+const REPEATS_MAX: u64 = 1000;
+
+/// Reads lines of this form.
+pub(super) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) -> Outcome {
+    if window.more(BYTE_ORDER_MARK.len()).starts_with(BYTE_ORDER_MARK) {
+        window.take(BYTE_ORDER_MARK.len());
+    }
+    if form.format == Format::Monitor {
+        let mut reader = monitor::Reader::new(to);
+        let trouble = each_line(window, &mut |line, number| reader.line(line, Spot::Line(number)));
+        return Outcome { trouble, gap: reader.end() };
+    }
+    let words = Words::default();
+    let mut reader = Reader { to, words, number: 0, replies: ReplyLines::default() };
+    let trouble = each_line(window, &mut |line, number| {
+        if !form.is_named && !is_text(line) {
+            return Err("bytes that are not text".to_owned());
+        }
+        reader.number = number;
+        reader.line(form.format, line);
+        Ok(())
+    });
+    reader.end();
+    Outcome { trouble, gap: None }
+}
+
+/// Takes all lines, numbered from 1. Returns the trouble with those that could not be read.
+fn each_line(
     window: &mut FileWindow<'_>,
-    format: Format,
-    to: &mut Replay,
+    take: &mut dyn FnMut(&[u8], u64) -> Result<(), String>,
 ) -> Option<Trouble> {
-    let mut reader = Reader { to, words: Words::default(), number: 0 };
     let mut trouble: Option<Trouble> = None;
+    let mut number = 0;
     while let Some(line) = window.line() {
-        reader.number += 1;
+        number += 1;
         let outcome = match line {
             Line::TooLong => Err("the line is too long".to_owned()),
-            Line::Whole(line) => reader.line(format, line.strip_suffix(b"\r").unwrap_or(line)),
-            Line::Last(line) => {
-                let outcome = reader.line(format, line);
-                outcome.map_err(|why| format!("the file ends in the middle of a line: {why}"))
-            }
+            Line::Whole(line) => take(line.strip_suffix(b"\r").unwrap_or(line), number),
+            Line::Last(line) => take(line, number)
+                .map_err(|why| format!("the file ends in the middle of a line: {why}")),
         };
         if let Err(why) = outcome {
-            let number = reader.number;
             let first = || Trouble { spot: Spot::Line(number), why, lines: Some(0) };
             let trouble = trouble.get_or_insert_with(first);
             trouble.lines = trouble.lines.map(|lines| lines + 1);
@@ -44,49 +71,60 @@ struct Reader<'t> {
     words: Words,
     /// The line's number, counted from 1.
     number: u64,
+    replies: ReplyLines,
 }
 
 impl Reader<'_> {
-    fn line(&mut self, format: Format, line: &[u8]) -> Result<(), String> {
+    fn line(&mut self, format: Format, line: &[u8]) {
+        if format == Format::Keys {
+            return self.key(line);
+        }
+        self.words.clear();
+        // redis-cli does not send such a line.
+        if self.words.split(line).is_err() {
+            return;
+        }
         match format {
-            Format::Keys => self.key(line),
-            Format::Monitor => return self.monitor(line),
-            _ => {
-                self.words.clear();
-                // redis-cli does not send such a line.
-                if self.words.split(line).is_err() {
-                    return Ok(());
-                }
-                match format {
-                    Format::Sets => {
-                        let keys: Vec<&[u8]> = self.words.iter().collect();
-                        if !keys.is_empty() {
-                            self.to.keys_together(&keys, Spot::Line(self.number));
-                        }
-                    }
-                    Format::Transactions => self.transaction(),
-                    _ => self.typed(),
+            Format::Sets => {
+                let keys: Vec<&[u8]> = self.words.iter().collect();
+                if !keys.is_empty() {
+                    self.to.keys_together(&keys, Spot::Line(self.number));
                 }
             }
+            Format::Transactions => self.transaction(),
+            _ => self.typed(),
         }
-        Ok(())
     }
 
-    /// Reads a key, plain or quoted, perhaps behind its number, as redis-cli shows replies.
+    /// Reads a key: a line of a reply as redis-cli prints it, or a plain one.
     fn key(&mut self, line: &[u8]) {
-        let number = line.trim_ascii_start().iter().take_while(|b| b.is_ascii_digit()).count();
-        let rest = line.trim_ascii_start().get(number..).unwrap_or_default();
-        let shown = match rest.strip_prefix(b") ") {
-            Some(rest) if number > 0 => rest,
-            _ => line,
-        };
-        self.words.clear();
-        let is_quoted = shown.trim_ascii_start().starts_with(b"\"");
-        if is_quoted && self.words.split(shown).is_ok() {
-            self.words.iter().take(1).for_each(|key| self.to.ledger.key_stats.stored(key, 0, ""));
-        } else if !shown.is_empty() {
-            self.to.ledger.key_stats.stored(shown, 0, "");
+        match replies::parse(line) {
+            Some(parsed) => {
+                let (words, stats) = (&mut self.words, &mut self.to.ledger.key_stats);
+                self.replies.take(parsed, &mut |text| {
+                    words.clear();
+                    if words.split(text).is_ok() {
+                        words.iter().for_each(|key| stats.stored(key, 0, ""));
+                    }
+                });
+            }
+            None if line.is_empty() => {}
+            None => {
+                self.end();
+                self.to.ledger.key_stats.stored(line, 0, "");
+            }
         }
+    }
+
+    /// Takes what was held back.
+    fn end(&mut self) {
+        let (words, stats) = (&mut self.words, &mut self.to.ledger.key_stats);
+        self.replies.end(&mut |text| {
+            words.clear();
+            if words.split(text).is_ok() {
+                words.iter().for_each(|key| stats.stored(key, 0, ""));
+            }
+        });
     }
 
     /// Returns a command of the only client, at the current line.
@@ -102,18 +140,18 @@ impl Reader<'_> {
         }
     }
 
-    /// Reads a command as it was typed; a number before it is a repeat count.
+    /// Reads a command as it was typed; a number before it is a repeat count. Words of redis-cli itself
+    /// are not sent.
     fn typed(&mut self) {
-        let Some(mut args) = self.words.args() else { return };
-        let mut again = Words::default();
-        if args.len() > 1 && args.at(0).iter().all(u8::is_ascii_digit) {
-            args.from(1).for_each(|word| again.push(word));
-            let Some(rest) = again.args() else { return };
-            args = rest;
+        let (times, from) = repeat(&self.words);
+        let mut command = Words::default();
+        self.words.iter().skip(from).for_each(|word| command.push(word));
+        let Some(args) = command.args() else { return };
+        if ends_connection(args) {
+            self.to.forget_client(b"");
         }
-        // A setting of redis-cli's own (`:set hints`) is not sent.
-        if !args.at(0).starts_with(b":") {
-            self.to.command(&self.seen(args, false));
+        if !is_own(args) {
+            (0..times.min(REPEATS_MAX)).for_each(|_| self.to.command(&self.seen(args, false)));
         }
     }
 
@@ -140,58 +178,6 @@ impl Reader<'_> {
         }
         self.to.forget_client(b"");
     }
-
-    fn monitor(&mut self, line: &[u8]) -> Result<(), String> {
-        let line = line.trim_ascii();
-        if matches!(line, b"" | b"OK") {
-            return Ok(());
-        }
-        let stamp = stamp(line).ok_or("not a line of MONITOR")?;
-        self.words.clear();
-        self.words.split(stamp.command).map_err(|_| "unbalanced quotes")?;
-        let args = self.words.args().ok_or("no command in the line")?;
-        self.to.command(&SeenCommand {
-            args,
-            client: stamp.client,
-            database: Some(stamp.database),
-            at_ms: Some(stamp.at_ms),
-            spot: Spot::Line(self.number),
-            by_script: stamp.client == b"lua",
-            has_run: true,
-        });
-        Ok(())
-    }
-}
-
-/// A line of MONITOR: the command, and what precedes it.
-pub(super) struct Stamp<'a> {
-    at_ms: u64,
-    database: u64,
-    client: &'a [u8],
-    command: &'a [u8],
-}
-
-/// Parses a line of MONITOR: `1339518083.107412 [0 127.0.0.1:60866] "keys" "*"`.
-pub(super) fn stamp(line: &[u8]) -> Option<Stamp<'_>> {
-    const MS_DIGITS: usize = 3;
-    let (time, rest) = cut(line, b' ')?;
-    let (seconds, parts) = cut(time, b'.')?;
-    let whole = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u64>().ok();
-    let at_ms = whole(seconds)?.checked_mul(1000)?.checked_add(whole(parts.get(..MS_DIGITS)?)?)?;
-    let rest = rest.strip_prefix(b"[")?;
-    let (database, rest) = cut(rest, b' ')?;
-    let close = rest.windows(2).position(|two| two == b"] ")?;
-    Some(Stamp {
-        at_ms,
-        database: whole(database)?,
-        client: &rest[..close],
-        command: &rest[close + 2..],
-    })
-}
-
-fn cut(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
-    let place = text.iter().position(|&byte| byte == at)?;
-    Some((&text[..place], &text[place + 1..]))
 }
 
 #[cfg(test)]
@@ -201,9 +187,10 @@ mod tests {
     fn scan(format: Format, mut text: &[u8]) -> (Replay, Option<Trouble>) {
         let mut replay = Replay::new(3);
         let mut progress = |_| ();
-        let trouble =
-            crate::check::read(&mut FileWindow::new(&mut text, &mut progress), format, &mut replay);
-        (replay, trouble)
+        let mut window = FileWindow::new(&mut text, &mut progress);
+        let form = Form::named(format, "the test");
+        let outcome = crate::check::read(&mut window, &form, &mut replay);
+        (replay, outcome.trouble)
     }
 
     fn rows(replay: &Replay) -> Vec<String> {

@@ -15,4 +15,4 @@ pub(crate) mod proof;
 pub(crate) mod table;
 pub(crate) mod terminal;
 
-pub(crate) use proof::{Baseline, Ended, Found, Report, Source, Trouble};
+pub(crate) use proof::{Baseline, Ended, Found, Report, Source, Trouble, UNREAD};

@@ -3,6 +3,7 @@ mod announce;
 mod bad_clients;
 mod bench_cli;
 mod check_cli;
+mod check_formats;
 mod cli;
 mod command_calls;
 mod command_names;

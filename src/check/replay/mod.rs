@@ -99,6 +99,12 @@ impl Replay {
         }
     }
 
+    /// Returns a replay for another server's clients, in what would be a cluster of the same shape.
+    #[must_use]
+    pub(crate) fn sibling(&self) -> Self {
+        Self::new(self.topology.shards())
+    }
+
     /// Returns what a report is made from.
     #[must_use]
     pub fn found(&self) -> Found<'_> {

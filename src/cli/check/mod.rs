@@ -1,28 +1,30 @@
 //! `slotway check`: reads files, and shows and writes the report.
 //!
 //! ```text
-//! files ─► parts (a manifest is several) ─► window ─► follower ─► report ─► page, files, exit code
+//! files ─► parts (a manifest is several) ─► decompressed ─► window ─► replay ─► report ─► page, files, exit code
 //! ```
 
+mod compressed;
+mod input;
 mod options;
 mod watch;
 
 pub(super) use options::{EXAMPLES, Options};
 
+use self::input::{Part, parts};
 use self::options::{Common, Keys, What};
 use super::Failure;
 use super::reports::{self, Reports, columns};
-use crate::check::{self, Format, Replay, Trouble, aof, detect};
+use crate::check::{self, Format, Replay, Trouble};
 use crate::ledger::Spot;
 use crate::rdb::file_window::FileWindow;
 use crate::report::proof::{json, keys, text};
-use crate::report::{Report, Source};
+use crate::report::{Report, Source, UNREAD};
 use crate::text::display::Paint;
 use crate::topology::SHARDS_MAX;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::cell::Cell;
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -74,70 +76,6 @@ fn within(shards: usize) -> Result<(), Failure> {
     Err(Failure::usage(format!("--shards {shards}: must be from 1 to {SHARDS_MAX}")))
 }
 
-/// A file to read.
-struct Part {
-    /// `None` is stdin.
-    path: Option<PathBuf>,
-    name: String,
-    /// Size in bytes; 0 if it is not known.
-    len: u64,
-}
-
-/// The files to read: a manifest, or a folder with one, stands for the files that it lists.
-fn parts(files: &[PathBuf]) -> Result<Vec<Part>, Failure> {
-    let mut parts = Vec::new();
-    for file in files {
-        if file == Path::new("-") {
-            parts.push(Part { path: None, name: "stdin".to_owned(), len: 0 });
-            continue;
-        }
-        let manifest = if file.is_dir() { Some(manifest_in(file)?) } else { None };
-        let manifest = manifest.or_else(|| {
-            file.extension().is_some_and(|extension| extension == "manifest").then(|| file.clone())
-        });
-        let Some(manifest) = manifest else {
-            parts.push(Part::of(file.clone())?);
-            continue;
-        };
-        let wrong = |why: String| Failure::usage(format!("{}: {why}", manifest.display()));
-        let text = fs::read_to_string(&manifest)
-            .map_err(|error| wrong(format!("cannot be read: {error}")))?;
-        let folder = manifest.parent().unwrap_or(Path::new("")).to_owned();
-        for name in aof::manifest(&text).map_err(wrong)? {
-            parts.push(Part::of(folder.join(name))?);
-        }
-    }
-    Ok(parts)
-}
-
-impl Part {
-    fn of(path: PathBuf) -> Result<Self, Failure> {
-        // Opened before anything is read: a wrong name must not be found after an hour.
-        let meta = File::open(&path)
-            .and_then(|file| file.metadata())
-            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
-        if meta.is_dir() {
-            return Err(Failure::usage(format!("{} is a folder", path.display())));
-        }
-        Ok(Self { name: path.display().to_string(), len: meta.len(), path: Some(path) })
-    }
-}
-
-/// The AOF manifest in a folder.
-fn manifest_in(folder: &Path) -> Result<PathBuf, Failure> {
-    let wrong =
-        |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", folder.display()));
-    let entries = fs::read_dir(folder).map_err(|error| wrong(&error))?;
-    let mut found = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.extension().is_some_and(|extension| extension == "manifest"));
-    match (found.next(), found.next()) {
-        (Some(manifest), None) => Ok(manifest),
-        (None, _) => Err(wrong(&"a folder without a manifest of an AOF")),
-        (Some(_), Some(_)) => Err(wrong(&"a folder with several manifests: name one of them")),
-    }
-}
-
 /// Reads all parts in order.
 fn read(
     parts: &[Part],
@@ -150,69 +88,58 @@ fn read(
     let mut sources = Vec::new();
     let mut before = 0;
     for part in parts {
-        if stop.load(Ordering::Relaxed) {
-            let why = "interrupted before it was read".to_owned();
-            let trouble = Some(Trouble { spot: Spot::Byte(0), why, lines: None });
-            sources.push(Source { name: part.name.clone(), format: "unread", bytes: 0, trouble });
-            continue;
-        }
-        let mut bytes = 0;
-        let mut progress = |fetched: u64| {
-            bytes = fetched;
-            bar.show(before + fetched);
-        };
-        let opened: io::Result<Box<dyn Read>> = match &part.path {
-            Some(path) => {
-                File::open(path).map(|file| Box::new(UntilStopped { file, stop }) as Box<dyn Read>)
-            }
-            None => Ok(Box::new(io::stdin().lock())),
-        };
-        let (name, trouble) = match opened {
-            Ok(mut from) => {
-                let mut feed = FileWindow::new(&mut from, &mut progress);
-                let format = format.unwrap_or_else(|| Format::of(first_look(&mut feed)));
-                (format.name(), check::read(&mut feed, format, replay))
-            }
-            Err(error) => {
-                let why = format!("cannot be read: {error}");
-                ("unread", Some(Trouble { spot: Spot::Byte(0), why, lines: None }))
-            }
-        };
+        let raw = Cell::new(0);
+        sources.push(if stop.load(Ordering::Relaxed) {
+            unread(part, 0, "interrupted before it was read".to_owned())
+        } else {
+            read_part(part, format, replay, stop, (&raw, &|| bar.show(before + raw.get())))
+        });
         replay.forget_client(b"");
-        sources.push(Source { name: part.name.clone(), format: name, bytes, trouble });
-        before += bytes;
+        before += raw.get();
     }
     bar.end();
     sources
 }
 
-/// A file whose reads fail once the stop flag is set.
-struct UntilStopped<'s> {
-    file: File,
-    stop: &'s AtomicBool,
+/// Reads a part; `raw` counts its bytes as they are stored, and is shown again and again.
+fn read_part(
+    part: &Part,
+    format: Option<Format>,
+    replay: &mut Replay,
+    stop: &AtomicBool,
+    (raw, show): (&Cell<u64>, &dyn Fn()),
+) -> Source {
+    let (packed, mut from) = match part.open(raw, stop) {
+        Ok(opened) => opened,
+        Err(error) => return unread(part, 0, format!("cannot be read: {error}")),
+    };
+    let mut bytes = 0;
+    let mut progress = |fetched: u64| {
+        bytes = fetched;
+        show();
+    };
+    let mut window = FileWindow::new(&mut *from, &mut progress);
+    let form = part.form(format, &mut window);
+    let is_nothing = window.more(0).is_empty();
+    let form = match (form, window.failure()) {
+        (_, Some(error)) if is_nothing => Err(format!("cannot be read: {error}")),
+        (form, _) => form,
+    };
+    let form = match form {
+        Ok(form) => form,
+        Err(why) => return unread(part, bytes, why),
+    };
+    let check::Outcome { trouble, gap } = check::read(&mut window, &form, replay);
+    let packed = packed.map(|name| format!("decompressed ({name})"));
+    let why: Vec<String> = packed.into_iter().chain([form.why]).collect();
+    let (name, why) = (part.name.clone(), Some(why.join("; ")));
+    Source { name, format: form.format.name(), why, bytes, trouble, gap }
 }
 
-impl Read for UntilStopped<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(io::Error::other("interrupted"));
-        }
-        self.file.read(into)
-    }
-}
-
-/// Returns the first bytes of a file. A pipe may deliver them slowly: one line is enough.
-fn first_look<'f>(feed: &'f mut FileWindow<'_>) -> &'f [u8] {
-    let mut len = feed.more(1).len();
-    while len < detect::LOOK_LEN && !feed.more(len).contains(&b'\n') {
-        let more = feed.more(len + 1).len();
-        if more == len {
-            break;
-        }
-        len = more;
-    }
-    let at_hand = feed.more(0);
-    &at_hand[..at_hand.len().min(detect::LOOK_LEN)]
+/// A part of which nothing was read.
+fn unread(part: &Part, bytes: u64, why: String) -> Source {
+    let trouble = Some(Trouble { spot: Spot::Byte(0), why, lines: None });
+    Source { name: part.name.clone(), format: UNREAD, why: None, bytes, trouble, gap: None }
 }
 
 /// The progress bar on stderr, if that is a terminal and the input is long.

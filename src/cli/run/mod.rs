@@ -247,7 +247,7 @@ fn report(router: &Router, options: &Options, baseline: Option<&Baseline>, ended
     let words = options.command.iter().map(|word| word.to_string_lossy());
     let name = pattern::shown(words.collect::<Vec<_>>().join(" ").as_bytes(), NAME_CHARS_MAX);
     let bytes = node.stats.bytes_in.get();
-    let sources = [Source { name, format: "run", bytes, trouble: None }];
+    let sources = [Source { name, format: "run", why: None, bytes, trouble: None, gap: None }];
     let found = Found { ledger: &ledger, topology: &server.topology, title: "slotway run" };
     let mut report = Report::of_ended(&found, &sources, options.strict, Some(ended));
     if let (Some(baseline), Some(path)) = (baseline, &options.allow) {

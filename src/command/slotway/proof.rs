@@ -15,7 +15,7 @@ fn report(cx: &mut ServerCx<'_>) -> Report {
     let ServerCx { server, now, pace, .. } = cx;
     let ledger = server.router().observer.recorder.ledger(&server.router().clients, *now);
     let (name, bytes) = ("this server".to_owned(), server.router().stats.bytes_in.get());
-    let sources = [Source { name, format: "live", bytes, trouble: None }];
+    let sources = [Source { name, format: "live", why: None, bytes, trouble: None, gap: None }];
     let found = found(server, &ledger);
     let mut report = None;
     pace.outside(&mut || report = Some(Report::of(&found, &sources, false)));

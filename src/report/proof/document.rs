@@ -21,6 +21,8 @@ use std::collections::HashMap;
 
 /// The name and number of the document's schema.
 pub(crate) const SCHEMA: &str = "slotway-proof/1";
+/// The format of a source of which nothing was read.
+pub(crate) const UNREAD: &str = "unread";
 /// Most groups in a report: those that cross slots most often.
 pub(crate) const GROUPS_MAX: usize = 256;
 /// Most slots in a report: the busiest.
@@ -50,10 +52,14 @@ pub(crate) struct Source {
     pub name: String,
     /// The name of its format.
     pub format: &'static str,
+    /// Why it is read as that; `None` where there was nothing to choose.
+    pub why: Option<String>,
     /// Bytes read.
     pub bytes: u64,
     /// Why not all of it was read.
     pub trouble: Option<Trouble>,
+    /// What could not be judged of what was read.
+    pub gap: Option<String>,
 }
 
 /// What a report is made from.
@@ -309,7 +315,13 @@ fn source(source: &Source) -> SourceRow {
         why: trouble.why.clone(),
         lines: trouble.lines,
     });
-    SourceRow { name: source.name.clone(), format: source.format, bytes: source.bytes, trouble }
+    SourceRow {
+        name: source.name.clone(),
+        format: source.format,
+        why: source.why.clone(),
+        bytes: source.bytes,
+        trouble,
+    }
 }
 
 fn spot(spot: Spot) -> Option<String> {

@@ -57,6 +57,10 @@ pub(super) fn gaps(
             names(unknown)
         ));
     }
+    for source in sources {
+        let gap = source.gap.as_ref();
+        gaps.extend(gap.map(|gap| format!("{}: {gap}", printable(&source.name))));
+    }
     if ledger.unjudged > 0 {
         let commands = plural(ledger.unjudged, "command");
         gaps.push(format!(

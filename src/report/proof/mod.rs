@@ -26,7 +26,7 @@ mod tables;
 pub(crate) mod text;
 
 pub(crate) use baseline::Baseline;
-pub(crate) use document::{Found, Report, Source, Trouble};
+pub(crate) use document::{Found, Report, Source, Trouble, UNREAD};
 pub(crate) use gaps::Ended;
 pub(crate) use rows::{ConflictRow, GroupRow, ViolationRow};
 

@@ -1,6 +1,6 @@
 //! What to do after a report: the last sentence of a page, which ends with a command.
 
-use super::document::Report;
+use super::document::{Report, UNREAD};
 use super::rows::ViolationRow;
 
 /// Commands that cluster clients divide by key.
@@ -28,6 +28,11 @@ pub(super) fn division(report: &Report) -> Option<String> {
 
 /// What to do next: first what the report lacks, then what it found.
 pub(super) fn next(report: &Report) -> String {
+    let mut unread = report.sources.iter().filter(|source| source.trouble.is_some()).peekable();
+    if unread.peek().is_some() && unread.all(|source| source.format == UNREAD) {
+        return "slotway check --format NAME FILE, if the form of what was not read is known"
+            .to_owned();
+    }
     if !report.is_whole() {
         return "repair or replace what could not be read (redis-check-aof, redis-check-rdb), and check \
                 again"

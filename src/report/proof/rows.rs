@@ -12,6 +12,7 @@ use serde::Serialize;
 pub(crate) struct SourceRow {
     pub name: String,
     pub format: &'static str,
+    pub why: Option<String>,
     pub bytes: u64,
     pub trouble: Option<TroubleRow>,
 }

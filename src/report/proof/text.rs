@@ -1,7 +1,7 @@
 //! The page in the terminal: the number of violations, what was not read, the violations and how to
 //! fix them, the groups with their hashtags, the tables, and what to do next.
 
-use super::document::Report;
+use super::document::{Report, UNREAD};
 use super::next::{division, next};
 use super::rows::{BaselineRow, ExampleRow, GroupRow, KeyRow, SourceRow, ViolationRow, options};
 use super::tables;
@@ -57,7 +57,25 @@ impl Page {
         read.extend(numbers.map(|(number, what)| plural(*number, what)));
         read.push(plural(totals.shards as u64, "shard"));
         self.out.remark(&read.join(", "));
+        self.forms(report);
         self.out.gap();
+    }
+
+    /// Why each file was read as what it was.
+    fn forms(&mut self, report: &Report) {
+        const SHOWN_MAX: usize = 8;
+        let chosen: Vec<_> = report
+            .sources
+            .iter()
+            .filter_map(|source| Some((source, source.why.as_ref()?)))
+            .collect();
+        for (source, why) in chosen.iter().take(SHOWN_MAX) {
+            let (name, why) = (printable(&source.name), printable(why));
+            self.out.remark(&format!("{name} is read as {}: {why}", source.format));
+        }
+        if let Some(more @ 1..) = chosen.len().checked_sub(SHOWN_MAX) {
+            self.out.remark(&format!("and {} (--json has all)", plural(more as u64, "more file")));
+        }
     }
 
     fn lead(&mut self, report: &Report) {
@@ -73,6 +91,8 @@ impl Page {
         } else if totals.commands + totals.transactions > 0 {
             let part = if report.is_whole() { "seen" } else { "read" };
             Some((0, Paint::good, format!("violations: a cluster would run what was {part}")))
+        } else if totals.stored_keys == 0 && !report.is_whole() {
+            Some((0, Paint::careful, "keys and commands: nothing was checked".to_owned()))
         } else {
             let s = plural_end(totals.stored_keys);
             let what = format!("key{s}; only commands show which keys are used together");
@@ -128,6 +148,10 @@ impl Page {
     /// Why a source was not read, or not to its end.
     fn trouble(&mut self, source: &SourceRow) {
         let Some(trouble) = &source.trouble else { return };
+        if source.format == UNREAD {
+            let (name, why) = (printable(&source.name), printable(&trouble.why));
+            return self.careful(&format!("{name} was not read: {why}"));
+        }
         let what = match trouble.lines {
             Some(lines) => format!("{} could not be read, the first", plural(lines, "line")),
             None => "was read up to".to_owned(),
