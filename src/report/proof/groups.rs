@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Characters of an example of a key.
 const CHARS_MAX: usize = 120;
-/// Up to so many beginnings of keys are the way out; above, one prefix before all keys is easier.
-const BEGINNINGS_MAX: usize = 3;
+/// Up to so many different tags are the first way out; above, one prefix before all keys is easier.
+const TAGS_MAX: usize = 3;
 
 /// A hashtag of a group, priced.
 struct Priced<'a> {
@@ -118,7 +118,7 @@ pub(super) fn way_out(groups: &[Group], market: &Market<'_>) -> Vec<WayOutRow> {
     let is_prefix = first.kind == TagKind::Prefix.name();
     let is_beginnings = first.kind == TagKind::Beginning.name();
     let mut ways = Vec::new();
-    if is_prefix || first.tags.len() > BEGINNINGS_MAX {
+    if is_prefix || first.tags.len() > TAGS_MAX {
         ways.push(prefix(&crossing, market));
     }
     if !is_prefix {
