@@ -14,7 +14,7 @@ use slotway::slot::Footprint;
 
 use crate::command_calls::{calls, elements, fields, number, word};
 use crate::env::{poll, say, setting};
-use crate::project_files::{assert_fresh, path};
+use crate::project_files::{self, assert_fresh, path};
 use crate::references::report_missing;
 use crate::servers::{Product, Server};
 use crate::wire::{Client, Reply, text};
@@ -179,6 +179,16 @@ fn files_are_what_the_servers_say() {
             assert_fresh(&format!("{RECORDED}/{file}.txt"), &lines, "foreign_commands");
         }
     }
+}
+
+#[test]
+fn every_file_is_read() {
+    let sources = project_files::sources();
+    let (_, text) = sources.iter().find(|(path, _)| path == "command/foreign/mod.rs").expect("it");
+    let files = std::fs::read_dir(path(RECORDED)).expect("the recorded files");
+    let names = files.map(|file| file.expect("a file").file_name().into_string().expect("a name"));
+    let unread: Vec<String> = names.filter(|name| !text.contains(&format!("/{name}\""))).collect();
+    assert_eq!(unread, [""; 0], "SERVERS lacks these");
 }
 
 // ── keys ──────────────────────────────────────────────────────────────────────────────────────────
