@@ -1,10 +1,10 @@
 //! `slotway check` takes files for what they are, or refuses them: what redis-cli and telnet print,
 //! asked of the real ones, compressed files, lines behind the prefix of a log, and text of other kinds.
 
-use crate::servers::Missing;
 use crate::program::{Folder, PROGRAM, Run};
 use crate::project_files;
 use crate::references::{Lease, lease, report_missing};
+use crate::servers::Missing;
 use crate::wire::Client;
 use flate2::Compression;
 use flate2::write::GzEncoder;
