@@ -1,8 +1,9 @@
 //! Reads a whole RDB file for its keys: values are passed over, the checksum is verified.
 //!
 //! ```text
-//! REDIS0010 | FA name value | FE database | FB sizes | [FC expiry] type key value | … | FF | CRC64
-//! VALKEY080                                                                                      | rest
+//! REDIS0015 | FA name value | FE database | FB sizes | [FC expiry] type key value | … | FF | CRC64 | rest
+//! VALKEY080
+//! magic and version                                            rest: nothing, a mark, or commands
 //! ```
 //!
 //! One pass in constant memory. All that Redis up to 8.10 and Valkey up to 9.1 write is passed over,
@@ -27,6 +28,9 @@ pub(crate) const KEY_LEN_MAX: u64 = 64 << 20;
 
 /// Most templates of hashes whose numbers of fields are kept.
 const TEMPLATES_MAX: usize = 1 << 20;
+
+/// Bytes of the magic and the version together.
+const HEADER_LEN: usize = 9;
 
 /// Bytes of the mark behind a file that was streamed to a replica: hexadecimal digits.
 const MARK_LEN: usize = 40;
@@ -119,9 +123,6 @@ fn header(start: &[u8]) -> Option<(Server, u32)> {
     digits.iter().all(u8::is_ascii_digit).then_some((server, version))
 }
 
-/// Bytes of the magic and the version together.
-const HEADER_LEN: usize = 9;
-
 /// Reads a file from its first byte to its checksum, and a mark behind it.
 ///
 /// # Errors
@@ -158,7 +159,7 @@ struct File<'f, 'r> {
     keys: u64,
 }
 
-impl File<'_, '_> {
+impl<'f, 'r> File<'f, 'r> {
     fn read(&mut self, report: &mut dyn FnMut(Record<'_>)) -> Result<Rest, Failure> {
         self.fields.window.begin_sum(CHECKSUM.digest());
         let Some((server, version)) = header(self.fields.window.more(HEADER_LEN)) else {
@@ -166,13 +167,12 @@ impl File<'_, '_> {
         };
         self.fields.window.take(HEADER_LEN);
         loop {
-            self.part = Part::Record("next record");
-            let at = self.fields.window.offset();
+            let at = self.part("next record").window.offset();
             match self.fields.byte()? {
                 opcode::END => break,
                 opcode::DATABASE => {
-                    self.part = Part::Record("number of a database");
-                    report(Record::Database(self.fields.length()?));
+                    let number = self.part("number of a database").length()?;
+                    report(Record::Database(number));
                 }
                 of @ opcode::FIRST.. => self.record(server, at, of)?,
                 of => self.key(server, at, of, report)?,
@@ -184,62 +184,57 @@ impl File<'_, '_> {
 
     /// Passes over a record that is neither a key nor a database.
     fn record(&mut self, server: Server, at: u64, of: u8) -> Result<(), Failure> {
-        let name = match (of, server) {
-            (opcode::SIZES, _) => "sizes of a database",
-            (opcode::SLOT_INFO, _) => "sizes of a slot",
-            (opcode::IDLE, _) => "idle time of a key",
-            (opcode::FREQUENCY, _) => "use of a key",
-            (opcode::EXPIRES_MS | opcode::EXPIRES_S, _) => "expiry of a key",
-            (opcode::AUX, _) => "auxiliary field",
-            (opcode::FUNCTION | opcode::FUNCTION_OLD, _) => "library of functions",
-            (opcode::MODULE_AUX, _) => "data of a module",
-            (opcode::SLOT_IMPORT, Server::Valkey) => "import of slots",
-            (opcode::KEY_META, Server::Redis) => "metadata of a key",
-            (opcode::TEMPLATE, Server::Redis) => "template of hashes",
-            _ => return Err(Failure::Malformed(at, format!("a record of unknown type {of}"))),
-        };
-        self.part = Part::Record(name);
-        let fields = &mut self.fields;
         match (of, server) {
-            (opcode::SIZES, _) => fields.lengths(2),
-            (opcode::SLOT_INFO, _) => fields.lengths(3),
-            (opcode::IDLE, _) => fields.lengths(1),
-            (opcode::FREQUENCY, _) => fields.skip(1),
-            (opcode::EXPIRES_MS, _) => fields.skip(8),
-            (opcode::EXPIRES_S, _) => fields.skip(4),
-            (opcode::AUX, _) => fields.strings(2),
-            (opcode::FUNCTION, _) => fields.strings(1),
+            (opcode::SIZES, _) => self.part("sizes of a database").lengths(2),
+            (opcode::SLOT_INFO, _) => self.part("sizes of a slot").lengths(3),
+            (opcode::IDLE, _) => self.part("idle time of a key").lengths(1),
+            (opcode::FREQUENCY, _) => self.part("use of a key").skip(1),
+            (opcode::EXPIRES_MS, _) => self.part("expiry of a key").skip(8),
+            (opcode::EXPIRES_S, _) => self.part("expiry of a key").skip(4),
+            (opcode::AUX, _) => self.part("auxiliary field").strings(2),
+            (opcode::FUNCTION, _) => self.part("library of functions").strings(1),
             (opcode::FUNCTION_OLD, _) => {
+                let library = self.part("library of functions");
                 // Name, engine, whether there is a description, that, and the code.
-                fields.strings(2)?;
-                if fields.length()? != 0 {
-                    fields.strings(1)?;
+                library.strings(2)?;
+                if library.length()? != 0 {
+                    library.strings(1)?;
                 }
-                fields.strings(1)
+                library.strings(1)
             }
             (opcode::MODULE_AUX, _) => {
+                let data = self.part("data of a module");
                 // The module, and when it wrote this: a number with its opcode.
-                fields.lengths(3)?;
-                fields.module()
+                data.lengths(3)?;
+                data.module()
             }
             (opcode::SLOT_IMPORT, Server::Valkey) => {
-                fields.strings(1)?;
-                fields.many(|range| range.lengths(2))
+                let import = self.part("import of slots");
+                import.strings(1)?;
+                import.many(|range| range.lengths(2))
             }
             (opcode::KEY_META, Server::Redis) => {
                 const CLASS_LEN: u64 = 4;
-                fields.many(|class| {
+                self.part("metadata of a key").many(|class| {
                     class.skip(CLASS_LEN)?;
                     class.module()
                 })
             }
-            _ => self.template(),
+            (opcode::TEMPLATE, Server::Redis) => self.template(),
+            _ => Err(Failure::Malformed(at, format!("a record of unknown type {of}"))),
         }
     }
 
+    /// What is read from here on, for the message if it cannot be.
+    fn part(&mut self, name: &'static str) -> &mut Fields<'f, 'r> {
+        self.part = Part::Record(name);
+        &mut self.fields
+    }
+
     fn template(&mut self) -> Result<(), Failure> {
-        let (number, count) = (self.fields.length()?, self.fields.length()?);
-        self.fields.strings(count)?;
+        let template = self.part("template of hashes");
+        let (number, count) = (template.length()?, template.length()?);
+        template.strings(count)?;
         if self.templates.len() >= TEMPLATES_MAX {
             let why = format!("more than {TEMPLATES_MAX} templates of hashes");
             return self.fields.malformed(why);
@@ -267,8 +262,7 @@ impl File<'_, '_> {
             };
             return Err(Failure::Malformed(at, why + ", which cannot be passed over"));
         };
-        self.part = Part::Record("name of a key");
-        self.fields.text()?;
+        self.part("name of a key").text()?;
         self.part = Part::Value;
         let module;
         let kind = if value == Value::Module {
