@@ -436,7 +436,7 @@ mod tests {
             (b"17\nuser:1\nuser:2\n".to_vec(), "cursor of SCAN"),
             (b"127.0.0.1:6379> keys *\n1) \"a\"\n".to_vec(), "prompts included"),
             (b"1) 1) (integer) 14\n   2) (integer) 1309448221\n".to_vec(), "several words"),
-            (b"\"a\",\"b\"\n".to_vec(), "not plain names"),
+            (b"\"a\",\"b\"\n".to_vec(), "--csv"),
             (b"# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n".to_vec(), "INFO"),
             (
                 b"file a.1.base.rdb seq 1 type b\nfile a.1.incr.aof seq 1 type i\n".to_vec(),

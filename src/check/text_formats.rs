@@ -42,11 +42,11 @@ pub(super) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) ->
     Outcome { trouble, gap: None }
 }
 
+/// Takes a line and its number; an error says why it cannot be read.
+type TakeLine<'t> = dyn FnMut(&[u8], u64) -> Result<(), String> + 't;
+
 /// Takes all lines, numbered from 1. Returns the trouble with those that could not be read.
-fn each_line(
-    window: &mut FileWindow<'_>,
-    take: &mut dyn FnMut(&[u8], u64) -> Result<(), String>,
-) -> Option<Trouble> {
+fn each_line(window: &mut FileWindow<'_>, take: &mut TakeLine<'_>) -> Option<Trouble> {
     let mut trouble: Option<Trouble> = None;
     let mut number = 0;
     while let Some(line) = window.line() {
@@ -271,5 +271,50 @@ mod tests {
             scan(Format::History, b"multi\n:set hints\n2 set x 1\nincr y\nbroken \"\nexec\n");
         assert_eq!(rows(&replay), ["cross-slot-transaction multi: set, incr 1"]);
         assert_eq!(trouble, None);
+    }
+
+    #[test]
+    fn what_people_type_into_redis_cli() {
+        let of = |text: &str| {
+            let (replay, trouble) = scan(Format::History, text.as_bytes());
+            assert_eq!(trouble, None);
+            (rows(&replay), replay.ledger.counts.commands, replay.ledger.unknown.total)
+        };
+        // Its own words are not sent.
+        let own = "help\n? set\nhelp @string\nclear\n:set hints\nquit\nEXIT now\nconnect h 1\n";
+        assert_eq!(of(own), (vec![], 0, 0));
+        assert_eq!(of("clear all\nconnect h\n").2, 2);
+        let crossing = "cross-slot-command mget";
+        assert_eq!(of("3 mget x y\n"), (vec![format!("{crossing} 3")], 3, 0));
+        assert_eq!(of("0 mget x y\n").1, 0);
+        let most = REPEATS_MAX;
+        assert_eq!(of("99999999 mget x y\n").0, [format!("{crossing} {most}")]);
+        // Each of these begins another connection.
+        for end in ["exit", "quit", "connect localhost 7000"] {
+            assert_eq!(of(&format!("multi\nset x 1\n{end}\nset y 1\nexec\n")).0.len(), 0, "{end}");
+        }
+    }
+
+    #[test]
+    fn lines_that_do_not_fit_a_detected_form_are_reported() {
+        let text = b"user:1\nuser:\x01\nuser:2\n";
+        let (mut from, mut progress) = (&text[..], |_| ());
+        let mut replay = Replay::new(3);
+        let mut window = FileWindow::new(&mut from, &mut progress);
+        let outcome = read(&mut window, &Form::seen(Format::Keys, "names"), &mut replay);
+        let trouble = outcome.trouble.expect("a line is no text");
+        assert_eq!((trouble.spot, trouble.lines), (Spot::Line(2), Some(1)));
+        assert_eq!(replay.ledger.key_stats.keys, 2);
+        let (replay, trouble) = scan(Format::Keys, text);
+        assert_eq!((replay.ledger.key_stats.keys, trouble), (3, None));
+    }
+
+    #[test]
+    fn replies_are_read_as_their_keys() {
+        let text = b"\xef\xbb\xbf1) \"17\"\r\n2) 1) \"my key\"\r\n   2) \"b\\x00\"\r\n1) \"0\"\n2) (empty array)\n1) \"8\"";
+        let (replay, trouble) = scan(Format::Keys, text);
+        let mut keys: Vec<&[u8]> = replay.ledger.key_stats.sample_of_keys().collect();
+        keys.sort_unstable();
+        assert_eq!((keys, trouble), (vec![&b"8"[..], b"b\x00", b"my key"], None));
     }
 }

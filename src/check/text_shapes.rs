@@ -264,6 +264,9 @@ fn other(all: &Lines<'_>) -> Option<String> {
     if is_json {
         return Some("it looks like JSON, or a file with sections".to_owned());
     }
+    if first.starts_with(b"\"") && first.windows(3).any(|three| three == b"\",\"") {
+        return Some("it is a table, or what redis-cli --csv prints".to_owned());
+    }
     if first.starts_with(b"<") {
         return Some("it looks like XML or HTML".to_owned());
     }

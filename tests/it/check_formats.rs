@@ -118,7 +118,7 @@ fn what_redis_cli_prints_is_read_for_what_it_is() {
     }
     for (args, reason) in [
         (&["--raw", "scan", "0", "count", "100"][..], "cursor of SCAN"),
-        (&["--csv", "keys", "*"], "not plain names"),
+        (&["--csv", "keys", "*"], "--csv"),
         (&["--json", "keys", "*"], "JSON"),
         (&["info"], "INFO"),
         (&["client", "list"], "several words"),
@@ -305,10 +305,10 @@ fn compressed_files_are_read() {
 #[test]
 fn what_comes_before_damaged_bytes_is_read() {
     let line = |n: u32| format!("1.{n:06} [0 a:{}] \"mget\" \"x{n}\" \"y{n}\"\n", n * 7919 % 65536);
-    let text: String = (0..60_000).map(line).collect();
+    let text: String = (0..20_000).map(line).collect();
     for (by, whole) in [("gzip", gzip(text.as_bytes())), ("zstd", zstd(text.as_bytes()))] {
         let whole_read = Checked::stdin(&whole);
-        assert_eq!((whole_read.total("errors"), whole_read.exit_code()), (60_000, 3), "{by}");
+        assert_eq!((whole_read.total("errors"), whole_read.exit_code()), (20_000, 3), "{by}");
         let cut = Checked::stdin(&whole[..whole.len() / 2]);
         assert!(cut.trouble().starts_with("cannot be read further: "), "{by}: {}", cut.trouble());
         assert!(
@@ -317,7 +317,7 @@ fn what_comes_before_damaged_bytes_is_read() {
             cut.trouble()
         );
         assert_eq!(cut.exit_code(), 2, "{by}");
-        assert!((10_000..50_000).contains(&cut.total("errors")), "{by}: {}", cut.total("errors"));
+        assert!((3_000..17_000).contains(&cut.total("errors")), "{by}: {}", cut.total("errors"));
         let mut damaged = whole.clone();
         let at = damaged.len() - 5;
         damaged[at] ^= 0x55;

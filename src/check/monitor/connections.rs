@@ -212,7 +212,7 @@ impl Connections {
         let line = self.lines;
         let is_none = |pending: &Pending| {
             let is_own = pending.client == shown.client;
-            let is_exact = pending.at_us % 1000 != 0;
+            let is_exact = !pending.at_us.is_multiple_of(1000);
             let came_between = !is_own || pending.line + 1 != line;
             came_between && pending.at_us != shown.at_us && (is_own || is_exact)
         };

@@ -23,10 +23,10 @@ pub(in crate::cli) struct Options {
     #[command(subcommand)]
     pub what: Option<What>,
     /// Files to read: MONITOR output, AOF, its manifest or folder, RDB, redis-cli history, keys,
-    /// transactions; `-` is stdin
+    /// transactions, also compressed by gzip or zstd; `-` is stdin
     #[arg(required = true)]
     pub files: Vec<PathBuf>,
-    /// Format of the files [default: detected from their first bytes]
+    /// Format of the files; without it, a file is read only if its first MB has certainly one form
     #[arg(long)]
     pub format: Option<Format>,
     #[command(flatten)]
