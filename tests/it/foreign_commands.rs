@@ -360,6 +360,18 @@ fn what_crosses_slots_is_refused_unless_its_keys_are_undeclared() {
 
 // ── writes ────────────────────────────────────────────────────────────────────────────────────────
 
+/// Commands that write and are not called: what they take is what another command has dumped, or their
+/// server refuses it. They count as writers, as COMMAND says.
+const NOT_CALLED: &[&str] = &[
+    "bf.loadchunk",
+    "cf.loadchunk",
+    "ft.synadd",
+    "graph.bulk",
+    "graph.constraint",
+    "graph.effect",
+    "graph.restore",
+];
+
 /// A call that writes.
 struct Write {
     before: Vec<Vec<String>>,
@@ -384,6 +396,18 @@ fn what_writes_trips_a_watch_where_the_servers_say_so() {
         let (mut client, mut other) = (subject.client(), subject.client());
         let has: BTreeSet<String> = listed(&mut client).into_iter().map(|row| row.name).collect();
         let (mut tripping, mut count, mut wrong) = (0, 0, Vec::new());
+        let called: BTreeSet<String> = writes()
+            .iter()
+            .filter_map(|it| Some(row_of(&it.call)?.full_name().into_owned()))
+            .collect();
+        for name in has.difference(&called).filter(|name| !NOT_CALLED.contains(&&***name)) {
+            let row = row_of(&name.split('|').map(str::to_owned).collect::<Vec<_>>());
+            let row = row.expect("a known command");
+            // Those of the table run here, and other tests compare them.
+            if row.id == 0 && row.writes() && !row.keys.is_empty() {
+                wrong.push(format!("{name} writes, and is not called"));
+            }
+        }
         for Write { before, call, watched } in writes() {
             let words = words_of(&call);
             let args = words.args().expect("a call");
