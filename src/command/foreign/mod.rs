@@ -11,7 +11,7 @@
 //! ```
 //!
 //! The next version of a server is one more file (`CONTRIBUTING.md` says how it is recorded) and its
-//! line in [`SERVERS`].
+//! line in `SERVERS`.
 
 mod amend;
 mod record;
