@@ -37,11 +37,13 @@ pub(crate) struct Outcome {
     pub(crate) trouble: Option<Trouble>,
     /// What could not be judged, if there is anything.
     pub(crate) gap: Option<String>,
+    /// What was left out because it was not meant to be sent, if there is anything.
+    pub(crate) left_out: Option<String>,
 }
 
 /// Reads a file of this form into `to`.
 pub(crate) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) -> Outcome {
-    let of = |trouble| Outcome { trouble, gap: None };
+    let of = |trouble| Outcome { trouble, ..Outcome::default() };
     let outcome = match form.format {
         Format::Aof => of(aof::read(window, to)),
         Format::Rdb => of(rdb(window, to)),

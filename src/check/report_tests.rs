@@ -58,7 +58,6 @@ fn shop() -> Report {
         send("10.0.0.2:50", &format!("sinterstore hits tags:{n} news"));
     }
     send("10.0.0.3:50", "dbsize");
-    send("10.0.0.3:50", "shop.get x");
     of("shop.monitor", text.as_bytes(), false)
 }
 

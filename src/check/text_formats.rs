@@ -11,12 +11,15 @@ use super::replies::{self, ReplyLines};
 use super::text_shapes::{ends_connection, is_own, is_text, repeat};
 use super::tokenizer::Words;
 use super::{Outcome, Trouble};
-use crate::command::Args;
-use crate::ledger::Spot;
+use crate::command::{Args, foreign};
+use crate::ledger::{CommandCounts, Spot};
 use crate::rdb::file_window::{FileWindow, Line};
+use crate::text::display::plural;
 
 /// How often a typed command is taken that has a repeat count: more would find nothing else.
 const REPEATS_MAX: u64 = 1000;
+/// Mistyped names that are shown.
+const NAMES_MAX: usize = 4;
 
 /// Reads lines of this form.
 pub(super) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) -> Outcome {
@@ -26,10 +29,11 @@ pub(super) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) ->
     if form.format == Format::Monitor {
         let mut reader = monitor::Reader::new(to);
         let trouble = each_line(window, &mut |line, number| reader.line(line, Spot::Line(number)));
-        return Outcome { trouble, gap: reader.end() };
+        return Outcome { trouble, gap: reader.end(), left_out: None };
     }
     let words = Words::default();
-    let mut reader = Reader { to, words, number: 0, replies: ReplyLines::default() };
+    let replies = ReplyLines::default();
+    let mut reader = Reader { to, words, number: 0, replies, mistyped: CommandCounts::default() };
     let trouble = each_line(window, &mut |line, number| {
         if !form.is_named && !is_text(line) {
             return Err("bytes that are not text".to_owned());
@@ -39,7 +43,7 @@ pub(super) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) ->
         Ok(())
     });
     reader.end();
-    Outcome { trouble, gap: None }
+    Outcome { trouble, gap: None, left_out: reader.mistyped() }
 }
 
 /// Takes a line and its number; an error says why it cannot be read.
@@ -72,6 +76,8 @@ struct Reader<'t> {
     /// The line's number, counted from 1.
     number: u64,
     replies: ReplyLines,
+    /// Typed names that no server has.
+    mistyped: CommandCounts,
 }
 
 impl Reader<'_> {
@@ -116,6 +122,20 @@ impl Reader<'_> {
         }
     }
 
+    /// Says which lines were taken for typing errors.
+    fn mistyped(&self) -> Option<String> {
+        let rows = self.mistyped.rows();
+        let names: Vec<&str> = rows.iter().take(NAMES_MAX).map(|(name, _)| *name).collect();
+        let more = if rows.len() > NAMES_MAX { ", …" } else { "" };
+        (!rows.is_empty()).then(|| {
+            format!(
+                "{} with a command that no server has, taken for typing errors: {}{more}",
+                plural(self.mistyped.total, "line"),
+                names.join(", ")
+            )
+        })
+    }
+
     /// Takes what was held back.
     fn end(&mut self) {
         let (words, stats) = (&mut self.words, &mut self.to.ledger.key_stats);
@@ -150,7 +170,13 @@ impl Reader<'_> {
         if ends_connection(args) {
             self.to.forget_client(b"");
         }
-        if !is_own(args) {
+        if is_own(args) {
+            return;
+        }
+        if foreign::find(args).is_none() && !self.to.is_queueing(b"") {
+            // Most likely a typing error, which any server refuses.
+            self.mistyped.enter(args.at(0));
+        } else {
             (0..times.min(REPEATS_MAX)).for_each(|_| self.to.command(&self.seen(args, false)));
         }
     }

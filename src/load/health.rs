@@ -83,7 +83,7 @@ impl NodeHealth {
         Self {
             run_id: field("run_id").map(str::to_owned),
             evicted: field("evicted_keys").and_then(|count| count.parse().ok()).unwrap_or(0),
-            is_replica: field("role") == Some("slave"),
+            is_replica: field("role").is_some_and(|role| role != "master"),
         }
     }
 

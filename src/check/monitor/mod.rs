@@ -65,8 +65,8 @@ impl<'t> Reader<'t> {
         let shared: u64 = self.servers.iter().map(|(connections, _)| connections.shared).sum();
         (shared > 0).then(|| {
             format!(
-                "connections without an address of their own (unix sockets) sent {shared} EXEC: which \
-                 commands were theirs cannot be seen, so these are judged one by one"
+                "connections without an address of their own (Unix sockets) sent {shared} EXEC: which \
+                 commands were theirs cannot be seen, so these were judged one by one"
             )
         })
     }

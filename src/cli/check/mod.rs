@@ -129,9 +129,9 @@ fn read_part(
         Ok(form) => form,
         Err(why) => return unread(part, bytes, why),
     };
-    let check::Outcome { trouble, gap } = check::read(&mut window, &form, replay);
+    let check::Outcome { trouble, gap, left_out } = check::read(&mut window, &form, replay);
     let packed = packed.map(|name| format!("decompressed ({name})"));
-    let why: Vec<String> = packed.into_iter().chain([form.why]).collect();
+    let why: Vec<String> = packed.into_iter().chain([form.why]).chain(left_out).collect();
     let (name, why) = (part.name.clone(), Some(why.join("; ")));
     Source { name, format: form.format.name(), why, bytes, trouble, gap }
 }
