@@ -98,13 +98,14 @@ fn sessions() -> Report {
 /// An application that ran beside `slotway run`, was refused EVAL and sent what no server has: its
 /// transaction breaks several rules, and is one violation.
 fn lacking() -> Report {
-    let text = "multi\nmset d 1 e 2\ndel f g\nset h 1\ndbsize\nexec\nnosuch x\nkeys cart:7:*\n";
+    let text = "multi\nmset d 1 e 2\ndel f g\nset h 1\ndbsize\nexec\nkeys cart:7:*\n";
     let mut replay = Replay::new(3);
     let (mut from, mut progress) = (text.as_bytes(), |_| ());
     let mut window = FileWindow::new(&mut from, &mut progress);
     let form = Form::of(text.as_bytes()).expect("a certain form");
     check::read(&mut window, &form, &mut replay);
     (0..3).for_each(|_| replay.ledger.refused.enter(b"eval"));
+    replay.ledger.unknown.enter(b"nosuch");
     let name = "npm test".to_owned();
     let bytes = text.len() as u64;
     let sources = [Source { name, format: "run", why: None, bytes, trouble: None, gap: None }];
