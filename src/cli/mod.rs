@@ -4,6 +4,7 @@
 //! command line, 1 for anything else.
 
 mod reports;
+mod baseline;
 mod bench;
 mod options;
 mod ready;

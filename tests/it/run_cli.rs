@@ -192,6 +192,38 @@ os._exit(0)
     assert_eq!(document["totals"]["errors"], 100, "{}", document["totals"]);
 }
 
+/// `run` and `check` say the same of the same commands, so that the baseline of one fits the other.
+#[test]
+fn a_baseline_of_run_fits_check() {
+    let lines = [
+        "MGET user:1 user:2",
+        "WATCH x:0",
+        "MULTI",
+        "SINTERSTORE tmp x:0 y:0",
+        "RENAME tmp x:0",
+        "SET z:0 1",
+        "EXEC",
+        "KEYS cart:7:*",
+    ];
+    let folder = Folder::new("run-baseline-check");
+    let history = folder.written("history.txt", &format!("{}\n", lines.join("\n")));
+    let check = |options: &[&str]| {
+        let options = [&["check", history.as_str(), "--strict"], options].concat();
+        Run::of(Command::new(PROGRAM).env_clear().args(options)).end()
+    };
+    assert_eq!(check(&[]).code, Some(3));
+    let (of_run, of_check) = (folder.file("run.baseline"), folder.file("check.baseline"));
+    let end = talk(&["--strict", "--allow", &of_run, "--update-baseline"], &lines);
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert_eq!(check(&["--allow", &of_check, "--update-baseline"]).code, Some(0));
+    let text = folder.read("run.baseline");
+    assert_eq!(text, folder.read("check.baseline"));
+    assert_eq!(text.lines().filter(|line| !line.starts_with('#')).count(), 5, "{text}");
+    let known = check(&["--allow", &of_run]);
+    assert_eq!(known.code, Some(0), "{}", known.stdout);
+    assert!(known.stdout.contains("5 kinds known"), "{}", known.stdout);
+}
+
 #[test]
 fn a_baseline_only_shrinks() {
     let folder = Folder::new("run-baseline");

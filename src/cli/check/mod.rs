@@ -18,7 +18,7 @@ use super::reports::{self, Reports, columns};
 use crate::check::{self, Format, Replay, Trouble};
 use crate::ledger::Spot;
 use crate::rdb::file_window::FileWindow;
-use crate::report::proof::{json, keys, text};
+use crate::report::proof::{EXIT_INPUT, EXIT_VIOLATIONS, json, keys, text};
 use crate::report::{Report, Source, UNREAD};
 use crate::text::display::Paint;
 use crate::topology::SHARDS_MAX;
@@ -36,6 +36,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let common = &options.common;
     within(common.shards)?;
     let reports = Reports::to(&options.report)?;
+    let baseline = options.baseline.open()?;
     let parts = parts(&options.files)?;
     let (format, shards) = (options.format, common.shards);
     let (replay, sources) = watch::watched(move |stop| {
@@ -43,15 +44,27 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         let sources = read(&parts, format, &mut replay, stop);
         (replay, sources)
     })?;
-    let report = Report::of(&replay.found(), &sources, options.strict);
+    let mut report = Report::of(&replay.found(), &sources, options.strict);
+    if let Some(baseline) = &baseline {
+        baseline.apply(&mut report);
+    }
     let written = reports.write(&report)?;
+    // What could not be read may have further kinds: the baseline is kept.
+    let updated = baseline.filter(|baseline| baseline.is_updated && report.exit_code != EXIT_INPUT);
+    if let Some(baseline) = &updated {
+        baseline.rewrite(&report)?;
+    }
     let shown = if common.json {
         format!("{}\n", json::json(&report))
     } else {
         text::page(&report, &written, columns(io::stdout()), paint(common))
     };
     show(&shown)?;
-    Ok(ExitCode::from(report.exit_code))
+    Ok(ExitCode::from(match report.exit_code {
+        // All violations are in the baseline now.
+        EXIT_VIOLATIONS if updated.is_some() => 0,
+        found => found,
+    }))
 }
 
 /// Checks keys given on the command line.

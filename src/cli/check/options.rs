@@ -1,6 +1,7 @@
 //! The options of `check`.
 
 use crate::check::Format;
+use crate::cli::baseline::BaselineOptions;
 use crate::cli::reports::Color;
 use clap::Subcommand;
 use std::path::PathBuf;
@@ -38,6 +39,8 @@ pub(in crate::cli) struct Options {
     /// be repeated
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
+    #[command(flatten)]
+    pub baseline: BaselineOptions,
 }
 
 /// Subcommands of `check`.

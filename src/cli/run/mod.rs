@@ -13,18 +13,17 @@ pub(super) use options::{EXAMPLES, Options};
 
 use self::child::Signals;
 use super::Failure;
-use super::reports::{self, Reports, cannot_write, columns, try_out};
+use super::baseline::BaselineFile;
+use super::reports::{self, Reports, columns};
 use crate::ledger::pattern;
 use crate::report::proof::{EXIT_VIOLATIONS, text};
-use crate::report::{Baseline, Ended, Found, Report, Source};
+use crate::report::{Ended, Found, Report, Source};
 use crate::router::Router;
 use crate::server::{self, Bound, Wanted};
 use crate::state::settings::{CrossSlot, DATABASES_DEFAULT};
 use crate::topology::{Plan, Port};
-use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +44,7 @@ const VARIABLES: [&str; 4] =
 /// Runs the command.
 pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let reports = Reports::to(&options.report)?;
-    let baseline = options.allow.as_deref().map(|path| read(path, options)).transpose()?;
+    let baseline = options.baseline.open()?;
     // With placeholder addresses: a wrong template is found before anything runs.
     variables(options, &Addresses::default())?;
     let (router, bound) = wanted(options)?.open().map_err(|error| {
@@ -81,21 +80,20 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let report = report(&router, options, baseline.as_ref(), Ended { code });
     let written = reports.write(&report)?;
     // A failed command did not exercise everything: its baseline is kept.
-    if let (Some(path), true, 0) = (&options.allow, options.update_baseline, code) {
-        let failing = report.violations.iter().filter(|row| report.counts(row));
-        fs::write(path, Baseline::of(failing).text())
-            .map_err(|error| cannot_write(path, &error, Failure::machine))?;
+    let updated = baseline.as_ref().filter(|baseline| baseline.is_updated);
+    if let (Some(baseline), 0) = (updated, code) {
+        baseline.rewrite(&report)?;
     }
     let is_terminal = io::stderr().is_terminal();
     let paint = reports::paint(options.color, options.no_color.as_deref(), is_terminal);
     say(&text::page(&report, &written, columns(io::stderr()), paint));
-    if let (Some(path), true, 1..) = (&options.allow, options.update_baseline, code) {
-        let path = path.display();
+    if let (Some(baseline), 1..) = (updated, code) {
+        let path = baseline.path().display();
         say(&format!("slotway: {path} is unchanged: the command ended with {code}\n"));
     }
     Ok(ExitCode::from(match report.exit_code {
         // All violations are in the baseline now.
-        EXIT_VIOLATIONS if code == 0 && options.update_baseline => 0,
+        EXIT_VIOLATIONS if code == 0 && updated.is_some() => 0,
         found => found,
     }))
 }
@@ -118,24 +116,6 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
 
 fn wanted_threads() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Reads the baseline. The file may be missing only with --update-baseline.
-fn read(path: &Path, options: &Options) -> Result<Baseline, Failure> {
-    let wrong = |why: String| Failure::usage(format!("--allow {}: {why}", path.display()));
-    if options.update_baseline {
-        try_out(path).map_err(|error| cannot_write(path, &error, Failure::usage))?;
-    }
-    match fs::read_to_string(path) {
-        Ok(text) => Baseline::read(&text).map_err(wrong),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && options.update_baseline => {
-            Ok(Baseline::default())
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(wrong("there is no such file; --update-baseline writes it".to_owned()))
-        }
-        Err(error) => Err(wrong(format!("cannot be read: {error}"))),
-    }
 }
 
 /// The addresses of the cluster.
@@ -241,7 +221,12 @@ async fn drain(router: &Router, at: &Addresses) {
 }
 
 /// Makes the report.
-fn report(router: &Router, options: &Options, baseline: Option<&Baseline>, ended: Ended) -> Report {
+fn report(
+    router: &Router,
+    options: &Options,
+    baseline: Option<&BaselineFile>,
+    ended: Ended,
+) -> Report {
     let (server, node) = (&router.server, router.server.router());
     let ledger = node.observer.recorder.ledger(&node.clients, crate::server::now());
     let words = options.command.iter().map(|word| word.to_string_lossy());
@@ -250,8 +235,8 @@ fn report(router: &Router, options: &Options, baseline: Option<&Baseline>, ended
     let sources = [Source { name, format: "run", why: None, bytes, trouble: None, gap: None }];
     let found = Found { ledger: &ledger, topology: &server.topology, title: "slotway run" };
     let mut report = Report::of_ended(&found, &sources, options.strict, Some(ended));
-    if let (Some(baseline), Some(path)) = (baseline, &options.allow) {
-        report.allow(baseline, &path.display().to_string());
+    if let Some(baseline) = baseline {
+        baseline.apply(&mut report);
     }
     report
 }

@@ -1,5 +1,6 @@
 //! The options of `run`.
 
+use super::super::baseline::BaselineOptions;
 use super::super::reports::Color;
 use crate::state::settings::CrossSlot;
 use std::ffi::OsString;
@@ -43,12 +44,8 @@ pub(in crate::cli) struct Options {
     /// be repeated
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
-    /// Accept the kinds of violations listed in this file; fail on others
-    #[arg(long, value_name = "FILE")]
-    pub allow: Option<PathBuf>,
-    /// Rewrite that file with the kinds that occurred
-    #[arg(long, requires = "allow")]
-    pub update_baseline: bool,
+    #[command(flatten)]
+    pub baseline: BaselineOptions,
     /// Set an environment variable of the command from a template; can be repeated
     #[arg(long = "env", value_name = "NAME=TEMPLATE")]
     pub variables: Vec<String>,

@@ -17,8 +17,8 @@ use std::fmt::Write;
 
 /// The beginning of a written file.
 const HEAD: &str = "\
-# Known violations, which slotway run lets pass: rule, command, patterns of the keys.
-# Any other fails. To update: slotway run --allow FILE --update-baseline -- COMMAND
+# Known violations, which slotway run and slotway check let pass with --allow: rule, command,
+# patterns of the keys. Any other fails. --update-baseline rewrites this file.
 ";
 
 /// Known kinds of violations.
