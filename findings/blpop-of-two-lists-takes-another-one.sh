@@ -16,10 +16,7 @@ source "$(dirname "$0")/lib.sh"
 servers redis7 redis8 valkey9
 
 scenes() {
-    local name
-    for name in redis7 redis8 valkey9; do
-        start "$name"
-        script "$name" "$port" <<'PY'
+    on_each redis7 redis8 valkey9 <<'PY'
 import sys, time, resp
 name, port = sys.argv[1:]
 own = resp.Client(port)
@@ -41,7 +38,6 @@ for command in "MULTI", "XADD low-events 1-1 f v", "XADD high-events 1-1 f v", "
     own(command)
 print("  XREAD of two streams:", [stream for stream, _ in worker.read()])
 PY
-    done
 }
 
 finding scenes <<'SEEN'

@@ -18,10 +18,7 @@ source "$(dirname "$0")/lib.sh"
 servers redis7 redis8 valkey9
 
 scenes() {
-    local name
-    for name in redis7 redis8 valkey9; do
-        start "$name"
-        script "$name" "$port" <<'PY'
+    on_each redis7 redis8 valkey9 <<'PY'
 import sys, time, resp
 name, port = sys.argv[1:]
 print(name)
@@ -36,7 +33,6 @@ for version in "2", "3":
         data = own.socket.recv(4096).decode()
         print(f"  RESP{version}, SUBSCRIBE {channels}, PING:", " ".join(data.split()))
 PY
-    done
 }
 
 finding scenes <<'SEEN'

@@ -16,10 +16,7 @@ source "$(dirname "$0")/lib.sh"
 servers redis7 redis8 valkey9
 
 scenes() {
-    local name
-    for name in redis7 redis8 valkey9; do
-        start "$name"
-        script "$name" "$port" <<'PY'
+    on_each redis7 redis8 valkey9 <<'PY'
 import sys, resp
 name, port = sys.argv[1:]
 own = resp.Client(port)
@@ -32,7 +29,6 @@ print(name)
 print("  within EXEC, after 200 ms:", lease, "with", left, "ms left; TIME says that", "200 ms or more" if passed >= 200 else f"{passed} ms", "passed")
 print("  after EXEC:", own("GET lease"))
 PY
-    done
 }
 
 finding scenes <<'SEEN'

@@ -112,6 +112,17 @@ cluster() {
 
 cluster_is_up() { ask "$1" CLUSTER INFO | grep -q cluster_state:ok && ask "$1" CLUSTER INFO | grep -q cluster_slots_ok:16384; }
 
+# on_each NAME...: runs the Python program on stdin beside each of these servers, which are started for
+# it; its arguments are the name and the port.
+on_each() {
+    local name program
+    program=$(cat)
+    for name; do
+        start "$name"
+        script "$name" "$port" <<<"$program"
+    done
+}
+
 # ask PORT COMMAND...: one command by resp.py, its reply printed.
 ask() { PYTHONDONTWRITEBYTECODE=1 python3 -S "$here/resp.py" "$@"; }
 

@@ -17,10 +17,7 @@ source "$(dirname "$0")/lib.sh"
 servers redis7 redis8 valkey9
 
 scenes() {
-    local name
-    for name in redis7 redis8 valkey9; do
-        start "$name"
-        script "$name" "$port" <<'PY'
+    on_each redis7 redis8 valkey9 <<'PY'
 import sys, resp
 name, port = sys.argv[1:]
 own, other = resp.Client(port), resp.Client(port)
@@ -42,7 +39,6 @@ attempt("other client's PFCOUNT", other)
 own("PFADD visitors dan")
 attempt("other client's PFCOUNT of two keys", other, "PFCOUNT visitors guests")
 PY
-    done
 }
 
 finding scenes <<'SEEN'

@@ -17,10 +17,7 @@ source "$(dirname "$0")/lib.sh"
 servers redis7 redis8 valkey9
 
 scenes() {
-    local name
-    for name in redis7 redis8 valkey9; do
-        start "$name"
-        script "$name" "$port" <<'PY'
+    on_each redis7 redis8 valkey9 <<'PY'
 import sys, resp
 name, port = sys.argv[1:]
 own, other = resp.Client(port), resp.Client(port)
@@ -56,7 +53,6 @@ print(name)
 print("  EXEC runs after:", ", ".join(committed))
 print("  EXEC is nil after:", ", ".join(aborted))
 PY
-    done
 }
 
 finding scenes <<'SEEN'

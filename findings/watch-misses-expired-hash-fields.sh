@@ -16,10 +16,7 @@ source "$(dirname "$0")/lib.sh"
 servers redis8 valkey9
 
 scenes() {
-    local name
-    for name in redis8 valkey9; do
-        start "$name"
-        script "$name" "$port" <<'PY'
+    on_each redis8 valkey9 <<'PY'
 import sys, time, resp
 name, port = sys.argv[1:]
 own, other = resp.Client(port), resp.Client(port)
@@ -48,7 +45,6 @@ def cycle():
     time.sleep(1)
 scene("the same, removed by the background cycle", "HPEXPIRE cart 20 FIELDS 1 apple", "cart", cycle)
 PY
-    done
 }
 
 finding scenes <<'SEEN'
