@@ -75,9 +75,11 @@ pub(super) fn across(
     fate: Fate,
 ) {
     let observer = &server.node(client.port).observer;
-    let lone = || observer.recorder.unit();
-    let unit = Some(transaction.map_or_else(lone, |transaction| unit_of(observer, transaction)));
-    for rule in judge::reach(invocation) {
+    let rules: Vec<Rule> = judge::reach(invocation).collect();
+    // Without a number a command is a unit by itself, which it is if it breaks one rule.
+    let lone = || (rules.len() > 1).then(|| observer.recorder.unit());
+    let unit = transaction.map_or_else(lone, |within| Some(unit_of(observer, within)));
+    for rule in rules {
         by_command(observer, client, rule, invocation, transaction, fate, unit);
     }
 }
