@@ -308,9 +308,9 @@ fn monitor(lines: &Lines<'_>) -> Option<Result<Form, Unknown>> {
             format!("line {} is MONITOR's behind a prefix that is not known", behind.unwrap_or(0)),
             "cut the prefix off, as with sed -E 's/^.* ([0-9]+\\.[0-9]+ \\[)/\\1/'",
         ))),
-        None if others == 0 => Some(Err(Unknown::of(
-            "it has only what MONITOR begins with: no command was recorded",
-            &[Format::Monitor],
+        None if others == 0 => Some(Err(Unknown::instead(
+            "MONITOR has recorded no command",
+            "was the application connected to this server?",
         ))),
         None => None,
     }
@@ -432,7 +432,7 @@ mod tests {
             (b"+PONG\r\n".to_vec(), "replies"),
             (b"#TS:1\r\nhello\r\n".to_vec(), "no command follows"),
             // Lines of redis-cli.
-            (b"OK\n".to_vec(), "no command was recorded"),
+            (b"OK\n".to_vec(), "has recorded no command"),
             (b"17\nuser:1\nuser:2\n".to_vec(), "cursor of SCAN"),
             (b"127.0.0.1:6379> keys *\n1) \"a\"\n".to_vec(), "prompts included"),
             (b"1) 1) (integer) 14\n   2) (integer) 1309448221\n".to_vec(), "several words"),

@@ -109,7 +109,12 @@ fn lacking() -> Report {
     let name = "npm test".to_owned();
     let bytes = text.len() as u64;
     let sources = [Source { name, format: "run", why: None, bytes, trouble: None, gap: None }];
-    let mut report = Report::of_ended(&replay.found(), &sources, false, Some(Ended { code: 0 }));
+    let mut report = Report::of_ended(
+        &replay.found(),
+        &sources,
+        false,
+        Some(Ended { code: 0, open_connections: 0 }),
+    );
     report.version = "0.0.0";
     report
 }

@@ -1,6 +1,7 @@
 //! The error that a command replies with instead of doing its work; the connection goes on.
 
 use crate::ledger::Rule;
+use crate::state::settings::lacking_parameter;
 use std::borrow::Cow;
 
 /// An error reply: its code and text, without the leading `-` of the protocol.
@@ -104,6 +105,12 @@ impl Refusal {
             text if text.ends_with(b"denied in Cluster mode.") => Some(Rule::SortByPattern),
             _ => None,
         }
+    }
+
+    /// The parameter of CONFIG SET that a server would have set, if that is the reason.
+    #[must_use]
+    pub fn lacking_parameter(&self) -> Option<&[u8]> {
+        lacking_parameter(self.text())
     }
 
     /// The text, code first.

@@ -51,6 +51,10 @@ pub struct Counts {
     pub transactions: u64,
     /// Scripts that were called.
     pub scripts: u64,
+    /// Commands that ran on another server and that Slotway has not.
+    pub foreign: u64,
+    /// Commands that were divided by slot (`cross-slot split`).
+    pub divided: u64,
 }
 
 /// The ledger.
@@ -75,6 +79,8 @@ pub struct Ledger {
     pub counts: Counts,
     /// The groups and the statistics of keys are estimates from a sample.
     pub is_sampled: bool,
+    /// A part of it was reset: what it had until then is not in it.
+    pub was_reset: bool,
     /// Notes that were dropped because the queue was full.
     pub dropped: u64,
 }

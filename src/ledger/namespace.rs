@@ -18,7 +18,7 @@ use super::pattern::{Kind, pieces};
 pub(crate) struct Library {
     /// Its name.
     pub name: &'static str,
-    /// The option's name.
+    /// The option's name; empty if it has none, so that a connection has to put it before each key.
     pub option: &'static str,
     /// The default beginning, without the delimiter behind it; `None` if the option puts a prefix
     /// before keys that have nothing in common.
@@ -66,6 +66,7 @@ const LIBRARIES: &[Library] = &[
     row("Laravel", "REDIS_PREFIX", Some("laravel-database"), &["laravel-database-"]),
     row("rate-limiter-flexible", "keyPrefix", Some("rlflx"), &["rlflx:"]),
     row("Resque", "Resque.redis.namespace", Some("resque"), &["resque:"]),
+    row("RQ", "", Some("rq"), &["rq:"]),
     row("rsmq", "ns", Some("rsmq"), &["rsmq:"]),
     row("Socket.IO", "key", Some("socket.io"), &["socket.io#", "socket.io-"]),
     row("Spring Session", "namespace", Some("spring:session"), &["spring:session:"]),

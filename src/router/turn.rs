@@ -269,6 +269,7 @@ impl Router {
             }
             Step::Split => {
                 *kept = None;
+                session.node().observer.recorder.divided();
                 self.run_split(session, invocation, turn, out)
             }
             Step::Process => {

@@ -137,7 +137,7 @@ pub(super) fn exec(
     let parts = transaction.slot.is_some() && watched.is_some_and(is_elsewhere);
     let is_lost = watched.is_some_and(|watched| watched.guard.is_tripped());
     let only_judged = transaction.is_lacking || is_lost;
-    let sampled = match transaction.poisoned || is_lost {
+    let sampled = match transaction.poisoned || is_lost || transaction.queue.is_empty() {
         true => None,
         false => server.node(client.port).observer.recorder.transaction(),
     };
@@ -193,6 +193,14 @@ pub(super) fn lacking(
 ) {
     let name = invocation.spec.full_name().into_owned().into_bytes();
     refused(server, client, About::Refused(name.into()));
+    // It counts like those that are taken for the sample: else its keys would seem to cost nothing.
+    let mut keys = NoteKeys::default();
+    judge::Command::each_key(invocation, &mut |key| keys.add(key));
+    if !keys.is_empty() {
+        let together = matches!(invocation.footprint, Footprint::In(_));
+        let note = Note { client: None, keys, about: About::Request { of: 1, together } };
+        server.node(client.port).observer.recorder.take(note);
+    }
     across(server, client, invocation, transaction, Fate::Refused);
 }
 
@@ -261,6 +269,13 @@ pub(crate) fn note_failed(
     invocation: &Invocation<'_>,
     refusal: &Refusal,
 ) {
+    if let Some(parameter) = refusal.lacking_parameter() {
+        // Servers have more parameters than Slotway.
+        let name = invocation.spec.full_name();
+        let name = [name.as_bytes(), b" ", parameter].concat();
+        let about = About::Refused(name.into());
+        observer.recorder.take(Note { client: None, keys: NoteKeys::default(), about });
+    }
     let Some(rule) = refusal.rule() else { return };
     let finding = judge::by_command(rule, invocation, None);
     record(observer, observer.client(client), finding, Fate::Refused, None);

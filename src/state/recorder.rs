@@ -23,7 +23,7 @@ use crate::state::clients::{Client, Clients};
 use parking_lot::{Mutex, MutexGuard};
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 /// Notes in the queue; further ones are dropped.
@@ -111,6 +111,10 @@ pub struct Recorder {
     transactions: AtomicU64,
     /// Units that have a number.
     units: AtomicU64,
+    /// Commands that were divided by slot.
+    divided: Counter,
+    /// A part of the ledger has been reset.
+    was_reset: AtomicBool,
     /// Commits of transactions with a WATCH, by the attempts they took.
     commits: [Counter; ATTEMPTS],
     entries: Mutex<Entries>,
@@ -141,6 +145,8 @@ impl Default for Recorder {
             requests: AtomicU64::new(0),
             transactions: AtomicU64::new(0),
             units: AtomicU64::new(0),
+            divided: Counter::default(),
+            was_reset: AtomicBool::new(false),
             commits: Default::default(),
             entries: Mutex::new(Entries {
                 notes: notes_out,
@@ -218,6 +224,11 @@ impl Recorder {
         self.requests.fetch_add(count, Ordering::Relaxed)
     }
 
+    /// Counts a command that is divided by slot.
+    pub fn divided(&self) {
+        self.divided.add(1);
+    }
+
     /// Counts the commit of a transaction with a WATCH that took `attempts` attempts.
     pub fn committed(&self, attempts: u64) {
         let class = usize::try_from(attempts.max(1) - 1).unwrap_or(usize::MAX);
@@ -253,6 +264,8 @@ impl Recorder {
         ledger.dropped = self.dropped.get();
         ledger.counts.commands = self.requests.load(Ordering::Relaxed);
         ledger.counts.transactions = self.transactions.load(Ordering::Relaxed);
+        ledger.counts.divided = self.divided.get();
+        ledger.was_reset = self.was_reset.load(Ordering::Relaxed);
         for (into, commits) in ledger.conflicts.commits_by_attempts.iter_mut().zip(&self.commits) {
             *into = commits.get();
         }
@@ -261,6 +274,7 @@ impl Recorder {
 
     /// Forgets a part of the ledger.
     pub fn reset(&self, part: Part, clients: &Clients, now: Millis) {
+        self.was_reset.store(true, Ordering::Relaxed);
         let mut entries = self.up_to_date(clients, now);
         let ledger = &mut entries.ledger;
         match part {
@@ -268,6 +282,7 @@ impl Recorder {
                 ledger.violations = Default::default();
                 ledger.refused = Default::default();
                 ledger.unknown = Default::default();
+                self.divided.reset();
             }
             Part::Conflicts => {
                 ledger.conflicts = Default::default();

@@ -91,6 +91,7 @@ fn what_was_refused_here_is_not_proven() {
     for (lines, says, times) in [
         (&["GEOADD g 1 1 a", "GEOADD g 2 2 b"][..], "Slotway has no GEOADD", 2),
         (&["NOSUCH a b"], "no server that Slotway knows has NOSUCH", 1),
+        (&["CONFIG SET maxmemory 100mb"], "Slotway has no CONFIG SET MAXMEMORY", 1),
         (&["MULTI", "SET a 1", "NOSUCH x", "EXEC"], "no server that Slotway knows has NOSUCH", 1),
     ] {
         for strict in [&[][..], &["--strict"]] {
@@ -130,6 +131,23 @@ fn what_was_refused_here_is_not_proven() {
     assert!(failed.stderr.contains("Next: make the command pass"), "{}", failed.stderr);
     let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
     assert_eq!(document["exit_code"], 7);
+    // What was reset, or may come yet, cannot be seen.
+    let reset = talk(&[], &["MGET a b", "SLOTWAY VIOLATIONS RESET"]);
+    assert_eq!(reset.code, Some(4));
+    assert!(reset.stderr.contains("reset while the command ran"), "{}", reset.stderr);
+    let script = format!(
+        "{TALK}
+if os.fork() == 0:
+    # Waits for the end of the cluster, with its connection open.
+    for at in 0, 1, 2:
+        os.close(at)
+    line.recv(1)
+    os._exit(0)
+"
+    );
+    let left = run(&[], &["python3", "-c", &script, "SET a 1"]);
+    assert_eq!(left.code, Some(4), "{}", left.stderr);
+    assert!(left.stderr.contains("1 connection still open"), "{}", left.stderr);
     // What every server refuses leaves no gap.
     assert_eq!(talk(&[], &["CLIENT NOSUCH", "GET", "GEOADD g", "SET a 1"]).code, Some(0));
 }
@@ -149,6 +167,25 @@ fn a_page_says_what_can_be_done() {
         "{}",
         end.stderr
     );
+}
+
+/// A page that is clean because commands were divided says so; one with a violation that no hashtag
+/// mends says what does.
+#[test]
+fn a_page_says_what_a_hashtag_does_not_mend() {
+    let end = talk(&["--cross-slot", "split"], &["MSET a 1 b 2", "MGET a b", "GET a"]);
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert!(end.stderr.contains("2 commands over slots divided by slot"), "{}", end.stderr);
+    let end = talk(&[], &["SELECT 1"]);
+    assert_eq!(end.code, Some(3));
+    assert!(end.stderr.contains("and   for other-database:"), "{}", end.stderr);
+    // The keys of refused commands have a price, too.
+    let folder = Folder::new("run-price");
+    let report = folder.file("proof.json");
+    let end = talk(&["--report", &report], &["PFMERGE a b c", "PFADD a x"]);
+    assert_eq!(end.code, Some(4));
+    let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
+    assert_eq!(document["totals"]["different_keys"], 3, "{}", document["totals"]);
 }
 
 /// A key that is no text can be had back.

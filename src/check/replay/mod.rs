@@ -149,6 +149,7 @@ impl Replay {
         let Some(spec) = foreign::find(args) else {
             return self.unknown(seen);
         };
+        self.ledger.counts.foreign += u64::from(foreign::is_foreign(spec));
         let footprint = spec.footprint(args);
         let invocation = Invocation { spec, args, footprint, only_key: None, seen: None };
         let mut keys: Vec<&[u8]> = Vec::new();
@@ -412,7 +413,8 @@ impl Replay {
         if queue.is_spoilt || unguarded.is_some() {
             return;
         }
-        self.ledger.counts.transactions += 1;
+        // An empty one, or, in MONITOR, one that was aborted: its commands are not shown.
+        self.ledger.counts.transactions += u64::from(!commands.is_empty());
         let mut all: KeyList = guarded.iter().copied().collect();
         commands
             .iter()

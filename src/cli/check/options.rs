@@ -4,6 +4,7 @@ use crate::check::Format;
 use crate::cli::baseline::BaselineOptions;
 use crate::cli::reports::Color;
 use clap::Subcommand;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// The end of the help.
@@ -55,7 +56,7 @@ pub(in crate::cli) enum What {
 pub(in crate::cli) struct Keys {
     /// Keys
     #[arg(required = true)]
-    pub keys: Vec<String>,
+    pub keys: Vec<OsString>,
     #[command(flatten)]
     pub common: Common,
 }

@@ -59,7 +59,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::machine(format!("cannot start {threads} threads: {error}")))?;
-    let outcome = runtime.block_on(async {
+    let outcome: Result<Ended, Failure> = runtime.block_on(async {
         let cannot = |error| Failure::machine(format!("cannot handle signals: {error}"));
         let mut signals = Signals::catch().map_err(cannot)?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -69,15 +69,17 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
         }));
         let mut child = child::start(&options.command, &variables)?;
         let status = child::wait(&mut child, &mut signals).await;
-        drain(&router, &addresses).await;
+        let open_connections = drain(&router, &addresses).await;
         drop(stop);
         // If it panicked, the log has it.
         let _ended = serving.await;
-        status.map_err(|error| Failure::machine(format!("cannot wait for the command: {error}")))
+        let cannot = |error| Failure::machine(format!("cannot wait for the command: {error}"));
+        Ok(Ended { code: child::code(status.map_err(cannot)?), open_connections })
     });
     runtime.shutdown_background();
-    let code = child::code(outcome?);
-    let report = report(&router, options, baseline.as_ref(), Ended { code });
+    let ended = outcome?;
+    let code = ended.code;
+    let report = report(&router, options, baseline.as_ref(), ended);
     let written = reports.write(&report)?;
     // A failed command did not exercise everything: its baseline is kept.
     let updated = baseline.as_ref().filter(|baseline| baseline.is_updated);
@@ -201,8 +203,9 @@ fn filled(template: &str, at: &Addresses) -> Option<String> {
     Some(value)
 }
 
-/// Waits until requests that the command sent without waiting for replies are served.
-async fn drain(router: &Router, at: &Addresses) {
+/// Waits until requests that the command sent without waiting for replies are served. Returns how many
+/// connections are still open then: those of processes that it has left behind.
+async fn drain(router: &Router, at: &Addresses) -> usize {
     let all_closed = async {
         // Connections are accepted in order: once one of ours is closed by the server, as it closes
         // any that sends nothing more, those before it have been accepted.
@@ -216,8 +219,10 @@ async fn drain(router: &Router, at: &Addresses) {
             tokio::time::sleep(DRAIN_POLL).await;
         }
     };
-    // A background process of the command may keep its connection open.
-    let _late = tokio::time::timeout(DRAIN_TIMEOUT, all_closed).await;
+    match tokio::time::timeout(DRAIN_TIMEOUT, all_closed).await {
+        Ok(()) => 0,
+        Err(_late) => router.server.router().clients.count(),
+    }
 }
 
 /// Makes the report.

@@ -111,6 +111,13 @@ pub fn servers(spec: &Spec) -> &'static [&'static str] {
     COMMANDS.servers.get(&(spec.parent, spec.name)).copied().unwrap_or_default()
 }
 
+/// Whether a row is another server's, whose command does not run here.
+#[must_use]
+pub(crate) fn is_foreign(spec: &Spec) -> bool {
+    // The table's own are numbered from 1.
+    spec.id == 0
+}
+
 /// Whether a command runs a script, whose keys are those that it declares.
 #[must_use]
 pub(crate) fn is_script(spec: &Spec) -> bool {

@@ -12,7 +12,7 @@ use crate::ledger::key_stats::LargeKey;
 use crate::ledger::price::Market;
 use crate::ledger::rule::ROWS;
 use crate::ledger::violation::{Example, ExampleKey, ViolationKind};
-use crate::ledger::{CommandCounts, Group, Ledger, Origin, Spot, Weight};
+use crate::ledger::{CommandCounts, Group, Ledger, Origin, Rule, Spot, Weight};
 use crate::slot::Slot;
 use crate::text::display::{plural, printable};
 use crate::topology::Topology;
@@ -151,7 +151,7 @@ impl Report {
             schema: SCHEMA,
             version: env!("CARGO_PKG_VERSION"),
             exit_code: match ended {
-                Some(Ended { code: code @ 1.. }) => code,
+                Some(Ended { code: code @ 1.., .. }) => code,
                 _ if !is_read => EXIT_INPUT,
                 _ if !gaps.is_empty() => EXIT_NOT_PROVEN,
                 _ if errors > 0 || is_strict && warnings > 0 => EXIT_VIOLATIONS,
@@ -165,6 +165,8 @@ impl Report {
                 transactions: counts.transactions,
                 scripts: counts.scripts,
                 refused_commands: ledger.refused.total,
+                foreign_commands: counts.foreign,
+                divided_commands: counts.divided,
                 unknown_commands: ledger.unknown.total,
                 key_uses: key_stats.uses,
                 stored_keys: key_stats.keys,
@@ -274,6 +276,12 @@ impl Report {
         format!("a cluster would run it with another result: {}{more}", shown.join(", "))
     }
 
+    /// The errors that no hashtag mends, among the rules that were broken.
+    pub(super) fn other_rules(&self) -> impl Iterator<Item = Rule> {
+        let is_broken = |rule: &Rule| self.violations.iter().any(|row| row.of == *rule);
+        [Rule::OtherDatabase, Rule::SortByPattern].into_iter().filter(is_broken)
+    }
+
     /// Whether all violations are by one client.
     pub(super) fn has_one_client(&self) -> bool {
         let mut clients = self.violations.iter().flat_map(|row| &row.clients);
@@ -295,12 +303,17 @@ impl Report {
 
     /// Whether the command of `slotway run` failed.
     pub(super) fn has_failed(&self) -> bool {
-        self.ended.is_some_and(|Ended { code }| code != 0)
+        self.ended.is_some_and(|ended| ended.code != 0)
     }
 
     /// Whether it is the report of `slotway run`.
     pub(super) fn is_run(&self) -> bool {
         self.sources.iter().any(|source| source.format == "run")
+    }
+
+    /// Whether one hashtag fixes all.
+    pub(super) fn has_one_tag(&self) -> bool {
+        self.way_out.first().is_some_and(|way| way.tags.len() == 1 && way.mends == way.of)
     }
 
     /// The hashtag that would fix a violation.

@@ -13,7 +13,12 @@ const NAMES_MAX: usize = 4;
 pub(crate) struct Ended {
     /// Its exit code, as in a shell.
     pub code: u8,
+    /// Connections that were still open when it had ended.
+    pub open_connections: usize,
 }
+
+/// Exit codes from here on say which signal ended a command, as in a shell.
+const BY_SIGNAL: u8 = 128;
 
 /// Returns the gaps, each a sentence without its full stop.
 pub(super) fn gaps(
@@ -26,13 +31,24 @@ pub(super) fn gaps(
     let ledger = found.ledger;
     let is_live = sources.iter().any(|source| matches!(source.format, "run" | "live"));
     let mut gaps = Vec::new();
-    if let Some(Ended { code: code @ 1.. }) = ended {
+    if let Some(Ended { code: code @ 1.., .. }) = ended {
+        let how = match code.checked_sub(BY_SIGNAL) {
+            Some(signal @ 1..) => format!("was ended by signal {signal}"),
+            _ => format!("failed with exit code {code}"),
+        };
+        gaps.push(format!("the command {how}: what it did not get to do was not seen"));
+    }
+    if let Some(Ended { open_connections: open @ 1.., .. }) = ended {
+        let connections = plural(open as u64, "connection");
         gaps.push(format!(
-            "the command failed with exit code {code}: what it did not get to do was not seen"
+            "{connections} still open when the command had ended: what came over them later was not seen"
         ));
     }
+    let is_run = sources.iter().any(|source| source.format == "run");
     let is_silent = ledger.counts.commands + ledger.counts.transactions == 0;
-    if sources.iter().any(|source| source.format == "run") && is_silent {
+    if is_run && ledger.was_reset {
+        gaps.push("the records were reset while the command ran".to_owned());
+    } else if is_run && is_silent {
         gaps.push("the command sent nothing to the cluster: nothing was checked".to_owned());
     }
     let times = |count: u64| if count == 1 { "once".to_owned() } else { plural(count, "time") };

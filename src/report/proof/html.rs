@@ -1,7 +1,7 @@
 //! The report as one HTML file, with a map of the slots.
 
 use super::Report;
-use super::next::{division, next};
+use super::next::{divided, division, next};
 use super::rows::{GroupRow, RewrittenRow, ViolationRow, options};
 use super::tables;
 use crate::ledger::rule::ROWS;
@@ -49,7 +49,7 @@ pub(crate) fn html(report: &Report) -> String {
     if totals.warnings > 0 {
         page.paragraph("careful", &printable(&report.other_results()));
     }
-    if let Some(note) = division(report) {
+    for note in division(report).into_iter().chain(divided(report)) {
         page.note(&note);
     }
     page.map(report);

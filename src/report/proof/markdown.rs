@@ -1,7 +1,7 @@
 //! The report as Markdown, for a comment on a change: short, with folded details.
 
 use super::Report;
-use super::next::{division, next};
+use super::next::{divided, division, next};
 use super::rows::{GroupRow, options};
 use super::tables;
 use crate::report::table::Table;
@@ -38,7 +38,7 @@ pub(crate) fn markdown(report: &Report) -> String {
     if report.totals.warnings > 0 {
         line(&mut text, &format!("\nWarnings: {}.", escaped(&report.other_results())));
     }
-    if let Some(note) = division(report) {
+    for note in division(report).into_iter().chain(divided(report)) {
         line(&mut text, &format!("\n{}.", escaped(&note)));
     }
     violations(report, &mut text);

@@ -2,6 +2,7 @@
 
 use super::document::{Report, UNREAD};
 use super::rows::ViolationRow;
+use crate::text::display::plural;
 
 /// Commands that cluster clients divide by key.
 const DIVISIBLE: [&str; 6] = ["mget", "mset", "del", "unlink", "exists", "touch"];
@@ -26,6 +27,18 @@ pub(super) fn division(report: &Report) -> Option<String> {
     })
 }
 
+/// What is to be said of a run without violations whose commands were divided by slot.
+pub(super) fn divided(report: &Report) -> Option<String> {
+    let count = report.totals.divided_commands;
+    (count > 0 && report.totals.errors == 0).then(|| {
+        format!(
+            "{} over slots divided by slot, as a cluster client does: the application's client must do \
+             the same",
+            plural(count, "command")
+        )
+    })
+}
+
 /// What to do next: first what the report lacks, then what it found.
 pub(super) fn next(report: &Report) -> String {
     let mut unread = report.sources.iter().filter(|source| source.trouble.is_some()).peekable();
@@ -38,16 +51,16 @@ pub(super) fn next(report: &Report) -> String {
                 again"
             .to_owned();
     }
+    if report.totals.refused_commands + report.totals.unknown_commands > 0 && report.is_run() {
+        // Here the command cannot pass, or not as it would.
+        return "check it beside a real server: redis-cli monitor | slotway check -".to_owned();
+    }
     if report.has_failed() {
         return "make the command pass, and run it again".to_owned();
     }
     let is_new = |row: &&ViolationRow| !row.is_known;
     if let Some(row) = report.violations.iter().find(is_new).or(report.violations.first()) {
         return format!("slotway explain {}", row.rule);
-    }
-    if report.totals.refused_commands + report.totals.unknown_commands > 0 && report.is_run() {
-        return "check that part beside a real server: redis-cli monitor | slotway check -"
-            .to_owned();
     }
     let has_commands = report.totals.commands > 0 || report.totals.transactions > 0;
     match (report.is_run(), has_commands) {
@@ -58,6 +71,9 @@ pub(super) fn next(report: &Report) -> String {
         (true, true) => "keep it that way in CI: slotway run --report proof.xml -- COMMAND",
         (false, false) => {
             "check commands, too, for keys that are used together: redis-cli monitor | slotway check -"
+        }
+        (false, true) if report.totals.foreign_commands > 0 => {
+            "check it again after a change: redis-cli monitor | slotway check -"
         }
         (false, true) => "run the application against it: slotway serve",
     }

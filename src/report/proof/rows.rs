@@ -33,6 +33,8 @@ pub(crate) struct Totals {
     pub transactions: u64,
     pub scripts: u64,
     pub refused_commands: u64,
+    pub foreign_commands: u64,
+    pub divided_commands: u64,
     pub unknown_commands: u64,
     pub key_uses: u64,
     pub stored_keys: u64,
@@ -313,7 +315,10 @@ impl WayOutRow {
 
 /// `bee-queue's option prefix`; `None` if no library is known.
 pub(super) fn options(options: &[OptionRow]) -> Option<String> {
-    let each = options.iter().map(|of| format!("{}'s option {}", of.library, of.option));
+    let each = options.iter().map(|of| match of.option {
+        "" => format!("{}'s connection, before each key (it has no option)", of.library),
+        option => format!("{}'s option {option}", of.library),
+    });
     let all: Vec<String> = each.collect();
     (!all.is_empty()).then(|| all.join(" and "))
 }

@@ -2,7 +2,7 @@
 //! fix them, the groups with their hashtags, the tables, and what to do next.
 
 use super::document::{Report, UNREAD};
-use super::next::{division, next};
+use super::next::{divided, division, next};
 use super::rows::{BaselineRow, ExampleRow, GroupRow, KeyRow, SourceRow, ViolationRow, options};
 use super::tables;
 use crate::report::terminal::{self, Terminal, Tone};
@@ -121,6 +121,10 @@ impl Page {
             let text = format!("{}{more} {}", tags.join(", "), way.shown());
             self.out.item(mark, Paint::good, &text);
         }
+        for rule in report.other_rules() {
+            let row = rule.row();
+            self.out.item("and ", Paint::good, &format!("for {}: {}", row.name, row.way_out));
+        }
     }
 
     /// What limits the result.
@@ -136,7 +140,7 @@ impl Page {
                 "{rows} evicted: there are more kinds of keys than the tables hold"
             ));
         }
-        if let Some(text) = division(report) {
+        for text in division(report).into_iter().chain(divided(report)) {
             self.careful(&text);
         }
     }
@@ -226,7 +230,8 @@ impl Page {
             let more = plural((with.len() - KEYS_MAX) as u64, "kind");
             self.out.item("    ", Paint::dim, &format!("… and {more} more"));
         }
-        if let Some(tag) = report.tag_for(row) {
+        // One for all stands in the first lines.
+        if let Some(tag) = report.tag_for(row).filter(|_| !report.has_one_tag()) {
             let text = format!("with the hashtag {} (see below)", printable(tag));
             self.out.item("fix ", Paint::good, &text);
         }

@@ -8,6 +8,7 @@
 
 mod value_type;
 mod rows;
+mod reply;
 
 use crate::keyspace::{EventClass, Limits, Millis, PackLimits, event};
 use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
@@ -15,6 +16,7 @@ use crate::state::clients::OutputLimits;
 use crate::text::glob;
 use crate::topology::LAG_MS_MAX;
 use parking_lot::{Mutex, RwLock};
+pub(crate) use reply::lacking_parameter;
 use rows::{ROWS, Row, SetRule};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -167,13 +169,9 @@ impl SetError {
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
         match self {
-            Self::Unknown(name) => {
-                let before = b"ERR Unknown option or number of arguments for CONFIG SET - '";
-                [before, until_nul(name), b"'"].concat()
-            }
+            Self::Unknown(name) => [reply::UNKNOWN, until_nul(name), b"'"].concat(),
             Self::Refused { name, why } => {
-                let before = b"ERR CONFIG SET failed (possibly related to argument '";
-                [before, &name[..], b"') - ", why.as_bytes()].concat()
+                [reply::REFUSED, &name[..], reply::BECAUSE, why.as_bytes()].concat()
             }
         }
     }
