@@ -130,4 +130,17 @@ impl ServerCx<'_> {
             Port::Node(node) => self.server.topology.port_of(node),
         }
     }
+
+    /// Publishes the keyspace events of the shard at this position now: those of several shards so
+    /// keep their order.
+    pub(super) fn publish_events(&mut self, at: usize) {
+        let keyspace = &mut *self.shards[at];
+        if keyspace.has_events() {
+            let (events, wanted) = (keyspace.take_events(), keyspace.events_wanted);
+            let database = self.server.topology.database_of_shard(self.view[at]);
+            let (pubsub, delivered) =
+                (&self.server.router().pubsub, &mut |sleeper| self.pace.delivered(sleeper));
+            pubsub.publish_events(&events, wanted, database, self.now, delivered);
+        }
+    }
 }

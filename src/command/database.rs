@@ -1,15 +1,16 @@
-//! Commands between databases: MOVE and SWAPDB. A cluster has only database 0 and refuses them; so
-//! does the router port, unless keys of several slots may be used together there (`cross-slot
-//! audit`).
+//! Commands between databases: MOVE, SWAPDB, and COPY with DB. A cluster has only database 0 and
+//! refuses them; so does the router port, unless keys of several slots may be used together there
+//! (`cross-slot audit`).
 //!
 //! Database 0 is spread over the shards of the topology; each of the others is one shard of its
 //! own, numbered after them.
 
+use super::generic::{self, CopyOptions, is_taken, put_copy};
 use super::spec::access::{ACCESS, RW, UPDATE};
 use super::spec::flag::{FAST, OTHER_DATABASE, WRITE};
 use super::spec::{Arity::Exactly, BASE, Group, Keys, Run, Spec, acl, check};
 use super::{Args, Outcome, Refusal, ServerCx};
-use crate::keyspace::{Keyspace, event};
+use crate::keyspace::{Keyspace, Ttl, Value, event};
 use crate::resp::Sink;
 use crate::slot::Slot;
 use crate::state::settings::CrossSlot;
@@ -80,7 +81,7 @@ fn move_(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         .ok_or(Refusal::of("ERR DB index is out of range"))?;
     let source = cx.me.database() as usize;
     if source == target {
-        return Err(Refusal::of("ERR source and destination objects are the same"));
+        return Err(generic::SAME_OBJECTS);
     }
     let (from, to) = (shard_of_key(cx, source, args.at(1)), shard_of_key(cx, target, args.at(1)));
     let key = cx.shards[from].key(Slot::of(args.at(1)), args.at(1));
@@ -91,8 +92,46 @@ fn move_(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if let Some(parcel) = cx.shards[from].detach(key) {
         cx.shards[to].insert_detached(key, parcel);
     }
+    cx.publish_events(to);
     cx.shards[from].notify_event(event::GENERIC, "move_from", key.bytes);
+    cx.publish_events(from);
     cx.shards[to].notify_event(event::GENERIC, "move_to", key.bytes);
+    out.int(1);
+    Ok(())
+}
+
+/// COPY source destination DB destination-db [REPLACE], where there are databases: the client's own
+/// is one of them.
+pub(super) fn copy(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let has_databases = has_databases(cx);
+    let databases = match has_databases {
+        true => cx.node.settings.databases(),
+        false => generic::DATABASES,
+    };
+    let options = CopyOptions::of(args, databases)?;
+    if !has_databases && options.leaves_database_0() {
+        return Err(generic::COPY_ELSEWHERE);
+    }
+    let source = cx.me.database() as usize;
+    let target = options.database.unwrap_or(source);
+    let (from, to) = (args.at(1), args.at(2));
+    if source == target && from == to {
+        return Err(generic::SAME_OBJECTS);
+    }
+    let (here, there) = (shard_of_key(cx, source, from), shard_of_key(cx, target, to));
+    let (from, to) =
+        (cx.shards[here].key(Slot::of(from), from), cx.shards[there].key(Slot::of(to), to));
+    let units = cx.shards[here].read(from).map(Value::weight);
+    cx.publish_events(here);
+    let Some(units) = units.filter(|_| options.replace || !is_taken(cx.shards[there], to)) else {
+        out.int(0);
+        return Ok(());
+    };
+    cx.pace.step(units);
+    if let Some(entry) = cx.shards[here].peek(from) {
+        let (value, ttl) = (entry.value().clone(), entry.expires_at().map_or(Ttl::Clear, Ttl::At));
+        put_copy(cx.shards[there], to, value, ttl);
+    }
     out.int(1);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Commands on keys of any type: existence, type, removal, renaming and copying; and WAIT.
 
 use super::spec::access::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE};
-use super::spec::flag::{DENYOOM, FAST, NOSCRIPT, READ, WRITE};
+use super::spec::flag::{DENYOOM, FAST, NAMES_DATABASE, NOSCRIPT, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Keys, Run, Spec, acl, check,
@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "copy",
         arity: AtLeast(3),
-        flags: WRITE | DENYOOM,
+        flags: WRITE | DENYOOM | NAMES_DATABASE,
         keys: &[Keys::at(RO | ACCESS, 1), Keys::at(OW | UPDATE, 2)],
         since: "6.2.0",
         complexity: "O(N) worst case for collections, where N is the number of nested items. O(1) for string values.",
@@ -209,62 +209,83 @@ pub(super) fn put_anew(keyspace: &mut Keyspace, key: Key<'_>, value: Value, ttl:
     keyspace.set(key, value, ttl);
 }
 
-/// Redis' default number of databases: COPY accepts an index below it, although a cluster has only
-/// database 0.
-const DATABASES: i64 = 16;
+/// Redis' default number of databases: where there is only number 0, COPY accepts an index below it.
+pub(super) const DATABASES: usize = 16;
 
-/// The options of COPY: REPLACE, and the database that DB names, number 0 without.
-fn copy_options(args: Args<'_>) -> Result<(bool, i64), Refusal> {
-    let (mut replace, mut database, mut i) = (false, 0, 3);
-    while i < args.len() {
-        if args.is(i, "replace") {
-            replace = true;
-        } else if args.is(i, "db") && i + 1 < args.len() {
+/// The options of COPY.
+pub(super) struct CopyOptions {
+    /// It may overwrite the key.
+    pub(super) replace: bool,
+    /// The number after the last DB, below that of the databases.
+    pub(super) database: Option<usize>,
+}
+
+impl CopyOptions {
+    /// Reads the options of COPY, where there are so many databases.
+    pub(super) fn of(args: Args<'_>, databases: usize) -> Result<Self, Refusal> {
+        let (mut replace, mut database, mut i) = (false, None, 3);
+        while i < args.len() {
+            if args.is(i, "replace") {
+                replace = true;
+            } else if args.is(i, "db") && i + 1 < args.len() {
+                i += 1;
+                let number = i32::try_from(args.int(i)?).map_err(|_too_far| {
+                    Refusal::of(
+                        "ERR value is out of range, value must between -2147483648 and 2147483647",
+                    )
+                })?;
+                let number = usize::try_from(number).ok().filter(|&number| number < databases);
+                database = Some(number.ok_or(Refusal::of("ERR DB index is out of range"))?);
+            } else {
+                return Err(Refusal::SYNTAX);
+            }
             i += 1;
-            database = args.int(i)?;
-            if i32::try_from(database).is_err() {
-                return Err(Refusal::of(
-                    "ERR value is out of range, value must between -2147483648 and 2147483647",
-                ));
-            }
-            if !(0..DATABASES).contains(&database) {
-                return Err(Refusal::of("ERR DB index is out of range"));
-            }
-        } else {
-            return Err(Refusal::SYNTAX);
         }
-        i += 1;
+        Ok(Self { replace, database })
     }
-    Ok((replace, database))
+
+    /// Whether COPY would write to a database other than number 0.
+    pub(super) fn leaves_database_0(&self) -> bool {
+        self.database.is_some_and(|number| number != 0)
+    }
 }
 
-/// Whether COPY with these arguments would write to a database other than number 0.
-pub(super) fn copies_to_other_database(args: Args<'_>) -> bool {
-    copy_options(args).is_ok_and(|(_, database)| database != 0)
-}
+/// Copying a key to itself.
+pub(super) const SAME_OBJECTS: Refusal =
+    Refusal::of("ERR source and destination objects are the same");
 
+/// The refusal of COPY to a database that does not exist here.
+pub(super) const COPY_ELSEWHERE: Refusal =
+    Refusal::of("ERR Copying to another database is not allowed in cluster mode");
+
+/// COPY where there is only database 0, and within the client's database.
 fn copy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let (replace, database) = copy_options(args)?;
-    if database != 0 {
-        return Err(Refusal::of("ERR Copying to another database is not allowed in cluster mode"));
+    let options = CopyOptions::of(args, DATABASES)?;
+    if options.leaves_database_0() {
+        return Err(COPY_ELSEWHERE);
     }
     let (from, to) = (cx.key(args.at(1)), cx.key(args.at(2)));
     if from.bytes == to.bytes {
-        return Err(Refusal::of("ERR source and destination objects are the same"));
+        return Err(SAME_OBJECTS);
     }
     let units = cx.keyspace.read(from).map(Value::weight);
-    let Some(units) = units.filter(|_| replace || !is_taken(cx.keyspace, to)) else {
+    let Some(units) = units.filter(|_| options.replace || !is_taken(cx.keyspace, to)) else {
         out.int(0);
         return Ok(());
     };
     cx.pace.step(units);
     if let Some(entry) = cx.keyspace.peek(from) {
         let (value, ttl) = (entry.value().clone(), entry.expires_at().map_or(Ttl::Clear, Ttl::At));
-        put_anew(cx.keyspace, to, value, ttl);
-        cx.keyspace.notify_event(event::GENERIC, "copy_to", to.bytes);
+        put_copy(cx.keyspace, to, value, ttl);
     }
     out.int(1);
     Ok(())
+}
+
+/// Sets a key to the copy of a value, overwriting any previous one.
+pub(super) fn put_copy(keyspace: &mut Keyspace, key: Key<'_>, value: Value, ttl: Ttl) {
+    put_anew(keyspace, key, value, ttl);
+    keyspace.notify_event(event::GENERIC, "copy_to", key.bytes);
 }
 
 /// WAIT replicas timeout: a replica without lag has every write before it is replied to, so that

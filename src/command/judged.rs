@@ -1,6 +1,7 @@
 //! A request as the judge of what a cluster refuses sees it ([`judge::Command`]), read off its row.
 
-use super::{Args, Invocation, Run, SessionCommand, Spec, flag, generic, sort};
+use super::generic::{CopyOptions, DATABASES};
+use super::{Args, Invocation, Run, SessionCommand, Spec, flag, sort};
 use crate::ledger::judge::{self, Traits};
 use crate::slot::Footprint;
 use crate::text::number::parse_i64;
@@ -50,13 +51,15 @@ impl judge::Command for Invocation<'_> {
 
 /// Whether these arguments choose a database other than number 0.
 fn chooses_database(spec: &Spec, args: Args<'_>) -> bool {
-    match (spec.run, spec.name) {
-        (Run::Session(SessionCommand::Select), _) => {
+    match spec.run {
+        Run::Session(SessionCommand::Select) => {
             let number = args.get(1).and_then(parse_i64);
             number.and_then(|number| i32::try_from(number).ok()).is_some_and(|number| number != 0)
         }
-        (Run::Shard(_), "copy") => generic::copies_to_other_database(args),
-        _ => false,
+        _ => {
+            spec.has(flag::NAMES_DATABASE)
+                && CopyOptions::of(args, DATABASES).is_ok_and(|options| options.leaves_database_0())
+        }
     }
 }
 

@@ -74,7 +74,7 @@ pub use spec::access;
 pub use spec::flag;
 pub(crate) use spec::{Group, Run, Secret, ServerFn, SessionCommand};
 pub use table::all;
-pub(crate) use table::{find, find_in, named, numbered, resolve};
+pub(crate) use table::{between_databases, find, find_in, named, numbered, resolve};
 pub(crate) use wait::{Wait, WaitKind};
 
 use container::{help, too_many_arguments};

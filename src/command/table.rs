@@ -1,7 +1,7 @@
 //! The table of commands: all rows, numbered, and how a request finds its own.
 
 use super::container::{SHOWN_MAX, truncated, unknown_subcommand};
-use super::spec::BASE;
+use super::spec::{BASE, flag};
 use super::{Args, Invocation, Refusal, Run, Spec};
 use super::{
     cluster, connection, database, dump, expire, generic, hash, introspect, list, object, pubsub,
@@ -98,6 +98,23 @@ pub fn all() -> impl Iterator<Item = &'static Spec> {
 pub(crate) fn numbered(id: u16) -> Option<&'static Spec> {
     let at = usize::from(id.checked_sub(1)?);
     COMMANDS.get(at).or_else(|| SUBCOMMANDS.get(at - COMMANDS.len()))
+}
+
+/// COPY where there are databases: it reaches the shards of two of them.
+static COPY_BETWEEN_DATABASES: LazyLock<Spec> = LazyLock::new(|| {
+    let copy = find(b"copy").copied().unwrap_or(BASE);
+    Spec { run: Run::Whole(database::copy), ..copy }
+});
+
+/// Returns the request as it runs where there are databases, if it names one.
+#[must_use]
+pub(crate) fn between_databases<'a>(invocation: &Invocation<'a>) -> Option<Invocation<'a>> {
+    /// Where the options of COPY begin.
+    const OPTIONS: usize = 3;
+    let &Invocation { spec, args, .. } = invocation;
+    let names =
+        spec.has(flag::NAMES_DATABASE) && (OPTIONS..args.len()).any(|option| args.is(option, "db"));
+    names.then(|| Invocation { spec: &COPY_BETWEEN_DATABASES, ..*invocation })
 }
 
 /// Returns the command of this name, in any case.

@@ -199,7 +199,7 @@ impl Router {
         {
             let Some(spec) = request.spec else { break };
             let (Run::Shard(_), Some(slot)) = (spec.run, request.slot()) else { break };
-            if spec.has(flag::READS_UNNAMED) {
+            if spec.has(flag::READS_UNNAMED | flag::NAMES_DATABASE) {
                 break;
             }
             if !self.topology.serves_directly(slot, shard, port) {

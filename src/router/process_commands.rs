@@ -6,7 +6,7 @@ use super::held::{HeldShards, KeptHold};
 use crate::command::{Invocation, Refusal, Run, ServerCx, ServerFn, flag};
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
-use crate::session::{Session, note_failed};
+use crate::session::{Session, note_choice, note_failed};
 use crate::shard::{BatchContext, Hold, Outcome, Turn, WaitFor};
 use crate::state::ObservedCommand;
 use crate::topology::Port;
@@ -136,7 +136,12 @@ impl Router {
                 holds.iter_mut().for_each(|(_, hold)| hold.engine().keyspace.rebuild_index());
             }
         }
-        holds.iter_mut().for_each(|(_, hold)| hold.engine().clear_writer());
+        note_choice(&session.node().observer, session.client(), invocation);
+        for (_, hold) in holds.iter_mut() {
+            hold.engine().clear_writer();
+            // Before those of a transaction's next command.
+            hold.engine().publish_events(pace);
+        }
         let ticks = turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
         self.note_command(invocation, ticks, reply, &turn.batch);

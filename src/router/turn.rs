@@ -241,6 +241,8 @@ impl Router {
         pause: &mut Option<(Paused, Millis)>,
         out: &mut Vec<u8>,
     ) -> (Outcome, Reply) {
+        let between = session.between_databases(invocation);
+        let invocation = between.as_ref().unwrap_or(invocation);
         let (spec, before) = (invocation.spec, out.len());
         let is_of_session = matches!(spec.run, Run::Session(_));
         // The engine has a timer of its own, and so have commands of the process.

@@ -26,7 +26,7 @@ pub(crate) use dialect::Tie;
 pub use state::Session;
 pub(crate) use transaction::{Reach, Transaction, Watched};
 pub(crate) use unit::{OwnedUnit, Scope, Unit};
-pub(crate) use violations::note_failed;
+pub(crate) use violations::{note_choice, note_failed};
 
 use crate::command::{self, Args, Invocation, Refusal, Run, SessionCommand, Spec, flag};
 use crate::ledger::{Fate, Rule};
@@ -95,7 +95,17 @@ impl Session {
         self.is_plain()
             && matches!(invocation.spec.run, Run::Shard(_))
             && !invocation.crosses()
-            && invocation.spec.flags & flag::READS_UNNAMED == 0
+            && invocation.spec.flags & (flag::READS_UNNAMED | flag::NAMES_DATABASE) == 0
+    }
+
+    /// Returns the request as it runs in a session that has databases, if it names one of them.
+    #[must_use]
+    #[inline]
+    pub fn between_databases<'a>(&self, invocation: &Invocation<'a>) -> Option<Invocation<'a>> {
+        match invocation.spec.has(flag::NAMES_DATABASE) && self.is_multi_slot() {
+            true => command::between_databases(invocation),
+            false => None,
+        }
     }
 
     /// Admits a request whose row was found. If it runs on shards, its slots are checked while they
@@ -170,7 +180,12 @@ impl Session {
         if crosses && self.splits(invocation) {
             return Step::Split;
         }
+        let is_between_databases = spec.is_between_databases();
+        if crosses && is_between_databases {
+            self.note_over_slots(server, invocation);
+        }
         if let Footprint::Crossing { first, other, at } = footprint
+            && !is_between_databases
             && !matches!(spec.run, Run::Session(command)
                 if is_multi_slot || command == SessionCommand::Watch)
         {

@@ -246,7 +246,8 @@ impl Session {
                 Ok(QueuedSlots { is_multi_slot: true, ..here })
             }
             Footprint::Crossing { first, .. }
-                if may_cross && !matches!(spec.run, Run::Whole(_)) =>
+                if may_cross
+                    && (!matches!(spec.run, Run::Whole(_)) || spec.is_between_databases()) =>
             {
                 Ok(QueuedSlots { slot: Some(first), is_multi_slot: true, ..here })
             }

@@ -281,6 +281,18 @@ pub(crate) fn note_failed(
     record(observer, observer.client(client), finding, Fate::Refused, None);
 }
 
+/// Records that a command has run that chooses a database other than number 0, where there are
+/// databases.
+#[inline]
+pub(crate) fn note_choice(observer: &Observer, client: &Arc<Client>, invocation: &Invocation<'_>) {
+    if invocation.spec.is_between_databases()
+        && let Some(rule) = judge::choice(invocation)
+    {
+        let finding = judge::by_command(rule, invocation, None);
+        record(observer, Some(Arc::clone(client)), finding, Fate::Ran, None);
+    }
+}
+
 impl Watched {
     /// Records that the reply to the EXEC of this guard was nil.
     pub fn lose(&self, observer: &Observer) {

@@ -320,8 +320,7 @@ impl Engine {
     fn publish(&mut self, pace: &dyn Pace) {
         let events = self.keyspace.take_events();
         let (wanted, now) = (self.keyspace.events_wanted, self.keyspace.now());
-        // Shards of the topology make up database 0; scratch shards have number 0.
-        let database = (self.number + 1).saturating_sub(self.topology.shards());
+        let database = self.topology.database_of_shard(self.number);
         let delivered = &mut |sleeper| pace.delivered(sleeper);
         self.pubsub.publish_events(&events, wanted, database, now, delivered);
     }

@@ -142,6 +142,13 @@ impl Topology {
         self.shard_of_nodes.len()
     }
 
+    /// Returns the database whose keys this shard has: the shards of the topology make up number 0,
+    /// and each of the others has one of its own, numbered after them.
+    #[must_use]
+    pub fn database_of_shard(&self, shard: usize) -> usize {
+        (shard + 1).saturating_sub(self.shards())
+    }
+
     /// Returns the number of nodes.
     #[must_use]
     pub fn nodes(&self) -> usize {

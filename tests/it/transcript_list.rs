@@ -3,6 +3,7 @@
 transcripts! {
     arity: redis,
     audit: redis,
+    audit_copy: redis,
     audit_databases: redis,
     audit_moves: rule,
     auth: redis,

@@ -40,6 +40,8 @@ pub const OTHER_DATABASE: u32 = 1 << 24;
 pub const NODE_LOCAL: u32 = 1 << 25;
 /// It writes, and trips no WATCH: XACK.
 pub const UNWATCHED: u32 = 1 << 26;
+/// An option of it names a database: COPY with DB.
+pub const NAMES_DATABASE: u32 = 1 << 27;
 
 /// Every flag that COMMAND shows, with its name there, in the order shown.
 pub const NAMES: &[(u32, &str)] = &[
@@ -72,7 +74,8 @@ pub const INTERNAL: u32 = MAY_REPLICATE
     | WHILE_SUBSCRIBED
     | OTHER_DATABASE
     | NODE_LOCAL
-    | UNWATCHED;
+    | UNWATCHED
+    | NAMES_DATABASE;
 
 // A bit that stood in both lists would leak into COMMAND's reply.
 const _: () = {

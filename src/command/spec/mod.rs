@@ -268,6 +268,13 @@ impl Spec {
         self.writes() && !self.has(flag::UNWATCHED)
     }
 
+    /// Whether this row runs where there are databases, on the shards of two of them, so that the
+    /// slots of its keys do not matter.
+    #[must_use]
+    pub const fn is_between_databases(&self) -> bool {
+        self.has(flag::NAMES_DATABASE) && matches!(self.run, Run::Whole(_))
+    }
+
     /// Whether MONITOR shows the command; administrative ones it does not.
     #[must_use]
     pub const fn is_shown(&self) -> bool {
