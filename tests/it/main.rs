@@ -9,6 +9,7 @@ mod command_calls;
 mod command_names;
 mod concurrency;
 mod conversation;
+mod databases;
 mod differential;
 mod env;
 mod faults;

@@ -129,6 +129,17 @@ impl Client {
         bytes
     }
 
+    /// Whether bytes have arrived that were not read.
+    pub(crate) fn has_input(&self) -> bool {
+        let socket = self.input.get_ref();
+        !self.input.buffer().is_empty() || {
+            socket.set_nonblocking(true).expect("the socket is open");
+            let has_bytes = socket.peek(&mut [0]).is_ok();
+            socket.set_nonblocking(false).expect("it has just been the other way");
+            has_bytes
+        }
+    }
+
     fn set_patience(&self, patience: Duration) {
         self.input.get_ref().set_read_timeout(Some(patience)).expect("a timeout is above zero");
     }
