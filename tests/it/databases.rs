@@ -21,7 +21,7 @@ use fastrand::Rng;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-const SEED: u64 = 0xDB_16;
+const SEED: u64 = 0xDB16;
 const COMMANDS: usize = 6_000;
 /// Everything is compared, and keys expire, after this many commands.
 const AUDIT_EVERY: usize = 500;
@@ -274,8 +274,7 @@ impl Comparison {
             let template = templates[self.rng.usize(..templates.len())].clone();
             let argv: Vec<String> =
                 template.into_iter().filter_map(|word| self.fill(word)).collect();
-            if (argv[0] == "SWAPDB" && awaited > 1)
-                || (argv[0] == "MULTI" && awaited > 1)
+            if (["SWAPDB", "MULTI"].contains(&argv[0].as_str()) && awaited > 1)
                 || (stores(&argv) && awaited > 0)
             {
                 continue;

@@ -5,6 +5,7 @@ transcripts! {
     audit: redis,
     audit_copy: redis,
     audit_databases: redis,
+    audit_migrate: rule,
     audit_moves: rule,
     auth: redis,
     auth_none: redis,

@@ -93,14 +93,15 @@ impl<'a> Request<'a> {
 /// [AUTH2 user password] [KEYS key [key ...]]
 fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let request = Request::of(args)?;
-    if cx.me.database() != 0 {
-        return Err(Refusal::of("ERR MIGRATE moves keys of database 0 only"));
-    }
     let topology = &cx.server.topology;
     let slot = request.keys.first().map_or(Slot::of(b""), |key| Slot::of(key));
-    let source = match cx.port {
-        Port::Node(node) => topology.shard_of_node(node),
-        Port::Router => topology.migration_of(slot).map_or(topology.shard_of(slot), |it| it.from),
+    let source = match (cx.port, (cx.me.database() as usize).checked_sub(1)) {
+        // A database above number 0 has one shard, and is no part of a node.
+        (_, Some(number)) => topology.shards() + number,
+        (Port::Node(node), None) => topology.shard_of_node(node),
+        (Port::Router, None) => {
+            topology.migration_of(slot).map_or(topology.shard_of(slot), |it| it.from)
+        }
     };
     let mut present = Vec::with_capacity(request.keys.len());
     for &bytes in &request.keys {
