@@ -27,7 +27,8 @@ struct Execution<'x, 'r> {
     session: &'x mut Session,
     client: Arc<Client>,
     placement: Placement<'r>,
-    turn: &'r Turn<'r>,
+    /// What is recorded follows the settings as a transaction's commands change them.
+    turn: Turn<'r>,
     scope: Scope,
     /// The slots of a lone command's keys, if it has several.
     slots: Option<&'x KeySlots<'x>>,
@@ -98,7 +99,7 @@ impl Router {
             session,
             client,
             placement,
-            turn,
+            turn: *turn,
             scope,
             slots,
             may_select,
@@ -204,7 +205,7 @@ impl Executor for Execution<'_, '_> {
             Run::Shard(_) | Run::Blocks(_) => self.call_queued_on_shard(invocation, out),
             Run::Server(function) => {
                 let Self { router, session, turn, .. } = self;
-                let wait = router.call_process(session, function, invocation, &mut [], turn, out);
+                let wait = router.call_process(session, function, invocation, &mut [], &*turn, out);
                 if let Some(wait) = wait {
                     // No command waits within a transaction.
                     out.count(wait.count(turn.batch.now));
@@ -214,7 +215,7 @@ impl Executor for Execution<'_, '_> {
                 let view = self.router.view(self.session, invocation.spec.flags);
                 let (router, session, turn) = (self.router, &*self.session, self.turn);
                 self.placement.with_view(&view, out, |holds, out| {
-                    router.call_process(session, function, invocation, holds, turn, out);
+                    router.call_process(session, function, invocation, holds, &turn, out);
                 });
             }
             Run::Whole(function) => {
@@ -225,6 +226,11 @@ impl Executor for Execution<'_, '_> {
             }
             Run::Session(command) => self.call_session(command, invocation, out),
             Run::Container => out.error(Refusal::impossible("a container in a queue")),
+        }
+        if matches!(invocation.spec.run, Run::Server(_)) {
+            // It may have been CONFIG SET.
+            let observer = &self.router.server.node(self.turn.batch.port).observer;
+            self.turn.batch.instrumentation = observer.instrumentation(self.client.id);
         }
     }
 
@@ -296,7 +302,7 @@ impl Executor for Execution<'_, '_> {
         if !self.turn.armed.affects_exec() {
             return None;
         }
-        self.router.injected_exec_reply(transaction.slot, self.client.local, self.turn)
+        self.router.injected_exec_reply(transaction.slot, self.client.local, &self.turn)
     }
 
     fn serve_blocked(&mut self) {
@@ -316,7 +322,7 @@ impl Execution<'_, '_> {
         let no_touch = self.client.no_touch();
         let held = &mut self.placement.held;
         let wait =
-            self.router.run_over_slots(held, homes, (invocation, slots), no_touch, self.turn, out);
+            self.router.run_over_slots(held, homes, (invocation, slots), no_touch, &self.turn, out);
         self.placement.note_ready();
         wait
     }
@@ -336,6 +342,7 @@ impl Execution<'_, '_> {
                 Some(at) => {
                     let engine = self.placement.held.engine(at);
                     engine.keyspace.no_touch = self.client.no_touch();
+                    engine.set_instrumentation(batch.instrumentation);
                     engine.reset_timer();
                     let wait = engine.call(invocation, None, None, batch, pace, out);
                     self.placement.note_ready();
@@ -350,6 +357,7 @@ impl Execution<'_, '_> {
                 let engine = self.placement.engine();
                 // A command before this one may have changed it.
                 engine.keyspace.no_touch = self.client.no_touch();
+                engine.set_instrumentation(batch.instrumentation);
                 engine.reset_timer();
                 engine.call(invocation, None, None, batch, pace, out)
             }

@@ -8,7 +8,7 @@ use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::session::{Session, note_choice, note_failed};
 use crate::shard::{BatchContext, Hold, Outcome, Turn, WaitFor};
-use crate::state::ObservedCommand;
+use crate::state::{Instrumentation, ObservedCommand};
 use crate::topology::Port;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -160,8 +160,13 @@ impl Router {
         batch: &BatchContext,
     ) {
         let &Invocation { spec, args, .. } = invocation;
-        let (observer, instrumentation) =
-            (&self.server.node(batch.port).observer, &batch.instrumentation);
+        let observer = &self.server.node(batch.port).observer;
+        // The thresholds in force now that it has run: it may have been CONFIG SET. A monitor that
+        // joined meanwhile is not shown what had begun before.
+        let instrumentation = Instrumentation {
+            monitored: batch.instrumentation.monitored,
+            ..observer.instrumentation(batch.instrumentation.client)
+        };
         observer.commandstats.count(instrumentation.client, |tally| {
             tally.ran(spec.id, ticks, instrumentation.tracks);
             if let Some((b'-', error)) = reply.split_first() {

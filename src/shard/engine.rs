@@ -138,6 +138,11 @@ impl Engine {
         self.reset_timer();
     }
 
+    /// Sets what is recorded of the commands that follow in the batch.
+    pub fn set_instrumentation(&mut self, instrumentation: Instrumentation) {
+        self.instrumentation = instrumentation;
+    }
+
     /// Sets the time; applies those changes of the replicated shard that are due by then.
     #[inline]
     pub fn advance(&mut self, now: Millis) {
