@@ -47,6 +47,10 @@ enum Command {
     Run(Box<run::Options>),
     /// Explain a rule that a check reports.
     Explain(explain::Options),
+    /// Become a command that does not outlive this program: for `run`
+    #[cfg(target_os = "linux")]
+    #[command(name = "__guard", hide = true)]
+    Guard(run::guard::Options),
 }
 
 /// An error that stops the program, with its exit code.
@@ -85,11 +89,15 @@ pub fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Explain(options) => explain::run(&options),
+        #[cfg(target_os = "linux")]
+        Command::Guard(options) => Err(run::guard::run(&options)),
     };
     match outcome {
         Ok(code) => code,
         Err(failure) => {
-            print_error(&failure.message);
+            if !failure.message.is_empty() {
+                print_error(&failure.message);
+            }
             ExitCode::from(failure.code)
         }
     }

@@ -1,6 +1,7 @@
 //! `slotway run` from outside: the environment, the report, the baseline, exit codes and signals. The
 //! commands are Python's, which has sockets.
 
+use crate::env::poll;
 use crate::program::{End, Folder, PROGRAM, Run, slotway};
 use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::Value;
@@ -371,6 +372,33 @@ os._exit(9)
     assert_eq!(run.ready(), "up\n");
     run.signal(Signal::TERM);
     assert_eq!(run.end().code, Some(128 + 15));
+}
+
+/// What ends by SIGKILL can do nothing more: the kernel ends the command.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_killed_run_leaves_no_command_running() {
+    let command = ["sh", "-c", "echo $$; exec sleep 600"];
+    let mut run = Run::of(&mut program(&[], &command));
+    let id = Pid::from_raw(run.ready().trim().parse().expect("a process")).expect("not 0");
+    run.signal(Signal::KILL);
+    assert_eq!(run.end().code, None);
+    // Once it is gone, or a zombie that nobody waits for.
+    let ended = poll(|| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", id.as_raw_nonzero()));
+        stat.map_or(true, |stat| stat.contains(") Z ")).then_some(())
+    });
+    assert!(ended.is_some(), "the command still runs");
+    // A run that died before the command began: nothing begins.
+    let late = ["__guard", "2147483647", "0", "--", "echo", "up"];
+    let end = Run::of(Command::new(PROGRAM).args(late)).end();
+    assert_eq!(
+        (end.code, end.stdout, end.stderr),
+        (Some(1), String::new(), "slotway: slotway is gone\n".into())
+    );
+    // The command may have the codes of a failure to start it.
+    let end = self::run(&[], &["sh", "-c", "exit 127"]);
+    assert_eq!((end.code, end.stderr.contains("cannot start")), (Some(127), false));
 }
 
 #[test]

@@ -5,8 +5,8 @@
 
 use super::super::Failure;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
-use std::ffi::OsString;
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
@@ -46,17 +46,59 @@ impl Signals {
     }
 }
 
-/// Starts the command.
-pub(super) fn start(words: &[OsString], variables: &[(String, String)]) -> Result<Child, Failure> {
-    let (name, arguments) = words.split_first().ok_or_else(|| Failure::usage("no command"))?;
+/// The command, once it is started.
+pub(super) struct Started {
+    pub(super) process: Child,
+    /// What the guard writes if it cannot become the command: exit code, message.
+    errors: PipeReader,
+}
+
+/// Starts the command. On Linux it does not outlive this thread.
+pub(super) fn start(
+    words: &[OsString],
+    variables: &[(String, String)],
+) -> Result<Started, Failure> {
+    let no_pipe = |error| Failure::machine(format!("cannot make a pipe: {error}"));
+    let (errors, writer) = io::pipe().map_err(no_pipe)?;
     let variables = variables.iter().map(|(name, value)| (name, value));
-    Command::new(name).args(arguments).envs(variables).spawn().map_err(|error| Failure {
+    let spawned = command(words, &writer)?.envs(variables).spawn();
+    let name = words.first().map_or(OsStr::new(""), OsString::as_os_str);
+    Ok(Started { process: spawned.map_err(|error| cannot_start(name, &error))?, errors })
+}
+
+#[cfg(target_os = "linux")]
+fn command(words: &[OsString], errors: &PipeWriter) -> Result<Command, Failure> {
+    Ok(super::guard::command(words, errors))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn command(words: &[OsString], _: &PipeWriter) -> Result<Command, Failure> {
+    let (name, arguments) = words.split_first().ok_or_else(|| Failure::usage("no command"))?;
+    let mut command = Command::new(name);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// The failure to start a command.
+pub(super) fn cannot_start(name: &OsStr, error: &io::Error) -> Failure {
+    Failure {
         message: format!("cannot start {}: {error}", name.display()),
         code: match error.kind() {
             io::ErrorKind::NotFound => EXIT_NOT_FOUND,
             _ => EXIT_NOT_EXECUTABLE,
         },
-    })
+    }
+}
+
+impl Started {
+    /// Returns why the guard, which has ended, could not become the command, if so.
+    pub(super) fn failure(&mut self) -> Option<Failure> {
+        let mut bytes = Vec::new();
+        // The guard was the only writer: the command never has the pipe.
+        self.errors.read_to_end(&mut bytes).ok()?;
+        let (&code, message) = bytes.split_first()?;
+        Some(Failure { message: String::from_utf8_lossy(message).into_owned(), code })
+    }
 }
 
 /// Waits for the child to end, and forwards signals until then.

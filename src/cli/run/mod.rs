@@ -7,6 +7,8 @@
 //! ```
 
 mod child;
+#[cfg(target_os = "linux")]
+pub(super) mod guard;
 mod options;
 
 pub(super) use options::{EXAMPLES, Options};
@@ -67,12 +69,15 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
             // The sender is dropped, never used.
             let _dropped = stopped.await;
         }));
-        let mut child = child::start(&options.command, &variables)?;
-        let status = child::wait(&mut child, &mut signals).await;
+        let mut command = child::start(&options.command, &variables)?;
+        let status = child::wait(&mut command.process, &mut signals).await;
         let open_connections = drain(&router, &addresses).await;
         drop(stop);
         // If it panicked, the log has it.
         let _ended = serving.await;
+        if let Some(failure) = command.failure() {
+            return Err(failure);
+        }
         let cannot = |error| Failure::machine(format!("cannot wait for the command: {error}"));
         Ok(Ended { code: child::code(status.map_err(cannot)?), open_connections })
     });
