@@ -37,6 +37,8 @@ pub(crate) const ALL_OF: u64 = 1000;
 pub(crate) const ONE_IN: u64 = 512;
 /// Clients whose names are kept because they tripped guards.
 pub(crate) const WINNERS_MAX: usize = 256;
+/// Names of clients that have a running test of their own.
+pub(crate) const NAMED_TESTS_MAX: usize = 1024;
 /// Notes that are entered at the end of one turn.
 const SETTLED_MAX: usize = 256;
 
@@ -128,8 +130,23 @@ struct Entries {
     ledger: Ledger,
     /// The clients that have tripped guards, by their ids.
     winners: LruTable<u64, Origin>,
-    /// The test that is running (SLOTWAY TEST), or nothing.
-    test: String,
+    tests: RunningTests,
+}
+
+/// The tests that are running (SLOTWAY TEST).
+#[derive(Debug)]
+struct RunningTests {
+    /// Those of clients with a name, by this name.
+    named: LruTable<Box<[u8]>, String>,
+    /// That of all others, or nothing.
+    other: String,
+}
+
+impl RunningTests {
+    /// Returns the test of a client with this name, or without one.
+    fn of(&self, client_name: &[u8]) -> &str {
+        self.named.get(client_name).unwrap_or(&self.other)
+    }
 }
 
 impl Default for Recorder {
@@ -153,7 +170,7 @@ impl Default for Recorder {
                 samples: samples_out,
                 ledger,
                 winners: LruTable::new(WINNERS_MAX),
-                test: String::new(),
+                tests: RunningTests { named: LruTable::new(NAMED_TESTS_MAX), other: String::new() },
             }),
         }
     }
@@ -298,9 +315,19 @@ impl Recorder {
         }
     }
 
-    /// Sets the test that everything noted from now on is attributed to. Empty for none.
-    pub fn begin_test(&self, name: &[u8], clients: &Clients, now: Millis) {
-        self.up_to_date(clients, now).test = pattern::shown(name, TEXT_CHARS_MAX);
+    /// Sets the test that is running, to which everything noted from now on is attributed: of the
+    /// clients with this name, or, if it is empty, of all for whose name no test is set. An empty
+    /// `test` for none.
+    pub fn begin_test(&self, client_name: &[u8], test: &[u8], clients: &Clients, now: Millis) {
+        let tests = &mut self.up_to_date(clients, now).tests;
+        let shown = pattern::shown(test, TEXT_CHARS_MAX);
+        if client_name.is_empty() {
+            tests.other = shown;
+        } else if test.is_empty() {
+            tests.named.remove(client_name);
+        } else {
+            *tests.named.row(client_name, || client_name.into(), String::new) = shown;
+        }
     }
 }
 
@@ -345,7 +372,7 @@ impl Entries {
         let keys: Vec<&[u8]> = note.keys.iter().collect();
         let at_ms = u64::try_from(now).ok();
         if let About::Breach { rule, command, place, fate, unit } = &note.about {
-            let origin = origin(note.client.as_deref(), &self.test);
+            let origin = origin(note.client.as_deref(), &self.tests);
             return self.ledger.enter_together(&Breach {
                 rule: *rule,
                 command,
@@ -374,19 +401,19 @@ impl Entries {
             About::Transaction { of } => key_groups.enter_times(&keys, *of),
             About::Winner => {
                 if let Some(client) = &note.client {
-                    let origin = origin(Some(client), &self.test);
+                    let origin = origin(Some(client), &self.tests);
                     *self.winners.row(&client.id, || client.id, Origin::default) = origin;
                 }
             }
             About::Lost { command, winner, age_ms } => {
                 // This note overtook the one with the winner's name; the winner is still connected then.
-                let present = || origin(clients.get(*winner).as_deref(), &self.test);
+                let present = || origin(clients.get(*winner).as_deref(), &self.tests);
                 let winner = self.winners.get(winner).cloned().unwrap_or_else(present);
                 conflicts.enter(&LostExec {
                     key: keys.first().copied().unwrap_or_default(),
                     command,
                     winner: &winner,
-                    loser: &origin(note.client.as_deref(), &self.test),
+                    loser: &origin(note.client.as_deref(), &self.tests),
                     age_ms: *age_ms,
                     at_ms,
                 });
@@ -396,12 +423,12 @@ impl Entries {
 }
 
 /// Returns what is known of a client.
-fn origin(client: Option<&Client>, test: &str) -> Origin {
-    let test = test.to_owned();
+fn origin(client: Option<&Client>, tests: &RunningTests) -> Origin {
     let Some(client) = client else {
-        return Origin { test, ..Origin::default() };
+        return Origin { test: tests.other.clone(), ..Origin::default() };
     };
     let labels = client.labels();
+    let test = tests.of(&labels.name).to_owned();
     let text = |bytes: &[u8]| pattern::shown(bytes, TEXT_CHARS_MAX);
     let mut library = text(&labels.lib_name);
     if !labels.lib_ver.is_empty() {
@@ -452,7 +479,7 @@ mod tests {
     fn a_test_owns_what_is_noted_while_it_runs() {
         let (record, clients) = (Recorder::default(), Clients::default());
         for (test, key) in [("one", "a:1"), ("two", "b:1"), ("", "c:1")] {
-            record.begin_test(test.as_bytes(), &clients, 1);
+            record.begin_test(b"", test.as_bytes(), &clients, 1);
             record.take(breach(&[key, "x"]));
         }
         let ledger = record.ledger(&clients, 1);

@@ -160,6 +160,44 @@ fn a_sample_is_scaled_to_the_whole() {
     assert_eq!(document["groups"][0]["verdict"], "fits");
 }
 
+/// Workers with client names of their own, two connections each, and one client without a name. Each
+/// test uses keys with its name, of letters only: rows are by pattern.
+#[test]
+fn tests_that_run_in_parallel_do_not_mix() {
+    let server = ServerProcess::start(&[]);
+    lines(&mut server.client(), &["SLOTWAY TEST rest"]);
+    thread::scope(|scope| {
+        for worker in ["anna", "bert", "cora", "dora"] {
+            let (mut fixture, mut code) = (server.client(), server.client());
+            scope.spawn(move || {
+                let name = format!("CLIENT SETNAME {worker}");
+                lines(&mut fixture, &[&name]);
+                lines(&mut code, &[&name]);
+                for test in 'a'..='j' {
+                    let test = format!("{worker}-{test}");
+                    lines(&mut fixture, &[&format!("SLOTWAY TEST {test}")]);
+                    lines(&mut code, &[&format!("MGET {test}:1 {test}:2")]);
+                }
+                lines(&mut fixture, &["SLOTWAY TEST"]);
+                lines(&mut code, &["MGET rest:1 rest:2"]);
+            });
+        }
+        let mut unnamed = server.client();
+        scope.spawn(move || lines(&mut unnamed, &["MGET rest:1 rest:2"]));
+    });
+    let document = proof(&mut server.client());
+    let rows = document["violations"].as_array().expect("rows");
+    for row in rows {
+        let pattern = row["patterns"][0].as_str().expect("a pattern");
+        let clients = row["clients"].as_array().expect("clients");
+        assert_eq!(clients.len(), if pattern == "rest:<int>" { 5 } else { 1 }, "{row}");
+        for client in clients {
+            assert_eq!(format!("{}:<int>", client["test"].as_str().expect("a test")), pattern);
+        }
+    }
+    assert_eq!(rows.len(), 4 * 10 + 1);
+}
+
 #[test]
 fn ctl_shows_rows_in_lines() {
     let server = ServerProcess::start(&[]);

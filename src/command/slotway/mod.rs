@@ -182,7 +182,7 @@ const SLOTWAY: Spec = Spec {
         Spec {
             name: "test",
             complexity: "O(1)",
-            summary: "Sets the name of the running test, to which later records belong, or clears it.",
+            summary: "Sets the name of the running test, to which later records of clients with this client's name belong, or clears it.",
             run: Run::Server(proof::test),
             ..PROOF
         },

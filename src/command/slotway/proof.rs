@@ -158,13 +158,14 @@ pub(super) fn proof(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
     Ok(())
 }
 
-/// SLOTWAY TEST [id]
+/// SLOTWAY TEST [id]: of all clients with the name of this one.
 pub(super) fn test(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if args.len() > 3 {
         return Err(Refusal::SYNTAX);
     }
     let name = args.get(2).unwrap_or_default();
-    cx.node.observer.recorder.begin_test(name, &cx.node.clients, cx.now);
+    let client_name = cx.me.labels().name;
+    cx.node.observer.recorder.begin_test(&client_name, name, &cx.node.clients, cx.now);
     out.ok();
     Ok(())
 }
