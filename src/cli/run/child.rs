@@ -4,6 +4,7 @@
 //! from elsewhere (`kill`, a CI runner) reaches this process only and is forwarded.
 
 use super::super::Failure;
+use super::start_failure::cannot_start;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter, Read};
@@ -11,11 +12,6 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::oneshot;
-
-/// Exit code if the command cannot be started.
-const EXIT_NOT_EXECUTABLE: u8 = 126;
-/// Exit code if the command does not exist.
-const EXIT_NOT_FOUND: u8 = 127;
 
 /// Signals that are forwarded.
 pub(super) struct Signals {
@@ -77,17 +73,6 @@ fn command(words: &[OsString], _: &PipeWriter) -> Result<Command, Failure> {
     let mut command = Command::new(name);
     command.args(arguments);
     Ok(command)
-}
-
-/// The failure to start a command.
-pub(super) fn cannot_start(name: &OsStr, error: &io::Error) -> Failure {
-    Failure {
-        message: format!("cannot start {}: {error}", name.display()),
-        code: match error.kind() {
-            io::ErrorKind::NotFound => EXIT_NOT_FOUND,
-            _ => EXIT_NOT_EXECUTABLE,
-        },
-    }
 }
 
 impl Started {

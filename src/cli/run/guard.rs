@@ -11,7 +11,7 @@
 //! Source: prctl(2), PR_SET_PDEATHSIG.
 
 use super::super::Failure;
-use super::child::cannot_start;
+use super::start_failure::cannot_start;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use std::ffi::OsString;
 use std::fs::OpenOptions;

@@ -6,9 +6,10 @@
 //! environment ─► end of the command ─► report, baseline, exit code
 //! ```
 
-mod child;
+mod start_failure;
 #[cfg(target_os = "linux")]
 pub(super) mod guard;
+mod child;
 mod options;
 
 pub(super) use options::{EXAMPLES, Options};
