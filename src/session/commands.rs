@@ -124,7 +124,10 @@ impl Session {
     fn set_routing(&mut self, command: SessionCommand) {
         match command {
             SessionCommand::Asking => self.asking = Asking::Next,
-            _ => self.reads_replicas = command == SessionCommand::ReadOnly,
+            _ => {
+                self.reads_replicas = command == SessionCommand::ReadOnly;
+                self.client.set_reads_replicas(self.reads_replicas);
+            }
         }
     }
 

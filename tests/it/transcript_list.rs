@@ -63,6 +63,7 @@ transcripts! {
     pubsub_own: rule,
     pubsub_resp3: redis,
     pubsub_shard: redis,
+    refused: redis,
     restore_foreign: redis,
     router_multi: rule,
     router_watch: rule,

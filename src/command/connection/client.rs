@@ -273,6 +273,7 @@ fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
         ('d', at.dirty),
         ('b', at.blocked),
         ('c', client.is_closing()),
+        ('r', client.reads_replicas()),
         ('e', client.no_evict()),
         ('T', client.no_touch()),
     ] {

@@ -7,10 +7,11 @@ mod slowlog;
 mod latency;
 mod memory;
 mod debug;
+mod refused;
 
 use super::spec::flag::{
-    ADMIN, ALL_DATABASES, ALLOW_BUSY, FAST, LOADING, NO_MULTI, NODE_LOCAL, NOSCRIPT, READ, STALE,
-    WRITE,
+    ADMIN, ALL_DATABASES, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NODE_LOCAL,
+    NOSCRIPT, READ, STALE, WRITE,
 };
 use super::spec::{
     Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
@@ -124,6 +125,10 @@ pub(super) const ROWS: &[Spec] = &[
     latency::ROW,
     memory::ROW,
     debug::ROW,
+    refused::REPLICAOF_ROW,
+    refused::SLAVEOF_ROW,
+    refused::FAILOVER_ROW,
+    refused::MODULE_ROW,
 ];
 const _: () = check(ROWS);
 

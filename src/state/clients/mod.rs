@@ -51,6 +51,7 @@ pub struct Client {
     close_after_reply: AtomicBool,
     no_evict: AtomicBool,
     no_touch: AtomicBool,
+    reads_replicas: AtomicBool,
     /// The selected database.
     database: AtomicU32,
     /// EXECs lost to conflicts since one succeeded.
@@ -170,6 +171,7 @@ impl Client {
             close_after_reply: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
+            reads_replicas: AtomicBool::new(false),
             database: AtomicU32::new(0),
             lost_execs: AtomicU32::new(0),
         }
@@ -226,12 +228,13 @@ impl Client {
         Ok(())
     }
 
-    /// Removes the client's own name and switches NO-EVICT and NO-TOUCH off, as RESET does; its
+    /// Removes the client's own name and switches NO-EVICT, NO-TOUCH and READONLY off, as RESET does; its
     /// library keeps its name.
     pub fn reset(&self) {
         if self.set_label(Label::Name, b"").is_ok() {
             self.set_no_evict(false);
             self.set_no_touch(false);
+            self.set_reads_replicas(false);
         }
     }
 
@@ -321,6 +324,17 @@ impl Client {
     #[must_use]
     pub fn no_touch(&self) -> bool {
         self.no_touch.load(Ordering::Relaxed)
+    }
+
+    /// Records whether the client has sent READONLY.
+    pub fn set_reads_replicas(&self, on: bool) {
+        self.reads_replicas.store(on, Ordering::Relaxed);
+    }
+
+    /// Returns whether the client has sent READONLY.
+    #[must_use]
+    pub fn reads_replicas(&self) -> bool {
+        self.reads_replicas.load(Ordering::Relaxed)
     }
 
     /// Records the selected database.
