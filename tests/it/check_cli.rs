@@ -35,6 +35,51 @@ fn keys_on_the_command_line() {
     assert_eq!(slotway(&["check", "keys", "a", "--shards", "0"], b"").code, Some(2));
 }
 
+/// A file has passwords where a client sent them; no report has, whatever becomes of the line.
+#[test]
+fn no_report_has_a_password() {
+    const LINES: [&str; 14] = [
+        "AUTH s3cret",
+        "AUHT s3cret",
+        "AUTH user s3cret extra",
+        "HELLO 3 AUTH user s3cret SETNAME x",
+        "CONFIG SET requirepass s3cret",
+        "CONFIG SET masterauth s3cret requirepass",
+        "ACL SETUSER user >s3cret",
+        "MIGRATE host 1 \"\" 0 100 AUTH s3cret KEYS a b",
+        "MIGRATE host 1 \"\" 0 100 AUTH2 user s3cret KEYS a b",
+        "MULTI",
+        "CONFIG SET requirepass s3cret",
+        "SET a 1",
+        "SET b 2",
+        "EXEC",
+    ];
+    let folder = Folder::new("check-passwords");
+    let quoted = |word: &str| format!("\"{}\"", word.trim_matches('"'));
+    let monitor = LINES.map(|line| {
+        let words: Vec<String> = line.split(' ').map(quoted).collect();
+        format!("1.000001 [0 127.0.0.1:1] {}\n", words.join(" "))
+    });
+    let history = LINES.map(|line| format!("{line}\n")).concat() + "AUTH \"s3cret\n";
+    // In a history AUHT is a typing error, in MONITOR's output an unknown command.
+    for (format, text, code) in [("history", history, 3), ("monitor", monitor.concat(), 4)] {
+        let file = folder.written(format, &text);
+        let names = ["proof.json", "proof.md", "proof.html", "proof.xml", "proof.sarif"];
+        let mut args = vec!["check".to_owned(), file, "--format".to_owned(), format.to_owned()];
+        for name in names {
+            args.extend(["--report".to_owned(), folder.file(name)]);
+        }
+        let end = slotway(&args.iter().map(String::as_str).collect::<Vec<_>>(), b"");
+        assert_eq!(end.code, Some(code), "{format}: {}{}", end.stdout, end.stderr);
+        let mut pages = vec![end.stdout, end.stderr];
+        pages.extend(names.map(|name| folder.read(name)));
+        for page in &pages {
+            assert!(!page.contains("s3cret"), "{format}: {page}");
+        }
+        assert!(pages[2].contains("cross-slot-command"), "it was read: {}", pages[2]);
+    }
+}
+
 #[test]
 fn formats_are_detected_by_the_first_bytes() {
     for (name, formats, code) in [

@@ -160,6 +160,45 @@ fn a_sample_is_scaled_to_the_whole() {
     assert_eq!(document["groups"][0]["verdict"], "fits");
 }
 
+/// Neither the proof nor what INFO and CLIENT LIST show has a password that a client has sent.
+#[test]
+fn no_report_has_a_password() {
+    let server = ServerProcess::start(&[]);
+    let mut client = server.client();
+    let requests = [
+        "AUTH s3cret",
+        "AUTH user s3cret",
+        "HELLO 2 AUTH user s3cret SETNAME x",
+        "CONFIG SET masterauth s3cret",
+        "ACL SETUSER user >s3cret",
+        "MIGRATE 127.0.0.1 1 a 0 10 AUTH s3cret",
+        "MIGRATE 127.0.0.1 1 k 0 10 AUTH2 user s3cret KEYS a b",
+        "MSET a 1 b 2",
+        "MULTI",
+        "CONFIG SET requirepass s3cret nosuch 1",
+        "SET a 1",
+        "SET b 2",
+        "EXEC",
+        "CLIENT SETNAME x",
+    ];
+    lines(&mut client, &requests);
+    // Replies show their bytes as numbers.
+    let secret = format!("{:?}", b"s3cret");
+    let secret = secret.trim_matches(['[', ']']);
+    for shown in [
+        &["SLOTWAY", "PROOF"][..],
+        &["SLOTWAY", "VIOLATIONS"],
+        &["SLOTWAY", "GROUPS"],
+        &["SLOTWAY", "CONFLICTS"],
+        &["INFO", "everything"],
+        &["CLIENT", "LIST"],
+    ] {
+        let reply = format!("{:?}", client.ask(shown));
+        assert!(reply.len() > 40 && !reply.contains(secret), "{shown:?}: {reply}");
+    }
+    assert_eq!(proof(&mut client)["violations"].as_array().map(Vec::is_empty), Some(false));
+}
+
 /// Workers with client names of their own, two connections each, and one client without a name. Each
 /// test uses keys with its name, of letters only: rows are by pattern.
 #[test]

@@ -32,7 +32,14 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "set",
             arity: AtLeast(4),
-            secrets: &[Secret::After { word: "requirepass", from: 2, step: 2, count: 1 }],
+            // Those that are no parameter here are hidden, too: a client may set them all the same.
+            secrets: &[
+                secret_parameter("requirepass"),
+                secret_parameter("masterauth"),
+                secret_parameter("masteruser"),
+                secret_parameter("tls-key-file-pass"),
+                secret_parameter("tls-client-key-file-pass"),
+            ],
             complexity: "O(N) when N is the number of configuration parameters provided",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Changes parameters: all of the given ones, or none.",
@@ -69,6 +76,11 @@ pub(super) const ROW: Spec = Spec {
     ],
     ..SERVER
 };
+
+/// The value of CONFIG SET's parameter of this name.
+const fn secret_parameter(name: &'static str) -> Secret {
+    Secret::After { word: name, from: 2, step: 2, count: 1 }
+}
 
 fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let found = cx.node.settings.get(args.from(2));

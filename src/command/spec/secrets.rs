@@ -80,6 +80,15 @@ mod tests {
             ("HELLO 3 AUTH user", "HELLO 3 AUTH user"),
             ("CONFIG SET RequirePass secret", "CONFIG SET RequirePass (redacted)"),
             ("CONFIG SET hz 10 requirepass x", "CONFIG SET hz 10 requirepass (redacted)"),
+            (
+                "CONFIG SET masterauth x masteruser y",
+                "CONFIG SET masterauth (redacted) masteruser (redacted)",
+            ),
+            ("CONFIG SET tls-key-file-pass x", "CONFIG SET tls-key-file-pass (redacted)"),
+            (
+                "CONFIG SET nosuch 1 TLS-client-key-file-pass x",
+                "CONFIG SET nosuch 1 TLS-client-key-file-pass (redacted)",
+            ),
             ("CONFIG SET hz requirepass", "CONFIG SET hz requirepass"),
             ("CONFIG GET requirepass", "CONFIG GET requirepass"),
             ("MIGRATE h 1 k 0 1 AUTH secret", "MIGRATE h 1 k 0 1 AUTH (redacted)"),
