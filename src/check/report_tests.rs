@@ -119,6 +119,28 @@ fn lacking() -> Report {
     report
 }
 
+/// rsmq passes times as keys of its scripts: no hashtag mends that.
+#[test]
+fn keys_that_are_numbers_alone_are_worth_a_word() {
+    let note = "a key that is a number alone";
+    for (text, is_noted) in [
+        ("evalsha s 2 rsmq:mail 1796014266434\n", true),
+        ("mget rsmq:mail 1796014266434\n", true),
+        ("mget 1796014266434 1796014266435\n", false),
+        ("mget {a}1 {a}2\n", false),
+    ] {
+        let report = of("rsmq.txt", text.as_bytes(), false);
+        let forms = [
+            page(&report, &[], COLUMNS, Paint::Off),
+            markdown::markdown(&report),
+            html::html(&report),
+        ];
+        for form in forms {
+            assert_eq!(form.contains(note), is_noted, "{text}: {form}");
+        }
+    }
+}
+
 #[test]
 fn what_was_not_judged_is_not_proven() {
     let report = lacking();

@@ -213,8 +213,8 @@ impl Page {
             self.code(&other.tag);
             self.push(&format!(" {}</p>\n", escaped(&other.shown())));
         }
-        if let Some(accident) = group.accident() {
-            self.paragraph("careful", &format!("Note: {accident}"));
+        for note in group.notes() {
+            self.paragraph("careful", &format!("Note: {note}"));
         }
         for pair in &group.strangers {
             self.note(&format!("{} and {} have no common part", pair.keys[0], pair.keys[1]));

@@ -137,8 +137,8 @@ fn groups(report: &Report, text: &mut String) {
         for other in &group.other_tags {
             line(text, &format!("\nOr {} {}.", code(&other.tag), other.shown()));
         }
-        if let Some(accident) = group.accident() {
-            line(text, &format!("\nNote: {}.", escaped(&accident)));
+        for note in group.notes() {
+            line(text, &format!("\nNote: {}.", escaped(&note)));
         }
         apart(group, text);
     }

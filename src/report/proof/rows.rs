@@ -348,9 +348,17 @@ impl OtherTagRow {
 }
 
 impl GroupRow {
-    /// A word on hashtags that are there by accident.
-    pub(super) fn accident(&self) -> Option<String> {
-        accident(&self.accidental_tags)
+    /// Words on hashtags that are there by accident, and on keys that are perhaps none.
+    pub(super) fn notes(&self) -> impl Iterator<Item = String> {
+        let is_number = |pattern: &String| pattern == "<int>";
+        let others = self.patterns.iter().any(|pattern| !is_number(pattern));
+        let mixed = self.crossing > 0 && others && self.patterns.iter().any(is_number);
+        let number = mixed.then(|| {
+            "a key that is a number alone is often a value that a library passes as a key (a time): no \
+             option of the library puts a hashtag into it"
+                .to_owned()
+        });
+        accident(&self.accidental_tags).into_iter().chain(number)
     }
 }
 

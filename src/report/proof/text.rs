@@ -295,8 +295,8 @@ impl Page {
             let text = format!("{} {}", printable(&other.tag), other.shown());
             self.out.item("   or   ", Paint::dim, &text);
         }
-        if let Some(accident) = row.accident() {
-            self.out.item("   note ", Paint::careful, &printable(&accident));
+        for note in row.notes() {
+            self.out.item("   note ", Paint::careful, &printable(&note));
         }
         if row.verdict == "apart" && row.strangers.is_empty() {
             let text = "each pair of these keys has a common part, but no part common to all of them \
