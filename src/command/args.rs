@@ -98,3 +98,18 @@ impl std::fmt::Debug for Args<'_> {
         f.debug_list().entries(self.from(0).map(|arg| arg.escape_ascii().to_string())).finish()
     }
 }
+
+/// Calls `then` with the arguments of a line, whose words are single spaces apart.
+#[cfg(test)]
+pub(super) fn with_words<R>(line: &str, then: impl FnOnce(Args<'_>) -> R) -> R {
+    let mut at = 0;
+    let spans: Vec<Span> = line
+        .split(' ')
+        .map(|word| {
+            let span = Span::new(at, word.len());
+            at += word.len() + 1;
+            span
+        })
+        .collect();
+    then(Args::new(line.as_bytes(), &spans))
+}

@@ -1,29 +1,15 @@
 //! What the recorded files say, read into rows.
 
 use super::*;
+use crate::command::args::with_words;
 use crate::command::{self, Begin, Find, access, flag};
-use crate::resp::Span;
-
-/// A request of these words.
-fn with_args<R>(line: &str, then: impl FnOnce(Args<'_>) -> R) -> R {
-    let mut at = 0;
-    let spans: Vec<Span> = line
-        .split(' ')
-        .map(|word| {
-            let span = Span::new(at, word.len());
-            at += word.len() + 1;
-            span
-        })
-        .collect();
-    then(Args::new(line.as_bytes(), &spans))
-}
 
 fn row(line: &str) -> Option<&'static Spec> {
-    with_args(line, find)
+    with_words(line, find)
 }
 
 fn keys(line: &str) -> String {
-    with_args(line, |args| {
+    with_words(line, |args| {
         let mut keys = Vec::new();
         find(args)
             .expect(line)
@@ -162,7 +148,7 @@ fn keys_that_a_server_leaves_out_are_found_and_marked() {
     ] {
         assert_eq!(keys(request), expected, "{request}");
         let crosses =
-            with_args(request, |args| find(args).expect("it is known").crosses_undeclared(args));
+            with_words(request, |args| find(args).expect("it is known").crosses_undeclared(args));
         assert_eq!(crosses, is_silent, "{request}");
     }
 }

@@ -49,25 +49,16 @@ fn redact(secrets: Option<&mut [&[u8]]>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::command::args::with_words;
     use crate::command::resolve;
-    use crate::resp::Span;
 
     /// The request of these words as MONITOR shows it.
     fn shown(line: &str) -> String {
-        let mut at = 0;
-        let spans: Vec<Span> = line
-            .split(' ')
-            .map(|word| {
-                let span = Span::new(at, word.len());
-                at += word.len() + 1;
-                span
-            })
-            .collect();
-        let args = Args::new(line.as_bytes(), &spans);
-        let spec = resolve(args).expect("a known command").spec;
-        let words = spec.without_secrets(args);
-        words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ")
+        with_words(line, |args| {
+            let spec = resolve(args).expect("a known command").spec;
+            let words = spec.without_secrets(args);
+            words.iter().map(|word| String::from_utf8_lossy(word)).collect::<Vec<_>>().join(" ")
+        })
     }
 
     #[test]

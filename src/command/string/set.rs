@@ -262,21 +262,7 @@ pub(super) fn getex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resp::Span;
-
-    /// Calls `check` with the arguments of `line`, whose words are single spaces apart.
-    fn with(line: &str, check: impl FnOnce(Args<'_>)) {
-        let mut at = 0;
-        let spans: Vec<Span> = line
-            .split(' ')
-            .map(|word| {
-                let span = Span::new(at, word.len());
-                at += word.len() + 1;
-                span
-            })
-            .collect();
-        check(Args::new(line.as_bytes(), &spans));
-    }
+    use crate::command::args::with_words;
 
     #[test]
     fn options_of_set() {
@@ -296,7 +282,7 @@ mod tests {
             ("set k v PERSIST", None),
             ("set k v foo", None),
         ] {
-            with(line, |args| {
+            with_words(line, |args| {
                 let options = SetOptions::of(args).map(|o| (o.condition, o.get, o.expiry));
                 assert_eq!(options, expected.ok_or(Refusal::SYNTAX), "{line}");
             });
@@ -314,7 +300,7 @@ mod tests {
             ("getex k keepttl", false),
             ("getex k px", false),
         ] {
-            with(line, |args| {
+            with_words(line, |args| {
                 assert_eq!(Expiry::of_getex(args).is_ok(), is_valid, "{line}");
             });
         }
