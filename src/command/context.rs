@@ -131,16 +131,21 @@ impl ServerCx<'_> {
         }
     }
 
+    /// The states of the ports that the client's port covers, its own first.
+    pub(super) fn covered(&self) -> &[Arc<NodeState>] {
+        self.server.nodes.covered(self.port)
+    }
+
     /// Publishes the keyspace events of the shard at this position now: those of several shards so
     /// keep their order.
     pub(super) fn publish_events(&mut self, at: usize) {
         let keyspace = &mut *self.shards[at];
         if keyspace.has_events() {
-            let (events, wanted) = (keyspace.take_events(), keyspace.events_wanted);
-            let database = self.server.topology.database_of_shard(self.view[at]);
-            let (pubsub, delivered) =
-                (&self.server.router().pubsub, &mut |sleeper| self.pace.delivered(sleeper));
-            pubsub.publish_events(&events, wanted, database, self.now, delivered);
+            let (events, from) = (keyspace.take_events(), Some(self.view[at]));
+            let delivered = &mut |sleeper| self.pace.delivered(sleeper);
+            let nodes = &self.server.nodes;
+            let rest = nodes.publish_events(from, events, self.port, self.now, delivered);
+            keyspace.record_events(rest.into_iter());
         }
     }
 }

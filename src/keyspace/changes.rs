@@ -7,6 +7,7 @@
 //! Nothing is recorded without a replica. A key that changes twice within a batch is copied once,
 //! as it is at the end, so that a replica never sees half a transaction.
 
+use super::event::Event;
 use super::journal::Journal;
 use super::{DetachedValue, Entry, Key, Keyspace, Ttl};
 use crate::slot::Slot;
@@ -23,6 +24,8 @@ pub struct Changes {
     slots: BTreeSet<Slot>,
     /// `None` for a key that was removed.
     keys: BTreeMap<Box<[u8]>, Option<DetachedValue>>,
+    /// The keyspace events of the changes, in order, if a replica's clients want any.
+    events: Vec<Event>,
 }
 
 impl Changes {
@@ -35,7 +38,7 @@ impl Changes {
     /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.events.is_empty()
     }
 
     /// Returns about how many bytes of memory they take.
@@ -44,12 +47,16 @@ impl Changes {
         let of = |held: &Option<DetachedValue>| held.as_ref().map_or(0, |held| held.value.memory());
         let keys: usize =
             self.keys.iter().map(|(key, held)| KEY_OVERHEAD + key.len() + of(held)).sum();
-        size_of::<Self>() + size_of::<Slot>() * self.slots.len() + keys
+        let of_event = |event: &Event| size_of::<Event>() + event.key.len();
+        let events: usize = self.events.iter().map(of_event).sum();
+        size_of::<Self>() + size_of::<Slot>() * self.slots.len() + keys + events
     }
 
     /// Appends later changes, so that both are applied as one step.
-    pub fn then(&mut self, later: Self) {
+    pub fn then(&mut self, mut later: Self) {
+        self.events.append(&mut later.events);
         if later.cleared {
+            later.events = std::mem::take(&mut self.events);
             *self = later;
             return;
         }
@@ -78,18 +85,25 @@ impl Keyspace {
         self.journal.as_ref().is_some_and(|journal| !journal.is_empty())
     }
 
+    /// Records events for [`Keyspace::take_changes`], if changes are recorded.
+    pub fn record_events(&mut self, events: impl Iterator<Item = Event>) {
+        if let Some(journal) = &mut self.journal {
+            journal.events.extend(events);
+        }
+    }
+
     /// Takes what has changed since the last call.
     pub fn take_changes(&mut self) -> Changes {
         let Some(journal) = &mut self.journal else { return Changes::default() };
-        let Journal { everything, cleared, slots, keys } = std::mem::take(&mut **journal);
+        let Journal { everything, cleared, slots, keys, events } = std::mem::take(&mut **journal);
         if everything {
-            return self.snapshot();
+            return Changes { events, ..self.snapshot() };
         }
         let copied = keys.into_iter().map(|bytes| {
             let held = self.entry_even_expired(&bytes).map(copy_of);
             (bytes, held)
         });
-        Changes { cleared, slots, keys: copied.collect() }
+        Changes { cleared, slots, keys: copied.collect(), events }
     }
 
     /// Returns all keys, as changes to an empty keyspace.
@@ -97,14 +111,14 @@ impl Keyspace {
     pub fn snapshot(&self) -> Changes {
         let entries = self.slots.iter().flat_map(|slot| slot.table.entries());
         let keys = entries.map(|entry| ((*entry.key).into(), Some(copy_of(entry)))).collect();
-        Changes { cleared: true, slots: BTreeSet::new(), keys }
+        Changes { cleared: true, slots: BTreeSet::new(), keys, events: Vec::new() }
     }
 
-    /// Applies the changes of another keyspace. Watchers are notified; events are not published,
-    /// since the other keyspace has done so.
+    /// Applies the changes of another keyspace. Watchers are notified; the events are those that
+    /// came along, since the other keyspace knows what happened.
     pub fn apply_changes(&mut self, changes: Changes) {
         let wanted = std::mem::take(&mut self.events_wanted);
-        let Changes { cleared, slots, keys } = changes;
+        let Changes { cleared, slots, keys, events } = changes;
         if cleared {
             self.clear();
         }
@@ -115,6 +129,7 @@ impl Keyspace {
             let key = self.key(Slot::of(&bytes), &bytes);
             self.replace(key, held);
         }
+        self.events.extend(events);
         self.events_wanted = wanted;
     }
 

@@ -34,6 +34,9 @@ pub(crate) const NEW: EventClass = 1 << 10;
 /// `d`: events of modules, of which there are none.
 pub(crate) const MODULE: EventClass = 1 << 11;
 
+/// Every class.
+pub(crate) const ANY: EventClass = (1 << 12) - 1;
+
 /// `K`, not a class but a way to publish: to the channel named after the key.
 pub(crate) const BY_KEY: EventClass = 1 << 14;
 /// `E`: to the channel named after the event.
@@ -48,6 +51,48 @@ pub struct Event {
     pub name: &'static str,
     /// The key.
     pub key: Box<[u8]>,
+    /// What happens on replicas instead.
+    pub replicated: Replicated,
+}
+
+/// The event of a replica that does what its master replicates: where a command's own effect there
+/// would differ (a random choice, a number with rounding, an expiry), it is another command. So
+/// measured with redis-server 7.0.15 (`tests/transcripts/node-events.txt`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replicated {
+    /// Its class: one bit.
+    pub class: EventClass,
+    /// Its name.
+    pub name: &'static str,
+    /// How often it happens; 0 if nothing is replicated.
+    pub times: usize,
+}
+
+impl Replicated {
+    /// Nothing is replicated.
+    pub const NOTHING: Self = Self { class: GENERIC, name: "", times: 0 };
+    /// The key is deleted.
+    pub const DEL: Self = Self::once(GENERIC, "del");
+
+    /// One event.
+    #[must_use]
+    pub const fn once(class: EventClass, name: &'static str) -> Self {
+        Self { class, name, times: 1 }
+    }
+}
+
+impl Event {
+    /// Returns an event that is the same on the key's master and on its replicas.
+    #[must_use]
+    pub fn new(class: EventClass, name: &'static str, key: &[u8]) -> Self {
+        Self { class, name, key: key.into(), replicated: Replicated { class, name, times: 1 } }
+    }
+
+    /// Returns the events that a replica publishes for this one of its master.
+    pub fn on_replica(&self) -> impl Iterator<Item = Self> {
+        let Replicated { class, name, times } = self.replicated;
+        (0..times).map(move |_| Self::new(class, name, &self.key))
+    }
 }
 
 impl Keyspace {
@@ -56,7 +101,22 @@ impl Keyspace {
     #[inline]
     pub fn notify_event(&mut self, class: EventClass, name: &'static str, key: &[u8]) {
         if self.events_wanted & class != 0 {
-            self.events.push(Event { class, name, key: key.into() });
+            self.events.push(Event::new(class, name, key));
+        }
+    }
+
+    /// Records an event, if its class or that of its replicas' is wanted, that is another one on
+    /// replicas.
+    #[inline]
+    pub fn notify_replicated(
+        &mut self,
+        class: EventClass,
+        name: &'static str,
+        key: &[u8],
+        replicated: Replicated,
+    ) {
+        if self.events_wanted & (class | replicated.class) != 0 {
+            self.events.push(Event { replicated, ..Event::new(class, name, key) });
         }
     }
 

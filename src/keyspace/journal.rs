@@ -1,5 +1,6 @@
 //! Which keys of a keyspace have changed, while that is recorded.
 
+use super::event::Event;
 use crate::slot::Slot;
 use std::collections::BTreeSet;
 
@@ -14,6 +15,8 @@ pub(super) struct Journal {
     /// Slots that were emptied.
     pub(super) slots: BTreeSet<Slot>,
     pub(super) keys: BTreeSet<Box<[u8]>>,
+    /// What was published of the changes.
+    pub(super) events: Vec<Event>,
 }
 
 impl Journal {
@@ -28,7 +31,8 @@ impl Journal {
     }
 
     pub(super) fn mark_cleared(&mut self) {
-        *self = Self { cleared: true, everything: self.everything, ..Self::default() };
+        let events = std::mem::take(&mut self.events);
+        *self = Self { cleared: true, everything: self.everything, events, ..Self::default() };
     }
 
     pub(super) fn mark_everything(&mut self) {
@@ -37,11 +41,12 @@ impl Journal {
 
     /// Takes the changed keys, and whether anything else may have changed.
     pub(super) fn take_keys(&mut self) -> (Vec<Box<[u8]>>, bool) {
-        let Self { everything, cleared, slots, keys } = std::mem::take(self);
+        let Self { everything, cleared, slots, keys, events: _ } = std::mem::take(self);
         (keys.into_iter().collect(), everything || cleared || !slots.is_empty())
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        !self.everything && !self.cleared && self.slots.is_empty() && self.keys.is_empty()
+        let has_changes = self.everything || self.cleared || !self.slots.is_empty();
+        !has_changes && self.keys.is_empty() && self.events.is_empty()
     }
 }

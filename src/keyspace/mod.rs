@@ -286,7 +286,8 @@ impl Keyspace {
         }
         let entry = self.remove_at(s, at);
         self.counts.expired += 1;
-        self.notify_event(event::EXPIRED, "expired", &entry.key);
+        let del = event::Replicated::DEL;
+        self.notify_replicated(event::EXPIRED, "expired", &entry.key, del);
         self.touch(&entry.key, true);
         self.free_lazily(entry.value);
     }

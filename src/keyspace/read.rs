@@ -58,6 +58,6 @@ impl Keyspace {
     /// Counts a miss and publishes its event.
     fn miss(&mut self, key: &[u8]) {
         self.counts.misses += 1;
-        self.notify_event(event::MISS, "keymiss", key);
+        self.notify_replicated(event::MISS, "keymiss", key, event::Replicated::NOTHING);
     }
 }

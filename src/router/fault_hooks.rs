@@ -95,7 +95,7 @@ impl Router {
             },
         };
         let slot = slot.or_else(|| Slot::new(0))?;
-        self.refusal(route, slot, local).map(InjectedReply::Error)
+        self.refusal(route, slot, (turn.batch.port, local)).map(InjectedReply::Error)
     }
 
     /// Returns the node that a request addresses: that of the port, or the owner of its slot.

@@ -89,6 +89,7 @@ impl TurnGate<'_, '_> {
             }
             _ => KeyPresence::default(),
         };
-        router.refusal(topology.route(node, slot, flags, presence), slot, self.local)
+        let asked = (self.turn.batch.port, self.local);
+        router.refusal(topology.route(node, slot, flags, presence), slot, asked)
     }
 }

@@ -77,10 +77,8 @@ impl Router {
                 let seed = seed.wrapping_add(shard as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
                 let slots = topology.slots_of(shard);
                 let keyspace = Keyspace::new(slots, hasher.clone(), seed);
-                let (observer, pubsub) =
-                    (Arc::clone(&server.router().observer), Arc::clone(&server.router().pubsub));
-                let topology = Arc::clone(&topology);
-                let mut engine = Engine::new(keyspace, shard, topology, observer, pubsub);
+                let (topology, nodes) = (Arc::clone(&topology), Arc::clone(&server.nodes));
+                let mut engine = Engine::new(keyspace, shard, topology, nodes);
                 // A database above number 0 has one shard.
                 engine.sees_all = shard >= slotted;
                 engine
@@ -141,7 +139,6 @@ fn batch_context(node: &NodeState, now: Millis, client: u64, no_touch: bool) -> 
         now,
         string_len_max: settings.bulk_len_max(),
         limits: settings.limits(),
-        events_wanted: settings.events_wanted(),
         no_touch,
         instrumentation: node.observer.instrumentation(client),
         port: node.port,

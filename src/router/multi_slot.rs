@@ -44,10 +44,7 @@ impl ScratchShards {
         let seed = self.hasher.hash(&made.to_le_bytes());
         let mut keyspace = Keyspace::new(std::iter::empty(), self.hasher.clone(), seed);
         keyspace.set_journaling(true);
-        let (observer, pubsub) =
-            (Arc::clone(&server.router().observer), Arc::clone(&server.router().pubsub));
-        // Its number serves only to identify the database.
-        Engine::new(keyspace, 0, Arc::clone(&server.topology), observer, pubsub)
+        Engine::scratch(keyspace, Arc::clone(&server.topology), Arc::clone(&server.nodes))
     }
 }
 

@@ -307,7 +307,7 @@ impl Router {
                 let engine = placement.held.engine(from);
                 let presence = || engine.key_presence(slot, &keys_of(unit));
                 let route = self.topology.route(node, slot, flags, presence);
-                placement.refusal = self.refusal(route, slot, local);
+                placement.refusal = self.refusal(route, slot, (port, local));
             }
             Port::Router => {
                 placement.refusal = self.refuses_slots([slot], flags, local);

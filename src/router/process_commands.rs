@@ -32,6 +32,10 @@ impl Router {
                     hold.engine().reset_timer();
                 }
                 let wait = self.call_process(session, function, invocation, &mut [], turn, out);
+                if let Some((_, hold)) = kept {
+                    // It may be CONFIG SET.
+                    hold.engine().read_settings();
+                }
                 if let Some(wait) = wait {
                     match wait.next_check(turn.batch.now) {
                         Some(_) => return Outcome::wait(WaitFor::Replicas(Box::new(wait))),
@@ -139,8 +143,9 @@ impl Router {
         note_choice(&session.node().observer, session.client(), invocation);
         for (_, hold) in holds.iter_mut() {
             hold.engine().clear_writer();
-            // Before those of a transaction's next command.
+            // Before those of a transaction's next command, for which settings may have changed.
             hold.engine().publish_events(pace);
+            hold.engine().read_settings();
         }
         let ticks = turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();

@@ -6,7 +6,7 @@
 use super::Router;
 use crate::command::{KeySlots, Queue, Refusal};
 use crate::slot::{Footprint, Slot};
-use crate::topology::{KeyPresence, NodeNumber, RequestFlags, Route};
+use crate::topology::{KeyPresence, NodeNumber, Port, RequestFlags, Route};
 use std::net::SocketAddr;
 
 /// The reply of a replica to a write without keys.
@@ -14,16 +14,16 @@ pub(super) const READ_ONLY: Refusal =
     Refusal::of("READONLY You can't write against a read only replica.");
 
 impl Router {
-    /// Returns the reply for a route, to a client that has reached this server under `local`;
-    /// `None` if the request runs here.
-    pub(super) fn refusal(&self, route: Route, slot: Slot, local: SocketAddr) -> Option<Refusal> {
+    /// Returns the reply for a route, to a client that has reached `asked` under `local`; `None` if
+    /// the request runs here.
+    pub(super) fn refusal(
+        &self,
+        route: Route,
+        slot: Slot,
+        (asked, local): (Port, SocketAddr),
+    ) -> Option<Refusal> {
         let to = |word: &str, node: NodeNumber| {
-            // A node without a port of its own is reached through the router's.
-            let port = match self.topology.port_of(node) {
-                0 => self.server.identity.port,
-                port => port,
-            };
-            let (host, port) = self.server.endpoint(port, local);
+            let (host, port) = self.server.endpoint(asked, Port::Node(node), local);
             Refusal::new(format!("{word} {} {host}:{port}", slot.number()))
         };
         Some(match route {
@@ -58,7 +58,7 @@ impl Router {
             let flags = RequestFlags { asking: true, ..flags };
             match self.topology.route(owner, slot, flags, all_here) {
                 Route::Here | Route::Moved(_) | Route::Ask(_) | Route::TryAgain => None,
-                route => self.refusal(route, slot, local),
+                route => self.refusal(route, slot, (Port::Router, local)),
             }
         })
     }

@@ -66,7 +66,7 @@ impl Router {
                 break outcome;
             }
         };
-        session.node().stats.requests.add(progress.commands);
+        session.node().stats.add(|it| &it.requests, progress.commands);
         session.note_activity(now, progress.latest);
         (progress.taken, outcome)
     }
@@ -409,9 +409,9 @@ impl Router {
         if client.no_touch() != batch.no_touch {
             return false;
         }
+        // What a hold of a shard reads again is not compared: whole commands end the present one.
         let observer = &session.node().observer;
         !ran || (spec.group != Group::Slotway
-            && session.node().settings.events_wanted() == batch.events_wanted
             && observer.instrumentation(client.id) == batch.instrumentation)
     }
 }

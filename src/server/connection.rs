@@ -145,7 +145,7 @@ impl Connection {
             if read_len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            self.session.node().stats.bytes_in.add(read_len as u64);
+            self.session.node().stats.add(|it| &it.bytes_in, read_len as u64);
             self.carry_is_ready = true;
         }
     }
@@ -251,7 +251,7 @@ impl Connection {
                 self.carry = BytesMut::new();
             }
         }
-        self.session.node().stats.bytes_in.add(read_len as u64);
+        self.session.node().stats.add(|it| &it.bytes_in, read_len as u64);
         let mut next = self.after_turn(outcome);
         // Unauthenticated clients get little output at a time, even if they do not read it; it is
         // still sent, as it contains the reason.
@@ -337,7 +337,7 @@ impl Connection {
 
     /// Writes as much of `output` as the socket takes, keeps the rest, and empties it.
     fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> io::Result<()> {
-        self.session.node().stats.bytes_out.add(output.len() as u64);
+        self.session.node().stats.add(|it| &it.bytes_out, output.len() as u64);
         let mut sent = 0;
         // Until the replies may be sent, all of them are kept.
         while self.gate.is_none() && sent < output.len() {
@@ -367,7 +367,7 @@ impl Connection {
 
     /// Keeps replies from other threads to be sent next.
     pub(super) fn keep_unsent(&mut self, replies: &[u8]) {
-        self.session.node().stats.bytes_out.add(replies.len() as u64);
+        self.session.node().stats.add(|it| &it.bytes_out, replies.len() as u64);
         self.unsent.extend_from_slice(replies);
         self.note_unsent();
     }

@@ -6,6 +6,7 @@ use super::worker::WorkerPace;
 use crate::keyspace::Millis;
 use crate::router::Router;
 use crate::shard::Turn;
+use crate::state::NodeState;
 use crate::topology::Port;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,11 +32,14 @@ pub(super) async fn run(router: Arc<Router>) {
     for tick in 0u64.. {
         ticks.tick().await;
         let now = clock::now();
-        router.server.router().stats.sample(now);
+        for port in router.server.nodes.covered(Port::Router) {
+            port.stats.sample(now);
+        }
         // While clients are paused, the data do not change.
-        let expires = router.server.expires_keys.load(Ordering::Relaxed);
-        if expires && router.server.router().pause.at(now).is_none() {
-            for shard in 0..router.shards().len() {
+        if router.server.expires_keys.load(Ordering::Relaxed) {
+            let shards = router.shards().len();
+            let paused = router.server.nodes.paused_shards(shards, now);
+            for shard in (0..shards).filter(|shard| !paused.contains(shard)) {
                 expire(&router, shard, now).await;
             }
         }
@@ -87,9 +91,12 @@ fn sweep(router: &Router, now: Millis) {
             hold.engine().sweep_waiters();
         }
     }
-    router.server.router().clients.check_output_limits(now);
-    if let Some(timeout_s) = router.server.router().settings.timeout_s() {
-        for client in router.server.router().clients.all() {
+    let server = &router.server;
+    server.router().clients.check_output_limits(now);
+    let with_timeout = |node: &Arc<NodeState>| node.settings.timeout_s().is_some();
+    if server.nodes.covered(Port::Router).iter().any(with_timeout) {
+        for client in server.router().clients.all() {
+            let Some(timeout_s) = server.node(client.port).settings.timeout_s() else { continue };
             let activity = client.activity();
             // A client that waits for a key, for messages or for MONITOR output is silent with
             // reason.

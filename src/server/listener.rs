@@ -3,6 +3,7 @@
 use super::clock;
 use super::connection::Connection;
 use crate::router::Router;
+use crate::state::NodeState;
 use crate::topology::Port;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io::{self, Write};
@@ -143,7 +144,7 @@ fn is_lack_of_room(error: &io::Error) -> bool {
 
 fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>, port: Port) {
     let server = &router.server;
-    server.node(port).stats.connections_received.add(1);
+    server.node(port).stats.add(|it| &it.connections_received, 1);
     let local = stream.local_addr().unwrap_or(peer);
     let settings = &server.node(port).settings;
     if settings.protected()
@@ -151,13 +152,13 @@ fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>, port: Port
         && !is_loopback(local)
         && !peer.ip().is_loopback()
     {
-        return turn_away(stream, router, DENIED);
+        return turn_away(stream, server.node(port), DENIED);
     }
-    let (fd, clients_max) = (stream.as_raw_fd(), settings.clients_max());
-    let Ok(seat) =
-        server.node(port).clients.register(peer, local, port, fd, clock::now(), clients_max)
-    else {
-        return turn_away(stream, router, b"-ERR max number of clients reached\r\n");
+    let fd = stream.as_raw_fd();
+    let max = server.node(port).clients_max(server.router().settings.clients_max());
+    let clients = &server.node(port).clients;
+    let Ok(seat) = clients.register(peer, local, port, fd, clock::now(), max) else {
+        return turn_away(stream, server.node(port), b"-ERR max number of clients reached\r\n");
     };
     if let Err(error) = tune(&stream, settings.tcp_keepalive_s()) {
         tracing::debug!(%peer, %error, "cannot tune the socket");
@@ -176,8 +177,8 @@ fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 
-fn turn_away(stream: TcpStream, router: &Router, why: &[u8]) {
-    router.server.router().stats.connections_rejected.add(1);
+fn turn_away(stream: TcpStream, node: &NodeState, why: &[u8]) {
+    node.stats.add(|it| &it.connections_rejected, 1);
     // A new socket takes one line at once; if it does not, the client is not reading.
     if let Ok(mut stream) = stream.into_std() {
         let _unheard = stream.write(why);

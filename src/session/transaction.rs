@@ -176,7 +176,7 @@ pub(super) struct Crossing<'k> {
 impl Crossing<'_> {
     /// Returns the reply: the plain sentence that clients match, followed by the keys if asked for.
     pub(super) fn refusal(&self, node: &NodeState, dialect: &Dialect, spec: &Spec) -> Refusal {
-        node.stats.crossslot_refusals.add(1);
+        node.stats.add(|it| &it.crossslot_refusals, 1);
         if !node.settings.explain() && !dialect.explains {
             return Refusal::CROSS_SLOT;
         }

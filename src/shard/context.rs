@@ -2,7 +2,7 @@
 
 use crate::command::Pace;
 use crate::faults::ArmedFaults;
-use crate::keyspace::{EventClass, Limits, Millis};
+use crate::keyspace::{Limits, Millis};
 use crate::state::Instrumentation;
 use crate::topology::Port;
 
@@ -15,8 +15,6 @@ pub struct BatchContext {
     pub string_len_max: u64,
     /// The limits of the small encodings of collections.
     pub limits: Limits,
-    /// The classes of keyspace events that are to be published.
-    pub events_wanted: EventClass,
     /// Whether keys that are used keep their access times (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
     /// What is recorded of the commands.

@@ -11,9 +11,8 @@ use crate::replication::{ReplicationLinks, ReplicationStream};
 use crate::resp::Sink;
 use crate::session::{Watched, note_failed};
 use crate::slot::Slot;
-use crate::state::pubsub::PubSub;
-use crate::state::{CommandStats, Instrumentation, ObservedCommand, Observer};
-use crate::topology::{KeyPresence, NodeNumber, Topology};
+use crate::state::{CommandStats, Instrumentation, Nodes, ObservedCommand, Observer};
+use crate::topology::{KeyPresence, NodeNumber, Port, Topology};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -34,29 +33,30 @@ pub struct Engine {
     pub instrumentation: Instrumentation,
     /// This shard's number.
     pub(super) number: usize,
+    /// Whether it has no slots of its own and runs commands over those of several shards.
+    is_scratch: bool,
     /// The slots that the shard serves: certain while it is held.
     pub(super) topology: Arc<Topology>,
-    observer: Arc<Observer>,
+    /// What observes commands, and who hears of keyspace events.
+    nodes: Arc<Nodes>,
+    /// The port that the present batch was received at.
+    port: Port,
     /// The tick at which the last command ended, which is when the next one begins; 0 if the clock
     /// has to be read.
     lap: u64,
     pub(super) waiters: Waiters,
     /// The shard that this one replicates, and those that replicate it, with a lag.
     links: ReplicationLinks,
-    /// The channels that keyspace events are published in.
-    pubsub: Arc<PubSub>,
 }
 
 impl Engine {
-    /// Returns the engine of shard `number` over `keyspace`, which publishes its events in
-    /// `pubsub`.
+    /// Returns the engine of shard `number` over `keyspace`.
     #[must_use]
     pub fn new(
         keyspace: Keyspace,
         number: usize,
         topology: Arc<Topology>,
-        observer: Arc<Observer>,
-        pubsub: Arc<PubSub>,
+        nodes: Arc<Nodes>,
     ) -> Self {
         Self {
             keyspace,
@@ -65,13 +65,20 @@ impl Engine {
             sees_all: false,
             instrumentation: Instrumentation::NONE,
             number,
+            is_scratch: false,
             topology,
-            observer,
+            nodes,
+            port: Port::Router,
             lap: 0,
             waiters: Waiters::default(),
             links: ReplicationLinks::default(),
-            pubsub,
         }
+    }
+
+    /// Returns an engine without slots, for commands over several slots of database 0.
+    #[must_use]
+    pub fn scratch(keyspace: Keyspace, topology: Arc<Topology>, nodes: Arc<Nodes>) -> Self {
+        Self { is_scratch: true, ..Self::new(keyspace, 0, topology, nodes) }
     }
 
     /// Returns this shard's number.
@@ -83,7 +90,7 @@ impl Engine {
     /// Returns the observer that records slow, monitored and failed commands.
     #[must_use]
     pub fn observer(&self) -> &Observer {
-        &self.observer
+        &self.nodes.at(self.port).observer
     }
 
     /// Exchanges the counts of a replica that serves from here with those of its master.
@@ -132,10 +139,17 @@ impl Engine {
         self.keyspace.set_writer(None);
         self.advance(batch.now);
         self.keyspace.limits = batch.limits;
-        self.keyspace.events_wanted = batch.events_wanted;
+        self.port = batch.port;
+        self.read_settings();
         self.keyspace.no_touch = batch.no_touch;
         self.instrumentation = batch.instrumentation;
         self.reset_timer();
+    }
+
+    /// Reads what the ports' settings say of this shard.
+    #[inline]
+    pub fn read_settings(&mut self) {
+        self.keyspace.events_wanted = self.nodes.events_wanted(self.events_from());
     }
 
     /// Sets what is recorded of the commands that follow in the batch.
@@ -265,7 +279,7 @@ impl Engine {
             Ok(Err(refusal)) => {
                 debug_assert_eq!(out.len(), before, "{} wrote before it refused", spec.name);
                 self.tally.failed(spec.id, refusal.text());
-                note_failed(&self.observer, self.instrumentation.client, invocation, &refusal);
+                note_failed(self.observer(), self.instrumentation.client, invocation, &refusal);
                 out.error(refusal);
                 None
             }
@@ -308,7 +322,7 @@ impl Engine {
     pub fn clear_writer(&mut self) {
         self.keyspace.set_writer(None);
         if self.keyspace.take_tripped() {
-            self.observer.note_winner(self.instrumentation.client);
+            self.observer().note_winner(self.instrumentation.client);
         }
     }
 
@@ -323,11 +337,17 @@ impl Engine {
 
     #[cold]
     fn publish(&mut self, pace: &dyn Pace) {
-        let events = self.keyspace.take_events();
-        let (wanted, now) = (self.keyspace.events_wanted, self.keyspace.now());
-        let database = self.topology.database_of_shard(self.number);
+        let (events, now) = (self.keyspace.take_events(), self.keyspace.now());
         let delivered = &mut |sleeper| pace.delivered(sleeper);
-        self.pubsub.publish_events(&events, wanted, database, now, delivered);
+        let from = self.events_from();
+        let rest = self.nodes.publish_events(from, events, self.port, now, delivered);
+        self.keyspace.record_events(rest.into_iter());
+    }
+
+    /// The shard whose events those of this engine are; `None` if each event's key decides.
+    #[inline]
+    fn events_from(&self) -> Option<usize> {
+        (!self.is_scratch).then_some(self.number)
     }
 
     /// Records a command that was slow, or that MONITOR shows.
@@ -336,11 +356,11 @@ impl Engine {
         let Instrumentation { client, slow_ticks, monitored, .. } = self.instrumentation;
         let seen = ObservedCommand { args: args.from(0), client, now: self.keyspace.now() };
         if monitored && !again && spec.is_shown() {
-            self.observer.feed_monitors(seen.clone());
+            self.observer().feed_monitors(seen.clone());
         }
         if ticks >= slow_ticks {
             let is_fast = spec.flags & flag::FAST != 0;
-            self.observer.record_slow(seen, ticks, is_fast, !spec.is_logged());
+            self.observer().record_slow(seen, ticks, is_fast, !spec.is_logged());
         }
     }
 
@@ -365,7 +385,7 @@ mod tests {
     use crate::resp::Proto;
     use crate::resp::Span;
     use crate::slot::Footprint;
-    use crate::topology::Port;
+    use crate::state::{ServerConfig, ServerState};
 
     fn bad(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.int(1);
@@ -383,15 +403,13 @@ mod tests {
             Keyspace::new(Slot::all(), KeyHasher::new(1), 1),
             0,
             Arc::new(Topology::even(1)),
-            Arc::default(),
-            Arc::default(),
+            ServerState::new(ServerConfig::default()).nodes,
         );
         let limits = Limits::default();
         let batch = BatchContext {
             now: 1,
             string_len_max: 1 << 20,
             limits,
-            events_wanted: 0,
             no_touch: false,
             instrumentation: Instrumentation::NONE,
             port: Port::Router,

@@ -5,8 +5,8 @@ use crate::command::{Args, DeferredWork, resolve};
 use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, PackLimits};
 use crate::resp::Span;
 use crate::slot::Slot;
-use crate::state::Instrumentation;
 use crate::state::clients::{Clients, RegisteredClient};
+use crate::state::{Instrumentation, ServerConfig, ServerState};
 use crate::topology::{Port, Topology};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -21,7 +21,6 @@ const BATCH: BatchContext = BatchContext {
         intset_len_max: 512,
         list_piece: -2,
     },
-    events_wanted: 0,
     no_touch: false,
     instrumentation: Instrumentation::NONE,
     port: Port::Router,
@@ -62,8 +61,7 @@ fn shard() -> Arc<Shard> {
         Keyspace::new(Slot::all(), KeyHasher::new(1), 1),
         0,
         Arc::new(Topology::even(1)),
-        Arc::default(),
-        Arc::default(),
+        ServerState::new(ServerConfig::default()).nodes,
     ))
 }
 

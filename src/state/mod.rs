@@ -15,6 +15,7 @@
 //! recorder         the queue of notes on violations and conflicts, for the ledger
 //! observer         what a command reports to when it is slow, monitored or refused
 //! node             what belongs to one node: all of the above but process
+//! nodes            all nodes' states, and which of them hear of a shard's events
 //! ```
 //!
 //! Randomness, clock and operating system are passed in through [`ServerConfig`]; nothing here
@@ -34,6 +35,7 @@ mod monitor;
 pub(crate) mod recorder;
 mod observer;
 mod node;
+mod nodes;
 
 pub(crate) use commandstats::{CommandCounts, CommandStats, CommandStatsStripes};
 pub(crate) use histogram::Histogram;
@@ -42,6 +44,7 @@ pub(crate) use latency_monitor::Sample;
 pub(crate) use latency_monitor::{LatencyMonitor, LatencySpike};
 pub(crate) use monitor::Monitors;
 pub(crate) use node::NodeState;
+pub(crate) use nodes::Nodes;
 pub(crate) use observer::{Instrumentation, ObservedCommand, Observer};
 pub(crate) use pause::{Pause, Paused};
 pub(crate) use process::Usage;
@@ -54,9 +57,8 @@ pub(crate) use crate::ledger::KeyList as NoteKeys;
 use crate::faults::Faults;
 use crate::keyspace::Millis;
 use crate::replication::ReplicationStreams;
-use crate::state::clients::Clients;
 use crate::state::settings::{EndpointType, Settings};
-use crate::topology::{Announce, Port, Topology};
+use crate::topology::{Announce, NodeNumber, Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -70,8 +72,8 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The state of the process.
 #[derive(Debug)]
 pub struct ServerState {
-    /// The router port's state, then each node's: see [`ServerState::node`].
-    nodes: Box<[Arc<NodeState>]>,
+    /// The router port's state, and each node's.
+    pub nodes: Arc<Nodes>,
     /// Whether expired keys are removed without being accessed (`DEBUG SET-ACTIVE-EXPIRE`).
     pub expires_keys: AtomicBool,
     /// Shuts the process down on request (`SHUTDOWN`).
@@ -168,46 +170,37 @@ impl ServerState {
     #[must_use]
     pub fn new(config: ServerConfig) -> Self {
         let mut chance = fastrand::Rng::with_seed(config.seed);
-        let mut digit = || char::from_digit(chance.u32(..16), 16).unwrap_or('0');
         if let Some(lag_ms) = config.topology.replica_lag_ms() {
             config.settings.set_replica_lag(lag_ms);
         }
-        let (settings, clients) = (Arc::new(config.settings), Arc::<Clients>::default());
-        let watched = (Arc::clone(&clients), Arc::clone(&settings));
-        let router = NodeState {
-            port: Port::Router,
-            observer: Arc::new(Observer::new(watched.0, watched.1, config.tick_ns)),
-            settings,
-            clients,
-            pause: Arc::default(),
-            pubsub: Arc::default(),
-            stats: Arc::default(),
-            run_id: (0..40).map(|_| digit()).collect::<String>().into(),
-        };
-        let server = Self {
-            nodes: NodeState::all(router, config.topology.nodes()),
+        let (nodes, tick_ns) = (config.topology.nodes(), config.tick_ns);
+        let router = NodeState::of_router(config.settings, nodes, tick_ns, &mut chance);
+        let mut all = Vec::with_capacity(nodes + 1);
+        for node in 0..nodes {
+            let port = (Port::Node(node), config.topology.port_of(node));
+            all.push(Arc::new(NodeState::of_node(&router, port, &mut chance)));
+        }
+        all.insert(0, Arc::new(router));
+        let topology = Arc::new(config.topology);
+        Self {
+            nodes: Arc::new(Nodes::new(all.into(), Arc::clone(&topology))),
             expires_keys: AtomicBool::new(true),
             shutdown: Shutdown::default(),
-            topology: Arc::new(config.topology),
+            topology,
             replication_streams: ReplicationStreams::default(),
             announce: config.announce,
             faults: Faults::default(),
             admin_enabled: config.admin_enabled,
             identity: config.identity,
             usage: config.usage,
-        };
-        server.apply_settings();
-        server
+        }
     }
 
     /// The state of the node that clients of `port` speak to.
     #[must_use]
     #[inline]
     pub fn node(&self, port: Port) -> &Arc<NodeState> {
-        match port {
-            Port::Router => &self.nodes[0],
-            Port::Node(node) => &self.nodes[node + 1],
-        }
+        self.nodes.at(port)
     }
 
     /// The state of the router port, for what no client has asked for.
@@ -217,26 +210,48 @@ impl ServerState {
         self.node(Port::Router)
     }
 
-    /// Applies the settings that concern the topology.
-    pub fn apply_settings(&self) {
-        let settings = &self.router().settings;
-        self.topology.set_rules(settings.needs_all_slots(), settings.reads_when_down());
+    /// Returns the address that a node, or the router port, announces to a client that reached this
+    /// process under `local`: its host, empty for the one that the client connected to, and its
+    /// port. A node without a port of its own is reached through the router's.
+    #[must_use]
+    pub fn address_of(&self, port: Port, local: SocketAddr) -> (String, u16) {
+        let settings = &self.node(port).settings;
+        let host = settings.announced_host().unwrap_or_else(|| self.announce.host(local));
+        let own = match port {
+            Port::Router => 0,
+            Port::Node(node) => self.topology.port_of(node),
+        };
+        let listened = if own == 0 { self.identity.port } else { own };
+        let port = settings.announced_port();
+        (host, port.unwrap_or_else(|| self.announce.advertised_port(listened)))
     }
 
-    /// Returns the host and port of a node that listens on `port`, for a client that reached this
-    /// process under `local`. An empty host means the one that the client connected to.
+    /// Returns the host and port, of a node or the router port, that a client of `asked` is given to
+    /// connect to, by the settings of the port that it asks. An empty host means the one that the
+    /// client connected to.
     #[must_use]
-    pub fn endpoint(&self, port: u16, local: SocketAddr) -> (String, u16) {
-        let host = match self.router().settings.endpoint_type() {
-            EndpointType::Ip => self.announce.host(local),
-            EndpointType::Hostname => match self.router().settings.hostname() {
+    pub fn endpoint(&self, asked: Port, of: Port, local: SocketAddr) -> (String, u16) {
+        let (host, port) = self.address_of(of, local);
+        let host = match self.node(asked).settings.endpoint_type() {
+            EndpointType::Ip => host,
+            EndpointType::Hostname => match self.node(of).settings.hostname() {
                 // Redis' reply for a node whose hostname is not set.
                 name if name.is_empty() => "?".to_owned(),
                 name => name,
             },
             EndpointType::Unknown => String::new(),
         };
-        (host, self.announce.advertised_port(port))
+        (host, port)
+    }
+
+    /// Returns the node that announces this port.
+    #[must_use]
+    pub fn node_announced_at(&self, port: u16) -> Option<NodeNumber> {
+        let announces = |&node: &NodeNumber| {
+            self.node(Port::Node(node)).settings.announced_port() == Some(port)
+        };
+        let announcing = (0..self.topology.nodes()).find(announces);
+        announcing.or_else(|| self.topology.node_at(self.announce.listening_port(port)))
     }
 
     /// Returns the mode that `port` reports: `standalone` or `cluster`.

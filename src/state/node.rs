@@ -1,20 +1,20 @@
-//! What belongs to one node: its clients, settings, subscriptions, counters, slow log and pause.
+//! What belongs to one node: its settings, subscriptions, counters, slow log, run id and pause.
 //!
 //! ```text
 //! real cluster   a node is a process             CONFIG SET, CLIENT LIST, INFO … are that node's
-//! here           a node is a NodeState           the same, by way of ServerState::node(port)
+//! here           a node is a NodeState           the same, by way of Nodes::at(port)
 //! ```
 //!
-//! The router port is one more such server. Everything that a client's commands read or change goes
-//! through the node that it speaks to, so that which parts nodes share is decided in one place,
-//! [`NodeState::all`]: for now all of them share all parts. What is the process's stays with
+//! The router port is one more such server, and stands for the whole cluster: its slow log, its
+//! counters and its monitors see what all nodes' clients do, its CONFIG SET and CLIENT PAUSE reach
+//! all nodes. [`Port::covers`] is that rule. What is the process's stays with
 //! [`super::ServerState`]: the topology, faults, replication streams, shutdown.
 
-use super::clients::Clients;
+use super::clients::{Client, Clients, ClientsMax};
 use super::pubsub::PubSub;
 use super::settings::Settings;
-use super::{Observer, Pause, Stats};
-use crate::topology::{NodeNumber, Port, Topology, View};
+use super::{Observer, Pause, Recorder, Stats};
+use crate::topology::{Port, Topology, View};
 use std::sync::Arc;
 
 /// The state of a node, or of the router port.
@@ -24,9 +24,9 @@ pub struct NodeState {
     pub port: Port,
     /// The parameters of CONFIG.
     pub settings: Arc<Settings>,
-    /// The connected clients.
+    /// The connected clients of the process.
     pub clients: Arc<Clients>,
-    /// The subscriptions.
+    /// The subscriptions of the process: the nodes of a cluster pass messages on to each other.
     pub pubsub: Arc<PubSub>,
     /// Connection and traffic counters.
     pub stats: Arc<Stats>,
@@ -35,19 +35,76 @@ pub struct NodeState {
     /// CLIENT PAUSE.
     pub pause: Arc<Pause>,
     /// The run id: 40 hexadecimal digits, different for each run.
-    pub run_id: Arc<str>,
+    pub run_id: Box<str>,
 }
 
+/// Length of a run id.
+const RUN_ID_LEN: usize = 40;
+
 impl NodeState {
-    /// The router port's state, then those of so many nodes, which share its parts.
+    /// Makes the state of the router port.
     #[must_use]
-    pub fn all(router: Self, nodes: usize) -> Box<[Arc<Self>]> {
-        let of_node = |node: NodeNumber| Self { port: Port::Node(node), ..router.clone() };
-        let nodes: Vec<Self> = (0..nodes).map(of_node).collect();
-        std::iter::once(router).chain(nodes).map(Arc::new).collect()
+    pub(super) fn of_router(
+        settings: Settings,
+        nodes: usize,
+        tick_ns: f64,
+        chance: &mut fastrand::Rng,
+    ) -> Self {
+        let (settings, clients) = (Arc::new(settings), Arc::new(Clients::of_nodes(nodes)));
+        let watched = (Arc::clone(&clients), Arc::clone(&settings));
+        let recorder = Arc::<Recorder>::default();
+        Self {
+            port: Port::Router,
+            observer: Arc::new(Observer::new(watched.0, watched.1, recorder, tick_ns)),
+            settings,
+            clients,
+            pubsub: Arc::default(),
+            stats: Arc::default(),
+            pause: Arc::default(),
+            run_id: run_id(chance),
+        }
     }
 
-    /// The cluster as this node sees it.
+    /// Makes the state of a node, with the router port's settings.
+    #[must_use]
+    pub(super) fn of_node(
+        router: &Self,
+        (port, listens_on): (Port, u16),
+        chance: &mut fastrand::Rng,
+    ) -> Self {
+        let settings = Arc::new(router.settings.of_node());
+        settings.set_port(listens_on);
+        Self {
+            port,
+            observer: Arc::new(Observer::of_node(&router.observer, Arc::clone(&settings))),
+            settings,
+            clients: Arc::clone(&router.clients),
+            pubsub: Arc::clone(&router.pubsub),
+            stats: Arc::new(Stats::of_node(&router.stats)),
+            pause: Arc::default(),
+            run_id: run_id(chance),
+        }
+    }
+
+    /// Returns the clients that this port lists, closes and unblocks, in the order of their ids.
+    #[must_use]
+    pub fn clients(&self) -> Vec<Arc<Client>> {
+        self.clients.of(self.port)
+    }
+
+    /// Returns the client with this id, if it is one of [`NodeState::clients`].
+    #[must_use]
+    pub fn client(&self, id: u64) -> Option<Arc<Client>> {
+        self.clients.covered(self.port, id)
+    }
+
+    /// Returns the most connections, of which the process may have `process`.
+    #[must_use]
+    pub fn clients_max(&self, process: usize) -> ClientsMax {
+        ClientsMax { process, port: self.settings.clients_max() }
+    }
+
+    /// Returns the cluster as this node sees it.
     #[must_use]
     pub fn view(&self, topology: &Topology) -> View {
         match self.port {
@@ -55,4 +112,9 @@ impl NodeState {
             Port::Node(node) => topology.view(node),
         }
     }
+}
+
+fn run_id(chance: &mut fastrand::Rng) -> Box<str> {
+    let digits = (0..RUN_ID_LEN).filter_map(|_| char::from_digit(chance.u32(..16), 16));
+    digits.collect::<String>().into()
 }

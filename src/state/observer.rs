@@ -41,9 +41,12 @@ pub struct ObservedCommand<A> {
     pub now: Millis,
 }
 
-/// The observers of commands, and the statistics of commands that run on no shard.
+/// The observers of the commands of a port's clients, and the statistics of those that run on no
+/// shard.
 #[derive(Debug, Default)]
 pub struct Observer {
+    /// The router port's, if these are a node's: it observes the clients of all ports.
+    whole: Option<Arc<Self>>,
     /// The slow log.
     pub slowlog: Slowlog,
     /// The latency monitor.
@@ -52,8 +55,8 @@ pub struct Observer {
     pub monitors: Monitors,
     /// Statistics of commands that run on no shard.
     pub commandstats: CommandStatsStripes,
-    /// The recorder of violations and conflicts.
-    pub recorder: Recorder,
+    /// The recorder of violations and conflicts, the same for all ports.
+    pub recorder: Arc<Recorder>,
     clients: Arc<Clients>,
     settings: Arc<Settings>,
     /// Nanoseconds per tick of the clock that commands are measured with.
@@ -61,25 +64,53 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Makes an observer that looks clients up in `clients`; a tick of the clock is `tick_ns`
-    /// nanoseconds.
+    /// Makes the router port's observer, which looks clients up in `clients`; a tick of the clock
+    /// is `tick_ns` nanoseconds.
     #[must_use]
-    pub fn new(clients: Arc<Clients>, settings: Arc<Settings>, tick_ns: f64) -> Self {
-        Self { clients, settings, tick_ns, ..Self::default() }
+    pub fn new(
+        clients: Arc<Clients>,
+        settings: Arc<Settings>,
+        recorder: Arc<Recorder>,
+        tick_ns: f64,
+    ) -> Self {
+        Self { clients, settings, recorder, tick_ns, ..Self::default() }
+    }
+
+    /// Makes the observer of a node.
+    #[must_use]
+    pub fn of_node(whole: &Arc<Self>, settings: Arc<Settings>) -> Self {
+        Self {
+            whole: Some(Arc::clone(whole)),
+            recorder: Arc::clone(&whole.recorder),
+            clients: Arc::clone(&whole.clients),
+            settings,
+            tick_ns: whole.tick_ns,
+            ..Self::default()
+        }
+    }
+
+    /// This observer, and the router port's if it is a node's.
+    fn each(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.whole.as_deref())
     }
 
     /// Returns what to record of a client's commands, by the present settings.
     #[must_use]
     pub fn instrumentation(&self, client: u64) -> Instrumentation {
-        let slow_us = self.settings.slow_us();
-        let spike_us = self.settings.spike_ms().map(|ms| ms.saturating_mul(1000));
-        let slow_us = slow_us.unwrap_or(u64::MAX).min(spike_us.unwrap_or(u64::MAX));
+        let slow_us = self.each().map(Self::slow_us).min().unwrap_or(u64::MAX);
         Instrumentation {
             client,
             slow_ticks: if slow_us == u64::MAX { u64::MAX } else { self.ticks(slow_us) },
             tracks: self.settings.tracks_latency(),
-            monitored: self.monitors.any(),
+            monitored: self.each().any(|observer| observer.monitors.any()),
         }
+    }
+
+    /// Returns from how many microseconds on a command is slow, or a spike.
+    #[inline]
+    fn slow_us(&self) -> u64 {
+        let spike_us = self.settings.spike_ms().map(|ms| ms.saturating_mul(1000));
+        self.settings.slow_us().unwrap_or(u64::MAX).min(spike_us.unwrap_or(u64::MAX))
     }
 
     /// Returns the client of this id, if it is connected.
@@ -120,6 +151,20 @@ impl Observer {
         is_fast: bool,
         keep_out: bool,
     ) where
+        A: ExactSizeIterator<Item = &'a [u8]> + Clone,
+    {
+        for observer in self.each() {
+            observer.record_slow_here(seen.clone(), ticks, is_fast, keep_out);
+        }
+    }
+
+    fn record_slow_here<'a, A>(
+        &self,
+        seen: ObservedCommand<A>,
+        ticks: u64,
+        is_fast: bool,
+        keep_out: bool,
+    ) where
         A: ExactSizeIterator<Item = &'a [u8]>,
     {
         let micros = self.nanos(ticks) / 1000;
@@ -138,10 +183,12 @@ impl Observer {
 
     /// Sends a command to the monitors.
     #[cold]
-    pub fn feed_monitors<'a>(&self, seen: ObservedCommand<impl Iterator<Item = &'a [u8]>>) {
+    pub fn feed_monitors<'a>(&self, seen: ObservedCommand<impl Iterator<Item = &'a [u8]> + Clone>) {
         let client = self.clients.get(seen.client);
         let database = client.as_ref().map_or(0, |client| client.database());
         let peer = client.map(|client| client.peer);
-        self.monitors.send(seen.now, database, peer, seen.args);
+        for observer in self.each().filter(|observer| observer.monitors.any()) {
+            observer.monitors.send(seen.now, database, peer, seen.args.clone());
+        }
     }
 }

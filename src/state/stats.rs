@@ -2,6 +2,7 @@
 
 use crate::keyspace::Millis;
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A counter.
@@ -9,8 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds `n`.
-    pub fn add(&self, n: u64) {
+    pub(super) fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
@@ -25,9 +25,11 @@ impl Counter {
     }
 }
 
-/// The counters. Those of traffic are updated once per read batch.
+/// The counters of a port. Those of traffic are updated once per read batch.
 #[derive(Debug, Default)]
 pub struct Stats {
+    /// The router port's, if these are a node's: it counts the clients of all ports.
+    whole: Option<Arc<Self>>,
     /// Connections accepted.
     pub connections_received: Counter,
     /// Connections rejected: too many, or from other machines in protected mode.
@@ -44,6 +46,20 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Makes the counters of a node, whose traffic `whole` counts too.
+    #[must_use]
+    pub fn of_node(whole: &Arc<Self>) -> Self {
+        Self { whole: Some(Arc::clone(whole)), ..Self::default() }
+    }
+
+    /// Adds `n` to a counter.
+    pub fn add(&self, counter: impl Fn(&Self) -> &Counter, n: u64) {
+        counter(self).add(n);
+        if let Some(whole) = &self.whole {
+            counter(whole).add(n);
+        }
+    }
+
     /// Resets the counters.
     pub fn reset(&self) {
         let mut rates = self.rates.lock();
@@ -128,8 +144,8 @@ mod tests {
         assert_eq!(stats.rate(), Rate::default());
         for tick in 0..=SAMPLES as i64 {
             stats.sample(tick * 100);
-            stats.requests.add(10);
-            stats.bytes_in.add(1000);
+            stats.add(|it| &it.requests, 10);
+            stats.add(|it| &it.bytes_in, 1000);
         }
         assert_eq!(stats.rate(), Rate { requests: 100.0, bytes_in: 10_000.0, bytes_out: 0.0 });
         stats.sample(1600);
@@ -137,5 +153,17 @@ mod tests {
         stats.reset();
         stats.sample(1700);
         assert_eq!(stats.rate(), Rate::default());
+    }
+
+    #[test]
+    fn the_router_port_counts_what_nodes_count() {
+        let whole = Arc::new(Stats::default());
+        let nodes = [Stats::of_node(&whole), Stats::of_node(&whole)];
+        nodes[0].add(|it| &it.bytes_in, 3);
+        whole.add(|it| &it.bytes_in, 1);
+        let counts = || [&nodes[0], &nodes[1], &whole].map(|stats| stats.bytes_in.get());
+        assert_eq!(counts(), [3, 0, 4]);
+        nodes[0].reset();
+        assert_eq!(counts(), [0, 0, 4]);
     }
 }

@@ -13,6 +13,25 @@ pub enum Port {
     Node(super::NodeNumber),
 }
 
+impl Port {
+    /// Returns whether what is at `other` belongs to this port: a node port has its own clients,
+    /// settings and counters; the router port stands for the whole cluster and has those of all.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        self == Self::Router || self == other
+    }
+
+    /// Returns the position of this port among all: the router port's is 0, then come the nodes'.
+    #[must_use]
+    #[inline]
+    pub fn index(self) -> usize {
+        match self {
+            Self::Router => 0,
+            Self::Node(node) => node + 1,
+        }
+    }
+}
+
 /// The host that clients are given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum AnnouncedHost {

@@ -4,7 +4,9 @@
 //! changes the owner of a slot holds all shards concerned.
 
 use super::map::Map;
-use super::{NO_OWNER, NodeNumber, Role, SHARD_SHIFT, SLOW_PATH, Topology, TopologyError, word};
+use super::{
+    DownRules, NO_OWNER, NodeNumber, Role, SHARD_SHIFT, SLOW_PATH, Topology, TopologyError, word,
+};
 use crate::slot::Slot;
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -428,12 +430,11 @@ impl Topology {
         Ok(())
     }
 
-    /// Sets whether the cluster serves only while every slot has an owner that is up (the default),
-    /// and whether it serves reads while it is down.
-    pub fn set_rules(&self, needs_all_slots: bool, reads_when_down: bool) {
-        self.reads_when_down.store(reads_when_down, Ordering::Relaxed);
-        if self.needs_all_slots.swap(needs_all_slots, Ordering::Relaxed) != needs_all_slots {
-            self.refresh(&mut self.map.write());
+    /// Sets when a node serves although its cluster is down.
+    pub fn set_down_rules(&self, node: NodeNumber, rules: DownRules) {
+        let mut map = self.map.write();
+        if std::mem::replace(&mut map.nodes[node].down_rules, rules) != rules {
+            self.refresh(&mut map);
         }
     }
 

@@ -28,6 +28,23 @@ pub struct SlotMigration {
     pub to: usize,
 }
 
+/// When a node serves although its cluster is down, by its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DownRules {
+    /// Whether the cluster is down unless every slot has an owner that is up.
+    pub needs_all_slots: bool,
+    /// Whether a cluster that is down serves reads.
+    pub reads_when_down: bool,
+    /// Whether a cluster that is down serves shard channels.
+    pub channels_when_down: bool,
+}
+
+impl Default for DownRules {
+    fn default() -> Self {
+        Self { needs_all_slots: true, reads_when_down: false, channels_when_down: true }
+    }
+}
+
 /// A node.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -47,6 +64,7 @@ pub struct Node {
     pub port: u16,
     /// Whether it is up.
     pub is_up: bool,
+    pub(super) down_rules: DownRules,
     /// It was promoted or reset without waiting for what its master had yet to send.
     pub loses_backlog: bool,
     /// Its migrating slots, with their targets.
@@ -177,6 +195,7 @@ impl Map {
                 epoch,
                 port: 0,
                 is_up: true,
+                down_rules: DownRules::default(),
                 loses_backlog: false,
                 migrating: BTreeMap::new(),
                 importing: BTreeMap::new(),

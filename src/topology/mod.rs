@@ -25,7 +25,7 @@ mod change;
 pub use announce::{Announce, AnnouncedHost, Port};
 pub(crate) use error::TopologyError;
 pub use map::Plan;
-pub(crate) use map::{LAG_MS_MAX, Node, NodeNumber, Role, SlotMigration};
+pub(crate) use map::{DownRules, LAG_MS_MAX, Node, NodeNumber, Role, SlotMigration};
 pub(crate) use route::{KeyPresence, RequestFlags, Route, WaiterRoute};
 pub(crate) use view::{NodeView, View};
 
@@ -33,7 +33,7 @@ use crate::keyspace::Millis;
 use crate::slot::{SLOTS, Slot};
 use map::Map;
 use parking_lot::RwLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Most shards of one process: the most nodes that Redis recommends for a cluster.
 pub(crate) const SHARDS_MAX: usize = 1000;
@@ -59,10 +59,6 @@ pub struct Topology {
     replicas_share_shards: bool,
     /// The replicas' lag at the start.
     replica_lag_ms: Option<Millis>,
-    /// `cluster-require-full-coverage`.
-    needs_all_slots: AtomicBool,
-    /// `cluster-allow-reads-when-down`.
-    reads_when_down: AtomicBool,
     /// Counts changes.
     version: AtomicU64,
 }
@@ -85,6 +81,17 @@ pub struct ReplicaLink {
     pub master_shard: usize,
     /// Whether the master is up.
     pub is_up: bool,
+}
+
+/// A node that has the keys of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHolder {
+    /// The node.
+    pub node: NodeNumber,
+    /// Whether it is a replica.
+    pub is_replica: bool,
+    /// Whether it has them in a shard of its own, which follows this one with a lag.
+    pub lags: bool,
 }
 
 impl Topology {
@@ -119,8 +126,6 @@ impl Topology {
             masters,
             replicas_share_shards: plan.replica_lag_ms.is_none(),
             replica_lag_ms: plan.replica_lag_ms,
-            needs_all_slots: AtomicBool::new(true),
-            reads_when_down: AtomicBool::new(false),
             version: AtomicU64::new(0),
         };
         topology.refresh(&mut topology.map.write());
@@ -194,6 +199,26 @@ impl Topology {
         map.nodes
             .iter()
             .any(|node| node.shard == shard && node.role == Role::Master && node.loses_backlog)
+    }
+
+    /// Returns the nodes that serve the keys of `shard`, or replicate it with a lag.
+    #[must_use]
+    pub fn nodes_with_keys_of(&self, shard: usize) -> Vec<KeyHolder> {
+        let map = self.map.read();
+        let holder = |(number, node): (NodeNumber, &Node)| {
+            let master = match node.role {
+                Role::Master => number,
+                Role::ReplicaOf(master) => master,
+            };
+            let lags = node.shard != shard;
+            let is_replica = node.role != Role::Master;
+            (map.node(master).shard == shard || !lags).then_some(KeyHolder {
+                node: number,
+                is_replica,
+                lags,
+            })
+        };
+        map.nodes.iter().enumerate().filter_map(holder).collect()
     }
 
     /// Returns the shard that `node` serves from. Exact while that shard is held.
@@ -270,10 +295,10 @@ impl Topology {
         if map.is_down {
             return false;
         }
-        if !self.needs_all_slots.load(Ordering::Relaxed) {
+        let me = map.node(node);
+        if !me.down_rules.needs_all_slots {
             return true;
         }
-        let me = map.node(node);
         // Most slots come in runs of one owner.
         let mut last = None;
         self.words.iter().all(|word| {

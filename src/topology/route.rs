@@ -1,8 +1,7 @@
 //! What a node answers to a request for keys of a slot: serve, redirect, or refuse.
 
-use super::{NodeNumber, Port, Role, Topology};
+use super::{DownRules, NodeNumber, Port, Role, Topology};
 use crate::slot::Slot;
-use std::sync::atomic::Ordering;
 
 /// Which keys of a request a node has, for a slot that is migrating or importing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,11 +80,13 @@ impl Topology {
         let Some(owner) = self.owner_of(slot).filter(|&owner| me.knows(owner)) else {
             return Route::Unassigned;
         };
-        if !map.cluster_ok[node] && !request_flags.is_about_channels {
-            if !self.reads_when_down.load(Ordering::Relaxed) {
+        if !map.cluster_ok[node] {
+            let DownRules { reads_when_down, channels_when_down, .. } = me.down_rules;
+            let is_about_channels = request_flags.is_about_channels;
+            if !(if is_about_channels { channels_when_down } else { reads_when_down }) {
                 return Route::Down;
             }
-            if request_flags.writes && !request_flags.is_exec {
+            if request_flags.writes && !request_flags.is_exec && !is_about_channels {
                 return Route::DownForWrites;
             }
         }

@@ -27,7 +27,8 @@ impl Announced {
         let cluster = Self { _server: server, stage };
         if !settings.is_empty() {
             let words = [&["CONFIG", "SET"], settings].concat();
-            assert_eq!(cluster.ask("n1", &words), "+OK\n");
+            // The router port's settings reach all nodes.
+            assert_eq!(cluster.ask("router", &words), "+OK\n");
         }
         cluster
     }

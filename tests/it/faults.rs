@@ -100,9 +100,9 @@ fn a_hanging_node_takes_connections_and_answers_when_it_is_over() {
     assert_eq!(error(&ask(&mut router, "GET bar")), down);
     assert!(old.unread().is_empty() && new.unread().is_empty());
     // A connection that is closed while the node hangs is removed from its clients.
-    poll(|| (clients(&mut other) == 5).then_some(())).expect("all are connected");
+    poll(|| (clients(&mut router) == 5).then_some(())).expect("all are connected");
     drop(leaves);
-    poll(|| (clients(&mut other) == 4).then_some(())).expect("it is closed");
+    poll(|| (clients(&mut router) == 4).then_some(())).expect("it is closed");
     assert!(old.unread().is_empty() && new.unread().is_empty());
     assert_eq!(ask(&mut other, "SLOTWAY START 0"), ok());
     old.send(b"NG\r\n$5\r\nhalf!\r\n");

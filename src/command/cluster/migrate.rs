@@ -121,7 +121,7 @@ fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
         // In Redis a node that migrates to itself times out waiting for its own reply.
         return Err(Refusal::of("IOERR error or timeout reading to target instance"));
     }
-    check_login(cx, &request)?;
+    check_login(cx, target, &request)?;
     if request.database != 0 {
         return Err(from_target("ERR SELECT is not allowed in cluster mode"));
     }
@@ -153,14 +153,13 @@ fn from_target(text: impl AsRef<[u8]>) -> Refusal {
 /// The node at the address of the request.
 fn target_of(cx: &ServerCx<'_>, request: &Request<'_>) -> Result<NodeNumber, Refusal> {
     let advertised = u16::try_from(request.port).ok().filter(|_| is_host(request.host));
-    let listened = advertised.map(|port| cx.server.announce.listening_port(port));
-    let node = listened.and_then(|port| cx.server.topology.node_at(port));
+    let node = advertised.and_then(|port| cx.server.node_announced_at(port));
     node.ok_or(Refusal::of("IOERR error or timeout writing to target instance"))
 }
 
 /// Checks the password of the request as the target would.
-fn check_login(cx: &ServerCx<'_>, request: &Request<'_>) -> Outcome {
-    let settings = &cx.node.settings;
+fn check_login(cx: &ServerCx<'_>, target: NodeNumber, request: &Request<'_>) -> Outcome {
+    let settings = &cx.server.node(Port::Node(target)).settings;
     match request.login {
         None if settings.needs_password() => Err(from_target(Refusal::NO_AUTH)),
         None => Ok(()),
@@ -183,7 +182,8 @@ fn check_route(cx: &ServerCx<'_>, target: NodeNumber, slot: Slot) -> Outcome {
     match topology.route(target, slot, flags, missing) {
         Route::Here => Ok(()),
         Route::Moved(node) | Route::Ask(node) => {
-            let (host, port) = cx.server.endpoint(topology.port_of(node), cx.me.local);
+            let (host, port) =
+                cx.server.endpoint(Port::Node(target), Port::Node(node), cx.me.local);
             Err(from_target(format!("MOVED {} {host}:{port}", slot.number())))
         }
         Route::Unassigned => Err(from_target(Refusal::SLOT_NOT_SERVED)),

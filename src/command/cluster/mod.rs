@@ -489,7 +489,8 @@ fn meet(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let [number, _bus] = [number, bus].map(|port| u16::try_from(port).ok().filter(|&p| p != 0));
     let (Some(number), Some(_bus)) = (number, _bus) else { return Err(invalid()) };
     // A node is met at its advertised port.
-    done(cx.server.topology.meet(me, &host, cx.server.announce.listening_port(number)), out)
+    let met = cx.server.node_announced_at(number).map(|node| cx.server.topology.port_of(node));
+    done(cx.server.topology.meet(me, &host, met.unwrap_or(number)), out)
 }
 
 fn replicate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

@@ -8,6 +8,9 @@ use crate::state::settings::EndpointType;
 use crate::topology::{NodeView, Port, Role, TopologyError, View};
 use std::fmt::Write;
 
+/// A node's bus port is by so much higher than its port, unless it announces another.
+const BUS_PORT_OFFSET: u32 = 10_000;
+
 /// The cluster as seen by the node of the port, or by the router.
 pub(super) fn view(cx: &ServerCx<'_>) -> View {
     match cx.port {
@@ -19,10 +22,23 @@ pub(super) fn view(cx: &ServerCx<'_>) -> View {
     }
 }
 
+/// The port that a node of a view stands for: the router's own, if that alone is announced.
+fn shown_port(cx: &ServerCx<'_>, node: &NodeView) -> Port {
+    match cx.port {
+        Port::Router if cx.server.announce.router_only => Port::Router,
+        _ => Port::Node(node.number),
+    }
+}
+
+/// The hostname that a node announces, or nothing.
+fn hostname(cx: &ServerCx<'_>, node: &NodeView) -> String {
+    cx.server.node(shown_port(cx, node)).settings.hostname()
+}
+
 /// The advertised address of a node: host (empty for the one that the client connected to) and
 /// port.
 fn endpoint(cx: &ServerCx<'_>, node: &NodeView) -> (String, u16) {
-    let (host, port) = cx.server.announce.endpoint(node.node.port, cx.me.local);
+    let (host, port) = cx.server.address_of(shown_port(cx, node), cx.me.local);
     // A node does not know its own address before it has met another.
     let is_new = !node.node.has_met && node.ranges.is_empty();
     (if is_new { String::new() } else { host }, port)
@@ -31,7 +47,7 @@ fn endpoint(cx: &ServerCx<'_>, node: &NodeView) -> (String, u16) {
 /// The endpoint that clients shall connect to, if it is not the address.
 fn preferred(cx: &ServerCx<'_>, node: &NodeView) -> Option<String> {
     let prefers_ip = cx.node.settings.endpoint_type() == EndpointType::Ip;
-    (!prefers_ip).then(|| cx.server.endpoint(node.node.port, cx.me.local).0)
+    (!prefers_ip).then(|| cx.server.endpoint(cx.port, shown_port(cx, node), cx.me.local).0)
 }
 
 /// Writes a host. Null means the host that the client has connected to.
@@ -47,7 +63,6 @@ pub(super) fn slots(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
         .flat_map(|owner| owner.ranges.iter().map(move |&(first, last)| (first, last, owner)))
         .collect();
     runs.sort_unstable_by_key(|&(first, ..)| first);
-    let name = cx.node.settings.hostname();
     out.array(runs.len());
     for (first, last, owner) in runs {
         let serving: Vec<&NodeView> = std::iter::once(owner)
@@ -58,6 +73,7 @@ pub(super) fn slots(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
         out.int(last.number().into());
         for node in serving {
             let ((at, port), preferred) = (endpoint(cx, node), preferred(cx, node));
+            let name = hostname(cx, node);
             out.array(4);
             host(out, preferred.as_ref().unwrap_or(&at));
             out.int(port.into());
@@ -81,7 +97,6 @@ pub(super) fn slots(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> O
 
 pub(super) fn shards(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let view = view(cx);
-    let name = cx.node.settings.hostname();
     let masters: Vec<&NodeView> =
         view.nodes.iter().filter(|node| node.node.role == Role::Master).collect();
     out.array(masters.len());
@@ -98,7 +113,7 @@ pub(super) fn shards(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> 
             std::iter::once(master).chain(view.replicas_of(master.number)).collect();
         out.array(nodes.len());
         for node in nodes {
-            let (at, port) = endpoint(cx, node);
+            let ((at, port), name) = (endpoint(cx, node), hostname(cx, node));
             out.map(7 + usize::from(!name.is_empty()));
             out.bulk(b"id");
             out.bulk(node.node.id.as_bytes());
@@ -163,8 +178,9 @@ fn line(cx: &ServerCx<'_>, view: &View, node: &NodeView, now: Millis) -> String 
         Role::ReplicaOf(master) => view.get(master).map_or(0, |master| master.node.epoch),
         Role::Master => node.node.epoch,
     };
-    let bus = u32::from(port) + 10_000;
-    let name = match cx.node.settings.hostname() {
+    let bus = cx.server.node(shown_port(cx, node)).settings.announced_bus_port();
+    let bus = bus.map_or_else(|| u32::from(port) + BUS_PORT_OFFSET, u32::from);
+    let name = match hostname(cx, node) {
         name if name.is_empty() => name,
         name => format!(",{name}"),
     };

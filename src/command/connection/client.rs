@@ -124,7 +124,7 @@ pub(super) const ROW: Spec = Spec {
             complexity: "O(N) Where N is the number of paused clients",
             summary: "Ends a pause.",
             run: Run::Server(|cx, _, out| {
-                cx.node.pause.end();
+                cx.covered().iter().for_each(|node| node.pause.end());
                 out.ok();
                 Ok(())
             }),
@@ -231,10 +231,10 @@ fn info(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 fn list(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let shown = if args.len() == 2 {
-        cx.node.clients.all()
+        cx.node.clients()
     } else if args.len() == 4 && args.is(2, "type") {
         let kind = Kind::parse(args.at(3))?;
-        let mut all = cx.node.clients.all();
+        let mut all = cx.node.clients();
         all.retain(|client| Kind::of(client) == kind);
         all
     } else if args.len() > 3 && args.is(2, "id") {
@@ -243,7 +243,7 @@ fn list(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             .from(3)
             .map(|id| parse_i64(id).ok_or_else(invalid))
             .collect::<Result<Vec<_>, _>>()?;
-        let found = ids.into_iter().filter_map(|id| cx.node.clients.get(u64::try_from(id).ok()?));
+        let found = ids.into_iter().filter_map(|id| cx.node.client(u64::try_from(id).ok()?));
         found.collect()
     } else {
         return Err(Refusal::SYNTAX);
@@ -422,7 +422,8 @@ fn pause(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         return Err(Refusal::of("ERR timeout is negative"));
     }
     // A time out of range wraps into the past, as in Redis: no pause at all.
-    cx.node.pause.begin(cx.now, cx.now.wrapping_add(millis), paused);
+    let until = cx.now.wrapping_add(millis);
+    cx.covered().iter().for_each(|node| node.pause.begin(cx.now, until, paused));
     out.ok();
     Ok(())
 }
@@ -443,7 +444,7 @@ fn unblock(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
         }
     };
     let id = u64::try_from(args.int(2)?).ok();
-    let client = id.and_then(|id| cx.node.clients.get(id));
+    let client = id.and_then(|id| cx.node.client(id));
     out.int(client.is_some_and(|client| client.unblock(ending)).into());
     Ok(())
 }
@@ -456,8 +457,8 @@ fn kill(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     } else {
         Filter::parse(args, cx.me)?
     };
-    let named = |id| cx.node.clients.get(id).into_iter().collect();
-    let mut found: Vec<Arc<Client>> = filter.id.map_or_else(|| cx.node.clients.all(), named);
+    let named = |id| cx.node.client(id).into_iter().collect();
+    let mut found: Vec<Arc<Client>> = filter.id.map_or_else(|| cx.node.clients(), named);
     found.retain(|client| filter.fits(client));
     if is_old_form && found.is_empty() {
         return Err(Refusal::of("ERR No such client"));

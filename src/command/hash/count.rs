@@ -42,7 +42,8 @@ pub(super) fn hincrbyfloat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) 
         sum.write_human(digits);
         Ok(())
     })?;
-    cx.keyspace.notify_event(event::HASH, "hincrbyfloat", args.at(1));
+    let hset = event::Replicated::once(event::HASH, "hset");
+    cx.keyspace.notify_replicated(event::HASH, "hincrbyfloat", args.at(1), hset);
     out.bulk(&sum);
     Ok(())
 }

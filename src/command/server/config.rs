@@ -3,7 +3,6 @@
 use super::super::{Secret, help};
 use super::*;
 use crate::state::CommandStats;
-use crate::topology::Port;
 
 /// Defaults of the subcommands' rows.
 const CONFIG: Spec = Spec {
@@ -87,12 +86,7 @@ fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.map(found.len());
     for (name, value) in &found {
         out.bulk(name);
-        // These differ from port to port.
-        match (cx.port, name.to_ascii_lowercase().as_slice()) {
-            (_, b"cluster-enabled") if cx.server.mode(cx.port) == "cluster" => out.bulk(b"yes"),
-            (Port::Node(_), b"port") => out.bulk(cx.own_port().to_string().as_bytes()),
-            _ => out.bulk(value),
-        }
+        out.bulk(value);
     }
     Ok(())
 }
@@ -103,17 +97,18 @@ fn set(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     }
     let pairs: Vec<_> =
         (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1))).collect();
-    cx.node.settings.set(&pairs).map_err(|error| Refusal::new(error.text()))?;
-    cx.server.apply_settings();
+    cx.server.nodes.set(cx.port, &pairs).map_err(|error| Refusal::new(error.text()))?;
     out.ok();
     Ok(())
 }
 
 fn resetstat(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    cx.node.stats.reset();
+    for node in cx.covered() {
+        node.stats.reset();
+        node.observer.commandstats.each(CommandStats::reset);
+    }
     cx.shards.iter_mut().for_each(|shard| shard.reset_counts());
     cx.tallies.iter_mut().for_each(|tally| tally.reset());
-    cx.node.observer.commandstats.each(CommandStats::reset);
     out.ok();
     Ok(())
 }

@@ -82,7 +82,9 @@ const SECTIONS: &[Section] = &[
 pub(super) fn sum(cx: &ServerCx<'_>) -> CommandStats {
     let mut sum = CommandStats::default();
     cx.tallies.iter().for_each(|stats| sum.add(stats));
-    cx.node.observer.commandstats.each(|stats| sum.add(stats));
+    for node in cx.covered() {
+        node.observer.commandstats.each(|stats| sum.add(stats));
+    }
     sum
 }
 
@@ -139,7 +141,7 @@ fn server(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Re
 }
 
 fn clients(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
-    let all = cx.node.clients.all();
+    let all = cx.node.clients();
     let activity: Vec<_> = all.iter().map(|client| client.activity()).collect();
     let blocked = activity.iter().filter(|activity| activity.blocked).count();
     let widest = |bytes: fn(&crate::state::clients::Activity) -> usize| {
@@ -150,7 +152,7 @@ fn clients(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::R
         "connected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\nclient_recent_max_input_buffer:{}\r\n\
          client_recent_max_output_buffer:{}\r\nblocked_clients:{blocked}\r\ntracking_clients:0\r\n\
          clients_in_timeout_table:0\r\n",
-        cx.node.clients.count(),
+        all.len(),
         cx.node.settings.clients_max(),
         widest(|activity| activity.unread + activity.unread_room),
         widest(|activity| activity.unsent),

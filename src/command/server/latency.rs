@@ -79,7 +79,10 @@ pub(super) const ROW: Spec = Spec {
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Removes the spikes, all or those of the named events.",
             run: Run::Server(|cx, args, out| {
-                out.count(cx.node.observer.latency_monitor.reset(args.from(2)));
+                let ports = cx.covered().iter();
+                let counts = ports.map(|port| port.observer.latency_monitor.reset(args.from(2)));
+                let counts: Vec<usize> = counts.collect();
+                out.count(counts[0]);
                 Ok(())
             }),
             ..LATENCY

@@ -123,7 +123,7 @@ impl Usage {
         Self {
             resident: usage.resident,
             peak: usage.resident_peak,
-            clients: cx.node.clients.all().iter().map(|client| client.memory()).sum(),
+            clients: cx.node.clients().iter().map(|client| client.memory()).sum(),
             keys: cx.shards.iter().map(|shard| shard.len()).sum(),
         }
     }

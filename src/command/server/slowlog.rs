@@ -51,7 +51,7 @@ pub(super) const ROW: Spec = Spec {
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Removes all entries.",
             run: Run::Server(|cx, _, out| {
-                cx.node.observer.slowlog.reset();
+                cx.covered().iter().for_each(|node| node.observer.slowlog.reset());
                 out.ok();
                 Ok(())
             }),

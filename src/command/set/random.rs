@@ -1,11 +1,11 @@
 //! Random members: SRANDMEMBER reads them, SPOP removes them.
 
 use super::{Reply, set_at, write_member};
-use crate::command::collection::{announce_removal, change};
+use crate::command::collection::change;
 use crate::command::pace::Strides;
 use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{BorrowedMember, Edited, KeyHasher, Member, Set, Value, event};
+use crate::keyspace::{BorrowedMember, Edited, KeyHasher, Keyspace, Member, Set, Value, event};
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 
@@ -86,7 +86,7 @@ fn spop_one(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.null();
         return Ok(());
     };
-    announce_removal(cx.keyspace, event::SET, "spop", key.bytes, emptied);
+    announce_pop(cx.keyspace, key.bytes, emptied, 1);
     Ok(())
 }
 
@@ -124,7 +124,9 @@ fn spop_many(cx: &mut Cx<'_>, args: Args<'_>, wanted: usize, out: &mut Sink<'_>)
         })?
         .flatten()
     };
-    announce_removal(cx.keyspace, event::SET, "spop", key.bytes, wanted >= len);
+    // A set that is taken as a whole is deleted on replicas.
+    let (emptied, removals) = if wanted >= len { (true, 0) } else { (false, wanted) };
+    announce_pop(cx.keyspace, key.bytes, emptied, removals);
     if let Some(dead) = dead {
         cx.keyspace.free_lazily(Value::Set(dead));
     }
@@ -216,5 +218,14 @@ mod tests {
                 assert!(times.abs_diff(expected) < 500, "{times}, expected {expected}");
             }
         }
+    }
+}
+
+/// Reports that members were taken out of a set, which is replicated as so many removals.
+fn announce_pop(keyspace: &mut Keyspace, key: &[u8], emptied: bool, removals: usize) {
+    let srem = event::Replicated { class: event::SET, name: "srem", times: removals };
+    keyspace.notify_replicated(event::SET, "spop", key, srem);
+    if emptied {
+        keyspace.notify_event(event::GENERIC, "del", key);
     }
 }

@@ -165,8 +165,7 @@ fn find(server: &ServerState, name: &NodeName) -> Result<NodeNumber, Refusal> {
     let found = match name {
         NodeName::Number(number) => Some(*number).filter(|&number| number < topology.nodes()),
         NodeName::Port(advertised) => {
-            let listened = server.announce.listening_port(*advertised);
-            topology.node_at(listened).or_else(|| topology.node_at(*advertised))
+            server.node_announced_at(*advertised).or_else(|| topology.node_at(*advertised))
         }
         NodeName::Id(id) => topology.with_nodes(|nodes| {
             nodes.iter().position(|node| node.id.as_bytes().eq_ignore_ascii_case(id))

@@ -3,7 +3,7 @@
 use crate::command::{Args, Outcome, Refusal, ServerCx};
 use crate::resp::Sink;
 use crate::slot::Slot;
-use crate::topology::{Node, NodeNumber, Role};
+use crate::topology::{Node, NodeNumber, Port, Role};
 use std::fmt::Write;
 
 /// A node with the ranges of slots that it owns.
@@ -12,7 +12,6 @@ struct NodeLine {
     id: String,
     role: Role,
     epoch: u64,
-    port: u16,
     shard: usize,
     is_up: bool,
     is_alone: bool,
@@ -28,7 +27,6 @@ fn lines(cx: &ServerCx<'_>) -> Vec<NodeLine> {
         id: node.id.clone(),
         role: node.role,
         epoch: node.epoch,
-        port: node.port,
         shard: node.shard,
         is_up: node.is_up,
         is_alone: node.is_alone(),
@@ -49,11 +47,11 @@ fn lines(cx: &ServerCx<'_>) -> Vec<NodeLine> {
 }
 
 /// The advertised address of a node.
-fn endpoint(cx: &ServerCx<'_>, port: u16) -> String {
-    if port == 0 {
+fn endpoint(cx: &ServerCx<'_>, node: NodeNumber) -> String {
+    if cx.server.topology.port_of(node) == 0 {
         return "no port".to_owned();
     }
-    let (host, port) = cx.server.announce.endpoint(port, cx.me.local);
+    let (host, port) = cx.server.address_of(Port::Node(node), cx.me.local);
     format!("{host}:{port}")
 }
 
@@ -74,7 +72,7 @@ pub(super) fn cluster(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) ->
             (false, Some(true)) => "hangs",
             (false, _) => "stopped",
         };
-        let (number, epoch, at) = (line.number, line.epoch, endpoint(cx, line.port));
+        let (number, epoch, at) = (line.number, line.epoch, endpoint(cx, line.number));
         let _ = write!(text, "  {number} {at} {role}, {state}, epoch {epoch}, id {}", line.id);
         if line.role == Role::Master {
             let keys = cx.shards[line.shard].len();
@@ -125,7 +123,7 @@ pub(super) fn slot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
         Some(owner) => {
             let node = topology.node(owner);
             let keys = cx.shards[topology.shard_of_node(owner)].slot_len(slot);
-            let _ = write!(text, "node {owner} ({}), {keys} keys", endpoint(cx, node.port));
+            let _ = write!(text, "node {owner} ({}), {keys} keys", endpoint(cx, owner));
             if let Some(&to) = node.migrating.get(&slot) {
                 let _ = write!(text, "; on the move {}", migration(cx, slot, owner, to));
             }

@@ -85,7 +85,8 @@ pub(super) fn incrbyfloat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -
             cx.keyspace.set(key, Value::Str(sum), Ttl::Clear);
         }
     }
-    cx.keyspace.notify_event(event::STRING, "incrbyfloat", key.bytes);
+    let set = event::Replicated::once(event::STRING, "set");
+    cx.keyspace.notify_replicated(event::STRING, "incrbyfloat", key.bytes, set);
     Ok(())
 }
 

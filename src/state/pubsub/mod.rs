@@ -118,7 +118,20 @@ impl PubSub {
         now: Millis,
         delivered: OnDelivery<'_>,
     ) -> usize {
-        let mut delivery = Delivery::for_client_of(port);
+        self.deliver(channel, message, port, |_| true, now, delivered)
+    }
+
+    /// Sends a message to those subscribers whose port `hears` it.
+    fn deliver(
+        &self,
+        channel: &[u8],
+        message: &[u8],
+        port: Port,
+        hears: impl Fn(Port) -> bool,
+        now: Millis,
+        delivered: OnDelivery<'_>,
+    ) -> usize {
+        let mut delivery = Delivery::for_client_of(port, hears);
         let lock = self.lock_of(channel);
         if let Some(subscribers) = self.channels.get(channel) {
             delivery.send(&subscribers, &[b"message", channel, message], now);
@@ -145,7 +158,7 @@ impl PubSub {
         now: Millis,
         delivered: OnDelivery<'_>,
     ) -> usize {
-        let mut delivery = Delivery::for_client_of(port);
+        let mut delivery = Delivery::for_client_of(port, |_| true);
         let lock = self.lock_of(channel);
         if let Some(subscribers) = self.shard_channels.get(channel) {
             delivery.send(&subscribers, &[b"smessage", channel, message], now);
@@ -187,29 +200,24 @@ impl PubSub {
         wakers.into_iter().for_each(delivered);
     }
 
-    /// Publishes keyspace events to the channels that `wanted` selects.
-    pub fn publish_events(
+    /// Publishes a keyspace event in its two channels to the subscribers of those ports for which
+    /// `hears`, given the event's class and the channel's way to publish, is true.
+    pub fn publish_event(
         &self,
-        events: &[Event],
-        wanted: EventClass,
+        Event { class, name, key, .. }: &Event,
         database: usize,
         now: Millis,
         delivered: OnDelivery<'_>,
+        hears: impl Fn(Port, EventClass) -> bool,
     ) {
-        let mut channel = Vec::new();
-        let prefixes = ["keyspace", "keyevent"].map(|word| format!("__{word}@{database}__:"));
-        for Event { name, key, .. } in events {
-            for (way, prefix, about, message) in [
-                (event::BY_KEY, &prefixes[0], &**key, name.as_bytes()),
-                (event::BY_NAME, &prefixes[1], name.as_bytes(), &**key),
-            ] {
-                if wanted & way != 0 {
-                    channel.clear();
-                    channel.extend_from_slice(prefix.as_bytes());
-                    channel.extend_from_slice(about);
-                    self.publish(&channel, message, Port::Router, now, delivered);
-                }
-            }
+        for (way, word, about, message) in [
+            (event::BY_KEY, "keyspace", &**key, name.as_bytes()),
+            (event::BY_NAME, "keyevent", name.as_bytes(), &**key),
+        ] {
+            let mut channel = format!("__{word}@{database}__:").into_bytes();
+            channel.extend_from_slice(about);
+            let hears = |port| hears(port, class | way);
+            self.deliver(&channel, message, Port::Router, hears, now, delivered);
         }
     }
 
@@ -305,24 +313,26 @@ fn count_for(subscribers: &Subscribers, port: Port) -> usize {
 
 /// The receivers of a message, to be reported once no lock is held any more: `OnDelivery` may take
 /// time.
-struct Delivery {
+struct Delivery<F> {
     /// The port whose clients the count is reported to.
     port: Port,
+    /// Whether clients of a port get the message.
+    hears: F,
     receivers: usize,
     wakers: Vec<Waker>,
     /// Steps without a waker: receivers that are awake, and patterns that were tried.
     awake: usize,
 }
 
-impl Delivery {
-    fn for_client_of(port: Port) -> Self {
-        Self { port, receivers: 0, wakers: Vec::new(), awake: 0 }
+impl<F: Fn(Port) -> bool> Delivery<F> {
+    fn for_client_of(port: Port, hears: F) -> Self {
+        Self { port, hears, receivers: 0, wakers: Vec::new(), awake: 0 }
     }
 
     /// Sends a message of these parts to the subscribers, encoded once per protocol.
     fn send(&mut self, subscribers: &Subscribers, parts: &[&[u8]], now: Millis) {
         let (mut resp2, mut resp3) = (Vec::new(), Vec::new());
-        for client in subscribers.values() {
+        for client in subscribers.values().filter(|client| (self.hears)(client.port)) {
             let wakers = client.push_output(now, |proto| {
                 let encoded = match proto {
                     Proto::Resp2 => &mut resp2,

@@ -7,17 +7,18 @@
 //! refuses every other value with the reason.
 
 mod value_type;
+mod cluster;
 mod rows;
 mod reply;
+mod config;
 
 use crate::keyspace::{EventClass, Limits, Millis, PackLimits, event};
 use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
 use crate::state::clients::OutputLimits;
-use crate::text::glob;
 use crate::topology::LAG_MS_MAX;
+use cluster::ClusterSettings;
 use parking_lot::{Mutex, RwLock};
 pub(crate) use reply::lacking_parameter;
-use rows::{ROWS, Row, SetRule};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, Ordering};
@@ -59,6 +60,8 @@ const SHARED_SHARDS: i64 = -1;
 #[derive(Debug)]
 pub struct Settings {
     start: StartupSettings,
+    /// The port that is listened on.
+    port: AtomicI64,
     clients_max: AtomicI64,
     /// Seconds of idleness after which a client is closed; 0 for never.
     timeout: AtomicI64,
@@ -76,11 +79,7 @@ pub struct Settings {
     explain: AtomicBool,
     /// Index into [`CrossSlot::ALL`].
     cross_slot: AtomicU8,
-    needs_all_slots: AtomicBool,
-    reads_when_down: AtomicBool,
-    /// Index into [`EndpointType::ALL`].
-    endpoint_type: AtomicU8,
-    hostname: RwLock<Box<[u8]>>,
+    cluster: ClusterSettings,
     /// Microseconds from which on a command is slow; negative for never.
     slow_us: AtomicI64,
     slowlog_len_max: AtomicI64,
@@ -194,6 +193,7 @@ impl Settings {
     pub fn new(start: StartupSettings) -> Self {
         let output_limits = value_type::OUTPUT_LIMITS;
         Self {
+            port: AtomicI64::new(start.port.into()),
             start,
             clients_max: AtomicI64::new(10_000),
             timeout: AtomicI64::new(0),
@@ -209,10 +209,7 @@ impl Settings {
             protected: AtomicBool::new(true),
             explain: AtomicBool::new(false),
             cross_slot: AtomicU8::new(0),
-            needs_all_slots: AtomicBool::new(true),
-            reads_when_down: AtomicBool::new(false),
-            endpoint_type: AtomicU8::new(0),
-            hostname: RwLock::default(),
+            cluster: ClusterSettings::default(),
             slow_us: AtomicI64::new(10_000),
             slowlog_len_max: AtomicI64::new(128),
             spike_ms: AtomicI64::new(0),
@@ -226,6 +223,11 @@ impl Settings {
             has_password: AtomicBool::new(false),
             changing: Mutex::default(),
         }
+    }
+
+    /// Sets the port that is shown as the one that is listened on.
+    pub fn set_port(&self, port: u16) {
+        self.port.store(port.into(), Ordering::Relaxed);
     }
 
     /// Returns the most clients at a time.
@@ -359,30 +361,6 @@ impl Settings {
         CrossSlot::ALL[usize::from(self.cross_slot.load(Ordering::Relaxed))]
     }
 
-    /// Returns whether the cluster serves only while every slot has an owner that is up.
-    #[must_use]
-    pub fn needs_all_slots(&self) -> bool {
-        self.needs_all_slots.load(Ordering::Relaxed)
-    }
-
-    /// Returns whether a cluster that is down serves reads.
-    #[must_use]
-    pub fn reads_when_down(&self) -> bool {
-        self.reads_when_down.load(Ordering::Relaxed)
-    }
-
-    /// Returns what clients are given to connect to.
-    #[must_use]
-    pub fn endpoint_type(&self) -> EndpointType {
-        EndpointType::ALL[usize::from(self.endpoint_type.load(Ordering::Relaxed))]
-    }
-
-    /// Returns the nodes' hostname, or nothing.
-    #[must_use]
-    pub fn hostname(&self) -> String {
-        String::from_utf8_lossy(&self.hostname.read()).into_owned()
-    }
-
     /// Returns whether protected mode rejects clients from other machines while there is no
     /// password.
     #[must_use]
@@ -410,75 +388,6 @@ impl Settings {
             candidate.iter().zip(repeated).fold(same_len, |same, (a, b)| same & a.ct_eq(b));
         same.into()
     }
-
-    /// Returns the parameters that any of `patterns` matches, with their values, none twice. A
-    /// plain name is returned as given, a glob's matches as the table spells them.
-    #[must_use]
-    pub fn get<'p>(
-        &self,
-        patterns: impl Iterator<Item = &'p [u8]>,
-    ) -> Vec<(Cow<'p, [u8]>, Vec<u8>)> {
-        let mut shown = [false; ROWS.len()];
-        let mut found = Vec::new();
-        for pattern in patterns {
-            let is_glob = pattern.iter().any(|byte| b"*?[".contains(byte));
-            for (row, shown) in ROWS.iter().zip(&mut shown) {
-                let name = row.name.as_bytes();
-                let matches = if is_glob {
-                    glob::matches_nocase(pattern, name)
-                } else {
-                    pattern.eq_ignore_ascii_case(name)
-                };
-                if matches && !*shown {
-                    *shown = true;
-                    let name = Cow::Borrowed(if is_glob { name } else { pattern });
-                    found.push((name, (row.get)(self).text()));
-                }
-            }
-        }
-        found
-    }
-
-    /// Sets all parameters or none.
-    ///
-    /// # Errors
-    /// The first error; names are checked before values, as in Redis.
-    pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), SetError> {
-        let refused = |name: &[u8], why| SetError::Refused { name: name.to_vec(), why };
-        let mut rows: Vec<&Row> = Vec::with_capacity(pairs.len());
-        for &(name, _) in pairs {
-            let row = ROWS.iter().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
-            let row = row.ok_or_else(|| SetError::Unknown(name.to_vec()))?;
-            if matches!(row.set, SetRule::Never) {
-                return Err(refused(name, "can't set immutable config".into()));
-            }
-            if rows.iter().any(|earlier| earlier.name == row.name) {
-                return Err(refused(name, "duplicate parameter".into()));
-            }
-            rows.push(row);
-        }
-        let mut changes = Vec::with_capacity(pairs.len());
-        for (row, &(_, text)) in rows.into_iter().zip(pairs) {
-            let value =
-                row.value_type.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
-            match row.set {
-                SetRule::Freely(set) => changes.push((set, value)),
-                SetRule::Checked(check, set) => {
-                    check(self, &value).map_err(|why| refused(row.name.as_bytes(), why))?;
-                    changes.push((set, value));
-                }
-                // Setting a constant to its value, as many clients do at their start, is no change.
-                SetRule::Never => {}
-                SetRule::Fixed(_) if value == (row.get)(self) => {}
-                SetRule::Fixed(why) => return Err(refused(row.name.as_bytes(), why.into())),
-            }
-        }
-        let _one_at_a_time = self.changing.lock();
-        for (set, value) in changes {
-            set(self, value);
-        }
-        Ok(())
-    }
 }
 
 fn number(cell: &AtomicI64) -> i64 {
@@ -505,7 +414,7 @@ fn set_outbox_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 
 
 #[cfg(test)]
 mod tests {
-    use super::rows::NOT_PERSISTENT;
+    use super::rows::{NOT_PERSISTENT, ROWS};
     use super::*;
 
     fn get(settings: &Settings, pattern: &str) -> Vec<(String, String)> {

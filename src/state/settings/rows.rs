@@ -23,6 +23,8 @@ pub(super) enum SetRule {
     Freely(fn(&Settings, Value)),
     /// Sets a value that the first function accepts.
     Checked(fn(&Settings, &Value) -> Result<(), Cow<'static, str>>, fn(&Settings, Value)),
+    /// Sets any valid value for this port alone: that of the router port is not that of the nodes.
+    Own(fn(&Settings, Value)),
     /// Redis can change it, Slotway cannot, for this reason.
     Fixed(&'static str),
     /// Redis cannot change it either.
@@ -44,13 +46,16 @@ fn check_hostname(name: &[u8]) -> Result<(), Cow<'static, str>> {
 
 /// A row for a number in an atomic of [`Settings`].
 macro_rules! number {
-    ($name:literal, $value_type:expr, $cell:ident) => {
+    ($name:literal, $value_type:expr, $($cell:ident).+) => {
+        number!($name, $value_type, $($cell).+, Freely)
+    };
+    ($name:literal, $value_type:expr, $($cell:ident).+, $rule:ident) => {
         Row {
             name: $name,
             value_type: $value_type,
-            get: |settings| Value::Number(number(&settings.$cell).into()),
-            set: SetRule::Freely(|settings, value| {
-                settings.$cell.store(value.number(), Ordering::Relaxed)
+            get: |settings| Value::Number(number(&settings.$($cell).+).into()),
+            set: SetRule::$rule(|settings, value| {
+                settings.$($cell).+.store(value.number(), Ordering::Relaxed)
             }),
         }
     };
@@ -58,13 +63,13 @@ macro_rules! number {
 
 /// A row for a boolean in an atomic of [`Settings`].
 macro_rules! yes_no {
-    ($name:literal, $cell:ident) => {
+    ($name:literal, $($cell:ident).+) => {
         Row {
             name: $name,
             value_type: ValueType::YesNo,
-            get: |settings| Value::Bool(settings.$cell.load(Ordering::Relaxed)),
+            get: |settings| Value::Bool(settings.$($cell).+.load(Ordering::Relaxed)),
             set: SetRule::Freely(|settings, value| {
-                settings.$cell.store(value.is_yes(), Ordering::Relaxed)
+                settings.$($cell).+.store(value.is_yes(), Ordering::Relaxed)
             }),
         }
     };
@@ -94,6 +99,7 @@ const NO_EVICTION: &str = "slotway does not limit its memory";
 const CHOSEN_AT_START: &str = "it is chosen when the server starts";
 const I32_MAX: i128 = i32::MAX as i128;
 const I64_MAX: i128 = i64::MAX as i128;
+const PORT: ValueType = ValueType::Int(0, u16::MAX as i128);
 
 /// Every parameter.
 pub(super) const ROWS: &[Row] = &[
@@ -177,26 +183,44 @@ pub(super) const ROWS: &[Row] = &[
             settings.cross_slot.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
         }),
     },
-    yes_no!("cluster-require-full-coverage", needs_all_slots),
-    yes_no!("cluster-allow-reads-when-down", reads_when_down),
+    yes_no!("cluster-require-full-coverage", cluster.needs_all_slots),
+    yes_no!("cluster-allow-reads-when-down", cluster.reads_when_down),
+    yes_no!("cluster-allow-pubsubshard-when-down", cluster.channels_when_down),
     Row {
         name: "cluster-preferred-endpoint-type",
         value_type: ValueType::OneOf(EndpointType::WORDS),
         get: |settings| Value::Word(EndpointType::WORDS[settings.endpoint_type() as usize]),
         set: SetRule::Freely(|settings, value| {
             let chosen = EndpointType::WORDS.iter().position(|&word| value == Value::Word(word));
-            settings.endpoint_type.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
+            settings.cluster.endpoint_type.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
         }),
     },
     Row {
         name: "cluster-announce-hostname",
         value_type: ValueType::Text,
-        get: |settings| Value::Text(settings.hostname.read().clone()),
+        get: |settings| Value::Text(settings.cluster.hostname.read().clone()),
         set: SetRule::Checked(
             |_, value| check_hostname(&value.text()),
-            |settings, value| *settings.hostname.write() = value.into_text(),
+            |settings, value| *settings.cluster.hostname.write() = value.into_text(),
         ),
     },
+    Row {
+        name: "cluster-announce-ip",
+        value_type: ValueType::Text,
+        get: |settings| Value::Text(settings.cluster.ip.read().clone()),
+        set: SetRule::Freely(|settings, value| *settings.cluster.ip.write() = value.into_text()),
+    },
+    number!("cluster-announce-port", PORT, cluster.port, Own),
+    number!("cluster-announce-tls-port", PORT, cluster.tls_port, Own),
+    number!("cluster-announce-bus-port", PORT, cluster.bus_port, Own),
+    number!("cluster-node-timeout", ValueType::Int(0, I64_MAX), cluster.node_timeout),
+    number!("cluster-replica-validity-factor", ValueType::Int(0, I32_MAX), cluster.validity_factor),
+    number!("cluster-slave-validity-factor", ValueType::Int(0, I32_MAX), cluster.validity_factor),
+    number!("cluster-migration-barrier", ValueType::Int(0, I32_MAX), cluster.migration_barrier),
+    number!("cluster-link-sendbuf-limit", ValueType::Memory(0, I64_MAX), cluster.link_buffer_max),
+    yes_no!("cluster-replica-no-failover", cluster.no_failover),
+    yes_no!("cluster-slave-no-failover", cluster.no_failover),
+    yes_no!("cluster-allow-replica-migration", cluster.replicas_migrate),
     Row {
         name: "bind",
         value_type: ValueType::Text,
@@ -206,7 +230,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "port",
         value_type: ValueType::Int(0, u16::MAX as i128),
-        get: |settings| Value::Number(settings.start.port.into()),
+        get: |settings| Value::Number(number(&settings.port).into()),
         set: SetRule::Fixed(CHOSEN_AT_START),
     },
     Row {

@@ -1,0 +1,104 @@
+//! CONFIG GET and CONFIG SET over the table of parameters.
+
+use super::rows::{ROWS, Row, SetRule};
+use super::{SetError, Settings};
+use crate::text::glob;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+impl Settings {
+    /// Returns the parameters that any of `patterns` matches, with their values, none twice. A
+    /// plain name is returned as given, a glob's matches as the table spells them.
+    #[must_use]
+    pub fn get<'p>(
+        &self,
+        patterns: impl Iterator<Item = &'p [u8]>,
+    ) -> Vec<(Cow<'p, [u8]>, Vec<u8>)> {
+        let mut shown = [false; ROWS.len()];
+        let mut found = Vec::new();
+        for pattern in patterns {
+            let is_glob = pattern.iter().any(|byte| b"*?[".contains(byte));
+            for (row, shown) in ROWS.iter().zip(&mut shown) {
+                let name = row.name.as_bytes();
+                let matches = if is_glob {
+                    glob::matches_nocase(pattern, name)
+                } else {
+                    pattern.eq_ignore_ascii_case(name)
+                };
+                if matches && !*shown {
+                    *shown = true;
+                    let name = Cow::Borrowed(if is_glob { name } else { pattern });
+                    found.push((name, (row.get)(self).text()));
+                }
+            }
+        }
+        found
+    }
+
+    /// Sets all parameters or none.
+    ///
+    /// # Errors
+    /// The first error; names are checked before values, as in Redis.
+    pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<(), SetError> {
+        let refused = |name: &[u8], why| SetError::Refused { name: name.to_vec(), why };
+        let mut rows: Vec<&Row> = Vec::with_capacity(pairs.len());
+        for &(name, _) in pairs {
+            let row = ROWS.iter().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
+            let row = row.ok_or_else(|| SetError::Unknown(name.to_vec()))?;
+            if matches!(row.set, SetRule::Never) {
+                return Err(refused(name, "can't set immutable config".into()));
+            }
+            if rows.iter().any(|earlier| earlier.name == row.name) {
+                return Err(refused(name, "duplicate parameter".into()));
+            }
+            rows.push(row);
+        }
+        let mut changes = Vec::with_capacity(pairs.len());
+        for (row, &(_, text)) in rows.into_iter().zip(pairs) {
+            let value =
+                row.value_type.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
+            match row.set {
+                SetRule::Freely(set) | SetRule::Own(set) => changes.push((set, value)),
+                SetRule::Checked(check, set) => {
+                    check(self, &value).map_err(|why| refused(row.name.as_bytes(), why))?;
+                    changes.push((set, value));
+                }
+                // Setting a constant to its value, as many clients do at their start, is no change.
+                SetRule::Never => {}
+                SetRule::Fixed(_) if value == (row.get)(self) => {}
+                SetRule::Fixed(why) => return Err(refused(row.name.as_bytes(), why.into())),
+            }
+        }
+        let _one_at_a_time = self.changing.lock();
+        for (set, value) in changes {
+            set(self, value);
+        }
+        Ok(())
+    }
+
+    /// Makes the settings of a node, which begin as these, the router port's, are.
+    #[must_use]
+    pub fn of_node(&self) -> Self {
+        let mut node =
+            Self::new(super::StartupSettings { cluster_enabled: true, ..self.start.clone() });
+        node.replica_lag = Arc::clone(&self.replica_lag);
+        ROWS.iter().for_each(|row| node.adopt_row(self, row));
+        node
+    }
+
+    /// Gives a parameter the value that it has in the router port's settings.
+    pub fn adopt(&self, router: &Self, name: &[u8]) {
+        let named = |row: &&Row| name.eq_ignore_ascii_case(row.name.as_bytes());
+        if let Some(row) = ROWS.iter().find(named) {
+            let _one_at_a_time = self.changing.lock();
+            self.adopt_row(router, row);
+        }
+    }
+
+    fn adopt_row(&self, router: &Self, row: &Row) {
+        match row.set {
+            SetRule::Freely(set) | SetRule::Checked(_, set) => set(self, (row.get)(router)),
+            SetRule::Own(_) | SetRule::Fixed(_) | SetRule::Never => {}
+        }
+    }
+}
