@@ -3,7 +3,7 @@
 //! An invalid change is refused with Redis' own error before anything is changed. The caller that
 //! changes the owner of a slot holds all shards concerned.
 
-use super::map::Map;
+use super::map::{GivenUp, Map};
 use super::{
     DownRules, NO_OWNER, NodeNumber, Role, SHARD_SHIFT, SLOW_PATH, Topology, TopologyError, word,
 };
@@ -40,10 +40,12 @@ impl Topology {
         Ok(())
     }
 
-    /// Removes the owners of slots.
+    /// Removes the owners of slots from the map of `node`. Its own slots have no owner from then on;
+    /// other nodes keep it on their maps until one of them takes the slot. For a slot of another
+    /// node nothing changes: the owner's next message, which here takes no time, puts it back.
     ///
     /// # Errors
-    /// One of them has no owner, or is listed twice.
+    /// One of them has no owner there, or is listed twice.
     pub fn del_slots(&self, node: NodeNumber, slots: &[Slot]) -> Result<(), TopologyError> {
         let mut map = self.map.write();
         self.each_once(slots, |slot| match self.owner_seen_by(&map, node, slot) {
@@ -51,10 +53,15 @@ impl Topology {
             None => Err(TopologyError::AlreadyUnassigned(slot)),
         })?;
         for &slot in slots {
-            if let Some(owner) = self.owner_of(slot) {
-                map.nodes[owner].migrating.remove(&slot);
+            match self.owner_of(slot) {
+                Some(owner) if owner == node => self.give_up(&mut map, node, slot),
+                Some(_) => {}
+                None => {
+                    if let Some(given_up) = map.given_up.get_mut(&slot) {
+                        given_up.unassigned_at.insert(node);
+                    }
+                }
             }
-            self.set_owner(slot, None, self.shard_of(slot));
         }
         self.refresh(&mut map);
         Ok(())
@@ -454,10 +461,6 @@ impl Topology {
 
     // ── helpers ───────────────────────────────────────────────────────────────────────────────
 
-    fn owner_seen_by(&self, map: &Map, node: NodeNumber, slot: Slot) -> Option<NodeNumber> {
-        self.owner_of(slot).filter(|&owner| map.node(node).knows(owner))
-    }
-
     fn each_once(
         &self,
         slots: &[Slot],
@@ -478,9 +481,15 @@ impl Topology {
         map.nodes[node].importing.clear();
         for slot in Slot::all() {
             if self.owner_of(slot) == Some(node) {
-                self.set_owner(slot, None, self.shard_of(slot));
+                self.give_up(map, node, slot);
             }
         }
+    }
+
+    fn give_up(&self, map: &mut Map, by: NodeNumber, slot: Slot) {
+        map.nodes[by].migrating.remove(&slot);
+        map.given_up.insert(slot, GivenUp { by, unassigned_at: BTreeSet::from([by]) });
+        self.set_owner(slot, None, self.shard_of(slot));
     }
 
     fn set_owner(&self, slot: Slot, owner: Option<NodeNumber>, shard: usize) {
@@ -493,6 +502,7 @@ impl Topology {
     /// path, which shard each node serves from.
     pub(super) fn refresh(&self, map: &mut Map) {
         self.version.fetch_add(1, Ordering::AcqRel);
+        map.given_up.retain(|&slot, _| self.owner_of(slot).is_none());
         map.cluster_ok = (0..map.nodes.len()).map(|node| self.is_cluster_ok(map, node)).collect();
         let mut moving = BTreeSet::new();
         for (node, shard_of_node) in map.nodes.iter().zip(&self.shard_of_nodes) {

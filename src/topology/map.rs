@@ -93,6 +93,16 @@ impl Node {
     }
 }
 
+/// A slot without an owner, as nodes see it that have not been asked to drop it: a node that stops
+/// serving a slot says so to nobody, and the others keep it in their maps until one takes it.
+#[derive(Clone, Debug)]
+pub(super) struct GivenUp {
+    /// Its last owner.
+    pub(super) by: NodeNumber,
+    /// The nodes on whose maps it has no owner.
+    pub(super) unassigned_at: BTreeSet<NodeNumber>,
+}
+
 /// All nodes.
 #[derive(Debug)]
 pub(super) struct Map {
@@ -102,6 +112,8 @@ pub(super) struct Map {
     pub(super) epoch: u64,
     /// The whole cluster was taken down.
     pub(super) is_down: bool,
+    /// Slots that had an owner and have none.
+    pub(super) given_up: BTreeMap<Slot, GivenUp>,
     /// By node: whether its cluster state is ok.
     pub(super) cluster_ok: Vec<bool>,
     rng: fastrand::Rng,
@@ -165,6 +177,7 @@ impl Map {
             nodes: Vec::with_capacity(plan.nodes()),
             epoch: (plan.masters * (plan.replicas + 1)) as u64,
             is_down: false,
+            given_up: BTreeMap::new(),
             cluster_ok: vec![true; plan.nodes()],
             rng: fastrand::Rng::with_seed(plan.seed),
         };

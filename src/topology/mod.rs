@@ -295,26 +295,34 @@ impl Topology {
         if map.is_down {
             return false;
         }
-        let me = map.node(node);
-        if !me.down_rules.needs_all_slots {
+        if !map.node(node).down_rules.needs_all_slots {
             return true;
         }
         // Most slots come in runs of one owner.
-        let mut last = None;
-        self.words.iter().all(|word| {
-            let owner = word.load(Ordering::Relaxed) & NO_OWNER;
-            if last == Some(owner) {
+        let mut last = NO_OWNER;
+        Slot::all().all(|slot| {
+            let owner = self.word(slot) & NO_OWNER;
+            if owner != NO_OWNER && owner == last {
                 return true;
             }
-            last = Some(owner);
-            owner != NO_OWNER && me.knows(owner as usize) && map.node(owner as usize).is_up
+            last = owner;
+            self.owner_seen_by(map, node, slot).is_some_and(|owner| map.node(owner).is_up)
         })
     }
 
-    /// Returns whether `slot` has an owner that `node` has met.
+    /// Returns the owner of a slot on the map of `node`.
+    fn owner_seen_by(&self, map: &Map, node: NodeNumber, slot: Slot) -> Option<NodeNumber> {
+        let owner = self.owner_of(slot).or_else(|| {
+            let given_up = map.given_up.get(&slot)?;
+            (!given_up.unassigned_at.contains(&node)).then_some(given_up.by)
+        });
+        owner.filter(|&owner| map.node(node).knows(owner))
+    }
+
+    /// Returns whether `slot` has an owner on the map of `node`.
     #[must_use]
     pub fn is_owner_known(&self, slot: Slot, node: NodeNumber) -> bool {
-        self.owner_of(slot).is_some_and(|owner| self.map.read().node(node).knows(owner))
+        self.owner_seen_by(&self.map.read(), node, slot).is_some()
     }
 
     /// Returns a copy of `node`.

@@ -77,7 +77,7 @@ impl Topology {
     ) -> Route {
         let map = self.map.read();
         let me = map.node(node);
-        let Some(owner) = self.owner_of(slot).filter(|&owner| me.knows(owner)) else {
+        let Some(owner) = self.owner_seen_by(&map, node, slot) else {
             return Route::Unassigned;
         };
         if !map.cluster_ok[node] {
@@ -153,7 +153,7 @@ impl Topology {
     pub fn serves_channel(&self, slot: Slot, port: Port) -> bool {
         let Port::Node(node) = port else { return true };
         let map = self.map.read();
-        let owner = self.owner_of(slot);
+        let owner = self.owner_seen_by(&map, node, slot);
         owner == Some(node) || owner.is_some_and(|o| map.node(node).role == Role::ReplicaOf(o))
     }
 }

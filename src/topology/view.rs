@@ -1,9 +1,8 @@
 //! The cluster as one of its nodes sees it: the data of the CLUSTER commands.
 
 use super::map::Map;
-use super::{NO_OWNER, Node, NodeNumber, Role, Topology};
+use super::{Node, NodeNumber, Role, Topology};
 use crate::slot::Slot;
-use std::sync::atomic::Ordering;
 
 /// A node in a view.
 #[derive(Clone, Debug)]
@@ -83,9 +82,7 @@ impl Topology {
         let (mut assigned, mut served) = (0, 0);
         let mut run: Option<(NodeNumber, Slot, Slot)> = None;
         for slot in Slot::all() {
-            let owner = self.words[slot.index()].load(Ordering::Relaxed) & NO_OWNER;
-            let owner = (owner != NO_OWNER).then_some(owner as NodeNumber);
-            let owner = owner.filter(|&owner| map.node(me).knows(owner));
+            let owner = self.owner_seen_by(map, me, slot);
             assigned += usize::from(owner.is_some());
             served += usize::from(owner.is_some_and(|owner| map.node(owner).is_up));
             run = match (run, owner) {

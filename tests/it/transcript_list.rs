@@ -56,6 +56,7 @@ transcripts! {
     multi: redis,
     node_clients: redis,
     node_events: redis,
+    node_map: redis,
     node_settings: redis,
     notify: redis,
     own: rule,
