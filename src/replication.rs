@@ -319,6 +319,8 @@ impl ReplicationStreams {
 /// WAIT: waits until replicas have what was written so far.
 #[derive(Debug)]
 pub struct ReplicaWait {
+    /// How many replicas share the master's shard, and so have everything always.
+    sharing: usize,
     /// The replicas' streams, and the offset that each has to reach.
     targets: Vec<(Arc<ReplicationStream>, u64)>,
     /// How many replicas are enough.
@@ -328,14 +330,20 @@ pub struct ReplicaWait {
 }
 
 impl ReplicaWait {
-    /// Makes a wait for `wanted` of the replicas of these streams.
+    /// Makes a wait for `wanted` of the replicas of these streams and of `sharing` others, which
+    /// share the master's shard.
     #[must_use]
-    pub fn new(streams: Vec<Arc<ReplicationStream>>, wanted: usize, until: Option<Millis>) -> Self {
+    pub fn new(
+        streams: Vec<Arc<ReplicationStream>>,
+        sharing: usize,
+        wanted: usize,
+        until: Option<Millis>,
+    ) -> Self {
         let target = |stream: Arc<ReplicationStream>| {
             let written = stream.backlog.lock().written;
             (stream, written)
         };
-        Self { targets: streams.into_iter().map(target).collect(), wanted, until }
+        Self { sharing, targets: streams.into_iter().map(target).collect(), wanted, until }
     }
 
     /// Returns how many replicas have everything at `now`.
@@ -344,7 +352,7 @@ impl ReplicaWait {
         let has_all = |(stream, offset): &&(Arc<ReplicationStream>, u64)| {
             stream.status(now).applied >= *offset
         };
-        self.targets.iter().filter(has_all).count()
+        self.sharing + self.targets.iter().filter(has_all).count()
     }
 
     /// Returns when to check again; `None` if the wait is over at `now`.
@@ -487,7 +495,7 @@ mod tests {
             links.propagate(now, keyspace.take_changes());
         };
         write(1000);
-        let replica_wait = |wanted, until| ReplicaWait::new(streams.clone(), wanted, until);
+        let replica_wait = |wanted, until| ReplicaWait::new(streams.clone(), 0, wanted, until);
         let (one, two, timed) =
             (replica_wait(1, None), replica_wait(2, None), replica_wait(2, Some(1080)));
         assert_eq!((one.count(1049), one.next_check(1049)), (0, Some(1050)));

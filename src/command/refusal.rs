@@ -42,6 +42,8 @@ refusals! {
     NO_SUCH_KEY = "ERR no such key";
     /// A part of the cluster's slots is not served, or the cluster is down.
     CLUSTER_DOWN = "CLUSTERDOWN The cluster is down";
+    /// A command for cluster nodes on a port that is none.
+    NO_CLUSTER = "ERR This instance has cluster support disabled";
     /// The slot has no owner.
     SLOT_NOT_SERVED = "CLUSTERDOWN Hash slot not served";
     /// The node of a blocked client has become a replica.

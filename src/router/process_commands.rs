@@ -3,7 +3,7 @@
 
 use super::Router;
 use super::held::{HeldShards, KeptHold};
-use crate::command::{Invocation, Refusal, Run, ServerCx, ServerFn, flag};
+use crate::command::{Group, Invocation, Refusal, Run, ServerCx, ServerFn, flag};
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::session::{Session, note_choice, note_failed};
@@ -119,6 +119,9 @@ impl Router {
         let version = self.topology.version();
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (server, me) = (&self.server, session.client());
+            if invocation.spec.group == Group::Cluster && !server.is_clustered(port) {
+                return Err(Refusal::NO_CLUSTER);
+            }
             let node = server.node(port);
             let replica_wait = None;
             let mut cx =

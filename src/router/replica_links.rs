@@ -14,6 +14,8 @@ use super::Router;
 use crate::replication::ReplicationStream;
 use crate::shard::{Engine, Hold, Turn};
 use crate::state::ServerState;
+use crate::state::clients::{Client, Ending};
+use crate::topology::Port;
 use std::sync::Arc;
 
 impl Router {
@@ -25,9 +27,23 @@ impl Router {
             link_replicas(&self.server, &mut engines);
         }
         for (_, hold) in holds {
-            hold.engine().unblock_moved();
+            hold.engine().unblock_moved(self.dialect);
         }
-        let serves = |port, slot| self.topology.serves_channel(slot, port);
+        if !self.dialect.keeps_blocked {
+            // Who waits for no key: WAIT.
+            let is_demoted = |client: &Client| self.topology.is_replica(client.port);
+            self.server.router().clients.unblock_each(is_demoted, &Ending::Demoted);
+        }
+        // A node whose slots went to another drops their channels, though as its replica it could
+        // serve them.
+        let new_roles = self.topology.take_new_roles();
+        let drops_all = |port| match port {
+            Port::Node(node) if new_roles.contains(&node) => {
+                self.topology.is_replica(port) || self.dialect.promotion_unsubscribes
+            }
+            _ => false,
+        };
+        let serves = |port, slot| !drops_all(port) && self.topology.serves_channel(slot, port);
         let delivered = &mut |sleeper| turn.pace.delivered(sleeper);
         self.server.node(turn.batch.port).pubsub.unsubscribe_moved(
             serves,

@@ -80,7 +80,7 @@ pub(super) struct Connection {
     /// The event that `unsent` has to wait for before it may be sent, if any.
     gate: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Close once everything is sent.
-    is_closing: bool,
+    pub(super) is_closing: bool,
 }
 
 /// A unit that is resumed before anything else is executed.

@@ -3,6 +3,7 @@
 
 use super::clock;
 use super::connection::{Connection, Rest};
+use crate::command::Refusal;
 use crate::keyspace::Millis;
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
@@ -16,6 +17,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
+
+/// The reply to a request that CLIENT UNBLOCK … ERROR has ended.
+const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 
 impl Connection {
     /// Awaits the replies of a unit that is in a shard's queue; `None` if the client was closed or has
@@ -126,7 +130,11 @@ impl Connection {
             Ending::Served(bytes) => reply = bytes,
             // The reply of the command where it cannot wait.
             Ending::TimedOut => out.null_array(),
-            Ending::Unblocked => out.error("UNBLOCKED client unblocked via CLIENT UNBLOCK"),
+            Ending::Unblocked => out.error(UNBLOCKED),
+            Ending::Demoted => {
+                out.error(Refusal::DEMOTED);
+                self.is_closing = true;
+            }
             Ending::Elsewhere => {
                 let unit = Box::new(crate::session::OwnedUnit::Blocking(request));
                 self.rest = Some(Rest { unit, muted, until: wait.until });
@@ -141,13 +149,38 @@ impl Connection {
 
     /// Awaits replicas and replies how many have acknowledged.
     async fn wait_for_replicas(&mut self, wait: &ReplicaWait, muted: bool) -> io::Result<()> {
-        while let Some(at) = wait.next_check(clock::now()) {
-            let mut time_out = pin!(sleep_until(at));
-            self.blocked_until(|cx| time_out.as_mut().poll(cx)).await?;
+        let client = Arc::clone(self.session.client());
+        let (_call, mut waiting) = client.begin_wait();
+        let mut time_out = pin!(sleep_until(clock::now()));
+        let ending = self
+            .blocked_until(|cx| {
+                if let Poll::Ready(ending) = Pin::new(&mut waiting).poll(cx) {
+                    return Poll::Ready(ending.unwrap_or(Ending::TimedOut));
+                }
+                while time_out.as_mut().poll(cx).is_ready() {
+                    match wait.next_check(clock::now()) {
+                        Some(at) => time_out.set(sleep_until(at)),
+                        None => return Poll::Ready(Ending::TimedOut),
+                    }
+                }
+                Poll::Pending
+            })
+            .await;
+        drop(waiting);
+        client.end_wait();
+        let mut reply = Vec::new();
+        let mut out = Sink::new(&mut reply, self.session.proto());
+        match ending? {
+            Ending::Unblocked => out.error(UNBLOCKED),
+            Ending::Demoted => {
+                out.error(Refusal::DEMOTED);
+                self.is_closing = true;
+            }
+            Ending::TimedOut | Ending::Elsewhere | Ending::Served(_) => {
+                out.count(wait.count(clock::now()));
+            }
         }
         if !muted {
-            let mut reply = Vec::new();
-            Sink::new(&mut reply, self.session.proto()).count(wait.count(clock::now()));
             self.keep_unsent(&reply);
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::state::{Asking, ReplyMode};
 use super::{Reply, Session, Step, violations};
-use crate::command::{Args, Invocation, Refusal, SessionCommand};
+use crate::command::{Args, Invocation, Outcome, Refusal, SessionCommand};
 use crate::ledger::Fate;
 use crate::resp::{Proto, Sink, until_nul};
 use crate::state::ServerState;
@@ -55,9 +55,7 @@ impl Session {
                 Ok(())
             }
             SessionCommand::Asking | SessionCommand::ReadOnly | SessionCommand::ReadWrite => {
-                self.set_routing(command);
-                out.ok();
-                Ok(())
+                self.set_routing(server, command, out)
             }
         };
         if let Err(refusal) = outcome {
@@ -96,12 +94,11 @@ impl Session {
                 Ok(())
             }
             SessionCommand::Asking | SessionCommand::ReadOnly | SessionCommand::ReadWrite => {
+                let asking = self.asking;
+                let outcome = self.set_routing(server, command, out);
                 // An ASKING covers one request, which here is the EXEC.
-                if command != SessionCommand::Asking {
-                    self.set_routing(command);
-                }
-                out.ok();
-                Ok(())
+                self.asking = asking;
+                outcome
             }
             // EXEC ended every WATCH before the first command ran.
             SessionCommand::Unwatch => {
@@ -121,7 +118,15 @@ impl Session {
     }
 
     /// `ASKING`, `READONLY`, `READWRITE`: how the slots of later requests are routed.
-    fn set_routing(&mut self, command: SessionCommand) {
+    fn set_routing(
+        &mut self,
+        server: &ServerState,
+        command: SessionCommand,
+        out: &mut Sink<'_>,
+    ) -> Outcome {
+        if !server.is_clustered(self.port) {
+            return Err(Refusal::NO_CLUSTER);
+        }
         match command {
             SessionCommand::Asking => self.asking = Asking::Next,
             _ => {
@@ -129,6 +134,8 @@ impl Session {
                 self.client.set_reads_replicas(self.reads_replicas);
             }
         }
+        out.ok();
+        Ok(())
     }
 
     /// `MONITOR`, which replies only once.

@@ -32,6 +32,10 @@ pub struct Dialect {
     /// A command that may not be in a transaction is refused by name, and poisons the transaction;
     /// so do a nested MULTI, WATCH and CLIENT REPLY.
     pub forbids_by_name: bool,
+    /// Who is blocked at a node that becomes a replica is redirected, and stays connected.
+    pub keeps_blocked: bool,
+    /// A replica that is promoted ends the subscriptions to its shard channels.
+    pub promotion_unsubscribes: bool,
     /// A transaction that is poisoned, or whose guard is tripped, is forgotten at once, so that
     /// EXEC finds no slots in it that could conflict.
     pub forgets_lost: bool,
@@ -46,6 +50,8 @@ impl Dialect {
         tie: Tie::AtQueue,
         remembers_failed_watch: true,
         forbids_by_name: false,
+        keeps_blocked: false,
+        promotion_unsubscribes: false,
         forgets_lost: false,
     };
     /// Redis 7.
@@ -56,11 +62,19 @@ impl Dialect {
         tie: Tie::Never,
         remembers_failed_watch: false,
         forbids_by_name: false,
+        keeps_blocked: false,
+        promotion_unsubscribes: false,
         forgets_lost: false,
     };
     /// Valkey 9.
-    pub const VALKEY9: Self =
-        Self { name: "valkey9", forbids_by_name: true, forgets_lost: true, ..Self::REDIS7 };
+    pub const VALKEY9: Self = Self {
+        name: "valkey9",
+        forbids_by_name: true,
+        keeps_blocked: true,
+        promotion_unsubscribes: true,
+        forgets_lost: true,
+        ..Self::REDIS7
+    };
     /// Redis Enterprise.
     pub const ENTERPRISE: Self = Self {
         name: "enterprise",

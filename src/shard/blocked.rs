@@ -7,6 +7,7 @@ use super::outcome::Blocked;
 use super::waiters::{Serve, Waiter};
 use crate::command::{Pace, WaitKind};
 use crate::resp::{Proto, Sink};
+use crate::session::Dialect;
 use crate::slot::{Footprint, Slot};
 use crate::state::clients::{Claim, Client, Ending};
 use std::sync::Arc;
@@ -37,13 +38,14 @@ impl Engine {
         self.waiters.file(waiter, keys, &mut self.keyspace);
     }
 
-    /// Unblocks the clients whose slot is not served here any more: their requests run again.
-    pub fn unblock_moved(&mut self) {
+    /// Unblocks the clients whose slot is not served here any more: their requests run again, unless
+    /// their node has become a replica and the dialect says otherwise.
+    pub fn unblock_moved(&mut self, dialect: &Dialect) {
         let Self { keyspace, waiters, topology, number, .. } = self;
         // A database above number 0 has no slots.
         if *number < topology.shards() {
             let route = |client: &Client, slot| topology.route_waiter(slot, *number, client.port);
-            waiters.unblock_moved(keyspace, route);
+            waiters.unblock_moved(keyspace, dialect.keeps_blocked, route);
         }
     }
 

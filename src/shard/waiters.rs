@@ -140,6 +140,7 @@ impl Waiters {
     pub(super) fn unblock_moved(
         &mut self,
         keyspace: &mut Keyspace,
+        keeps_blocked: bool,
         judge: impl Fn(&Client, Slot) -> WaiterRoute,
     ) {
         let mut unblocked = false;
@@ -160,7 +161,8 @@ impl Waiters {
                 WaiterRoute::Wait => continue,
                 WaiterRoute::Retry => Ending::Elsewhere,
                 WaiterRoute::Down => refused(waiter, &Refusal::CLUSTER_DOWN),
-                WaiterRoute::Demoted => refused(waiter, &Refusal::DEMOTED),
+                WaiterRoute::Demoted if keeps_blocked => Ending::Elsewhere,
+                WaiterRoute::Demoted => Ending::Demoted,
             };
             waiter.call.end(ending);
             unblocked = true;

@@ -257,10 +257,14 @@ impl ServerState {
     /// Returns the mode that `port` reports: `standalone` or `cluster`.
     #[must_use]
     pub fn mode(&self, port: Port) -> &'static str {
-        match port {
-            Port::Router if !self.announce.router_only => "standalone",
-            Port::Router | Port::Node(_) => "cluster",
-        }
+        if self.is_clustered(port) { "cluster" } else { "standalone" }
+    }
+
+    /// Returns whether `port` is a cluster node to its clients: the router port is one only if it
+    /// announces itself.
+    #[must_use]
+    pub fn is_clustered(&self, port: Port) -> bool {
+        port != Port::Router || self.announce.router_only
     }
 
     /// Returns the process's use of memory and CPU time.

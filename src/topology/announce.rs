@@ -41,8 +41,6 @@ pub enum AnnouncedHost {
     Listened,
     /// This one.
     Given(String),
-    /// None: clients then use the host they connected to.
-    Dialled,
 }
 
 /// How nodes are announced to clients.
@@ -57,13 +55,11 @@ pub struct Announce {
 }
 
 impl Announce {
-    /// Returns the host announced to a client that reached this process under `local`; empty for
-    /// the one it connected to.
+    /// Returns the host announced to a client that reached this process under `local`.
     #[must_use]
     pub fn host(&self, local: SocketAddr) -> String {
         match &self.host {
             AnnouncedHost::Given(host) => host.clone(),
-            AnnouncedHost::Dialled => String::new(),
             AnnouncedHost::Listened => canonical(local.ip()).to_string(),
         }
     }

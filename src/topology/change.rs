@@ -199,6 +199,7 @@ impl Topology {
             map.node(node).own_shard
         };
         let shard_id = map.node(master).shard_id.clone();
+        map.new_roles.insert(node);
         let me = &mut map.nodes[node];
         (me.role, me.shard, me.shard_id) = (Role::ReplicaOf(master), shard, shard_id);
         me.last_slot_lost = None;
@@ -386,6 +387,7 @@ impl Topology {
                 map.nodes[other].role = Role::ReplicaOf(node);
             }
         }
+        map.new_roles.extend([node, master]);
         map.nodes[node].role = Role::Master;
         map.nodes[node].loses_backlog = force;
         map.nodes[master].role = Role::ReplicaOf(node);
@@ -443,6 +445,11 @@ impl Topology {
         if std::mem::replace(&mut map.nodes[node].down_rules, rules) != rules {
             self.refresh(&mut map);
         }
+    }
+
+    /// Takes the nodes whose role has changed since the last call, in ascending order.
+    pub fn take_new_roles(&self) -> BTreeSet<NodeNumber> {
+        std::mem::take(&mut self.map.write().new_roles)
     }
 
     /// Sets whether a node is up.

@@ -112,6 +112,8 @@ pub(super) struct Map {
     pub(super) epoch: u64,
     /// The whole cluster was taken down.
     pub(super) is_down: bool,
+    /// Nodes whose role has changed since that was last asked for.
+    pub(super) new_roles: BTreeSet<NodeNumber>,
     /// Slots that had an owner and have none.
     pub(super) given_up: BTreeMap<Slot, GivenUp>,
     /// By node: whether its cluster state is ok.
@@ -177,6 +179,7 @@ impl Map {
             nodes: Vec::with_capacity(plan.nodes()),
             epoch: (plan.masters * (plan.replicas + 1)) as u64,
             is_down: false,
+            new_roles: BTreeSet::new(),
             given_up: BTreeMap::new(),
             cluster_ok: vec![true; plan.nodes()],
             rng: fastrand::Rng::with_seed(plan.seed),

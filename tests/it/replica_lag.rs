@@ -255,11 +255,35 @@ fn a_master_that_is_down_sends_nothing() {
 }
 
 #[test]
+fn a_replica_publishes_events_when_the_change_arrives() {
+    let mut cluster = Cluster::new();
+    let events = &["CONFIG", "SET", "notify-keyspace-events", "EA"];
+    assert_eq!(cluster.ask(at(2), events), "+OK\r\n");
+    for session in [at(0), at(2)] {
+        cluster.ask(session, &["HELLO", "3"]);
+        cluster.ask(session, &["PSUBSCRIBE", "*"]);
+    }
+    let push = |name: &str| {
+        let channel = bulk(&format!("__keyevent@0__:{name}"));
+        format!(">4\r\n{}{}{channel}{}", bulk("pmessage"), bulk("*"), bulk(FIRST))
+    };
+    assert_eq!(cluster.ask(ROUTER, &["SET", FIRST, "1", "PX", "20000"]), "+OK\r\n");
+    assert_eq!(cluster.ask(ROUTER, &["INCRBYFLOAT", FIRST, "1.5"]), bulk("2.5"));
+    cluster.pass(LAG_MS - 1);
+    assert_eq!(cluster.ask(at(2), &["GET", FIRST]), "_\r\n", "the change is under way");
+    cluster.pass(1);
+    // The sum with rounding is replicated as its result.
+    let heard = ["set", "expire", "set"].map(push).concat();
+    assert_eq!(cluster.ask(at(2), &["GET", FIRST]), heard + &bulk("2.5"));
+    assert_eq!(cluster.ask(at(0), &["GET", FIRST]), bulk("2.5"), "its own setting is off");
+}
+
+#[test]
 fn slots_that_move_leave_the_replicas_as_well() {
     let mut cluster = Cluster::new();
     let (zero, one) = (cluster.id(0), cluster.id(1));
     let slot = "3300";
-    assert_eq!(cluster.ask(ROUTER, &["CLUSTER", "KEYSLOT", FIRST]), format!(":{slot}\r\n"));
+    assert_eq!(cluster.ask(at(0), &["CLUSTER", "KEYSLOT", FIRST]), format!(":{slot}\r\n"));
     cluster.ask(ROUTER, &["MSET", "{b}1", "1", "{b}2", "2"]);
     cluster.pass(LAG_MS);
     assert_eq!(cluster.ask(at(1), &["CLUSTER", "SETSLOT", slot, "IMPORTING", &zero]), "+OK\r\n");

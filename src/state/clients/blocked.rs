@@ -21,6 +21,9 @@ pub enum Ending {
     TimedOut,
     /// `CLIENT UNBLOCK … ERROR`.
     Unblocked,
+    /// The node that the client speaks to has become a replica: an error, and the connection is
+    /// closed.
+    Demoted,
     /// The key's slot is served elsewhere now: the request is routed again.
     Elsewhere,
 }

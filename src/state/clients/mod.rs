@@ -494,6 +494,15 @@ impl Clients {
         self.of(Port::Router)
     }
 
+    /// Ends the waits of the blocked clients that `is_meant` selects.
+    pub fn unblock_each(&self, is_meant: impl Fn(&Client) -> bool, ending: &Ending) {
+        for client in self.by_id.iter().filter(|client| client.wait.lock().is_some()) {
+            if is_meant(&client) {
+                client.unblock(ending.clone());
+            }
+        }
+    }
+
     /// Closes the clients that exceed their output buffer limits.
     pub fn check_output_limits(&self, now: Millis) {
         self.by_id.iter().for_each(|client| client.check_output_limit(now));
