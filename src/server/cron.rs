@@ -9,7 +9,6 @@ use crate::shard::Turn;
 use crate::state::NodeState;
 use crate::topology::Port;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
@@ -35,13 +34,10 @@ pub(super) async fn run(router: Arc<Router>) {
         for port in router.server.nodes.covered(Port::Router) {
             port.stats.sample(now);
         }
-        // While clients are paused, the data do not change.
-        if router.server.expires_keys.load(Ordering::Relaxed) {
-            let shards = router.shards().len();
-            let paused = router.server.nodes.paused_shards(shards, now);
-            for shard in (0..shards).filter(|shard| !paused.contains(shard)) {
-                expire(&router, shard, now).await;
-            }
+        let shards = router.shards().len();
+        let resting = router.server.nodes.resting_shards(shards, now);
+        for shard in (0..shards).filter(|shard| !resting.contains(shard)) {
+            expire(&router, shard, now).await;
         }
         bring_on(&router, now);
         if tick % TICKS_PER_SWEEP == 0 {

@@ -61,7 +61,6 @@ use crate::state::settings::{EndpointType, Settings};
 use crate::topology::{Announce, NodeNumber, Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use tokio::sync::Notify;
 
 /// The Redis version reported to clients: some choose their commands by it.
@@ -74,8 +73,6 @@ pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct ServerState {
     /// The router port's state, and each node's.
     pub nodes: Arc<Nodes>,
-    /// Whether expired keys are removed without being accessed (`DEBUG SET-ACTIVE-EXPIRE`).
-    pub expires_keys: AtomicBool,
     /// Shuts the process down on request (`SHUTDOWN`).
     pub shutdown: Shutdown,
     /// Nodes and owners of slots.
@@ -184,7 +181,6 @@ impl ServerState {
         let topology = Arc::new(config.topology);
         Self {
             nodes: Arc::new(Nodes::new(all.into(), Arc::clone(&topology))),
-            expires_keys: AtomicBool::new(true),
             shutdown: Shutdown::default(),
             topology,
             replication_streams: ReplicationStreams::default(),

@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::{Observer, Pause, Recorder, Stats};
 use crate::topology::{Port, Topology, View};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The state of a node, or of the router port.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub struct NodeState {
     pub observer: Arc<Observer>,
     /// CLIENT PAUSE.
     pub pause: Arc<Pause>,
+    /// Whether expired keys are removed without being accessed (`DEBUG SET-ACTIVE-EXPIRE`).
+    pub expires_keys: Arc<AtomicBool>,
     /// The run id: 40 hexadecimal digits, different for each run.
     pub run_id: Box<str>,
 }
@@ -61,6 +64,7 @@ impl NodeState {
             pubsub: Arc::default(),
             stats: Arc::default(),
             pause: Arc::default(),
+            expires_keys: Arc::new(AtomicBool::new(true)),
             run_id: run_id(chance),
         }
     }
@@ -82,6 +86,7 @@ impl NodeState {
             pubsub: Arc::clone(&router.pubsub),
             stats: Arc::new(Stats::of_node(&router.stats)),
             pause: Arc::default(),
+            expires_keys: Arc::new(AtomicBool::new(true)),
             run_id: run_id(chance),
         }
     }

@@ -78,22 +78,26 @@ impl Nodes {
         self.wants_events.store(wanted, Ordering::Relaxed);
     }
 
-    /// Returns the shards, of so many, whose data are not to change at `now` by themselves: CLIENT
-    /// PAUSE is on at their master, or, for a database above 0, at the router port.
+    /// Returns the shards, of so many, whose data are not to change at `now` by themselves: at their
+    /// master, or, for a database above 0, at the router port, CLIENT PAUSE is on or DEBUG
+    /// SET-ACTIVE-EXPIRE off.
     #[must_use]
-    pub fn paused_shards(&self, shards: usize, now: Millis) -> BTreeSet<usize> {
-        let is_paused = |port| self.at(port).pause.at(now).is_some();
-        if !self.all.iter().any(|state| is_paused(state.port)) {
+    pub fn resting_shards(&self, shards: usize, now: Millis) -> BTreeSet<usize> {
+        let rests = |port| {
+            let state = self.at(port);
+            state.pause.at(now).is_some() || !state.expires_keys.load(Ordering::Relaxed)
+        };
+        if !self.all.iter().any(|state| rests(state.port)) {
             return BTreeSet::new();
         }
-        let paused = |&shard: &usize| {
+        let resting = |&shard: &usize| {
             let holders = self.topology.nodes_with_keys_of(shard);
             match self.topology.database_of_shard(shard) {
-                0 => holders.iter().any(|it| !it.is_replica && is_paused(Port::Node(it.node))),
-                _ => is_paused(Port::Router),
+                0 => holders.iter().any(|it| !it.is_replica && rests(Port::Node(it.node))),
+                _ => rests(Port::Router),
             }
         };
-        (0..shards).filter(paused).collect()
+        (0..shards).filter(resting).collect()
     }
 
     /// Returns the classes of keyspace events that are wanted of a shard, `None` for one that runs

@@ -432,3 +432,24 @@ fn a_scenario_with_a_mistake_is_refused_before_anything_starts() {
     assert!(code == 2 && why.contains("/nosuch/file: "), "{why}");
     assert_eq!(ask(&mut server.client(), "SLOTWAY SCENARIO"), bulk("no scenario\n"));
 }
+
+/// As on a cluster of processes: the others go on, a replica takes over, and the node can come back.
+#[test]
+fn shutdown_at_a_node_stops_that_node() {
+    let (server, stage) = cluster(PAIR);
+    let mut router = server.client();
+    assert_eq!(ask(&mut router, "SET bar 1"), ok());
+    let mut other = at(&stage, "n1");
+    let mut client = at(&stage, "n1");
+    assert_eq!(client.call(&["SHUTDOWN", "NOSAVE"]), Answer::Closed);
+    assert_eq!(other.read(), Answer::Closed);
+    let address = stage.address_of("n1").expect("a node");
+    poll(|| Client::connect(address).is_err().then_some(())).expect("nothing listens there");
+    let mut replica = at(&stage, "r1");
+    assert_eq!(ask(&mut replica, "GET bar"), bulk("1"), "it has taken over");
+    assert_eq!(ask(&mut router, "GET bar"), bulk("1"));
+    assert_eq!(ask(&mut router, "SLOTWAY START 0"), ok());
+    let mut back = poll(|| Client::connect(address).ok()).expect("it is back");
+    let moved = format!("MOVED 5061 {}", stage.value_of("r1").expect("an address"));
+    assert_eq!(error(&ask(&mut back, "GET bar")), moved);
+}

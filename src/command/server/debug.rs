@@ -20,7 +20,7 @@ pub(super) const ROW: Spec = Spec {
     arity: AtLeast(2),
     flags: ADMIN | NOSCRIPT | LOADING | STALE,
     complexity: "Depends on subcommand.",
-    summary: "Holds what tests of clients need: SLEEP stops all shards for some seconds.",
+    summary: "Holds what tests of clients need: SLEEP stops the port's shards for some seconds.",
     run: Run::Cluster(debug),
     ..SERVER
 };
@@ -42,7 +42,7 @@ const HELP: &[&str] = &[
     "SET-ACTIVE-EXPIRE <0|1>",
     "    With 0, expired keys are removed only when they are accessed; 1 is the default.",
     "SLEEP <seconds>",
-    "    Stops all shards for this long, fractions allowed.",
+    "    Stops the shards of this port for this long, fractions allowed.",
     "HELP",
     "    Lists the subcommands.",
 ];
@@ -72,7 +72,7 @@ fn debug(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         (b"set-active-expire", 3) => {
             // As in Redis, a text that is not a number counts as 0.
             let on = parse_i64(args.at(2)).unwrap_or(0) != 0;
-            cx.server.expires_keys.store(on, Ordering::Relaxed);
+            cx.covered().iter().for_each(|port| port.expires_keys.store(on, Ordering::Relaxed));
             out.ok();
         }
         (b"help", 2) => {

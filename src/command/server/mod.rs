@@ -9,6 +9,7 @@ mod memory;
 mod debug;
 mod refused;
 
+use super::slotway::stop_node;
 use super::spec::flag::{
     ADMIN, ALL_DATABASES, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NODE_LOCAL,
     NOSCRIPT, READ, STALE, WRITE,
@@ -105,8 +106,8 @@ pub(super) const ROWS: &[Spec] = &[
         flags: ADMIN | NOSCRIPT | LOADING | STALE | NO_MULTI | ALLOW_BUSY,
         complexity: "O(N) when saving, where N is the total number of keys in all databases when saving data, \
                      otherwise O(1)",
-        summary: "Stops the server after the running requests. Its data are not saved.",
-        run: Run::Server(shutdown),
+        summary: "Stops the node, or at the router port the process, after the running requests. Data are not saved.",
+        run: Run::Whole(shutdown),
         ..SERVER
     },
     Spec {
@@ -226,8 +227,12 @@ fn shutdown(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         // There is nowhere to save to: the server keeps running rather than lose the data.
         return Err(Refusal::of("ERR Errors trying to SHUTDOWN. Check logs."));
     }
-    tracing::info!(client = cx.me.id, "SHUTDOWN received");
-    cx.server.shutdown.request();
+    tracing::info!(client = cx.me.id, port = ?cx.port, "SHUTDOWN received");
+    match cx.port {
+        Port::Router => cx.server.shutdown.request(),
+        // The other nodes go on, as the processes that they stand for would.
+        Port::Node(node) => stop_node(cx, node)?,
+    }
     cx.me.close_after_reply();
     let _no_reply = out;
     Ok(())

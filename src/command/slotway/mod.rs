@@ -23,8 +23,9 @@ use super::spec::{
     BASE, Group, Run, Spec, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx, help};
-use crate::faults::{Order, Scenario, ScenarioError};
+use crate::faults::{NodeName, Order, Promote, Scenario, ScenarioError};
 use crate::resp::Sink;
+use crate::topology::NodeNumber;
 
 pub(super) const ROWS: &[Spec] = &[SLOTWAY];
 const _: () = check(ROWS);
@@ -216,6 +217,15 @@ fn order(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         Some(number) => out.int(number.cast_signed()),
     }
     Ok(())
+}
+
+/// Stops a node as SLOTWAY STOP does: a replica takes its place.
+pub(super) fn stop_node(cx: &mut ServerCx<'_>, node: NodeNumber) -> Result<(), Refusal> {
+    let (node, promote) = (NodeName::Number(node), Promote::After(0));
+    let order = Order::Stop { node, hangs: false, time: None, promote };
+    let ServerCx { server, me, shards, now, pace, .. } = cx;
+    let mut access = ClusterAccess { server, me: Some(&**me), shards, now: *now, pace: *pace };
+    apply(&order, &mut access).map(drop)
 }
 
 /// SLOTWAY SCENARIO [text]
