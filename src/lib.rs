@@ -24,6 +24,7 @@
 
 pub mod slot;
 mod text;
+mod dialect;
 mod ledger;
 mod resp;
 mod rdb;
@@ -48,7 +49,7 @@ mod cli;
 
 #[cfg(feature = "check")]
 pub use check::{CheckReport, OfflineCheck};
-pub use session::Dialect;
+pub use dialect::Dialect;
 pub use test_cluster::{TestCluster, TestClusterBuilder, TestClusterError, TestNode};
 pub use topology::{Announce, AnnouncedHost};
 
@@ -76,7 +77,8 @@ pub mod internals {
         pub use crate::router::{Router, Scratch, TurnIo};
     }
     pub mod session {
-        pub use crate::session::{Dialect, Session};
+        pub use crate::dialect::Dialect;
+        pub use crate::session::Session;
     }
     pub mod shard {
         pub use crate::shard::{Outcome, WaitFor};

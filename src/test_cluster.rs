@@ -14,9 +14,9 @@
 //! Dropping it shuts it down. It has its own threads, so it can be started and dropped anywhere,
 //! including in async code, and several can run side by side: the system chooses free ports.
 
+use crate::dialect::Dialect;
 use crate::resp::{Reply, ReplyDecoder};
 use crate::server::{self, OpenError, Wanted};
-use crate::session::Dialect;
 use crate::state::settings::DATABASES_MAX;
 use crate::topology::{Announce, Port, Role};
 use std::io::{self, Read, Write};

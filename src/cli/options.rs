@@ -3,8 +3,8 @@
 
 use super::Failure;
 use super::bench::Time;
+use crate::dialect::Dialect;
 use crate::keyspace::Millis;
-use crate::session::Dialect;
 use crate::state::settings::{CrossSlot, DATABASES_DEFAULT, DATABASES_MAX};
 use crate::topology::{Announce, AnnouncedHost, LAG_MS_MAX, NODES_MAX, Plan, SHARDS_MAX};
 use clap::ValueEnum;

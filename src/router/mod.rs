@@ -33,8 +33,9 @@ mod tests;
 pub use pipeline::Scratch;
 pub use turn::TurnIo;
 
+use crate::dialect::Dialect;
 use crate::keyspace::{KeyHasher, Keyspace, Millis};
-use crate::session::{Dialect, Session};
+use crate::session::Session;
 use crate::shard::{BatchContext, Engine, RemoteShard, Shard};
 use crate::state::clients::Client;
 use crate::state::{NodeState, ServerState};

@@ -3,9 +3,10 @@
 
 use super::{Router, Scratch, TurnIo};
 use crate::command::{Args, Immediate, resolve};
+use crate::dialect::Dialect;
 use crate::keyspace::Millis;
 use crate::resp::{Decoder, Proto, ReplyDecoder, Sink, Span};
-use crate::session::{Dialect, OwnedUnit, Session, Unit};
+use crate::session::{OwnedUnit, Session, Unit};
 use crate::shard::{BatchContext, Executor, Outcome, Pending, RemoteShard, Served, Turn, execute};
 use crate::slot::Slot;
 use crate::state::clients::{Client, RegisteredClient};

@@ -2,8 +2,8 @@
 
 use super::listener::{Bound, bind};
 use super::{now, tick_ns};
+use crate::dialect::Dialect;
 use crate::router::Router;
-use crate::session::Dialect;
 use crate::state::settings::{Settings, StartupSettings};
 use crate::state::{Identity, ServerConfig, ServerState, Usage};
 use crate::topology::{Announce, Plan, Port, Topology};

@@ -11,7 +11,6 @@
 //! The order of the checks is Redis': unknown command and arity, then authentication, then slots,
 //! then the transaction ([`admission`]). The slot rules of a transaction are in [`multi`].
 
-mod dialect;
 mod transaction;
 mod unit;
 mod state;
@@ -21,8 +20,6 @@ mod subscribe;
 mod multi;
 mod commands;
 
-pub use dialect::Dialect;
-pub(crate) use dialect::Tie;
 pub use state::Session;
 pub(crate) use transaction::{Reach, Transaction, Watched};
 pub(crate) use unit::{OwnedUnit, Scope, Unit};

@@ -11,7 +11,7 @@
 //!
 //! A transaction belongs to one slot: that of its first command with keys, and on the router port the
 //! watched one if anything is watched. There a command in another slot is refused when it is queued,
-//! and EXEC then replies EXECABORT; on a node port EXEC itself refuses it ([`super::Dialect`]).
+//! and EXEC then replies EXECABORT; on a node port EXEC itself refuses it ([`crate::dialect`]).
 //! Commands without keys run where the transaction runs and pin nothing. Where keys of several slots
 //! may be used together (`cross-slot audit`) nothing of this is refused.
 //!
@@ -19,10 +19,11 @@
 //! command is refused for its slot any more. What such a transaction breaks is recorded all the same.
 
 use super::transaction::{Context, Crossing, Reach, Transaction, WATCHED_KEYS_MAX, Watched};
-use super::{Reply, Scope, Session, Step, Tie, Unit, violations};
+use super::{Reply, Scope, Session, Step, Unit, violations};
 use crate::command::{
     self, Args, Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag, foreign,
 };
+use crate::dialect::Tie;
 use crate::keyspace::{Blob, Guard};
 use crate::ledger::{Fate, Rule};
 use crate::resp::Sink;

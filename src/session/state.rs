@@ -1,9 +1,9 @@
 //! The protocol state of a connection, and the predicates that every part of a session uses.
 
-use super::dialect::Dialect;
 use super::transaction::{Transaction, Watched};
 use super::{Reply, Step, Unit};
 use crate::command::{Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag};
+use crate::dialect::Dialect;
 use crate::keyspace::Millis;
 use crate::resp::{Proto, Sink};
 use crate::slot::Slot;

@@ -1,8 +1,8 @@
 //! The commands that MULTI has queued, the keys that WATCH guards, and the text of a crossed slot's
 //! refusal.
 
-use super::Dialect;
 use crate::command::{Queue, Refusal, Run, Spec};
+use crate::dialect::Dialect;
 use crate::keyspace::{Blob, Guard};
 use crate::slot::Slot;
 use crate::state::NodeState;

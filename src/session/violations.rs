@@ -4,8 +4,9 @@
 //! There is one call at each place where a request is refused, or would be. The session does not
 //! change here, and the rules are the judge's.
 
-use super::{Dialect, Tie, Transaction, Watched};
+use super::{Transaction, Watched};
 use crate::command::{Invocation, NAME_LEN_MAX, Refusal, Spec, flag, numbered};
+use crate::dialect::{Dialect, Tie};
 use crate::ledger::judge::{self, Finding, GuardPolicy};
 use crate::ledger::{Fate, Rule, Weight};
 use crate::slot::Footprint;
