@@ -39,6 +39,9 @@ pub struct Dialect {
     /// A transaction that is poisoned, or whose guard is tripped, is forgotten at once, so that
     /// EXEC finds no slots in it that could conflict.
     pub forgets_lost: bool,
+    /// Which keys of a slot that moves are where, and so ASK and TRYAGAIN, is judged at EXEC alone; a
+    /// command that is queued gets neither.
+    pub redirects_at_exec: bool,
 }
 
 impl Dialect {
@@ -53,6 +56,7 @@ impl Dialect {
         keeps_blocked: false,
         promotion_unsubscribes: false,
         forgets_lost: false,
+        redirects_at_exec: false,
     };
     /// Redis 7.
     pub const REDIS7: Self = Self {
@@ -65,6 +69,7 @@ impl Dialect {
         keeps_blocked: false,
         promotion_unsubscribes: false,
         forgets_lost: false,
+        redirects_at_exec: false,
     };
     /// Valkey 9.
     pub const VALKEY9: Self = Self {
@@ -73,6 +78,7 @@ impl Dialect {
         keeps_blocked: true,
         promotion_unsubscribes: true,
         forgets_lost: true,
+        redirects_at_exec: true,
         ..Self::REDIS7
     };
     /// Redis Enterprise.

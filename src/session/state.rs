@@ -195,13 +195,17 @@ impl Session {
     /// what it would run.
     #[must_use]
     pub fn request_flags(&self, spec: &Spec, flags: u32) -> RequestFlags {
+        let is_exec = matches!(spec.run, Run::Session(SessionCommand::Exec));
         RequestFlags {
             asking: self.asking == Asking::Now || spec.flags & flag::ASKING != 0,
             may_read_replica: self.reads_replicas,
             is_about_channels: spec.has_channels(),
             writes: flags & flag::WRITE != 0,
-            is_exec: matches!(spec.run, Run::Session(SessionCommand::Exec)),
+            is_exec,
             migrates: spec.flags & flag::MIGRATES != 0,
+            keys_come_later: !is_exec
+                && self.transaction.is_some()
+                && self.dialect.redirects_at_exec,
         }
     }
 

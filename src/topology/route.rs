@@ -30,6 +30,8 @@ pub struct RequestFlags {
     pub is_exec: bool,
     /// It is MIGRATE, which acts on migrating slots.
     pub migrates: bool,
+    /// It is only queued, and where its keys are is judged when it runs.
+    pub keys_come_later: bool,
 }
 
 /// A node's answer to a request.

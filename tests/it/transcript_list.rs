@@ -29,6 +29,7 @@ transcripts! {
     dialect_enterprise: rule,
     dialect_serverless: rule,
     dialect_valkey9: valkey,
+    dialect_valkey9_move: valkey,
     dump: redis,
     events: redis,
     expiry: redis,
