@@ -7,6 +7,7 @@ use super::{Spec, access, flag};
 use crate::command::{Args, Refusal};
 use crate::slot::{Footprint, Slot};
 use crate::text::number::parse_i64;
+use std::ops::Range;
 
 /// A key specification of Redis 7: where some of a command's keys are, and what it does to them.
 #[derive(Clone, Copy, Debug)]
@@ -87,11 +88,13 @@ fn each(
     args: Args<'_>,
     mut found: impl FnMut(usize, &'static Keys),
 ) -> Result<(), ()> {
+    if spec.has(flag::MIGRATES) {
+        let Some(keys) = spec.keys.first() else { return Ok(()) };
+        migrated(args)?.for_each(|at| found(at, keys));
+        return Ok(());
+    }
     for keys in spec.keys {
         let Some(begin) = begin_of(keys, args) else { continue };
-        if spec.has(flag::MIGRATES) && !is_migrated(keys, begin, args) {
-            continue;
-        }
         let (first, last, step) = match keys.find {
             Find::Range { last, step, limit } => {
                 let last = if last >= 0 {
@@ -129,16 +132,24 @@ fn each(
     Ok(())
 }
 
-/// Whether MIGRATE has its keys where this specification says: after KEYS, if that is given, and
-/// then the key argument has to be empty; else the key argument is the only one.
-fn is_migrated(keys: &Keys, begin: usize, args: Args<'_>) -> bool {
+/// The positions of the keys of MIGRATE: those after the option KEYS, if any follow, and then the key
+/// argument has to be empty; else the key argument is the only one.
+fn migrated(args: Args<'_>) -> Result<Range<usize>, ()> {
     const KEY: usize = 3;
     const OPTIONS: usize = 6;
-    let has_list = (OPTIONS..args.len()).any(|at| args.is(at, "keys"));
-    match keys.begin {
-        Begin::Index(_) => !has_list,
-        _ => begin > OPTIONS && args.at(KEY).is_empty(),
+    let mut at = OPTIONS;
+    while at + 1 < args.len() {
+        if args.is(at, "keys") {
+            return if args.at(KEY).is_empty() { Ok(at + 1..args.len()) } else { Err(()) };
+        }
+        // A password may be any word.
+        at += 1 + match () {
+            () if args.is(at, "auth") => 1,
+            () if args.is(at, "auth2") => 2,
+            () => 0,
+        };
     }
+    if KEY < args.len() { Ok(KEY..KEY + 1) } else { Err(()) }
 }
 
 fn begin_of(keys: &Keys, args: Args<'_>) -> Option<usize> {
@@ -271,7 +282,7 @@ impl Spec {
     /// # Errors
     /// Those of `COMMAND GETKEYS` for a command without keys or for arguments that do not fit.
     pub fn keys_with_access<'a>(&self, args: Args<'a>) -> Result<Vec<(&'a [u8], u16)>, Refusal> {
-        if self.keys.is_empty() {
+        if self.keys.iter().all(|keys| keys.access & access::NOT_KEY != 0) {
             return Err(Refusal::of("ERR The command has no key arguments"));
         }
         if !self.arity.admits(args.len()) {
