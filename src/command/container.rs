@@ -1,6 +1,7 @@
 //! Commands with subcommands: their HELP, and the errors for subcommands that do not exist.
 
 use super::{Args, Refusal, Spec};
+use crate::dialect::Product;
 use crate::resp::{Sink, until_nul};
 
 /// Errors show up to this many bytes of a name or of the arguments after it.
@@ -11,8 +12,14 @@ pub(super) fn truncated(text: &[u8], len_max: usize) -> &[u8] {
     &text[..text.len().min(len_max)]
 }
 
-/// Writes the reply to a container's `HELP`, from its rows.
-pub(super) fn help(container: &Spec, out: &mut Sink<'_>) {
+/// Writes the reply to a container's `HELP`: the server's text, or if it has no such container, one from
+/// the rows.
+pub(super) fn help(container: &Spec, product: &Product, out: &mut Sink<'_>) {
+    if let Some(text) = help_of(product.help, container.name) {
+        out.array(text.lines().count());
+        text.lines().for_each(|line| out.simple(line));
+        return;
+    }
     out.array(1 + 2 * container.subcommands.len());
     out.simple(&format!(
         "{} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
@@ -22,6 +29,12 @@ pub(super) fn help(container: &Spec, out: &mut Sink<'_>) {
         out.simple(&sub.name.to_ascii_uppercase());
         out.simple(&format!("    {}", sub.summary));
     }
+}
+
+/// Returns a container's part of the texts of a server: the lines below its name, `[client]`.
+fn help_of<'t>(texts: &'t str, container: &str) -> Option<&'t str> {
+    let (_, part) = texts.split_once(&format!("[{container}]\n"))?;
+    Some(part.split_once("\n[").map_or(part, |(part, _)| part))
 }
 
 /// The error for a subcommand that the container does not have.

@@ -2,7 +2,8 @@
 //! process.
 
 use super::{KeySlots, Outcome, Pace, Refusal};
-use crate::keyspace::{Key, Keyspace, Millis, Text, Value};
+use crate::dialect::Product;
+use crate::keyspace::{Key, Keyspace, Millis, Text, Value, event};
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::slot::Slot;
@@ -29,6 +30,8 @@ pub struct Cx<'a> {
     pub ready: Option<&'a [u8]>,
     /// Whether this keyspace also holds the keys that the command reads without naming them.
     pub sees_all: bool,
+    /// The server whose replies the client gets.
+    pub product: &'static Product,
 }
 
 impl<'a> Cx<'a> {
@@ -89,6 +92,14 @@ impl<'a> Cx<'a> {
         Ok(())
     }
 
+    /// Publishes the event of a key that is gone because it was given an expiry in the past.
+    pub fn note_past_expiry(&mut self, key: Key<'_>) {
+        match self.product.expires_at_once {
+            true => self.keyspace.note_expired(key.bytes),
+            false => self.keyspace.notify_event(event::GENERIC, "del", key.bytes),
+        }
+    }
+
     /// Reads the value at `key` and counts a hit or a miss.
     pub fn value(&mut self, key: Key<'_>) -> Option<&Value> {
         self.keyspace.read(key)
@@ -105,6 +116,8 @@ pub struct ServerCx<'a> {
     pub me: &'a Arc<Client>,
     /// The port that it has connected to.
     pub port: Port,
+    /// The server whose replies it gets.
+    pub product: &'static Product,
     /// For [`Run::Cluster`](super::Run::Cluster): every shard in view of the port, held, in
     /// ascending order. For [`Run::Whole`](super::Run::Whole): every shard of the process. Else
     /// empty.

@@ -190,8 +190,10 @@ fn set(
         false => Ttl::Keep,
     });
     if changed {
-        let name = if at <= cx.now() { "del" } else { "expire" };
-        cx.keyspace.notify_event(event::GENERIC, name, key.bytes);
+        match at <= cx.now() {
+            true => cx.note_past_expiry(key),
+            false => cx.keyspace.notify_event(event::GENERIC, "expire", key.bytes),
+        }
     }
     out.int(changed.into());
     Ok(())

@@ -6,6 +6,7 @@ use super::spec::{
     flag,
 };
 use super::{Args, Outcome, Refusal, ServerCx, all, find, find_in, help};
+use crate::dialect::Product;
 use crate::resp::Sink;
 use crate::text::glob;
 
@@ -30,17 +31,17 @@ const ROW: Spec = Spec {
     tips: &["nondeterministic_output_order"],
     complexity: "O(N) where N is the total number of Redis commands",
     summary: "Describes all commands.",
-    run: Run::Server(|_, _, out| {
-        describe_all(out);
+    run: Run::Server(|cx, _, out| {
+        describe_all(cx.product, out);
         Ok(())
     }),
     subcommands: &[
         Spec {
             name: "count",
             arity: Exactly(2),
-            summary: "Counts the commands.",
-            run: Run::Server(|_, _, out| {
-                out.count(all().count());
+            summary: "Counts the commands of the server that the dialect is of.",
+            run: Run::Server(|cx, _, out| {
+                out.count(cx.product.commands);
                 Ok(())
             }),
             ..COMMAND
@@ -73,7 +74,8 @@ const ROW: Spec = Spec {
         },
         Spec {
             name: "getkeys",
-            arity: AtLeast(4),
+            arity: AtLeast(3),
+            arity_before: Some(AtLeast(4)),
             complexity: "O(N) where N is the number of arguments to the command",
             summary: "Returns the keys in a full request.",
             run: Run::Server(getkeys),
@@ -81,7 +83,8 @@ const ROW: Spec = Spec {
         },
         Spec {
             name: "getkeysandflags",
-            arity: AtLeast(4),
+            arity: AtLeast(3),
+            arity_before: Some(AtLeast(4)),
             since: "7.0.0",
             complexity: "O(N) where N is the number of arguments to the command",
             summary: "Returns the keys in a full request and what the command does to each.",
@@ -93,8 +96,8 @@ const ROW: Spec = Spec {
             arity: Exactly(2),
             since: "5.0.0",
             summary: "Lists the subcommands.",
-            run: Run::Server(|_, _, out| {
-                help(&ROW, out);
+            run: Run::Server(|cx, _, out| {
+                help(&ROW, cx.product, out);
                 Ok(())
             }),
             ..COMMAND
@@ -111,34 +114,34 @@ fn named(name: &[u8]) -> Option<&'static Spec> {
 
 // ── INFO ──────────────────────────────────────────────────────────────────────────────────────────
 
-fn info(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn info(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if args.len() == 2 {
-        describe_all(out);
+        describe_all(cx.product, out);
         return Ok(());
     }
     let names = args.from(2);
     out.array(names.len());
     for name in names {
         match named(name) {
-            Some(spec) => describe(spec, out),
+            Some(spec) => describe(spec, cx.product, out),
             None => out.null(),
         }
     }
     Ok(())
 }
 
-fn describe_all(out: &mut Sink<'_>) {
+fn describe_all(product: &Product, out: &mut Sink<'_>) {
     out.array(all().count());
     for spec in all() {
-        describe(spec, out);
+        describe(spec, product, out);
     }
 }
 
-fn describe(spec: &Spec, out: &mut Sink<'_>) {
+fn describe(spec: &Spec, product: &Product, out: &mut Sink<'_>) {
     let (first, last, step) = spec.legacy_range();
     out.array(10);
     out.bulk(spec.full_name().as_bytes());
-    out.int(spec.arity.as_redis());
+    out.int(spec.arity_of(product).as_redis());
     words(spec.flags, flag::NAMES, out);
     out.int(first);
     out.int(last);
@@ -157,7 +160,7 @@ fn describe(spec: &Spec, out: &mut Sink<'_>) {
     } else {
         out.array(spec.subcommands.len());
         for sub in spec.subcommands {
-            describe(sub, out);
+            describe(sub, product, out);
         }
     }
 }

@@ -98,8 +98,8 @@ fn freq(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-fn help(_cx: &mut Cx<'_>, _args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    super::help(&OBJECT, out);
+fn help(cx: &mut Cx<'_>, _args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    super::help(&OBJECT, cx.product, out);
     Ok(())
 }
 

@@ -167,8 +167,8 @@ const CONTAINER: Spec = Spec {
             flags: LOADING | STALE,
             since: "6.2.0",
             summary: "Lists the subcommands.",
-            run: Run::Server(|_, _, out| {
-                help(&CONTAINER, out);
+            run: Run::Server(|cx, _, out| {
+                help(&CONTAINER, cx.product, out);
                 Ok(())
             }),
             ..INSPECT

@@ -104,7 +104,11 @@ impl Refusal {
     pub fn rule(&self) -> Option<Rule> {
         match self.text() {
             text if text.ends_with(b"is not allowed in cluster mode") => Some(Rule::OtherDatabase),
-            text if text.ends_with(b"denied in Cluster mode.") => Some(Rule::SortByPattern),
+            text if text.ends_with(b"denied in Cluster mode.")
+                || text.ends_with(b"may be in different slots.") =>
+            {
+                Some(Rule::SortByPattern)
+            }
             _ => None,
         }
     }

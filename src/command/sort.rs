@@ -2,8 +2,9 @@
 //!
 //! By number or, with ALPHA, by bytes. Elements of equal weight are in the order of their bytes, so
 //! that the result does not depend on how they were stored. As on a node of a cluster, weights and
-//! values from other keys (BY and GET with a pattern) are refused, because those keys are in other
-//! slots, unless the keyspace has all of them ([`Cx::sees_all`]).
+//! values from other keys (BY and GET with a pattern) are refused, because those keys may be in other
+//! slots, unless the keyspace has all of them ([`Cx::sees_all`]), or the server lets those pass that
+//! are all in the slot of the sorted key ([`Patterns`]).
 
 use super::collection;
 use super::pace::{Strides, units};
@@ -16,7 +17,7 @@ use crate::keyspace::{
     ZsetBuilder, event,
 };
 use crate::resp::{Sink, until_nul};
-use crate::slot::Slot;
+use crate::slot::{Slot, hashed_part};
 use crate::text::number::parse_f64;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -96,8 +97,52 @@ fn destination(args: Args<'_>) -> Option<usize> {
 /// Whether a node of a cluster refuses SORT with these arguments because of a pattern behind BY, or
 /// because of GET.
 pub(super) fn reads_by_pattern(args: Args<'_>, may_store: bool) -> bool {
-    let refusal = Options::of(args, may_store, false).err();
+    let refusal = Options::of(args, may_store, Patterns::None).err();
     refusal.is_some_and(|refusal| refusal.rule().is_some())
+}
+
+/// Which patterns BY and GET may have.
+#[derive(Clone, Copy)]
+enum Patterns {
+    Any,
+    /// Those of keys in this slot, and `#`.
+    Within(Slot),
+    /// None; GET has nothing else.
+    None,
+}
+
+impl Patterns {
+    /// Whether GET may have this pattern, or BY if it has a star.
+    fn admit(self, pattern: &[u8]) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Within(slot) => {
+                until_nul(pattern) == b"#" || slot_of_pattern(pattern) == Some(slot)
+            }
+            Self::None => false,
+        }
+    }
+
+    fn refusal(self, option: &str) -> Refusal {
+        let when = match self {
+            Self::Within(_) => " when keys formed by the pattern may be in different slots",
+            Self::Any | Self::None => "",
+        };
+        Refusal::new(format!("ERR {option} option of SORT denied in Cluster mode{when}."))
+    }
+}
+
+/// The slot of all keys that a pattern stands for: `None` if no hashtag stands before its first
+/// special character.
+fn slot_of_pattern(pattern: &[u8]) -> Option<Slot> {
+    let tag = hashed_part(pattern);
+    let tag_end = match tag.len() == pattern.len() {
+        true => pattern.len(),
+        // The tag is a part of the pattern.
+        false => pattern.iter().position(|&byte| byte == b'{')? + 1 + tag.len(),
+    };
+    let is_special = |byte: &u8| matches!(byte, b'*' | b'?' | b'[' | b'\\');
+    (!pattern[..tag_end].iter().any(is_special)).then(|| Slot::of(pattern))
 }
 
 /// SORT's options.
@@ -117,7 +162,7 @@ struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    fn of(args: Args<'a>, may_store: bool, sees_all: bool) -> Result<Self, Refusal> {
+    fn of(args: Args<'a>, may_store: bool, patterns: Patterns) -> Result<Self, Refusal> {
         let mut options = Self {
             is_descending: false,
             is_alphabetic: false,
@@ -144,16 +189,16 @@ impl<'a> Options<'a> {
                 i += 1;
             } else if args.is(i, "by") && values >= 1 {
                 let is_pattern = until_nul(args.at(i + 1)).contains(&b'*');
-                if is_pattern && !sees_all {
-                    return Err(Refusal::of("ERR BY option of SORT denied in Cluster mode."));
+                if is_pattern && !patterns.admit(args.at(i + 1)) {
+                    return Err(patterns.refusal("BY"));
                 }
                 // A later BY with a pattern does not undo this, as in Redis.
                 options.is_unsorted |= !is_pattern;
                 options.by = Some(args.at(i + 1));
                 i += 1;
             } else if args.is(i, "get") && values >= 1 {
-                if !sees_all {
-                    return Err(Refusal::of("ERR GET option of SORT denied in Cluster mode."));
+                if !patterns.admit(args.at(i + 1)) {
+                    return Err(patterns.refusal("GET"));
                 }
                 options.gets.push(args.at(i + 1));
                 i += 1;
@@ -176,8 +221,13 @@ impl<'a> Options<'a> {
 
 /// SORT key [BY pattern] [LIMIT offset count] [ASC|DESC] [ALPHA] [STORE destination]
 fn sort(cx: &mut Cx<'_>, args: Args<'_>, may_store: bool, out: &mut Sink<'_>) -> Outcome {
-    let mut options = Options::of(args, may_store, cx.sees_all)?;
     let key = cx.key(args.at(1));
+    let patterns = match (cx.sees_all, cx.product.sorts_within_slot) {
+        (true, _) => Patterns::Any,
+        (false, true) => Patterns::Within(key.slot),
+        (false, false) => Patterns::None,
+    };
+    let mut options = Options::of(args, may_store, patterns)?;
     let store = options.store.map(|store| cx.key(store));
     let piece = PieceLimit::of(cx.keyspace.limits.list_piece);
     unpack(cx.keyspace, key);

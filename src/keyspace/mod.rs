@@ -285,11 +285,16 @@ impl Keyspace {
             return;
         }
         let entry = self.remove_at(s, at);
-        self.counts.expired += 1;
-        let del = event::Replicated::DEL;
-        self.notify_replicated(event::EXPIRED, "expired", &entry.key, del);
+        self.note_expired(&entry.key);
         self.touch(&entry.key, true);
         self.free_lazily(entry.value);
+    }
+
+    /// Counts a key that has expired, and publishes its event.
+    pub fn note_expired(&mut self, key: &[u8]) {
+        self.counts.expired += 1;
+        let del = event::Replicated::DEL;
+        self.notify_replicated(event::EXPIRED, "expired", key, del);
     }
 
     fn remove_at(&mut self, s: usize, at: usize) -> Entry {

@@ -33,7 +33,7 @@ mod tests;
 pub use pipeline::Scratch;
 pub use turn::TurnIo;
 
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Product};
 use crate::keyspace::{KeyHasher, Keyspace, Millis};
 use crate::session::Session;
 use crate::shard::{BatchContext, Engine, RemoteShard, Shard};
@@ -102,11 +102,16 @@ impl Router {
     /// Returns a session for a client that has connected to `port`.
     #[must_use]
     pub fn session(&self, client: Arc<Client>, port: Port) -> Session {
-        let dialect = match port {
+        Session::new(client, self.server.node(port), self.dialect_of(port))
+    }
+
+    /// Returns the dialect of a port.
+    #[inline]
+    fn dialect_of(&self, port: Port) -> &'static Dialect {
+        match port {
             Port::Router => &Dialect::ROUTER,
             Port::Node(_) => self.dialect,
-        };
-        Session::new(client, self.server.node(port), dialect)
+        }
     }
 
     /// Returns the shards, in the order of the topology, then those of the databases above number
@@ -120,21 +125,28 @@ impl Router {
     #[must_use]
     #[inline]
     pub fn batch_context(&self, port: Port, now: Millis) -> BatchContext {
-        batch_context(self.server.node(port), now, 0, false)
+        let product = self.dialect_of(port).product;
+        batch_context(self.server.node(port), product, now, (0, false))
     }
 
     /// Returns the same for the requests of a session.
     #[inline]
     fn batch_of(&self, session: &Session, now: Millis) -> BatchContext {
         let client = session.client();
-        batch_context(session.node(), now, client.id, client.no_touch())
+        let product = self.dialect_of(session.port()).product;
+        batch_context(session.node(), product, now, (client.id, client.no_touch()))
     }
 }
 
 /// Returns the context of a batch of a client's, 0 for none, that begins at `now`, by the node's
-/// current settings.
+/// current settings; with whether the client's commands leave the access times of keys alone.
 #[inline]
-fn batch_context(node: &NodeState, now: Millis, client: u64, no_touch: bool) -> BatchContext {
+fn batch_context(
+    node: &NodeState,
+    product: &'static Product,
+    now: Millis,
+    (client, no_touch): (u64, bool),
+) -> BatchContext {
     let settings = &node.settings;
     BatchContext {
         now,
@@ -143,5 +155,6 @@ fn batch_context(node: &NodeState, now: Millis, client: u64, no_touch: bool) -> 
         no_touch,
         instrumentation: node.observer.instrumentation(client),
         port: node.port,
+        product,
     }
 }

@@ -123,9 +123,20 @@ impl Router {
                 return Err(Refusal::NO_CLUSTER);
             }
             let node = server.node(port);
-            let replica_wait = None;
-            let mut cx =
-                ServerCx { server, node, me, port, shards, view, tallies, now, pace, replica_wait };
+            let (product, replica_wait) = (turn.batch.product, None);
+            let mut cx = ServerCx {
+                server,
+                node,
+                me,
+                port,
+                product,
+                shards,
+                view,
+                tallies,
+                now,
+                pace,
+                replica_wait,
+            };
             function(&mut cx, invocation.args, out).map(|()| cx.replica_wait)
         }));
         let mut wait = None;

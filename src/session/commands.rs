@@ -237,9 +237,9 @@ impl Session {
         out.proto = proto;
         out.map(7);
         out.bulk(b"server");
-        out.bulk(b"redis");
+        out.bulk(self.dialect.product.name.as_bytes());
         out.bulk(b"version");
-        out.bulk(crate::state::REDIS_VERSION.as_bytes());
+        out.bulk(self.dialect.product.version.as_bytes());
         out.bulk(b"proto");
         out.int(proto.version().into());
         out.bulk(b"id");

@@ -1,6 +1,7 @@
 //! The context of a whole batch of requests: read once, when the batch begins.
 
 use crate::command::Pace;
+use crate::dialect::Product;
 use crate::faults::ArmedFaults;
 use crate::keyspace::{Limits, Millis};
 use crate::state::Instrumentation;
@@ -21,6 +22,8 @@ pub struct BatchContext {
     pub instrumentation: Instrumentation,
     /// The port that the batch was received at.
     pub port: Port,
+    /// The server whose replies that port gives.
+    pub product: &'static Product,
 }
 
 /// The state that the requests of one turn of a connection share. A [`super::Hold`] keeps a

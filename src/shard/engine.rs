@@ -266,8 +266,9 @@ impl Engine {
         let (keyspace, sees_all) = (&mut self.keyspace, self.sees_all);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (slot, known) = (invocation.slot(), invocation.known());
-            let string_len_max = batch.string_len_max;
-            let mut cx = Cx { keyspace, slot, slots, known, string_len_max, pace, ready, sees_all };
+            let &BatchContext { string_len_max, product, .. } = batch;
+            let mut cx =
+                Cx { keyspace, slot, slots, known, string_len_max, pace, ready, sees_all, product };
             match spec.run {
                 Run::Shard(function) => function(&mut cx, args, out).map(|()| None),
                 Run::Blocks(function) => function(&mut cx, args, out),
@@ -380,6 +381,7 @@ impl Engine {
 mod tests {
     use super::*;
     use crate::command::{Args, Arity, Immediate, Outcome, Queue};
+    use crate::dialect::Product;
     use crate::keyspace::KeyHasher;
     use crate::keyspace::Limits;
     use crate::resp::Proto;
@@ -413,6 +415,7 @@ mod tests {
             no_touch: false,
             instrumentation: Instrumentation::NONE,
             port: Port::Router,
+            product: &Product::REDIS7,
         };
         engine.begin(&batch);
         let (buf, span) = (b"bad".to_vec(), [Span::new(0, 3)]);

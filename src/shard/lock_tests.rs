@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::command::{Args, DeferredWork, resolve};
+use crate::dialect::Product;
 use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, PackLimits};
 use crate::resp::Span;
 use crate::slot::Slot;
@@ -24,6 +25,7 @@ const BATCH: BatchContext = BatchContext {
     no_touch: false,
     instrumentation: Instrumentation::NONE,
     port: Port::Router,
+    product: &Product::REDIS7,
 };
 
 /// Keeps deferred work, for the test to run.

@@ -63,8 +63,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// The Redis version reported to clients: some choose their commands by it.
-pub(crate) const REDIS_VERSION: &str = "7.2.4";
 /// Slotway's own version.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 

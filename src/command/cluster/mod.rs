@@ -182,8 +182,8 @@ const CLUSTER: Spec = Spec {
             flags: LOADING | STALE,
             since: "5.0.0",
             summary: "Lists the subcommands.",
-            run: Run::Server(|_, _, out| {
-                help(&CLUSTER, out);
+            run: Run::Server(|cx, _, out| {
+                help(&CLUSTER, cx.product, out);
                 Ok(())
             }),
             ..QUERY

@@ -82,11 +82,15 @@ pub(super) fn lrem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
 /// LTRIM key start stop
 pub(super) fn ltrim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (start, stop) = (args.int(2)?, args.int(3)?);
-    let key = cx.key(args.at(1));
-    // A trim that removes nothing still counts as a change, as in Redis.
+    let (key, keeps) = (cx.key(args.at(1)), cx.product.keeps_untrimmed);
     let emptied = change(cx.keyspace, key, |list: &mut List| {
-        list.keep(range_of(start, stop, list.len()));
-        after_removal(list, list.is_empty())
+        let before = list.len();
+        list.keep(range_of(start, stop, before));
+        match list.len() == before && keeps {
+            true => Edited::Kept(false),
+            // A trim that removes nothing still counts as a change, as in Redis.
+            false => after_removal(list, list.is_empty()),
+        }
     })?;
     if let Some(emptied) = emptied {
         announce_removal(cx.keyspace, event::LIST, "ltrim", args.at(1), emptied);

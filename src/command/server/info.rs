@@ -5,8 +5,9 @@
 
 use super::*;
 use crate::command::numbered;
+use crate::dialect::Product;
 use crate::keyspace::Counts;
-use crate::state::{CommandCounts, CommandStats, REDIS_VERSION, VERSION};
+use crate::state::{CommandCounts, CommandStats, VERSION};
 use crate::topology::ReplicationRole;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -119,14 +120,22 @@ fn info(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 fn server(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     let it = &cx.server.identity;
     let uptime_s = (cx.now - it.started_at).max(0) / 1000;
+    let mode = cx.server.mode(cx.port);
+    write!(text, "redis_version:{REDIS_VERSION}\r\n")?;
+    match cx.product {
+        Product { names_itself: true, name, version, .. } => write!(
+            text,
+            "server_name:{name}\r\n{name}_version:{version}\r\n{name}_release_stage:ga\r\nserver_mode:{mode}\r\n"
+        )?,
+        Product { names_itself: false, .. } => write!(text, "redis_mode:{mode}\r\n")?,
+    }
     let multiplexing = if cfg!(target_os = "linux") { "epoll" } else { "kqueue" };
     write!(
         text,
-        "redis_version:{REDIS_VERSION}\r\nredis_mode:{}\r\nos:{}\r\narch_bits:{}\r\nmultiplexing_api:{multiplexing}\r\n\
+        "os:{}\r\narch_bits:{}\r\nmultiplexing_api:{multiplexing}\r\n\
          process_id:{}\r\nprocess_supervised:no\r\nrun_id:{}\r\ntcp_port:{}\r\nserver_time_usec:{}\r\n\
          uptime_in_seconds:{uptime_s}\r\nuptime_in_days:{}\r\nhz:10\r\nconfigured_hz:10\r\nlru_clock:{}\r\n\
          executable:{}\r\nconfig_file:{}\r\nio_threads_active:0\r\n",
-        cx.server.mode(cx.port),
         it.os,
         usize::BITS,
         it.pid,

@@ -44,8 +44,8 @@ pub(super) const ROW: Spec = Spec {
             flags: LOADING | STALE,
             tips: &[],
             summary: "Lists the subcommands.",
-            run: Run::Server(|_, _, out| {
-                help(&ROW, out);
+            run: Run::Server(|cx, _, out| {
+                help(&ROW, cx.product, out);
                 Ok(())
             }),
             ..LATENCY

@@ -30,8 +30,8 @@ pub(super) const ROW: Spec = Spec {
             name: "help",
             flags: LOADING | STALE,
             summary: "Lists the subcommands.",
-            run: Run::Server(|_, _, out| {
-                help(&ROW, out);
+            run: Run::Server(|cx, _, out| {
+                help(&ROW, cx.product, out);
                 Ok(())
             }),
             ..MEMORY

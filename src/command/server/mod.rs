@@ -18,9 +18,10 @@ use super::spec::{
     Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx};
+use crate::dialect::REDIS_VERSION;
 use crate::replication::ReplicaStatus;
 use crate::resp::{Sink, until_nul};
-use crate::state::{REDIS_VERSION, VERSION};
+use crate::state::VERSION;
 use crate::text::number::parse_i64;
 use crate::topology::{Node, Port, ReplicationRole};
 

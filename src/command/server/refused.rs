@@ -77,8 +77,8 @@ pub(super) const MODULE_ROW: Spec = Spec {
             flags: LOADING | STALE,
             since: "5.0.0",
             summary: "Lists the subcommands.",
-            run: Run::Server(|_, _, out| {
-                help(&MODULE_ROW, out);
+            run: Run::Server(|cx, _, out| {
+                help(&MODULE_ROW, cx.product, out);
                 Ok(())
             }),
             ..MODULE

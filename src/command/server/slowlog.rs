@@ -62,8 +62,8 @@ pub(super) const ROW: Spec = Spec {
             flags: LOADING | STALE,
             since: "6.2.0",
             summary: "Lists the subcommands.",
-            run: Run::Server(|_, _, out| {
-                help(&ROW, out);
+            run: Run::Server(|cx, _, out| {
+                help(&ROW, cx.product, out);
                 Ok(())
             }),
             ..SLOWLOG

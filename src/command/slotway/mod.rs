@@ -119,8 +119,8 @@ const SLOTWAY: Spec = Spec {
             name: "help",
             flags: LOADING | STALE,
             summary: "Lists the subcommands.",
-            run: Run::Server(|_, _, out| {
-                help(&SLOTWAY, out);
+            run: Run::Server(|cx, _, out| {
+                help(&SLOTWAY, cx.product, out);
                 Ok(())
             }),
             ..SHOW

@@ -27,6 +27,7 @@ pub use keys::{Begin, Find, Keys};
 pub(crate) use secrets::Secret;
 
 use super::{Args, Cx, Outcome, Refusal, ServerCx, Wait};
+use crate::dialect::Product;
 use crate::resp::Sink;
 use crate::state::pubsub::ChannelKind;
 use std::borrow::Cow;
@@ -43,6 +44,8 @@ pub struct Spec {
     pub parent: &'static str,
     /// How many arguments it takes, its name (and its subcommand's) included.
     pub arity: Arity,
+    /// The same for servers before Redis 7.2, if it has changed since.
+    pub arity_before: Option<Arity>,
     /// Properties, from [`flag`].
     pub flags: u32,
     /// ACL categories, from `acl`, beyond those that follow from the flags.
@@ -199,6 +202,7 @@ pub(super) const BASE: Spec = Spec {
     name: "",
     parent: "",
     arity: Arity::AtLeast(1),
+    arity_before: None,
     flags: 0,
     acl: 0,
     keys: &[],
@@ -224,6 +228,13 @@ impl Spec {
         } else {
             Cow::Owned(format!("{}|{}", self.parent, self.name))
         }
+    }
+
+    /// How many arguments it takes on a server.
+    #[must_use]
+    pub fn arity_of(&self, product: &Product) -> Arity {
+        let before = self.arity_before.filter(|_| !product.has_new_arities);
+        before.unwrap_or(self.arity)
     }
 
     /// Every ACL category of the command: its own and those that its flags imply, by the rule of

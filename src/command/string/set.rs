@@ -177,8 +177,14 @@ pub(super) fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         Condition::Missing => !found,
         Condition::Exists => found,
     };
-    if met {
-        put(cx.keyspace, key, args.at(2), ttl);
+    match ttl {
+        _ if !met => {}
+        Ttl::At(at) if at <= cx.now() && cx.product.expires_at_once => {
+            if cx.keyspace.delete(key) {
+                cx.note_past_expiry(key);
+            }
+        }
+        _ => put(cx.keyspace, key, args.at(2), ttl),
     }
     if !options.get {
         if met {
@@ -242,18 +248,18 @@ pub(super) fn getex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     out.bulk(&text);
     if ttl != Ttl::Keep {
         // PERSIST of a key without an expiry changes nothing. A time in the past removes the key at
-        // once, whereas SET leaves it to expire.
+        // once, whereas Redis' SET leaves it to expire.
         let changed = cx.keyspace.edit_expiry(key, |until| match until {
             None if ttl == Ttl::Clear => Ttl::Keep,
             _ => ttl,
         });
-        if changed {
-            let name = match ttl {
-                Ttl::At(at) if at <= now => "del",
-                Ttl::At(_) => "expire",
-                Ttl::Clear | Ttl::Keep => "persist",
-            };
-            cx.keyspace.notify_event(event::GENERIC, name, key.bytes);
+        match ttl {
+            _ if !changed => {}
+            Ttl::At(at) if at <= now => cx.note_past_expiry(key),
+            Ttl::At(_) => cx.keyspace.notify_event(event::GENERIC, "expire", key.bytes),
+            Ttl::Clear | Ttl::Keep => {
+                cx.keyspace.notify_event(event::GENERIC, "persist", key.bytes);
+            }
         }
     }
     Ok(())

@@ -1,8 +1,16 @@
-//! How servers differ in the slot rules of a transaction. The differences are data, so that the
-//! same code serves all of them.
+//! How servers differ: in the slot rules of a transaction ([`Dialect`]), and in the replies of a few
+//! commands ([`Product`]). The differences are data, so that the same code serves all of them.
 //!
 //! Measured on two-node clusters of Redis 7.0.15, 7.2.6, 7.4.1 and Valkey 8.0.1, 9.1.2; the replies
 //! of Redis Enterprise and ElastiCache Serverless follow their documentation.
+//!
+//! ```text
+//! help/*.txt  what the servers reply to HELP, with their license
+//! ```
+
+/// The version of Redis that is reported to clients: some choose their commands by it. Valkey reports
+/// the same beside its own.
+pub(crate) const REDIS_VERSION: &str = "7.2.4";
 
 /// When a WATCH in one slot and a transaction in another are found to conflict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +23,64 @@ pub enum Tie {
     AtExec,
 }
 
+/// A server's replies apart from its slot rules.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Product {
+    /// Its name in HELLO.
+    pub name: &'static str,
+    /// The version in HELLO.
+    pub version: &'static str,
+    /// INFO names the server and its version beside the version of Redis that it is like.
+    pub names_itself: bool,
+    /// How many commands it has, as COMMAND COUNT says.
+    pub commands: usize,
+    /// The replies to HELP of its containers: a container's name in brackets, then its lines.
+    pub help: &'static str,
+    /// Commands take the numbers of arguments that they take since Redis 7.2 and Valkey 7.2.
+    pub has_new_arities: bool,
+    /// SORT takes BY and GET with patterns whose keys are all in the slot of the sorted key.
+    pub sorts_within_slot: bool,
+    /// An LTRIM that removes nothing changes nothing; its event is published all the same.
+    pub keeps_untrimmed: bool,
+    /// A key that is given an expiry in the past expires at once, and SET stores none; else it is
+    /// deleted, and SET leaves it to expire.
+    pub expires_at_once: bool,
+}
+
+impl Product {
+    /// Redis 7.0.
+    pub const REDIS7: Self = Self {
+        name: "redis",
+        version: REDIS_VERSION,
+        names_itself: false,
+        commands: 240,
+        help: include_str!("help/redis-7.0.txt"),
+        has_new_arities: false,
+        sorts_within_slot: false,
+        keeps_untrimmed: false,
+        expires_at_once: false,
+    };
+    /// Valkey 9.1.
+    pub const VALKEY9: Self = Self {
+        name: "valkey",
+        version: "9.1.2",
+        names_itself: true,
+        commands: 257,
+        help: include_str!("help/valkey-9.1.txt"),
+        has_new_arities: true,
+        sorts_within_slot: true,
+        keeps_untrimmed: true,
+        expires_at_once: true,
+    };
+}
+
 /// A server's rules.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Dialect {
     /// The value of `--dialect`.
     pub name: &'static str,
+    /// The server whose replies are given.
+    pub product: &'static Product,
     /// A command in another slot than the transaction's is refused when it is queued; else EXEC
     /// refuses the transaction.
     pub crosses_at_queue: bool,
@@ -48,6 +109,7 @@ impl Dialect {
     /// The router port's: no transaction runs without the guard that it was to have.
     pub const ROUTER: Self = Self {
         name: "router",
+        product: &Product::REDIS7,
         crosses_at_queue: true,
         explains: false,
         tie: Tie::AtQueue,
@@ -61,6 +123,7 @@ impl Dialect {
     /// Redis 7.
     pub const REDIS7: Self = Self {
         name: "redis7",
+        product: &Product::REDIS7,
         crosses_at_queue: false,
         explains: false,
         tie: Tie::Never,
@@ -74,6 +137,7 @@ impl Dialect {
     /// Valkey 9.
     pub const VALKEY9: Self = Self {
         name: "valkey9",
+        product: &Product::VALKEY9,
         forbids_by_name: true,
         keeps_blocked: true,
         promotion_unsubscribes: true,
@@ -90,7 +154,8 @@ impl Dialect {
         ..Self::REDIS7
     };
     /// ElastiCache Serverless.
-    pub const SERVERLESS: Self = Self { name: "serverless", tie: Tie::AtExec, ..Self::VALKEY9 };
+    pub const SERVERLESS: Self =
+        Self { name: "serverless", product: &Product::REDIS7, tie: Tie::AtExec, ..Self::VALKEY9 };
 
     /// The dialects that a node port can use.
     pub const OF_NODES: [&'static Self; 4] =
