@@ -32,6 +32,8 @@ pub struct Product {
     pub version: &'static str,
     /// INFO names the server and its version beside the version of Redis that it is like.
     pub names_itself: bool,
+    /// CLUSTER INFO counts nodes that are down, and the bytes of the cluster bus.
+    pub details_cluster: bool,
     /// How many commands it has, as COMMAND COUNT says.
     pub commands: usize,
     /// The replies to HELP of its containers: a container's name in brackets, then its lines.
@@ -53,6 +55,7 @@ impl Product {
         name: "redis",
         version: REDIS_VERSION,
         names_itself: false,
+        details_cluster: false,
         commands: 240,
         help: include_str!("help/redis-7.0.txt"),
         has_new_arities: false,
@@ -65,6 +68,7 @@ impl Product {
         name: "valkey",
         version: "9.1.2",
         names_itself: true,
+        details_cluster: true,
         commands: 257,
         help: include_str!("help/valkey-9.1.txt"),
         has_new_arities: true,

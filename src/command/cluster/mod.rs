@@ -3,6 +3,7 @@
 //! ```text
 //! cluster             the rows; changes: ADDSLOTS, SETSLOT, MEET, REPLICATE, FAILOVER, RESET, …
 //! cluster/show        the view of a node: SLOTS, SHARDS, NODES, INFO, LINKS
+//! cluster/bus         the messages that INFO counts
 //! cluster/slot_stats  SLOT-STATS
 //! cluster/migrate     MIGRATE
 //! ```
@@ -12,6 +13,7 @@
 //! refused there, as the router is not a node.
 
 mod slot_argument;
+mod bus;
 mod show;
 mod slot_stats;
 mod migrate;

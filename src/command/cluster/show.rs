@@ -2,6 +2,7 @@
 //! REPLICAS, INFO, LINKS.
 
 use super::super::{Args, Outcome, Refusal, ServerCx};
+use super::bus::BusMessages;
 use crate::keyspace::Millis;
 use crate::resp::Sink;
 use crate::state::settings::EndpointType;
@@ -245,20 +246,39 @@ pub(super) fn info(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
         Role::Master => me.node.epoch,
     };
     let state = if view.is_ok { "ok" } else { "fail" };
+    let is_first = view.nodes.first().is_some_and(|first| first.number == view.me);
+    let age_ms = u64::try_from(cx.now - cx.server.identity.started_at).unwrap_or(0);
+    let messages = BusMessages::of(view.nodes.len().saturating_sub(1), is_first, age_ms);
+    let (mut failed, mut bytes) = (String::new(), String::new());
+    if cx.product.details_cluster {
+        (failed, bytes) = (failed_nodes(&view), messages.byte_lines());
+    }
     let text = format!(
         "cluster_state:{state}\r\ncluster_slots_assigned:{}\r\ncluster_slots_ok:{}\r\n\
-         cluster_slots_pfail:0\r\ncluster_slots_fail:{}\r\ncluster_known_nodes:{}\r\n\
+         cluster_slots_pfail:0\r\ncluster_slots_fail:{}\r\n{failed}cluster_known_nodes:{}\r\n\
          cluster_size:{size}\r\ncluster_current_epoch:{}\r\ncluster_my_epoch:{my_epoch}\r\n\
-         cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n\
-         total_cluster_links_buffer_limit_exceeded:0\r\n",
+         {}{bytes}total_cluster_links_buffer_limit_exceeded:0\r\n",
         view.assigned,
         view.served,
         view.assigned - view.served,
         view.nodes.len(),
         view.epoch,
+        messages.lines(),
     );
     out.verbatim(*b"txt", text.as_bytes());
     Ok(())
+}
+
+/// The lines of CLUSTER INFO about nodes that are down, which Valkey has.
+fn failed_nodes(view: &View) -> String {
+    let down = || view.nodes.iter().filter(|node| !node.node.is_up);
+    let voting = down().filter(|node| node.node.role == Role::Master && !node.ranges.is_empty());
+    format!(
+        "cluster_nodes_pfail:0\r\ncluster_nodes_fail:{}\r\ncluster_voting_nodes_pfail:0\r\n\
+         cluster_voting_nodes_fail:{}\r\n",
+        down().count(),
+        voting.count(),
+    )
 }
 
 /// CLUSTER LINKS. Within one process there are none; shown are those that separate nodes would
