@@ -168,9 +168,11 @@ pub(crate) const ROWS: &[Row] = &[
         title: "SORT reads keys made from a pattern",
         weight: Weight::Error,
         why: "SORT with a pattern behind BY, or with GET, may read keys whose slots are not known beforehand: Redis 7.0 refuses \
-              it in a cluster, whatever the pattern.",
+              it in a cluster, whatever the pattern. Redis 7.4 and Valkey 9.1 run it if a hashtag in front of each pattern's \
+              star puts all of its keys in the slot of the sorted key.",
         example: "SORT mylist BY weight_*\n-ERR BY option of SORT denied in Cluster mode.",
-        way_out: "Keep the weights in a sorted set beside the list, or sort in the application.",
+        way_out: "Keep the weights in a sorted set beside the list, or sort in the application. Where the servers are newer: \
+                  `SORT {mylist} BY {mylist}:weight_*`.",
     },
     Row {
         rule: Rule::UndeclaredKey,
