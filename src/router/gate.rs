@@ -75,9 +75,10 @@ impl TurnGate<'_, '_> {
         if topology.serves_directly(slot, shard, port) {
             return None;
         }
+        let asked = (port, self.local);
         if flags.keys_come_later {
             let all_here = || KeyPresence { here: 1, missing: 0, several: false };
-            return router.refusal(topology.route(node, slot, flags, all_here), slot, self.local);
+            return router.refusal(topology.route(node, slot, flags, all_here), slot, asked);
         }
         // Held before the topology is asked: to change it, all shards are held.
         if !topology.is_stable(slot) && self.kept.as_ref().is_none_or(|(held, _)| *held != shard) {
@@ -93,7 +94,6 @@ impl TurnGate<'_, '_> {
             }
             _ => KeyPresence::default(),
         };
-        let asked = (self.turn.batch.port, self.local);
         router.refusal(topology.route(node, slot, flags, presence), slot, asked)
     }
 }

@@ -5,7 +5,7 @@
 //! change here, and the rules are the judge's.
 
 use super::{Transaction, Watched};
-use crate::command::{Invocation, NAME_LEN_MAX, Refusal, Spec, flag, numbered};
+use crate::command::{Invocation, NAME_LEN_MAX, Queue, Refusal, Spec, flag, numbered};
 use crate::dialect::{Dialect, Tie};
 use crate::ledger::judge::{self, Finding, GuardPolicy};
 use crate::ledger::{Fate, Rule, Weight};
@@ -138,6 +138,9 @@ pub(super) fn exec(
     let parts = transaction.slot.is_some() && watched.is_some_and(is_elsewhere);
     let is_lost = watched.is_some_and(|watched| watched.guard.is_tripped());
     let only_judged = transaction.is_lacking || is_lost;
+    if transaction.is_lacking && !is_lost {
+        chosen(&server.node(client.port).observer, client, &transaction.queue);
+    }
     let sampled = match transaction.poisoned || is_lost || transaction.queue.is_empty() {
         true => None,
         false => server.node(client.port).observer.recorder.transaction(),
@@ -153,6 +156,18 @@ pub(super) fn exec(
             keys,
             about,
         });
+    }
+}
+
+/// Records what commands of a transaction choose other databases, which a server that has all of its
+/// commands would run.
+#[cold]
+fn chosen(observer: &Observer, client: &Arc<Client>, queue: &Queue) {
+    for queued in queue.iter() {
+        if let Some(rule) = judge::choice(&queued) {
+            let finding = judge::by_command(rule, &queued, None);
+            record(observer, Some(Arc::clone(client)), finding, Fate::Refused, None);
+        }
     }
 }
 

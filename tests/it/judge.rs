@@ -258,6 +258,7 @@ fn an_audit_and_a_replay_agree_on_what_they_once_did_not() {
             &["cross-slot-command rename", "cross-slot-command sinterstore"][..],
         ),
         ("WATCH x;MULTI;RENAME tmp x;EXEC", &["cross-slot-command rename"]),
+        ("MULTI;GEOADD {a}1 1 1 a;SELECT 1;SET {a}2 1;EXEC", &["other-database select"]),
         ("MULTI;MSET d 1 e 2;EXPIRE d 60;EXPIRE e 60;EXEC", &["cross-slot-command mset"]),
         ("WATCH a;SET a 1;MULTI;SET b 1;EXEC", &["watch-elsewhere multi: set"]),
         ("WATCH a;SET a 1;MULTI;SET a 1;SET b 1;EXEC", &["cross-slot-transaction multi: set"]),

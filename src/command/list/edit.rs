@@ -83,17 +83,27 @@ pub(super) fn lrem(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
 pub(super) fn ltrim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (start, stop) = (args.int(2)?, args.int(3)?);
     let (key, keeps) = (cx.key(args.at(1)), cx.product.keeps_untrimmed);
+    let mut trims = true;
     let emptied = change(cx.keyspace, key, |list: &mut List| {
         let before = list.len();
         list.keep(range_of(start, stop, before));
-        match list.len() == before && keeps {
+        trims = list.len() != before;
+        match !trims && keeps {
             true => Edited::Kept(false),
             // A trim that removes nothing still counts as a change, as in Redis.
             false => after_removal(list, list.is_empty()),
         }
     })?;
-    if let Some(emptied) = emptied {
-        announce_removal(cx.keyspace, event::LIST, "ltrim", args.at(1), emptied);
+    match emptied {
+        None => {}
+        Some(emptied) if trims => {
+            announce_removal(cx.keyspace, event::LIST, "ltrim", args.at(1), emptied);
+        }
+        // It is not replicated.
+        Some(_) => {
+            let nothing = event::Replicated::NOTHING;
+            cx.keyspace.notify_replicated(event::LIST, "ltrim", args.at(1), nothing);
+        }
     }
     out.ok();
     Ok(())

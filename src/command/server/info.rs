@@ -158,14 +158,23 @@ fn clients(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::R
     };
     write!(
         text,
-        "connected_clients:{}\r\ncluster_connections:0\r\nmaxclients:{}\r\nclient_recent_max_input_buffer:{}\r\n\
+        "connected_clients:{}\r\ncluster_connections:{}\r\nmaxclients:{}\r\nclient_recent_max_input_buffer:{}\r\n\
          client_recent_max_output_buffer:{}\r\nblocked_clients:{blocked}\r\ntracking_clients:0\r\n\
          clients_in_timeout_table:0\r\n",
         all.len(),
+        cluster_connections(cx),
         cx.node.settings.clients_max(),
         widest(|activity| activity.unread + activity.unread_room),
         widest(|activity| activity.unsent),
     )
+}
+
+/// The links of a node with the others, of which a pair has two.
+fn cluster_connections(cx: &ServerCx<'_>) -> usize {
+    match cx.server.is_clustered(cx.port) {
+        true => 2 * cx.node.view(&cx.server.topology).nodes.len().saturating_sub(1),
+        false => 0,
+    }
 }
 
 fn memory(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
