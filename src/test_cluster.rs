@@ -125,7 +125,9 @@ impl TestClusterBuilder {
         self
     }
 
-    /// Sets the number of threads, from 1 [default: 1].
+    /// Sets the number of threads, from 1 [default: 1]. Only one serves connections in the order in
+    /// which they send, as Redis does: a write is then seen by what is sent afterwards on another
+    /// connection, even before the reply to the write.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Self {
         self.wanted.threads = threads;
@@ -190,11 +192,7 @@ impl TestClusterBuilder {
                 }
             }
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("slotway-test")
-            .enable_all()
-            .build()?;
+        let runtime = server::runtime(threads, "slotway-test")?;
         let (stop, stop_received) = oneshot::channel::<()>();
         let thread = thread::Builder::new().name("slotway-test".to_owned()).spawn(move || {
             let stopped = async {

@@ -31,7 +31,8 @@ pub(super) struct Options {
     /// Number of shards that share the 16384 slots [default: 3]
     #[arg(long, env = "SLOTWAY_SHARDS")]
     pub shards: Option<usize>,
-    /// Threads that run connections and shards [default: one per processor]
+    /// Threads that run connections and shards; only one serves connections in the order in which
+    /// they send, as Redis does [default: one per processor]
     #[arg(long, env = "SLOTWAY_THREADS")]
     pub threads: Option<usize>,
     /// Password that clients must AUTH with [default: none]
@@ -372,7 +373,7 @@ fn is_host(text: &str) -> bool {
 /// Shards by default.
 pub(super) const SHARDS_DEFAULT: usize = 3;
 /// Most threads.
-const THREADS_MAX: usize = 1024;
+pub(super) const THREADS_MAX: usize = 1024;
 /// Most clients.
 const CLIENTS_MAX: usize = 10_000_000;
 /// Longest password, in bytes: what an unauthenticated client may send in one argument.

@@ -59,11 +59,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     }
     let address = bound[0].address;
 
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name("slotway")
-        .enable_all()
-        .build()
+    let runtime = server::runtime(threads, "slotway")
         .map_err(|error| Failure::machine(format!("cannot start {threads} threads: {error}")))?;
     let ready =
         Ready::new(address, shards, options.requirepass.is_some(), &router.server.topology, &bound);

@@ -15,6 +15,7 @@
 //! is executed.
 
 use super::clock;
+use super::socket::ClientSocket;
 use super::worker::WorkerPace;
 use crate::command::ReplyDelay;
 use crate::keyspace::Millis;
@@ -31,7 +32,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 /// Read at most this much before executing it, in bytes.
 const READ_LEN_MAX: usize = 64 * 1024;
@@ -59,7 +59,7 @@ thread_local! {
 
 /// A client's connection.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: ClientSocket,
     /// The place in the registry, given up with the connection.
     _seat: RegisteredClient,
     pub(super) router: Arc<Router>,
@@ -94,7 +94,7 @@ pub(super) struct Rest {
 
 impl Connection {
     pub(super) fn new(
-        stream: TcpStream,
+        stream: ClientSocket,
         router: Arc<Router>,
         port: Port,
         seat: RegisteredClient,

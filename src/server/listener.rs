@@ -2,16 +2,18 @@
 
 use super::clock;
 use super::connection::Connection;
+use super::socket::{ClientSocket, reading};
 use crate::router::Router;
 use crate::state::NodeState;
 use crate::topology::Port;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::future::poll_fn;
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::unix::AsyncFd;
 
 /// Connections that may wait to be accepted; the kernel may allow fewer.
 pub(crate) const BACKLOG: i32 = 4096;
@@ -113,7 +115,7 @@ fn cut(router: &Router, port: Port) {
 }
 
 async fn accept(listener: StdListener, address: SocketAddr, port: Port, router: &Arc<Router>) {
-    let listener = match TcpListener::from_std(listener) {
+    let listener = match reading(listener) {
         Ok(listener) => listener,
         Err(error) => {
             tracing::error!(%address, %error, "cannot listen");
@@ -121,7 +123,7 @@ async fn accept(listener: StdListener, address: SocketAddr, port: Port, router: 
         }
     };
     loop {
-        match listener.accept().await {
+        match next(&listener).await {
             Ok((stream, peer)) => welcome(stream, peer, router, port),
             Err(error) if is_lack_of_room(&error) => {
                 // The connection stays in the backlog: without a rest this would spin.
@@ -129,6 +131,19 @@ async fn accept(listener: StdListener, address: SocketAddr, port: Port, router: 
                 tokio::time::sleep(REST).await;
             }
             Err(error) => tracing::debug!(%error, "a connection was closed before it was accepted"),
+        }
+    }
+}
+
+/// Accepts a connection. As with Redis, what the client has sent already is read after the input that
+/// has arrived on other connections.
+async fn next(listener: &AsyncFd<StdListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    loop {
+        let mut event = poll_fn(|cx| listener.poll_read_ready(cx)).await?;
+        if let Ok(accepted) = event.try_io(|listener| listener.get_ref().accept()) {
+            let (stream, peer) = accepted?;
+            stream.set_nonblocking(true)?;
+            return Ok((stream, peer));
         }
     }
 }
@@ -164,6 +179,10 @@ fn welcome(stream: TcpStream, peer: SocketAddr, router: &Arc<Router>, port: Port
         tracing::debug!(%peer, %error, "cannot tune the socket");
     }
     let client = Arc::clone(&seat);
+    let stream = match ClientSocket::new(stream) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!(%peer, %error, "cannot serve a connection"),
+    };
     let task = tokio::spawn(Connection::new(stream, Arc::clone(router), port, seat).serve());
     client.attach(task.abort_handle());
 }
@@ -180,9 +199,7 @@ fn is_loopback(address: SocketAddr) -> bool {
 fn turn_away(stream: TcpStream, node: &NodeState, why: &[u8]) {
     node.stats.add(|it| &it.connections_rejected, 1);
     // A new socket takes one line at once; if it does not, the client is not reading.
-    if let Ok(mut stream) = stream.into_std() {
-        let _unheard = stream.write(why);
-    }
+    let _unheard = (&stream).write(why);
 }
 
 fn tune(stream: &TcpStream, keepalive_s: Option<u32>) -> io::Result<()> {

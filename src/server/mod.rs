@@ -7,6 +7,8 @@
 //! ```
 
 mod clock;
+mod runtime;
+mod socket;
 mod connection;
 mod waits;
 mod serve;
@@ -18,6 +20,7 @@ mod worker;
 
 pub(crate) use builder::{OpenError, Wanted};
 pub(crate) use listener::Bound;
+pub(crate) use runtime::runtime;
 
 use crate::router::Router;
 use std::sync::Arc;
@@ -42,8 +45,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Serves `router` on `listeners` until `shutdown` completes; then accepts no more connections,
 /// closes every connection and returns. A batch that runs at that moment runs to its end and its
-/// replies are sent, unless it takes longer than 10 seconds. Must be called on tokio's multi-thread
-/// runtime.
+/// replies are sent, unless it takes longer than 10 seconds. Must be called on a runtime of tokio,
+/// such as [`runtime()`] makes.
 pub(crate) async fn serve(
     router: Arc<Router>,
     listeners: Vec<Bound>,

@@ -1,17 +1,20 @@
-//! The threads and timers of the core, on tokio's multi-thread runtime.
+//! The threads and timers of the core, on tokio's runtimes.
 //!
-//! Work starts on the present runtime worker. When it has used up its budget of thread CPU time,
-//! the worker's place in the runtime passes to another thread, and the work continues outside:
-//! cheap commands never pay for that, and a slow one stalls only its own shard.
+//! Work starts on the present runtime worker. When there are several threads and it has used up its
+//! budget of thread CPU time, the worker's place in the runtime passes to another thread, and the
+//! work continues outside: cheap commands never pay for that, and a slow one stalls only its own
+//! shard. On a single thread a slow command delays all others, as in Redis: so that they keep their
+//! order.
 
 use super::clock;
+use super::runtime::{aside, has_several_threads};
 use crate::command::{DeferredWork, Pace, ReplyDelay};
 use crate::keyspace::Millis;
 use rustix::time::{ClockId, clock_gettime};
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 use std::time::Duration;
-use tokio::task::{block_in_place, spawn_blocking, yield_now};
+use tokio::task::{spawn_blocking, yield_now};
 
 /// Thread CPU time that a batch may use on a runtime worker.
 const BUDGET: Duration = Duration::from_millis(5);
@@ -77,6 +80,9 @@ impl WorkerPace {
 
     #[cold]
     fn look(&self) {
+        if !has_several_threads() {
+            return;
+        }
         let now = clock_gettime(ClockId::ThreadCPUTime);
         let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
         let began = self.began.get().unwrap_or(now);
@@ -84,7 +90,7 @@ impl WorkerPace {
         if now.saturating_sub(began) > BUDGET && self.hand_overs.get() < HAND_OVERS_MAX {
             self.hand_overs.set(self.hand_overs.get() + 1);
             self.began.set(Some(now));
-            block_in_place(|| rest(HAND_OVER));
+            aside(|| rest(HAND_OVER));
         }
     }
 }
@@ -108,11 +114,11 @@ impl Pace for WorkerPace {
     }
 
     fn sleep(&self, time: Duration) {
-        block_in_place(|| rest(time));
+        aside(|| rest(time));
     }
 
     fn outside(&self, work: &mut dyn FnMut()) {
-        block_in_place(work);
+        aside(work);
     }
 
     fn dispose(&self, dead: Box<dyn Send>) {

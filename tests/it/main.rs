@@ -25,6 +25,7 @@ mod load;
 mod nodes;
 mod notation;
 mod oracle;
+mod order;
 mod player;
 mod program;
 mod project_files;

@@ -17,6 +17,7 @@ pub(super) use options::{EXAMPLES, Options};
 use self::child::Signals;
 use super::Failure;
 use super::baseline::BaselineFile;
+use super::options::THREADS_MAX;
 use super::reports::{self, Reports, columns};
 use crate::ledger::pattern;
 use crate::report::proof::{EXIT_VIOLATIONS, text};
@@ -55,12 +56,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     })?;
     let addresses = Addresses::of(&bound);
     let variables = variables(options, &addresses)?;
-    let threads = wanted_threads();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
-        .thread_name("slotway")
-        .enable_all()
-        .build()
+    let threads = options.threads;
+    let runtime = server::runtime(threads, "slotway")
         .map_err(|error| Failure::machine(format!("cannot start {threads} threads: {error}")))?;
     let outcome: Result<Ended, Failure> = runtime.block_on(async {
         let cannot = |error| Failure::machine(format!("cannot handle signals: {error}"));
@@ -111,19 +108,18 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
     let mut plan = Plan::of_masters(options.shards, 0);
     plan.replicas = options.replicas;
     plan.check().map_err(|why| Failure::usage(format!("--shards, --replicas: {why}")))?;
+    if !(1..=THREADS_MAX).contains(&options.threads) {
+        return Err(Failure::usage(format!("--threads: must be from 1 to {THREADS_MAX}")));
+    }
     let is_audit = options.cross_slot == CrossSlot::Audit.name();
     Ok(Wanted {
         plan,
         router: Some(0),
         databases: if is_audit { DATABASES_DEFAULT } else { 1 },
-        threads: wanted_threads(),
+        threads: options.threads,
         settings: vec![("cross-slot", options.cross_slot.clone())],
         ..Wanted::default()
     })
-}
-
-fn wanted_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The addresses of the cluster.

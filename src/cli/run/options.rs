@@ -37,6 +37,9 @@ pub(in crate::cli) struct Options {
     /// Number of replicas of each master
     #[arg(long, default_value_t = 0)]
     pub replicas: usize,
+    /// Number of threads; only one serves connections in the order in which they send, as Redis does
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
     /// Requests at REDIS_URL that a cluster would refuse: run and report them, or refuse them
     #[arg(long, value_parser = CrossSlot::WORDS, default_value = "audit")]
     pub cross_slot: String,
