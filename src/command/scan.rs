@@ -5,13 +5,12 @@
 //! when slots move:
 //!
 //! ```text
-//! cursor   entries left in the slot │ slot, 14 bits     slots ascend, entries within a slot descend
-//! 0        the start: slot 0, all its entries; in a reply: the end
+//! cursor   least hash, 32 bits │ slot, 14 bits     slots ascend, and hashes within a slot
+//! 0        the start: slot 0, all its keys; in a reply: the end
 //! ```
 //!
-//! A removal only moves a slot's last entry to a lower position. So a key that exists during the
-//! whole scan is returned at least once, whatever else is added or removed. Slots without keys cost
-//! nothing.
+//! A key that exists during the whole scan is returned once, whatever else is added or removed.
+//! Slots without keys cost nothing.
 
 use super::pace::{Strides, units};
 use super::spec::flag::{NODE_LOCAL, READ};
@@ -175,7 +174,7 @@ fn keys(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     for shard in &cx.shards {
         let mut from = Slot::new(0);
         while let Some(slot) = from.and_then(|from| shard.next_slot_with_keys(from)) {
-            shard.walk_slot(slot, usize::MAX, |entry| {
+            shard.walk_slot(slot, |entry| {
                 strides.step(pattern.units(entry.key()));
                 if pattern.matches(entry.key()) {
                     found.push(entry.key());
@@ -226,7 +225,7 @@ fn first_live<'k>(shard: &'k Keyspace, pace: &dyn Pace) -> Option<&'k [u8]> {
     let mut found = None;
     while let Some(slot) = from.and_then(|from| shard.next_slot_with_keys(from)) {
         pace.step(shard.slot_len(slot));
-        shard.walk_slot(slot, usize::MAX, |entry| {
+        shard.walk_slot(slot, |entry| {
             found = Some(entry.key());
             false
         });
@@ -283,19 +282,22 @@ fn scan_page<'k>(
         if visited >= page.count {
             return (slot.number().into(), found);
         }
-        let left = if slot.number() == first { (cursor >> SLOT_BITS) as usize } else { 0 };
-        let from = if left == 0 || !is_whole { usize::MAX } else { left };
+        let (from, count) = match is_whole {
+            true if slot.number() == first => (cursor >> SLOT_BITS, page.count - visited),
+            true => (0, page.count - visited),
+            false => (0, usize::MAX),
+        };
         for shard in holders {
-            let left = shard.walk_slot(slot, from, |entry| {
+            let (entries, next) = shard.page_of_slot(slot, from, count);
+            visited += entries.len();
+            for entry in entries {
                 strides.step(page.pattern.units(entry.key()));
                 if page.takes(entry) {
                     found.push(entry.key());
                 }
-                visited += 1;
-                visited < page.count || !is_whole
-            });
-            if left > 0 {
-                return ((left as u64) << SLOT_BITS | u64::from(slot.number()), found);
+            }
+            if next > 0 {
+                return (next << SLOT_BITS | u64::from(slot.number()), found);
             }
         }
     }
@@ -362,8 +364,8 @@ mod tests {
         // A case visits all slots once per page, which is slow without optimisation.
         #![proptest_config(ProptestConfig::with_cases(48))]
 
-        /// Redis' promise: a key that exists during the whole scan is returned at least once, and
-        /// one that never existed is not returned.
+        /// A key that exists during the whole scan is returned once (Redis promises at least once),
+        /// and one that never existed is not returned.
         #[test]
         fn a_scan_over_several_shards_returns_what_stays(
             stay in 0u32..300,
@@ -380,20 +382,25 @@ mod tests {
             (0..stay).for_each(|n| flip(&mut shards, n, true));
             (0..150).for_each(|n| flip(&mut shards, 1000 + 2 * n, true));
             let page = Page { count, pattern: Pattern::All, type_name: None };
+            let stays: BTreeSet<_> = (0..stay).map(name).collect();
             let (mut returned, mut at, mut churn) = (BTreeSet::new(), 0, churn.chunks(3));
             loop {
                 let held: Vec<&Keyspace> = shards.iter().collect();
                 let (next, found) = scan_page(&held, |slot| Some(holder(slot, shard_count)), at, &page, &Immediate(0));
-                prop_assert!(found.len() <= count);
+                // Two more where keys of a slot have equal hashes.
+                prop_assert!(found.len() <= count + 2);
                 prop_assert!(next == 0 || !found.is_empty());
-                returned.extend(found.into_iter().map(<[u8]>::to_vec));
+                for name in found.into_iter().map(<[u8]>::to_vec) {
+                    let is_first = returned.insert(name.clone());
+                    prop_assert!(is_first || !stays.contains(&name));
+                }
                 for &(add, n) in churn.next().unwrap_or_default() {
                     flip(&mut shards, 1000 + n, add);
                 }
                 at = next;
                 if at == 0 { break; }
             }
-            prop_assert!((0..stay).all(|n| returned.contains(&name(n))));
+            prop_assert!(returned.is_superset(&stays));
             let known: BTreeSet<_> = (0..stay).chain(1000..1300).map(name).collect();
             prop_assert!(returned.is_subset(&known));
         }

@@ -17,6 +17,7 @@ mod blob;
 mod text;
 mod packed_item;
 mod prefetch;
+mod index;
 mod table;
 mod hash;
 mod list;

@@ -16,19 +16,23 @@ impl Keyspace {
         self.slots.get(self.table_of_slot[slot.index()] as usize).map_or(0, |s| s.table.len())
     }
 
-    /// Calls `each` for the unexpired keys of `slot`, from position `from` downwards (`usize::MAX`
-    /// for all), until it returns false; returns the position to go on from, 0 at the end. A key
-    /// that stays for the whole scan is visited at least once.
-    pub fn walk_slot<'k>(
-        &'k self,
-        slot: Slot,
-        from: usize,
-        mut each: impl FnMut(&'k Entry) -> bool,
-    ) -> usize {
+    /// Calls `each` for the unexpired keys of `slot` until it returns false.
+    pub fn walk_slot<'k>(&'k self, slot: Slot, each: impl FnMut(&'k Entry) -> bool) {
+        if let Some(slot) = self.slots.get(self.table_of_slot[slot.index()] as usize) {
+            let mut live = slot.table.entries().iter().rev().filter(|e| !e.has_expired(self.now));
+            let _ended = live.all(each);
+        }
+    }
+
+    /// Returns the page of a scan of `slot` that starts at `cursor`, and the cursor of the page after
+    /// it, as [`Table::page`](super::Table::page) does; expired keys count, and are left out.
+    pub fn page_of_slot(&self, slot: Slot, cursor: u64, count: usize) -> (Vec<&Entry>, u64) {
         let Some(slot) = self.slots.get(self.table_of_slot[slot.index()] as usize) else {
-            return 0;
+            return (Vec::new(), 0);
         };
-        slot.table.walk_down(from, |entry| entry.has_expired(self.now) || each(entry))
+        let (mut page, next) = slot.table.page(cursor, count, &self.hasher);
+        page.retain(|entry| !entry.has_expired(self.now));
+        (page, next)
     }
 
     /// Removes the keys of `slot` and returns how many there were. Watchers are not notified, as in

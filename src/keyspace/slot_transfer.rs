@@ -45,7 +45,7 @@ impl Keyspace {
     /// have, this one's value wins.
     pub fn merge_slot(&mut self, slot: Slot, other: &mut Self) {
         let mut keys: Vec<Box<[u8]>> = Vec::with_capacity(self.slot_len(slot));
-        self.walk_slot(slot, usize::MAX, |entry| {
+        self.walk_slot(slot, |entry| {
             keys.push(entry.key().into());
             true
         });

@@ -37,6 +37,7 @@ mod references;
 mod replica_lag;
 mod resharding;
 mod run_cli;
+mod scan;
 mod server_commands;
 mod server_process;
 mod servers;

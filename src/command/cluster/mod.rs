@@ -548,7 +548,7 @@ fn getkeysinslot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> O
     let mut keys = Vec::new();
     for shard in &cx.shards {
         if keys.len() < count {
-            shard.walk_slot(slot, usize::MAX, |entry| {
+            shard.walk_slot(slot, |entry| {
                 keys.push(entry.key());
                 keys.len() < count
             });

@@ -10,7 +10,7 @@ use crate::resp::Sink;
 /// HSCAN key cursor [MATCH pattern] [COUNT count]
 pub(super) fn hscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let cursor = cursor(args.at(2))?;
-    let key = cx.key(args.at(1));
+    let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
     let Some(hash) = hash_at(cx.keyspace, key)? else {
         // Redis ignores the options if the key does not exist.
         write(out, 0, &[]);
@@ -18,8 +18,9 @@ pub(super) fn hscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     };
     let Page { count, pattern, .. } = Page::of(args, 3, false)?;
     let mut strides = Strides::new(cx.pace);
-    let (pairs, next) = hash.page(cursor, count);
+    let (pairs, next) = hash.page(cursor, count, &hasher);
     let found: Vec<_> = pairs
+        .into_iter()
         .filter(|(name, value)| {
             strides.step(pattern.units(name) + units(value.len()));
             pattern.matches(name)

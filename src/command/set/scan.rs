@@ -10,7 +10,7 @@ use crate::resp::Sink;
 /// SSCAN key cursor [MATCH pattern] [COUNT count]
 pub(super) fn sscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let cursor = cursor(args.at(2))?;
-    let key = cx.key(args.at(1));
+    let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
     let Some(set) = set_at(cx.keyspace, key)? else {
         // Redis ignores the options if the key does not exist.
         head(out, 0, 0);
@@ -18,8 +18,9 @@ pub(super) fn sscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     };
     let Page { count, pattern, .. } = Page::of(args, 3, false)?;
     let mut strides = Strides::new(cx.pace);
-    let (members, next) = set.page(cursor, count);
+    let (members, next) = set.page(cursor, count, &hasher);
     let found: Vec<Member<'_>> = members
+        .into_iter()
         .filter(|member| {
             let text = member.text();
             strides.step(pattern.units(&text) + units(*member));

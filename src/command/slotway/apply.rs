@@ -458,7 +458,7 @@ impl ClusterAccess<'_, '_> {
 
     fn keys_of(&self, slot: Slot, shard: usize) -> Vec<Vec<u8>> {
         let mut keys = Vec::new();
-        self.shards[shard].walk_slot(slot, usize::MAX, |entry| {
+        self.shards[shard].walk_slot(slot, |entry| {
             keys.push(entry.key().to_vec());
             true
         });

@@ -11,7 +11,7 @@ use crate::text::number::{write_f64, write_i64};
 /// ZSCAN key cursor [MATCH pattern] [COUNT count]
 pub(super) fn zscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let cursor = cursor(args.at(2))?;
-    let key = cx.key(args.at(1));
+    let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
     let Some(zset) = zset_at(cx.keyspace, key)? else {
         // Redis ignores the options if the key does not exist.
         write(out, 0, &[], false);
@@ -19,8 +19,9 @@ pub(super) fn zscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     };
     let Page { count, pattern, .. } = Page::of(args, 3, false)?;
     let mut strides = Strides::new(cx.pace);
-    let (members, next) = zset.page(cursor, count);
+    let (members, next) = zset.page(cursor, count, &hasher);
     let found: Vec<_> = members
+        .into_iter()
         .filter(|(name, _)| {
             strides.step(pattern.units(name) + units(name.len()));
             pattern.matches(name)

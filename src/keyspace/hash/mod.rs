@@ -193,19 +193,11 @@ impl Hash {
 
     /// Returns the page of a scan that starts at `cursor`, about `count` pairs long, and the cursor
     /// of the page after it; both start and end are 0. A small hash is one page.
-    ///
-    /// A table is walked from its last position down: removals only ever move the last field to a
-    /// lower position, so whatever stays during a scan is visited at least once.
     #[must_use]
-    pub fn page(&self, cursor: u64, count: usize) -> (Pairs<'_>, u64) {
-        let Repr::Table(table) = &self.0 else { return (self.pairs(), 0) };
-        let len = table.len();
-        let end = match usize::try_from(cursor) {
-            Ok(cursor @ 1..) if cursor < len => cursor,
-            _ => len,
-        };
-        let start = end.saturating_sub(count);
-        (Pairs(Rest::Fields(table.entries()[start..end].iter())), start as u64)
+    pub fn page(&self, cursor: u64, count: usize, hasher: &KeyHasher) -> (Vec<Pair<'_>>, u64) {
+        let Repr::Table(table) = &self.0 else { return (self.pairs().collect(), 0) };
+        let (fields, next) = table.page(cursor, count, hasher);
+        (fields.into_iter().map(Field::pair).collect(), next)
     }
 
     /// Returns the table, converting a packed hash first.
@@ -386,8 +378,8 @@ mod tests {
             }
             let (mut met, mut cursor, mut changes) = (BTreeSet::new(), 0, changes.into_iter());
             loop {
-                let (pairs, next) = hash.page(cursor, count);
-                met.extend(pairs.map(|(name, _)| name.to_vec()));
+                let (pairs, next) = hash.page(cursor, count, &hasher);
+                met.extend(pairs.into_iter().map(|(name, _)| name.to_vec()));
                 cursor = next;
                 if cursor == 0 {
                     break;

@@ -231,19 +231,11 @@ impl<M: Keyed> Set<M> {
 
     /// Returns the page of a scan that starts at `cursor`, about `count` members long, and the
     /// cursor of the page after it; both start and end are 0. A set of integers is one page.
-    ///
-    /// A table is walked from its last position down: removals only ever move the last member to a
-    /// lower position, so whatever stays during a scan is visited at least once.
     #[must_use]
-    pub fn page(&self, cursor: u64, count: usize) -> (Members<'_, M>, u64) {
-        let Repr::Table(table) = &self.0 else { return (self.members(), 0) };
-        let len = table.len();
-        let end = match usize::try_from(cursor) {
-            Ok(cursor @ 1..) if cursor < len => cursor,
-            _ => len,
-        };
-        let start = end.saturating_sub(count);
-        (self.range(start..end), start as u64)
+    pub fn page(&self, cursor: u64, count: usize, hasher: &KeyHasher) -> (Vec<Member<'_>>, u64) {
+        let Repr::Table(table) = &self.0 else { return (self.members().collect(), 0) };
+        let (members, next) = table.page(cursor, count, hasher);
+        (members.into_iter().map(|member| Member::Bytes(member.key())).collect(), next)
     }
 
     /// Checks the invariants.
@@ -307,7 +299,7 @@ fn find<M: Keyed>(table: &Table<M>, text: &[u8], hasher: &KeyHasher) -> Option<u
     table.find(text, hasher.hash(text))
 }
 
-/// The iterator of [`Set::members`] and [`Set::page`].
+/// The iterator of [`Set::members`].
 pub struct Members<'s, M>(Rest<'s, M>);
 
 enum Rest<'s, M> {
@@ -467,8 +459,8 @@ mod tests {
             }
             let (mut met, mut cursor, mut changes) = (BTreeSet::new(), 0, changes.into_iter());
             loop {
-                let (members, next) = set.page(cursor, count);
-                met.extend(members.filter_map(Member::integer));
+                let (members, next) = set.page(cursor, count, &hasher);
+                met.extend(members.into_iter().filter_map(Member::integer));
                 cursor = next;
                 if cursor == 0 {
                     break;

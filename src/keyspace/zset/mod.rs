@@ -357,19 +357,17 @@ impl Zset {
 
     /// Returns the page of a scan that starts at `cursor`, about `count` members long, and the
     /// cursor of the page after it; both start and end are 0. A small set is one page.
-    ///
-    /// A large set is walked from its table's last position down: removals only ever move the last
-    /// member to a lower position, so whatever stays during a scan is visited at least once.
     #[must_use]
-    pub fn page(&self, cursor: u64, count: usize) -> (Members<'_>, u64) {
-        let Repr::Large(large) = &self.0 else { return (self.members(), 0) };
-        let entries = large.table.entries();
-        let end = match usize::try_from(cursor) {
-            Ok(cursor @ 1..) if cursor < entries.len() => cursor,
-            _ => entries.len(),
-        };
-        let start = end.saturating_sub(count);
-        (Members(Rest::Table(entries[start..end].iter())), start as u64)
+    pub fn page(
+        &self,
+        cursor: u64,
+        count: usize,
+        hasher: &KeyHasher,
+    ) -> (Vec<(Text<'_>, f64)>, u64) {
+        let Repr::Large(large) = &self.0 else { return (self.members().collect(), 0) };
+        let (members, next) = large.table.page(cursor, count, hasher);
+        let pairs = members.into_iter().map(|member| (Text::Bytes(&member.name), member.score));
+        (pairs.collect(), next)
     }
 
     /// Returns the large form, converting a packed set first.
@@ -475,7 +473,7 @@ impl Large {
     }
 }
 
-/// The iterator of [`Zset::range`] and [`Zset::page`].
+/// The iterator of [`Zset::range`] and [`Zset::members`].
 pub struct Members<'z>(Rest<'z>);
 
 enum Rest<'z> {
@@ -483,7 +481,6 @@ enum Rest<'z> {
     /// In descending order.
     Back(Vec<(Text<'z>, f64)>),
     Large(&'z [Member], RankIter<'z>, bool),
-    Table(std::slice::Iter<'z, Member>),
 }
 
 impl<'z> Iterator for Members<'z> {
@@ -496,9 +493,6 @@ impl<'z> Iterator for Members<'z> {
             Rest::Large(entries, ranked, backwards) => {
                 let entry = if *backwards { ranked.next_back() } else { ranked.next() }?;
                 Some((Text::Bytes(&entries[entry.place as usize].name), entry.score))
-            }
-            Rest::Table(members) => {
-                members.next().map(|member| (Text::Bytes(&member.name), member.score))
             }
         }
     }

@@ -228,8 +228,8 @@ proptest! {
         }
         let (mut met, mut cursor, mut changes) = (BTreeSet::new(), 0, changes.into_iter());
         loop {
-            let (members, next) = zset.page(cursor, count);
-            met.extend(members.map(|(name, _)| name.to_vec()));
+            let (members, next) = zset.page(cursor, count, &hasher);
+            met.extend(members.into_iter().map(|(name, _)| name.to_vec()));
             cursor = next;
             if cursor == 0 {
                 break;
