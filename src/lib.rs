@@ -33,6 +33,7 @@ mod topology;
 mod report;
 mod faults;
 mod replication;
+mod script;
 mod state;
 mod command;
 mod session;

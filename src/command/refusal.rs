@@ -70,6 +70,10 @@ refusals! {
     IMPOSSIBLE = "ERR internal error: a state that cannot be; nothing was run";
     /// A command needs several shards, one of which runs in another process.
     REMOTE_SHARD = "ERR this command needs a shard of another process together with others";
+    /// The reply of a replica to a write without keys, and to a script that writes.
+    READ_ONLY_REPLICA = "READONLY You can't write against a read only replica.";
+    /// A script calls a command that sees more shards than the script runs on.
+    SCRIPT_NEEDS_ALL_SHARDS = "ERR Script attempted to run a command over all shards, and runs on one: call it outside of the script";
     /// A panic in the shard: the batch may have run in part.
     SHARD_PANIC = "ERR internal error: the shard failed while it ran this; the command may have run in part";
 }
@@ -117,6 +121,12 @@ impl Refusal {
     #[must_use]
     pub fn lacking_parameter(&self) -> Option<&[u8]> {
         lacking_parameter(self.text())
+    }
+
+    /// The text, code first.
+    #[must_use]
+    pub(crate) fn into_text(self) -> Cow<'static, [u8]> {
+        self.0
     }
 
     /// The text, code first.

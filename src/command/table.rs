@@ -5,7 +5,7 @@ use super::spec::{BASE, flag};
 use super::{Args, Invocation, Refusal, Run, Spec};
 use super::{
     cluster, connection, database, dump, expire, generic, hash, introspect, list, object, pubsub,
-    scan, server, set, slotway, sort, string, transaction, zset,
+    scan, script, server, set, slotway, sort, string, transaction, zset,
 };
 use crate::resp::until_nul;
 use std::sync::LazyLock;
@@ -25,6 +25,7 @@ const FAMILIES: &[&[Spec]] = &[
     object::ROWS,
     dump::ROWS,
     transaction::ROWS,
+    script::ROWS,
     pubsub::ROWS,
     connection::ROWS,
     server::ROWS,

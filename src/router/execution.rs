@@ -6,12 +6,13 @@
 use super::Router;
 use super::homes::Homes;
 use super::placement::Placement;
-use crate::command::{Invocation, KeySlots, Refusal, Run, SessionCommand, Wait};
+use crate::command::{Invocation, KeySlots, Pace, Refusal, Run, SessionCommand, Wait};
 use crate::keyspace::Guard;
 use crate::resp::{Proto, Sink};
 use crate::session::{OwnedUnit, Scope, Session, Transaction, Unit, Watched};
 use crate::shard::{
-    Blocked, Executor, InjectedReply, Outcome, Pending, Serve, Served, Turn, WaitFor, execute,
+    Blocked, Engine, Executor, InjectedReply, Outcome, Pending, Serve, Served, Turn, WaitFor,
+    execute, run_script,
 };
 use crate::slot::Slot;
 use crate::state::clients::Client;
@@ -36,6 +37,8 @@ struct Execution<'x, 'r> {
     may_select: bool,
     /// The position in the output where the reply begins.
     head: usize,
+    /// The database that the client had chosen before the script that runs.
+    database_before_script: u32,
 }
 
 impl Router {
@@ -93,7 +96,11 @@ impl Router {
         {
             session.note_over_slots(&self.server, it);
         }
-        let may_select = matches!(unit, Unit::Exec(transaction) if transaction.selects);
+        let may_select = match unit {
+            Unit::Exec(transaction) => transaction.selects,
+            // A script that may holds the shards of all databases.
+            _ => !matches!(scope, Scope::Slot(_)),
+        };
         let mut on = Execution {
             router: self,
             session,
@@ -104,6 +111,7 @@ impl Router {
             slots,
             may_select,
             head,
+            database_before_script: 0,
         };
         execute(unit, &mut on, &mut sink)
     }
@@ -185,7 +193,23 @@ impl Executor for Execution<'_, '_> {
         &mut self.placement.engine().tally
     }
 
+    fn engine(&mut self) -> &mut Engine {
+        self.placement.engine()
+    }
+
+    fn port(&self) -> Port {
+        self.turn.batch.port
+    }
+
+    fn pace(&self) -> &dyn Pace {
+        self.turn.pace
+    }
+
     fn call(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Option<Wait> {
+        if let Run::Script(command) = invocation.spec.run {
+            run_script(self, invocation, command, out);
+            return None;
+        }
         let (batch, pace) = (&self.turn.batch, self.turn.pace);
         match (self.scope, self.slots) {
             (Scope::Slots, Some(slots)) => {
@@ -225,6 +249,7 @@ impl Executor for Execution<'_, '_> {
                 placement.note_ready();
             }
             Run::Session(command) => self.call_session(command, invocation, out),
+            Run::Script(command) => run_script(self, invocation, command, out),
             Run::Container => out.error(Refusal::impossible("a container in a queue")),
         }
         if matches!(invocation.spec.run, Run::Server(_)) {
@@ -232,6 +257,52 @@ impl Executor for Execution<'_, '_> {
             let observer = &self.router.server.node(self.turn.batch.port).observer;
             self.turn.batch.instrumentation = observer.instrumentation(self.client.id);
         }
+    }
+
+    fn call_from_script(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) {
+        let needed = match invocation.spec.run {
+            Run::Cluster(_) => self.router.view(self.session, invocation.spec.flags),
+            Run::Whole(_) => (0..self.router.shards.len()).collect(),
+            _ => Vec::new(),
+        };
+        match needed.iter().all(|&shard| self.placement.held.position(shard).is_some()) {
+            true => self.call_queued(invocation, out),
+            false => out.error(Refusal::SCRIPT_NEEDS_ALL_SHARDS),
+        }
+    }
+
+    fn is_local(&mut self, slot: Slot, invocation: &Invocation<'_>) -> bool {
+        let batch = self.turn.batch;
+        let engine = self.placement.engine();
+        if engine.serves_directly(slot, &batch) {
+            return true;
+        }
+        // The slot of its own keys moves: those that are here can be used.
+        let Scope::Slot(Some(own)) = self.scope else { return false };
+        let mut all_here = own == slot;
+        invocation
+            .spec
+            .each_key(invocation.args, |key| all_here = all_here && engine.has(slot, key));
+        all_here
+    }
+
+    fn reaches_all_slots(&self) -> bool {
+        !matches!(self.scope, Scope::Slot(_))
+    }
+
+    fn begin_script(&mut self, invocation: &Invocation<'_>) -> u64 {
+        let pace = self.turn.pace;
+        let began = self.placement.engine().begin_script(invocation, pace);
+        self.set_in_script(true);
+        self.database_before_script = self.session.database();
+        began
+    }
+
+    fn end_script(&mut self, invocation: &Invocation<'_>, began: u64, error: Option<&Refusal>) {
+        self.session.restore_database(self.database_before_script);
+        self.set_in_script(false);
+        let pace = self.turn.pace;
+        self.placement.engine().end_script(invocation, began, error, pace);
     }
 
     fn block(&mut self, invocation: &Invocation<'_>, blocked: &Blocked, proto: Proto) {
@@ -311,6 +382,12 @@ impl Executor for Execution<'_, '_> {
 }
 
 impl Execution<'_, '_> {
+    /// Sets whether the commands that follow are those of a script.
+    fn set_in_script(&mut self, in_script: bool) {
+        self.turn.batch.instrumentation.in_script = in_script;
+        self.placement.engine().instrumentation.in_script = in_script;
+    }
+
     /// Runs a command over several slots.
     fn run_over(
         &mut self,

@@ -3,7 +3,6 @@
 
 use super::Router;
 use super::held::KeptHold;
-use super::redirect::READ_ONLY;
 use crate::command::{Invocation, KeySlots, Refusal, flag};
 use crate::session::SlotGate;
 use crate::shard::Turn;
@@ -63,7 +62,7 @@ impl TurnGate<'_, '_> {
         let slot = match invocation.footprint {
             Footprint::Anywhere => {
                 let writes = invocation.spec.flags & flag::WRITE != 0;
-                return (writes && topology.is_replica(port)).then_some(READ_ONLY);
+                return (writes && topology.is_replica(port)).then_some(Refusal::READ_ONLY_REPLICA);
             }
             // The session refuses requests that cross slots.
             Footprint::Crossing { first, .. } => {

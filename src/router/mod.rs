@@ -51,7 +51,7 @@ pub(crate) const UNAUTHENTICATED_OUTPUT_MAX: usize = 17 * 1024;
 #[derive(Debug)]
 pub struct Router {
     /// Settings, clients, counters.
-    pub server: ServerState,
+    pub server: Arc<ServerState>,
     topology: Arc<Topology>,
     /// The rules of node ports.
     dialect: &'static Dialect,
@@ -70,6 +70,7 @@ impl Router {
     /// choices derive from `seed`.
     #[must_use]
     pub fn new(server: ServerState, dialect: &'static Dialect, seed: u64) -> Self {
+        let server = Arc::new(server);
         let topology = Arc::clone(&server.topology);
         let hasher = KeyHasher::new(seed);
         let (slotted, databases) = (topology.shards(), server.router().settings.databases());
@@ -82,6 +83,7 @@ impl Router {
                 let mut engine = Engine::new(keyspace, shard, topology, nodes);
                 // A database above number 0 has one shard.
                 engine.sees_all = shard >= slotted;
+                engine.set_server(&server);
                 engine
             })
             .collect();

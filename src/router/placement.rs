@@ -14,7 +14,7 @@
 use super::Router;
 use super::held::{HeldShards, KeptHold, SlotShards};
 use super::homes::{Homes, home_in};
-use crate::command::{Invocation, KeySlots, Refusal, flag};
+use crate::command::{Invocation, KeySlots, Refusal, Run, flag};
 use crate::resp::Sink;
 use crate::session::{Reach, Scope, Session, Transaction, Unit};
 use crate::shard::{Engine, Hold, Turn};
@@ -230,9 +230,11 @@ impl Router {
             }
             (Scope::Slots, Unit::Exec(transaction)) => self.shards_of_queue(session, transaction),
             (Scope::Slots, Unit::Command(it) | Unit::Blocking(it) | Unit::Watch(it, _)) => {
-                match it.spec.reads_unnamed(it.args) {
-                    true => (0..self.topology.shards()).collect(),
-                    false => self.shards_of_slots(slots, port),
+                match it.spec.run {
+                    // It may use any key of any database.
+                    Run::Script(_) => (0..self.shards.len()).collect(),
+                    _ if it.spec.reads_unnamed(it.args) => (0..self.topology.shards()).collect(),
+                    _ => self.shards_of_slots(slots, port),
                 }
             }
         };

@@ -54,7 +54,7 @@ impl Router {
                 let all: Vec<usize> = (0..self.shards.len()).collect();
                 self.run_on_shards(session, function, invocation, &all, turn, out)
             }
-            Run::Shard(_) | Run::Blocks(_) | Run::Session(_) | Run::Container => {
+            Run::Shard(_) | Run::Blocks(_) | Run::Session(_) | Run::Script(_) | Run::Container => {
                 out.error(Refusal::impossible("a command of the process that is none"));
                 Outcome::Replied
             }
@@ -184,6 +184,7 @@ impl Router {
         // joined meanwhile is not shown what had begun before.
         let instrumentation = Instrumentation {
             monitored: batch.instrumentation.monitored,
+            in_script: batch.instrumentation.in_script,
             ..observer.instrumentation(batch.instrumentation.client)
         };
         observer.commandstats.count(instrumentation.client, |tally| {
@@ -194,7 +195,8 @@ impl Router {
         });
         if instrumentation.monitored || ticks >= instrumentation.slow_ticks {
             let (shown, client) = (spec.without_secrets(args), instrumentation.client);
-            let seen = ObservedCommand { args: shown.iter().copied(), client, now: batch.now };
+            let (now, in_script) = (batch.now, instrumentation.in_script);
+            let seen = ObservedCommand { args: shown.iter().copied(), client, now, in_script };
             if instrumentation.monitored && spec.is_shown() {
                 observer.feed_monitors(seen.clone());
             }

@@ -1,5 +1,5 @@
 //! Writes the reply to a request whose slot is not served here: the only code that writes MOVED,
-//! ASK, TRYAGAIN, CLUSTERDOWN and READONLY.
+//! ASK, TRYAGAIN and CLUSTERDOWN.
 //!
 //! Holds no shard, and waits for none while the topology's own lock is held.
 
@@ -8,10 +8,6 @@ use crate::command::{KeySlots, Queue, Refusal};
 use crate::slot::{Footprint, Slot};
 use crate::topology::{KeyPresence, NodeNumber, Port, RequestFlags, Route};
 use std::net::SocketAddr;
-
-/// The reply of a replica to a write without keys.
-pub(super) const READ_ONLY: Refusal =
-    Refusal::of("READONLY You can't write against a read only replica.");
 
 impl Router {
     /// Returns the reply for a route, to a client that has reached `asked` under `local`; `None` if

@@ -64,7 +64,7 @@ impl Session {
     fn is_checked_at_gate(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
         let is_checked = self.transaction.is_some()
             || self.is_bound()
-            || !matches!(invocation.spec.run, Run::Shard(_) | Run::Blocks(_))
+            || !matches!(invocation.spec.run, Run::Shard(_) | Run::Blocks(_) | Run::Script(_))
             || (self.port != Port::Router && invocation.slot().is_none());
         // The router port accepts most requests: one look at the slot's word decides it.
         is_checked

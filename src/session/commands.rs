@@ -279,6 +279,13 @@ impl Session {
         Ok(())
     }
 
+    /// Chooses the database again that was chosen before a script, which may have chosen another.
+    pub fn restore_database(&mut self, database: u32) {
+        if self.database != database {
+            self.choose(database);
+        }
+    }
+
     fn choose(&mut self, database: u32) {
         self.database = database;
         self.client.set_database(database);

@@ -159,16 +159,16 @@ impl Session {
         let &Invocation { spec, args, footprint, .. } = invocation;
         let crosses = invocation.crosses();
         let is_multi_slot = self.is_multi_slot();
-        let runs_on_a_shard = matches!(spec.run, Run::Shard(_) | Run::Blocks(_));
+        let runs_on_a_shard = matches!(spec.run, Run::Shard(_) | Run::Blocks(_) | Run::Script(_));
+        // A script may use keys that it does not name.
+        let reaches_any_key = spec.reads_unnamed(args) || matches!(spec.run, Run::Script(_));
         let unit = || match spec.run {
             Run::Blocks(_) => Unit::Blocking(invocation),
             _ => Unit::Command(invocation),
         };
-        if is_multi_slot
-            && runs_on_a_shard
-            && (crosses || self.database != 0 || spec.reads_unnamed(args))
-        {
+        if is_multi_slot && runs_on_a_shard && (crosses || self.database != 0 || reaches_any_key) {
             let scope = match self.database {
+                _ if matches!(spec.run, Run::Script(_)) => Scope::Slots,
                 0 => Scope::Slots,
                 database => Scope::Database(database),
             };
@@ -201,7 +201,9 @@ impl Session {
         }
         violations::node_local(server, &self.client, self.port, invocation, None);
         match spec.run {
-            Run::Shard(_) | Run::Blocks(_) => Step::Run(unit(), Scope::Slot(invocation.slot())),
+            Run::Shard(_) | Run::Blocks(_) | Run::Script(_) => {
+                Step::Run(unit(), Scope::Slot(invocation.slot()))
+            }
             Run::Session(command) => self.run_command(server, command, invocation, out),
             Run::Server(_) | Run::Cluster(_) | Run::Whole(_) | Run::Container => Step::Process,
         }

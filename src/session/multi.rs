@@ -239,8 +239,11 @@ impl Session {
         let of_queue = self.transaction.as_ref().and_then(|transaction| transaction.slot);
         let pinned = of_queue.or(tie.map(|watched| watched.slot));
         let differs = |slot| pinned.is_some_and(|pinned| pinned != slot);
-        let is_multi_slot =
-            self.database != 0 || (may_cross && (selects(spec) || spec.reads_unnamed(args)));
+        let is_multi_slot = self.database != 0
+            || (may_cross
+                && (selects(spec)
+                    || spec.reads_unnamed(args)
+                    || matches!(spec.run, Run::Script(_))));
         let here = QueuedSlots { slot: invocation.slot(), crosses: false, is_multi_slot };
         match footprint {
             Footprint::In(slot) if may_cross && differs(slot) => {

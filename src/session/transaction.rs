@@ -35,7 +35,7 @@ impl Reach {
     #[must_use]
     pub(super) fn of(spec: &Spec) -> Self {
         match spec.run {
-            Run::Shard(_) | Run::Blocks(_) => Self::Shard,
+            Run::Shard(_) | Run::Blocks(_) | Run::Script(_) => Self::Shard,
             Run::Cluster(_) => Self::Cluster,
             Run::Whole(_) => Self::Whole,
             Run::Server(_) | Run::Session(_) | Run::Container => Self::Server,

@@ -5,13 +5,17 @@
 
 use super::context::BatchContext;
 use super::waiters::Waiters;
-use crate::command::{Cx, Invocation, KeySlots, Pace, Refusal, Run, Spec, Wait, flag};
+use crate::command::{
+    Cx, Invocation, KeySlots, Pace, Refusal, Run, ServerCx, ServerFn, Spec, Wait, flag,
+};
 use crate::keyspace::{Changes, Keyspace, Millis, Writer};
 use crate::replication::{ReplicationLinks, ReplicationStream};
 use crate::resp::Sink;
+use crate::script::Interpreter;
 use crate::session::{Watched, note_failed};
 use crate::slot::Slot;
-use crate::state::{CommandStats, Instrumentation, Nodes, ObservedCommand, Observer};
+use crate::state::clients::Client;
+use crate::state::{CommandStats, Instrumentation, Nodes, ObservedCommand, Observer, ServerState};
 use crate::topology::{KeyPresence, NodeNumber, Port, Topology};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,6 +51,10 @@ pub struct Engine {
     pub(super) waiters: Waiters,
     /// The shard that this one replicates, and those that replicate it, with a lag.
     links: ReplicationLinks,
+    /// The state of the process, for commands of scripts.
+    server: Option<Arc<ServerState>>,
+    /// Runs scripts; made when the first one runs.
+    pub(super) interpreter: Option<Box<Interpreter>>,
 }
 
 impl Engine {
@@ -72,6 +80,8 @@ impl Engine {
             lap: 0,
             waiters: Waiters::default(),
             links: ReplicationLinks::default(),
+            server: None,
+            interpreter: None,
         }
     }
 
@@ -79,6 +89,17 @@ impl Engine {
     #[must_use]
     pub fn scratch(keyspace: Keyspace, topology: Arc<Topology>, nodes: Arc<Nodes>) -> Self {
         Self { is_scratch: true, ..Self::new(keyspace, 0, topology, nodes) }
+    }
+
+    /// Returns the state of the process; an engine that runs no scripts need not have it.
+    #[must_use]
+    pub fn server(&self) -> Option<&Arc<ServerState>> {
+        self.server.as_ref()
+    }
+
+    /// Gives the engine the state of the process, which scripts need.
+    pub fn set_server(&mut self, server: &Arc<ServerState>) {
+        self.server = Some(Arc::clone(server));
     }
 
     /// Returns this shard's number.
@@ -116,6 +137,23 @@ impl Engine {
             }
         }
         count
+    }
+
+    /// Returns whether the keys of a command, all of `slot`, are here while the slot moves away.
+    #[cold]
+    pub fn still_has(
+        &mut self,
+        slot: Slot,
+        invocation: &Invocation<'_>,
+        batch: &BatchContext,
+    ) -> bool {
+        let is_ours = match batch.port {
+            Port::Node(node) => self.topology.owner_of(slot) == Some(node),
+            Port::Router => self.topology.shard_of(slot) == self.number,
+        };
+        let mut all = is_ours;
+        invocation.spec.each_key(invocation.args, |key| all = all && self.has(slot, key));
+        all
     }
 
     /// Returns whether a key of `slot` is here.
@@ -354,14 +392,116 @@ impl Engine {
     /// Records a command that was slow, or that MONITOR shows.
     #[cold]
     fn observe(&self, &Invocation { spec, args, .. }: &Invocation<'_>, again: bool, ticks: u64) {
-        let Instrumentation { client, slow_ticks, monitored, .. } = self.instrumentation;
-        let seen = ObservedCommand { args: args.from(0), client, now: self.keyspace.now() };
+        let Instrumentation { client, slow_ticks, monitored, in_script, .. } = self.instrumentation;
+        let now = self.keyspace.now();
+        let seen = ObservedCommand { args: args.from(0), client, now, in_script };
         if monitored && !again && spec.is_shown() {
             self.observer().feed_monitors(seen.clone());
         }
         if ticks >= slow_ticks {
             let is_fast = spec.flags & flag::FAST != 0;
             self.observer().record_slow(seen, ticks, is_fast, !spec.is_logged());
+        }
+    }
+
+    /// Begins a command that runs a script: monitors see it before the commands that it calls.
+    /// Returns when it began.
+    pub fn begin_script(&mut self, invocation: &Invocation<'_>, pace: &dyn Pace) -> u64 {
+        if self.lap == 0 {
+            self.lap = pace.ticks();
+        }
+        let Instrumentation { client, monitored, .. } = self.instrumentation;
+        if monitored {
+            let (args, now) = (invocation.args.from(0), self.keyspace.now());
+            let seen = ObservedCommand { args, client, now, in_script: false };
+            self.observer().feed_monitors(seen);
+        }
+        self.lap
+    }
+
+    /// Ends a command that ran a script, and counts it.
+    pub fn end_script(
+        &mut self,
+        invocation: &Invocation<'_>,
+        began: u64,
+        error: Option<&Refusal>,
+        pace: &dyn Pace,
+    ) {
+        let spec = invocation.spec;
+        if let Some(error) = error {
+            self.tally.failed(spec.id, error.text());
+        }
+        let now = pace.ticks();
+        self.lap = now;
+        let ticks = now.wrapping_sub(began);
+        self.tally.ran(spec.id, ticks, self.instrumentation.tracks);
+        if ticks >= self.instrumentation.slow_ticks {
+            self.observe(invocation, true, ticks);
+        }
+    }
+
+    /// Runs a command of the process for a script; it sees the keys of this shard.
+    pub fn run_process(
+        &mut self,
+        function: ServerFn,
+        invocation: &Invocation<'_>,
+        me: &Arc<Client>,
+        batch: &BatchContext,
+        pace: &dyn Pace,
+        out: &mut Sink<'_>,
+    ) {
+        let Some(server) = self.server.clone() else {
+            return out.error(Refusal::impossible("a script without a server"));
+        };
+        let (spec, before) = (invocation.spec, out.len());
+        self.set_writer(spec);
+        let sees_shards = matches!(spec.run, Run::Cluster(_));
+        let (number, now) = (self.number, self.keyspace.now());
+        let (keyspace, tally) = (&mut self.keyspace, &mut self.tally);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let (shards, view, tallies) = match sees_shards {
+                true => (vec![keyspace], vec![number], vec![tally]),
+                false => (Vec::new(), Vec::new(), Vec::new()),
+            };
+            let (node, port) = (server.node(batch.port), batch.port);
+            let (server, product, replica_wait) = (&server, batch.product, None);
+            let mut cx = ServerCx {
+                server,
+                node,
+                me,
+                port,
+                product,
+                shards,
+                view,
+                tallies,
+                now,
+                pace,
+                replica_wait,
+            };
+            function(&mut cx, invocation.args, out)
+        }));
+        match outcome {
+            Ok(Ok(())) => {}
+            Ok(Err(refusal)) => {
+                out.truncate(before);
+                self.tally.failed(spec.id, refusal.text());
+                out.error(refusal);
+            }
+            Err(_panic) => {
+                tracing::error!(command = %spec.full_name(), "a command panicked");
+                out.truncate(before);
+                out.error(Refusal::SHARD_PANIC);
+                self.keyspace.rebuild_index();
+            }
+        }
+        self.clear_writer();
+        self.publish_events(pace);
+        let now = pace.ticks();
+        let ticks = now.wrapping_sub(self.lap);
+        self.lap = now;
+        self.tally.ran(spec.id, ticks, self.instrumentation.tracks);
+        if ticks >= self.instrumentation.slow_ticks || self.instrumentation.monitored {
+            self.observe(invocation, false, ticks);
         }
     }
 
@@ -387,7 +527,7 @@ mod tests {
     use crate::resp::Proto;
     use crate::resp::Span;
     use crate::slot::Footprint;
-    use crate::state::{ServerConfig, ServerState};
+    use crate::state::ServerConfig;
 
     fn bad(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.int(1);

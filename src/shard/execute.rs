@@ -12,52 +12,19 @@
 
 use super::context::BatchContext;
 use super::engine::Engine;
+use super::executor::{Executor, InjectedReply};
 use super::outcome::{Blocked, Outcome};
+use super::script;
 use super::waiters::Serve;
-use crate::command::{Invocation, Pace, Refusal, Wait};
+use crate::command::{Invocation, Pace, Refusal, Run, SessionCommand, Wait, flag};
 use crate::keyspace::Guard;
 use crate::resp::{Proto, Sink};
 use crate::session::{Transaction, Unit, Watched};
 use crate::slot::Slot;
 use crate::state::clients::Client;
 use crate::state::{CommandStats, Observer};
+use crate::topology::Port;
 use std::sync::Arc;
-
-/// Runs the parts of a unit on the shards that are held.
-pub(crate) trait Executor {
-    /// Returns the client that the unit is run for.
-    fn client(&self) -> &Arc<Client>;
-    /// Returns the observer that records lost and committed transactions.
-    fn observer(&self) -> &Observer;
-    /// Returns the counts that include the unit.
-    fn stats(&mut self) -> &mut CommandStats;
-    /// Runs one command; returns what it waits for if no key has a value for it yet.
-    fn call(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Option<Wait>;
-    /// Runs one command of a transaction, which never waits.
-    fn call_queued(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>);
-    /// Blocks the client on the keys of its command.
-    fn block(&mut self, invocation: &Invocation<'_>, blocked: &Blocked, proto: Proto);
-    /// Files a guard under the keys of a WATCH.
-    fn watch(&mut self, invocation: &Invocation<'_>, guard: &Guard);
-    /// Ends a watch and returns whether its guard is lost: a watched key was touched, or has moved
-    /// to a shard where the guard is not filed.
-    fn guard_is_lost(&mut self, watched: &Watched) -> bool;
-    /// Returns the reply that a fault gives to an EXEC in place of running it.
-    fn injected_reply(&mut self, _: &Transaction) -> Option<InjectedReply> {
-        None
-    }
-    /// Serves the clients that are blocked on keys which the unit has given a value.
-    fn serve_blocked(&mut self);
-}
-
-/// The reply that a fault gives to an EXEC.
-#[derive(Debug)]
-pub(crate) enum InjectedReply {
-    /// As if its guard were lost.
-    Null,
-    /// This error.
-    Error(Refusal),
-}
 
 /// Runs a unit and writes its reply.
 pub(crate) fn execute(unit: &Unit<'_>, on: &mut impl Executor, out: &mut Sink<'_>) -> Outcome {
@@ -136,13 +103,90 @@ impl Executor for Running<'_> {
         &mut self.engine.tally
     }
 
+    fn engine(&mut self) -> &mut Engine {
+        self.engine
+    }
+
+    fn port(&self) -> Port {
+        self.batch.port
+    }
+
+    fn pace(&self) -> &dyn Pace {
+        self.pace
+    }
+
     fn call(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> Option<Wait> {
+        if let Run::Script(command) = invocation.spec.run {
+            script::run(self, invocation, command, out);
+            return None;
+        }
         self.engine.call(invocation, None, None, self.batch, self.pace, out)
     }
 
     fn call_queued(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) {
         self.pace.step(1);
-        self.engine.run(invocation, self.batch, self.pace, out);
+        match invocation.spec.run {
+            Run::Script(command) => script::run(self, invocation, command, out),
+            _ => self.engine.run(invocation, self.batch, self.pace, out),
+        }
+    }
+
+    fn call_from_script(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>) {
+        match invocation.spec.run {
+            Run::Shard(_) | Run::Blocks(_) => {
+                self.engine.run(invocation, self.batch, self.pace, out);
+            }
+            Run::Server(function) => {
+                self.engine.run_process(
+                    function,
+                    invocation,
+                    self.client,
+                    self.batch,
+                    self.pace,
+                    out,
+                );
+            }
+            Run::Cluster(function) if self.sees_all_shards() => {
+                self.engine.run_process(
+                    function,
+                    invocation,
+                    self.client,
+                    self.batch,
+                    self.pace,
+                    out,
+                );
+            }
+            Run::Whole(_) if invocation.spec.has(flag::OTHER_DATABASE) => {
+                let name = invocation.spec.name.to_ascii_uppercase();
+                out.error(format!("ERR {name} is not allowed in cluster mode"));
+            }
+            Run::Cluster(_) | Run::Whole(_) => out.error(Refusal::SCRIPT_NEEDS_ALL_SHARDS),
+            Run::Session(SessionCommand::Select) => match invocation.args.int(1) {
+                Ok(0) => out.ok(),
+                Ok(_) => out.error("ERR SELECT is not allowed in cluster mode"),
+                Err(refusal) => out.error(refusal),
+            },
+            Run::Session(_) => out.ok(),
+            Run::Script(_) | Run::Container => {
+                out.error(Refusal::impossible("a script in a script"))
+            }
+        }
+    }
+
+    fn is_local(&mut self, slot: Slot, invocation: &Invocation<'_>) -> bool {
+        self.engine.serves_directly(slot, self.batch)
+            || self.engine.still_has(slot, invocation, self.batch)
+    }
+
+    fn begin_script(&mut self, invocation: &Invocation<'_>) -> u64 {
+        let began = self.engine.begin_script(invocation, self.pace);
+        self.engine.instrumentation.in_script = true;
+        began
+    }
+
+    fn end_script(&mut self, invocation: &Invocation<'_>, began: u64, error: Option<&Refusal>) {
+        self.engine.instrumentation.in_script = false;
+        self.engine.end_script(invocation, began, error, self.pace);
     }
 
     fn block(&mut self, invocation: &Invocation<'_>, blocked: &Blocked, proto: Proto) {
@@ -166,5 +210,16 @@ impl Executor for Running<'_> {
 
     fn serve_blocked(&mut self) {
         self.engine.serve_blocked(self.batch, self.pace);
+    }
+}
+
+impl Running<'_> {
+    /// Returns whether this shard has all keys that a command without keys sees, at this port.
+    fn sees_all_shards(&self) -> bool {
+        let topology = &self.engine.topology;
+        match self.batch.port {
+            Port::Node(_) => true,
+            Port::Router => topology.shards_of_masters() == [self.engine.number()],
+        }
     }
 }

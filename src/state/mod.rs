@@ -61,6 +61,7 @@ use crate::state::settings::{EndpointType, Settings};
 use crate::topology::{Announce, NodeNumber, Port, Topology};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use tokio::sync::Notify;
 
 /// Slotway's own version.
@@ -81,6 +82,8 @@ pub struct ServerState {
     pub announce: Announce,
     /// Injected faults.
     pub faults: Faults,
+    /// The memory of the states that run scripts, in bytes.
+    pub script_memory: AtomicU64,
     /// Whether `SLOTWAY …` may change anything.
     pub admin_enabled: bool,
     /// What does not change while the process runs.
@@ -184,6 +187,7 @@ impl ServerState {
             replication_streams: ReplicationStreams::default(),
             announce: config.announce,
             faults: Faults::default(),
+            script_memory: AtomicU64::new(0),
             admin_enabled: config.admin_enabled,
             identity: config.identity,
             usage: config.usage,

@@ -7,7 +7,6 @@ use crate::keyspace::Millis;
 use crate::state::clients::Client;
 use parking_lot::Mutex;
 use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -44,15 +43,15 @@ impl Monitors {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Writes a command that `peer` has sent for this database to all monitors.
+    /// Writes a command that `sender` has sent for this database to all monitors.
     pub fn send<'a>(
         &self,
         now: Millis,
         database: u32,
-        peer: Option<SocketAddr>,
+        sender: &str,
         args: impl Iterator<Item = &'a [u8]>,
     ) {
-        let line = line(now, database, peer, args);
+        let line = line(now, database, sender, args);
         let mut clients = self.clients.lock();
         let mut wakers = Vec::new();
         clients.retain(|client| {
@@ -70,17 +69,13 @@ impl Monitors {
 fn line<'a>(
     now: Millis,
     database: u32,
-    peer: Option<SocketAddr>,
+    sender: &str,
     args: impl Iterator<Item = &'a [u8]>,
 ) -> Vec<u8> {
     let mut line = Vec::with_capacity(128);
     let (seconds, millis) = (now.div_euclid(1000), now.rem_euclid(1000));
     // Writing into memory cannot fail.
-    let _ = write!(line, "+{seconds}.{millis:03}000 [{database} ");
-    let _ = match peer {
-        Some(peer) => write!(line, "{peer}]"),
-        None => write!(line, "?]"),
-    };
+    let _ = write!(line, "+{seconds}.{millis:03}000 [{database} {sender}]");
     for arg in args {
         line.extend_from_slice(b" \"");
         for &byte in arg {
@@ -107,13 +102,13 @@ mod tests {
     use crate::resp::Proto;
     use crate::state::clients::Clients;
     use crate::topology::Port;
+    use std::net::SocketAddr;
 
     #[test]
     fn a_line_is_one_line() {
-        let peer = Some(SocketAddr::from(([127, 0, 0, 1], 7)));
         let args = [&b"SET"[..], b"k\r\n", b"\"\\\t\x07\x08\x00\xff~ "];
         let text = r#"+1.002000 [0 127.0.0.1:7] "SET" "k\r\n" "\"\\\t\a\b\x00\xff~ ""#;
-        let bytes = line(1002, 0, peer, args.into_iter());
+        let bytes = line(1002, 0, "127.0.0.1:7", args.into_iter());
         assert_eq!(String::from_utf8(bytes).expect("ASCII"), text.to_owned() + "\r\n");
     }
 
@@ -129,7 +124,7 @@ mod tests {
         }
         drop(leaves);
         monitors.leave(&resets);
-        monitors.send(1, 0, None, [&b"a"[..]].into_iter());
+        monitors.send(1, 0, "?", [&b"a"[..]].into_iter());
         let mut got = Vec::new();
         stays.outbox().expect("an outbox").take(&mut got);
         assert_eq!(std::mem::take(&mut got), b"+0.001000 [0 ?] \"a\"\r\n");
@@ -137,7 +132,7 @@ mod tests {
         assert!(got.is_empty());
         drop(stays);
         assert!(monitors.any());
-        monitors.send(1, 0, None, [].into_iter());
+        monitors.send(1, 0, "?", [].into_iter());
         assert!(!monitors.any());
     }
 }

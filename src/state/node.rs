@@ -14,6 +14,7 @@ use super::clients::{Client, Clients, ClientsMax};
 use super::pubsub::PubSub;
 use super::settings::Settings;
 use super::{Observer, Pause, Recorder, Stats};
+use crate::script::Scripts;
 use crate::topology::{Port, Topology, View};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -37,6 +38,8 @@ pub struct NodeState {
     pub pause: Arc<Pause>,
     /// Whether expired keys are removed without being accessed (`DEBUG SET-ACTIVE-EXPIRE`).
     pub expires_keys: Arc<AtomicBool>,
+    /// The scripts that EVALSHA finds.
+    pub scripts: Arc<Scripts>,
     /// The run id: 40 hexadecimal digits, different for each run.
     pub run_id: Box<str>,
 }
@@ -65,6 +68,7 @@ impl NodeState {
             stats: Arc::default(),
             pause: Arc::default(),
             expires_keys: Arc::new(AtomicBool::new(true)),
+            scripts: Arc::default(),
             run_id: run_id(chance),
         }
     }
@@ -87,6 +91,7 @@ impl NodeState {
             stats: Arc::new(Stats::of_node(&router.stats)),
             pause: Arc::default(),
             expires_keys: Arc::new(AtomicBool::new(true)),
+            scripts: Arc::default(),
             run_id: run_id(chance),
         }
     }

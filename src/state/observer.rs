@@ -22,12 +22,14 @@ pub struct Instrumentation {
     pub tracks: bool,
     /// Whether there are monitors.
     pub monitored: bool,
+    /// Whether the commands are those of a script.
+    pub in_script: bool,
 }
 
 impl Instrumentation {
     /// Counts only.
     pub const NONE: Self =
-        Self { client: 0, slow_ticks: u64::MAX, tracks: false, monitored: false };
+        Self { client: 0, slow_ticks: u64::MAX, tracks: false, monitored: false, in_script: false };
 }
 
 /// A command, as observers see it.
@@ -39,6 +41,8 @@ pub struct ObservedCommand<A> {
     pub client: u64,
     /// The time when it ran.
     pub now: Millis,
+    /// Whether a script has called it.
+    pub in_script: bool,
 }
 
 /// The observers of the commands of a port's clients, and the statistics of those that run on no
@@ -103,6 +107,7 @@ impl Observer {
             slow_ticks: if slow_us == u64::MAX { u64::MAX } else { self.ticks(slow_us) },
             tracks: self.settings.tracks_latency(),
             monitored: self.each().any(|observer| observer.monitors.any()),
+            in_script: false,
         }
     }
 
@@ -186,9 +191,13 @@ impl Observer {
     pub fn feed_monitors<'a>(&self, seen: ObservedCommand<impl Iterator<Item = &'a [u8]> + Clone>) {
         let client = self.clients.get(seen.client);
         let database = client.as_ref().map_or(0, |client| client.database());
-        let peer = client.map(|client| client.peer);
+        let sender = match (seen.in_script, client) {
+            (true, _) => "lua".to_owned(),
+            (false, Some(client)) => client.peer.to_string(),
+            (false, None) => "?".to_owned(),
+        };
         for observer in self.each().filter(|observer| observer.monitors.any()) {
-            observer.monitors.send(seen.now, database, peer, seen.args.clone());
+            observer.monitors.send(seen.now, database, &sender, seen.args.clone());
         }
     }
 }

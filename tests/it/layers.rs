@@ -80,7 +80,7 @@ fn some_names_are_used_in_one_place_only() {
 /// One file says what a node replies for a slot that it does not serve.
 #[test]
 fn redirections_are_said_in_one_place() {
-    for word in ["\"MOVED\"", "\"ASK\"", "\"TRYAGAIN ", "\"READONLY You"] {
+    for word in ["\"MOVED\"", "\"ASK\"", "\"TRYAGAIN "] {
         let says: Vec<String> = project_files::sources()
             .into_iter()
             .filter(|(path, _)| {

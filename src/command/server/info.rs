@@ -11,6 +11,7 @@ use crate::state::{CommandCounts, CommandStats, VERSION};
 use crate::topology::ReplicationRole;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
 pub(super) const ROW: Spec = Spec {
     name: "info",
@@ -188,6 +189,18 @@ fn memory(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Re
     ] {
         write!(text, "{field}:{bytes}\r\n{field}_human:{}\r\n", human(bytes))?;
     }
+    let interpreters = cx.server.script_memory.load(Ordering::Relaxed);
+    let (scripts, script_bytes) = cx.node.scripts.usage();
+    write!(
+        text,
+        "used_memory_lua:{interpreters}\r\nused_memory_vm_eval:{interpreters}\r\nused_memory_lua_human:{}\r\n\
+         used_memory_scripts_eval:{script_bytes}\r\nnumber_of_cached_scripts:{scripts}\r\n\
+         used_memory_vm_total:{interpreters}\r\nused_memory_vm_total_human:{}\r\n\
+         used_memory_scripts:{script_bytes}\r\nused_memory_scripts_human:{}\r\n",
+        human(interpreters),
+        human(interpreters),
+        human(script_bytes as u64),
+    )?;
     let share = 100.0 * usage.resident as f64 / usage.resident_peak.max(1) as f64;
     write!(
         text,

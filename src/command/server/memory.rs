@@ -149,7 +149,7 @@ fn stats(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         ("clients.normal", usage.clients as u64),
         ("cluster.links", 0),
         ("aof.buffer", 0),
-        ("lua.caches", 0),
+        ("lua.caches", cx.node.scripts.usage().1 as u64),
         ("functions.caches", 0),
         ("overhead.total", usage.clients as u64),
         ("keys.count", usage.keys as u64),

@@ -131,6 +131,8 @@ pub enum Run {
     Whole(ServerFn),
     /// The session itself: an arm of its exhaustive match.
     Session(SessionCommand),
+    /// A script, on the shard that owns the command's slot: it runs other commands there.
+    Script(ScriptCommand),
     /// Nothing: only its subcommands run. (A row with subcommands and a function runs the function
     /// when it is sent without a subcommand, as COMMAND is.)
     Container,
@@ -158,6 +160,18 @@ pub enum SessionCommand {
     Watch,
 }
 
+/// The commands that run scripts; the shard does (`shard/script.rs`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScriptCommand {
+    /// The script is the first argument, or its SHA-1 is.
+    Eval {
+        /// It is named by its SHA-1.
+        by_sha: bool,
+        /// It may not write.
+        reads_only: bool,
+    },
+}
+
 /// The families of commands, named as in `COMMAND DOCS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
@@ -171,6 +185,7 @@ pub enum Group {
     Connection,
     Server,
     Transactions,
+    Scripting,
     Cluster,
     Slotway,
 }
@@ -189,6 +204,7 @@ impl Group {
             Self::Hash => "hash",
             Self::Connection => "connection",
             Self::Cluster => "cluster",
+            Self::Scripting => "scripting",
             Self::Server => "server",
             Self::Slotway => "slotway",
             Self::Transactions => "transactions",

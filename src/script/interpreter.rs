@@ -1,0 +1,297 @@
+//! A Lua state: runs scripts, one after the other.
+//!
+//! Each shard has one, made when it first runs a script. A script leaves nothing behind in it that
+//! another could see: the globals cannot be changed, and the state is dropped when all scripts are
+//! forgotten or when its memory has run out.
+
+use super::api::Api;
+use super::cjson;
+use super::host::{Host, host, with_host};
+use super::raised::{Raised, SANDBOX};
+use super::reply::{FieldNames, to_resp};
+use super::sandbox::{self, Globals};
+use super::source::{Script, ScriptSha};
+use crate::resp::Sink;
+use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Instructions from one look at the server to the next ([`Host::tick`]): some 100 µs.
+pub(super) const STEPS: u32 = 10_000;
+/// Most memory of one state, in bytes. A script that needs more ends with an error.
+const MEMORY_MAX: usize = 512 << 20;
+/// Most compiled scripts in a state.
+const COMPILED_MAX: usize = 10_000;
+/// The chunk's name in errors.
+const CHUNK_NAME: &str = "@user_script";
+
+/// A Lua state.
+pub(crate) struct Interpreter {
+    lua: Lua,
+    api: Arc<Api>,
+    globals: Globals,
+    /// Calls a function; its second argument sees an error where it is raised.
+    xpcall: Function,
+    /// Turns an error into a table that says where it was raised.
+    handler: Function,
+    /// The scripts that have run here.
+    compiled: HashMap<ScriptSha, Function>,
+    /// How often all scripts had been forgotten when the state was made.
+    generation: u64,
+    /// The memory that the state used when it was last looked at, in bytes.
+    memory: usize,
+}
+
+impl std::fmt::Debug for Interpreter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Interpreter")
+            .field("compiled", &self.compiled.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Interpreter {
+    /// Returns a new state for this generation of scripts; `version` is what scripts see as the
+    /// server's.
+    ///
+    /// # Errors
+    /// The text of an error: there is no memory for it.
+    pub(crate) fn new(version: &str, generation: u64) -> Result<Self, Vec<u8>> {
+        Self::make(version, generation)
+            .map_err(|error| [b"ERR ", error.to_string().as_bytes()].concat())
+    }
+
+    fn make(version: &str, generation: u64) -> mlua::Result<Self> {
+        let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH;
+        let lua = Lua::new_with(libraries, LuaOptions::new())?;
+        let api = Arc::new(Api::new(FieldNames::new(&lua)?));
+        let xpcall = lua.globals().raw_get("xpcall")?;
+        let handler = lua.create_function(locate)?;
+        let globals = sandbox::install(&lua, &api, version)?;
+        lua.set_global_hook(
+            HookTriggers::new().every_nth_instruction(STEPS),
+            |lua, _| match host(|host| host.tick()) {
+                Some(true) => Err(killed(lua)),
+                _ => Ok(VmState::Continue),
+            },
+        )?;
+        lua.set_memory_limit(MEMORY_MAX)?;
+        Ok(Self {
+            lua,
+            api,
+            globals,
+            xpcall,
+            handler,
+            compiled: HashMap::new(),
+            generation,
+            memory: 0,
+        })
+    }
+
+    /// Returns the memory that the state used when [`Interpreter::take_growth`] was last called, in
+    /// bytes.
+    #[must_use]
+    pub(crate) fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// Returns by how much the memory that the state uses has grown since the last call, as a
+    /// number that is added with overflow.
+    pub(crate) fn take_growth(&mut self) -> u64 {
+        let now = self.lua.used_memory();
+        (now as u64).wrapping_sub(std::mem::replace(&mut self.memory, now) as u64)
+    }
+
+    /// Returns the generation of scripts that the state was made for.
+    #[must_use]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Compiles a script, unless that was done before.
+    ///
+    /// # Errors
+    /// The text of an error reply: it does not compile.
+    pub(crate) fn compile(&mut self, script: &Script) -> Result<Function, Vec<u8>> {
+        if let Some(function) = self.compiled.get(&script.sha) {
+            return Ok(function.clone());
+        }
+        let function = compile(&self.lua, script.body())?;
+        if self.compiled.len() == COMPILED_MAX {
+            self.compiled.clear();
+        }
+        self.compiled.insert(script.sha, function.clone());
+        Ok(function)
+    }
+
+    /// Runs a script with its keys and arguments and writes its reply. Returns the text of the error
+    /// that it has replied with, if it has, and whether the state can be used again.
+    pub(crate) fn run<'a>(
+        &mut self,
+        function: &Function,
+        name: &dyn std::fmt::Display,
+        keys: impl Iterator<Item = &'a [u8]>,
+        args: impl Iterator<Item = &'a [u8]>,
+        server: &mut dyn Host,
+        out: &mut Sink<'_>,
+    ) -> Result<(), RunError> {
+        let before = out.len();
+        let result = self.try_run(function, keys, args, server, out);
+        let text = match result {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error_text(&error, name),
+            Err(error) => {
+                let raised = Raised::of(&error);
+                [b"ERR ", raised.to_string().as_bytes()].concat()
+            }
+        };
+        out.truncate(before);
+        let is_spent = text.ends_with(OUT_OF_MEMORY);
+        Err(RunError { text, is_spent })
+    }
+
+    fn try_run<'a>(
+        &mut self,
+        function: &Function,
+        keys: impl Iterator<Item = &'a [u8]>,
+        args: impl Iterator<Item = &'a [u8]>,
+        server: &mut dyn Host,
+        out: &mut Sink<'_>,
+    ) -> mlua::Result<Result<(), Value>> {
+        let globals = &self.globals.real;
+        globals.raw_set("KEYS", strings(&self.lua, keys)?)?;
+        globals.raw_set("ARGV", strings(&self.lua, args)?)?;
+        self.api.reset();
+        cjson::reset(&self.globals.cjson);
+        let call = || self.xpcall.call::<(bool, Value)>((function, &self.handler));
+        let (ok, value) = with_host(server, call)?;
+        let result = match ok {
+            true => Ok(to_resp(self.api.names(), &value, self.api.proto(), out)?),
+            false => Err(value),
+        };
+        drop(self.globals.clean.call::<()>(()));
+        Ok(result)
+    }
+}
+
+/// A script that has ended with an error.
+#[derive(Debug)]
+pub(crate) struct RunError {
+    /// The text of its reply, code first.
+    pub(crate) text: Vec<u8>,
+    /// The state has no memory left, and has to be dropped.
+    pub(crate) is_spent: bool,
+}
+
+/// How the error of a script ends that needs too much memory.
+const OUT_OF_MEMORY: &[u8] = b"not enough memory";
+
+fn strings<'a>(lua: &Lua, items: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
+    let table = lua.create_table()?;
+    for (at, item) in items.enumerate() {
+        table.raw_set(at + 1, lua.create_string(item)?)?;
+    }
+    Ok(table)
+}
+
+/// Returns the text of the error that a script has ended with.
+fn error_text(error: &Value, name: &dyn std::fmt::Display) -> Vec<u8> {
+    let Value::Table(table) = error else {
+        // Only an error without a handler: there was no memory, or it failed itself.
+        let mut text = b"ERR Error running script ".to_vec();
+        text.extend_from_slice(format!("{name}, ").as_bytes());
+        match error {
+            Value::Error(raised) => {
+                text.extend_from_slice(Raised::of(raised).to_string().as_bytes())
+            }
+            other if super::api::append_text(&mut text, other) => {}
+            _ => text.extend_from_slice(b"execution failure"),
+        }
+        return text;
+    };
+    let field = |name: &str| table.raw_get::<Value>(name).unwrap_or(Value::Nil);
+    let mut text = Vec::new();
+    if !super::api::append_text(&mut text, &field("err")) {
+        text.extend_from_slice(b"ERR unknown error");
+    }
+    let (mut source, mut line) = (Vec::new(), Vec::new());
+    if super::api::append_text(&mut source, &field("source"))
+        && super::api::append_text(&mut line, &field("line"))
+    {
+        text.extend_from_slice(format!(" script: {name}, on ").as_bytes());
+        text.extend_from_slice(&[&source[..], b":", &line, b"."].concat());
+    }
+    text
+}
+
+/// Returns the table of an error, with the place where it was raised: that of the function that has
+/// raised it, or of its caller if it is not written in Lua.
+fn locate(lua: &Lua, error: Value) -> mlua::Result<Value> {
+    let error = match &error {
+        Value::Error(raised) => Raised::of(raised).into_value(lua)?,
+        _ => error,
+    };
+    let table = match error {
+        Value::Table(table) => table,
+        other => {
+            let mut text = b"ERR ".to_vec();
+            if !super::api::append_text(&mut text, &other) {
+                text.extend_from_slice(other.to_string()?.as_bytes());
+            }
+            let table = lua.create_table()?;
+            table.raw_set("err", lua.create_string(text)?)?;
+            table
+        }
+    };
+    let place = |level| {
+        lua.inspect_stack(level, |debug| {
+            let source = debug.source();
+            let is_c = source.what == "C";
+            let line = debug.current_line().map_or(-1, |line| line as i64);
+            (is_c, source.source.map(|source| source.into_owned()), line)
+        })
+    };
+    let mut level = 1;
+    let mut at = place(level);
+    if at.as_ref().is_some_and(|(is_c, ..)| *is_c) {
+        level = 2;
+        at = place(level);
+    }
+    // A function of the sandbox stands for one that is not written in Lua.
+    while let Some((_, Some(source), _)) = &at
+        && source.strip_prefix('=') == Some(SANDBOX)
+    {
+        level += 1;
+        at = place(level);
+    }
+    if let Some((_, Some(source), line)) = at {
+        table.raw_set("source", source)?;
+        table.raw_set("line", line)?;
+    }
+    Ok(Value::Table(table))
+}
+
+fn killed(_: &Lua) -> mlua::Error {
+    Raised::table("ERR Script killed by user with SCRIPT KILL...")
+}
+
+fn compile(lua: &Lua, body: &[u8]) -> Result<Function, Vec<u8>> {
+    let chunk = lua.load(body).set_name(CHUNK_NAME).set_mode(mlua::ChunkMode::Text);
+    chunk.into_function().map_err(|error| {
+        let why = match &error {
+            mlua::Error::SyntaxError { message, .. } => message.clone(),
+            other => other.to_string(),
+        };
+        format!("ERR Error compiling script (new function): {why}").into_bytes()
+    })
+}
+
+/// Checks whether a script compiles.
+///
+/// # Errors
+/// The text of an error reply: it does not.
+pub(crate) fn check_syntax(script: &Script) -> Result<(), Vec<u8>> {
+    let lua = Lua::new_with(StdLib::NONE, LuaOptions::new())
+        .map_err(|error| [b"ERR ", error.to_string().as_bytes()].concat())?;
+    compile(&lua, script.body()).map(drop)
+}

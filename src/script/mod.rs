@@ -1,0 +1,41 @@
+//! The interpreter of scripts: Lua 5.1 as Redis embeds it, over an abstract server.
+//!
+//! ```text
+//! source     a script's text, its SHA-1, its shebang and flags
+//! registry   the scripts that EVALSHA finds
+//! host       what redis.call needs: the server that a script runs on
+//! nesting    room for tables that are nested deep
+//! number     numbers as C's printf writes them
+//! raised     the errors that library functions raise, and where they happened
+//! reply      replies to Lua values, Lua values to replies
+//! api        redis.call, redis.log …
+//! args       arguments of library functions
+//! bit cjson cmsgpack structs   the libraries of these names
+//! sandbox    the globals that scripts see, none of which they can change
+//! interpreter  a Lua state: runs scripts, one after the other
+//! ```
+//!
+//! Nothing here knows commands, keys or slots: [`Host`] runs commands and says when a script has to
+//! end. A script sees what Redis 7.0 shows it: the same libraries, the same conversions, the same
+//! errors with the script's SHA-1 and line.
+
+mod source;
+mod registry;
+mod host;
+mod nesting;
+mod number;
+mod raised;
+mod reply;
+mod api;
+mod args;
+mod bit;
+mod cjson;
+mod cmsgpack;
+mod structs;
+mod sandbox;
+mod interpreter;
+
+pub(crate) use host::{CallError, Host};
+pub(crate) use interpreter::{Interpreter, check_syntax};
+pub(crate) use registry::Scripts;
+pub(crate) use source::{Flags, Script, ScriptSha};

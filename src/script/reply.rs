@@ -1,0 +1,329 @@
+//! Replies become Lua values, and Lua values become replies, by the rules of Redis 7.0.
+
+use super::nesting::deeper;
+use super::number::truncated;
+use crate::resp::{Proto, Sink};
+use crate::text::number::{parse_f64, parse_i64};
+use mlua::{Lua, Table, Value};
+
+/// Most levels of tables in the value that a script returns. Redis stops where its interpreter's
+/// stack ends.
+const DEPTH_MAX: usize = 2000;
+
+/// The names of the fields that make a table something else than an array. They are created once,
+/// and so cost no look-up of their text.
+#[derive(Clone, Debug)]
+pub(super) struct FieldNames {
+    err: mlua::String,
+    ok: mlua::String,
+    double: mlua::String,
+    map: mlua::String,
+    set: mlua::String,
+    big_number: mlua::String,
+    verbatim_string: mlua::String,
+    format: mlua::String,
+    string: mlua::String,
+    ignore_error_stats_update: mlua::String,
+}
+
+impl FieldNames {
+    pub(super) fn new(lua: &Lua) -> mlua::Result<Self> {
+        let name = |text: &str| lua.create_string(text);
+        Ok(Self {
+            err: name("err")?,
+            ok: name("ok")?,
+            double: name("double")?,
+            map: name("map")?,
+            set: name("set")?,
+            big_number: name("big_number")?,
+            verbatim_string: name("verbatim_string")?,
+            format: name("format")?,
+            string: name("string")?,
+            ignore_error_stats_update: name("ignore_error_stats_update")?,
+        })
+    }
+
+    /// Returns the table of an error.
+    pub(super) fn error(&self, lua: &Lua, text: &[u8]) -> mlua::Result<Value> {
+        let table = lua.create_table()?;
+        table.raw_set(&self.err, lua.create_string(text)?)?;
+        Ok(Value::Table(table))
+    }
+
+    /// Returns the table of an error that was counted where it happened.
+    pub(super) fn counted_error(&self, lua: &Lua, text: &[u8]) -> mlua::Result<Value> {
+        let table = lua.create_table()?;
+        table.raw_set(&self.err, lua.create_string(text)?)?;
+        table.raw_set(&self.ignore_error_stats_update, true)?;
+        Ok(Value::Table(table))
+    }
+
+    /// Returns the table of a status.
+    pub(super) fn status(&self, lua: &Lua, text: &[u8]) -> mlua::Result<Value> {
+        self.one(lua, &self.ok, Value::String(lua.create_string(text)?))
+    }
+
+    fn one(&self, lua: &Lua, name: &mlua::String, value: Value) -> mlua::Result<Value> {
+        let table = lua.create_table()?;
+        table.raw_set(name, value)?;
+        Ok(Value::Table(table))
+    }
+}
+
+/// Returns a whole reply, as the sink writes it, as a Lua value.
+pub(super) fn to_lua(lua: &Lua, names: &FieldNames, reply: &[u8]) -> mlua::Result<Value> {
+    Reading { lua, names, rest: reply }.value()
+}
+
+/// A reply that is being read. Replies are our own, so that none is malformed; what were would be
+/// nil.
+struct Reading<'r> {
+    lua: &'r Lua,
+    names: &'r FieldNames,
+    rest: &'r [u8],
+}
+
+impl<'r> Reading<'r> {
+    fn line(&mut self) -> &'r [u8] {
+        let end = self.rest.iter().position(|byte| *byte == b'\r').unwrap_or(self.rest.len());
+        let line = &self.rest[..end];
+        self.rest = self.rest.get(end + 2..).unwrap_or_default();
+        line
+    }
+
+    fn bytes(&mut self, len: usize) -> &'r [u8] {
+        let bytes = &self.rest[..len.min(self.rest.len())];
+        self.rest = self.rest.get(len + 2..).unwrap_or_default();
+        bytes
+    }
+
+    fn string(&self, bytes: &[u8]) -> mlua::Result<Value> {
+        Ok(Value::String(self.lua.create_string(bytes)?))
+    }
+
+    fn value(&mut self) -> mlua::Result<Value> {
+        let Some((kind, rest)) = self.rest.split_first() else { return Ok(Value::Nil) };
+        self.rest = rest;
+        let line = self.line();
+        let (lua, names) = (self.lua, self.names);
+        let count = || usize::try_from(parse_i64(line).unwrap_or(-1)).ok();
+        Ok(match kind {
+            b':' => Value::Number(parse_i64(line).unwrap_or(0) as f64),
+            b'+' => names.status(lua, line)?,
+            b'-' => names.counted_error(lua, line)?,
+            b'$' => match count() {
+                Some(len) => {
+                    let bytes = self.bytes(len);
+                    self.string(bytes)?
+                }
+                None => Value::Boolean(false),
+            },
+            b'*' | b'>' => match count() {
+                Some(len) => self.array(len)?,
+                None => Value::Boolean(false),
+            },
+            b'#' => Value::Boolean(line == b"t"),
+            b',' => {
+                let number = parse_f64(line).unwrap_or(f64::NAN);
+                names.one(lua, &names.double, Value::Number(number))?
+            }
+            b'(' => names.one(lua, &names.big_number, self.string(line)?)?,
+            b'=' => self.verbatim(count().unwrap_or(0))?,
+            b'%' => self.map(count().unwrap_or(0))?,
+            b'~' => self.set(count().unwrap_or(0))?,
+            _ => Value::Nil,
+        })
+    }
+
+    fn array(&mut self, len: usize) -> mlua::Result<Value> {
+        let table = self.lua.create_table_with_capacity(len, 0)?;
+        for at in 1..=len {
+            table.raw_set(at, self.value()?)?;
+        }
+        Ok(Value::Table(table))
+    }
+
+    fn map(&mut self, pairs: usize) -> mlua::Result<Value> {
+        let map = self.lua.create_table()?;
+        for _ in 0..pairs {
+            let key = self.value()?;
+            map.raw_set(key, self.value()?)?;
+        }
+        self.names.one(self.lua, &self.names.map, Value::Table(map))
+    }
+
+    fn set(&mut self, len: usize) -> mlua::Result<Value> {
+        let set = self.lua.create_table()?;
+        for _ in 0..len {
+            set.raw_set(self.value()?, true)?;
+        }
+        self.names.one(self.lua, &self.names.set, Value::Table(set))
+    }
+
+    fn verbatim(&mut self, len: usize) -> mlua::Result<Value> {
+        let bytes = self.bytes(len);
+        let (format, text) = bytes.split_at(bytes.len().min(3));
+        let fields = self.lua.create_table()?;
+        fields.raw_set(&self.names.string, self.string(text.get(1..).unwrap_or_default())?)?;
+        fields.raw_set(&self.names.format, self.string(format)?)?;
+        self.names.one(self.lua, &self.names.verbatim_string, Value::Table(fields))
+    }
+}
+
+/// Writes the value that a script returns as its reply. `proto` is what `redis.setresp` has chosen;
+/// the sink knows what the client speaks.
+pub(super) fn to_resp(
+    names: &FieldNames,
+    value: &Value,
+    proto: Proto,
+    out: &mut Sink<'_>,
+) -> mlua::Result<()> {
+    write(names, value, proto, 0, out)
+}
+
+fn write(
+    names: &FieldNames,
+    value: &Value,
+    proto: Proto,
+    depth: usize,
+    out: &mut Sink<'_>,
+) -> mlua::Result<()> {
+    match value {
+        Value::String(text) => out.bulk(&text.as_bytes()),
+        Value::Integer(number) => out.int((*number).into()),
+        Value::Number(number) => out.int(truncated(*number)),
+        Value::Boolean(value) if proto == Proto::Resp3 => out.boolean(*value),
+        Value::Boolean(true) => out.int(1),
+        Value::Table(_) if depth == DEPTH_MAX => out.error("ERR reached lua stack limit"),
+        Value::Table(table) => return deeper(|| write_table(names, table, proto, depth, out)),
+        _ => out.null(),
+    }
+    Ok(())
+}
+
+fn write_table(
+    names: &FieldNames,
+    table: &Table,
+    proto: Proto,
+    depth: usize,
+    out: &mut Sink<'_>,
+) -> mlua::Result<()> {
+    if let Value::String(text) = table.raw_get::<Value>(&names.err)? {
+        out.error(&*text.as_bytes());
+        return Ok(());
+    }
+    if let Value::String(text) = table.raw_get::<Value>(&names.ok)? {
+        write_line(b'+', &text.as_bytes(), out);
+        return Ok(());
+    }
+    if let number @ (Value::Number(_) | Value::Integer(_)) =
+        table.raw_get::<Value>(&names.double)?
+    {
+        out.double(match number {
+            Value::Number(number) => number,
+            Value::Integer(number) => number as f64,
+            _ => 0.0,
+        });
+        return Ok(());
+    }
+    if let Value::Table(map) = table.raw_get::<Value>(&names.map)? {
+        return write_counted(
+            out,
+            |out, count| out.map(count),
+            |out| {
+                let mut count = 0;
+                for pair in map.pairs::<Value, Value>() {
+                    let (key, value) = pair?;
+                    write(names, &key, proto, depth + 1, out)?;
+                    write(names, &value, proto, depth + 1, out)?;
+                    count += 1;
+                }
+                Ok(count)
+            },
+        );
+    }
+    if let Value::Table(set) = table.raw_get::<Value>(&names.set)? {
+        return write_counted(
+            out,
+            |out, count| out.set(count),
+            |out| {
+                let mut count = 0;
+                for pair in set.pairs::<Value, Value>() {
+                    write(names, &pair?.0, proto, depth + 1, out)?;
+                    count += 1;
+                }
+                Ok(count)
+            },
+        );
+    }
+    if let Value::String(digits) = table.raw_get::<Value>(&names.big_number)? {
+        match out.proto {
+            Proto::Resp2 => out.bulk(&on_one_line(&digits.as_bytes())),
+            Proto::Resp3 => write_line(b'(', &digits.as_bytes(), out),
+        }
+        return Ok(());
+    }
+    if let Value::Table(fields) = table.raw_get::<Value>(&names.verbatim_string)? {
+        let format = fields.raw_get::<Value>(&names.format)?;
+        let text = fields.raw_get::<Value>(&names.string)?;
+        if let (Value::String(format), Value::String(text)) = (format, text) {
+            // Shorter names are filled up, longer ones cut.
+            let mut three = [b' '; 3];
+            three.iter_mut().zip(&*format.as_bytes()).for_each(|(to, from)| *to = *from);
+            out.verbatim(three, &text.as_bytes());
+            return Ok(());
+        }
+    }
+    write_array(names, table, proto, depth, out)
+}
+
+/// Writes the elements 1, 2, 3 … up to the first that is nil.
+fn write_array(
+    names: &FieldNames,
+    table: &Table,
+    proto: Proto,
+    depth: usize,
+    out: &mut Sink<'_>,
+) -> mlua::Result<()> {
+    write_counted(
+        out,
+        |out, count| out.array(count),
+        |out| {
+            let mut count = 0;
+            loop {
+                let item = table.raw_get::<Value>(count + 1)?;
+                if item.is_nil() {
+                    return Ok(count);
+                }
+                write(names, &item, proto, depth + 1, out)?;
+                count += 1;
+            }
+        },
+    )
+}
+
+/// Writes elements with a head before them that says how many they are.
+fn write_counted(
+    out: &mut Sink<'_>,
+    head: impl FnOnce(&mut Sink<'_>, usize),
+    elements: impl FnOnce(&mut Sink<'_>) -> mlua::Result<usize>,
+) -> mlua::Result<()> {
+    let from = out.len();
+    let count = elements(out)?;
+    let end = out.len();
+    head(out, count);
+    let head_len = out.len() - end;
+    out.buffer()[from..].rotate_right(head_len);
+    Ok(())
+}
+
+/// Writes a reply of one line; breaks in it become spaces.
+fn write_line(kind: u8, text: &[u8], out: &mut Sink<'_>) {
+    out.raw(&[kind]);
+    out.raw(&on_one_line(text));
+    out.raw(b"\r\n");
+}
+
+fn on_one_line(text: &[u8]) -> Vec<u8> {
+    text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }).collect()
+}

@@ -1,0 +1,157 @@
+-- Makes the globals of scripts: what they see cannot be changed, neither by assignment nor by the
+-- functions that go around it.
+--
+-- A table that is not to change is shown as an empty one in front of it, which passes reads on and
+-- refuses writes. The functions that would look at the empty one look behind it.
+local real_globals, deny, undefined, plain, no_table = ...
+
+local getmetatable, setmetatable = getmetatable, setmetatable
+local next, pairs, type = next, pairs, type
+local pcall, xpcall, resume = pcall, xpcall, coroutine.resume
+local rawget, rawset = rawget, rawset
+local load, loadstring = load, loadstring
+local byte = string.byte
+
+-- The empty tables, each with the one behind it, and with the metatable that scripts see.
+local behind, meta = {}, {}
+
+local function protect(real)
+    local shown = {}
+    setmetatable(shown, { __index = real, __newindex = deny })
+    behind[shown] = real
+    return shown
+end
+
+-- Returns what a function that catches errors does: an error of the interface is its text there.
+local function caught(ok, err, ...)
+    if ok then
+        return true, err, ...
+    end
+    return false, plain(err, true)
+end
+
+local function resumed(ok, err, ...)
+    if ok then
+        return true, err, ...
+    end
+    return false, plain(err)
+end
+
+local function checked_handler(handler)
+    if type(handler) ~= "function" then
+        return handler
+    end
+    return function(err)
+        return handler(plain(err))
+    end
+end
+
+function real_globals.pcall(...)
+    return caught(pcall(...))
+end
+
+function real_globals.xpcall(f, handler)
+    return xpcall(f, checked_handler(handler))
+end
+
+function real_globals.coroutine.resume(...)
+    return resumed(resume(...))
+end
+
+function real_globals.pairs(t)
+    local real = behind[t]
+    if real then
+        return next, real, nil
+    end
+    if type(t) ~= "table" then
+        no_table("pairs", t)
+    end
+    return next, t, nil
+end
+
+function real_globals.rawget(t, k)
+    return rawget(behind[t] or t, k)
+end
+
+function real_globals.rawset(t, k, v)
+    if behind[t] then
+        deny()
+    end
+    return rawset(t, k, v)
+end
+
+function real_globals.getmetatable(t)
+    if behind[t] then
+        return meta[t]
+    end
+    return getmetatable(t)
+end
+
+function real_globals.setmetatable(t, m)
+    if behind[t] then
+        deny()
+    end
+    return setmetatable(t, m)
+end
+
+-- Chunks are text: one that begins as a compiled one is read as the text that it is not.
+function real_globals.loadstring(text, name)
+    if type(text) == "string" and byte(text) == 27 then
+        return loadstring(" " .. text, name or text)
+    end
+    return loadstring(text, name)
+end
+
+function real_globals.load(reader, name)
+    local is_first = true
+    if type(reader) ~= "function" then
+        return load(reader, name)
+    end
+    return load(function()
+        local piece = reader()
+        if is_first and type(piece) == "string" and piece ~= "" then
+            is_first = false
+            if byte(piece) == 27 then
+                return " " .. piece
+            end
+        end
+        return piece
+    end, name)
+end
+
+for _, name in pairs({
+    "string", "table", "math", "coroutine", "bit", "cjson", "cmsgpack", "struct", "redis",
+}) do
+    if real_globals[name] then
+        real_globals[name] = protect(real_globals[name])
+    end
+end
+
+local of_strings = getmetatable("")
+of_strings.__index = real_globals.string
+of_strings.__metatable = protect(of_strings)
+
+local globals = protect(real_globals)
+real_globals._G = globals
+local of_globals = { __index = undefined }
+setmetatable(real_globals, of_globals)
+meta[globals] = protect(of_globals)
+
+-- The functions return what tables_emptied needs: some functions of the libraries write to a table
+-- without asking. What they have left is removed.
+local shown = {}
+for table in pairs(behind) do
+    shown[#shown + 1] = table
+end
+
+local function clean()
+    for i = 1, #shown do
+        local key = next(shown[i])
+        while key ~= nil do
+            rawset(shown[i], key, nil)
+            key = next(shown[i])
+        end
+    end
+end
+
+return globals, clean

@@ -1,0 +1,76 @@
+//! The globals that scripts see: those of Redis 7.0, none of which they can change.
+
+use super::api::{self, Api};
+use super::raised::{Raised, SANDBOX, position, type_name};
+use super::{bit, cjson, cmsgpack, structs};
+use mlua::{Function, Lua, Table, Value};
+use std::sync::Arc;
+
+/// The globals of Lua that scripts of Redis have not.
+const REMOVED: [&str; 9] =
+    ["dofile", "loadfile", "print", "newproxy", "getfenv", "setfenv", "module", "require", "debug"];
+
+/// What scripts run with.
+pub(super) struct Globals {
+    /// The table behind the globals that scripts see, which is written to give them KEYS and ARGV.
+    pub(super) real: Table,
+    /// What scripts have set in the library `cjson`.
+    pub(super) cjson: cjson::Settings,
+    /// Removes what scripts have left in tables that they cannot change by assignment.
+    pub(super) clean: Function,
+}
+
+/// Makes the globals of scripts those of `lua`.
+pub(super) fn install(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<Globals> {
+    let real = lua.globals();
+    for name in REMOVED {
+        real.raw_set(name, Value::Nil)?;
+    }
+    real.raw_set("redis", api::table(lua, api, version)?)?;
+    real.raw_set("bit", bit::table(lua)?)?;
+    real.raw_set("struct", structs::table(lua)?)?;
+    real.raw_set("cmsgpack", cmsgpack::table(lua)?)?;
+    let (json, cjson) = cjson::table(lua)?;
+    real.raw_set("cjson", json)?;
+    let deny = lua.create_function(|lua, ()| -> mlua::Result<()> {
+        Err(Raised::text(lua, "Attempt to modify a readonly table"))
+    })?;
+    let undefined = lua.create_function(|lua, (_, name): (Value, Value)| -> mlua::Result<()> {
+        let mut text = b"Script attempted to access nonexistent global variable '".to_vec();
+        if !api::append_text(&mut text, &name) {
+            text.extend_from_slice(b"(null)");
+        }
+        text.push(b'\'');
+        Err(Raised::text(lua, text))
+    })?;
+    // Returns an error as scripts see it; `as_text` is how pcall returns that of a table.
+    let plain = lua.create_function(|lua, (error, as_text): (Value, Option<bool>)| {
+        let value = match &error {
+            Value::Error(raised) => Raised::of(raised).into_value(lua)?,
+            _ => error,
+        };
+        match &value {
+            Value::Table(table) if as_text == Some(true) => match table.raw_get::<Value>("err")? {
+                text @ (Value::String(_) | Value::Number(_) | Value::Integer(_)) => Ok(text),
+                _ => Ok(value),
+            },
+            _ => Ok(value),
+        }
+    })?;
+    // Raises the error of a function of the sandbox that wants a table as its first argument.
+    let no_table =
+        lua.create_function(|lua, (name, got): (mlua::String, Value)| -> mlua::Result<()> {
+            let mut text = position(lua, 2);
+            text.extend_from_slice(b"bad argument #1 to '");
+            text.extend_from_slice(&name.as_bytes());
+            text.extend_from_slice(b"' (table expected, got ");
+            text.extend_from_slice(type_name(&got).as_bytes());
+            text.push(b')');
+            Err(mlua::Error::external(Raised::Text(text)))
+        })?;
+    let chunk = lua.load(include_str!("sandbox.lua")).set_name(format!("={SANDBOX}"));
+    let (globals, clean): (Table, Function) =
+        chunk.call((&real, deny, undefined, plain, no_table))?;
+    lua.set_globals(globals)?;
+    Ok(Globals { real, cjson, clean })
+}

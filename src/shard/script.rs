@@ -1,0 +1,258 @@
+//! Runs a script as one unit: the commands that it calls run one after the other on the shards that
+//! are held for it.
+//!
+//! ```text
+//! EVAL ─ script found or compiled ─ may it run here? ─► interpreter
+//!        redis.call ─ known, allowed, local? ─► the command's own function
+//! ```
+//!
+//! Nothing runs in between, and time stands still: a script sees the time of its batch.
+
+use super::executor::Executor;
+use crate::command::{Args, Invocation, Refusal, ScriptCommand, flag, named, resolve};
+use crate::dialect::REDIS_VERSION;
+use crate::resp::{Proto, Sink, Span};
+use crate::script::{CallError, Flags, Host, Interpreter, Script, ScriptSha};
+use crate::slot::{Footprint, Slot};
+use crate::state::ServerState;
+use crate::topology::Port;
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Where the keys and arguments of a script begin.
+const KEYS_FROM: usize = 3;
+/// How many steps of the pace are counted for each look at the server.
+const STEPS_PER_TICK: usize = 1024;
+
+/// Runs a command that runs a script, and writes its reply.
+pub(crate) fn run<E: Executor>(
+    on: &mut E,
+    invocation: &Invocation<'_>,
+    command: ScriptCommand,
+    out: &mut Sink<'_>,
+) {
+    let before = out.len();
+    let began = on.begin_script(invocation);
+    let outcome = catch_unwind(AssertUnwindSafe(|| evaluate(on, invocation, command, out)));
+    let refusal = match outcome {
+        Ok(Ok(())) => None,
+        Ok(Err(refusal)) => Some(refusal),
+        Err(_panic) => {
+            tracing::error!(command = invocation.spec.name, "a script panicked");
+            Some(Refusal::SHARD_PANIC)
+        }
+    };
+    if let Some(refusal) = &refusal {
+        out.truncate(before);
+        out.error(refusal);
+    }
+    on.end_script(invocation, began, refusal.as_ref());
+}
+
+/// Finds the script, runs it and writes its reply.
+fn evaluate<E: Executor>(
+    on: &mut E,
+    invocation: &Invocation<'_>,
+    ScriptCommand::Eval { by_sha, reads_only }: ScriptCommand,
+    out: &mut Sink<'_>,
+) -> Result<(), Refusal> {
+    let args = invocation.args;
+    let keys = keys_of(args)?;
+    let Some(server) = on.engine().server().cloned() else {
+        return Err(Refusal::impossible("a script without a server"));
+    };
+    let scripts = &server.node(on.port()).scripts;
+    let sha = match by_sha {
+        true => ScriptSha::parse(args.at(1)),
+        false => Some(ScriptSha::of(args.at(1))),
+    };
+    let known = sha.and_then(|sha| scripts.get(&sha));
+    let script = match (&known, sha) {
+        (Some(script), _) => Arc::clone(script),
+        (None, Some(sha)) if !by_sha => {
+            Arc::new(Script::named(sha, args.at(1)).map_err(Refusal::new)?)
+        }
+        (None, _) => return Err(Refusal::of("NOSCRIPT No matching script. Please use EVAL.")),
+    };
+    let generation = scripts.generation();
+    let mut interpreter = match on.engine().interpreter.take() {
+        Some(interpreter) if interpreter.generation() == generation => interpreter,
+        // All scripts were forgotten since.
+        old => {
+            let memory = old.map_or(0, |old| old.memory() as u64);
+            server.script_memory.fetch_sub(memory, Ordering::Relaxed);
+            Box::new(Interpreter::new(REDIS_VERSION, generation).map_err(Refusal::new)?)
+        }
+    };
+    let is_replica = server.topology.is_replica(on.port());
+    let (outcome, is_spent) = match interpreter.compile(&script) {
+        Err(error) => (Err(Refusal::new(error)), false),
+        Ok(function) => {
+            if known.is_none() {
+                scripts.add(&script);
+            }
+            match may_run(&server, on.port(), script.flags, reads_only) {
+                Err(refusal) => (Err(refusal), false),
+                Ok(()) => {
+                    let mut running = RunningScript {
+                        on,
+                        flags: script.flags,
+                        reads_only: reads_only || script.flags.has(Flags::NO_WRITES),
+                        is_replica,
+                        has_written: false,
+                        slot: invocation.slot(),
+                    };
+                    let named = args.from(KEYS_FROM).take(keys);
+                    let rest = args.from(KEYS_FROM + keys);
+                    let name = &script.sha;
+                    match interpreter.run(&function, name, named, rest, &mut running, out) {
+                        Ok(()) => (Ok(()), false),
+                        Err(error) => (Err(Refusal::new(error.text)), error.is_spent),
+                    }
+                }
+            }
+        }
+    };
+    server.script_memory.fetch_add(interpreter.take_growth(), Ordering::Relaxed);
+    if is_spent {
+        server.script_memory.fetch_sub(interpreter.memory() as u64, Ordering::Relaxed);
+    } else {
+        on.engine().interpreter = Some(interpreter);
+    }
+    outcome
+}
+
+/// Returns how many keys a script has.
+fn keys_of(args: Args<'_>) -> Result<usize, Refusal> {
+    let count = args.int(2)?;
+    if count > (args.len() - KEYS_FROM) as i64 {
+        return Err(Refusal::of("ERR Number of keys can't be greater than number of args"));
+    }
+    usize::try_from(count).map_err(|_negative| Refusal::of("ERR Number of keys can't be negative"))
+}
+
+/// Checks whether the flags of a script allow that it runs here.
+fn may_run(
+    server: &ServerState,
+    port: Port,
+    flags: Flags,
+    reads_only: bool,
+) -> Result<(), Refusal> {
+    if flags.has(Flags::COMPATIBLE) {
+        return Ok(());
+    }
+    if flags.has(Flags::NO_CLUSTER) && server.is_clustered(port) {
+        return Err(Refusal::of("ERR Can not run script on cluster, 'no-cluster' flag is set."));
+    }
+    if !flags.has(Flags::NO_WRITES) {
+        if server.topology.is_replica(port) {
+            return Err(Refusal::READ_ONLY_REPLICA);
+        }
+        if reads_only {
+            return Err(Refusal::of(
+                "ERR Can not execute a script with write flag using *_ro command.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+const NON_LOCAL: Refusal =
+    Refusal::of("ERR Script attempted to access a non local key in a cluster node");
+const OTHER_SLOT: Refusal =
+    Refusal::of("ERR Script attempted to access keys that do not hash to the same slot");
+
+/// A script that runs, as the server that its commands run on.
+struct RunningScript<'x, E> {
+    on: &'x mut E,
+    flags: Flags,
+    /// It may not write.
+    reads_only: bool,
+    /// It runs on a replica, which clients may not write to.
+    is_replica: bool,
+    has_written: bool,
+    /// The slot of its keys; without any, that of the first key that it uses.
+    slot: Option<Slot>,
+}
+
+impl<E: Executor> Host for RunningScript<'_, E> {
+    fn call(
+        &mut self,
+        bytes: &[u8],
+        spans: &[Span],
+        proto: Proto,
+        reply: &mut Vec<u8>,
+    ) -> Result<(), CallError> {
+        let args = Args::new(bytes, spans);
+        let invocation = match resolve(args) {
+            Ok(invocation) => invocation,
+            Err(_) => return Err(self.refuse_unknown(args)),
+        };
+        if let Err(error) = self.allows(&invocation) {
+            self.on.stats().rejected(invocation.spec.id, error.text());
+            return Err(error.into_text());
+        }
+        self.on.call_from_script(&invocation, &mut Sink::new(reply, proto));
+        Ok(())
+    }
+
+    fn has_command(&mut self, bytes: &[u8], spans: &[Span]) -> bool {
+        named(Args::new(bytes, spans)).is_some()
+    }
+
+    fn tick(&mut self) -> bool {
+        self.on.pace().step(STEPS_PER_TICK);
+        false
+    }
+}
+
+impl<E: Executor> RunningScript<'_, E> {
+    fn refuse_unknown(&mut self, args: Args<'_>) -> CallError {
+        let spec = named(args);
+        let error = match spec {
+            Some(_) => "ERR Wrong number of args calling Redis command from script",
+            None => "ERR Unknown Redis command called from script",
+        };
+        self.on.stats().rejected(spec.map_or(0, |spec| spec.id), error.as_bytes());
+        Cow::Borrowed(error.as_bytes())
+    }
+
+    /// Checks whether a script may call this command.
+    fn allows(&mut self, invocation: &Invocation<'_>) -> Result<(), Refusal> {
+        let spec = invocation.spec;
+        if spec.has(flag::NOSCRIPT) {
+            return Err(Refusal::of("ERR This Redis command is not allowed from script"));
+        }
+        if self.reads_only && spec.has(flag::WRITE | flag::MAY_REPLICATE) {
+            return Err(Refusal::of("ERR Write commands are not allowed from read-only scripts."));
+        }
+        if spec.writes() {
+            if self.is_replica && !self.has_written {
+                return Err(Refusal::READ_ONLY_REPLICA);
+            }
+            self.has_written = true;
+        }
+        self.reaches(invocation)
+    }
+
+    /// Checks whether the keys of a command are within a script's reach.
+    fn reaches(&mut self, invocation: &Invocation<'_>) -> Result<(), Refusal> {
+        let slot = match invocation.footprint {
+            Footprint::Anywhere => return Ok(()),
+            _ if self.on.reaches_all_slots() => return Ok(()),
+            Footprint::Crossing { .. } => return Err(NON_LOCAL),
+            Footprint::In(slot) => slot,
+        };
+        if !self.on.is_local(slot, invocation) {
+            return Err(NON_LOCAL);
+        }
+        if !self.flags.has(Flags::COMPATIBLE | Flags::ALLOW_CROSS_SLOT_KEYS)
+            && *self.slot.get_or_insert(slot) != slot
+        {
+            return Err(OTHER_SLOT);
+        }
+        Ok(())
+    }
+}
