@@ -95,7 +95,7 @@ fn sessions() -> Report {
     of("sessions.txt", text.as_bytes(), false)
 }
 
-/// An application that ran beside `slotway run`, was refused EVAL and sent what no server has: its
+/// An application that ran beside `slotway run`, was refused XADD and sent what no server has: its
 /// transaction breaks several rules, and is one violation.
 fn lacking() -> Report {
     let text = "multi\nmset d 1 e 2\ndel f g\nset h 1\ndbsize\nexec\nkeys cart:7:*\n";
@@ -104,7 +104,7 @@ fn lacking() -> Report {
     let mut window = FileWindow::new(&mut from, &mut progress);
     let form = Form::of(text.as_bytes()).expect("a certain form");
     check::read(&mut window, &form, &mut replay);
-    (0..3).for_each(|_| replay.ledger.refused.enter(b"eval"));
+    (0..3).for_each(|_| replay.ledger.refused.enter(b"xadd"));
     replay.ledger.unknown.enter(b"nosuch");
     let name = "npm test".to_owned();
     let bytes = text.len() as u64;
@@ -145,7 +145,7 @@ fn keys_that_are_numbers_alone_are_worth_a_word() {
 fn what_was_not_judged_is_not_proven() {
     let report = lacking();
     assert_eq!((report.exit_code, report.verdict().as_str()), (4, "1 violation, and not proven"));
-    let refused = "Slotway has no EVAL: the application was refused 3 times and did something else";
+    let refused = "Slotway has no XADD: the application was refused 3 times and did something else";
     assert!(report.gaps[0].starts_with(refused), "{:?}", report.gaps);
     assert!(report.gaps[1].starts_with("no server that Slotway knows has NOSUCH"));
     let junit = junit::junit(&report);

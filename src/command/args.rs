@@ -52,8 +52,8 @@ impl<'a> Args<'a> {
     }
 
     /// The arguments from `first` on.
-    pub fn from(self, first: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
-        self.spans[first.min(self.spans.len())..].iter().map(move |span| span.of(self.buf))
+    pub fn from(self, first: usize) -> ArgsFrom<'a> {
+        ArgsFrom { buf: self.buf, spans: self.spans[first.min(self.spans.len())..].iter() }
     }
 
     /// Whether argument `i` exists and is `word`, in any case.
@@ -84,6 +84,34 @@ impl<'a> Args<'a> {
         (self.buf, self.spans)
     }
 }
+
+/// The arguments from some one on, in order.
+#[derive(Clone, Debug)]
+pub struct ArgsFrom<'a> {
+    buf: &'a [u8],
+    spans: std::slice::Iter<'a, Span>,
+}
+
+impl<'a> Iterator for ArgsFrom<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.spans.next().map(|span| span.of(self.buf))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.spans.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for ArgsFrom<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.spans.next_back().map(|span| span.of(self.buf))
+    }
+}
+
+impl ExactSizeIterator for ArgsFrom<'_> {}
 
 impl Index<usize> for Args<'_> {
     type Output = [u8];

@@ -58,7 +58,7 @@ mod table;
 // Those of others.
 pub mod foreign;
 
-pub(crate) use args::Args;
+pub(crate) use args::{Args, ArgsFrom};
 pub(crate) use context::{Cx, ServerCx};
 pub(crate) use invocation::Invocation;
 pub(crate) use key_slots::KeySlots;

@@ -72,6 +72,8 @@ refusals! {
     REMOTE_SHARD = "ERR this command needs a shard of another process together with others";
     /// The reply of a replica to a write without keys, and to a script that writes.
     READ_ONLY_REPLICA = "READONLY You can't write against a read only replica.";
+    /// A script makes others wait.
+    BUSY_SCRIPT = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
     /// A script calls a command that sees more shards than the script runs on.
     SCRIPT_NEEDS_ALL_SHARDS = "ERR Script attempted to run a command over all shards, and runs on one: call it outside of the script";
     /// A panic in the shard: the batch may have run in part.

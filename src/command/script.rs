@@ -15,6 +15,7 @@ use super::spec::{
 use super::{Args, Outcome, Refusal, ServerCx, help};
 use crate::resp::Sink;
 use crate::script::{Script, ScriptSha, check_syntax};
+use crate::state::Killed;
 use crate::topology::Port;
 use std::sync::Arc;
 
@@ -209,8 +210,24 @@ fn flush(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 /// `SCRIPT KILL`
-fn kill(_: &mut ServerCx<'_>, _: Args<'_>, _: &mut Sink<'_>) -> Outcome {
-    Err(Refusal::of("NOTBUSY No scripts in execution right now."))
+fn kill(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let topology = &cx.server.topology;
+    let shards = match cx.port {
+        Port::Router => 0..topology.shards(),
+        Port::Node(node) => topology.shard_of_node(node)..topology.shard_of_node(node) + 1,
+    };
+    match cx.server.running_scripts.kill(shards) {
+        Killed::Yes => {
+            out.ok();
+            Ok(())
+        }
+        Killed::HasWritten => Err(Refusal::of(
+            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can \
+             either wait the script termination or kill the server in a hard way using the SHUTDOWN \
+             NOSAVE command.",
+        )),
+        Killed::NoneRuns => Err(Refusal::of("NOTBUSY No scripts in execution right now.")),
+    }
 }
 
 /// `SCRIPT DEBUG YES|SYNC|NO`

@@ -290,6 +290,14 @@ impl Executor for Execution<'_, '_> {
         !matches!(self.scope, Scope::Slot(_))
     }
 
+    fn held_shards(&self) -> Vec<usize> {
+        self.placement.held.numbers()
+    }
+
+    fn refuse_waiting(&mut self) {
+        self.placement.held.engines().for_each(|engine| engine.refuse_waiting());
+    }
+
     fn begin_script(&mut self, invocation: &Invocation<'_>) -> u64 {
         let pace = self.turn.pace;
         let began = self.placement.engine().begin_script(invocation, pace);

@@ -1,7 +1,7 @@
 //! The interface `redis` that scripts call: commands, errors, the log.
 
 use super::host::host;
-use super::number::write_g;
+use super::number::{as_number, write_g};
 use super::raised::Raised;
 use super::reply::{FieldNames, to_lua};
 use super::source::ScriptSha;
@@ -70,7 +70,8 @@ impl Api {
         }
         let Buffers { args, spans, reply } = &mut *buffers;
         reply.clear();
-        let outcome = host(|host| host.call(args, spans, self.proto(), reply));
+        let line = || lua.inspect_stack(1, |debug| debug.current_line()).flatten();
+        let outcome = host(|host| host.call(args, spans, self.proto(), &line, reply));
         let value = match outcome {
             Some(Ok(())) if reply.first() == Some(&b'-') => {
                 let text = reply[1..].strip_suffix(b"\r\n").unwrap_or(&reply[1..]);
@@ -101,7 +102,7 @@ impl Api {
         if args.len() != 1 {
             return Err(Raised::table("ERR redis.setresp() requires one argument."));
         }
-        let version = args.front().and_then(as_number);
+        let version = args.front().and_then(as_number).map(f64::trunc);
         if version != Some(2.0) && version != Some(3.0) {
             return Err(Raised::table("ERR RESP version must be 2 or 3."));
         }
@@ -145,16 +146,6 @@ impl Buffers {
         self.reply.shrink_to(BUFFER_KEPT_MAX);
         self.spans.clear();
         self.spans.shrink_to(BUFFER_KEPT_MAX / size_of::<Span>());
-    }
-}
-
-/// Returns a value as a number, if it is one or a string that Lua converts to one.
-fn as_number(value: &Value) -> Option<f64> {
-    match value {
-        Value::Number(number) => Some(*number),
-        Value::Integer(number) => Some(*number as f64),
-        Value::String(text) => std::str::from_utf8(&text.as_bytes()).ok()?.trim().parse().ok(),
-        _ => None,
     }
 }
 

@@ -105,7 +105,7 @@ fn write_integer(out: &mut Vec<u8>, number: i64) {
         out.extend_from_slice(bytes);
     };
     match number {
-        0..=0x7f | -32..=-1 => out.push(number as u8),
+        -32..=0x7f => out.push(number as u8),
         0x80..=0xff => put(0xcc, &[number as u8]),
         0x100..=0xffff => put(0xcd, &(number as u16).to_be_bytes()),
         0x1_0000..=0xffff_ffff => put(0xce, &(number as u32).to_be_bytes()),

@@ -9,7 +9,7 @@ pub(crate) type CallError = Cow<'static, [u8]>;
 /// The server that a script runs on.
 pub(crate) trait Host {
     /// Runs the command whose arguments are at `spans` in `bytes`, at least one, and appends its
-    /// reply to `reply`.
+    /// reply to `reply`. `line` returns the line of the script that calls it.
     ///
     /// # Errors
     /// Scripts may not run it.
@@ -18,6 +18,7 @@ pub(crate) trait Host {
         bytes: &[u8],
         spans: &[Span],
         proto: Proto,
+        line: &dyn Fn() -> Option<usize>,
         reply: &mut Vec<u8>,
     ) -> Result<(), CallError>;
 

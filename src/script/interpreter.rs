@@ -12,7 +12,8 @@ use super::reply::{FieldNames, to_resp};
 use super::sandbox::{self, Globals};
 use super::source::{Script, ScriptSha};
 use crate::resp::Sink;
-use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ pub(crate) struct Interpreter {
     /// Turns an error into a table that says where it was raised.
     handler: Function,
     /// The scripts that have run here.
-    compiled: HashMap<ScriptSha, Function>,
+    compiled: HashMap<ScriptSha, RegistryKey>,
     /// How often all scripts had been forgotten when the state was made.
     generation: u64,
     /// The memory that the state used when it was last looked at, in bytes.
@@ -68,13 +69,7 @@ impl Interpreter {
         let xpcall = lua.globals().raw_get("xpcall")?;
         let handler = lua.create_function(locate)?;
         let globals = sandbox::install(&lua, &api, version)?;
-        lua.set_global_hook(
-            HookTriggers::new().every_nth_instruction(STEPS),
-            |lua, _| match host(|host| host.tick()) {
-                Some(true) => Err(killed(lua)),
-                _ => Ok(VmState::Continue),
-            },
-        )?;
+        watch(&lua)?;
         lua.set_memory_limit(MEMORY_MAX)?;
         Ok(Self {
             lua,
@@ -113,14 +108,18 @@ impl Interpreter {
     /// # Errors
     /// The text of an error reply: it does not compile.
     pub(crate) fn compile(&mut self, script: &Script) -> Result<Function, Vec<u8>> {
-        if let Some(function) = self.compiled.get(&script.sha) {
-            return Ok(function.clone());
+        let failed = |error: mlua::Error| [b"ERR ", error.to_string().as_bytes()].concat();
+        if let Some(key) = self.compiled.get(&script.sha) {
+            return self.lua.registry_value(key).map_err(failed);
         }
         let function = compile(&self.lua, script.body())?;
         if self.compiled.len() == COMPILED_MAX {
             self.compiled.clear();
+            self.lua.expire_registry_values();
         }
-        self.compiled.insert(script.sha, function.clone());
+        // A handle would take a place on a stack that has few.
+        let key = self.lua.create_registry_value(&function).map_err(failed)?;
+        self.compiled.insert(script.sha, key);
         Ok(function)
     }
 
@@ -146,7 +145,10 @@ impl Interpreter {
             }
         };
         out.truncate(before);
-        let is_spent = text.ends_with(OUT_OF_MEMORY);
+        // What a killed script has left is not looked into.
+        let is_spent = text.ends_with(OUT_OF_MEMORY)
+            || text.ends_with(NO_HANDLER)
+            || text.starts_with(KILLED.as_bytes());
         Err(RunError { text, is_spent })
     }
 
@@ -183,6 +185,8 @@ pub(crate) struct RunError {
     pub(crate) is_spent: bool,
 }
 
+/// How the error of a script ends whose error could not be handled.
+const NO_HANDLER: &[u8] = b"error in error handling";
 /// How the error of a script ends that needs too much memory.
 const OUT_OF_MEMORY: &[u8] = b"not enough memory";
 
@@ -202,7 +206,7 @@ fn error_text(error: &Value, name: &dyn std::fmt::Display) -> Vec<u8> {
         text.extend_from_slice(format!("{name}, ").as_bytes());
         match error {
             Value::Error(raised) => {
-                text.extend_from_slice(Raised::of(raised).to_string().as_bytes())
+                text.extend_from_slice(Raised::of(raised).to_string().as_bytes());
             }
             other if super::api::append_text(&mut text, other) => {}
             _ => text.extend_from_slice(b"execution failure"),
@@ -248,7 +252,7 @@ fn locate(lua: &Lua, error: Value) -> mlua::Result<Value> {
             let source = debug.source();
             let is_c = source.what == "C";
             let line = debug.current_line().map_or(-1, |line| line as i64);
-            (is_c, source.source.map(|source| source.into_owned()), line)
+            (is_c, source.source.map(Cow::into_owned), line)
         })
     };
     let mut level = 1;
@@ -258,9 +262,11 @@ fn locate(lua: &Lua, error: Value) -> mlua::Result<Value> {
         at = place(level);
     }
     // A function of the sandbox stands for one that is not written in Lua.
+    let mut is_within = false;
     while let Some((_, Some(source), _)) = &at
-        && source.strip_prefix('=') == Some(SANDBOX)
+        && (source.strip_prefix('=') == Some(SANDBOX) || is_within && source == TAIL_CALL)
     {
+        is_within = true;
         level += 1;
         at = place(level);
     }
@@ -271,9 +277,26 @@ fn locate(lua: &Lua, error: Value) -> mlua::Result<Value> {
     Ok(Value::Table(table))
 }
 
-fn killed(_: &Lua) -> mlua::Error {
-    Raised::table("ERR Script killed by user with SCRIPT KILL...")
+/// Looks at the server as a script goes on, and ends it if the server says so.
+fn watch(lua: &Lua) -> mlua::Result<()> {
+    lua.set_global_hook(HookTriggers::new().every_nth_instruction(STEPS), |lua, _| {
+        if host(|host| host.tick()) != Some(true) {
+            return Ok(VmState::Continue);
+        }
+        // Each further line fails as well, so that no function that catches errors keeps it alive.
+        lua.set_global_hook(HookTriggers::EVERY_LINE, |_, _| Err(killed()))?;
+        Err(killed())
+    })
 }
+
+fn killed() -> mlua::Error {
+    Raised::table(KILLED)
+}
+
+/// The source of a function that has called another at its end, and so is no longer on the stack.
+const TAIL_CALL: &str = "=(tail call)";
+/// The error of a script that was killed.
+const KILLED: &str = "ERR Script killed by user with SCRIPT KILL...";
 
 fn compile(lua: &Lua, body: &[u8]) -> Result<Function, Vec<u8>> {
     let chunk = lua.load(body).set_name(CHUNK_NAME).set_mode(mlua::ChunkMode::Text);

@@ -1,5 +1,6 @@
 //! Numbers as C's `printf` writes them, which decides how scripts see them.
 
+use mlua::Value;
 use std::io::Write;
 
 /// Appends a number as `%.{digits}g` writes it.
@@ -40,6 +41,16 @@ fn without_zeros(text: &str) -> &str {
     match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.'),
         false => text,
+    }
+}
+
+/// Returns a value as a number, if it is one or a string that Lua converts to one.
+pub(super) fn as_number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => Some(*number),
+        Value::Integer(number) => Some(*number as f64),
+        Value::String(text) => std::str::from_utf8(&text.as_bytes()).ok()?.trim().parse().ok(),
+        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! turn into the value that a script of Redis would get there.
 
 use mlua::{Error, Lua, Value};
+use std::borrow::Cow;
 use std::fmt;
 
 /// An error that a library function raises.
@@ -46,7 +47,7 @@ impl Raised {
     /// Returns the error of an argument that a library function does not take; `number` counts from
     /// 1.
     pub(super) fn argument(lua: &Lua, number: usize, why: &str) -> Error {
-        let name = lua.inspect_stack(0, |debug| debug.names().name.map(|name| name.into_owned()));
+        let name = lua.inspect_stack(0, |debug| debug.names().name.map(Cow::into_owned));
         let name = name.flatten().unwrap_or_else(|| "?".to_owned());
         Self::text(lua, format!("bad argument #{number} to '{name}' ({why})"))
     }

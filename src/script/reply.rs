@@ -1,8 +1,8 @@
 //! Replies become Lua values, and Lua values become replies, by the rules of Redis 7.0.
 
 use super::nesting::deeper;
-use super::number::truncated;
-use crate::resp::{Proto, Sink};
+use super::number::{as_number, truncated, write_g};
+use crate::resp::{Proto, Sink, until_nul};
 use crate::text::number::{parse_f64, parse_i64};
 use mlua::{Lua, Table, Value};
 
@@ -190,7 +190,7 @@ fn write(
 ) -> mlua::Result<()> {
     match value {
         Value::String(text) => out.bulk(&text.as_bytes()),
-        Value::Integer(number) => out.int((*number).into()),
+        Value::Integer(number) => out.int(*number),
         Value::Number(number) => out.int(truncated(*number)),
         Value::Boolean(value) if proto == Proto::Resp3 => out.boolean(*value),
         Value::Boolean(true) => out.int(1),
@@ -209,52 +209,40 @@ fn write_table(
     out: &mut Sink<'_>,
 ) -> mlua::Result<()> {
     if let Value::String(text) = table.raw_get::<Value>(&names.err)? {
-        out.error(&*text.as_bytes());
+        out.error(until_nul(&text.as_bytes()));
         return Ok(());
     }
     if let Value::String(text) = table.raw_get::<Value>(&names.ok)? {
-        write_line(b'+', &text.as_bytes(), out);
+        write_line(b'+', until_nul(&text.as_bytes()), out);
         return Ok(());
     }
     if let number @ (Value::Number(_) | Value::Integer(_)) =
         table.raw_get::<Value>(&names.double)?
     {
-        out.double(match number {
-            Value::Number(number) => number,
-            Value::Integer(number) => number as f64,
-            _ => 0.0,
-        });
+        write_double(as_number(&number).unwrap_or_default(), out);
         return Ok(());
     }
     if let Value::Table(map) = table.raw_get::<Value>(&names.map)? {
-        return write_counted(
-            out,
-            |out, count| out.map(count),
-            |out| {
-                let mut count = 0;
-                for pair in map.pairs::<Value, Value>() {
-                    let (key, value) = pair?;
-                    write(names, &key, proto, depth + 1, out)?;
-                    write(names, &value, proto, depth + 1, out)?;
-                    count += 1;
-                }
-                Ok(count)
-            },
-        );
+        return write_counted(out, Aggregate::Map, |out| {
+            let mut count = 0;
+            for pair in map.pairs::<Value, Value>() {
+                let (key, value) = pair?;
+                write(names, &key, proto, depth + 1, out)?;
+                write(names, &value, proto, depth + 1, out)?;
+                count += 1;
+            }
+            Ok(count)
+        });
     }
     if let Value::Table(set) = table.raw_get::<Value>(&names.set)? {
-        return write_counted(
-            out,
-            |out, count| out.set(count),
-            |out| {
-                let mut count = 0;
-                for pair in set.pairs::<Value, Value>() {
-                    write(names, &pair?.0, proto, depth + 1, out)?;
-                    count += 1;
-                }
-                Ok(count)
-            },
-        );
+        return write_counted(out, Aggregate::Set, |out| {
+            let mut count = 0;
+            for pair in set.pairs::<Value, Value>() {
+                write(names, &pair?.0, proto, depth + 1, out)?;
+                count += 1;
+            }
+            Ok(count)
+        });
     }
     if let Value::String(digits) = table.raw_get::<Value>(&names.big_number)? {
         match out.proto {
@@ -285,36 +273,54 @@ fn write_array(
     depth: usize,
     out: &mut Sink<'_>,
 ) -> mlua::Result<()> {
-    write_counted(
-        out,
-        |out, count| out.array(count),
-        |out| {
-            let mut count = 0;
-            loop {
-                let item = table.raw_get::<Value>(count + 1)?;
-                if item.is_nil() {
-                    return Ok(count);
-                }
-                write(names, &item, proto, depth + 1, out)?;
-                count += 1;
+    write_counted(out, Aggregate::Array, |out| {
+        let mut count = 0;
+        loop {
+            let item = table.raw_get::<Value>(count + 1)?;
+            if item.is_nil() {
+                return Ok(count);
             }
-        },
-    )
+            write(names, &item, proto, depth + 1, out)?;
+            count += 1;
+        }
+    })
+}
+
+/// The kinds of replies that hold others.
+#[derive(Clone, Copy)]
+enum Aggregate {
+    Array,
+    Map,
+    Set,
 }
 
 /// Writes elements with a head before them that says how many they are.
 fn write_counted(
     out: &mut Sink<'_>,
-    head: impl FnOnce(&mut Sink<'_>, usize),
+    kind: Aggregate,
     elements: impl FnOnce(&mut Sink<'_>) -> mlua::Result<usize>,
 ) -> mlua::Result<()> {
     let from = out.len();
     let count = elements(out)?;
     let end = out.len();
-    head(out, count);
+    match kind {
+        Aggregate::Array => out.array(count),
+        Aggregate::Map => out.map(count),
+        Aggregate::Set => out.set(count),
+    }
     let head_len = out.len() - end;
     out.buffer()[from..].rotate_right(head_len);
     Ok(())
+}
+
+/// Writes a number as `%.17g` has it: a NaN has a sign there.
+fn write_double(number: f64, out: &mut Sink<'_>) {
+    let mut text = Vec::new();
+    write_g(&mut text, number, 17);
+    match out.proto {
+        Proto::Resp2 => out.bulk(&text),
+        Proto::Resp3 => write_line(b',', &text, out),
+    }
 }
 
 /// Writes a reply of one line; breaks in it become spaces.

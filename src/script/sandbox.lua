@@ -3,7 +3,7 @@
 --
 -- A table that is not to change is shown as an empty one in front of it, which passes reads on and
 -- refuses writes. The functions that would look at the empty one look behind it.
-local real_globals, deny, undefined, plain, no_table = ...
+local real_globals, deny, undefined, plain, bad_argument = ...
 
 local getmetatable, setmetatable = getmetatable, setmetatable
 local next, pairs, type = next, pairs, type
@@ -64,7 +64,7 @@ function real_globals.pairs(t)
         return next, real, nil
     end
     if type(t) ~= "table" then
-        no_table("pairs", t)
+        bad_argument("pairs", "table", t)
     end
     return next, t, nil
 end
@@ -96,8 +96,12 @@ end
 
 -- Chunks are text: one that begins as a compiled one is read as the text that it is not.
 function real_globals.loadstring(text, name)
-    if type(text) == "string" and byte(text) == 27 then
+    local kind = type(text)
+    if kind == "string" and byte(text) == 27 then
         return loadstring(" " .. text, name or text)
+    end
+    if kind ~= "string" and kind ~= "number" then
+        bad_argument("loadstring", "string", text)
     end
     return loadstring(text, name)
 end
@@ -105,7 +109,7 @@ end
 function real_globals.load(reader, name)
     local is_first = true
     if type(reader) ~= "function" then
-        return load(reader, name)
+        bad_argument("load", "function", reader)
     end
     return load(function()
         local piece = reader()

@@ -57,20 +57,23 @@ pub(super) fn install(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<
             _ => Ok(value),
         }
     })?;
-    // Raises the error of a function of the sandbox that wants a table as its first argument.
-    let no_table =
-        lua.create_function(|lua, (name, got): (mlua::String, Value)| -> mlua::Result<()> {
+    // Raises the error of the first argument of a function of the sandbox.
+    let bad_argument = lua.create_function(
+        |lua, (name, wanted, got): (mlua::String, mlua::String, Value)| -> mlua::Result<()> {
             let mut text = position(lua, 2);
             text.extend_from_slice(b"bad argument #1 to '");
             text.extend_from_slice(&name.as_bytes());
-            text.extend_from_slice(b"' (table expected, got ");
+            text.extend_from_slice(b"' (");
+            text.extend_from_slice(&wanted.as_bytes());
+            text.extend_from_slice(b" expected, got ");
             text.extend_from_slice(type_name(&got).as_bytes());
             text.push(b')');
             Err(mlua::Error::external(Raised::Text(text)))
-        })?;
+        },
+    )?;
     let chunk = lua.load(include_str!("sandbox.lua")).set_name(format!("={SANDBOX}"));
     let (globals, clean): (Table, Function) =
-        chunk.call((&real, deny, undefined, plain, no_table))?;
+        chunk.call((&real, deny, undefined, plain, bad_argument))?;
     lua.set_globals(globals)?;
     Ok(Globals { real, cjson, clean })
 }

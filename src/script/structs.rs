@@ -10,11 +10,15 @@ use super::args::LuaArgs;
 use super::number::truncated;
 use super::raised::Raised;
 use mlua::{Lua, MultiValue, Table, Value};
+use std::borrow::Cow;
 
 /// The most bytes of an integer.
 const INTEGER_SIZE_MAX: i32 = 32;
 /// The alignment of `!` without a number.
 const ALIGNMENT_MAX: i32 = 8;
+
+/// Most values that are unpacked at once: what the interpreter's stack has room for.
+const VALUES_MAX: usize = 7000;
 
 /// Returns the table `struct`.
 pub(super) fn table(lua: &Lua) -> mlua::Result<Table> {
@@ -119,7 +123,7 @@ impl<'f> Format<'f> {
             other => {
                 let mut why = b"bad argument #1 to '".to_vec();
                 let name =
-                    self.lua.inspect_stack(0, |debug| debug.names().name.map(|n| n.into_owned()));
+                    self.lua.inspect_stack(0, |debug| debug.names().name.map(Cow::into_owned));
                 why.extend_from_slice(name.flatten().unwrap_or_else(|| "?".to_owned()).as_bytes());
                 why.extend_from_slice(b"' (invalid format option '");
                 why.push(other);
@@ -242,6 +246,9 @@ fn unpack(lua: &Lua, args: &LuaArgs<'_>) -> mlua::Result<MultiValue> {
     let mut values: Vec<Value> = Vec::new();
     while let Some(Item { option, mut size, padding }) = format.next(at)? {
         at = at.wrapping_add(padding);
+        if values.len() == VALUES_MAX {
+            return Err(Raised::text(lua, "stack overflow (too many results)"));
+        }
         let fits = |at: usize, size: usize| size <= data.len() && at <= data.len() - size;
         if !fits(at, size) {
             return Err(args.bad(2, "data string too short"));

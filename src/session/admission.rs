@@ -46,6 +46,9 @@ impl Session {
         {
             return Admission::Refuse(refusal);
         }
+        if server.running_scripts.any_busy() && self.waits_for_script(server, invocation) {
+            return Admission::Refuse(Refusal::BUSY_SCRIPT);
+        }
         let is_refused = self.is_refused_crossing(invocation);
         if self.is_bound()
             && !is_refused
@@ -56,6 +59,26 @@ impl Session {
         match paused {
             Some(paused) if !is_refused && self.is_paused(paused, invocation) => Admission::Pause,
             _ => Admission::Go,
+        }
+    }
+
+    /// Returns whether a script makes a request wait. One for a single shard that is held is refused
+    /// from that shard's queue as well; what needs several shards would wait for the script.
+    #[cold]
+    fn waits_for_script(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
+        let (spec, running) = (invocation.spec, &server.running_scripts);
+        if spec.has(flag::ALLOW_BUSY) {
+            return false;
+        }
+        let (slot, is_exec) = match (spec.run, &self.transaction) {
+            (Run::Session(SessionCommand::Exec), Some(transaction)) => (transaction.slot, true),
+            _ => (invocation.slot(), false),
+        };
+        match (self.port, slot) {
+            (Port::Node(node), _) => running.is_busy(server.topology.shard_of_node(node)),
+            _ if self.is_multi_slot() || invocation.crosses() => true,
+            (Port::Router, Some(slot)) => running.is_busy(server.topology.shard_of(slot)),
+            (Port::Router, None) => is_exec || matches!(spec.run, Run::Cluster(_) | Run::Whole(_)),
         }
     }
 

@@ -30,6 +30,16 @@ fn record(
     observer.recorder.take(Note { client, keys, about });
 }
 
+/// Records a key that a script uses and was not given.
+pub(crate) fn note_stray_key(
+    observer: &Observer,
+    client: &Arc<Client>,
+    finding: Finding,
+    fate: Fate,
+) {
+    record(observer, Some(Arc::clone(client)), finding, fate, None);
+}
+
 /// Returns the number of a transaction's unit, which it gets with its first finding.
 fn unit_of(observer: &Observer, transaction: &Transaction) -> NonZeroU64 {
     let unit = transaction.unit.get().unwrap_or_else(|| observer.recorder.unit());

@@ -4,6 +4,7 @@
 //! continues. This module does not use connections, locks or the clock.
 
 use super::context::BatchContext;
+use super::outcome::RefuseWaiting;
 use super::waiters::Waiters;
 use crate::command::{
     Cx, Invocation, KeySlots, Pace, Refusal, Run, ServerCx, ServerFn, Spec, Wait, flag,
@@ -19,8 +20,8 @@ use crate::state::{CommandStats, Instrumentation, Nodes, ObservedCommand, Observ
 use crate::topology::{KeyPresence, NodeNumber, Port, Topology};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
+use std::sync::{Arc, Weak};
 
 /// The state of a shard, for its holder.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ pub struct Engine {
     links: ReplicationLinks,
     /// The state of the process, for commands of scripts.
     server: Option<Arc<ServerState>>,
+    /// The units that wait for this shard.
+    waiting: Option<Weak<dyn RefuseWaiting>>,
     /// Runs scripts; made when the first one runs.
     pub(super) interpreter: Option<Box<Interpreter>>,
 }
@@ -81,6 +84,7 @@ impl Engine {
             waiters: Waiters::default(),
             links: ReplicationLinks::default(),
             server: None,
+            waiting: None,
             interpreter: None,
         }
     }
@@ -95,6 +99,19 @@ impl Engine {
     #[must_use]
     pub fn server(&self) -> Option<&Arc<ServerState>> {
         self.server.as_ref()
+    }
+
+    /// Gives the engine the queue of the units that wait for it.
+    pub(super) fn set_waiting(&mut self, waiting: Weak<dyn RefuseWaiting>) {
+        self.waiting = Some(waiting);
+    }
+
+    /// Replies to the units that wait for this shard that a script runs.
+    #[cold]
+    pub fn refuse_waiting(&self) {
+        if let Some(waiting) = self.waiting.as_ref().and_then(Weak::upgrade) {
+            waiting.refuse_waiting();
+        }
     }
 
     /// Gives the engine the state of the process, which scripts need.

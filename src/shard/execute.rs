@@ -168,7 +168,7 @@ impl Executor for Running<'_> {
             },
             Run::Session(_) => out.ok(),
             Run::Script(_) | Run::Container => {
-                out.error(Refusal::impossible("a script in a script"))
+                out.error(Refusal::impossible("a script in a script"));
             }
         }
     }
@@ -176,6 +176,14 @@ impl Executor for Running<'_> {
     fn is_local(&mut self, slot: Slot, invocation: &Invocation<'_>) -> bool {
         self.engine.serves_directly(slot, self.batch)
             || self.engine.still_has(slot, invocation, self.batch)
+    }
+
+    fn held_shards(&self) -> Vec<usize> {
+        vec![self.engine.number()]
+    }
+
+    fn refuse_waiting(&mut self) {
+        self.engine.refuse_waiting();
     }
 
     fn begin_script(&mut self, invocation: &Invocation<'_>) -> u64 {

@@ -34,6 +34,10 @@ pub(crate) trait Executor {
     fn call_from_script(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>);
     /// Returns whether a command of a script finds the keys of its slot here.
     fn is_local(&mut self, slot: Slot, invocation: &Invocation<'_>) -> bool;
+    /// Returns the shards that a script makes others wait for.
+    fn held_shards(&self) -> Vec<usize>;
+    /// Refuses the units that wait for these shards now.
+    fn refuse_waiting(&mut self);
     /// Returns whether a script may use keys of any slot.
     fn reaches_all_slots(&self) -> bool {
         false

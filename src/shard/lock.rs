@@ -15,15 +15,15 @@
 use super::context::{BatchContext, Turn};
 use super::engine::Engine;
 use super::execute::{Running, execute};
-use super::outcome::{Outcome, Pending, Served, WaitFor};
-use crate::command::{Invocation, Pace, Queue};
+use super::outcome::{Outcome, Pending, RefuseWaiting, Served, WaitFor};
+use crate::command::{Invocation, Pace, Queue, Refusal};
 use crate::resp::{Proto, Sink};
 use crate::session::{OwnedUnit, Unit};
 use crate::state::clients::Client;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use tokio::sync::oneshot;
 
 /// Most attempts to take a held lock before a job is queued: about the time of a few commands.
@@ -81,11 +81,14 @@ impl Shard {
     /// Returns a shard that runs `engine`.
     #[must_use]
     pub fn new(engine: Engine) -> Arc<Self> {
-        Arc::new(Self {
+        let shard = Arc::new(Self {
             engine: Mutex::new(engine),
             queue: Mutex::default(),
             waiting: AtomicUsize::new(0),
-        })
+        });
+        let waiting: Weak<Self> = Arc::downgrade(&shard);
+        shard.engine.lock().set_waiting(waiting);
+        shard
     }
 
     /// Holds the shard if it is free, or becomes free within a few moments.
@@ -167,6 +170,19 @@ impl Shard {
         }
         finish(engine, pace);
         served
+    }
+}
+
+impl RefuseWaiting for Shard {
+    fn refuse_waiting(&self) {
+        // Only those that wait now: what keeps waiting goes to the end of the queue.
+        for _ in 0..self.waiting() {
+            let Some(job) = self.next_job() else { break };
+            if let Some(job) = job.refuse() {
+                self.queue.lock().push_back(job);
+                self.waiting.fetch_add(1, Ordering::AcqRel);
+            }
+        }
     }
 }
 
@@ -255,6 +271,26 @@ impl Hold<'_> {
 }
 
 impl Job {
+    /// Replies that a script runs; returns the job if it keeps waiting.
+    fn refuse(self) -> Option<Self> {
+        if let OwnedUnit::Watch(..) = self.unit {
+            return Some(self);
+        }
+        let mut replies = Vec::new();
+        let mut out = Sink::new(&mut replies, self.proto);
+        let busy = Refusal::BUSY_SCRIPT;
+        match &self.unit {
+            OwnedUnit::Commands(queue) => queue.iter().for_each(|_| out.error(&busy)),
+            OwnedUnit::Exec(_) => {
+                let text = [b"EXECABORT Transaction discarded because of: ", busy.text()].concat();
+                out.error(text);
+            }
+            OwnedUnit::Blocking(_) | OwnedUnit::Watch(..) => out.error(&busy),
+        }
+        let _disconnected = self.reply.send(Served { replies, then: None });
+        None
+    }
+
     fn run(self, engine: &mut Engine, pace: &dyn Pace) {
         let Self { client, unit, proto, batch, reply } = self;
         if client.is_closing() {

@@ -76,6 +76,12 @@ pub struct Served {
     pub then: Option<WaitFor>,
 }
 
+/// The queue of the units that wait for a shard, as the script sees it that makes them wait.
+pub(crate) trait RefuseWaiting: Send + Sync + std::fmt::Debug {
+    /// Replies to all of them that a script runs. A WATCH keeps waiting: it would have succeeded.
+    fn refuse_waiting(&self);
+}
+
 /// Receives the outcome of a unit in a queue; never anything if its client was closed before.
 pub(crate) type Pending = oneshot::Receiver<Served>;
 

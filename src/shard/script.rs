@@ -9,14 +9,20 @@
 //! Nothing runs in between, and time stands still: a script sees the time of its batch.
 
 use super::executor::Executor;
-use crate::command::{Args, Invocation, Refusal, ScriptCommand, flag, named, resolve};
+use crate::command::{Args, ArgsFrom, Invocation, Refusal, ScriptCommand, flag, named, resolve};
 use crate::dialect::REDIS_VERSION;
+use crate::keyspace::Millis;
+use crate::ledger::Fate;
+use crate::ledger::judge::{self, Declared};
 use crate::resp::{Proto, Sink, Span};
 use crate::script::{CallError, Flags, Host, Interpreter, Script, ScriptSha};
+use crate::session::note_stray_key;
 use crate::slot::{Footprint, Slot};
 use crate::state::ServerState;
 use crate::topology::Port;
 use std::borrow::Cow;
+use std::fmt;
+use std::iter::Take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -63,7 +69,8 @@ fn evaluate<E: Executor>(
     let Some(server) = on.engine().server().cloned() else {
         return Err(Refusal::impossible("a script without a server"));
     };
-    let scripts = &server.node(on.port()).scripts;
+    let node = server.node(on.port());
+    let scripts = &node.scripts;
     let sha = match by_sha {
         true => ScriptSha::parse(args.at(1)),
         false => Some(ScriptSha::of(args.at(1))),
@@ -86,6 +93,7 @@ fn evaluate<E: Executor>(
             Box::new(Interpreter::new(REDIS_VERSION, generation).map_err(Refusal::new)?)
         }
     };
+    let began = on.engine().keyspace.now();
     let is_replica = server.topology.is_replica(on.port());
     let (outcome, is_spent) = match interpreter.compile(&script) {
         Err(error) => (Err(Refusal::new(error)), false),
@@ -98,10 +106,18 @@ fn evaluate<E: Executor>(
                 Ok(()) => {
                     let mut running = RunningScript {
                         on,
+                        name: ScriptName { command: invocation.spec.name, script: &script },
+                        declared: args.from(KEYS_FROM).take(keys),
+                        declared_slot: invocation.slot(),
+                        judged: 0,
                         flags: script.flags,
                         reads_only: reads_only || script.flags.has(Flags::NO_WRITES),
                         is_replica,
                         has_written: false,
+                        began,
+                        busy_ms: node.settings.busy_ms(),
+                        busy: Vec::new(),
+                        server: &server,
                         slot: invocation.slot(),
                     };
                     let named = args.from(KEYS_FROM).take(keys);
@@ -164,15 +180,53 @@ const NON_LOCAL: Refusal =
 const OTHER_SLOT: Refusal =
     Refusal::of("ERR Script attempted to access keys that do not hash to the same slot");
 
+/// Most calls of one run of a script that are reported.
+const JUDGED_MAX: usize = 8;
+
+/// A script as reports name it: `eval 1a2b3c4d "local key = KEYS[1]"`.
+#[derive(Clone, Copy)]
+struct ScriptName<'a> {
+    command: &'static str,
+    script: &'a Script,
+}
+
+impl fmt::Display for ScriptName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        /// The longest beginning of a script that is shown, in characters.
+        const SHOWN_MAX: usize = 40;
+        let sha = self.script.sha.to_string();
+        let text = String::from_utf8_lossy(self.script.body());
+        let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+        let shown: String = first.chars().take(SHOWN_MAX).collect();
+        let more = if first.len() > shown.len() { "…" } else { "" };
+        write!(f, "{} {} \"{shown}{more}\"", self.command, &sha[..8])
+    }
+}
+
 /// A script that runs, as the server that its commands run on.
 struct RunningScript<'x, E> {
     on: &'x mut E,
+    /// Its command, its SHA-1 and its first line, for reports.
+    name: ScriptName<'x>,
+    /// The keys that it was given.
+    declared: Take<ArgsFrom<'x>>,
+    /// The slot of all of them.
+    declared_slot: Option<Slot>,
+    /// How many of its calls were reported.
+    judged: usize,
     flags: Flags,
     /// It may not write.
     reads_only: bool,
     /// It runs on a replica, which clients may not write to.
     is_replica: bool,
     has_written: bool,
+    /// The time of its batch.
+    began: Millis,
+    /// After how many milliseconds others are refused.
+    busy_ms: Option<i64>,
+    /// The shards whose other clients are refused.
+    busy: Vec<usize>,
+    server: &'x ServerState,
     /// The slot of its keys; without any, that of the first key that it uses.
     slot: Option<Slot>,
 }
@@ -183,6 +237,7 @@ impl<E: Executor> Host for RunningScript<'_, E> {
         bytes: &[u8],
         spans: &[Span],
         proto: Proto,
+        line: &dyn Fn() -> Option<usize>,
         reply: &mut Vec<u8>,
     ) -> Result<(), CallError> {
         let args = Args::new(bytes, spans);
@@ -190,7 +245,13 @@ impl<E: Executor> Host for RunningScript<'_, E> {
             Ok(invocation) => invocation,
             Err(_) => return Err(self.refuse_unknown(args)),
         };
-        if let Err(error) = self.allows(&invocation) {
+        let allowed = self.allows(&invocation);
+        if !matches!(invocation.footprint, Footprint::Anywhere)
+            && (invocation.slot().is_none() || invocation.slot() != self.declared_slot)
+        {
+            self.judge(&invocation, line, allowed.is_ok());
+        }
+        if let Err(error) = allowed {
             self.on.stats().rejected(invocation.spec.id, error.text());
             return Err(error.into_text());
         }
@@ -203,12 +264,67 @@ impl<E: Executor> Host for RunningScript<'_, E> {
     }
 
     fn tick(&mut self) -> bool {
-        self.on.pace().step(STEPS_PER_TICK);
-        false
+        let pace = self.on.pace();
+        pace.step(STEPS_PER_TICK);
+        let ran_ms = pace.now().saturating_sub(self.began);
+        match self.busy_ms {
+            Some(busy_ms) if ran_ms >= busy_ms => self.keep_busy(ran_ms),
+            _ => false,
+        }
+    }
+}
+
+impl<E> Drop for RunningScript<'_, E> {
+    fn drop(&mut self) {
+        self.busy.iter().for_each(|shard| self.server.running_scripts.end(*shard));
     }
 }
 
 impl<E: Executor> RunningScript<'_, E> {
+    /// Refuses the clients that wait for this script; returns whether it has to end.
+    #[cold]
+    fn keep_busy(&mut self, ran_ms: Millis) -> bool {
+        if self.busy.is_empty() {
+            tracing::warn!(
+                ran_ms,
+                "a script runs for long; SCRIPT KILL ends it unless it has written"
+            );
+        }
+        self.busy = self.on.held_shards();
+        let (running, has_written) = (&self.server.running_scripts, self.has_written);
+        let mut ends = false;
+        for shard in &self.busy {
+            ends |= running.keep_busy(*shard, has_written);
+        }
+        // Now that SCRIPT KILL finds the script.
+        self.on.refuse_waiting();
+        ends
+    }
+
+    /// Records a key that the script was not given, in another slot than those that it was given.
+    #[cold]
+    fn judge(
+        &mut self,
+        invocation: &Invocation<'_>,
+        line: &dyn Fn() -> Option<usize>,
+        is_allowed: bool,
+    ) {
+        if self.judged == JUDGED_MAX {
+            return;
+        }
+        let keys = self.declared.clone();
+        let contains = |key: &[u8]| keys.clone().any(|declared| declared == key);
+        let declared = Declared { first: keys.clone().next(), contains: &contains };
+        let name = format!("{} line {}", self.name, line().unwrap_or(0));
+        let shard_of = |slot| self.server.topology.shard_of(slot);
+        if let Some(finding) = judge::script(&name, declared, invocation, &shard_of) {
+            self.judged += 1;
+            let fate = if is_allowed { Fate::Ran } else { Fate::Refused };
+            let observer = &self.server.node(self.on.port()).observer;
+            note_stray_key(observer, self.on.client(), finding, fate);
+        }
+    }
+
     fn refuse_unknown(&mut self, args: Args<'_>) -> CallError {
         let spec = named(args);
         let error = match spec {

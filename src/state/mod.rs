@@ -8,6 +8,7 @@
 //! slowlog          SLOWLOG
 //! latency_monitor  LATENCY
 //! pause            CLIENT PAUSE
+//! running_scripts  scripts that make others wait: BUSY, SCRIPT KILL
 //! clients          the connected clients: CLIENT LIST, blocked clients, their outboxes
 //! settings         CONFIG
 //! pubsub           channels and their subscribers
@@ -28,6 +29,7 @@ mod commandstats;
 mod slowlog;
 mod latency_monitor;
 mod pause;
+mod running_scripts;
 pub(crate) mod clients;
 pub(crate) mod settings;
 pub(crate) mod pubsub;
@@ -49,6 +51,7 @@ pub(crate) use observer::{Instrumentation, ObservedCommand, Observer};
 pub(crate) use pause::{Pause, Paused};
 pub(crate) use process::Usage;
 pub(crate) use recorder::{About, Note, Recorder};
+pub(crate) use running_scripts::{Killed, RunningScripts};
 pub(crate) use slowlog::Slowlog;
 pub(crate) use stats::{Counter, Stats};
 
@@ -82,6 +85,8 @@ pub struct ServerState {
     pub announce: Announce,
     /// Injected faults.
     pub faults: Faults,
+    /// The scripts that make others wait.
+    pub running_scripts: RunningScripts,
     /// The memory of the states that run scripts, in bytes.
     pub script_memory: AtomicU64,
     /// Whether `SLOTWAY …` may change anything.
@@ -183,6 +188,7 @@ impl ServerState {
         Self {
             nodes: Arc::new(Nodes::new(all.into(), Arc::clone(&topology))),
             shutdown: Shutdown::default(),
+            running_scripts: RunningScripts::new(topology.shards()),
             topology,
             replication_streams: ReplicationStreams::default(),
             announce: config.announce,

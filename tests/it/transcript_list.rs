@@ -86,6 +86,7 @@ transcripts! {
     router_watch: rule,
     script: redis,
     script_audit: rule,
+    script_busy: redis,
     script_cjson: redis,
     script_cmsgpack: redis,
     script_convert: redis,

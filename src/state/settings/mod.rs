@@ -82,6 +82,7 @@ pub struct Settings {
     cluster: ClusterSettings,
     /// Microseconds from which on a command is slow; negative for never.
     slow_us: AtomicI64,
+    busy_ms: AtomicI64,
     slowlog_len_max: AtomicI64,
     /// Milliseconds from which on a command is a spike; 0 for never.
     spike_ms: AtomicI64,
@@ -211,6 +212,7 @@ impl Settings {
             cross_slot: AtomicU8::new(0),
             cluster: ClusterSettings::default(),
             slow_us: AtomicI64::new(10_000),
+            busy_ms: AtomicI64::new(5000),
             slowlog_len_max: AtomicI64::new(128),
             spike_ms: AtomicI64::new(0),
             tracks_latency: AtomicBool::new(true),
@@ -309,6 +311,13 @@ impl Settings {
     /// Sets the lag of replicas with shards of their own, in milliseconds.
     pub fn set_replica_lag(&self, lag_ms: Millis) {
         self.replica_lag.store(lag_ms.clamp(0, LAG_MS_MAX), Ordering::Relaxed);
+    }
+
+    /// Returns for how long a script may run until other clients of its shard are refused, in
+    /// milliseconds (`busy-reply-threshold`); `None` for any time.
+    #[must_use]
+    pub fn busy_ms(&self) -> Option<i64> {
+        Some(number(&self.busy_ms)).filter(|ms| *ms > 0)
     }
 
     /// Returns from how many microseconds on a command is slow (`slowlog-log-slower-than`); `None`

@@ -160,6 +160,9 @@ pub(super) const ROWS: &[Row] = &[
             settings.events.store(value.events(), Ordering::Relaxed);
         }),
     },
+    number!("busy-reply-threshold", ValueType::Int(0, I64_MAX), busy_ms),
+    // Its name before Redis 7.
+    number!("lua-time-limit", ValueType::Int(0, I64_MAX), busy_ms),
     number!("slowlog-log-slower-than", ValueType::Int(-1, I64_MAX), slow_us),
     number!("slowlog-max-len", ValueType::Int(0, I64_MAX), slowlog_len_max),
     number!("latency-monitor-threshold", ValueType::Int(0, I64_MAX), spike_ms),
