@@ -11,6 +11,7 @@ mod start_failure;
 pub(super) mod guard;
 mod child;
 mod options;
+mod shown_command;
 
 pub(super) use options::{EXAMPLES, Options};
 
@@ -26,6 +27,7 @@ use crate::router::Router;
 use crate::server::{self, Bound, Wanted};
 use crate::state::settings::{CrossSlot, DATABASES_DEFAULT};
 use crate::topology::{Plan, Port};
+use shown_command::shown_command;
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -237,7 +239,7 @@ fn report(
     let (server, node) = (&router.server, router.server.router());
     let ledger = node.observer.recorder.ledger(&node.clients, crate::server::now());
     let words = options.command.iter().map(|word| word.to_string_lossy());
-    let name = pattern::shown(words.collect::<Vec<_>>().join(" ").as_bytes(), NAME_CHARS_MAX);
+    let name = pattern::shown(shown_command(words).as_bytes(), NAME_CHARS_MAX);
     let bytes = node.stats.bytes_in.get();
     let sources = [Source { name, format: "run", why: None, bytes, trouble: None, gap: None }];
     let found = Found { ledger: &ledger, topology: &server.topology, title: "slotway run" };
