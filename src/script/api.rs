@@ -34,6 +34,7 @@ const BUFFER_KEPT_MAX: usize = 64 * 1024;
 const ARGS_BYTES_MAX: usize = u32::MAX as usize;
 
 const NO_ARGUMENTS: &str = "ERR Please specify at least one argument for this redis lib call";
+const OUTSIDE: &str = "ERR redis.call/pcall can only be called inside a script invocation";
 const BAD_ARGUMENTS: &str = "ERR Lua redis lib command arguments must be strings or integers";
 
 /// The levels of `redis.log`, from the least important.
@@ -63,10 +64,10 @@ impl Api {
     }
 
     /// `redis.call` and `redis.pcall`: runs a command and returns its reply.
-    fn call(&self, lua: &Lua, args: &MultiValue) -> mlua::Result<Result<Value, Vec<u8>>> {
+    fn call(&self, lua: &Lua, args: &MultiValue) -> mlua::Result<Result<Value, Raised>> {
         let mut buffers = self.buffers.lock();
         if let Err(error) = buffers.take_args(args) {
-            return Ok(Err(error.as_bytes().to_vec()));
+            return Ok(Err(Raised::Table(error.as_bytes().to_vec())));
         }
         let Buffers { args, spans, reply } = &mut *buffers;
         reply.clear();
@@ -75,13 +76,11 @@ impl Api {
         let value = match outcome {
             Some(Ok(())) if reply.first() == Some(&b'-') => {
                 let text = reply[1..].strip_suffix(b"\r\n").unwrap_or(&reply[1..]);
-                Err(text.to_vec())
+                Err(Raised::Counted(text.to_vec()))
             }
             Some(Ok(())) => Ok(to_lua(lua, &self.names, reply)?),
-            Some(Err(error)) => Err(error.into_owned()),
-            None => {
-                Err(b"ERR redis.call/pcall can only be called inside a script invocation".to_vec())
-            }
+            Some(Err(error)) => Err(Raised::Counted(error.into_owned())),
+            None => Err(Raised::Table(OUTSIDE.as_bytes().to_vec())),
         };
         buffers.give_back();
         Ok(value)
@@ -165,13 +164,13 @@ pub(super) fn table(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<Ta
     let redis = lua.create_table()?;
     let of = Arc::clone(api);
     let call = lua.create_function(move |lua, args: MultiValue| {
-        of.call(lua, &args)?.map_err(Raised::table)
+        of.call(lua, &args)?.map_err(mlua::Error::external)
     })?;
     redis.raw_set("call", call)?;
     let of = Arc::clone(api);
     let pcall = lua.create_function(move |lua, args: MultiValue| match of.call(lua, &args)? {
         Ok(value) => Ok(value),
-        Err(text) => of.names.counted_error(lua, &text),
+        Err(raised) => raised.into_value(lua),
     })?;
     redis.raw_set("pcall", pcall)?;
     let of = Arc::clone(api);

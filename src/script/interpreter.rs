@@ -11,7 +11,7 @@ use super::raised::{Raised, SANDBOX};
 use super::reply::{FieldNames, to_resp};
 use super::sandbox::{self, Globals};
 use super::source::{Script, ScriptSha};
-use crate::resp::Sink;
+use crate::resp::{Sink, until_nul};
 use mlua::{Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -218,6 +218,7 @@ fn error_text(error: &Value, name: &dyn std::fmt::Display) -> Vec<u8> {
     if !super::api::append_text(&mut text, &field("err")) {
         text.extend_from_slice(b"ERR unknown error");
     }
+    text.truncate(until_nul(&text).len());
     let (mut source, mut line) = (Vec::new(), Vec::new());
     if super::api::append_text(&mut source, &field("source"))
         && super::api::append_text(&mut line, &field("line"))

@@ -222,6 +222,24 @@ fn write_table(
         write_double(as_number(&number).unwrap_or_default(), out);
         return Ok(());
     }
+    if let Value::String(digits) = table.raw_get::<Value>(&names.big_number)? {
+        match out.proto {
+            Proto::Resp2 => out.bulk(&on_one_line(&digits.as_bytes())),
+            Proto::Resp3 => write_line(b'(', &digits.as_bytes(), out),
+        }
+        return Ok(());
+    }
+    if let Value::Table(fields) = table.raw_get::<Value>(&names.verbatim_string)? {
+        let format = fields.raw_get::<Value>(&names.format)?;
+        let text = fields.raw_get::<Value>(&names.string)?;
+        if let (Value::String(format), Value::String(text)) = (format, text) {
+            // Shorter names are filled up, longer ones cut.
+            let mut three = [b' '; 3];
+            three.iter_mut().zip(&*format.as_bytes()).for_each(|(to, from)| *to = *from);
+            out.verbatim(three, &text.as_bytes());
+            return Ok(());
+        }
+    }
     if let Value::Table(map) = table.raw_get::<Value>(&names.map)? {
         return write_counted(out, Aggregate::Map, |out| {
             let mut count = 0;
@@ -243,24 +261,6 @@ fn write_table(
             }
             Ok(count)
         });
-    }
-    if let Value::String(digits) = table.raw_get::<Value>(&names.big_number)? {
-        match out.proto {
-            Proto::Resp2 => out.bulk(&on_one_line(&digits.as_bytes())),
-            Proto::Resp3 => write_line(b'(', &digits.as_bytes(), out),
-        }
-        return Ok(());
-    }
-    if let Value::Table(fields) = table.raw_get::<Value>(&names.verbatim_string)? {
-        let format = fields.raw_get::<Value>(&names.format)?;
-        let text = fields.raw_get::<Value>(&names.string)?;
-        if let (Value::String(format), Value::String(text)) = (format, text) {
-            // Shorter names are filled up, longer ones cut.
-            let mut three = [b' '; 3];
-            three.iter_mut().zip(&*format.as_bytes()).for_each(|(to, from)| *to = *from);
-            out.verbatim(three, &text.as_bytes());
-            return Ok(());
-        }
     }
     write_array(names, table, proto, depth, out)
 }

@@ -9,7 +9,7 @@ local getmetatable, setmetatable = getmetatable, setmetatable
 local next, pairs, type = next, pairs, type
 local pcall, xpcall, resume = pcall, xpcall, coroutine.resume
 local rawget, rawset = rawget, rawset
-local load, loadstring = load, loadstring
+local load = load
 local byte = string.byte
 
 -- The empty tables, each with the one behind it, and with the metatable that scripts see.
@@ -58,13 +58,14 @@ function real_globals.coroutine.resume(...)
     return resumed(resume(...))
 end
 
-function real_globals.pairs(t)
+function real_globals.pairs(...)
+    local t = ...
     local real = behind[t]
     if real then
         return next, real, nil
     end
     if type(t) ~= "table" then
-        bad_argument("pairs", "table", t)
+        bad_argument("pairs", "table", ...)
     end
     return next, t, nil
 end
@@ -95,17 +96,6 @@ function real_globals.setmetatable(t, m)
 end
 
 -- Chunks are text: one that begins as a compiled one is read as the text that it is not.
-function real_globals.loadstring(text, name)
-    local kind = type(text)
-    if kind == "string" and byte(text) == 27 then
-        return loadstring(" " .. text, name or text)
-    end
-    if kind ~= "string" and kind ~= "number" then
-        bad_argument("loadstring", "string", text)
-    end
-    return loadstring(text, name)
-end
-
 function real_globals.load(reader, name)
     local is_first = true
     if type(reader) ~= "function" then

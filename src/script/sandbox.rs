@@ -1,9 +1,11 @@
 //! The globals that scripts see: those of Redis 7.0, none of which they can change.
 
 use super::api::{self, Api};
+use super::args::LuaArgs;
 use super::raised::{Raised, SANDBOX, position, type_name};
 use super::{bit, cjson, cmsgpack, structs};
-use mlua::{Function, Lua, Table, Value};
+use crate::resp::until_nul;
+use mlua::{ChunkMode, Function, Lua, MultiValue, Table, Value};
 use std::sync::Arc;
 
 /// The globals of Lua that scripts of Redis have not.
@@ -32,6 +34,7 @@ pub(super) fn install(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<
     real.raw_set("cmsgpack", cmsgpack::table(lua)?)?;
     let (json, cjson) = cjson::table(lua)?;
     real.raw_set("cjson", json)?;
+    real.raw_set("loadstring", lua.create_function(load_string)?)?;
     let deny = lua.create_function(|lua, ()| -> mlua::Result<()> {
         Err(Raised::text(lua, "Attempt to modify a readonly table"))
     })?;
@@ -59,14 +62,14 @@ pub(super) fn install(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<
     })?;
     // Raises the error of the first argument of a function of the sandbox.
     let bad_argument = lua.create_function(
-        |lua, (name, wanted, got): (mlua::String, mlua::String, Value)| -> mlua::Result<()> {
+        |lua, (name, wanted, got): (mlua::String, mlua::String, MultiValue)| -> mlua::Result<()> {
             let mut text = position(lua, 2);
             text.extend_from_slice(b"bad argument #1 to '");
             text.extend_from_slice(&name.as_bytes());
             text.extend_from_slice(b"' (");
             text.extend_from_slice(&wanted.as_bytes());
             text.extend_from_slice(b" expected, got ");
-            text.extend_from_slice(type_name(&got).as_bytes());
+            text.extend_from_slice(got.front().map_or("no value", type_name).as_bytes());
             text.push(b')');
             Err(mlua::Error::external(Raised::Text(text)))
         },
@@ -76,4 +79,24 @@ pub(super) fn install(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<
         chunk.call((&real, deny, undefined, plain, bad_argument))?;
     lua.set_globals(globals)?;
     Ok(Globals { real, cjson, clean })
+}
+
+/// The first byte of a compiled chunk.
+const COMPILED: u8 = 27;
+
+/// `loadstring(text [, name])`: compiles a chunk, or returns nil and the error. Chunks are text: one
+/// that begins as a compiled one is read as the text that it is not.
+fn load_string(lua: &Lua, args: MultiValue) -> mlua::Result<(Value, Option<mlua::String>)> {
+    let args = LuaArgs::new(lua, &args);
+    let text = args.bytes(1)?;
+    let name = if args.is_none(2) { text.clone() } else { args.bytes(2)? };
+    let name = String::from_utf8_lossy(until_nul(&name)).into_owned();
+    let text = if text.first() == Some(&COMPILED) { [b" ", &text[..]].concat() } else { text };
+    match lua.load(text).set_name(name).set_mode(ChunkMode::Text).into_function() {
+        Ok(function) => Ok((Value::Function(function), None)),
+        Err(mlua::Error::SyntaxError { message, .. }) => {
+            Ok((Value::Nil, Some(lua.create_string(message)?)))
+        }
+        Err(error) => Err(error),
+    }
 }

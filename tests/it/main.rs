@@ -38,6 +38,7 @@ mod replica_lag;
 mod resharding;
 mod run_cli;
 mod scan;
+mod script_stream;
 mod server_commands;
 mod server_process;
 mod servers;
