@@ -265,9 +265,15 @@ impl Executor for Execution<'_, '_> {
             Run::Whole(_) => (0..self.router.shards.len()).collect(),
             _ => Vec::new(),
         };
-        match needed.iter().all(|&shard| self.placement.held.position(shard).is_some()) {
-            true => self.call_queued(invocation, out),
-            false => out.error(Refusal::SCRIPT_NEEDS_ALL_SHARDS),
+        let are_held = needed.iter().all(|&shard| self.placement.held.position(shard).is_some());
+        match invocation.spec.run {
+            _ if are_held => self.call_queued(invocation, out),
+            Run::Cluster(function) if !invocation.spec.writes() => {
+                let (client, Turn { batch, pace, .. }) = (&self.client, self.turn);
+                let engine = self.placement.engine();
+                engine.run_process(function, invocation, client, &batch, pace, out);
+            }
+            _ => out.error(Refusal::SCRIPT_NEEDS_ALL_SHARDS),
         }
     }
 

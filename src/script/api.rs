@@ -71,7 +71,8 @@ impl Api {
         }
         let Buffers { args, spans, reply } = &mut *buffers;
         reply.clear();
-        let line = || lua.inspect_stack(1, |debug| debug.current_line()).flatten();
+        let line_of = |debug: &mlua::Debug<'_>| debug.current_line().filter(|line| *line > 0);
+        let line = || lua.inspect_stack(1, line_of).flatten();
         let outcome = host(|host| host.call(args, spans, self.proto(), &line, reply));
         let value = match outcome {
             Some(Ok(())) if reply.first() == Some(&b'-') => {

@@ -263,6 +263,16 @@ pub(super) fn node_local(
     }
 }
 
+/// Records a command of a script whose scope is all keys: it sees those of its shard.
+pub(crate) fn note_scope_of_script(
+    server: &ServerState,
+    client: &Arc<Client>,
+    port: Port,
+    invocation: &Invocation<'_>,
+) {
+    node_local(server, client, port, invocation, None);
+}
+
 #[cold]
 fn unnamed(
     server: &ServerState,

@@ -16,7 +16,7 @@ use super::executor::{Executor, InjectedReply};
 use super::outcome::{Blocked, Outcome};
 use super::script;
 use super::waiters::Serve;
-use crate::command::{Invocation, Pace, Refusal, Run, SessionCommand, Wait, flag};
+use crate::command::{Invocation, Pace, Refusal, Run, SessionCommand, Spec, Wait, flag};
 use crate::keyspace::Guard;
 use crate::resp::{Proto, Sink};
 use crate::session::{Transaction, Unit, Watched};
@@ -136,31 +136,20 @@ impl Executor for Running<'_> {
             Run::Shard(_) | Run::Blocks(_) => {
                 self.engine.run(invocation, self.batch, self.pace, out);
             }
-            Run::Server(function) => {
-                self.engine.run_process(
-                    function,
-                    invocation,
-                    self.client,
-                    self.batch,
-                    self.pace,
-                    out,
-                );
-            }
-            Run::Cluster(function) if self.sees_all_shards() => {
-                self.engine.run_process(
-                    function,
-                    invocation,
-                    self.client,
-                    self.batch,
-                    self.pace,
-                    out,
-                );
+            // Over all keys, it sees those of this shard, as on a node of a cluster.
+            Run::Server(function) | Run::Cluster(function)
+                if self.may_run_here(invocation.spec) =>
+            {
+                let Self { engine, batch, pace, client } = self;
+                engine.run_process(function, invocation, client, batch, *pace, out);
             }
             Run::Whole(_) if invocation.spec.has(flag::OTHER_DATABASE) => {
                 let name = invocation.spec.name.to_ascii_uppercase();
                 out.error(format!("ERR {name} is not allowed in cluster mode"));
             }
-            Run::Cluster(_) | Run::Whole(_) => out.error(Refusal::SCRIPT_NEEDS_ALL_SHARDS),
+            Run::Server(_) | Run::Cluster(_) | Run::Whole(_) => {
+                out.error(Refusal::SCRIPT_NEEDS_ALL_SHARDS)
+            }
             Run::Session(SessionCommand::Select) => match invocation.args.int(1) {
                 Ok(0) => out.ok(),
                 Ok(_) => out.error("ERR SELECT is not allowed in cluster mode"),
@@ -222,12 +211,14 @@ impl Executor for Running<'_> {
 }
 
 impl Running<'_> {
-    /// Returns whether this shard has all keys that a command without keys sees, at this port.
-    fn sees_all_shards(&self) -> bool {
-        let topology = &self.engine.topology;
+    /// Returns whether a script may run a command of the process on this shard alone: one that
+    /// removes all keys needs all shards.
+    fn may_run_here(&self, spec: &Spec) -> bool {
         match self.batch.port {
             Port::Node(_) => true,
-            Port::Router => topology.shards_of_masters() == [self.engine.number()],
+            Port::Router => {
+                !spec.writes() || self.engine.topology.shards_of_masters() == [self.engine.number()]
+            }
         }
     }
 }

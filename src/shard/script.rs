@@ -16,7 +16,7 @@ use crate::ledger::Fate;
 use crate::ledger::judge::{self, Declared};
 use crate::resp::{Proto, Sink, Span};
 use crate::script::{CallError, Flags, Host, Interpreter, Script, ScriptSha};
-use crate::session::note_stray_key;
+use crate::session::{note_scope_of_script, note_stray_key};
 use crate::slot::{Footprint, Slot};
 use crate::state::ServerState;
 use crate::topology::Port;
@@ -250,6 +250,10 @@ impl<E: Executor> Host for RunningScript<'_, E> {
             && (invocation.slot().is_none() || invocation.slot() != self.declared_slot)
         {
             self.judge(&invocation, line, allowed.is_ok());
+        }
+        if invocation.spec.has(flag::NODE_LOCAL) && self.judged < JUDGED_MAX {
+            self.judged += 1;
+            note_scope_of_script(self.server, self.on.client(), self.on.port(), &invocation);
         }
         if let Err(error) = allowed {
             self.on.stats().rejected(invocation.spec.id, error.text());
