@@ -148,7 +148,7 @@ impl Executor for Running<'_> {
                 out.error(format!("ERR {name} is not allowed in cluster mode"));
             }
             Run::Server(_) | Run::Cluster(_) | Run::Whole(_) => {
-                out.error(Refusal::SCRIPT_NEEDS_ALL_SHARDS)
+                out.error(Refusal::SCRIPT_NEEDS_ALL_SHARDS);
             }
             Run::Session(SessionCommand::Select) => match invocation.args.int(1) {
                 Ok(0) => out.ok(),
