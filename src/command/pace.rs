@@ -20,6 +20,10 @@ pub trait Pace {
     fn ticks(&self) -> u64 {
         0
     }
+    /// Returns whether no other client is served while this thread works.
+    fn is_alone(&self) -> bool {
+        false
+    }
     /// Sleeps, away from the runtime's workers.
     fn sleep(&self, time: Duration);
     /// Does `work`, which may block the thread, away from the runtime's workers.

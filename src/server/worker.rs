@@ -113,6 +113,10 @@ impl Pace for WorkerPace {
         clock::ticks()
     }
 
+    fn is_alone(&self) -> bool {
+        !has_several_threads()
+    }
+
     fn sleep(&self, time: Duration) {
         aside(|| rest(time));
     }

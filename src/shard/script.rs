@@ -302,7 +302,8 @@ impl<E: Executor> RunningScript<'_, E> {
         }
         // Now that SCRIPT KILL finds the script.
         self.on.refuse_waiting();
-        ends
+        // With one thread no client can send it.
+        ends || (self.on.pace().is_alone() && !has_written)
     }
 
     /// Records a key that the script was not given, in another slot than those that it was given.

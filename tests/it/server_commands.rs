@@ -428,3 +428,23 @@ fn kinds_of_errors_are_bounded() {
     assert!((100..300).contains(&kinds.len()), "{}", text(format!("{kinds:?}").as_bytes()));
     assert_eq!(info(&mut client, "total_error_replies"), 300);
 }
+
+/// With one thread nobody can send SCRIPT KILL: an endless script that has not written ends by itself.
+#[test]
+fn with_one_thread_an_endless_script_ends_by_itself() {
+    let options = ["--threads".to_owned(), "1".to_owned()];
+    let server = ServerProcess::start(&options);
+    let mut client = server.client();
+    assert_eq!(client.ask(&["CONFIG", "SET", "busy-reply-threshold", "20"]), simple("OK"));
+    match client.ask(&["EVAL", "while true do end", "0"]) {
+        Reply::Error(text) => assert!(
+            text.starts_with(b"ERR Error running script") || text.starts_with(b"ERR Script killed"),
+            "{}",
+            text.escape_ascii()
+        ),
+        other => panic!("{other:?}"),
+    }
+    let writes = "redis.call('set', KEYS[1], 1) for i = 1, 5000000 do end return 7";
+    assert_eq!(client.ask(&["EVAL", writes, "1", "k"]), Reply::Int(7), "what has written goes on");
+    assert_eq!(client.ask(&["GET", "k"]), Reply::Bulk(b"1".to_vec()));
+}
