@@ -41,7 +41,8 @@ impl Session {
         if self.monitors && spec.flags & touches != 0 {
             return Admission::Refuse(Refusal::of("ERR Replica can't interact with the keyspace"));
         }
-        if self.is_checked_at_gate(server, invocation)
+        let is_paused = paused.is_some_and(|paused| self.is_paused(paused, invocation));
+        if self.is_checked_at_gate(server, invocation, is_paused)
             && let Some(refusal) = gate.refuses(invocation, self.request_flags(spec, spec.flags))
         {
             return Admission::Refuse(refusal);
@@ -56,10 +57,7 @@ impl Session {
         {
             return Admission::Refuse(refusal);
         }
-        match paused {
-            Some(paused) if !is_refused && self.is_paused(paused, invocation) => Admission::Pause,
-            _ => Admission::Go,
-        }
+        if is_paused && !is_refused { Admission::Pause } else { Admission::Go }
     }
 
     /// Returns whether a script makes a request wait. One for a single shard that is held is refused
@@ -83,9 +81,16 @@ impl Session {
     }
 
     /// Returns whether the slots of a request are checked before it is queued or runs. A command
-    /// that runs on its shards at once is checked there, while they are held, and only there.
-    fn is_checked_at_gate(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
-        let is_checked = self.transaction.is_some()
+    /// that runs on its shards at once is checked there, while they are held, and only there. One that
+    /// is paused does not run at once; a redirection does not wait for the end of the pause.
+    fn is_checked_at_gate(
+        &self,
+        server: &ServerState,
+        invocation: &Invocation<'_>,
+        is_paused: bool,
+    ) -> bool {
+        let is_checked = is_paused
+            || self.transaction.is_some()
             || self.is_bound()
             || !matches!(invocation.spec.run, Run::Shard(_) | Run::Blocks(_) | Run::Script(_))
             || (self.port != Port::Router && invocation.slot().is_none());
