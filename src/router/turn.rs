@@ -244,7 +244,7 @@ impl Router {
         let between = session.between_databases(invocation);
         let invocation = between.as_ref().unwrap_or(invocation);
         let (spec, before) = (invocation.spec, out.len());
-        let is_of_session = matches!(spec.run, Run::Session(_));
+        let is_of_session = matches!(spec.run, Run::Session(_)) || session.gets_pong(invocation);
         // The engine has a timer of its own, and so have commands of the process.
         let began = if is_of_session { turn.pace.ticks() } else { 0 };
         let paused = pause.map(|(paused, _)| paused);

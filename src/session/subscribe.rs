@@ -30,15 +30,20 @@ impl Session {
     /// Replies to the PING of a subscribed RESP2 client, which has the shape of a message; returns
     /// whether the request was a PING.
     pub fn pong(&self, invocation: &Invocation<'_>, out: &mut Sink<'_>) -> bool {
-        let args = invocation.args;
-        // With more arguments it is refused as usual.
-        let is_one = self.is_bound() && invocation.spec.is_ping() && args.len() <= 2;
+        let is_one = self.gets_pong(invocation);
         if is_one {
             out.push(2);
             out.bulk(b"pong");
-            out.bulk(args.get(1).unwrap_or_default());
+            out.bulk(invocation.args.get(1).unwrap_or_default());
         }
         is_one
+    }
+
+    /// Returns whether the request is a PING of a subscribed RESP2 client.
+    #[must_use]
+    pub fn gets_pong(&self, invocation: &Invocation<'_>) -> bool {
+        // With more arguments it is refused as usual.
+        self.is_bound() && invocation.spec.is_ping() && invocation.args.len() <= 2
     }
 
     /// Moves messages from other clients into the output, in front of the reply that begins at
