@@ -221,13 +221,17 @@ impl ServerState {
     pub fn address_of(&self, port: Port, local: SocketAddr) -> (String, u16) {
         let settings = &self.node(port).settings;
         let host = settings.announced_host().unwrap_or_else(|| self.announce.host(local));
+        (host, settings.announced_port().unwrap_or_else(|| self.mapped_port(port)))
+    }
+
+    /// Returns the port that a node, or the router port, announces unless its settings have another.
+    #[must_use]
+    pub fn mapped_port(&self, port: Port) -> u16 {
         let own = match port {
             Port::Router => 0,
             Port::Node(node) => self.topology.port_of(node),
         };
-        let listened = if own == 0 { self.identity.port } else { own };
-        let port = settings.announced_port();
-        (host, port.unwrap_or_else(|| self.announce.advertised_port(listened)))
+        self.announce.advertised_port(if own == 0 { self.identity.port } else { own })
     }
 
     /// Returns the host and port, of a node or the router port, that a client of `asked` is given to

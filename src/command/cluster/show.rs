@@ -9,7 +9,8 @@ use crate::state::settings::EndpointType;
 use crate::topology::{NodeView, Port, Role, TopologyError, View};
 use std::fmt::Write;
 
-/// A node's bus port is by so much higher than its port, unless it announces another.
+/// A node's bus port is by so much higher than the one it listens on, or the one that is mapped to it,
+/// unless it announces another.
 const BUS_PORT_OFFSET: u32 = 10_000;
 
 /// The cluster as seen by the node of the port, or by the router.
@@ -171,6 +172,9 @@ fn line(cx: &ServerCx<'_>, view: &View, node: &NodeView, now: Millis) -> String 
     if !node.node.is_up {
         flags.push("fail");
     }
+    if cx.server.node(shown_port(cx, node)).settings.refuses_failover() {
+        flags.push("nofailover");
+    }
     let link = if node.node.is_up { "connected" } else { "disconnected" };
     // A node does not ping itself.
     let pong = if is_me { 0 } else { now };
@@ -179,8 +183,10 @@ fn line(cx: &ServerCx<'_>, view: &View, node: &NodeView, now: Millis) -> String 
         Role::ReplicaOf(master) => view.get(master).map_or(0, |master| master.node.epoch),
         Role::Master => node.node.epoch,
     };
+    // An announced port for clients does not change that of the bus.
     let bus = cx.server.node(shown_port(cx, node)).settings.announced_bus_port();
-    let bus = bus.map_or_else(|| u32::from(port) + BUS_PORT_OFFSET, u32::from);
+    let mapped = || u32::from(cx.server.mapped_port(shown_port(cx, node))) + BUS_PORT_OFFSET;
+    let bus = bus.map_or_else(mapped, u32::from);
     let name = match hostname(cx, node) {
         name if name.is_empty() => name,
         name => format!(",{name}"),

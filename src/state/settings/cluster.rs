@@ -73,6 +73,13 @@ impl Settings {
         EndpointType::ALL[usize::from(self.cluster.endpoint_type.load(Ordering::Relaxed))]
     }
 
+    /// Returns whether the node, as a replica, is never to be promoted by itself. No node here is;
+    /// CLUSTER NODES shows it.
+    #[must_use]
+    pub fn refuses_failover(&self) -> bool {
+        self.cluster.no_failover.load(Ordering::Relaxed)
+    }
+
     /// Returns the announced hostname, or nothing.
     #[must_use]
     pub fn hostname(&self) -> String {

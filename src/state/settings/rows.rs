@@ -268,6 +268,14 @@ pub(super) const ROWS: &[Row] = &[
         set: SetRule::Never,
     },
     Row {
+        // The file and the port that Redis has by default. There is neither here.
+        name: "cluster-config-file",
+        value_type: ValueType::Text,
+        get: |_| Value::Text((*b"nodes.conf").into()),
+        set: SetRule::Never,
+    },
+    Row { name: "cluster-port", value_type: PORT, get: |_| Value::Number(0), set: SetRule::Never },
+    Row {
         // Without a choice of databases, 16 is reported, as by a Redis node of a cluster, which
         // only has number 0.
         name: "databases",
