@@ -47,6 +47,13 @@ pub struct Product {
     /// A key that is given an expiry in the past expires at once, and SET stores none; else it is
     /// deleted, and SET leaves it to expire.
     pub expires_at_once: bool,
+    /// How many members that SPOP takes are one SREM for replicas.
+    pub pops_per_removal: usize,
+    /// CLUSTER SHARDS has the ids of shards.
+    pub shows_shard_ids: bool,
+    /// CONFIG has the parameters that only Valkey has of a cluster's node, `cluster-announce-client-port`
+    /// and others.
+    pub has_client_addresses: bool,
 }
 
 impl Product {
@@ -62,6 +69,9 @@ impl Product {
         sorts_within_slot: false,
         keeps_untrimmed: false,
         expires_at_once: false,
+        pops_per_removal: 1,
+        shows_shard_ids: false,
+        has_client_addresses: false,
     };
     /// Valkey 9.1.
     pub const VALKEY9: Self = Self {
@@ -75,6 +85,9 @@ impl Product {
         sorts_within_slot: true,
         keeps_untrimmed: true,
         expires_at_once: true,
+        pops_per_removal: 1024,
+        shows_shard_ids: true,
+        has_client_addresses: true,
     };
 }
 

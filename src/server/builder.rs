@@ -166,6 +166,7 @@ impl Wanted {
                 threads: self.threads,
             },
             settings,
+            node_product: self.dialect.product,
             topology,
             announce: self.announce,
             admin_enabled: self.admin_enabled,

@@ -57,6 +57,7 @@ pub(crate) use stats::{Counter, Stats};
 
 pub(crate) use crate::ledger::KeyList as NoteKeys;
 
+use crate::dialect::Product;
 use crate::faults::Faults;
 use crate::keyspace::Millis;
 use crate::replication::ReplicationStreams;
@@ -139,6 +140,8 @@ pub struct ServerConfig {
     pub identity: Identity,
     /// The parameters at the start.
     pub settings: Settings,
+    /// The server whose parameters the nodes have.
+    pub node_product: &'static Product,
     /// Nodes and owners of slots.
     pub topology: Topology,
     /// How nodes are announced to clients.
@@ -158,6 +161,7 @@ impl Default for ServerConfig {
         Self {
             identity: Identity::default(),
             settings: Settings::default(),
+            node_product: &Product::REDIS7,
             topology: Topology::even(1),
             announce: Announce::default(),
             admin_enabled: true,
@@ -181,7 +185,8 @@ impl ServerState {
         let mut all = Vec::with_capacity(nodes + 1);
         for node in 0..nodes {
             let port = (Port::Node(node), config.topology.port_of(node));
-            all.push(Arc::new(NodeState::of_node(&router, port, &mut chance)));
+            let product = config.node_product;
+            all.push(Arc::new(NodeState::of_node(&router, product, port, &mut chance)));
         }
         all.insert(0, Arc::new(router));
         let topology = Arc::new(config.topology);
@@ -220,7 +225,7 @@ impl ServerState {
     #[must_use]
     pub fn address_of(&self, port: Port, local: SocketAddr) -> (String, u16) {
         let settings = &self.node(port).settings;
-        let host = settings.announced_host().unwrap_or_else(|| self.announce.host(local));
+        let host = settings.announced_host(local.ip()).unwrap_or_else(|| self.announce.host(local));
         (host, settings.announced_port().unwrap_or_else(|| self.mapped_port(port)))
     }
 
@@ -255,9 +260,8 @@ impl ServerState {
     /// Returns the node that announces this port.
     #[must_use]
     pub fn node_announced_at(&self, port: u16) -> Option<NodeNumber> {
-        let announces = |&node: &NodeNumber| {
-            self.node(Port::Node(node)).settings.announced_port() == Some(port)
-        };
+        let announces =
+            |&node: &NodeNumber| self.node(Port::Node(node)).settings.announces_port(port);
         let announcing = (0..self.topology.nodes()).find(announces);
         announcing.or_else(|| self.topology.node_at(self.announce.listening_port(port)))
     }

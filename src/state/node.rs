@@ -14,6 +14,7 @@ use super::clients::{Client, Clients, ClientsMax};
 use super::pubsub::PubSub;
 use super::settings::Settings;
 use super::{Observer, Pause, Recorder, Stats};
+use crate::dialect::Product;
 use crate::script::Scripts;
 use crate::topology::{Port, Topology, View};
 use std::sync::Arc;
@@ -73,14 +74,15 @@ impl NodeState {
         }
     }
 
-    /// Makes the state of a node, with the router port's settings.
+    /// Makes the state of a node, with the router port's settings and the product's parameters.
     #[must_use]
     pub(super) fn of_node(
         router: &Self,
+        product: &'static Product,
         (port, listens_on): (Port, u16),
         chance: &mut fastrand::Rng,
     ) -> Self {
-        let settings = Arc::new(router.settings.of_node());
+        let settings = Arc::new(router.settings.of_node(product));
         settings.set_port(listens_on);
         Self {
             port,

@@ -103,7 +103,8 @@ pub(super) fn shards(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> 
         view.nodes.iter().filter(|node| node.node.role == Role::Master).collect();
     out.array(masters.len());
     for master in masters {
-        out.map(2);
+        let shows_id = cx.product.shows_shard_ids;
+        out.map(2 + usize::from(shows_id));
         out.bulk(b"slots");
         out.array(2 * master.ranges.len());
         for (first, last) in &master.ranges {
@@ -142,6 +143,10 @@ pub(super) fn shards(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> 
             out.int(0);
             out.bulk(b"health");
             out.bulk(if node.node.is_up { b"online" } else { b"fail" });
+        }
+        if shows_id {
+            out.bulk(b"id");
+            out.bulk(master.node.shard_id.as_bytes());
         }
     }
     Ok(())

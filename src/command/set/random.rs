@@ -5,7 +5,7 @@ use crate::command::collection::change;
 use crate::command::pace::Strides;
 use crate::command::random::{REPEATS_LEN_MAX, REPEATS_MAX, count, distinct, in_order, is_sparse};
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{BorrowedMember, Edited, KeyHasher, Keyspace, Member, Set, Value, event};
+use crate::keyspace::{BorrowedMember, Edited, KeyHasher, Member, Set, Value, event};
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 
@@ -86,7 +86,7 @@ fn spop_one(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.null();
         return Ok(());
     };
-    announce_pop(cx.keyspace, key.bytes, emptied, 1);
+    announce_pop(cx, key.bytes, emptied, 1);
     Ok(())
 }
 
@@ -125,12 +125,22 @@ fn spop_many(cx: &mut Cx<'_>, args: Args<'_>, wanted: usize, out: &mut Sink<'_>)
         .flatten()
     };
     // A set that is taken as a whole is deleted on replicas.
-    let (emptied, removals) = if wanted >= len { (true, 0) } else { (false, wanted) };
-    announce_pop(cx.keyspace, key.bytes, emptied, removals);
+    let (emptied, removed) = if wanted >= len { (true, 0) } else { (false, wanted) };
+    announce_pop(cx, key.bytes, emptied, removed);
     if let Some(dead) = dead {
         cx.keyspace.free_lazily(Value::Set(dead));
     }
     Ok(())
+}
+
+/// Reports that members were taken out of a set, which is replicated as the removal of so many.
+fn announce_pop(cx: &mut Cx<'_>, key: &[u8], emptied: bool, removed: usize) {
+    let times = removed.div_ceil(cx.product.pops_per_removal);
+    let srem = event::Replicated { class: event::SET, name: "srem", times };
+    cx.keyspace.notify_replicated(event::SET, "spop", key, srem);
+    if emptied {
+        cx.keyspace.notify_event(event::GENERIC, "del", key);
+    }
 }
 
 /// Removes `wanted` random members from a set that has more, and calls `each` with them. Returns

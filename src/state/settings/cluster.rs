@@ -3,6 +3,7 @@
 use super::{EndpointType, Settings};
 use crate::topology::DownRules;
 use parking_lot::RwLock;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 
 /// What a node announces of itself, and how it behaves while others are down.
@@ -31,6 +32,49 @@ pub(super) struct ClusterSettings {
     pub(super) link_buffer_max: AtomicI64,
     pub(super) no_failover: AtomicBool,
     pub(super) replicas_migrate: AtomicBool,
+    /// What Valkey alone has.
+    pub(super) valkey: ValkeyClusterSettings,
+}
+
+/// The parameters that only Valkey has of a node as a member of its cluster.
+#[derive(Debug)]
+pub(super) struct ValkeyClusterSettings {
+    /// The host for clients that have connected by IPv4, or nothing.
+    pub(super) client_ipv4: RwLock<Box<[u8]>>,
+    /// The host for those that have connected by IPv6, or nothing.
+    pub(super) client_ipv6: RwLock<Box<[u8]>>,
+    /// The port for clients; 0 for the one that is announced to all.
+    pub(super) client_port: AtomicI64,
+    /// Shown only: no port here speaks TLS.
+    pub(super) client_tls_port: AtomicI64,
+    /// Shown only: Valkey has it in its log.
+    pub(super) node_name: RwLock<Box<[u8]>>,
+    // What follows decides nothing here: a node is forgotten, and a replica promoted, at once; no
+    // file is written, and no slot is moved by CLUSTER MIGRATESLOTS.
+    pub(super) blacklist_ttl_s: AtomicI64,
+    pub(super) failover_timeout_ms: AtomicI64,
+    /// Index into [`SAVE_WORDS`].
+    pub(super) save_behavior: AtomicU8,
+    pub(super) migration_log_len: AtomicI64,
+}
+
+/// The values of `cluster-config-save-behavior`.
+pub(super) const SAVE_WORDS: &[&str] = &["sync", "best-effort"];
+
+impl Default for ValkeyClusterSettings {
+    fn default() -> Self {
+        Self {
+            client_ipv4: RwLock::default(),
+            client_ipv6: RwLock::default(),
+            client_port: AtomicI64::new(0),
+            client_tls_port: AtomicI64::new(0),
+            node_name: RwLock::default(),
+            blacklist_ttl_s: AtomicI64::new(60),
+            failover_timeout_ms: AtomicI64::new(5000),
+            save_behavior: AtomicU8::new(0),
+            migration_log_len: AtomicI64::new(1000),
+        }
+    }
 }
 
 impl Default for ClusterSettings {
@@ -51,6 +95,7 @@ impl Default for ClusterSettings {
             link_buffer_max: AtomicI64::new(0),
             no_failover: AtomicBool::new(false),
             replicas_migrate: AtomicBool::new(true),
+            valkey: ValkeyClusterSettings::default(),
         }
     }
 }
@@ -86,17 +131,30 @@ impl Settings {
         String::from_utf8_lossy(&self.cluster.hostname.read()).into_owned()
     }
 
-    /// Returns the announced host, if one is set.
+    /// Returns the host announced to clients that have connected to an address of this kind, if one
+    /// is set.
     #[must_use]
-    pub fn announced_host(&self) -> Option<String> {
-        let ip = self.cluster.ip.read();
-        (!ip.is_empty()).then(|| String::from_utf8_lossy(&ip).into_owned())
+    pub fn announced_host(&self, connected: IpAddr) -> Option<String> {
+        let Self { cluster: ClusterSettings { ip, valkey, .. }, .. } = self;
+        let for_clients = match connected.to_canonical() {
+            IpAddr::V4(_) => &valkey.client_ipv4,
+            IpAddr::V6(_) => &valkey.client_ipv6,
+        };
+        text_in(for_clients).or_else(|| text_in(ip))
     }
 
-    /// Returns the announced port, if one is set.
+    /// Returns the port announced to clients, if one is set.
     #[must_use]
     pub fn announced_port(&self) -> Option<u16> {
-        port_in(&self.cluster.port)
+        port_in(&self.cluster.valkey.client_port).or_else(|| port_in(&self.cluster.port))
+    }
+
+    /// Returns whether one of the announced ports is this.
+    #[must_use]
+    pub fn announces_port(&self, port: u16) -> bool {
+        [&self.cluster.valkey.client_port, &self.cluster.port]
+            .into_iter()
+            .any(|cell| port_in(cell) == Some(port))
     }
 
     /// Returns the announced port of the cluster bus, if one is set.
@@ -104,6 +162,11 @@ impl Settings {
     pub fn announced_bus_port(&self) -> Option<u16> {
         port_in(&self.cluster.bus_port)
     }
+}
+
+fn text_in(cell: &RwLock<Box<[u8]>>) -> Option<String> {
+    let text = cell.read();
+    (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
 }
 
 fn port_in(cell: &AtomicI64) -> Option<u16> {

@@ -1,7 +1,8 @@
 //! CONFIG GET and CONFIG SET over the table of parameters.
 
-use super::rows::{ROWS, Row, SetRule};
+use super::rows::{ROWS, Row, SetRule, VALKEY_ROWS};
 use super::{SetError, Settings};
+use crate::dialect::Product;
 use crate::text::glob;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,11 +15,11 @@ impl Settings {
         &self,
         patterns: impl Iterator<Item = &'p [u8]>,
     ) -> Vec<(Cow<'p, [u8]>, Vec<u8>)> {
-        let mut shown = [false; ROWS.len()];
+        let mut shown = [false; ROWS.len() + VALKEY_ROWS.len()];
         let mut found = Vec::new();
         for pattern in patterns {
             let is_glob = pattern.iter().any(|byte| b"*?[".contains(byte));
-            for (row, shown) in ROWS.iter().zip(&mut shown) {
+            for (row, shown) in self.rows().zip(&mut shown) {
                 let name = row.name.as_bytes();
                 let matches = if is_glob {
                     glob::matches_nocase(pattern, name)
@@ -43,7 +44,7 @@ impl Settings {
         let refused = |name: &[u8], why| SetError::Refused { name: name.to_vec(), why };
         let mut rows: Vec<&Row> = Vec::with_capacity(pairs.len());
         for &(name, _) in pairs {
-            let row = ROWS.iter().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
+            let row = self.rows().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
             let row = row.ok_or_else(|| SetError::Unknown(name.to_vec()))?;
             if matches!(row.set, SetRule::Never) {
                 return Err(refused(name, "can't set immutable config".into()));
@@ -76,11 +77,19 @@ impl Settings {
         Ok(())
     }
 
-    /// Makes the settings of a node, which begin as these, the router port's, are.
+    /// The parameters that there are.
+    fn rows(&self) -> impl Iterator<Item = &'static Row> + use<> {
+        let more = if self.product.has_client_addresses { VALKEY_ROWS } else { &[] };
+        ROWS.iter().chain(more)
+    }
+
+    /// Makes the settings of a node, which begin as these, the router port's, are, with the
+    /// parameters of this product.
     #[must_use]
-    pub fn of_node(&self) -> Self {
+    pub fn of_node(&self, product: &'static Product) -> Self {
         let mut node =
             Self::new(super::StartupSettings { cluster_enabled: true, ..self.start.clone() });
+        node.product = product;
         node.replica_lag = Arc::clone(&self.replica_lag);
         ROWS.iter().for_each(|row| node.adopt_row(self, row));
         node

@@ -12,6 +12,7 @@ mod rows;
 mod reply;
 mod config;
 
+use crate::dialect::Product;
 use crate::keyspace::{EventClass, Limits, Millis, PackLimits, event};
 use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
 use crate::state::clients::OutputLimits;
@@ -60,6 +61,8 @@ const SHARED_SHARDS: i64 = -1;
 #[derive(Debug)]
 pub struct Settings {
     start: StartupSettings,
+    /// The server whose parameters these are.
+    product: &'static Product,
     /// The port that is listened on.
     port: AtomicI64,
     clients_max: AtomicI64,
@@ -196,6 +199,7 @@ impl Settings {
         Self {
             port: AtomicI64::new(start.port.into()),
             start,
+            product: &Product::REDIS7,
             clients_max: AtomicI64::new(10_000),
             timeout: AtomicI64::new(0),
             tcp_keepalive: AtomicI64::new(300),
@@ -423,7 +427,7 @@ fn set_outbox_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 
 
 #[cfg(test)]
 mod tests {
-    use super::rows::{NOT_PERSISTENT, ROWS};
+    use super::rows::{NOT_PERSISTENT, ROWS, VALKEY_ROWS};
     use super::*;
 
     fn get(settings: &Settings, pattern: &str) -> Vec<(String, String)> {
@@ -435,20 +439,34 @@ mod tests {
     #[test]
     fn every_row_reads_what_it_shows() {
         let settings = Settings::default();
-        for row in ROWS {
+        let all = || ROWS.iter().chain(VALKEY_ROWS);
+        for row in all() {
             let value = (row.get)(&settings);
             let read = row
                 .value_type
                 .read(&value.text())
                 .unwrap_or_else(|why| panic!("{}: {why}", row.name));
             assert_eq!(read, value, "{}", row.name);
-            assert_eq!(
-                ROWS.iter().filter(|other| other.name == row.name).count(),
-                1,
-                "{}",
-                row.name
-            );
+            assert_eq!(all().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
         }
+    }
+
+    #[test]
+    fn a_node_has_the_parameters_of_its_product() {
+        let router = Settings::default();
+        let pair: &[(&[u8], &[u8])] = &[(b"cluster-announce-client-port", b"7")];
+        let unknown = Err(SetError::Unknown(pair[0].0.to_vec()));
+        for (node, outcome) in [
+            (router.of_node(&Product::REDIS7), unknown.clone()),
+            (router.of_node(&Product::VALKEY9), Ok(())),
+        ] {
+            let shown = usize::from(outcome.is_ok());
+            assert_eq!(node.set(pair), outcome);
+            assert_eq!(get(&node, "cluster-announce-client-port").len(), shown);
+            assert_eq!(get(&node, "*-client-port").len(), shown);
+            assert_eq!(node.announced_port(), outcome.is_ok().then_some(7));
+        }
+        assert_eq!(router.set(pair), unknown);
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The table of parameters: one row each.
 
+use super::cluster::SAVE_WORDS;
 use super::value_type::{Value, ValueType};
 use super::{CrossSlot, EndpointType, SHARED_SHARDS, Settings, number, set_outbox_limits};
 use crate::topology::LAG_MS_MAX;
 use std::borrow::Cow;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 use std::sync::atomic::Ordering;
 
 /// A parameter.
@@ -33,6 +36,25 @@ pub(super) enum SetRule {
 
 /// Longest hostname, in bytes.
 const HOSTNAME_LEN_MAX: usize = 255;
+
+/// Bytes of a node's name that are neither letters nor digits, below 128, as Valkey allows them.
+const NODE_NAME_MARKS: &[u8] = b"-./:_`";
+
+fn check_node_name(name: &[u8]) -> Result<(), Cow<'static, str>> {
+    let is_valid = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || !byte.is_ascii() || NODE_NAME_MARKS.contains(byte)
+    };
+    match name.iter().all(is_valid) {
+        true => Ok(()),
+        false => Err("Announced human node name contained invalid character".into()),
+    }
+}
+
+/// Checks an address of this family; none is valid, too.
+fn check_ip<A: FromStr>(text: &[u8], error: &'static str) -> Result<(), Cow<'static, str>> {
+    let is_address = std::str::from_utf8(text).is_ok_and(|text| text.parse::<A>().is_ok());
+    if text.is_empty() || is_address { Ok(()) } else { Err(error.into()) }
+}
 
 fn check_hostname(name: &[u8]) -> Result<(), Cow<'static, str>> {
     if name.len() > HOSTNAME_LEN_MAX {
@@ -101,7 +123,7 @@ const I32_MAX: i128 = i32::MAX as i128;
 const I64_MAX: i128 = i64::MAX as i128;
 const PORT: ValueType = ValueType::Int(0, u16::MAX as i128);
 
-/// Every parameter.
+/// Every parameter but those of [`VALKEY_ROWS`].
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "maxclients",
@@ -370,4 +392,77 @@ pub(super) const ROWS: &[Row] = &[
     lazyfree!("lazyfree-lazy-server-del"),
     lazyfree!("lazyfree-lazy-user-del"),
     lazyfree!("lazyfree-lazy-user-flush"),
+];
+
+/// The parameters that only Valkey has.
+pub(super) const VALKEY_ROWS: &[Row] = &[
+    Row {
+        name: "cluster-announce-client-ipv4",
+        value_type: ValueType::Text,
+        get: |settings| Value::Text(settings.cluster.valkey.client_ipv4.read().clone()),
+        set: SetRule::Checked(
+            |_, value| check_ip::<Ipv4Addr>(&value.text(), "Invalid IPv4 address"),
+            |settings, value| *settings.cluster.valkey.client_ipv4.write() = value.into_text(),
+        ),
+    },
+    Row {
+        name: "cluster-announce-client-ipv6",
+        value_type: ValueType::Text,
+        get: |settings| Value::Text(settings.cluster.valkey.client_ipv6.read().clone()),
+        set: SetRule::Checked(
+            |_, value| check_ip::<Ipv6Addr>(&value.text(), "Invalid IPv6 address"),
+            |settings, value| *settings.cluster.valkey.client_ipv6.write() = value.into_text(),
+        ),
+    },
+    number!("cluster-announce-client-port", PORT, cluster.valkey.client_port),
+    number!("cluster-announce-client-tls-port", PORT, cluster.valkey.client_tls_port),
+    Row {
+        name: "cluster-announce-human-nodename",
+        value_type: ValueType::Text,
+        get: |settings| Value::Text(settings.cluster.valkey.node_name.read().clone()),
+        set: SetRule::Checked(
+            |_, value| check_node_name(&value.text()),
+            |settings, value| *settings.cluster.valkey.node_name.write() = value.into_text(),
+        ),
+    },
+    number!(
+        "cluster-blacklist-ttl",
+        ValueType::Int(i64::MIN as i128, I64_MAX),
+        cluster.valkey.blacklist_ttl_s
+    ),
+    Row {
+        name: "cluster-config-save-behavior",
+        value_type: ValueType::OneOf(SAVE_WORDS),
+        get: |settings| {
+            let chosen = settings.cluster.valkey.save_behavior.load(Ordering::Relaxed);
+            Value::Word(SAVE_WORDS[usize::from(chosen)])
+        },
+        set: SetRule::Freely(|settings, value| {
+            let chosen = SAVE_WORDS.iter().position(|&word| value == Value::Word(word));
+            let cell = &settings.cluster.valkey.save_behavior;
+            cell.store(chosen.unwrap_or(0) as u8, Ordering::Relaxed);
+        }),
+    },
+    Row {
+        name: "cluster-databases",
+        value_type: ValueType::Int(1, I32_MAX),
+        get: |_| Value::Number(1),
+        set: SetRule::Never,
+    },
+    number!(
+        "cluster-manual-failover-timeout",
+        ValueType::Int(1, I32_MAX),
+        cluster.valkey.failover_timeout_ms
+    ),
+    number!(
+        "cluster-slot-migration-log-max-len",
+        ValueType::Int(0, I64_MAX),
+        cluster.valkey.migration_log_len
+    ),
+    fixed!(
+        "cluster-slot-stats-enabled",
+        ValueType::YesNo,
+        Value::Bool(false),
+        "only the keys of a slot are counted"
+    ),
 ];
