@@ -22,6 +22,8 @@ mod judge;
 mod layers;
 mod limits;
 mod load;
+mod node_clients;
+mod node_scenarios;
 mod nodes;
 mod notation;
 mod oracle;
