@@ -15,6 +15,7 @@ mod env;
 mod faults;
 mod faulty_server;
 mod foreign_commands;
+mod forwarded;
 mod fuzzing;
 mod input_chunks;
 mod janitor;
