@@ -47,6 +47,7 @@ mod object;
 mod dump;
 mod transaction;
 mod script;
+mod function;
 mod pubsub;
 mod connection;
 mod server;

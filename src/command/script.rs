@@ -26,15 +26,15 @@ const fn counted(access: u16) -> Keys {
 }
 
 /// What a script does to its keys is unknown.
-const WRITES: Keys = counted(RW | ACCESS | UPDATE);
+pub(super) const WRITES: Keys = counted(RW | ACCESS | UPDATE);
 /// It reads them.
-const READS: Keys = counted(RO | ACCESS);
+pub(super) const READS: Keys = counted(RO | ACCESS);
 
 /// The properties of the commands that run scripts.
-const RUNS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS;
+pub(super) const RUNS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS;
 
 /// Defaults of the rows that run scripts.
-const EVAL: Spec = Spec {
+pub(super) const EVAL: Spec = Spec {
     arity: AtLeast(3),
     flags: RUNS | MAY_REPLICATE,
     acl: acl::SCRIPTING,
@@ -44,7 +44,7 @@ const EVAL: Spec = Spec {
     ..BASE
 };
 /// Defaults of the subcommands' rows.
-const SCRIPT: Spec = Spec {
+pub(super) const SCRIPT: Spec = Spec {
     parent: "script",
     arity: Exactly(2),
     flags: NOSCRIPT,
@@ -211,6 +211,11 @@ fn flush(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 /// `SCRIPT KILL`
 fn kill(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    kill_running(cx, out)
+}
+
+/// Ends the scripts and functions in view of the port that make others wait and have not written.
+pub(super) fn kill_running(cx: &mut ServerCx<'_>, out: &mut Sink<'_>) -> Outcome {
     let topology = &cx.server.topology;
     let shards = match cx.port {
         Port::Router => 0..topology.shards(),

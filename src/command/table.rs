@@ -4,8 +4,8 @@ use super::container::{SHOWN_MAX, truncated, unknown_subcommand};
 use super::spec::{BASE, flag};
 use super::{Args, Invocation, Refusal, Run, Spec};
 use super::{
-    cluster, connection, database, dump, expire, generic, hash, introspect, list, object, pubsub,
-    scan, script, server, set, slotway, sort, string, transaction, zset,
+    cluster, connection, database, dump, expire, function, generic, hash, introspect, list, object,
+    pubsub, scan, script, server, set, slotway, sort, string, transaction, zset,
 };
 use crate::resp::until_nul;
 use std::sync::LazyLock;
@@ -26,6 +26,7 @@ const FAMILIES: &[&[Spec]] = &[
     dump::ROWS,
     transaction::ROWS,
     script::ROWS,
+    function::ROWS,
     pubsub::ROWS,
     connection::ROWS,
     server::ROWS,

@@ -150,6 +150,36 @@ pub(crate) fn encode_hash<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8
     seal(payload)
 }
 
+/// What begins the text of a library of functions.
+const LIBRARY: u8 = 245;
+
+/// Encodes the texts of libraries of functions.
+#[must_use]
+pub(crate) fn encode_libraries<'a>(codes: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for code in codes {
+        payload.push(LIBRARY);
+        input::write_string(&mut payload, code);
+    }
+    seal(payload)
+}
+
+/// Decodes the texts of libraries of functions from an untrusted source.
+///
+/// # Errors
+/// See [`RestoreError`].
+pub(crate) fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, RestoreError> {
+    let value = unseal(payload).ok_or(RestoreError::VersionOrChecksum)?;
+    let (mut input, mut codes) = (Input::new(value), Vec::new());
+    while !input.is_empty() {
+        match (input.byte(), input.string()) {
+            (Some(LIBRARY), Some(code)) => codes.push(code.into_owned()),
+            _ => return Err(RestoreError::BadFormat),
+        }
+    }
+    Ok(codes)
+}
+
 /// Appends the footer.
 fn seal(mut payload: Vec<u8>) -> Vec<u8> {
     payload.extend_from_slice(&VERSION.to_le_bytes());

@@ -160,6 +160,14 @@ pub(super) fn append_text(out: &mut Vec<u8>, value: &Value) -> bool {
     true
 }
 
+/// Returns the table `redis` as a library sees it while it is loaded.
+pub(super) fn table_on_load(lua: &Lua, version: &str) -> mlua::Result<Table> {
+    let redis = lua.create_table()?;
+    redis.raw_set("log", lua.create_function(|_, args: MultiValue| log(&args))?)?;
+    put_constants(&redis, version)?;
+    Ok(redis)
+}
+
 /// Returns the table `redis`; `version` is what it says the server's is.
 pub(super) fn table(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<Table> {
     let redis = lua.create_table()?;
@@ -200,16 +208,21 @@ pub(super) fn table(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<Ta
     redis.raw_set("replicate_commands", lua.create_function(|_, ()| Ok(true))?)?;
     redis.raw_set("breakpoint", lua.create_function(|_, ()| Ok(false))?)?;
     redis.raw_set("debug", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
-    for (level, name) in LOG_LEVELS.iter().enumerate() {
-        redis.raw_set(*name, level)?;
-    }
     for (name, value) in REPLICATION {
         redis.raw_set(name, value)?;
+    }
+    put_constants(&redis, version)?;
+    Ok(redis)
+}
+
+fn put_constants(redis: &Table, version: &str) -> mlua::Result<()> {
+    for (level, name) in LOG_LEVELS.iter().enumerate() {
+        redis.raw_set(*name, level)?;
     }
     redis.raw_set("REDIS_VERSION", version)?;
     let parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     redis.raw_set("REDIS_VERSION_NUM", parts.fold(0, |number, part| number << 8 | part))?;
-    Ok(redis)
+    Ok(())
 }
 
 const WRONG_ARGUMENTS: &[u8] = b"ERR wrong number or type of arguments";

@@ -16,9 +16,12 @@ use mlua::{Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Instructions from one look at the server to the next ([`Host::tick`]): some 100 µs.
 pub(super) const STEPS: u32 = 10_000;
+/// How many times [`STEPS`] the code of a library may run while it is loaded: about half a second.
+const LOAD_TICKS_MAX: u64 = 5_000;
 /// Most memory of one state, in bytes. A script that needs more ends with an error.
 const MEMORY_MAX: usize = 512 << 20;
 /// Most compiled scripts in a state.
@@ -35,6 +38,8 @@ pub(crate) struct Interpreter {
     xpcall: Function,
     /// Turns an error into a table that says where it was raised.
     handler: Function,
+    /// How often the hook was called while no script ran: only the code of a library runs then.
+    alone: Arc<AtomicU64>,
     /// The scripts that have run here.
     compiled: HashMap<ScriptSha, RegistryKey>,
     /// How often all scripts had been forgotten when the state was made.
@@ -69,7 +74,8 @@ impl Interpreter {
         let xpcall = lua.globals().raw_get("xpcall")?;
         let handler = lua.create_function(locate)?;
         let globals = sandbox::install(&lua, &api, version)?;
-        watch(&lua)?;
+        let alone = Arc::new(AtomicU64::new(0));
+        watch(&lua, &alone)?;
         lua.set_memory_limit(MEMORY_MAX)?;
         Ok(Self {
             lua,
@@ -77,6 +83,7 @@ impl Interpreter {
             globals,
             xpcall,
             handler,
+            alone,
             compiled: HashMap::new(),
             generation,
             memory: 0,
@@ -136,20 +143,75 @@ impl Interpreter {
     ) -> Result<(), RunError> {
         let before = out.len();
         let result = self.try_run(function, keys, args, server, out);
-        let text = match result {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(error)) => error_text(&error, name),
-            Err(error) => {
-                let raised = Raised::of(&error);
-                [b"ERR ", raised.to_string().as_bytes()].concat()
-            }
+        conclude(result, name, before, out)
+    }
+
+    /// The same for a function of a library, which gets its keys and arguments as tables.
+    pub(super) fn run_function<'a>(
+        &mut self,
+        function: &RegistryKey,
+        name: &dyn std::fmt::Display,
+        keys: impl Iterator<Item = &'a [u8]>,
+        args: impl Iterator<Item = &'a [u8]>,
+        server: &mut dyn Host,
+        out: &mut Sink<'_>,
+    ) -> Result<(), RunError> {
+        let before = out.len();
+        let result = self.try_run_function(function, keys, args, server, out);
+        conclude(result, name, before, out)
+    }
+
+    /// Returns the state.
+    pub(super) fn lua(&self) -> &Lua {
+        &self.lua
+    }
+
+    /// Returns the globals of scripts.
+    pub(super) fn globals(&self) -> &Globals {
+        &self.globals
+    }
+
+    /// Calls a function that runs no commands; it has to end soon. Returns the error that it has
+    /// ended with, if it has.
+    pub(super) fn call_alone(&self, function: &Function) -> mlua::Result<Result<(), Value>> {
+        self.alone.store(0, Ordering::Relaxed);
+        let (ok, value) = self.xpcall.call::<(bool, Value)>((function, &self.handler))?;
+        Ok(if ok { Ok(()) } else { Err(value) })
+    }
+
+    fn try_run_function<'a>(
+        &mut self,
+        function: &RegistryKey,
+        keys: impl Iterator<Item = &'a [u8]>,
+        args: impl Iterator<Item = &'a [u8]>,
+        server: &mut dyn Host,
+        out: &mut Sink<'_>,
+    ) -> mlua::Result<Result<(), Value>> {
+        let function: Function = self.lua.registry_value(function)?;
+        let (keys, args) = (strings(&self.lua, keys)?, strings(&self.lua, args)?);
+        self.api.reset();
+        cjson::reset(&self.globals.cjson);
+        let call = || {
+            let call = &self.globals.call;
+            call.call::<(bool, Value)>((function, keys, args, &self.handler))
         };
-        out.truncate(before);
-        // What a killed script has left is not looked into.
-        let is_spent = text.ends_with(OUT_OF_MEMORY)
-            || text.ends_with(NO_HANDLER)
-            || text.starts_with(KILLED.as_bytes());
-        Err(RunError { text, is_spent })
+        let outcome = with_host(server, call)?;
+        self.finish(outcome, out)
+    }
+
+    /// Writes what a script has returned as its reply, and removes what it has left.
+    fn finish(
+        &self,
+        (ok, value): (bool, Value),
+        out: &mut Sink<'_>,
+    ) -> mlua::Result<Result<(), Value>> {
+        let result = match ok {
+            true => Ok(to_resp(self.api.names(), &value, self.api.proto(), out)?),
+            false => Err(value),
+        };
+        // The state of a script that was killed refuses this, and is dropped.
+        drop(self.globals.clean.call::<()>(()));
+        Ok(result)
     }
 
     fn try_run<'a>(
@@ -166,14 +228,32 @@ impl Interpreter {
         self.api.reset();
         cjson::reset(&self.globals.cjson);
         let call = || self.xpcall.call::<(bool, Value)>((function, &self.handler));
-        let (ok, value) = with_host(server, call)?;
-        let result = match ok {
-            true => Ok(to_resp(self.api.names(), &value, self.api.proto(), out)?),
-            false => Err(value),
-        };
-        drop(self.globals.clean.call::<()>(()));
-        Ok(result)
+        let outcome = with_host(server, call)?;
+        self.finish(outcome, out)
     }
+}
+
+/// Returns the error that a script has ended with; what it has written is removed then.
+fn conclude(
+    result: mlua::Result<Result<(), Value>>,
+    name: &dyn std::fmt::Display,
+    before: usize,
+    out: &mut Sink<'_>,
+) -> Result<(), RunError> {
+    let text = match result {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(error)) => error_text(&error, name),
+        Err(error) => {
+            let raised = Raised::of(&error);
+            [b"ERR ", raised.to_string().as_bytes()].concat()
+        }
+    };
+    out.truncate(before);
+    // What a killed script has left is not looked into.
+    let is_spent = text.ends_with(OUT_OF_MEMORY)
+        || text.ends_with(NO_HANDLER)
+        || text.starts_with(KILLED.as_bytes());
+    Err(RunError { text, is_spent })
 }
 
 /// A script that has ended with an error.
@@ -279,10 +359,16 @@ fn locate(lua: &Lua, error: Value) -> mlua::Result<Value> {
 }
 
 /// Looks at the server as a script goes on, and ends it if the server says so.
-fn watch(lua: &Lua) -> mlua::Result<()> {
-    lua.set_global_hook(HookTriggers::new().every_nth_instruction(STEPS), |lua, _| {
-        if host(|host| host.tick()) != Some(true) {
-            return Ok(VmState::Continue);
+fn watch(lua: &Lua, alone: &Arc<AtomicU64>) -> mlua::Result<()> {
+    let alone = Arc::clone(alone);
+    lua.set_global_hook(HookTriggers::new().every_nth_instruction(STEPS), move |lua, _| {
+        match host(|host| host.tick()) {
+            Some(false) => return Ok(VmState::Continue),
+            Some(true) => {}
+            None if alone.fetch_add(1, Ordering::Relaxed) < LOAD_TICKS_MAX => {
+                return Ok(VmState::Continue);
+            }
+            None => return Err(Raised::table("ERR FUNCTION LOAD timeout")),
         }
         // Each further line fails as well, so that no function that catches errors keeps it alive.
         lua.set_global_hook(HookTriggers::EVERY_LINE, |_, _| Err(killed()))?;
@@ -300,13 +386,19 @@ const TAIL_CALL: &str = "=(tail call)";
 const KILLED: &str = "ERR Script killed by user with SCRIPT KILL...";
 
 fn compile(lua: &Lua, body: &[u8]) -> Result<Function, Vec<u8>> {
-    let chunk = lua.load(body).set_name(CHUNK_NAME).set_mode(mlua::ChunkMode::Text);
-    chunk.into_function().map_err(|error| {
-        let why = match &error {
-            mlua::Error::SyntaxError { message, .. } => message.clone(),
-            other => other.to_string(),
-        };
-        format!("ERR Error compiling script (new function): {why}").into_bytes()
+    chunk(lua, body, CHUNK_NAME)
+        .map_err(|why| [b"ERR Error compiling script (new function): ", &why[..]].concat())
+}
+
+/// Compiles a text.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn chunk(lua: &Lua, body: &[u8], name: &str) -> Result<Function, Vec<u8>> {
+    let chunk = lua.load(body).set_name(name).set_mode(mlua::ChunkMode::Text);
+    chunk.into_function().map_err(|error| match error {
+        mlua::Error::SyntaxError { message, .. } => message.into_bytes(),
+        other => other.to_string().into_bytes(),
     })
 }
 

@@ -3,6 +3,7 @@
 //! ```text
 //! source     a script's text, its SHA-1, its shebang and flags
 //! registry   the scripts that EVALSHA finds
+//! library    libraries of functions: FUNCTION LOAD
 //! host       what redis.call needs: the server that a script runs on
 //! nesting    room for tables that are nested deep
 //! number     numbers as C's printf writes them
@@ -13,6 +14,7 @@
 //! bit cjson cmsgpack structs   the libraries of these names
 //! sandbox    the globals that scripts see, none of which they can change
 //! interpreter  a Lua state: runs scripts, one after the other
+//! function_set  a Lua state with functions: FCALL
 //! ```
 //!
 //! Nothing here knows commands, keys or slots: [`Host`] runs commands and says when a script has to
@@ -21,6 +23,7 @@
 
 mod source;
 mod registry;
+mod library;
 mod host;
 mod nesting;
 mod number;
@@ -34,8 +37,11 @@ mod cmsgpack;
 mod structs;
 mod sandbox;
 mod interpreter;
+mod function_set;
 
+pub(crate) use function_set::FunctionSet;
 pub(crate) use host::{CallError, Host};
-pub(crate) use interpreter::{Interpreter, check_syntax};
+pub(crate) use interpreter::{Interpreter, RunError, check_syntax};
+pub(crate) use library::{Existing, Functions, Library};
 pub(crate) use registry::Scripts;
 pub(crate) use source::{Flags, Script, ScriptSha};

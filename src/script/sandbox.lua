@@ -148,4 +148,25 @@ local function clean()
     end
 end
 
-return globals, clean
+-- Calls a function of a library.
+local function call(f, keys, args, handler)
+    return xpcall(function()
+        return f(keys, args)
+    end, handler)
+end
+
+-- Returns what a library sees while it is loaded: the names in a table, and nothing else.
+local function on_load(redis)
+    setmetatable(redis, { __index = undefined })
+    return setmetatable({ redis = protect(redis) }, { __index = undefined })
+end
+
+-- Returns the globals of a library, which pass reads on, and the metatable that says to what.
+local function environment(names)
+    local passes_on = { __index = names, __newindex = deny }
+    local shown = setmetatable({}, passes_on)
+    behind[shown], meta[shown] = real_globals, meta[globals]
+    return shown, passes_on
+end
+
+return globals, clean, call, on_load, environment

@@ -20,6 +20,22 @@ pub(super) struct Globals {
     pub(super) cjson: cjson::Settings,
     /// Removes what scripts have left in tables that they cannot change by assignment.
     pub(super) clean: Function,
+    /// Calls a function of a library.
+    pub(super) call: Function,
+    on_load: Function,
+    environment: Function,
+}
+
+impl Globals {
+    /// Returns what a library sees while it is loaded: this table as `redis`.
+    pub(super) fn on_load(&self, redis: Table) -> mlua::Result<Table> {
+        self.on_load.call(redis)
+    }
+
+    /// Returns the globals of a library, and the metatable whose `__index` says what they are.
+    pub(super) fn environment(&self, names: &Table) -> mlua::Result<(Table, Table)> {
+        self.environment.call(names)
+    }
 }
 
 /// Makes the globals of scripts those of `lua`.
@@ -75,10 +91,15 @@ pub(super) fn install(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<
         },
     )?;
     let chunk = lua.load(include_str!("sandbox.lua")).set_name(format!("={SANDBOX}"));
-    let (globals, clean): (Table, Function) =
-        chunk.call((&real, deny, undefined, plain, bad_argument))?;
+    let (globals, clean, call, on_load, environment): (
+        Table,
+        Function,
+        Function,
+        Function,
+        Function,
+    ) = chunk.call((&real, deny, undefined, plain, bad_argument))?;
     lua.set_globals(globals)?;
-    Ok(Globals { real, cjson, clean })
+    Ok(Globals { real, cjson, clean, call, on_load, environment })
 }
 
 /// The first byte of a compiled chunk.

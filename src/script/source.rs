@@ -86,6 +86,11 @@ impl Flags {
         Self::NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, flag)| *flag)
     }
 
+    /// Returns the names of the flags that are set.
+    pub(crate) fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.iter().filter(move |(_, flag)| self.has(*flag)).map(|(name, _)| *name)
+    }
+
     /// Returns whether any of these flags is set.
     #[must_use]
     pub(crate) const fn has(self, flags: Self) -> bool {

@@ -12,7 +12,7 @@ use crate::command::{
 use crate::keyspace::{Changes, Keyspace, Millis, Writer};
 use crate::replication::{ReplicationLinks, ReplicationStream};
 use crate::resp::Sink;
-use crate::script::Interpreter;
+use crate::script::{FunctionSet, Interpreter};
 use crate::session::{Watched, note_failed};
 use crate::slot::Slot;
 use crate::state::clients::Client;
@@ -58,6 +58,8 @@ pub struct Engine {
     waiting: Option<Weak<dyn RefuseWaiting>>,
     /// Runs scripts; made when the first one runs.
     pub(super) interpreter: Option<Box<Interpreter>>,
+    /// Runs functions; made when the first one runs.
+    pub(super) functions: Option<Box<FunctionSet>>,
 }
 
 impl Engine {
@@ -86,6 +88,7 @@ impl Engine {
             server: None,
             waiting: None,
             interpreter: None,
+            functions: None,
         }
     }
 

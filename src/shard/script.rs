@@ -15,7 +15,9 @@ use crate::keyspace::Millis;
 use crate::ledger::Fate;
 use crate::ledger::judge::{self, Declared};
 use crate::resp::{Proto, Sink, Span};
-use crate::script::{CallError, Flags, Host, Interpreter, Script, ScriptSha};
+use crate::script::{
+    CallError, Flags, FunctionSet, Host, Interpreter, RunError, Script, ScriptSha, Scripts,
+};
 use crate::session::{note_scope_of_script, note_stray_key};
 use crate::slot::{Footprint, Slot};
 use crate::state::ServerState;
@@ -61,28 +63,32 @@ pub(crate) fn run<E: Executor>(
 fn evaluate<E: Executor>(
     on: &mut E,
     invocation: &Invocation<'_>,
-    ScriptCommand::Eval { by_sha, reads_only }: ScriptCommand,
+    command: ScriptCommand,
     out: &mut Sink<'_>,
 ) -> Result<(), Refusal> {
-    let args = invocation.args;
-    let keys = keys_of(args)?;
     let Some(server) = on.engine().server().cloned() else {
         return Err(Refusal::impossible("a script without a server"));
     };
-    let node = server.node(on.port());
-    let scripts = &node.scripts;
-    let sha = match by_sha {
-        true => ScriptSha::parse(args.at(1)),
-        false => Some(ScriptSha::of(args.at(1))),
-    };
-    let known = sha.and_then(|sha| scripts.get(&sha));
-    let script = match (&known, sha) {
-        (Some(script), _) => Arc::clone(script),
-        (None, Some(sha)) if !by_sha => {
-            Arc::new(Script::named(sha, args.at(1)).map_err(Refusal::new)?)
+    match command {
+        ScriptCommand::Eval { by_sha, reads_only } => {
+            eval(on, invocation, &server, (by_sha, reads_only), out)
         }
-        (None, _) => return Err(Refusal::of("NOSCRIPT No matching script. Please use EVAL.")),
-    };
+        ScriptCommand::Fcall { reads_only } => fcall(on, invocation, &server, reads_only, out),
+    }
+}
+
+/// Runs a script.
+fn eval<E: Executor>(
+    on: &mut E,
+    invocation: &Invocation<'_>,
+    server: &ServerState,
+    (by_sha, reads_only): (bool, bool),
+    out: &mut Sink<'_>,
+) -> Result<(), Refusal> {
+    let args = invocation.args;
+    let keys = keys_of(args, Refusal::NOT_AN_INTEGER)?;
+    let scripts = &server.node(on.port()).scripts;
+    let (script, is_new) = find_script(scripts, args.at(1), by_sha)?;
     let generation = scripts.generation();
     let mut interpreter = match on.engine().interpreter.take() {
         Some(interpreter) if interpreter.generation() == generation => interpreter,
@@ -93,42 +99,19 @@ fn evaluate<E: Executor>(
             Box::new(Interpreter::new(REDIS_VERSION, generation).map_err(Refusal::new)?)
         }
     };
-    let began = on.engine().keyspace.now();
-    let is_replica = server.topology.is_replica(on.port());
-    let (outcome, is_spent) = match interpreter.compile(&script) {
-        Err(error) => (Err(Refusal::new(error)), false),
+    let compiled = interpreter.compile(&script).map_err(Refusal::new);
+    if is_new && compiled.is_ok() {
+        scripts.add(&script);
+    }
+    let allowed = may_run(server, on.port(), script.flags, reads_only);
+    let (outcome, is_spent) = match compiled.and_then(|function| allowed.map(|()| function)) {
+        Err(refusal) => (Err(refusal), false),
         Ok(function) => {
-            if known.is_none() {
-                scripts.add(&script);
-            }
-            match may_run(&server, on.port(), script.flags, reads_only) {
-                Err(refusal) => (Err(refusal), false),
-                Ok(()) => {
-                    let mut running = RunningScript {
-                        on,
-                        name: ScriptName { command: invocation.spec.name, script: &script },
-                        declared: args.from(KEYS_FROM).take(keys),
-                        declared_slot: invocation.slot(),
-                        judged: 0,
-                        flags: script.flags,
-                        reads_only: reads_only || script.flags.has(Flags::NO_WRITES),
-                        is_replica,
-                        has_written: false,
-                        began,
-                        busy_ms: node.settings.busy_ms(),
-                        busy: Vec::new(),
-                        server: &server,
-                        slot: invocation.slot(),
-                    };
-                    let named = args.from(KEYS_FROM).take(keys);
-                    let rest = args.from(KEYS_FROM + keys);
-                    let name = &script.sha;
-                    match interpreter.run(&function, name, named, rest, &mut running, out) {
-                        Ok(()) => (Ok(()), false),
-                        Err(error) => (Err(Refusal::new(error.text)), error.is_spent),
-                    }
-                }
-            }
+            let name = ScriptName::Script(invocation.spec.name, &script);
+            let flags = (script.flags, reads_only);
+            let mut running = RunningScript::new(on, name, (invocation, keys), flags, server);
+            let (named, rest) = (args.from(KEYS_FROM).take(keys), args.from(KEYS_FROM + keys));
+            ended(interpreter.run(&function, &script.sha, named, rest, &mut running, out))
         }
     };
     server.script_memory.fetch_add(interpreter.take_growth(), Ordering::Relaxed);
@@ -140,9 +123,89 @@ fn evaluate<E: Executor>(
     outcome
 }
 
+/// Returns the script that a request names, and whether it is new.
+fn find_script(
+    scripts: &Scripts,
+    text: &[u8],
+    by_sha: bool,
+) -> Result<(Arc<Script>, bool), Refusal> {
+    let sha = match by_sha {
+        true => ScriptSha::parse(text),
+        false => Some(ScriptSha::of(text)),
+    };
+    match (sha.and_then(|sha| scripts.get(&sha)), sha) {
+        (Some(script), _) => Ok((script, false)),
+        (None, Some(sha)) if !by_sha => {
+            let script = Script::named(sha, text).map_err(Refusal::new)?;
+            Ok((Arc::new(script), true))
+        }
+        (None, _) => Err(Refusal::of("NOSCRIPT No matching script. Please use EVAL.")),
+    }
+}
+
+/// Calls a function.
+fn fcall<E: Executor>(
+    on: &mut E,
+    invocation: &Invocation<'_>,
+    server: &ServerState,
+    reads_only: bool,
+    out: &mut Sink<'_>,
+) -> Result<(), Refusal> {
+    let args = invocation.args;
+    let functions = &server.node(on.port()).functions;
+    let generation = functions.generation();
+    let mut set = match on.engine().functions.take() {
+        Some(set) if set.generation() == generation => set,
+        // The libraries have changed since.
+        old => {
+            let memory = old.map_or(0, |old| old.memory() as u64);
+            server.script_memory.fetch_sub(memory, Ordering::Relaxed);
+            let mut set = FunctionSet::new(REDIS_VERSION, generation).map_err(Refusal::new)?;
+            for library in functions.all() {
+                // It was loaded before, elsewhere.
+                if let Err(error) = set.load(&library.code) {
+                    let error = String::from_utf8_lossy(&error).into_owned();
+                    tracing::error!(%error, "a library was not loaded again");
+                }
+            }
+            Box::new(set)
+        }
+    };
+    let (name, flags) = (args.at(1), set.flags(args.at(1)));
+    let keys = flags.ok_or(Refusal::of("ERR Function not found")).and_then(|flags| {
+        let keys = keys_of(args, Refusal::of("ERR Bad number of keys provided"))?;
+        may_run(server, on.port(), flags, reads_only).map(|()| (keys, flags))
+    });
+    let (outcome, is_spent) = match keys {
+        Err(refusal) => (Err(refusal), false),
+        Ok((keys, flags)) => {
+            let label = ScriptName::Function(invocation.spec.name, name);
+            let flags = (flags, reads_only);
+            let mut running = RunningScript::new(on, label, (invocation, keys), flags, server);
+            let (named, rest) = (args.from(KEYS_FROM).take(keys), args.from(KEYS_FROM + keys));
+            ended(set.run(name, named, rest, &mut running, out))
+        }
+    };
+    server.script_memory.fetch_add(set.take_growth(), Ordering::Relaxed);
+    if is_spent {
+        server.script_memory.fetch_sub(set.memory() as u64, Ordering::Relaxed);
+    } else {
+        on.engine().functions = Some(set);
+    }
+    outcome
+}
+
+/// Returns the reply's error, and whether the state that has run the script has to be dropped.
+fn ended(result: Result<(), RunError>) -> (Result<(), Refusal>, bool) {
+    match result {
+        Ok(()) => (Ok(()), false),
+        Err(error) => (Err(Refusal::new(error.text)), error.is_spent),
+    }
+}
+
 /// Returns how many keys a script has.
-fn keys_of(args: Args<'_>) -> Result<usize, Refusal> {
-    let count = args.int(2)?;
+fn keys_of(args: Args<'_>, no_number: Refusal) -> Result<usize, Refusal> {
+    let count = args.int(2).map_err(|_| no_number)?;
     if count > (args.len() - KEYS_FROM) as i64 {
         return Err(Refusal::of("ERR Number of keys can't be greater than number of args"));
     }
@@ -183,23 +246,34 @@ const OTHER_SLOT: Refusal =
 /// Most calls of one run of a script that are reported.
 const JUDGED_MAX: usize = 8;
 
-/// A script as reports name it: `eval 1a2b3c4d "local key = KEYS[1]"`.
+/// A script as reports name it.
 #[derive(Clone, Copy)]
-struct ScriptName<'a> {
-    command: &'static str,
-    script: &'a Script,
+enum ScriptName<'a> {
+    /// `eval 1a2b3c4d "local key = KEYS[1]"`
+    Script(&'static str, &'a Script),
+    /// `fcall checkout`
+    Function(&'static str, &'a [u8]),
 }
 
 impl fmt::Display for ScriptName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         /// The longest beginning of a script that is shown, in characters.
         const SHOWN_MAX: usize = 40;
-        let sha = self.script.sha.to_string();
-        let text = String::from_utf8_lossy(self.script.body());
-        let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-        let shown: String = first.chars().take(SHOWN_MAX).collect();
-        let more = if first.len() > shown.len() { "…" } else { "" };
-        write!(f, "{} {} \"{shown}{more}\"", self.command, &sha[..8])
+        let cut = |text: &str| text.chars().take(SHOWN_MAX).collect::<String>();
+        match self {
+            Self::Script(command, script) => {
+                let sha = script.sha.to_string();
+                let text = String::from_utf8_lossy(script.body());
+                let mut lines = text.lines().map(str::trim);
+                let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
+                let shown = cut(first);
+                let more = if first.len() > shown.len() { "…" } else { "" };
+                write!(f, "{command} {} \"{shown}{more}\"", &sha[..8])
+            }
+            Self::Function(command, name) => {
+                write!(f, "{command} {}", cut(&String::from_utf8_lossy(name)))
+            }
+        }
     }
 }
 
@@ -274,6 +348,34 @@ impl<E: Executor> Host for RunningScript<'_, E> {
         match self.busy_ms {
             Some(busy_ms) if ran_ms >= busy_ms => self.keep_busy(ran_ms),
             _ => false,
+        }
+    }
+}
+
+impl<'x, E: Executor> RunningScript<'x, E> {
+    fn new(
+        on: &'x mut E,
+        name: ScriptName<'x>,
+        (invocation, keys): (&Invocation<'x>, usize),
+        (flags, reads_only): (Flags, bool),
+        server: &'x ServerState,
+    ) -> Self {
+        let (port, began) = (on.port(), on.engine().keyspace.now());
+        Self {
+            on,
+            name,
+            declared: invocation.args.from(KEYS_FROM).take(keys),
+            declared_slot: invocation.slot(),
+            judged: 0,
+            flags,
+            reads_only: reads_only || flags.has(Flags::NO_WRITES),
+            is_replica: server.topology.is_replica(port),
+            has_written: false,
+            began,
+            busy_ms: server.node(port).settings.busy_ms(),
+            busy: Vec::new(),
+            server,
+            slot: invocation.slot(),
         }
     }
 }

@@ -15,7 +15,7 @@ use super::pubsub::PubSub;
 use super::settings::Settings;
 use super::{Observer, Pause, Recorder, Stats};
 use crate::dialect::Product;
-use crate::script::Scripts;
+use crate::script::{Functions, Scripts};
 use crate::topology::{Port, Topology, View};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -41,6 +41,8 @@ pub struct NodeState {
     pub expires_keys: Arc<AtomicBool>,
     /// The scripts that EVALSHA finds.
     pub scripts: Arc<Scripts>,
+    /// The libraries of functions.
+    pub functions: Arc<Functions>,
     /// The run id: 40 hexadecimal digits, different for each run.
     pub run_id: Box<str>,
 }
@@ -70,6 +72,7 @@ impl NodeState {
             pause: Arc::default(),
             expires_keys: Arc::new(AtomicBool::new(true)),
             scripts: Arc::default(),
+            functions: Arc::default(),
             run_id: run_id(chance),
         }
     }
@@ -94,6 +97,7 @@ impl NodeState {
             pause: Arc::default(),
             expires_keys: Arc::new(AtomicBool::new(true)),
             scripts: Arc::default(),
+            functions: Arc::default(),
             run_id: run_id(chance),
         }
     }

@@ -42,6 +42,7 @@ transcripts! {
     events: redis,
     expiry: redis,
     explain: rule,
+    function: redis,
     hash: redis,
     hash_large: redis,
     hash_number: redis,

@@ -191,13 +191,17 @@ fn memory(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Re
     }
     let interpreters = cx.server.script_memory.load(Ordering::Relaxed);
     let (scripts, script_bytes) = cx.node.scripts.usage();
+    let libraries = cx.node.functions.all();
+    let functions: usize = libraries.iter().map(|library| library.functions.len()).sum();
     write!(
         text,
         "used_memory_lua:{interpreters}\r\nused_memory_vm_eval:{interpreters}\r\nused_memory_lua_human:{}\r\n\
          used_memory_scripts_eval:{script_bytes}\r\nnumber_of_cached_scripts:{scripts}\r\n\
+         number_of_functions:{functions}\r\nnumber_of_libraries:{}\r\n\
          used_memory_vm_total:{interpreters}\r\nused_memory_vm_total_human:{}\r\n\
          used_memory_scripts:{script_bytes}\r\nused_memory_scripts_human:{}\r\n",
         human(interpreters),
+        libraries.len(),
         human(interpreters),
         human(script_bytes as u64),
     )?;

@@ -173,15 +173,6 @@ fn remove_random(
     Some(std::mem::replace(set, stays))
 }
 
-/// Reports that members were taken out of a set, which is replicated as so many removals.
-fn announce_pop(keyspace: &mut Keyspace, key: &[u8], emptied: bool, removals: usize) {
-    let srem = event::Replicated { class: event::SET, name: "srem", times: removals };
-    keyspace.notify_replicated(event::SET, "spop", key, srem);
-    if emptied {
-        keyspace.notify_event(event::GENERIC, "del", key);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

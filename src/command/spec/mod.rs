@@ -170,6 +170,11 @@ pub enum ScriptCommand {
         /// It may not write.
         reads_only: bool,
     },
+    /// A function of a library.
+    Fcall {
+        /// It may not write.
+        reads_only: bool,
+    },
 }
 
 /// The families of commands, named as in `COMMAND DOCS`.
