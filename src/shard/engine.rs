@@ -6,16 +6,13 @@
 use super::context::BatchContext;
 use super::outcome::RefuseWaiting;
 use super::waiters::Waiters;
-use crate::command::{
-    Cx, Invocation, KeySlots, Pace, Refusal, Run, ServerCx, ServerFn, Spec, Wait, flag,
-};
+use crate::command::{Cx, Invocation, KeySlots, Pace, Refusal, Run, Spec, Wait, flag};
 use crate::keyspace::{Changes, Keyspace, Millis, Writer};
 use crate::replication::{ReplicationLinks, ReplicationStream};
 use crate::resp::Sink;
 use crate::script::{FunctionSet, Interpreter};
 use crate::session::{Watched, note_failed};
 use crate::slot::Slot;
-use crate::state::clients::Client;
 use crate::state::{CommandStats, Instrumentation, Nodes, ObservedCommand, Observer, ServerState};
 use crate::topology::{KeyPresence, NodeNumber, Port, Topology};
 use std::collections::BTreeMap;
@@ -48,7 +45,7 @@ pub struct Engine {
     port: Port,
     /// The tick at which the last command ended, which is when the next one begins; 0 if the clock
     /// has to be read.
-    lap: u64,
+    pub(super) lap: u64,
     pub(super) waiters: Waiters,
     /// The shard that this one replicates, and those that replicate it, with a lag.
     links: ReplicationLinks,
@@ -411,7 +408,12 @@ impl Engine {
 
     /// Records a command that was slow, or that MONITOR shows.
     #[cold]
-    fn observe(&self, &Invocation { spec, args, .. }: &Invocation<'_>, again: bool, ticks: u64) {
+    pub(super) fn observe(
+        &self,
+        &Invocation { spec, args, .. }: &Invocation<'_>,
+        again: bool,
+        ticks: u64,
+    ) {
         let Instrumentation { client, slow_ticks, monitored, in_script, .. } = self.instrumentation;
         let now = self.keyspace.now();
         let seen = ObservedCommand { args: args.from(0), client, now, in_script };
@@ -421,107 +423,6 @@ impl Engine {
         if ticks >= slow_ticks {
             let is_fast = spec.flags & flag::FAST != 0;
             self.observer().record_slow(seen, ticks, is_fast, !spec.is_logged());
-        }
-    }
-
-    /// Begins a command that runs a script: monitors see it before the commands that it calls.
-    /// Returns when it began.
-    pub fn begin_script(&mut self, invocation: &Invocation<'_>, pace: &dyn Pace) -> u64 {
-        if self.lap == 0 {
-            self.lap = pace.ticks();
-        }
-        let Instrumentation { client, monitored, .. } = self.instrumentation;
-        if monitored {
-            let (args, now) = (invocation.args.from(0), self.keyspace.now());
-            let seen = ObservedCommand { args, client, now, in_script: false };
-            self.observer().feed_monitors(seen);
-        }
-        self.lap
-    }
-
-    /// Ends a command that ran a script, and counts it.
-    pub fn end_script(
-        &mut self,
-        invocation: &Invocation<'_>,
-        began: u64,
-        error: Option<&Refusal>,
-        pace: &dyn Pace,
-    ) {
-        let spec = invocation.spec;
-        if let Some(error) = error {
-            self.tally.failed(spec.id, error.text());
-        }
-        let now = pace.ticks();
-        self.lap = now;
-        let ticks = now.wrapping_sub(began);
-        self.tally.ran(spec.id, ticks, self.instrumentation.tracks);
-        if ticks >= self.instrumentation.slow_ticks {
-            self.observe(invocation, true, ticks);
-        }
-    }
-
-    /// Runs a command of the process for a script; it sees the keys of this shard.
-    pub fn run_process(
-        &mut self,
-        function: ServerFn,
-        invocation: &Invocation<'_>,
-        me: &Arc<Client>,
-        batch: &BatchContext,
-        pace: &dyn Pace,
-        out: &mut Sink<'_>,
-    ) {
-        let Some(server) = self.server.clone() else {
-            return out.error(Refusal::impossible("a script without a server"));
-        };
-        let (spec, before) = (invocation.spec, out.len());
-        self.set_writer(spec);
-        let sees_shards = matches!(spec.run, Run::Cluster(_));
-        let (number, now) = (self.number, self.keyspace.now());
-        let (keyspace, tally) = (&mut self.keyspace, &mut self.tally);
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let (shards, view, tallies) = match sees_shards {
-                true => (vec![keyspace], vec![number], vec![tally]),
-                false => (Vec::new(), Vec::new(), Vec::new()),
-            };
-            let (node, port) = (server.node(batch.port), batch.port);
-            let (server, product, replica_wait) = (&server, batch.product, None);
-            let mut cx = ServerCx {
-                server,
-                node,
-                me,
-                port,
-                product,
-                shards,
-                view,
-                tallies,
-                now,
-                pace,
-                replica_wait,
-            };
-            function(&mut cx, invocation.args, out)
-        }));
-        match outcome {
-            Ok(Ok(())) => {}
-            Ok(Err(refusal)) => {
-                out.truncate(before);
-                self.tally.failed(spec.id, refusal.text());
-                out.error(refusal);
-            }
-            Err(_panic) => {
-                tracing::error!(command = %spec.full_name(), "a command panicked");
-                out.truncate(before);
-                out.error(Refusal::SHARD_PANIC);
-                self.keyspace.rebuild_index();
-            }
-        }
-        self.clear_writer();
-        self.publish_events(pace);
-        let now = pace.ticks();
-        let ticks = now.wrapping_sub(self.lap);
-        self.lap = now;
-        self.tally.ran(spec.id, ticks, self.instrumentation.tracks);
-        if ticks >= self.instrumentation.slow_ticks || self.instrumentation.monitored {
-            self.observe(invocation, false, ticks);
         }
     }
 

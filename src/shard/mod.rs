@@ -9,6 +9,7 @@ mod context;
 mod outcome;
 mod waiters;
 mod engine;
+mod script_calls;
 mod blocked;
 mod executor;
 mod script;
