@@ -23,7 +23,9 @@ mod commands;
 pub use state::Session;
 pub(crate) use transaction::{Reach, Transaction, Watched};
 pub(crate) use unit::{OwnedUnit, Scope, Unit};
-pub(crate) use violations::{note_choice, note_failed, note_scope_of_script, note_stray_key};
+pub(crate) use violations::{
+    note_choice, note_failed, note_lacking_of_script, note_scope_of_script, note_stray_key,
+};
 
 use crate::command::{self, Args, Invocation, Refusal, Run, SessionCommand, Spec, flag};
 use crate::ledger::{Fate, Rule};

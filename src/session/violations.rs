@@ -5,7 +5,9 @@
 //! change here, and the rules are the judge's.
 
 use super::{Transaction, Watched};
-use crate::command::{Invocation, NAME_LEN_MAX, Queue, Refusal, Spec, flag, numbered};
+use crate::command::{
+    Args, Invocation, NAME_LEN_MAX, Queue, Refusal, Spec, find, flag, foreign, numbered,
+};
 use crate::dialect::{Dialect, Tie};
 use crate::ledger::judge::{self, Finding, GuardPolicy};
 use crate::ledger::{Fate, Rule, Weight};
@@ -234,6 +236,27 @@ pub(super) fn lacking(
 #[cold]
 pub(super) fn unknown(server: &ServerState, client: &Arc<Client>, name: &[u8]) {
     refused(server, client, About::Unknown(name[..name.len().min(NAME_LEN_MAX)].into()));
+}
+
+/// Records that a script called a command that Slotway does not have; returns it if a server has it.
+#[cold]
+pub(crate) fn note_lacking_of_script<'x>(
+    server: &ServerState,
+    client: &Arc<Client>,
+    args: Args<'x>,
+) -> Option<Invocation<'x>> {
+    let Some(spec) = foreign::find(args) else {
+        if find(args.at(0)).is_none() {
+            unknown(server, client, args.at(0));
+        }
+        return None;
+    };
+    // Every server refuses the others.
+    let is_lacking = spec.arity.admits(args.len()) && !spec.has(flag::NOSCRIPT);
+    is_lacking.then(|| {
+        refused(server, client, About::Refused(spec.full_name().into_owned().into_bytes().into()));
+        Invocation::new(spec, args)
+    })
 }
 
 fn refused(server: &ServerState, client: &Arc<Client>, about: About) {

@@ -18,7 +18,7 @@ use crate::resp::{Proto, Sink, Span};
 use crate::script::{
     CallError, Flags, FunctionSet, Host, Interpreter, RunError, Script, ScriptSha, Scripts,
 };
-use crate::session::{note_scope_of_script, note_stray_key};
+use crate::session::{note_lacking_of_script, note_scope_of_script, note_stray_key};
 use crate::slot::{Footprint, Slot};
 use crate::state::ServerState;
 use crate::topology::Port;
@@ -317,7 +317,7 @@ impl<E: Executor> Host for RunningScript<'_, E> {
         let args = Args::new(bytes, spans);
         let invocation = match resolve(args) {
             Ok(invocation) => invocation,
-            Err(_) => return Err(self.refuse_unknown(args)),
+            Err(_) => return Err(self.refuse_unknown(args, line)),
         };
         let allowed = self.allows(&invocation);
         if !matches!(invocation.footprint, Footprint::Anywhere)
@@ -432,8 +432,24 @@ impl<E: Executor> RunningScript<'_, E> {
         }
     }
 
-    fn refuse_unknown(&mut self, args: Args<'_>) -> CallError {
+    /// Records that a script called a command that Slotway does not have; its keys are judged all the same.
+    #[cold]
+    fn record_lacking(&mut self, args: Args<'_>, line: &dyn Fn() -> Option<usize>) {
+        if self.judged == JUDGED_MAX {
+            return;
+        }
+        self.judged += 1;
+        let lacking = note_lacking_of_script(self.server, self.on.client(), args);
+        if let Some(invocation) = lacking.filter(|one| one.slot() != self.declared_slot) {
+            self.judge(&invocation, line, false);
+        }
+    }
+
+    fn refuse_unknown(&mut self, args: Args<'_>, line: &dyn Fn() -> Option<usize>) -> CallError {
         let spec = named(args);
+        if spec.is_none() {
+            self.record_lacking(args, line);
+        }
         let error = match spec {
             Some(_) => "ERR Wrong number of args calling Redis command from script",
             None => "ERR Unknown Redis command called from script",

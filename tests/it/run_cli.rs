@@ -94,6 +94,9 @@ fn what_was_refused_here_is_not_proven() {
         (&["NOSUCH a b"], "no server that Slotway knows has NOSUCH", 1),
         (&["CONFIG SET maxmemory 100mb"], "Slotway has no CONFIG SET MAXMEMORY", 1),
         (&["MULTI", "SET a 1", "NOSUCH x", "EXEC"], "no server that Slotway knows has NOSUCH", 1),
+        // A script that goes on: its client does not learn of it.
+        (&["EVAL \"redis.pcall('geoadd',KEYS[1],1,1,'a')\" 1 g"], "Slotway has no GEOADD", 1),
+        (&["EVAL \"redis.pcall('nosuch')\" 0"], "no server that Slotway knows has NOSUCH", 1),
     ] {
         for strict in [&[][..], &["--strict"]] {
             let end = talk(&[strict, &options].concat(), lines);
@@ -122,6 +125,9 @@ fn what_was_refused_here_is_not_proven() {
     assert_eq!(end.code, Some(4));
     assert!(end.stderr.contains("1  violation of 1 kind"), "{}", end.stderr);
     assert!(end.stderr.contains("cross-slot-command  pfmerge  1 time"), "{}", end.stderr);
+    let end = talk(&options, &["EVAL \"redis.pcall('geoadd','b',1,1,'x')\" 1 a"]);
+    assert_eq!(end.code, Some(4));
+    assert!(end.stderr.contains("undeclared-script-key"), "{}", end.stderr);
     // Nor is anything proven by a command that sends nothing, or fails.
     let silent = run(&options, &["true"]);
     assert_eq!(silent.code, Some(4));
@@ -150,7 +156,9 @@ if os.fork() == 0:
     assert_eq!(left.code, Some(4), "{}", left.stderr);
     assert!(left.stderr.contains("1 connection still open"), "{}", left.stderr);
     // What every server refuses leaves no gap.
-    assert_eq!(talk(&[], &["CLIENT NOSUCH", "GET", "GEOADD g", "SET a 1"]).code, Some(0));
+    let script = "EVAL \"redis.pcall('geoadd','g')\" 1 g";
+    let end = talk(&[], &["CLIENT NOSUCH", "GET", "GEOADD g", "SET a 1", script]);
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
 }
 
 #[test]
