@@ -1,4 +1,6 @@
-"""dramatiq: its worker, a script per step; results through BRPOPLPUSH."""
+"""dramatiq: its worker, a script per step; results through BRPOPLPUSH. Through
+RedisCluster, if there are nodes.
+"""
 
 import sys
 import time
@@ -8,11 +10,11 @@ from dramatiq import group, pipeline
 from checks import Checks
 
 from .dramatiq_jobs import add, broker, clock, flaky, hold
-from .workers import PATIENCE, Folder, Server, Worker, left_out, run
+from .workers import NODES, PATIENCE, Folder, Server, Worker, left_out, run
 
 JOBS = 200
 
-checks, folder, server = Checks("dramatiq"), Folder(), Server()
+checks, folder, server = Checks("dramatiq-cluster" if NODES else "dramatiq"), Folder(), Server()
 main_worker = None
 
 

@@ -11,16 +11,16 @@ from dramatiq.brokers.redis import RedisBroker
 from dramatiq.results import Results
 from dramatiq.results.backends import RedisBackend
 
-from .workers import HOST, PORT, Folder
+from .workers import Folder, connect
 
 folder = Folder.of_worker() if "QUEUES_FOLDER" in os.environ else None
 broker = RedisBroker(
-    host=HOST, port=PORT, namespace="{jobs}",
+    client=connect(), namespace="{jobs}",
     # A worker that has been silent for so long is taken for dead, and every command
     # looks for such workers: at once, where the default is a minute, now and then.
     heartbeat_timeout=int(os.environ.get("QUEUES_HEARTBEAT", "60000")), maintenance_chance=1_000_000,
 )
-broker.add_middleware(Results(backend=RedisBackend(host=HOST, port=PORT)))
+broker.add_middleware(Results(backend=RedisBackend(client=connect())))
 dramatiq.set_broker(broker)
 
 

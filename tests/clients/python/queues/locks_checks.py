@@ -1,32 +1,31 @@
 """Locks and limits of several libraries, each contended for by threads with
-connections of their own: redis-py, python-redis-lock, dramatiq's rate limiters
-(WATCH and MULTI), limits.
+connections of their own: redis-py, python-redis-lock, redlock-py, pottery, dramatiq's
+rate limiters (WATCH and MULTI), limits. Through RedisCluster, if there are nodes.
 """
 
+import contextlib
 import sys
 import threading
 import time
 
 import limits
+import pottery
 import redis
 import redis_lock
+import redlock
 from dramatiq.rate_limits import Barrier, BucketRateLimiter, ConcurrentRateLimiter, WindowRateLimiter
 from dramatiq.rate_limits.backends import RedisBackend
-from redis.exceptions import ClusterCrossSlotError, LockNotOwnedError
+from redis.exceptions import ClusterCrossSlotError, LockNotOwnedError, ResponseError
 
 from checks import Checks
 
 from .locks import WatchingLock
-from .workers import HOST, PATIENCE, PORT, Folder, Server, eventually, left_out, run
+from .workers import HOST, NODES, PATIENCE, PORT, Folder, Server, connect, eventually, left_out, run
 
 THREADS, TURNS = 6, 10
 DAY = 86_400_000
 
-checks, folder, server = Checks("locks"), Folder(), Server()
-
-
-def connect():
-    return redis.Redis(HOST, PORT, socket_timeout=PATIENCE)
+checks, folder, server = Checks("locks-cluster" if NODES else "locks"), Folder(), Server()
 
 
 def contend(work, threads=THREADS):
@@ -108,6 +107,43 @@ def locks_that_wait():
                   lambda: redis_lock.Lock(connect(), "plain", expire=PATIENCE).reset())
 
 
+def redlocks():
+    """Of the two libraries one releases by EVAL, the other by EVALSHA. One server is all
+    of the masters here: a cluster is one."""
+    if not server.scripts:
+        return left_out(checks, "redlock", "scripts")
+
+    @contextlib.contextmanager
+    def of_redlock(client):
+        manager = redlock.Redlock([client], retry_count=PATIENCE * 100, retry_delay=0.01)
+        held = manager.lock("redlock-py", PATIENCE * 1000)
+        try:
+            yield
+        finally:
+            manager.unlock(held)
+
+    exclusion("redlock-py", of_redlock)
+    manager = redlock.Redlock([connect()], retry_count=1)
+    held = manager.lock("redlock-py", PATIENCE * 1000)
+    checks.equal("taken once", (bool(held), manager.lock("redlock-py", 1000)), (True, False))
+    manager.unlock(held._replace(key=b"another's"))
+    checks.equal("another's token releases nothing", server.client.get("redlock-py"), held.key)
+    manager.unlock(held)
+    checks.equal("its own does", server.client.exists("redlock-py"), 0)
+
+    def of_pottery(client, **more):
+        return pottery.Redlock(key="pottery", masters={client}, auto_release_time=PATIENCE, **more)
+
+    exclusion("pottery", of_pottery)
+    one, other = of_pottery(connect()), of_pottery(connect())
+    checks.equal("taken once", (one.acquire(), other.acquire(blocking=False)), (True, False))
+    checks.hold("for a time", 0 < one.locked() <= PATIENCE)
+    one.extend()
+    checks.raises("of another's nothing is released", pottery.ReleaseUnlockedLock, "pottery", other.release)
+    one.release()
+    checks.equal("its own is", (one.locked(), server.client.exists("redlock:pottery")), (0, 0))
+
+
 def limiters():
     """dramatiq's, which look and act under WATCH."""
     backend = RedisBackend(client=connect())
@@ -162,19 +198,41 @@ def limiters():
 def limits_by_script():
     if not server.scripts:
         return left_out(checks, "limits", "scripts")
-    storage = limits.storage.storage_from_string(f"redis://{HOST}:{PORT}")
-    ten = limits.parse("10/day")
+    scheme = "redis+cluster" if NODES else "redis"
+    storage = limits.storage.storage_from_string(f"{scheme}://{HOST}:{PORT}")
+    ten, hundred = limits.parse("10/day"), limits.parse("100/month")
     for kind in (limits.strategies.FixedWindowRateLimiter, limits.strategies.MovingWindowRateLimiter,
                  limits.strategies.SlidingWindowCounterRateLimiter):
         limiter = kind(storage)
         name = kind.__name__
         hits = contend(lambda: sum(limiter.hit(ten, name) for _ in range(TURNS)))
         checks.equal(f"{name}: ten a day", sum(hits), 10)
+        window = limiter.get_window_stats(ten, name)
+        checks.equal(f"{name}: nothing remains", (window.remaining, limiter.test(ten, name)), (0, False))
+        checks.hold(f"{name}: until tomorrow", 0 < window.reset_time - time.time() <= 2 * DAY / 1000, window)
+        costs = [limiter.hit(hundred, name, "dear", cost=30) for _ in range(4)]
+        checks.equal(f"{name}: at a cost", costs, [True, True, True, False])
+        # A fixed window counts what it refuses, too.
+        left = 0 if kind is limits.strategies.FixedWindowRateLimiter else 10
+        checks.equal(f"{name}: what remains", limiter.get_window_stats(hundred, name, "dear").remaining, left)
+        limiter.clear(ten, name)
+        checks.hold(f"{name}: cleared", limiter.hit(ten, name))
+    server.client.set("another's", "1")
+    if NODES:
+        checks.hold("reset takes its own keys", storage.reset() > 0)
+        checks.equal("and no others", server.client.get("another's"), b"1")
+    else:
+        # One script over all keys, given none.
+        checks.raises("reset, where there are slots", ResponseError, "Script attempted to access", storage.reset)
 
 
 def main():
     server.client.flushall()
-    return run(checks, folder, [locks_by_watch, locks_by_script, locks_that_wait, limiters, limits_by_script])
+    parts = [locks_by_script, redlocks, limits_by_script]
+    if not NODES:
+        # RedisCluster's pipelines have no WATCH, and python-redis-lock wants a Redis.
+        parts += [locks_by_watch, locks_that_wait, limiters]
+    return run(checks, folder, parts)
 
 
 if __name__ == "__main__":

@@ -16,21 +16,33 @@ import time
 
 import redis
 
-HOST = os.environ.get("SLOTWAY_HOST", "127.0.0.1")
-PORT = int(os.environ.get("SLOTWAY_PORT", "7000"))
+#: The nodes of a cluster, for libraries that work through RedisCluster; none: the router port.
+NODES = os.environ.get("SLOTWAY_NODES", "").split()
+if NODES:
+    HOST, PORT = NODES[0].rsplit(":", 1)[0], int(NODES[0].rsplit(":", 1)[1])
+else:
+    HOST = os.environ.get("SLOTWAY_HOST", "127.0.0.1")
+    PORT = int(os.environ.get("SLOTWAY_PORT", "7000"))
 URL = f"redis://{HOST}:{PORT}/0"
 #: For what has to happen at all. Seconds, generous: nothing waits this long that works.
 PATIENCE = 40
+
+
+def connect(timeout=PATIENCE):
+    """A client of the server under test, or of the whole cluster."""
+    kind = redis.RedisCluster if NODES else redis.Redis
+    return kind(host=HOST, port=PORT, socket_timeout=timeout)
 
 
 class Server:
     """The server under test, as far as the checks must know it."""
 
     def __init__(self):
-        self.client = redis.Redis(HOST, PORT, socket_timeout=20)
+        self.client = connect(20)
 
     def knows(self, *commands):
-        answers = (self.client.execute_command("COMMAND INFO", command) for command in commands)
+        one = redis.Redis(HOST, PORT, socket_timeout=20)
+        answers = [one.execute_command("COMMAND INFO", command) for command in commands]
         return all(any(answer) for answer in answers)
 
     @property
@@ -110,6 +122,7 @@ class Worker:
                 start_new_session=True,
                 env=os.environ | {
                     "QUEUES_FOLDER": str(folder.path), "SLOTWAY_HOST": HOST, "SLOTWAY_PORT": str(PORT),
+                    "SLOTWAY_NODES": " ".join(NODES),
                     "PYTHONPATH": str(pathlib.Path(__file__).parent.parent),
                 } | environment,
             )
