@@ -349,7 +349,7 @@ impl Options {
         }
         if self.announce == Some(AnnounceMode::Dialled) {
             return Err(Failure::usage(
-                "--announce dialled is gone: 8 of 13 clients cannot connect without a host; use \
+                "--announce dialled is gone: most clients cannot connect without a host; use \
                  --announce-host localhost, or the name under which clients reach this machine",
             ));
         }
