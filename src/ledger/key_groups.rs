@@ -89,6 +89,9 @@ impl KeyGroups {
 
     /// Enters keys that were used together `times` times, at least once.
     pub fn enter_times(&mut self, keys: &[&[u8]], times: u64) {
+        if keys.len() < 2 {
+            return;
+        }
         let kind = patterns(keys.iter().copied().take(SET_KEYS_MAX), SET_KEYS_MAX);
         self.enter_of_kind(keys, &kind, times);
     }

@@ -8,6 +8,7 @@ use super::host::Host;
 use super::interpreter::{Interpreter, RunError, chunk};
 use super::library::{Function, Library, is_name};
 use super::raised::Raised;
+use super::raw::ScriptArgs;
 use super::source::Flags;
 use crate::resp::Sink;
 use mlua::{Lua, MultiValue, RegistryKey, Table, Value};
@@ -123,11 +124,10 @@ impl FunctionSet {
     ///
     /// # Errors
     /// The error that it has ended with.
-    pub(crate) fn run<'a>(
+    pub(crate) fn run(
         &mut self,
         name: &[u8],
-        keys: impl Iterator<Item = &'a [u8]>,
-        args: impl Iterator<Item = &'a [u8]>,
+        args: ScriptArgs<'_>,
         server: &mut dyn Host,
         out: &mut Sink<'_>,
     ) -> Result<(), RunError> {
@@ -135,7 +135,7 @@ impl FunctionSet {
             return Err(RunError { text: b"ERR Function not found".to_vec(), is_spent: false });
         };
         let shown = String::from_utf8_lossy(name);
-        self.interpreter.run_function(key, &shown, keys, args, server, out)
+        self.interpreter.run_function(key, &shown, args, server, out)
     }
 }
 

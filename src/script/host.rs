@@ -30,15 +30,3 @@ pub(crate) trait Host {
     /// it has to end.
     fn tick(&mut self) -> bool;
 }
-
-environmental::environmental!(current: trait Host);
-
-/// Runs `script` with `host` as the server that its commands run on.
-pub(super) fn with_host<R>(host: &mut dyn Host, script: impl FnOnce() -> R) -> R {
-    current::using(host, script)
-}
-
-/// Calls `act` with the server that the running script runs on; `None` if no script runs.
-pub(super) fn host<R>(act: impl FnOnce(&mut dyn Host) -> R) -> Option<R> {
-    current::with(act)
-}

@@ -4,15 +4,16 @@
 //! another could see: the globals cannot be changed, and the state is dropped when all scripts are
 //! forgotten or when its memory has run out.
 
-use super::api::Api;
 use super::cjson;
-use super::host::{Host, host, with_host};
+use super::host::Host;
 use super::raised::{Raised, SANDBOX};
+use super::raw::{Buffers, Current, ScriptArgs, current, with_current};
 use super::reply::{FieldNames, to_resp};
 use super::sandbox::{self, Globals};
 use super::source::{Script, ScriptSha};
-use crate::resp::{Sink, until_nul};
-use mlua::{Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState};
+use crate::resp::{Proto, Sink, until_nul};
+use foldhash::fast::RandomState;
+use mlua::{Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Value, VmState};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ const CHUNK_NAME: &str = "@user_script";
 /// A Lua state.
 pub(crate) struct Interpreter {
     lua: Lua,
-    api: Arc<Api>,
+    names: Arc<FieldNames>,
+    buffers: Buffers,
     globals: Globals,
     /// Calls a function; its second argument sees an error where it is raised.
     xpcall: Function,
@@ -41,7 +43,9 @@ pub(crate) struct Interpreter {
     /// How often the hook was called while no script ran: only the code of a library runs then.
     alone: Arc<AtomicU64>,
     /// The scripts that have run here.
-    compiled: HashMap<ScriptSha, RegistryKey>,
+    compiled: HashMap<ScriptSha, RegistryKey, RandomState>,
+    /// The one that was compiled or looked for last.
+    ready: Option<(ScriptSha, Function)>,
     /// How often all scripts had been forgotten when the state was made.
     generation: u64,
     /// The memory that the state used when it was last looked at, in bytes.
@@ -70,21 +74,23 @@ impl Interpreter {
     fn make(version: &str, generation: u64) -> mlua::Result<Self> {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH;
         let lua = Lua::new_with(libraries, LuaOptions::new())?;
-        let api = Arc::new(Api::new(FieldNames::new(&lua)?));
+        let names = Arc::new(FieldNames::new(&lua)?);
         let xpcall = lua.globals().raw_get("xpcall")?;
         let handler = lua.create_function(locate)?;
-        let globals = sandbox::install(&lua, &api, version)?;
+        let globals = sandbox::install(&lua, &names, &handler, version)?;
         let alone = Arc::new(AtomicU64::new(0));
         watch(&lua, &alone)?;
         lua.set_memory_limit(MEMORY_MAX)?;
         Ok(Self {
             lua,
-            api,
+            names,
+            buffers: Buffers::default(),
             globals,
             xpcall,
             handler,
             alone,
-            compiled: HashMap::new(),
+            compiled: HashMap::default(),
+            ready: None,
             generation,
             memory: 0,
         })
@@ -110,54 +116,70 @@ impl Interpreter {
         self.generation
     }
 
-    /// Compiles a script, unless that was done before.
+    /// Makes a script ready to run: compiles it, unless that was done before.
     ///
     /// # Errors
     /// The text of an error reply: it does not compile.
-    pub(crate) fn compile(&mut self, script: &Script) -> Result<Function, Vec<u8>> {
-        let failed = |error: mlua::Error| [b"ERR ", error.to_string().as_bytes()].concat();
-        if let Some(key) = self.compiled.get(&script.sha) {
-            return self.lua.registry_value(key).map_err(failed);
+    #[inline]
+    pub(crate) fn prepare(&mut self, script: &Script) -> Result<(), Vec<u8>> {
+        match &self.ready {
+            Some((sha, _)) if *sha == script.sha => Ok(()),
+            _ => self.find_or_compile(script),
         }
-        let function = compile(&self.lua, script.body())?;
-        if self.compiled.len() == COMPILED_MAX {
-            self.compiled.clear();
-            self.lua.expire_registry_values();
-        }
-        // A handle would take a place on a stack that has few.
-        let key = self.lua.create_registry_value(&function).map_err(failed)?;
-        self.compiled.insert(script.sha, key);
-        Ok(function)
     }
 
-    /// Runs a script with its keys and arguments and writes its reply. Returns the text of the error
-    /// that it has replied with, if it has, and whether the state can be used again.
-    pub(crate) fn run<'a>(
+    fn find_or_compile(&mut self, script: &Script) -> Result<(), Vec<u8>> {
+        let failed = |error: mlua::Error| [b"ERR ", error.to_string().as_bytes()].concat();
+        let function = match self.compiled.get(&script.sha) {
+            Some(key) => self.lua.registry_value(key).map_err(failed)?,
+            None => {
+                let function = compile(&self.lua, script.body())?;
+                if self.compiled.len() == COMPILED_MAX {
+                    self.compiled.clear();
+                    self.lua.expire_registry_values();
+                }
+                // A handle would take a place on a stack that has few.
+                let key = self.lua.create_registry_value(&function).map_err(failed)?;
+                self.compiled.insert(script.sha, key);
+                function
+            }
+        };
+        self.ready = Some((script.sha, function));
+        Ok(())
+    }
+
+    /// Runs the script that was made ready last, with its keys and arguments, and writes its reply.
+    ///
+    /// # Errors
+    /// The error that it has ended with.
+    pub(crate) fn run(
         &mut self,
-        function: &Function,
-        name: &dyn std::fmt::Display,
-        keys: impl Iterator<Item = &'a [u8]>,
-        args: impl Iterator<Item = &'a [u8]>,
+        args: ScriptArgs<'_>,
         server: &mut dyn Host,
         out: &mut Sink<'_>,
     ) -> Result<(), RunError> {
         let before = out.len();
-        let result = self.try_run(function, keys, args, server, out);
-        conclude(result, name, before, out)
+        let Some((sha, function)) = self.ready.take() else {
+            return Err(RunError { text: b"ERR no script is ready".to_vec(), is_spent: false });
+        };
+        let result = self.try_run(&function, (args, false), server, out);
+        self.ready = Some((sha, function));
+        conclude(result, &sha, before, out)
     }
 
     /// The same for a function of a library, which gets its keys and arguments as tables.
-    pub(super) fn run_function<'a>(
+    pub(super) fn run_function(
         &mut self,
         function: &RegistryKey,
         name: &dyn std::fmt::Display,
-        keys: impl Iterator<Item = &'a [u8]>,
-        args: impl Iterator<Item = &'a [u8]>,
+        args: ScriptArgs<'_>,
         server: &mut dyn Host,
         out: &mut Sink<'_>,
     ) -> Result<(), RunError> {
         let before = out.len();
-        let result = self.try_run_function(function, keys, args, server, out);
+        let function = self.lua.registry_value::<Function>(function);
+        let result =
+            function.and_then(|function| self.try_run(&function, (args, true), server, out));
         conclude(result, name, before, out)
     }
 
@@ -179,57 +201,23 @@ impl Interpreter {
         Ok(if ok { Ok(()) } else { Err(value) })
     }
 
-    fn try_run_function<'a>(
-        &mut self,
-        function: &RegistryKey,
-        keys: impl Iterator<Item = &'a [u8]>,
-        args: impl Iterator<Item = &'a [u8]>,
-        server: &mut dyn Host,
-        out: &mut Sink<'_>,
-    ) -> mlua::Result<Result<(), Value>> {
-        let function: Function = self.lua.registry_value(function)?;
-        let (keys, args) = (strings(&self.lua, keys)?, strings(&self.lua, args)?);
-        self.api.reset();
-        cjson::reset(&self.globals.cjson);
-        let call = || {
-            let call = &self.globals.call;
-            call.call::<(bool, Value)>((function, keys, args, &self.handler))
-        };
-        let outcome = with_host(server, call)?;
-        self.finish(outcome, out)
-    }
-
-    /// Writes what a script has returned as its reply, and removes what it has left.
-    fn finish(
-        &self,
-        (ok, value): (bool, Value),
-        out: &mut Sink<'_>,
-    ) -> mlua::Result<Result<(), Value>> {
-        let result = match ok {
-            true => Ok(to_resp(self.api.names(), &value, self.api.proto(), out)?),
-            false => Err(value),
-        };
-        // The state of a script that was killed refuses this, and is dropped.
-        drop(self.globals.clean.call::<()>(()));
-        Ok(result)
-    }
-
-    fn try_run<'a>(
+    fn try_run(
         &mut self,
         function: &Function,
-        keys: impl Iterator<Item = &'a [u8]>,
-        args: impl Iterator<Item = &'a [u8]>,
-        server: &mut dyn Host,
+        (args, as_arguments): (ScriptArgs<'_>, bool),
+        host: &mut dyn Host,
         out: &mut Sink<'_>,
     ) -> mlua::Result<Result<(), Value>> {
-        let globals = &self.globals.real;
-        globals.raw_set("KEYS", strings(&self.lua, keys)?)?;
-        globals.raw_set("ARGV", strings(&self.lua, args)?)?;
-        self.api.reset();
         cjson::reset(&self.globals.cjson);
-        let call = || self.xpcall.call::<(bool, Value)>((function, &self.handler));
-        let outcome = with_host(server, call)?;
-        self.finish(outcome, out)
+        let mut current = Current { host, proto: Proto::Resp2, buffers: &mut self.buffers };
+        let run = || self.globals.runner.run(function, args, as_arguments);
+        let (ok, value) = with_current(&mut current, run)?;
+        let proto = current.proto;
+        self.buffers.give_back();
+        Ok(match ok {
+            true => Ok(to_resp(&self.names, &value, proto, out)?),
+            false => Err(value),
+        })
     }
 }
 
@@ -269,14 +257,6 @@ pub(crate) struct RunError {
 const NO_HANDLER: &[u8] = b"error in error handling";
 /// How the error of a script ends that needs too much memory.
 const OUT_OF_MEMORY: &[u8] = b"not enough memory";
-
-fn strings<'a>(lua: &Lua, items: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
-    let table = lua.create_table()?;
-    for (at, item) in items.enumerate() {
-        table.raw_set(at + 1, lua.create_string(item)?)?;
-    }
-    Ok(table)
-}
 
 /// Returns the text of the error that a script has ended with.
 fn error_text(error: &Value, name: &dyn std::fmt::Display) -> Vec<u8> {
@@ -362,7 +342,7 @@ fn locate(lua: &Lua, error: Value) -> mlua::Result<Value> {
 fn watch(lua: &Lua, alone: &Arc<AtomicU64>) -> mlua::Result<()> {
     let alone = Arc::clone(alone);
     lua.set_global_hook(HookTriggers::new().every_nth_instruction(STEPS), move |lua, _| {
-        match host(|host| host.tick()) {
+        match current(|current| current.host.tick()) {
             Some(false) => return Ok(VmState::Continue),
             Some(true) => {}
             None if alone.fetch_add(1, Ordering::Relaxed) < LOAD_TICKS_MAX => {
@@ -370,8 +350,14 @@ fn watch(lua: &Lua, alone: &Arc<AtomicU64>) -> mlua::Result<()> {
             }
             None => return Err(Raised::table("ERR FUNCTION LOAD timeout")),
         }
-        // Each further line fails as well, so that no function that catches errors keeps it alive.
-        lua.set_global_hook(HookTriggers::EVERY_LINE, |_, _| Err(killed()))?;
+        // Each further line of a script fails as well, so that no function that catches errors keeps it alive.
+        lua.set_global_hook(HookTriggers::EVERY_LINE, |_, debug| {
+            match debug.source().source.is_some_and(|name| name.strip_prefix('=') == Some(SANDBOX))
+            {
+                true => Ok(VmState::Continue),
+                false => Err(killed()),
+            }
+        })?;
         Err(killed())
     })
 }

@@ -9,7 +9,8 @@
 //! number     numbers as C's printf writes them
 //! raised     the errors that library functions raise, and where they happened
 //! reply      replies to Lua values, Lua values to replies
-//! api        redis.call, redis.log …
+//! raw        redis.call, and the run of a script, through Lua's C interface
+//! api        redis.log, redis.error_reply …
 //! args       arguments of library functions
 //! bit cjson cmsgpack structs   the libraries of these names
 //! sandbox    the globals that scripts see, none of which they can change
@@ -29,6 +30,7 @@ mod nesting;
 mod number;
 mod raised;
 mod reply;
+mod raw;
 mod api;
 mod args;
 mod bit;
@@ -43,5 +45,6 @@ pub(crate) use function_set::FunctionSet;
 pub(crate) use host::{CallError, Host};
 pub(crate) use interpreter::{Interpreter, RunError, check_syntax};
 pub(crate) use library::{Existing, Functions, Library};
+pub(crate) use raw::ScriptArgs;
 pub(crate) use registry::Scripts;
 pub(crate) use source::{Flags, Script, ScriptSha};

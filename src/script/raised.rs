@@ -13,15 +13,13 @@ use std::fmt;
 pub(super) enum Raised {
     /// A table with this text, code first, in its field `err`.
     Table(Vec<u8>),
-    /// The same, for an error of a command, which was counted where it happened.
-    Counted(Vec<u8>),
     /// A string.
     Text(Vec<u8>),
 }
 
 impl fmt::Display for Raised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Table(text) | Self::Counted(text) | Self::Text(text)) = self;
+        let (Self::Table(text) | Self::Text(text)) = self;
         f.write_str(&String::from_utf8_lossy(text))
     }
 }
@@ -88,12 +86,9 @@ impl Raised {
     pub(super) fn into_value(self, lua: &Lua) -> mlua::Result<Value> {
         match self {
             Self::Text(text) => Ok(Value::String(lua.create_string(text)?)),
-            Self::Table(ref text) | Self::Counted(ref text) => {
+            Self::Table(text) => {
                 let table = lua.create_table()?;
                 table.raw_set("err", lua.create_string(text)?)?;
-                if let Self::Counted(_) = self {
-                    table.raw_set("ignore_error_stats_update", true)?;
-                }
                 Ok(Value::Table(table))
             }
         }

@@ -1,6 +1,7 @@
 //! The scripts that EVALSHA finds: those of EVAL and SCRIPT LOAD, until SCRIPT FLUSH.
 
 use super::source::{Script, ScriptSha};
+use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub struct Scripts {
 
 #[derive(Debug, Default)]
 struct Loaded {
-    by_sha: HashMap<ScriptSha, Arc<Script>>,
+    by_sha: HashMap<ScriptSha, Arc<Script>, RandomState>,
     /// In the order of loading.
     order: VecDeque<ScriptSha>,
     bytes: usize,

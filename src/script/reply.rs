@@ -23,7 +23,6 @@ pub(super) struct FieldNames {
     verbatim_string: mlua::String,
     format: mlua::String,
     string: mlua::String,
-    ignore_error_stats_update: mlua::String,
 }
 
 impl FieldNames {
@@ -39,7 +38,6 @@ impl FieldNames {
             verbatim_string: name("verbatim_string")?,
             format: name("format")?,
             string: name("string")?,
-            ignore_error_stats_update: name("ignore_error_stats_update")?,
         })
     }
 
@@ -47,14 +45,6 @@ impl FieldNames {
     pub(super) fn error(&self, lua: &Lua, text: &[u8]) -> mlua::Result<Value> {
         let table = lua.create_table()?;
         table.raw_set(&self.err, lua.create_string(text)?)?;
-        Ok(Value::Table(table))
-    }
-
-    /// Returns the table of an error that was counted where it happened.
-    pub(super) fn counted_error(&self, lua: &Lua, text: &[u8]) -> mlua::Result<Value> {
-        let table = lua.create_table()?;
-        table.raw_set(&self.err, lua.create_string(text)?)?;
-        table.raw_set(&self.ignore_error_stats_update, true)?;
         Ok(Value::Table(table))
     }
 
@@ -70,103 +60,77 @@ impl FieldNames {
     }
 }
 
-/// Returns a whole reply, as the sink writes it, as a Lua value.
-pub(super) fn to_lua(lua: &Lua, names: &FieldNames, reply: &[u8]) -> mlua::Result<Value> {
-    Reading { lua, names, rest: reply }.value()
+/// A value of a reply, or the head of one that holds others.
+pub(super) enum Token<'r> {
+    Number(f64),
+    Bulk(&'r [u8]),
+    Status(&'r [u8]),
+    Error(&'r [u8]),
+    Nil,
+    Boolean(bool),
+    /// So many values follow.
+    Array(usize),
+    /// So many pairs of values follow.
+    Map(usize),
+    /// So many values follow.
+    Set(usize),
+    Double(f64),
+    BigNumber(&'r [u8]),
+    Verbatim {
+        format: &'r [u8],
+        text: &'r [u8],
+    },
 }
 
-/// A reply that is being read. Replies are our own, so that none is malformed; what were would be
-/// nil.
-struct Reading<'r> {
-    lua: &'r Lua,
-    names: &'r FieldNames,
+/// Reads a reply as the sink writes it. Replies are our own, so that none is malformed; what were
+/// would be nil.
+pub(super) struct ReplyReader<'r> {
     rest: &'r [u8],
 }
 
-impl<'r> Reading<'r> {
+impl<'r> ReplyReader<'r> {
+    /// Returns a reader of this reply.
+    pub(super) fn new(reply: &'r [u8]) -> Self {
+        Self { rest: reply }
+    }
+
     fn line(&mut self) -> &'r [u8] {
         let end = self.rest.iter().position(|byte| *byte == b'\r').unwrap_or(self.rest.len());
-        let line = &self.rest[..end];
-        self.rest = self.rest.get(end + 2..).unwrap_or_default();
+        let (line, rest) = self.rest.split_at_checked(end).unwrap_or_default();
+        self.rest = rest.get(2..).unwrap_or_default();
         line
     }
 
     fn bytes(&mut self, len: usize) -> &'r [u8] {
-        let bytes = &self.rest[..len.min(self.rest.len())];
-        self.rest = self.rest.get(len + 2..).unwrap_or_default();
+        let (bytes, rest) = self.rest.split_at_checked(len).unwrap_or((self.rest, &[]));
+        self.rest = rest.get(2..).unwrap_or_default();
         bytes
     }
 
-    fn string(&self, bytes: &[u8]) -> mlua::Result<Value> {
-        Ok(Value::String(self.lua.create_string(bytes)?))
-    }
-
-    fn value(&mut self) -> mlua::Result<Value> {
-        let Some((kind, rest)) = self.rest.split_first() else { return Ok(Value::Nil) };
+    /// Reads what comes next. It does not panic.
+    pub(super) fn token(&mut self) -> Token<'r> {
+        let Some((kind, rest)) = self.rest.split_first() else { return Token::Nil };
         self.rest = rest;
         let line = self.line();
-        let (lua, names) = (self.lua, self.names);
         let count = || usize::try_from(parse_i64(line).unwrap_or(-1)).ok();
-        Ok(match kind {
-            b':' => Value::Number(parse_i64(line).unwrap_or(0) as f64),
-            b'+' => names.status(lua, line)?,
-            b'-' => names.counted_error(lua, line)?,
-            b'$' => match count() {
-                Some(len) => {
-                    let bytes = self.bytes(len);
-                    self.string(bytes)?
-                }
-                None => Value::Boolean(false),
-            },
-            b'*' | b'>' => match count() {
-                Some(len) => self.array(len)?,
-                None => Value::Boolean(false),
-            },
-            b'#' => Value::Boolean(line == b"t"),
-            b',' => {
-                let number = parse_f64(line).unwrap_or(f64::NAN);
-                names.one(lua, &names.double, Value::Number(number))?
+        match kind {
+            b':' => Token::Number(parse_i64(line).unwrap_or(0) as f64),
+            b'+' => Token::Status(line),
+            b'-' => Token::Error(line),
+            b'$' => count().map_or(Token::Boolean(false), |len| Token::Bulk(self.bytes(len))),
+            b'*' | b'>' => count().map_or(Token::Boolean(false), Token::Array),
+            b'#' => Token::Boolean(line == b"t"),
+            b',' => Token::Double(parse_f64(line).unwrap_or(f64::NAN)),
+            b'(' => Token::BigNumber(line),
+            b'=' => {
+                let bytes = self.bytes(count().unwrap_or(0));
+                let (format, text) = bytes.split_at_checked(3).unwrap_or((bytes, &[]));
+                Token::Verbatim { format, text: text.get(1..).unwrap_or_default() }
             }
-            b'(' => names.one(lua, &names.big_number, self.string(line)?)?,
-            b'=' => self.verbatim(count().unwrap_or(0))?,
-            b'%' => self.map(count().unwrap_or(0))?,
-            b'~' => self.set(count().unwrap_or(0))?,
-            _ => Value::Nil,
-        })
-    }
-
-    fn array(&mut self, len: usize) -> mlua::Result<Value> {
-        let table = self.lua.create_table_with_capacity(len, 0)?;
-        for at in 1..=len {
-            table.raw_set(at, self.value()?)?;
+            b'%' => Token::Map(count().unwrap_or(0)),
+            b'~' => Token::Set(count().unwrap_or(0)),
+            _ => Token::Nil,
         }
-        Ok(Value::Table(table))
-    }
-
-    fn map(&mut self, pairs: usize) -> mlua::Result<Value> {
-        let map = self.lua.create_table()?;
-        for _ in 0..pairs {
-            let key = self.value()?;
-            map.raw_set(key, self.value()?)?;
-        }
-        self.names.one(self.lua, &self.names.map, Value::Table(map))
-    }
-
-    fn set(&mut self, len: usize) -> mlua::Result<Value> {
-        let set = self.lua.create_table()?;
-        for _ in 0..len {
-            set.raw_set(self.value()?, true)?;
-        }
-        self.names.one(self.lua, &self.names.set, Value::Table(set))
-    }
-
-    fn verbatim(&mut self, len: usize) -> mlua::Result<Value> {
-        let bytes = self.bytes(len);
-        let (format, text) = bytes.split_at(bytes.len().min(3));
-        let fields = self.lua.create_table()?;
-        fields.raw_set(&self.names.string, self.string(text.get(1..).unwrap_or_default())?)?;
-        fields.raw_set(&self.names.format, self.string(format)?)?;
-        self.names.one(self.lua, &self.names.verbatim_string, Value::Table(fields))
     }
 }
 

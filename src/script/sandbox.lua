@@ -15,6 +15,10 @@ local byte = string.byte
 -- The empty tables, each with the one behind it, and with the metatable that scripts see.
 local behind, meta = {}, {}
 
+-- Its first element: whether the script may have table.insert, which writes to a table without
+-- asking.
+local noted = {}
+
 local function protect(real)
     local shown = {}
     setmetatable(shown, { __index = real, __newindex = deny })
@@ -62,6 +66,7 @@ function real_globals.pairs(...)
     local t = ...
     local real = behind[t]
     if real then
+        noted[1] = true
         return next, real, nil
     end
     if type(t) ~= "table" then
@@ -71,7 +76,12 @@ function real_globals.pairs(...)
 end
 
 function real_globals.rawget(t, k)
-    return rawget(behind[t] or t, k)
+    local real = behind[t]
+    if real then
+        noted[1] = true
+        return rawget(real, k)
+    end
+    return rawget(t, k)
 end
 
 function real_globals.rawset(t, k, v)
@@ -121,6 +131,21 @@ for _, name in pairs({
     end
 end
 
+-- That function is handed out with a note that it was.
+local real_table, insert = behind[real_globals.table], real_globals.table.insert
+local lean_table = {}
+for name, value in pairs(real_table) do
+    lean_table[name] = value
+end
+lean_table.insert = nil
+setmetatable(lean_table, { __index = function(_, name)
+    if name == "insert" then
+        noted[1] = true
+        return insert
+    end
+end })
+getmetatable(real_globals.table).__index = lean_table
+
 local of_strings = getmetatable("")
 of_strings.__index = real_globals.string
 of_strings.__metatable = protect(of_strings)
@@ -131,14 +156,14 @@ local of_globals = { __index = undefined }
 setmetatable(real_globals, of_globals)
 meta[globals] = protect(of_globals)
 
--- The functions return what tables_emptied needs: some functions of the libraries write to a table
--- without asking. What they have left is removed.
 local shown = {}
 for table in pairs(behind) do
     shown[#shown + 1] = table
 end
 
+-- Removes what was left in the tables that do not change.
 local function clean()
+    noted[1] = nil
     for i = 1, #shown do
         local key = next(shown[i])
         while key ~= nil do
@@ -146,13 +171,6 @@ local function clean()
             key = next(shown[i])
         end
     end
-end
-
--- Calls a function of a library.
-local function call(f, keys, args, handler)
-    return xpcall(function()
-        return f(keys, args)
-    end, handler)
 end
 
 -- Returns what a library sees while it is loaded: the names in a table, and nothing else.
@@ -169,4 +187,4 @@ local function environment(names)
     return shown, passes_on
 end
 
-return globals, clean, call, on_load, environment
+return globals, noted, clean, on_load, environment

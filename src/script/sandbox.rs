@@ -1,8 +1,10 @@
 //! The globals that scripts see: those of Redis 7.0, none of which they can change.
 
-use super::api::{self, Api};
+use super::api;
 use super::args::LuaArgs;
 use super::raised::{Raised, SANDBOX, position, type_name};
+use super::raw::Runner;
+use super::reply::FieldNames;
 use super::{bit, cjson, cmsgpack, structs};
 use crate::resp::until_nul;
 use mlua::{ChunkMode, Function, Lua, MultiValue, Table, Value};
@@ -14,14 +16,10 @@ const REMOVED: [&str; 9] =
 
 /// What scripts run with.
 pub(super) struct Globals {
-    /// The table behind the globals that scripts see, which is written to give them KEYS and ARGV.
-    pub(super) real: Table,
     /// What scripts have set in the library `cjson`.
     pub(super) cjson: cjson::Settings,
-    /// Removes what scripts have left in tables that they cannot change by assignment.
-    pub(super) clean: Function,
-    /// Calls a function of a library.
-    pub(super) call: Function,
+    /// Runs a script.
+    pub(super) runner: Runner,
     on_load: Function,
     environment: Function,
 }
@@ -38,13 +36,18 @@ impl Globals {
     }
 }
 
-/// Makes the globals of scripts those of `lua`.
-pub(super) fn install(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<Globals> {
+/// Makes the globals of scripts those of `lua`; `handler` sees errors where they are raised.
+pub(super) fn install(
+    lua: &Lua,
+    names: &Arc<FieldNames>,
+    handler: &Function,
+    version: &str,
+) -> mlua::Result<Globals> {
     let real = lua.globals();
     for name in REMOVED {
         real.raw_set(name, Value::Nil)?;
     }
-    real.raw_set("redis", api::table(lua, api, version)?)?;
+    real.raw_set("redis", api::table(lua, names, version)?)?;
     real.raw_set("bit", bit::table(lua)?)?;
     real.raw_set("struct", structs::table(lua)?)?;
     real.raw_set("cmsgpack", cmsgpack::table(lua)?)?;
@@ -91,15 +94,16 @@ pub(super) fn install(lua: &Lua, api: &Arc<Api>, version: &str) -> mlua::Result<
         },
     )?;
     let chunk = lua.load(include_str!("sandbox.lua")).set_name(format!("={SANDBOX}"));
-    let (globals, clean, call, on_load, environment): (
+    let (globals, noted, clean, on_load, environment): (
         Table,
-        Function,
+        Table,
         Function,
         Function,
         Function,
     ) = chunk.call((&real, deny, undefined, plain, bad_argument))?;
     lua.set_globals(globals)?;
-    Ok(Globals { real, cjson, clean, call, on_load, environment })
+    let runner = Runner::new(lua, &real, handler, &noted, &clean)?;
+    Ok(Globals { cjson, runner, on_load, environment })
 }
 
 /// The first byte of a compiled chunk.

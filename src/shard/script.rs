@@ -16,7 +16,8 @@ use crate::ledger::Fate;
 use crate::ledger::judge::{self, Declared};
 use crate::resp::{Proto, Sink, Span};
 use crate::script::{
-    CallError, Flags, FunctionSet, Host, Interpreter, RunError, Script, ScriptSha, Scripts,
+    CallError, Flags, FunctionSet, Host, Interpreter, RunError, Script, ScriptArgs, ScriptSha,
+    Scripts,
 };
 use crate::session::{note_lacking_of_script, note_scope_of_script, note_stray_key};
 use crate::slot::{Footprint, Slot};
@@ -99,19 +100,18 @@ fn eval<E: Executor>(
             Box::new(Interpreter::new(REDIS_VERSION, generation).map_err(Refusal::new)?)
         }
     };
-    let compiled = interpreter.compile(&script).map_err(Refusal::new);
-    if is_new && compiled.is_ok() {
+    let ready = interpreter.prepare(&script).map_err(Refusal::new);
+    if is_new && ready.is_ok() {
         scripts.add(&script);
     }
     let allowed = may_run(server, on.port(), script.flags, reads_only);
-    let (outcome, is_spent) = match compiled.and_then(|function| allowed.map(|()| function)) {
+    let (outcome, is_spent) = match ready.and(allowed) {
         Err(refusal) => (Err(refusal), false),
-        Ok(function) => {
+        Ok(()) => {
             let name = ScriptName::Script(invocation.spec.name, &script);
             let flags = (script.flags, reads_only);
             let mut running = RunningScript::new(on, name, (invocation, keys), flags, server);
-            let (named, rest) = (args.from(KEYS_FROM).take(keys), args.from(KEYS_FROM + keys));
-            ended(interpreter.run(&function, &script.sha, named, rest, &mut running, out))
+            ended(interpreter.run(given(args, keys), &mut running, out))
         }
     };
     server.script_memory.fetch_add(interpreter.take_growth(), Ordering::Relaxed);
@@ -182,8 +182,7 @@ fn fcall<E: Executor>(
             let label = ScriptName::Function(invocation.spec.name, name);
             let flags = (flags, reads_only);
             let mut running = RunningScript::new(on, label, (invocation, keys), flags, server);
-            let (named, rest) = (args.from(KEYS_FROM).take(keys), args.from(KEYS_FROM + keys));
-            ended(set.run(name, named, rest, &mut running, out))
+            ended(set.run(name, given(args, keys), &mut running, out))
         }
     };
     server.script_memory.fetch_add(set.take_growth(), Ordering::Relaxed);
@@ -193,6 +192,14 @@ fn fcall<E: Executor>(
         on.engine().functions = Some(set);
     }
     outcome
+}
+
+/// Returns what a script is run with: so many keys, and the arguments after them.
+fn given(args: Args<'_>, keys: usize) -> ScriptArgs<'_> {
+    let (bytes, spans) = args.parts();
+    let rest = spans.get(KEYS_FROM..).unwrap_or_default();
+    let (keys, args) = rest.split_at_checked(keys).unwrap_or((rest, &[]));
+    ScriptArgs { bytes, keys, args }
 }
 
 /// Returns the reply's error, and whether the state that has run the script has to be dropped.
