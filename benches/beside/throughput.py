@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from . import load
 from .load import CONNECTIONS, SERVER_CORE
+from .scripts import LIMITER, RELEASE, evalsha
 from .servers import Server, Starter, note, stop
 from .table import Row, ratio
 from .units import OTHER, RANDOM
@@ -160,12 +161,24 @@ def groups():
         Workload("ZADD P=16", 400_000, 2.0, units([["ZADD", "board", OTHER, f"member:{RANDOM}"]], 16, MEMBERS)),
     ]
 
+    scripts = Group("scripts", f"{MEMBERS:,} locks", [["SET", key, "xxx"], ["EVAL", RELEASE, "1", key, "yyy"]], MEMBERS, MEMBERS)
+    scripts.sample = lambda number: ("GET", f"key:{number % MEMBERS:012d}")
+    scripts.workloads.append(
+        Workload("EVALSHA release P=16", 400_000, 2.0, units([evalsha(RELEASE, [key], ["yyy"])], 16, MEMBERS))
+    )
+    window = [f"window:{RANDOM}"]
+    limiters = Group("limiters", f"{LISTS:,} windows", [["EVAL", LIMITER, "1", *window, "1000", "60", "10"]], LISTS, LISTS)
+    limiters.sample = lambda number: ("ZCARD", f"window:{number % LISTS:012d}")
+    limiters.workloads.append(
+        Workload("EVALSHA limiter P=16", 200_000, 2.0, units([evalsha(LIMITER, window, ["1001", "60", "10"])], 16, LISTS))
+    )
+
     news = Group("pub/sub", "nothing", [], 0, 0)
     news.workloads += [
         Workload("PUBLISH to 1,000 P=16, each", 1_600_000, 2.0, fanout(16)),
         Workload("PUBLISH to 1,000 P=1, each", 400_000, None, fanout(1)),
     ]
-    return [small, multi, hashes, large, wide, lists, sets, board, news]
+    return [small, multi, hashes, large, wide, lists, sets, board, scripts, limiters, news]
 
 
 def same_data(group, pair):

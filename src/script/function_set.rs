@@ -8,10 +8,10 @@ use super::host::Host;
 use super::interpreter::{Interpreter, RunError, chunk};
 use super::library::{Function, Library, is_name};
 use super::raised::Raised;
-use super::raw::ScriptArgs;
+use super::raw::{Kept, ScriptArgs};
 use super::source::Flags;
 use crate::resp::Sink;
-use mlua::{Lua, MultiValue, RegistryKey, Table, Value};
+use mlua::{Lua, MultiValue, Table, Value};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ const CHUNK_NAME: &str = "@user_function";
 const FUNCTIONS_MAX: usize = 10_000;
 
 /// What a library has registered while it is loaded; `None` at other times.
-type Registered = Arc<Mutex<Option<Vec<(Function, RegistryKey)>>>>;
+type Registered = Arc<Mutex<Option<Vec<(Function, Kept)>>>>;
 
 /// A Lua state with functions.
 pub(crate) struct FunctionSet {
@@ -30,7 +30,7 @@ pub(crate) struct FunctionSet {
     registered: Registered,
     /// What a library sees while it is loaded.
     on_load: Table,
-    by_name: HashMap<Vec<u8>, (RegistryKey, Flags)>,
+    by_name: HashMap<Vec<u8>, (Kept, Flags)>,
 }
 
 impl std::fmt::Debug for FunctionSet {
@@ -162,7 +162,7 @@ fn register_function(lua: &Lua, registered: &Registered) -> mlua::Result<mlua::F
         if registered.len() == FUNCTIONS_MAX {
             return Err(Raised::table("ERR too many functions in the library"));
         }
-        registered.push((function, lua.create_registry_value(callback)?));
+        registered.push((function, Kept::new(lua, callback)?));
         Ok(())
     })
 }

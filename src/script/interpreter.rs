@@ -7,13 +7,13 @@
 use super::cjson;
 use super::host::Host;
 use super::raised::{Raised, SANDBOX};
-use super::raw::{Buffers, Current, ScriptArgs, current, with_current};
-use super::reply::{FieldNames, to_resp};
+use super::raw::{Buffers, Current, Ended, Kept, Runner, ScriptArgs, current, with_current};
+use super::reply::{FieldNames, Plain, plain_to_resp, to_resp};
 use super::sandbox::{self, Globals};
 use super::source::{Script, ScriptSha};
 use crate::resp::{Proto, Sink, until_nul};
 use foldhash::fast::RandomState;
-use mlua::{Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Value, VmState};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +25,9 @@ pub(super) const STEPS: u32 = 10_000;
 const LOAD_TICKS_MAX: u64 = 5_000;
 /// Most memory of one state, in bytes. A script that needs more ends with an error.
 const MEMORY_MAX: usize = 512 << 20;
+/// How many percent of what is alive the memory of a state is before it is looked through again. It
+/// has some 2,000 objects at rest, so that Lua's 200 would be reached every 300 scripts.
+const GC_PAUSE: i32 = 400;
 /// Most compiled scripts in a state.
 const COMPILED_MAX: usize = 10_000;
 /// The chunk's name in errors.
@@ -33,8 +36,7 @@ const CHUNK_NAME: &str = "@user_script";
 /// A Lua state.
 pub(crate) struct Interpreter {
     lua: Lua,
-    names: Arc<FieldNames>,
-    buffers: Buffers,
+    running: Running,
     globals: Globals,
     /// Calls a function; its second argument sees an error where it is raised.
     xpcall: Function,
@@ -43,9 +45,7 @@ pub(crate) struct Interpreter {
     /// How often the hook was called while no script ran: only the code of a library runs then.
     alone: Arc<AtomicU64>,
     /// The scripts that have run here.
-    compiled: HashMap<ScriptSha, RegistryKey, RandomState>,
-    /// The one that was compiled or looked for last.
-    ready: Option<(ScriptSha, Function)>,
+    compiled: HashMap<ScriptSha, Kept, RandomState>,
     /// How often all scripts had been forgotten when the state was made.
     generation: u64,
     /// The memory that the state used when it was last looked at, in bytes.
@@ -77,20 +77,19 @@ impl Interpreter {
         let names = Arc::new(FieldNames::new(&lua)?);
         let xpcall = lua.globals().raw_get("xpcall")?;
         let handler = lua.create_function(locate)?;
-        let globals = sandbox::install(&lua, &names, &handler, version)?;
+        let (globals, runner, cjson) = sandbox::install(&lua, &names, &handler, version)?;
         let alone = Arc::new(AtomicU64::new(0));
         watch(&lua, &alone)?;
         lua.set_memory_limit(MEMORY_MAX)?;
+        lua.gc_set_pause(GC_PAUSE);
         Ok(Self {
             lua,
-            names,
-            buffers: Buffers::default(),
+            running: Running { names, buffers: Buffers::default(), runner, cjson },
             globals,
             xpcall,
             handler,
             alone,
             compiled: HashMap::default(),
-            ready: None,
             generation,
             memory: 0,
         })
@@ -116,70 +115,57 @@ impl Interpreter {
         self.generation
     }
 
-    /// Makes a script ready to run: compiles it, unless that was done before.
+    /// Compiles a script, unless that was done before.
     ///
     /// # Errors
     /// The text of an error reply: it does not compile.
-    #[inline]
-    pub(crate) fn prepare(&mut self, script: &Script) -> Result<(), Vec<u8>> {
-        match &self.ready {
-            Some((sha, _)) if *sha == script.sha => Ok(()),
-            _ => self.find_or_compile(script),
+    pub(crate) fn compile(&mut self, script: &Script) -> Result<(), Vec<u8>> {
+        if self.compiled.contains_key(&script.sha) {
+            return Ok(());
         }
-    }
-
-    fn find_or_compile(&mut self, script: &Script) -> Result<(), Vec<u8>> {
         let failed = |error: mlua::Error| [b"ERR ", error.to_string().as_bytes()].concat();
-        let function = match self.compiled.get(&script.sha) {
-            Some(key) => self.lua.registry_value(key).map_err(failed)?,
-            None => {
-                let function = compile(&self.lua, script.body())?;
-                if self.compiled.len() == COMPILED_MAX {
-                    self.compiled.clear();
-                    self.lua.expire_registry_values();
-                }
-                // A handle would take a place on a stack that has few.
-                let key = self.lua.create_registry_value(&function).map_err(failed)?;
-                self.compiled.insert(script.sha, key);
-                function
+        let function = compile(&self.lua, script.body())?;
+        if self.compiled.len() == COMPILED_MAX {
+            for (_, kept) in self.compiled.drain() {
+                kept.release(&self.lua).map_err(failed)?;
             }
-        };
-        self.ready = Some((script.sha, function));
+        }
+        let kept = Kept::new(&self.lua, function).map_err(failed)?;
+        self.compiled.insert(script.sha, kept);
         Ok(())
     }
 
-    /// Runs the script that was made ready last, with its keys and arguments, and writes its reply.
+    /// Runs a script that was compiled, with its keys and arguments, and writes its reply.
     ///
     /// # Errors
     /// The error that it has ended with.
     pub(crate) fn run(
         &mut self,
+        sha: &ScriptSha,
         args: ScriptArgs<'_>,
         server: &mut dyn Host,
         out: &mut Sink<'_>,
     ) -> Result<(), RunError> {
         let before = out.len();
-        let Some((sha, function)) = self.ready.take() else {
-            return Err(RunError { text: b"ERR no script is ready".to_vec(), is_spent: false });
+        let Self { compiled, running, .. } = self;
+        let result = match compiled.get(sha) {
+            Some(script) => running.run(script, (args, false), server, out),
+            None => Err(mlua::Error::external("the script is not compiled")),
         };
-        let result = self.try_run(&function, (args, false), server, out);
-        self.ready = Some((sha, function));
-        conclude(result, &sha, before, out)
+        conclude(result, sha, before, out)
     }
 
     /// The same for a function of a library, which gets its keys and arguments as tables.
     pub(super) fn run_function(
         &mut self,
-        function: &RegistryKey,
+        function: &Kept,
         name: &dyn std::fmt::Display,
         args: ScriptArgs<'_>,
         server: &mut dyn Host,
         out: &mut Sink<'_>,
     ) -> Result<(), RunError> {
         let before = out.len();
-        let function = self.lua.registry_value::<Function>(function);
-        let result =
-            function.and_then(|function| self.try_run(&function, (args, true), server, out));
+        let result = self.running.run(function, (args, true), server, out);
         conclude(result, name, before, out)
     }
 
@@ -200,23 +186,40 @@ impl Interpreter {
         let (ok, value) = self.xpcall.call::<(bool, Value)>((function, &self.handler))?;
         Ok(if ok { Ok(()) } else { Err(value) })
     }
+}
 
-    fn try_run(
+/// What scripts are run with.
+struct Running {
+    names: Arc<FieldNames>,
+    buffers: Buffers,
+    runner: Runner,
+    cjson: cjson::Settings,
+}
+
+impl Running {
+    /// Runs a script, or a function of a library; writes its value as its reply, or returns its
+    /// error.
+    fn run(
         &mut self,
-        function: &Function,
+        script: &Kept,
         (args, as_arguments): (ScriptArgs<'_>, bool),
         host: &mut dyn Host,
         out: &mut Sink<'_>,
     ) -> mlua::Result<Result<(), Value>> {
-        cjson::reset(&self.globals.cjson);
-        let mut current = Current { host, proto: Proto::Resp2, buffers: &mut self.buffers };
-        let run = || self.globals.runner.run(function, args, as_arguments);
-        let (ok, value) = with_current(&mut current, run)?;
-        let proto = current.proto;
-        self.buffers.give_back();
-        Ok(match ok {
-            true => Ok(to_resp(&self.names, &value, proto, out)?),
-            false => Err(value),
+        let Self { names, buffers, runner, cjson } = self;
+        cjson::reset(cjson);
+        let mut running = Current { host, proto: Proto::Resp2, buffers };
+        let show = |value: Plain<'_>| {
+            let proto = current(|current| current.proto).unwrap_or(Proto::Resp2);
+            plain_to_resp(value, proto, out);
+        };
+        let ended = with_current(&mut running, || runner.run(script, args, as_arguments, show));
+        let proto = running.proto;
+        buffers.give_back();
+        Ok(match ended? {
+            Ended::Plain => Ok(()),
+            Ended::Value(value) => Ok(to_resp(names, &value, proto, out)?),
+            Ended::Error(error) => Err(error),
         })
     }
 }
@@ -350,14 +353,8 @@ fn watch(lua: &Lua, alone: &Arc<AtomicU64>) -> mlua::Result<()> {
             }
             None => return Err(Raised::table("ERR FUNCTION LOAD timeout")),
         }
-        // Each further line of a script fails as well, so that no function that catches errors keeps it alive.
-        lua.set_global_hook(HookTriggers::EVERY_LINE, |_, debug| {
-            match debug.source().source.is_some_and(|name| name.strip_prefix('=') == Some(SANDBOX))
-            {
-                true => Ok(VmState::Continue),
-                false => Err(killed()),
-            }
-        })?;
+        // Each further line fails as well, so that no function that catches errors keeps it alive.
+        lua.set_global_hook(HookTriggers::EVERY_LINE, |_, _| Err(killed()))?;
         Err(killed())
     })
 }

@@ -40,6 +40,8 @@ mod structs;
 mod sandbox;
 mod interpreter;
 mod function_set;
+#[cfg(test)]
+mod raw_tests;
 
 pub(crate) use function_set::FunctionSet;
 pub(crate) use host::{CallError, Host};

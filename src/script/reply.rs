@@ -60,6 +60,14 @@ impl FieldNames {
     }
 }
 
+/// A value of Lua that holds no others.
+pub(super) enum Plain<'a> {
+    Nil,
+    Boolean(bool),
+    Number(f64),
+    String(&'a [u8]),
+}
+
 /// A value of a reply, or the head of one that holds others.
 pub(super) enum Token<'r> {
     Number(f64),
@@ -113,12 +121,17 @@ impl<'r> ReplyReader<'r> {
         self.rest = rest;
         let line = self.line();
         let count = || usize::try_from(parse_i64(line).unwrap_or(-1)).ok();
+        // A value is a byte long at least.
+        let left = self.rest.len();
         match kind {
             b':' => Token::Number(parse_i64(line).unwrap_or(0) as f64),
             b'+' => Token::Status(line),
             b'-' => Token::Error(line),
             b'$' => count().map_or(Token::Boolean(false), |len| Token::Bulk(self.bytes(len))),
-            b'*' | b'>' => count().map_or(Token::Boolean(false), Token::Array),
+            b'*' | b'>' => match count() {
+                Some(len) => Token::Array(len.min(left)),
+                None => Token::Boolean(false),
+            },
             b'#' => Token::Boolean(line == b"t"),
             b',' => Token::Double(parse_f64(line).unwrap_or(f64::NAN)),
             b'(' => Token::BigNumber(line),
@@ -127,10 +140,21 @@ impl<'r> ReplyReader<'r> {
                 let (format, text) = bytes.split_at_checked(3).unwrap_or((bytes, &[]));
                 Token::Verbatim { format, text: text.get(1..).unwrap_or_default() }
             }
-            b'%' => Token::Map(count().unwrap_or(0)),
-            b'~' => Token::Set(count().unwrap_or(0)),
+            b'%' => Token::Map(count().unwrap_or(0).min(left)),
+            b'~' => Token::Set(count().unwrap_or(0).min(left)),
             _ => Token::Nil,
         }
+    }
+}
+
+/// Writes a plain value that a script returns as its reply; see [`to_resp`].
+pub(super) fn plain_to_resp(value: Plain<'_>, proto: Proto, out: &mut Sink<'_>) {
+    match value {
+        Plain::String(text) => out.bulk(text),
+        Plain::Number(number) => out.int(truncated(number)),
+        Plain::Boolean(value) if proto == Proto::Resp3 => out.boolean(value),
+        Plain::Boolean(true) => out.int(1),
+        Plain::Boolean(false) | Plain::Nil => out.null(),
     }
 }
 
@@ -153,11 +177,10 @@ fn write(
     out: &mut Sink<'_>,
 ) -> mlua::Result<()> {
     match value {
-        Value::String(text) => out.bulk(&text.as_bytes()),
+        Value::String(text) => plain_to_resp(Plain::String(&text.as_bytes()), proto, out),
         Value::Integer(number) => out.int(*number),
-        Value::Number(number) => out.int(truncated(*number)),
-        Value::Boolean(value) if proto == Proto::Resp3 => out.boolean(*value),
-        Value::Boolean(true) => out.int(1),
+        Value::Number(number) => plain_to_resp(Plain::Number(*number), proto, out),
+        Value::Boolean(value) => plain_to_resp(Plain::Boolean(*value), proto, out),
         Value::Table(_) if depth == DEPTH_MAX => out.error("ERR reached lua stack limit"),
         Value::Table(table) => return deeper(|| write_table(names, table, proto, depth, out)),
         _ => out.null(),

@@ -14,12 +14,8 @@ use std::sync::Arc;
 const REMOVED: [&str; 9] =
     ["dofile", "loadfile", "print", "newproxy", "getfenv", "setfenv", "module", "require", "debug"];
 
-/// What scripts run with.
+/// What libraries are loaded with.
 pub(super) struct Globals {
-    /// What scripts have set in the library `cjson`.
-    pub(super) cjson: cjson::Settings,
-    /// Runs a script.
-    pub(super) runner: Runner,
     on_load: Function,
     environment: Function,
 }
@@ -36,13 +32,14 @@ impl Globals {
     }
 }
 
-/// Makes the globals of scripts those of `lua`; `handler` sees errors where they are raised.
+/// Makes the globals of scripts those of `lua`; `handler` sees errors where they are raised. Returns
+/// what libraries are loaded with, what runs scripts, and what they set in the library `cjson`.
 pub(super) fn install(
     lua: &Lua,
     names: &Arc<FieldNames>,
     handler: &Function,
     version: &str,
-) -> mlua::Result<Globals> {
+) -> mlua::Result<(Globals, Runner, cjson::Settings)> {
     let real = lua.globals();
     for name in REMOVED {
         real.raw_set(name, Value::Nil)?;
@@ -103,7 +100,7 @@ pub(super) fn install(
     ) = chunk.call((&real, deny, undefined, plain, bad_argument))?;
     lua.set_globals(globals)?;
     let runner = Runner::new(lua, &real, handler, &noted, &clean)?;
-    Ok(Globals { cjson, runner, on_load, environment })
+    Ok((Globals { on_load, environment }, runner, cjson))
 }
 
 /// The first byte of a compiled chunk.

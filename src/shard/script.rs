@@ -100,18 +100,18 @@ fn eval<E: Executor>(
             Box::new(Interpreter::new(REDIS_VERSION, generation).map_err(Refusal::new)?)
         }
     };
-    let ready = interpreter.prepare(&script).map_err(Refusal::new);
-    if is_new && ready.is_ok() {
+    let compiled = interpreter.compile(&script).map_err(Refusal::new);
+    if is_new && compiled.is_ok() {
         scripts.add(&script);
     }
     let allowed = may_run(server, on.port(), script.flags, reads_only);
-    let (outcome, is_spent) = match ready.and(allowed) {
+    let (outcome, is_spent) = match compiled.and(allowed) {
         Err(refusal) => (Err(refusal), false),
         Ok(()) => {
             let name = ScriptName::Script(invocation.spec.name, &script);
             let flags = (script.flags, reads_only);
             let mut running = RunningScript::new(on, name, (invocation, keys), flags, server);
-            ended(interpreter.run(given(args, keys), &mut running, out))
+            ended(interpreter.run(&script.sha, given(args, keys), &mut running, out))
         }
     };
     server.script_memory.fetch_add(interpreter.take_growth(), Ordering::Relaxed);
