@@ -82,6 +82,8 @@ impl Interpreter {
         watch(&lua, &alone)?;
         lua.set_memory_limit(MEMORY_MAX)?;
         lua.gc_set_pause(GC_PAUSE);
+        // What making it has left is not kept by an idle shard.
+        lua.gc_collect()?;
         Ok(Self {
             lua,
             running: Running { names, buffers: Buffers::default(), runner, cjson },

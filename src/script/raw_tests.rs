@@ -270,3 +270,12 @@ proptest! {
         prop_assert_eq!(shown(whole), ":1\\r\\n");
     }
 }
+
+#[test]
+fn a_state_at_rest_is_small() {
+    let mut interpreter = interpreter();
+    let once = run_in(&mut interpreter, ANSWER, &[b":1\r\n"], Proto::Resp2);
+    assert_eq!(shown(once), ":1\\r\\n");
+    let used = interpreter.lua().used_memory();
+    assert!(used < 54 * 1024, "{used} bytes");
+}
