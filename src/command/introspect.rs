@@ -344,15 +344,28 @@ fn keys_of<'a>(args: Args<'a>) -> Result<Vec<(&'a [u8], u16)>, Refusal> {
     Ok(keys)
 }
 
-/// The access in this request of a command whose access depends on its options. Only SET's options
-/// reduce it: without GET it overwrites the value unread.
+/// The access in this request of a command whose access depends on its options: SET without GET
+/// overwrites the value unread, and BITFIELD with nothing but GET reads it.
 fn access_in(request: Args<'_>, spec: &Spec, access: u16) -> u16 {
-    let access = access & !access::VARIABLE_FLAGS;
-    if spec.name == "set" && !(3..request.len()).any(|at| request.is(at, "get")) {
-        access::OW | access::UPDATE
-    } else {
-        access
+    match spec.name {
+        "set" if !(3..request.len()).any(|at| request.is(at, "get")) => access::OW | access::UPDATE,
+        "bitfield" if reads_fields(request) => access::RO | access::ACCESS,
+        _ => access & !access::VARIABLE_FLAGS,
     }
+}
+
+/// Whether a BITFIELD only reads. What is malformed might write.
+fn reads_fields(request: Args<'_>) -> bool {
+    let mut at = 2;
+    while at < request.len() {
+        let left = request.len() - at - 1;
+        at += match () {
+            () if request.is(at, "get") && left >= 2 => 3,
+            () if request.is(at, "overflow") && left >= 1 => 2,
+            () => return false,
+        };
+    }
+    true
 }
 
 fn getkeys(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

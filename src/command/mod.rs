@@ -35,6 +35,7 @@ mod random;
 // The families.
 mod scan;
 mod string;
+mod bitmap;
 mod hash;
 mod list;
 mod set;

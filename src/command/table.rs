@@ -4,8 +4,8 @@ use super::container::{SHOWN_MAX, truncated, unknown_subcommand};
 use super::spec::{BASE, flag};
 use super::{Args, Invocation, Refusal, Run, Spec};
 use super::{
-    cluster, connection, database, dump, expire, function, generic, hash, introspect, list, object,
-    pubsub, scan, script, server, set, slotway, sort, string, transaction, zset,
+    bitmap, cluster, connection, database, dump, expire, function, generic, hash, introspect, list,
+    object, pubsub, scan, script, server, set, slotway, sort, string, transaction, zset,
 };
 use crate::resp::until_nul;
 use std::sync::LazyLock;
@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 /// Every family's rows, in the order of `docs/commands.md`.
 const FAMILIES: &[&[Spec]] = &[
     string::ROWS,
+    bitmap::ROWS,
     hash::ROWS,
     list::ROWS,
     set::ROWS,

@@ -49,6 +49,9 @@ pub struct Product {
     pub expires_at_once: bool,
     /// How many members that SPOP takes are one SREM for replicas.
     pub pops_per_removal: usize,
+    /// BITCOUNT and BITPOS read their range before they look for the key, and BITCOUNT takes a range
+    /// without an end.
+    pub reads_bit_range_first: bool,
     /// CLUSTER SHARDS has the ids of shards.
     pub shows_shard_ids: bool,
     /// CONFIG has the parameters that only Valkey has of a cluster's node, `cluster-announce-client-port`
@@ -70,6 +73,7 @@ impl Product {
         keeps_untrimmed: false,
         expires_at_once: false,
         pops_per_removal: 1,
+        reads_bit_range_first: false,
         shows_shard_ids: false,
         has_client_addresses: false,
     };
@@ -86,6 +90,7 @@ impl Product {
         keeps_untrimmed: true,
         expires_at_once: true,
         pops_per_removal: 1024,
+        reads_bit_range_first: true,
         shows_shard_ids: true,
         has_client_addresses: true,
     };

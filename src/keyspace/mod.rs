@@ -320,6 +320,11 @@ impl Keyspace {
         if !self.watchers.is_empty() {
             self.watchers.touch(key, gone, self.now);
         }
+        self.record_unwatched(key);
+    }
+
+    /// Marks a key as changed for replicas only: the change trips no WATCH.
+    pub fn record_unwatched(&mut self, key: &[u8]) {
         if let Some(journal) = &mut self.journal {
             journal.mark_key(key);
         }

@@ -28,6 +28,20 @@ impl std::fmt::Debug for LazyFree {
 impl Keyspace {
     /// Sets a key, overwriting any previous value.
     pub fn set(&mut self, key: Key<'_>, value: Value, ttl: Ttl) {
+        self.put(key, value, ttl);
+        self.touch(key.bytes, false);
+        if !self.awaited.is_empty() {
+            self.note_ready(key.bytes);
+        }
+    }
+
+    /// As [`Keyspace::set`], but trips no guard: for what Redis does unnoticed.
+    pub fn set_unwatched(&mut self, key: Key<'_>, value: Value, ttl: Ttl) {
+        self.put(key, value, ttl);
+        self.record_unwatched(key.bytes);
+    }
+
+    fn put(&mut self, key: Key<'_>, value: Value, ttl: Ttl) {
         let accessed = (self.now / 1000) as u32;
         if let Some((s, at)) = self.find(key) {
             let slot = &mut self.slots[s];
@@ -49,10 +63,6 @@ impl Keyspace {
             self.len += 1;
             self.count_volatile(s, i32::from(expires_at != NEVER));
             self.notify_event(event::NEW, "new", key.bytes);
-        }
-        self.touch(key.bytes, false);
-        if !self.awaited.is_empty() {
-            self.note_ready(key.bytes);
         }
     }
 

@@ -122,7 +122,7 @@ fn servers_are_named_for_each_command() {
 fn what_one_server_accepts_is_accepted() {
     let arity = |line| row(line).expect(line).arity;
     assert_eq!(arity("vcard v"), command::Arity::AtLeast(1));
-    assert_eq!(arity("setbit k 1 1"), command::Arity::Exactly(4));
+    assert_eq!(arity("delifeq k v"), command::Arity::Exactly(3));
 }
 
 #[test]

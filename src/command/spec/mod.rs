@@ -182,6 +182,7 @@ pub enum ScriptCommand {
 pub enum Group {
     Generic,
     String,
+    Bitmap,
     List,
     Set,
     SortedSet,
@@ -202,6 +203,7 @@ impl Group {
         match self {
             Self::Generic => "generic",
             Self::String => "string",
+            Self::Bitmap => "bitmap",
             Self::List => "list",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",

@@ -1,0 +1,124 @@
+//! BITOP: strings combined bit by bit. Shorter strings, and missing keys, go on with zeros.
+
+use super::words::{self, Operation};
+use crate::command::pace::units;
+use crate::command::{Args, Cx, Outcome, Refusal};
+use crate::keyspace::{Key, Text, Ttl, Value, event};
+use crate::resp::Sink;
+
+/// So many bytes of the result are computed from all sources in turn: they stay in the cache.
+const STRETCH: usize = 16 << 10;
+
+/// BITOP AND | OR | XOR | NOT destination key [key ...]
+pub(super) fn bitop(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let operation = match () {
+        () if args.is(1, "and") => Some(Operation::And),
+        () if args.is(1, "or") => Some(Operation::Or),
+        () if args.is(1, "xor") => Some(Operation::Xor),
+        () if args.is(1, "not") => None,
+        () => return Err(Refusal::SYNTAX),
+    };
+    if operation.is_none() && args.len() > 4 {
+        return Err(Refusal::of("ERR BITOP NOT must be called with a single source key."));
+    }
+    let to = cx.key(args.at(2));
+    let keys: Vec<Key<'_>> = args.from(3).map(|key| cx.key(key)).collect();
+    for &key in &keys {
+        cx.text(key)?;
+    }
+    let result = {
+        let text = |key: &Key<'_>| cx.keyspace.get(*key).and_then(Value::as_text);
+        let sources: Vec<Option<Text<'_>>> = keys.iter().map(text).collect();
+        let sources: Vec<&[u8]> =
+            sources.iter().map(|source| source.as_deref().unwrap_or_default()).collect();
+        combined(&sources, operation, |bytes| cx.pace.step(units(bytes)))
+    };
+    out.count(result.len());
+    if !result.is_empty() {
+        cx.keyspace.set(to, Value::Raw(Box::new(result)), Ttl::Clear);
+        cx.keyspace.notify_event(event::STRING, "set", to.bytes);
+    } else if cx.keyspace.delete(to) {
+        cx.keyspace.notify_event(event::GENERIC, "del", to.bytes);
+    }
+    Ok(())
+}
+
+/// Returns the sources, of which there is at least one, combined; without an operation, the first
+/// one inverted. Calls `step` with numbers of bytes that were read.
+fn combined(sources: &[&[u8]], operation: Option<Operation>, step: impl Fn(usize)) -> Vec<u8> {
+    let len = sources.iter().map(|source| source.len()).max().unwrap_or_default();
+    let mut result = Vec::with_capacity(len);
+    let mut start = 0;
+    while start < len {
+        let end = (start + STRETCH).min(len);
+        let part = |source: &'_ [u8]| start.min(source.len())..end.min(source.len());
+        let mut read = end - start;
+        let (first, others) = match sources.split_first() {
+            Some((first, others)) => (*first, others),
+            None => (&[][..], &[][..]),
+        };
+        result.extend_from_slice(&first[part(first)]);
+        result.resize(end, 0);
+        let into = &mut result[start..end];
+        match operation {
+            None => words::invert(into),
+            Some(operation) => {
+                for other in others {
+                    let other = &other[part(other)];
+                    let (common, rest) = into.split_at_mut(other.len());
+                    words::combine(common, other, operation);
+                    if operation == Operation::And {
+                        rest.fill(0);
+                    }
+                    read += other.len();
+                }
+            }
+        }
+        // The bytes are read many at a time.
+        step(read / 8);
+        start = end;
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn as_byte_by_byte(
+            sources in proptest::collection::vec(
+                (0_usize..3 * STRETCH, any::<u64>()),
+                1..5,
+            ),
+        ) {
+            let random = |&(len, seed): &(usize, u64)| {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                // Lengths around the ends of stretches, and others.
+                let len = if seed % 3 == 0 { len / STRETCH * STRETCH } else { len };
+                (0..len).map(|_| rng.u8(..)).collect::<Vec<u8>>()
+            };
+            let sources: Vec<Vec<u8>> = sources.iter().map(random).collect();
+            let slices: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
+            let len = slices.iter().map(|source| source.len()).max().unwrap_or_default();
+            let at = |source: &[u8], at: usize| source.get(at).copied().unwrap_or_default();
+            for (operation, of_two) in [
+                (Operation::And, (|a, b| a & b) as fn(u8, u8) -> u8),
+                (Operation::Or, |a, b| a | b),
+                (Operation::Xor, |a, b| a ^ b),
+            ] {
+                let result = combined(&slices, Some(operation), |_| ());
+                let expected: Vec<u8> = (0..len)
+                    .map(|i| slices.iter().map(|s| at(s, i)).reduce(of_two).unwrap_or_default())
+                    .collect();
+                prop_assert!(result == expected, "{:?}", operation);
+            }
+            let inverted = combined(&slices[..1], None, |_| ());
+            prop_assert!(inverted.iter().zip(slices[0]).all(|(a, b)| *a == !b));
+            prop_assert_eq!(inverted.len(), slices[0].len());
+        }
+    }
+}
