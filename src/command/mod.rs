@@ -36,6 +36,7 @@ mod random;
 mod scan;
 mod string;
 mod bitmap;
+mod hyperloglog;
 mod hash;
 mod list;
 mod set;

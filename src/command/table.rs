@@ -4,8 +4,9 @@ use super::container::{SHOWN_MAX, truncated, unknown_subcommand};
 use super::spec::{BASE, flag};
 use super::{Args, Invocation, Refusal, Run, Spec};
 use super::{
-    bitmap, cluster, connection, database, dump, expire, function, generic, hash, introspect, list,
-    object, pubsub, scan, script, server, set, slotway, sort, string, transaction, zset,
+    bitmap, cluster, connection, database, dump, expire, function, generic, hash, hyperloglog,
+    introspect, list, object, pubsub, scan, script, server, set, slotway, sort, string,
+    transaction, zset,
 };
 use crate::resp::until_nul;
 use std::sync::LazyLock;
@@ -14,6 +15,7 @@ use std::sync::LazyLock;
 const FAMILIES: &[&[Spec]] = &[
     string::ROWS,
     bitmap::ROWS,
+    hyperloglog::ROWS,
     hash::ROWS,
     list::ROWS,
     set::ROWS,

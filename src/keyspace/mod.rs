@@ -75,6 +75,8 @@ pub struct Limits {
     /// The size of a list's pieces (`list-max-listpack-size`): elements if positive, else one of
     /// five byte sizes, -1 for 4 KiB to -5 for 64 KiB.
     pub list_piece: i64,
+    /// The longest HyperLogLog in the sparse form, in bytes (`hll-sparse-max-bytes`).
+    pub sparse_len_max: usize,
 }
 
 impl Default for Limits {
@@ -84,6 +86,7 @@ impl Default for Limits {
             zset: PackLimits { entries_max: 128, value_len_max: 64 },
             intset_len_max: 512,
             list_piece: -2,
+            sparse_len_max: 3000,
         }
     }
 }

@@ -370,7 +370,7 @@ impl Engine {
     pub fn set_writer(&mut self, spec: &Spec) {
         // A command that only reads may find an expired key.
         let writer = Writer { client: self.instrumentation.client, command: spec.id };
-        self.keyspace.set_writer(spec.writes().then_some(writer));
+        self.keyspace.set_writer(spec.trips_watch().then_some(writer));
     }
 
     /// Ends what [`Engine::set_writer`] began. The writer's name is kept: the client of a lost

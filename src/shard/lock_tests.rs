@@ -21,6 +21,7 @@ const BATCH: BatchContext = BatchContext {
         zset: PackLimits { entries_max: 128, value_len_max: 64 },
         intset_len_max: 512,
         list_piece: -2,
+        sparse_len_max: 3000,
     },
     no_touch: false,
     instrumentation: Instrumentation::NONE,

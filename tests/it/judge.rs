@@ -88,6 +88,7 @@ const COMMANDS: &[&str] = &[
     "CLIENT SETNAME n",
     "BITOP AND KEY KEY",
     "PFMERGE KEY KEY",
+    "PFCOUNT KEY KEY",
     // Commands of other servers, and of none.
     "JSON.SET KEY $ 1",
     "JSON.SET KEY",

@@ -90,12 +90,12 @@ fn what_was_refused_here_is_not_proven() {
     let reports: Vec<String> = files.iter().map(|name| folder.file(name)).collect();
     let options: Vec<&str> = reports.iter().flat_map(|file| ["--report", file.as_str()]).collect();
     for (lines, says, times) in [
-        (&["GEOADD g 1 1 a", "GEOADD g 2 2 b"][..], "Slotway has no GEOADD", 2),
+        (&["JSON.SET g $ 1", "JSON.SET g $ 2"][..], "Slotway has no JSON.SET", 2),
         (&["NOSUCH a b"], "no server that Slotway knows has NOSUCH", 1),
         (&["CONFIG SET maxmemory 100mb"], "Slotway has no CONFIG SET MAXMEMORY", 1),
         (&["MULTI", "SET a 1", "NOSUCH x", "EXEC"], "no server that Slotway knows has NOSUCH", 1),
         // A script that goes on: its client does not learn of it.
-        (&["EVAL \"redis.pcall('geoadd',KEYS[1],1,1,'a')\" 1 g"], "Slotway has no GEOADD", 1),
+        (&["EVAL \"redis.pcall('json.set',KEYS[1],'$',1)\" 1 g"], "Slotway has no JSON.SET", 1),
         (&["EVAL \"redis.pcall('nosuch')\" 0"], "no server that Slotway knows has NOSUCH", 1),
     ] {
         for strict in [&[][..], &["--strict"]] {
@@ -121,11 +121,11 @@ fn what_was_refused_here_is_not_proven() {
         assert!(folder.read("proof.sarif").contains("\"executionSuccessful\":false"));
     }
     // Its keys are judged all the same.
-    let end = talk(&options, &["PFMERGE a b c"]);
+    let end = talk(&options, &["JSON.MSET a $ 1 b $ 2"]);
     assert_eq!(end.code, Some(4));
     assert!(end.stderr.contains("1  violation of 1 kind"), "{}", end.stderr);
-    assert!(end.stderr.contains("cross-slot-command  pfmerge  1 time"), "{}", end.stderr);
-    let end = talk(&options, &["EVAL \"redis.pcall('geoadd','b',1,1,'x')\" 1 a"]);
+    assert!(end.stderr.contains("cross-slot-command  json.mset  1 time"), "{}", end.stderr);
+    let end = talk(&options, &["EVAL \"redis.pcall('json.set','b','$',1)\" 1 a"]);
     assert_eq!(end.code, Some(4));
     assert!(end.stderr.contains("undeclared-script-key"), "{}", end.stderr);
     // Nor is anything proven by a command that sends nothing, or fails.
@@ -156,8 +156,8 @@ if os.fork() == 0:
     assert_eq!(left.code, Some(4), "{}", left.stderr);
     assert!(left.stderr.contains("1 connection still open"), "{}", left.stderr);
     // What every server refuses leaves no gap.
-    let script = "EVAL \"redis.pcall('geoadd','g')\" 1 g";
-    let end = talk(&[], &["CLIENT NOSUCH", "GET", "GEOADD g", "SET a 1", script]);
+    let script = "EVAL \"redis.pcall('delifeq','g')\" 1 g";
+    let end = talk(&[], &["CLIENT NOSUCH", "GET", "DELIFEQ g", "SET a 1", script]);
     assert_eq!(end.code, Some(0), "{}", end.stderr);
 }
 
@@ -191,7 +191,7 @@ fn a_page_says_what_a_hashtag_does_not_mend() {
     // The keys of refused commands have a price, too.
     let folder = Folder::new("run-price");
     let report = folder.file("proof.json");
-    let end = talk(&["--report", &report], &["PFMERGE a b c", "PFADD a x"]);
+    let end = talk(&["--report", &report], &["JSON.MSET a $ 1 b $ 2 c $ 3", "JSON.SET a $ 1"]);
     assert_eq!(end.code, Some(4));
     let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
     assert_eq!(document["totals"]["different_keys"], 3, "{}", document["totals"]);

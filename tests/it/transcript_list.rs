@@ -54,6 +54,8 @@ transcripts! {
     hash_random: redis,
     hello: redis,
     help: redis,
+    hyperloglog: redis,
+    hyperloglog_watch: redis,
     info: redis,
     key: redis,
     keyspace: redis,

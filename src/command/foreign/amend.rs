@@ -60,9 +60,8 @@ const KEYS: &[(&str, &[Keys])] = &[
 
 const INDEX_AND_DOCUMENT: &[Keys] = &[Keys::at(RO, 1), Keys::at(RW, 2)];
 
-/// Commands that COMMAND calls readers and that may trip a WATCH of their key: PFCOUNT keeps the count
-/// that it has computed in the key.
-const WRITERS: &[&str] = &["pfcount", "cf.compact"];
+/// Commands that COMMAND calls readers and that may trip a WATCH of their key.
+const WRITERS: &[&str] = &["cf.compact"];
 
 /// Commands that write and leave a WATCH of their keys alone, whatever they do: an EXEC afterwards
 /// runs. (XGROUP CREATE trips it if it makes the stream.)
@@ -80,7 +79,6 @@ const UNWATCHED: &[&str] = &[
     "ft.synadd",
     "ft.synupdate",
     "graph.explain",
-    "pfdebug",
     "topk.count",
     "xack",
     "xautoclaim",

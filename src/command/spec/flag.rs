@@ -42,6 +42,8 @@ pub const NODE_LOCAL: u32 = 1 << 25;
 pub const UNWATCHED: u32 = 1 << 26;
 /// An option of it names a database: COPY with DB.
 pub const NAMES_DATABASE: u32 = 1 << 27;
+/// It reads, and may keep in the key what it has computed, which trips a WATCH: PFCOUNT.
+pub const CACHES: u32 = 1 << 28;
 
 /// Every flag that COMMAND shows, with its name there, in the order shown.
 pub const NAMES: &[(u32, &str)] = &[
@@ -75,7 +77,8 @@ pub const INTERNAL: u32 = MAY_REPLICATE
     | OTHER_DATABASE
     | NODE_LOCAL
     | UNWATCHED
-    | NAMES_DATABASE;
+    | NAMES_DATABASE
+    | CACHES;
 
 // A bit that stood in both lists would leak into COMMAND's reply.
 const _: () = {

@@ -93,8 +93,13 @@ fn each(
         migrated(args)?.for_each(|at| found(at, keys));
         return Ok(());
     }
+    let mut is_complete = true;
     for keys in spec.keys {
-        let Some(begin) = begin_of(keys, args) else { continue };
+        let Some(begin) = begin_of(keys, args) else {
+            // A word may be missing, a position may not: PFMERGE without sources.
+            is_complete &= !matches!(keys.begin, Begin::Index(_));
+            continue;
+        };
         let (first, last, step) = match keys.find {
             Find::Range { last, step, limit } => {
                 let last = if last >= 0 {
@@ -129,7 +134,7 @@ fn each(
             found(at, keys);
         }
     }
-    Ok(())
+    if is_complete { Ok(()) } else { Err(()) }
 }
 
 /// The positions of the keys of MIGRATE: those after the option KEYS, if any follow, and then the key

@@ -183,6 +183,7 @@ pub enum Group {
     Generic,
     String,
     Bitmap,
+    HyperLogLog,
     List,
     Set,
     SortedSet,
@@ -204,6 +205,7 @@ impl Group {
             Self::Generic => "generic",
             Self::String => "string",
             Self::Bitmap => "bitmap",
+            Self::HyperLogLog => "hyperloglog",
             Self::List => "list",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
@@ -299,7 +301,7 @@ impl Spec {
     /// Whether the command may trip a WATCH of the keys that it names, or of all if it names none.
     #[must_use]
     pub const fn trips_watch(&self) -> bool {
-        self.writes() && !self.has(flag::UNWATCHED)
+        (self.writes() || self.has(flag::CACHES)) && !self.has(flag::UNWATCHED)
     }
 
     /// Whether this row runs where there are databases, on the shards of two of them, so that the

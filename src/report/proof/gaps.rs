@@ -90,7 +90,7 @@ pub(super) fn gaps(
     gaps
 }
 
-/// `XADD, GEOADD and 3 more`.
+/// `JSON.SET, VADD and 3 more`.
 fn names(rows: &[CommandRow]) -> String {
     let shown = rows.iter().take(NAMES_MAX);
     let shown: Vec<String> =

@@ -78,6 +78,7 @@ pub struct Settings {
     zset_value_len_max: AtomicI64,
     intset_len_max: AtomicI64,
     list_piece: AtomicI64,
+    sparse_len_max: AtomicI64,
     protected: AtomicBool,
     explain: AtomicBool,
     /// Index into [`CrossSlot::ALL`].
@@ -211,6 +212,7 @@ impl Settings {
             zset_value_len_max: AtomicI64::new(64),
             intset_len_max: AtomicI64::new(512),
             list_piece: AtomicI64::new(-2),
+            sparse_len_max: AtomicI64::new(3000),
             protected: AtomicBool::new(true),
             explain: AtomicBool::new(false),
             cross_slot: AtomicU8::new(0),
@@ -287,6 +289,7 @@ impl Settings {
             },
             intset_len_max: size(&self.intset_len_max),
             list_piece: number(&self.list_piece),
+            sparse_len_max: size(&self.sparse_len_max),
         }
     }
 

@@ -173,6 +173,7 @@ pub(super) const ROWS: &[Row] = &[
     number!("zset-max-ziplist-value", ValueType::Memory(0, I64_MAX), zset_value_len_max),
     number!("set-max-intset-entries", ValueType::Int(0, I64_MAX), intset_len_max),
     number!("list-max-listpack-size", ValueType::Int(i32::MIN as i128, I32_MAX), list_piece),
+    number!("hll-sparse-max-bytes", ValueType::Memory(0, I64_MAX), sparse_len_max),
     number!("list-max-ziplist-size", ValueType::Int(i32::MIN as i128, I32_MAX), list_piece),
     Row {
         name: "notify-keyspace-events",
