@@ -41,6 +41,7 @@ mod hash;
 mod list;
 mod set;
 mod zset;
+mod geo;
 mod generic;
 mod database;
 mod sort;

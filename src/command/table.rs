@@ -4,7 +4,7 @@ use super::container::{SHOWN_MAX, truncated, unknown_subcommand};
 use super::spec::{BASE, flag};
 use super::{Args, Invocation, Refusal, Run, Spec};
 use super::{
-    bitmap, cluster, connection, database, dump, expire, function, generic, hash, hyperloglog,
+    bitmap, cluster, connection, database, dump, expire, function, generic, geo, hash, hyperloglog,
     introspect, list, object, pubsub, scan, script, server, set, slotway, sort, string,
     transaction, zset,
 };
@@ -20,6 +20,7 @@ const FAMILIES: &[&[Spec]] = &[
     list::ROWS,
     set::ROWS,
     zset::ROWS,
+    geo::ROWS,
     generic::ROWS,
     database::ROWS,
     sort::ROWS,

@@ -2,6 +2,7 @@
 mod announce;
 mod bad_clients;
 mod bench_cli;
+mod bits_stream;
 mod check_cli;
 mod check_formats;
 mod cli;

@@ -140,16 +140,51 @@ fn add(cx: &mut Cx<'_>, args: Args<'_>, options: Options, first: usize) -> Resul
     let score = args.float(first)?;
     let scores = (first + 2..args.len()).step_by(2).map(|i| args.float(i));
     let scores = scores.collect::<Result<Vec<f64>, Refusal>>()?;
+    let scores = std::iter::once(score).chain(scores.iter().copied());
+    let members = scores.enumerate().map(|(n, score)| (score, args.at(first + 1 + 2 * n)));
+    add_scored(cx, args.at(1), options, members)
+}
+
+/// The options of ZADD that GEOADD has, too.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::command) struct AddConditions {
+    /// NX: only add members.
+    pub(in crate::command) only_new: bool,
+    /// XX: only update members.
+    pub(in crate::command) only_existing: bool,
+    /// CH: count changed scores too.
+    pub(in crate::command) count_changed: bool,
+}
+
+/// Adds members with their scores as ZADD does; returns the number that it replies with.
+pub(in crate::command) fn add_members(
+    cx: &mut Cx<'_>,
+    key: &[u8],
+    conditions: AddConditions,
+    members: &[(f64, &[u8])],
+) -> Result<usize, Refusal> {
+    let AddConditions { only_new, only_existing, count_changed } = conditions;
+    let options = Options { only_new, only_existing, count_changed, ..Options::default() };
+    let tally = add_scored(cx, key, options, members.iter().copied())?;
+    Ok(tally.added + if count_changed { tally.updated } else { 0 })
+}
+
+/// Adds members with their scores.
+fn add_scored<'m>(
+    cx: &mut Cx<'_>,
+    key: &[u8],
+    options: Options,
+    members: impl Iterator<Item = (f64, &'m [u8])> + Clone,
+) -> Result<Tally, Refusal> {
     let (limits, hasher) = (cx.keyspace.limits.zset, cx.keyspace.hasher().clone());
-    let key = cx.key(args.at(1));
+    let key = cx.key(key);
     let mut strides = Strides::new(cx.pace);
     let mut add_all = |zset: &mut Zset| {
         let mut tally = Tally::default();
-        for (n, score) in std::iter::once(&score).chain(&scores).enumerate() {
-            let member = args.at(first + 1 + 2 * n);
+        for (score, member) in members.clone() {
             let mut refused = None;
             zset.update(member, limits, &hasher, |old| {
-                tally.decide(options, old, *score).unwrap_or_else(|refusal| {
+                tally.decide(options, old, score).unwrap_or_else(|refusal| {
                     refused = Some(refusal);
                     None
                 })

@@ -21,6 +21,7 @@ mod combine;
 mod random;
 mod scan;
 
+pub(super) use add::{AddConditions, add_members};
 use reply::Reply;
 
 use super::collection::{announce_removal, change, read_at};

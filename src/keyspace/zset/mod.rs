@@ -272,6 +272,21 @@ impl Zset {
         start..end.max(start)
     }
 
+    /// Returns the members whose scores are `low` or more and less than `high`, in order, with their
+    /// scores.
+    pub fn between_scores(&self, (low, high): (f64, f64)) -> impl Iterator<Item = (Text<'_>, f64)> {
+        let (packed, large) = match &self.0 {
+            Repr::Packed(packed) => (Some(packed.entries()), None),
+            Repr::Large(large) => {
+                let rank = |end: f64| large.order.rank(|entry| entry.score < end);
+                let start = rank(low);
+                (None, Some(self.range(start..rank(high).max(start), false)))
+            }
+        };
+        let packed = packed.into_iter().flatten().skip_while(move |&(_, score)| score < low);
+        packed.take_while(move |&(_, score)| score < high).chain(large.into_iter().flatten())
+    }
+
     /// Returns the ranks of the members from `min` to `max`, in a set whose members all have equal
     /// scores. With other scores the result is unspecified, but equals that of Redis while the set
     /// is packed: the first run of members within the range, or the last one with `from_end`.
