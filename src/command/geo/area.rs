@@ -32,44 +32,137 @@ pub(super) struct Area {
 
 /// Returns the distance of two points, in metres: along a great circle, by the haversine formula.
 pub(super) fn distance(one: Point, other: Point) -> f64 {
-    let (latitude, other_latitude) = (one.latitude * DEGREE, other.latitude * DEGREE);
-    let (longitude, other_longitude) = (one.longitude * DEGREE, other.longitude * DEGREE);
-    let u = ((other_latitude - latitude) / 2.0).sin();
-    let v = ((other_longitude - longitude) / 2.0).sin();
-    let a = u * u + latitude.cos() * other_latitude.cos() * v * v;
-    2.0 * EARTH_RADIUS * a.sqrt().asin()
+    From::new(one).to(other).whole()
 }
 
-/// Returns whether two latitudes, in degrees, are certainly further apart than so many metres. It
-/// costs nothing beside the distance itself, which is off by less than a metre anywhere.
-fn is_far_north_or_south(one: f64, other: f64, metres: f64) -> bool {
-    (one - other).abs() * (DEGREE * EARTH_RADIUS) > metres * (1.0 + 1e-9) + 1.0
+/// Returns the distance, in metres, of points whose haversine this is.
+fn metres(haversine: f64) -> f64 {
+    2.0 * EARTH_RADIUS * haversine.sqrt().asin()
 }
 
-impl Area {
+/// A point that distances are measured from, in radians.
+#[derive(Clone, Copy)]
+struct From {
+    longitude: f64,
+    latitude: f64,
+    /// Of the latitude.
+    cosine: f64,
+}
+
+/// The way to another point.
+#[derive(Clone, Copy)]
+struct Way {
+    /// The sines of half the differences.
+    north: f64,
+    east: f64,
+    /// Of the latitudes, here and there.
+    cosine: f64,
+    other_cosine: f64,
+}
+
+impl From {
+    fn new(point: Point) -> Self {
+        let (longitude, latitude) = (point.longitude * DEGREE, point.latitude * DEGREE);
+        Self { longitude, latitude, cosine: latitude.cos() }
+    }
+
+    fn to(self, point: Point) -> Way {
+        let (longitude, latitude) = (point.longitude * DEGREE, point.latitude * DEGREE);
+        Way {
+            north: ((latitude - self.latitude) / 2.0).sin(),
+            east: ((longitude - self.longitude) / 2.0).sin(),
+            cosine: self.cosine,
+            other_cosine: latitude.cos(),
+        }
+    }
+}
+
+impl Way {
+    fn whole(self) -> f64 {
+        let Self { north, east, cosine, other_cosine } = self;
+        metres(north * north + cosine * other_cosine * east * east)
+    }
+
+    /// Along the meridian.
+    fn northward(self) -> f64 {
+        metres(self.north * self.north)
+    }
+
+    /// At the other latitude.
+    fn eastward(self) -> f64 {
+        metres(self.other_cosine * self.other_cosine * self.east * self.east)
+    }
+}
+
+/// An area, ready to be asked about many points.
+pub(super) struct Sieve {
+    centre: Point,
+    from: From,
+    /// In metres.
+    shape: Shape,
+    /// The differences in degrees beyond which a point is outside.
+    north_max: f64,
+    east_max: f64,
+}
+
+impl Sieve {
     /// Returns the distance of a point from the centre, in metres, if it is within the area.
-    pub(super) fn distance_within(&self, point: Point) -> Option<f64> {
+    pub(super) fn distance(&self, point: Point) -> Option<f64> {
+        // Most points are too far in one direction, which takes no sine to find.
+        if (point.latitude - self.centre.latitude).abs() > self.north_max {
+            return None;
+        }
+        let east = (point.longitude - self.centre.longitude).abs();
+        if east.min(360.0 - east) > self.east_max {
+            return None;
+        }
+        let way = self.from.to(point);
+        // Written so that NaN is within, as in Redis.
         match self.shape {
             Shape::Circle { radius } => {
-                let radius = radius * self.unit;
-                if is_far_north_or_south(self.centre.latitude, point.latitude, radius) {
-                    return None;
-                }
-                let distance = distance(self.centre, point);
-                // Written so that NaN is within, as in Redis.
+                let distance = way.whole();
                 if distance > radius { None } else { Some(distance) }
             }
             Shape::Box { width, height } => {
-                let (width, height) = (width * self.unit, height * self.unit);
-                if is_far_north_or_south(self.centre.latitude, point.latitude, height / 2.0) {
-                    return None;
-                }
-                let to_west_or_east = Point { longitude: self.centre.longitude, ..point };
-                let to_north_or_south = Point { latitude: self.centre.latitude, ..point };
-                let is_outside = distance(point, to_west_or_east) > width / 2.0
-                    || distance(point, to_north_or_south) > height / 2.0;
-                if is_outside { None } else { Some(distance(self.centre, point)) }
+                let is_outside = way.eastward() > width / 2.0 || way.northward() > height / 2.0;
+                if is_outside { None } else { Some(way.whole()) }
             }
+        }
+    }
+}
+
+impl Area {
+    /// Returns what tells points within the area from others.
+    pub(super) fn sieve(&self) -> Sieve {
+        // A distance is off by less than a metre anywhere: points up to there are measured.
+        let angle = |metres: f64| (metres * (1.0 + 1e-9) + 1.0) / EARTH_RADIUS;
+        let degrees = |radians: f64| radians / DEGREE + 1e-5;
+        let latitude = self.centre.latitude.abs();
+        let (shape, north, east) = match self.shape {
+            Shape::Circle { radius } => {
+                let radius = radius * self.unit;
+                let angle = angle(radius);
+                // Where the meridian touches the circle, unless a pole is within it.
+                let sine = angle.sin() / (latitude * DEGREE).cos();
+                let east = if angle < PI / 2.0 && sine < 1.0 { sine.asin() } else { PI };
+                (Shape::Circle { radius }, angle, east)
+            }
+            Shape::Box { width, height } => {
+                let (width, height) = (width * self.unit, height * self.unit);
+                let (north, half) = (angle(height / 2.0), angle(width / 2.0) / 2.0);
+                // Nearest to a pole a metre spans the most degrees.
+                let highest = (latitude * DEGREE + north).min(PI / 2.0);
+                let sine = half.sin() / highest.cos();
+                let east = if half < PI / 2.0 && sine < 1.0 { 2.0 * sine.asin() } else { PI };
+                (Shape::Box { width, height }, north, east)
+            }
+        };
+        Sieve {
+            centre: self.centre,
+            from: From::new(self.centre),
+            shape,
+            north_max: degrees(north),
+            east_max: degrees(east),
         }
     }
 
@@ -178,10 +271,40 @@ mod tests {
             prop_assume!(point.is_valid());
             let cells: Vec<Cell> = area.cells().collect();
             prop_assert!(!cells.is_empty() && cells.len() <= 9);
-            if area.distance_within(point).is_some() {
+            if area.sieve().distance(point).is_some() {
                 let score = point.cell(STEP_MAX).score();
                 let is_in = |cell: &Cell| cell.scores().0 <= score && score < cell.scores().1;
                 prop_assert_eq!(cells.iter().filter(|cell| is_in(cell)).count(), 1);
+            }
+        }
+
+        /// What is left out without being measured is outside.
+        #[test]
+        fn a_sieve_is_exact(
+            centre in (-180.0..=180.0_f64, -85.0..=85.0_f64),
+            other in (-180.0..=180.0_f64, -85.0..=85.0_f64),
+            near in (-0.1..0.1_f64, -0.1..0.1_f64),
+            is_near: bool,
+            // As a share of the distance.
+            share in prop_oneof![0.9999999..1.0000001_f64, 0.0..3.0_f64],
+        ) {
+            let point = |(longitude, latitude): (f64, f64)| Point { longitude, latitude };
+            let centre = point(centre);
+            let other = match is_near {
+                false => point(other),
+                true => point((centre.longitude + near.0, centre.latitude + near.1)),
+            };
+            let distance = distance(centre, other);
+            let length = distance * share;
+            let circle = Area { centre, shape: Shape::Circle { radius: length }, unit: 1.0 };
+            let is_within = !(distance > length);
+            prop_assert_eq!(circle.sieve().distance(other).is_some(), is_within);
+            let way = From::new(centre).to(other);
+            for (width, height) in [(share, 1.1), (1.1, share), (share, share)] {
+                let (width, height) = (width * 2.0 * way.eastward(), height * 2.0 * way.northward());
+                let area = Area { centre, shape: Shape::Box { width, height }, unit: 1.0 };
+                let is_within = !(way.eastward() > width / 2.0 || way.northward() > height / 2.0);
+                prop_assert_eq!(area.sieve().distance(other).is_some(), is_within);
             }
         }
 
@@ -202,7 +325,7 @@ mod tests {
             ] {
                 let area = Area { centre, shape, unit };
                 prop_assert!((1..=9).contains(&area.cells().count()));
-                let _any = area.distance_within(Point::of_score(longitude));
+                let _any = area.sieve().distance(Point::of_score(longitude));
             }
         }
     }

@@ -159,9 +159,10 @@ impl Cell {
     /// Returns its edges.
     pub(super) fn edges(self) -> Edges {
         let (latitude, longitude) = (gather(self.bits), gather(self.bits >> 1));
-        let parts = (1_u64 << self.step) as f64;
+        // A power of two: multiplying is as exact as dividing.
+        let share = 1.0 / (1_u64 << self.step) as f64;
         let edge =
-            |part: u32, (low, high): (f64, f64)| low + f64::from(part) / parts * (high - low);
+            |part: u32, (low, high): (f64, f64)| low + f64::from(part) * share * (high - low);
         Edges {
             west: edge(longitude, LONGITUDE),
             east: edge(longitude.wrapping_add(1), LONGITUDE),

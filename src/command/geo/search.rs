@@ -99,7 +99,7 @@ fn search(cx: &mut Cx<'_>, args: Args<'_>, form: Form, out: &mut Sink<'_>) -> Ou
 /// Returns the members within an area, cell by cell; with ANY no more than asked for.
 fn within<'z>(zset: &'z Zset, area: &Area, query: &Query<'_>, pace: &dyn Pace) -> Vec<Found<'z>> {
     let limit = if query.any { query.count } else { usize::MAX };
-    let mut found = Vec::new();
+    let (mut found, sieve) = (Vec::new(), area.sieve());
     let mut strides = Strides::new(pace);
     for cell in area.cells() {
         if found.len() >= limit {
@@ -108,8 +108,8 @@ fn within<'z>(zset: &'z Zset, area: &Area, query: &Query<'_>, pace: &dyn Pace) -
         for (name, score) in zset.between_scores(cell.scores()) {
             strides.step(1);
             let point = Point::of_score(score);
-            if let Some(distance) = area.distance_within(point) {
-                found.push(Found { name, score, point, distance });
+            if let Some(distance) = sieve.distance(point) {
+                found.push(Found { name: name.read(), score, point, distance });
                 if found.len() >= limit {
                     break;
                 }

@@ -26,6 +26,7 @@ mod packed;
 mod rank_tree;
 mod bound;
 mod builder;
+mod between;
 
 pub(crate) use bound::{LexBound, ScoreBound};
 pub(crate) use builder::ZsetBuilder;
@@ -270,21 +271,6 @@ impl Zset {
             ),
         };
         start..end.max(start)
-    }
-
-    /// Returns the members whose scores are `low` or more and less than `high`, in order, with their
-    /// scores.
-    pub fn between_scores(&self, (low, high): (f64, f64)) -> impl Iterator<Item = (Text<'_>, f64)> {
-        let (packed, large) = match &self.0 {
-            Repr::Packed(packed) => (Some(packed.entries()), None),
-            Repr::Large(large) => {
-                let rank = |end: f64| large.order.rank(|entry| entry.score < end);
-                let start = rank(low);
-                (None, Some(self.range(start..rank(high).max(start), false)))
-            }
-        };
-        let packed = packed.into_iter().flatten().skip_while(move |&(_, score)| score < low);
-        packed.take_while(move |&(_, score)| score < high).chain(large.into_iter().flatten())
     }
 
     /// Returns the ranks of the members from `min` to `max`, in a set whose members all have equal
