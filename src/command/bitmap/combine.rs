@@ -3,7 +3,7 @@
 use super::words::{self, Operation};
 use crate::command::pace::units;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Key, Text, Ttl, Value, event};
+use crate::keyspace::{Edited, Key, Text, Ttl, Value, event};
 use crate::resp::Sink;
 
 /// So many bytes of the result are computed from all sources in turn: they stay in the cache.
@@ -26,12 +26,13 @@ pub(super) fn bitop(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     for &key in &keys {
         cx.text(key)?;
     }
+    let room = room_at(cx, to, &keys);
     let result = {
         let text = |key: &Key<'_>| cx.keyspace.get(*key).and_then(Value::as_text);
         let sources: Vec<Option<Text<'_>>> = keys.iter().map(text).collect();
         let sources: Vec<&[u8]> =
             sources.iter().map(|source| source.as_deref().unwrap_or_default()).collect();
-        combined(&sources, operation, |bytes| cx.pace.step(units(bytes)))
+        combined(room, &sources, operation, |bytes| cx.pace.step(units(bytes)))
     };
     out.count(result.len());
     if !result.is_empty() {
@@ -43,11 +44,38 @@ pub(super) fn bitop(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
     Ok(())
 }
 
+/// A result of this length and more goes where the destination's last value was.
+const REUSED_LEN: usize = 64 << 10;
+
+/// Takes the long string at the destination, unless it is also a source, so that the result can be
+/// written over it: memory that is given back and asked for again has to be filled with zeros by the
+/// system. The destination is written next, or removed.
+fn room_at(cx: &mut Cx<'_>, to: Key<'_>, sources: &[Key<'_>]) -> Vec<u8> {
+    if sources.iter().any(|source| source.bytes == to.bytes) {
+        return Vec::new();
+    }
+    let taken = cx.keyspace.edit(to, |value| {
+        Edited::Kept(match value {
+            Value::Raw(bytes) if bytes.len() >= REUSED_LEN => std::mem::take(&mut **bytes),
+            _ => Vec::new(),
+        })
+    });
+    taken.unwrap_or_default()
+}
+
 /// Returns the sources, of which there is at least one, combined; without an operation, the first
-/// one inverted. Calls `step` with numbers of bytes that were read.
-fn combined(sources: &[&[u8]], operation: Option<Operation>, step: impl Fn(usize)) -> Vec<u8> {
+/// one inverted. The result is in `room`, if that is large enough and not far larger. Calls `step`
+/// with numbers of bytes that were read.
+fn combined(
+    room: Vec<u8>,
+    sources: &[&[u8]],
+    operation: Option<Operation>,
+    step: impl Fn(usize),
+) -> Vec<u8> {
     let len = sources.iter().map(|source| source.len()).max().unwrap_or_default();
-    let mut result = Vec::with_capacity(len);
+    let fits = (len..=len.saturating_mul(2)).contains(&room.capacity());
+    let mut result = if fits { room } else { Vec::with_capacity(len) };
+    result.clear();
     let mut start = 0;
     while start < len {
         let end = (start + STRETCH).min(len);
@@ -104,19 +132,21 @@ mod tests {
             let sources: Vec<Vec<u8>> = sources.iter().map(random).collect();
             let slices: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
             let len = slices.iter().map(|source| source.len()).max().unwrap_or_default();
+            // Of any former length, with anything in it.
+            let room = |len: usize| vec![0xAB; len * (sources.len() % 3)];
             let at = |source: &[u8], at: usize| source.get(at).copied().unwrap_or_default();
             for (operation, of_two) in [
                 (Operation::And, (|a, b| a & b) as fn(u8, u8) -> u8),
                 (Operation::Or, |a, b| a | b),
                 (Operation::Xor, |a, b| a ^ b),
             ] {
-                let result = combined(&slices, Some(operation), |_| ());
+                let result = combined(room(len), &slices, Some(operation), |_| ());
                 let expected: Vec<u8> = (0..len)
                     .map(|i| slices.iter().map(|s| at(s, i)).reduce(of_two).unwrap_or_default())
                     .collect();
                 prop_assert!(result == expected, "{:?}", operation);
             }
-            let inverted = combined(&slices[..1], None, |_| ());
+            let inverted = combined(room(slices[0].len()), &slices[..1], None, |_| ());
             prop_assert!(inverted.iter().zip(slices[0]).all(|(a, b)| *a == !b));
             prop_assert_eq!(inverted.len(), slices[0].len());
         }
