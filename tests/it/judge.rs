@@ -89,6 +89,8 @@ const COMMANDS: &[&str] = &[
     "BITOP AND KEY KEY",
     "PFMERGE KEY KEY",
     "PFCOUNT KEY KEY",
+    "GEOSEARCHSTORE KEY KEY FROMLONLAT 1 1 BYRADIUS 1 m",
+    "GEORADIUS KEY 1 1 1 m STORE KEY",
     // Commands of other servers, and of none.
     "JSON.SET KEY $ 1",
     "JSON.SET KEY",

@@ -60,6 +60,48 @@ def hashes(checks, client, _protocol):
     checks.equal("a hash without fields is gone", (client.hdel("h", "born"), client.exists("h")), (1, 0))
 
 
+def bitmaps(checks, client, _protocol):
+    checks.equal("SETBIT", (client.setbit("b", 7, 1), client.setbit("b", 7, 1)), (0, 1))
+    checks.equal("GETBIT", (client.getbit("b", 7), client.getbit("b", 8)), (1, 0))
+    client.set("{b}2", "foobar")
+    checks.equal("BITCOUNT", client.bitcount("{b}2"), 26)
+    checks.equal("BITCOUNT of bits", client.bitcount("{b}2", 5, 30, "BIT"), 17)
+    checks.equal("BITPOS", client.bitpos("{b}2", 1), 1)
+    checks.equal("BITOP", client.bitop("AND", "{b}3", "{b}2", "b"), 6)
+    field = client.bitfield("{b}4", default_overflow="SAT")
+    field.set("u8", "#0", 250).incrby("u8", "#0", 10).get("u8", 0).incrby("i5", 100, 1, overflow="WRAP")
+    checks.equal("BITFIELD", field.execute(), [0, 255, 255, 1])
+    checks.equal("BITFIELD_RO", client.bitfield_ro("{b}4", "u4", 0, [("u8", "#0")]), [15, 255])
+
+
+def hyperloglogs(checks, client, _protocol):
+    checks.equal("PFADD", (client.pfadd("p", "a", "b", "c"), client.pfadd("p", "a")), (1, 0))
+    checks.equal("PFCOUNT", client.pfcount("p"), 3)
+    client.pfadd("{p}2", "c", "d")
+    checks.equal("PFCOUNT of two", client.pfcount("p", "{p}2"), 4)
+    checks.equal("PFMERGE", (client.pfmerge("{p}3", "p", "{p}2"), client.pfcount("{p}3")), (True, 4))
+    for start in range(0, 20_000, 1000):
+        client.pfadd("{p}4", *range(start, start + 1000))
+    checks.hold("20,000 within two percent", abs(client.pfcount("{p}4") - 20_000) < 400)
+    client.set("{p}5", "none")
+    checks.raises("no HyperLogLog", ResponseError, "not a valid HyperLogLog", lambda: client.pfadd("{p}5", "x"))
+
+
+def places(checks, client, _protocol):
+    sicily = (13.361389, 38.115556, "Palermo", 15.087269, 37.502669, "Catania")
+    checks.equal("GEOADD", client.geoadd("g", sicily), 2)
+    checks.equal("GEODIST", client.geodist("g", "Palermo", "Catania", unit="km"), 166.2742)
+    checks.equal("GEOHASH", client.geohash("g", "Palermo", "none"), ["sqc8b49rny0", None])
+    (longitude, latitude), missing = client.geopos("g", "Palermo", "none")
+    checks.hold("GEOPOS", abs(longitude - 13.361389) < 1e-5 and abs(latitude - 38.115556) < 1e-5 and missing is None)
+    checks.equal("GEOSEARCH", client.geosearch("g", longitude=15, latitude=37, radius=200, unit="km", sort="DESC"), ["Palermo", "Catania"])
+    found = client.geosearch("g", member="Palermo", width=400, height=400, unit="km", withdist=True, sort="ASC", count=1)
+    checks.equal("GEOSEARCH BYBOX with distances", found, [["Palermo", 0.0]])
+    checks.equal("GEORADIUSBYMEMBER", client.georadiusbymember("g", "Catania", 10, unit="km"), ["Catania"])
+    checks.equal("GEOSEARCHSTORE", client.geosearchstore("{g}2", "g", longitude=15, latitude=37, radius=100, unit="km", storedist=True), 1)
+    checks.equal("stored distance", round(client.zscore("{g}2", "Catania"), 4), 56.4413)
+
+
 def expiry(checks, client, _protocol):
     client.set("e:a", "x", ex=100)
     checks.hold("TTL", 95 <= client.ttl("e:a") <= 100)
@@ -306,7 +348,10 @@ def about(checks, client, _protocol):
 
 def main():
     checks = Checks("redis-py")
-    parts = (strings, hashes, expiry, scanning, pipelines, transactions, contention, refusals, step_by_step, connections, about)
+    parts = (
+        strings, hashes, bitmaps, hyperloglogs, places, expiry, scanning, pipelines, transactions, contention, refusals,
+        step_by_step, connections, about,
+    )
     for protocol in (2, 3):
         client = connect(protocol)
         client.flushall()
