@@ -80,6 +80,9 @@ COLLECTIONS = [
     ("field of one hash", [["HSET", "hash", f"field:{RANDOM}", f"value:{RANDOM}"]], KEYS, KEYS),
     ("field of hashes of 10",
      [["HSET", f"hash:{RANDOM}", *(word for n in range(10) for word in (f"field:{n}", f"value:{n}"))]], KEYS // 10, KEYS),
+    ("HyperLogLog of 10", [["PFADD", f"hll:{RANDOM}", *(f"{RANDOM}:{n}" for n in range(10))]], KEYS // 10, KEYS // 10),
+    ("HyperLogLog of 300", [["PFADD", f"hll:{RANDOM}", *(f"{RANDOM}:{n}" for n in range(300))]], KEYS // 100, KEYS // 100),
+    ("HyperLogLog of 3,000", [["PFADD", f"hll:{RANDOM}", *(f"{RANDOM}:{n}" for n in range(3000))]], KEYS // 1000, KEYS // 1000),
 ]
 
 

@@ -11,7 +11,7 @@ import statistics
 import time
 from dataclasses import dataclass, field
 
-from . import load
+from . import bits, load
 from .load import CONNECTIONS, SERVER_CORE
 from .scripts import LIMITER, RELEASE, evalsha
 from .servers import Server, Starter, note, stop
@@ -178,7 +178,7 @@ def groups():
         Workload("PUBLISH to 1,000 P=16, each", 1_600_000, 2.0, fanout(16)),
         Workload("PUBLISH to 1,000 P=1, each", 400_000, None, fanout(1)),
     ]
-    return [small, multi, hashes, large, wide, lists, sets, board, scripts, limiters, news]
+    return [small, multi, hashes, large, wide, lists, sets, board, *bits.groups(Group, Workload, units), scripts, limiters, news]
 
 
 def same_data(group, pair):
