@@ -240,7 +240,7 @@ mod tests {
                 "cross-slot-transaction multi: set 1",
                 "cross-slot-watch watch 1",
                 "other-database select 1",
-                "shared-shard eval: get 1",
+                r#"shared-shard eval d1574c28 "redis.call('set',KEYS[1],1); return redi…" line 1: get 1"#,
             ]
         );
         let conflicts = replay.ledger.conflicts.rows();

@@ -16,6 +16,7 @@
 
 pub(crate) mod common_part;
 pub(crate) mod conflict;
+pub(crate) mod from_argument;
 pub(crate) mod hashtag;
 pub(crate) mod judge;
 pub(crate) mod key_groups;
@@ -35,6 +36,7 @@ use violation::PATTERNS_MAX;
 
 pub(crate) use command_counts::CommandCounts;
 pub(crate) use conflict::{Conflicts, LostExec};
+pub(crate) use from_argument::FromArgument;
 pub(crate) use key_groups::{Group, KeyGroups};
 pub(crate) use key_list::KeyList;
 pub(crate) use key_stats::KeyStats;

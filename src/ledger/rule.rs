@@ -33,6 +33,7 @@ pub enum Rule {
     WatchElsewhere,
     ExecAfterFailedWatch,
     UndeclaredScriptKey,
+    ScriptWithoutKeys,
     SharedShard,
     NodeLocal,
     OtherDatabase,
@@ -131,6 +132,19 @@ pub(crate) const ROWS: &[Row] = &[
         example: "EVAL \"return redis.call('get', 'other')\" 1 k\n-ERR Script attempted to access a non local key in \
                   a cluster node",
         way_out: "Pass every key in KEYS, with a common hashtag.",
+    },
+    Row {
+        rule: Rule::ScriptWithoutKeys,
+        name: "script-without-keys",
+        title: "a script that declares no keys uses keys",
+        weight: Weight::Error,
+        why: "A cluster routes a script by the keys it declares (KEYS). Without any, clients send it to whichever node they \
+              choose, and it reaches the keys of that node alone: the same call works or fails by chance.",
+        example: "EVAL \"return redis.call('incr', 'visits')\" 0\n-ERR Script attempted to access a non local key in a \
+                  cluster node",
+        way_out: "Pass every key that it uses in KEYS (EVAL … 1 visits, FCALL … 1 visits), with a common hashtag if they \
+                  are several. A script for the keys of one node, which it gets from KEYS or SCAN, is sent to each node's \
+                  own port.",
     },
     Row {
         rule: Rule::SharedShard,

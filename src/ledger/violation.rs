@@ -1,5 +1,6 @@
 //! Violations, counted by kind: the rule, the command, the patterns of the keys.
 
+use super::from_argument::FromArgument;
 use super::lru::LruTable;
 use super::pattern::{self, patterns};
 use super::rule::{self, Rule, Weight};
@@ -82,6 +83,8 @@ pub struct Breach<'a> {
     pub keys_hidden: usize,
     /// The offending command's place in its transaction, counted from 1.
     pub place: Option<usize>,
+    /// Of a key that a script was not given: the argument that it was made from.
+    pub from: Option<FromArgument>,
     /// The client that sent it.
     pub origin: &'a Origin,
     /// When, in milliseconds since the epoch, if that is known.
@@ -159,6 +162,8 @@ pub struct Violation {
     pub refused: u64,
     /// How many units it leads: those of which it was the first violation, or the first error.
     pub units: u64,
+    /// Of a key that scripts were not given: the argument that it was made from when first seen.
+    pub from: Option<FromArgument>,
     /// What led the first unit that it did not lead.
     pub within: Option<ViolationKind>,
     /// When first and last, in milliseconds since the epoch.
@@ -213,6 +218,7 @@ impl Violations {
         let within = self.lead_of(breach.unit, &kind);
         let row = self.rows.row(&kind, || kind.clone(), Violation::default);
         row.count += 1;
+        row.from = row.from.or(breach.from);
         match within {
             None => row.units += 1,
             Some(lead) if lead != kind => {
@@ -307,6 +313,7 @@ mod tests {
             keys: &keys,
             keys_hidden: 0,
             place: None,
+            from: None,
             origin: &origin,
             at_ms: Some(at_ms),
             spot: Spot::Live,
@@ -326,6 +333,7 @@ mod tests {
                 keys: &[b"x", b"y"],
                 keys_hidden: 0,
                 place: None,
+                from: None,
                 origin: &origin,
                 at_ms: None,
                 spot: Spot::Live,

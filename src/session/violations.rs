@@ -27,19 +27,20 @@ fn record(
     fate: Fate,
     unit: Option<NonZeroU64>,
 ) {
-    let Finding { rule, command, place, keys } = finding;
-    let about = About::Breach { rule, command, place, fate, unit };
+    let Finding { rule, command, place, from, keys } = finding;
+    let about = About::Breach { rule, command, place, from, fate, unit };
     observer.recorder.take(Note { client, keys, about });
 }
 
-/// Records a key that a script uses and was not given.
+/// Records a key that a script uses and was not given; the script is a unit of this number.
 pub(crate) fn note_stray_key(
     observer: &Observer,
     client: &Arc<Client>,
     finding: Finding,
     fate: Fate,
+    unit: NonZeroU64,
 ) {
-    record(observer, Some(Arc::clone(client)), finding, fate, None);
+    record(observer, Some(Arc::clone(client)), finding, fate, Some(unit));
 }
 
 /// Returns the number of a transaction's unit, which it gets with its first finding.

@@ -12,8 +12,8 @@ use super::executor::Executor;
 use crate::command::{Args, ArgsFrom, Invocation, Refusal, ScriptCommand, flag, named, resolve};
 use crate::dialect::REDIS_VERSION;
 use crate::keyspace::Millis;
-use crate::ledger::Fate;
-use crate::ledger::judge::{self, Declared};
+use crate::ledger::judge::{self, Declared, ScriptName};
+use crate::ledger::{Fate, FromArgument};
 use crate::resp::{Proto, Sink, Span};
 use crate::script::{
     CallError, Flags, FunctionSet, Host, Interpreter, RunError, Script, ScriptArgs, ScriptSha,
@@ -24,8 +24,8 @@ use crate::slot::{Footprint, Slot};
 use crate::state::ServerState;
 use crate::topology::Port;
 use std::borrow::Cow;
-use std::fmt;
 use std::iter::Take;
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -108,7 +108,11 @@ fn eval<E: Executor>(
     let (outcome, is_spent) = match compiled.and(allowed) {
         Err(refusal) => (Err(refusal), false),
         Ok(()) => {
-            let name = ScriptName::Script(invocation.spec.name, &script);
+            let name = ScriptName::Script {
+                command: invocation.spec.name,
+                sha: script.sha.digits(),
+                text: Some(script.body()),
+            };
             let flags = (script.flags, reads_only);
             let mut running = RunningScript::new(on, name, (invocation, keys), flags, server);
             ended(interpreter.run(&script.sha, given(args, keys), &mut running, out))
@@ -179,7 +183,7 @@ fn fcall<E: Executor>(
     let (outcome, is_spent) = match keys {
         Err(refusal) => (Err(refusal), false),
         Ok((keys, flags)) => {
-            let label = ScriptName::Function(invocation.spec.name, name);
+            let label = ScriptName::Function { command: invocation.spec.name, name };
             let flags = (flags, reads_only);
             let mut running = RunningScript::new(on, label, (invocation, keys), flags, server);
             ended(set.run(name, given(args, keys), &mut running, out))
@@ -253,37 +257,6 @@ const OTHER_SLOT: Refusal =
 /// Most calls of one run of a script that are reported.
 const JUDGED_MAX: usize = 8;
 
-/// A script as reports name it.
-#[derive(Clone, Copy)]
-enum ScriptName<'a> {
-    /// `eval 1a2b3c4d "local key = KEYS[1]"`
-    Script(&'static str, &'a Script),
-    /// `fcall checkout`
-    Function(&'static str, &'a [u8]),
-}
-
-impl fmt::Display for ScriptName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// The longest beginning of a script that is shown, in characters.
-        const SHOWN_MAX: usize = 40;
-        let cut = |text: &str| text.chars().take(SHOWN_MAX).collect::<String>();
-        match self {
-            Self::Script(command, script) => {
-                let sha = script.sha.to_string();
-                let text = String::from_utf8_lossy(script.body());
-                let mut lines = text.lines().map(str::trim);
-                let first = lines.find(|line| !line.is_empty()).unwrap_or_default();
-                let shown = cut(first);
-                let more = if first.len() > shown.len() { "…" } else { "" };
-                write!(f, "{command} {} \"{shown}{more}\"", &sha[..8])
-            }
-            Self::Function(command, name) => {
-                write!(f, "{command} {}", cut(&String::from_utf8_lossy(name)))
-            }
-        }
-    }
-}
-
 /// A script that runs, as the server that its commands run on.
 struct RunningScript<'x, E> {
     on: &'x mut E,
@@ -293,8 +266,16 @@ struct RunningScript<'x, E> {
     declared: Take<ArgsFrom<'x>>,
     /// The slot of all of them.
     declared_slot: Option<Slot>,
+    /// Its arguments that are no keys.
+    arguments: ArgsFrom<'x>,
     /// How many of its calls were reported.
     judged: usize,
+    /// The number of its unit in reports.
+    unit: Option<NonZeroU64>,
+    /// Of a script without keys, the first key that it was reported for.
+    first_used: Option<Vec<u8>>,
+    /// It has asked for the keys of its node.
+    has_scanned: bool,
     flags: Flags,
     /// It may not write.
     reads_only: bool,
@@ -332,9 +313,8 @@ impl<E: Executor> Host for RunningScript<'_, E> {
         {
             self.judge(&invocation, line, allowed.is_ok());
         }
-        if invocation.spec.has(flag::NODE_LOCAL) && self.judged < JUDGED_MAX {
-            self.judged += 1;
-            note_scope_of_script(self.server, self.on.client(), self.on.port(), &invocation);
+        if invocation.spec.has(flag::NODE_LOCAL) {
+            self.note_scope(&invocation);
         }
         if let Err(error) = allowed {
             self.on.stats().rejected(invocation.spec.id, error.text());
@@ -373,7 +353,11 @@ impl<'x, E: Executor> RunningScript<'x, E> {
             name,
             declared: invocation.args.from(KEYS_FROM).take(keys),
             declared_slot: invocation.slot(),
+            arguments: invocation.args.from(KEYS_FROM + keys),
             judged: 0,
+            unit: None,
+            first_used: None,
+            has_scanned: false,
             flags,
             reads_only: reads_only || flags.has(Flags::NO_WRITES),
             is_replica: server.topology.is_replica(port),
@@ -423,19 +407,39 @@ impl<E: Executor> RunningScript<'_, E> {
         line: &dyn Fn() -> Option<usize>,
         is_allowed: bool,
     ) {
-        if self.judged == JUDGED_MAX {
+        let port = self.on.port();
+        // Such a script was sent to this node for the keys of this node.
+        let is_of_node = self.has_scanned && self.declared_slot.is_none() && port != Port::Router;
+        if self.judged == JUDGED_MAX || is_of_node && is_allowed {
             return;
         }
         let keys = self.declared.clone();
-        let contains = |key: &[u8]| keys.clone().any(|declared| declared == key);
-        let declared = Declared { first: keys.clone().next(), contains: &contains };
-        let name = format!("{} line {}", self.name, line().unwrap_or(0));
+        let declared = Declared {
+            first: keys.clone().next(),
+            contains: &|key| keys.clone().any(|declared| declared == key),
+            first_used: self.first_used.as_deref(),
+            argument: &|key| FromArgument::of(key, self.arguments.clone()),
+        };
+        let call = judge::Call { script: self.name, line: line() };
         let shard_of = |slot| self.server.topology.shard_of(slot);
-        if let Some(finding) = judge::script(&name, declared, invocation, &shard_of) {
+        let Some(finding) = judge::script(&call, declared, invocation, &shard_of) else { return };
+        self.judged += 1;
+        if self.first_used.is_none() {
+            self.first_used = finding.keys.iter().next().map(<[u8]>::to_vec);
+        }
+        let fate = if is_allowed { Fate::Ran } else { Fate::Refused };
+        let observer = &self.server.node(port).observer;
+        let unit = *self.unit.get_or_insert_with(|| observer.recorder.unit());
+        note_stray_key(observer, self.on.client(), finding, fate, unit);
+    }
+
+    /// Records a command whose scope is all keys: those of the node.
+    #[cold]
+    fn note_scope(&mut self, invocation: &Invocation<'_>) {
+        self.has_scanned = true;
+        if self.judged < JUDGED_MAX {
             self.judged += 1;
-            let fate = if is_allowed { Fate::Ran } else { Fate::Refused };
-            let observer = &self.server.node(self.on.port()).observer;
-            note_stray_key(observer, self.on.client(), finding, fate);
+            note_scope_of_script(self.server, self.on.client(), self.on.port(), invocation);
         }
     }
 

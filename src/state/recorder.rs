@@ -18,7 +18,7 @@ use crate::keyspace::Millis;
 use crate::ledger::conflict::{ATTEMPTS, LostExec};
 use crate::ledger::lru::LruTable;
 use crate::ledger::violation::{Breach, Fate, TEXT_CHARS_MAX};
-use crate::ledger::{KeyList, Ledger, Origin, Rule, Spot, pattern};
+use crate::ledger::{FromArgument, KeyList, Ledger, Origin, Rule, Spot, pattern};
 use crate::state::clients::{Client, Clients};
 use parking_lot::{Mutex, MutexGuard};
 use std::num::NonZeroU64;
@@ -64,6 +64,8 @@ pub enum About {
         command: String,
         /// The command's place in its transaction, from 1.
         place: Option<usize>,
+        /// Of a key that a script was not given: the argument that it was made from.
+        from: Option<FromArgument>,
         /// Whether it was refused.
         fate: Fate,
         /// The number of its unit; `None` for a unit by itself.
@@ -371,7 +373,7 @@ impl Entries {
     fn enter(&mut self, note: &Note, clients: &Clients, now: Millis) {
         let keys: Vec<&[u8]> = note.keys.iter().collect();
         let at_ms = u64::try_from(now).ok();
-        if let About::Breach { rule, command, place, fate, unit } = &note.about {
+        if let About::Breach { rule, command, place, from, fate, unit } = &note.about {
             let origin = origin(note.client.as_deref(), &self.tests);
             return self.ledger.enter_together(&Breach {
                 rule: *rule,
@@ -379,6 +381,7 @@ impl Entries {
                 keys: &keys,
                 keys_hidden: note.keys.hidden(),
                 place: *place,
+                from: *from,
                 origin: &origin,
                 at_ms,
                 spot: Spot::Live,
@@ -449,6 +452,7 @@ mod tests {
                 rule: Rule::CrossSlotCommand,
                 command: "mget".to_owned(),
                 place: None,
+                from: None,
                 fate: Fate::Refused,
                 unit: None,
             },

@@ -190,18 +190,20 @@ fn live(lines: &[String], policy: &[u8]) -> Ledger {
     router.server.router().observer.recorder.ledger(&router.server.router().clients, 1)
 }
 
+/// Lines that begin with `lua ` are what a script calls.
 fn replayed(lines: &[String]) -> Ledger {
     let mut replay = Replay::new(4);
     for (at, line) in lines.iter().enumerate() {
+        let called = line.strip_prefix("lua ");
         let mut words = Words::default();
-        line.split(' ').for_each(|word| words.push(word.as_bytes()));
+        called.unwrap_or(line).split(' ').for_each(|word| words.push(word.as_bytes()));
         replay.command(&SeenCommand {
             args: words.args().expect("a command"),
             client: b"",
             database: None,
             at_ms: None,
             spot: Spot::Line(at as u64 + 1),
-            by_script: false,
+            by_script: called.is_some(),
             has_run: false,
         });
     }
@@ -270,6 +272,47 @@ fn an_audit_and_a_replay_agree_on_what_they_once_did_not() {
     ] {
         let lines: Vec<String> = text.split(';').map(str::to_owned).collect();
         let (live, replayed) = (found(&live(&lines, b"audit")), found(&replayed(&lines)));
+        assert_eq!(live, replayed, "{text}");
+        let kinds: Vec<&str> =
+            live.keys().map(|kind| &kind[..kind.find(" [").unwrap_or(0)]).collect();
+        assert_eq!(kinds, expected, "{text}");
+    }
+}
+
+/// Behind each script is what it calls, as MONITOR shows it.
+#[test]
+fn scripts_are_named_alike_by_an_audit_and_by_a_replay() {
+    for (text, expected) in [
+        (
+            "EVAL redis.call('get','{b}1') 1 {a}1;lua get {b}1",
+            &[r#"undeclared-script-key eval 4eb22600 "redis.call('get','{b}1')" line 1: get"#][..],
+        ),
+        ("EVAL redis.call('get',KEYS[1]) 1 {a}1;lua get {a}1", &[]),
+        ("EVAL redis.call('ping') 0;lua ping", &[]),
+        (
+            "EVAL redis.call('incr','n:'..ARGV[1]) 0 7;lua incr n:7",
+            &[
+                r#"script-without-keys eval 5b61345a "redis.call('incr','n:'..ARGV[1])" line 1: incr"#,
+            ],
+        ),
+        (
+            "SCRIPT LOAD \nreturn(redis.call('SET',ARGV[1],1));EVALSHA dc17462c27a8978ff3eb5a4d5ef2d7313bb1f27d 0 n;lua set n 1",
+            &[
+                r#"script-without-keys evalsha dc17462c "return(redis.call('SET',ARGV[1],1))" line 2: set"#,
+            ],
+        ),
+        (
+            "EVAL redis.call('set','{a}1',1)redis.call('del','{b}1') 0;lua set {a}1 1;lua del {b}1",
+            &[
+                r#"script-without-keys eval 2c148d95 "redis.call('set','{a}1',1)redis.call('de…" line 1: del"#,
+                r#"script-without-keys eval 2c148d95 "redis.call('set','{a}1',1)redis.call('de…" line 1: set"#,
+            ],
+        ),
+    ] {
+        let lines: Vec<String> = text.split(';').map(str::to_owned).collect();
+        let sent: Vec<String> =
+            lines.iter().filter(|line| !line.starts_with("lua ")).cloned().collect();
+        let (live, replayed) = (found(&live(&sent, b"audit")), found(&replayed(&lines)));
         assert_eq!(live, replayed, "{text}");
         let kinds: Vec<&str> =
             live.keys().map(|kind| &kind[..kind.find(" [").unwrap_or(0)]).collect();

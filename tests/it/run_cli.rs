@@ -81,6 +81,38 @@ fn violations_fail_a_command_that_has_passed() {
     assert_eq!(talk(&["--strict"], &["DBSIZE"]).code, Some(3));
 }
 
+#[test]
+fn a_script_without_keys_is_in_every_report() {
+    let folder = Folder::new("run-script-without-keys");
+    let files = ["proof.json", "proof.xml", "proof.md", "proof.html", "proof.sarif"];
+    let reports: Vec<String> = files.iter().map(|name| folder.file(name)).collect();
+    let options: Vec<&str> = reports.iter().flat_map(|file| ["--report", file.as_str()]).collect();
+    let script = "EVAL \"return redis.call('incr','n:'..ARGV[1])\" 0 7";
+    for policy in ["audit", "reject", "split"] {
+        let end = talk(&[&["--cross-slot", policy][..], &options].concat(), &[script]);
+        assert_eq!(end.code, Some(3), "{}", end.stderr);
+        for part in ["script-without-keys  eval", "line 1: incr", "makes the key from ARGV[1]"] {
+            assert!(end.stderr.contains(part), "{part}: {}", end.stderr);
+        }
+        let document: Value = serde_json::from_str(&folder.read("proof.json")).expect("JSON");
+        let row = &document["violations"][0];
+        assert_eq!(row["rule"], "script-without-keys");
+        let advice = "the script makes the key from ARGV[1]: pass the whole key in KEYS";
+        assert_eq!(row["advice"], advice);
+        for file in files {
+            // Markdown escapes brackets.
+            let text = folder.read(file).replace('\\', "");
+            for part in ["script-without-keys", advice] {
+                assert!(text.contains(part), "{file} {part}: {text}");
+            }
+        }
+    }
+    // It uses no key, and it was given its key.
+    let clean =
+        ["EVAL \"return redis.call('ping')\" 0", "EVAL \"return redis.call('get',KEYS[1])\" 1 a"];
+    assert_eq!(talk(&[], &clean).code, Some(0));
+}
+
 /// Where something was refused that a server would run, the application did something else from there:
 /// nothing of that is proven, whatever was found, and no report is green.
 #[test]

@@ -11,14 +11,16 @@
 //! The judge ([`judge`]) decides which rule is broken, as it does for a running server.
 
 mod client;
+mod script;
 #[cfg(test)]
 mod tests;
 
 use self::client::{Change, ClientState, Guard, Queue, bytes_of};
+use self::script::{Script, ScriptTexts};
 use crate::command::{self, Args, Invocation, Run, SessionCommand, Spec, flag, foreign};
 use crate::ledger::judge::{self, Finding, GuardPolicy};
 use crate::ledger::lru::LruTable;
-use crate::ledger::{Breach, Fate, KeyList, Ledger, LostExec, Origin, Spot};
+use crate::ledger::{Breach, Fate, FromArgument, KeyList, Ledger, LostExec, Origin, Spot};
 use crate::report::Found;
 use crate::topology::Topology;
 use std::collections::HashSet;
@@ -53,21 +55,6 @@ pub struct SeenCommand<'a> {
     pub has_run: bool,
 }
 
-/// A script that is running.
-#[derive(Debug)]
-struct Script {
-    spec: &'static Spec,
-    origin: Origin,
-    /// The first of the keys that it was given.
-    first: Option<Vec<u8>>,
-    declared: HashSet<Vec<u8>>,
-    /// Keys of its group, at most [`SCRIPT_KEYS_MAX`].
-    together: Vec<Vec<u8>>,
-    used: HashSet<Vec<u8>>,
-    /// The number of its unit.
-    unit: u64,
-}
-
 /// Replays what clients sent.
 #[derive(Debug)]
 pub struct Replay {
@@ -78,6 +65,8 @@ pub struct Replay {
     /// The clients that watch keys, at most [`WATCHING_MAX`].
     watching: Vec<Vec<u8>>,
     script: Option<Script>,
+    /// The texts of scripts that were seen.
+    texts: ScriptTexts,
     /// Units that have a number: commands, transactions and scripts.
     units: u64,
     /// What counts for [`KEPT_BYTES_MAX`], or more: evicted clients are taken off when it is reached.
@@ -94,6 +83,7 @@ impl Replay {
             clients: LruTable::new(CLIENTS_MAX),
             watching: Vec::new(),
             script: None,
+            texts: ScriptTexts::default(),
             units: 0,
             kept_bytes: 0,
         }
@@ -188,8 +178,10 @@ impl Replay {
                 self.end_transaction(seen);
             }
             _ => {
-                if matches!((spec.parent, spec.name), ("client", _) | ("", "hello")) {
-                    self.state(seen).note_labels(&invocation);
+                match (spec.parent, spec.name) {
+                    ("client", _) | ("", "hello") => self.state(seen).note_labels(&invocation),
+                    ("script", "load") => drop(self.texts.add(args.get(2).unwrap_or_default())),
+                    _ => {}
                 }
                 self.plain(seen, &invocation, &keys);
             }
@@ -266,7 +258,7 @@ impl Replay {
         spot: Spot,
         unit: Option<u64>,
     ) {
-        let Finding { rule, command, place, keys } = finding;
+        let Finding { rule, command, place, from, keys } = finding;
         let shown: Vec<&[u8]> = keys.iter().collect();
         self.ledger.violations.enter(&Breach {
             rule: *rule,
@@ -274,6 +266,7 @@ impl Replay {
             keys: &shown,
             keys_hidden: keys.hidden(),
             place: *place,
+            from: *from,
             origin,
             at_ms,
             spot,
@@ -343,15 +336,9 @@ impl Replay {
         }
         if foreign::is_script(spec) {
             self.ledger.counts.scripts += 1;
-            self.script = Some(Script {
-                spec,
-                origin: self.state(seen).origin.clone(),
-                first: keys.first().map(|key| key.to_vec()),
-                declared: keys.iter().map(|key| key.to_vec()).collect(),
-                together: keys.iter().take(SCRIPT_KEYS_MAX).map(|key| key.to_vec()).collect(),
-                used: HashSet::new(),
-                unit,
-            });
+            let origin = self.state(seen).origin.clone();
+            let script = (spec, invocation.args);
+            self.script = Some(Script::new(script, keys, origin, unit, &mut self.texts));
         } else if !is_queued {
             self.ledger.key_groups.enter(keys);
         }
@@ -473,9 +460,13 @@ impl Replay {
         let declared = judge::Declared {
             first: script.first.as_deref(),
             contains: &|key| script.declared.contains(key),
+            first_used: script.together.first().map(Vec::as_slice),
+            argument: &|key| FromArgument::of(key, script.arguments.iter().map(Vec::as_slice)),
         };
         let shard_of = |slot| self.topology.shard_of(slot);
-        let finding = judge::script(script.spec.name, declared, invocation, &shard_of);
+        let name = invocation.spec.full_name();
+        let call = script.call(&name, &self.texts);
+        let finding = judge::script(&call, declared, invocation, &shard_of);
         let writes = invocation.spec.trips_watch() && !self.watching.is_empty();
         let unit = script.unit;
         if finding.is_none() && !writes {

@@ -65,9 +65,11 @@ fn what_a_cluster_would_refuse_is_entered() {
         // foo and other are in different shards of three, foo and b{foo} in one slot.
         (
             "a: eval s 1 foo\na lua: get foo\na lua: get b{foo}\na lua: get bar",
-            &["undeclared-script-key eval: get 1"],
+            &["undeclared-script-key eval a0f1490a \"s\": get 1"],
         ),
-        ("a: eval s 0\na lua: get foo", &["undeclared-script-key eval: get 1"]),
+        ("a: eval s 0\na lua: get foo", &["script-without-keys eval a0f1490a \"s\": get 1"]),
+        ("a: eval s 0\na lua: ping\na lua: time", &[]),
+        ("a: fcall_ro list 0 7\na lua: get user:7", &["script-without-keys fcall_ro list: get 1"]),
         ("a: move x 1", &["other-database move 1"]),
         ("a: swapdb 0 1", &["other-database swapdb 1"]),
         ("a: copy x {x} db 1", &["other-database copy 1"]),
@@ -89,7 +91,7 @@ fn what_a_cluster_would_refuse_is_entered() {
         ),
         (
             "a: eval s 1 foo\na lua: spublish foo 1\na lua: spublish bar 1",
-            &["undeclared-script-key eval: spublish 1"],
+            &["undeclared-script-key eval a0f1490a \"s\": spublish 1"],
         ),
         // Commands that the table does not have.
         ("a: hexpire x 1 fields 1 f\na: json.get x $", &[]),
@@ -106,6 +108,34 @@ fn what_a_cluster_would_refuse_is_entered() {
     for (conversation, expected) in cases {
         assert_eq!(violations(conversation), *expected, "{conversation}");
     }
+}
+
+#[test]
+fn a_script_is_named_by_its_text_wherever_that_was_seen() {
+    // The first client's script is that of the SHA-1 that the second one uses.
+    let text = r"\n-- visits\nlocal n = redis.call('incr', 'visits:' .. ARGV[1])\nreturn n";
+    let sha = "3a40a8596278073976b7f1ad131452707d3fdd3a";
+    for (first, expected) in [
+        (format!("script load \"{text}\""), "\"-- visits\" line 3: incr"),
+        (format!("eval \"{text}\" 1 x"), "\"-- visits\" line 3: incr"),
+        ("ping".to_owned(), ": incr"),
+    ] {
+        let found = violations(&format!("a: {first}\nb: evalsha {sha} 0 7\nb lua: incr visits:7"));
+        let name = format!("script-without-keys evalsha {}", &sha[..8]);
+        assert_eq!(found, [format!("{name} {expected} 1").replace(" :", ":")], "{first}");
+    }
+}
+
+#[test]
+fn the_argument_that_a_script_made_its_key_from_is_recorded() {
+    let from = |conversation| {
+        let replay = replayed(conversation);
+        let rows = replay.ledger.violations.rows();
+        rows[0].1.from.map(|from| (from.place, from.is_whole))
+    };
+    assert_eq!(from("a: eval s 0 x 7\na lua: get user:7"), Some((2, false)));
+    assert_eq!(from("a: eval s 1 foo x user:7\na lua: get user:7"), Some((2, true)));
+    assert_eq!(from("a: eval s 1 foo x\na lua: get user:7"), None);
 }
 
 #[test]
@@ -183,7 +213,7 @@ fn different_slots_of_one_shard_are_a_matter_of_luck() {
     let other = (0..).map(|n| format!("k{n}")).find(|k| shard(k) == shard("foo"));
     let other = other.expect("one of many");
     let found = violations(&format!("a: eval s 1 foo\na lua: get {other}"));
-    assert_eq!(found, ["shared-shard eval: get 1"]);
+    assert_eq!(found, ["shared-shard eval a0f1490a \"s\": get 1"]);
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(super) fn violations(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'
 }
 
 fn violation(row: &ViolationRow, groups: &[GroupRow], out: &mut Sink<'_>) {
-    out.map(12);
+    out.map(13);
     word(out, "rule", row.rule);
     word(out, "weight", row.weight);
     word(out, "command", &row.command);
@@ -85,6 +85,7 @@ fn violation(row: &ViolationRow, groups: &[GroupRow], out: &mut Sink<'_>) {
     words(out, "clients", clients.iter().map(String::as_str));
     let group = row.group.and_then(|at| groups.get(at));
     word(out, "tag", group.and_then(|group| group.tag.as_deref()).unwrap_or_default());
+    word(out, "advice", row.advice.as_deref().unwrap_or_default());
 }
 
 /// SLOTWAY CONFLICTS [RESET]

@@ -11,13 +11,18 @@
 //! WATCH                   watch           cross-slot-watch
 //! EXEC                    exec            cross-slot-transaction, watch-elsewhere, shared-shard,
 //!                                         exec-after-failed-watch
-//! a script calls          script          undeclared-script-key, shared-shard
+//! a script calls          script          undeclared-script-key, script-without-keys, shared-shard
 //! ```
 //!
 //! A command that crosses slots is a violation of its own, and so is a WATCH. Within a transaction
 //! the slots of such a command count as one, because the hashtag that mends the command brings them
 //! together: what is reported of the transaction is what would still cross then.
 
+mod script;
+
+pub(crate) use script::{Call, Declared, ScriptName, line_of, script};
+
+use super::from_argument::FromArgument;
 use super::key_list::KeyList;
 use super::pattern::pattern;
 use super::rule::Rule;
@@ -75,6 +80,8 @@ pub(crate) struct Finding {
     /// The command's place in its transaction, from 1; `None` outside a transaction, and where the rule
     /// is about no single command.
     pub place: Option<usize>,
+    /// Of a key that a script was not given: the argument that it was made from.
+    pub from: Option<FromArgument>,
     /// The keys concerned.
     pub keys: KeyList,
 }
@@ -137,14 +144,20 @@ pub(crate) fn by_command(rule: Rule, command: &impl Command, place: Option<usize
         Some(glob) => format!("{name} {}", pattern(&glob)),
         None => name.into_owned(),
     };
-    Finding { rule, command, place, keys }
+    Finding { rule, command, place, from: None, keys }
 }
 
 /// Describes the use of a database other than number 0, which the command of this name chose; `keys`
 /// are in it.
 #[must_use]
 pub(crate) fn other_database(command: &str, keys: KeyList) -> Finding {
-    Finding { rule: Rule::OtherDatabase, command: command.to_owned(), place: None, keys }
+    Finding {
+        rule: Rule::OtherDatabase,
+        command: command.to_owned(),
+        place: None,
+        from: None,
+        keys,
+    }
 }
 
 /// Judges a WATCH, which must not cross slots by itself or together with the guard. `guard` is the
@@ -162,7 +175,7 @@ pub(crate) fn watch(guard: Option<(Slot, &[&[u8]])>, command: &impl Command) -> 
         guarded.iter().for_each(|key| keys.add(key));
         command.each_key(&mut |key| keys.add(key));
         let (rule, command) = (Rule::CrossSlotWatch, command.name().into_owned());
-        Finding { rule, command, place: None, keys: keys.into_keys() }
+        Finding { rule, command, place: None, from: None, keys: keys.into_keys() }
     })
 }
 
@@ -210,7 +223,7 @@ pub(crate) fn by_transaction<C: Command>(rule: Rule, queue: &[C], guard: &[&[u8]
         }
         command.each_key(&mut |key| keys.add(key));
     }
-    Finding { rule, command: transaction_name(queue), place, keys: keys.into_keys() }
+    Finding { rule, command: transaction_name(queue), place, from: None, keys: keys.into_keys() }
 }
 
 /// Judges keys that are used together by commands which are not known.
@@ -221,43 +234,8 @@ pub(crate) fn key_set(keys: &[&[u8]]) -> Option<Finding> {
         rule: Rule::CrossSlotTransaction,
         command: String::new(),
         place: None,
+        from: None,
         keys: keys.iter().copied().collect(),
-    })
-}
-
-/// The keys that a script was given.
-#[derive(Clone, Copy)]
-pub(crate) struct Declared<'a> {
-    /// The first one, which determines where the script runs.
-    pub first: Option<&'a [u8]>,
-    /// Whether a key is one of them.
-    pub contains: &'a dyn Fn(&[u8]) -> bool,
-}
-
-/// Judges a command that a script calls: a key, or a shard channel, in another slot than the script's
-/// must be declared.
-#[must_use]
-pub(crate) fn script(
-    script: &str,
-    declared: Declared<'_>,
-    command: &impl Command,
-    shard_of: &dyn Fn(Slot) -> usize,
-) -> Option<Finding> {
-    let home = declared.first.map(Slot::of);
-    let mut stray: Option<Vec<u8>> = None;
-    command.each_with_slot(&mut |key| {
-        if stray.is_none() && home != Some(Slot::of(key)) && !(declared.contains)(key) {
-            stray = Some(key.to_vec());
-        }
-    });
-    let stray = stray?;
-    let shares = home.is_some_and(|home| shard_of(home) == shard_of(Slot::of(&stray)));
-    Some(Finding {
-        rule: if shares { Rule::SharedShard } else { Rule::UndeclaredScriptKey },
-        command: format!("{script}: {}", command.name()),
-        place: None,
-        // Not all declared keys: scripts with different numbers of keys would be different rows.
-        keys: declared.first.into_iter().chain([&*stray]).collect(),
     })
 }
 

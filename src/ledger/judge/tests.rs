@@ -42,7 +42,8 @@ impl Command for Line {
 fn shown(finding: &Finding) -> String {
     let keys: Vec<_> = finding.keys.iter().map(String::from_utf8_lossy).collect();
     let place = finding.place.map_or(String::new(), |at| format!(" at {at}"));
-    format!("{} {}{place}: {}", finding.rule.name(), finding.command, keys.join(" "))
+    let from = finding.from.map_or(String::new(), |from| format!(" (ARGV[{}])", from.place));
+    format!("{} {}{from}{place}: {}", finding.rule.name(), finding.command, keys.join(" "))
 }
 
 fn found(queue: &'static str, guard: &[&str], policy: GuardPolicy) -> String {
@@ -195,12 +196,19 @@ fn a_script_uses_the_keys_it_was_given() {
         (&["x"], "mget x y", "shared-shard eval: mget: x y"),
         (&["x"], "get z", "undeclared-script-key eval: get: x z"),
         (&["x", "y"], "mget y z", "undeclared-script-key eval: mget: x z"),
-        (&[], "get x", "undeclared-script-key eval: get: x"),
+        (&[], "get x", "script-without-keys eval: get (ARGV[1]): x"),
+        // Keys that a script uses together need a hashtag once they are declared.
+        (&[], "get z", "script-without-keys eval: get: {x}1 z"),
+        (&[], "ping", ""),
     ] {
         let keys: Vec<&[u8]> = declared.iter().map(|key| key.as_bytes()).collect();
-        let declared =
-            Declared { first: keys.first().copied(), contains: &|key| keys.contains(&key) };
-        let finding = script("eval", declared, &line(call), &halves);
+        let declared = Declared {
+            first: keys.first().copied(),
+            contains: &|key| keys.contains(&key),
+            first_used: Some(b"{x}1"),
+            argument: &|key| FromArgument::of(key, [&b"x"[..]].into_iter()),
+        };
+        let finding = script(&"eval", declared, &line(call), &halves);
         assert_eq!(finding.map_or(String::new(), |f| shown(&f)), expected, "{keys:?} {call}");
     }
 }

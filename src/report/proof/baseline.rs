@@ -106,6 +106,7 @@ mod tests {
             clients: Vec::new(),
             other_clients: 0,
             examples: Vec::new(),
+            advice: None,
             group: None,
             of: rule,
         }

@@ -279,7 +279,9 @@ impl Report {
     /// The errors that no hashtag mends, among the rules that were broken.
     pub(super) fn other_rules(&self) -> impl Iterator<Item = Rule> {
         let is_broken = |rule: &Rule| self.violations.iter().any(|row| row.of == *rule);
-        [Rule::OtherDatabase, Rule::SortByPattern].into_iter().filter(is_broken)
+        [Rule::ScriptWithoutKeys, Rule::OtherDatabase, Rule::SortByPattern]
+            .into_iter()
+            .filter(is_broken)
     }
 
     /// Whether all violations are by one client.
@@ -380,6 +382,7 @@ fn violations(
             .collect(),
         other_clients: row.other_clients,
         examples: row.examples.iter().map(|example| example_row(example, shard_of)).collect(),
+        advice: row.from.map(|from| from.to_string()),
         group: groups.iter().take(GROUPS_MAX).position(|group| {
             let mut patterns = kind.patterns.iter();
             !kind.patterns.is_empty() && patterns.all(|pattern| group.patterns.contains(pattern))

@@ -140,6 +140,9 @@ impl Page {
             self.push(" ");
         }
         self.push("</p>");
+        if let Some(advice) = &row.advice {
+            self.tag("p", &format!("Fix: {advice}"));
+        }
         if let Some(tag) = report.tag_for(row) {
             self.push("<p>Fix: the hashtag ");
             self.code(tag);

@@ -65,7 +65,10 @@ fn broken(report: &Report, row: &Row) -> Option<(String, String)> {
         .map(|violation| {
             let (patterns, times) =
                 (violation.patterns.join("  "), plural(violation.count, "time"));
-            printable(&format!("{}  {patterns}  {times}", violation.command)).into_owned()
+            let advice = violation.advice.as_ref().map(|advice| format!("  ({advice})"));
+            let advice = advice.unwrap_or_default();
+            let line = format!("{}  {patterns}  {times}{advice}", violation.command);
+            printable(&line).into_owned()
         })
         .collect();
     lines.push(row.way_out.to_owned());

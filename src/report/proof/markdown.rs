@@ -90,6 +90,7 @@ fn violations(report: &Report, text: &mut String) {
             _ => "⚠️",
         };
         let patterns: Vec<String> = violation.patterns.iter().take(6).map(|p| code(p)).collect();
+        let advice = violation.advice.iter().map(|advice| escaped(advice));
         let tag = report.tag_for(violation);
         let first = violation.examples.first();
         let spot = first.and_then(|example| example.spot.clone()).unwrap_or_default();
@@ -103,7 +104,7 @@ fn violations(report: &Report, text: &mut String) {
                 patterns.join("<br>"),
                 violation.often(),
                 format!("{spot} {client}").trim().to_owned(),
-                tag.map(code).unwrap_or_default(),
+                advice.chain(tag.map(code)).collect::<Vec<_>>().join("<br>"),
             ],
         );
     }

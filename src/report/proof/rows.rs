@@ -79,6 +79,8 @@ pub(crate) struct ViolationRow {
     pub clients: Vec<ClientRow>,
     pub other_clients: u64,
     pub examples: Vec<ExampleRow>,
+    /// What to do about it beside the rule's own way out.
+    pub advice: Option<String>,
     /// The group whose hashtag fixes it.
     pub group: Option<usize>,
     #[serde(skip)]

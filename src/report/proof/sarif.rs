@@ -58,6 +58,9 @@ fn result(report: &Report, violation: &ViolationRow) -> Value {
     if !violation.patterns.is_empty() {
         text.push_str(&format!(": {}", violation.patterns.join(", ")));
     }
+    if let Some(advice) = &violation.advice {
+        text.push_str(&format!(". {advice}"));
+    }
     if let Some(tag) = report.tag_for(violation) {
         text.push_str(&format!(". A common hashtag would fix it: {tag}"));
     }

@@ -230,6 +230,9 @@ impl Page {
             let more = plural((with.len() - KEYS_MAX) as u64, "kind");
             self.out.item("    ", Paint::dim, &format!("… and {more} more"));
         }
+        if let Some(advice) = &row.advice {
+            self.out.item("fix ", Paint::good, advice);
+        }
         // One for all stands in the first lines.
         if let Some(tag) = report.tag_for(row).filter(|_| !report.has_one_tag()) {
             let text = format!("with the hashtag {} (see below)", printable(tag));
