@@ -1,6 +1,6 @@
 //! FUNCTION and FCALL: libraries of scripts that are called by name.
 
-use super::script::{EVAL, READS, RUNS, SCRIPT, WRITES};
+use super::script::{EVAL, READS, RUNS, SCRIPT, WRITES, kill_running, shards_in_view};
 use super::spec::flag::{ALLOW_BUSY, DENYOOM, LOADING, NOSCRIPT, READ, STALE, UNWATCHED, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
@@ -11,6 +11,7 @@ use crate::dialect::REDIS_VERSION;
 use crate::rdb;
 use crate::resp::Sink;
 use crate::script::{Existing, FunctionSet, Functions, Library};
+use crate::state::ScriptKind;
 use crate::text::glob;
 use crate::topology::Port;
 use std::sync::Arc;
@@ -117,7 +118,7 @@ const SUBCOMMANDS: &[Spec] = &[
         name: "stats",
         flags: NOSCRIPT | ALLOW_BUSY,
         tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
-        summary: "Returns how many libraries and functions there are.",
+        summary: "Returns the function that makes others wait, and how many libraries and functions there are.",
         run: Run::Server(stats),
         ..FUNCTION
     },
@@ -289,12 +290,30 @@ fn restore(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
     Ok(())
 }
 
-/// `FUNCTION STATS`. What runs is not shown.
+/// `FUNCTION STATS`: of the functions in view of the port that make others wait the first, unless a
+/// script does so.
 fn stats(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (running, shards) = (&cx.server.running_scripts, shards_in_view(cx));
+    let function = running.function(shards.clone());
+    if function.is_none() && running.busy_of(shards) == Some(ScriptKind::Script) {
+        return Err(Refusal::BUSY_SCRIPT);
+    }
     let libraries = cx.node.functions.all();
     out.map(2);
     out.bulk(b"running_script");
-    out.null();
+    match function {
+        None => out.null(),
+        Some(function) => {
+            out.map(3);
+            out.bulk(b"name");
+            out.bulk(&function.name);
+            out.bulk(b"command");
+            out.array(function.command.len());
+            function.command.iter().for_each(|word| out.bulk(word));
+            out.bulk(b"duration_ms");
+            out.int(cx.now.saturating_sub(function.began).max(0));
+        }
+    }
     out.bulk(b"engines");
     out.map(1);
     out.bulk(b"LUA");
@@ -308,5 +327,5 @@ fn stats(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 /// `FUNCTION KILL`
 fn kill(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    super::script::kill_running(cx, out)
+    kill_running(cx, ScriptKind::Function, out)
 }

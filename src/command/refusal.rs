@@ -1,6 +1,7 @@
 //! The error that a command replies with instead of doing its work; the connection goes on.
 
 use crate::ledger::Rule;
+use crate::state::ScriptKind;
 use crate::state::settings::lacking_parameter;
 use std::borrow::Cow;
 
@@ -74,6 +75,8 @@ refusals! {
     READ_ONLY_REPLICA = "READONLY You can't write against a read only replica.";
     /// A script makes others wait.
     BUSY_SCRIPT = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.";
+    /// A function makes others wait.
+    BUSY_FUNCTION = "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
     /// A script calls a command that sees more shards than the script runs on.
     SCRIPT_NEEDS_ALL_SHARDS = "ERR Script attempted to run a command over all shards, and runs on one: call it outside of the script";
     /// A panic in the shard: the batch may have run in part.
@@ -91,6 +94,15 @@ impl Refusal {
     #[must_use]
     pub fn new(text: impl Into<Vec<u8>>) -> Self {
         Self(Cow::Owned(text.into()))
+    }
+
+    /// The reply to those that wait for a script or a function.
+    #[must_use]
+    pub const fn busy(kind: ScriptKind) -> Self {
+        match kind {
+            ScriptKind::Script => Self::BUSY_SCRIPT,
+            ScriptKind::Function => Self::BUSY_FUNCTION,
+        }
     }
 
     /// `ERR invalid expire time in 'set' command`.

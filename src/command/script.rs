@@ -15,8 +15,9 @@ use super::spec::{
 use super::{Args, Outcome, Refusal, ServerCx, help};
 use crate::resp::Sink;
 use crate::script::{Script, ScriptSha, check_syntax};
-use crate::state::Killed;
+use crate::state::{Killed, ScriptKind};
 use crate::topology::Port;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The keys of a script: as many as its second argument says.
@@ -211,17 +212,22 @@ fn flush(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 
 /// `SCRIPT KILL`
 fn kill(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    kill_running(cx, out)
+    kill_running(cx, ScriptKind::Script, out)
 }
 
-/// Ends the scripts and functions in view of the port that make others wait and have not written.
-pub(super) fn kill_running(cx: &mut ServerCx<'_>, out: &mut Sink<'_>) -> Outcome {
+/// Returns the shards in view of the port.
+pub(super) fn shards_in_view(cx: &ServerCx<'_>) -> Range<usize> {
     let topology = &cx.server.topology;
-    let shards = match cx.port {
+    match cx.port {
         Port::Router => 0..topology.shards(),
         Port::Node(node) => topology.shard_of_node(node)..topology.shard_of_node(node) + 1,
-    };
-    match cx.server.running_scripts.kill(shards) {
+    }
+}
+
+/// Ends the scripts, or the functions, in view of the port that make others wait and have not
+/// written.
+pub(super) fn kill_running(cx: &mut ServerCx<'_>, kind: ScriptKind, out: &mut Sink<'_>) -> Outcome {
+    match cx.server.running_scripts.kill(kind, shards_in_view(cx)) {
         Killed::Yes => {
             out.ok();
             Ok(())
@@ -231,6 +237,8 @@ pub(super) fn kill_running(cx: &mut ServerCx<'_>, out: &mut Sink<'_>) -> Outcome
              either wait the script termination or kill the server in a hard way using the SHUTDOWN \
              NOSAVE command.",
         )),
+        Killed::OtherRuns if kind == ScriptKind::Script => Err(Refusal::BUSY_FUNCTION),
+        Killed::OtherRuns => Err(Refusal::BUSY_SCRIPT),
         Killed::NoneRuns => Err(Refusal::of("NOTBUSY No scripts in execution right now.")),
     }
 }

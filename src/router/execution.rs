@@ -300,8 +300,8 @@ impl Executor for Execution<'_, '_> {
         self.placement.held.numbers()
     }
 
-    fn refuse_waiting(&mut self) {
-        self.placement.held.engines().for_each(|engine| engine.refuse_waiting());
+    fn refuse_waiting(&mut self, busy: &Refusal) {
+        self.placement.held.engines().for_each(|engine| engine.refuse_waiting(busy));
     }
 
     fn begin_script(&mut self, invocation: &Invocation<'_>) -> u64 {

@@ -4,7 +4,7 @@
 use super::{Session, SlotGate};
 use crate::command::{Invocation, Refusal, Run, SessionCommand, flag};
 use crate::slot::Footprint;
-use crate::state::{Paused, ServerState};
+use crate::state::{Paused, ScriptKind, ServerState};
 use crate::topology::Port;
 
 /// The decision on a request that is to run.
@@ -47,8 +47,10 @@ impl Session {
         {
             return Admission::Refuse(refusal);
         }
-        if server.running_scripts.any_busy() && self.waits_for_script(server, invocation) {
-            return Admission::Refuse(Refusal::BUSY_SCRIPT);
+        if server.running_scripts.any_busy()
+            && let Some(kind) = self.waits_for_script(server, invocation)
+        {
+            return Admission::Refuse(Refusal::busy(kind));
         }
         let is_refused = self.is_refused_crossing(invocation);
         if self.is_bound()
@@ -60,23 +62,30 @@ impl Session {
         if is_paused && !is_refused { Admission::Pause } else { Admission::Go }
     }
 
-    /// Returns whether a script makes a request wait. One for a single shard that is held is refused
+    /// Returns what makes a request wait, a script or a function. One for a single shard that is held is refused
     /// from that shard's queue as well; what needs several shards would wait for the script.
     #[cold]
-    fn waits_for_script(&self, server: &ServerState, invocation: &Invocation<'_>) -> bool {
+    fn waits_for_script(
+        &self,
+        server: &ServerState,
+        invocation: &Invocation<'_>,
+    ) -> Option<ScriptKind> {
         let (spec, running) = (invocation.spec, &server.running_scripts);
         if spec.has(flag::ALLOW_BUSY) {
-            return false;
+            return None;
         }
         let (slot, is_exec) = match (spec.run, &self.transaction) {
             (Run::Session(SessionCommand::Exec), Some(transaction)) => (transaction.slot, true),
             _ => (invocation.slot(), false),
         };
         match (self.port, slot) {
-            (Port::Node(node), _) => running.is_busy(server.topology.shard_of_node(node)),
-            _ if self.is_multi_slot() || invocation.crosses() => true,
-            (Port::Router, Some(slot)) => running.is_busy(server.topology.shard_of(slot)),
-            (Port::Router, None) => is_exec || matches!(spec.run, Run::Cluster(_) | Run::Whole(_)),
+            (Port::Node(node), _) => running.busy(server.topology.shard_of_node(node)),
+            _ if self.is_multi_slot() || invocation.crosses() => running.first_busy(),
+            (Port::Router, Some(slot)) => running.busy(server.topology.shard_of(slot)),
+            (Port::Router, None) => {
+                let sees_all = is_exec || matches!(spec.run, Run::Cluster(_) | Run::Whole(_));
+                running.first_busy().filter(|_| sees_all)
+            }
         }
     }
 

@@ -108,9 +108,9 @@ impl Engine {
 
     /// Replies to the units that wait for this shard that a script runs.
     #[cold]
-    pub fn refuse_waiting(&self) {
+    pub fn refuse_waiting(&self, busy: &Refusal) {
         if let Some(waiting) = self.waiting.as_ref().and_then(Weak::upgrade) {
-            waiting.refuse_waiting();
+            waiting.refuse_waiting(busy);
         }
     }
 

@@ -171,8 +171,8 @@ impl Executor for Running<'_> {
         vec![self.engine.number()]
     }
 
-    fn refuse_waiting(&mut self) {
-        self.engine.refuse_waiting();
+    fn refuse_waiting(&mut self, busy: &Refusal) {
+        self.engine.refuse_waiting(busy);
     }
 
     fn begin_script(&mut self, invocation: &Invocation<'_>) -> u64 {

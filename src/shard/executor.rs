@@ -37,7 +37,7 @@ pub(crate) trait Executor {
     /// Returns the shards that a script makes others wait for.
     fn held_shards(&self) -> Vec<usize>;
     /// Refuses the units that wait for these shards now.
-    fn refuse_waiting(&mut self);
+    fn refuse_waiting(&mut self, busy: &Refusal);
     /// Returns whether a script may use keys of any slot.
     fn reaches_all_slots(&self) -> bool {
         false

@@ -174,11 +174,11 @@ impl Shard {
 }
 
 impl RefuseWaiting for Shard {
-    fn refuse_waiting(&self) {
+    fn refuse_waiting(&self, busy: &Refusal) {
         // Only those that wait now: what keeps waiting goes to the end of the queue.
         for _ in 0..self.waiting() {
             let Some(job) = self.next_job() else { break };
-            if let Some(job) = job.refuse() {
+            if let Some(job) = job.refuse(busy) {
                 self.queue.lock().push_back(job);
                 self.waiting.fetch_add(1, Ordering::AcqRel);
             }
@@ -272,20 +272,19 @@ impl Hold<'_> {
 
 impl Job {
     /// Replies that a script runs; returns the job if it keeps waiting.
-    fn refuse(self) -> Option<Self> {
+    fn refuse(self, busy: &Refusal) -> Option<Self> {
         if let OwnedUnit::Watch(..) = self.unit {
             return Some(self);
         }
         let mut replies = Vec::new();
         let mut out = Sink::new(&mut replies, self.proto);
-        let busy = Refusal::BUSY_SCRIPT;
         match &self.unit {
-            OwnedUnit::Commands(queue) => queue.iter().for_each(|_| out.error(&busy)),
+            OwnedUnit::Commands(queue) => queue.iter().for_each(|_| out.error(busy)),
             OwnedUnit::Exec(_) => {
                 let text = [b"EXECABORT Transaction discarded because of: ", busy.text()].concat();
                 out.error(text);
             }
-            OwnedUnit::Blocking(_) | OwnedUnit::Watch(..) => out.error(&busy),
+            OwnedUnit::Blocking(_) | OwnedUnit::Watch(..) => out.error(busy),
         }
         let _disconnected = self.reply.send(Served { replies, then: None });
         None

@@ -1,6 +1,6 @@
 //! The outcome of a request: one type from the engine to the socket.
 
-use crate::command::{Invocation, Queue, Wait};
+use crate::command::{Invocation, Queue, Refusal, Wait};
 use crate::keyspace::Millis;
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
@@ -79,7 +79,7 @@ pub struct Served {
 /// The queue of the units that wait for a shard, as the script sees it that makes them wait.
 pub(crate) trait RefuseWaiting: Send + Sync + std::fmt::Debug {
     /// Replies to all of them that a script runs. A WATCH keeps waiting: it would have succeeded.
-    fn refuse_waiting(&self);
+    fn refuse_waiting(&self, busy: &Refusal);
 }
 
 /// Receives the outcome of a unit in a queue; never anything if its client was closed before.

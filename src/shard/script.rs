@@ -21,7 +21,7 @@ use crate::script::{
 };
 use crate::session::{note_lacking_of_script, note_scope_of_script, note_stray_key};
 use crate::slot::{Footprint, Slot};
-use crate::state::ServerState;
+use crate::state::{RunningFunction, ScriptKind, ServerState};
 use crate::topology::Port;
 use std::borrow::Cow;
 use std::iter::Take;
@@ -262,6 +262,8 @@ struct RunningScript<'x, E> {
     on: &'x mut E,
     /// Its command, its SHA-1 and its first line, for reports.
     name: ScriptName<'x>,
+    /// The command that runs it.
+    args: Args<'x>,
     /// The keys that it was given.
     declared: Take<ArgsFrom<'x>>,
     /// The slot of all of them.
@@ -351,6 +353,7 @@ impl<'x, E: Executor> RunningScript<'x, E> {
         Self {
             on,
             name,
+            args: invocation.args,
             declared: invocation.args.from(KEYS_FROM).take(keys),
             declared_slot: invocation.slot(),
             arguments: invocation.args.from(KEYS_FROM + keys),
@@ -378,23 +381,34 @@ impl<E> Drop for RunningScript<'_, E> {
 }
 
 impl<E: Executor> RunningScript<'_, E> {
+    /// Returns the function as FUNCTION STATS shows it, if it is one.
+    fn as_function(&self) -> Option<RunningFunction> {
+        let ScriptName::Function { name, .. } = self.name else { return None };
+        Some(RunningFunction::new(name, self.args.from(0), self.began))
+    }
+
     /// Refuses the clients that wait for this script; returns whether it has to end.
     #[cold]
     fn keep_busy(&mut self, ran_ms: Millis) -> bool {
+        let (running, has_written) = (&self.server.running_scripts, self.has_written);
+        let kind = match self.name {
+            ScriptName::Script { .. } => ScriptKind::Script,
+            ScriptName::Function { .. } => ScriptKind::Function,
+        };
         if self.busy.is_empty() {
             tracing::warn!(
                 ran_ms,
-                "a script runs for long; SCRIPT KILL ends it unless it has written"
+                "a script runs for long; SCRIPT KILL or FUNCTION KILL ends it unless it has written"
             );
+            self.busy = self.on.held_shards();
+            running.begin(&self.busy, self.as_function());
         }
-        self.busy = self.on.held_shards();
-        let (running, has_written) = (&self.server.running_scripts, self.has_written);
         let mut ends = false;
         for shard in &self.busy {
             ends |= running.keep_busy(*shard, has_written);
         }
         // Now that SCRIPT KILL finds the script.
-        self.on.refuse_waiting();
+        self.on.refuse_waiting(&Refusal::busy(kind));
         // With one thread no client can send it.
         ends || (self.on.pace().is_alone() && !has_written)
     }

@@ -8,7 +8,7 @@
 //! slowlog          SLOWLOG
 //! latency_monitor  LATENCY
 //! pause            CLIENT PAUSE
-//! running_scripts  scripts that make others wait: BUSY, SCRIPT KILL
+//! running_scripts  scripts that make others wait: BUSY, SCRIPT KILL, FUNCTION STATS
 //! clients          the connected clients: CLIENT LIST, blocked clients, their outboxes
 //! settings         CONFIG
 //! pubsub           channels and their subscribers
@@ -51,7 +51,7 @@ pub(crate) use observer::{Instrumentation, ObservedCommand, Observer};
 pub(crate) use pause::{Pause, Paused};
 pub(crate) use process::Usage;
 pub(crate) use recorder::{About, Note, Recorder};
-pub(crate) use running_scripts::{Killed, RunningScripts};
+pub(crate) use running_scripts::{Killed, RunningFunction, RunningScripts, ScriptKind};
 pub(crate) use slowlog::Slowlog;
 pub(crate) use stats::{Counter, Stats};
 

@@ -52,6 +52,7 @@ transcripts! {
     geo: redis,
     geo_search: redis,
     geo_watch: redis,
+    function_busy: redis,
     hash: redis,
     hash_large: redis,
     hash_number: redis,
