@@ -105,6 +105,12 @@ impl Refusal {
         }
     }
 
+    /// The reply to an EXEC that waits for a script or a function.
+    #[must_use]
+    pub fn busy_at_exec(busy: &Self) -> Self {
+        Self::new([b"EXECABORT Transaction discarded because of: ", busy.text()].concat())
+    }
+
     /// `ERR invalid expire time in 'set' command`.
     #[must_use]
     pub fn invalid_expire(command: &str) -> Self {

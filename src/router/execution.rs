@@ -59,12 +59,28 @@ impl Router {
             }
         };
         let slots = slots.as_ref();
-        let mut placement = self.place(session, unit, scope, slots, turn);
+        let placement = self.place(session, unit, scope, slots, turn);
         let client = Arc::clone(session.client());
         if client.is_closing() {
             // The client was closed during the wait.
             return Outcome::Sever;
         }
+        let mut placement = match placement {
+            Ok(placement) => placement,
+            Err(kind) => {
+                if let Unit::Exec(_) = unit {
+                    session.insert_pushes_before(out.len(), out);
+                }
+                let mut out = Sink::new(out, session.proto());
+                match unit {
+                    Unit::Exec(_) => out.error(Refusal::busy_at_exec(&Refusal::busy(kind))),
+                    Unit::Command(it) | Unit::Blocking(it) | Unit::Watch(it, _) => {
+                        self.refuse_waiting(it.spec, kind, turn, &mut out);
+                    }
+                }
+                return Outcome::Replied;
+            }
+        };
         let refusal = match unit {
             Unit::Exec(transaction) => {
                 let refusal = self.refuses_exec(session, transaction, &mut placement, turn);

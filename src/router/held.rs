@@ -6,7 +6,12 @@ use crate::command::flag;
 use crate::session::Session;
 use crate::shard::{Engine, Hold, Turn};
 use crate::slot::Slot;
+use crate::state::ScriptKind;
 use crate::topology::{Port, SlotMigration};
+
+/// Attempts to hold shards at once, each after waiting for one of them. With as many as this the
+/// others are so busy that it is better to wait for them while shards are held.
+const ATTEMPTS_MAX: usize = 16;
 
 /// The shard that a turn holds from one command to the next, with its number.
 pub(super) type KeptHold<'r> = Option<(usize, Hold<'r>)>;
@@ -117,10 +122,94 @@ impl Router {
         }
     }
 
-    /// Holds shards, which must be named in ascending order.
+    /// Holds shards, which must be named in ascending order, however long that takes.
     pub(super) fn hold_each<'r>(&'r self, shards: &[usize], turn: &'r Turn<'r>) -> HeldShards<'r> {
+        loop {
+            if let Some(held) = self.hold_each_unless(shards, turn, &|| false) {
+                return held;
+            }
+        }
+    }
+
+    /// Holds shards, which must be named in ascending order, unless a script makes others wait for
+    /// one of them: then returns of which kind.
+    pub(super) fn hold_each_if_idle<'r>(
+        &'r self,
+        shards: &[usize],
+        turn: &'r Turn<'r>,
+    ) -> Result<HeldShards<'r>, ScriptKind> {
+        let running = &self.server.running_scripts;
+        let is_busy = || running.busy_of(shards.iter().copied()).is_some();
+        self.hold_each_unless(shards, turn, &is_busy)
+            .ok_or_else(|| running.busy_of(shards.iter().copied()).unwrap_or(ScriptKind::Script))
+    }
+
+    /// Holds shards unless `gives_up` says that it is no use to wait on. While it waits for one, it
+    /// holds no other, so that a command over all shards does not pass on to the others the delay that
+    /// a slow script makes at one; only after many attempts it waits for them in their order.
+    fn hold_each_unless<'r>(
+        &'r self,
+        shards: &[usize],
+        turn: &'r Turn<'r>,
+        gives_up: &dyn Fn() -> bool,
+    ) -> Option<HeldShards<'r>> {
         debug_assert!(shards.is_sorted(), "shards are held in ascending order");
-        HeldShards(shards.iter().map(|&shard| (shard, self.hold_one(shard, turn))).collect())
+        let mut held = Vec::with_capacity(shards.len());
+        let Some(mut taken) = self.try_hold_rest(shards, &mut held, turn) else {
+            return Some(HeldShards(held));
+        };
+        for _ in 0..ATTEMPTS_MAX {
+            held.clear();
+            held.push((taken, self.wait_for(taken, turn, gives_up)?));
+            match self.try_hold_rest(shards, &mut held, turn) {
+                Some(other) => taken = other,
+                None => return Some(Self::after_waiting(held, turn)),
+            }
+        }
+        held.clear();
+        for &shard in shards {
+            held.push((shard, self.wait_for(shard, turn, gives_up)?));
+        }
+        Some(Self::after_waiting(held, turn))
+    }
+
+    /// Holds those of these shards that are not held yet and are free; returns the first that is not.
+    fn try_hold_rest<'r>(
+        &'r self,
+        shards: &[usize],
+        held: &mut Vec<(usize, Hold<'r>)>,
+        turn: &'r Turn<'r>,
+    ) -> Option<usize> {
+        for &shard in shards {
+            if held.iter().all(|(other, _)| *other != shard) {
+                match self.shards[shard].try_hold(turn) {
+                    Some(hold) => held.push((shard, hold)),
+                    None => return Some(shard),
+                }
+            }
+        }
+        None
+    }
+
+    /// Waits for a shard away from the runtime's workers.
+    fn wait_for<'r>(
+        &'r self,
+        shard: usize,
+        turn: &'r Turn<'r>,
+        gives_up: &dyn Fn() -> bool,
+    ) -> Option<Hold<'r>> {
+        let shard = &self.shards[shard];
+        let mut waited = None;
+        turn.pace.outside(&mut || waited = shard.hold_unless(turn, gives_up));
+        waited
+    }
+
+    /// Returns shards of which one had to be waited for: the time of the turn is over.
+    fn after_waiting<'r>(mut held: Vec<(usize, Hold<'r>)>, turn: &Turn<'_>) -> HeldShards<'r> {
+        held.sort_by_key(|(number, _)| *number);
+        let mut held = HeldShards(held);
+        held.engines().for_each(|engine| engine.advance(turn.pace.now()));
+        held
     }
 
     /// Holds a shard, waiting for it away from the runtime's workers if it is taken.

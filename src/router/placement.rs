@@ -19,6 +19,7 @@ use crate::resp::Sink;
 use crate::session::{Reach, Scope, Session, Transaction, Unit};
 use crate::shard::{Engine, Hold, Turn};
 use crate::slot::Slot;
+use crate::state::ScriptKind;
 use crate::topology::{NodeNumber, Port, RequestFlags};
 use std::net::SocketAddr;
 
@@ -170,6 +171,9 @@ impl Router {
 
     /// Holds everything that a unit needs, and determines where it runs. `slots` are those of the
     /// keys of a lone command that needs several.
+    ///
+    /// # Errors
+    /// What makes others wait for one of the shards, and would make the unit wait.
     pub(super) fn place<'r>(
         &'r self,
         session: &Session,
@@ -177,11 +181,15 @@ impl Router {
         scope: Scope,
         slots: Option<&KeySlots<'_>>,
         turn: &'r Turn<'r>,
-    ) -> Placement<'r> {
+    ) -> Result<Placement<'r>, ScriptKind> {
         let wanted = || self.shards_wanted(session, unit, scope, slots);
         let mut placement = loop {
             let shards = wanted();
-            let held = self.hold_each(&shards, turn);
+            let held = match unit {
+                // A server accepts it at any time.
+                Unit::Watch(..) => self.hold_each(&shards, turn),
+                _ => self.hold_each_if_idle(&shards, turn)?,
+            };
             if wanted() == shards {
                 break Placement::of(held);
             }
@@ -189,7 +197,7 @@ impl Router {
         };
         if placement.held.0.iter().any(|(shard, _)| self.remotes.contains_key(shard)) {
             placement.refusal = Some(Refusal::REMOTE_SHARD);
-            return placement;
+            return Ok(placement);
         }
         let (flags, local) = (session.request_flags_of(unit), session.client().local);
         match (scope, unit) {
@@ -211,7 +219,7 @@ impl Router {
                 }
             }
         }
-        placement
+        Ok(placement)
     }
 
     /// Returns the shards that a unit needs, ascending.

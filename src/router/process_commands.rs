@@ -75,11 +75,27 @@ impl Router {
             out.error(Refusal::REMOTE_SHARD);
             return Outcome::Replied;
         }
-        let mut held = self.hold_each(shards, turn);
+        let held = self.hold_each_if_idle(shards, turn);
         if session.client().is_closing() {
             // The client was closed during the wait.
             return Outcome::Sever;
         }
+        let mut held = match held {
+            Ok(held) => held,
+            Err(_) if invocation.spec.has(flag::ALLOW_BUSY) => {
+                // It refuses, or ends what makes it wait.
+                let before = out.len();
+                self.call_process(session, function, invocation, &mut [], turn, out);
+                if out.len() > before {
+                    return Outcome::Replied;
+                }
+                self.hold_each(shards, turn)
+            }
+            Err(kind) => {
+                self.refuse_waiting(invocation.spec, kind, turn, out);
+                return Outcome::Replied;
+            }
+        };
         // A replica that serves from its master's shard shows its own counts.
         let replica = match (turn.batch.port, &held.0[..]) {
             (Port::Node(node), [_]) if self.topology.is_replica(turn.batch.port) => Some(node),

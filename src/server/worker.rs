@@ -23,8 +23,12 @@ const STEPS_PER_LOOK: usize = 4096;
 /// The time that the worker's successor gets to take over. Taking over is a thread wake-up; when a
 /// wake-up is late, the next look at the clock tries again.
 const HAND_OVER: Duration = Duration::from_micros(300);
-/// Hand-overs tried for one batch; each costs [`HAND_OVER`].
-const HAND_OVERS_MAX: u32 = 4;
+/// Hand-overs tried in short succession; each costs [`HAND_OVER`]. Where the machine is so busy that none
+/// of them succeeds, clients that this thread wakes would wait for the end of the batch: it goes on trying,
+/// each time after twice as long.
+const HAND_OVERS_AT_ONCE: u32 = 4;
+/// How often the time until the next try is doubled at most.
+const DOUBLED_MAX: u32 = 5;
 
 /// Most sleepers that are woken at once; further ones are woken in steps.
 const ROUSED_FIRST: usize = 32;
@@ -87,7 +91,8 @@ impl WorkerPace {
         let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
         let began = self.began.get().unwrap_or(now);
         self.began.set(Some(began));
-        if now.saturating_sub(began) > BUDGET && self.hand_overs.get() < HAND_OVERS_MAX {
+        let doubled = self.hand_overs.get().saturating_sub(HAND_OVERS_AT_ONCE).min(DOUBLED_MAX);
+        if now.saturating_sub(began) > BUDGET * 2_u32.pow(doubled) {
             self.hand_overs.set(self.hand_overs.get() + 1);
             self.began.set(Some(now));
             aside(|| rest(HAND_OVER));

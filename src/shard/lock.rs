@@ -11,25 +11,32 @@
 //! that no job is forgotten: a submitter tries the lock after counting its job, a holder reads the
 //! count after unlocking, and both are read-modify-writes of the same counter, so that one of them
 //! sees the other. A [`Hold`] releases the lock when it is dropped, also while a panic unwinds.
+//!
+//! Jobs that run scripts are left to a task of their own, with those behind them: a script may take
+//! long, and the holder's client still waits for its reply, as do the clients of the shards that it
+//! holds beside this one.
 
 use super::context::{BatchContext, Turn};
 use super::engine::Engine;
 use super::execute::{Running, execute};
 use super::outcome::{Outcome, Pending, RefuseWaiting, Served, WaitFor};
-use crate::command::{Invocation, Pace, Queue, Refusal};
+use crate::command::{Invocation, Pace, Queue, Refusal, Run};
 use crate::resp::{Proto, Sink};
 use crate::session::{OwnedUnit, Unit};
 use crate::state::clients::Client;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Most attempts to take a held lock before a job is queued: about the time of a few commands.
 const SPINS_MAX: u32 = 40;
 /// Most jobs of other clients that one holder serves before another holder takes over.
 const DRAIN_MAX: usize = 64;
+/// How often a thread that waits for a shard asks whether it still should.
+const ASKED_EVERY: Duration = Duration::from_millis(10);
 /// Execution stops when a connection has more unsent output than this, in bytes.
 pub(crate) const OUTPUT_LEN_MAX: usize = 1 << 20;
 
@@ -40,6 +47,8 @@ pub struct Shard {
     queue: Mutex<VecDeque<Job>>,
     /// The number of queued jobs. Raised after the job is in the queue, lowered after it is out.
     waiting: AtomicUsize,
+    /// A task will serve the queue.
+    is_left: AtomicBool,
 }
 
 /// A unit that waits for its shard.
@@ -48,6 +57,7 @@ struct Job {
     /// Once this client is closed, no part of the job runs.
     client: Arc<Client>,
     unit: OwnedUnit,
+    runs_script: bool,
     proto: Proto,
     /// The submitter's time: the holder's own may be seconds old.
     batch: BatchContext,
@@ -67,6 +77,8 @@ pub struct Hold<'s> {
 struct AfterUnlock<'s> {
     shard: &'s Arc<Shard>,
     turn: &'s Turn<'s>,
+    /// It is a task that serves the queue for no client of its own.
+    is_task: bool,
     /// The number of jobs that this holder has served.
     served: usize,
 }
@@ -85,6 +97,7 @@ impl Shard {
             engine: Mutex::new(engine),
             queue: Mutex::default(),
             waiting: AtomicUsize::new(0),
+            is_left: AtomicBool::new(false),
         });
         let waiting: Weak<Self> = Arc::downgrade(&shard);
         shard.engine.lock().set_waiting(waiting);
@@ -110,6 +123,23 @@ impl Shard {
         self.held(self.engine.lock(), turn)
     }
 
+    /// Does the same, unless `gives_up` says that it is no use to wait on: it is asked again and again.
+    #[must_use]
+    pub fn hold_unless<'s>(
+        self: &'s Arc<Self>,
+        turn: &'s Turn<'s>,
+        gives_up: &dyn Fn() -> bool,
+    ) -> Option<Hold<'s>> {
+        loop {
+            if let Some(engine) = self.engine.try_lock_for(ASKED_EVERY) {
+                return Some(self.held(engine, turn));
+            }
+            if gives_up() {
+                return None;
+            }
+        }
+    }
+
     #[inline]
     fn held<'s>(
         self: &'s Arc<Self>,
@@ -117,7 +147,7 @@ impl Shard {
         turn: &'s Turn<'s>,
     ) -> Hold<'s> {
         engine.begin(&turn.batch);
-        Hold { engine, after: AfterUnlock { shard: self, turn, served: 0 } }
+        Hold { engine, after: AfterUnlock { shard: self, turn, is_task: false, served: 0 } }
     }
 
     /// Queues a unit for the holder of the shard, and runs it at once if no holder is left. Nothing
@@ -131,13 +161,19 @@ impl Shard {
         pace: &dyn Pace,
     ) -> Pending {
         let (reply, pending) = oneshot::channel();
-        let job = Job { client: Arc::clone(client), unit, proto, batch: *batch, reply };
+        let (client, runs_script) = (Arc::clone(client), runs_script(&unit));
+        let job = Job { client, unit, runs_script, proto, batch: *batch, reply };
         self.queue.lock().push_back(job);
         self.waiting.fetch_add(1, Ordering::AcqRel);
         if let Some(engine) = self.engine.try_lock() {
             drop(self.held(engine, &Turn::new(*batch, pace)));
         }
         pending
+    }
+
+    /// Returns whether the first job in the queue runs a script.
+    fn has_script_next(&self) -> bool {
+        self.queue.lock().front().is_some_and(|job| job.runs_script)
     }
 
     /// Returns the number of waiting jobs.
@@ -149,21 +185,31 @@ impl Shard {
         }
     }
 
-    fn next_job(&self) -> Option<Job> {
+    /// Takes the first job out of the queue; a job that runs a script stays, unless it `may_be_slow`.
+    fn next_job(&self, may_be_slow: bool) -> Option<Job> {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let job = self.queue.lock().pop_front()?;
+        let mut queue = self.queue.lock();
+        let job = queue.pop_front_if(|job| may_be_slow || !job.runs_script)?;
+        drop(queue);
         self.waiting.fetch_sub(1, Ordering::AcqRel);
         Some(job)
     }
 
-    /// Serves up to `jobs_max` jobs; returns how many it served.
+    /// Serves up to `jobs_max` jobs, those that run scripts only if they `may_be_slow`; returns how many
+    /// it served.
     #[cold]
-    fn serve_queue(&self, engine: &mut Engine, jobs_max: usize, pace: &dyn Pace) -> usize {
+    fn serve_queue(
+        &self,
+        engine: &mut Engine,
+        jobs_max: usize,
+        may_be_slow: bool,
+        pace: &dyn Pace,
+    ) -> usize {
         let mut served = 0;
         while served < jobs_max
-            && let Some(job) = self.next_job()
+            && let Some(job) = self.next_job(may_be_slow)
         {
             job.run(engine, pace);
             served += 1;
@@ -177,7 +223,7 @@ impl RefuseWaiting for Shard {
     fn refuse_waiting(&self, busy: &Refusal) {
         // Only those that wait now: what keeps waiting goes to the end of the queue.
         for _ in 0..self.waiting() {
-            let Some(job) = self.next_job() else { break };
+            let Some(job) = self.next_job(true) else { break };
             if let Some(job) = job.refuse(busy) {
                 self.queue.lock().push_back(job);
                 self.waiting.fetch_add(1, Ordering::AcqRel);
@@ -205,7 +251,8 @@ impl Drop for Hold<'_> {
         let after = &mut self.after;
         finish(&mut self.engine, after.turn.pace);
         if after.shard.waiting.load(Ordering::Relaxed) != 0 {
-            after.served = after.shard.serve_queue(&mut self.engine, DRAIN_MAX, after.turn.pace);
+            let (shard, pace) = (after.shard, after.turn.pace);
+            after.served = shard.serve_queue(&mut self.engine, DRAIN_MAX, after.is_task, pace);
         }
     }
 }
@@ -224,20 +271,32 @@ impl AfterUnlock<'_> {
     #[cold]
     fn serve_again(&mut self) {
         while self.shard.waiting() != 0 {
-            if self.served >= DRAIN_MAX {
-                // Jobs keep arriving: a separate task continues, unless another holder comes first.
-                let (shard, batch) = (Arc::clone(self.shard), self.turn.batch);
-                return self.turn.pace.later(Box::new(move |pace| {
-                    if let Some(engine) = shard.engine.try_lock() {
-                        drop(shard.held(engine, &Turn::new(batch, pace)));
-                    }
-                }));
+            if self.served >= DRAIN_MAX || !self.is_task && self.shard.has_script_next() {
+                return self.leave();
             }
             // The present holder checks the queue after unlocking.
             let Some(mut engine) = self.shard.engine.try_lock() else { return };
-            self.served +=
-                self.shard.serve_queue(&mut engine, DRAIN_MAX - self.served, self.turn.pace);
+            let (left, pace) = (DRAIN_MAX - self.served, self.turn.pace);
+            self.served += self.shard.serve_queue(&mut engine, left, self.is_task, pace);
         }
+    }
+
+    /// Leaves the jobs to a separate task, unless another holder serves them first. A task that was
+    /// already left some, and has not begun, will see these as well.
+    fn leave(&self) {
+        if self.shard.is_left.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (shard, batch) = (Arc::clone(self.shard), self.turn.batch);
+        self.turn.pace.later(Box::new(move |pace| {
+            shard.is_left.store(false, Ordering::Release);
+            if let Some(engine) = shard.engine.try_lock() {
+                let turn = Turn::new(batch, pace);
+                let mut hold = shard.held(engine, &turn);
+                hold.after.is_task = true;
+                drop(hold);
+            }
+        }));
     }
 }
 
@@ -280,10 +339,7 @@ impl Job {
         let mut out = Sink::new(&mut replies, self.proto);
         match &self.unit {
             OwnedUnit::Commands(queue) => queue.iter().for_each(|_| out.error(busy)),
-            OwnedUnit::Exec(_) => {
-                let text = [b"EXECABORT Transaction discarded because of: ", busy.text()].concat();
-                out.error(text);
-            }
+            OwnedUnit::Exec(_) => out.error(Refusal::busy_at_exec(busy)),
             OwnedUnit::Blocking(_) | OwnedUnit::Watch(..) => out.error(busy),
         }
         let _disconnected = self.reply.send(Served { replies, then: None });
@@ -291,7 +347,7 @@ impl Job {
     }
 
     fn run(self, engine: &mut Engine, pace: &dyn Pace) {
-        let Self { client, unit, proto, batch, reply } = self;
+        let Self { client, unit, proto, batch, reply, .. } = self;
         if client.is_closing() {
             return;
         }
@@ -309,6 +365,16 @@ impl Job {
         };
         // The client may have disconnected while its job waited; then its replies are not read.
         let _disconnected = reply.send(Served { replies, then });
+    }
+}
+
+/// Returns whether a unit runs a script, and so may take long.
+fn runs_script(unit: &OwnedUnit) -> bool {
+    let any = |queue: &Queue| queue.iter().any(|it| matches!(it.spec.run, Run::Script(_)));
+    match unit {
+        OwnedUnit::Commands(queue) => any(queue),
+        OwnedUnit::Exec(transaction) => any(&transaction.queue),
+        OwnedUnit::Blocking(_) | OwnedUnit::Watch(..) => false,
     }
 }
 

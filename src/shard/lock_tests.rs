@@ -115,6 +115,31 @@ fn nothing_runs_for_a_client_that_was_closed_meanwhile() {
     assert_eq!(served.try_recv().expect("served").replies, b":1\r\n", "only the other's ran");
 }
 
+/// A script may take long: the client of the holder would wait for its reply meanwhile.
+#[test]
+fn who_holds_leaves_scripts_and_what_is_behind_them_to_another() {
+    let (shard, client, pace) = (shard(), client(), Later::default());
+    let turn = Turn::new(BATCH, &pace);
+    let script = || {
+        let (buf, mut queue) = (b"evalreturn 10", Queue::default());
+        let spans = [Span::new(0, 4), Span::new(4, 8), Span::new(12, 1)];
+        assert!(queue.push(&resolve(Args::new(buf, &spans)).expect("EVAL is a command")));
+        OwnedUnit::Commands(queue)
+    };
+    let hold = shard.try_hold(&turn).expect("free");
+    let units = [increment(), script(), increment(), script()];
+    let mut pending = units.map(|unit| shard.submit(&client, unit, Proto::Resp2, &BATCH, &pace));
+    drop(hold);
+    let served = |pending: &mut [Pending; 4]| pending.each_mut().map(|one| one.try_recv().is_ok());
+    assert_eq!(served(&mut pending), [true, false, false, false]);
+    // Further holders leave them to the same task.
+    drop(shard.try_hold(&turn).expect("free"));
+    assert_eq!(pace.deferred.borrow().len(), 1);
+    pace.pop().expect("one task")(&pace);
+    assert_eq!(served(&mut pending), [false, true, true, true], "each of the others once");
+    assert!(pace.deferred.borrow().is_empty() && shard.try_hold(&turn).is_some());
+}
+
 /// A job that waited for a slow holder begins at its own time, not at the holder's.
 #[test]
 fn a_job_has_the_time_at_which_it_runs() {
