@@ -15,12 +15,15 @@
 //! including in async code, and several can run side by side: the system chooses free ports.
 
 use crate::dialect::Dialect;
+use crate::keyspace::Millis;
 use crate::resp::{Reply, ReplyDecoder};
 use crate::server::{self, OpenError, Wanted};
+use crate::state::ServerState;
 use crate::state::settings::DATABASES_MAX;
 use crate::topology::{Announce, Port, Role};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, thread};
 use tokio::sync::oneshot;
@@ -39,6 +42,7 @@ pub struct TestClusterBuilder {
 pub struct TestCluster {
     router: SocketAddr,
     nodes: Vec<TestNode>,
+    server: Arc<ServerState>,
     /// Dropped to shut down.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<thread::JoinHandle<()>>,
@@ -194,6 +198,7 @@ impl TestClusterBuilder {
         }
         let runtime = server::runtime(threads, "slotway-test")?;
         let (stop, stop_received) = oneshot::channel::<()>();
+        let server = Arc::clone(&router.server);
         let thread = thread::Builder::new().name("slotway-test".to_owned()).spawn(move || {
             let stopped = async {
                 // The sender is dropped, never used.
@@ -202,7 +207,8 @@ impl TestClusterBuilder {
             runtime.block_on(server::serve(router, bound, stopped));
             runtime.shutdown_background();
         })?;
-        Ok(TestCluster { router: router_address, nodes, stop: Some(stop), thread: Some(thread) })
+        let (stop, thread) = (Some(stop), Some(thread));
+        Ok(TestCluster { router: router_address, nodes, server, stop, thread })
     }
 }
 
@@ -287,6 +293,8 @@ impl TestCluster {
 impl Drop for TestCluster {
     fn drop(&mut self) {
         drop(self.stop.take());
+        // With one thread it would not learn of the end before that of a script.
+        self.server.running_scripts.end_older(Millis::MAX);
         if let Some(thread) = self.thread.take() {
             // A panic of the thread has been printed.
             let _ended = thread.join();

@@ -64,6 +64,10 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     let ready =
         Ready::new(address, shards, options.requirepass.is_some(), &router.server.topology, &bound);
     let output = options.output.unwrap_or(Output::Text);
+    let kinds = [SignalKind::terminate(), SignalKind::interrupt()];
+    if threads == 1 {
+        server::end_scripts_at_signals(&router.server, &kinds, true).map_err(no_signals)?;
+    }
     let outcome = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -85,7 +89,11 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
     });
     // Connections that were to finish have had the time for it.
     runtime.shutdown_background();
-    outcome.map_err(|error| Failure::machine(format!("cannot handle signals: {error}")))
+    outcome.map_err(no_signals)
+}
+
+fn no_signals(error: io::Error) -> Failure {
+    Failure::machine(format!("cannot handle signals: {error}"))
 }
 
 fn start_log(filter: &str) -> Result<(), Failure> {

@@ -17,18 +17,22 @@ mod fault_timer;
 mod listener;
 mod builder;
 mod worker;
+mod signal_watch;
 
 pub(crate) use builder::{OpenError, Wanted};
 pub(crate) use listener::Bound;
 pub(crate) use runtime::runtime;
+pub(crate) use signal_watch::end_scripts_at_signals;
 
+use crate::keyspace::Millis;
 use crate::router::Router;
+use signal_watch::SCRIPT_GRACE;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Returns the wall clock's time, in milliseconds since the epoch.
 #[must_use]
-pub(crate) fn now() -> crate::keyspace::Millis {
+pub(crate) fn now() -> Millis {
     clock::now()
 }
 
@@ -45,7 +49,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Serves `router` on `listeners` until `shutdown` completes; then accepts no more connections,
 /// closes every connection and returns. A batch that runs at that moment runs to its end and its
-/// replies are sent, unless it takes longer than 10 seconds. Must be called on a runtime of tokio,
+/// replies are sent, unless it takes longer than 10 seconds, or 3 seconds if it is a script. Must be called on a runtime of tokio,
 /// such as [`runtime()`] makes.
 pub(crate) async fn serve(
     router: Arc<Router>,
@@ -72,7 +76,12 @@ async fn say_goodbye(router: &Router) {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };
-    if tokio::time::timeout(FAREWELL, all_left).await.is_err() {
+    tokio::pin!(all_left);
+    if tokio::time::timeout(SCRIPT_GRACE, &mut all_left).await.is_ok() {
+        return;
+    }
+    router.server.running_scripts.end_older(Millis::MAX);
+    if tokio::time::timeout(FAREWELL - SCRIPT_GRACE, all_left).await.is_err() {
         tracing::warn!(clients = clients.count(), "shutdown timed out; dropping running requests");
     }
 }

@@ -334,6 +334,9 @@ impl<E: Executor> Host for RunningScript<'_, E> {
         let pace = self.on.pace();
         pace.step(STEPS_PER_TICK);
         let ran_ms = pace.now().saturating_sub(self.began);
+        if self.server.running_scripts.has_to_end(self.began) {
+            return true;
+        }
         match self.busy_ms {
             Some(busy_ms) if ran_ms >= busy_ms => self.keep_busy(ran_ms),
             _ => false,

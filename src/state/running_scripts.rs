@@ -4,7 +4,7 @@
 use crate::keyspace::Millis;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering};
 
 /// Others are refused: the script has run longer than `busy-reply-threshold`.
 const BUSY: u8 = 1;
@@ -24,6 +24,8 @@ pub struct RunningScripts {
     shards: Box<[ShardScript]>,
     /// How many shards are busy.
     busy: AtomicUsize,
+    /// What began until then ends, in milliseconds since the epoch.
+    end_until: AtomicI64,
 }
 
 /// The script of a shard.
@@ -90,7 +92,7 @@ impl RunningScripts {
     #[must_use]
     pub fn new(shards: usize) -> Self {
         let shards = (0..shards).map(|_| ShardScript::default()).collect();
-        Self { shards, busy: AtomicUsize::new(0) }
+        Self { shards, busy: AtomicUsize::new(0), end_until: AtomicI64::new(Millis::MIN) }
     }
 
     /// Returns whether any shard is busy.
@@ -162,6 +164,27 @@ impl RunningScripts {
         *script.function.lock() = None;
     }
 
+    /// Ends what began until this time, on all shards and whether or not it has written: the server
+    /// shuts down.
+    pub fn end_older(&self, until: Millis) {
+        self.end_until.fetch_max(until, Ordering::Relaxed);
+    }
+
+    /// Returns whether a script that began at this time has to end because the server shuts down.
+    #[must_use]
+    #[inline]
+    pub fn has_to_end(&self, began: Millis) -> bool {
+        began <= self.end_until.load(Ordering::Relaxed)
+    }
+
+    /// Ends what makes others wait on these shards, even if it has written.
+    pub fn stop(&self, shards: impl Iterator<Item = usize>) {
+        for script in shards.filter_map(|shard| self.shards.get(shard)) {
+            let stop = |bits| (bits & BUSY != 0).then_some(bits | KILLED);
+            let _idle = script.bits.fetch_update(Ordering::AcqRel, Ordering::Acquire, stop);
+        }
+    }
+
     /// Ends what runs on these shards, is of this kind, makes others wait and has not written.
     pub fn kill(&self, kind: ScriptKind, shards: impl Iterator<Item = usize>) -> Killed {
         let mut outcome = Killed::NoneRuns;
@@ -231,6 +254,22 @@ mod tests {
         assert_eq!(scripts.kill(ScriptKind::Script, 0..3), Killed::HasWritten);
         scripts.begin(&[1], None);
         assert_eq!(scripts.kill(ScriptKind::Script, 0..3), Killed::Yes);
+    }
+
+    #[test]
+    fn a_shutdown_ends_what_has_written_too() {
+        let scripts = RunningScripts::new(2);
+        assert!(!scripts.has_to_end(0));
+        scripts.end_older(5);
+        scripts.end_older(3);
+        assert!(scripts.has_to_end(5) && !scripts.has_to_end(6));
+        scripts.begin(&[1], None);
+        assert!(!scripts.keep_busy(1, true));
+        scripts.stop(0..2);
+        assert!(scripts.keep_busy(1, true));
+        scripts.end(1);
+        scripts.begin(&[0], None);
+        assert!(!scripts.keep_busy(0, false), "nothing ran there");
     }
 
     #[test]

@@ -3,6 +3,7 @@ mod announce;
 mod bad_clients;
 mod bench_cli;
 mod bits_stream;
+mod busy_scripts;
 mod check_cli;
 mod check_formats;
 mod cli;

@@ -5,13 +5,20 @@
 
 use super::super::Failure;
 use super::start_failure::cannot_start;
+use crate::server;
+use crate::state::ServerState;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::oneshot;
+
+/// How long a script may go on after the end of the command.
+const SCRIPT_GRACE: Duration = Duration::from_secs(1);
 
 /// Signals that are forwarded.
 pub(super) struct Signals {
@@ -19,6 +26,11 @@ pub(super) struct Signals {
     quit: Stream,
     terminate: Stream,
     hangup: Stream,
+}
+
+/// Returns the signals that are forwarded.
+pub(super) fn kinds_of_signals() -> [SignalKind; 4] {
+    [SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate(), SignalKind::hangup()]
 }
 
 impl Signals {
@@ -86,8 +98,14 @@ impl Started {
     }
 }
 
-/// Waits for the child to end, and forwards signals until then.
-pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result<ExitStatus> {
+/// Waits for the child to end, and forwards signals until then. Scripts that go on without the child
+/// end soon after it.
+pub(super) async fn wait(
+    child: &mut Child,
+    signals: &mut Signals,
+    server: &Arc<ServerState>,
+) -> io::Result<ExitStatus> {
+    let server = Arc::downgrade(server);
     let pid = Pid::from_child(child);
     let (sender, mut ended) = oneshot::channel();
     std::thread::Builder::new().name("slotway-run".to_owned()).spawn(move || {
@@ -97,6 +115,7 @@ pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result
         while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), look) {}
         // The receiver is gone if the wait below was cancelled.
         let _ = sender.send(());
+        end_scripts_later(&server);
     })?;
     loop {
         tokio::select! {
@@ -108,6 +127,19 @@ pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result
                     let _ = kill_process(pid, signal);
                 }
             }
+        }
+    }
+}
+
+/// Ends scripts that run for longer than [`SCRIPT_GRACE`], until the server is gone.
+#[expect(clippy::disallowed_methods, reason = "a thread that nothing waits for")]
+fn end_scripts_later(server: &Weak<ServerState>) {
+    loop {
+        let before = server::now();
+        std::thread::sleep(SCRIPT_GRACE);
+        match server.upgrade() {
+            Some(server) => server.running_scripts.end_older(before),
+            None => return,
         }
     }
 }

@@ -61,8 +61,12 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let threads = options.threads;
     let runtime = server::runtime(threads, "slotway")
         .map_err(|error| Failure::machine(format!("cannot start {threads} threads: {error}")))?;
+    let cannot = |error| Failure::machine(format!("cannot handle signals: {error}"));
+    if threads == 1 {
+        let kinds = child::kinds_of_signals();
+        server::end_scripts_at_signals(&router.server, &kinds, false).map_err(cannot)?;
+    }
     let outcome: Result<Ended, Failure> = runtime.block_on(async {
-        let cannot = |error| Failure::machine(format!("cannot handle signals: {error}"));
         let mut signals = Signals::catch().map_err(cannot)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = tokio::spawn(server::serve(Arc::clone(&router), bound, async {
@@ -70,7 +74,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
             let _dropped = stopped.await;
         }));
         let mut command = child::start(&options.command, &variables)?;
-        let status = child::wait(&mut command.process, &mut signals).await;
+        let status = child::wait(&mut command.process, &mut signals, &router.server).await;
         let open_connections = drain(&router, &addresses).await;
         drop(stop);
         // If it panicked, the log has it.

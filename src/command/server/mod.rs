@@ -9,6 +9,7 @@ mod memory;
 mod debug;
 mod refused;
 
+use super::script::shards_in_view;
 use super::slotway::stop_node;
 use super::spec::flag::{
     ADMIN, ALL_DATABASES, ALLOW_BUSY, FAST, LOADING, NO_ASYNC_LOADING, NO_MULTI, NODE_LOCAL,
@@ -223,6 +224,15 @@ fn shutdown(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
     }
     if is_given("abort") {
         return Err(Refusal::of("ERR No shutdown in progress."));
+    }
+    if cx.shards.is_empty() {
+        // Scripts keep the shards busy.
+        let (running, view) = (&cx.server.running_scripts, shards_in_view(cx));
+        if let Some(kind) = running.busy_of(view.clone()).filter(|_| !is_given("nosave")) {
+            return Err(Refusal::busy(kind));
+        }
+        running.stop(view);
+        return Ok(());
     }
     if is_given("save") {
         // There is nowhere to save to: the server keeps running rather than lose the data.
