@@ -48,7 +48,7 @@ pub(super) fn bitop(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
 const REUSED_LEN: usize = 64 << 10;
 
 /// Takes the long string at the destination, unless it is also a source, so that the result can be
-/// written over it: memory that is given back and asked for again has to be filled with zeros by the
+/// written over it: memory that is returned and allocated again has to be filled with zeros by the
 /// system. The destination is written next, or removed.
 fn room_at(cx: &mut Cx<'_>, to: Key<'_>, sources: &[Key<'_>]) -> Vec<u8> {
     if sources.iter().any(|source| source.bytes == to.bytes) {
@@ -74,25 +74,23 @@ fn combined(
 ) -> Vec<u8> {
     let len = sources.iter().map(|source| source.len()).max().unwrap_or_default();
     let fits = (len..=len.saturating_mul(2)).contains(&room.capacity());
-    let mut result = if fits { room } else { Vec::with_capacity(len) };
-    result.clear();
+    // The zeros of a new vector are not written until they are touched.
+    let mut result = if fits { room } else { vec![0; len] };
+    result.resize(len, 0);
     let mut start = 0;
-    while start < len {
-        let end = (start + STRETCH).min(len);
-        let part = |source: &'_ [u8]| start.min(source.len())..end.min(source.len());
-        let mut read = end - start;
-        let (first, others) = match sources.split_first() {
-            Some((first, others)) => (*first, others),
-            None => (&[][..], &[][..]),
-        };
-        result.extend_from_slice(&first[part(first)]);
-        result.resize(end, 0);
-        let into = &mut result[start..end];
+    for into in result.chunks_mut(STRETCH) {
+        let end = start + into.len();
+        let part = |source: &&'_ [u8]| start.min(source.len())..end.min(source.len());
+        let mut parts = sources.iter().map(|source| &source[part(source)]);
+        let first = parts.next().unwrap_or_default();
+        let mut read = first.len();
         match operation {
-            None => words::invert(into),
+            None => words::invert(into, first),
             Some(operation) => {
-                for other in others {
-                    let other = &other[part(other)];
+                let second = parts.next().unwrap_or(first_alone(operation, first));
+                of_two(into, first, second, operation);
+                read += second.len();
+                for other in parts {
                     let (common, rest) = into.split_at_mut(other.len());
                     words::combine(common, other, operation);
                     if operation == Operation::And {
@@ -107,6 +105,22 @@ fn combined(
         start = end;
     }
     result
+}
+
+/// Returns what leaves `first` as it is.
+fn first_alone(operation: Operation, first: &[u8]) -> &[u8] {
+    if operation == Operation::And { first } else { &[] }
+}
+
+/// Writes two sources combined; what is behind the shorter one is combined with zeros.
+fn of_two(into: &mut [u8], first: &[u8], second: &[u8], operation: Operation) {
+    let common = first.len().min(second.len());
+    let (both, rest) = into.split_at_mut(common);
+    words::combine_two(both, &first[..common], &second[..common], operation);
+    let longer = if first.len() > common { &first[common..] } else { &second[common..] };
+    let copied = if operation == Operation::And { &[] } else { longer };
+    rest[..copied.len()].copy_from_slice(copied);
+    rest[copied.len()..].fill(0);
 }
 
 #[cfg(test)]

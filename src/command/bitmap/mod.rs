@@ -148,8 +148,8 @@ fn lengthen(bytes: &mut Vec<u8>, len: usize) -> bool {
 }
 
 /// Changes the bytes of the string at `key`, made at least `len` long before. `change` gets the bytes
-/// and whether they were shorter; it returns its result and whether anything changed. If it says that
-/// nothing did, no WATCH is tripped, even if the string has become longer.
+/// and whether they were shorter; it returns its result and whether anything changed. If nothing
+/// did, no WATCH is tripped, even if the string has become longer.
 fn change_bytes<R>(
     cx: &mut Cx<'_>,
     key: Key<'_>,

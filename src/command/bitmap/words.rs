@@ -63,10 +63,21 @@ pub(super) fn combine(into: &mut [u8], with: &[u8], operation: Operation) {
     }
 }
 
-/// Inverts every bit.
+/// Writes the bytes of `one` and `other` combined; all three are as long.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "x86_64+sse4.2"))]
-pub(super) fn invert(bytes: &mut [u8]) {
-    bytes.iter_mut().for_each(|byte| *byte = !*byte);
+pub(super) fn combine_two(into: &mut [u8], one: &[u8], other: &[u8], operation: Operation) {
+    let all = into.iter_mut().zip(one).zip(other);
+    match operation {
+        Operation::And => all.for_each(|((into, one), other)| *into = one & other),
+        Operation::Or => all.for_each(|((into, one), other)| *into = one | other),
+        Operation::Xor => all.for_each(|((into, one), other)| *into = one ^ other),
+    }
+}
+
+/// Writes bytes with every bit inverted; both are as long.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512vl", "x86_64+avx2", "x86_64+sse4.2"))]
+pub(super) fn invert(into: &mut [u8], from: &[u8]) {
+    into.iter_mut().zip(from).for_each(|(into, from)| *into = !from);
 }
 
 #[cfg(test)]
@@ -104,12 +115,15 @@ mod tests {
             ] {
                 let mut into = bytes.clone();
                 combine(&mut into, &other[..len], operation);
+                let mut of_two = vec![0xAB; len];
+                combine_two(&mut of_two, &bytes, &other[..len], operation);
+                prop_assert_eq!(&of_two, &into);
                 for at in bits() {
                     prop_assert_eq!(bit(&into, at), expected(bit(&bytes, at), bit(&other, at)));
                 }
             }
-            let mut inverted = bytes.clone();
-            invert(&mut inverted);
+            let mut inverted = vec![0xAB; len];
+            invert(&mut inverted, &bytes);
             for at in bits() {
                 prop_assert_ne!(bit(&inverted, at), bit(&bytes, at));
             }
