@@ -159,7 +159,19 @@ mod tests {
                 "{name}"
             );
         }
-        for name in ["msetnx", "bitop", "pfcount", "pfmerge", "geosearchstore", "sinter", "rename", "blpop", "get", "wait", "sort"] {
+        for name in [
+            "msetnx",
+            "bitop",
+            "pfcount",
+            "pfmerge",
+            "geosearchstore",
+            "sinter",
+            "rename",
+            "blpop",
+            "get",
+            "wait",
+            "sort",
+        ] {
             assert!(
                 find(name.as_bytes()).is_some_and(|spec| spec.merge_policy().is_none()),
                 "{name}"

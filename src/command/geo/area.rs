@@ -32,7 +32,7 @@ pub(super) struct Area {
 
 /// Returns the distance of two points, in metres: along a great circle, by the haversine formula.
 pub(super) fn distance(one: Point, other: Point) -> f64 {
-    From::new(one).to(other).whole()
+    Origin::new(one).to(other).whole()
 }
 
 /// Returns the distance, in metres, of points whose haversine this is.
@@ -42,7 +42,7 @@ fn metres(haversine: f64) -> f64 {
 
 /// A point that distances are measured from, in radians.
 #[derive(Clone, Copy)]
-struct From {
+struct Origin {
     longitude: f64,
     latitude: f64,
     /// Of the latitude.
@@ -60,7 +60,7 @@ struct Way {
     other_cosine: f64,
 }
 
-impl From {
+impl Origin {
     fn new(point: Point) -> Self {
         let (longitude, latitude) = (point.longitude * DEGREE, point.latitude * DEGREE);
         Self { longitude, latitude, cosine: latitude.cos() }
@@ -94,10 +94,10 @@ impl Way {
     }
 }
 
-/// An area, ready to be asked about many points.
+/// An area with what is computed once for many points.
 pub(super) struct Sieve {
     centre: Point,
-    from: From,
+    from: Origin,
     /// In metres.
     shape: Shape,
     /// The differences in degrees beyond which a point is outside.
@@ -132,7 +132,7 @@ impl Sieve {
 }
 
 impl Area {
-    /// Returns what tells points within the area from others.
+    /// Returns the test of points: which are within the area.
     pub(super) fn sieve(&self) -> Sieve {
         // A distance is off by less than a metre anywhere: points up to there are measured.
         let angle = |metres: f64| (metres * (1.0 + 1e-9) + 1.0) / EARTH_RADIUS;
@@ -159,7 +159,7 @@ impl Area {
         };
         Sieve {
             centre: self.centre,
-            from: From::new(self.centre),
+            from: Origin::new(self.centre),
             shape,
             north_max: degrees(north),
             east_max: degrees(east),
@@ -299,7 +299,7 @@ mod tests {
             let circle = Area { centre, shape: Shape::Circle { radius: length }, unit: 1.0 };
             let is_within = !(distance > length);
             prop_assert_eq!(circle.sieve().distance(other).is_some(), is_within);
-            let way = From::new(centre).to(other);
+            let way = Origin::new(centre).to(other);
             for (width, height) in [(share, 1.1), (1.1, share), (share, share)] {
                 let (width, height) = (width * 2.0 * way.eastward(), height * 2.0 * way.northward());
                 let area = Area { centre, shape: Shape::Box { width, height }, unit: 1.0 };

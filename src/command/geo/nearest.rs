@@ -1,6 +1,6 @@
 //! The first few of many in order, as Redis finds them.
 //!
-//! Where only some of the results are asked for, Redis sorts just these: a quicksort (Bentley and
+//! Where only some of the results are returned, Redis sorts just these: a quicksort (Bentley and
 //! McIlroy, "Engineering a sort function") that leaves out the parts behind them. The order of equal
 //! elements is what that leaves, and the one part of it that shows.
 

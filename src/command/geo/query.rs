@@ -1,6 +1,6 @@
-//! What GEOSEARCH, GEORADIUS and their kin ask for.
+//! The arguments of GEOSEARCH, GEORADIUS and their kin.
 //!
-//! The four forms share their options. What an argument says is checked as it is read, which decides
+//! The four forms share their options. Each argument is checked as it is read, which decides
 //! the error among several.
 
 use super::area::{Area, Shape};
@@ -53,12 +53,12 @@ pub(super) struct Query<'a> {
 struct Parts {
     centre: Option<Point>,
     /// FROMMEMBER was given, or FROMLONLAT.
-    from: Option<From>,
+    from: Option<CentreBy>,
     shape: Option<(Shape, f64)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum From {
+enum CentreBy {
     Member,
     Coordinates,
 }
@@ -236,7 +236,7 @@ impl<'a> Query<'a> {
 }
 
 impl Parts {
-    /// Reads what says where GEOSEARCH searches, at argument `i`; returns how many arguments that are.
+    /// Reads a part of the area of GEOSEARCH, at argument `i`; returns how many arguments that are.
     fn read(
         &mut self,
         args: Args<'_>,
@@ -250,18 +250,18 @@ impl Parts {
         }
         let is_circle = matches!(self.shape, Some((Shape::Circle { .. }, _)));
         let is_box = matches!(self.shape, Some((Shape::Box { .. }, _)));
-        let may_be = |from: From| self.from.is_none_or(|own| own == from);
+        let may_be = |from: CentreBy| self.from.is_none_or(|own| own == from);
         match () {
-            () if args.is(i, "frommember") && values >= 1 && may_be(From::Member) => {
+            () if args.is(i, "frommember") && values >= 1 && may_be(CentreBy::Member) => {
                 if let Some(locate) = locate {
                     self.centre = Some(locate(args.at(i + 1)).ok_or(NO_MEMBER)?);
                 }
-                self.from = Some(From::Member);
+                self.from = Some(CentreBy::Member);
                 Ok(2)
             }
-            () if args.is(i, "fromlonlat") && values >= 2 && may_be(From::Coordinates) => {
+            () if args.is(i, "fromlonlat") && values >= 2 && may_be(CentreBy::Coordinates) => {
                 self.centre = Some(coordinates(args, i + 1)?);
-                self.from = Some(From::Coordinates);
+                self.from = Some(CentreBy::Coordinates);
                 Ok(3)
             }
             () if args.is(i, "byradius") && values >= 2 && !is_box => {

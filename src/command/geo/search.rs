@@ -96,7 +96,7 @@ fn search(cx: &mut Cx<'_>, args: Args<'_>, form: Form, out: &mut Sink<'_>) -> Ou
     Ok(())
 }
 
-/// Returns the members within an area, cell by cell; with ANY no more than asked for.
+/// Returns the members within an area, cell by cell; with ANY at most `count`.
 fn within<'z>(zset: &'z Zset, area: &Area, query: &Query<'_>, pace: &dyn Pace) -> Vec<Found<'z>> {
     let limit = if query.any { query.count } else { usize::MAX };
     let (mut found, sieve) = (Vec::new(), area.sieve());

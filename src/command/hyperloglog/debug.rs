@@ -1,4 +1,4 @@
-//! PFDEBUG and PFSELFTEST: for whoever looks into a HyperLogLog.
+//! PFDEBUG and PFSELFTEST: the registers of a HyperLogLog, shown and tested.
 
 use super::registers::{self, DENSE_LEN, REGISTERS};
 use super::sketch::{Encoding, SketchMut};

@@ -21,7 +21,7 @@ use self::registers::{REGISTERS, Registers};
 use self::sketch::{Encoding, Sketch, SketchMut};
 use super::pace::{Strides, units};
 use super::spec::access::{ACCESS, INSERT, RO, RW};
-use super::spec::flag::{ADMIN, CACHES, DENYOOM, FAST, READ, UNWATCHED, WRITE};
+use super::spec::flag::{ADMIN, CACHES, DENYOOM, FAST, MAY_REPLICATE, READ, UNWATCHED, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Group, Keys, Run, Spec, acl, check,
@@ -48,7 +48,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "pfcount",
         arity: AtLeast(2),
-        flags: READ | CACHES,
+        flags: READ | CACHES | MAY_REPLICATE,
         keys: &[Keys::range(RW | ACCESS, 1, -1, 1).noted(
             "RW because it may change the internal representation of the key, and propagate to \
              replicas",

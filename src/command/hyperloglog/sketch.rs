@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! HYLL  encoding  000  cardinality, 8 bytes, lowest first   registers
-//!       0 dense        its highest bit says that it is      12,288 bytes
-//!       1 sparse       out of date                          runs: see sparse
+//!       0 dense        the highest bit is set while it      12,288 bytes
+//!       1 sparse       is out of date                       runs: see sparse
 //! ```
 //!
-//! The bytes are Redis' own, so that GET, DUMP and SET carry them from one server to another. They
-//! may also be anybody's: what the header does not rule out may still be corrupt.
+//! The bytes are Redis' own, so that GET, DUMP and SET carry them from one server to another. A client
+//! may also have written any others: what the header does not rule out may still be corrupt.
 
 use super::estimate::estimate;
 use super::registers::{self, DENSE_LEN, Registers};
@@ -15,6 +15,8 @@ use super::sparse::{self, Corrupt, Hint, Raised};
 
 /// The length of the header.
 pub(super) const HEADER_LEN: usize = 16;
+/// Room for an empty one, and a first element.
+const EMPTY_CAPACITY: usize = HEADER_LEN + 8;
 const MAGIC: &[u8] = b"HYLL";
 const ENCODING_AT: usize = 4;
 const CARDINALITY_AT: usize = 8;
@@ -93,7 +95,8 @@ impl<'b> Sketch<'b> {
 
 /// Returns an empty HyperLogLog.
 fn empty() -> Vec<u8> {
-    let mut bytes = vec![0; HEADER_LEN];
+    let mut bytes = Vec::with_capacity(EMPTY_CAPACITY);
+    bytes.resize(HEADER_LEN, 0);
     bytes[..MAGIC.len()].copy_from_slice(MAGIC);
     bytes[ENCODING_AT] = SPARSE;
     bytes.extend(sparse::zeros());

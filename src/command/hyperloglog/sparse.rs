@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Bytes, not only registers, are the same as Redis': a value that is set splits its run in the same
-//! way, and the same neighbours are merged. The bytes may be anybody's, so that runs may be cut off
-//! or be too many.
+//! way, and the same neighbours are merged. A client may have written any bytes, so that runs may be cut
+//! off or be too many.
 
 use super::registers::{Histogram, REGISTERS, Registers};
 
@@ -251,14 +251,14 @@ pub(super) fn raise_one(
     Ok(Raised::Yes)
 }
 
-/// Reserves room for one more change, and some to spare, as Redis does: no more than `len_max`.
+/// Reserves room for one more change, and a little to spare: less than an allocator rounds up to. No
+/// more than `len_max`.
 fn make_room(bytes: &mut Vec<u8>, len_max: usize) {
     /// What a change adds at most.
     const ADDED_MAX: usize = 3;
-    const SPARE_MAX: usize = 300;
     if bytes.capacity() - bytes.len() < ADDED_MAX {
         let needed = bytes.len() + ADDED_MAX;
-        let wanted = (needed + needed.min(SPARE_MAX)).min(len_max).max(needed);
+        let wanted = (needed + needed / 16).next_multiple_of(16).min(len_max).max(needed);
         bytes.reserve_exact(wanted - bytes.len());
     }
 }

@@ -24,7 +24,7 @@ pub const ALLOW_BUSY: u32 = 1 << 18;
 /// Its keys cannot all be found by the first-last-step rule.
 pub const MOVABLE_KEYS: u32 = 1 << 19;
 
-/// CLIENT PAUSE WRITE pauses it although it writes no key: PUBLISH.
+/// CLIENT PAUSE WRITE pauses it although it is no write: PUBLISH.
 pub const MAY_REPLICATE: u32 = 1 << 14;
 /// It works on keys of a slot that is being migrated: MIGRATE.
 pub const MIGRATES: u32 = 1 << 20;
