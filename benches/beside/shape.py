@@ -81,8 +81,10 @@ COLLECTIONS = [
     ("field of hashes of 10",
      [["HSET", f"hash:{RANDOM}", *(word for n in range(10) for word in (f"field:{n}", f"value:{n}"))]], KEYS // 10, KEYS),
     ("HyperLogLog of 10", [["PFADD", f"hll:{RANDOM}", *(f"{RANDOM}:{n}" for n in range(10))]], KEYS // 10, KEYS // 10),
-    ("HyperLogLog of 300", [["PFADD", f"hll:{RANDOM}", *(f"{RANDOM}:{n}" for n in range(300))]], KEYS // 100, KEYS // 100),
-    ("HyperLogLog of 3,000", [["PFADD", f"hll:{RANDOM}", *(f"{RANDOM}:{n}" for n in range(3000))]], KEYS // 1000, KEYS // 1000),
+    ("HyperLogLog of 300",
+     [["PFADD", f"hll:{RANDOM}", *(f"{RANDOM}:{n}" for n in range(first, first + 10))] for first in range(0, 300, 10)],
+     KEYS // 50, KEYS // 50),
+    ("dense HyperLogLog", [["PFADD", f"hll:{RANDOM}", "x"], ["PFDEBUG", "TODENSE", f"hll:{RANDOM}"]], KEYS // 50, KEYS // 50),
 ]
 
 

@@ -29,6 +29,27 @@ async function values(checks, client) {
   checks.equal('PERSIST', [await client.persist('h'), await client.ttl('h')], [1, -1]);
 }
 
+async function sketches(checks, client) {
+  checks.equal('SETBIT', [await client.setbit('b', 7, 1), await client.setbit('b', 7, 1)], [0, 1]);
+  checks.equal('GETBIT', [await client.getbit('b', 7), await client.getbit('b', 8)], [1, 0]);
+  await client.set('{b}2', 'foobar');
+  checks.equal('BITCOUNT', [await client.bitcount('{b}2'), await client.bitcount('{b}2', 5, 30, 'BIT')], [26, 17]);
+  checks.equal('BITPOS', await client.bitpos('{b}2', 1), 1);
+  checks.equal('BITOP', await client.bitop('NOT', '{b}3', '{b}2'), 6);
+  checks.equal('BITFIELD', await client.bitfield('{b}4', 'SET', 'u8', '#0', 250, 'OVERFLOW', 'FAIL', 'INCRBY', 'u8', '#0', 10), [0, null]);
+  checks.equal('PFADD', [await client.pfadd('p', 'a', 'b', 'c'), await client.pfadd('p', 'a')], [1, 0]);
+  checks.equal('PFMERGE', [await client.pfmerge('{p}2', 'p'), await client.pfcount('p', '{p}2')], ['OK', 3]);
+  const bytes = await client.getBuffer('p');
+  await client.set('{p}3', bytes);
+  checks.equal('PFCOUNT of bytes that were set', await client.pfcount('{p}3'), 3);
+  checks.equal('GEOADD', await client.geoadd('g', 13.361389, 38.115556, 'Palermo', 15.087269, 37.502669, 'Catania'), 2);
+  checks.equal('GEODIST', await client.geodist('g', 'Palermo', 'Catania', 'KM'), '166.2742');
+  const around = ['FROMLONLAT', 15, 37, 'BYRADIUS', 200, 'km', 'ASC'];
+  checks.equal('GEOSEARCH', await client.geosearch('g', ...around, 'WITHDIST'), [['Catania', '56.4413'], ['Palermo', '190.4424']]);
+  checks.equal('GEOSEARCHSTORE', await client.geosearchstore('{g}2', 'g', ...around), 2);
+  checks.equal('GEORADIUS', await client.georadius('g', 15, 37, 100, 'km'), ['Catania']);
+}
+
 async function pipelines(checks, client) {
   const pipeline = client.pipeline();
   for (let number = 0; number < 2000; number += 1) pipeline.set(`p:${number}`, number).get(`p:${number}`);
@@ -123,6 +144,6 @@ async function connections(checks, client) {
 const checks = new Checks('ioredis');
 const client = connect();
 await client.flushall();
-await checks.run('', [values, pipelines, transactions, contention, refusals, connections], client);
+await checks.run('', [values, sketches, pipelines, transactions, contention, refusals, connections], client);
 await client.quit();
 checks.finish();
