@@ -3,7 +3,7 @@
 
 use super::Refusal;
 use crate::keyspace::{
-    Edited, EventClass, Hash, Key, Keyspace, List, Set, Ttl, Value, Zset, event,
+    Edited, EventClass, Hash, Key, Keyspace, List, Set, Stream, Ttl, Value, Zset, event,
 };
 use crate::resp::Sink;
 
@@ -31,6 +31,16 @@ macro_rules! collections {
 
 collections! { Hash List Set Zset }
 
+impl Collection for Stream {
+    fn of(value: &Value) -> Option<&Self> {
+        if let Value::Stream(its) = value { Some(its) } else { None }
+    }
+
+    fn of_mut(value: &mut Value) -> Option<&mut Self> {
+        if let Value::Stream(its) = value { Some(its) } else { None }
+    }
+}
+
 /// Reads the collection at `key` and counts a hit or a miss.
 pub(super) fn read_at<'k, T: Collection + 'k>(
     keyspace: &'k mut Keyspace,
@@ -50,6 +60,7 @@ pub(super) fn change<T: Collection, R>(
         Some(Edited::Kept(result)) => Edited::Kept(Ok(result)),
         Some(Edited::Changed(result)) => Edited::Changed(Ok(result)),
         Some(Edited::Emptied(result)) => Edited::Emptied(Ok(result)),
+        Some(Edited::Unwatched(result)) => Edited::Unwatched(Ok(result)),
         None => Edited::Kept(Err(Refusal::WRONG_TYPE)),
     });
     changed.transpose()

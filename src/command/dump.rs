@@ -10,7 +10,8 @@ use super::spec::{
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{
-    End, Hash, Keyspace, List, Member, PieceLimit, Set, Ttl, Value, Zset, ZsetBuilder, event,
+    End, Hash, Keyspace, List, Member, PieceLimit, Set, Stream, Ttl, Value, Zset, ZsetBuilder,
+    event,
 };
 use crate::rdb::{self, Decoded};
 use crate::resp::Sink;
@@ -91,6 +92,7 @@ pub(super) fn payload_of(value: &Value, piece: i64) -> Vec<u8> {
             rdb::encode_zset(zset.len(), zset.range(all, true))
         }
         Value::List(list) => rdb::encode_list(list.iter(), piece),
+        Value::Stream(stream) => rdb::encode_stream(&stream.parts()),
         Value::Int(_) | Value::Str(_) | Value::Raw(_) => {
             rdb::encode_string(value.as_text().as_deref().unwrap_or_default())
         }
@@ -215,5 +217,6 @@ fn value_of(decoded: Decoded, keyspace: &Keyspace) -> Value {
             }
             Value::Zset(zset.finish(keyspace.limits.zset))
         }
+        Decoded::Stream(parts) => Value::Stream(Box::new(Stream::from_parts(*parts))),
     }
 }

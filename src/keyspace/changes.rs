@@ -95,7 +95,9 @@ impl Keyspace {
     /// Takes what has changed since the last call.
     pub fn take_changes(&mut self) -> Changes {
         let Some(journal) = &mut self.journal else { return Changes::default() };
-        let Journal { everything, cleared, slots, keys, events } = std::mem::take(&mut **journal);
+        let Journal { everything, cleared, slots, mut keys, mut unwatched, events } =
+            std::mem::take(&mut **journal);
+        keys.append(&mut unwatched);
         if everything {
             return Changes { events, ..self.snapshot() };
         }

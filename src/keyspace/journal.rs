@@ -15,6 +15,8 @@ pub(super) struct Journal {
     /// Slots that were emptied.
     pub(super) slots: BTreeSet<Slot>,
     pub(super) keys: BTreeSet<Box<[u8]>>,
+    /// Keys whose changes have tripped no guard; some may be in `keys` as well.
+    pub(super) unwatched: BTreeSet<Box<[u8]>>,
     /// What was published of the changes.
     pub(super) events: Vec<Event>,
 }
@@ -23,6 +25,12 @@ impl Journal {
     pub(super) fn mark_key(&mut self, key: &[u8]) {
         if !self.keys.contains(key) {
             self.keys.insert(key.into());
+        }
+    }
+
+    pub(super) fn mark_unwatched(&mut self, key: &[u8]) {
+        if !self.unwatched.contains(key) {
+            self.unwatched.insert(key.into());
         }
     }
 
@@ -39,14 +47,16 @@ impl Journal {
         self.everything = true;
     }
 
-    /// Takes the changed keys, and whether anything else may have changed.
-    pub(super) fn take_keys(&mut self) -> (Vec<Box<[u8]>>, bool) {
-        let Self { everything, cleared, slots, keys, events: _ } = std::mem::take(self);
-        (keys.into_iter().collect(), everything || cleared || !slots.is_empty())
+    /// Takes the changed keys, those whose changes have tripped no guard, and whether anything else may
+    /// have changed.
+    pub(super) fn take_keys(&mut self) -> (Vec<Box<[u8]>>, Vec<Box<[u8]>>, bool) {
+        let Self { everything, cleared, slots, keys, unwatched, events: _ } = std::mem::take(self);
+        let all = everything || cleared || !slots.is_empty();
+        (keys.into_iter().collect(), unwatched.into_iter().collect(), all)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         let has_changes = self.everything || self.cleared || !self.slots.is_empty();
-        !has_changes && self.keys.is_empty() && self.events.is_empty()
+        !has_changes && self.keys.is_empty() && self.unwatched.is_empty() && self.events.is_empty()
     }
 }

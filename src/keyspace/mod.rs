@@ -23,6 +23,7 @@ mod hash;
 mod list;
 mod set;
 mod zset;
+mod stream;
 mod value;
 mod key;
 mod entry;
@@ -47,6 +48,10 @@ pub(crate) use list::{EncodedElement, End, List, PieceLimit};
 pub(crate) use probe::ProbeStage;
 pub(crate) use set::{BorrowedMember, Member, Set};
 pub(crate) use slot_transfer::TouchedKeys;
+pub(crate) use stream::{
+    Consumer, ConsumerNumber, Group, NODE_BYTES_MAX, NodeLimits, Pending, Stream, StreamEntry,
+    StreamId, StreamLog, TrimTo,
+};
 pub(crate) use table::{KeyHasher, Keyed, Table};
 pub(crate) use text::{Digits, Text};
 pub(crate) use value::{SHARED_INTEGERS, Value};
@@ -77,6 +82,8 @@ pub struct Limits {
     pub list_piece: i64,
     /// The longest HyperLogLog in the sparse form, in bytes (`hll-sparse-max-bytes`).
     pub sparse_len_max: usize,
+    /// The size of a stream's nodes.
+    pub stream_node: NodeLimits,
 }
 
 impl Default for Limits {
@@ -87,6 +94,7 @@ impl Default for Limits {
             intset_len_max: 512,
             list_piece: -2,
             sparse_len_max: 3000,
+            stream_node: NodeLimits::default(),
         }
     }
 }
@@ -291,6 +299,7 @@ impl Keyspace {
         let entry = self.remove_at(s, at);
         self.note_expired(&entry.key);
         self.touch(&entry.key, true);
+        self.note_stream_gone(&entry.key, &entry.value);
         self.free_lazily(entry.value);
     }
 

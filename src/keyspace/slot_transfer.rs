@@ -19,6 +19,8 @@ use crate::slot::Slot;
 pub struct TouchedKeys {
     /// The changed keys, in order.
     pub keys: Vec<Box<[u8]>>,
+    /// Keys with changes that trip no guard.
+    pub unwatched: Vec<Box<[u8]>>,
     /// Other keys may have changed as well.
     pub all: bool,
 }
@@ -66,8 +68,16 @@ impl Keyspace {
     /// ([`Keyspace::set_journaling`]).
     pub fn take_touched(&mut self) -> TouchedKeys {
         let Some(journal) = &mut self.journal else { return TouchedKeys::default() };
-        let (keys, all) = journal.take_keys();
-        TouchedKeys { keys, all }
+        let (keys, unwatched, all) = journal.take_keys();
+        TouchedKeys { keys, unwatched, all }
+    }
+
+    /// Marks `key`, changed while its slot was lent in a way that trips no guard, as changed.
+    pub fn touch_transferred_unwatched(&mut self, key: &[u8]) {
+        if let Some(journal) = &mut self.journal {
+            journal.mark_unwatched(key);
+        }
+        self.signal_ready(key);
     }
 
     /// Marks `key`, changed while its slot was lent, as changed: notifies watchers, blocked clients
@@ -75,9 +85,8 @@ impl Keyspace {
     pub fn touch_transferred(&mut self, slot: Slot, key: &[u8]) {
         let is_there = self.find_even_expired(self.key(slot, key)).is_some();
         self.touch(key, !is_there);
-        if is_there && !self.awaited.is_empty() {
-            self.note_ready(key);
-        }
+        // Also if it is gone: it may have been a stream.
+        self.signal_ready(key);
     }
 
     /// Marks every existing watched, awaited or replicated key as changed.

@@ -4,6 +4,7 @@ use super::blob::Blob;
 use super::hash::Hash;
 use super::list::List;
 use super::set::Set;
+use super::stream::Stream;
 use super::text::{Digits, Text};
 use super::zset::Zset;
 use crate::text::number::parse_i64;
@@ -14,7 +15,7 @@ pub(crate) const EMBSTR_LEN_MAX: usize = 44;
 pub(crate) const SHARED_INTEGERS: i64 = 10_000;
 
 /// Values with more elements than this are freed after the shard is released.
-const LAZY_FREE_LEN: usize = 4096;
+pub(super) const LAZY_FREE_LEN: usize = 4096;
 
 /// A value: 24 bytes in the entry, the rest on the heap.
 #[derive(Clone, Debug)]
@@ -34,6 +35,8 @@ pub enum Value {
     Set(Set),
     /// A sorted set; never empty.
     Zset(Zset),
+    /// A stream; it may be empty.
+    Stream(Box<Stream>),
 }
 
 impl Value {
@@ -58,6 +61,7 @@ impl Value {
             Self::List(_) => "list",
             Self::Set(_) => "set",
             Self::Zset(_) => "zset",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -72,6 +76,7 @@ impl Value {
             Self::List(list) => list.encoding(),
             Self::Set(set) => set.encoding(),
             Self::Zset(zset) => zset.encoding(),
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -82,7 +87,7 @@ impl Value {
             Self::Int(value) => Some(Text::Digits(Digits::of(*value))),
             Self::Str(bytes) => Some(Text::Bytes(bytes)),
             Self::Raw(bytes) => Some(Text::Bytes(bytes)),
-            Self::Hash(_) | Self::List(_) | Self::Set(_) | Self::Zset(_) => None,
+            Self::Hash(_) | Self::List(_) | Self::Set(_) | Self::Zset(_) | Self::Stream(_) => None,
         }
     }
 
@@ -109,6 +114,7 @@ impl Value {
             Self::List(list) => list.memory(),
             Self::Set(set) => set.memory(),
             Self::Zset(zset) => zset.memory(),
+            Self::Stream(stream) => stream.memory(),
         }
     }
 
@@ -119,6 +125,7 @@ impl Value {
             Self::Int(_) => 1,
             Self::Str(bytes) => 1 + bytes.len() / 100,
             Self::Raw(bytes) => 1 + bytes.len() / 100,
+            Self::Stream(stream) => 1 + stream.weight(),
             _ => 1 + self.len(),
         }
     }
@@ -132,10 +139,11 @@ impl Value {
             Self::List(list) => list.len(),
             Self::Set(set) => set.len(),
             Self::Zset(zset) => zset.len(),
+            Self::Stream(stream) => usize::try_from(stream.log.len()).unwrap_or(usize::MAX),
         }
     }
 
-    /// Returns whether it is an empty collection, which no key ever holds.
+    /// Returns whether it is an empty collection, which no key ever holds, except a stream.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -144,7 +152,10 @@ impl Value {
     /// Returns whether freeing it takes so long that it is done after the shard is released.
     #[must_use]
     pub fn is_slow_to_free(&self) -> bool {
-        self.len() > LAZY_FREE_LEN
+        match self {
+            Self::Stream(stream) => stream.weight() > LAZY_FREE_LEN,
+            _ => self.len() > LAZY_FREE_LEN,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Writing keys. Every change calls [`Keyspace::touch`].
 
 use super::entry::NEVER;
-use super::{DetachedValue, Entry, Key, Keyspace, Millis, SlotTable, Ttl, Value, event};
+use super::value::LAZY_FREE_LEN;
+use super::{DetachedValue, Entry, Group, Key, Keyspace, Millis, SlotTable, Ttl, Value, event};
 use crate::slot::Slot;
 
 /// What an edit did to a value, with the editor's result.
@@ -13,6 +14,8 @@ pub enum Edited<R> {
     Changed(R),
     /// The value changed and is empty now: the key is removed.
     Emptied(R),
+    /// The value changed in a way that trips no guard: a consumer group did.
+    Unwatched(R),
 }
 
 /// Removed values that are slow to free; dropping this frees them.
@@ -92,6 +95,12 @@ impl Keyspace {
                 self.free_lazily(gone.value);
                 result
             }
+            Edited::Unwatched(result) => {
+                if let Some(journal) = &mut self.journal {
+                    journal.mark_unwatched(key.bytes);
+                }
+                result
+            }
         })
     }
 
@@ -100,6 +109,7 @@ impl Keyspace {
         let (s, at) = self.find(key)?;
         let entry = self.remove_at(s, at);
         self.touch(key.bytes, true);
+        self.note_stream_gone(key.bytes, &entry.value);
         Some(entry.value)
     }
 
@@ -154,6 +164,7 @@ impl Keyspace {
             Ttl::At(end) if end <= now => {
                 let gone = self.remove_at(s, at);
                 self.touch(key.bytes, true);
+                self.note_stream_gone(key.bytes, &gone.value);
                 self.free_lazily(gone.value);
             }
             Ttl::Clear | Ttl::At(_) => {
@@ -184,6 +195,7 @@ impl Keyspace {
                 self.watchers.touch(&bytes, true, self.now);
             }
         }
+        self.note_streams_gone();
         if self.len > 0 {
             let empty = std::iter::repeat_with(SlotTable::default).take(self.slots.len()).collect();
             let gone = std::mem::replace(&mut self.slots, empty);
@@ -200,6 +212,13 @@ impl Keyspace {
     pub fn free_lazily(&mut self, value: Value) {
         if value.is_slow_to_free() {
             self.lazy_free.0.push(Box::new(value));
+        }
+    }
+
+    /// Frees a consumer group that was removed; one that is slow to free is kept as a value is.
+    pub fn free_group_lazily(&mut self, group: Group) {
+        if group.pending().len() > LAZY_FREE_LEN {
+            self.lazy_free.0.push(Box::new(group));
         }
     }
 

@@ -20,7 +20,7 @@ use super::integer_text;
 use crate::text::number;
 
 /// Bytes before the first element.
-const HEADER_BYTES: usize = 4 + 2;
+pub(crate) const LISTPACK_HEADER_BYTES: usize = 4 + 2;
 
 /// The byte that ends the list.
 const END: u8 = 0xFF;
@@ -45,19 +45,13 @@ pub(super) struct Writer {
 
 impl Default for Writer {
     fn default() -> Self {
-        Self { out: vec![0; HEADER_BYTES], count: 0 }
+        Self { out: vec![0; LISTPACK_HEADER_BYTES], count: 0 }
     }
 }
 
 impl Writer {
     pub(super) fn push(&mut self, element: &[u8]) {
-        let start = self.out.len();
-        match number::parse_i64(element) {
-            Some(integer) => write_integer(&mut self.out, integer),
-            None => write_string(&mut self.out, element),
-        }
-        let length = self.out.len() - start;
-        self.out.extend(backward(length));
+        push_text(&mut self.out, element);
         self.count += 1;
     }
 
@@ -74,9 +68,29 @@ impl Writer {
         self.out.push(END);
         let total = self.out.len() as u32;
         self.out[..4].copy_from_slice(&total.to_le_bytes());
-        self.out[4..HEADER_BYTES].copy_from_slice(&self.count.to_le_bytes());
+        self.out[4..LISTPACK_HEADER_BYTES].copy_from_slice(&self.count.to_le_bytes());
         self.out
     }
+}
+
+/// Appends an element, as an integer if that reads back as the same text.
+#[inline]
+pub(crate) fn push_text(out: &mut Vec<u8>, element: &[u8]) {
+    if let Some(integer) = number::parse_i64(element) {
+        return push_integer(out, integer);
+    }
+    let start = out.len();
+    write_string(out, element);
+    let length = out.len() - start;
+    if length <= BACKWARD_MAX[0] { out.push(length as u8) } else { out.extend(backward(length)) }
+}
+
+/// Appends an element that is an integer.
+#[inline]
+pub(crate) fn push_integer(out: &mut Vec<u8>, value: i64) {
+    let start = out.len();
+    write_integer(out, value);
+    out.push((out.len() - start) as u8);
 }
 
 fn write_integer(out: &mut Vec<u8>, value: i64) {
@@ -113,6 +127,15 @@ fn write_string(out: &mut Vec<u8>, text: &[u8]) {
         }
     }
     out.extend_from_slice(text);
+}
+
+/// Returns how many bytes [`backward`] returns.
+#[inline]
+pub(super) fn backward_len(length: usize) -> usize {
+    match length <= BACKWARD_MAX[0] {
+        true => 1,
+        false => 1 + BACKWARD_MAX.iter().filter(|&&max| length > max).count(),
+    }
 }
 
 /// Returns the length of an element in a form that can be read from its last byte: 7 bits a byte,

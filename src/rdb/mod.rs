@@ -12,6 +12,7 @@
 //! 2, 11  a set: see set.rs                                                  read, written
 //! 3, 12  a sorted set: see zset.rs                                          read
 //! 5, 17  a sorted set                                                       read, written
+//! 15, 19, 21     a stream: see stream.rs                                    read, 19 written
 //! ```
 //!
 //! Redis restores what is written here, and the other way round. The bytes are equal too, unless
@@ -28,11 +29,13 @@
 
 mod lzf;
 mod input;
-mod listpack;
+pub(crate) mod listpack;
+pub(crate) mod listpack_cursor;
 mod ziplist;
 mod list;
 mod set;
 mod zset;
+mod stream;
 pub(crate) mod file_window;
 pub(crate) mod file;
 
@@ -46,6 +49,10 @@ use crate::text::number;
 use input::Input;
 pub(crate) use list::{Elements, encode_list};
 pub(crate) use set::{encode_integers, encode_set};
+pub(crate) use stream::{
+    ConsumerParts, ENTRY_DELETED, ENTRY_SAME_FIELDS, GroupParts, PendingParts, StreamParts,
+    encode_stream,
+};
 pub(crate) use zset::{encode_packed_zset, encode_zset};
 
 /// The format version of Redis 7.0, the newest that is read and the one that is written.
@@ -76,6 +83,9 @@ mod kind {
     pub(super) const LIST_ZIPLIST: u8 = 10;
     pub(super) const LIST_ZIPLISTS: u8 = 14;
     pub(super) const LIST_NODES: u8 = 18;
+    pub(super) const STREAM_1: u8 = 15;
+    pub(super) const STREAM_2: u8 = 19;
+    pub(super) const STREAM_3: u8 = 21;
 }
 
 static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
@@ -96,6 +106,8 @@ pub(crate) enum Decoded {
     /// The members of a sorted set with their scores, in any order: at least one, none twice, no
     /// score NaN.
     Zset(Vec<(Vec<u8>, f64)>),
+    /// A stream; it may be empty.
+    Stream(Box<StreamParts>),
 }
 
 /// Why a payload is refused. Nothing was restored.
@@ -225,6 +237,9 @@ fn decode_value(value: &[u8]) -> Option<Decoded> {
         kind::LIST_ZIPLIST => list::zipped(&mut input),
         kind::LIST_ZIPLISTS => list::zipped_nodes(&mut input),
         kind::LIST_NODES => list::nodes(&mut input),
+        kind::STREAM_1 => stream::read(&mut input, 1),
+        kind::STREAM_2 => stream::read(&mut input, 2),
+        kind::STREAM_3 => stream::read(&mut input, 3),
         kind::HASH_PAIRS => {
             let mut hash = HashBuilder::default();
             for _ in 0..input.length()? {

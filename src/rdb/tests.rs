@@ -341,12 +341,15 @@ proptest! {
                 let again = encode_zset(members.len(), pairs());
                 prop_assert_eq!(decode(&again), Ok(Decoded::Zset(members.clone())));
             }
+            Ok(Decoded::Stream(parts)) => {
+                prop_assert!(matches!(decode(&encode_stream(&parts)), Ok(Decoded::Stream(_))));
+            }
             Err(error) => prop_assert_eq!(error, RestoreError::BadFormat),
         }
     }
 
     #[test]
-    fn no_bytes_panic(kind in prop::sample::select(&[0_u8, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 16, 17, 18][..]), rest in vec(any::<u8>(), 0..80)) {
+    fn no_bytes_panic(kind in prop::sample::select(&[0_u8, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21][..]), rest in vec(any::<u8>(), 0..80)) {
         let _ = decode(&rest);
         let _ = sealed(&[&[kind], &rest[..]].concat());
         // The frame of a packed list of these bytes, so that its elements are reached.

@@ -82,7 +82,7 @@ impl Router {
             scratch.keyspace.transfer_slot(slot, &mut held.engine(at).keyspace);
         }
         let touched = scratch.keyspace.take_touched();
-        if touched.all || !touched.keys.is_empty() {
+        if touched.all || !touched.keys.is_empty() || !touched.unwatched.is_empty() {
             note_touched(held, homes, invocation, slots, &touched);
         }
         if let Some(dead) = scratch.keyspace.take_lazy_free() {
@@ -106,6 +106,11 @@ fn note_touched(
         let slot = slots.slot_of(key);
         if let Some(at) = home_in(homes, slot) {
             held.engine(at).keyspace.touch_transferred(slot, key);
+        }
+    }
+    for key in &touched.unwatched {
+        if let Some(at) = home_in(homes, slots.slot_of(key)) {
+            held.engine(at).keyspace.touch_transferred_unwatched(key);
         }
     }
     if touched.all {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::command::{Args, DeferredWork, resolve};
 use crate::dialect::Product;
-use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, PackLimits};
+use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, NodeLimits, PackLimits};
 use crate::resp::Span;
 use crate::slot::Slot;
 use crate::state::clients::{Clients, RegisteredClient};
@@ -22,6 +22,7 @@ const BATCH: BatchContext = BatchContext {
         intset_len_max: 512,
         list_piece: -2,
         sparse_len_max: 3000,
+        stream_node: NodeLimits { entries_max: 100, bytes_max: 4096 },
     },
     no_touch: false,
     instrumentation: Instrumentation::NONE,

@@ -228,8 +228,10 @@ fn change<R>(
         return result;
     }
     let mut hash = Hash::default();
-    let (Edited::Kept(result) | Edited::Changed(result) | Edited::Emptied(result)) =
-        change(&mut hash);
+    let (Edited::Kept(result)
+    | Edited::Changed(result)
+    | Edited::Emptied(result)
+    | Edited::Unwatched(result)) = change(&mut hash);
     if !hash.is_empty() {
         keyspace.set(key, Value::Hash(hash), Ttl::Clear);
     }

@@ -13,7 +13,7 @@ mod reply;
 mod config;
 
 use crate::dialect::Product;
-use crate::keyspace::{EventClass, Limits, Millis, PackLimits, event};
+use crate::keyspace::{EventClass, Limits, Millis, NodeLimits, PackLimits, event};
 use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
 use crate::state::clients::OutputLimits;
 use crate::topology::LAG_MS_MAX;
@@ -79,6 +79,8 @@ pub struct Settings {
     intset_len_max: AtomicI64,
     list_piece: AtomicI64,
     sparse_len_max: AtomicI64,
+    stream_node_entries_max: AtomicI64,
+    stream_node_bytes_max: AtomicI64,
     protected: AtomicBool,
     explain: AtomicBool,
     /// Index into [`CrossSlot::ALL`].
@@ -213,6 +215,8 @@ impl Settings {
             intset_len_max: AtomicI64::new(512),
             list_piece: AtomicI64::new(-2),
             sparse_len_max: AtomicI64::new(3000),
+            stream_node_entries_max: AtomicI64::new(100),
+            stream_node_bytes_max: AtomicI64::new(4096),
             protected: AtomicBool::new(true),
             explain: AtomicBool::new(false),
             cross_slot: AtomicU8::new(0),
@@ -290,6 +294,10 @@ impl Settings {
             intset_len_max: size(&self.intset_len_max),
             list_piece: number(&self.list_piece),
             sparse_len_max: size(&self.sparse_len_max),
+            stream_node: NodeLimits {
+                entries_max: size(&self.stream_node_entries_max) as u64,
+                bytes_max: size(&self.stream_node_bytes_max) as u64,
+            },
         }
     }
 

@@ -175,6 +175,8 @@ pub(super) const ROWS: &[Row] = &[
     number!("list-max-listpack-size", ValueType::Int(i32::MIN as i128, I32_MAX), list_piece),
     number!("hll-sparse-max-bytes", ValueType::Memory(0, I64_MAX), sparse_len_max),
     number!("list-max-ziplist-size", ValueType::Int(i32::MIN as i128, I32_MAX), list_piece),
+    number!("stream-node-max-entries", ValueType::Int(0, I64_MAX), stream_node_entries_max),
+    number!("stream-node-max-bytes", ValueType::Memory(0, I64_MAX), stream_node_bytes_max),
     Row {
         name: "notify-keyspace-events",
         value_type: ValueType::Events,
