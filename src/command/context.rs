@@ -32,6 +32,8 @@ pub struct Cx<'a> {
     pub sees_all: bool,
     /// The server whose replies the client gets.
     pub product: &'static Product,
+    /// Whether a script runs the command.
+    pub in_script: bool,
 }
 
 impl<'a> Cx<'a> {

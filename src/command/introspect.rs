@@ -193,7 +193,7 @@ fn describe_keys(keys: &Keys, out: &mut Sink<'_>) {
             typed("index", 1, out);
             field("index", at.into(), out);
         }
-        Begin::Keyword(word, from) => {
+        Begin::Keyword(word, from) | Begin::KeywordFound(word, from, _) => {
             typed("keyword", 2, out);
             out.bulk(b"keyword");
             out.bulk(word.as_bytes());

@@ -42,6 +42,7 @@ mod list;
 mod set;
 mod zset;
 mod geo;
+mod stream;
 mod generic;
 mod database;
 mod sort;
@@ -77,7 +78,9 @@ pub use spec::Keys;
 pub use spec::Spec;
 pub use spec::access;
 pub use spec::flag;
+
 pub(crate) use spec::{Group, Run, ScriptCommand, Secret, ServerFn, SessionCommand};
+pub(crate) use stream::ends_wait_for_stream;
 pub use table::all;
 pub(crate) use table::{between_databases, find, find_in, named, numbered, resolve};
 pub(crate) use wait::{Wait, WaitKind};

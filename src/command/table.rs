@@ -5,7 +5,7 @@ use super::spec::{BASE, flag};
 use super::{Args, Invocation, Refusal, Run, Spec};
 use super::{
     bitmap, cluster, connection, database, dump, expire, function, generic, geo, hash, hyperloglog,
-    introspect, list, object, pubsub, scan, script, server, set, slotway, sort, string,
+    introspect, list, object, pubsub, scan, script, server, set, slotway, sort, stream, string,
     transaction, zset,
 };
 use crate::resp::until_nul;
@@ -21,6 +21,7 @@ const FAMILIES: &[&[Spec]] = &[
     set::ROWS,
     zset::ROWS,
     geo::ROWS,
+    stream::ROWS,
     generic::ROWS,
     database::ROWS,
     sort::ROWS,

@@ -4,14 +4,17 @@
 //! instead of writing a reply. The shard then keeps the request and runs it again, for one key only
 //! ([`super::Cx::may_take_from`]), when one of the keys that it waits for is filled: those of the
 //! row's first key specification. In a transaction it does not block but replies with null.
+//!
+//! What a request means may depend on when it blocks: `$` of XREAD is the last id at that moment. The
+//! request that is kept has such arguments replaced ([`Wait::resolved`]).
 
 use super::{Args, Refusal};
 use crate::keyspace::{Millis, Value};
-use crate::resp::Sink;
-use crate::text::number::parse_f64;
+use crate::resp::{Sink, Span};
+use crate::text::number::{parse_f64, parse_i64};
 
 /// What a blocked command waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
     /// The type that one of its keys has to hold.
     pub kind: WaitKind,
@@ -19,6 +22,29 @@ pub struct Wait {
     pub until: Option<Millis>,
     /// The reply where it may not block. (A command that times out replies with the null array.)
     pub null_reply: NullReply,
+    /// The request to keep, if it is not the one that was sent.
+    pub resolved: Option<Box<ResolvedRequest>>,
+}
+
+/// A request with some arguments replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResolvedRequest {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl ResolvedRequest {
+    /// Adds an argument behind the others.
+    pub fn push(&mut self, argument: &[u8]) {
+        self.spans.push(Span::new(self.bytes.len(), argument.len()));
+        self.bytes.extend_from_slice(argument);
+    }
+
+    /// Returns its arguments.
+    #[must_use]
+    pub fn args(&self) -> Args<'_> {
+        Args::new(&self.bytes, &self.spans)
+    }
 }
 
 /// The type of value that a blocked command waits for.
@@ -26,10 +52,14 @@ pub struct Wait {
 pub enum WaitKind {
     List,
     Zset,
+    /// A stream with an entry that the command has not seen; for a command that reads for a group, also
+    /// the end of the stream or of the group. Which it is the command decides itself.
+    Stream,
 }
 
 impl WaitKind {
-    /// Whether `value` is of this type.
+    /// Whether `value` is of this type and has an element: what that means for a stream depends on the
+    /// command.
     #[must_use]
     pub fn fits(self, value: &Value) -> bool {
         matches!((self, value), (Self::List, Value::List(_)) | (Self::Zset, Value::Zset(_)))
@@ -77,6 +107,27 @@ impl Wait {
             0 => None,
             millis => now.checked_add(millis),
         };
-        Ok(Self { kind, until, null_reply })
+        Ok(Self { kind, until, null_reply, resolved: None })
+    }
+
+    /// Reads the timeout, argument `at`, in milliseconds; 0 means to wait without limit.
+    ///
+    /// # Errors
+    /// The timeout is not an integer, or negative.
+    pub(super) fn in_millis(
+        args: Args<'_>,
+        at: usize,
+        now: Millis,
+        kind: WaitKind,
+        null_reply: NullReply,
+    ) -> Result<Self, Refusal> {
+        let timeout = Refusal::of("ERR timeout is not an integer or out of range");
+        let millis = parse_i64(args.at(at)).ok_or(timeout)?;
+        if millis < 0 {
+            return Err(Refusal::of("ERR timeout is negative"));
+        }
+        // A time out of range wraps into the past, as in Redis 7.0.
+        let until = (millis > 0).then(|| now.wrapping_add(millis));
+        Ok(Self { kind, until, null_reply, resolved: None })
     }
 }

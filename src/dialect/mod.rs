@@ -57,6 +57,10 @@ pub struct Product {
     /// CONFIG has the parameters that only Valkey has of a cluster's node, `cluster-announce-client-port`
     /// and others.
     pub has_client_addresses: bool,
+    /// Streams behave as they do since Redis 7.2: a command that reads or claims creates its consumer
+    /// also if there is nothing for it, XINFO shows when a consumer was last active, a blocked command
+    /// runs again as a whole when it is woken, XREAD takes `+` for the last entry.
+    pub has_new_streams: bool,
 }
 
 impl Product {
@@ -76,6 +80,7 @@ impl Product {
         reads_bit_range_first: false,
         shows_shard_ids: false,
         has_client_addresses: false,
+        has_new_streams: false,
     };
     /// Valkey 9.1.
     pub const VALKEY9: Self = Self {
@@ -93,6 +98,7 @@ impl Product {
         reads_bit_range_first: true,
         shows_shard_ids: true,
         has_client_addresses: true,
+        has_new_streams: true,
     };
 }
 

@@ -5,8 +5,9 @@ use super::context::BatchContext;
 use super::engine::Engine;
 use super::outcome::Blocked;
 use super::waiters::{Serve, Waiter};
-use crate::command::{Pace, WaitKind};
-use crate::dialect::Dialect;
+use crate::command::{Pace, WaitKind, ends_wait_for_stream};
+use crate::dialect::{Dialect, Product};
+use crate::keyspace::Keyspace;
 use crate::resp::{Proto, Sink};
 use crate::slot::{Footprint, Slot};
 use crate::state::clients::{Claim, Client, Ending};
@@ -65,7 +66,7 @@ impl Engine {
         let (no_touch, client) = (self.keyspace.no_touch, self.instrumentation.client);
         while self.keyspace.has_ready() {
             for bytes in self.keyspace.take_ready() {
-                while let Some((waiter, claim)) = self.next_waiter(&bytes) {
+                while let Some((waiter, claim)) = self.next_waiter(&bytes, batch.product) {
                     self.keyspace.no_touch = waiter.client.no_touch();
                     self.instrumentation.client = waiter.client.id;
                     let mut reply = Vec::new();
@@ -88,17 +89,22 @@ impl Engine {
         self.instrumentation.client = client;
     }
 
-    /// Returns the first client blocked on `bytes` that can use the key's value.
-    fn next_waiter(&mut self, bytes: &[u8]) -> Option<(Waiter, Claim)> {
+    /// Returns the first client blocked on `bytes` that can use the key's value, or its absence.
+    fn next_waiter(&mut self, bytes: &[u8], product: &'static Product) -> Option<(Waiter, Claim)> {
         let Self { keyspace, waiters, .. } = self;
         let key = keyspace.key(Slot::of(bytes), bytes);
-        let value = keyspace.peek(key)?.value();
-        let is_list = WaitKind::List.fits(value);
-        let is_zset = WaitKind::Zset.fits(value);
-        let fits = |kind| match kind {
-            WaitKind::List => is_list,
-            WaitKind::Zset => is_zset,
-        };
+        // An expired key is removed here.
+        keyspace.peek(key);
+        let fits =
+            |waiter: &Waiter, keyspace: &Keyspace| {
+                let value = keyspace.get(key);
+                match waiter.kind {
+                    WaitKind::Stream => waiter.request.iter().next().is_some_and(|request| {
+                        ends_wait_for_stream(&request, product, bytes, value)
+                    }),
+                    kind => value.is_some_and(|value| kind.fits(value)),
+                }
+            };
         waiters.claim(bytes, fits, keyspace)
     }
 

@@ -319,11 +319,22 @@ impl Engine {
             self.set_writer(spec);
         }
         let (keyspace, sees_all) = (&mut self.keyspace, self.sees_all);
+        let in_script = self.instrumentation.in_script;
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let (slot, known) = (invocation.slot(), invocation.known());
             let &BatchContext { string_len_max, product, .. } = batch;
-            let mut cx =
-                Cx { keyspace, slot, slots, known, string_len_max, pace, ready, sees_all, product };
+            let mut cx = Cx {
+                keyspace,
+                slot,
+                slots,
+                known,
+                string_len_max,
+                pace,
+                ready,
+                sees_all,
+                product,
+                in_script,
+            };
             match spec.run {
                 Run::Shard(function) => function(&mut cx, args, out).map(|()| None),
                 Run::Blocks(function) => function(&mut cx, args, out),

@@ -109,7 +109,11 @@ impl Blocked {
         out: &mut Sink<'_>,
     ) -> Option<Box<Self>> {
         let mut request = Queue::default();
-        if !request.push(invocation) {
+        let kept = match &wait.resolved {
+            Some(resolved) => Invocation { args: resolved.args(), seen: None, ..*invocation },
+            None => *invocation,
+        };
+        if !request.push(&kept) {
             wait.null_reply.write(out);
             return None;
         }

@@ -101,7 +101,7 @@ impl Waiters {
     pub(super) fn claim(
         &mut self,
         key: &[u8],
-        fits: impl Fn(WaitKind) -> bool,
+        fits: impl Fn(&Waiter, &Keyspace) -> bool,
         keyspace: &mut Keyspace,
     ) -> Option<(Waiter, Claim)> {
         let Self { by_key, waiters, filed, .. } = self;
@@ -109,7 +109,7 @@ impl Waiters {
         let (mut at, mut claimed) = (0, None);
         while let Some(&number) = queue.get(at) {
             match waiters.get(&number) {
-                Some(waiter) if !waiter.call.is_over() && !fits(waiter.kind) => at += 1,
+                Some(waiter) if !waiter.call.is_over() && !fits(waiter, keyspace) => at += 1,
                 _ => {
                     queue.remove(at);
                     *filed -= 1;

@@ -49,6 +49,7 @@ mod server_process;
 mod servers;
 mod source_graph;
 mod stream;
+mod stream_random;
 mod table;
 mod transcript;
 mod transcripts;

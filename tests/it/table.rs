@@ -282,7 +282,7 @@ fn row(spec: &Spec) -> String {
 fn positions(keys: &Keys) -> String {
     let from = match keys.begin {
         Begin::Index(at) => at.to_string(),
-        Begin::Keyword(word, _) => format!("behind {word}"),
+        Begin::Keyword(word, _) | Begin::KeywordFound(word, ..) => format!("behind {word}"),
         Begin::Unknown(_) => return "as its options say".to_owned(),
     };
     match keys.find {
@@ -293,7 +293,9 @@ fn positions(keys: &Keys) -> String {
                 (-1, _) => "the last".to_owned(),
                 (..0, _) => format!("the last but {}", last.unsigned_abs() - 1),
                 (0.., Begin::Index(at)) => (i64::from(at) + i64::from(last)).to_string(),
-                (0.., Begin::Keyword(..) | Begin::Unknown(_)) => format!("{last} behind it"),
+                (0.., Begin::Keyword(..) | Begin::KeywordFound(..) | Begin::Unknown(_)) => {
+                    format!("{last} behind it")
+                }
             };
             format!("{from} to {to}{every}")
         }

@@ -3,7 +3,7 @@
 //! Found by asking the servers themselves: each command was sent over slots and to the wrong node of a
 //! cluster, and each one that writes to a key that another client watches.
 
-use crate::command::{Args, Begin, Find, Keys, Spec, access, flag};
+use crate::command::{Begin, Find, Keys, Spec, access, flag};
 use access::{RO, RW, UNDECLARED};
 
 /// Amends the row of another server's command.
@@ -46,16 +46,6 @@ const KEYS: &[(&str, &[Keys])] = &[
     ("ft.safeadd", INDEX_AND_DOCUMENT),
     ("ft.del", INDEX_AND_DOCUMENT),
     ("graph.copy", &[Keys::at(RO, 1), Keys::at(RW, 2)]),
-    // COMMAND says "behind STREAMS"; a group or a consumer may have that name, which Redis 8.10 notes.
-    (
-        "xreadgroup",
-        &[Keys {
-            access: RO | access::ACCESS,
-            begin: Begin::Unknown(behind_streams),
-            find: Find::Range { last: -1, step: 1, limit: 2 },
-            notes: "",
-        }],
-    ),
 ];
 
 const INDEX_AND_DOCUMENT: &[Keys] = &[Keys::at(RO, 1), Keys::at(RW, 2)];
@@ -64,7 +54,7 @@ const INDEX_AND_DOCUMENT: &[Keys] = &[Keys::at(RO, 1), Keys::at(RW, 2)];
 const WRITERS: &[&str] = &["cf.compact"];
 
 /// Commands that write and leave a WATCH of their keys alone, whatever they do: an EXEC afterwards
-/// runs. (XGROUP CREATE trips it if it makes the stream.)
+/// runs.
 const UNWATCHED: &[&str] = &[
     "cms.incrby",
     "ft._alterifnx",
@@ -80,34 +70,10 @@ const UNWATCHED: &[&str] = &[
     "ft.synupdate",
     "graph.explain",
     "topk.count",
-    "xack",
-    "xautoclaim",
     "xcfgset",
-    "xclaim",
-    "xgroup|createconsumer",
-    "xgroup|delconsumer",
-    "xgroup|destroy",
-    "xgroup|setid",
     "xidmprecord",
     "xnack",
-    "xreadgroup",
-    "xsetid",
 ];
-
-/// Where the keys of XREADGROUP begin: behind the first STREAMS that is no option's value, by the
-/// grammar in Redis' documentation.
-fn behind_streams(args: Args<'_>) -> Option<usize> {
-    let mut at = 1;
-    while at < args.len() {
-        at += match () {
-            () if args.is(at, "streams") => return Some(at + 1),
-            // The values of the other options are numbers.
-            () if args.is(at, "group") => 3,
-            () => 1,
-        };
-    }
-    None
-}
 
 /// Every command that is amended.
 #[cfg(test)]

@@ -29,6 +29,9 @@ pub enum Begin {
     Index(u8),
     /// After this word, searched for from this argument on (backwards from the end if negative).
     Keyword(&'static str, i8),
+    /// The same for COMMAND, but at the argument that this function finds: the word may also be the
+    /// value of an option.
+    KeywordFound(&'static str, i8, fn(Args<'_>) -> Option<usize>),
     /// At the argument that this function finds, if it finds one. COMMAND shows it as unknown.
     Unknown(fn(Args<'_>) -> Option<usize>),
 }
@@ -160,7 +163,9 @@ fn migrated(args: Args<'_>) -> Result<Range<usize>, ()> {
 fn begin_of(keys: &Keys, args: Args<'_>) -> Option<usize> {
     match keys.begin {
         Begin::Index(at) => ((at as usize) < args.len()).then_some(at as usize),
-        Begin::Unknown(find) => find(args).filter(|&at| at < args.len()),
+        Begin::Unknown(find) | Begin::KeywordFound(_, _, find) => {
+            find(args).filter(|&at| at < args.len())
+        }
         Begin::Keyword(word, from) if from >= 0 => {
             (from as usize..args.len().saturating_sub(1)).find(|&i| args.is(i, word)).map(|i| i + 1)
         }

@@ -1,0 +1,205 @@
+//! XGROUP and XACK.
+
+use super::ids::{id_of, ids_from, open_id_of};
+use super::{XGROUP_CONTAINER, no_group_for_key, stream_at};
+use crate::command::collection::change;
+use crate::command::container;
+use crate::command::pace::Strides;
+use crate::command::{Args, Cx, Outcome, Refusal, too_many_arguments};
+use crate::keyspace::{Edited, Group, Stream, StreamId, Ttl, Value, event};
+use crate::resp::Sink;
+
+/// The arguments of the subcommands: key, group, and what follows.
+const KEY: usize = 2;
+const GROUP: usize = 3;
+const REST: usize = 4;
+
+const NO_STREAM: Refusal = Refusal::of(
+    "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use \
+     the MKSTREAM option to create an empty stream automatically.",
+);
+
+/// The options behind the id of CREATE and SETID.
+#[derive(Default)]
+struct Options {
+    makes_stream: bool,
+    entries_read: i64,
+}
+
+impl Options {
+    fn of(args: Args<'_>, arguments_max: usize, may_make: bool) -> Result<Self, Refusal> {
+        if args.len() > arguments_max {
+            return Err(too_many_arguments(args));
+        }
+        let mut options = Self { makes_stream: false, entries_read: -1 };
+        let mut i = REST + 1;
+        while i < args.len() {
+            if may_make && args.is(i, "mkstream") {
+                options.makes_stream = true;
+                i += 1;
+            } else if args.is(i, "entriesread") && i + 1 < args.len() {
+                options.entries_read = args.int(i + 1)?;
+                if options.entries_read < -1 {
+                    return Err(Refusal::of("ERR value for ENTRIESREAD must be positive or -1"));
+                }
+                i += 2;
+            } else {
+                return Err(too_many_arguments(args));
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Changes a group of the stream at the key, which must exist.
+fn change_group<R>(
+    cx: &mut Cx<'_>,
+    args: Args<'_>,
+    edit: impl FnOnce(StreamId, &mut Group) -> Edited<Result<R, Refusal>>,
+) -> Result<R, Refusal> {
+    let (key, name) = (cx.key(args.at(KEY)), args.at(GROUP));
+    let changed = change(cx.keyspace, key, |stream: &mut Stream| {
+        let last_id = stream.log.last_id;
+        match stream.group_mut(name) {
+            Some(group) => edit(last_id, group),
+            None => Edited::Kept(Err(no_group_for_key(key.bytes, name))),
+        }
+    })?;
+    changed.ok_or(NO_STREAM)?
+}
+
+/// XGROUP CREATE key group id|$ [MKSTREAM] [ENTRIESREAD count]
+pub(super) fn create(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    const ARGUMENTS_MAX: usize = 8;
+    let options = Options::of(args, ARGUMENTS_MAX, true)?;
+    let (key, name) = (cx.key(args.at(KEY)), args.at(GROUP));
+    let id_in = |last_id| if args.at(REST) == b"$" { Ok(last_id) } else { id_of(args.at(REST)) };
+    let created = change(cx.keyspace, key, |stream: &mut Stream| {
+        let id = match id_in(stream.log.last_id) {
+            Ok(id) => id,
+            Err(refusal) => return Edited::Kept(Err(refusal)),
+        };
+        match stream.add_group(name, Group::new(id, options.entries_read)) {
+            true => Edited::Unwatched(Ok(())),
+            false => Edited::Kept(Err(Refusal::of("BUSYGROUP Consumer Group name already exists"))),
+        }
+    })?;
+    match created {
+        Some(created) => created?,
+        None if options.makes_stream => {
+            let id = id_in(StreamId::MIN)?;
+            let mut stream = Stream::default();
+            stream.add_group(name, Group::new(id, options.entries_read));
+            cx.keyspace.set(key, Value::Stream(Box::new(stream)), Ttl::Clear);
+        }
+        None => return Err(NO_STREAM),
+    }
+    cx.keyspace.notify_event(event::STREAM, "xgroup-create", key.bytes);
+    out.ok();
+    Ok(())
+}
+
+/// XGROUP SETID key group id|$ [ENTRIESREAD count]
+pub(super) fn set_id(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    const ARGUMENTS_MAX: usize = 7;
+    let options = Options::of(args, ARGUMENTS_MAX, false)?;
+    change_group(cx, args, |last_id, group| {
+        let id = if args.at(REST) == b"$" { Ok(last_id) } else { open_id_of(args.at(REST)) };
+        match id {
+            Ok(id) => {
+                (group.last_id, group.entries_read) = (id, options.entries_read);
+                Edited::Unwatched(Ok(()))
+            }
+            Err(refusal) => Edited::Kept(Err(refusal)),
+        }
+    })?;
+    cx.keyspace.notify_event(event::STREAM, "xgroup-setid", args.at(KEY));
+    out.ok();
+    Ok(())
+}
+
+/// XGROUP DESTROY key group
+pub(super) fn destroy(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (key, name) = (cx.key(args.at(KEY)), args.at(GROUP));
+    let removed =
+        change(cx.keyspace, key, |stream: &mut Stream| match stream.remove_group(name) {
+            None => Edited::Kept(None),
+            removed => Edited::Unwatched(removed),
+        })?;
+    let removed = removed.ok_or(NO_STREAM)?;
+    out.int(removed.is_some().into());
+    if let Some(group) = removed {
+        cx.keyspace.free_group_lazily(group);
+        cx.keyspace.notify_event(event::STREAM, "xgroup-destroy", key.bytes);
+        cx.keyspace.signal_ready(key.bytes);
+    }
+    Ok(())
+}
+
+/// XGROUP CREATECONSUMER key group consumer
+pub(super) fn create_consumer(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (now, name) = (cx.now(), args.at(REST));
+    let is_new = change_group(cx, args, |_, group| match group.find(name) {
+        Some(_) => Edited::Kept(Ok(false)),
+        None => {
+            group.add_consumer(name, now);
+            Edited::Unwatched(Ok(true))
+        }
+    })?;
+    if is_new {
+        note_new_consumer(cx, args.at(KEY));
+    }
+    out.int(is_new.into());
+    Ok(())
+}
+
+/// Publishes the event of a new consumer, also of one that a command has created along the way.
+pub(super) fn note_new_consumer(cx: &mut Cx<'_>, key: &[u8]) {
+    cx.keyspace.notify_event(event::STREAM, "xgroup-createconsumer", key);
+}
+
+/// XGROUP DELCONSUMER key group consumer
+pub(super) fn delete_consumer(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (name, mut strides) = (args.at(REST), Strides::new(cx.pace));
+    let pending =
+        change_group(cx, args, |_, group| match group.remove_consumer(name, || strides.step(1)) {
+            None => Edited::Kept(Ok(None)),
+            pending => Edited::Unwatched(Ok(pending)),
+        })?;
+    if pending.is_some() {
+        cx.keyspace.notify_event(event::STREAM, "xgroup-delconsumer", args.at(KEY));
+    }
+    out.count(pending.unwrap_or(0));
+    Ok(())
+}
+
+/// XGROUP HELP
+pub(super) fn help(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    container::help(&XGROUP_CONTAINER, cx.product, out);
+    Ok(())
+}
+
+/// XACK key group id [id …]
+pub(super) fn xack(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let (key, name) = (cx.key(args.at(1)), args.at(2));
+    if stream_at(cx, key)?.and_then(|stream| stream.group(name)).is_none() {
+        out.int(0);
+        return Ok(());
+    }
+    let (ids, mut strides) = (ids_from(args, 3)?, Strides::new(cx.pace));
+    let acknowledged = change(cx.keyspace, key, |stream: &mut Stream| {
+        let mut acknowledged = 0;
+        if let Some(group) = stream.group_mut(name) {
+            for id in ids {
+                strides.step(1);
+                acknowledged += usize::from(group.acknowledge(id));
+            }
+        }
+        match acknowledged {
+            0 => Edited::Kept(0),
+            acknowledged => Edited::Unwatched(acknowledged),
+        }
+    })?;
+    out.count(acknowledged.unwrap_or(0));
+    Ok(())
+}
