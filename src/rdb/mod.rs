@@ -193,7 +193,7 @@ pub(crate) fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, RestoreEr
 }
 
 /// Appends the footer.
-fn seal(mut payload: Vec<u8>) -> Vec<u8> {
+pub(crate) fn seal(mut payload: Vec<u8>) -> Vec<u8> {
     payload.extend_from_slice(&VERSION.to_le_bytes());
     let checksum = CHECKSUM.checksum(&payload);
     payload.extend_from_slice(&checksum.to_le_bytes());

@@ -169,3 +169,6 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
