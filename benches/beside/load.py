@@ -10,12 +10,15 @@ import shutil
 import subprocess
 
 from .fanout import Audience, publish
+from .resp import encode
 from .servers import stop
 from .units import Connections, Unit
 
 SERVER_CORE, LOAD_CORE = 0, 1
 CONNECTIONS = 50
 FILL_PIPELINE = 100
+# More entries than all connections have asked for at a time.
+ACKNOWLEDGED_AFTER = 5_000
 # Each load draws further numbers: to repeat some would be another workload, as what they
 # name is in the server by then.
 CHANCE = random.Random(1)
@@ -46,6 +49,27 @@ def units(commands, pipeline, count, keyspace):
     def play(server):
         with on_load_core(), Connections(server.port, CONNECTIONS) as connections:
             return connections.play(batches)
+
+    return play
+
+
+def jobs(pipeline, count, first):
+    """Reading so many entries of the stream `jobs` for its group, each followed by the
+    acknowledgement of one that was read a while before, as a function of a server that returns the
+    number of commands. The entries have the ids 1-1, 2-1 …, the next one to be read is `first`."""
+
+    def batches():
+        for begin in range(first, first + count, pipeline):
+            entries = range(begin, min(begin + pipeline, first + count))
+            read = encode("XREADGROUP", "GROUP", "g", "c", "COUNT", "1", "STREAMS", "jobs", ">")
+            text = b"".join(read + encode("XACK", "jobs", "g", f"{max(n - ACKNOWLEDGED_AFTER, 0)}-1") for n in entries)
+            yield text, len(entries)
+
+    made = list(batches())
+
+    def play(server):
+        with on_load_core(), Connections(server.port, CONNECTIONS) as connections:
+            return 2 * connections.play(made)
 
     return play
 

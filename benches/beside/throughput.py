@@ -24,6 +24,15 @@ TAGS = KEYS // 2
 # Lists, and the members of the one large set and sorted set.
 LISTS = 10_000
 MEMBERS = 100_000
+# Entries of the one large stream: as many as all rounds read.
+JOBS = 1_000_000
+# Adds entries with ascending ids, and a group if there is none.
+FILL_STREAM = """
+local length = redis.call("XLEN", KEYS[1])
+for n = length + 1, length + ARGV[1] do redis.call("XADD", KEYS[1], n .. "-1", "name", "value" .. n) end
+if length == 0 then redis.call("XGROUP", "CREATE", KEYS[1], ARGV[2], "0") end
+return 1
+"""
 SUBSCRIBERS = 1000
 ON_CORE = ("taskset", "-c", str(SERVER_CORE))
 
@@ -73,6 +82,20 @@ def several(words, pipeline, keyspace):
 
 def fanout(pipeline):
     return lambda count: load.fanout(SUBSCRIBERS, pipeline, max(count // SUBSCRIBERS, pipeline), 32)
+
+
+def jobs(pipeline):
+    """Each play goes on where the last one has ended."""
+    read = 1
+
+    def prepare(count):
+        nonlocal read
+        entries = count // 2
+        play = load.jobs(pipeline // 2, entries, read)
+        read += entries
+        return play
+
+    return prepare
 
 
 def transaction(pipeline):
@@ -172,6 +195,18 @@ def groups():
     limiters.workloads.append(
         Workload("EVALSHA limiter P=16", 200_000, 2.0, units([evalsha(LIMITER, window, ["1001", "60", "10"])], 16, LISTS))
     )
+    stream = f"stream:{RANDOM}"
+    streams = Group(
+        "stream", f"{LISTS:,} streams of 100 entries, and one of {JOBS:,}",
+        [["EVAL", FILL_STREAM, "1", stream, "100", "g"], ["EVAL", FILL_STREAM, "1", "jobs", str(JOBS // LISTS), "g"]],
+        LISTS, LISTS + 1,
+    )
+    streams.sample = lambda number: ("XLEN", f"stream:{number % LISTS:012d}")
+    streams.workloads += [
+        Workload("XADD P=16", 400_000, 2.0, units([["XADD", stream, "*", "name", "value"]], 16, LISTS)),
+        Workload("XRANGE 10 P=16", 200_000, 2.0, units([["XRANGE", stream, "-", "+", "COUNT", "10"]], 16, LISTS)),
+        Workload("XREADGROUP, XACK P=16", 200_000, 2.0, jobs(16)),
+    ]
 
     news = Group("pub/sub", "nothing", [], 0, 0)
     news.workloads += [
@@ -179,6 +214,7 @@ def groups():
         Workload("PUBLISH to 1,000 P=1, each", 400_000, None, fanout(1)),
     ]
     return [small, multi, hashes, large, wide, lists, sets, board, *bits.groups(Group, Workload, units), scripts, limiters, news]
+    return [small, multi, hashes, large, wide, lists, sets, board, streams, news]
 
 
 def same_data(group, pair):

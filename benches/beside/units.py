@@ -123,12 +123,16 @@ class Connections:
         return got.count(b"\n") - 1
 
 
+# An error or null: these are the only ones that begin with a minus sign.
+REFUSED = re.compile(rb"\n[$*]?-")
+
+
 def receive(recv):
-    """The next bytes of replies, none of which is expected to be an error or null: these
-    are the only ones with a minus sign."""
+    """The next bytes of replies, none of which is expected to be an error or null. (One at the
+    very beginning is not seen; where all of a batch are refused, the next one is.)"""
     got = recv(RECEIVE_BYTES)
     if not got:
         stop("the server closed a connection")
-    if b"-" in got:
+    if REFUSED.search(got):
         stop(f"an unexpected reply: {got[:200]}")
     return got
