@@ -91,6 +91,8 @@ fn move_(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     }
     if let Some(parcel) = cx.shards[from].detach(key) {
         cx.shards[to].insert_detached(key, parcel);
+        // Of a stream, its consumers wait for the end as well.
+        cx.shards[from].signal_ready(key.bytes);
     }
     cx.publish_events(to);
     cx.shards[from].notify_event(event::GENERIC, "move_from", key.bytes);

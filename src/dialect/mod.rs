@@ -61,6 +61,8 @@ pub struct Product {
     /// also if there is nothing for it, XINFO shows when a consumer was last active, a blocked command
     /// runs again as a whole when it is woken, XREAD takes `+` for the last entry.
     pub has_new_streams: bool,
+    /// RESTORE takes payloads of Redis 7.2 and of Valkey.
+    pub restores_newer: bool,
 }
 
 impl Product {
@@ -81,6 +83,7 @@ impl Product {
         shows_shard_ids: false,
         has_client_addresses: false,
         has_new_streams: false,
+        restores_newer: false,
     };
     /// Valkey 9.1.
     pub const VALKEY9: Self = Self {
@@ -99,6 +102,7 @@ impl Product {
         shows_shard_ids: true,
         has_client_addresses: true,
         has_new_streams: true,
+        restores_newer: true,
     };
 }
 

@@ -37,6 +37,9 @@ pub(crate) const MODULE: EventClass = 1 << 11;
 /// Every class.
 pub(crate) const ANY: EventClass = (1 << 12) - 1;
 
+/// No class, and wanted by none: what happens on replicas alone.
+pub(crate) const ON_REPLICAS: EventClass = 1 << 13;
+
 /// `K`, not a class but a way to publish: to the channel named after the key.
 pub(crate) const BY_KEY: EventClass = 1 << 14;
 /// `E`: to the channel named after the event.

@@ -96,6 +96,9 @@ impl Keyspace {
         let present: Vec<Box<[u8]>> =
             observed.filter(|key| is_there(key)).map(Into::into).collect();
         present.iter().for_each(|key| self.touch_transferred(Slot::of(key), key));
+        // What is gone may have been a stream, whose consumers wait for its end as well.
+        let awaited: Vec<Box<[u8]>> = self.awaited.iter().cloned().collect();
+        awaited.iter().for_each(|key| self.note_ready(key));
         if let Some(journal) = &mut self.journal {
             journal.mark_everything();
         }

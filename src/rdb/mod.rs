@@ -12,7 +12,8 @@
 //! 2, 11  a set: see set.rs                                                  read, written
 //! 3, 12  a sorted set: see zset.rs                                          read
 //! 5, 17  a sorted set                                                       read, written
-//! 15, 19, 21     a stream: see stream.rs                                    read, 19 written
+//! 20     a set: see set.rs; of Redis 7.2 and Valkey                         read
+//! 15, 19, 21     a stream: see stream.rs; 21 of Redis 7.2 and Valkey        read, 19 written
 //! ```
 //!
 //! Redis restores what is written here, and the other way round. The bytes are equal too, unless
@@ -55,8 +56,11 @@ pub(crate) use stream::{
 };
 pub(crate) use zset::{encode_packed_zset, encode_zset};
 
-/// The format version of Redis 7.0, the newest that is read and the one that is written.
+/// The format version of Redis 7.0, the one that is written.
 const VERSION: u16 = 10;
+/// Those of Redis 7.2 and of Valkey 9.
+const VERSION_REDIS72: u16 = 11;
+const VERSION_VALKEY: u16 = 80;
 
 /// Bytes of the footer: the version and the checksum.
 const FOOTER_BYTES: usize = 2 + 8;
@@ -85,6 +89,7 @@ mod kind {
     pub(super) const LIST_NODES: u8 = 18;
     pub(super) const STREAM_1: u8 = 15;
     pub(super) const STREAM_2: u8 = 19;
+    pub(super) const SET_LISTPACK: u8 = 20;
     pub(super) const STREAM_3: u8 = 21;
 }
 
@@ -181,7 +186,7 @@ pub(crate) fn encode_libraries<'a>(codes: impl Iterator<Item = &'a [u8]>) -> Vec
 /// # Errors
 /// See [`RestoreError`].
 pub(crate) fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, RestoreError> {
-    let value = unseal(payload).ok_or(RestoreError::VersionOrChecksum)?;
+    let value = unseal(payload, Known::Redis7).ok_or(RestoreError::VersionOrChecksum)?;
     let (mut input, mut codes) = (Input::new(value), Vec::new());
     while !input.is_empty() {
         match (input.byte(), input.string()) {
@@ -200,28 +205,45 @@ pub(crate) fn seal(mut payload: Vec<u8>) -> Vec<u8> {
     payload
 }
 
+/// The servers whose payloads are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Redis up to 7.0.
+    Redis7,
+    /// Redis up to 7.2, and Valkey, as far as the types of values are the same.
+    Valkey9,
+}
+
+impl Known {
+    fn has(self, version: u16) -> bool {
+        version <= VERSION
+            || self == Self::Valkey9 && matches!(version, VERSION_REDIS72 | VERSION_VALKEY)
+    }
+}
+
 /// Decodes a payload from an untrusted source.
 ///
 /// # Errors
 /// See [`RestoreError`].
-pub(crate) fn decode(payload: &[u8]) -> Result<Decoded, RestoreError> {
-    let value = unseal(payload).ok_or(RestoreError::VersionOrChecksum)?;
-    decode_value(value).ok_or(RestoreError::BadFormat)
+pub(crate) fn decode(payload: &[u8], known: Known) -> Result<Decoded, RestoreError> {
+    let value = unseal(payload, known).ok_or(RestoreError::VersionOrChecksum)?;
+    decode_value(value, known).ok_or(RestoreError::BadFormat)
 }
 
 /// Checks the footer and returns the bytes before it.
-fn unseal(payload: &[u8]) -> Option<&[u8]> {
+fn unseal(payload: &[u8], known: Known) -> Option<&[u8]> {
     let (checked, checksum) = payload.split_last_chunk()?;
     let (value, version) = checked.split_last_chunk()?;
-    let known = u16::from_le_bytes(*version) <= VERSION;
     let intact = u64::from_le_bytes(*checksum) == CHECKSUM.checksum(checked);
-    (known && intact).then_some(value)
+    (known.has(u16::from_le_bytes(*version)) && intact).then_some(value)
 }
 
 /// Reads the type and the value.
-fn decode_value(value: &[u8]) -> Option<Decoded> {
+fn decode_value(value: &[u8], known: Known) -> Option<Decoded> {
     let mut input = Input::new(value);
     match input.byte()? {
+        kind::STREAM_3 if known == Known::Valkey9 => stream::read(&mut input, 3),
+        kind::SET_LISTPACK if known == Known::Valkey9 => set::packed(&input.string()?),
         kind::STRING => Some(Decoded::String(input.string()?.into_owned())),
         kind::SET => set::plain(&mut input),
         kind::SET_INTEGERS => set::integers(&input.string()?),
@@ -239,7 +261,6 @@ fn decode_value(value: &[u8]) -> Option<Decoded> {
         kind::LIST_NODES => list::nodes(&mut input),
         kind::STREAM_1 => stream::read(&mut input, 1),
         kind::STREAM_2 => stream::read(&mut input, 2),
-        kind::STREAM_3 => stream::read(&mut input, 3),
         kind::HASH_PAIRS => {
             let mut hash = HashBuilder::default();
             for _ in 0..input.length()? {

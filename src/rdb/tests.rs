@@ -3,6 +3,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Decodes a payload as Redis 7.0 does.
+pub(super) fn decode_known(payload: &[u8]) -> Result<Decoded, RestoreError> {
+    decode(payload, Known::Redis7)
+}
+
 /// Payloads of strings, recorded from the reference server's DUMP.
 const STRINGS: &[(&[u8], &[u8])] = &[
     (b"hello", b"\x00\x05hello\n\x00cr\xdfve4 \n"),
@@ -33,7 +38,7 @@ fn encode(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 
 /// Decodes a type and value with a valid footer.
 fn sealed(value: &[u8]) -> Result<Decoded, RestoreError> {
-    decode(&seal(value.to_vec()))
+    decode_known(&seal(value.to_vec()))
 }
 
 /// Returns a listpack of raw elements with a right header, as a payload.
@@ -69,21 +74,21 @@ fn zipped(entries: &[&[u8]]) -> Vec<u8> {
 fn strings_are_the_reference_servers_bytes() {
     for &(value, payload) in STRINGS {
         assert_eq!(encode_string(value), payload, "{}", value.escape_ascii());
-        assert_eq!(decode(payload), Ok(Decoded::String(value.to_vec())));
+        assert_eq!(decode_known(payload), Ok(Decoded::String(value.to_vec())));
     }
 }
 
 #[test]
 fn a_small_hash_is_the_reference_servers_bytes() {
     assert_eq!(encode_hash(HASH.iter().copied()), HASH_PAYLOAD);
-    assert_eq!(decode(HASH_PAYLOAD), Ok(owned(HASH)));
+    assert_eq!(decode_known(HASH_PAYLOAD), Ok(owned(HASH)));
 }
 
 #[test]
 fn a_compressed_string_is_unfolded() {
     // DUMP of thirty times "a".
     let payload = b"\x00\xc3\x09\x1e\x01aa\xe0\x11\x00\x01aa\n\x00Es|\xbb+d{\xbb";
-    assert_eq!(decode(payload), Ok(Decoded::String(b"a".repeat(30))));
+    assert_eq!(decode_known(payload), Ok(Decoded::String(b"a".repeat(30))));
 }
 
 #[test]
@@ -107,7 +112,7 @@ fn a_wrong_footer_differs_from_a_wrong_value() {
         payload.extend_from_slice(&version.to_le_bytes());
         let checksum = CHECKSUM.checksum(&payload);
         payload.extend_from_slice(&checksum.to_le_bytes());
-        decode(&payload)
+        decode_known(&payload)
     };
     let hello = Ok(Decoded::String(b"hello".to_vec()));
     assert_eq!(footer(0), hello);
@@ -117,10 +122,10 @@ fn a_wrong_footer_differs_from_a_wrong_value() {
     assert_eq!(footer(266), Err(RestoreError::VersionOrChecksum));
 
     for short in [&b""[..], b"garbage", b"123456789", &good[..good.len() - 1]] {
-        assert_eq!(decode(short), Err(RestoreError::VersionOrChecksum));
+        assert_eq!(decode_known(short), Err(RestoreError::VersionOrChecksum));
     }
     let zero = [&good[..good.len() - 8], &[0; 8]].concat();
-    assert_eq!(decode(&zero), Err(RestoreError::VersionOrChecksum));
+    assert_eq!(decode_known(&zero), Err(RestoreError::VersionOrChecksum));
     assert_eq!(sealed(b""), Err(RestoreError::BadFormat));
     assert_eq!(
         RestoreError::VersionOrChecksum.to_string(),
@@ -269,12 +274,12 @@ fn pairs() -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
 proptest! {
     #[test]
     fn strings_come_back(value in element()) {
-        prop_assert_eq!(decode(&encode_string(&value)), Ok(Decoded::String(value)));
+        prop_assert_eq!(decode_known(&encode_string(&value)), Ok(Decoded::String(value)));
     }
 
     #[test]
     fn hashes_come_back_in_order(pairs in pairs()) {
-        prop_assert_eq!(decode(&encode(&pairs)), Ok(Decoded::Hash(pairs)));
+        prop_assert_eq!(decode_known(&encode(&pairs)), Ok(Decoded::Hash(pairs)));
     }
 
     /// Long elements too, where a server with other limits would write them.
@@ -295,7 +300,7 @@ proptest! {
         let mut payload = encode_string(&value);
         let at = at.index(payload.len());
         payload[at] ^= flip;
-        prop_assert_eq!(decode(&payload), Err(RestoreError::VersionOrChecksum));
+        prop_assert_eq!(decode_known(&payload), Err(RestoreError::VersionOrChecksum));
     }
 
     /// A valid footer may follow any bytes. An accepted payload must be sound: its value encodes
@@ -319,30 +324,30 @@ proptest! {
         }
         match sealed(&payload) {
             Ok(Decoded::String(value)) => {
-                prop_assert_eq!(decode(&encode_string(&value)), Ok(Decoded::String(value)));
+                prop_assert_eq!(decode_known(&encode_string(&value)), Ok(Decoded::String(value)));
             }
             Ok(Decoded::Hash(pairs)) => {
-                prop_assert_eq!(decode(&encode(&pairs)), Ok(Decoded::Hash(pairs)));
+                prop_assert_eq!(decode_known(&encode(&pairs)), Ok(Decoded::Hash(pairs)));
             }
             Ok(Decoded::List(elements)) => {
                 let again = encode_list(elements.iter(), -2);
-                prop_assert_eq!(decode(&again), Ok(Decoded::List(elements)));
+                prop_assert_eq!(decode_known(&again), Ok(Decoded::List(elements)));
             }
             Ok(Decoded::Set(members)) => {
                 let again = encode_set(members.len(), members.iter().map(Vec::as_slice));
-                prop_assert_eq!(decode(&again), Ok(Decoded::Set(members)));
+                prop_assert_eq!(decode_known(&again), Ok(Decoded::Set(members)));
             }
             Ok(Decoded::Integers { width, members }) => {
                 let again = encode_integers(width, members.len(), members.iter().copied());
-                prop_assert_eq!(decode(&again), Ok(Decoded::Integers { width, members }));
+                prop_assert_eq!(decode_known(&again), Ok(Decoded::Integers { width, members }));
             }
             Ok(Decoded::Zset(members)) => {
                 let pairs = || members.iter().map(|(member, score)| (member.as_slice(), *score));
                 let again = encode_zset(members.len(), pairs());
-                prop_assert_eq!(decode(&again), Ok(Decoded::Zset(members.clone())));
+                prop_assert_eq!(decode_known(&again), Ok(Decoded::Zset(members.clone())));
             }
             Ok(Decoded::Stream(parts)) => {
-                prop_assert!(matches!(decode(&encode_stream(&parts)), Ok(Decoded::Stream(_))));
+                prop_assert!(matches!(decode_known(&encode_stream(&parts)), Ok(Decoded::Stream(_))));
             }
             Err(error) => prop_assert_eq!(error, RestoreError::BadFormat),
         }
@@ -350,7 +355,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(kind in prop::sample::select(&[0_u8, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 21][..]), rest in vec(any::<u8>(), 0..80)) {
-        let _ = decode(&rest);
+        let _ = decode_known(&rest);
         let _ = sealed(&[&[kind], &rest[..]].concat());
         // The frame of a packed list of these bytes, so that its elements are reached.
         let total = rest.len() as u8 + 7;

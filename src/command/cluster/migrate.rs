@@ -204,6 +204,7 @@ fn parcel(source: &mut Keyspace, bytes: &[u8], copy: bool) -> Option<DetachedVal
         });
     }
     let parcel = source.detach(key);
+    source.signal_ready(bytes);
     source.notify_event(event::GENERIC, "del", bytes);
     parcel
 }

@@ -1,6 +1,6 @@
 //! XCLAIM and XAUTOCLAIM.
 
-use super::group::note_new_consumer;
+use super::group::{note_moved_id, note_new_consumer};
 use super::ids::{id_of, start_of, write_id};
 use super::reply::{Aggregate, write_counted, write_entry};
 use super::{no_group, stream_at};
@@ -27,12 +27,15 @@ struct Claimer<'s> {
     /// Once it is looked up, which the first claimed entry does.
     number: Option<ConsumerNumber>,
     is_new: bool,
+    /// Whether a pending entry was given to a consumer, or removed: replicas are sent those one by one,
+    /// and the last id of the group along with them.
+    is_sent: bool,
     now: Millis,
 }
 
 impl<'s> Claimer<'s> {
     fn of(log: &'s StreamLog, group: &'s mut Group, name: &'s [u8], now: Millis) -> Self {
-        Self { log, group, name, number: None, is_new: false, now }
+        Self { log, group, name, number: None, is_new: false, is_sent: false, now }
     }
 
     fn number(&mut self) -> ConsumerNumber {
@@ -48,6 +51,7 @@ impl<'s> Claimer<'s> {
     /// Gives an entry to the consumer.
     fn take(&mut self, id: StreamId, delivered_at: Millis, deliveries: u64) {
         let number = self.number();
+        self.is_sent = true;
         self.group.assign(id, number, delivered_at, deliveries);
         self.group.consumer_mut(number).active_at = self.now;
     }
@@ -139,7 +143,7 @@ impl Claim {
     fn claim<'s>(&self, id: StreamId, claimer: &mut Claimer<'s>) -> Option<StreamEntry<'s>> {
         let log = claimer.log;
         let Some(entry) = log.entry(id) else {
-            claimer.group.acknowledge(id);
+            claimer.is_sent |= claimer.group.acknowledge(id);
             return None;
         };
         let before = match claimer.group.pending().get(id) {
@@ -170,8 +174,10 @@ pub(super) fn xclaim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
     require_group(cx, key, name)?;
     let claim = Claim::of(args, now)?;
     let (always_creates, mut strides) = (cx.product.has_new_streams, Strides::new(cx.pace));
+    let mut moves_id = false;
     let is_new = change(cx.keyspace, key, |stream: &mut Stream| {
         let Some((log, group)) = stream.log_and_group(name) else { return Edited::Kept(false) };
+        moves_id = claim.last_id > group.last_id;
         group.last_id = group.last_id.max(claim.last_id);
         let mut claimer = Claimer::of(log, group, args.at(CONSUMER), now);
         if always_creates {
@@ -188,10 +194,14 @@ pub(super) fn xclaim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
             }
             claimed
         });
+        moves_id &= !claimer.is_sent;
         Edited::Unwatched(claimer.is_new)
     })?;
     if is_new == Some(true) {
         note_new_consumer(cx, key.bytes);
+    }
+    if moves_id {
+        note_moved_id(cx, key.bytes);
     }
     Ok(())
 }

@@ -5,9 +5,12 @@ use super::trim::{Options, Trim};
 use crate::command::collection::change;
 use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Edited, NODE_BYTES_MAX, Stream, StreamId, Ttl, Value, event};
+use crate::dialect::Product;
+use crate::keyspace::{Edited, Millis, NODE_BYTES_MAX, Stream, StreamId, Ttl, Value, event};
 use crate::resp::Sink;
 
+const NOT_GREATER: Refusal =
+    Refusal::of("ERR The ID specified in XADD is equal or smaller than the target stream top item");
 const TOO_LARGE: Refusal = Refusal::of("ERR Elements are too large to be stored");
 
 /// The fields of an entry with their values: arguments in pairs.
@@ -30,7 +33,12 @@ impl<'a> AddedPairs<'a> {
 }
 
 /// The id that an entry gets.
-fn next_id(stream: &Stream, wanted: Option<AddedId>, cx_now: i64) -> Result<StreamId, Refusal> {
+fn next_id(
+    stream: &Stream,
+    wanted: Option<AddedId>,
+    now: Millis,
+    product: &Product,
+) -> Result<StreamId, Refusal> {
     let last = stream.log.last_id;
     if last == StreamId::MAX {
         return Err(Refusal::of(
@@ -38,17 +46,16 @@ fn next_id(stream: &Stream, wanted: Option<AddedId>, cx_now: i64) -> Result<Stre
         ));
     }
     let id = match wanted {
-        None => stream.log.next_id(cx_now).unwrap_or(StreamId::MAX),
+        None => stream.log.next_id(now).unwrap_or(StreamId::MAX),
         Some(AddedId { id, is_partial: true }) if id.ms == last.ms => {
-            let seq = last.seq.checked_add(1);
-            StreamId { seq: seq.ok_or(TOO_LARGE)?, ..last }
+            // There is no next number of that time, which Redis 7.0 takes for another mistake.
+            let refusal = if product.has_new_streams { NOT_GREATER } else { TOO_LARGE };
+            StreamId { seq: last.seq.checked_add(1).ok_or(refusal)?, ..last }
         }
         Some(AddedId { id, .. }) => id,
     };
     if id <= last {
-        return Err(Refusal::of(
-            "ERR The ID specified in XADD is equal or smaller than the target stream top item",
-        ));
+        return Err(NOT_GREATER);
     }
     Ok(id)
 }
@@ -64,10 +71,11 @@ pub(super) fn xadd(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
     if options.id == Some(AddedId { id: StreamId::MIN, is_partial: false }) {
         return Err(Refusal::of("ERR The ID specified in XADD must be greater than 0-0"));
     }
-    let (key, now, pairs) = (cx.key(args.at(1)), cx.now(), AddedPairs { args, first });
+    let (key, now, product) = (cx.key(args.at(1)), cx.now(), cx.product);
+    let pairs = AddedPairs { args, first };
     let mut strides = Strides::new(cx.pace);
     let add = |stream: &mut Stream, strides: &mut Strides<'_>| {
-        let id = next_id(stream, options.id, now)?;
+        let id = next_id(stream, options.id, now, product)?;
         if pairs.is_too_large() {
             return Err(TOO_LARGE);
         }

@@ -113,7 +113,7 @@ pub(super) fn set_id(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
             Err(refusal) => Edited::Kept(Err(refusal)),
         }
     })?;
-    cx.keyspace.notify_event(event::STREAM, "xgroup-setid", args.at(KEY));
+    cx.keyspace.notify_event(event::STREAM, SET_ID, args.at(KEY));
     out.ok();
     Ok(())
 }
@@ -153,9 +153,20 @@ pub(super) fn create_consumer(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_
     Ok(())
 }
 
+/// The event of a new consumer.
+pub(super) const NEW_CONSUMER: &str = "xgroup-createconsumer";
+/// The event of an id that is set.
+const SET_ID: &str = "xgroup-setid";
+
 /// Publishes the event of a new consumer, also of one that a command has created along the way.
 pub(super) fn note_new_consumer(cx: &mut Cx<'_>, key: &[u8]) {
-    cx.keyspace.notify_event(event::STREAM, "xgroup-createconsumer", key);
+    cx.keyspace.notify_event(event::STREAM, NEW_CONSUMER, key);
+}
+
+/// Publishes, on replicas alone, that a group has read on: they are sent its id.
+pub(super) fn note_moved_id(cx: &mut Cx<'_>, key: &[u8]) {
+    let set_id = event::Replicated::once(event::STREAM, SET_ID);
+    cx.keyspace.notify_replicated(event::ON_REPLICAS, SET_ID, key, set_id);
 }
 
 /// XGROUP DELCONSUMER key group consumer

@@ -1,6 +1,6 @@
 //! XREAD and XREADGROUP.
 
-use super::group::note_new_consumer;
+use super::group::{NEW_CONSUMER, note_moved_id, note_new_consumer};
 use super::ids::{id_of, push_id, write_id};
 use super::read_args::{ReadArgs, Reader};
 use super::reply::{Aggregate, write_counted, write_entry, write_range};
@@ -10,7 +10,7 @@ use crate::command::pace::Strides;
 use crate::command::wait::Wait;
 use crate::command::{Args, Cx, Refusal};
 use crate::keyspace::{
-    ConsumerNumber, Edited, Group, Key, Millis, Stream, StreamId, StreamLog, Value,
+    ConsumerNumber, Edited, Group, Key, Millis, Stream, StreamId, StreamLog, Value, event,
 };
 use crate::resp::{Proto, Sink};
 
@@ -233,34 +233,59 @@ fn read_for_group(
     let (now, always_creates) = (cx.now(), cx.product.has_new_streams);
     let mut strides = Strides::new(cx.pace);
     let done = change(cx.keyspace, key, |stream: &mut Stream| {
-        let Some((log, group)) = stream.log_and_group(group) else {
-            return Edited::Kept((false, false));
-        };
-        let is_served = match from {
+        let mut done = Done::default();
+        let Some((log, group)) = stream.log_and_group(group) else { return Edited::Kept(done) };
+        done.is_served = match from {
             From::Id(_) => true,
             From::Unread => serve == Serve::Always || has_unread(log, group.last_id),
         };
-        if !is_served && !always_creates {
-            return Edited::Kept((false, false));
+        if !done.is_served && !always_creates {
+            return Edited::Kept(done);
         }
-        let is_new = group.find(consumer).is_none();
+        done.is_new = group.find(consumer).is_none();
         let number = group.add_consumer(consumer, now);
         group.consumer_mut(number).seen_at = now;
-        if is_served {
+        if done.is_served {
             begin_stream(key, out);
             let delivery = Delivery { log, group, number, now, count: read.count };
             match from {
                 From::Id(id) => delivery.again(id, &mut strides, out),
-                From::Unread => delivery.first(read.no_ack, &mut strides, out),
+                From::Unread => {
+                    let delivered = delivery.first(read.no_ack, &mut strides, out);
+                    done.moves_id = read.no_ack && delivered > 0;
+                }
             }
         }
-        Edited::Unwatched((is_served, is_new))
+        Edited::Unwatched(done)
     });
-    let (is_served, is_new) = done.ok().flatten().unwrap_or_default();
-    if is_new {
+    let done = done.ok().flatten().unwrap_or_default();
+    note_read(cx, key, from, &done);
+    done.is_served
+}
+
+/// What reading for a group did.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    /// The stream is part of the reply.
+    is_served: bool,
+    /// The consumer is new.
+    is_new: bool,
+    /// The group has read on, and nothing says so on replicas but the id itself.
+    moves_id: bool,
+}
+
+/// Publishes the events of reading for a group. Replicas hear of new consumers only together with
+/// entries, and of an id that is set if entries do not become pending: so measured.
+fn note_read(cx: &mut Cx<'_>, key: Key<'_>, from: From, done: &Done) {
+    if done.is_new && matches!(from, From::Id(_)) && !cx.product.has_new_streams {
+        let nothing = event::Replicated::NOTHING;
+        cx.keyspace.notify_replicated(event::STREAM, NEW_CONSUMER, key.bytes, nothing);
+    } else if done.is_new {
         note_new_consumer(cx, key.bytes);
     }
-    is_served
+    if done.moves_id {
+        note_moved_id(cx, key.bytes);
+    }
 }
 
 /// A delivery of entries to a consumer.
@@ -278,8 +303,8 @@ impl Delivery<'_> {
         if self.count == 0 { usize::MAX } else { self.count }
     }
 
-    /// Delivers the entries that the group has not read.
-    fn first(self, no_ack: bool, strides: &mut Strides<'_>, out: &mut Sink<'_>) {
+    /// Delivers the entries that the group has not read; returns how many.
+    fn first(self, no_ack: bool, strides: &mut Strides<'_>, out: &mut Sink<'_>) -> usize {
         let count_max = self.count_max();
         let Self { log, group, number, now, .. } = self;
         let start = group.last_id.next().unwrap_or(StreamId::MIN);
@@ -300,6 +325,7 @@ impl Delivery<'_> {
         if delivered > 0 {
             group.consumer_mut(number).active_at = now;
         }
+        delivered
     }
 
     /// Delivers pending entries of the consumer again, those behind `id`.

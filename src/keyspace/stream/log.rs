@@ -24,6 +24,9 @@ impl Default for NodeLimits {
 /// Most bytes of a node, and of the fields and values of one entry.
 pub(crate) const NODE_BYTES_MAX: usize = 1 << 30;
 
+/// Most bytes that are allocated for a node before it has entries.
+const SIZE_HINT_MAX: usize = 4096;
+
 /// What a stream is trimmed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrimTo {
@@ -86,6 +89,7 @@ impl StreamLog {
         pairs: impl Iterator<Item = (&'b [u8], &'b [u8])> + Clone,
         limits: NodeLimits,
     ) {
+        let mut size = 0;
         let last = self.nodes.last_entry().and_then(|mut last| {
             let bytes: usize = pairs.clone().map(|(name, value)| name.len() + value.len()).sum();
             let bytes_max = match usize::try_from(limits.bytes_max) {
@@ -96,6 +100,8 @@ impl StreamLog {
                 || limits.entries_max > 0 && last.get().entries() >= limits.entries_max;
             // XSETID may have set the last id back to before a deleted entry.
             if is_full && *last.key() < id {
+                // The next node is likely to become as large.
+                size = last.get().size().min(SIZE_HINT_MAX);
                 last.get_mut().shrink();
                 return None;
             }
@@ -107,7 +113,7 @@ impl StreamLog {
                 last.get_mut().push(first_id, id, pairs);
             }
             None => {
-                self.nodes.insert(id, Node::of(pairs));
+                self.nodes.insert(id, Node::of(pairs, size));
             }
         }
         self.len += 1;

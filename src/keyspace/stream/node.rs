@@ -18,6 +18,8 @@ use crate::rdb::{ENTRY_DELETED as DELETED, ENTRY_SAME_FIELDS as SAME_FIELDS};
 
 /// The byte that ends a listpack.
 const END: u8 = 0xFF;
+/// A node with less room than this grows before an entry is added, which usually needs no more.
+const ROOM_MIN: usize = 64;
 /// Elements before the fields or values of an entry: its flags and its id.
 const HEAD_ELEMENTS: usize = 3;
 
@@ -157,9 +159,13 @@ impl<'a> Walk<'a> {
 }
 
 impl Node {
-    /// Makes a node of one entry.
-    pub(super) fn of<'b>(pairs: impl Iterator<Item = (&'b [u8], &'b [u8])> + Clone) -> Self {
-        let mut bytes = vec![0; HEADER_BYTES];
+    /// Makes a node of one entry, with room for about `size` bytes.
+    pub(super) fn of<'b>(
+        pairs: impl Iterator<Item = (&'b [u8], &'b [u8])> + Clone,
+        size: usize,
+    ) -> Self {
+        let mut bytes = Vec::with_capacity(size);
+        bytes.resize(HEADER_BYTES, 0);
         let fields = pairs.clone().count();
         for number in [1, 0, fields as i64] {
             listpack::push_integer(&mut bytes, number);
@@ -282,6 +288,11 @@ impl Node {
     ) {
         let out = &mut self.0;
         out.pop();
+        let room = out.capacity() - out.len();
+        if room < ROOM_MIN {
+            // Doubling would leave the allocator with pieces that fit no other node.
+            out.reserve_exact((out.len() / 4).max(2 * ROOM_MIN));
+        }
         for number in [flags, ms, seq] {
             listpack::push_integer(out, number);
         }

@@ -1,6 +1,6 @@
 use super::id_map::IdMap;
 use super::*;
-use crate::rdb::{self, Decoded};
+use crate::rdb::{self, Decoded, Known};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -147,7 +147,7 @@ impl Model {
 }
 
 fn restored(stream: &Stream) -> Stream {
-    match rdb::decode(&rdb::encode_stream(&stream.parts())) {
+    match rdb::decode(&rdb::encode_stream(&stream.parts()), Known::Redis7) {
         Ok(Decoded::Stream(parts)) => Stream::from_parts(*parts),
         other => panic!("{other:?} is no stream"),
     }
@@ -276,7 +276,7 @@ proptest! {
                 _ => {}
             }
         }
-        let Ok(Decoded::Stream(parts)) = rdb::decode(&rdb::seal(payload)) else { return Ok(()) };
+        let Ok(Decoded::Stream(parts)) = rdb::decode(&rdb::seal(payload), Known::Valkey9) else { return Ok(()) };
         let mut stream = Stream::from_parts(*parts);
         contents(stream.log.range(StreamId::MIN, StreamId::MAX));
         let ids: Vec<StreamId> =
@@ -292,7 +292,7 @@ proptest! {
         if let Some(id) = stream.log.next_id(9) {
             stream.log.add(id, [(&b"f"[..], &b"v"[..])].into_iter(), limits);
         }
-        assert!(rdb::decode(&rdb::encode_stream(&stream.parts())).is_ok());
+        assert!(rdb::decode(&rdb::encode_stream(&stream.parts()), Known::Redis7).is_ok());
         stream.log.trim(TrimTo::Id(StreamId { ms: 4, seq: 0 }), false, 0, |_| ());
         stream.log.trim(TrimTo::Len(0), false, 0, |_| ());
     }
