@@ -48,6 +48,24 @@ async function sketches(checks, client) {
   checks.equal('GEOSEARCH', await client.geosearch('g', ...around, 'WITHDIST'), [['Catania', '56.4413'], ['Palermo', '190.4424']]);
   checks.equal('GEOSEARCHSTORE', await client.geosearchstore('{g}2', 'g', ...around), 2);
   checks.equal('GEORADIUS', await client.georadius('g', 15, 37, 100, 'km'), ['Catania']);
+async function streams(checks, client) {
+  checks.equal('XGROUP CREATE', await client.xgroup('CREATE', 'x', 'readers', '$', 'MKSTREAM'), 'OK');
+  const waiting = connect();
+  const read = waiting.xreadgroup('GROUP', 'readers', 'one', 'COUNT', 10, 'BLOCK', 20_000, 'STREAMS', 'x', '>');
+  const id = await client.xadd('x', '*', 'n', '1', 'bytes', Buffer.from([0, 13, 10, 255]).toString('latin1'));
+  checks.equal('a blocked XREADGROUP is woken', (await read).map(([key, entries]) => [key, entries.map(([each]) => each)]), [['x', [id]]]);
+  waiting.disconnect();
+  const ids = (await client.pipeline(Array.from({ length: 100 }, (_, n) => ['xadd', 'x', '*', 'n', n])).exec()).map(([, each]) => each);
+  checks.equal('XRANGE pages', (await client.xrange('x', `(${ids[9]}`, '+', 'COUNT', 5)).map(([each]) => each), ids.slice(10, 15));
+  checks.equal('XACK once', [await client.xack('x', 'readers', id), await client.xack('x', 'readers', id)], [1, 0]);
+  const later = connect();
+  const unblocked = outcome(later.xreadgroup('GROUP', 'readers', 'two', 'BLOCK', 0, 'STREAMS', 'x', '>'));
+  checks.equal('unread entries come at once', (await unblocked)[0][1].length, 100);
+  const gone = outcome(later.xreadgroup('GROUP', 'readers', 'two', 'BLOCK', 0, 'STREAMS', 'x', '>'));
+  while (!(await client.client('LIST')).includes('flags=b')) await new Promise(setImmediate);
+  await client.del('x');
+  checks.error('the stream goes', await gone, ReplyError, 'no longer exists');
+  later.disconnect();
 }
 
 async function pipelines(checks, client) {
@@ -145,5 +163,6 @@ const checks = new Checks('ioredis');
 const client = connect();
 await client.flushall();
 await checks.run('', [values, sketches, pipelines, transactions, contention, refusals, connections], client);
+await checks.run('', [values, streams, pipelines, transactions, contention, refusals, connections], client);
 await client.quit();
 checks.finish();

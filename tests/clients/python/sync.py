@@ -100,6 +100,55 @@ def places(checks, client, _protocol):
     checks.equal("GEORADIUSBYMEMBER", client.georadiusbymember("g", "Catania", 10, unit="km"), ["Catania"])
     checks.equal("GEOSEARCHSTORE", client.geosearchstore("{g}2", "g", longitude=15, latitude=37, radius=100, unit="km", storedist=True), 1)
     checks.equal("stored distance", round(client.zscore("{g}2", "Catania"), 4), 56.4413)
+def streams(checks, client, protocol):
+    """A stream read by everybody, and one shared out to consumers, one of which dies."""
+    ids = [client.xadd("x", {"n": number, "text": "a\r\nb"}) for number in range(3)]
+    checks.equal("ids ascend", ids, sorted(ids, key=lambda each: [int(part) for part in each.split("-")]))
+    checks.equal("XRANGE", client.xrange("x", min=f"({ids[0]}", count=1), [(ids[1], {"n": "1", "text": "a\r\nb"})])
+    checks.equal("XREVRANGE", [each for each, _ in client.xrevrange("x")], ids[::-1])
+    read = client.xread({"x": ids[0]}, count=10)
+    entries = read["x"][0] if protocol == 3 else read[0][1]
+    checks.equal("XREAD", [each for each, _ in entries], ids[1:])
+    checks.equal("XREAD of nothing new", not client.xread({"x": "$"}, block=1), True)
+    arrived = []
+    waiting = connect(protocol)
+    reader = threading.Thread(target=lambda: arrived.append(waiting.xread({"x": ids[-1]}, block=20_000)))
+    reader.start()
+    late = client.xadd("x", {"n": "late"}, maxlen=2, approximate=False)
+    reader.join()
+    waiting.close()
+    got = arrived[0]["x"][0] if protocol == 3 else arrived[0][0][1]
+    checks.equal("a blocked XREAD is woken", got, [(late, {"n": "late"})])
+    checks.equal("XADD trims", client.xlen("x"), 2)
+
+    checks.equal("XGROUP CREATE", client.xgroup_create("jobs", "workers", mkstream=True), True)
+    checks.raises("a group of that name", ResponseError, "Consumer Group name already exists",
+                  lambda: client.xgroup_create("jobs", "workers"))
+    for number in range(10):
+        client.xadd("jobs", {"job": number})
+
+    def take(name, count):
+        taken = client.xreadgroup("workers", name, {"jobs": ">"}, count=count)
+        entries = taken["jobs"][0] if protocol == 3 else taken[0][1]
+        return [(each, fields["job"]) for each, fields in entries]
+
+    dies, lives = take("dies", 4), take("lives", 6)
+    checks.equal("each entry goes to one consumer", [job for _, job in dies + lives], [str(n) for n in range(10)])
+    checks.equal("XACK", client.xack("jobs", "workers", *(each for each, _ in lives)), 6)
+    summary = client.xpending("jobs", "workers")
+    checks.equal("XPENDING", (summary["pending"], summary["consumers"]), (4, [{"name": "dies", "pending": 4}]))
+    _, claimed, gone = client.xautoclaim("jobs", "workers", "lives", min_idle_time=0, count=3)
+    checks.equal("XAUTOCLAIM", ([fields["job"] for _, fields in claimed], gone), (["0", "1", "2"], []))
+    checks.equal("XCLAIM", client.xclaim("jobs", "workers", "lives", 0, [dies[3][0]], justid=True), [dies[3][0]])
+    deliveries = client.xpending_range("jobs", "workers", "-", "+", 10, consumername="lives")
+    checks.equal("how often each was delivered", [each["times_delivered"] for each in deliveries], [2, 2, 2, 1])
+    with client.pipeline() as pipe:
+        for each, _ in dies:
+            pipe.xack("jobs", "workers", each).xdel("jobs", each)
+        checks.equal("acknowledged in a transaction", pipe.execute(), [1] * 8)
+    checks.equal("XINFO GROUPS", client.xinfo_groups("jobs")[0]["lag"], 0)
+    checks.equal("XINFO CONSUMERS", [each["name"] for each in client.xinfo_consumers("jobs", "workers")], ["dies", "lives"])
+    checks.equal("XGROUP DESTROY", client.xgroup_destroy("jobs", "workers"), 1)
 
 
 def expiry(checks, client, _protocol):
@@ -352,6 +401,7 @@ def main():
         strings, hashes, bitmaps, hyperloglogs, places, expiry, scanning, pipelines, transactions, contention, refusals,
         step_by_step, connections, about,
     )
+    parts = (strings, hashes, streams, expiry, scanning, pipelines, transactions, contention, refusals, step_by_step, connections, about)
     for protocol in (2, 3):
         client = connect(protocol)
         client.flushall()

@@ -4,5 +4,5 @@ own, against the server under test. `NAME_jobs.py` is what a worker imports,
 
 What a job did is written to a file, not to the server that is being judged; see
 `Ledger` in workers.py. A part that needs commands the server does not have (Lua
-scripts, streams) is left out and said to be; see `Server.knows`.
+scripts) is left out and said to be; see `Server.knows`.
 """

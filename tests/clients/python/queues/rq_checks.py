@@ -12,7 +12,7 @@ from checks import Checks
 
 from .one_slot import OneSlot
 from .rq_jobs import add, flaky, hold
-from .workers import HOST, PORT, URL, Folder, Server, Worker, left_out, run
+from .workers import HOST, PORT, URL, Folder, Server, Worker, run
 
 JOBS = 60
 
@@ -102,12 +102,7 @@ def stopped():
 
 def main():
     server.client.flushall()
-    parts = [refused]
-    if server.knows("XADD", "XREVRANGE"):
-        parts += [killed, round_trips, failures, dependent, stopped]
-    else:
-        left_out(checks, "the worker", "streams")
-    return run(checks, folder, parts)
+    return run(checks, folder, [refused, killed, round_trips, failures, dependent, stopped])
 
 
 if __name__ == "__main__":
