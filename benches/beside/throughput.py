@@ -195,6 +195,7 @@ def groups():
     limiters.workloads.append(
         Workload("EVALSHA limiter P=16", 200_000, 2.0, units([evalsha(LIMITER, window, ["1001", "60", "10"])], 16, LISTS))
     )
+
     stream = f"stream:{RANDOM}"
     streams = Group(
         "stream", f"{LISTS:,} streams of 100 entries, and one of {JOBS:,}",
@@ -213,8 +214,8 @@ def groups():
         Workload("PUBLISH to 1,000 P=16, each", 1_600_000, 2.0, fanout(16)),
         Workload("PUBLISH to 1,000 P=1, each", 400_000, None, fanout(1)),
     ]
-    return [small, multi, hashes, large, wide, lists, sets, board, *bits.groups(Group, Workload, units), scripts, limiters, news]
-    return [small, multi, hashes, large, wide, lists, sets, board, streams, news]
+    others = [streams, *bits.groups(Group, Workload, units), scripts, limiters, news]
+    return [small, multi, hashes, large, wide, lists, sets, board, *others]
 
 
 def same_data(group, pair):

@@ -162,7 +162,6 @@ async function connections(checks, client) {
 const checks = new Checks('ioredis');
 const client = connect();
 await client.flushall();
-await checks.run('', [values, sketches, pipelines, transactions, contention, refusals, connections], client);
-await checks.run('', [values, streams, pipelines, transactions, contention, refusals, connections], client);
+await checks.run('', [values, sketches, streams, pipelines, transactions, contention, refusals, connections], client);
 await client.quit();
 checks.finish();

@@ -398,10 +398,9 @@ def about(checks, client, _protocol):
 def main():
     checks = Checks("redis-py")
     parts = (
-        strings, hashes, bitmaps, hyperloglogs, places, expiry, scanning, pipelines, transactions, contention, refusals,
+        strings, hashes, streams, bitmaps, hyperloglogs, places, expiry, scanning, pipelines, transactions, contention, refusals,
         step_by_step, connections, about,
     )
-    parts = (strings, hashes, streams, expiry, scanning, pipelines, transactions, contention, refusals, step_by_step, connections, about)
     for protocol in (2, 3):
         client = connect(protocol)
         client.flushall()
