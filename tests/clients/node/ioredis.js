@@ -48,6 +48,8 @@ async function sketches(checks, client) {
   checks.equal('GEOSEARCH', await client.geosearch('g', ...around, 'WITHDIST'), [['Catania', '56.4413'], ['Palermo', '190.4424']]);
   checks.equal('GEOSEARCHSTORE', await client.geosearchstore('{g}2', 'g', ...around), 2);
   checks.equal('GEORADIUS', await client.georadius('g', 15, 37, 100, 'km'), ['Catania']);
+}
+
 async function streams(checks, client) {
   checks.equal('XGROUP CREATE', await client.xgroup('CREATE', 'x', 'readers', '$', 'MKSTREAM'), 'OK');
   const waiting = connect();
