@@ -3,12 +3,12 @@
 
 use super::Router;
 use super::held::{HeldShards, KeptHold};
-use crate::command::{Group, Invocation, Refusal, Run, ServerCx, ServerFn, flag};
+use crate::command::{Group, Invocation, Refusal, Run, ServerCx, ServerFn, Spec, flag};
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::session::{Session, note_choice, note_failed};
 use crate::shard::{BatchContext, Hold, Outcome, Turn, WaitFor};
-use crate::state::{Instrumentation, ObservedCommand};
+use crate::state::{Instrumentation, ObservedCommand, ScriptKind};
 use crate::topology::Port;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -184,6 +184,21 @@ impl Router {
             self.apply_topology(holds, turn);
         }
         wait
+    }
+
+    /// Refuses a command that would wait for a script, or for a function.
+    #[cold]
+    pub(super) fn refuse_waiting(
+        &self,
+        spec: &Spec,
+        kind: ScriptKind,
+        turn: &Turn<'_>,
+        out: &mut Sink<'_>,
+    ) {
+        let (busy, client) = (Refusal::busy(kind), turn.batch.instrumentation.client);
+        let observer = &self.server.node(turn.batch.port).observer;
+        observer.commandstats.count(client, |tally| tally.rejected(spec.id, busy.text()));
+        out.error(busy);
     }
 
     /// Counts a command that ran on no shard, and records it if it was slow or is monitored.

@@ -11,7 +11,7 @@ use crate::keyspace::Millis;
 use crate::resp::{Decoder, Sink};
 use crate::session::{OwnedUnit, Reply, Scope, Session, Step, Unit};
 use crate::shard::{OUTPUT_LEN_MAX, Outcome, Pending, Turn, WaitFor, execute};
-use crate::state::{Paused, ScriptKind};
+use crate::state::Paused;
 use crate::topology::Port;
 
 /// The input and the output of a turn.
@@ -400,21 +400,6 @@ impl Router {
         self.server.node(turn.batch.port).observer.commandstats.count(client, |tally| {
             tally.rejected(spec.map_or(0, |spec| spec.id), reply.get(1..).unwrap_or_default());
         });
-    }
-
-    /// Refuses a command that would wait for a script, or for a function.
-    #[cold]
-    pub(super) fn refuse_waiting(
-        &self,
-        spec: &Spec,
-        kind: ScriptKind,
-        turn: &Turn<'_>,
-        out: &mut Sink<'_>,
-    ) {
-        let (busy, client) = (Refusal::busy(kind), turn.batch.instrumentation.client);
-        let observer = &self.server.node(turn.batch.port).observer;
-        observer.commandstats.count(client, |tally| tally.rejected(spec.id, busy.text()));
-        out.error(busy);
     }
 
     /// Returns whether a turn may keep its batch context after a command that may have changed the

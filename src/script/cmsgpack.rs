@@ -3,6 +3,7 @@
 use super::args::LuaArgs;
 use super::nesting::deeper;
 use super::raised::Raised;
+use super::work::Work;
 use mlua::{Lua, MultiValue, Table, Value};
 
 /// Tables nested deeper than this are packed as nil.
@@ -17,11 +18,11 @@ pub(super) fn table(lua: &Lua) -> mlua::Result<Table> {
         if args.is_empty() {
             return Err(Raised::argument(lua, 0, "MessagePack pack needs input."));
         }
-        let mut out = Vec::new();
+        let mut packing = Packing::default();
         for value in &args {
-            write(&mut out, value, 0)?;
+            packing.write(value, 0)?;
         }
-        lua.create_string(out)
+        lua.create_string(packing.out)
     })?;
     table.raw_set("pack", pack)?;
     let unpack = lua.create_function(|lua, args: MultiValue| {
@@ -49,24 +50,60 @@ pub(super) fn table(lua: &Lua) -> mlua::Result<Table> {
     Ok(table)
 }
 
-fn write(out: &mut Vec<u8>, value: &Value, level: usize) -> mlua::Result<()> {
-    match value {
-        Value::String(text) => {
-            let bytes = text.as_bytes();
-            match bytes.len() {
-                len @ 0..32 => out.push(0xa0 | len as u8),
-                len @ 32..=0xff => out.extend_from_slice(&[0xd9, len as u8]),
-                len => write_len(out, len, [0xda, 0xdb]),
+/// Values that are being packed.
+#[derive(Default)]
+struct Packing {
+    out: Vec<u8>,
+    work: Work,
+}
+
+impl Packing {
+    fn write(&mut self, value: &Value, level: usize) -> mlua::Result<()> {
+        self.work.step(self.out.len())?;
+        let out = &mut self.out;
+        match value {
+            Value::String(text) => {
+                let bytes = text.as_bytes();
+                match bytes.len() {
+                    len @ 0..32 => out.push(0xa0 | len as u8),
+                    len @ 32..=0xff => out.extend_from_slice(&[0xd9, len as u8]),
+                    len => write_len(out, len, [0xda, 0xdb]),
+                }
+                out.extend_from_slice(&bytes);
             }
-            out.extend_from_slice(&bytes);
+            Value::Boolean(value) => out.push(if *value { 0xc3 } else { 0xc2 }),
+            Value::Integer(number) => write_number(out, *number as f64),
+            Value::Number(number) => write_number(out, *number),
+            Value::Table(table) if level < NESTING_MAX => self.write_table(table, level)?,
+            _ => out.push(0xc0),
         }
-        Value::Boolean(value) => out.push(if *value { 0xc3 } else { 0xc2 }),
-        Value::Integer(number) => write_number(out, *number as f64),
-        Value::Number(number) => write_number(out, *number),
-        Value::Table(table) if level < NESTING_MAX => write_table(out, table, level)?,
-        _ => out.push(0xc0),
+        Ok(())
     }
-    Ok(())
+
+    fn write_table(&mut self, table: &Table, level: usize) -> mlua::Result<()> {
+        if is_array(table)? {
+            let len = table.raw_len();
+            match len {
+                0..16 => self.out.push(0x90 | len as u8),
+                _ => write_len(&mut self.out, len, [0xdc, 0xdd]),
+            }
+            return (1..=len).try_for_each(|at| self.write(&table.get::<Value>(at)?, level + 1));
+        }
+        let head = self.out.len();
+        let mut count = 0;
+        table.for_each(|key: Value, value: Value| {
+            count += 1;
+            self.write(&key, level + 1)?;
+            self.write(&value, level + 1)
+        })?;
+        let pairs = self.out.split_off(head);
+        match count {
+            0..16 => self.out.push(0x80 | count as u8),
+            _ => write_len(&mut self.out, count, [0xde, 0xdf]),
+        }
+        self.out.extend_from_slice(&pairs);
+        Ok(())
+    }
 }
 
 /// Writes a length in 16 or 32 bits, after the byte that says so.
@@ -115,31 +152,6 @@ fn write_integer(out: &mut Vec<u8>, number: i64) {
         -0x8000_0000..=-0x8001 => put(0xd2, &(number as i32).to_be_bytes()),
         _ => put(0xd3, &number.to_be_bytes()),
     }
-}
-
-fn write_table(out: &mut Vec<u8>, table: &Table, level: usize) -> mlua::Result<()> {
-    if is_array(table)? {
-        let len = table.raw_len();
-        match len {
-            0..16 => out.push(0x90 | len as u8),
-            _ => write_len(out, len, [0xdc, 0xdd]),
-        }
-        return (1..=len).try_for_each(|at| write(out, &table.get::<Value>(at)?, level + 1));
-    }
-    let head = out.len();
-    let mut count = 0;
-    table.for_each(|key: Value, value: Value| {
-        count += 1;
-        write(out, &key, level + 1)?;
-        write(out, &value, level + 1)
-    })?;
-    let pairs = out.split_off(head);
-    match count {
-        0..16 => out.push(0x80 | count as u8),
-        _ => write_len(out, count, [0xde, 0xdf]),
-    }
-    out.extend_from_slice(&pairs);
-    Ok(())
 }
 
 /// Returns whether a table's keys are 1, 2, 3 … without a gap.

@@ -5,12 +5,14 @@
 //! forgotten or when its memory has run out.
 
 use super::cjson;
+use super::compile::into_function;
 use super::host::Host;
-use super::raised::{Raised, SANDBOX};
+use super::raised::{Raised, SANDBOX, TAIL_CALL, sandbox_position};
 use super::raw::{Buffers, Current, Ended, Kept, Runner, ScriptArgs, current, with_current};
 use super::reply::{FieldNames, Plain, plain_to_resp, to_resp};
 use super::sandbox::{self, Globals};
 use super::source::{Script, ScriptSha};
+use super::work::{KILLED, OUT_OF_MEMORY};
 use crate::resp::{Proto, Sink, until_nul};
 use foldhash::fast::RandomState;
 use mlua::{Function, HookTriggers, Lua, LuaOptions, StdLib, Value, VmState};
@@ -38,8 +40,6 @@ pub(crate) struct Interpreter {
     lua: Lua,
     running: Running,
     globals: Globals,
-    /// Calls a function; its second argument sees an error where it is raised.
-    xpcall: Function,
     /// Turns an error into a table that says where it was raised.
     handler: Function,
     /// How often the hook was called while no script ran: only the code of a library runs then.
@@ -75,7 +75,6 @@ impl Interpreter {
         let libraries = StdLib::STRING | StdLib::TABLE | StdLib::MATH;
         let lua = Lua::new_with(libraries, LuaOptions::new())?;
         let names = Arc::new(FieldNames::new(&lua)?);
-        let xpcall = lua.globals().raw_get("xpcall")?;
         let handler = lua.create_function(locate)?;
         let (globals, runner, cjson) = sandbox::install(&lua, &names, &handler, version)?;
         let alone = Arc::new(AtomicU64::new(0));
@@ -88,7 +87,6 @@ impl Interpreter {
             lua,
             running: Running { names, buffers: Buffers::default(), runner, cjson },
             globals,
-            xpcall,
             handler,
             alone,
             compiled: HashMap::default(),
@@ -185,7 +183,7 @@ impl Interpreter {
     /// ended with, if it has.
     pub(super) fn call_alone(&self, function: &Function) -> mlua::Result<Result<(), Value>> {
         self.alone.store(0, Ordering::Relaxed);
-        let (ok, value) = self.xpcall.call::<(bool, Value)>((function, &self.handler))?;
+        let (ok, value) = self.globals.first.call::<(bool, Value)>((function, &self.handler))?;
         Ok(if ok { Ok(()) } else { Err(value) })
     }
 }
@@ -243,7 +241,7 @@ fn conclude(
     };
     out.truncate(before);
     // What a killed script has left is not looked into.
-    let is_spent = text.ends_with(OUT_OF_MEMORY)
+    let is_spent = text.ends_with(OUT_OF_MEMORY.as_bytes())
         || text.ends_with(NO_HANDLER)
         || text.starts_with(KILLED.as_bytes());
     Err(RunError { text, is_spent })
@@ -260,8 +258,6 @@ pub(crate) struct RunError {
 
 /// How the error of a script ends whose error could not be handled.
 const NO_HANDLER: &[u8] = b"error in error handling";
-/// How the error of a script ends that needs too much memory.
-const OUT_OF_MEMORY: &[u8] = b"not enough memory";
 
 /// Returns the text of the error that a script has ended with.
 fn error_text(error: &Value, name: &dyn std::fmt::Display) -> Vec<u8> {
@@ -301,16 +297,14 @@ fn locate(lua: &Lua, error: Value) -> mlua::Result<Value> {
         Value::Error(raised) => Raised::of(raised).into_value(lua)?,
         _ => error,
     };
-    let table = match error {
-        Value::Table(table) => table,
+    let (table, text) = match error {
+        Value::Table(table) => (table, None),
         other => {
             let mut text = b"ERR ".to_vec();
             if !super::api::append_text(&mut text, &other) {
                 text.extend_from_slice(other.to_string()?.as_bytes());
             }
-            let table = lua.create_table()?;
-            table.raw_set("err", lua.create_string(text)?)?;
-            table
+            (lua.create_table()?, Some(text))
         }
     };
     let place = |level| {
@@ -335,6 +329,17 @@ fn locate(lua: &Lua, error: Value) -> mlua::Result<Value> {
         is_within = true;
         level += 1;
         at = place(level);
+    }
+    if let Some(mut text) = text {
+        let end = 4 + sandbox_position(&text[4..]);
+        let caller = match &at {
+            Some((_, Some(source), line @ 1..)) if end > 4 && is_within => {
+                format!("{}:{line}: ", source.trim_start_matches('@'))
+            }
+            _ => String::new(),
+        };
+        text.splice(4..end, caller.into_bytes());
+        table.raw_set("err", lua.create_string(text)?)?;
     }
     if let Some((_, Some(source), line)) = at {
         table.raw_set("source", source)?;
@@ -365,11 +370,6 @@ fn killed() -> mlua::Error {
     Raised::table(KILLED)
 }
 
-/// The source of a function that has called another at its end, and so is no longer on the stack.
-const TAIL_CALL: &str = "=(tail call)";
-/// The error of a script that was killed.
-const KILLED: &str = "ERR Script killed by user with SCRIPT KILL...";
-
 fn compile(lua: &Lua, body: &[u8]) -> Result<Function, Vec<u8>> {
     chunk(lua, body, CHUNK_NAME)
         .map_err(|why| [b"ERR Error compiling script (new function): ", &why[..]].concat())
@@ -380,8 +380,7 @@ fn compile(lua: &Lua, body: &[u8]) -> Result<Function, Vec<u8>> {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn chunk(lua: &Lua, body: &[u8], name: &str) -> Result<Function, Vec<u8>> {
-    let chunk = lua.load(body).set_name(name).set_mode(mlua::ChunkMode::Text);
-    chunk.into_function().map_err(|error| match error {
+    into_function(lua, body, name).map_err(|error| match error {
         mlua::Error::SyntaxError { message, .. } => message.into_bytes(),
         other => other.to_string().into_bytes(),
     })

@@ -6,10 +6,12 @@
 //! library    libraries of functions: FUNCTION LOAD
 //! host       what redis.call needs: the server that a script runs on
 //! nesting    room for tables that are nested deep
+//! compile    texts to functions
 //! number     numbers as C's printf writes them
 //! raised     the errors that library functions raise, and where they happened
 //! reply      replies to Lua values, Lua values to replies
 //! raw        redis.call, and the run of a script, through Lua's C interface
+//! work       what one call of a library may write, and how long
 //! api        redis.log, redis.error_reply …
 //! args       arguments of library functions
 //! bit cjson cmsgpack structs   the libraries of these names
@@ -27,10 +29,12 @@ mod registry;
 mod library;
 mod host;
 mod nesting;
+mod compile;
 mod number;
 mod raised;
 mod reply;
 mod raw;
+mod work;
 mod api;
 mod args;
 mod bit;
@@ -42,6 +46,8 @@ mod interpreter;
 mod function_set;
 #[cfg(test)]
 mod raw_tests;
+#[cfg(test)]
+mod property_tests;
 
 pub(crate) use function_set::FunctionSet;
 pub(crate) use host::{CallError, Host};

@@ -109,8 +109,21 @@ pub(super) fn type_name(value: &Value) -> &'static str {
     }
 }
 
+/// The source of a function that has called another at its end, and so is no longer on the stack.
+pub(super) const TAIL_CALL: &str = "=(tail call)";
 /// The name of the chunk that makes the globals of scripts.
 pub(super) const SANDBOX: &str = "sandbox";
+
+/// Returns the length of a position in the sandbox, `sandbox:12: `, at the beginning of an error, or 0.
+pub(super) fn sandbox_position(text: &[u8]) -> usize {
+    let number = text.strip_prefix(SANDBOX.as_bytes()).and_then(|rest| rest.strip_prefix(b":"));
+    let Some(number) = number else { return 0 };
+    let digits = number.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match number[digits..].starts_with(b": ") {
+        true => text.len() - number.len() + digits + 2,
+        false => 0,
+    }
+}
 
 /// Returns where the function at this level of the stack is, as the beginning of an error.
 pub(super) fn position(lua: &Lua, level: usize) -> Vec<u8> {

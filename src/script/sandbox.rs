@@ -2,12 +2,14 @@
 
 use super::api;
 use super::args::LuaArgs;
-use super::raised::{Raised, SANDBOX, position, type_name};
+use super::compile::into_function;
+use super::raised::{Raised, SANDBOX, TAIL_CALL, sandbox_position};
 use super::raw::Runner;
 use super::reply::FieldNames;
 use super::{bit, cjson, cmsgpack, structs};
 use crate::resp::until_nul;
-use mlua::{ChunkMode, Function, Lua, MultiValue, Table, Value};
+use mlua::{Function, Lua, MultiValue, Table, Value};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// The globals of Lua that scripts of Redis have not.
@@ -16,6 +18,8 @@ const REMOVED: [&str; 9] =
 
 /// What libraries are loaded with.
 pub(super) struct Globals {
+    /// Calls the code of a library, with a function that sees an error where it is raised.
+    pub(super) first: Function,
     on_load: Function,
     environment: Function,
 }
@@ -73,34 +77,39 @@ pub(super) fn install(
                 text @ (Value::String(_) | Value::Number(_) | Value::Integer(_)) => Ok(text),
                 _ => Ok(value),
             },
+            Value::String(text) => match sandbox_position(&text.as_bytes()) {
+                0 => Ok(value),
+                end => Ok(Value::String(lua.create_string(&text.as_bytes()[end..])?)),
+            },
             _ => Ok(value),
         }
     })?;
-    // Raises the error of the first argument of a function of the sandbox.
-    let bad_argument = lua.create_function(
-        |lua, (name, wanted, got): (mlua::String, mlua::String, MultiValue)| -> mlua::Result<()> {
-            let mut text = position(lua, 2);
-            text.extend_from_slice(b"bad argument #1 to '");
-            text.extend_from_slice(&name.as_bytes());
-            text.extend_from_slice(b"' (");
-            text.extend_from_slice(&wanted.as_bytes());
-            text.extend_from_slice(b" expected, got ");
-            text.extend_from_slice(got.front().map_or("no value", type_name).as_bytes());
-            text.push(b')');
-            Err(mlua::Error::external(Raised::Text(text)))
-        },
-    )?;
+    // Returns the name by which a function of the sandbox was called, as errors have it.
+    let called_as = lua.create_function(|lua, name: mlua::String| {
+        // Above this function are the one that checks the argument and the one of the sandbox.
+        let given = lua.inspect_stack(2, |debug| debug.names().name.map(Cow::into_owned));
+        let is_tail = |lua: &Lua| {
+            let source = lua.inspect_stack(3, |debug| debug.source().source.map(Cow::into_owned));
+            source.flatten().is_some_and(|source| source == TAIL_CALL)
+        };
+        match given.flatten() {
+            Some(given) => lua.create_string(given),
+            None if is_tail(lua) => Ok(name),
+            None => lua.create_string("?"),
+        }
+    })?;
     let chunk = lua.load(include_str!("sandbox.lua")).set_name(format!("={SANDBOX}"));
-    let (globals, noted, clean, on_load, environment): (
+    let (globals, noted, clean, first, on_load, environment): (
         Table,
         Table,
         Function,
         Function,
         Function,
-    ) = chunk.call((&real, deny, undefined, plain, bad_argument))?;
+        Function,
+    ) = chunk.call((&real, deny, undefined, plain, called_as))?;
     lua.set_globals(globals)?;
     let runner = Runner::new(lua, &real, handler, &noted, &clean)?;
-    Ok((Globals { on_load, environment }, runner, cjson))
+    Ok((Globals { first, on_load, environment }, runner, cjson))
 }
 
 /// The first byte of a compiled chunk.
@@ -114,7 +123,7 @@ fn load_string(lua: &Lua, args: MultiValue) -> mlua::Result<(Value, Option<mlua:
     let name = if args.is_none(2) { text.clone() } else { args.bytes(2)? };
     let name = String::from_utf8_lossy(until_nul(&name)).into_owned();
     let text = if text.first() == Some(&COMPILED) { [b" ", &text[..]].concat() } else { text };
-    match lua.load(text).set_name(name).set_mode(ChunkMode::Text).into_function() {
+    match into_function(lua, &text, &name) {
         Ok(function) => Ok((Value::Function(function), None)),
         Err(mlua::Error::SyntaxError { message, .. }) => {
             Ok((Value::Nil, Some(lua.create_string(message)?)))

@@ -9,6 +9,7 @@
 use super::args::LuaArgs;
 use super::number::truncated;
 use super::raised::Raised;
+use super::work::Work;
 use mlua::{Lua, MultiValue, Table, Value};
 use std::borrow::Cow;
 
@@ -147,7 +148,9 @@ fn pack(lua: &Lua, args: &LuaArgs<'_>) -> mlua::Result<Vec<u8>> {
     let text = args.bytes(1)?;
     let mut format = Format::new(lua, &text);
     let (mut out, mut total, mut arg) = (Vec::new(), 0_usize, 2);
+    let mut work = Work::default();
     while let Some(Item { option, mut size, padding }) = format.next(total)? {
+        work.step(out.len())?;
         total += padding;
         out.resize(out.len() + padding, 0);
         match option {

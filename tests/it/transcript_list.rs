@@ -111,6 +111,7 @@ transcripts! {
     script_cmsgpack: redis,
     script_convert: redis,
     script_errors: redis,
+    script_hostile: redis,
     script_own: rule,
     script_struct: redis,
     script_unit: redis,

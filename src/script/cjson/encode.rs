@@ -3,6 +3,7 @@
 use super::super::nesting::deeper;
 use super::super::number::write_g;
 use super::super::raised::{Raised, type_name};
+use super::super::work::Work;
 use super::config::{Config, Invalid};
 use mlua::{Lua, Table, Value};
 
@@ -11,7 +12,7 @@ const DEPTH_MAX: i32 = 2600;
 
 /// Returns a value as JSON.
 pub(super) fn encode(lua: &Lua, config: &Config, value: &Value) -> mlua::Result<Vec<u8>> {
-    let mut encoding = Encoding { lua, config, out: Vec::new() };
+    let mut encoding = Encoding { lua, config, out: Vec::new(), work: Work::default() };
     encoding.value(value, 0)?;
     Ok(encoding.out)
 }
@@ -20,6 +21,7 @@ struct Encoding<'e> {
     lua: &'e Lua,
     config: &'e Config,
     out: Vec<u8>,
+    work: Work,
 }
 
 impl Encoding<'_> {
@@ -28,6 +30,7 @@ impl Encoding<'_> {
     }
 
     fn value(&mut self, value: &Value, depth: i32) -> mlua::Result<()> {
+        self.work.step(self.out.len())?;
         match value {
             Value::String(text) => write_string(&mut self.out, &text.as_bytes()),
             Value::Integer(number) => self.number(value, *number as f64)?,
@@ -96,6 +99,8 @@ impl Encoding<'_> {
             }
             return Ok(None);
         }
+        // What is missing will be `null,`: no use to begin if there is no room for it.
+        Work::default().step(max.saturating_sub(items).max(0) as usize * 5)?;
         Ok(Some(max))
     }
 
