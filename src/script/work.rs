@@ -46,3 +46,16 @@ impl Work {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_call_writes_is_bounded() {
+        let mut work = Work::default();
+        assert!((0..3 * STEPS).all(|_| work.step(WRITTEN_MAX).is_ok()));
+        let error = work.step(WRITTEN_MAX + 1).expect_err("too much");
+        assert!(error.to_string().contains(OUT_OF_MEMORY), "{error}");
+    }
+}

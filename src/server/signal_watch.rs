@@ -49,10 +49,19 @@ pub(crate) fn end_scripts_at_signals(
                 if end_process {
                     tokio::time::sleep(super::FAREWELL).await;
                     tracing::warn!("shutdown timed out; dropping running requests");
-                    std::process::exit(0);
+                    exit();
                 }
             }
         });
     })?;
     Ok(())
+}
+
+/// Ends the process although the runtime's thread does not return.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no destructor can run: the thread that would is lost"
+)]
+fn exit() -> ! {
+    std::process::exit(0)
 }
