@@ -5,7 +5,7 @@
 //! scripts of a stream work on the same keys, so that what one leaves is what the next finds.
 //!
 //! Left out: `error` with a table that has no text, which ends the reference; what depends on the
-//! order of a hash table (SPOP); and addresses in texts.
+//! order of a hash table (SPOP); addresses in texts; and where an error was raised if Slotway does not know.
 
 use fastrand::Rng;
 
@@ -313,6 +313,17 @@ fn comparable(answer: &Answer) -> String {
     out + rest
 }
 
+/// The end of an error whose place Slotway does not know: it was raised in a call that ended a function
+/// (docs/differences.md).
+const NO_PLACE: &str = ", on =[C]:-1.";
+
+/// Returns an error of a script without its place.
+fn without_place(error: &str) -> String {
+    let Some((text, line)) = error.rsplit_once(", on @user_script:") else { return error.into() };
+    let place = format!("-ERR user_script:{}: ", line.trim_end_matches('.'));
+    text.replacen(&place, "-ERR ", 1) + NO_PLACE
+}
+
 fn shown(reply: &Reply) -> String {
     let all = |items: &[Reply]| items.iter().map(shown).collect::<Vec<_>>().join(" ");
     match reply {
@@ -351,9 +362,11 @@ fn random_scripts_get_the_same_replies() {
         let request = ["EVAL", &script, "2", KEYS[0], KEYS[1], args[0], args[1]];
         let [theirs, ours] = clients.each_mut().map(|client| client.call(&request));
         errors += usize::from(matches!(theirs, Answer::Reply(Reply::Error(_))));
+        let (theirs, ours) = (comparable(&theirs), comparable(&ours));
+        let theirs = if ours.ends_with(NO_PLACE) { without_place(&theirs) } else { theirs };
         assert_eq!(
-            comparable(&ours),
-            comparable(&theirs),
+            ours,
+            theirs,
             "seed {seed}, step {step}: {}\nRepeat: SLOTWAY_SEED={seed} SLOTWAY_SCRIPTS={} cargo \
              test --test it script_stream",
             text(script.as_bytes()),
