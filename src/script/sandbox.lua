@@ -3,7 +3,7 @@
 --
 -- A table that is not to change is shown as an empty one in front of it, which passes reads on and
 -- refuses writes. The functions that would look at the empty one look behind it.
-local real_globals, deny, undefined, plain, called_as = ...
+local real_globals, deny, undefined, plain, called_as, killed = ...
 
 local getmetatable, setmetatable = getmetatable, setmetatable
 local next, pairs, type, select = next, pairs, type, select
@@ -46,7 +46,12 @@ local function checked_handler(handler)
         return handler
     end
     return function(err)
-        return handler(plain(err))
+        local shown = plain(err)
+        -- Where a script is killed nothing ends what a handler does.
+        if type(shown) == "table" and rawget(shown, "err") == killed then
+            return shown
+        end
+        return handler(shown)
     end
 end
 

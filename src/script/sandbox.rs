@@ -6,6 +6,7 @@ use super::compile::into_function;
 use super::raised::{Raised, SANDBOX, TAIL_CALL, sandbox_position};
 use super::raw::Runner;
 use super::reply::FieldNames;
+use super::work::KILLED;
 use super::{bit, cjson, cmsgpack, structs};
 use crate::resp::until_nul;
 use mlua::{Function, Lua, MultiValue, Table, Value};
@@ -106,7 +107,7 @@ pub(super) fn install(
         Function,
         Function,
         Function,
-    ) = chunk.call((&real, deny, undefined, plain, called_as))?;
+    ) = chunk.call((&real, deny, undefined, plain, called_as, KILLED))?;
     lua.set_globals(globals)?;
     let runner = Runner::new(lua, &real, handler, &noted, &clean)?;
     Ok((Globals { first, on_load, environment }, runner, cjson))

@@ -147,6 +147,28 @@ fn what_waits_for_all_shards_is_refused_once_the_script_makes_others_wait() {
 }
 
 #[test]
+fn nothing_that_catches_errors_keeps_a_killed_script_alive() {
+    let (server, mut client) = server("50");
+    for script in [
+        "local function spin() while true do end end while true do pcall(coroutine.wrap(spin)) end",
+        "local function spin() while true do pcall(function() while true do end end) end end \
+         local c = coroutine.wrap(spin) while true do pcall(c) end",
+        "local function spin() while true do end end while true do xpcall(spin, spin) end",
+        "local t = setmetatable({}, {__index = function() while true do end end}) \
+         while true do pcall(function() return t.x end) end",
+        "while true do pcall(string.gsub, 'x', 'x', function() while true do end end) end",
+        "while true do pcall(table.sort, {3, 2, 1}, function() while true do end end) end",
+        "while true do load(function() while true do end end) end",
+        "while true do redis.pcall('nosuch') end",
+    ] {
+        let mut slow = begin(&server, script);
+        assert_eq!(client.ask(&["SCRIPT", "KILL"]), ok(), "{script}");
+        let Answer::Reply(Reply::Error(ended)) = slow.read() else { panic!("{script}") };
+        assert!(text(&ended).starts_with("ERR Script killed by user"), "{script}");
+    }
+}
+
+#[test]
 fn shutdown_nosave_ends_a_script_that_has_written() {
     let (mut server, mut client) = server("50");
     let _slow = begin(&server, ENDLESS_AND_WRITTEN);
