@@ -297,7 +297,7 @@ mod tests {
             let distance = distance(centre, other);
             let length = distance * share;
             let circle = Area { centre, shape: Shape::Circle { radius: length }, unit: 1.0 };
-            let is_within = !(distance > length);
+            let is_within = distance <= length;
             prop_assert_eq!(circle.sieve().distance(other).is_some(), is_within);
             let way = Origin::new(centre).to(other);
             for (width, height) in [(share, 1.1), (1.1, share), (share, share)] {

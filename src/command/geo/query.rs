@@ -63,6 +63,9 @@ enum CentreBy {
     Coordinates,
 }
 
+/// Returns where a member is, `None` if there is no such member. Without it the key is missing.
+pub(super) type Locate<'l> = Option<&'l dyn Fn(&[u8]) -> Option<Point>>;
+
 const NO_MEMBER: Refusal = Refusal::of("ERR could not decode requested zset member");
 
 /// Reads a number, with an error of its own.
@@ -112,13 +115,8 @@ fn box_of(args: Args<'_>, at: usize) -> Result<(Shape, f64), Refusal> {
 }
 
 impl<'a> Query<'a> {
-    /// Reads the arguments. `locate` returns where a member is, `None` if there is no such member;
-    /// without it the key is missing.
-    pub(super) fn of(
-        args: Args<'a>,
-        form: Form,
-        locate: Option<&dyn Fn(&[u8]) -> Option<Point>>,
-    ) -> Result<Self, Refusal> {
+    /// Reads the arguments.
+    pub(super) fn of(args: Args<'a>, form: Form, locate: Locate<'_>) -> Result<Self, Refusal> {
         let mut query = Self {
             area: None,
             order: Order::AsFound,
@@ -242,7 +240,7 @@ impl Parts {
         args: Args<'_>,
         form: Form,
         i: usize,
-        locate: Option<&dyn Fn(&[u8]) -> Option<Point>>,
+        locate: Locate<'_>,
     ) -> Result<usize, Refusal> {
         let values = args.len() - i - 1;
         if !matches!(form, Form::Search | Form::SearchStore) {

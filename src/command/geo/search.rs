@@ -3,7 +3,7 @@
 use super::area::Area;
 use super::cell::{Point, shown_bits};
 use super::nearest::sort_first;
-use super::query::{Form, Order, Query};
+use super::query::{Form, Locate, Order, Query};
 use super::reply;
 use crate::command::collection;
 use crate::command::pace::Strides;
@@ -65,7 +65,7 @@ fn search(cx: &mut Cx<'_>, args: Args<'_>, form: Form, out: &mut Sink<'_>) -> Ou
     };
     let locate =
         zset.map(|zset| move |member: &[u8]| zset.score(member, hasher).map(Point::of_score));
-    let locate = locate.as_ref().map(|locate| locate as &dyn Fn(&[u8]) -> Option<Point>);
+    let locate: Locate<'_> = locate.as_ref().map(|locate| locate as _);
     let query = Query::of(args, form, locate)?;
     let mut found = match (zset, &query.area) {
         (Some(zset), Some(area)) => within(zset, area, &query, pace),

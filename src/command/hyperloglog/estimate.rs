@@ -4,7 +4,7 @@
 use super::registers::{Histogram, REGISTERS, VALUE_MAX};
 
 /// 1 / (2 ln 2).
-const ALPHA: f64 = 0.721_347_520_444_481_703_680;
+const ALPHA: f64 = 0.721_347_520_444_481_7;
 
 /// Returns the estimate for registers that are so many of each value.
 pub(super) fn estimate(counts: &Histogram) -> u64 {
