@@ -540,7 +540,7 @@ fn crowded(rng: &mut Rng) -> Vec<Vec<u8>> {
                 rng.u32(2..KEYS)
             ))
         }
-        98 => words(&format!("GEOADD {{t}}s0 1 1 x")),
+        98 => words("GEOADD {t}s0 1 1 x"),
         _ => words(&format!("GEOPOS {key} {}", rng.u32(..900))),
     }
 }
