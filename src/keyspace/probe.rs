@@ -5,21 +5,24 @@
 //! all keys of a batch, the waits overlap.
 
 use super::prefetch::prefetch;
-use super::{INLINE_LEN_MAX, KeyHint, Keyspace, Value};
+use super::{INLINE_LEN_MAX, KeyHint, Keyspace, SlotTable, Value};
 use crate::slot::Slot;
 
 /// The stages of a probe, each named after what it prefetches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ProbeStage {
     Slot,
     Fingerprints,
     Entry,
     Value,
+    /// Of a string that was changed in place, which is one step further away.
+    Bytes,
 }
 
 impl ProbeStage {
     /// All stages in their order.
-    pub const ALL: [Self; 4] = [Self::Slot, Self::Fingerprints, Self::Entry, Self::Value];
+    pub const ALL: [Self; 5] =
+        [Self::Slot, Self::Fingerprints, Self::Entry, Self::Value, Self::Bytes];
 }
 
 impl Keyspace {
@@ -37,15 +40,33 @@ impl Keyspace {
                     prefetch(entry);
                 }
             }
-            ProbeStage::Value => {
-                let entry = slot.table.entries().get(hint.position as usize);
-                if let Some(Value::Str(bytes)) = entry.map(|entry| &entry.value)
-                    && bytes.len() > INLINE_LEN_MAX
-                {
-                    // The first lines: the hardware prefetcher takes the rest.
+            ProbeStage::Value => match slot.value_at(hint) {
+                // The first lines: the hardware prefetcher takes the rest.
+                Some(Value::Str(bytes)) if bytes.len() > INLINE_LEN_MAX => {
                     bytes.chunks(64).take(4).for_each(prefetch);
+                }
+                Some(Value::Raw(bytes)) => prefetch(&**bytes),
+                _ => {}
+            },
+            ProbeStage::Bytes => {
+                if let Some(Value::Raw(bytes)) = slot.value_at(hint) {
+                    bytes.chunks(64).take(2).for_each(prefetch);
                 }
             }
         }
+    }
+
+    /// Returns whether the value that was probed is a string that was changed in place.
+    #[must_use]
+    pub fn is_raw(&self, slot: Slot, hint: &KeyHint) -> bool {
+        let slot = self.slots.get(self.table_of_slot[slot.index()] as usize);
+        matches!(slot.and_then(|slot| slot.value_at(hint)), Some(Value::Raw(_)))
+    }
+}
+
+impl SlotTable {
+    /// Returns the value at the position that a hint has.
+    fn value_at(&self, hint: &KeyHint) -> Option<&Value> {
+        self.table.entries().get(hint.position as usize).map(|entry| &entry.value)
     }
 }

@@ -30,6 +30,8 @@ pub struct Scratch {
     first_there: Vec<u16>,
     /// Whether the last batch had many bytes per request, in or out: the next one likely has, too.
     pub(super) values_are_long: bool,
+    /// Whether a value of the last batch was a string that was changed in place.
+    values_are_raw: bool,
 }
 
 /// A decoded request: `spans[first..first + count]`; the next one begins at `end` of the input.
@@ -146,13 +148,16 @@ impl Router {
     /// each wait for theirs. Nothing is decided here: the position where a key was seen is only a
     /// hint. Each round holds a shard only while it probes.
     pub(super) fn probe_keys(&self, input: &[u8], scratch: &mut Scratch, turn: &Turn<'_>) {
-        let Scratch { spans, requests, first_there, values_are_long } = scratch;
+        let Scratch { spans, requests, first_there, values_are_long, values_are_raw } = scratch;
         if requests.len() < WARM_MIN || self.topology.shards() > WARM_SHARDS_MAX {
             return;
         }
-        // The last round pays off only where values lie on the heap.
-        let all = ProbeStage::ALL.len();
-        let rounds = if *values_are_long { all } else { all - 1 };
+        // The last rounds pay off only where values lie on the heap.
+        let last = match (*values_are_raw, *values_are_long) {
+            (true, _) => ProbeStage::Bytes,
+            (false, true) => ProbeStage::Value,
+            (false, false) => ProbeStage::Entry,
+        };
         first_there.clear();
         first_there.resize(self.topology.shards(), NO_REQUEST);
         for (i, request) in requests.iter_mut().enumerate().rev() {
@@ -163,7 +168,7 @@ impl Router {
                 request.next_there = std::mem::replace(first, i as u16);
             }
         }
-        for round in ProbeStage::ALL.into_iter().take(rounds) {
+        for round in ProbeStage::ALL.into_iter().take_while(|&round| round <= last) {
             for (shard, &first) in first_there.iter().enumerate() {
                 if first == NO_REQUEST {
                     continue;
@@ -178,6 +183,13 @@ impl Router {
                     if let (Some(slot), Some(seen)) = (request.slot(), &mut request.seen) {
                         keyspace.probe(slot, seen, round);
                     }
+                }
+                if round == last
+                    && let Some(request) = requests.get(first as usize)
+                    && let (Some(slot), Some(seen)) = (request.slot(), &request.seen)
+                {
+                    // One value stands for those of the next batch.
+                    *values_are_raw = keyspace.is_raw(slot, seen);
                 }
             }
         }
