@@ -3,7 +3,7 @@
 //! The sink knows the client's protocol, so that a command says *what* it replies (a map of two
 //! pairs, a null, a double) and never how RESP2 or RESP3 encodes it.
 
-use crate::text::number::{write_f64, write_i64};
+use crate::text::number::{I64_BYTES_MAX, spell_i64, write_f64, write_i64};
 
 /// The protocol version that a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,9 +121,9 @@ impl<'o> Sink<'o> {
 
     /// Writes an integer as a byte string.
     pub fn bulk_int(&mut self, value: i64) {
-        let mut digits = Vec::with_capacity(20);
-        write_i64(&mut digits, value);
-        self.bulk(&digits);
+        let mut digits = [0; I64_BYTES_MAX];
+        let start = spell_i64(&mut digits, value);
+        self.bulk(&digits[start..]);
     }
 
     /// Writes text of a format that RESP3 names (`txt`, `mkd`); a byte string in RESP2.

@@ -41,8 +41,9 @@ impl<'s> Claimer<'s> {
     fn number(&mut self) -> ConsumerNumber {
         let Self { group, name, now, is_new, .. } = self;
         *self.number.get_or_insert_with(|| {
-            *is_new = group.find(name).is_none();
-            let number = group.add_consumer(name, *now);
+            let found = group.find(name);
+            *is_new = found.is_none();
+            let number = found.unwrap_or_else(|| group.add_consumer(name, *now));
             group.consumer_mut(number).seen_at = *now;
             number
         })

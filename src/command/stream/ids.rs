@@ -3,10 +3,13 @@
 use crate::command::{Args, Refusal};
 use crate::keyspace::StreamId;
 use crate::resp::{Sink, until_nul};
-use crate::text::number::{parse_i64, write_i64};
+use crate::text::number::{parse_i64, spell_u64};
 
 /// Longest text of an id that is looked at, in bytes.
 const TEXT_LEN_MAX: usize = 127;
+
+/// Longest text of an id in a reply, in bytes.
+const SPELLED_LEN_MAX: usize = 20 + 1 + 20;
 
 pub(super) const INVALID_ID: Refusal =
     Refusal::of("ERR Invalid stream ID specified as stream command argument");
@@ -125,20 +128,23 @@ fn edge_of(text: &[u8], missing_seq: u64) -> Result<(StreamId, bool), Refusal> {
 
 /// Appends an id as text.
 pub(super) fn push_id(text: &mut Vec<u8>, id: StreamId) {
-    for (number, before) in [(id.ms, ""), (id.seq, "-")] {
-        text.extend_from_slice(before.as_bytes());
-        match i64::try_from(number) {
-            Ok(number) => write_i64(text, number),
-            Err(_) => text.extend_from_slice(number.to_string().as_bytes()),
-        }
-    }
+    let mut spelled = [0; SPELLED_LEN_MAX];
+    let start = spell(&mut spelled, id);
+    text.extend_from_slice(&spelled[start..]);
 }
 
 /// Writes an id as a byte string.
 pub(super) fn write_id(out: &mut Sink<'_>, id: StreamId) {
-    let mut text = Vec::with_capacity(48);
-    push_id(&mut text, id);
-    out.bulk(&text);
+    let mut spelled = [0; SPELLED_LEN_MAX];
+    let start = spell(&mut spelled, id);
+    out.bulk(&spelled[start..]);
+}
+
+/// Writes an id to the end of `text`; returns where it starts.
+fn spell(text: &mut [u8; SPELLED_LEN_MAX], id: StreamId) -> usize {
+    let dash = spell_u64(text, id.seq) - 1;
+    text[dash] = b'-';
+    spell_u64(&mut text[..dash], id.ms)
 }
 
 #[cfg(test)]
@@ -165,6 +171,15 @@ mod tests {
         assert_eq!(strict("18446744073709551616"), None);
         assert_eq!(strict(&"0".repeat(128)), None);
         assert_eq!(open_id_of(b"+").ok(), Some(StreamId::MAX));
+    }
+
+    #[test]
+    fn ids_are_written_as_they_are_read() {
+        for id in [StreamId::MIN, StreamId::MAX, StreamId { ms: 1_700_000_000_123, seq: 45 }] {
+            let mut text = Vec::new();
+            push_id(&mut text, id);
+            assert_eq!(id_of(&text).ok(), Some(id), "{}", text.escape_ascii());
+        }
     }
 
     #[test]

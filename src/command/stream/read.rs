@@ -242,8 +242,9 @@ fn read_for_group(
         if !done.is_served && !always_creates {
             return Edited::Kept(done);
         }
-        done.is_new = group.find(consumer).is_none();
-        let number = group.add_consumer(consumer, now);
+        let found = group.find(consumer);
+        done.is_new = found.is_none();
+        let number = found.unwrap_or_else(|| group.add_consumer(consumer, now));
         group.consumer_mut(number).seen_at = now;
         if done.is_served {
             begin_stream(key, out);

@@ -4,7 +4,7 @@ use super::ids::write_id;
 use crate::command::pace::{Strides, units};
 use crate::keyspace::{StreamEntry, StreamId, StreamLog};
 use crate::rdb::listpack_cursor::PackedElement;
-use crate::resp::Sink;
+use crate::resp::{Proto, Sink};
 
 /// What a reply consists of, whose length is not known before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +33,14 @@ pub(super) fn write_counted(
     of.head(0, out);
     let behind = out.len();
     let count = body(out);
-    if count > 0 {
+    let pairs = if of == Aggregate::Map && out.proto != Proto::Resp3 { 2 } else { 1 };
+    if pairs * count < 10 {
+        // One digit, as the 0 that is there.
+        out.buffer()[at + 1] = b'0' + (pairs * count) as u8;
+    } else {
         let mut head = Vec::with_capacity(16);
         of.head(count, &mut Sink::new(&mut head, out.proto));
-        if head.len() == behind - at {
-            out.buffer()[at..behind].copy_from_slice(&head);
-        } else {
-            out.buffer().splice(at..behind, head);
-        }
+        out.buffer().splice(at..behind, head);
     }
     count
 }

@@ -25,7 +25,7 @@ impl Default for NodeLimits {
 pub(crate) const NODE_BYTES_MAX: usize = 1 << 30;
 
 /// Most bytes that are allocated for a node before it has entries.
-const SIZE_HINT_MAX: usize = 4096;
+const SIZE_HINT_MAX: usize = 8192;
 
 /// What a stream is trimmed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,21 +96,21 @@ impl StreamLog {
                 Ok(bytes_max @ 1..=NODE_BYTES_MAX) => bytes_max,
                 _ => NODE_BYTES_MAX,
             };
+            let master = last.get().master();
             let is_full = last.get().size() + bytes >= bytes_max
-                || limits.entries_max > 0 && last.get().entries() >= limits.entries_max;
+                || limits.entries_max > 0 && master.entries() >= limits.entries_max;
             // XSETID may have set the last id back to before a deleted entry.
             if is_full && *last.key() < id {
                 // The next node is likely to become as large.
-                size = last.get().size().min(SIZE_HINT_MAX);
-                last.get_mut().shrink();
+                size = last.get_mut().shrink().min(SIZE_HINT_MAX);
                 return None;
             }
-            Some(last)
+            Some((last, master))
         });
         match last {
-            Some(mut last) => {
+            Some((mut last, master)) => {
                 let first_id = *last.key();
-                last.get_mut().push(first_id, id, pairs);
+                last.get_mut().push(master, first_id, id, pairs);
             }
             None => {
                 self.nodes.insert(id, Node::of(pairs, size));

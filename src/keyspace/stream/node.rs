@@ -29,13 +29,20 @@ pub(super) struct Node(Vec<u8>);
 
 /// The beginning of a node.
 #[derive(Clone, Copy, Debug)]
-struct Master {
+pub(super) struct Master {
     live: u64,
     deleted: u64,
     /// How many fields there are.
     fields: usize,
     /// The offset of the first field.
     fields_at: usize,
+}
+
+impl Master {
+    /// Returns how many entries there are, deleted or not.
+    pub(super) fn entries(&self) -> u64 {
+        self.live.saturating_add(self.deleted)
+    }
 }
 
 /// An entry of a node, deleted or not.
@@ -198,12 +205,17 @@ impl Node {
         self.0.capacity()
     }
 
-    /// Gives back what was allocated for further entries.
-    pub(super) fn shrink(&mut self) {
-        self.0.shrink_to_fit();
+    /// Gives back what was allocated for further entries, as a whole: the next node can have it, and
+    /// the allocator is not left with pieces that fit none. Returns how many bytes that is.
+    pub(super) fn shrink(&mut self) -> usize {
+        let allocated = self.0.capacity();
+        if allocated > self.0.len() {
+            self.0 = self.0.as_slice().to_vec();
+        }
+        allocated
     }
 
-    fn master(&self) -> Master {
+    pub(super) fn master(&self) -> Master {
         let read = || {
             let (live, at) = element_at(&self.0, HEADER_BYTES)?;
             let (deleted, at) = element_at(&self.0, at)?;
@@ -222,12 +234,6 @@ impl Node {
     /// Returns how many entries are not deleted.
     pub(super) fn live(&self) -> u64 {
         self.master().live
-    }
-
-    /// Returns how many entries there are, deleted or not.
-    pub(super) fn entries(&self) -> u64 {
-        let Master { live, deleted, .. } = self.master();
-        live.saturating_add(deleted)
     }
 
     /// Returns a walk from the first entry on. `first_id` is the id of the first entry.
@@ -251,14 +257,15 @@ impl Node {
         self.walk_back(first_id).previous().map_or(first_id, |entry| entry.id)
     }
 
-    /// Adds an entry behind the others.
+    /// Adds an entry behind the others, to a node with this beginning.
     pub(super) fn push<'b>(
         &mut self,
+        master: Master,
         first_id: StreamId,
         id: StreamId,
         pairs: impl Iterator<Item = (&'b [u8], &'b [u8])> + Clone,
     ) {
-        let Master { live, fields, fields_at, .. } = self.master();
+        let Master { live, fields, fields_at, .. } = master;
         let (count, mut at, mut is_same) = (pairs.clone().count(), fields_at, true);
         if count == fields {
             for (field, _) in pairs.clone() {

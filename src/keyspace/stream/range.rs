@@ -74,8 +74,14 @@ impl StreamLog {
     /// Returns the id of the last entry; 0-0 if there is none.
     #[must_use]
     pub fn last_entry_id(&self) -> StreamId {
-        let last = self.range_back(StreamId::MIN, StreamId::MAX).next();
-        last.map_or(StreamId::MIN, |entry| entry.id())
+        let Some((&first_id, node)) = self.nodes.last_key_value() else { return StreamId::MIN };
+        match node.walk_back(first_id).previous() {
+            Some(last) if !last.is_deleted() => last.id,
+            _ => {
+                let last = self.range_back(StreamId::MIN, StreamId::MAX).next();
+                last.map_or(StreamId::MIN, |entry| entry.id())
+            }
+        }
     }
 }
 

@@ -75,8 +75,20 @@ pub(crate) fn write_i64(out: &mut Vec<u8>, value: i64) {
 /// Writes the decimal spelling of `value` to the end of `text`; returns where it starts.
 #[must_use]
 pub(crate) fn spell_i64(text: &mut [u8; I64_BYTES_MAX], value: i64) -> usize {
+    let mut start = spell_u64(text, value.unsigned_abs());
+    if value < 0 {
+        start -= 1;
+        text[start] = b'-';
+    }
+    start
+}
+
+/// Writes the decimal spelling of `value`, of up to 20 bytes, to the end of `text`; returns where it
+/// starts.
+#[must_use]
+pub(crate) fn spell_u64(text: &mut [u8], value: u64) -> usize {
     let mut start = text.len();
-    let mut rest = value.unsigned_abs();
+    let mut rest = value;
     while rest >= 10 {
         start -= 2;
         text[start..start + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
@@ -87,10 +99,6 @@ pub(crate) fn spell_i64(text: &mut [u8; I64_BYTES_MAX], value: i64) -> usize {
     if rest > 0 || start == text.len() {
         start -= 1;
         text[start] = b'0' + rest as u8;
-    }
-    if value < 0 {
-        start -= 1;
-        text[start] = b'-';
     }
     start
 }
