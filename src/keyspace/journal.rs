@@ -21,6 +21,17 @@ pub(super) struct Journal {
     pub(super) events: Vec<Event>,
 }
 
+/// The keys that changed while tables were lent.
+#[derive(Debug, Default)]
+pub struct TouchedKeys {
+    /// The changed keys, in order.
+    pub keys: Vec<Box<[u8]>>,
+    /// Keys with changes that trip no guard.
+    pub unwatched: Vec<Box<[u8]>>,
+    /// Other keys may have changed as well.
+    pub all: bool,
+}
+
 impl Journal {
     pub(super) fn mark_key(&mut self, key: &[u8]) {
         if !self.keys.contains(key) {
@@ -47,12 +58,15 @@ impl Journal {
         self.everything = true;
     }
 
-    /// Takes the changed keys, those whose changes have tripped no guard, and whether anything else may
-    /// have changed.
-    pub(super) fn take_keys(&mut self) -> (Vec<Box<[u8]>>, Vec<Box<[u8]>>, bool) {
+    /// Takes the changed keys.
+    pub(super) fn take_keys(&mut self) -> TouchedKeys {
         let Self { everything, cleared, slots, keys, unwatched, events: _ } = std::mem::take(self);
         let all = everything || cleared || !slots.is_empty();
-        (keys.into_iter().collect(), unwatched.into_iter().collect(), all)
+        TouchedKeys {
+            keys: keys.into_iter().collect(),
+            unwatched: unwatched.into_iter().collect(),
+            all,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {

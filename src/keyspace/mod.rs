@@ -43,11 +43,11 @@ pub(crate) use changes::Changes;
 pub(crate) use entry::{DetachedValue, Entry, Ttl};
 pub(crate) use event::{Event, EventClass};
 pub(crate) use hash::{Hash, PackLimits, Pair};
+pub(crate) use journal::TouchedKeys;
 pub(crate) use key::{Key, KeyHint};
 pub(crate) use list::{EncodedElement, End, List, PieceLimit};
 pub(crate) use probe::ProbeStage;
 pub(crate) use set::{BorrowedMember, Member, Set};
-pub(crate) use slot_transfer::TouchedKeys;
 pub(crate) use stream::{
     Consumer, ConsumerNumber, Group, NODE_BYTES_MAX, NodeLimits, Pending, Stream, StreamEntry,
     StreamId, StreamLog, TrimTo,

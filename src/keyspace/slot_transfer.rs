@@ -11,19 +11,9 @@
 //! when the table is back.
 
 use super::Keyspace;
+use super::journal::TouchedKeys;
 use super::table::Keyed;
 use crate::slot::Slot;
-
-/// The keys that changed while tables were lent.
-#[derive(Debug, Default)]
-pub struct TouchedKeys {
-    /// The changed keys, in order.
-    pub keys: Vec<Box<[u8]>>,
-    /// Keys with changes that trip no guard.
-    pub unwatched: Vec<Box<[u8]>>,
-    /// Other keys may have changed as well.
-    pub all: bool,
-}
 
 impl Keyspace {
     /// Moves the table of `slot` to `other`, which must have no keys of that slot; does nothing if
@@ -68,8 +58,7 @@ impl Keyspace {
     /// ([`Keyspace::set_journaling`]).
     pub fn take_touched(&mut self) -> TouchedKeys {
         let Some(journal) = &mut self.journal else { return TouchedKeys::default() };
-        let (keys, unwatched, all) = journal.take_keys();
-        TouchedKeys { keys, unwatched, all }
+        journal.take_keys()
     }
 
     /// Marks `key`, changed while its slot was lent in a way that trips no guard, as changed.

@@ -25,7 +25,6 @@ impl<'a> StreamEntry<'a> {
     }
 
     /// Returns its fields with their values.
-    #[must_use]
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (PackedElement<'a>, PackedElement<'a>)> {
         let pairs: node::Pairs<'a> = self.0.pairs();
         pairs
