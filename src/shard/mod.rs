@@ -12,6 +12,7 @@ mod engine;
 mod script_calls;
 mod blocked;
 mod executor;
+mod running_script;
 mod script;
 mod execute;
 mod lock;
