@@ -392,6 +392,9 @@ fn unpack(keyspace: &mut Keyspace, key: Key<'_>) {
 
 /// Returns all elements of a collection.
 fn elements<'v>(value: &'v Value, strides: &mut Strides<'_>) -> Result<Vec<Text<'v>>, Refusal> {
+    if !matches!(value, Value::List(_) | Value::Set(_) | Value::Zset(_)) {
+        return Err(Refusal::WRONG_TYPE);
+    }
     let mut elements = Vec::with_capacity(value.len());
     let mut take = |element: Text<'v>| {
         strides.step(units(element.len()));

@@ -55,6 +55,11 @@ impl Keyspace {
         (!entry.has_expired(self.now)).then_some(&entry.value)
     }
 
+    /// Counts a hit: for a command that changes a value in place and counts as one that reads it.
+    pub fn count_hit(&mut self) {
+        self.counts.hits += 1;
+    }
+
     /// Counts a miss and publishes its event.
     fn miss(&mut self, key: &[u8]) {
         self.counts.misses += 1;

@@ -1,7 +1,7 @@
 //! XGROUP and XACK.
 
 use super::ids::{id_of, ids_from, open_id_of};
-use super::{XGROUP_CONTAINER, no_group_for_key, stream_at};
+use super::{XGROUP_CONTAINER, no_group_for_key};
 use crate::command::collection::change;
 use crate::command::container;
 use crate::command::pace::Strides;
@@ -192,25 +192,28 @@ pub(super) fn help(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome 
 
 /// XACK key group id [id …]
 pub(super) fn xack(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let (key, name) = (cx.key(args.at(1)), args.at(2));
-    if stream_at(cx, key)?.and_then(|stream| stream.group(name)).is_none() {
-        out.int(0);
-        return Ok(());
-    }
-    let (ids, mut strides) = (ids_from(args, 3)?, Strides::new(cx.pace));
+    let (key, name, mut strides) = (cx.key(args.at(1)), args.at(2), Strides::new(cx.pace));
     let acknowledged = change(cx.keyspace, key, |stream: &mut Stream| {
+        let Some(group) = stream.group_mut(name) else { return Edited::Kept(Ok(0)) };
+        let ids = match ids_from(args, 3) {
+            Ok(ids) => ids,
+            Err(refusal) => return Edited::Kept(Err(refusal)),
+        };
         let mut acknowledged = 0;
-        if let Some(group) = stream.group_mut(name) {
-            for id in ids {
-                strides.step(1);
-                acknowledged += usize::from(group.acknowledge(id));
-            }
+        for id in ids {
+            strides.step(1);
+            acknowledged += usize::from(group.acknowledge(id));
         }
         match acknowledged {
-            0 => Edited::Kept(0),
-            acknowledged => Edited::Unwatched(acknowledged),
+            0 => Edited::Kept(Ok(0)),
+            acknowledged => Edited::Unwatched(Ok(acknowledged)),
         }
-    })?;
-    out.count(acknowledged.unwrap_or(0));
+    });
+    // It counts as a reader.
+    match acknowledged {
+        Ok(None) => drop(cx.keyspace.read(key)),
+        Ok(Some(_)) | Err(_) => cx.keyspace.count_hit(),
+    }
+    out.count(acknowledged?.unwrap_or(Ok(0))?);
     Ok(())
 }

@@ -66,7 +66,17 @@ fn read(
         wake(cx, &read, n, out)?;
         return Ok(None);
     }
-    let from = (0..read.streams).map(|n| from_of(cx, &read, n)).collect::<Result<Vec<_>, _>>()?;
+    // Most commands read one stream.
+    let (mut few, mut many) = ([From::Unread; 2], Vec::new());
+    let from = if read.streams <= few.len() {
+        &mut few[..read.streams]
+    } else {
+        many.resize(read.streams, From::Unread);
+        &mut many[..]
+    };
+    for (n, from) in from.iter_mut().enumerate() {
+        *from = from_of(cx, &read, n)?;
+    }
     let begin = out.len();
     let served = write_counted(shape(out), out, |out| {
         let mut served = 0;
@@ -80,7 +90,7 @@ fn read(
     }
     out.truncate(begin);
     Ok(match read.wait.clone() {
-        Some(wait) => Some(Wait { resolved: resolved(&read, &from), ..wait }),
+        Some(wait) => Some(Wait { resolved: resolved(&read, from), ..wait }),
         None => {
             out.null_array();
             None
