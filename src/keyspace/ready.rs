@@ -1,6 +1,6 @@
 //! Keys that blocked clients wait for, and which of them were set.
 //!
-//! Who waits as a consumer of a stream also waits for the end of that stream, or of the group.
+//! A client that waits as a consumer of a stream also waits for the end of that stream, or of the group.
 
 use super::{Keyspace, Value};
 use crate::slot::Slot;

@@ -285,8 +285,8 @@ struct Done {
     moves_id: bool,
 }
 
-/// Publishes the events of reading for a group. Replicas hear of new consumers only together with
-/// entries, and of an id that is set if entries do not become pending: so measured.
+/// Publishes the events of reading for a group. Replicas publish that of a new consumer only together
+/// with entries, and that of an id that is set if entries do not become pending: so measured.
 fn note_read(cx: &mut Cx<'_>, key: Key<'_>, from: From, done: &Done) {
     if done.is_new && matches!(from, From::Id(_)) && !cx.product.has_new_streams {
         let nothing = event::Replicated::NOTHING;

@@ -23,7 +23,7 @@ pub(super) struct ReadArgs<'a> {
     pub(super) streams: usize,
 }
 
-/// Who asks: what decides how the arguments are read.
+/// What decides how the arguments are read.
 #[derive(Clone, Copy)]
 pub(super) struct Reader {
     /// The command is XREADGROUP.

@@ -1,4 +1,4 @@
-//! A consumer group: what was delivered to whom and is not acknowledged yet.
+//! A consumer group: which entries were delivered to which consumer and are not acknowledged yet.
 //!
 //! ```text
 //! pending    id ──► { consumer number, when, how often }      all of the group
