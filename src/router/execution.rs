@@ -67,19 +67,7 @@ impl Router {
         }
         let mut placement = match placement {
             Ok(placement) => placement,
-            Err(kind) => {
-                if let Unit::Exec(_) = unit {
-                    session.insert_pushes_before(out.len(), out);
-                }
-                let mut out = Sink::new(out, session.proto());
-                match unit {
-                    Unit::Exec(_) => out.error(Refusal::busy_at_exec(&Refusal::busy(kind))),
-                    Unit::Command(it) | Unit::Blocking(it) | Unit::Watch(it, _) => {
-                        self.refuse_waiting(it.spec, kind, turn, &mut out);
-                    }
-                }
-                return Outcome::Replied;
-            }
+            Err(kind) => return self.refuse_unit(session, unit, kind, turn, out),
         };
         let refusal = match unit {
             Unit::Exec(transaction) => {

@@ -6,7 +6,7 @@ use super::held::{HeldShards, KeptHold};
 use crate::command::{Group, Invocation, Refusal, Run, ServerCx, ServerFn, Spec, flag};
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
-use crate::session::{Session, note_choice, note_failed};
+use crate::session::{Session, Unit, note_choice, note_failed};
 use crate::shard::{BatchContext, Hold, Outcome, Turn, WaitFor};
 use crate::state::{Instrumentation, ObservedCommand, ScriptKind};
 use crate::topology::Port;
@@ -199,6 +199,29 @@ impl Router {
         let observer = &self.server.node(turn.batch.port).observer;
         observer.commandstats.count(client, |tally| tally.rejected(spec.id, busy.text()));
         out.error(busy);
+    }
+
+    /// Refuses a unit whose shards are busy with a script of this kind.
+    #[cold]
+    pub(super) fn refuse_unit(
+        &self,
+        session: &mut Session,
+        unit: &Unit<'_>,
+        kind: ScriptKind,
+        turn: &Turn<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        if let Unit::Exec(_) = unit {
+            session.insert_pushes_before(out.len(), out);
+        }
+        let mut out = Sink::new(out, session.proto());
+        match unit {
+            Unit::Exec(_) => out.error(Refusal::busy_at_exec(&Refusal::busy(kind))),
+            Unit::Command(it) | Unit::Blocking(it) | Unit::Watch(it, _) => {
+                self.refuse_waiting(it.spec, kind, turn, &mut out);
+            }
+        }
+        Outcome::Replied
     }
 
     /// Counts a command that ran on no shard, and records it if it was slow or is monitored.
