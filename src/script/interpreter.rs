@@ -27,8 +27,8 @@ pub(super) const STEPS: u32 = 10_000;
 const LOAD_TICKS_MAX: u64 = 5_000;
 /// Most memory of one state, in bytes. A script that needs more ends with an error.
 const MEMORY_MAX: usize = 512 << 20;
-/// How many percent of what is alive the memory of a state is before it is looked through again. It
-/// has some 2,000 objects at rest, so that Lua's 200 would be reached every 300 scripts.
+/// How many percent of what is alive the memory of a state is before it is looked through again. With
+/// Lua's 200 the collection took 573 of the instructions of a released lock, with this 407 (callgrind).
 const GC_PAUSE: i32 = 400;
 /// Most compiled scripts in a state.
 const COMPILED_MAX: usize = 10_000;
