@@ -70,6 +70,7 @@ pub mod internals {
         pub use crate::command::{
             Arity, Begin, Find, Immediate, Keys, Spec, access, all, flag, foreign,
         };
+        pub use crate::dialect::{Servers, servers};
     }
     pub mod resp {
         pub use crate::resp::{Decoded, Decoder, Limits, Sink, Span};

@@ -145,7 +145,7 @@ fn keys_that_are_numbers_alone_are_worth_a_word() {
 fn what_was_not_judged_is_not_proven() {
     let report = lacking();
     assert_eq!((report.exit_code, report.verdict().as_str()), (4, "1 violation, and not proven"));
-    let refused = "Slotway has no XADD: the application was refused 3 times and did something else";
+    let refused = "Slotway has no XADD in this dialect: the application was refused 3 times and did something else";
     assert!(report.gaps[0].starts_with(refused), "{:?}", report.gaps);
     assert!(report.gaps[1].starts_with("no server that Slotway knows has NOSUCH"));
     let junit = junit::junit(&report);

@@ -171,6 +171,8 @@ impl Policy {
 pub(super) enum DialectName {
     /// Redis 7.
     Redis7,
+    /// Redis 8.
+    Redis8,
     /// Valkey 9.
     Valkey9,
     /// Redis Enterprise.
@@ -184,6 +186,7 @@ impl DialectName {
     pub(super) fn dialect(self) -> &'static Dialect {
         match self {
             Self::Redis7 => &Dialect::REDIS7,
+            Self::Redis8 => &Dialect::REDIS8,
             Self::Valkey9 => &Dialect::VALKEY9,
             Self::Enterprise => &Dialect::ENTERPRISE,
             Self::Serverless => &Dialect::SERVERLESS,

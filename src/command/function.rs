@@ -7,7 +7,7 @@ use super::spec::{
     Run, ScriptCommand, Spec, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx, help, too_many_arguments};
-use crate::dialect::REDIS_VERSION;
+use crate::dialect::Product;
 use crate::rdb;
 use crate::resp::Sink;
 use crate::script::{Existing, FunctionSet, Functions, Library};
@@ -158,8 +158,8 @@ fn for_each_registry(
 }
 
 /// Returns the library of this text, which has run once.
-fn library(code: &[u8]) -> Result<Arc<Library>, Refusal> {
-    let mut set = FunctionSet::new(REDIS_VERSION, 0).map_err(Refusal::new)?;
+fn library(product: &Product, code: &[u8]) -> Result<Arc<Library>, Refusal> {
+    let mut set = FunctionSet::new(product.redis_version, 0).map_err(Refusal::new)?;
     set.load(code).map(Arc::new).map_err(Refusal::new)
 }
 
@@ -176,7 +176,7 @@ fn load(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if !replaces && cx.node.functions.all().iter().any(|other| other.name == name) {
         return Err(Refusal::new([b"ERR Library '", &name[..], b"' already exists"].concat()));
     }
-    let library = library(code)?;
+    let library = library(cx.product, code)?;
     for_each_registry(cx, |functions| functions.add(&[Arc::clone(&library)], existing))?;
     out.bulk(&library.name);
     Ok(())
@@ -284,7 +284,8 @@ fn restore(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
     };
     let codes = rdb::decode_libraries(args.at(2));
     let codes = codes.map_err(|error| Refusal::new(error.to_string()))?;
-    let libraries = codes.iter().map(|code| library(code)).collect::<Result<Vec<_>, Refusal>>()?;
+    let libraries =
+        codes.iter().map(|code| library(cx.product, code)).collect::<Result<Vec<_>, Refusal>>()?;
     for_each_registry(cx, |functions| functions.add(&libraries, existing))?;
     out.ok();
     Ok(())

@@ -1,12 +1,13 @@
 //! Commands on keys of any type: existence, type, removal, renaming and copying; and WAIT.
 
 use super::spec::access::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE};
-use super::spec::flag::{DENYOOM, FAST, NAMES_DATABASE, NOSCRIPT, READ, WRITE};
+use super::spec::flag::{BLOCKING, DENYOOM, FAST, NAMES_DATABASE, NOSCRIPT, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Keys, Run, Spec, acl, check,
+    BASE, Keys, Run, SAME, Spec, Variant, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal, ServerCx};
+use crate::dialect::servers;
 use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value, event};
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
@@ -102,6 +103,12 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "wait",
         arity: Exactly(3),
+        variants: &[Variant {
+            servers: servers::SINCE_7_2,
+            without: NOSCRIPT,
+            with: BLOCKING,
+            ..SAME
+        }],
         flags: NOSCRIPT,
         acl: acl::CONNECTION,
         tips: &["request_policy:all_shards", "response_policy:agg_min"],

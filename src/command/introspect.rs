@@ -2,11 +2,11 @@
 
 use super::spec::flag::{LOADING, STALE};
 use super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, Begin, Find, Group, Keys, Run, Spec, access, acl, check,
-    flag,
+    Arity::AtLeast, Arity::Exactly, BASE, Begin, Find, Group, Keys, Run, SAME, Spec, Variant,
+    access, acl, check, flag,
 };
-use super::{Args, Outcome, Refusal, ServerCx, all, find, find_in, help};
-use crate::dialect::Product;
+use super::{Args, Commands, Outcome, Refusal, ServerCx, find_in, help};
+use crate::dialect::servers;
 use crate::resp::Sink;
 use crate::text::glob;
 
@@ -21,6 +21,10 @@ const COMMAND: Spec = Spec {
     ..BASE
 };
 
+/// The key names may be missing.
+const GETKEYS_SINCE_7_2: &[Variant] =
+    &[Variant { servers: servers::SINCE_7_2, arity: Some(AtLeast(3)), ..SAME }];
+
 pub(super) const ROWS: &[Spec] = &[ROW];
 const _: () = check(ROWS);
 
@@ -32,7 +36,7 @@ const ROW: Spec = Spec {
     complexity: "O(N) where N is the total number of Redis commands",
     summary: "Describes all commands.",
     run: Run::Server(|cx, _, out| {
-        describe_all(cx.product, out);
+        describe_all(cx.commands(), out);
         Ok(())
     }),
     subcommands: &[
@@ -41,7 +45,7 @@ const ROW: Spec = Spec {
             arity: Exactly(2),
             summary: "Counts the commands of the server that the dialect is of.",
             run: Run::Server(|cx, _, out| {
-                out.count(cx.product.commands);
+                out.count(cx.commands().rows().len());
                 Ok(())
             }),
             ..COMMAND
@@ -74,8 +78,8 @@ const ROW: Spec = Spec {
         },
         Spec {
             name: "getkeys",
-            arity: AtLeast(3),
-            arity_before: Some(AtLeast(4)),
+            arity: AtLeast(4),
+            variants: GETKEYS_SINCE_7_2,
             complexity: "O(N) where N is the number of arguments to the command",
             summary: "Returns the keys in a full request.",
             run: Run::Server(getkeys),
@@ -83,8 +87,8 @@ const ROW: Spec = Spec {
         },
         Spec {
             name: "getkeysandflags",
-            arity: AtLeast(3),
-            arity_before: Some(AtLeast(4)),
+            arity: AtLeast(4),
+            variants: GETKEYS_SINCE_7_2,
             since: "7.0.0",
             complexity: "O(N) where N is the number of arguments to the command",
             summary: "Returns the keys in a full request and what the command does to each.",
@@ -107,41 +111,41 @@ const ROW: Spec = Spec {
 };
 
 /// Returns the row of a name as COMMAND shows it: `get`, `client|list`.
-fn named(name: &[u8]) -> Option<&'static Spec> {
-    let Some(bar) = name.iter().position(|&byte| byte == b'|') else { return find(name) };
-    find_in(find(&name[..bar])?, &name[bar + 1..])
+fn named(commands: &Commands, name: &[u8]) -> Option<&'static Spec> {
+    let Some(bar) = name.iter().position(|&byte| byte == b'|') else { return commands.find(name) };
+    find_in(commands.find(&name[..bar])?, &name[bar + 1..])
 }
 
 // ── INFO ──────────────────────────────────────────────────────────────────────────────────────────
 
 fn info(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if args.len() == 2 {
-        describe_all(cx.product, out);
+        describe_all(cx.commands(), out);
         return Ok(());
     }
     let names = args.from(2);
     out.array(names.len());
     for name in names {
-        match named(name) {
-            Some(spec) => describe(spec, cx.product, out),
+        match named(cx.commands(), name) {
+            Some(spec) => describe(spec, out),
             None => out.null(),
         }
     }
     Ok(())
 }
 
-fn describe_all(product: &Product, out: &mut Sink<'_>) {
-    out.array(all().count());
-    for spec in all() {
-        describe(spec, product, out);
+fn describe_all(commands: &Commands, out: &mut Sink<'_>) {
+    out.array(commands.rows().len());
+    for spec in commands.rows() {
+        describe(spec, out);
     }
 }
 
-fn describe(spec: &Spec, product: &Product, out: &mut Sink<'_>) {
+fn describe(spec: &Spec, out: &mut Sink<'_>) {
     let (first, last, step) = spec.legacy_range();
     out.array(10);
     out.bulk(spec.full_name().as_bytes());
-    out.int(spec.arity_of(product).as_redis());
+    out.int(spec.arity.as_redis());
     words(spec.flags, flag::NAMES, out);
     out.int(first);
     out.int(last);
@@ -160,7 +164,7 @@ fn describe(spec: &Spec, product: &Product, out: &mut Sink<'_>) {
     } else {
         out.array(spec.subcommands.len());
         for sub in spec.subcommands {
-            describe(sub, product, out);
+            describe(sub, out);
         }
     }
 }
@@ -235,9 +239,12 @@ fn field(name: &str, value: i64, out: &mut Sink<'_>) {
 
 // ── DOCS ──────────────────────────────────────────────────────────────────────────────────────────
 
-fn docs(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let specs: Vec<_> =
-        if args.len() == 2 { all().collect() } else { args.from(2).filter_map(named).collect() };
+fn docs(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let commands = cx.commands();
+    let specs: Vec<_> = match args.len() {
+        2 => commands.rows().iter().collect(),
+        _ => args.from(2).filter_map(|name| named(commands, name)).collect(),
+    };
     document_all(&specs, out);
     Ok(())
 }
@@ -312,9 +319,10 @@ impl<'a> Filter<'a> {
     }
 }
 
-fn list(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn list(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let filter = Filter::parse(args)?;
-    let with_subcommands = all().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
+    let rows = cx.commands().rows().iter();
+    let with_subcommands = rows.flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
     let names: Vec<_> =
         with_subcommands.filter(|spec| filter.fits(spec)).map(Spec::full_name).collect();
     out.array(names.len());
@@ -327,11 +335,11 @@ fn list(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 // ── GETKEYS ───────────────────────────────────────────────────────────────────────────────────────
 
 /// The keys of the request after the first two arguments, with the access to each.
-fn keys_of<'a>(args: Args<'a>) -> Result<Vec<(&'a [u8], u16)>, Refusal> {
+fn keys_of<'a>(commands: &Commands, args: Args<'a>) -> Result<Vec<(&'a [u8], u16)>, Refusal> {
     let (buf, spans) = args.parts();
     let request = Args::new(buf, &spans[2..]);
     let invalid = || Refusal::of("ERR Invalid command specified");
-    let mut spec = find(&request[0]).ok_or_else(invalid)?;
+    let mut spec = commands.find(&request[0]).ok_or_else(invalid)?;
     if let (Some(name), false) = (request.get(1), spec.subcommands.is_empty()) {
         spec = find_in(spec, name).ok_or_else(invalid)?;
     }
@@ -368,8 +376,8 @@ fn reads_fields(request: Args<'_>) -> bool {
     true
 }
 
-fn getkeys(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let keys = keys_of(args)?;
+fn getkeys(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let keys = keys_of(cx.commands(), args)?;
     out.array(keys.len());
     for (key, _) in keys {
         out.bulk(key);
@@ -377,8 +385,8 @@ fn getkeys(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome 
     Ok(())
 }
 
-fn getkeysandflags(_: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let keys = keys_of(args)?;
+fn getkeysandflags(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let keys = keys_of(cx.commands(), args)?;
     out.array(keys.len());
     for (key, access) in keys {
         out.array(2);

@@ -10,7 +10,8 @@
 //! invocation   a request whose row is known; queue keeps many of them
 //! split        which commands may run slot by slot, and how their replies are merged
 //! string list set …    the families: one file or folder each, rows and functions
-//! table        all rows, numbered, and how a request finds its own
+//! table        all rows, numbered
+//! commands     those that a server has, and how a request finds its own
 //! foreign/     commands of other servers, that do not run here: their keys alone
 //! ```
 //!
@@ -60,10 +61,12 @@ mod cluster;
 pub(crate) mod slotway;
 // All of them.
 mod table;
+mod commands;
 // Those of others.
 pub mod foreign;
 
 pub(crate) use args::{Args, ArgsFrom};
+pub(crate) use connection::label_client;
 pub(crate) use context::{Cx, ServerCx};
 pub(crate) use invocation::Invocation;
 pub(crate) use key_slots::KeySlots;
@@ -79,10 +82,13 @@ pub use spec::Spec;
 pub use spec::access;
 pub use spec::flag;
 
+#[cfg(test)]
+pub(crate) use commands::resolve;
+pub(crate) use commands::{Commands, find, find_in, named};
 pub(crate) use spec::{Group, Run, ScriptCommand, Secret, ServerFn, SessionCommand};
 pub(crate) use stream::ends_wait_for_stream;
 pub use table::all;
-pub(crate) use table::{between_databases, find, find_in, named, numbered, resolve};
+pub(crate) use table::{between_databases, numbered};
 pub(crate) use wait::{Wait, WaitKind};
 
 use container::{help, too_many_arguments};

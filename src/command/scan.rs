@@ -16,9 +16,10 @@ use super::pace::{Strides, units};
 use super::spec::flag::{NODE_LOCAL, READ};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Run, Spec, acl, check,
+    BASE, Run, SAME, Spec, Variant, acl, check,
 };
 use super::{Args, Outcome, Pace, Refusal, ServerCx};
+use crate::dialect::servers;
 use crate::keyspace::{Entry, Keyed, Keyspace};
 use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
@@ -41,6 +42,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "randomkey",
         arity: Exactly(1),
+        variants: RANDOMKEY_SINCE_7_2,
         tips: &["request_policy:all_shards", "nondeterministic_output"],
         summary: "Returns a random key.",
         run: Run::Cluster(randomkey),
@@ -49,6 +51,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "scan",
         arity: AtLeast(2),
+        variants: SCAN_SINCE_7_2,
         tips: &["nondeterministic_output", "request_policy:special"],
         since: "2.8.0",
         complexity: "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.",
@@ -58,6 +61,23 @@ pub(super) const ROWS: &[Spec] = &[
     },
 ];
 const _: () = check(ROWS);
+
+/// Which says that the replies of the nodes cannot simply be put together.
+const SCAN_SINCE_7_2: &[Variant] = &[Variant {
+    servers: servers::SINCE_7_2,
+    tips: Some(&["nondeterministic_output", "request_policy:special", "response_policy:special"]),
+    ..SAME
+}];
+/// The same of RANDOMKEY.
+const RANDOMKEY_SINCE_7_2: &[Variant] = &[Variant {
+    servers: servers::SINCE_7_2,
+    tips: Some(&[
+        "request_policy:all_shards",
+        "response_policy:special",
+        "nondeterministic_output",
+    ]),
+    ..SAME
+}];
 
 /// The lowest bits of a cursor, which are the slot.
 const SLOT_BITS: u32 = SLOTS.trailing_zeros();

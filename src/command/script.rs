@@ -10,9 +10,10 @@ use super::spec::flag::{
 };
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Begin, Find, Group, Keys, Run, ScriptCommand, Spec, acl, check,
+    BASE, Begin, Find, Group, Keys, Run, SAME, ScriptCommand, Spec, Variant, acl, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx, help};
+use crate::dialect::servers;
 use crate::resp::Sink;
 use crate::script::{Script, ScriptSha, check_syntax};
 use crate::state::{Killed, ScriptKind};
@@ -120,6 +121,7 @@ const SUBCOMMANDS: &[Spec] = &[
     Spec {
         name: "exists",
         arity: AtLeast(3),
+        variants: &[Variant { servers: servers::VALKEY9, with: STALE, ..SAME }],
         complexity: "O(N) with N being the number of scripts to check (so checking a single script is an O(1) operation).",
         tips: &["request_policy:all_shards", "response_policy:agg_logical_and"],
         summary: "Returns of each SHA-1 whether EVALSHA finds a script.",
@@ -129,6 +131,7 @@ const SUBCOMMANDS: &[Spec] = &[
     Spec {
         name: "flush",
         arity: AtLeast(2),
+        variants: &[Variant { servers: servers::VALKEY9, with: STALE, ..SAME }],
         complexity: "O(N) with N being the number of scripts in cache",
         tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         summary: "Forgets all scripts.",
@@ -146,6 +149,7 @@ const SUBCOMMANDS: &[Spec] = &[
     Spec {
         name: "debug",
         arity: Exactly(3),
+        variants: &[Variant { servers: servers::VALKEY9, arity: Some(AtLeast(3)), ..SAME }],
         since: "3.2.0",
         summary: "Refuses the debugger of scripts, which Slotway has not; turns it off.",
         run: Run::Server(debug),

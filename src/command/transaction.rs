@@ -2,10 +2,14 @@
 //! it does with the requests that follow.
 
 use super::spec::access::RO;
-use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NOSCRIPT, SKIP_SLOWLOG, STALE};
-use super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, Group, Keys, Run, SessionCommand, Spec, acl, check,
+use super::spec::flag::{
+    ALLOW_BUSY, FAST, LOADING, NO_MULTI, NOSCRIPT, SKIP_COMMANDLOG, SKIP_SLOWLOG, STALE,
 };
+use super::spec::{
+    Arity::AtLeast, Arity::Exactly, BASE, Group, Keys, Run, SAME, SessionCommand, Spec, Variant,
+    acl, check,
+};
+use crate::dialect::servers;
 
 /// Defaults of the rows.
 const TRANSACTION: Spec = Spec {
@@ -19,6 +23,7 @@ const TRANSACTION: Spec = Spec {
 pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "multi",
+        variants: &[Variant { servers: servers::VALKEY9, with: NO_MULTI, ..SAME }],
         since: "1.2.0",
         summary: "Starts a transaction: the commands that follow are queued until EXEC.",
         run: Run::Session(SessionCommand::Multi),
@@ -26,6 +31,12 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "exec",
+        variants: &[Variant {
+            servers: servers::VALKEY9,
+            without: SKIP_SLOWLOG,
+            with: SKIP_COMMANDLOG,
+            ..SAME
+        }],
         flags: NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG,
         since: "1.2.0",
         complexity: "Depends on commands in the transaction",
@@ -44,6 +55,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "watch",
         arity: AtLeast(2),
+        variants: &[Variant { servers: servers::VALKEY9, with: NO_MULTI, ..SAME }],
         keys: &[Keys::range(RO, 1, -1, 1)],
         since: "2.2.0",
         complexity: "O(1) for every key.",

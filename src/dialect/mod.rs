@@ -8,9 +8,28 @@
 //! help/*.txt  what the servers reply to HELP, with their license
 //! ```
 
-/// The version of Redis that is reported to clients: some choose their commands by it. Valkey reports
-/// the same beside its own.
-pub(crate) const REDIS_VERSION: &str = "7.2.4";
+use std::sync::OnceLock;
+
+/// A set of servers, a bit each.
+pub type Servers = u8;
+
+/// The servers that differ in their commands.
+pub mod servers {
+    use super::Servers;
+
+    /// Redis 7.0.
+    pub const REDIS7: Servers = 1;
+    /// Redis 8.
+    pub const REDIS8: Servers = 1 << 1;
+    /// Valkey 9.
+    pub const VALKEY9: Servers = 1 << 2;
+    /// All of them.
+    pub const ALL: Servers = REDIS7 | REDIS8 | VALKEY9;
+    /// What came with Redis 7.2, from which Valkey descends.
+    pub const SINCE_7_2: Servers = REDIS8 | VALKEY9;
+    /// How many sets of them there are.
+    pub const SETS: usize = 1 << 3;
+}
 
 /// When a WATCH in one slot and a transaction in another are found to conflict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,20 +45,21 @@ pub enum Tie {
 /// A server's replies apart from its slot rules.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Product {
+    /// Which server it is.
+    pub servers: Servers,
     /// Its name in HELLO.
     pub name: &'static str,
     /// The version in HELLO.
     pub version: &'static str,
+    /// The version of Redis that it is, or that it says to be compatible with: clients choose their
+    /// commands by it.
+    pub redis_version: &'static str,
     /// INFO names the server and its version beside the version of Redis that it is like.
     pub names_itself: bool,
     /// CLUSTER INFO counts nodes that are down, and the bytes of the cluster bus.
     pub details_cluster: bool,
-    /// How many commands it has, as COMMAND COUNT says.
-    pub commands: usize,
     /// The replies to HELP of its containers: a container's name in brackets, then its lines.
     pub help: &'static str,
-    /// Commands take the numbers of arguments that they take since Redis 7.2 and Valkey 7.2.
-    pub has_new_arities: bool,
     /// SORT takes BY and GET with patterns whose keys are all in the slot of the sorted key.
     pub sorts_within_slot: bool,
     /// An LTRIM that removes nothing changes nothing; its event is published all the same.
@@ -68,13 +88,13 @@ pub struct Product {
 impl Product {
     /// Redis 7.0.
     pub const REDIS7: Self = Self {
+        servers: servers::REDIS7,
         name: "redis",
-        version: REDIS_VERSION,
+        version: "7.0.15",
+        redis_version: "7.0.15",
         names_itself: false,
         details_cluster: false,
-        commands: 240,
         help: include_str!("help/redis-7.0.txt"),
-        has_new_arities: false,
         sorts_within_slot: false,
         keeps_untrimmed: false,
         expires_at_once: false,
@@ -85,15 +105,26 @@ impl Product {
         has_new_streams: false,
         restores_newer: false,
     };
+    /// Redis 8.2.
+    pub const REDIS8: Self = Self {
+        servers: servers::REDIS8,
+        version: "8.2.3",
+        redis_version: "8.2.3",
+        sorts_within_slot: true,
+        shows_shard_ids: true,
+        has_new_streams: true,
+        restores_newer: true,
+        ..Self::REDIS7
+    };
     /// Valkey 9.1.
     pub const VALKEY9: Self = Self {
+        servers: servers::VALKEY9,
         name: "valkey",
         version: "9.1.2",
+        redis_version: "7.2.4",
         names_itself: true,
         details_cluster: true,
-        commands: 257,
         help: include_str!("help/valkey-9.1.txt"),
-        has_new_arities: true,
         sorts_within_slot: true,
         keeps_untrimmed: true,
         expires_at_once: true,
@@ -138,8 +169,17 @@ pub struct Dialect {
 }
 
 impl Dialect {
-    /// The router port's: no transaction runs without the guard that it was to have.
-    pub const ROUTER: Self = Self {
+    /// The router port's, with the commands of this server: no transaction runs without the guard that
+    /// it was to have.
+    #[must_use]
+    pub fn of_router(product: &'static Product) -> &'static Self {
+        static ROUTERS: [OnceLock<Dialect>; servers::SETS] =
+            [const { OnceLock::new() }; servers::SETS];
+        ROUTERS[usize::from(product.servers)]
+            .get_or_init(|| Self { product, ..Self::ROUTER_REDIS7 })
+    }
+
+    const ROUTER_REDIS7: Self = Self {
         name: "router",
         product: &Product::REDIS7,
         crosses_at_queue: true,
@@ -152,6 +192,8 @@ impl Dialect {
         forgets_lost: false,
         redirects_at_exec: false,
     };
+    /// Redis 8.
+    pub const REDIS8: Self = Self { name: "redis8", product: &Product::REDIS8, ..Self::REDIS7 };
     /// Redis 7.
     pub const REDIS7: Self = Self {
         name: "redis7",
@@ -190,6 +232,6 @@ impl Dialect {
         Self { name: "serverless", product: &Product::REDIS7, tie: Tie::AtExec, ..Self::VALKEY9 };
 
     /// The dialects that a node port can use.
-    pub const OF_NODES: [&'static Self; 4] =
-        [&Self::REDIS7, &Self::VALKEY9, &Self::ENTERPRISE, &Self::SERVERLESS];
+    pub const OF_NODES: [&'static Self; 5] =
+        [&Self::REDIS7, &Self::REDIS8, &Self::VALKEY9, &Self::ENTERPRISE, &Self::SERVERLESS];
 }

@@ -55,6 +55,8 @@ pub struct Router {
     topology: Arc<Topology>,
     /// The rules of node ports.
     dialect: &'static Dialect,
+    /// The rules of the router port.
+    router_dialect: &'static Dialect,
     /// The topology's shards, which make up database 0, then one for each database above.
     shards: Vec<Arc<Shard>>,
     /// The shards that run elsewhere, by number.
@@ -90,7 +92,8 @@ impl Router {
         replica_links::link_replicas(&server, &mut engines.iter_mut().collect::<Vec<_>>());
         let shards = engines.into_iter().map(Shard::new).collect();
         let (remotes, scratch) = (BTreeMap::new(), ScratchShards::new(hasher.clone()));
-        Self { server, topology, dialect, shards, remotes, hasher, scratch }
+        let router_dialect = Dialect::of_router(dialect.product);
+        Self { server, topology, dialect, router_dialect, shards, remotes, hasher, scratch }
     }
 
     /// Makes `remote` run the units of the slots of shard `number`. Units that need it together
@@ -111,7 +114,7 @@ impl Router {
     #[inline]
     fn dialect_of(&self, port: Port) -> &'static Dialect {
         match port {
-            Port::Router => &Dialect::ROUTER,
+            Port::Router => self.router_dialect,
             Port::Node(_) => self.dialect,
         }
     }

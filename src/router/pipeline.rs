@@ -2,7 +2,7 @@
 //! before the first of them runs, and their keys are probed.
 
 use super::Router;
-use crate::command::{Args, Invocation, Queue, Run, Spec, flag, resolve};
+use crate::command::{Args, Commands, Invocation, Queue, Run, Spec, flag};
 use crate::keyspace::{KeyHint, ProbeStage};
 use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Span};
 use crate::session::Session;
@@ -96,6 +96,7 @@ impl Router {
             bulk_len_max: session.node().settings.bulk_len_max(),
             authenticated: session.is_authenticated(),
         };
+        let commands = Commands::of(self.server.product);
         let mut at = from;
         while scratch.requests.len() < ahead_max {
             // An inline request is unquoted in place, so it must not be decoded twice: it is taken
@@ -107,7 +108,7 @@ impl Router {
             match decoder.next(input, at, limits, &mut scratch.spans)? {
                 Decoded::Request { end } => {
                     let (spec, footprint, only_key) =
-                        match resolve(Args::new(input, &scratch.spans[first..])) {
+                        match commands.resolve(Args::new(input, &scratch.spans[first..])) {
                             Ok(Invocation { spec, footprint, only_key, .. }) => {
                                 (Some(spec), footprint, only_key)
                             }

@@ -2,7 +2,7 @@
 //! own on its own shard, and the replies are merged into one.
 
 use super::Router;
-use crate::command::{Invocation, KeySlots, resolve};
+use crate::command::{Commands, Invocation, KeySlots};
 use crate::resp::Sink;
 use crate::session::{Scope, Session, Unit};
 use crate::shard::{Outcome, Turn};
@@ -25,7 +25,7 @@ impl Router {
         let mut replies = Vec::new();
         for part in split.parts(args) {
             let mut reply = Vec::new();
-            match resolve(part) {
+            match Commands::of(turn.batch.product).resolve(part) {
                 Ok(part) => {
                     let (scope, unit) = (Scope::Slot(part.slot()), Unit::Command(&part));
                     let outcome = self.run_placed(session, (&unit, false), scope, turn, &mut reply);

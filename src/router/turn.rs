@@ -6,7 +6,7 @@ use super::gate::TurnGate;
 use super::held::KeptHold;
 use super::pipeline::{AHEAD_MAX, Ahead, LONG_BYTES, Scratch, args_of};
 use super::placement::Direct;
-use crate::command::{Args, Group, Invocation, Pace, Refusal, Run, Spec, named, resolve};
+use crate::command::{Args, Commands, Group, Invocation, Pace, Refusal, Run, Spec, named};
 use crate::keyspace::Millis;
 use crate::resp::{Decoder, Sink};
 use crate::session::{OwnedUnit, Reply, Scope, Session, Step, Unit};
@@ -217,7 +217,8 @@ impl Router {
         turn: &Turn<'_>,
         out: &mut Vec<u8>,
     ) -> (Outcome, Reply) {
-        let refusal = resolve(args).err().unwrap_or(Refusal::SYNTAX);
+        let refusal =
+            Commands::of(turn.batch.product).resolve(args).err().unwrap_or(Refusal::SYNTAX);
         let before = out.len();
         let mut sink = Sink::new(out, session.proto());
         let step = session.refuse_unknown(&self.server, args, &refusal, &mut sink);

@@ -166,7 +166,7 @@ impl Wanted {
                 threads: self.threads,
             },
             settings,
-            node_product: self.dialect.product,
+            product: self.dialect.product,
             topology,
             announce: self.announce,
             admin_enabled: self.admin_enabled,

@@ -27,10 +27,6 @@ impl Session {
         paused: Option<Paused>,
     ) -> Admission {
         let spec = invocation.spec;
-        // The row admits what any server does.
-        if !spec.arity_of(self.dialect.product).admits(invocation.args.len()) {
-            return Admission::Refuse(Refusal::arity(&spec.full_name()));
-        }
         if !self.authenticated && spec.flags & flag::NO_AUTH == 0 {
             return Admission::Refuse(Refusal::NO_AUTH);
         }

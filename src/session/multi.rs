@@ -21,7 +21,7 @@
 use super::transaction::{Context, Crossing, Reach, Transaction, WATCHED_KEYS_MAX, Watched};
 use super::{Reply, Scope, Session, Step, Unit, violations};
 use crate::command::{
-    self, Args, Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag, foreign,
+    self, Args, Commands, Invocation, Queue, Refusal, Run, SessionCommand, Spec, flag, foreign,
 };
 use crate::dialect::Tie;
 use crate::keyspace::{Blob, Guard};
@@ -410,8 +410,13 @@ impl Session {
             }
             return false;
         };
+        if spec.has(flag::LABELS_CLIENT) {
+            command::label_client(client, args);
+            return false;
+        }
         let is_forbidden = self.transaction.is_some() && spec.has(flag::NO_MULTI);
-        if command::named(args).is_some() || !spec.arity.admits(args.len()) || is_forbidden {
+        let commands = Commands::of(self.dialect.product);
+        if commands.named(args).is_some() || !spec.arity.admits(args.len()) || is_forbidden {
             // Every server refuses that.
             return false;
         }

@@ -1,7 +1,7 @@
 //! A script that runs, as the server that its commands run on.
 
 use super::executor::Executor;
-use crate::command::{Args, ArgsFrom, Invocation, Refusal, flag, named, resolve};
+use crate::command::{Args, ArgsFrom, Commands, Invocation, Refusal, flag};
 use crate::keyspace::Millis;
 use crate::ledger::judge::{self, Declared, ScriptName};
 use crate::ledger::{Fate, FromArgument};
@@ -50,6 +50,7 @@ pub(super) struct RunningScript<'x, E> {
     /// It has asked for the keys of its node.
     has_scanned: bool,
     flags: Flags,
+    commands: &'static Commands,
     /// It may not write.
     reads_only: bool,
     /// It runs on a replica, which clients may not write to.
@@ -76,7 +77,7 @@ impl<E: Executor> Host for RunningScript<'_, E> {
         reply: &mut Vec<u8>,
     ) -> Result<(), CallError> {
         let args = Args::new(bytes, spans);
-        let invocation = match resolve(args) {
+        let invocation = match self.commands.resolve(args) {
             Ok(invocation) => invocation,
             Err(_) => return Err(self.refuse_unknown(args, line)),
         };
@@ -98,7 +99,7 @@ impl<E: Executor> Host for RunningScript<'_, E> {
     }
 
     fn has_command(&mut self, bytes: &[u8], spans: &[Span]) -> bool {
-        named(Args::new(bytes, spans)).is_some()
+        self.commands.named(Args::new(bytes, spans)).is_some()
     }
 
     fn tick(&mut self) -> bool {
@@ -137,6 +138,7 @@ impl<'x, E: Executor> RunningScript<'x, E> {
             first_used: None,
             has_scanned: false,
             flags,
+            commands: Commands::of(server.product),
             reads_only: reads_only || flags.has(Flags::NO_WRITES),
             is_replica: server.topology.is_replica(port),
             has_written: false,
@@ -246,7 +248,7 @@ impl<E: Executor> RunningScript<'_, E> {
     }
 
     fn refuse_unknown(&mut self, args: Args<'_>, line: &dyn Fn() -> Option<usize>) -> CallError {
-        let spec = named(args);
+        let spec = self.commands.named(args);
         if spec.is_none() {
             self.record_lacking(args, line);
         }

@@ -11,7 +11,6 @@
 use super::executor::Executor;
 use super::running_script::{KEYS_FROM, RunningScript};
 use crate::command::{Args, Invocation, Refusal, ScriptCommand};
-use crate::dialect::REDIS_VERSION;
 use crate::ledger::judge::ScriptName;
 use crate::resp::Sink;
 use crate::script::{
@@ -85,7 +84,9 @@ fn eval<E: Executor>(
         old => {
             let memory = old.map_or(0, |old| old.memory() as u64);
             server.script_memory.fetch_sub(memory, Ordering::Relaxed);
-            Box::new(Interpreter::new(REDIS_VERSION, generation).map_err(Refusal::new)?)
+            Box::new(
+                Interpreter::new(server.product.redis_version, generation).map_err(Refusal::new)?,
+            )
         }
     };
     let compiled = interpreter.compile(&script).map_err(Refusal::new);
@@ -152,7 +153,8 @@ fn fcall<E: Executor>(
         old => {
             let memory = old.map_or(0, |old| old.memory() as u64);
             server.script_memory.fetch_sub(memory, Ordering::Relaxed);
-            let mut set = FunctionSet::new(REDIS_VERSION, generation).map_err(Refusal::new)?;
+            let mut set =
+                FunctionSet::new(server.product.redis_version, generation).map_err(Refusal::new)?;
             for library in functions.all() {
                 // It was loaded before, elsewhere.
                 if let Err(error) = set.load(&library.code) {

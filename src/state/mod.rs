@@ -94,6 +94,8 @@ pub struct ServerState {
     pub admin_enabled: bool,
     /// What does not change while the process runs.
     pub identity: Identity,
+    /// The server whose commands and replies the process has.
+    pub product: &'static Product,
     usage: fn() -> Usage,
 }
 
@@ -140,8 +142,8 @@ pub struct ServerConfig {
     pub identity: Identity,
     /// The parameters at the start.
     pub settings: Settings,
-    /// The server whose parameters the nodes have.
-    pub node_product: &'static Product,
+    /// The server whose commands, replies and parameters the process has.
+    pub product: &'static Product,
     /// Nodes and owners of slots.
     pub topology: Topology,
     /// How nodes are announced to clients.
@@ -161,7 +163,7 @@ impl Default for ServerConfig {
         Self {
             identity: Identity::default(),
             settings: Settings::default(),
-            node_product: &Product::REDIS7,
+            product: &Product::REDIS7,
             topology: Topology::even(1),
             announce: Announce::default(),
             admin_enabled: true,
@@ -185,7 +187,7 @@ impl ServerState {
         let mut all = Vec::with_capacity(nodes + 1);
         for node in 0..nodes {
             let port = (Port::Node(node), config.topology.port_of(node));
-            let product = config.node_product;
+            let product = config.product;
             all.push(Arc::new(NodeState::of_node(&router, product, port, &mut chance)));
         }
         all.insert(0, Arc::new(router));
@@ -201,6 +203,7 @@ impl ServerState {
             script_memory: AtomicU64::new(0),
             admin_enabled: config.admin_enabled,
             identity: config.identity,
+            product: config.product,
             usage: config.usage,
         }
     }

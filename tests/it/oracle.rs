@@ -15,17 +15,33 @@ use crate::servers::{Missing, Process, Product};
 use crate::wire::{Answer, Client, Reply, text};
 
 /// Whose answers a transcript holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reference {
     Redis,
-    /// What a dialect is measured against.
+    // What the other dialects are measured against.
+    Redis8,
     Valkey,
 }
 
 impl Reference {
+    /// The word in a transcript's header.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Redis => "redis",
+            Self::Redis8 => "redis8",
+            Self::Valkey => "valkey",
+        }
+    }
+
+    /// The reference of this word.
+    pub(crate) fn of(word: &str) -> Option<Self> {
+        [Self::Redis, Self::Redis8, Self::Valkey].into_iter().find(|one| one.word() == word)
+    }
+
     fn product(self) -> Product {
         match self {
             Self::Redis => Product::Redis7,
+            Self::Redis8 => Product::Redis8,
             Self::Valkey => Product::Valkey9,
         }
     }
@@ -46,16 +62,16 @@ pub(crate) struct OracleCluster {
 
 impl Oracle {
     /// Whether a server with these options is the one that `SLOTWAY_ORACLE` names.
-    pub(crate) fn is_named(options: &[String]) -> bool {
-        options.is_empty() && setting("SLOTWAY_ORACLE").is_some()
+    pub(crate) fn is_named(reference: Reference, options: &[String]) -> bool {
+        reference == Reference::Redis && options.is_empty() && setting("SLOTWAY_ORACLE").is_some()
     }
 
     /// Starts a reference with these options beside the usual ones; or takes the one that is named,
     /// which has none.
-    pub(crate) fn start(options: &[String]) -> Result<Self, Missing> {
+    pub(crate) fn start(reference: Reference, options: &[String]) -> Result<Self, Missing> {
         let at = options.iter().position(|option| option == "--requirepass");
         let password = at.map(|at| options[at + 1].clone());
-        if Self::is_named(options) {
+        if Self::is_named(reference, options) {
             let named = setting("SLOTWAY_ORACLE").unwrap_or_default();
             let address = named.to_socket_addrs().expect("SLOTWAY_ORACLE is host:port").next();
             let address = address.expect("SLOTWAY_ORACLE resolves");
@@ -64,14 +80,14 @@ impl Oracle {
         // Another process may take a free port before Redis does: then it exits, and we try again.
         for _ in 0..20 {
             let port = free_port();
-            let process = Process::spawn(Product::Redis7.command(None), port, options)?;
+            let process = Process::spawn(reference.product().command(None), port, options)?;
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             let mut oracle = Self { address, password: password.clone(), process: Some(process) };
             if oracle.becomes_ready(options) {
                 return Ok(oracle);
             }
         }
-        panic!("redis-server is installed but does not come up with the options {options:?}");
+        panic!("{reference:?} is installed but does not come up with the options {options:?}");
     }
 
     /// A connection that may run every command.

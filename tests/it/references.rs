@@ -48,13 +48,14 @@ pub(crate) fn report_missing(missing: &Missing) {
 /// A server for one test at a time. A test that panics does not give it back.
 pub(crate) struct Lease {
     oracle: Option<Oracle>,
+    reference: Reference,
     options: Vec<String>,
 }
 
 #[derive(Default)]
 struct Pool {
-    /// By their options.
-    idle: HashMap<Vec<String>, Vec<Oracle>>,
+    /// By what they are and their options.
+    idle: HashMap<(Reference, Vec<String>), Vec<Oracle>>,
     /// The server that `SLOTWAY_ORACLE` names is leased: there is just one.
     is_named_leased: bool,
 }
@@ -65,21 +66,26 @@ static RETURNED: Condvar = Condvar::new();
 /// A reference with these options beside the usual ones and without data. `None` if there is no
 /// such server, which is then reported.
 pub(crate) fn lease(options: &[String]) -> Option<Lease> {
-    let is_named = Oracle::is_named(options);
+    lease_of(Reference::Redis, options)
+}
+
+/// The same of any reference.
+pub(crate) fn lease_of(reference: Reference, options: &[String]) -> Option<Lease> {
+    let is_named = Oracle::is_named(reference, options);
     let mut pool = POOL.lock().expect("nothing below panics while it is held");
     let idle = loop {
         let Pool { idle, is_named_leased } = &mut *pool;
         if !(is_named && *is_named_leased) {
             *is_named_leased |= is_named;
-            break idle.get_mut(options).and_then(Vec::pop);
+            break idle.get_mut(&(reference, options.to_vec())).and_then(Vec::pop);
         }
         pool = RETURNED.wait(pool).expect("nothing panics while it is held");
     };
     drop(pool);
-    let started = idle.map_or_else(|| Oracle::start(options), Ok);
+    let started = idle.map_or_else(|| Oracle::start(reference, options), Ok);
     let oracle = started.inspect_err(report_missing).ok()?;
     oracle.empty();
-    Some(Lease { oracle: Some(oracle), options: options.to_vec() })
+    Some(Lease { oracle: Some(oracle), reference, options: options.to_vec() })
 }
 
 impl std::ops::Deref for Lease {
@@ -95,12 +101,14 @@ impl Drop for Lease {
         let Some(oracle) = self.oracle.take() else { return };
         let Ok(mut pool) = POOL.lock() else { return };
         let Pool { idle, is_named_leased } = &mut *pool;
-        if Oracle::is_named(&self.options) {
+        if Oracle::is_named(self.reference, &self.options) {
             *is_named_leased = false;
             RETURNED.notify_one();
         }
         if !std::thread::panicking() {
-            idle.entry(std::mem::take(&mut self.options)).or_default().push(oracle);
+            idle.entry((self.reference, std::mem::take(&mut self.options)))
+                .or_default()
+                .push(oracle);
         }
     }
 }

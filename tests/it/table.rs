@@ -7,17 +7,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use slotway::internals::command::{self, Arity, Begin, Find, Keys, Spec, access, flag};
+use slotway::internals::command::{
+    self, Arity, Begin, Find, Keys, Servers, Spec, access, flag, servers,
+};
 
 use crate::env::say;
 use crate::project_files::{self, assert_fresh};
-use crate::references;
+use crate::references::{self, report_missing};
 use crate::server_process::ServerProcess;
+use crate::servers::{Product, Server};
 use crate::wire::{Answer, Client, Reply, text};
-
-/// Rows of commands that the reference does not have.
-const NOT_IN_REFERENCE: &[&str] =
-    &["client|no-touch", "client|setinfo", "cluster|myshardid", "cluster|slot-stats"];
 
 /// Requests for COMMAND GETKEYS.
 const REQUESTS: &[&str] = &[
@@ -130,15 +129,54 @@ fn every_row_equals_the_references() {
         let Some(answer) = reference.get(question) else {
             panic!("no answer to '{question}' in tests/data: run with UPDATE=1 and a redis-server");
         };
-        let is_ours_only =
-            NOT_IN_REFERENCE.contains(&question.as_str()) || question.starts_with("slotway");
-        assert_eq!(answer == UNKNOWN, is_ours_only, "{question}: NOT_IN_REFERENCE says otherwise");
+        let is_ours_only = question.starts_with("slotway");
         if answer != our_answer && !is_ours_only {
             differences += 1;
             say(&format!("{question}\n  reference {answer}\n  ours      {our_answer}"));
         }
     }
     assert_eq!(differences, 0, "rows differ from the reference's");
+}
+
+/// The rows as the other dialects show them, as their servers do.
+#[test]
+fn every_dialect_has_the_rows_of_its_server() {
+    for (product, dialect) in [(Product::Redis8, "redis8"), (Product::Valkey9, "valkey9")] {
+        let reference = match Server::start(product, &[]) {
+            Ok(server) => server,
+            Err(missing) => {
+                report_missing(&missing);
+                continue;
+            }
+        };
+        let ours = ServerProcess::start(&["--dialect".to_owned(), dialect.to_owned()]);
+        let mut clients = [client_of(&ours), reference.client()];
+        let mut differences = 0;
+        for name in rows().map(Spec::full_name).filter(|name| !name.starts_with("slotway")) {
+            let [ours, reference] = clients.each_mut().map(|client| info_of(client, &name));
+            if ours != reference {
+                differences += 1;
+                say(&format!("{dialect} {name}\n  reference {reference}\n  ours      {ours}"));
+            }
+        }
+        assert_eq!(differences, 0, "rows differ from those of {dialect}'s server");
+    }
+}
+
+/// What COMMAND INFO says of a command, on one line. Words of a set may come in any order.
+fn info_of(client: &mut Client, name: &str) -> String {
+    let info = elements(ask(client, &["COMMAND", "INFO", name]));
+    let [Reply::Array(info)] = &info[..] else { return UNKNOWN.to_owned() };
+    let sorted = |field: &Reply| match field {
+        Reply::Array(words) => {
+            let mut words: Vec<String> = words.iter().map(line).collect();
+            words.sort();
+            words.join(" ")
+        }
+        other => line(other),
+    };
+    // Subcommands, the last field, have lines of their own.
+    info[..9].iter().map(sorted).collect::<Vec<_>>().join(" | ")
 }
 
 #[test]
@@ -223,6 +261,10 @@ fn line(reply: &Reply) -> String {
 
 // ── docs/commands.md ──────────────────────────────────────────────────────────────────────────────
 
+/// The dialects by the servers that they are of.
+const DIALECTS: &[(Servers, &str)] =
+    &[(servers::REDIS7, "redis7"), (servers::REDIS8, "redis8"), (servers::VALKEY9, "valkey9")];
+
 /// The page, from the table.
 fn page() -> String {
     let mut page = String::from(
@@ -231,7 +273,7 @@ fn page() -> String {
          table in `src/command` by `UPDATE=1 cargo test --test it docs`, and a test compares the table with a \
          real Redis.\n\n\
          *Arguments* counts the command's name; *keys* are counted from 1 behind it; *since* is the Redis version \
-         that brought the command.\n",
+         that brought the command, and the dialects that have it if not all do.\n",
     );
     let mut groups: Vec<&str> = Vec::new();
     for group in command::all().map(|spec| spec.group.name()) {
@@ -273,8 +315,13 @@ fn row(spec: &Spec) -> String {
         .collect();
     // Redis' note on the running time may have several sentences; the first one suffices.
     let time = spec.complexity.split(". ").next().unwrap_or_default().trim_end_matches('.');
-    let cells =
-        [&name, spec.summary, &arity, &keys.join(", "), &flags.join(", "), time, spec.since];
+    let dialects: Vec<_> =
+        DIALECTS.iter().filter(|(bit, _)| spec.servers & bit != 0).map(|(_, name)| *name).collect();
+    let since = match spec.servers {
+        servers::ALL => spec.since.to_owned(),
+        _ => format!("{} ({})", spec.since, dialects.join(", ")),
+    };
+    let cells = [&name, spec.summary, &arity, &keys.join(", "), &flags.join(", "), time, &since];
     format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
 }
 

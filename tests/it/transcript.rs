@@ -128,9 +128,6 @@ impl Transcript {
         if pending != Pending::default() {
             return Err(format!("{at}: a directive with no command after it"));
         }
-        if file.reference == Some(Reference::Valkey) && file.cluster.is_none() {
-            return Err("1: `source: valkey` needs a `cluster:`".to_owned());
-        }
         file.lines = lines;
         Ok(file)
     }
@@ -139,18 +136,20 @@ impl Transcript {
         let (name, value) = line.split_once(": ")?;
         let words = || value.split_whitespace().map(str::to_owned).collect();
         match (name, value) {
-            ("source", "redis") => self.reference = Some(Reference::Redis),
-            ("source", "valkey") => self.reference = Some(Reference::Valkey),
             ("source", "rule") => self.reference = None,
+            ("source", word) => match Reference::of(word) {
+                Some(reference) => self.reference = Some(reference),
+                None => {
+                    let error = "the source is `redis`, `redis8`, `valkey` or `rule`";
+                    return Some(Err(error.to_owned()));
+                }
+            },
             ("cluster", _) => match Shape::parse(value) {
                 Ok(shape) => self.cluster = Some(shape),
                 Err(error) => return Some(Err(error)),
             },
             ("ours", _) => self.ours = words(),
             ("redis", _) => self.redis = words(),
-            ("source", _) => {
-                return Some(Err("the source is `redis`, `valkey` or `rule`".to_owned()));
-            }
             _ => return None,
         }
         Some(Ok(()))
@@ -366,7 +365,6 @@ mod tests {
             ("a> X\n+OK\n@nosuch\n", "3:"),
             ("a> X\n*1\n :1\n", "2:"),
             ("source: somewhere\n", "1:"),
-            ("source: valkey\na> X\n", "1:"),
             ("n1.a> X\n", "1:"),
             ("cluster: two\n", "1:"),
             ("cluster: 2 masters\nn3> X\n", "2:"),

@@ -9,13 +9,12 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::nodes::Stage;
-use crate::oracle::Reference;
 use crate::player::{self, Outcome};
 use crate::project_files::{self, assert_fresh, is_update};
 use crate::references::{self, Order};
 use crate::server_process::ServerProcess;
 use crate::transcript::{Action, Piece, Token, Transcript};
-use crate::wire::{Answer, Client, Reply};
+use crate::wire::{Answer, Client, Reply, text};
 
 /// Makes the tests of all files. Where the answers are Slotway's own rule, no reference has a say.
 macro_rules! transcripts {
@@ -50,8 +49,7 @@ fn the_list_is_complete() {
     let mut unlisted = Vec::new();
     for name in names() {
         let source = match File::read(&name).transcript.reference {
-            Some(Reference::Redis) => "redis",
-            Some(Reference::Valkey) => "valkey",
+            Some(reference) => reference.word(),
             None => "rule",
         };
         let _ = writeln!(list, "    {name}: {source},");
@@ -76,21 +74,25 @@ fn every_command_has_a_transcript() {
             used.insert(words.join("|"));
         }
     }
-    let server = ServerProcess::start(&[]);
-    let mut client = Client::connect(server.address).expect("the server accepts connections");
-    let listed = match client.call(&["COMMAND", "LIST"]) {
-        Answer::Reply(Reply::Array(names)) => names,
-        other => panic!("COMMAND LIST answers {other:?}"),
-    };
-    assert!(!listed.is_empty(), "COMMAND LIST is empty");
-    let missing: Vec<_> = listed
-        .iter()
-        .map(|name| match name {
-            Reply::Bulk(name) | Reply::Simple(name) => String::from_utf8_lossy(name).into_owned(),
-            other => panic!("COMMAND LIST names a command {other:?}"),
-        })
-        .filter(|name| !used.contains(name))
-        .collect();
+    let mut missing = BTreeSet::new();
+    for dialect in ["redis7", "redis8", "valkey9"] {
+        let server = ServerProcess::start(&["--dialect".to_owned(), dialect.to_owned()]);
+        let mut client = Client::connect(server.address).expect("the server accepts connections");
+        let listed = match client.call(&["COMMAND", "LIST"]) {
+            Answer::Reply(Reply::Array(names)) => names,
+            other => panic!("COMMAND LIST answers {other:?}"),
+        };
+        assert!(!listed.is_empty(), "COMMAND LIST is empty");
+        for name in listed {
+            let name = match name {
+                Reply::Bulk(name) | Reply::Simple(name) => text(&name),
+                other => panic!("COMMAND LIST names a command {other:?}"),
+            };
+            if !used.contains(&name) {
+                missing.insert(name);
+            }
+        }
+    }
     assert!(missing.is_empty(), "no file in tests/transcripts uses {missing:?}");
 }
 
@@ -208,7 +210,8 @@ impl File {
             let cluster = references::cluster(&order)?;
             return Some(play(&self.transcript, &cluster.stage));
         }
-        let oracle = references::lease(&self.transcript.redis)?;
+        let reference = self.transcript.reference?;
+        let oracle = references::lease_of(reference, &self.transcript.redis)?;
         let before = oracle.settings();
         let outcome = play(&self.transcript, &Stage::endpoint(oracle.address));
         // Other files meet the same server.

@@ -21,9 +21,11 @@ mod migrate;
 use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Run, SessionCommand, Spec, acl, check,
+    BASE, Group, LOADING_IN_VALKEY, LOADING_SINCE_7_2, Run, SAME, SessionCommand, Spec, Variant,
+    acl, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx, help, too_many_arguments};
+use crate::dialect::servers;
 use crate::keyspace::Keyed;
 use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
@@ -192,6 +194,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "info",
+            variants: LOADING_IN_VALKEY,
             tips: VARYING,
             summary: "Returns the state of the cluster.",
             run: Run::Server(show::info),
@@ -226,6 +229,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "myid",
+            variants: LOADING_IN_VALKEY,
             summary: "Returns the id of this node.",
             run: Run::Server(|cx, _, out| {
                 out.bulk(show::view(cx).myself().node.id.as_bytes());
@@ -235,6 +239,8 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "myshardid",
+            variants: LOADING_IN_VALKEY,
+            servers: servers::SINCE_7_2,
             since: "7.2.0",
             tips: VARYING,
             summary: "Returns the shard id, which a master shares with its replicas.",
@@ -246,6 +252,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "nodes",
+            variants: LOADING_IN_VALKEY,
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",
             summary: "Lists the nodes and their slots, a line each.",
@@ -264,6 +271,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "replicate",
+            variants: &[Variant { servers: servers::VALKEY9, arity: Some(AtLeast(3)), ..SAME }],
             summary: "Makes this node a replica of another.",
             run: Run::Whole(replicate),
             ..CHANGE
@@ -302,6 +310,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "shards",
+            variants: LOADING_SINCE_7_2,
             since: "7.0.0",
             tips: VARYING,
             complexity: "O(N) where N is the total number of cluster nodes",
@@ -321,6 +330,8 @@ const CLUSTER: Spec = Spec {
         Spec {
             name: "slot-stats",
             arity: AtLeast(4),
+            servers: servers::SINCE_7_2,
+            flags: LOADING | STALE,
             since: "8.0.0",
             tips: &["nondeterministic_output", "request_policy:all_shards"],
             complexity: "O(N) where N is the total number of slots based on arguments. O(N*log(N)) with ORDERBY subcommand.",
@@ -330,6 +341,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "slots",
+            variants: LOADING_SINCE_7_2,
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",
             summary: "Returns the ranges of slots with the nodes that serve them.",

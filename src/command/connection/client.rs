@@ -1,10 +1,14 @@
 //! CLIENT: names of connections, lists of them, pausing, unblocking and closing them.
 
-use super::super::spec::flag::{ADMIN, LOADING, NOSCRIPT, STALE};
+use super::super::spec::flag::{
+    ADMIN, ALLOW_BUSY, LABELS_CLIENT, LOADING, NO_MULTI, NOSCRIPT, STALE,
+};
 use super::super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl,
+    Arity::AtLeast, Arity::Exactly, BASE, BUSY_IN_VALKEY, Group, ON_ALL_NODES_SINCE_7_2, Run, SAME,
+    SessionCommand, Spec, Variant, acl,
 };
 use super::super::{Args, Outcome, Refusal, ServerCx, help, too_many_arguments};
+use crate::dialect::servers;
 use crate::keyspace::Millis;
 use crate::resp::{Sink, until_nul};
 use crate::state::Paused;
@@ -37,6 +41,7 @@ pub(super) const ROW: Spec = Spec {
     subcommands: &[
         Spec {
             name: "id",
+            variants: BUSY_IN_VALKEY,
             since: "5.0.0",
             summary: "Returns the id of this connection.",
             run: Run::Server(|cx, _, out| {
@@ -47,6 +52,7 @@ pub(super) const ROW: Spec = Spec {
         },
         Spec {
             name: "getname",
+            variants: BUSY_IN_VALKEY,
             since: "2.6.9",
             summary: "Returns the name of this connection.",
             run: Run::Server(getname),
@@ -55,6 +61,10 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "setname",
             arity: Exactly(3),
+            variants: &[
+                ON_ALL_NODES_SINCE_7_2[0],
+                Variant { servers: servers::VALKEY9, with: ALLOW_BUSY, ..SAME },
+            ],
             since: "2.6.9",
             summary: "Sets the name of this connection; the empty name removes it.",
             run: Run::Server(|cx, args, out| set(cx.me, Label::Name, args.at(2), out)),
@@ -62,7 +72,10 @@ pub(super) const ROW: Spec = Spec {
         },
         Spec {
             name: "setinfo",
+            flags: NOSCRIPT | LOADING | STALE | LABELS_CLIENT,
             arity: Exactly(4),
+            variants: BUSY_IN_VALKEY,
+            servers: servers::SINCE_7_2,
             since: "7.2.0",
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Sets the name or version of the client library of this connection.",
@@ -132,6 +145,7 @@ pub(super) const ROW: Spec = Spec {
         },
         Spec {
             name: "getredir",
+            variants: BUSY_IN_VALKEY,
             since: "6.0.0",
             summary: "Returns the client id that tracking is redirected to: -1, as there is no tracking.",
             run: Run::Server(|_, _, out| {
@@ -143,6 +157,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "reply",
             arity: Exactly(3),
+            variants: &[Variant { servers: servers::VALKEY9, with: ALLOW_BUSY | NO_MULTI, ..SAME }],
             since: "3.2.0",
             summary: "Turns replies to this connection on, off, or off for the next command.",
             run: Run::Session(SessionCommand::ClientReply),
@@ -151,6 +166,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "no-evict",
             arity: Exactly(3),
+            variants: BUSY_IN_VALKEY,
             flags: ADMIN | NOSCRIPT | LOADING | STALE,
             since: "7.0.0",
             summary: "Sets whether this connection is exempt from eviction.",
@@ -160,6 +176,8 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "no-touch",
             arity: Exactly(3),
+            variants: BUSY_IN_VALKEY,
+            servers: servers::SINCE_7_2,
             since: "7.2.0",
             summary: "Sets whether commands of this connection count as a use of their keys.",
             run: Run::Server(|cx, args, out| switch(args, out, |on| cx.me.set_no_touch(on))),
@@ -187,16 +205,27 @@ fn getname(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 }
 
 fn setinfo(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let label = if args.is(2, "lib-name") {
-        Label::LibName
-    } else if args.is(2, "lib-ver") {
-        Label::LibVer
-    } else {
+    let Some(label) = label(args) else {
         return Err(Refusal::new(
             [b"ERR Unrecognized option '", until_nul(args.at(2)), b"'"].concat(),
         ));
     };
     set(cx.me, label, args.at(3), out)
+}
+
+/// Labels a client by a CLIENT SETINFO that its server does not have: reports show its library.
+pub(crate) fn label_client(client: &Client, args: Args<'_>) {
+    if let (Some(label), Some(text)) = (label(args), args.get(3)) {
+        // What is no label is none.
+        let _ = client.set_label(label, text);
+    }
+}
+
+/// Returns which label a CLIENT SETINFO sets.
+fn label(args: Args<'_>) -> Option<Label> {
+    let labels = [("lib-name", Label::LibName), ("lib-ver", Label::LibVer)];
+    let named = |name: &str| args.get(2).is_some() && args.is(2, name);
+    labels.into_iter().find_map(|(name, label)| named(name).then_some(label))
 }
 
 fn set(me: &Client, label: Label, text: &[u8], out: &mut Sink<'_>) -> Outcome {

@@ -5,7 +5,8 @@ mod client;
 
 use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, WHILE_SUBSCRIBED};
 use super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, Group, Run, Secret, SessionCommand, Spec, acl, check,
+    Arity::AtLeast, Arity::Exactly, BASE, BUSY_IN_VALKEY, Group, Run, Secret, SessionCommand, Spec,
+    acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::resp::Sink;
@@ -15,6 +16,8 @@ const CONNECTION: Spec = Spec { group: Group::Connection, acl: acl::CONNECTION, 
 /// Defaults of the rows that a client may send before it has authenticated.
 const NO_LOGIN: Spec =
     Spec { flags: NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY, ..CONNECTION };
+
+pub(crate) use client::label_client;
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {
@@ -37,6 +40,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "select",
         arity: Exactly(2),
+        variants: BUSY_IN_VALKEY,
         flags: LOADING | STALE | FAST,
         summary: "Selects a database. A cluster has only database 0.",
         run: Run::Session(SessionCommand::Select),

@@ -17,7 +17,7 @@ mod amend;
 mod record;
 
 use self::record::Record;
-use super::table::{find_in, named};
+use super::commands::{find_in, named};
 use super::{Args, Spec};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;

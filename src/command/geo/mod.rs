@@ -19,11 +19,14 @@ mod search;
 
 use self::cell::{Point, STEP_MAX};
 use super::collection::read_at;
-use super::spec::access::{ACCESS, OW, RO, RW, UPDATE};
+use super::spec::access::{ACCESS, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, WRITE};
-use super::spec::{Arity::AtLeast, BASE, Begin, Find, Group, Keys, Run, Spec, acl, check};
+use super::spec::{
+    Arity::AtLeast, BASE, Begin, Find, Group, Keys, Run, SAME, Spec, Variant, acl, check,
+};
 use super::zset::{AddConditions, add_members};
 use super::{Args, Cx, Outcome, Refusal};
+use crate::dialect::servers;
 use crate::keyspace::Zset;
 use crate::resp::Sink;
 
@@ -39,11 +42,22 @@ const fn behind(word: &'static str, from: i8) -> Keys {
     Keys { access: OW | UPDATE, begin: Begin::Keyword(word, from), find, notes: "" }
 }
 
+/// The same, of which either is read only if the other is missing.
+const fn either(word: &'static str, from: i8) -> Keys {
+    let found = behind(word, from);
+    Keys { access: found.access | VARIABLE_FLAGS, ..found }
+}
+
 const GEORADIUS: Spec = Spec {
     name: "georadius",
     arity: AtLeast(6),
     flags: WRITE | DENYOOM | MOVABLE_KEYS,
     keys: &[Keys::at(RO | ACCESS, 1), behind("STORE", 6), behind("STOREDIST", 6)],
+    variants: &[Variant {
+        servers: servers::VALKEY9,
+        keys: Some(&[Keys::at(RO | ACCESS, 1), either("STORE", 6), either("STOREDIST", 6)]),
+        ..SAME
+    }],
     complexity: "O(N+log(M)) where N is the number of elements inside the bounding box of the \
                  circular area delimited by center and radius and M is the number of items inside \
                  the index.",
@@ -112,6 +126,7 @@ pub(super) const ROWS: &[Spec] = &[
     GEORADIUS,
     Spec {
         name: "georadius_ro",
+        variants: &[],
         flags: READ,
         keys: READ_KEY,
         since: "3.2.10",
@@ -123,12 +138,18 @@ pub(super) const ROWS: &[Spec] = &[
         name: "georadiusbymember",
         arity: AtLeast(5),
         keys: &[Keys::at(RO | ACCESS, 1), behind("STORE", 5), behind("STOREDIST", 5)],
+        variants: &[Variant {
+            servers: servers::VALKEY9,
+            keys: Some(&[Keys::at(RO | ACCESS, 1), either("STORE", 5), either("STOREDIST", 5)]),
+            ..SAME
+        }],
         summary: "Returns or stores the members within a distance of a member.",
         run: Run::Shard(search::georadiusbymember),
         ..GEORADIUS
     },
     Spec {
         name: "georadiusbymember_ro",
+        variants: &[],
         arity: AtLeast(5),
         flags: READ,
         keys: READ_KEY,

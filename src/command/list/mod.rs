@@ -21,7 +21,7 @@ use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Begin, Find, Group, Keys, Run, Spec, acl, check,
+    BASE, Begin, Find, Group, IN_SCRIPTS_SINCE_7_2, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, End, Key, Keyspace, List, PieceLimit, Ttl, Value, event};
@@ -62,6 +62,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "blmove",
         arity: Exactly(6),
+        variants: IN_SCRIPTS_SINCE_7_2,
         flags: WRITE | DENYOOM | NOSCRIPT | BLOCKING,
         keys: SOURCE_AND_DESTINATION,
         since: "6.2.0",
@@ -83,6 +84,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "blpop",
         arity: AtLeast(3),
+        variants: IN_SCRIPTS_SINCE_7_2,
         flags: WRITE | NOSCRIPT | BLOCKING,
         keys: AWAITED_KEYS,
         since: "2.0.0",
@@ -94,6 +96,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "brpop",
         arity: AtLeast(3),
+        variants: IN_SCRIPTS_SINCE_7_2,
         flags: WRITE | NOSCRIPT | BLOCKING,
         keys: AWAITED_KEYS,
         since: "2.0.0",
@@ -105,6 +108,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "brpoplpush",
         arity: Exactly(4),
+        variants: IN_SCRIPTS_SINCE_7_2,
         flags: WRITE | DENYOOM | NOSCRIPT | BLOCKING,
         keys: SOURCE_AND_DESTINATION,
         since: "2.2.0",

@@ -1,5 +1,7 @@
 //! CONFIG: reads and changes the parameters of [`crate::state::settings`].
 
+use super::super::spec::ON_ALL_NODES_SINCE_7_2;
+use super::super::spec::flag::{LOADING, STALE};
 use super::super::{Secret, help};
 use super::*;
 use crate::state::CommandStats;
@@ -47,6 +49,7 @@ pub(super) const ROW: Spec = Spec {
         },
         Spec {
             name: "resetstat",
+            variants: ON_ALL_NODES_SINCE_7_2,
             summary: "Resets the counters that INFO shows.",
             flags: CONFIG.flags | ALL_DATABASES,
             run: Run::Cluster(resetstat),
@@ -54,6 +57,7 @@ pub(super) const ROW: Spec = Spec {
         },
         Spec {
             name: "rewrite",
+            variants: ON_ALL_NODES_SINCE_7_2,
             since: "2.8.0",
             summary: "Refused: the server does not write configuration files.",
             run: Run::Server(|_, _, _| {

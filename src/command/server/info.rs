@@ -122,7 +122,7 @@ fn server(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Re
     let it = &cx.server.identity;
     let uptime_s = (cx.now - it.started_at).max(0) / 1000;
     let mode = cx.server.mode(cx.port);
-    write!(text, "redis_version:{REDIS_VERSION}\r\n")?;
+    write!(text, "redis_version:{}\r\n", cx.product.redis_version)?;
     match cx.product {
         Product { names_itself: true, name, version, .. } => write!(
             text,

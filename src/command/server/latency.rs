@@ -3,9 +3,12 @@
 //! HISTOGRAM reports what `latency-tracking` has recorded for each command; the others report the
 //! spikes above `latency-monitor-threshold`.
 
+use super::super::spec::flag::{LOADING, STALE};
+use super::super::spec::{SAME, Variant};
 use super::super::{find, help};
 use super::info::{rows, sum};
 use super::*;
+use crate::dialect::servers;
 use crate::state::{Histogram, LatencySpike};
 use std::fmt::Write;
 
@@ -76,6 +79,11 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "reset",
             arity: AtLeast(2),
+            variants: &[Variant {
+                servers: servers::SINCE_7_2,
+                tips: Some(&["request_policy:all_nodes", "response_policy:agg_sum"]),
+                ..SAME
+            }],
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Removes the spikes, all or those of the named events.",
             run: Run::Server(|cx, args, out| {

@@ -1,7 +1,8 @@
 //! MEMORY: the memory of keys and of the process.
 
-use super::super::spec::Keys;
 use super::super::spec::access::RO;
+use super::super::spec::flag::{LOADING, STALE};
+use super::super::spec::{Keys, LOADING_IN_VALKEY};
 use super::super::{Cx, help};
 use super::*;
 
@@ -38,6 +39,7 @@ pub(super) const ROW: Spec = Spec {
         },
         Spec {
             name: "malloc-stats",
+            variants: LOADING_IN_VALKEY,
             complexity: "Depends on how much memory is allocated, could be slow",
             tips: &[
                 "nondeterministic_output",
@@ -53,6 +55,7 @@ pub(super) const ROW: Spec = Spec {
         },
         Spec {
             name: "purge",
+            variants: LOADING_IN_VALKEY,
             complexity: "Depends on how much memory is allocated, could be slow",
             tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
             summary: "Does nothing: the allocator returns free memory by itself.",

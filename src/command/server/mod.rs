@@ -19,7 +19,6 @@ use super::spec::{
     Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx};
-use crate::dialect::REDIS_VERSION;
 use crate::replication::ReplicaStatus;
 use crate::resp::{Sink, until_nul};
 use crate::state::VERSION;
@@ -260,7 +259,7 @@ fn lolwut(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome 
     }
     let shade = |column: usize| SHADES[column * cx.server.identity.shards / COLUMNS % SHADES.len()];
     let slots: String = (0..COLUMNS).map(shade).collect();
-    let text = format!("{slots}\nSlotway {VERSION}. Redis ver. {REDIS_VERSION}\n");
+    let text = format!("{slots}\nSlotway {VERSION}. Redis ver. {}\n", cx.product.redis_version);
     out.verbatim(*b"txt", text.as_bytes());
     Ok(())
 }

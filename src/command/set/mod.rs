@@ -19,9 +19,10 @@ use super::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, MOVABLE_KEYS, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Begin, Find, Group, Keys, Run, Spec, acl, check,
+    BASE, Begin, Find, Group, Keys, Run, SAME, Spec, Variant, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
+use crate::dialect::servers;
 use crate::keyspace::{Edited, Key, Keyspace, Member, Set, Ttl, Value, event};
 use crate::resp::Sink;
 use crate::text::number::write_i64;
@@ -117,6 +118,11 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "sinterstore",
         arity: AtLeast(3),
+        variants: &[Variant {
+            servers: servers::SINCE_7_2,
+            keys: Some(&[Keys::at(OW | UPDATE, 1), SOURCES_AFTER_DESTINATION]),
+            ..SAME
+        }],
         flags: WRITE | DENYOOM,
         keys: &[Keys::at(RW | UPDATE, 1), SOURCES_AFTER_DESTINATION],
         complexity: INTER_COMPLEXITY,

@@ -45,6 +45,12 @@ pub const NAMES_DATABASE: u32 = 1 << 27;
 /// It reads, and may keep in the key what it has computed, which trips a WATCH: PFCOUNT.
 pub const CACHES: u32 = 1 << 28;
 
+/// Valkey's name for [`SKIP_SLOWLOG`].
+pub const SKIP_COMMANDLOG: u32 = 1 << 29;
+
+/// It labels its client for reports, also where the server does not have it: CLIENT SETINFO.
+pub const LABELS_CLIENT: u32 = 1 << 30;
+
 /// Every flag that COMMAND shows, with its name there, in the order shown.
 pub const NAMES: &[(u32, &str)] = &[
     (WRITE, "write"),
@@ -58,6 +64,7 @@ pub const NAMES: &[(u32, &str)] = &[
     (STALE, "stale"),
     (SKIP_MONITOR, "skip_monitor"),
     (SKIP_SLOWLOG, "skip_slowlog"),
+    (SKIP_COMMANDLOG, "skip_commandlog"),
     (ASKING, "asking"),
     (FAST, "fast"),
     (NO_AUTH, "no_auth"),

@@ -7,6 +7,7 @@
 //! spec/flag     properties, Redis' and internal ones      spec/keys     which arguments are keys
 //! spec/acl      ACL categories                            spec/secrets  which are passwords
 //! spec/access   what it does to a key                     spec/check    rejects malformed rows
+//! spec/variant  what differs between servers
 //! ```
 //!
 //! Everything else is a fold over the rows: dispatch, arity errors, key extraction, slots,
@@ -20,14 +21,19 @@ pub(crate) mod acl;
 pub mod flag;
 mod keys;
 mod secrets;
+mod variant;
 mod check;
 
 pub(super) use check::check;
 pub use keys::{Begin, Find, Keys};
 pub(crate) use secrets::Secret;
+pub(super) use variant::{
+    BUSY_IN_VALKEY, IN_SCRIPTS_SINCE_7_2, LOADING_IN_VALKEY, LOADING_SINCE_7_2,
+    ON_ALL_NODES_SINCE_7_2, SAME, Variant,
+};
 
 use super::{Args, Cx, Outcome, Refusal, ServerCx, Wait};
-use crate::dialect::Product;
+use crate::dialect::{Servers, servers};
 use crate::resp::Sink;
 use crate::state::pubsub::ChannelKind;
 use std::borrow::Cow;
@@ -44,8 +50,10 @@ pub struct Spec {
     pub parent: &'static str,
     /// How many arguments it takes, its name (and its subcommand's) included.
     pub arity: Arity,
-    /// The same for servers before Redis 7.2, if it has changed since.
-    pub arity_before: Option<Arity>,
+    /// The servers that have it.
+    pub servers: Servers,
+    /// What differs in it on some of them; the row itself is that of Redis 7.0, or else of Redis 8.
+    pub variants: &'static [Variant],
     /// Properties, from [`flag`].
     pub flags: u32,
     /// ACL categories, from `acl`, beyond those that follow from the flags.
@@ -231,7 +239,8 @@ pub(super) const BASE: Spec = Spec {
     name: "",
     parent: "",
     arity: Arity::AtLeast(1),
-    arity_before: None,
+    servers: servers::ALL,
+    variants: &[],
     flags: 0,
     acl: 0,
     keys: &[],
@@ -257,13 +266,6 @@ impl Spec {
         } else {
             Cow::Owned(format!("{}|{}", self.parent, self.name))
         }
-    }
-
-    /// How many arguments it takes on a server.
-    #[must_use]
-    pub fn arity_of(&self, product: &Product) -> Arity {
-        let before = self.arity_before.filter(|_| !product.has_new_arities);
-        before.unwrap_or(self.arity)
     }
 
     /// Every ACL category of the command: its own and those that its flags imply, by the rule of
@@ -324,7 +326,7 @@ impl Spec {
     /// Whether SLOWLOG may keep the command.
     #[must_use]
     pub const fn is_logged(&self) -> bool {
-        !self.has(flag::SKIP_SLOWLOG)
+        !self.has(flag::SKIP_SLOWLOG | flag::SKIP_COMMANDLOG)
     }
 
     /// Whether this is PING, which a subscriber that speaks RESP2 gets answered with a message: the

@@ -18,9 +18,10 @@ use super::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE, VARIABLE_F
 use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Keys, Run, Spec, acl, check,
+    BASE, Group, Keys, Run, SAME, Spec, Variant, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
+use crate::dialect::servers;
 use crate::keyspace::{Edited, Ttl, Value, event};
 use crate::resp::Sink;
 
@@ -185,6 +186,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "msetnx",
         arity: AtLeast(3),
+        variants: &[Variant { servers: servers::SINCE_7_2, tips: Some(&[]), ..SAME }],
         flags: WRITE | DENYOOM,
         keys: &[Keys::range(OW | INSERT, 1, -1, 2)],
         tips: &["request_policy:multi_shard", "response_policy:agg_min"],

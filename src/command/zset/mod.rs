@@ -30,9 +30,10 @@ use super::spec::access::{ACCESS, DELETE, OW, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Begin, Find, Group, Keys, Run, Spec, acl, check,
+    BASE, Begin, Find, Group, IN_SCRIPTS_SINCE_7_2, Keys, Run, SAME, Spec, Variant, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
+use crate::dialect::servers;
 use crate::keyspace::{Edited, Key, Keyspace, Zset, event};
 use crate::resp::Sink;
 
@@ -54,6 +55,9 @@ const fn counted(access: u16, at: u8) -> Keys {
     Keys { access, begin: Begin::Index(at), find, notes: "" }
 }
 
+const WITHSCORE_SINCE_7_2: &[Variant] =
+    &[Variant { servers: servers::SINCE_7_2, arity: Some(AtLeast(3)), ..SAME }];
+
 pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "bzmpop",
@@ -71,6 +75,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "bzpopmax",
         arity: AtLeast(3),
+        variants: IN_SCRIPTS_SINCE_7_2,
         flags: WRITE | NOSCRIPT | BLOCKING | FAST,
         keys: &[Keys::range(RW | ACCESS | DELETE, 1, -2, 1)],
         since: "5.0.0",
@@ -82,6 +87,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "bzpopmin",
         arity: AtLeast(3),
+        variants: IN_SCRIPTS_SINCE_7_2,
         flags: WRITE | NOSCRIPT | BLOCKING | FAST,
         keys: &[Keys::range(RW | ACCESS | DELETE, 1, -2, 1)],
         since: "5.0.0",
@@ -320,6 +326,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "zrank",
         arity: Exactly(3),
+        variants: WITHSCORE_SINCE_7_2,
         flags: READ | FAST,
         keys: READ_KEY,
         since: "2.0.0",
@@ -416,6 +423,7 @@ pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "zrevrank",
         arity: Exactly(3),
+        variants: WITHSCORE_SINCE_7_2,
         flags: READ | FAST,
         keys: READ_KEY,
         since: "2.0.0",
@@ -547,17 +555,34 @@ fn zrevrank(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     rank(cx, args, out, |rank, len| len - 1 - rank)
 }
 
+/// The word is checked before the key is looked up.
 fn rank(
     cx: &mut Cx<'_>,
     args: Args<'_>,
     out: &mut Sink<'_>,
     of_rank_and_len: impl Fn(usize, usize) -> usize,
 ) -> Outcome {
-    let (key, hasher) = (cx.key(args.at(1)), cx.keyspace.hasher().clone());
+    if args.len() > 4 {
+        return Err(Refusal::arity(&String::from_utf8_lossy(args.at(0)).to_ascii_lowercase()));
+    }
+    let with_score = args.len() == 4;
+    if with_score && !args.is(3, "withscore") {
+        return Err(Refusal::SYNTAX);
+    }
+    let (key, hasher, member) = (cx.key(args.at(1)), cx.keyspace.hasher().clone(), args.at(2));
     let zset = zset_at(cx.keyspace, key)?;
-    let rank = |zset: &Zset| Some(of_rank_and_len(zset.rank(args.at(2), &hasher)?, zset.len()));
-    match zset.and_then(rank) {
-        Some(rank) => out.count(rank),
+    let found = zset.and_then(|zset| Some((zset, zset.rank(member, &hasher)?)));
+    match found {
+        Some((zset, rank)) => {
+            if with_score {
+                out.array(2);
+            }
+            out.count(of_rank_and_len(rank, zset.len()));
+            if with_score {
+                out.double(zset.score(member, &hasher).unwrap_or_default());
+            }
+        }
+        None if with_score => out.null_array(),
         None => out.null(),
     }
     Ok(())

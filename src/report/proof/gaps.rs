@@ -54,7 +54,7 @@ pub(super) fn gaps(
     let times = |count: u64| if count == 1 { "once".to_owned() } else { plural(count, "time") };
     if ledger.refused.total > 0 {
         gaps.push(format!(
-            "Slotway has no {}: the application was refused {} and did something else from there",
+            "Slotway has no {} in this dialect: the application was refused {} and did something else from there",
             names(refused),
             times(ledger.refused.total)
         ));
