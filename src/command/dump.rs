@@ -13,7 +13,7 @@ use crate::keyspace::{
     End, Hash, Keyspace, List, Member, PieceLimit, Set, Stream, Ttl, Value, Zset, ZsetBuilder,
     event,
 };
-use crate::rdb::{self, Decoded, Known};
+use crate::rdb::{self, Decoded};
 use crate::resp::Sink;
 
 pub(super) const ROWS: &[Spec] = &[
@@ -156,8 +156,8 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     }
     let payload = args.at(3);
     cx.pace.step(payload.len() / BYTES_PER_STEP);
-    let known = if cx.product.restores_newer { Known::Valkey9 } else { Known::Redis7 };
-    let decoded = rdb::decode(payload, known).map_err(|error| Refusal::new(error.to_string()))?;
+    let decoded = rdb::decode(payload, cx.product.payloads)
+        .map_err(|error| Refusal::new(error.to_string()))?;
     let now = cx.now();
     let ttl = match ttl_ms {
         0 => Ttl::Clear,

@@ -31,6 +31,17 @@ pub mod servers {
     pub const SETS: usize = 1 << 3;
 }
 
+/// The payloads of DUMP that a server writes and restores, with all older ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payloads {
+    /// Up to Redis 7.0: version 10.
+    Redis7,
+    /// Up to Redis 8.2: version 12.
+    Redis8,
+    /// Up to Redis 7.2, and Valkey 9: versions 11 and 80.
+    Valkey9,
+}
+
 /// When a WATCH in one slot and a transaction in another are found to conflict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tie {
@@ -69,9 +80,10 @@ pub struct Product {
     pub expires_at_once: bool,
     /// How many members that SPOP takes are one SREM for replicas.
     pub pops_per_removal: usize,
-    /// BITCOUNT and BITPOS read their range before they look for the key, and BITCOUNT takes a range
-    /// without an end.
+    /// BITCOUNT and BITPOS read their range before they look for the key.
     pub reads_bit_range_first: bool,
+    /// BITCOUNT takes a range without an end.
+    pub has_open_bit_ranges: bool,
     /// CLUSTER SHARDS has the ids of shards.
     pub shows_shard_ids: bool,
     /// CONFIG has the parameters that only Valkey has of a cluster's node, `cluster-announce-client-port`
@@ -81,8 +93,10 @@ pub struct Product {
     /// also if there is nothing for it, XINFO shows when a consumer was last active, a blocked command
     /// runs again as a whole when it is woken, XREAD takes `+` for the last entry.
     pub has_new_streams: bool,
-    /// RESTORE takes payloads of Redis 7.2 and of Valkey.
-    pub restores_newer: bool,
+    /// XREAD names the `+` among the ids that it takes.
+    pub names_last_entry: bool,
+    /// The payloads of DUMP and RESTORE.
+    pub payloads: Payloads,
 }
 
 impl Product {
@@ -100,10 +114,12 @@ impl Product {
         expires_at_once: false,
         pops_per_removal: 1,
         reads_bit_range_first: false,
+        has_open_bit_ranges: false,
         shows_shard_ids: false,
         has_client_addresses: false,
         has_new_streams: false,
-        restores_newer: false,
+        names_last_entry: false,
+        payloads: Payloads::Redis7,
     };
     /// Redis 8.2.
     pub const REDIS8: Self = Self {
@@ -112,8 +128,10 @@ impl Product {
         redis_version: "8.2.3",
         sorts_within_slot: true,
         shows_shard_ids: true,
+        reads_bit_range_first: true,
         has_new_streams: true,
-        restores_newer: true,
+        names_last_entry: true,
+        payloads: Payloads::Redis8,
         ..Self::REDIS7
     };
     /// Valkey 9.1.
@@ -130,10 +148,12 @@ impl Product {
         expires_at_once: true,
         pops_per_removal: 1024,
         reads_bit_range_first: true,
+        has_open_bit_ranges: true,
         shows_shard_ids: true,
         has_client_addresses: true,
         has_new_streams: true,
-        restores_newer: true,
+        names_last_entry: false,
+        payloads: Payloads::Valkey9,
     };
 }
 

@@ -46,6 +46,7 @@ use std::fmt;
 
 use crc::{CRC_64_REDIS, Crc, Table};
 
+pub(crate) use crate::dialect::Payloads as Known;
 use crate::text::number;
 use input::Input;
 pub(crate) use list::{Elements, encode_list};
@@ -58,8 +59,9 @@ pub(crate) use zset::{encode_packed_zset, encode_zset};
 
 /// The format version of Redis 7.0, the one that is written.
 const VERSION: u16 = 10;
-/// Those of Redis 7.2 and of Valkey 9.
+/// Those of Redis 7.2, of Redis 8.2 and of Valkey 9.
 const VERSION_REDIS72: u16 = 11;
+const VERSION_REDIS8: u16 = 12;
 const VERSION_VALKEY: u16 = 80;
 
 /// Bytes of the footer: the version and the checksum.
@@ -205,19 +207,13 @@ pub(crate) fn seal(mut payload: Vec<u8>) -> Vec<u8> {
     payload
 }
 
-/// The servers whose payloads are known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Known {
-    /// Redis up to 7.0.
-    Redis7,
-    /// Redis up to 7.2, and Valkey, as far as the types of values are the same.
-    Valkey9,
-}
-
 impl Known {
     fn has(self, version: u16) -> bool {
-        version <= VERSION
-            || self == Self::Valkey9 && matches!(version, VERSION_REDIS72 | VERSION_VALKEY)
+        match self {
+            Self::Redis7 => version <= VERSION,
+            Self::Redis8 => version <= VERSION_REDIS8,
+            Self::Valkey9 => matches!(version, 0..=VERSION_REDIS72 | VERSION_VALKEY),
+        }
     }
 }
 
@@ -242,8 +238,8 @@ fn unseal(payload: &[u8], known: Known) -> Option<&[u8]> {
 fn decode_value(value: &[u8], known: Known) -> Option<Decoded> {
     let mut input = Input::new(value);
     match input.byte()? {
-        kind::STREAM_3 if known == Known::Valkey9 => stream::read(&mut input, 3),
-        kind::SET_LISTPACK if known == Known::Valkey9 => set::packed(&input.string()?),
+        kind::STREAM_3 if known != Known::Redis7 => stream::read(&mut input, 3),
+        kind::SET_LISTPACK if known != Known::Redis7 => set::packed(&input.string()?),
         kind::STRING => Some(Decoded::String(input.string()?.into_owned())),
         kind::SET => set::plain(&mut input),
         kind::SET_INTEGERS => set::integers(&input.string()?),

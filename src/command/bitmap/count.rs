@@ -3,6 +3,7 @@
 use super::words;
 use crate::command::pace::units;
 use crate::command::{Args, Cx, Outcome, Pace, Refusal};
+use crate::dialect::Product;
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 
@@ -35,15 +36,15 @@ impl Range {
     }
 
     /// BITCOUNT's range.
-    fn of_bitcount(args: Args<'_>, may_lack_last: bool) -> Result<Self, Refusal> {
+    fn of_bitcount(args: Args<'_>, product: &Product) -> Result<Self, Refusal> {
         match args.len() {
             2 => Ok(Self::ALL),
-            3 if may_lack_last => Ok(Self { first: args.int(2)?, ..Self::ALL }),
+            3 if product.has_open_bit_ranges => Ok(Self { first: args.int(2)?, ..Self::ALL }),
             4 | 5 => {
                 let (first, last) = (args.int(2)?, args.int(3)?);
                 // Cut to a short string, both ends could be its beginning.
                 let is_empty = first < 0 && last < 0 && first > last;
-                if is_empty && !may_lack_last {
+                if is_empty && !product.reads_bit_range_first {
                     // Redis 7.0 does not read the unit of such a range.
                     return Ok(Self::NOTHING);
                 }
@@ -146,7 +147,7 @@ impl<'b> Parts<'b> {
 /// BITCOUNT key [start end [BYTE | BIT]]
 pub(super) fn bitcount(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let reads_first = cx.product.reads_bit_range_first;
-    let mut range = Range::of_bitcount(args, reads_first);
+    let mut range = Range::of_bitcount(args, cx.product);
     if reads_first {
         range = Ok(range?);
     }

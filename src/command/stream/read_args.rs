@@ -112,14 +112,18 @@ fn unbalanced(args: Args<'_>, reader: Reader) -> Refusal {
         );
     }
     let name = args.at(0).to_ascii_lowercase();
-    let mark: &[u8] = if reader.for_group { b">" } else { b"$" };
+    let marks: &[u8] = match reader.for_group {
+        true => b" or '>'",
+        false if reader.product.names_last_entry => b", '+', or '$'",
+        false => b" or '$'",
+    };
     Refusal::new(
         [
             b"ERR Unbalanced '",
             &name[..],
-            b"' list of streams: for each stream key an ID or '",
-            mark,
-            b"' must be specified.",
+            b"' list of streams: for each stream key an ID",
+            marks,
+            b" must be specified.",
         ]
         .concat(),
     )
