@@ -9,9 +9,10 @@ use super::spec::{
     BASE, Group, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
+use crate::dialect::Payloads;
 use crate::keyspace::{
-    End, Hash, Keyspace, List, Member, PieceLimit, Set, Stream, Ttl, Value, Zset, ZsetBuilder,
-    event,
+    End, Hash, KeyHasher, Keyspace, List, Member, PieceLimit, Set, Stream, Ttl, Value, Zset,
+    ZsetBuilder, event,
 };
 use crate::rdb::{self, Decoded};
 use crate::resp::Sink;
@@ -60,18 +61,38 @@ const PACKED_LEN_END: usize = 1 << 15;
 
 fn dump(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let key = cx.key(args.at(1));
-    let piece = cx.keyspace.limits.list_piece;
+    let (piece, product) = (cx.keyspace.limits.list_piece, cx.product);
+    let hasher = cx.keyspace.hasher().clone();
     let Some(value) = cx.keyspace.read(key) else {
         out.null();
         return Ok(());
     };
     cx.pace.step(value.weight());
-    out.bulk(&payload_of(value, piece));
+    out.bulk(&payload_of(value, piece, product.payloads, &hasher));
     Ok(())
 }
 
 /// Returns the payload of DUMP for a value; `piece` is `list-max-listpack-size`.
-pub(super) fn payload_of(value: &Value, piece: i64) -> Vec<u8> {
+pub(super) fn payload_of(
+    value: &Value,
+    piece: i64,
+    payloads: Payloads,
+    hasher: &KeyHasher,
+) -> Vec<u8> {
+    if let Value::Hash(hash) = value
+        && hash.ends() > 0
+    {
+        let pairs = hash.indexed();
+        let timed = |n| {
+            let (name, value) = pairs.at(n);
+            (name, value, hash.end(name, hasher))
+        };
+        return rdb::encode_timed_hash((0..hash.len()).map(timed).collect(), payloads);
+    }
+    rdb::stamp(payload_of_redis7(value, piece), payloads)
+}
+
+fn payload_of_redis7(value: &Value, piece: i64) -> Vec<u8> {
     match value {
         Value::Hash(hash) => {
             let pairs = hash.indexed();
@@ -196,6 +217,16 @@ fn value_of(decoded: Decoded, keyspace: &Keyspace) -> Value {
             let mut hash = Hash::default();
             for (name, value) in pairs {
                 hash.set(&name, &value, keyspace.limits.hash, keyspace.hasher());
+            }
+            Value::Hash(hash)
+        }
+        Decoded::TimedHash(fields) => {
+            let mut hash = Hash::default();
+            for (name, value, end) in fields {
+                hash.set(&name, &value, keyspace.limits.hash, keyspace.hasher());
+                if let Some(end) = end {
+                    hash.set_end(&name, end, keyspace.hasher());
+                }
             }
             Value::Hash(hash)
         }

@@ -9,6 +9,7 @@
 //! millis     PEXPIRE PTTL       PEXPIREAT  PEXPIRETIME
 //! ```
 
+use super::conditions::Conditions;
 use super::spec::access::{ACCESS, RO, RW, UPDATE};
 use super::spec::flag::{FAST, READ, WRITE};
 use super::spec::{
@@ -17,7 +18,7 @@ use super::spec::{
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Entry, Millis, Ttl, event};
-use crate::resp::{Sink, until_nul};
+use crate::resp::Sink;
 
 /// Defaults of the rows that change an expiry.
 const CHANGE: Spec = Spec {
@@ -123,55 +124,6 @@ fn pexpireat(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     set(cx, args, out, "pexpireat", 1, 0)
 }
 
-/// EXPIRE's options: conditions on the current expiry of the key.
-#[derive(Clone, Copy, Debug, Default)]
-struct Conditions {
-    /// NX: there is none.
-    no_expiry: bool,
-    /// XX: there is one.
-    has_expiry: bool,
-    /// GT: the new one is later.
-    later: bool,
-    /// LT: the new one is earlier.
-    earlier: bool,
-}
-
-impl Conditions {
-    fn of(args: Args<'_>) -> Result<Self, Refusal> {
-        let mut conditions = Self::default();
-        for option in args.from(3) {
-            match option {
-                o if o.eq_ignore_ascii_case(b"nx") => conditions.no_expiry = true,
-                o if o.eq_ignore_ascii_case(b"xx") => conditions.has_expiry = true,
-                o if o.eq_ignore_ascii_case(b"gt") => conditions.later = true,
-                o if o.eq_ignore_ascii_case(b"lt") => conditions.earlier = true,
-                o => {
-                    return Err(Refusal::new([b"ERR Unsupported option ", until_nul(o)].concat()));
-                }
-            }
-        }
-        let Self { no_expiry, has_expiry, later, earlier } = conditions;
-        if no_expiry && (has_expiry || later || earlier) {
-            return Err(Refusal::of(
-                "ERR NX and XX, GT or LT options at the same time are not compatible",
-            ));
-        }
-        if later && earlier {
-            return Err(Refusal::of("ERR GT and LT options at the same time are not compatible"));
-        }
-        Ok(conditions)
-    }
-
-    /// Whether the expiry `current` may be replaced by `new`. A key without an expiry counts as one
-    /// that expires after all others.
-    fn admit(self, current: Option<Millis>, new: Millis) -> bool {
-        !(self.no_expiry && current.is_some()
-            || self.has_expiry && current.is_none()
-            || self.later && current.is_none_or(|current| new <= current)
-            || self.earlier && current.is_some_and(|current| new >= current))
-    }
-}
-
 /// Sets the expiry to argument 2, in units of `unit` milliseconds, counted from `from`.
 fn set(
     cx: &mut Cx<'_>,
@@ -181,7 +133,7 @@ fn set(
     unit: Millis,
     from: Millis,
 ) -> Outcome {
-    let conditions = Conditions::of(args)?;
+    let conditions = Conditions::of(args.from(3))?;
     let at = args.int(2)?.checked_mul(unit).and_then(|span| span.checked_add(from));
     let at = at.ok_or_else(|| Refusal::invalid_expire(name))?;
     let key = cx.key(args.at(1));

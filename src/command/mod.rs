@@ -32,6 +32,7 @@ mod split;
 // What several families share.
 mod container;
 mod collection;
+mod conditions;
 mod random;
 // The families.
 mod scan;

@@ -9,6 +9,7 @@ use super::spec::{
     BASE, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
+use crate::dialect::Product;
 use crate::keyspace::{Entry, SHARED_INTEGERS, Value};
 use crate::resp::Sink;
 
@@ -84,8 +85,19 @@ fn entry<'c>(cx: &'c mut Cx<'_>, args: Args<'_>) -> Option<&'c Entry> {
 }
 
 fn encoding(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    out.bulk_or_null(entry(cx, args).map(|entry| entry.value().encoding().as_bytes()));
+    let product = cx.product;
+    let shown = entry(cx, args).map(|entry| encoding_of(entry.value(), product));
+    out.bulk_or_null(shown.map(str::as_bytes));
     Ok(())
+}
+
+/// Returns the encoding of a value as a server names it.
+pub(super) fn encoding_of(value: &Value, product: &Product) -> &'static str {
+    match value.encoding() {
+        // Valkey has no small form of a hash whose fields expire.
+        "listpackex" if product.has_valkey_field_options => "hashtable",
+        name => name,
+    }
 }
 
 fn freq(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {

@@ -124,16 +124,36 @@ pub(super) struct Page<'a> {
     pub(super) pattern: Pattern<'a>,
     /// TYPE, an option of SCAN only: return only keys of this type.
     type_name: Option<&'a [u8]>,
+    /// NOVALUES, an option of HSCAN only.
+    pub(super) without_values: bool,
+}
+
+/// What a scan returns, which decides on its options.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scanned {
+    /// Keys: they have a type.
+    Keys,
+    /// Members of a set or of a sorted set.
+    Members,
+    /// Fields, whose values may be left out.
+    Fields,
 }
 
 impl<'a> Page<'a> {
-    /// Reads the options from argument `first` on; `typed` means that TYPE is one of them.
+    /// Reads the options from argument `first` on.
     ///
     /// # Errors
     /// A syntax error, or COUNT is not an integer.
-    pub(super) fn of(args: Args<'a>, first: usize, typed: bool) -> Result<Self, Refusal> {
-        let mut page = Self { count: COUNT_DEFAULT, pattern: Pattern::All, type_name: None };
-        for i in (first..args.len()).step_by(2) {
+    pub(super) fn of(args: Args<'a>, first: usize, what: Scanned) -> Result<Self, Refusal> {
+        let (count, pattern) = (COUNT_DEFAULT, Pattern::All);
+        let mut page = Self { count, pattern, type_name: None, without_values: false };
+        let mut i = first;
+        while i < args.len() {
+            if what == Scanned::Fields && args.is(i, "novalues") {
+                page.without_values = true;
+                i += 1;
+                continue;
+            }
             let Some(value) = args.get(i + 1) else { return Err(Refusal::SYNTAX) };
             if args.is(i, "count") {
                 let count = args.int(i + 1)?;
@@ -141,11 +161,12 @@ impl<'a> Page<'a> {
                     usize::try_from(count).ok().filter(|&n| n > 0).ok_or(Refusal::SYNTAX)?;
             } else if args.is(i, "match") {
                 page.pattern = Pattern::of(value);
-            } else if typed && args.is(i, "type") {
+            } else if what == Scanned::Keys && args.is(i, "type") {
                 page.type_name = Some(value);
             } else {
                 return Err(Refusal::SYNTAX);
             }
+            i += 2;
         }
         Ok(page)
     }
@@ -259,7 +280,7 @@ fn first_live<'k>(shard: &'k Keyspace, pace: &dyn Pace) -> Option<&'k [u8]> {
 
 fn scan(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let cursor = cursor(args.at(1))?;
-    let page = Page::of(args, 2, true)?;
+    let page = Page::of(args, 2, Scanned::Keys)?;
     let shards: Vec<&Keyspace> = cx.shards.iter().map(|shard| &**shard).collect();
     let (topology, view) = (&cx.server.topology, &cx.view);
     let holder = |slot| match view[..] {
@@ -401,7 +422,8 @@ mod tests {
                 .collect();
             (0..stay).for_each(|n| flip(&mut shards, n, true));
             (0..150).for_each(|n| flip(&mut shards, 1000 + 2 * n, true));
-            let page = Page { count, pattern: Pattern::All, type_name: None };
+            let pattern = Pattern::All;
+            let page = Page { count, pattern, type_name: None, without_values: false };
             let stays: BTreeSet<_> = (0..stay).map(name).collect();
             let (mut returned, mut at, mut churn) = (BTreeSet::new(), 0, churn.chunks(3));
             loop {

@@ -353,7 +353,11 @@ fn lookup<'k>(keyspace: &'k Keyspace, pattern: &[u8], element: &'k [u8]) -> Opti
     let (name, field) = expand(pattern, element)?;
     let value = keyspace.get(keyspace.key(Slot::of(&name), &name))?;
     match (field, value) {
-        (Some(field), Value::Hash(hash)) => hash.get(field, keyspace.hasher()),
+        (Some(field), Value::Hash(hash)) => {
+            let hasher = keyspace.hasher();
+            let is_there = hash.end(field, hasher).is_none_or(|end| end >= keyspace.now());
+            hash.get(field, hasher).filter(|_| is_there)
+        }
         (Some(_), _) => None,
         (None, value) => value.as_text(),
     }

@@ -95,11 +95,22 @@ pub struct Product {
     pub has_new_streams: bool,
     /// XREAD names the `+` among the ids that it takes.
     pub names_last_entry: bool,
+    /// The commands for fields that expire are Valkey's: other errors, options that may be repeated, times
+    /// in seconds that are rounded to the nearest. Redis rounds them up.
+    pub has_valkey_field_options: bool,
+    /// The names in INFO of the number of fields that have expired, and of hashes with fields that expire.
+    pub field_counts: Option<(&'static str, &'static str)>,
     /// The payloads of DUMP and RESTORE.
     pub payloads: Payloads,
 }
 
 impl Product {
+    /// Whether it is one of these servers.
+    #[must_use]
+    pub const fn is_of(&self, servers: Servers) -> bool {
+        self.servers & servers != 0
+    }
+
     /// Redis 7.0.
     pub const REDIS7: Self = Self {
         servers: servers::REDIS7,
@@ -119,6 +130,8 @@ impl Product {
         has_client_addresses: false,
         has_new_streams: false,
         names_last_entry: false,
+        has_valkey_field_options: false,
+        field_counts: None,
         payloads: Payloads::Redis7,
     };
     /// Redis 8.2.
@@ -131,6 +144,7 @@ impl Product {
         reads_bit_range_first: true,
         has_new_streams: true,
         names_last_entry: true,
+        field_counts: Some(("expired_subkeys", "subexpiry")),
         payloads: Payloads::Redis8,
         ..Self::REDIS7
     };
@@ -153,6 +167,8 @@ impl Product {
         has_client_addresses: true,
         has_new_streams: true,
         names_last_entry: false,
+        has_valkey_field_options: true,
+        field_counts: Some(("expired_fields", "keys_with_volatile_items")),
         payloads: Payloads::Valkey9,
     };
 }

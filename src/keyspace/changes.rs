@@ -162,7 +162,7 @@ fn copy_of(entry: &Entry) -> DetachedValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keyspace::{Edited, KeyHasher, Value};
+    use crate::keyspace::{Edited, Hash, KeyHasher, SlotTable, Value};
     use proptest::prelude::*;
 
     fn keyspace() -> Keyspace {
@@ -176,7 +176,11 @@ mod tests {
         let entries = keyspace.slots.iter().flat_map(|slot| slot.table.entries());
         let mut all: Vec<_> = entries
             .map(|entry| {
-                let text = entry.value.as_text().map(|text| text.to_vec()).unwrap_or_default();
+                let mut text = entry.value.as_text().map(|text| text.to_vec()).unwrap_or_default();
+                for (name, _) in entry.value.as_hash().into_iter().flat_map(Hash::pairs) {
+                    let end = entry.value.as_hash().and_then(|it| it.end(&name, &keyspace.hasher));
+                    text.extend(format!("{name:?} ends {end:?} ").into_bytes());
+                }
                 (entry.key.to_vec(), text, entry.expires_at())
             })
             .collect();
@@ -192,6 +196,7 @@ mod tests {
         Add(u8),
         Delete(u8),
         Expire(u8, i64),
+        SetField(u8, u8, Option<i64>),
         Pass(i64),
         Look(u8),
         ClearSlot(u8),
@@ -207,6 +212,8 @@ mod tests {
             3 => key().prop_map(Act::Add),
             2 => key().prop_map(Act::Delete),
             2 => (key(), -5..30i64).prop_map(|(key, ms)| Act::Expire(key, ms)),
+            3 => (key(), 0..3u8, prop::option::of(1..30i64))
+                .prop_map(|(key, field, ms)| Act::SetField(key, field, ms)),
             2 => (1..20i64).prop_map(Act::Pass),
             1 => key().prop_map(Act::Look),
             1 => key().prop_map(Act::ClearSlot),
@@ -248,6 +255,27 @@ mod tests {
                 let key = keyspace.key(Slot::of(&bytes), &bytes);
                 keyspace.set_expiry(key, Some(now + ms));
             }
+            Act::SetField(n, field, ms) => {
+                let bytes = name(n);
+                let key = keyspace.key(Slot::of(&bytes), &bytes);
+                let (limits, hasher) = (keyspace.limits.hash, keyspace.hasher().clone());
+                if !matches!(keyspace.peek(key).map(Entry::value), Some(Value::Hash(_))) {
+                    let mut hash = Hash::default();
+                    hash.set(b"stays", b"1", limits, &hasher);
+                    keyspace.set(key, Value::Hash(hash), Ttl::Keep);
+                }
+                keyspace.edit(key, |value| {
+                    let Value::Hash(hash) = value else { return Edited::Kept(()) };
+                    if field == 2 {
+                        hash.remove(b"stays", &hasher);
+                    }
+                    hash.set(&[field], b"1", limits, &hasher);
+                    if let Some(ms) = ms {
+                        hash.set_end(&[field], now + ms, &hasher);
+                    }
+                    Edited::Changed(())
+                });
+            }
             Act::Pass(ms) => keyspace.begin(now + ms),
             Act::Look(n) => {
                 let bytes = name(n);
@@ -288,6 +316,15 @@ mod tests {
             prop_assert_eq!(contents(&replica), contents(&master));
             prop_assert_eq!(replica.len(), master.len());
             prop_assert_eq!(replica.volatile(), master.volatile());
+            prop_assert_eq!(replica.with_ends(), master.with_ends());
+            let slots = |keyspace: &Keyspace| -> Vec<(u32, u32, u32)> {
+                let of = |slot: &SlotTable| (slot.expiring, slot.volatile, slot.with_ends);
+                keyspace.slots.iter().map(of).collect()
+            };
+            let counted = (slots(&master), master.volatile(), master.with_ends());
+            master.rebuild_index();
+            prop_assert_eq!((slots(&master), master.volatile(), master.with_ends()), counted);
+            master.take_changes();
             prop_assert!(!master.has_changes());
             let mut anew = keyspace();
             anew.apply_changes(master.snapshot());

@@ -60,7 +60,7 @@ pub(crate) use write::{Edited, LazyFree};
 pub(crate) use zset::{LexBound, ScoreBound, Zset, ZsetBuilder};
 
 use crate::slot::{SLOTS, Slot};
-use entry::NEVER;
+use entry::Expiring;
 use journal::Journal;
 use std::collections::HashSet;
 
@@ -103,8 +103,12 @@ impl Default for Limits {
 #[derive(Debug, Default)]
 struct SlotTable {
     table: Table<Entry>,
-    /// How many of the entries have an expiry.
+    /// In how many of the entries something expires.
+    expiring: u32,
+    /// How many keys expire.
     volatile: u32,
+    /// How many hashes have fields that expire.
+    with_ends: u32,
 }
 
 /// Counters since the start or the last reset.
@@ -116,6 +120,8 @@ pub struct Counts {
     pub misses: u64,
     /// Keys removed because they had expired.
     pub expired: u64,
+    /// Fields of hashes removed because they had expired.
+    pub expired_fields: u64,
 }
 
 /// A shard's keys.
@@ -132,6 +138,8 @@ pub struct Keyspace {
     len: usize,
     /// How many of `len` have an expiry.
     volatile: usize,
+    /// How many hashes have fields that expire.
+    with_ends: usize,
     /// The slot table that the next [`Keyspace::expire_some`] begins with.
     next_expire_slot: usize,
     counts: Counts,
@@ -177,6 +185,7 @@ impl Keyspace {
             now: 0,
             len: 0,
             volatile: 0,
+            with_ends: 0,
             next_expire_slot: 0,
             counts: Counts::default(),
             limits: Limits::default(),
@@ -237,6 +246,12 @@ impl Keyspace {
         self.volatile
     }
 
+    /// Returns the number of hashes with fields that expire.
+    #[must_use]
+    pub fn with_ends(&self) -> usize {
+        self.with_ends
+    }
+
     /// Returns the counters.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -280,15 +295,65 @@ impl Keyspace {
         Some((s, table.find(key.bytes, key.hint.hash)?))
     }
 
-    /// Finds a key; an expired one is removed and not found.
+    /// Finds a key; an expired one is removed and not found, and so are expired fields of a hash.
     #[inline]
     fn find(&mut self, key: Key<'_>) -> Option<(usize, usize)> {
         let (s, at) = self.find_even_expired(key)?;
-        if self.slots[s].table.entries()[at].has_expired(self.now) {
-            self.remove_expired(s, at);
+        if self.slots[s].table.entries()[at].is_due(self.now) && !self.expire(s, at) {
             return None;
         }
         Some((s, at))
+    }
+
+    /// Removes what has expired of an entry in which something has; returns whether the key is left.
+    /// A replica keeps its keys until the master's changes remove them, and does not show them.
+    #[cold]
+    fn expire(&mut self, s: usize, at: usize) -> bool {
+        let entry = self.slots[s].table.at_mut(at);
+        if self.now as u64 > entry.expiry() as u64 {
+            self.remove_expired(s, at);
+            return false;
+        }
+        let before = entry.expiring();
+        let Value::Hash(hash) = &mut entry.value else { return true };
+        let removed = hash.take_due(self.now, &self.hasher);
+        let is_left = !hash.is_empty();
+        if self.is_replica {
+            if is_left {
+                self.value_changed(s, at, before);
+            }
+            return is_left;
+        }
+        self.counts.expired_fields += removed as u64;
+        if is_left {
+            self.value_changed(s, at, before);
+            let key = self.slots[s].table.entries()[at].key.clone();
+            self.touch(&key, false);
+            self.note_fields_expired(&key);
+        } else {
+            self.count_expiring(s, before, Expiring::default());
+            // Counted here already, as it was before its fields went.
+            let entry = self.slots[s].table.remove(at, &self.hasher);
+            self.len -= 1;
+            self.touch(&entry.key, true);
+            self.note_fields_expired(&entry.key);
+            self.notify_event(event::GENERIC, "del", &entry.key);
+        }
+        is_left
+    }
+
+    /// Publishes that fields have expired.
+    pub fn note_fields_expired(&mut self, key: &[u8]) {
+        let hdel = event::Replicated::once(event::HASH, "hdel");
+        self.notify_replicated(event::HASH, "hexpired", key, hdel);
+    }
+
+    /// Finds out anew what expires of an entry whose value was changed in place.
+    fn value_changed(&mut self, s: usize, at: usize, before: Expiring) {
+        let entry = self.slots[s].table.at_mut(at);
+        entry.value_changed();
+        let after = entry.expiring();
+        self.count_expiring(s, before, after);
     }
 
     #[cold]
@@ -313,15 +378,22 @@ impl Keyspace {
     fn remove_at(&mut self, s: usize, at: usize) -> Entry {
         let entry = self.slots[s].table.remove(at, &self.hasher);
         self.len -= 1;
-        self.count_volatile(s, -i32::from(entry.expires_at != NEVER));
+        self.count_expiring(s, entry.expiring(), Expiring::default());
         entry
     }
 
-    fn count_volatile(&mut self, s: usize, change: i32) {
-        if change != 0 {
+    #[inline]
+    fn count_expiring(&mut self, s: usize, before: Expiring, after: Expiring) {
+        if before != after {
+            let change = |before: bool, after: bool| i32::from(after) - i32::from(before);
             let slot = &mut self.slots[s];
-            slot.volatile = slot.volatile.wrapping_add_signed(change);
-            self.volatile = self.volatile.wrapping_add_signed(change as isize);
+            slot.expiring = slot.expiring.wrapping_add_signed(change(before.any, after.any));
+            let key = change(before.key, after.key);
+            slot.volatile = slot.volatile.wrapping_add_signed(key);
+            self.volatile = self.volatile.wrapping_add_signed(key as isize);
+            let fields = change(before.fields, after.fields);
+            slot.with_ends = slot.with_ends.wrapping_add_signed(fields);
+            self.with_ends = self.with_ends.wrapping_add_signed(fields as isize);
         }
     }
 

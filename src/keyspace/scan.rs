@@ -64,12 +64,12 @@ impl Keyspace {
         None
     }
 
-    /// Removes expired keys from up to `slots_max` slots, starting where the last call ended, and
-    /// visiting about `entries_max` entries. Returns how many entries it visited and how many it
+    /// Removes expired keys, and expired fields of hashes, from up to `slots_max` slots, starting where the last call ended, and
+    /// visiting about `entries_max` entries. Returns how many entries it visited and how many keys it
     /// removed.
     pub fn expire_some(&mut self, slots_max: usize, entries_max: usize) -> (usize, usize) {
         let (mut visited, mut removed) = (0, 0);
-        if self.volatile == 0 || self.is_replica {
+        if self.volatile + self.with_ends == 0 || self.is_replica {
             return (0, 0);
         }
         for _ in 0..slots_max.min(self.slots.len()) {
@@ -78,15 +78,14 @@ impl Keyspace {
                 break;
             }
             self.next_expire_slot = s + 1;
-            if self.slots[s].volatile == 0 {
+            if self.slots[s].expiring == 0 {
                 continue;
             }
             let mut at = self.slots[s].table.len();
             visited += at;
             while at > 0 {
                 at -= 1;
-                if self.slots[s].table.entries()[at].has_expired(self.now) {
-                    self.remove_expired(s, at);
+                if self.slots[s].table.entries()[at].is_due(self.now) && !self.expire(s, at) {
                     removed += 1;
                 }
             }

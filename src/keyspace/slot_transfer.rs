@@ -24,13 +24,16 @@ impl Keyspace {
         };
         let lent = std::mem::take(lent);
         let (len, volatile) = (lent.table.len(), lent.volatile as usize);
+        let with_ends = lent.with_ends as usize;
         self.len -= len;
         self.volatile -= volatile;
+        self.with_ends -= with_ends;
         let at = other.slot_table(slot);
         debug_assert_eq!(other.slots[at].table.len(), 0, "a slot's keys are in one place");
         other.slots[at] = lent;
         other.len += len;
         other.volatile += volatile;
+        other.with_ends += with_ends;
     }
 
     /// Moves every key of `slot` to `other`, which may have keys of that slot; of a key that both

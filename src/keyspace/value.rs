@@ -91,6 +91,13 @@ impl Value {
         }
     }
 
+    /// Returns the hash, or `None` for another type.
+    #[must_use]
+    #[inline]
+    pub fn as_hash(&self) -> Option<&Hash> {
+        if let Self::Hash(hash) = self { Some(hash) } else { None }
+    }
+
     /// Returns the string as bytes that can be changed in place, or `None` for another type.
     pub fn as_raw_mut(&mut self) -> Option<&mut Vec<u8>> {
         if !matches!(self, Self::Raw(_)) {

@@ -1,6 +1,6 @@
 //! Writing keys. Every change calls [`Keyspace::touch`].
 
-use super::entry::NEVER;
+use super::entry::{Expiring, NEVER};
 use super::value::LAZY_FREE_LEN;
 use super::{DetachedValue, Entry, Group, Key, Keyspace, Millis, SlotTable, Ttl, Value, event};
 use crate::slot::Slot;
@@ -49,22 +49,22 @@ impl Keyspace {
         if let Some((s, at)) = self.find(key) {
             let slot = &mut self.slots[s];
             let entry = slot.table.at_mut(at);
+            let (before, expires_at) = (entry.expiring(), ttl.apply(entry.expiry()));
             let old = std::mem::replace(&mut entry.value, value);
             if !self.no_touch {
                 entry.accessed = accessed;
             }
-            let expires_at = ttl.apply(entry.expires_at);
-            let change = i32::from(expires_at != NEVER) - i32::from(entry.expires_at != NEVER);
-            entry.expires_at = expires_at;
-            self.count_volatile(s, change);
+            entry.set_expiry(expires_at);
+            let after = entry.expiring();
+            self.count_expiring(s, before, after);
             self.free_lazily(old);
         } else {
             let expires_at = ttl.apply(NEVER);
-            let entry = Entry { key: key.bytes.into(), value, expires_at, accessed };
-            let s = self.slot_table(key.slot);
+            let entry = Entry::new(key.bytes.into(), value, expires_at, accessed);
+            let (s, after) = (self.slot_table(key.slot), entry.expiring());
             self.slots[s].table.insert(entry, key.hint.hash, &self.hasher);
             self.len += 1;
-            self.count_volatile(s, i32::from(expires_at != NEVER));
+            self.count_expiring(s, Expiring::default(), after);
             self.notify_event(event::NEW, "new", key.bytes);
         }
     }
@@ -82,7 +82,13 @@ impl Keyspace {
         if !self.no_touch {
             entry.accessed = accessed;
         }
-        Some(match edit(&mut entry.value) {
+        let before = entry.is_timed().then(|| entry.expiring());
+        let edited = edit(&mut entry.value);
+        if before.is_some() || entry.is_timed() {
+            let before = before.unwrap_or_else(|| entry.expiring_alone());
+            self.value_changed(s, at, before);
+        }
+        Some(match edited {
             Edited::Kept(result) => result,
             Edited::Changed(result) => {
                 self.touch(key.bytes, false);
@@ -168,10 +174,10 @@ impl Keyspace {
                 self.free_lazily(gone.value);
             }
             Ttl::Clear | Ttl::At(_) => {
-                let expires_at = ttl.apply(NEVER);
-                let change = i32::from(expires_at != NEVER) - i32::from(entry.expires_at != NEVER);
-                entry.expires_at = expires_at;
-                self.count_volatile(s, change);
+                let before = entry.expiring();
+                entry.set_expiry(ttl.apply(NEVER));
+                let after = entry.expiring();
+                self.count_expiring(s, before, after);
                 self.touch(key.bytes, false);
             }
         }
@@ -201,7 +207,7 @@ impl Keyspace {
             let gone = std::mem::replace(&mut self.slots, empty);
             self.lazy_free.0.push(Box::new(gone));
         }
-        self.volatile = 0;
+        (self.volatile, self.with_ends) = (0, 0);
         if let Some(journal) = &mut self.journal {
             journal.mark_cleared();
         }
@@ -237,11 +243,16 @@ impl Keyspace {
     pub fn rebuild_index(&mut self) {
         for slot in &mut self.slots {
             slot.table.rebuild_index(&self.hasher);
-            slot.volatile =
-                slot.table.entries().iter().filter(|e| e.expires_at != NEVER).count() as u32;
+            (slot.expiring, slot.volatile, slot.with_ends) = (0, 0, 0);
+            for Expiring { any, key, fields } in slot.table.entries().iter().map(Entry::expiring) {
+                slot.expiring += u32::from(any);
+                slot.volatile += u32::from(key);
+                slot.with_ends += u32::from(fields);
+            }
         }
         self.len = self.slots.iter().map(|slot| slot.table.len()).sum();
         self.volatile = self.slots.iter().map(|slot| slot.volatile as usize).sum();
+        self.with_ends = self.slots.iter().map(|slot| slot.with_ends as usize).sum();
         if let Some(journal) = &mut self.journal {
             journal.mark_everything();
         }

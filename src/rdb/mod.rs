@@ -13,6 +13,7 @@
 //! 3, 12  a sorted set: see zset.rs                                          read
 //! 5, 17  a sorted set                                                       read, written
 //! 20     a set: see set.rs; of Redis 7.2 and Valkey                         read
+//! 22, 24, 25     a hash with fields that expire: see timed_hash.rs          read, written
 //! 15, 19, 21     a stream: see stream.rs; 21 of Redis 7.2 and Valkey        read, 19 written
 //! ```
 //!
@@ -37,6 +38,7 @@ mod list;
 mod set;
 mod zset;
 mod stream;
+mod timed_hash;
 pub(crate) mod file_window;
 pub(crate) mod file;
 
@@ -55,6 +57,7 @@ pub(crate) use stream::{
     ConsumerParts, ENTRY_DELETED, ENTRY_SAME_FIELDS, GroupParts, PendingParts, StreamParts,
     encode_stream,
 };
+pub(crate) use timed_hash::TimedPair;
 pub(crate) use zset::{encode_packed_zset, encode_zset};
 
 /// The format version of Redis 7.0, the one that is written.
@@ -106,6 +109,8 @@ pub(crate) enum Decoded {
     List(Elements),
     /// The fields and values of a hash in their stored order: at least one pair, no field twice.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    /// The same of a hash of which fields expire, each with its end in milliseconds since the epoch.
+    TimedHash(Vec<(Vec<u8>, Vec<u8>, Option<i64>)>),
     /// The members of a set: at least one, none twice.
     Set(Vec<Vec<u8>>),
     /// The members of a set of integers: at least one, ascending, each in `width` bytes (2, 4, 8).
@@ -169,6 +174,26 @@ pub(crate) fn encode_hash<'a>(pairs: impl IntoIterator<Item = (&'a [u8], &'a [u8
     seal(payload)
 }
 
+/// Encodes a hash of which fields expire, for the servers that can.
+#[must_use]
+pub(crate) fn encode_timed_hash(pairs: Vec<TimedPair<'_>>, known: Known) -> Vec<u8> {
+    let is_packed = pairs.len() <= LISTPACK_FIELDS_MAX
+        && pairs
+            .iter()
+            .all(|(field, value, _)| field.len().max(value.len()) <= LISTPACK_ELEMENT_BYTES_MAX);
+    seal_as(timed_hash::encode(pairs, known, is_packed), known.version())
+}
+
+/// Gives a payload the version of these servers.
+#[must_use]
+pub(crate) fn stamp(mut payload: Vec<u8>, known: Known) -> Vec<u8> {
+    if known != Known::Redis7 {
+        payload.truncate(payload.len().saturating_sub(FOOTER_BYTES));
+        payload = seal_as(payload, known.version());
+    }
+    payload
+}
+
 /// What begins the text of a library of functions.
 const LIBRARY: u8 = 245;
 
@@ -200,14 +225,27 @@ pub(crate) fn decode_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, RestoreEr
 }
 
 /// Appends the footer.
-pub(crate) fn seal(mut payload: Vec<u8>) -> Vec<u8> {
-    payload.extend_from_slice(&VERSION.to_le_bytes());
+pub(crate) fn seal(payload: Vec<u8>) -> Vec<u8> {
+    seal_as(payload, VERSION)
+}
+
+fn seal_as(mut payload: Vec<u8>, version: u16) -> Vec<u8> {
+    payload.extend_from_slice(&version.to_le_bytes());
     let checksum = CHECKSUM.checksum(&payload);
     payload.extend_from_slice(&checksum.to_le_bytes());
     payload
 }
 
 impl Known {
+    /// The version that is written.
+    fn version(self) -> u16 {
+        match self {
+            Self::Redis7 => VERSION,
+            Self::Redis8 => VERSION_REDIS8,
+            Self::Valkey9 => VERSION_VALKEY,
+        }
+    }
+
     fn has(self, version: u16) -> bool {
         match self {
             Self::Redis7 => version <= VERSION,
@@ -238,6 +276,12 @@ fn unseal(payload: &[u8], known: Known) -> Option<&[u8]> {
 fn decode_value(value: &[u8], known: Known) -> Option<Decoded> {
     let mut input = Input::new(value);
     match input.byte()? {
+        kind @ timed_hash::kind::VALKEY if known == Known::Valkey9 => {
+            timed_hash::read(&mut input, kind)
+        }
+        kind @ (timed_hash::kind::PLAIN | timed_hash::kind::LISTPACK) if known == Known::Redis8 => {
+            timed_hash::read(&mut input, kind)
+        }
         kind::STREAM_3 if known != Known::Redis7 => stream::read(&mut input, 3),
         kind::SET_LISTPACK if known != Known::Redis7 => set::packed(&input.string()?),
         kind::STRING => Some(Decoded::String(input.string()?.into_owned())),

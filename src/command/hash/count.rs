@@ -61,7 +61,7 @@ fn add(
         if let Err(refusal) = sum(hash.get(name, &hasher).as_deref(), &mut digits) {
             return Edited::Kept(Err(refusal));
         }
-        hash.set(name, &digits, limits, &hasher);
+        hash.update(name, &digits, limits, &hasher);
         Edited::Changed(Ok(digits))
     })
 }

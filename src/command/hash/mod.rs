@@ -3,6 +3,9 @@
 //! ```text
 //! hash          the rows; reading, setting and removing fields
 //! hash/count    values that are numbers: HINCRBY, HINCRBYFLOAT
+//! hash/ends     fields that expire: HEXPIRE, HTTL, HPERSIST and their kin
+//! hash/until    HGETEX, HSETEX, HGETDEL
+//! hash/options  the options of these, as Redis and as Valkey reads them
 //! hash/random   random fields: HRANDFIELD
 //! hash/scan     fields page by page: HSCAN
 //! ```
@@ -10,6 +13,9 @@
 //! A missing key is an empty hash, and a hash that loses its last field is a missing key.
 
 mod count;
+mod options;
+mod ends;
+mod until;
 mod random;
 mod scan;
 
@@ -19,9 +25,10 @@ use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Keys, Run, Spec, acl, check,
+    BASE, Group, Keys, Run, SAME, Spec, Variant, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
+use crate::dialect::servers;
 use crate::keyspace::{Edited, Hash, Key, Keyspace, Pair, Ttl, Value, event};
 use crate::resp::Sink;
 
@@ -38,6 +45,9 @@ const MODIFIED_KEY: &[Keys] = &[Keys::at(RW | ACCESS | UPDATE, 1)];
 const UPDATED_KEY: &[Keys] = &[Keys::at(RW | UPDATE, 1)];
 
 const RANDOM: &[&str] = &["nondeterministic_output"];
+/// Valkey has no hint for them.
+const PLAIN_IN_VALKEY: &[Variant] =
+    &[Variant { servers: servers::VALKEY9, tips: Some(&[]), ..SAME }];
 const UNORDERED: &[&str] = &["nondeterministic_output_order"];
 
 pub(super) const ROWS: &[Spec] = &[
@@ -204,6 +214,164 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: "O(N) where N is the size of the hash.",
         summary: "Returns all values of a hash.",
         run: Run::Shard(hvals),
+        ..HASH
+    },
+    Spec {
+        name: "hexpire",
+        arity: AtLeast(6),
+        flags: WRITE | FAST,
+        keys: UPDATED_KEY,
+        servers: servers::SINCE_7_2,
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Sets when fields expire, in seconds from now.",
+        run: Run::Shard(ends::hexpire),
+        ..HASH
+    },
+    Spec {
+        name: "hpexpire",
+        arity: AtLeast(6),
+        flags: WRITE | FAST,
+        keys: UPDATED_KEY,
+        servers: servers::SINCE_7_2,
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Sets when fields expire, in milliseconds from now.",
+        run: Run::Shard(ends::hpexpire),
+        ..HASH
+    },
+    Spec {
+        name: "hexpireat",
+        arity: AtLeast(6),
+        flags: WRITE | FAST,
+        keys: UPDATED_KEY,
+        servers: servers::SINCE_7_2,
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Sets when fields expire, as a Unix time in seconds.",
+        run: Run::Shard(ends::hexpireat),
+        ..HASH
+    },
+    Spec {
+        name: "hpexpireat",
+        arity: AtLeast(6),
+        flags: WRITE | FAST,
+        keys: UPDATED_KEY,
+        servers: servers::SINCE_7_2,
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Sets when fields expire, as a Unix time in milliseconds.",
+        run: Run::Shard(ends::hpexpireat),
+        ..HASH
+    },
+    Spec {
+        name: "httl",
+        variants: PLAIN_IN_VALKEY,
+        arity: AtLeast(5),
+        flags: READ | FAST,
+        keys: READ_KEY,
+        servers: servers::SINCE_7_2,
+        tips: &["nondeterministic_output"],
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Returns in how many seconds fields expire.",
+        run: Run::Shard(ends::httl),
+        ..HASH
+    },
+    Spec {
+        name: "hpttl",
+        variants: PLAIN_IN_VALKEY,
+        arity: AtLeast(5),
+        flags: READ | FAST,
+        keys: READ_KEY,
+        servers: servers::SINCE_7_2,
+        tips: &["nondeterministic_output"],
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Returns in how many milliseconds fields expire.",
+        run: Run::Shard(ends::hpttl),
+        ..HASH
+    },
+    Spec {
+        name: "hexpiretime",
+        arity: AtLeast(5),
+        flags: READ | FAST,
+        keys: READ_KEY,
+        servers: servers::SINCE_7_2,
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Returns when fields expire, as Unix times in seconds.",
+        run: Run::Shard(ends::hexpiretime),
+        ..HASH
+    },
+    Spec {
+        name: "hpexpiretime",
+        arity: AtLeast(5),
+        flags: READ | FAST,
+        keys: READ_KEY,
+        servers: servers::SINCE_7_2,
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Returns when fields expire, as Unix times in milliseconds.",
+        run: Run::Shard(ends::hpexpiretime),
+        ..HASH
+    },
+    Spec {
+        name: "hpersist",
+        arity: AtLeast(5),
+        flags: WRITE | FAST,
+        keys: UPDATED_KEY,
+        servers: servers::SINCE_7_2,
+        since: "7.4.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Makes fields stay that were to expire.",
+        run: Run::Shard(ends::hpersist),
+        ..HASH
+    },
+    Spec {
+        name: "hgetex",
+        variants: &[Variant {
+            servers: servers::VALKEY9,
+            keys: Some(&[Keys::at(RW | ACCESS | UPDATE, 1)]),
+            ..SAME
+        }],
+        arity: AtLeast(5),
+        flags: WRITE | FAST,
+        keys: &[Keys::at(RW | ACCESS | UPDATE, 1).noted("RW and UPDATE because it changes the TTL")],
+        servers: servers::SINCE_7_2,
+        since: "8.0.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Returns the values of fields, and sets when they expire.",
+        run: Run::Shard(until::hgetex),
+        ..HASH
+    },
+    Spec {
+        name: "hsetex",
+        variants: &[Variant {
+            servers: servers::VALKEY9,
+            keys: Some(&[Keys::at(RW | INSERT, 1)]),
+            ..SAME
+        }],
+        arity: AtLeast(6),
+        flags: WRITE | DENYOOM | FAST,
+        keys: UPDATED_KEY,
+        servers: servers::SINCE_7_2,
+        since: "8.0.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Sets fields, and when they expire.",
+        run: Run::Shard(until::hsetex),
+        ..HASH
+    },
+    Spec {
+        name: "hgetdel",
+        arity: AtLeast(5),
+        flags: WRITE | FAST,
+        keys: &[Keys::at(RW | ACCESS | DELETE, 1)],
+        servers: servers::SINCE_7_2,
+        since: "8.0.0",
+        complexity: "O(N) where N is the number of specified fields",
+        summary: "Returns the values of fields and removes the fields.",
+        run: Run::Shard(until::hgetdel),
         ..HASH
     },
 ];

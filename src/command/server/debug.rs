@@ -3,6 +3,7 @@
 //! As in Redis it is one command, not a container.
 
 use super::super::dump::payload_of;
+use super::super::object::encoding_of;
 use super::super::too_many_arguments;
 use super::*;
 use crate::slot::Slot;
@@ -87,18 +88,20 @@ fn debug(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 /// DEBUG OBJECT key. The address has no meaning and is 0.
 fn object(cx: &mut ServerCx<'_>, name: &[u8], out: &mut Sink<'_>) -> Outcome {
     let (slot, second) = (Slot::of(name), cx.now / 1000);
+    let (product, payloads) = (cx.product, cx.product.payloads);
     let found = cx.shards.iter_mut().find_map(|shard| {
         let (key, piece) = (shard.key(slot, name), shard.limits.list_piece);
-        shard.peek(key).map(|entry| (entry, piece))
+        let hasher = shard.hasher().clone();
+        shard.peek(key).map(|entry| (entry, piece, hasher))
     });
-    let (entry, piece) = found.ok_or(Refusal::NO_SUCH_KEY)?;
+    let (entry, piece, hasher) = found.ok_or(Refusal::NO_SUCH_KEY)?;
     let value = entry.value();
     cx.pace.step(value.weight());
-    let len = payload_of(value, piece).len().saturating_sub(PAYLOAD_FRAME);
+    let len = payload_of(value, piece, payloads, &hasher).len().saturating_sub(PAYLOAD_FRAME);
     let used_s = i64::from(entry.accessed_at());
     out.simple(&format!(
         "Value at:0x0 refcount:1 encoding:{} serializedlength:{len} lru:{} lru_seconds_idle:{}",
-        value.encoding(),
+        encoding_of(value, product),
         used_s & 0x00FF_FFFF,
         (second - used_s).max(0),
     ));

@@ -232,12 +232,15 @@ fn stats(InfoCx { cx, commands }: &InfoCx<'_, '_>, text: &mut String) -> std::fm
         cx.shards.iter().map(|shard| count(&shard.counts())).sum::<u64>()
     };
     let pubsub = cx.node.pubsub.counts(cx.port);
+    let expired_fields = cx.product.field_counts.map_or(String::new(), |(name, _)| {
+        format!("{name}:{}\r\n", sum(|counts| counts.expired_fields))
+    });
     write!(
         text,
         "total_connections_received:{}\r\ntotal_commands_processed:{}\r\ninstantaneous_ops_per_sec:{:.0}\r\n\
          total_net_input_bytes:{}\r\ntotal_net_output_bytes:{}\r\ninstantaneous_input_kbps:{:.2}\r\n\
          instantaneous_output_kbps:{:.2}\r\nrejected_connections:{}\r\nsync_full:0\r\nsync_partial_ok:0\r\n\
-         sync_partial_err:0\r\nexpired_keys:{}\r\nevicted_keys:0\r\nevicted_clients:0\r\nkeyspace_hits:{}\r\n\
+         sync_partial_err:0\r\nexpired_keys:{}\r\n{}evicted_keys:0\r\nevicted_clients:0\r\nkeyspace_hits:{}\r\n\
          keyspace_misses:{}\r\npubsub_channels:{}\r\npubsub_patterns:{}\r\npubsubshard_channels:{}\r\n\
          latest_fork_usec:0\r\ntotal_forks:0\r\nmigrate_cached_sockets:0\r\ntracking_total_keys:0\r\n\
          unexpected_error_replies:0\r\ntotal_error_replies:{}\r\n",
@@ -250,6 +253,7 @@ fn stats(InfoCx { cx, commands }: &InfoCx<'_, '_>, text: &mut String) -> std::fm
         rate.bytes_out / 1024.0,
         stats.connections_rejected.get(),
         sum(|counts| counts.expired),
+        expired_fields,
         sum(|counts| counts.hits),
         sum(|counts| counts.misses),
         pubsub.channels,
@@ -384,15 +388,21 @@ fn cluster(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::R
 fn keyspace(InfoCx { cx, .. }: &InfoCx<'_, '_>, text: &mut String) -> std::fmt::Result {
     // Database 0 is on the shards of the topology; each shard after them is a database of its own.
     let shards = cx.server.topology.shards();
-    let mut databases: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
+    let mut databases: BTreeMap<usize, (usize, usize, usize)> = BTreeMap::new();
     for (number, shard) in cx.view.iter().zip(&cx.shards) {
-        let (keys, expires) = databases.entry((number + 1).saturating_sub(shards)).or_default();
+        let (keys, expires, with_ends) =
+            databases.entry((number + 1).saturating_sub(shards)).or_default();
         *keys += shard.len();
         *expires += shard.volatile();
+        *with_ends += shard.with_ends();
     }
-    for (database, (keys, expires)) in databases {
+    for (database, (keys, expires, with_ends)) in databases {
         if keys > 0 {
-            write!(text, "db{database}:keys={keys},expires={expires},avg_ttl=0\r\n")?;
+            write!(text, "db{database}:keys={keys},expires={expires},avg_ttl=0")?;
+            if let Some((_, name)) = cx.product.field_counts {
+                write!(text, ",{name}={with_ends}")?;
+            }
+            text.push_str("\r\n");
         }
     }
     Ok(())

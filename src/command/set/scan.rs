@@ -2,7 +2,7 @@
 
 use super::{Reply, set_at, units};
 use crate::command::pace::Strides;
-use crate::command::scan::{Page, cursor};
+use crate::command::scan::{Page, Scanned, cursor};
 use crate::command::{Args, Cx, Outcome};
 use crate::keyspace::Member;
 use crate::resp::Sink;
@@ -16,7 +16,7 @@ pub(super) fn sscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
         head(out, 0, 0);
         return Ok(());
     };
-    let Page { count, pattern, .. } = Page::of(args, 3, false)?;
+    let Page { count, pattern, .. } = Page::of(args, 3, Scanned::Members)?;
     let mut strides = Strides::new(cx.pace);
     let (members, next) = set.page(cursor, count, &hasher);
     let found: Vec<Member<'_>> = members

@@ -2,7 +2,7 @@
 
 use super::{units, zset_at};
 use crate::command::pace::Strides;
-use crate::command::scan::{Page, cursor};
+use crate::command::scan::{Page, Scanned, cursor};
 use crate::command::{Args, Cx, Outcome};
 use crate::keyspace::{Text, Zset};
 use crate::resp::Sink;
@@ -17,7 +17,7 @@ pub(super) fn zscan(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
         write(out, 0, &[], false);
         return Ok(());
     };
-    let Page { count, pattern, .. } = Page::of(args, 3, false)?;
+    let Page { count, pattern, .. } = Page::of(args, 3, Scanned::Members)?;
     let mut strides = Strides::new(cx.pace);
     let (members, next) = zset.page(cursor, count, &hasher);
     let found: Vec<_> = members

@@ -3,16 +3,19 @@
 //! ```text
 //! small   Packed         all pairs in one piece of memory, in the order of insertion; see packed
 //! large   Table<Field>   found by hash; in no order
+//! timed   one of these, and when its fields expire; see ends
 //! ```
 //!
 //! A hash starts packed and becomes a table when it gets more fields, or a longer name or value,
 //! than [`PackLimits`] allow. It never becomes packed again, as in Redis, so that one at the border
 //! does not switch at every step.
 
+mod ends;
 mod packed;
 
 use super::packed_item::HEAD_LEN_MAX;
-use super::{Blob, KeyHasher, Keyed, Table, Text};
+use super::{Blob, KeyHasher, Keyed, Millis, Table, Text};
+use ends::Ends;
 use packed::Packed;
 
 /// A pack that would grow beyond this many bytes becomes a table, whatever the limits say.
@@ -62,7 +65,29 @@ pub struct Hash(Repr);
 #[derive(Clone, Debug)]
 enum Repr {
     Packed(Packed),
-    Table(Box<Table<Field>>),
+    Large(Box<Large>),
+}
+
+/// What is not packed. It is apart from [`Repr`] to keep that at two words.
+#[derive(Clone, Debug)]
+enum Large {
+    Table(Table<Field>),
+    Timed(Box<Timed>),
+}
+
+/// A hash of which fields expire, or once did.
+#[derive(Clone, Debug)]
+struct Timed {
+    /// Not a timed hash itself: what reads a field looks nowhere else.
+    pairs: Hash,
+    ends: Ends,
+}
+
+/// One of the three.
+enum Form<P, T, M> {
+    Packed(P),
+    Table(T),
+    Timed(M),
 }
 
 impl Default for Hash {
@@ -72,21 +97,48 @@ impl Default for Hash {
 }
 
 impl Hash {
+    #[inline]
+    fn form(&self) -> Form<&Packed, &Table<Field>, &Timed> {
+        match &self.0 {
+            Repr::Packed(packed) => Form::Packed(packed),
+            Repr::Large(large) => match &**large {
+                Large::Table(table) => Form::Table(table),
+                Large::Timed(timed) => Form::Timed(timed),
+            },
+        }
+    }
+
+    #[inline]
+    fn form_mut(&mut self) -> Form<&mut Packed, &mut Table<Field>, &mut Timed> {
+        match &mut self.0 {
+            Repr::Packed(packed) => Form::Packed(packed),
+            Repr::Large(large) => match &mut **large {
+                Large::Table(table) => Form::Table(table),
+                Large::Timed(timed) => Form::Timed(timed),
+            },
+        }
+    }
+
     /// Returns the representation as `OBJECT ENCODING` names it.
     #[must_use]
     pub fn encoding(&self) -> &'static str {
-        match self.0 {
-            Repr::Packed(_) => "listpack",
-            Repr::Table(_) => "hashtable",
+        match self.form() {
+            Form::Packed(_) => "listpack",
+            Form::Table(_) => "hashtable",
+            Form::Timed(timed) => match timed.pairs.0 {
+                Repr::Packed(_) => "listpackex",
+                _ => "hashtable",
+            },
         }
     }
 
     /// Returns how many fields there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        match &self.0 {
-            Repr::Packed(packed) => packed.len(),
-            Repr::Table(table) => table.len(),
+        match self.form() {
+            Form::Packed(packed) => packed.len(),
+            Form::Table(table) => table.len(),
+            Form::Timed(timed) => timed.pairs.len(),
         }
     }
 
@@ -99,9 +151,10 @@ impl Hash {
     /// Returns about how many bytes of memory it takes besides itself.
     #[must_use]
     pub fn memory(&self) -> usize {
-        match &self.0 {
-            Repr::Packed(packed) => packed.size(),
-            Repr::Table(table) => {
+        match self.form() {
+            Form::Timed(timed) => size_of::<Timed>() + timed.pairs.memory() + timed.ends.memory(),
+            Form::Packed(packed) => packed.size(),
+            Form::Table(table) => {
                 let entries = table.entries();
                 let apart = |field: &Field| field.name.memory() + field.value.memory();
                 size_of::<Table<Field>>()
@@ -114,9 +167,10 @@ impl Hash {
     /// Returns the value of a field.
     #[must_use]
     pub fn get(&self, name: &[u8], hasher: &KeyHasher) -> Option<Text<'_>> {
-        match &self.0 {
-            Repr::Packed(packed) => packed.get(name),
-            Repr::Table(table) => {
+        match self.form() {
+            Form::Timed(timed) => timed.pairs.get(name, hasher),
+            Form::Packed(packed) => packed.get(name),
+            Form::Table(table) => {
                 let at = table.find(name, hasher.hash(name))?;
                 Some(Text::Bytes(&table.entries()[at].value))
             }
@@ -126,13 +180,14 @@ impl Hash {
     /// Returns whether there is such a field.
     #[must_use]
     pub fn contains(&self, name: &[u8], hasher: &KeyHasher) -> bool {
-        match &self.0 {
-            Repr::Packed(packed) => packed.contains(name),
-            Repr::Table(table) => table.find(name, hasher.hash(name)).is_some(),
+        match self.form() {
+            Form::Timed(timed) => timed.pairs.contains(name, hasher),
+            Form::Packed(packed) => packed.contains(name),
+            Form::Table(table) => table.find(name, hasher.hash(name)).is_some(),
         }
     }
 
-    /// Sets the value of a field; returns whether the field is new.
+    /// Sets the value of a field, which then does not expire; returns whether the field is new.
     pub fn set(
         &mut self,
         name: &[u8],
@@ -140,7 +195,24 @@ impl Hash {
         limits: PackLimits,
         hasher: &KeyHasher,
     ) -> bool {
-        if let Repr::Packed(packed) = &mut self.0 {
+        if let Form::Timed(timed) = self.form_mut() {
+            timed.ends.clear(name, hasher);
+        }
+        self.update(name, value, limits, hasher)
+    }
+
+    /// Sets the value of a field, which expires as before; returns whether the field is new.
+    pub fn update(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        limits: PackLimits,
+        hasher: &KeyHasher,
+    ) -> bool {
+        if let Form::Timed(timed) = self.form_mut() {
+            return timed.pairs.update(name, value, limits, hasher);
+        }
+        if let Form::Packed(packed) = self.form_mut() {
             // Limits that have shrunk since the last change count here.
             let fits = name.len().max(value.len()) <= limits.value_len_max
                 && packed.len() <= limits.entries_max
@@ -164,9 +236,13 @@ impl Hash {
 
     /// Removes a field; returns whether it was there.
     pub fn remove(&mut self, name: &[u8], hasher: &KeyHasher) -> bool {
-        match &mut self.0 {
-            Repr::Packed(packed) => packed.remove(name),
-            Repr::Table(table) => {
+        match self.form_mut() {
+            Form::Timed(timed) => {
+                timed.ends.clear(name, hasher);
+                timed.pairs.remove(name, hasher)
+            }
+            Form::Packed(packed) => packed.remove(name),
+            Form::Table(table) => {
                 let found = table.find(name, hasher.hash(name));
                 found.map(|at| table.remove(at, hasher)).is_some()
             }
@@ -176,18 +252,20 @@ impl Hash {
     /// Returns every field with its value; those of a packed hash in the order of insertion.
     #[must_use]
     pub fn pairs(&self) -> Pairs<'_> {
-        match &self.0 {
-            Repr::Packed(packed) => Pairs(Rest::Packed(packed.pairs())),
-            Repr::Table(table) => Pairs(Rest::Fields(table.entries().iter())),
+        match self.form() {
+            Form::Timed(timed) => timed.pairs.pairs(),
+            Form::Packed(packed) => Pairs(Rest::Packed(packed.pairs())),
+            Form::Table(table) => Pairs(Rest::Fields(table.entries().iter())),
         }
     }
 
     /// Returns the pairs for access by index.
     #[must_use]
     pub fn indexed(&self) -> Indexed<'_> {
-        match &self.0 {
-            Repr::Packed(packed) => Indexed(Order::Packed(packed.pairs().collect())),
-            Repr::Table(table) => Indexed(Order::Fields(table.entries())),
+        match self.form() {
+            Form::Timed(timed) => timed.pairs.indexed(),
+            Form::Packed(packed) => Indexed(Order::Packed(packed.pairs().collect())),
+            Form::Table(table) => Indexed(Order::Fields(table.entries())),
         }
     }
 
@@ -195,33 +273,113 @@ impl Hash {
     /// of the page after it; both start and end are 0. A small hash is one page.
     #[must_use]
     pub fn page(&self, cursor: u64, count: usize, hasher: &KeyHasher) -> (Vec<Pair<'_>>, u64) {
-        let Repr::Table(table) = &self.0 else { return (self.pairs().collect(), 0) };
+        let table = match self.form() {
+            Form::Table(table) => table,
+            Form::Packed(packed) => return (Pairs(Rest::Packed(packed.pairs())).collect(), 0),
+            Form::Timed(timed) => return timed.pairs.page(cursor, count, hasher),
+        };
         let (fields, next) = table.page(cursor, count, hasher);
         (fields.into_iter().map(Field::pair).collect(), next)
     }
 
     /// Returns the table, converting a packed hash first.
     fn unpack(&mut self, hasher: &KeyHasher) -> &mut Table<Field> {
-        if let Repr::Packed(packed) = &self.0 {
-            let mut table = Box::<Table<Field>>::default();
+        if let Form::Packed(packed) = self.form() {
+            let mut table = Table::default();
             for (name, value) in packed.pairs() {
                 let field = Field { name: (&*name).into(), value: (&*value).into() };
                 table.insert(field, hasher.hash(&name), hasher);
             }
-            self.0 = Repr::Table(table);
+            self.0 = Repr::Large(Box::new(Large::Table(table)));
         }
-        match &mut self.0 {
-            Repr::Table(table) => table,
-            Repr::Packed(_) => unreachable!("the pack has just become a table"),
+        match self.form_mut() {
+            Form::Table(table) => table,
+            Form::Packed(_) | Form::Timed(_) => {
+                unreachable!("the pack has just become a table, and a timed hash is not asked")
+            }
+        }
+    }
+
+    // ── fields that expire ─────────────────────────────────────────────────────────────────────
+
+    /// Returns the last millisecond at which a field exists, if it expires.
+    #[must_use]
+    pub fn end(&self, name: &[u8], hasher: &KeyHasher) -> Option<Millis> {
+        if let Form::Timed(timed) = self.form() { timed.ends.get(name, hasher) } else { None }
+    }
+
+    /// Sets the last millisecond at which a field exists; the field is there.
+    pub fn set_end(&mut self, name: &[u8], at: Millis, hasher: &KeyHasher) {
+        if !matches!(self.form(), Form::Timed(_)) {
+            let timed = Timed { pairs: std::mem::take(self), ends: Ends::default() };
+            self.0 = Repr::Large(Box::new(Large::Timed(Box::new(timed))));
+        }
+        if let Form::Timed(timed) = self.form_mut() {
+            timed.ends.set(name, at, hasher);
+        }
+    }
+
+    /// Makes a field stay; returns whether it was to expire.
+    pub fn clear_end(&mut self, name: &[u8], hasher: &KeyHasher) -> bool {
+        let Form::Timed(timed) = self.form_mut() else { return false };
+        timed.ends.clear(name, hasher)
+    }
+
+    /// Returns whether fields expire, or once did.
+    #[must_use]
+    #[inline]
+    pub(super) fn is_timed(&self) -> bool {
+        matches!(self.form(), Form::Timed(_))
+    }
+
+    /// Returns how many fields expire.
+    #[must_use]
+    pub fn ends(&self) -> usize {
+        if let Form::Timed(timed) = self.form() { timed.ends.len() } else { 0 }
+    }
+
+    /// Returns when the last field expires; `None` while some field does not.
+    #[must_use]
+    pub fn last_end(&self) -> Option<Millis> {
+        let Form::Timed(timed) = self.form() else { return None };
+        timed.ends.last().filter(|_| timed.ends.len() == timed.pairs.len())
+    }
+
+    /// Removes the fields that have expired; returns how many.
+    pub fn take_due(&mut self, now: Millis, hasher: &KeyHasher) -> usize {
+        let Form::Timed(timed) = self.form_mut() else { return 0 };
+        let mut removed = 0;
+        while let Some(name) = timed.ends.pop_due(now, hasher) {
+            timed.pairs.remove(&name, hasher);
+            removed += 1;
+        }
+        removed
+    }
+
+    /// What an entry keeps in a hash whose fields expire: the expiry of its key, and when the next
+    /// field expires, both in the form of an entry.
+    pub(super) fn times(&self) -> Option<(Option<Millis>, Millis)> {
+        let Form::Timed(timed) = self.form() else { return None };
+        Some((timed.ends.key_expires_at, timed.ends.next()))
+    }
+
+    /// Sets the expiry of the key that [`Hash::times`] returns.
+    pub(super) fn set_key_expiry(&mut self, expires_at: Millis) {
+        if let Form::Timed(timed) = self.form_mut() {
+            timed.ends.key_expires_at = Some(expires_at);
         }
     }
 
     /// Checks the invariants.
     #[cfg(test)]
     pub(crate) fn assert_invariants(&self, hasher: &KeyHasher) {
-        match &self.0 {
-            Repr::Packed(packed) => packed.assert_invariants(),
-            Repr::Table(table) => table.assert_invariants(hasher),
+        match self.form() {
+            Form::Timed(timed) => {
+                timed.pairs.assert_invariants(hasher);
+                timed.ends.assert_invariants(hasher, |name| timed.pairs.contains(name, hasher));
+            }
+            Form::Packed(packed) => packed.assert_invariants(),
+            Form::Table(table) => table.assert_invariants(hasher),
         }
     }
 }
@@ -274,6 +432,8 @@ impl Indexed<'_> {
     }
 }
 
+#[cfg(test)]
+mod expiry_tests;
 #[cfg(test)]
 mod tests {
     use super::*;
