@@ -144,6 +144,7 @@ impl Wanted {
         let settings = Settings::new(StartupSettings {
             bind,
             port,
+            dir: working_folder(),
             cluster_enabled: false,
             databases,
             reserve_files,
@@ -189,4 +190,9 @@ impl Wanted {
         }
         Ok(bound)
     }
+}
+
+/// Returns the working folder, or nothing if it is gone.
+fn working_folder() -> String {
+    std::env::current_dir().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
 }

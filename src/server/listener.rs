@@ -5,6 +5,7 @@ use super::connection::Connection;
 use super::socket::{ClientSocket, reading};
 use crate::router::Router;
 use crate::state::NodeState;
+use crate::state::settings::TCP_BACKLOG;
 use crate::topology::Port;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::future::poll_fn;
@@ -15,8 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
-/// Connections that may wait to be accepted; the kernel may allow fewer.
-pub(crate) const BACKLOG: i32 = 4096;
 /// How long accepting rests when the process has run out of file descriptors.
 const REST: Duration = Duration::from_millis(100);
 
@@ -102,7 +101,7 @@ fn reserve(address: SocketAddr) -> io::Result<Socket> {
 
 /// Listens on an address that is already bound.
 fn open(socket: Socket) -> io::Result<StdListener> {
-    socket.listen(BACKLOG)?;
+    socket.listen(TCP_BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(StdListener::from(socket))
 }

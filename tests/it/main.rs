@@ -35,6 +35,7 @@ mod player;
 mod program;
 mod project_files;
 mod proof_live;
+mod parameters;
 mod pubsub;
 mod rdb_files;
 mod redis_rs;

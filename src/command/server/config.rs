@@ -33,11 +33,13 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "set",
             arity: AtLeast(4),
-            // Those that are no parameter here are hidden, too: a client may set them all the same.
+            // Those that a product does not have are hidden, too: a client may set them all the same.
             secrets: &[
                 secret_parameter("requirepass"),
                 secret_parameter("masterauth"),
                 secret_parameter("masteruser"),
+                secret_parameter("primaryauth"),
+                secret_parameter("primaryuser"),
                 secret_parameter("tls-key-file-pass"),
                 secret_parameter("tls-client-key-file-pass"),
             ],

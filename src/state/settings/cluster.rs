@@ -28,8 +28,6 @@ pub(super) struct ClusterSettings {
     pub(super) node_timeout: AtomicI64,
     pub(super) validity_factor: AtomicI64,
     pub(super) migration_barrier: AtomicI64,
-    /// In bytes; 0 for no limit.
-    pub(super) link_buffer_max: AtomicI64,
     pub(super) no_failover: AtomicBool,
     pub(super) replicas_migrate: AtomicBool,
     /// What Valkey alone has.
@@ -92,7 +90,6 @@ impl Default for ClusterSettings {
             node_timeout: AtomicI64::new(15_000),
             validity_factor: AtomicI64::new(10),
             migration_barrier: AtomicI64::new(1),
-            link_buffer_max: AtomicI64::new(0),
             no_failover: AtomicBool::new(false),
             replicas_migrate: AtomicBool::new(true),
             valkey: ValkeyClusterSettings::default(),

@@ -1,6 +1,8 @@
 //! CONFIG GET and CONFIG SET over the table of parameters.
 
-use super::rows::{ROWS, Row, SetRule, VALKEY_ROWS};
+use super::row::{Row, SetRule};
+use super::rows;
+use super::value_type::Value;
 use super::{SetError, Settings};
 use crate::dialect::Product;
 use crate::text::glob;
@@ -15,11 +17,12 @@ impl Settings {
         &self,
         patterns: impl Iterator<Item = &'p [u8]>,
     ) -> Vec<(Cow<'p, [u8]>, Vec<u8>)> {
-        let mut shown = [false; ROWS.len() + VALKEY_ROWS.len()];
+        let rows: Vec<&Row> = self.rows().collect();
+        let mut shown = vec![false; rows.len()];
         let mut found = Vec::new();
         for pattern in patterns {
             let is_glob = pattern.iter().any(|byte| b"*?[".contains(byte));
-            for (row, shown) in self.rows().zip(&mut shown) {
+            for (row, shown) in rows.iter().zip(&mut shown) {
                 let name = row.name.as_bytes();
                 let matches = if is_glob {
                     glob::matches_nocase(pattern, name)
@@ -46,8 +49,12 @@ impl Settings {
         for &(name, _) in pairs {
             let row = self.rows().find(|row| name.eq_ignore_ascii_case(row.name.as_bytes()));
             let row = row.ok_or_else(|| SetError::Unknown(name.to_vec()))?;
-            if matches!(row.set, SetRule::Never) {
-                return Err(refused(name, "can't set immutable config".into()));
+            match row.set {
+                SetRule::Never => return Err(refused(name, "can't set immutable config".into())),
+                SetRule::Protected => {
+                    return Err(refused(name, "can't set protected config".into()));
+                }
+                _ => {}
             }
             if rows.iter().any(|earlier| earlier.name == row.name) {
                 return Err(refused(name, "duplicate parameter".into()));
@@ -56,16 +63,19 @@ impl Settings {
         }
         let mut changes = Vec::with_capacity(pairs.len());
         for (row, &(_, text)) in rows.into_iter().zip(pairs) {
-            let value =
-                row.value_type.read(text).map_err(|why| refused(row.name.as_bytes(), why))?;
+            let read = match self.product.names_itself {
+                true => row.value_type.read_strictly(text),
+                false => row.value_type.read(text),
+            };
+            let value = read.map_err(|why| refused(row.name.as_bytes(), why))?;
             match row.set {
                 SetRule::Freely(set) | SetRule::Own(set) => changes.push((set, value)),
                 SetRule::Checked(check, set) => {
                     check(self, &value).map_err(|why| refused(row.name.as_bytes(), why))?;
                     changes.push((set, value));
                 }
+                SetRule::Never | SetRule::Protected => {}
                 // Setting a constant to its value, as many clients do at their start, is no change.
-                SetRule::Never => {}
                 SetRule::Fixed(_) if value == (row.get)(self) => {}
                 SetRule::Fixed(why) => return Err(refused(row.name.as_bytes(), why.into())),
             }
@@ -79,8 +89,17 @@ impl Settings {
 
     /// The parameters that there are.
     fn rows(&self) -> impl Iterator<Item = &'static Row> + use<> {
-        let more = if self.product.has_client_addresses { VALKEY_ROWS } else { &[] };
-        ROWS.iter().chain(more)
+        rows::of(self.product)
+    }
+
+    /// Returns the value of a parameter that decides nothing, once it was set.
+    pub(super) fn kept(&self, name: &str) -> Option<Value> {
+        self.kept.lock().get(name).cloned()
+    }
+
+    /// Keeps the value of a parameter that decides nothing.
+    pub(super) fn keep(&self, name: &'static str, value: Value) {
+        self.kept.lock().insert(name, value);
     }
 
     /// Makes the settings of a node, which begin as these, the router port's, are, with the
@@ -91,14 +110,14 @@ impl Settings {
             Self::new(super::StartupSettings { cluster_enabled: true, ..self.start.clone() });
         node.product = product;
         node.replica_lag = Arc::clone(&self.replica_lag);
-        ROWS.iter().for_each(|row| node.adopt_row(self, row));
+        rows::common().for_each(|row| node.adopt_row(self, row));
         node
     }
 
     /// Gives a parameter the value that it has in the router port's settings.
     pub fn adopt(&self, router: &Self, name: &[u8]) {
         let named = |row: &&Row| name.eq_ignore_ascii_case(row.name.as_bytes());
-        if let Some(row) = ROWS.iter().find(named) {
+        if let Some(row) = self.rows().find(named) {
             let _one_at_a_time = self.changing.lock();
             self.adopt_row(router, row);
         }
@@ -107,7 +126,7 @@ impl Settings {
     fn adopt_row(&self, router: &Self, row: &Row) {
         match row.set {
             SetRule::Freely(set) | SetRule::Checked(_, set) => set(self, (row.get)(router)),
-            SetRule::Own(_) | SetRule::Fixed(_) | SetRule::Never => {}
+            SetRule::Own(_) | SetRule::Fixed(_) | SetRule::Never | SetRule::Protected => {}
         }
     }
 }

@@ -1,13 +1,24 @@
 //! The runtime parameters: CONFIG GET and CONFIG SET, and the same way for the command line and the
 //! configuration file at the start.
 //!
-//! A parameter is one row of `ROWS`: its name, its type, how it is read and how it can be changed.
-//! Values on the hot path are atomics with a typed getter. A feature that Slotway does not have
-//! (persistence, a memory limit) is a row with a constant value, because clients ask for it, that
-//! refuses every other value with the reason.
+//! A parameter is one row of the table: its name, its type, how it is read and how it can be changed.
+//! Values on the hot path are atomics with a typed getter. A parameter of a feature that Slotway does
+//! not have (persistence, a memory limit) is a row all the same, because clients ask for it: with a
+//! constant value, that refuses every other one with the reason, if another would be untrue; kept and
+//! shown, if nothing depends on it here.
+//!
+//! ```text
+//! value_type  the types of values: parsed and shown as Redis does
+//! cluster     the values of a node as a member of its cluster
+//! row         a row, and macros for rows of the usual kinds
+//! rows        the table
+//! reply       the error replies of CONFIG SET
+//! config      CONFIG GET and CONFIG SET over the table
+//! ```
 
 mod value_type;
 mod cluster;
+mod row;
 mod rows;
 mod reply;
 mod config;
@@ -21,15 +32,19 @@ use cluster::ClusterSettings;
 use parking_lot::{Mutex, RwLock};
 pub(crate) use reply::lacking_parameter;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, Ordering};
 use subtle::{Choice, ConstantTimeEq};
-use value_type::BufferLimit;
+use value_type::{BufferLimit, Value};
 
 /// Most databases.
 pub(crate) const DATABASES_MAX: usize = 1024;
 /// The number of databases of a Redis by default.
 pub(crate) const DATABASES_DEFAULT: usize = 16;
+
+/// Connections that may wait to be accepted; the kernel may allow fewer.
+pub(crate) const TCP_BACKLOG: i32 = 4096;
 
 /// The settings chosen when the process starts.
 #[derive(Clone, Debug)]
@@ -38,6 +53,8 @@ pub struct StartupSettings {
     pub bind: String,
     /// The router's port.
     pub port: u16,
+    /// The working folder.
+    pub dir: String,
     /// Whether the router port reports itself as a cluster node.
     pub cluster_enabled: bool,
     /// The number of databases under `cross-slot audit`, 1 to `DATABASES_MAX`.
@@ -50,7 +67,14 @@ pub struct StartupSettings {
 impl Default for StartupSettings {
     fn default() -> Self {
         let bind = "127.0.0.1".to_owned();
-        Self { bind, port: 0, cluster_enabled: false, databases: 1, reserve_files: |_| Ok(()) }
+        Self {
+            bind,
+            port: 0,
+            dir: String::new(),
+            cluster_enabled: false,
+            databases: 1,
+            reserve_files: |_| Ok(()),
+        }
     }
 }
 
@@ -106,6 +130,8 @@ pub struct Settings {
     password: RwLock<Box<[u8]>>,
     /// Whether `password` is not empty, for the hot path.
     has_password: AtomicBool,
+    /// The values that decide nothing and have been set, by their parameter.
+    kept: Mutex<BTreeMap<&'static str, Value>>,
     /// Held while CONFIG SET stores its values, so that two do not mix.
     changing: Mutex<()>,
 }
@@ -233,6 +259,7 @@ impl Settings {
             output_limits: Mutex::new(output_limits),
             password: RwLock::default(),
             has_password: AtomicBool::new(false),
+            kept: Mutex::default(),
             changing: Mutex::default(),
         }
     }
@@ -438,7 +465,7 @@ fn set_outbox_limits(shared: &OutputLimits, [normal, _, pubsub]: &[BufferLimit; 
 
 #[cfg(test)]
 mod tests {
-    use super::rows::{NOT_PERSISTENT, ROWS, VALKEY_ROWS};
+    use super::rows;
     use super::*;
 
     fn get(settings: &Settings, pattern: &str) -> Vec<(String, String)> {
@@ -449,16 +476,18 @@ mod tests {
 
     #[test]
     fn every_row_reads_what_it_shows() {
-        let settings = Settings::default();
-        let all = || ROWS.iter().chain(VALKEY_ROWS);
-        for row in all() {
-            let value = (row.get)(&settings);
-            let read = row
-                .value_type
-                .read(&value.text())
-                .unwrap_or_else(|why| panic!("{}: {why}", row.name));
-            assert_eq!(read, value, "{}", row.name);
-            assert_eq!(all().filter(|other| other.name == row.name).count(), 1, "{}", row.name);
+        for product in [&Product::REDIS7, &Product::VALKEY9] {
+            let settings = Settings::default().of_node(product);
+            for row in rows::of(product) {
+                let value = (row.get)(&settings);
+                let read = row
+                    .value_type
+                    .read(&value.text())
+                    .unwrap_or_else(|why| panic!("{}: {why}", row.name));
+                assert_eq!(read, value, "{}", row.name);
+                let rows = rows::of(product).filter(|other| other.name == row.name).count();
+                assert_eq!(rows, 1, "{}: {}", product.name, row.name);
+            }
         }
     }
 
@@ -501,7 +530,7 @@ mod tests {
             .set(&[(b"save", b""), (b"appendonly", b"NO"), (b"maxmemory", b"0gb")])
             .expect("no change");
         let refused = settings.set(&[(b"appendonly", b"yes")]).expect_err("fixed");
-        assert!(refused.text().ends_with(NOT_PERSISTENT.as_bytes()));
+        assert!(refused.text().ends_with(b"slotway keeps its data in memory only"));
     }
 
     #[test]

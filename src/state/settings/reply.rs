@@ -1,6 +1,7 @@
 //! The error replies of CONFIG SET, written and read again.
 
-use super::rows::{ROWS, SetRule, VALKEY_ROWS};
+use super::row::SetRule;
+use super::rows;
 
 /// What stands before the name of a parameter that does not exist.
 pub(super) const UNKNOWN: &[u8] = b"ERR Unknown option or number of arguments for CONFIG SET - '";
@@ -16,7 +17,7 @@ pub(crate) fn lacking_parameter(reply: &[u8]) -> Option<&[u8]> {
         return name.strip_suffix(b"'");
     }
     let rest = reply.strip_prefix(REFUSED)?;
-    ROWS.iter().chain(VALKEY_ROWS).find_map(|row| {
+    rows::all().find_map(|row| {
         let SetRule::Fixed(why) = row.set else { return None };
         let reason = rest.strip_prefix(row.name.as_bytes())?.strip_prefix(BECAUSE)?;
         (reason == why.as_bytes()).then_some(row.name.as_bytes())

@@ -24,6 +24,14 @@ pub(super) enum ValueType {
     OutputLimits,
     /// Letters for event classes and ways to publish.
     Events,
+    /// A number of bytes, or of percent: `5%`.
+    MemoryOrPercent,
+    /// Some of these words; the first one stands for none.
+    SomeOf(&'static [&'static str]),
+    /// Pairs of seconds and a number of changes.
+    SavePoints,
+    /// Three numbers from -2000 to 2000.
+    OomScores,
 }
 
 /// A parameter's value.
@@ -50,6 +58,9 @@ pub(super) struct BufferLimit {
     pub(super) soft_s: i64,
 }
 
+const NO_MEMORY: &str = "argument must be a memory value";
+const NO_MEMORY_OR_PERCENT: &str = "argument must be a memory or percent value";
+
 /// The classes of clients with limits, as they are shown.
 const CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
 
@@ -61,7 +72,8 @@ pub(super) const OUTPUT_LIMITS: [BufferLimit; 3] = [
 ];
 
 impl ValueType {
-    /// Parses a value, or returns the error.
+    /// Parses a value, or returns the error. A number of bytes that does not fit 64 bits is the
+    /// largest that does.
     pub(super) fn read(self, text: &[u8]) -> Result<Value, Cow<'static, str>> {
         match self {
             Self::Int(min, max) => {
@@ -70,7 +82,7 @@ impl ValueType {
                 within(number.into(), min, max)
             }
             Self::Memory(min, max) => {
-                let bytes = read_memory(text).ok_or("argument must be a memory value")?;
+                let bytes = read_memory(text).ok_or(NO_MEMORY)?;
                 within(bytes.into(), min, max)
             }
             Self::YesNo if text.eq_ignore_ascii_case(b"yes") => Ok(Value::Bool(true)),
@@ -78,16 +90,40 @@ impl ValueType {
             Self::YesNo => Err("argument must be 'yes' or 'no'".into()),
             Self::OneOf(words) => {
                 let word = words.iter().find(|word| text.eq_ignore_ascii_case(word.as_bytes()));
-                word.map(|word| Value::Word(word)).ok_or_else(|| {
-                    format!("argument(s) must be one of the following: {}", words.join(", ")).into()
-                })
+                word.map(|word| Value::Word(word)).ok_or_else(|| one_of(words))
             }
             Self::Text => Ok(Value::Text(text.into())),
             Self::Percentiles => read_percentiles(text).map_err(Cow::Borrowed),
             Self::OutputLimits => read_limits(text).map_err(Cow::Borrowed),
             Self::Events => read_events(text).map_err(Cow::Borrowed),
+            Self::MemoryOrPercent => read_memory_or_percent(text).map_err(Cow::Borrowed),
+            Self::SomeOf(words) => read_some_of(words, text).ok_or_else(|| one_of(words)),
+            Self::SavePoints => {
+                read_save_points(text).ok_or(Cow::Borrowed("Invalid save parameters"))
+            }
+            Self::OomScores => read_oom_scores(text).map_err(Cow::Borrowed),
         }
     }
+
+    /// As [`ValueType::read`]; a number of bytes that does not fit 64 bits is no such number.
+    pub(super) fn read_strictly(self, text: &[u8]) -> Result<Value, Cow<'static, str>> {
+        let is_huge =
+            || read_memory(text) == Some(u64::MAX) && text != u64::MAX.to_string().as_bytes();
+        match self {
+            Self::Memory(..) if is_huge() => Err(NO_MEMORY.into()),
+            Self::MemoryOrPercent if is_huge() => Err(NO_MEMORY_OR_PERCENT.into()),
+            _ => self.read(text),
+        }
+    }
+
+    /// Returns the value of a text in the table of parameters, all of which a test reads.
+    pub(super) fn constant(self, text: &'static str) -> Value {
+        self.read(text.as_bytes()).unwrap_or(Value::Word(text))
+    }
+}
+
+fn one_of(words: &[&str]) -> Cow<'static, str> {
+    format!("argument(s) must be one of the following: {}", words.join(", ")).into()
 }
 
 fn within(number: i128, min: i128, max: i128) -> Result<Value, Cow<'static, str>> {
@@ -114,6 +150,59 @@ fn read_memory(text: &[u8]) -> Option<u64> {
     };
     let add = |sum: u64, digit: &u8| sum.saturating_mul(10).saturating_add((digit - b'0').into());
     Some(digits.iter().fold(0, add).saturating_mul(factor))
+}
+
+fn read_memory_or_percent(text: &[u8]) -> Result<Value, &'static str> {
+    const WRONG: &str = NO_MEMORY_OR_PERCENT;
+    if let Some(percent) = text.strip_suffix(b"%") {
+        return match parse_i64(percent).filter(|&percent| percent >= 0).ok_or(WRONG)? {
+            0 => Ok(Value::Text((*b"0").into())),
+            1..=100 => Ok(Value::Text(text.into())),
+            _ => Err("percentage argument must be less or equal to 100"),
+        };
+    }
+    let bytes = read_memory(text).ok_or(WRONG)?;
+    Ok(Value::Text(bytes.to_string().into_bytes().into()))
+}
+
+/// Parses words separated by spaces, and puts them in the order of `words`.
+fn read_some_of(words: &[&str], text: &[u8]) -> Option<Value> {
+    let is = |word: &str, named: &[u8]| named.eq_ignore_ascii_case(word.as_bytes());
+    let named = || text.split(|&byte| byte == b' ');
+    if !named().all(|one| words.iter().any(|word| is(word, one))) {
+        return None;
+    }
+    let (none, some) = words.split_first()?;
+    let chosen: Vec<&str> =
+        some.iter().copied().filter(|word| named().any(|one| is(word, one))).collect();
+    let shown = if chosen.is_empty() { (*none).to_owned() } else { chosen.join(" ") };
+    Some(Value::Text(shown.into_bytes().into()))
+}
+
+fn read_save_points(text: &[u8]) -> Option<Value> {
+    if text.is_empty() {
+        return Some(Value::Text(Box::default()));
+    }
+    let numbers: Option<Vec<i64>> = text.split(|&byte| byte == b' ').map(parse_i64).collect();
+    let numbers = numbers?;
+    let (pairs, []) = numbers.as_chunks::<2>() else { return None };
+    if !pairs.iter().all(|&[seconds, changes]| seconds >= 1 && changes >= 0) {
+        return None;
+    }
+    let shown = pairs.iter().map(|[seconds, changes]| format!("{seconds} {changes}"));
+    Some(Value::Text(shown.collect::<Vec<_>>().join(" ").into_bytes().into()))
+}
+
+fn read_oom_scores(text: &[u8]) -> Result<Value, &'static str> {
+    let words: Vec<&[u8]> = text.split(|&byte| byte == b' ').collect();
+    if words.len() != 3 {
+        return Err("wrong number of arguments");
+    }
+    let fits = |word: &&[u8]| parse_i64(word).is_some_and(|score| (-2000..=2000).contains(&score));
+    match words.iter().all(fits) {
+        true => Ok(Value::Text(text.into())),
+        false => Err("Invalid oom-score-adj-values, elements must be between -2000 and 2000."),
+    }
 }
 
 fn read_percentiles(text: &[u8]) -> Result<Value, &'static str> {
