@@ -147,6 +147,7 @@ impl Wanted {
             dir: working_folder(),
             cluster_enabled: false,
             databases,
+            product: self.dialect.product,
             reserve_files,
         });
         for (name, value) in &self.settings {

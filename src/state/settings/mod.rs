@@ -59,6 +59,8 @@ pub struct StartupSettings {
     pub cluster_enabled: bool,
     /// The number of databases under `cross-slot audit`, 1 to `DATABASES_MAX`.
     pub databases: usize,
+    /// The server whose parameters there are.
+    pub product: &'static Product,
     /// Raises the limit of file descriptors for so many clients; fails with the number of clients
     /// possible.
     pub reserve_files: fn(usize) -> Result<(), usize>,
@@ -73,6 +75,7 @@ impl Default for StartupSettings {
             dir: String::new(),
             cluster_enabled: false,
             databases: 1,
+            product: &Product::REDIS7,
             reserve_files: |_| Ok(()),
         }
     }
@@ -227,8 +230,8 @@ impl Settings {
         let output_limits = value_type::OUTPUT_LIMITS;
         Self {
             port: AtomicI64::new(start.port.into()),
+            product: start.product,
             start,
-            product: &Product::REDIS7,
             clients_max: AtomicI64::new(10_000),
             timeout: AtomicI64::new(0),
             tcp_keepalive: AtomicI64::new(300),
@@ -476,7 +479,7 @@ mod tests {
 
     #[test]
     fn every_row_reads_what_it_shows() {
-        for product in [&Product::REDIS7, &Product::VALKEY9] {
+        for product in [&Product::REDIS7, &Product::REDIS8, &Product::VALKEY9] {
             let settings = Settings::default().of_node(product);
             for row in rows::of(product) {
                 let value = (row.get)(&settings);

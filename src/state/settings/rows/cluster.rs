@@ -22,6 +22,16 @@ fn check_characters(name: &[u8], error: &'static str) -> Result<(), Cow<'static,
     if name.iter().all(is_valid) { Ok(()) } else { Err(error.into()) }
 }
 
+/// Bytes that Redis 8 does not allow in a node's name.
+const FORBIDDEN_MARKS: &[u8] = b"\0!#$%&()*+:;<>?@[]^{|}~";
+
+fn check_without_marks(name: &[u8]) -> Result<(), Cow<'static, str>> {
+    match name.iter().any(|byte| FORBIDDEN_MARKS.contains(byte)) {
+        true => Err(INVALID_NODE_NAME.into()),
+        false => Ok(()),
+    }
+}
+
 /// Checks an address of this family; none is valid, too.
 fn check_ip<A: FromStr>(text: &[u8], error: &'static str) -> Result<(), Cow<'static, str>> {
     let is_address = std::str::from_utf8(text).is_ok_and(|text| text.parse::<A>().is_ok());
@@ -69,8 +79,6 @@ pub(super) const ROWS: &[Row] = &[
     number!("cluster-replica-validity-factor", ValueType::Int(0, I32_MAX), cluster.validity_factor),
     number!("cluster-slave-validity-factor", ValueType::Int(0, I32_MAX), cluster.validity_factor),
     number!("cluster-migration-barrier", ValueType::Int(0, I32_MAX), cluster.migration_barrier),
-    // There are no links between nodes.
-    kept!("cluster-link-sendbuf-limit", ValueType::Memory(0, u64::MAX as i128), "0"),
     yes_no!("cluster-replica-no-failover", cluster.no_failover),
     yes_no!("cluster-slave-no-failover", cluster.no_failover),
     yes_no!("cluster-allow-replica-migration", cluster.replicas_migrate),
@@ -85,6 +93,10 @@ pub(super) const ROWS: &[Row] = &[
     never!("cluster-port", PORT, "0"),
 ];
 
+/// What Redis 7 alone has so.
+pub(super) const REDIS7: &[Row] =
+    &[kept!("cluster-link-sendbuf-limit", ValueType::Memory(0, u64::MAX as i128), "0")];
+
 /// What Redis takes as it comes.
 pub(super) const REDIS: &[Row] = &[Row {
     name: "cluster-announce-ip",
@@ -95,6 +107,32 @@ pub(super) const REDIS: &[Row] = &[Row {
 
 /// What Redis 8 and Valkey have.
 pub(super) const NEWER: &[Row] = &[
+    // There are no links between nodes.
+    kept!("cluster-link-sendbuf-limit", ValueType::Memory(0, I64_MAX), "0"),
+    fixed!(
+        "cluster-slot-stats-enabled",
+        ValueType::YesNo,
+        "no",
+        "only the keys of a slot are counted"
+    ),
+];
+
+/// What Redis 8 alone has, or with other values.
+pub(super) const REDIS8: &[Row] = &[
+    Row {
+        name: "cluster-announce-human-nodename",
+        value_type: ValueType::Text,
+        get: |settings| Value::Text(settings.cluster.valkey.node_name.read().clone()),
+        set: SetRule::Checked(
+            |_, value| check_without_marks(&value.text()),
+            |settings, value| *settings.cluster.valkey.node_name.write() = value.into_text(),
+        ),
+    },
+    kept!("cluster-compatibility-sample-ratio", ValueType::Int(0, 100), "0"),
+];
+
+/// What Valkey alone has, or with other values.
+pub(super) const VALKEY: &[Row] = &[
     Row {
         name: "cluster-announce-human-nodename",
         value_type: ValueType::Text,
@@ -104,16 +142,6 @@ pub(super) const NEWER: &[Row] = &[
             |settings, value| *settings.cluster.valkey.node_name.write() = value.into_text(),
         ),
     },
-    fixed!(
-        "cluster-slot-stats-enabled",
-        ValueType::YesNo,
-        "no",
-        "only the keys of a slot are counted"
-    ),
-];
-
-/// What Valkey alone has.
-pub(super) const VALKEY: &[Row] = &[
     Row {
         name: "cluster-announce-ip",
         value_type: ValueType::Text,
@@ -143,8 +171,8 @@ pub(super) const VALKEY: &[Row] = &[
             |settings, value| *settings.cluster.valkey.client_ipv6.write() = value.into_text(),
         ),
     },
-    number!("cluster-announce-client-port", PORT, cluster.valkey.client_port),
-    number!("cluster-announce-client-tls-port", PORT, cluster.valkey.client_tls_port),
+    number!("cluster-announce-client-port", PORT, cluster.valkey.client_port, Own),
+    number!("cluster-announce-client-tls-port", PORT, cluster.valkey.client_tls_port, Own),
     number!(
         "cluster-blacklist-ttl",
         ValueType::Int(i64::MIN as i128, I64_MAX),

@@ -28,82 +28,65 @@ mod tls;
 mod process;
 
 use super::row::Row;
-use crate::dialect::Product;
-
-/// Rows, and the products that have them.
-struct Group {
-    rows: &'static [Row],
-    is_of: fn(&Product) -> bool,
-}
-
-const fn every(rows: &'static [Row]) -> Group {
-    Group { rows, is_of: |_| true }
-}
-
-const fn redis7(rows: &'static [Row]) -> Group {
-    Group { rows, is_of: |product| !product.has_client_addresses }
-}
-
-const fn redis(rows: &'static [Row]) -> Group {
-    Group { rows, is_of: |product| !product.has_client_addresses }
-}
-
-const fn newer(rows: &'static [Row]) -> Group {
-    Group { rows, is_of: |product| product.has_client_addresses }
-}
-
-const fn valkey(rows: &'static [Row]) -> Group {
-    Group { rows, is_of: |product| product.has_client_addresses }
-}
+use crate::dialect::servers::{REDIS7, REDIS8, SINCE_7_2, VALKEY9};
+use crate::dialect::{Product, Servers};
 
 /// The rows that every product has, in the order in which they are shown.
-const COMMON: &[Group] = &[
-    every(clients::ROWS),
-    every(encodings::ROWS),
-    every(monitoring::ROWS),
-    every(own::ROWS),
-    every(memory::ROWS),
-    every(persistence::ROWS),
-    every(replication::ROWS),
-    every(cluster::ROWS),
-    every(tls::ROWS),
-    every(process::ROWS),
+const COMMON: &[&[Row]] = &[
+    clients::ROWS,
+    encodings::ROWS,
+    monitoring::ROWS,
+    own::ROWS,
+    memory::ROWS,
+    persistence::ROWS,
+    replication::ROWS,
+    cluster::ROWS,
+    tls::ROWS,
+    process::ROWS,
 ];
 
-/// The rows that some products have.
-const SPECIAL: &[Group] = &[
-    newer(encodings::NEWER),
-    redis7(memory::REDIS7),
-    newer(memory::NEWER),
-    valkey(memory::VALKEY),
-    redis7(persistence::REDIS7),
-    redis(persistence::REDIS),
-    valkey(persistence::VALKEY),
-    redis(replication::REDIS),
-    valkey(replication::VALKEY),
-    redis(cluster::REDIS),
-    newer(cluster::NEWER),
-    valkey(cluster::VALKEY),
-    newer(tls::NEWER),
-    valkey(tls::VALKEY),
-    redis7(process::REDIS7),
-    redis(process::REDIS),
-    newer(process::NEWER),
-    valkey(process::VALKEY),
+/// The rows that these servers have, which are not all.
+const SPECIAL: &[(Servers, &[Row])] = &[
+    (SINCE_7_2, encodings::NEWER),
+    (REDIS7, memory::REDIS7),
+    (SINCE_7_2, memory::NEWER),
+    (VALKEY9, memory::VALKEY),
+    (REDIS7, persistence::REDIS7),
+    (REDIS, persistence::REDIS),
+    (VALKEY9, persistence::VALKEY),
+    (REDIS, replication::REDIS),
+    (REDIS8, replication::REDIS8),
+    (VALKEY9, replication::VALKEY),
+    (REDIS7, cluster::REDIS7),
+    (REDIS, cluster::REDIS),
+    (SINCE_7_2, cluster::NEWER),
+    (REDIS8, cluster::REDIS8),
+    (VALKEY9, cluster::VALKEY),
+    (SINCE_7_2, tls::NEWER),
+    (VALKEY9, tls::VALKEY),
+    (REDIS7, process::REDIS7),
+    (REDIS, process::REDIS),
+    (SINCE_7_2, process::NEWER),
+    (REDIS8, process::REDIS8),
+    (VALKEY9, process::VALKEY),
 ];
+
+/// Redis, whatever its version.
+const REDIS: Servers = REDIS7 | REDIS8;
 
 /// Returns the rows that every product has.
 pub(super) fn common() -> impl Iterator<Item = &'static Row> {
-    COMMON.iter().flat_map(|group| group.rows)
+    COMMON.iter().copied().flatten()
 }
 
 /// Returns the rows that this product has.
-pub(super) fn of(product: &'static Product) -> impl Iterator<Item = &'static Row> {
-    let special = SPECIAL.iter().filter(|group| (group.is_of)(product));
-    common().chain(special.flat_map(|group| group.rows))
+pub(super) fn of(product: &Product) -> impl Iterator<Item = &'static Row> + use<> {
+    let of = product.servers;
+    let special = SPECIAL.iter().filter(move |(servers, _)| servers & of != 0);
+    common().chain(special.flat_map(|(_, rows)| *rows))
 }
 
 /// Returns the rows of all products; of some parameters there are several.
 pub(super) fn all() -> impl Iterator<Item = &'static Row> {
-    COMMON.iter().chain(SPECIAL).flat_map(|group| group.rows)
+    common().chain(SPECIAL.iter().flat_map(|(_, rows)| *rows))
 }

@@ -30,17 +30,6 @@ pub(super) const ROWS: &[Row] = &[
     never!("unixsocket", ValueType::Text, ""),
     never!("unixsocketperm", ValueType::Text, "0"),
     never!("socket-mark-id", ValueType::Text, "0"),
-    Row {
-        // Without a choice of databases, 16 is reported, as by a Redis node of a cluster, which
-        // only has number 0.
-        name: "databases",
-        value_type: ValueType::Int(1, I32_MAX),
-        get: |settings| match settings.databases() {
-            1 if settings.cross_slot() != CrossSlot::Audit => Value::Number(16),
-            databases => Value::Number(databases as i128),
-        },
-        set: SetRule::Never,
-    },
     never!("enable-debug-command", LOCALITY, "local"),
     never!("enable-module-command", LOCALITY, "no"),
     never!("enable-protected-configs", LOCALITY, "no"),
@@ -84,8 +73,15 @@ pub(super) const ROWS: &[Row] = &[
     kept!("shutdown-timeout", ValueType::Int(0, I32_MAX), "10"),
 ];
 
-/// What Redis 7 alone has.
+/// What Redis 7 alone has, or with other values.
 pub(super) const REDIS7: &[Row] = &[
+    Row {
+        // Without a choice of databases, a Redis 7 node of a cluster reports 16, and has number 0 only.
+        name: "databases",
+        value_type: ValueType::Int(1, I32_MAX),
+        get: |settings| databases(settings, 16),
+        set: SetRule::Never,
+    },
     never!("io-threads-do-reads", ValueType::YesNo, "no"),
     fixed!(
         "loglevel",
@@ -102,6 +98,17 @@ pub(super) const REDIS: &[Row] = &[
     never!("syslog-ident", ValueType::Text, "redis"),
     kept!("shutdown-on-sigint", ENDINGS, "default", check_ending),
     kept!("shutdown-on-sigterm", ENDINGS, "default", check_ending),
+];
+
+/// What Redis 8 alone has, or with other values.
+pub(super) const REDIS8: &[Row] = &[
+    Row {
+        name: "databases",
+        value_type: ValueType::Int(1, I32_MAX),
+        get: |settings| databases(settings, 1),
+        set: SetRule::Never,
+    },
+    kept!("vset-force-single-threaded-execution", ValueType::YesNo, "no"),
 ];
 
 /// What Redis 8 and Valkey have.
@@ -122,8 +129,14 @@ pub(super) const NEWER: &[Row] = &[
     kept!("max-new-connections-per-cycle", ValueType::Int(1, 1000), "10"),
 ];
 
-/// What Valkey alone has.
+/// What Valkey alone has, or with other values.
 pub(super) const VALKEY: &[Row] = &[
+    Row {
+        name: "databases",
+        value_type: ValueType::Int(1, I32_MAX),
+        get: |settings| databases(settings, 16),
+        set: SetRule::Never,
+    },
     fixed!("io-threads", ValueType::Int(1, 256), "1", CHOSEN_AT_START),
     never!("syslog-ident", ValueType::Text, "valkey"),
     kept!("shutdown-on-sigint", VALKEY_ENDINGS, "default", check_ending),
@@ -155,6 +168,14 @@ pub(super) const VALKEY: &[Row] = &[
     never!("rdma-rx-size", ValueType::Int(0, I32_MAX), "1048576"),
     never!("unixsocketgroup", ValueType::Text, ""),
 ];
+
+/// The number of databases; `shown` if none was chosen.
+fn databases(settings: &Settings, shown: i128) -> Value {
+    match settings.databases() {
+        1 if settings.cross_slot() != CrossSlot::Audit => Value::Number(shown),
+        databases => Value::Number(databases as i128),
+    }
+}
 
 /// Who may use a command.
 const LOCALITY: ValueType = ValueType::OneOf(&["no", "yes", "local"]);

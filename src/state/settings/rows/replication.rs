@@ -84,6 +84,10 @@ pub(super) const REDIS: &[Row] = &[
     ),
 ];
 
+/// What Redis 8 alone has.
+pub(super) const REDIS8: &[Row] =
+    &[kept!("replica-full-sync-buffer-limit", ValueType::Memory(0, I64_MAX), "0")];
+
 /// What Valkey has alone, or with other values than Redis.
 pub(super) const VALKEY: &[Row] = &[
     backlog_size!("10485760"),
