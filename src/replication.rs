@@ -177,6 +177,12 @@ impl ReplicationStream {
         ReplicaStatus { written: backlog.written, applied, behind_ms }
     }
 
+    /// Returns the memory of the changes on their way, in bytes.
+    fn memory(&self) -> usize {
+        let backlog = self.backlog.lock();
+        backlog.bytes + backlog.early.memory()
+    }
+
     /// Returns when the change at `offset` becomes due, if it is still in the queue and the master
     /// is up.
     fn due_for(&self, offset: u64) -> Option<Millis> {
@@ -309,6 +315,12 @@ impl ReplicationStreams {
         self.0.lock().iter().find(|(it, _)| *it == shard).map(|(_, stream)| Arc::clone(stream))
     }
 
+    /// Returns the memory of all changes on their way, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.0.lock().iter().map(|(_, stream)| stream.memory()).sum()
+    }
+
     /// Returns the shards of replicas.
     #[must_use]
     pub fn replica_shards(&self) -> Vec<usize> {
@@ -344,6 +356,12 @@ impl ReplicaWait {
             (stream, written)
         };
         Self { sharing, targets: streams.into_iter().map(target).collect(), wanted, until }
+    }
+
+    /// Returns whether it ends after some time.
+    #[must_use]
+    pub fn has_timeout(&self) -> bool {
+        self.until.is_some()
     }
 
     /// Returns how many replicas have everything at `now`.

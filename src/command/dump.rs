@@ -193,6 +193,9 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             }
         }
         _ => {
+            if !matches!(decoded, Decoded::String(_)) {
+                cx.keyspace.count_payload();
+            }
             let value = value_of(decoded, cx.keyspace);
             put_anew(cx.keyspace, key, value, ttl);
             cx.keyspace.notify_event(event::GENERIC, "restore", key.bytes);

@@ -98,8 +98,6 @@ pub struct Product {
     /// The commands for fields that expire are Valkey's: other errors, options that may be repeated, times
     /// in seconds that are rounded to the nearest. Redis rounds them up.
     pub has_valkey_field_options: bool,
-    /// The names in INFO of the number of fields that have expired, and of hashes with fields that expire.
-    pub field_counts: Option<(&'static str, &'static str)>,
     /// The payloads of DUMP and RESTORE.
     pub payloads: Payloads,
 }
@@ -131,7 +129,6 @@ impl Product {
         has_new_streams: false,
         names_last_entry: false,
         has_valkey_field_options: false,
-        field_counts: None,
         payloads: Payloads::Redis7,
     };
     /// Redis 8.2.
@@ -144,7 +141,6 @@ impl Product {
         reads_bit_range_first: true,
         has_new_streams: true,
         names_last_entry: true,
-        field_counts: Some(("expired_subkeys", "subexpiry")),
         payloads: Payloads::Redis8,
         ..Self::REDIS7
     };
@@ -168,7 +164,6 @@ impl Product {
         has_new_streams: true,
         names_last_entry: false,
         has_valkey_field_options: true,
-        field_counts: Some(("expired_fields", "keys_with_volatile_items")),
         payloads: Payloads::Valkey9,
     };
 }

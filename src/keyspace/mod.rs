@@ -122,6 +122,10 @@ pub struct Counts {
     pub expired: u64,
     /// Fields of hashes removed because they had expired.
     pub expired_fields: u64,
+    /// Removed values that were slow to free, and so were freed beside the shard.
+    pub freed_lazily: u64,
+    /// Payloads of RESTORE that held a collection, each checked to the last byte.
+    pub payloads_checked: u64,
 }
 
 /// A shard's keys.
@@ -256,6 +260,11 @@ impl Keyspace {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// Counts a payload of RESTORE that was checked.
+    pub fn count_payload(&mut self) {
+        self.counts.payloads_checked += 1;
     }
 
     /// Resets the counters.

@@ -206,6 +206,7 @@ impl Keyspace {
             let empty = std::iter::repeat_with(SlotTable::default).take(self.slots.len()).collect();
             let gone = std::mem::replace(&mut self.slots, empty);
             self.lazy_free.0.push(Box::new(gone));
+            self.counts.freed_lazily += self.len as u64;
         }
         (self.volatile, self.with_ends) = (0, 0);
         if let Some(journal) = &mut self.journal {
@@ -218,6 +219,7 @@ impl Keyspace {
     pub fn free_lazily(&mut self, value: Value) {
         if value.is_slow_to_free() {
             self.lazy_free.0.push(Box::new(value));
+            self.counts.freed_lazily += 1;
         }
     }
 
@@ -225,6 +227,7 @@ impl Keyspace {
     pub fn free_group_lazily(&mut self, group: Group) {
         if group.pending().len() > LAZY_FREE_LEN {
             self.lazy_free.0.push(Box::new(group));
+            self.counts.freed_lazily += 1;
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Scripts {
     loaded: RwLock<Loaded>,
     /// How often all scripts were forgotten.
     generation: AtomicU64,
+    /// Scripts forgotten to make room for others.
+    forgotten: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +49,7 @@ impl Scripts {
             let Some(oldest) = loaded.order.pop_front() else { break };
             if let Some(script) = loaded.by_sha.remove(&oldest) {
                 loaded.bytes -= script.text.len();
+                self.forgotten.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -56,6 +59,12 @@ impl Scripts {
         let dead = std::mem::take(&mut *self.loaded.write());
         self.generation.fetch_add(1, Ordering::AcqRel);
         drop(dead);
+    }
+
+    /// Returns how many scripts were forgotten to make room for others.
+    #[must_use]
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Relaxed)
     }
 
     /// Returns how often all scripts were forgotten: interpreters forget them as well then.

@@ -131,8 +131,7 @@ impl Connection {
     /// disconnected, or sends more than it may.
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            let limit = self.session.node().settings.query_buffer_max().min(CARRY_LEN_MAX);
-            if self.carry.len() > limit {
+            if self.has_sent_too_much() {
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
             let read_len = BUFFERS.with_borrow_mut(|buffers| {
@@ -145,7 +144,7 @@ impl Connection {
             if read_len == 0 {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            self.session.node().stats.add(|it| &it.bytes_in, read_len as u64);
+            self.session.node().stats.note_read(read_len);
             self.carry_is_ready = true;
         }
     }
@@ -251,7 +250,7 @@ impl Connection {
                 self.carry = BytesMut::new();
             }
         }
-        self.session.node().stats.add(|it| &it.bytes_in, read_len as u64);
+        self.session.node().stats.note_read(read_len);
         let mut next = self.after_turn(outcome);
         // Unauthenticated clients get little output at a time, even if they do not read it; it is
         // still sent, as it contains the reason.
@@ -303,8 +302,7 @@ impl Connection {
                 self.carry_is_ready = false;
                 // `missing` is counted from the end of the present input.
                 self.missing = if self.carry.is_empty() { 1 } else { self.carry.len() + missing };
-                let limit = self.session.node().settings.query_buffer_max().min(CARRY_LEN_MAX);
-                (self.carry.len() > limit).then_some(Outcome::Sever)
+                self.has_sent_too_much().then_some(Outcome::Sever)
             }
             Outcome::Wait { wait: WaitFor::Resume(unit), muted } => {
                 self.rest = Some(Rest { unit, muted, until: None });
@@ -337,7 +335,7 @@ impl Connection {
 
     /// Writes as much of `output` as the socket takes, keeps the rest, and empties it.
     fn send(&mut self, cx: &mut Context<'_>, output: &mut Vec<u8>) -> io::Result<()> {
-        self.session.node().stats.add(|it| &it.bytes_out, output.len() as u64);
+        self.session.node().stats.note_write(output.len());
         let mut sent = 0;
         // Until the replies may be sent, all of them are kept.
         while self.gate.is_none() && sent < output.len() {
@@ -367,7 +365,7 @@ impl Connection {
 
     /// Keeps replies from other threads to be sent next.
     pub(super) fn keep_unsent(&mut self, replies: &[u8]) {
-        self.session.node().stats.add(|it| &it.bytes_out, replies.len() as u64);
+        self.session.node().stats.note_write(replies.len());
         self.unsent.extend_from_slice(replies);
         self.note_unsent();
     }
@@ -409,7 +407,23 @@ impl Connection {
     /// Returns whether the client has left more unread than it may. Subscribers have other limits,
     /// which senders enforce.
     fn is_too_slow(&self) -> bool {
-        let max = self.session.node().settings.output_max();
-        max.is_some_and(|max| self.unsent.len() > max) && !self.session.listens()
+        let settings = &self.session.node().settings;
+        let is_over = settings.output_max().is_some_and(|max| self.unsent.len() > max);
+        let is_too_slow = is_over && !self.session.listens();
+        if is_too_slow {
+            settings.outbox_limits().count_closed();
+        }
+        is_too_slow
+    }
+
+    /// Returns whether the client has sent more that is not executed than it may.
+    fn has_sent_too_much(&self) -> bool {
+        let node = self.session.node();
+        let limit = node.settings.query_buffer_max().min(CARRY_LEN_MAX);
+        let is_too_much = self.carry.len() > limit;
+        if is_too_much {
+            node.stats.add(|it| &it.input_limit_closes, 1);
+        }
+        is_too_much
     }
 }

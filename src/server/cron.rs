@@ -46,26 +46,58 @@ pub(super) async fn run(router: Arc<Router>) {
     }
 }
 
+/// What a cycle of expiry has done so far to a shard.
+#[derive(Default)]
+struct Cycle {
+    /// Keys with an expiry before it.
+    volatile: usize,
+    removed: usize,
+    ticks: u64,
+}
+
 /// Removes expired keys of a shard: few of them, or many if many have expired.
 async fn expire(router: &Router, shard: usize, now: Millis) {
+    let (mut cycle, mut goes_on) = (Cycle::default(), true);
     for _ in 0..HOLDS_MAX {
-        if !expire_once(router, shard, now) {
-            return;
+        goes_on = expire_once(router, shard, now, &mut cycle);
+        if !goes_on {
+            break;
         }
         tokio::task::yield_now().await;
     }
+    note(router, shard, &cycle, goes_on);
 }
 
 /// Expires keys under one hold; returns whether enough have expired to continue.
-fn expire_once(router: &Router, shard: usize, now: Millis) -> bool {
+fn expire_once(router: &Router, shard: usize, now: Millis, cycle: &mut Cycle) -> bool {
     // A shard that is busy now is looked at again in the next tick.
     let pace = WorkerPace::default();
     let turn = Turn::new(router.batch_context(Port::Router, now), &pace);
     let Some(mut hold) = router.shards()[shard].try_hold(&turn) else { return false };
     let keyspace = &mut hold.engine().keyspace;
-    let slots = keyspace.slots();
+    let (slots, began) = (keyspace.slots(), clock::ticks());
+    cycle.volatile = cycle.volatile.max(keyspace.volatile());
     let (looked, removed) = keyspace.expire_some(slots, ENTRIES_PER_HOLD);
+    cycle.removed += removed;
+    cycle.ticks += clock::ticks().wrapping_sub(began);
     looked >= ENTRIES_PER_HOLD && removed as f64 >= looked as f64 * WORTHWHILE
+}
+
+/// Counts a cycle at the port that has the shard's keys: its master, or the router port for a database
+/// above 0.
+fn note(router: &Router, shard: usize, cycle: &Cycle, was_cut_short: bool) {
+    if cycle.volatile == 0 {
+        return;
+    }
+    let (server, topology) = (&router.server, &router.server.topology);
+    let holders = topology.nodes_with_keys_of(shard);
+    let master = holders.iter().find(|holder| !holder.is_replica);
+    let node = match (topology.database_of_shard(shard), master) {
+        (0, Some(master)) => server.node(Port::Node(master.node)),
+        _ => server.node(Port::Router),
+    };
+    let nanos = node.observer.nanos(cycle.ticks);
+    node.stats.note_expiry(cycle.volatile, cycle.removed, was_cut_short, nanos);
 }
 
 /// Applies the due changes to replicas that lag, so that none pile up where no client reads.

@@ -75,14 +75,17 @@ impl Connection {
         }
     }
 
-    /// Awaits `end` while the client counts as blocked. Meanwhile its messages are sent and its
+    /// Awaits `end` while the client counts as blocked, for a limited time if it `times_out`. Meanwhile its messages are sent and its
     /// input is kept; ends with an error when it disconnects, or sends more than it may.
     async fn blocked_until<T>(
         &mut self,
+        times_out: bool,
         mut end: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> io::Result<T> {
         let client = Arc::clone(self.session.client());
-        client.note_activity(|activity| activity.blocked = true);
+        client.note_activity(|activity| {
+            (activity.blocked, activity.times_out) = (true, times_out);
+        });
         let ended = poll_fn(|cx| {
             if let Poll::Ready(ended) = end(cx) {
                 return Poll::Ready(Ok(ended));
@@ -103,7 +106,7 @@ impl Connection {
         let Blocked { call, mut waiting, wait, request } = *blocked;
         let mut time_out = wait.until.map(|until| Box::pin(sleep_until(until)));
         let ending = self
-            .blocked_until(|cx| {
+            .blocked_until(wait.until.is_some(), |cx| {
                 if let Poll::Ready(ending) = Pin::new(&mut waiting).poll(cx) {
                     // A claim that is dropped unused belongs to a client that is being closed, or
                     // to a shard that failed: no value was taken.
@@ -153,7 +156,7 @@ impl Connection {
         let (_call, mut waiting) = client.begin_wait();
         let mut time_out = pin!(sleep_until(clock::now()));
         let ending = self
-            .blocked_until(|cx| {
+            .blocked_until(wait.has_timeout(), |cx| {
                 if let Poll::Ready(ending) = Pin::new(&mut waiting).poll(cx) {
                     return Poll::Ready(ending.unwrap_or(Ending::TimedOut));
                 }
@@ -191,7 +194,7 @@ impl Connection {
         let pause = Arc::clone(&self.session.node().pause);
         let mut time_out = pin!(sleep_until(until));
         let mut ended = pin!(pause.ended(clock::now()));
-        self.blocked_until(|cx| {
+        self.blocked_until(false, |cx| {
             let is_over =
                 ended.as_mut().poll(cx).is_ready() || time_out.as_mut().poll(cx).is_ready();
             if is_over { Poll::Ready(()) } else { Poll::Pending }

@@ -96,6 +96,8 @@ pub struct ServerState {
     pub identity: Identity,
     /// The server whose commands and replies the process has.
     pub product: &'static Product,
+    /// The resident memory when the process began to serve, in bytes.
+    pub startup_memory: u64,
     usage: fn() -> Usage,
 }
 
@@ -204,6 +206,7 @@ impl ServerState {
             admin_enabled: config.admin_enabled,
             identity: config.identity,
             product: config.product,
+            startup_memory: (config.usage)().resident,
             usage: config.usage,
         }
     }

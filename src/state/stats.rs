@@ -40,9 +40,42 @@ pub struct Stats {
     pub bytes_in: Counter,
     /// Bytes sent.
     pub bytes_out: Counter,
+    /// Reads from sockets that brought something.
+    pub reads: Counter,
+    /// Writes of replies and messages.
+    pub writes: Counter,
+    /// Clients closed because they sent more than they may without its being executed.
+    pub input_limit_closes: Counter,
     /// Requests and transactions refused because their keys are in several slots.
     pub crossslot_refusals: Counter,
     rates: Mutex<Rates>,
+    expiry: Mutex<ExpiryCycle>,
+}
+
+/// The removal of expired keys that no command reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ExpiryCycle {
+    /// Of the keys with an expiry, how many of a hundred were found expired lately.
+    pub stale_percent: f64,
+    /// How often a cycle ended by its bounds, with more to remove.
+    pub cut_short: u64,
+    /// The time that it took.
+    pub nanos: u64,
+}
+
+/// The share of the latest cycle in [`ExpiryCycle::stale_percent`].
+const LATEST_SHARE: f64 = 0.05;
+
+impl ExpiryCycle {
+    /// Counts a cycle over so many keys with an expiry, of which some had expired.
+    fn note(&mut self, volatile: usize, removed: usize, cut_short: bool, nanos: u64) {
+        if volatile > 0 {
+            let percent = 100.0 * removed as f64 / volatile as f64;
+            self.stale_percent += (percent - self.stale_percent) * LATEST_SHARE;
+        }
+        self.cut_short += u64::from(cut_short);
+        self.nanos += nanos;
+    }
 }
 
 impl Stats {
@@ -60,8 +93,38 @@ impl Stats {
         }
     }
 
+    /// Counts a read of so many bytes; of none there was no read.
+    pub fn note_read(&self, len: usize) {
+        if len > 0 {
+            self.add(|it| &it.reads, 1);
+            self.add(|it| &it.bytes_in, len as u64);
+        }
+    }
+
+    /// Counts a write of so many bytes; of none there was no write.
+    pub fn note_write(&self, len: usize) {
+        if len > 0 {
+            self.add(|it| &it.writes, 1);
+            self.add(|it| &it.bytes_out, len as u64);
+        }
+    }
+
+    /// Counts a cycle of the removal of expired keys, here and in the whole.
+    pub fn note_expiry(&self, volatile: usize, removed: usize, cut_short: bool, nanos: u64) {
+        for stats in std::iter::once(self).chain(self.whole.as_deref()) {
+            stats.expiry.lock().note(volatile, removed, cut_short, nanos);
+        }
+    }
+
+    /// Returns the counts of the removal of expired keys.
+    #[must_use]
+    pub fn expiry(&self) -> ExpiryCycle {
+        *self.expiry.lock()
+    }
+
     /// Resets the counters.
     pub fn reset(&self) {
+        *self.expiry.lock() = ExpiryCycle::default();
         let mut rates = self.rates.lock();
         for counter in [
             &self.connections_received,
@@ -70,6 +133,9 @@ impl Stats {
             &self.bytes_in,
             &self.bytes_out,
             &self.crossslot_refusals,
+            &self.reads,
+            &self.writes,
+            &self.input_limit_closes,
         ] {
             counter.reset();
         }

@@ -19,6 +19,7 @@ mod faulty_server;
 mod foreign_commands;
 mod forwarded;
 mod fuzzing;
+mod info_fields;
 mod input_chunks;
 mod janitor;
 mod judge;

@@ -18,6 +18,8 @@ mod show;
 mod slot_stats;
 mod migrate;
 
+pub(super) use show::info_lines;
+
 use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE};
 use super::spec::{
     Arity::{AtLeast, Exactly},

@@ -249,6 +249,12 @@ pub(super) fn replicas(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>
 }
 
 pub(super) fn info(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    out.verbatim(*b"txt", info_lines(cx).as_bytes());
+    Ok(())
+}
+
+/// Returns the lines of CLUSTER INFO.
+pub(in crate::command) fn info_lines(cx: &ServerCx<'_>) -> String {
     let view = view(cx);
     let size = view.nodes.iter().filter(|node| !node.ranges.is_empty()).count();
     let me = view.myself();
@@ -264,7 +270,7 @@ pub(super) fn info(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
     if cx.product.details_cluster {
         (failed, bytes) = (failed_nodes(&view), messages.byte_lines());
     }
-    let text = format!(
+    format!(
         "cluster_state:{state}\r\ncluster_slots_assigned:{}\r\ncluster_slots_ok:{}\r\n\
          cluster_slots_pfail:0\r\ncluster_slots_fail:{}\r\n{failed}cluster_known_nodes:{}\r\n\
          cluster_size:{size}\r\ncluster_current_epoch:{}\r\ncluster_my_epoch:{my_epoch}\r\n\
@@ -275,9 +281,7 @@ pub(super) fn info(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Ou
         view.nodes.len(),
         view.epoch,
         messages.lines(),
-    );
-    out.verbatim(*b"txt", text.as_bytes());
-    Ok(())
+    )
 }
 
 /// The lines of CLUSTER INFO about nodes that are down, which Valkey has.

@@ -92,9 +92,23 @@ fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     out.map(found.len());
     for (name, value) in &found {
         out.bulk(name);
-        out.bulk(value);
+        match [&b"replicaof"[..], b"slaveof"].iter().any(|it| name.eq_ignore_ascii_case(it)) {
+            true => out.bulk(master(cx).as_bytes()),
+            false => out.bulk(value),
+        }
     }
     Ok(())
+}
+
+/// The address of a replica's master, as `replicaof` has it; nothing at a master.
+fn master(cx: &ServerCx<'_>) -> String {
+    match cx.server.topology.replication_role(cx.port) {
+        ReplicationRole::Master(_) => String::new(),
+        ReplicationRole::ReplicaOf(master) => {
+            let (host, port) = cx.server.announce.endpoint(master.port, cx.me.local);
+            format!("{host} {port}")
+        }
+    }
 }
 
 fn set(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
@@ -111,6 +125,7 @@ fn set(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
 fn resetstat(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     for node in cx.covered() {
         node.stats.reset();
+        node.settings.outbox_limits().reset_closed();
         node.observer.commandstats.each(CommandStats::reset);
     }
     cx.shards.iter_mut().for_each(|shard| shard.reset_counts());

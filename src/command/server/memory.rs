@@ -112,23 +112,49 @@ fn usage(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
-/// The numbers of MEMORY STATS and DOCTOR; sizes in bytes.
-struct Usage {
-    resident: u64,
-    peak: u64,
-    clients: usize,
+/// The memory of the process by purpose, in bytes.
+pub(super) struct Usage {
+    pub(super) resident: u64,
+    pub(super) peak: u64,
+    /// What was resident before the first client.
+    pub(super) startup: u64,
+    /// Of the machine.
+    pub(super) machine: u64,
+    pub(super) clients: usize,
+    pub(super) scripts: usize,
+    pub(super) functions: usize,
+    /// Changes on their way to replicas.
+    pub(super) replication: usize,
+    /// The number of keys.
     keys: usize,
 }
 
 impl Usage {
-    fn of(cx: &ServerCx<'_>) -> Self {
+    pub(super) fn of(cx: &ServerCx<'_>) -> Self {
         let usage = cx.server.usage();
+        let libraries = cx.node.functions.all();
         Self {
             resident: usage.resident,
             peak: usage.resident_peak,
+            startup: cx.server.startup_memory,
+            machine: usage.machine_memory,
             clients: cx.node.clients().iter().map(|client| client.memory()).sum(),
+            scripts: cx.node.scripts.usage().1,
+            functions: libraries.iter().map(|library| library.code.len()).sum(),
+            replication: cx.server.replication_streams.memory(),
             keys: cx.shards.iter().map(|shard| shard.len()).sum(),
         }
+    }
+
+    /// What is not keys and values, as far as it is counted.
+    pub(super) fn overhead(&self) -> u64 {
+        let counted = self.clients + self.scripts + self.functions + self.replication;
+        self.startup + counted as u64
+    }
+
+    /// Keys and values, and what is not counted.
+    pub(super) fn data(&self) -> u64 {
+        self.resident.saturating_sub(self.overhead())
     }
 
     fn bytes_per_key(&self) -> u64 {
@@ -146,17 +172,18 @@ fn stats(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let numbers = [
         ("peak.allocated", usage.peak),
         ("total.allocated", usage.resident),
-        ("startup.allocated", 0),
-        ("replication.backlog", 0),
+        ("startup.allocated", usage.startup),
+        ("replication.backlog", usage.replication as u64),
         ("clients.slaves", 0),
         ("clients.normal", usage.clients as u64),
         ("cluster.links", 0),
         ("aof.buffer", 0),
-        ("lua.caches", cx.node.scripts.usage().1 as u64),
-        ("functions.caches", 0),
-        ("overhead.total", usage.clients as u64),
+        ("lua.caches", usage.scripts as u64),
+        ("functions.caches", usage.functions as u64),
+        ("overhead.total", usage.overhead()),
         ("keys.count", usage.keys as u64),
         ("keys.bytes-per-key", usage.bytes_per_key()),
+        ("dataset.bytes", usage.data()),
     ];
     out.map(numbers.len() + 1);
     for (name, number) in numbers {

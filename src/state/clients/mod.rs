@@ -107,6 +107,8 @@ pub struct Activity {
     pub dirty: bool,
     /// It is blocked.
     pub blocked: bool,
+    /// Being blocked ends after some time.
+    pub times_out: bool,
     /// CLIENT REPLY is off.
     pub reply_off: bool,
     /// It sees every command (MONITOR).
@@ -135,6 +137,7 @@ impl Activity {
             watched: 0,
             dirty: false,
             blocked: false,
+            times_out: false,
             reply_off: false,
             monitors: false,
             bytes_in: 0,

@@ -19,7 +19,7 @@ use crate::keyspace::Millis;
 use crate::resp::Proto;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 /// Most bytes in an outbox, whatever the settings say.
@@ -42,6 +42,26 @@ pub struct OutputLimits {
     pub normal: OutputLimit,
     /// Subscribers.
     pub pubsub: OutputLimit,
+    /// How many clients were closed because they exceeded a limit.
+    closed: AtomicU64,
+}
+
+impl OutputLimits {
+    /// Counts a client that is closed because it exceeds a limit.
+    pub fn count_closed(&self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns how many clients were closed because they exceeded a limit.
+    #[must_use]
+    pub fn closed(&self) -> u64 {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Resets the count of closed clients.
+    pub fn reset_closed(&self) {
+        self.closed.store(0, Ordering::Relaxed);
+    }
 }
 
 impl OutputLimit {
@@ -172,6 +192,7 @@ impl Client {
             bytes = waiting,
             "closing a client that does not read its messages"
         );
+        outbox.limits.count_closed();
         self.close();
         None
     }
@@ -182,6 +203,7 @@ impl Client {
         let is_overfull = outbox.is_overfull(&mut outbox.inner.lock(), now);
         if is_overfull && !self.is_closing() {
             tracing::warn!(client = self.id, "closing a client that is slow to read its messages");
+            outbox.limits.count_closed();
             self.close();
         }
     }

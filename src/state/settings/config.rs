@@ -92,6 +92,29 @@ impl Settings {
         rows::of(self.product)
     }
 
+    /// Returns the value of `replica-priority`, which is shown only.
+    #[must_use]
+    pub fn replica_priority(&self) -> i64 {
+        self.shown_value("replica-priority").map_or(0, |value| value.number())
+    }
+
+    /// Returns the value of `replica-announced`, which is shown only.
+    #[must_use]
+    pub fn is_replica_announced(&self) -> bool {
+        self.shown_value("replica-announced").is_some_and(|value| value.is_yes())
+    }
+
+    /// Returns the value of `repl-backlog-size` in bytes, which is shown only.
+    #[must_use]
+    pub fn backlog_size(&self) -> i64 {
+        self.shown_value("repl-backlog-size").map_or(0, |value| value.number())
+    }
+
+    /// Returns the value of a parameter.
+    fn shown_value(&self, name: &str) -> Option<Value> {
+        self.rows().find(|row| row.name == name).map(|row| (row.get)(self))
+    }
+
     /// Returns the value of a parameter that decides nothing, once it was set.
     pub(super) fn kept(&self, name: &str) -> Option<Value> {
         self.kept.lock().get(name).cloned()

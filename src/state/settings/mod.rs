@@ -272,6 +272,12 @@ impl Settings {
         self.port.store(port.into(), Ordering::Relaxed);
     }
 
+    /// Returns the listening addresses, separated by spaces.
+    #[must_use]
+    pub fn bind(&self) -> &str {
+        &self.start.bind
+    }
+
     /// Returns the most clients at a time.
     #[must_use]
     pub fn clients_max(&self) -> usize {
