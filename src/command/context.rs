@@ -159,7 +159,8 @@ impl ServerCx<'_> {
             let (events, from) = (keyspace.take_events(), Some(self.view[at]));
             let delivered = &mut |sleeper| self.pace.delivered(sleeper);
             let nodes = &self.server.nodes;
-            let rest = nodes.publish_events(from, events, self.port, self.now, delivered);
+            let by = (self.port, self.me.id);
+            let rest = nodes.publish_events(from, events, by, self.now, delivered);
             keyspace.record_events(rest.into_iter());
         }
     }

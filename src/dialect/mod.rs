@@ -100,6 +100,9 @@ pub struct Product {
     pub has_valkey_field_options: bool,
     /// The payloads of DUMP and RESTORE.
     pub payloads: Payloads,
+    /// For a client that tracks keys, the keys that a script's commands read are remembered; else
+    /// those that the script was given, if one of its commands reads.
+    pub tracks_reads_of_scripts: bool,
 }
 
 impl Product {
@@ -130,6 +133,7 @@ impl Product {
         names_last_entry: false,
         has_valkey_field_options: false,
         payloads: Payloads::Redis7,
+        tracks_reads_of_scripts: false,
     };
     /// Redis 8.2.
     pub const REDIS8: Self = Self {
@@ -165,6 +169,7 @@ impl Product {
         names_last_entry: false,
         has_valkey_field_options: true,
         payloads: Payloads::Valkey9,
+        tracks_reads_of_scripts: true,
     };
 }
 

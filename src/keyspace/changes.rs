@@ -7,7 +7,7 @@
 //! Nothing is recorded without a replica. A key that changes twice within a batch is copied once,
 //! as it is at the end, so that a replica never sees half a transaction.
 
-use super::event::Event;
+use super::event::{CHANGED, Event};
 use super::journal::Journal;
 use super::{DetachedValue, Entry, Key, Keyspace, Ttl};
 use crate::slot::Slot;
@@ -119,7 +119,8 @@ impl Keyspace {
     /// Applies the changes of another keyspace. Watchers are notified; the events are those that
     /// came along, since the other keyspace knows what happened.
     pub fn apply_changes(&mut self, changes: Changes) {
-        let wanted = std::mem::take(&mut self.events_wanted);
+        let wanted = self.events_wanted;
+        self.events_wanted &= CHANGED;
         let Changes { cleared, slots, keys, events } = changes;
         if cleared {
             self.clear();

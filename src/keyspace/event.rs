@@ -37,6 +37,12 @@ pub(crate) const MODULE: EventClass = 1 << 11;
 /// Every class.
 pub(crate) const ANY: EventClass = (1 << 12) - 1;
 
+/// A key has changed, or all have ([`EMPTIED`]). No class of Redis': it is published in no channel, but
+/// to the clients that track the key (CLIENT TRACKING).
+pub(crate) const CHANGED: EventClass = 1 << 12;
+/// The event of class [`CHANGED`] of a keyspace that was emptied, or where any key may have changed.
+pub(crate) const EMPTIED: &str = "emptied";
+
 /// No class, and wanted by none: what happens on replicas alone.
 pub(crate) const ON_REPLICAS: EventClass = 1 << 13;
 
@@ -91,6 +97,12 @@ impl Event {
         Self { class, name, key: key.into(), replicated: Replicated { class, name, times: 1 } }
     }
 
+    /// Returns the event of a key that has changed; a replica's own keyspace has its own.
+    #[must_use]
+    pub fn changed(key: &[u8]) -> Self {
+        Self { replicated: Replicated::NOTHING, ..Self::new(CHANGED, "", key) }
+    }
+
     /// Returns the events that a replica publishes for this one of its master.
     pub fn on_replica(&self) -> impl Iterator<Item = Self> {
         let Replicated { class, name, times } = self.replicated;
@@ -121,6 +133,33 @@ impl Keyspace {
         if self.events_wanted & (class | replicated.class) != 0 {
             self.events.push(Event { replicated, ..Event::new(class, name, key) });
         }
+    }
+
+    /// Records that a key has changed, if clients track keys.
+    #[inline]
+    pub(super) fn note_changed(&mut self, key: &[u8]) {
+        if self.events_wanted & CHANGED != 0 {
+            self.push_changed(key);
+        }
+    }
+
+    #[cold]
+    fn push_changed(&mut self, key: &[u8]) {
+        self.events.push(Event::changed(key));
+    }
+
+    /// Records that any key may have changed, if clients track keys.
+    pub(super) fn note_emptied(&mut self) {
+        if self.events_wanted & CHANGED != 0 {
+            self.events.push(Event { name: EMPTIED, ..Event::changed(b"") });
+        }
+    }
+
+    /// Takes those events out that say that any key may have changed; returns whether there were any.
+    pub fn take_emptied(&mut self) -> bool {
+        let before = self.events.len();
+        self.events.retain(|event| event.name != EMPTIED);
+        self.events.len() < before
     }
 
     /// Returns whether there are events to publish.

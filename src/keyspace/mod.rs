@@ -406,13 +406,14 @@ impl Keyspace {
         }
     }
 
-    /// Marks a key as changed: trips the guards that watch it and records it in the journal. `gone`
-    /// means that the key does not exist any more. Every change made through this type calls this
-    /// itself.
+    /// Marks a key as changed: trips the guards that watch it, records it in the journal and for the
+    /// clients that track it. `gone` means that the key does not exist any more. Every change made
+    /// through this type calls this itself.
     pub fn touch(&mut self, key: &[u8], gone: bool) {
         if !self.watchers.is_empty() {
             self.watchers.touch(key, gone, self.now);
         }
+        self.note_changed(key);
         self.record_unwatched(key);
     }
 

@@ -45,6 +45,7 @@ impl Keyspace {
         }
         while let Some(last) = self.slots.get(place).and_then(|s| s.table.len().checked_sub(1)) {
             let entry = self.remove_at(place, last);
+            self.note_changed(&entry.key);
             self.free_lazily(entry.value);
             removed += 1;
         }

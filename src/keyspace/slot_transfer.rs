@@ -81,8 +81,10 @@ impl Keyspace {
         self.signal_ready(key);
     }
 
-    /// Marks every existing watched, awaited or replicated key as changed.
+    /// Marks every existing watched, awaited or replicated key as changed: for what Redis does
+    /// unnoticed by clients that track keys.
     pub fn touch_all_existing(&mut self) {
+        let events_wanted = std::mem::take(&mut self.events_wanted);
         let is_there = |key: &[u8]| self.find_even_expired(self.key(Slot::of(key), key)).is_some();
         let observed = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
         let present: Vec<Box<[u8]>> =
@@ -91,6 +93,7 @@ impl Keyspace {
         // What is gone may have been a stream, whose consumers wait for its end as well.
         let awaited: Vec<Box<[u8]>> = self.awaited.iter().cloned().collect();
         awaited.iter().for_each(|key| self.note_ready(key));
+        self.events_wanted = events_wanted;
         if let Some(journal) = &mut self.journal {
             journal.mark_everything();
         }
@@ -102,6 +105,7 @@ impl Keyspace {
         let observed = self.watchers.keys().chain(self.awaited.iter().map(|key| &**key));
         let observed: Vec<Box<[u8]>> = observed.map(Into::into).collect();
         observed.iter().for_each(|key| self.touch_transferred(Slot::of(key), key));
+        self.note_emptied();
         if let Some(journal) = &mut self.journal {
             journal.mark_everything();
         }

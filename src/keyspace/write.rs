@@ -202,6 +202,7 @@ impl Keyspace {
             }
         }
         self.note_streams_gone();
+        self.note_emptied();
         if self.len > 0 {
             let empty = std::iter::repeat_with(SlotTable::default).take(self.slots.len()).collect();
             let gone = std::mem::replace(&mut self.slots, empty);
@@ -256,6 +257,7 @@ impl Keyspace {
         self.len = self.slots.iter().map(|slot| slot.table.len()).sum();
         self.volatile = self.slots.iter().map(|slot| slot.volatile as usize).sum();
         self.with_ends = self.slots.iter().map(|slot| slot.with_ends as usize).sum();
+        self.note_emptied();
         if let Some(journal) = &mut self.journal {
             journal.mark_everything();
         }

@@ -100,6 +100,7 @@ impl Router {
         {
             session.note_over_slots(&self.server, it);
         }
+        placement.held.engines().for_each(|engine| engine.set_reader(&client));
         let may_select = match unit {
             Unit::Exec(transaction) => transaction.selects,
             // A script that may holds the shards of all databases.
@@ -281,6 +282,15 @@ impl Executor for Execution<'_, '_> {
         }
     }
 
+    fn remember_read_of_script<'k>(
+        &mut self,
+        invocation: &Invocation<'_>,
+        declared: &mut dyn Iterator<Item = &'k [u8]>,
+    ) {
+        let Turn { batch, pace, .. } = self.turn;
+        self.placement.engine().remember_read_of_script(invocation, declared, &batch, pace);
+    }
+
     fn is_local(&mut self, slot: Slot, invocation: &Invocation<'_>) -> bool {
         let batch = self.turn.batch;
         let engine = self.placement.engine();
@@ -414,10 +424,9 @@ impl Execution<'_, '_> {
         slots: &KeySlots<'_>,
         out: &mut Sink<'_>,
     ) -> Option<Wait> {
-        let no_touch = self.client.no_touch();
-        let held = &mut self.placement.held;
+        let (held, client) = (&mut self.placement.held, &self.client);
         let wait =
-            self.router.run_over_slots(held, homes, (invocation, slots), no_touch, &self.turn, out);
+            self.router.run_over_slots(held, homes, (invocation, slots), client, &self.turn, out);
         self.placement.note_ready();
         wait
     }
@@ -437,6 +446,7 @@ impl Execution<'_, '_> {
                 Some(at) => {
                     let engine = self.placement.held.engine(at);
                     engine.keyspace.no_touch = self.client.no_touch();
+                    engine.set_reader(&self.client);
                     engine.set_instrumentation(batch.instrumentation);
                     engine.reset_timer();
                     let wait = engine.call(invocation, None, None, batch, pace, out);
@@ -452,6 +462,7 @@ impl Execution<'_, '_> {
                 let engine = self.placement.engine();
                 // A command before this one may have changed it.
                 engine.keyspace.no_touch = self.client.no_touch();
+                engine.set_reader(&self.client);
                 engine.set_instrumentation(batch.instrumentation);
                 engine.reset_timer();
                 engine.call(invocation, None, None, batch, pace, out)
@@ -476,6 +487,10 @@ impl Execution<'_, '_> {
         let ticks = self.turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
         self.router.note_command(invocation, ticks, reply, &self.turn.batch);
+        if command == SessionCommand::ClientTracking {
+            // Changes of keys may be wanted from now on.
+            self.placement.held.engines().for_each(Engine::read_settings);
+        }
         if !matches!(command, SessionCommand::Subscribe(_)) {
             self.session.insert_pushes_before(self.head, out.buffer());
         }

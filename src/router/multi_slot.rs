@@ -16,6 +16,7 @@ use crate::keyspace::{KeyHasher, Keyspace, TouchedKeys};
 use crate::resp::Sink;
 use crate::shard::{Engine, Turn};
 use crate::state::ServerState;
+use crate::state::clients::Client;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +57,7 @@ impl Router {
         held: &mut HeldShards<'_>,
         homes: &Homes,
         (invocation, slots): (&Invocation<'_>, &KeySlots<'_>),
-        no_touch: bool,
+        client: &Client,
         turn: &Turn<'_>,
         out: &mut Sink<'_>,
     ) -> Option<Wait> {
@@ -70,7 +71,8 @@ impl Router {
         // The batch may have waited for some of the shards since it began.
         let now = held.engines().map(|engine| engine.keyspace.now()).max();
         scratch.advance(now.unwrap_or(turn.batch.now));
-        scratch.keyspace.no_touch = no_touch;
+        scratch.keyspace.no_touch = client.no_touch();
+        scratch.set_reader(client);
         scratch.sees_all = invocation.spec.reads_unnamed(invocation.args);
         for &(slot, at) in homes {
             held.engine(at).keyspace.transfer_slot(slot, &mut scratch.keyspace);
@@ -84,6 +86,7 @@ impl Router {
         let touched = scratch.keyspace.take_touched();
         if touched.all || !touched.keys.is_empty() || !touched.unwatched.is_empty() {
             note_touched(held, homes, invocation, slots, &touched);
+            held.engines().for_each(|engine| engine.publish_events(turn.pace));
         }
         if let Some(dead) = scratch.keyspace.take_lazy_free() {
             turn.pace.dispose(Box::new(dead));

@@ -171,6 +171,15 @@ impl Router {
             }
         }
         note_choice(&session.node().observer, session.client(), invocation);
+        // A client is notified once, of however many shards.
+        let emptied = |(number, hold): &mut (usize, Hold<'_>)| {
+            hold.engine().keyspace.take_emptied().then_some(*number)
+        };
+        let emptied: Vec<usize> = holds.iter_mut().filter_map(emptied).collect();
+        if !emptied.is_empty() {
+            let delivered = &mut |sleeper| pace.delivered(sleeper);
+            self.server.nodes.note_emptied(&emptied, now, delivered);
+        }
         for (_, hold) in holds.iter_mut() {
             hold.engine().clear_writer();
             // Before those of a transaction's next command, for which settings may have changed.

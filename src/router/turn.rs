@@ -6,7 +6,9 @@ use super::gate::TurnGate;
 use super::held::KeptHold;
 use super::pipeline::{AHEAD_MAX, Ahead, LONG_BYTES, Scratch, args_of};
 use super::placement::Direct;
-use crate::command::{Args, Commands, Group, Invocation, Pace, Refusal, Run, Spec, named};
+use crate::command::{
+    Args, Commands, Group, Invocation, Pace, Refusal, Run, SessionCommand, Spec, named,
+};
 use crate::keyspace::Millis;
 use crate::resp::{Decoder, Sink};
 use crate::session::{OwnedUnit, Reply, Scope, Session, Step, Unit};
@@ -67,8 +69,28 @@ impl Router {
             }
         };
         session.node().stats.add(|it| &it.requests, progress.commands);
+        if self.server.nodes.tracking_is_due() {
+            self.settle_tracking(session, &turn, &outcome, io.out);
+        }
         session.note_activity(now, progress.latest);
         (progress.taken, outcome)
+    }
+
+    /// Notifies the clients that track prefixes of the keys that have changed in this turn; its own
+    /// client behind its replies.
+    #[cold]
+    fn settle_tracking(
+        &self,
+        session: &Session,
+        turn: &Turn<'_>,
+        outcome: &Outcome,
+        out: &mut Vec<u8>,
+    ) {
+        let delivered = &mut |sleeper| turn.pace.delivered(sleeper);
+        self.server.nodes.settle_tracking(turn.batch.now, delivered);
+        if !matches!(outcome, Outcome::Wait { .. }) {
+            session.append_invalidations(out);
+        }
     }
 
     /// Decodes some requests ahead and runs them; returns why the turn stops, if it does.
@@ -282,6 +304,10 @@ impl Router {
             Step::Pause | Step::Close => Outcome::Close,
             Step::Sever => Outcome::Sever,
         };
+        if let (Run::Session(SessionCommand::ClientTracking), Some((_, hold))) = (spec.run, kept) {
+            // Changes of keys may be wanted from now on.
+            hold.engine().read_settings();
+        }
         if matches!(spec.run, Run::Server(_) | Run::Cluster(_) | Run::Whole(_) | Run::Session(_)) {
             // It may have begun or ended a pause.
             *pause = session.node().pause.at(turn.batch.now);
@@ -407,7 +433,9 @@ impl Router {
     /// state it was read from; `ran` if it was more than a reply of the session.
     fn still_holds(&self, session: &Session, spec: &Spec, ran: bool, turn: &Turn<'_>) -> bool {
         let (client, batch) = (session.client(), turn.batch);
-        if client.no_touch() != batch.no_touch {
+        if client.no_touch() != batch.no_touch
+            || client.tracking().remembers_all() != batch.remembers
+        {
             return false;
         }
         // What a hold of a shard reads again is not compared: whole commands end the present one.
@@ -435,6 +463,9 @@ fn conclude(
         session.insert_pushes_before(before, out);
     }
     session.end_request();
+    if !matches!(outcome, Outcome::Wait { .. }) {
+        session.append_invalidations(out);
+    }
     match outcome {
         Outcome::Replied if out.len() > OUTPUT_LEN_MAX => Some(Outcome::Flush),
         Outcome::Replied => None,
@@ -443,6 +474,9 @@ fn conclude(
             Ok(served) => {
                 if !muted {
                     out.extend_from_slice(&served.replies);
+                }
+                if served.then.is_none() {
+                    session.append_invalidations(out);
                 }
                 served.then.map(|wait| Outcome::Wait { wait, muted })
             }

@@ -9,6 +9,7 @@ use crate::shard::Turn;
 use crate::state::NodeState;
 use crate::topology::Port;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
@@ -40,6 +41,11 @@ pub(super) async fn run(router: Arc<Router>) {
             expire(&router, shard, now).await;
         }
         bring_on(&router, now);
+        if router.server.nodes.tracking_is_due() {
+            router.server.nodes.settle_tracking(now, &mut |sleeper| {
+                sleeper.into_iter().for_each(Waker::wake);
+            });
+        }
         if tick % TICKS_PER_SWEEP == 0 {
             sweep(&router, now);
         }

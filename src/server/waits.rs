@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
@@ -25,6 +25,10 @@ impl Connection {
     /// Awaits the replies of a unit that is in a shard's queue; `None` if the client was closed or has
     /// disconnected.
     pub(super) async fn served(&mut self, mut pending: Pending) -> Option<Served> {
+        if let Some(outbox) = self.session.client().outbox() {
+            // It may be made at this moment.
+            outbox.hold_invalidations(false);
+        }
         poll_fn(|cx| match Pin::new(&mut pending).poll(cx) {
             Poll::Ready(served) => Poll::Ready(served.ok()),
             Poll::Pending if self.poll_pushes(cx).is_err() => Poll::Ready(None),
@@ -39,6 +43,10 @@ impl Connection {
         if !muted {
             self.keep_unsent(&replies);
         }
+        if let Some(outbox) = self.session.client().outbox() {
+            outbox.release_invalidations();
+        }
+        self.settle_tracking();
         let until = self.resumed_until.take();
         match then? {
             WaitFor::Resume(unit) => {
@@ -50,6 +58,17 @@ impl Connection {
                 Some(WaitFor::Key(blocked))
             }
             other => Some(other),
+        }
+    }
+
+    /// Notifies the clients that track prefixes of what another thread has changed for this client,
+    /// before its replies are sent.
+    fn settle_tracking(&self) {
+        let nodes = &self.router.server.nodes;
+        if nodes.tracking_is_due() {
+            nodes.settle_tracking(clock::now(), &mut |sleeper| {
+                sleeper.into_iter().for_each(Waker::wake);
+            });
         }
     }
 
@@ -127,6 +146,13 @@ impl Connection {
         // A wait that ends because the client disconnected must not be served any more.
         drop(waiting);
         self.session.client().end_wait();
+        if let Some(outbox) = self.session.client().outbox() {
+            let mut older = Vec::new();
+            if outbox.release_invalidations() {
+                outbox.take(&mut older);
+            }
+            self.keep_unsent(&older);
+        }
         let mut reply = Vec::new();
         let mut out = Sink::new(&mut reply, self.session.proto());
         match ending? {

@@ -49,6 +49,8 @@ impl Session {
             SessionCommand::Auth => self.auth(args, out),
             SessionCommand::Hello => self.hello(server, args, out),
             SessionCommand::ClientReply => self.client_reply(args, out),
+            SessionCommand::ClientTracking => self.client_tracking(args, out),
+            SessionCommand::ClientCaching => self.client_caching(false, args, out),
             SessionCommand::Select => self.select(server, self.is_multi_slot(), args, out),
             SessionCommand::Monitor => {
                 self.monitor(out);
@@ -77,6 +79,8 @@ impl Session {
             SessionCommand::Auth => self.auth(args, out),
             SessionCommand::Hello => self.hello(server, args, out),
             SessionCommand::ClientReply => self.client_reply(args, out),
+            SessionCommand::ClientTracking => self.client_tracking(args, out),
+            SessionCommand::ClientCaching => self.client_caching(true, args, out),
             SessionCommand::Select => self.select(server, may_select, args, out),
             SessionCommand::Monitor => {
                 Err(Refusal::of("ERR MONITOR isn't allowed for DENY BLOCKING client"))
@@ -154,6 +158,7 @@ impl Session {
             self.node.observer.monitors.leave(&self.client);
         }
         self.subscriptions = None;
+        self.end_tracking();
         (self.asking, self.reads_replicas) = (Asking::No, false);
         self.choose(0);
         self.speak(Proto::Resp2);

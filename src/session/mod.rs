@@ -17,6 +17,7 @@ mod state;
 mod violations;
 mod admission;
 mod subscribe;
+mod tracking;
 mod multi;
 mod commands;
 
@@ -34,6 +35,7 @@ use crate::slot::Footprint;
 use crate::state::{Paused, ServerState};
 use crate::topology::RequestFlags;
 use admission::Admission;
+use state::Caching;
 use transaction::{Context, Crossing};
 
 /// The next action for a request.
@@ -117,13 +119,16 @@ impl Session {
         paused: Option<Paused>,
         out: &mut Sink<'_>,
     ) -> Step<'a> {
-        let asking = self.asking;
+        let (asking, caching) = (self.asking, self.caching);
         self.advance_asking();
+        if caching != Caching::No {
+            self.advance_caching(invocation.spec.has(flag::KEEPS_CACHING));
+        }
         self.drop_moved_channels();
         match self.admission(server, invocation, gate, paused) {
             Admission::Go => {}
             Admission::Pause => {
-                self.asking = asking;
+                (self.asking, self.caching) = (asking, caching);
                 return Step::Pause;
             }
             Admission::Refuse(refusal) => return self.reject(invocation.spec, &refusal, out),
@@ -223,6 +228,8 @@ impl Session {
             return Step::Sever;
         }
         self.advance_asking();
+        let keeps = command::named(args).is_some_and(|spec| spec.has(flag::KEEPS_CACHING));
+        self.advance_caching(keeps);
         let is_kept = self.keep_lacking(server, args);
         let step = self.reject(command::find(args.at(0)).unwrap_or(&Spec::BASE), refusal, out);
         if let Some(transaction) = self.transaction.as_mut().filter(|_| is_kept) {

@@ -11,6 +11,7 @@ use crate::state::NodeState;
 use crate::state::clients::Client;
 use crate::state::pubsub::Subscriptions;
 use crate::state::settings::CrossSlot;
+use crate::state::tracking::TrackingSeat;
 use crate::topology::{Port, RequestFlags};
 use std::sync::Arc;
 
@@ -29,6 +30,16 @@ pub(super) enum ReplyMode {
 pub(super) enum Asking {
     No,
     /// The request before this one.
+    Next,
+    /// This request, and if it begins a transaction, all of that.
+    Now,
+}
+
+/// The scope of a CLIENT CACHING: it covers the request after it, or the transaction that begins there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caching {
+    No,
+    /// The next request that is no CLIENT command.
     Next,
     /// This request, and if it begins a transaction, all of that.
     Now,
@@ -59,6 +70,9 @@ pub struct Session {
     pub(super) monitors: bool,
     /// Present while the client has subscriptions.
     pub(super) subscriptions: Option<Box<Subscriptions>>,
+    /// Present from the first CLIENT TRACKING ON.
+    pub(super) tracking: Option<Box<TrackingSeat>>,
+    pub(super) caching: Caching,
 }
 
 impl Session {
@@ -82,6 +96,8 @@ impl Session {
             watched: None,
             monitors: false,
             subscriptions: None,
+            tracking: None,
+            caching: Caching::No,
         }
     }
 
@@ -123,7 +139,7 @@ impl Session {
     pub fn is_plain(&self) -> bool {
         self.authenticated
             && self.transaction.is_none()
-            && self.hears_replies_only()
+            && (self.hears_replies_only() || self.hears_replies_and_invalidations())
             && !self.monitors
             && self.asking == Asking::No
             && !self.reads_replicas
@@ -153,7 +169,22 @@ impl Session {
     #[must_use]
     #[inline]
     pub fn hears_replies_only(&self) -> bool {
-        self.reply_mode == ReplyMode::On && !self.listens()
+        self.reply_mode == ReplyMode::On && !self.listens() && self.tracking.is_none()
+    }
+
+    /// Returns whether every reply is sent, with nothing but invalidations in between, and CLIENT
+    /// CACHING has no say in them.
+    #[cold]
+    fn hears_replies_and_invalidations(&self) -> bool {
+        let by_choice = self.client.tracking().is_by_choice();
+        self.reply_mode == ReplyMode::On && !self.listens() && self.tracks() && !by_choice
+    }
+
+    /// Returns whether the client may get invalidations of keys that it has read itself.
+    #[must_use]
+    #[inline]
+    pub fn tracks(&self) -> bool {
+        self.tracking.is_some()
     }
 
     /// Returns whether the reply to the present request is to be dropped.

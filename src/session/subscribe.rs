@@ -60,10 +60,13 @@ impl Session {
         }
     }
 
-    /// Sets the protocol of replies and messages from now on.
+    /// Sets the protocol of replies and messages from now on. A client that speaks RESP3 may get
+    /// pushes at any time: it may be chosen for another's invalidations.
     pub(super) fn speak(&mut self, proto: Proto) {
         self.proto = proto;
-        if let Some(outbox) = self.client.outbox() {
+        if proto == Proto::Resp3 {
+            self.client.open_outbox(self.node.settings.outbox_limits(), proto);
+        } else if let Some(outbox) = self.client.outbox() {
             outbox.set_proto(proto);
         }
     }

@@ -64,10 +64,13 @@ impl Engine {
     #[cold]
     fn serve_ready(&mut self, batch: &BatchContext, pace: &dyn Pace) {
         let (no_touch, client) = (self.keyspace.no_touch, self.instrumentation.client);
+        let remembers = self.remembers;
         while self.keyspace.has_ready() {
             for bytes in self.keyspace.take_ready() {
                 while let Some((waiter, claim)) = self.next_waiter(&bytes, batch.product) {
                     self.keyspace.no_touch = waiter.client.no_touch();
+                    self.set_reader(&waiter.client);
+                    waiter.client.hold_invalidations();
                     self.instrumentation.client = waiter.client.id;
                     let mut reply = Vec::new();
                     let mut out = Sink::new(&mut reply, waiter.proto);
@@ -86,6 +89,7 @@ impl Engine {
             }
         }
         self.keyspace.no_touch = no_touch;
+        self.remembers = remembers;
         self.instrumentation.client = client;
     }
 

@@ -5,6 +5,7 @@
 
 use super::context::BatchContext;
 use super::outcome::RefuseWaiting;
+use super::tracking::Reader;
 use super::waiters::Waiters;
 use crate::command::{Cx, Invocation, KeySlots, Pace, Refusal, Run, Spec, Wait, flag};
 use crate::keyspace::{Changes, Keyspace, Millis, Writer};
@@ -13,6 +14,7 @@ use crate::resp::Sink;
 use crate::script::{FunctionSet, Interpreter};
 use crate::session::{Watched, note_failed};
 use crate::slot::Slot;
+use crate::state::clients::Client;
 use crate::state::{CommandStats, Instrumentation, Nodes, ObservedCommand, Observer, ServerState};
 use crate::topology::{KeyPresence, NodeNumber, Port, Topology};
 use std::collections::BTreeMap;
@@ -41,6 +43,8 @@ pub struct Engine {
     pub(super) topology: Arc<Topology>,
     /// What observes commands, and who hears of keyspace events.
     nodes: Arc<Nodes>,
+    /// The port whose clients' reads are remembered, if the present client tracks what it reads.
+    pub(super) remembers: Option<Port>,
     /// The port that the present batch was received at.
     port: Port,
     /// The tick at which the last command ended, which is when the next one begins; 0 if the clock
@@ -79,6 +83,7 @@ impl Engine {
             topology,
             nodes,
             port: Port::Router,
+            remembers: None,
             lap: 0,
             waiters: Waiters::default(),
             links: ReplicationLinks::default(),
@@ -197,6 +202,7 @@ impl Engine {
         self.port = batch.port;
         self.read_settings();
         self.keyspace.no_touch = batch.no_touch;
+        self.remembers = batch.remembers.then_some(batch.port);
         self.instrumentation = batch.instrumentation;
         self.reset_timer();
     }
@@ -363,6 +369,9 @@ impl Engine {
         if is_watched {
             self.clear_writer();
         }
+        if self.remembers.is_some() {
+            self.remember_read(invocation, ready.is_some(), batch, pace);
+        }
         let now = pace.ticks();
         let ticks = now.wrapping_sub(self.lap);
         self.lap = now;
@@ -375,6 +384,34 @@ impl Engine {
             self.observe(invocation, ready.is_some(), ticks);
         }
         wait
+    }
+
+    /// Sets whose reads the following commands are: whether they are remembered.
+    pub fn set_reader(&mut self, client: &Client) {
+        self.remembers = client.tracking().remembers().then_some(client.port);
+    }
+
+    /// Returns the present client, if its reads are remembered.
+    pub(super) fn reader(&self) -> Option<Reader<'_>> {
+        let (client, now) = (self.instrumentation.client, self.keyspace.now());
+        self.remembers.map(|port| Reader { nodes: &self.nodes, port, client, now })
+    }
+
+    /// Remembers what a command has read, for a client that tracks what it reads. A script remembers
+    /// what its commands read; one that has waited does so where it runs again as a whole.
+    #[cold]
+    fn remember_read(
+        &self,
+        invocation: &Invocation<'_>,
+        has_waited: bool,
+        batch: &BatchContext,
+        pace: &dyn Pace,
+    ) {
+        let runs_anew = !has_waited || batch.product.has_new_streams;
+        if let Some(reader) = self.reader().filter(|_| runs_anew && !self.instrumentation.in_script)
+        {
+            reader.remember_keys_of(invocation, pace);
+        }
     }
 
     /// Makes this command the writer that the guards it trips record.
@@ -407,7 +444,10 @@ impl Engine {
         let (events, now) = (self.keyspace.take_events(), self.keyspace.now());
         let delivered = &mut |sleeper| pace.delivered(sleeper);
         let from = self.events_from();
-        let rest = self.nodes.publish_events(from, events, self.port, now, delivered);
+        // A replica's keys are changed by its master.
+        let writer = if self.keyspace.is_replica { 0 } else { self.instrumentation.client };
+        let by = (self.port, writer);
+        let rest = self.nodes.publish_events(from, events, by, now, delivered);
         self.keyspace.record_events(rest.into_iter());
     }
 

@@ -162,6 +162,14 @@ impl Executor for Running<'_> {
         }
     }
 
+    fn remember_read_of_script<'k>(
+        &mut self,
+        invocation: &Invocation<'_>,
+        declared: &mut dyn Iterator<Item = &'k [u8]>,
+    ) {
+        self.engine.remember_read_of_script(invocation, declared, self.batch, self.pace);
+    }
+
     fn is_local(&mut self, slot: Slot, invocation: &Invocation<'_>) -> bool {
         self.engine.serves_directly(slot, self.batch)
             || self.engine.still_has(slot, invocation, self.batch)

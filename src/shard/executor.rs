@@ -32,6 +32,13 @@ pub(crate) trait Executor {
     fn call_queued(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>);
     /// Runs one command of a script, which never waits.
     fn call_from_script(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>);
+    /// Remembers what a command of a script has read, for a client that tracks keys; `declared` are the
+    /// keys that the script was given.
+    fn remember_read_of_script<'k>(
+        &mut self,
+        invocation: &Invocation<'_>,
+        declared: &mut dyn Iterator<Item = &'k [u8]>,
+    );
     /// Returns whether a command of a script finds the keys of its slot here.
     fn is_local(&mut self, slot: Slot, invocation: &Invocation<'_>) -> bool;
     /// Returns the shards that a script makes others wait for.

@@ -311,6 +311,7 @@ impl Hold<'_> {
     #[inline]
     pub fn running<'e>(&'e mut self, client: &'e Arc<Client>) -> Running<'e> {
         let turn = self.after.turn;
+        self.engine.set_reader(client);
         Running { engine: &mut self.engine, batch: &turn.batch, pace: turn.pace, client }
     }
 
@@ -354,6 +355,7 @@ impl Job {
         let batch = &BatchContext { now: pace.now(), ..batch };
         engine.begin(batch);
         engine.keyspace.no_touch = client.no_touch();
+        engine.set_reader(&client);
         engine.instrumentation.client = client.id;
         let mut replies = Vec::new();
         let mut out = Sink::new(&mut replies, proto);

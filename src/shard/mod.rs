@@ -8,6 +8,7 @@
 mod context;
 mod outcome;
 mod waiters;
+mod tracking;
 mod engine;
 mod script_calls;
 mod blocked;

@@ -95,6 +95,9 @@ impl<E: Executor> Host for RunningScript<'_, E> {
             return Err(error.into_text());
         }
         self.on.call_from_script(&invocation, &mut Sink::new(reply, proto));
+        if invocation.spec.has(flag::READ) {
+            self.on.remember_read_of_script(&invocation, &mut self.declared.clone());
+        }
         Ok(())
     }
 

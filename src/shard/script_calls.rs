@@ -47,6 +47,23 @@ impl Engine {
         }
     }
 
+    /// Remembers what a command of a script has read, for a client that tracks what it reads: as the
+    /// server that is followed, the keys of the command, or those that the script was given.
+    pub fn remember_read_of_script<'k>(
+        &mut self,
+        invocation: &Invocation<'_>,
+        declared: impl Iterator<Item = &'k [u8]>,
+        batch: &BatchContext,
+        pace: &dyn Pace,
+    ) {
+        let Some(reader) = self.reader() else { return };
+        if batch.product.tracks_reads_of_scripts {
+            reader.remember_keys_of(invocation, pace);
+        } else {
+            reader.remember(declared, pace);
+        }
+    }
+
     /// Runs a command of the process for a script; it sees the keys of this shard.
     pub fn run_process(
         &mut self,

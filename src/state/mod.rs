@@ -12,6 +12,7 @@
 //! clients          the connected clients: CLIENT LIST, blocked clients, their outboxes
 //! settings         CONFIG
 //! pubsub           channels and their subscribers
+//! tracking         CLIENT TRACKING: keys that clients have read, and their invalidations
 //! monitor          MONITOR
 //! recorder         the queue of notes on violations and conflicts, for the ledger
 //! observer         what a command reports to when it is slow, monitored or refused
@@ -33,6 +34,7 @@ mod running_scripts;
 pub(crate) mod clients;
 pub(crate) mod settings;
 pub(crate) mod pubsub;
+pub(crate) mod tracking;
 mod monitor;
 pub(crate) mod recorder;
 mod observer;
@@ -185,17 +187,20 @@ impl ServerState {
             config.settings.set_replica_lag(lag_ms);
         }
         let (nodes, tick_ns) = (config.topology.nodes(), config.tick_ns);
-        let router = NodeState::of_router(config.settings, nodes, tick_ns, &mut chance);
+        let tracking_use = Arc::default();
+        let router =
+            NodeState::of_router(config.settings, nodes, tick_ns, &tracking_use, &mut chance);
         let mut all = Vec::with_capacity(nodes + 1);
         for node in 0..nodes {
             let port = (Port::Node(node), config.topology.port_of(node));
             let product = config.product;
-            all.push(Arc::new(NodeState::of_node(&router, product, port, &mut chance)));
+            let node = NodeState::of_node(&router, product, port, &tracking_use, &mut chance);
+            all.push(Arc::new(node));
         }
         all.insert(0, Arc::new(router));
         let topology = Arc::new(config.topology);
         Self {
-            nodes: Arc::new(Nodes::new(all.into(), Arc::clone(&topology))),
+            nodes: Arc::new(Nodes::new(all.into(), Arc::clone(&topology), tracking_use)),
             shutdown: Shutdown::default(),
             running_scripts: RunningScripts::new(topology.shards()),
             topology,

@@ -13,6 +13,7 @@
 use super::clients::{Client, Clients, ClientsMax};
 use super::pubsub::PubSub;
 use super::settings::Settings;
+use super::tracking::{Tracking, TrackingUse};
 use super::{Observer, Pause, Recorder, Stats};
 use crate::dialect::Product;
 use crate::script::{Functions, Scripts};
@@ -35,6 +36,8 @@ pub struct NodeState {
     pub stats: Arc<Stats>,
     /// What observes commands as they run: slow log, latency monitor, MONITOR, commandstats.
     pub observer: Arc<Observer>,
+    /// CLIENT TRACKING.
+    pub tracking: Arc<Tracking>,
     /// CLIENT PAUSE.
     pub pause: Arc<Pause>,
     /// Whether expired keys are removed without being accessed (`DEBUG SET-ACTIVE-EXPIRE`).
@@ -57,13 +60,17 @@ impl NodeState {
         settings: Settings,
         nodes: usize,
         tick_ns: f64,
+        tracking_use: &Arc<TrackingUse>,
         chance: &mut fastrand::Rng,
     ) -> Self {
         let (settings, clients) = (Arc::new(settings), Arc::new(Clients::of_nodes(nodes)));
         let watched = (Arc::clone(&clients), Arc::clone(&settings));
         let recorder = Arc::<Recorder>::default();
+        let (tracking_clients, in_use) = (Arc::clone(&clients), Arc::clone(tracking_use));
+        let tracking = Tracking::new(Port::Router, tracking_clients, in_use, chance.u64(..));
         Self {
             port: Port::Router,
+            tracking: Arc::new(tracking),
             observer: Arc::new(Observer::new(watched.0, watched.1, recorder, tick_ns)),
             settings,
             clients,
@@ -83,12 +90,16 @@ impl NodeState {
         router: &Self,
         product: &'static Product,
         (port, listens_on): (Port, u16),
+        tracking_use: &Arc<TrackingUse>,
         chance: &mut fastrand::Rng,
     ) -> Self {
         let settings = Arc::new(router.settings.of_node(product));
         settings.set_port(listens_on);
+        let (clients, in_use) = (Arc::clone(&router.clients), Arc::clone(tracking_use));
+        let tracking = Tracking::new(port, clients, in_use, chance.u64(..));
         Self {
             port,
+            tracking: Arc::new(tracking),
             observer: Arc::new(Observer::of_node(&router.observer, Arc::clone(&settings))),
             settings,
             clients: Arc::clone(&router.clients),

@@ -4,6 +4,8 @@
 //! shard ─ events ─► its master's clients, as they are      ┐ those of each port whose
 //!                 ─► its replicas' clients, as replicated  ├ notify-keyspace-events
 //!                 ─► the router port's clients, as they are ┘ selects them
+//!       ─ changed keys ─► the clients that track keys: the router port's, and those of the nodes that
+//!                         serve from the shard
 //! ```
 
 use super::NodeState;
@@ -11,6 +13,7 @@ use crate::keyspace::{Event, EventClass, Millis, event};
 use crate::slot::Slot;
 use crate::state::pubsub::OnDelivery;
 use crate::state::settings::SetError;
+use crate::state::tracking::{Tracking, TrackingUse};
 use crate::topology::{KeyHolder, NodeNumber, Port, Topology};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,14 +27,20 @@ pub struct Nodes {
     topology: Arc<Topology>,
     /// Whether any port wants keyspace events.
     wants_events: AtomicBool,
+    /// Whether any client tracks keys.
+    tracking: Arc<TrackingUse>,
 }
 
 impl Nodes {
     /// Puts together the states of the router port and of all nodes, in the order of
     /// [`Port::index`].
     #[must_use]
-    pub(super) fn new(all: Box<[Arc<NodeState>]>, topology: Arc<Topology>) -> Self {
-        let nodes = Self { all, topology, wants_events: AtomicBool::new(false) };
+    pub(super) fn new(
+        all: Box<[Arc<NodeState>]>,
+        topology: Arc<Topology>,
+        tracking: Arc<TrackingUse>,
+    ) -> Self {
+        let nodes = Self { all, topology, wants_events: AtomicBool::new(false), tracking };
         nodes.apply_settings();
         nodes
     }
@@ -64,6 +73,8 @@ impl Nodes {
             pairs.iter().for_each(|(name, _)| node.settings.adopt(&chosen.settings, name));
         }
         self.apply_settings();
+        // There may be a lower limit.
+        self.tracking.is_due.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -75,7 +86,12 @@ impl Nodes {
             }
         }
         let wanted = self.all.iter().any(|state| state.settings.events_wanted() != 0);
-        self.wants_events.store(wanted, Ordering::Relaxed);
+        let wanting = &self.tracking.wanting;
+        match (self.wants_events.swap(wanted, Ordering::AcqRel), wanted) {
+            (false, true) => _ = wanting.fetch_add(1, Ordering::AcqRel),
+            (true, false) => _ = wanting.fetch_sub(1, Ordering::AcqRel),
+            _ => {}
+        }
     }
 
     /// Returns the shards, of so many, whose data are not to change at `now` by themselves: at their
@@ -102,14 +118,22 @@ impl Nodes {
 
     /// Returns the classes of keyspace events that are wanted of a shard, `None` for one that runs
     /// commands over several: by the router port, by the nodes that serve from it, by replicas that
-    /// follow it.
+    /// follow it, by clients that track keys.
     #[must_use]
     #[inline]
     pub fn events_wanted(&self, shard: Option<usize>) -> EventClass {
-        if self.wants_events.load(Ordering::Relaxed) { self.events_wanted_by_any(shard) } else { 0 }
+        if self.tracking.wanting.load(Ordering::Relaxed) == 0 { 0 } else { self.all_wanted(shard) }
     }
 
     #[cold]
+    fn all_wanted(&self, shard: Option<usize>) -> EventClass {
+        let is_published = self.wants_events.load(Ordering::Relaxed);
+        let published = if is_published { self.events_wanted_by_any(shard) } else { 0 };
+        let seats = self.tracking.wanting.load(Ordering::Relaxed) > usize::from(is_published);
+        // A key that changes while its slot is lent is noted at home.
+        published | if seats && shard.is_some() { event::CHANGED } else { 0 }
+    }
+
     fn events_wanted_by_any(&self, shard: Option<usize>) -> EventClass {
         let wanted = |port: Port| self.at(port).settings.events_wanted();
         let Some(shard) = shard else {
@@ -125,19 +149,34 @@ impl Nodes {
     }
 
     /// Publishes the events of a shard, `None` for one that runs commands over several, to the
-    /// clients of the ports that want them. Commands of `reader` have read keys that do not exist.
-    /// Returns those that replicas publish which lag.
+    /// clients of the ports that want them. Commands of `reader` have read keys that do not exist;
+    /// `writer` is the client whose command has changed keys, 0 for none. Returns the events that
+    /// replicas publish which lag.
     pub fn publish_events(
         &self,
         shard: Option<usize>,
         events: Vec<Event>,
-        reader: Port,
+        (reader, writer): (Port, u64),
         now: Millis,
         delivered: OnDelivery<'_>,
     ) -> Vec<Event> {
         let mut for_lagging = Vec::new();
-        let mut audience = shard.map(|shard| self.audience(shard));
+        let (mut audience, mut trackers) = (None, None);
         for event in events {
+            if event.class == event::CHANGED {
+                let Some(shard) = shard else { continue };
+                let trackers = trackers.get_or_insert_with(|| self.trackers(shard));
+                for tracking in trackers {
+                    match event.name {
+                        event::EMPTIED => tracking.note_emptied(now, delivered),
+                        _ => tracking.note_change(&event.key, writer, now, delivered),
+                    }
+                }
+                continue;
+            }
+            if audience.is_none() {
+                audience = shard.map(|shard| self.audience(shard));
+            }
             if shard.is_none() {
                 audience = Some(self.audience(self.topology.shard_of(Slot::of(&event.key))));
             }
@@ -149,6 +188,46 @@ impl Nodes {
             }
         }
         for_lagging
+    }
+
+    /// Notifies the clients that track keys of these shards that any key may have changed.
+    pub fn note_emptied(&self, shards: &[usize], now: Millis, delivered: OnDelivery<'_>) {
+        let mut notified = BTreeSet::new();
+        for tracking in shards.iter().flat_map(|&shard| self.trackers(shard)) {
+            if notified.insert(tracking.port().index()) {
+                tracking.note_emptied(now, delivered);
+            }
+        }
+    }
+
+    /// Returns whether there is something for [`Nodes::settle_tracking`].
+    #[must_use]
+    #[inline]
+    pub fn tracking_is_due(&self) -> bool {
+        self.tracking.is_due.load(Ordering::Relaxed)
+    }
+
+    /// Notifies the clients that track prefixes of the keys that have changed, and keeps the tables of
+    /// keys within their limits: at the end of a turn, before its replies are sent.
+    pub fn settle_tracking(&self, now: Millis, delivered: OnDelivery<'_>) {
+        if self.tracking.is_due.swap(false, Ordering::AcqRel) {
+            for NodeState { tracking, settings, .. } in self.all.iter().map(|state| &**state) {
+                tracking.settle(settings.tracked_keys_max(), now, delivered);
+            }
+        }
+    }
+
+    /// Returns the trackings of the ports whose clients see the keys of a shard.
+    fn trackers(&self, shard: usize) -> Vec<&Tracking> {
+        let holders = self.topology.nodes_with_keys_of(shard);
+        let serves = |it: &&KeyHolder| !it.lags;
+        // The router port does not read from replicas that lag.
+        let is_routed = self.topology.database_of_shard(shard) > 0
+            || holders.iter().filter(serves).any(|it| !it.is_replica);
+        let router = is_routed.then_some(Port::Router);
+        let nodes = holders.iter().filter(serves).map(|it| Port::Node(it.node));
+        let all = router.into_iter().chain(nodes).map(|port| &*self.at(port).tracking);
+        all.filter(|tracking| tracking.is_in_use()).collect()
     }
 
     fn publish_event(

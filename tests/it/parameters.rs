@@ -119,7 +119,6 @@ const DIFFERENCES: &[(&str, &[Product], Differs, &str)] = &[
     ("tls-replication", NEWER, Name, "it is not set"),
     // Not there yet.
     ("notify-keyspace-events", REDIS8, Refuses, "the events overwritten and type_changed, o and c"),
-    ("tracking-table-max-keys", ALL, Lacking, "there is no tracking"),
     ("cluster-slot-stats-enabled", NEWER, Refuses, "only the keys of a slot are counted"),
     ("commandlog-execution-slower-than", VALKEY, Lacking, "there is no COMMANDLOG"),
     ("commandlog-large-reply-max-len", VALKEY, Lacking, "there is no COMMANDLOG"),

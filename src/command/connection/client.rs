@@ -1,18 +1,19 @@
 //! CLIENT: names of connections, lists of them, pausing, unblocking and closing them.
 
 use super::super::spec::flag::{
-    ADMIN, ALLOW_BUSY, LABELS_CLIENT, LOADING, NO_MULTI, NOSCRIPT, STALE,
+    ADMIN, ALLOW_BUSY, KEEPS_CACHING, LABELS_CLIENT, LOADING, NO_MULTI, NOSCRIPT, STALE,
 };
 use super::super::spec::{
     Arity::AtLeast, Arity::Exactly, BASE, BUSY_IN_VALKEY, Group, ON_ALL_NODES_SINCE_7_2, Run, SAME,
     SessionCommand, Spec, Variant, acl,
 };
 use super::super::{Args, Outcome, Refusal, ServerCx, help, too_many_arguments};
+use super::tracking::{redirection, trackinginfo};
 use crate::dialect::servers;
 use crate::keyspace::Millis;
 use crate::resp::{Sink, until_nul};
 use crate::state::Paused;
-use crate::state::clients::{Client, Ending, Label, Outbox};
+use crate::state::clients::{Client, Ending, Label, Outbox, TrackingMode};
 use crate::text::number::parse_i64;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 const CLIENT: Spec = Spec {
     parent: "client",
     arity: Exactly(2),
-    flags: NOSCRIPT | LOADING | STALE,
+    flags: NOSCRIPT | LOADING | STALE | KEEPS_CACHING,
     group: Group::Connection,
     acl: acl::CONNECTION,
     ..BASE
@@ -93,7 +94,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "list",
             arity: AtLeast(2),
-            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            flags: ADMIN | NOSCRIPT | LOADING | STALE | KEEPS_CACHING,
             since: "2.4.0",
             complexity: "O(N) where N is the number of client connections",
             tips: &["nondeterministic_output"],
@@ -104,7 +105,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "kill",
             arity: AtLeast(3),
-            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            flags: ADMIN | NOSCRIPT | LOADING | STALE | KEEPS_CACHING,
             since: "2.4.0",
             complexity: "O(N) where N is the number of client connections",
             summary: "Closes connections, by address, id, type or user.",
@@ -114,7 +115,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "unblock",
             arity: AtLeast(3),
-            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            flags: ADMIN | NOSCRIPT | LOADING | STALE | KEEPS_CACHING,
             since: "5.0.0",
             complexity: "O(log N) where N is the number of client connections",
             summary: "Unblocks another connection, with a timeout or with an error.",
@@ -124,7 +125,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "pause",
             arity: AtLeast(3),
-            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            flags: ADMIN | NOSCRIPT | LOADING | STALE | KEEPS_CACHING,
             since: "2.9.50",
             summary: "Suspends all clients' commands, or those that write, for some milliseconds.",
             run: Run::Server(pause),
@@ -132,7 +133,7 @@ pub(super) const ROW: Spec = Spec {
         },
         Spec {
             name: "unpause",
-            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            flags: ADMIN | NOSCRIPT | LOADING | STALE | KEEPS_CACHING,
             since: "6.2.0",
             complexity: "O(N) Where N is the number of paused clients",
             summary: "Ends a pause.",
@@ -147,11 +148,35 @@ pub(super) const ROW: Spec = Spec {
             name: "getredir",
             variants: BUSY_IN_VALKEY,
             since: "6.0.0",
-            summary: "Returns the client id that tracking is redirected to: -1, as there is no tracking.",
-            run: Run::Server(|_, _, out| {
-                out.int(-1);
+            summary: "Returns the client id that tracking is redirected to: 0 for none, -1 without tracking.",
+            run: Run::Server(|cx, _, out| {
+                out.int(redirection(cx.me));
                 Ok(())
             }),
+            ..CLIENT
+        },
+        Spec {
+            name: "tracking",
+            arity: AtLeast(3),
+            since: "6.0.0",
+            complexity: "O(1). Some options may introduce additional complexity.",
+            summary: "Switches notifications of changed keys on or off, for client-side caches.",
+            run: Run::Session(SessionCommand::ClientTracking),
+            ..CLIENT
+        },
+        Spec {
+            name: "caching",
+            arity: Exactly(3),
+            since: "6.0.0",
+            summary: "Sets whether the keys that the next command reads are tracked.",
+            run: Run::Session(SessionCommand::ClientCaching),
+            ..CLIENT
+        },
+        Spec {
+            name: "trackinginfo",
+            since: "6.2.0",
+            summary: "Returns how the keys that this connection reads are tracked.",
+            run: Run::Server(trackinginfo),
             ..CLIENT
         },
         Spec {
@@ -167,7 +192,7 @@ pub(super) const ROW: Spec = Spec {
             name: "no-evict",
             arity: Exactly(3),
             variants: BUSY_IN_VALKEY,
-            flags: ADMIN | NOSCRIPT | LOADING | STALE,
+            flags: ADMIN | NOSCRIPT | LOADING | STALE | KEEPS_CACHING,
             since: "7.0.0",
             summary: "Sets whether this connection is exempt from eviction.",
             run: Run::Server(|cx, args, out| switch(args, out, |on| cx.me.set_no_evict(on))),
@@ -185,7 +210,7 @@ pub(super) const ROW: Spec = Spec {
         },
         Spec {
             name: "help",
-            flags: LOADING | STALE,
+            flags: LOADING | STALE | KEEPS_CACHING,
             since: "5.0.0",
             summary: "Lists the subcommands.",
             run: Run::Server(|cx, _, out| {
@@ -294,13 +319,17 @@ fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
     let (at, labels, listening) =
         (client.activity(), client.labels(), client.subscription_counts());
     let seconds_since = |then: Millis| (now - then).max(0) / 1000;
+    let (mode, redir) = (client.tracking(), redirection(client));
     let mut flags = String::new();
     for (letter, is_set) in [
         ('O', at.monitors),
         ('P', !listening.is_empty()),
         ('x', at.queued.is_some()),
-        ('d', at.dirty),
         ('b', at.blocked),
+        ('t', mode.has(TrackingMode::ON)),
+        ('R', mode.has(TrackingMode::BROKEN)),
+        ('B', mode.has(TrackingMode::BCAST)),
+        ('d', at.dirty),
         ('c', client.is_closing()),
         ('r', client.reads_replicas()),
         ('e', client.no_evict()),
@@ -330,7 +359,7 @@ fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
         text,
         " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={queued} watch={} qbuf={} qbuf-free={} \
          argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={total} events={events} cmd={command} \
-         user=default redir=-1 resp={}",
+         user=default redir={redir} resp={}",
         seconds_since(*connected_at),
         seconds_since(at.last_active),
         client.database(),

@@ -97,10 +97,10 @@ fn the_tables_own_rows_come_first() {
     assert!(own.id > 0 && std::ptr::eq(own, command::find(b"get").expect("GET")));
     assert_eq!(servers(own).len(), SERVERS.len() - 1, "all but the module of one server");
     // A container of the table has subcommands elsewhere that it lacks.
-    let tracking = row("client tracking on").expect("CLIENT TRACKING");
+    let import = row("client import-source on").expect("CLIENT IMPORT-SOURCE");
     assert_eq!(
-        (&*tracking.full_name(), tracking.id, tracking.keys.len()),
-        ("client|tracking", 0, 0)
+        (&*import.full_name(), import.id, import.keys.len()),
+        ("client|import-source", 0, 0)
     );
     assert!(row("client nosuch").is_none() && row("nosuch").is_none());
     assert!(row(&"x".repeat(1000)).is_none());

@@ -51,6 +51,9 @@ pub const SKIP_COMMANDLOG: u32 = 1 << 29;
 /// It labels its client for reports, also where the server does not have it: CLIENT SETINFO.
 pub const LABELS_CLIENT: u32 = 1 << 30;
 
+/// CLIENT CACHING before it is about the command after it: CLIENT.
+pub const KEEPS_CACHING: u32 = 1 << 31;
+
 /// Every flag that COMMAND shows, with its name there, in the order shown.
 pub const NAMES: &[(u32, &str)] = &[
     (WRITE, "write"),
@@ -85,7 +88,8 @@ pub const INTERNAL: u32 = MAY_REPLICATE
     | NODE_LOCAL
     | UNWATCHED
     | NAMES_DATABASE
-    | CACHES;
+    | CACHES
+    | KEEPS_CACHING;
 
 // A bit that stood in both lists would leak into COMMAND's reply.
 const _: () = {

@@ -151,7 +151,9 @@ pub enum Run {
 pub enum SessionCommand {
     Asking,
     Auth,
+    ClientCaching,
     ClientReply,
+    ClientTracking,
     Discard,
     Exec,
     Hello,

@@ -13,10 +13,12 @@
 mod blocked;
 mod outbox;
 mod registry;
+mod tracking;
 
 pub(crate) use blocked::{Claim, Ending, WaitHandle, Waiting};
 pub(crate) use outbox::{ChannelKind, Outbox, OutputLimits, SubscriptionCounts};
 pub(crate) use registry::{Clients, ClientsMax, RegisteredClient};
+pub(crate) use tracking::TrackingMode;
 
 use crate::keyspace::Millis;
 use crate::topology::Port;
@@ -25,6 +27,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::task::AbortHandle;
+use tracking::TrackingState;
 
 /// One connection.
 #[derive(Debug)]
@@ -46,13 +49,15 @@ pub struct Client {
     end: Mutex<End>,
     /// Present while the client is blocked, and for some time after.
     wait: Mutex<Option<Arc<WaitHandle>>>,
-    /// Present from the first subscription or MONITOR on.
+    /// Present from the first HELLO 3, subscription or MONITOR on.
     outbox: OnceLock<Box<Outbox>>,
     /// Set before `end.closing`, under its lock; read without it.
     close_after_reply: AtomicBool,
     no_evict: AtomicBool,
     no_touch: AtomicBool,
     reads_replicas: AtomicBool,
+    /// CLIENT TRACKING.
+    tracking: TrackingState,
     /// The selected database.
     database: AtomicU32,
     /// EXECs lost to conflicts since one succeeded.
@@ -183,6 +188,7 @@ impl Client {
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             reads_replicas: AtomicBool::new(false),
+            tracking: TrackingState::default(),
             database: AtomicU32::new(0),
             lost_execs: AtomicU32::new(0),
         }

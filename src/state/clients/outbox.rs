@@ -1,5 +1,5 @@
-//! The outbox: output pushed to a client by others, namely messages of channels and lines of
-//! MONITOR.
+//! The outbox: output pushed to a client by others, namely messages of channels, lines of MONITOR
+//! and invalidations of keys that the client tracks.
 //!
 //! ```text
 //! publisher ── push_output ──► Outbox: bytes ──── poll ───► the connection's next write
@@ -12,12 +12,17 @@
 //! batch, so that a batch of messages reaches a subscriber in one write. A client that exceeds
 //! `client-output-buffer-limit` is closed by the publisher whose message exceeds it.
 //!
-//! A client has an outbox from its first subscription or MONITOR on; most never have one.
+//! A client has an outbox from its first HELLO 3, subscription or MONITOR on; most never have one.
+//!
+//! Invalidations stand apart: one that is due to a change after a read must not overtake the reply
+//! to that read, or the client would cache the old value for good. So no reply is sent after an
+//! invalidation that was there before: the connection takes them behind each reply, and holds them
+//! back while a reply is on its way from another thread.
 
-use super::Client;
+use super::{Client, TrackingMode};
 use crate::keyspace::Millis;
 use crate::resp::Proto;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
@@ -134,6 +139,10 @@ pub struct Outbox {
 struct Inner {
     /// Whole messages, each in the protocol that the client used when it was written.
     bytes: Vec<u8>,
+    /// Invalidations, which come after the replies that are on their way.
+    invalidations: Vec<u8>,
+    /// A reply is on its way from another thread.
+    holds_back: bool,
     proto: Proto,
     /// The connection's waker, if it is to be woken by output.
     waker: Option<Waker>,
@@ -181,11 +190,42 @@ impl Client {
         let mut inner = outbox.inner.lock();
         let proto = inner.proto;
         inner.bytes.extend_from_slice(message(proto));
+        self.after_push(outbox, inner, now)
+    }
+
+    /// Appends an invalidation to the client's outbox as [`Client::push_output`] does: `message`
+    /// returns it, if the client can get one, by its protocol and whether it has subscriptions.
+    /// With `is_own` the client is the one that has read the keys.
+    #[must_use = "a connection that is not woken does not send"]
+    pub fn push_invalidation<'l>(
+        &self,
+        now: Millis,
+        is_own: bool,
+        message: impl FnOnce(Proto, bool) -> Option<&'l [u8]>,
+    ) -> Option<Waker> {
+        let outbox = self.outbox.get()?;
+        if self.is_closing() {
+            return None;
+        }
+        let mut inner = outbox.inner.lock();
+        let message = message(inner.proto, !inner.subscriptions.is_empty())?;
+        let queue = if is_own { &mut inner.invalidations } else { &mut inner.bytes };
+        queue.extend_from_slice(message);
+        self.after_push(outbox, inner, now)
+    }
+
+    /// Returns the waker of a client that sleeps; closes the client if it is beyond its limit.
+    fn after_push(
+        &self,
+        outbox: &Outbox,
+        mut inner: MutexGuard<'_, Inner>,
+        now: Millis,
+    ) -> Option<Waker> {
         if !outbox.is_overfull(&mut inner, now) {
             return inner.waker.take();
         }
         let waiting = inner.waiting();
-        inner.bytes = Vec::new();
+        (inner.bytes, inner.invalidations) = (Vec::new(), Vec::new());
         drop(inner);
         tracing::warn!(
             client = self.id,
@@ -195,6 +235,16 @@ impl Client {
         outbox.limits.count_closed();
         self.close();
         None
+    }
+
+    /// Has the invalidations so far go before a reply that is about to be made on another thread, and
+    /// those from now on behind it.
+    pub fn hold_invalidations(&self) {
+        if let Some(outbox) = self.outbox()
+            && self.tracking() != TrackingMode::OFF
+        {
+            outbox.hold_invalidations(true);
+        }
     }
 
     /// Closes the client if it exceeds its output buffer limit.
@@ -213,6 +263,8 @@ impl Outbox {
     fn new(limits: Arc<OutputLimits>) -> Self {
         let inner = Inner {
             bytes: Vec::new(),
+            invalidations: Vec::new(),
+            holds_back: false,
             proto: Proto::Resp2,
             waker: None,
             unsent: 0,
@@ -245,9 +297,30 @@ impl Outbox {
         self.inner.lock().subscriptions = subscriptions;
     }
 
-    /// Moves the output to the end of `into`.
+    /// Moves the output to the end of `into`, but for invalidations.
     pub fn take(&self, into: &mut Vec<u8>) {
         self.inner.lock().take(into);
+    }
+
+    /// Moves the invalidations to the end of `into`, which is behind every reply so far.
+    pub fn take_invalidations(&self, into: &mut Vec<u8>) {
+        take(&mut self.inner.lock().invalidations, into);
+    }
+
+    /// Holds invalidations back: a reply is on its way from another thread. Those that are there
+    /// already go before it if they are `older` than it.
+    pub fn hold_invalidations(&self, older: bool) {
+        let mut inner = self.inner.lock();
+        inner.holds_back = true;
+        if older {
+            let Inner { bytes, invalidations, .. } = &mut *inner;
+            take(invalidations, bytes);
+        }
+    }
+
+    /// Ends what [`Outbox::hold_invalidations`] began, if it did; returns whether it did.
+    pub fn release_invalidations(&self) -> bool {
+        std::mem::take(&mut self.inner.lock().holds_back)
     }
 
     /// Moves the output to the end of `into`, and has `waker` woken when more is written. `unsent`
@@ -255,6 +328,9 @@ impl Outbox {
     pub fn poll(&self, waker: &Waker, unsent: usize, into: &mut Vec<u8>) {
         let mut inner = self.inner.lock();
         inner.take(into);
+        if !inner.holds_back {
+            take(&mut inner.invalidations, into);
+        }
         inner.unsent = unsent;
         match &mut inner.waker {
             Some(known) => known.clone_from(waker),
@@ -276,16 +352,21 @@ impl Outbox {
 
 impl Inner {
     fn waiting(&self) -> usize {
-        self.bytes.len() + self.unsent
+        self.bytes.len() + self.invalidations.len() + self.unsent
     }
 
     fn take(&mut self, into: &mut Vec<u8>) {
-        into.extend_from_slice(&self.bytes);
-        if self.bytes.capacity() > ROOM_KEPT_MAX {
-            self.bytes = Vec::new();
-        } else {
-            self.bytes.clear();
-        }
+        take(&mut self.bytes, into);
+    }
+}
+
+/// Moves a queue of output to the end of `into`.
+fn take(queue: &mut Vec<u8>, into: &mut Vec<u8>) {
+    into.extend_from_slice(queue);
+    if queue.capacity() > ROOM_KEPT_MAX {
+        *queue = Vec::new();
+    } else {
+        queue.clear();
     }
 }
 

@@ -119,6 +119,8 @@ pub struct Settings {
     slowlog_len_max: AtomicI64,
     /// Milliseconds from which on a command is a spike; 0 for never.
     spike_ms: AtomicI64,
+    /// Most keys that clients have read and are notified of; 0 for no limit.
+    tracked_keys_max: AtomicI64,
     tracks_latency: AtomicBool,
     /// The percentiles that INFO shows.
     percentiles: Mutex<Vec<f64>>,
@@ -254,6 +256,7 @@ impl Settings {
             busy_ms: AtomicI64::new(5000),
             slowlog_len_max: AtomicI64::new(128),
             spike_ms: AtomicI64::new(0),
+            tracked_keys_max: AtomicI64::new(1_000_000),
             tracks_latency: AtomicBool::new(true),
             percentiles: Mutex::new(vec![50.0, 99.0, 99.9]),
             outbox_limits: outbox_limits(&output_limits),
@@ -385,6 +388,12 @@ impl Settings {
     }
 
     /// Returns from how many milliseconds on a command is a spike (`latency-monitor-threshold`);
+    /// Returns how many keys that clients have read are remembered at the most, 0 for no limit.
+    #[must_use]
+    pub fn tracked_keys_max(&self) -> usize {
+        usize::try_from(number(&self.tracked_keys_max)).unwrap_or(0)
+    }
+
     /// `None` for never.
     #[must_use]
     pub fn spike_ms(&self) -> Option<u64> {

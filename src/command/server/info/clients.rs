@@ -4,6 +4,7 @@ use super::super::super::ServerCx;
 use super::{Fields, InfoCx, servers};
 use crate::state::Paused;
 use crate::state::clients::Activity;
+use crate::state::tracking::TrackingCounts;
 
 pub(super) fn clients(info: &InfoCx<'_, '_>, fields: &mut Fields<'_>) {
     let cx = info.cx;
@@ -19,7 +20,7 @@ pub(super) fn clients(info: &InfoCx<'_, '_>, fields: &mut Fields<'_>) {
     fields.put("client_recent_max_input_buffer", widest(|it| it.unread + it.unread_room));
     fields.put("client_recent_max_output_buffer", widest(|it| it.unsent));
     fields.put("blocked_clients", count(|it| it.blocked));
-    fields.put("tracking_clients", 0);
+    fields.put("tracking_clients", tracked(info.cx).clients);
     if info.is(servers::SINCE_7_2) {
         let listens = all.iter().filter(|client| !client.subscription_counts().is_empty());
         fields.put("pubsub_clients", listens.count());
@@ -52,4 +53,17 @@ fn pause(cx: &ServerCx<'_>, fields: &mut Fields<'_>) {
     fields.put("paused_reason", reason);
     fields.put("paused_actions", actions);
     fields.put("paused_timeout_milliseconds", left_ms);
+}
+
+/// What is tracked at the ports that this one covers.
+pub(super) fn tracked(cx: &ServerCx<'_>) -> TrackingCounts {
+    cx.covered().iter().map(|node| node.tracking.counts()).fold(
+        TrackingCounts::default(),
+        |sum, counts| TrackingCounts {
+            clients: sum.clients + counts.clients,
+            keys: sum.keys + counts.keys,
+            items: sum.items + counts.items,
+            prefixes: sum.prefixes + counts.prefixes,
+        },
+    )
 }

@@ -1,5 +1,6 @@
 //! The section stats, and Slotway's own.
 
+use super::clients::tracked;
 use super::super::super::{Run, SessionCommand, Spec, numbered};
 use super::{Fields, InfoCx, servers};
 use crate::keyspace::Counts;
@@ -77,7 +78,10 @@ fn keys_and_channels(info: &InfoCx<'_, '_>, fields: &mut Fields<'_>) {
         "total_active_defrag_time",
         "current_active_defrag_time",
     ]);
-    fields.put_none_of(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);
+    let tracked = tracked(info.cx);
+    fields.put("tracking_total_keys", tracked.keys);
+    fields.put("tracking_total_items", tracked.items);
+    fields.put("tracking_total_prefixes", tracked.prefixes);
 }
 
 fn traffic(info: &InfoCx<'_, '_>, fields: &mut Fields<'_>) {

@@ -20,6 +20,7 @@ pub(super) const ROWS: &[Row] = &[
             |settings, value| settings.clients_max.store(value.number(), Ordering::Relaxed),
         ),
     },
+    number!("tracking-table-max-keys", ValueType::Int(0, I64_MAX), tracked_keys_max),
     number!("timeout", ValueType::Int(0, I32_MAX), timeout),
     number!("tcp-keepalive", ValueType::Int(0, I32_MAX), tcp_keepalive),
     number!("proto-max-bulk-len", ValueType::Memory(1 << 20, I64_MAX), bulk_len_max),

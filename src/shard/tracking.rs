@@ -1,0 +1,35 @@
+//! What commands read, for clients that track keys (CLIENT TRACKING).
+
+use crate::command::{Invocation, Pace, flag};
+use crate::keyspace::Millis;
+use crate::state::Nodes;
+use crate::topology::Port;
+
+/// A client whose reads are remembered.
+pub(super) struct Reader<'a> {
+    pub(super) nodes: &'a Nodes,
+    /// The port that it has connected to.
+    pub(super) port: Port,
+    pub(super) client: u64,
+    pub(super) now: Millis,
+}
+
+impl Reader<'_> {
+    /// Remembers the keys of a command, if it is one that only reads.
+    pub(super) fn remember_keys_of(&self, invocation: &Invocation<'_>, pace: &dyn Pace) {
+        let spec = invocation.spec;
+        if spec.has(flag::READ) {
+            let mut keys = Vec::new();
+            spec.each_key(invocation.args, |key| keys.push(key));
+            self.remember(keys.into_iter(), pace);
+        }
+    }
+
+    /// Remembers these keys.
+    pub(super) fn remember<'k>(&self, keys: impl Iterator<Item = &'k [u8]>, pace: &dyn Pace) {
+        let node = self.nodes.at(self.port);
+        let (keys_max, delivered) =
+            (node.settings.tracked_keys_max(), &mut |it| pace.delivered(it));
+        node.tracking.remember(keys, self.client, keys_max, self.now, delivered);
+    }
+}

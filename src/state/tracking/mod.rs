@@ -1,0 +1,346 @@
+//! CLIENT TRACKING: which clients are notified of a changed key, for their caches.
+//!
+//! ```text
+//! a command has read keys    ─► remember ─► TrackedKeys: key ─► its readers
+//! a keyspace has touched one ─► note_change ─► its readers: an invalidation each, at once
+//!                                         └─► Prefixes: noted ─► settle, at the end of the turn
+//! ```
+//!
+//! A port has a table of its own, as each node of a cluster has: the router port's clients are
+//! notified whichever shard a key changes on, a node's of the changes on the shard that the node
+//! serves from. Both happen while the shard is held, so that no change falls between a read and its
+//! entry in the table.
+//!
+//! An invalidation goes to the reader, which speaks RESP3, or to the client that it has chosen
+//! (REDIRECT), which may instead be a subscriber that speaks RESP2.
+
+mod message;
+mod prefixes;
+mod table;
+
+use crate::keyspace::Millis;
+use crate::state::clients::{Client, Clients, TrackingMode};
+use crate::state::pubsub::OnDelivery;
+use crate::topology::Port;
+use message::Invalidation;
+use parking_lot::Mutex;
+use prefixes::Prefixes;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use table::TrackedKeys;
+
+/// Most prefixes of one client.
+pub(crate) const PREFIXES_MAX: usize = 1 << 12;
+/// Most keys that are evicted at a time.
+const EVICTED_MAX: usize = 1000;
+
+/// Whether anything is tracked at any port.
+#[derive(Debug, Default)]
+pub(crate) struct TrackingUse {
+    /// How many want what happens to keys: the clients of all ports that have switched tracking on,
+    /// and are still connected, and one more while keyspace events are on.
+    pub(super) wanting: AtomicUsize,
+    /// Keys have changed that clients in broadcast mode were not notified of, or there may be more keys
+    /// than there should be.
+    pub(super) is_due: AtomicBool,
+}
+
+/// The tracking clients of a port, the keys that they have read, and their prefixes.
+#[derive(Debug)]
+pub struct Tracking {
+    port: Port,
+    clients: Arc<Clients>,
+    in_use: Arc<TrackingUse>,
+    /// Made when the first client switches tracking on.
+    keys: OnceLock<Box<TrackedKeys>>,
+    seed: u64,
+    prefixes: Mutex<Prefixes>,
+    has_prefixes: AtomicBool,
+    /// Those that have switched tracking on, whether or not it is on now, by id.
+    seated: Mutex<BTreeMap<u64, Arc<Client>>>,
+    /// The number of those for which it is on.
+    on: AtomicUsize,
+}
+
+/// Numbers for INFO.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrackingCounts {
+    /// Clients with tracking on.
+    pub clients: usize,
+    /// Keys that clients have read.
+    pub keys: usize,
+    /// Readers of all keys.
+    pub items: usize,
+    /// Prefixes.
+    pub prefixes: usize,
+}
+
+/// A session's part in [`Tracking`], from the first time that it switches tracking on; dropping it
+/// switches tracking off.
+#[derive(Debug)]
+pub(crate) struct TrackingSeat {
+    tracking: Arc<Tracking>,
+    client: Arc<Client>,
+}
+
+impl Tracking {
+    /// Returns the tracking of a port without clients.
+    pub(super) fn new(
+        port: Port,
+        clients: Arc<Clients>,
+        in_use: Arc<TrackingUse>,
+        seed: u64,
+    ) -> Self {
+        Self {
+            port,
+            clients,
+            in_use,
+            keys: OnceLock::new(),
+            seed,
+            prefixes: Mutex::default(),
+            has_prefixes: AtomicBool::new(false),
+            seated: Mutex::default(),
+            on: AtomicUsize::new(0),
+        }
+    }
+
+    /// Returns the port that it belongs to.
+    pub(super) fn port(&self) -> Port {
+        self.port
+    }
+
+    /// Returns the numbers of clients, keys and prefixes.
+    #[must_use]
+    pub fn counts(&self) -> TrackingCounts {
+        let keys = self.keys.get();
+        TrackingCounts {
+            clients: self.on.load(Ordering::Relaxed),
+            keys: keys.map_or(0, |keys| keys.keys()),
+            items: keys.map_or(0, |keys| keys.readers()),
+            prefixes: self.prefixes.lock().len(),
+        }
+    }
+
+    /// Returns the prefixes of a client, in order.
+    #[must_use]
+    pub fn prefixes_of(&self, client: u64) -> Vec<Box<[u8]>> {
+        self.prefixes.lock().of(client)
+    }
+
+    /// Returns whether there is a client that could be notified.
+    #[inline]
+    pub(super) fn is_in_use(&self) -> bool {
+        self.keys.get().is_some_and(|keys| keys.keys() > 0) || self.on.load(Ordering::Relaxed) > 0
+    }
+
+    /// Remembers that a client has read these keys. If there are more than `keys_max` then, 0 for no
+    /// limit, forgets some and notifies their readers.
+    pub fn remember<'k>(
+        &self,
+        read: impl Iterator<Item = &'k [u8]>,
+        reader: u64,
+        keys_max: usize,
+        now: Millis,
+        delivered: OnDelivery<'_>,
+    ) {
+        let keys = self.keys.get_or_init(|| Box::new(TrackedKeys::new(self.seed)));
+        for key in read {
+            keys.add(key, reader, |id| self.clients.get(id).is_some());
+        }
+        self.evict(keys_max, now, delivered);
+    }
+
+    /// Forgets keys while there are more than `keys_max`, 0 for no limit, and notifies their readers: up
+    /// to [`EVICTED_MAX`] now, and the others in the turns that follow.
+    fn evict(&self, keys_max: usize, now: Millis, delivered: OnDelivery<'_>) {
+        let Some(keys) = self.keys.get() else { return };
+        for _ in 0..EVICTED_MAX {
+            if !keys.is_over(keys_max) {
+                return;
+            }
+            let Some((key, readers)) = keys.take_any() else { return };
+            self.notify(&readers, 0, &mut Invalidation::of_key(&key), now, delivered);
+        }
+        self.in_use.is_due.store(true, Ordering::Release);
+    }
+
+    /// Does what is due at the end of a turn: [`Tracking::broadcast`], and keeps the table within
+    /// `keys_max` keys.
+    pub(super) fn settle(&self, keys_max: usize, now: Millis, delivered: OnDelivery<'_>) {
+        self.broadcast(now, delivered);
+        self.evict(keys_max, now, delivered);
+    }
+
+    /// Notifies the readers of a key that a client, 0 for none, has changed; notes it for
+    /// [`Tracking::broadcast`].
+    pub(super) fn note_change(
+        &self,
+        key: &[u8],
+        writer: u64,
+        now: Millis,
+        delivered: OnDelivery<'_>,
+    ) {
+        if self.has_prefixes.load(Ordering::Acquire) && self.prefixes.lock().note(key, writer) {
+            self.in_use.is_due.store(true, Ordering::Release);
+        }
+        let readers = self.keys.get().map(|keys| keys.take(key)).unwrap_or_default();
+        if !readers.is_empty() {
+            self.notify(&readers, writer, &mut Invalidation::of_key(key), now, delivered);
+        }
+    }
+
+    fn notify(
+        &self,
+        readers: &[u64],
+        writer: u64,
+        invalidation: &mut Invalidation<'_>,
+        now: Millis,
+        delivered: OnDelivery<'_>,
+    ) {
+        for &id in readers {
+            let Some(reader) = self.clients.get(id) else { continue };
+            let mode = reader.tracking();
+            let is_looped = id == writer && mode.has(TrackingMode::NOLOOP);
+            if mode.has(TrackingMode::ON) && !mode.has(TrackingMode::BCAST) && !is_looped {
+                delivered(self.send(&reader, invalidation, now));
+            }
+        }
+    }
+
+    /// Notifies every client, whatever it has read, that any key may have changed; forgets all keys.
+    pub(super) fn note_emptied(&self, now: Millis, delivered: OnDelivery<'_>) {
+        if let Some(keys) = self.keys.get() {
+            keys.clear();
+        }
+        let seated: Vec<_> = self.seated.lock().values().cloned().collect();
+        let mut invalidation = Invalidation::of_all();
+        for client in seated.iter().filter(|client| client.tracking().has(TrackingMode::ON)) {
+            delivered(self.send(client, &mut invalidation, now));
+        }
+    }
+
+    /// Notifies the clients in broadcast mode of the keys that have changed since the last call.
+    fn broadcast(&self, now: Millis, delivered: OnDelivery<'_>) {
+        if !self.has_prefixes.load(Ordering::Acquire) {
+            return;
+        }
+        let changed = self.prefixes.lock().take();
+        for (keys, clients) in changed {
+            let mut of_all = Invalidation::of_keys(keys.keys().map(|key| &**key));
+            for id in clients {
+                let Some(client) = self.clients.get(id) else { continue };
+                let mode = client.tracking();
+                if !mode.has(TrackingMode::BCAST) {
+                    continue;
+                }
+                let is_looped = mode.has(TrackingMode::NOLOOP) && keys.values().any(|&it| it == id);
+                let sleeper = match is_looped {
+                    false => self.send(&client, &mut of_all, now),
+                    true => {
+                        let others = keys.iter().filter(|&(_, &writer)| writer != id);
+                        let mut rest = Invalidation::of_keys(others.map(|(key, _)| &**key));
+                        if rest.is_empty() {
+                            continue;
+                        }
+                        self.send(&client, &mut rest, now)
+                    }
+                };
+                delivered(sleeper);
+            }
+        }
+    }
+
+    /// Sends an invalidation to a client, or to the one that it has chosen; returns the waker of
+    /// that if it sleeps.
+    fn send(
+        &self,
+        client: &Client,
+        invalidation: &mut Invalidation<'_>,
+        now: Millis,
+    ) -> Option<Waker> {
+        let redirect = client.tracking_redirect();
+        if redirect == 0 || redirect == client.id {
+            let is_redirected = redirect != 0;
+            return client.push_invalidation(now, true, |proto, is_subscriber| {
+                invalidation.encoded(proto, is_redirected && is_subscriber)
+            });
+        }
+        let chosen = self.clients.covered(self.port, redirect);
+        match chosen.filter(|chosen| !chosen.is_closing()) {
+            Some(chosen) => chosen.push_invalidation(now, false, |proto, is_subscriber| {
+                invalidation.encoded(proto, is_subscriber)
+            }),
+            None => {
+                client.note_broken_redirect();
+                let broken = message::redirect_broken(redirect);
+                client.push_invalidation(now, true, |proto, _| message::if_resp3(proto, &broken))
+            }
+        }
+    }
+}
+
+impl TrackingSeat {
+    /// Makes a client known to the tracking of its port; tracking is off until
+    /// [`TrackingSeat::switch_on`].
+    #[must_use]
+    pub(crate) fn new(tracking: &Arc<Tracking>, client: &Arc<Client>) -> Self {
+        tracking.seated.lock().insert(client.id, Arc::clone(client));
+        tracking.in_use.wanting.fetch_add(1, Ordering::AcqRel);
+        Self { tracking: Arc::clone(tracking), client: Arc::clone(client) }
+    }
+
+    /// Switches tracking on, or to another mode and client to notify. Prefixes are added to those
+    /// that there are.
+    pub(crate) fn switch_on<'p>(
+        &self,
+        mode: TrackingMode,
+        redirect: u64,
+        prefixes: impl Iterator<Item = &'p [u8]>,
+    ) {
+        let before = self.client.tracking();
+        if !before.has(TrackingMode::ON) {
+            self.tracking.on.fetch_add(1, Ordering::AcqRel);
+        }
+        if mode.has(TrackingMode::BCAST) {
+            let mut registered = self.tracking.prefixes.lock();
+            prefixes.for_each(|prefix| registered.add(prefix, self.client.id));
+            self.tracking.has_prefixes.store(registered.len() > 0, Ordering::Release);
+        }
+        let caching = before.has(TrackingMode::CACHING);
+        let mode = mode.with(TrackingMode::ON);
+        let mode = if caching { mode.with(TrackingMode::CACHING) } else { mode };
+        self.client.set_tracking(mode, redirect);
+    }
+
+    /// Switches tracking off. What the client has read stays in the table.
+    pub(crate) fn switch_off(&self) {
+        let before = self.client.tracking();
+        if !before.has(TrackingMode::ON) {
+            return;
+        }
+        self.client.set_tracking(TrackingMode::OFF, 0);
+        self.tracking.on.fetch_sub(1, Ordering::AcqRel);
+        if before.has(TrackingMode::BCAST) {
+            let mut registered = self.tracking.prefixes.lock();
+            registered.remove(self.client.id);
+            self.tracking.has_prefixes.store(registered.len() > 0, Ordering::Release);
+        }
+    }
+}
+
+impl Drop for TrackingSeat {
+    fn drop(&mut self) {
+        self.switch_off();
+        let mut seated = self.tracking.seated.lock();
+        seated.remove(&self.client.id);
+        self.tracking.in_use.wanting.fetch_sub(1, Ordering::AcqRel);
+        if seated.is_empty()
+            && let Some(keys) = self.tracking.keys.get()
+        {
+            // Nobody is left who could be notified.
+            keys.clear();
+        }
+    }
+}
