@@ -8,6 +8,7 @@ use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::slot::Slot;
 use crate::state::clients::Client;
+use crate::state::tracking::Origin;
 use crate::state::{CommandStats, NodeState, ServerState};
 use crate::topology::Port;
 use std::sync::Arc;
@@ -159,8 +160,8 @@ impl ServerCx<'_> {
             let (events, from) = (keyspace.take_events(), Some(self.view[at]));
             let delivered = &mut |sleeper| self.pace.delivered(sleeper);
             let nodes = &self.server.nodes;
-            let by = (self.port, self.me.id);
-            let rest = nodes.publish_events(from, events, by, self.now, delivered);
+            let origin = Origin { port: self.port, client: self.me.id, in_script: false };
+            let rest = nodes.publish_events(from, events, origin, self.now, delivered);
             keyspace.record_events(rest.into_iter());
         }
     }

@@ -15,6 +15,7 @@ use crate::script::{FunctionSet, Interpreter};
 use crate::session::{Watched, note_failed};
 use crate::slot::Slot;
 use crate::state::clients::Client;
+use crate::state::tracking::Origin;
 use crate::state::{CommandStats, Instrumentation, Nodes, ObservedCommand, Observer, ServerState};
 use crate::topology::{KeyPresence, NodeNumber, Port, Topology};
 use std::collections::BTreeMap;
@@ -445,9 +446,10 @@ impl Engine {
         let delivered = &mut |sleeper| pace.delivered(sleeper);
         let from = self.events_from();
         // A replica's keys are changed by its master.
-        let writer = if self.keyspace.is_replica { 0 } else { self.instrumentation.client };
-        let by = (self.port, writer);
-        let rest = self.nodes.publish_events(from, events, by, now, delivered);
+        let Instrumentation { client, in_script, .. } = self.instrumentation;
+        let client = if self.keyspace.is_replica { 0 } else { client };
+        let origin = Origin { port: self.port, client, in_script };
+        let rest = self.nodes.publish_events(from, events, origin, now, delivered);
         self.keyspace.record_events(rest.into_iter());
     }
 

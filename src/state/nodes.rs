@@ -13,7 +13,7 @@ use crate::keyspace::{Event, EventClass, Millis, event};
 use crate::slot::Slot;
 use crate::state::pubsub::OnDelivery;
 use crate::state::settings::SetError;
-use crate::state::tracking::{Tracking, TrackingUse};
+use crate::state::tracking::{Origin, Tracking, TrackingUse};
 use crate::topology::{KeyHolder, NodeNumber, Port, Topology};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -149,14 +149,12 @@ impl Nodes {
     }
 
     /// Publishes the events of a shard, `None` for one that runs commands over several, to the
-    /// clients of the ports that want them. Commands of `reader` have read keys that do not exist;
-    /// `writer` is the client whose command has changed keys, 0 for none. Returns the events that
-    /// replicas publish which lag.
+    /// clients of the ports that want them. Returns the events that replicas publish which lag.
     pub fn publish_events(
         &self,
         shard: Option<usize>,
         events: Vec<Event>,
-        (reader, writer): (Port, u64),
+        origin: Origin,
         now: Millis,
         delivered: OnDelivery<'_>,
     ) -> Vec<Event> {
@@ -169,7 +167,7 @@ impl Nodes {
                 for tracking in trackers {
                     match event.name {
                         event::EMPTIED => tracking.note_emptied(now, delivered),
-                        _ => tracking.note_change(&event.key, writer, now, delivered),
+                        _ => tracking.note_change(&event.key, origin, now, delivered),
                     }
                 }
                 continue;
@@ -182,7 +180,7 @@ impl Nodes {
             }
             let Some(audience) = &audience else { continue };
             let database = shard.map_or(0, |shard| self.topology.database_of_shard(shard));
-            self.publish_event(&event, audience, (database, reader), now, delivered);
+            self.publish_event(&event, audience, (database, origin.port), now, delivered);
             if audience.lagging {
                 for_lagging.extend(event.on_replica());
             }

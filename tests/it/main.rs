@@ -53,6 +53,8 @@ mod source_graph;
 mod stream;
 mod stream_random;
 mod table;
+mod tracking_caches;
+mod tracking_stream;
 mod transcript;
 mod transcripts;
 mod waiting;

@@ -209,7 +209,9 @@ impl Client {
         }
         let mut inner = outbox.inner.lock();
         let message = message(inner.proto, !inner.subscriptions.is_empty())?;
-        let queue = if is_own { &mut inner.invalidations } else { &mut inner.bytes };
+        // One for another's sake stays behind those that are there.
+        let is_behind = is_own || !inner.invalidations.is_empty();
+        let queue = if is_behind { &mut inner.invalidations } else { &mut inner.bytes };
         queue.extend_from_slice(message);
         self.after_push(outbox, inner, now)
     }

@@ -64,6 +64,17 @@ pub struct Tracking {
     on: AtomicUsize,
 }
 
+/// The command that events and changes of keys are due to.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The port that it was received at.
+    pub port: Port,
+    /// The client that has sent it; 0 for none.
+    pub client: u64,
+    /// A script of the client has called it.
+    pub in_script: bool,
+}
+
 /// Numbers for INFO.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrackingCounts {
@@ -173,21 +184,22 @@ impl Tracking {
         self.evict(keys_max, now, delivered);
     }
 
-    /// Notifies the readers of a key that a client, 0 for none, has changed; notes it for
-    /// [`Tracking::broadcast`].
+    /// Notifies the readers of a key that has changed; notes it for [`Tracking::broadcast`], where, as
+    /// on the servers, what a client's script has changed is not the client's own change.
     pub(super) fn note_change(
         &self,
         key: &[u8],
-        writer: u64,
+        origin: Origin,
         now: Millis,
         delivered: OnDelivery<'_>,
     ) {
+        let writer = if origin.in_script { 0 } else { origin.client };
         if self.has_prefixes.load(Ordering::Acquire) && self.prefixes.lock().note(key, writer) {
             self.in_use.is_due.store(true, Ordering::Release);
         }
         let readers = self.keys.get().map(|keys| keys.take(key)).unwrap_or_default();
         if !readers.is_empty() {
-            self.notify(&readers, writer, &mut Invalidation::of_key(key), now, delivered);
+            self.notify(&readers, origin.client, &mut Invalidation::of_key(key), now, delivered);
         }
     }
 
