@@ -446,8 +446,8 @@ impl Execution<'_, '_> {
                 Some(at) => {
                     let engine = self.placement.held.engine(at);
                     engine.keyspace.no_touch = self.client.no_touch();
-                    engine.set_reader(&self.client);
                     engine.set_instrumentation(batch.instrumentation);
+                    engine.set_reader(&self.client);
                     engine.reset_timer();
                     let wait = engine.call(invocation, None, None, batch, pace, out);
                     self.placement.note_ready();
@@ -462,8 +462,8 @@ impl Execution<'_, '_> {
                 let engine = self.placement.engine();
                 // A command before this one may have changed it.
                 engine.keyspace.no_touch = self.client.no_touch();
-                engine.set_reader(&self.client);
                 engine.set_instrumentation(batch.instrumentation);
+                engine.set_reader(&self.client);
                 engine.reset_timer();
                 engine.call(invocation, None, None, batch, pace, out)
             }

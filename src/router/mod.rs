@@ -131,7 +131,7 @@ impl Router {
     #[inline]
     pub fn batch_context(&self, port: Port, now: Millis) -> BatchContext {
         let product = self.dialect_of(port).product;
-        batch_context(self.server.node(port), product, now, (0, false, false))
+        batch_context(self.server.node(port), product, now, (0, false))
     }
 
     /// Returns the same for the requests of a session.
@@ -139,20 +139,20 @@ impl Router {
     fn batch_of(&self, session: &Session, now: Millis) -> BatchContext {
         let client = session.client();
         let product = self.dialect_of(session.port()).product;
-        let remembers = client.tracking().remembers_all();
-        batch_context(session.node(), product, now, (client.id, client.no_touch(), remembers))
+        let mut batch = batch_context(session.node(), product, now, (client.id, client.no_touch()));
+        batch.instrumentation.remembers = client.tracking().remembers_all();
+        batch
     }
 }
 
 /// Returns the context of a batch of a client's, 0 for none, that begins at `now`, by the node's
-/// current settings; with whether the client's commands leave the access times of keys alone, and
-/// whether its reads are remembered.
+/// current settings; with whether the client's commands leave the access times of keys alone.
 #[inline]
 fn batch_context(
     node: &NodeState,
     product: &'static Product,
     now: Millis,
-    (client, no_touch, remembers): (u64, bool, bool),
+    (client, no_touch): (u64, bool),
 ) -> BatchContext {
     let settings = &node.settings;
     BatchContext {
@@ -160,7 +160,6 @@ fn batch_context(
         string_len_max: settings.bulk_len_max(),
         limits: settings.limits(),
         no_touch,
-        remembers,
         instrumentation: node.observer.instrumentation(client),
         port: node.port,
         product,

@@ -13,7 +13,7 @@ use crate::keyspace::Millis;
 use crate::resp::{Decoder, Sink};
 use crate::session::{OwnedUnit, Reply, Scope, Session, Step, Unit};
 use crate::shard::{OUTPUT_LEN_MAX, Outcome, Pending, Turn, WaitFor, execute};
-use crate::state::Paused;
+use crate::state::{Instrumentation, Paused};
 use crate::topology::Port;
 
 /// The input and the output of a turn.
@@ -433,15 +433,14 @@ impl Router {
     /// state it was read from; `ran` if it was more than a reply of the session.
     fn still_holds(&self, session: &Session, spec: &Spec, ran: bool, turn: &Turn<'_>) -> bool {
         let (client, batch) = (session.client(), turn.batch);
-        if client.no_touch() != batch.no_touch
-            || client.tracking().remembers_all() != batch.remembers
-        {
+        let remembers = client.tracking().remembers_all();
+        if client.no_touch() != batch.no_touch || remembers != batch.instrumentation.remembers {
             return false;
         }
         // What a hold of a shard reads again is not compared: whole commands end the present one.
-        let observer = &session.node().observer;
+        let observed = || session.node().observer.instrumentation(client.id);
         !ran || (spec.group != Group::Slotway
-            && observer.instrumentation(client.id) == batch.instrumentation)
+            && Instrumentation { remembers, ..observed() } == batch.instrumentation)
     }
 }
 

@@ -162,7 +162,7 @@ impl Session {
         (self.asking, self.reads_replicas) = (Asking::No, false);
         self.choose(0);
         self.speak(Proto::Resp2);
-        self.reply_mode = ReplyMode::On;
+        self.unmute();
         self.authenticated = !self.node.settings.needs_password();
         self.client.reset();
     }
@@ -299,7 +299,7 @@ impl Session {
     /// `CLIENT REPLY ON|OFF|SKIP`.
     fn client_reply(&mut self, args: Args<'_>, out: &mut Sink<'_>) -> Result<(), Refusal> {
         if args.is(2, "on") {
-            self.reply_mode = ReplyMode::On;
+            self.unmute();
             out.ok();
         } else if args.is(2, "off") {
             self.reply_mode = ReplyMode::Off;

@@ -19,6 +19,8 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReplyMode {
     On,
+    /// The same for a client that tracks keys, or did: invalidations may come behind a reply.
+    OnWithInvalidations,
     Off,
     /// The request after this one gets no reply.
     SkipNext,
@@ -169,7 +171,7 @@ impl Session {
     #[must_use]
     #[inline]
     pub fn hears_replies_only(&self) -> bool {
-        self.reply_mode == ReplyMode::On && !self.listens() && self.tracking.is_none()
+        self.reply_mode == ReplyMode::On && !self.listens()
     }
 
     /// Returns whether every reply is sent, with nothing but invalidations in between, and CLIENT
@@ -177,7 +179,15 @@ impl Session {
     #[cold]
     fn hears_replies_and_invalidations(&self) -> bool {
         let by_choice = self.client.tracking().is_by_choice();
-        self.reply_mode == ReplyMode::On && !self.listens() && self.tracks() && !by_choice
+        self.reply_mode == ReplyMode::OnWithInvalidations && !self.listens() && !by_choice
+    }
+
+    /// Has every reply sent.
+    pub(super) fn unmute(&mut self) {
+        self.reply_mode = match self.tracks() {
+            true => ReplyMode::OnWithInvalidations,
+            false => ReplyMode::On,
+        };
     }
 
     /// Returns whether the client may get invalidations of keys that it has read itself.
@@ -195,11 +205,11 @@ impl Session {
 
     /// Ends the present request, whose reply is written or dropped: advances CLIENT REPLY SKIP.
     pub fn end_request(&mut self) {
-        self.reply_mode = match self.reply_mode {
-            ReplyMode::SkipNext => ReplyMode::Skip,
-            ReplyMode::Skip => ReplyMode::On,
-            mode => mode,
-        };
+        match self.reply_mode {
+            ReplyMode::SkipNext => self.reply_mode = ReplyMode::Skip,
+            ReplyMode::Skip => self.unmute(),
+            ReplyMode::On | ReplyMode::OnWithInvalidations | ReplyMode::Off => {}
+        }
     }
 
     /// Returns the slot of the transaction that has begun, if there is one and it has keys.

@@ -1,7 +1,7 @@
 //! CLIENT TRACKING and CLIENT CACHING: which changed keys the client is notified of.
 
 use super::Session;
-use super::state::Caching;
+use super::state::{Caching, ReplyMode};
 use crate::command::{Args, Outcome, Refusal};
 use crate::resp::Sink;
 use crate::state::clients::TrackingMode;
@@ -52,6 +52,9 @@ impl Session {
         if args.is(2, "on") {
             self.check_tracking(&options)?;
             let Options { mode, redirect, prefixes } = options;
+            if self.reply_mode == ReplyMode::On {
+                self.reply_mode = ReplyMode::OnWithInvalidations;
+            }
             let seat = self.tracking.get_or_insert_with(|| {
                 Box::new(TrackingSeat::new(&self.node.tracking, &self.client))
             });

@@ -63,8 +63,7 @@ impl Engine {
     /// key its clients in the order in which they blocked. Serving one may make another key ready.
     #[cold]
     fn serve_ready(&mut self, batch: &BatchContext, pace: &dyn Pace) {
-        let (no_touch, client) = (self.keyspace.no_touch, self.instrumentation.client);
-        let remembers = self.remembers;
+        let (no_touch, instrumentation) = (self.keyspace.no_touch, self.instrumentation);
         while self.keyspace.has_ready() {
             for bytes in self.keyspace.take_ready() {
                 while let Some((waiter, claim)) = self.next_waiter(&bytes, batch.product) {
@@ -89,8 +88,7 @@ impl Engine {
             }
         }
         self.keyspace.no_touch = no_touch;
-        self.remembers = remembers;
-        self.instrumentation.client = client;
+        self.instrumentation = instrumentation;
     }
 
     /// Returns the first client blocked on `bytes` that can use the key's value, or its absence.

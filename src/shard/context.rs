@@ -18,8 +18,6 @@ pub struct BatchContext {
     pub limits: Limits,
     /// Whether keys that are used keep their access times (`CLIENT NO-TOUCH`).
     pub no_touch: bool,
-    /// Whether every read is remembered (`CLIENT TRACKING`).
-    pub remembers: bool,
     /// What is recorded of the commands.
     pub instrumentation: Instrumentation,
     /// The port that the batch was received at.

@@ -44,8 +44,6 @@ pub struct Engine {
     pub(super) topology: Arc<Topology>,
     /// What observes commands, and who hears of keyspace events.
     nodes: Arc<Nodes>,
-    /// The port whose clients' reads are remembered, if the present client tracks what it reads.
-    pub(super) remembers: Option<Port>,
     /// The port that the present batch was received at.
     port: Port,
     /// The tick at which the last command ended, which is when the next one begins; 0 if the clock
@@ -84,7 +82,6 @@ impl Engine {
             topology,
             nodes,
             port: Port::Router,
-            remembers: None,
             lap: 0,
             waiters: Waiters::default(),
             links: ReplicationLinks::default(),
@@ -203,7 +200,6 @@ impl Engine {
         self.port = batch.port;
         self.read_settings();
         self.keyspace.no_touch = batch.no_touch;
-        self.remembers = batch.remembers.then_some(batch.port);
         self.instrumentation = batch.instrumentation;
         self.reset_timer();
     }
@@ -370,9 +366,6 @@ impl Engine {
         if is_watched {
             self.clear_writer();
         }
-        if self.remembers.is_some() {
-            self.remember_read(invocation, ready.is_some(), batch, pace);
-        }
         let now = pace.ticks();
         let ticks = now.wrapping_sub(self.lap);
         self.lap = now;
@@ -381,21 +374,25 @@ impl Engine {
         } else {
             self.tally.resumed(spec.id, ticks);
         }
-        if ticks >= self.instrumentation.slow_ticks || self.instrumentation.monitored {
+        let Instrumentation { slow_ticks, monitored, remembers, .. } = self.instrumentation;
+        if ticks >= slow_ticks || monitored | remembers {
             self.observe(invocation, ready.is_some(), ticks);
+            self.remember_read(invocation, ready.is_some(), batch, pace);
         }
         wait
     }
 
     /// Sets whose reads the following commands are: whether they are remembered.
+    #[inline]
     pub fn set_reader(&mut self, client: &Client) {
-        self.remembers = client.tracking().remembers().then_some(client.port);
+        self.instrumentation.remembers = client.tracking().remembers();
     }
 
     /// Returns the present client, if its reads are remembered.
     pub(super) fn reader(&self) -> Option<Reader<'_>> {
-        let (client, now) = (self.instrumentation.client, self.keyspace.now());
-        self.remembers.map(|port| Reader { nodes: &self.nodes, port, client, now })
+        let Instrumentation { client, remembers, .. } = self.instrumentation;
+        let (nodes, now) = (&*self.nodes, self.keyspace.now());
+        remembers.then_some(Reader { nodes, port: self.port, client, now })
     }
 
     /// Remembers what a command has read, for a client that tracks what it reads. A script remembers
@@ -411,6 +408,8 @@ impl Engine {
         let runs_anew = !has_waited || batch.product.has_new_streams;
         if let Some(reader) = self.reader().filter(|_| runs_anew && !self.instrumentation.in_script)
         {
+            // Whose command runs again may have connected to another port than the present client.
+            let reader = if has_waited { reader.at_own_port() } else { reader };
             reader.remember_keys_of(invocation, pace);
         }
     }

@@ -32,7 +32,6 @@ fn a_panic_stays_with_its_command() {
         string_len_max: 1 << 20,
         limits,
         no_touch: false,
-        remembers: false,
         instrumentation: Instrumentation::NONE,
         port: Port::Router,
         product: &Product::REDIS7,

@@ -25,7 +25,6 @@ const BATCH: BatchContext = BatchContext {
         stream_node: NodeLimits { entries_max: 100, bytes_max: 4096 },
     },
     no_touch: false,
-    remembers: false,
     instrumentation: Instrumentation::NONE,
     port: Port::Router,
     product: &Product::REDIS7,

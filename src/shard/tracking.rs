@@ -8,13 +8,20 @@ use crate::topology::Port;
 /// A client whose reads are remembered.
 pub(super) struct Reader<'a> {
     pub(super) nodes: &'a Nodes,
-    /// The port that it has connected to.
+    /// The port whose table its reads go to.
     pub(super) port: Port,
     pub(super) client: u64,
     pub(super) now: Millis,
 }
 
 impl Reader<'_> {
+    /// Returns the reader at the port that it has connected to.
+    pub(super) fn at_own_port(self) -> Self {
+        let client = self.nodes.at(Port::Router).client(self.client);
+        let port = client.map_or(self.port, |client| client.port);
+        Self { port, ..self }
+    }
+
     /// Remembers the keys of a command, if it is one that only reads.
     pub(super) fn remember_keys_of(&self, invocation: &Invocation<'_>, pace: &dyn Pace) {
         let spec = invocation.spec;

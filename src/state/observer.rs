@@ -24,12 +24,20 @@ pub struct Instrumentation {
     pub monitored: bool,
     /// Whether the commands are those of a script.
     pub in_script: bool,
+    /// Whether what they read is remembered (CLIENT TRACKING).
+    pub remembers: bool,
 }
 
 impl Instrumentation {
     /// Counts only.
-    pub const NONE: Self =
-        Self { client: 0, slow_ticks: u64::MAX, tracks: false, monitored: false, in_script: false };
+    pub const NONE: Self = Self {
+        client: 0,
+        slow_ticks: u64::MAX,
+        tracks: false,
+        monitored: false,
+        in_script: false,
+        remembers: false,
+    };
 }
 
 /// A command, as observers see it.
@@ -108,6 +116,7 @@ impl Observer {
             tracks: self.settings.tracks_latency(),
             monitored: self.each().any(|observer| observer.monitors.any()),
             in_script: false,
+            remembers: false,
         }
     }
 

@@ -6,8 +6,9 @@
 //! A batch is sent in one write, and a transaction within one batch. After each, every client sends a
 //! PING: what a client receives before the reply is due to the batches so far.
 //!
-//! Clients that get another's invalidations send nothing else: the reference would put some of them before
-//! or into the reply to the command that causes them.
+//! Clients that get others' invalidations send nothing else: the reference would put some of them before
+//! or into the reply to the command that causes them. What such a client gets for a single command is compared
+//! in any order: the reference sends those of the writer itself last.
 //!
 //! Left out: prefixes that overlap behind the first of a command (the reference replies twice), and
 //! whether the null of FLUSHALL is that of RESP2 or of RESP3 for a client that gets another's
@@ -281,6 +282,7 @@ impl Side {
                 }
             }
         }
+        received[ACTORS..].iter_mut().for_each(|all| all.sort());
         received
     }
 
