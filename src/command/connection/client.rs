@@ -167,6 +167,7 @@ pub(super) const ROW: Spec = Spec {
         Spec {
             name: "caching",
             arity: Exactly(3),
+            variants: BUSY_IN_VALKEY,
             since: "6.0.0",
             summary: "Sets whether the keys that the next command reads are tracked.",
             run: Run::Session(SessionCommand::ClientCaching),

@@ -1,7 +1,7 @@
 //! The section stats, and Slotway's own.
 
-use super::clients::tracked;
 use super::super::super::{Run, SessionCommand, Spec, numbered};
+use super::clients::tracked;
 use super::{Fields, InfoCx, servers};
 use crate::keyspace::Counts;
 use crate::state::VERSION;
