@@ -8,6 +8,7 @@ use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::session::{Session, Unit, note_choice, note_failed};
 use crate::shard::{BatchContext, Hold, Outcome, Turn, WaitFor};
+use crate::state::clients::Traffic;
 use crate::state::{Instrumentation, ObservedCommand, ScriptKind};
 use crate::topology::Port;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +24,7 @@ impl Router {
         out: &mut Sink<'_>,
     ) -> Outcome {
         // It may show the client its own entry.
-        session.note_activity(turn.batch.now, Some(invocation.spec));
+        session.note_activity(turn.batch.now, Some(invocation.spec), Traffic::default());
         match invocation.spec.run {
             Run::Server(function) => {
                 if let Some((_, hold)) = kept {

@@ -13,6 +13,7 @@ use crate::keyspace::Millis;
 use crate::resp::{Decoder, Sink};
 use crate::session::{OwnedUnit, Reply, Scope, Session, Step, Unit};
 use crate::shard::{OUTPUT_LEN_MAX, Outcome, Pending, Turn, WaitFor, execute};
+use crate::state::clients::Traffic;
 use crate::state::{Instrumentation, Paused};
 use crate::topology::Port;
 
@@ -72,7 +73,12 @@ impl Router {
         if self.server.nodes.tracking_is_due() {
             self.settle_tracking(session, &turn, &outcome, io.out);
         }
-        session.note_activity(now, progress.latest);
+        let traffic = Traffic {
+            bytes_in: progress.taken as u64,
+            bytes_out: io.out.len() as u64,
+            commands: progress.commands,
+        };
+        session.note_activity(now, progress.latest, traffic);
         (progress.taken, outcome)
     }
 

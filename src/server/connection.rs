@@ -366,6 +366,7 @@ impl Connection {
     /// Keeps replies from other threads to be sent next.
     pub(super) fn keep_unsent(&mut self, replies: &[u8]) {
         self.session.node().stats.note_write(replies.len());
+        self.session.client().note_activity(|it| it.bytes_out += replies.len() as u64);
         self.unsent.extend_from_slice(replies);
         self.note_unsent();
     }

@@ -8,7 +8,7 @@ use crate::keyspace::Millis;
 use crate::resp::{Proto, Sink};
 use crate::slot::Slot;
 use crate::state::NodeState;
-use crate::state::clients::Client;
+use crate::state::clients::{Client, Traffic};
 use crate::state::pubsub::Subscriptions;
 use crate::state::settings::CrossSlot;
 use crate::state::tracking::TrackingSeat;
@@ -326,14 +326,18 @@ impl Session {
         self.transaction.take()
     }
 
-    /// Records the session's state in the registry, with `command` as its latest.
-    pub fn note_activity(&self, now: Millis, command: Option<&'static Spec>) {
+    /// Records the session's state in the registry, with `command` as its latest, and what was sent
+    /// and received since the last time.
+    pub fn note_activity(&self, now: Millis, command: Option<&'static Spec>, traffic: Traffic) {
         let queue = self.transaction.as_ref().map(|transaction| &transaction.queue);
         self.client.note_activity(|activity| {
             activity.last_active = now;
             if let Some(spec) = command {
                 (activity.container, activity.command) = (spec.parent, spec.name);
             }
+            activity.bytes_in += traffic.bytes_in;
+            activity.bytes_out += traffic.bytes_out;
+            activity.commands += traffic.commands;
             activity.resp = self.proto.version();
             activity.queued = queue.map(|queue| queue.len() as u32);
             activity.queued_bytes = queue.map_or(0, Queue::bytes_len);

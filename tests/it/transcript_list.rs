@@ -17,6 +17,8 @@ transcripts! {
     bits_audit: redis,
     blocking: redis,
     client: redis,
+    client_filters: valkey,
+    client_maxage: redis8,
     client_newer: redis8,
     client_pause: redis,
     cluster_commands: redis,

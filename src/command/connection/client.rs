@@ -8,15 +8,14 @@ use super::super::spec::{
     SessionCommand, Spec, Variant, acl,
 };
 use super::super::{Args, Outcome, Refusal, ServerCx, help, too_many_arguments};
+use super::client_filter::{Filter, Kind};
+use super::client_line::describe;
 use super::tracking::{redirection, trackinginfo};
 use crate::dialect::servers;
-use crate::keyspace::Millis;
 use crate::resp::{Sink, until_nul};
 use crate::state::Paused;
-use crate::state::clients::{Client, Ending, Label, Outbox, TrackingMode};
+use crate::state::clients::{Client, Ending, Label};
 use crate::text::number::parse_i64;
-use std::io::Write;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Defaults of the subcommands' rows.
@@ -98,7 +97,7 @@ pub(super) const ROW: Spec = Spec {
             since: "2.4.0",
             complexity: "O(N) where N is the number of client connections",
             tips: &["nondeterministic_output"],
-            summary: "Lists connections, all or by type or id.",
+            summary: "Lists connections, all or those that match filters.",
             run: Run::Server(list),
             ..CLIENT
         },
@@ -108,7 +107,7 @@ pub(super) const ROW: Spec = Spec {
             flags: ADMIN | NOSCRIPT | LOADING | STALE | KEEPS_CACHING,
             since: "2.4.0",
             complexity: "O(N) where N is the number of client connections",
-            summary: "Closes connections, by address, id, type or user.",
+            summary: "Closes connections, by address or those that match filters.",
             run: Run::Server(kill),
             ..CLIENT
         },
@@ -190,6 +189,25 @@ pub(super) const ROW: Spec = Spec {
             ..CLIENT
         },
         Spec {
+            name: "capa",
+            arity: AtLeast(3),
+            flags: NOSCRIPT | LOADING | STALE | ALLOW_BUSY,
+            servers: servers::VALKEY9,
+            since: "8.0.0",
+            summary: "Says what replies this connection understands: redirect, which a cluster never sends.",
+            run: Run::Server(capa),
+            ..CLIENT
+        },
+        Spec {
+            name: "import-source",
+            arity: Exactly(3),
+            servers: servers::VALKEY9,
+            since: "8.1.0",
+            summary: "Refused: the server is never in import mode.",
+            run: Run::Server(|_, _, _| Err(Refusal::of("ERR Server is not in import mode"))),
+            ..CLIENT
+        },
+        Spec {
             name: "no-evict",
             arity: Exactly(3),
             variants: BUSY_IN_VALKEY,
@@ -267,6 +285,15 @@ fn set(me: &Client, label: Label, text: &[u8], out: &mut Sink<'_>) -> Outcome {
     Ok(())
 }
 
+/// CLIENT CAPA capability …; others than `redirect` are ignored, as they may be newer.
+fn capa(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    if (2..args.len()).any(|at| args.is(at, "redirect")) {
+        cx.me.set_understands_redirect();
+    }
+    out.ok();
+    Ok(())
+}
+
 fn switch(args: Args<'_>, out: &mut Sink<'_>, set: impl FnOnce(bool)) -> Outcome {
     let on = args.is(2, "on");
     if !on && !args.is(2, "off") {
@@ -279,191 +306,58 @@ fn switch(args: Args<'_>, out: &mut Sink<'_>, set: impl FnOnce(bool)) -> Outcome
 
 fn info(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let mut text = Vec::with_capacity(400);
-    describe(cx.me, cx.now, &mut text);
+    describe(cx.me, cx.now, cx.product, &mut text);
     out.verbatim(*b"txt", &text);
     Ok(())
 }
 
 fn list(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let shown = if args.len() == 2 {
-        cx.node.clients()
-    } else if args.len() == 4 && args.is(2, "type") {
-        let kind = Kind::parse(args.at(3))?;
-        let mut all = cx.node.clients();
-        all.retain(|client| Kind::of(client) == kind);
-        all
-    } else if args.len() > 3 && args.is(2, "id") {
-        let invalid = || Refusal::of("ERR Invalid client ID");
-        let ids = args
-            .from(3)
-            .map(|id| parse_i64(id).ok_or_else(invalid))
-            .collect::<Result<Vec<_>, _>>()?;
-        let found = ids.into_iter().filter_map(|id| cx.node.client(u64::try_from(id).ok()?));
-        found.collect()
-    } else {
-        return Err(Refusal::SYNTAX);
+    let shown = match cx.product.servers & servers::VALKEY9 != 0 {
+        true => matching(cx, &Filter::parse(cx, args, None)?),
+        false => listed(cx, args)?,
     };
     let mut text = Vec::new();
     for (i, client) in shown.iter().enumerate() {
         if i % CLIENTS_PER_STEP == 0 {
             cx.pace.step(1000);
         }
-        describe(client, cx.now, &mut text);
+        describe(client, cx.now, cx.product, &mut text);
     }
     out.verbatim(*b"txt", &text);
     Ok(())
 }
 
-/// Appends a client's line of CLIENT LIST.
-fn describe(client: &Client, now: Millis, text: &mut Vec<u8>) {
-    let Client { id, peer, local, fd, connected_at, .. } = client;
-    let (at, labels, listening) =
-        (client.activity(), client.labels(), client.subscription_counts());
-    let seconds_since = |then: Millis| (now - then).max(0) / 1000;
-    let (mode, redir) = (client.tracking(), redirection(client));
-    let mut flags = String::new();
-    for (letter, is_set) in [
-        ('O', at.monitors),
-        ('P', !listening.is_empty()),
-        ('x', at.queued.is_some()),
-        ('b', at.blocked),
-        ('t', mode.has(TrackingMode::ON)),
-        ('R', mode.has(TrackingMode::BROKEN)),
-        ('B', mode.has(TrackingMode::BCAST)),
-        ('d', at.dirty),
-        ('c', client.is_closing()),
-        ('r', client.reads_replicas()),
-        ('e', client.no_evict()),
-        ('T', client.no_touch()),
-    ] {
-        if is_set {
-            flags.push(letter);
-        }
-    }
-    if flags.is_empty() {
-        flags.push('N');
-    }
-    let queued = at.queued.map_or(-1, i64::from);
-    let unsent = client.outbox().map_or(at.unsent, Outbox::waiting);
-    let total = client.memory();
-    let events = if unsent > 0 { "rw" } else { "r" };
-    let command = match (at.container, at.command) {
-        ("", "") => "NULL".to_owned(),
-        ("", command) => command.to_owned(),
-        (container, command) => format!("{container}|{command}"),
+/// Returns the clients that match, in the order of their ids.
+fn matching(cx: &ServerCx<'_>, filter: &Filter<'_>) -> Vec<Arc<Client>> {
+    let mut all = match filter.ids() {
+        Some(ids) => ids.iter().filter_map(|&id| cx.node.client(id)).collect(),
+        None => cx.node.clients(),
     };
-    // Writing into memory does not fail. A field that is always 0 is for something that Slotway
-    // does not have, such as buffers kept between batches.
-    let _ = write!(text, "id={id} addr={peer} laddr={local} fd={fd} name=");
-    text.extend(&*labels.name);
-    let _ = write!(
-        text,
-        " age={} idle={} flags={flags} db={} sub={} psub={} ssub={} multi={queued} watch={} qbuf={} qbuf-free={} \
-         argv-mem=0 multi-mem={} rbs=0 rbp=0 obl={} oll=0 omem={} tot-mem={total} events={events} cmd={command} \
-         user=default redir={redir} resp={}",
-        seconds_since(*connected_at),
-        seconds_since(at.last_active),
-        client.database(),
-        listening.channels,
-        listening.patterns,
-        listening.shard_channels,
-        at.watched,
-        at.unread,
-        at.unread_room,
-        at.queued_bytes,
-        unsent,
-        unsent,
-        at.resp,
-    );
-    for (label, value) in [(" lib-name=", &labels.lib_name), (" lib-ver=", &labels.lib_ver)] {
-        if !value.is_empty() {
-            text.extend(label.as_bytes());
-            text.extend(&**value);
-        }
-    }
-    text.push(b'\n');
+    all.sort_unstable_by_key(|client| client.id);
+    all.dedup_by_key(|client| client.id);
+    all.retain(|client| filter.fits(client, cx.now));
+    all
 }
 
-/// The types of clients in filters.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Normal,
-    /// No client is one: replicas have no connection to their master.
-    Master,
-    Replica,
-    Pubsub,
-}
-
-impl Kind {
-    fn of(client: &Client) -> Self {
-        if client.subscription_counts().is_empty() { Self::Normal } else { Self::Pubsub }
+/// Returns the clients that CLIENT LIST shows where it takes one filter, TYPE or ID.
+fn listed(cx: &ServerCx<'_>, args: Args<'_>) -> Result<Vec<Arc<Client>>, Refusal> {
+    if args.len() == 2 {
+        return Ok(cx.node.clients());
     }
-
-    fn parse(name: &[u8]) -> Result<Self, Refusal> {
-        match &*name.to_ascii_lowercase() {
-            b"normal" => Ok(Self::Normal),
-            b"master" => Ok(Self::Master),
-            b"slave" | b"replica" => Ok(Self::Replica),
-            b"pubsub" => Ok(Self::Pubsub),
-            _ => Err(Refusal::new([b"ERR Unknown client type '", until_nul(name), b"'"].concat())),
-        }
+    if args.len() == 4 && args.is(2, "type") {
+        let kind = Kind::parse(args.at(3))?;
+        let mut all = cx.node.clients();
+        all.retain(|client| Kind::of(client) == kind);
+        return Ok(all);
     }
-}
-
-/// Which clients CLIENT KILL closes: those that match every filter.
-#[derive(Default)]
-struct Filter<'a> {
-    id: Option<u64>,
-    kind: Option<Kind>,
-    peer: Option<&'a [u8]>,
-    local: Option<&'a [u8]>,
-    /// The client with this id is skipped: the one that sends the command, unless SKIPME no.
-    skipped: Option<u64>,
-}
-
-impl<'a> Filter<'a> {
-    fn parse(args: Args<'a>, me: &Client) -> Result<Self, Refusal> {
-        let mut filter = Self { skipped: Some(me.id), ..Self::default() };
-        let mut at = 2;
-        while at < args.len() {
-            let value = args.get(at + 1).ok_or(Refusal::SYNTAX)?;
-            if args.is(at, "id") {
-                let id =
-                    parse_i64(value).and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
-                filter.id = Some(id.ok_or(Refusal::of("ERR client-id should be greater than 0"))?);
-            } else if args.is(at, "type") {
-                filter.kind = Some(Kind::parse(value)?);
-            } else if args.is(at, "addr") {
-                filter.peer = Some(value);
-            } else if args.is(at, "laddr") {
-                filter.local = Some(value);
-            } else if args.is(at, "user") {
-                // Every client is the default user, the only one.
-                if value != b"default" {
-                    return Err(Refusal::new(
-                        [b"ERR No such user '", until_nul(value), b"'"].concat(),
-                    ));
-                }
-            } else if args.is(at, "skipme") && value.eq_ignore_ascii_case(b"yes") {
-                filter.skipped = Some(me.id);
-            } else if args.is(at, "skipme") && value.eq_ignore_ascii_case(b"no") {
-                filter.skipped = None;
-            } else {
-                return Err(Refusal::SYNTAX);
-            }
-            at += 2;
-        }
-        Ok(filter)
+    if args.len() < 4 || !args.is(2, "id") {
+        return Err(Refusal::SYNTAX);
     }
-
-    fn fits(&self, client: &Client) -> bool {
-        let is = |address: SocketAddr, text: &[u8]| address.to_string().as_bytes() == text;
-        self.skipped != Some(client.id)
-            && self.id.is_none_or(|id| id == client.id)
-            && self.kind.is_none_or(|kind| kind == Kind::of(client))
-            && self.peer.is_none_or(|text| is(client.peer, text))
-            && self.local.is_none_or(|text| is(client.local, text))
-    }
+    let invalid = || Refusal::of("ERR Invalid client ID");
+    let ids =
+        args.from(3).map(|id| parse_i64(id).ok_or_else(invalid)).collect::<Result<Vec<_>, _>>()?;
+    let found = ids.into_iter().filter_map(|id| cx.node.client(u64::try_from(id).ok()?));
+    Ok(found.collect())
 }
 
 /// CLIENT PAUSE milliseconds [WRITE|ALL]
@@ -511,14 +405,13 @@ fn unblock(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
 fn kill(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     // The old form, CLIENT KILL addr:port, may also close this connection, and replies with OK.
     let is_old_form = args.len() == 3;
-    let filter = if is_old_form {
-        Filter { peer: Some(args.at(2)), ..Filter::default() }
+    let found = if is_old_form {
+        let mut all = cx.node.clients();
+        all.retain(|client| client.peer.to_string().as_bytes() == args.at(2));
+        all
     } else {
-        Filter::parse(args, cx.me)?
+        matching(cx, &Filter::parse(cx, args, Some(cx.me.id))?)
     };
-    let named = |id| cx.node.client(id).into_iter().collect();
-    let mut found: Vec<Arc<Client>> = filter.id.map_or_else(|| cx.node.clients(), named);
-    found.retain(|client| filter.fits(client));
     if is_old_form && found.is_empty() {
         return Err(Refusal::of("ERR No such client"));
     }

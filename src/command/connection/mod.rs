@@ -1,7 +1,9 @@
 //! Commands on the client's own connection: PING, ECHO, and the rows of those that the session
-//! runs. CLIENT has a file of its own.
+//! runs. CLIENT has files of its own.
 
 mod tracking;
+mod client_line;
+mod client_filter;
 mod client;
 
 use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, WHILE_SUBSCRIBED};

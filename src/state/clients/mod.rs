@@ -55,6 +55,7 @@ pub struct Client {
     close_after_reply: AtomicBool,
     no_evict: AtomicBool,
     no_touch: AtomicBool,
+    understands_redirect: AtomicBool,
     reads_replicas: AtomicBool,
     /// CLIENT TRACKING.
     tracking: TrackingState,
@@ -122,12 +123,25 @@ pub struct Activity {
     pub bytes_in: u64,
     /// Bytes sent since it connected.
     pub bytes_out: u64,
+    /// Commands run since it connected.
+    pub commands: u64,
     /// Bytes received and not yet executed.
     pub unread: usize,
     /// Spare capacity of the query buffer.
     pub unread_room: usize,
     /// Bytes of replies not yet sent.
     pub unsent: usize,
+}
+
+/// What a client has sent and received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Commands run.
+    pub commands: u64,
 }
 
 impl Activity {
@@ -147,6 +161,7 @@ impl Activity {
             monitors: false,
             bytes_in: 0,
             bytes_out: 0,
+            commands: 0,
             unread: 0,
             unread_room: 0,
             unsent: 0,
@@ -187,6 +202,7 @@ impl Client {
             close_after_reply: AtomicBool::new(false),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
+            understands_redirect: AtomicBool::new(false),
             reads_replicas: AtomicBool::new(false),
             tracking: TrackingState::default(),
             database: AtomicU32::new(0),
@@ -346,6 +362,17 @@ impl Client {
     #[must_use]
     pub fn no_touch(&self) -> bool {
         self.no_touch.load(Ordering::Relaxed)
+    }
+
+    /// Records that the client has said that it understands redirections of a server without slots.
+    pub fn set_understands_redirect(&self) {
+        self.understands_redirect.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the client has said that it understands redirections of a server without slots.
+    #[must_use]
+    pub fn understands_redirect(&self) -> bool {
+        self.understands_redirect.load(Ordering::Relaxed)
     }
 
     /// Records whether the client has sent READONLY.
