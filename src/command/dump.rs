@@ -6,7 +6,7 @@ use super::spec::access::{ACCESS, OW, RO, UPDATE};
 use super::spec::flag::{ASKING, DENYOOM, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Keys, Run, Spec, acl, check,
+    BASE, Doc, Group, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::dialect::Payloads;
@@ -34,6 +34,7 @@ pub(super) const ROWS: &[Spec] = &[
     RESTORE,
     Spec {
         name: "restore-asking",
+        doc: Doc::System,
         flags: WRITE | DENYOOM | ASKING,
         group: Group::Server,
         since: "3.0.0",

@@ -2,11 +2,11 @@
 
 use super::spec::flag::{LOADING, STALE};
 use super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, Begin, Find, Group, Keys, Run, SAME, Spec, Variant,
+    Arity::AtLeast, Arity::Exactly, BASE, Begin, Doc, Find, Group, Keys, Run, SAME, Spec, Variant,
     access, acl, check, flag,
 };
 use super::{Args, Commands, Outcome, Refusal, ServerCx, find_in, help};
-use crate::dialect::servers;
+use crate::dialect::{Product, servers};
 use crate::resp::Sink;
 use crate::text::glob;
 
@@ -245,34 +245,108 @@ fn docs(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         2 => commands.rows().iter().collect(),
         _ => args.from(2).filter_map(|name| named(commands, name)).collect(),
     };
-    document_all(&specs, out);
+    document_all(&specs, cx.product, out);
     Ok(())
 }
 
-fn document_all(specs: &[&Spec], out: &mut Sink<'_>) {
+fn document_all(specs: &[&Spec], product: &Product, out: &mut Sink<'_>) {
     out.map(specs.len());
     for spec in specs {
         out.bulk(spec.full_name().as_bytes());
-        document(spec, out);
+        document(spec, product, out);
     }
 }
 
-fn document(spec: &Spec, out: &mut Sink<'_>) {
+fn document(spec: &Spec, product: &Product, out: &mut Sink<'_>) {
     let fields = [
         ("summary", spec.summary),
         ("since", spec.since),
         ("group", spec.group.name()),
         ("complexity", spec.complexity),
     ];
-    let has_subcommands = !spec.subcommands.is_empty();
-    out.map(fields.len() + usize::from(has_subcommands));
+    let is_system = spec.doc == Doc::System;
+    let deprecated = match spec.doc {
+        Doc::Deprecated { servers, since, by } if servers & product.servers != 0 => {
+            Some([("deprecated_since", since), ("replaced_by", by)])
+        }
+        _ => None,
+    };
+    let (arguments, has_subcommands) = (arguments(spec), !spec.subcommands.is_empty());
+    let more = [is_system || deprecated.is_some(), arguments.is_some(), has_subcommands];
+    let more = more.into_iter().filter(|&is_there| is_there).count();
+    out.map(fields.len() + deprecated.map_or(0, |it| it.len()) + more);
+    put_texts(&fields, out);
+    if is_system || deprecated.is_some() {
+        out.bulk(b"doc_flags");
+        out.set(1);
+        out.simple(if is_system { "syscmd" } else { "deprecated" });
+    }
+    put_texts(deprecated.as_ref().map_or(&[], |it| &it[..]), out);
+    if let Some(arguments) = arguments {
+        out.bulk(b"arguments");
+        out.array(arguments.len());
+        arguments.into_iter().enumerate().for_each(|(at, argument)| argument.put(at, out));
+    }
+    if has_subcommands {
+        out.bulk(b"subcommands");
+        document_all(&spec.subcommands.iter().collect::<Vec<_>>(), product, out);
+    }
+}
+
+fn put_texts(fields: &[(&str, &str)], out: &mut Sink<'_>) {
     for (name, text) in fields {
         out.bulk(name.as_bytes());
         out.bulk(text.as_bytes());
     }
-    if has_subcommands {
-        out.bulk(b"subcommands");
-        document_all(&spec.subcommands.iter().collect::<Vec<_>>(), out);
+}
+
+/// An argument of a command whose arguments are all keys; it belongs to the key specification of the
+/// same place.
+struct KeyArgument {
+    name: &'static str,
+    is_repeated: bool,
+}
+
+impl KeyArgument {
+    fn put(self, specification: usize, out: &mut Sink<'_>) {
+        out.map(3 + usize::from(self.is_repeated));
+        put_texts(&[("name", self.name), ("type", "key")], out);
+        out.bulk(b"key_spec_index");
+        out.count(specification);
+        if self.is_repeated {
+            out.bulk(b"flags");
+            out.set(1);
+            out.simple("multiple");
+        }
+    }
+}
+
+/// Returns the arguments of a command, if its arity and its keys say what they all are: one key, keys,
+/// or a destination and keys. What other arguments mean is not in the table.
+fn arguments(spec: &Spec) -> Option<Vec<KeyArgument>> {
+    let first = if spec.parent.is_empty() { 1 } else { 2 };
+    let key = |name, is_repeated| KeyArgument { name, is_repeated };
+    let place = |keys: &Keys| match (keys.begin, keys.find) {
+        _ if keys.access & access::NOT_KEY != 0 => None,
+        (Begin::Index(at), Find::Range { last, step: 1, limit: 0 }) => {
+            Some((usize::from(at), last))
+        }
+        _ => None,
+    };
+    let places: Vec<_> = spec.keys.iter().map(place).collect::<Option<_>>()?;
+    match (&places[..], spec.arity) {
+        (&[(at, 0)], Exactly(n)) if at == first && usize::from(n) == first + 1 => {
+            Some(vec![key("key", false)])
+        }
+        (&[(at, -1)], AtLeast(n)) if at == first && usize::from(n) == first + 1 => {
+            Some(vec![key("key", true)])
+        }
+        (&[(to, 0), (at, -1)], AtLeast(n))
+            if to == first && at == first + 1 && usize::from(n) == first + 2 =>
+        {
+            Some(vec![key("destination", false), key("key", true)])
+        }
+        _ => None,
     }
 }
 

@@ -8,6 +8,7 @@ mod check_cli;
 mod check_formats;
 mod cli;
 mod command_calls;
+mod command_docs;
 mod command_names;
 mod concurrency;
 mod conversation;

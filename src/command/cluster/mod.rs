@@ -23,8 +23,8 @@ pub(super) use show::info_lines;
 use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, LOADING_IN_VALKEY, LOADING_SINCE_7_2, Run, SAME, SessionCommand, Spec, Variant,
-    acl, check,
+    BASE, Doc, Group, LOADING_IN_VALKEY, LOADING_SINCE_7_2, Run, SAME, SessionCommand, Spec,
+    Variant, acl, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx, help, too_many_arguments};
 use crate::dialect::servers;
@@ -322,6 +322,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "slaves",
+            doc: Doc::nowhere("5.0.0", "`CLUSTER REPLICAS`"),
             arity: Exactly(3),
             flags: ADMIN | STALE,
             tips: VARYING,
@@ -343,6 +344,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "slots",
+            doc: Doc::not_in_redis("7.0.0", "`CLUSTER SHARDS`"),
             variants: LOADING_SINCE_7_2,
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",

@@ -8,8 +8,8 @@ mod client;
 
 use super::spec::flag::{ALLOW_BUSY, FAST, LOADING, NO_AUTH, NOSCRIPT, STALE, WHILE_SUBSCRIBED};
 use super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, BUSY_IN_VALKEY, Group, Run, Secret, SessionCommand, Spec,
-    acl, check,
+    Arity::AtLeast, Arity::Exactly, BASE, BUSY_IN_VALKEY, Doc, Group, Run, Secret, SessionCommand,
+    Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::resp::Sink;
@@ -69,6 +69,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "quit",
+        doc: Doc::not_in_redis8("7.2.0", "closing the connection"),
         arity: AtLeast(1),
         flags: NO_LOGIN.flags | WHILE_SUBSCRIBED,
         summary: "Closes the connection.",

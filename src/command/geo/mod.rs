@@ -22,7 +22,7 @@ use super::collection::read_at;
 use super::spec::access::{ACCESS, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, WRITE};
 use super::spec::{
-    Arity::AtLeast, BASE, Begin, Find, Group, Keys, Run, SAME, Spec, Variant, acl, check,
+    Arity::AtLeast, BASE, Begin, Doc, Find, Group, Keys, Run, SAME, Spec, Variant, acl, check,
 };
 use super::zset::{AddConditions, add_members};
 use super::{Args, Cx, Outcome, Refusal};
@@ -50,6 +50,7 @@ const fn either(word: &'static str, from: i8) -> Keys {
 
 const GEORADIUS: Spec = Spec {
     name: "georadius",
+    doc: Doc::not_in_redis("6.2.0", "`GEOSEARCH … BYRADIUS`, `GEOSEARCHSTORE … BYRADIUS`"),
     arity: AtLeast(6),
     flags: WRITE | DENYOOM | MOVABLE_KEYS,
     keys: &[Keys::at(RO | ACCESS, 1), behind("STORE", 6), behind("STOREDIST", 6)],
@@ -126,6 +127,7 @@ pub(super) const ROWS: &[Spec] = &[
     GEORADIUS,
     Spec {
         name: "georadius_ro",
+        doc: Doc::not_in_redis("6.2.0", "`GEOSEARCH … BYRADIUS`"),
         variants: &[],
         flags: READ,
         keys: READ_KEY,
@@ -136,6 +138,10 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "georadiusbymember",
+        doc: Doc::not_in_redis(
+            "6.2.0",
+            "`GEOSEARCH … FROMMEMBER … BYRADIUS`, `GEOSEARCHSTORE … FROMMEMBER … BYRADIUS`",
+        ),
         arity: AtLeast(5),
         keys: &[Keys::at(RO | ACCESS, 1), behind("STORE", 5), behind("STOREDIST", 5)],
         variants: &[Variant {
@@ -149,6 +155,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "georadiusbymember_ro",
+        doc: Doc::not_in_redis("6.2.0", "`GEOSEARCH … FROMMEMBER … BYRADIUS`"),
         variants: &[],
         arity: AtLeast(5),
         flags: READ,

@@ -25,7 +25,7 @@ use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Keys, Run, SAME, Spec, Variant, acl, check,
+    BASE, Doc, Group, Keys, Run, SAME, Spec, Variant, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::dialect::servers;
@@ -141,6 +141,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "hmset",
+        doc: Doc::not_in_redis("4.0.0", "`HSET`"),
         arity: AtLeast(4),
         flags: WRITE | DENYOOM | FAST,
         keys: UPDATED_KEY,

@@ -24,7 +24,7 @@ use super::spec::access::{ACCESS, INSERT, RO, RW};
 use super::spec::flag::{ADMIN, CACHES, DENYOOM, FAST, MAY_REPLICATE, READ, UNWATCHED, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Keys, Run, Spec, acl, check,
+    BASE, Doc, Group, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, Key, Ttl, Value, event};
@@ -62,6 +62,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "pfdebug",
+        doc: Doc::System,
         arity: Exactly(3),
         flags: WRITE | DENYOOM | ADMIN | UNWATCHED,
         keys: &[Keys::at(RW | ACCESS, 2)],
@@ -82,6 +83,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "pfselftest",
+        doc: Doc::System,
         arity: Exactly(1),
         flags: ADMIN,
         complexity: "N/A",

@@ -21,7 +21,7 @@ use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Begin, Find, Group, IN_SCRIPTS_SINCE_7_2, Keys, Run, Spec, acl, check,
+    BASE, Begin, Doc, Find, Group, IN_SCRIPTS_SINCE_7_2, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::keyspace::{Edited, End, Key, Keyspace, List, PieceLimit, Ttl, Value, event};
@@ -107,6 +107,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "brpoplpush",
+        doc: Doc::not_in_redis("6.2.0", "`BLMOVE … RIGHT LEFT`"),
         arity: Exactly(4),
         variants: IN_SCRIPTS_SINCE_7_2,
         flags: WRITE | DENYOOM | NOSCRIPT | BLOCKING,
@@ -271,6 +272,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "rpoplpush",
+        doc: Doc::not_in_redis("6.2.0", "`LMOVE … RIGHT LEFT`"),
         arity: Exactly(3),
         flags: WRITE | DENYOOM,
         keys: SOURCE_AND_DESTINATION,

@@ -18,6 +18,7 @@ const PAYLOAD_FRAME: usize = 11;
 
 pub(super) const ROW: Spec = Spec {
     name: "debug",
+    doc: Doc::System,
     arity: AtLeast(2),
     flags: ADMIN | NOSCRIPT | LOADING | STALE,
     complexity: "Depends on subcommand.",

@@ -16,7 +16,7 @@ use super::spec::flag::{
     NOSCRIPT, READ, STALE, WRITE,
 };
 use super::spec::{
-    Arity::AtLeast, Arity::Exactly, BASE, Group, Run, SessionCommand, Spec, acl, check,
+    Arity::AtLeast, Arity::Exactly, BASE, Doc, Group, Run, SessionCommand, Spec, acl, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx};
 use crate::replication::ReplicaStatus;

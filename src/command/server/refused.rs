@@ -32,7 +32,8 @@ const MODULE: Spec = Spec {
 
 pub(super) const REPLICAOF_ROW: Spec = Spec { name: "replicaof", since: "5.0.0", ..REPLICAOF };
 
-pub(super) const SLAVEOF_ROW: Spec = Spec { name: "slaveof", ..REPLICAOF };
+pub(super) const SLAVEOF_ROW: Spec =
+    Spec { name: "slaveof", doc: Doc::nowhere("5.0.0", "`REPLICAOF`"), ..REPLICAOF };
 
 pub(super) const FAILOVER_ROW: Spec = Spec {
     name: "failover",

@@ -72,10 +72,47 @@ pub struct Spec {
     pub complexity: &'static str,
     /// What it does, in a sentence of our own.
     pub summary: &'static str,
+    /// What COMMAND DOCS says besides.
+    pub doc: Doc,
     /// What runs it.
     pub run: Run,
     /// The rows of its subcommands, if it is a container.
     pub subcommands: &'static [Spec],
+}
+
+/// What COMMAND DOCS says of a command besides its summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doc {
+    /// Nothing.
+    Plain,
+    /// It is for the server itself and for those who work on it.
+    System,
+    /// Another command is to be used in its place.
+    Deprecated {
+        /// The servers that say so.
+        servers: Servers,
+        /// Since which version.
+        since: &'static str,
+        /// The other command.
+        by: &'static str,
+    },
+}
+
+impl Doc {
+    /// Deprecated in Redis; Valkey does not say so.
+    pub(super) const fn not_in_redis(since: &'static str, by: &'static str) -> Self {
+        Self::Deprecated { servers: servers::REDIS7 | servers::REDIS8, since, by }
+    }
+
+    /// Deprecated in Redis 8.
+    pub(super) const fn not_in_redis8(since: &'static str, by: &'static str) -> Self {
+        Self::Deprecated { servers: servers::REDIS8, since, by }
+    }
+
+    /// Deprecated in every server.
+    pub(super) const fn nowhere(since: &'static str, by: &'static str) -> Self {
+        Self::Deprecated { servers: servers::ALL, since, by }
+    }
 }
 
 /// How many arguments a command takes, its name included.
@@ -252,6 +289,7 @@ pub(super) const BASE: Spec = Spec {
     since: "1.0.0",
     complexity: "O(1)",
     summary: "",
+    doc: Doc::Plain,
     run: Run::Container,
     subcommands: &[],
 };

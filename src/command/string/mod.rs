@@ -18,7 +18,7 @@ use super::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE, VARIABLE_F
 use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Keys, Run, SAME, Spec, Variant, acl, check,
+    BASE, Doc, Group, Keys, Run, SAME, Spec, Variant, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::dialect::servers;
@@ -114,6 +114,7 @@ pub(super) const ROWS: &[Spec] = &[
     GETRANGE,
     Spec {
         name: "getset",
+        doc: Doc::not_in_redis("6.2.0", "`SET … GET`"),
         arity: Exactly(3),
         flags: WRITE | DENYOOM | FAST,
         keys: MODIFIED_KEY,
@@ -198,6 +199,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "psetex",
+        doc: Doc::not_in_redis8("2.6.12", "`SET … PX`"),
         arity: Exactly(4),
         flags: WRITE | DENYOOM,
         keys: OVERWRITTEN_KEY,
@@ -218,6 +220,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "setex",
+        doc: Doc::not_in_redis8("2.6.12", "`SET … EX`"),
         arity: Exactly(4),
         flags: WRITE | DENYOOM,
         keys: OVERWRITTEN_KEY,
@@ -228,6 +231,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "setnx",
+        doc: Doc::not_in_redis8("2.6.12", "`SET … NX`"),
         arity: Exactly(3),
         flags: WRITE | DENYOOM | FAST,
         keys: &[Keys::at(OW | INSERT, 1)],
@@ -260,6 +264,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "substr",
+        doc: Doc::not_in_redis("2.0.0", "`GETRANGE`"),
         since: "1.0.0",
         summary: "Returns the bytes of a string between two positions: the old name of GETRANGE.",
         ..GETRANGE

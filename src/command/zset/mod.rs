@@ -30,7 +30,8 @@ use super::spec::access::{ACCESS, DELETE, OW, RO, RW, UPDATE};
 use super::spec::flag::{BLOCKING, DENYOOM, FAST, MOVABLE_KEYS, NOSCRIPT, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Begin, Find, Group, IN_SCRIPTS_SINCE_7_2, Keys, Run, SAME, Spec, Variant, acl, check,
+    BASE, Begin, Doc, Find, Group, IN_SCRIPTS_SINCE_7_2, Keys, Run, SAME, Spec, Variant, acl,
+    check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::dialect::servers;
@@ -285,6 +286,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "zrangebylex",
+        doc: Doc::not_in_redis("6.2.0", "`ZRANGE … BYLEX`"),
         arity: AtLeast(4),
         flags: READ,
         keys: READ_KEY,
@@ -299,6 +301,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "zrangebyscore",
+        doc: Doc::not_in_redis("6.2.0", "`ZRANGE … BYSCORE`"),
         arity: AtLeast(4),
         flags: READ,
         keys: READ_KEY,
@@ -383,6 +386,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "zrevrange",
+        doc: Doc::not_in_redis("6.2.0", "`ZRANGE … REV`"),
         arity: AtLeast(4),
         flags: READ,
         keys: READ_KEY,
@@ -394,6 +398,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "zrevrangebylex",
+        doc: Doc::not_in_redis("6.2.0", "`ZRANGE … BYLEX REV`"),
         arity: AtLeast(4),
         flags: READ,
         keys: READ_KEY,
@@ -408,6 +413,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "zrevrangebyscore",
+        doc: Doc::not_in_redis("6.2.0", "`ZRANGE … BYSCORE REV`"),
         arity: AtLeast(4),
         flags: READ,
         keys: READ_KEY,
