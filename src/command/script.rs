@@ -129,6 +129,17 @@ const SUBCOMMANDS: &[Spec] = &[
         ..SCRIPT
     },
     Spec {
+        name: "show",
+        arity: Exactly(3),
+        flags: NOSCRIPT | STALE,
+        servers: servers::VALKEY9,
+        since: "8.0.0",
+        complexity: "O(1).",
+        summary: "Returns the text of a script that was loaded before, by its SHA-1.",
+        run: Run::Server(show),
+        ..SCRIPT
+    },
+    Spec {
         name: "flush",
         arity: AtLeast(2),
         variants: &[Variant { servers: servers::VALKEY9, with: STALE, ..SAME }],
@@ -191,6 +202,14 @@ fn for_each_registry(cx: &ServerCx<'_>, act: impl Fn(&crate::script::Scripts)) {
             act(&cx.server.node(Port::Node(node)).scripts);
         }
     }
+}
+
+/// `SCRIPT SHOW sha1`
+fn show(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let script = ScriptSha::parse(args.at(2)).and_then(|sha| cx.node.scripts.get(&sha));
+    let script = script.ok_or(Refusal::of("NOSCRIPT No matching script."))?;
+    out.bulk(&script.text);
+    Ok(())
 }
 
 /// `SCRIPT EXISTS sha1 [sha1 …]`

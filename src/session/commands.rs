@@ -240,7 +240,8 @@ impl Session {
         }
         self.speak(proto);
         out.proto = proto;
-        out.map(7);
+        let zone = server.node(self.port).settings.availability_zone();
+        out.map(7 + usize::from(!zone.is_empty()));
         out.bulk(b"server");
         out.bulk(self.dialect.product.name.as_bytes());
         out.bulk(b"version");
@@ -255,6 +256,10 @@ impl Session {
         out.bulk(if server.topology.is_replica(self.port) { b"replica" } else { b"master" });
         out.bulk(b"modules");
         out.array(0);
+        if !zone.is_empty() {
+            out.bulk(b"availability_zone");
+            out.bulk(&zone);
+        }
         Ok(())
     }
 

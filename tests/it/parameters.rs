@@ -118,17 +118,17 @@ const DIFFERENCES: &[(&str, &[Product], Differs, &str)] = &[
     ("tls-cluster", NEWER, Name, "it is not set"),
     ("tls-replication", NEWER, Name, "it is not set"),
     // Not there yet.
+    (
+        "slot-migration-max-failover-repl-bytes",
+        VALKEY,
+        Refuses,
+        "-1, as there are no such migrations",
+    ),
+    ("commandlog-request-larger-than", VALKEY, RefusesValue, "large requests are not logged"),
+    ("commandlog-reply-larger-than", VALKEY, RefusesValue, "large replies are not logged"),
+    ("import-mode", VALKEY, Refuses, "no expired key is kept for an import"),
     ("notify-keyspace-events", REDIS8, Refuses, "the events overwritten and type_changed, o and c"),
     ("cluster-slot-stats-enabled", NEWER, Refuses, "only the keys of a slot are counted"),
-    ("commandlog-execution-slower-than", VALKEY, Lacking, "there is no COMMANDLOG"),
-    ("commandlog-large-reply-max-len", VALKEY, Lacking, "there is no COMMANDLOG"),
-    ("commandlog-large-request-max-len", VALKEY, Lacking, "there is no COMMANDLOG"),
-    ("commandlog-reply-larger-than", VALKEY, Lacking, "there is no COMMANDLOG"),
-    ("commandlog-request-larger-than", VALKEY, Lacking, "there is no COMMANDLOG"),
-    ("commandlog-slow-execution-max-len", VALKEY, Lacking, "there is no COMMANDLOG"),
-    ("availability-zone", VALKEY, Lacking, "HELLO does not show it"),
-    ("import-mode", VALKEY, Lacking, "there is no CLIENT IMPORT-SOURCE"),
-    ("slot-migration-max-failover-repl-bytes", VALKEY, Lacking, "there is no CLUSTER MIGRATESLOTS"),
 ];
 
 #[test]

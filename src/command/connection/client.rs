@@ -203,8 +203,14 @@ pub(super) const ROW: Spec = Spec {
             arity: Exactly(3),
             servers: servers::VALKEY9,
             since: "8.1.0",
-            summary: "Refused: the server is never in import mode.",
-            run: Run::Server(|_, _, _| Err(Refusal::of("ERR Server is not in import mode"))),
+            summary: "Refuses to make this connection a source of imports, which the server never takes.",
+            run: Run::Server(|_, args, out| match args.is(2, "off") {
+                true => {
+                    out.ok();
+                    Ok(())
+                }
+                false => Err(Refusal::of("ERR Server is not in import mode")),
+            }),
             ..CLIENT
         },
         Spec {

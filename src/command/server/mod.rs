@@ -1,9 +1,10 @@
 //! Commands on the server as a whole: its size, its time, its role, flushing it, stopping it.
-//! CONFIG, INFO, SLOWLOG, LATENCY, MEMORY and DEBUG have a file each.
+//! CONFIG, INFO, SLOWLOG, COMMANDLOG, LATENCY, MEMORY and DEBUG have a file each.
 
 mod config;
 mod info;
 mod slowlog;
+mod commandlog;
 mod latency;
 mod memory;
 mod debug;
@@ -122,6 +123,7 @@ pub(super) const ROWS: &[Spec] = &[
         ..SERVER
     },
     info::ROW,
+    commandlog::ROW,
     config::ROW,
     slowlog::ROW,
     latency::ROW,

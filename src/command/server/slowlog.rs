@@ -85,6 +85,12 @@ fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         },
         _ => return Err(too_many_arguments(args)),
     };
+    put_entries(cx, count, out);
+    Ok(())
+}
+
+/// Writes the newest entries.
+pub(super) fn put_entries(cx: &ServerCx<'_>, count: usize, out: &mut Sink<'_>) {
     let entries = cx.node.observer.slowlog.newest(count);
     out.array(entries.len());
     for entry in &entries {
@@ -97,5 +103,4 @@ fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         out.bulk(entry.peer.as_bytes());
         out.bulk(&entry.name);
     }
-    Ok(())
 }

@@ -110,6 +110,13 @@ impl Settings {
         self.shown_value("repl-backlog-size").map_or(0, |value| value.number())
     }
 
+    /// Returns the value of `availability-zone`, which HELLO and INFO show; nothing where there is no
+    /// such parameter.
+    #[must_use]
+    pub fn availability_zone(&self) -> Vec<u8> {
+        self.shown_value("availability-zone").map_or_else(Vec::new, |value| value.text())
+    }
+
     /// Returns the value of a parameter.
     fn shown_value(&self, name: &str) -> Option<Value> {
         self.rows().find(|row| row.name == name).map(|row| (row.get)(self))

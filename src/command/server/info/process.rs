@@ -45,7 +45,8 @@ pub(super) fn server(info: &InfoCx<'_, '_>, fields: &mut Fields<'_>) {
     fields.put("config_file", &it.config_file);
     fields.put("io_threads_active", 0);
     if info.is(servers::VALKEY9) {
-        fields.put("availability_zone", "");
+        let zone = cx.node.settings.availability_zone();
+        fields.put("availability_zone", String::from_utf8_lossy(&zone));
     }
     if info.is(servers::SINCE_7_2) {
         let bind = cx.node.settings.bind();

@@ -192,6 +192,8 @@ pub(super) const VALKEY: &[Row] = &[
         }),
     },
     never!("cluster-databases", ValueType::Int(1, I32_MAX), "1"),
+    // There is no CLUSTER MIGRATESLOTS that could wait for it.
+    kept!("slot-migration-max-failover-repl-bytes", ValueType::Memory(-1, I64_MAX), "0"),
     number!(
         "cluster-manual-failover-timeout",
         ValueType::Int(1, I32_MAX),

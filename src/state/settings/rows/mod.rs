@@ -48,6 +48,7 @@ const COMMON: &[&[Row]] = &[
 /// The rows that these servers have, which are not all.
 const SPECIAL: &[(Servers, &[Row])] = &[
     (SINCE_7_2, encodings::NEWER),
+    (VALKEY9, monitoring::VALKEY),
     (REDIS7, memory::REDIS7),
     (SINCE_7_2, memory::NEWER),
     (VALKEY9, memory::VALKEY),

@@ -147,6 +147,9 @@ pub(super) const VALKEY: &[Row] = &[
         "no",
         "the dialect chooses the names in replies"
     ),
+    // HELLO and INFO show it.
+    kept!("availability-zone", ValueType::Text, ""),
+    fixed!("import-mode", ValueType::YesNo, "no", "no expired key is kept for an import"),
     never!("hash-seed", ValueType::Text, ""),
     fixed!(
         "log-format",
