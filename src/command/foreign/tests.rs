@@ -97,11 +97,8 @@ fn the_tables_own_rows_come_first() {
     assert!(own.id > 0 && std::ptr::eq(own, command::find(b"get").expect("GET")));
     assert_eq!(servers(own).len(), SERVERS.len() - 1, "all but the module of one server");
     // A container of the table has subcommands elsewhere that it lacks.
-    let import = row("client import-source on").expect("CLIENT IMPORT-SOURCE");
-    assert_eq!(
-        (&*import.full_name(), import.id, import.keys.len()),
-        ("client|import-source", 0, 0)
-    );
+    let sync = row("cluster syncslots x").expect("CLUSTER SYNCSLOTS");
+    assert_eq!((&*sync.full_name(), sync.id, sync.keys.len()), ("cluster|syncslots", 0, 0));
     assert!(row("client nosuch").is_none() && row("nosuch").is_none());
     assert!(row(&"x".repeat(1000)).is_none());
     assert_eq!(row("XGROUP CREATE s g $").expect("it is known").full_name(), "xgroup|create");
