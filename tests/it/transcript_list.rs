@@ -166,6 +166,7 @@ transcripts! {
     stream_watch: redis,
     string_get: redis,
     string_multi: redis,
+    string_newer: valkey,
     string_number: redis,
     string_set: redis,
     tracking: redis,

@@ -3,6 +3,7 @@
 //! ```text
 //! string        the rows; whole values (GET, MSET, …) and parts of them (APPEND, SETRANGE, …)
 //! string/set    conditions and an expiry: SET, the older commands that it replaces, and GETEX
+//! string/msetex MSETEX and DELIFEQ, of newer servers
 //! string/count  strings that are numbers: INCR, DECR, INCRBYFLOAT, …
 //! string/lcs    the longest common subsequence of two strings
 //! ```
@@ -13,12 +14,13 @@
 mod count;
 mod lcs;
 mod set;
+mod msetex;
 
-use super::spec::access::{ACCESS, DELETE, INSERT, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
-use super::spec::flag::{DENYOOM, FAST, READ, WRITE};
+use super::spec::access::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
+use super::spec::flag::{DENYOOM, FAST, MOVABLE_KEYS, READ, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Doc, Group, Keys, Run, SAME, Spec, Variant, acl, check,
+    BASE, Begin, Doc, Find, Group, Keys, Run, SAME, Spec, Variant, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
 use crate::dialect::servers;
@@ -47,6 +49,14 @@ const GETRANGE: Spec = Spec {
     summary: "Returns the bytes of a string between two positions, both included.",
     run: Run::Shard(getrange),
     ..STRING
+};
+
+/// Keys with values, as many as the first argument says.
+const COUNTED_PAIRS: Keys = Keys {
+    access: OW | UPDATE,
+    begin: Begin::Index(1),
+    find: Find::Count { at: 0, first: 1, step: 2 },
+    notes: "",
 };
 
 pub(super) const ROWS: &[Spec] = &[
@@ -80,6 +90,17 @@ pub(super) const ROWS: &[Spec] = &[
         keys: MODIFIED_KEY,
         summary: "Subtracts a number from an integer; a missing key counts as 0.",
         run: Run::Shard(count::decrby),
+        ..STRING
+    },
+    Spec {
+        name: "delifeq",
+        arity: Exactly(3),
+        flags: WRITE | FAST,
+        keys: &[Keys::at(RM | DELETE, 1)],
+        servers: servers::VALKEY9,
+        since: "9.0.0",
+        summary: "Removes a key if it holds this string.",
+        run: Run::Shard(msetex::delifeq),
         ..STRING
     },
     Spec {
@@ -195,6 +216,19 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: "O(N) where N is the number of keys to set.",
         summary: "Sets several keys if none of them exists, else none.",
         run: Run::Shard(msetnx),
+        ..STRING
+    },
+    Spec {
+        name: "msetex",
+        tips: &["request_policy:multi_shard", "response_policy:all_succeeded"],
+        arity: AtLeast(4),
+        flags: WRITE | DENYOOM | MOVABLE_KEYS,
+        keys: &[COUNTED_PAIRS],
+        servers: servers::VALKEY9,
+        since: "8.4.0",
+        complexity: "O(N) where N is the number of keys to set.",
+        summary: "Sets several keys, and when they expire, if all or none of them exist.",
+        run: Run::Shard(msetex::msetex),
         ..STRING
     },
     Spec {

@@ -2,7 +2,7 @@
 //! the same options for the expiry.
 //!
 //! ```text
-//! SET k v [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
+//! SET k v [NX | XX | IFEQ text] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
 //! GETEX k                 [EX s | PX ms | EXAT s | PXAT ms | PERSIST]
 //! ```
 //!
@@ -10,23 +10,33 @@
 //! may be given twice, and then the last number counts.
 
 use crate::command::{Args, Cx, Outcome, Refusal};
+use crate::dialect::servers;
 use crate::keyspace::{Edited, Key, Keyspace, Millis, Ttl, Value, event};
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 
 /// Whether the key must exist for it to be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Condition {
+enum Condition<'a> {
     Always,
     /// NX
     Missing,
     /// XX
     Exists,
+    /// IFEQ, of Valkey: it has to hold this string.
+    Equals(&'a [u8]),
+}
+
+impl Condition<'_> {
+    /// The condition if an option asks for this one besides.
+    fn or(self, other: Self) -> Result<Self, Refusal> {
+        if self == Self::Always || self == other { Ok(other) } else { Err(Refusal::SYNTAX) }
+    }
 }
 
 /// How an option gives a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TimeFormat {
+pub(super) struct TimeFormat {
     unit_ms: i64,
     /// Since the epoch, else from now on.
     absolute: bool,
@@ -40,7 +50,7 @@ const PXAT: TimeFormat = TimeFormat { unit_ms: 1, absolute: true };
 /// The option for the expiry. Its number is parsed later: in Redis a missing key or a wrong type is
 /// checked first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expiry<'a> {
+pub(super) enum Expiry<'a> {
     NotGiven,
     /// KEEPTTL
     Keep,
@@ -76,22 +86,27 @@ impl TimeFormat {
 /// SET's options.
 #[derive(Debug, PartialEq, Eq)]
 struct SetOptions<'a> {
-    condition: Condition,
+    condition: Condition<'a>,
     get: bool,
     expiry: Expiry<'a>,
 }
 
 impl<'a> SetOptions<'a> {
-    fn of(args: Args<'a>) -> Result<Self, Refusal> {
+    fn of(args: Args<'a>, compares: bool) -> Result<Self, Refusal> {
         let mut options =
             Self { condition: Condition::Always, get: false, expiry: Expiry::NotGiven };
         let mut i = 3;
         while let Some(option) = args.get(i) {
-            if option.eq_ignore_ascii_case(b"NX") && options.condition != Condition::Exists {
-                options.condition = Condition::Missing;
-            } else if option.eq_ignore_ascii_case(b"XX") && options.condition != Condition::Missing
+            if option.eq_ignore_ascii_case(b"NX") {
+                options.condition = options.condition.or(Condition::Missing)?;
+            } else if option.eq_ignore_ascii_case(b"XX") {
+                options.condition = options.condition.or(Condition::Exists)?;
+            } else if compares
+                && option.eq_ignore_ascii_case(b"IFEQ")
+                && options.condition == Condition::Always
             {
-                options.condition = Condition::Exists;
+                i += 1;
+                options.condition = Condition::Equals(args.get(i).ok_or(Refusal::SYNTAX)?);
             } else if option.eq_ignore_ascii_case(b"GET") {
                 options.get = true;
             } else if option.eq_ignore_ascii_case(b"KEEPTTL") {
@@ -108,7 +123,7 @@ impl<'a> SetOptions<'a> {
 
 impl<'a> Expiry<'a> {
     /// The expiry if the option `next` follows this one.
-    fn then(self, next: Self) -> Result<Self, Refusal> {
+    pub(super) fn then(self, next: Self) -> Result<Self, Refusal> {
         match (self, next) {
             (Self::NotGiven, _) => Ok(next),
             (Self::At(a, _), Self::At(b, _)) if a == b => Ok(next),
@@ -135,7 +150,7 @@ impl<'a> Expiry<'a> {
 }
 
 /// The expiry that an option with a number gives.
-fn timed<'a>(option: &[u8], number: Option<&'a [u8]>) -> Result<Expiry<'a>, Refusal> {
+pub(super) fn timed<'a>(option: &[u8], number: Option<&'a [u8]>) -> Result<Expiry<'a>, Refusal> {
     match (TimeFormat::of(option), number) {
         (Some(format), Some(number)) => Ok(Expiry::At(format, number)),
         _ => Err(Refusal::SYNTAX),
@@ -148,7 +163,7 @@ pub(super) fn exists(cx: &mut Cx<'_>, key: Key<'_>) -> bool {
 }
 
 /// Sets a key to a string and publishes the events of that.
-fn put(keyspace: &mut Keyspace, key: Key<'_>, bytes: &[u8], ttl: Ttl) {
+pub(super) fn put(keyspace: &mut Keyspace, key: Key<'_>, bytes: &[u8], ttl: Ttl) {
     keyspace.set(key, Value::string(bytes), ttl);
     keyspace.notify_event(event::STRING, "set", key.bytes);
     if let Ttl::At(_) = ttl {
@@ -158,33 +173,31 @@ fn put(keyspace: &mut Keyspace, key: Key<'_>, bytes: &[u8], ttl: Ttl) {
 
 /// SET key value [NX | XX] [GET] [EX seconds | …]
 pub(super) fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let options = SetOptions::of(args)?;
-    let ttl = match options.expiry {
-        Expiry::NotGiven | Expiry::Remove => Ttl::Clear,
-        Expiry::Keep => Ttl::Keep,
-        Expiry::At(format, number) => Ttl::At(format.deadline(number, "set", cx.now())?),
-    };
+    let options = SetOptions::of(args, cx.product.is_of(servers::VALKEY9))?;
+    let ttl = expiry_of(cx, options.expiry, "set")?;
     let key = cx.key(args.at(1));
-    let found = if options.get {
+    let compares = matches!(options.condition, Condition::Equals(_));
+    let (mut found, mut equals) = (false, false);
+    if options.get || compares {
         let old = cx.text(key)?;
-        out.bulk_or_null(old.as_deref());
-        old.is_some()
-    } else {
-        options.condition != Condition::Always && exists(cx, key)
-    };
+        found = old.is_some();
+        if let Condition::Equals(text) = options.condition {
+            equals = old.as_deref() == Some(text);
+        }
+        if options.get {
+            out.bulk_or_null(old.as_deref());
+        }
+    } else if options.condition != Condition::Always {
+        found = exists(cx, key);
+    }
     let met = match options.condition {
         Condition::Always => true,
         Condition::Missing => !found,
         Condition::Exists => found,
+        Condition::Equals(_) => equals,
     };
-    match ttl {
-        _ if !met => {}
-        Ttl::At(at) if at <= cx.now() && cx.product.expires_at_once => {
-            if cx.keyspace.delete(key) {
-                cx.note_past_expiry(key);
-            }
-        }
-        _ => put(cx.keyspace, key, args.at(2), ttl),
+    if met {
+        put_until(cx, key, args.at(2), ttl);
     }
     if !options.get {
         if met {
@@ -194,6 +207,27 @@ pub(super) fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         }
     }
     Ok(())
+}
+
+/// Returns what an option for the expiry does to the expiry of a key that is set.
+pub(super) fn expiry_of(cx: &Cx<'_>, expiry: Expiry<'_>, command: &str) -> Result<Ttl, Refusal> {
+    Ok(match expiry {
+        Expiry::NotGiven | Expiry::Remove => Ttl::Clear,
+        Expiry::Keep => Ttl::Keep,
+        Expiry::At(format, number) => Ttl::At(format.deadline(number, command, cx.now())?),
+    })
+}
+
+/// Sets a key to a string. Where a time in the past removes the key at once, it is not stored.
+fn put_until(cx: &mut Cx<'_>, key: Key<'_>, bytes: &[u8], ttl: Ttl) {
+    match ttl {
+        Ttl::At(at) if at <= cx.now() && cx.product.expires_at_once => {
+            if cx.keyspace.delete(key) {
+                cx.note_past_expiry(key);
+            }
+        }
+        _ => put(cx.keyspace, key, bytes, ttl),
+    }
 }
 
 /// SETNX key value
@@ -289,7 +323,7 @@ mod tests {
             ("set k v foo", None),
         ] {
             with_words(line, |args| {
-                let options = SetOptions::of(args).map(|o| (o.condition, o.get, o.expiry));
+                let options = SetOptions::of(args, false).map(|o| (o.condition, o.get, o.expiry));
                 assert_eq!(options, expected.ok_or(Refusal::SYNTAX), "{line}");
             });
         }
