@@ -409,7 +409,16 @@ impl Keyspace {
     /// Marks a key as changed: trips the guards that watch it, records it in the journal and for the
     /// clients that track it. `gone` means that the key does not exist any more. Every change made
     /// through this type calls this itself.
+    #[inline]
     pub fn touch(&mut self, key: &[u8], gone: bool) {
+        let is_tracked = self.events_wanted & event::CHANGED != 0;
+        if is_tracked | !self.watchers.is_empty() | self.journal.is_some() {
+            self.touch_observed(key, gone);
+        }
+    }
+
+    #[cold]
+    fn touch_observed(&mut self, key: &[u8], gone: bool) {
         if !self.watchers.is_empty() {
             self.watchers.touch(key, gone, self.now);
         }

@@ -140,7 +140,7 @@ impl Router {
         let client = session.client();
         let product = self.dialect_of(session.port()).product;
         let mut batch = batch_context(session.node(), product, now, (client.id, client.no_touch()));
-        batch.instrumentation.remembers = client.tracking().remembers_all();
+        batch.instrumentation.reader = client.constant_reader_number();
         batch
     }
 }

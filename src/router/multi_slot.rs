@@ -11,7 +11,7 @@
 use super::Router;
 use super::held::HeldShards;
 use super::homes::{Homes, home_in};
-use crate::command::{Invocation, KeySlots, Refusal, Wait};
+use crate::command::{Invocation, KeySlots, Pace, Refusal, Wait};
 use crate::keyspace::{KeyHasher, Keyspace, TouchedKeys};
 use crate::resp::Sink;
 use crate::shard::{Engine, Turn};
@@ -85,8 +85,7 @@ impl Router {
         }
         let touched = scratch.keyspace.take_touched();
         if touched.all || !touched.keys.is_empty() || !touched.unwatched.is_empty() {
-            note_touched(held, homes, invocation, slots, &touched);
-            held.engines().for_each(|engine| engine.publish_events(turn.pace));
+            note_touched(held, homes, (invocation, slots), &touched, turn.pace);
         }
         if let Some(dead) = scratch.keyspace.take_lazy_free() {
             turn.pace.dispose(Box::new(dead));
@@ -100,15 +99,18 @@ impl Router {
 fn note_touched(
     held: &mut HeldShards<'_>,
     homes: &Homes,
-    invocation: &Invocation<'_>,
-    slots: &KeySlots<'_>,
+    (invocation, slots): (&Invocation<'_>, &KeySlots<'_>),
     touched: &TouchedKeys,
+    pace: &dyn Pace,
 ) {
     held.engines().for_each(|engine| engine.set_writer(invocation.spec));
     for key in &touched.keys {
         let slot = slots.slot_of(key);
         if let Some(at) = home_in(homes, slot) {
-            held.engine(at).keyspace.touch_transferred(slot, key);
+            let engine = held.engine(at);
+            engine.keyspace.touch_transferred(slot, key);
+            // In one order, on whatever shards they are.
+            engine.publish_events(pace);
         }
     }
     for key in &touched.unwatched {
@@ -119,7 +121,10 @@ fn note_touched(
     if touched.all {
         held.engines().for_each(|engine| engine.keyspace.touch_all_transferred());
     }
-    held.engines().for_each(Engine::clear_writer);
+    for engine in held.engines() {
+        engine.publish_events(pace);
+        engine.clear_writer();
+    }
 }
 
 /// Counts a command that runs on the scratch shard at the shard of its first key.

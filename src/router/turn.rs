@@ -439,14 +439,14 @@ impl Router {
     /// state it was read from; `ran` if it was more than a reply of the session.
     fn still_holds(&self, session: &Session, spec: &Spec, ran: bool, turn: &Turn<'_>) -> bool {
         let (client, batch) = (session.client(), turn.batch);
-        let remembers = client.tracking().remembers_all();
-        if client.no_touch() != batch.no_touch || remembers != batch.instrumentation.remembers {
+        let reader = client.constant_reader_number();
+        if client.no_touch() != batch.no_touch || reader != batch.instrumentation.reader {
             return false;
         }
         // What a hold of a shard reads again is not compared: whole commands end the present one.
         let observed = || session.node().observer.instrumentation(client.id);
         !ran || (spec.group != Group::Slotway
-            && Instrumentation { remembers, ..observed() } == batch.instrumentation)
+            && Instrumentation { reader, ..observed() } == batch.instrumentation)
     }
 }
 

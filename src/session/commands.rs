@@ -49,7 +49,7 @@ impl Session {
             SessionCommand::Auth => self.auth(args, out),
             SessionCommand::Hello => self.hello(server, args, out),
             SessionCommand::ClientReply => self.client_reply(args, out),
-            SessionCommand::ClientTracking => self.client_tracking(args, out),
+            SessionCommand::ClientTracking => self.client_tracking(server, args, out),
             SessionCommand::ClientCaching => self.client_caching(false, args, out),
             SessionCommand::Select => self.select(server, self.is_multi_slot(), args, out),
             SessionCommand::Monitor => {
@@ -79,7 +79,7 @@ impl Session {
             SessionCommand::Auth => self.auth(args, out),
             SessionCommand::Hello => self.hello(server, args, out),
             SessionCommand::ClientReply => self.client_reply(args, out),
-            SessionCommand::ClientTracking => self.client_tracking(args, out),
+            SessionCommand::ClientTracking => self.client_tracking(server, args, out),
             SessionCommand::ClientCaching => self.client_caching(true, args, out),
             SessionCommand::Select => self.select(server, may_select, args, out),
             SessionCommand::Monitor => {

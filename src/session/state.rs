@@ -7,11 +7,10 @@ use crate::dialect::Dialect;
 use crate::keyspace::Millis;
 use crate::resp::{Proto, Sink};
 use crate::slot::Slot;
-use crate::state::NodeState;
 use crate::state::clients::{Client, Traffic};
 use crate::state::pubsub::Subscriptions;
 use crate::state::settings::CrossSlot;
-use crate::state::tracking::TrackingSeat;
+use crate::state::{NodeState, TrackingSeat};
 use crate::topology::{Port, RequestFlags};
 use std::sync::Arc;
 

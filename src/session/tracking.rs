@@ -5,7 +5,8 @@ use super::state::{Caching, ReplyMode};
 use crate::command::{Args, Outcome, Refusal};
 use crate::resp::Sink;
 use crate::state::clients::TrackingMode;
-use crate::state::tracking::{PREFIXES_MAX, TrackingSeat};
+use crate::state::tracking::PREFIXES_MAX;
+use crate::state::{ServerState, TrackingSeat};
 
 /// The options of CLIENT TRACKING.
 #[derive(Default)]
@@ -47,7 +48,12 @@ impl Session {
     }
 
     /// CLIENT TRACKING (ON|OFF) [REDIRECT id] [BCAST] [PREFIX prefix ...] [OPTIN] [OPTOUT] [NOLOOP]
-    pub(super) fn client_tracking(&mut self, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    pub(super) fn client_tracking(
+        &mut self,
+        server: &ServerState,
+        args: Args<'_>,
+        out: &mut Sink<'_>,
+    ) -> Outcome {
         let options = self.tracking_options(args)?;
         if args.is(2, "on") {
             self.check_tracking(&options)?;
@@ -55,9 +61,9 @@ impl Session {
             if self.reply_mode == ReplyMode::On {
                 self.reply_mode = ReplyMode::OnWithInvalidations;
             }
-            let seat = self.tracking.get_or_insert_with(|| {
-                Box::new(TrackingSeat::new(&self.node.tracking, &self.client))
-            });
+            let seat = self
+                .tracking
+                .get_or_insert_with(|| Box::new(TrackingSeat::new(&server.nodes, &self.client)));
             let all: &[&[u8]] = if prefixes.is_empty() { &[b""] } else { &prefixes };
             seat.switch_on(mode, redirect, all.iter().copied());
         } else if args.is(2, "off") {

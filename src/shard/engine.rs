@@ -374,8 +374,8 @@ impl Engine {
         } else {
             self.tally.resumed(spec.id, ticks);
         }
-        let Instrumentation { slow_ticks, monitored, remembers, .. } = self.instrumentation;
-        if ticks >= slow_ticks || monitored | remembers {
+        let Instrumentation { slow_ticks, monitored, reader, .. } = self.instrumentation;
+        if ticks >= slow_ticks || monitored || reader != 0 {
             self.observe(invocation, ready.is_some(), ticks);
             self.remember_read(invocation, ready.is_some(), batch, pace);
         }
@@ -385,14 +385,14 @@ impl Engine {
     /// Sets whose reads the following commands are: whether they are remembered.
     #[inline]
     pub fn set_reader(&mut self, client: &Client) {
-        self.instrumentation.remembers = client.tracking().remembers();
+        self.instrumentation.reader = client.reader_number();
     }
 
     /// Returns the present client, if its reads are remembered.
     pub(super) fn reader(&self) -> Option<Reader<'_>> {
-        let Instrumentation { client, remembers, .. } = self.instrumentation;
-        let (nodes, now) = (&*self.nodes, self.keyspace.now());
-        remembers.then_some(Reader { nodes, port: self.port, client, now })
+        let Instrumentation { client, reader: number, .. } = self.instrumentation;
+        let (nodes, port, now) = (&*self.nodes, self.port, self.keyspace.now());
+        (number != 0).then_some(Reader { nodes, port, client, number, now })
     }
 
     /// Remembers what a command has read, for a client that tracks what it reads. A script remembers

@@ -60,7 +60,7 @@ impl Engine {
         if batch.product.tracks_reads_of_scripts {
             reader.remember_keys_of(invocation, pace);
         } else {
-            reader.remember(declared, pace);
+            reader.remember(|remember| declared.for_each(remember), pace);
         }
     }
 

@@ -11,6 +11,8 @@ pub(super) struct Reader<'a> {
     /// The port whose table its reads go to.
     pub(super) port: Port,
     pub(super) client: u64,
+    /// Its number among those that track keys there.
+    pub(super) number: u32,
     pub(super) now: Millis,
 }
 
@@ -26,17 +28,13 @@ impl Reader<'_> {
     pub(super) fn remember_keys_of(&self, invocation: &Invocation<'_>, pace: &dyn Pace) {
         let spec = invocation.spec;
         if spec.has(flag::READ) {
-            let mut keys = Vec::new();
-            spec.each_key(invocation.args, |key| keys.push(key));
-            self.remember(keys.into_iter(), pace);
+            self.remember(|remember| spec.each_key(invocation.args, remember), pace);
         }
     }
 
-    /// Remembers these keys.
-    pub(super) fn remember<'k>(&self, keys: impl Iterator<Item = &'k [u8]>, pace: &dyn Pace) {
-        let node = self.nodes.at(self.port);
-        let (keys_max, delivered) =
-            (node.settings.tracked_keys_max(), &mut |it| pace.delivered(it));
-        node.tracking.remember(keys, self.client, keys_max, self.now, delivered);
+    /// Remembers the keys that `each_key` names.
+    pub(super) fn remember(&self, each_key: impl FnOnce(&mut dyn FnMut(&[u8])), pace: &dyn Pace) {
+        let delivered = &mut |sleeper| pace.delivered(sleeper);
+        self.nodes.remember_read(self.port, each_key, self.number, self.now, delivered);
     }
 }

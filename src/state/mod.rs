@@ -18,6 +18,7 @@
 //! observer         what a command reports to when it is slow, monitored or refused
 //! node             what belongs to one node: all of the above but process
 //! nodes            all nodes' states, and which of them hear of a shard's events
+//! tracking_seat    a session's part in CLIENT TRACKING
 //! ```
 //!
 //! Randomness, clock and operating system are passed in through [`ServerConfig`]; nothing here
@@ -40,6 +41,7 @@ pub(crate) mod recorder;
 mod observer;
 mod node;
 mod nodes;
+mod tracking_seat;
 
 pub(crate) use commandstats::{CommandCounts, CommandStats, CommandStatsStripes};
 pub(crate) use histogram::Histogram;
@@ -56,6 +58,7 @@ pub(crate) use recorder::{About, Note, Recorder};
 pub(crate) use running_scripts::{Killed, RunningFunction, RunningScripts, ScriptKind};
 pub(crate) use slowlog::Slowlog;
 pub(crate) use stats::{Counter, Stats};
+pub(crate) use tracking_seat::TrackingSeat;
 
 pub(crate) use crate::ledger::KeyList as NoteKeys;
 
@@ -187,20 +190,17 @@ impl ServerState {
             config.settings.set_replica_lag(lag_ms);
         }
         let (nodes, tick_ns) = (config.topology.nodes(), config.tick_ns);
-        let tracking_use = Arc::default();
-        let router =
-            NodeState::of_router(config.settings, nodes, tick_ns, &tracking_use, &mut chance);
+        let router = NodeState::of_router(config.settings, nodes, tick_ns, &mut chance);
         let mut all = Vec::with_capacity(nodes + 1);
         for node in 0..nodes {
             let port = (Port::Node(node), config.topology.port_of(node));
             let product = config.product;
-            let node = NodeState::of_node(&router, product, port, &tracking_use, &mut chance);
-            all.push(Arc::new(node));
+            all.push(Arc::new(NodeState::of_node(&router, product, port, &mut chance)));
         }
         all.insert(0, Arc::new(router));
         let topology = Arc::new(config.topology);
         Self {
-            nodes: Arc::new(Nodes::new(all.into(), Arc::clone(&topology), tracking_use)),
+            nodes: Arc::new(Nodes::new(all.into(), Arc::clone(&topology))),
             shutdown: Shutdown::default(),
             running_scripts: RunningScripts::new(topology.shards()),
             topology,

@@ -13,7 +13,7 @@
 use super::clients::{Client, Clients, ClientsMax};
 use super::pubsub::PubSub;
 use super::settings::Settings;
-use super::tracking::{Tracking, TrackingUse};
+use super::tracking::Tracking;
 use super::{Observer, Pause, Recorder, Stats};
 use crate::dialect::Product;
 use crate::script::{Functions, Scripts};
@@ -60,14 +60,12 @@ impl NodeState {
         settings: Settings,
         nodes: usize,
         tick_ns: f64,
-        tracking_use: &Arc<TrackingUse>,
         chance: &mut fastrand::Rng,
     ) -> Self {
         let (settings, clients) = (Arc::new(settings), Arc::new(Clients::of_nodes(nodes)));
         let watched = (Arc::clone(&clients), Arc::clone(&settings));
         let recorder = Arc::<Recorder>::default();
-        let (tracking_clients, in_use) = (Arc::clone(&clients), Arc::clone(tracking_use));
-        let tracking = Tracking::new(Port::Router, tracking_clients, in_use, chance.u64(..));
+        let tracking = Tracking::new(Port::Router, Arc::clone(&clients), chance.u64(..));
         Self {
             port: Port::Router,
             tracking: Arc::new(tracking),
@@ -90,13 +88,11 @@ impl NodeState {
         router: &Self,
         product: &'static Product,
         (port, listens_on): (Port, u16),
-        tracking_use: &Arc<TrackingUse>,
         chance: &mut fastrand::Rng,
     ) -> Self {
         let settings = Arc::new(router.settings.of_node(product));
         settings.set_port(listens_on);
-        let (clients, in_use) = (Arc::clone(&router.clients), Arc::clone(tracking_use));
-        let tracking = Tracking::new(port, clients, in_use, chance.u64(..));
+        let tracking = Tracking::new(port, Arc::clone(&router.clients), chance.u64(..));
         Self {
             port,
             tracking: Arc::new(tracking),

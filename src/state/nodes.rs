@@ -13,11 +13,11 @@ use crate::keyspace::{Event, EventClass, Millis, event};
 use crate::slot::Slot;
 use crate::state::pubsub::OnDelivery;
 use crate::state::settings::SetError;
-use crate::state::tracking::{Origin, Tracking, TrackingUse};
+use crate::state::tracking::{Origin, Tracking};
 use crate::topology::{KeyHolder, NodeNumber, Port, Topology};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// The states of the router port and of all nodes.
 #[derive(Debug)]
@@ -27,20 +27,22 @@ pub struct Nodes {
     topology: Arc<Topology>,
     /// Whether any port wants keyspace events.
     wants_events: AtomicBool,
-    /// Whether any client tracks keys.
-    tracking: Arc<TrackingUse>,
+    /// How many want what happens to keys: the sessions that have switched tracking on, and one more
+    /// while keyspace events are on.
+    wanting: AtomicUsize,
+    /// Keys have changed that clients in broadcast mode were not notified of, or more keys may be
+    /// remembered than should be.
+    tracking_is_due: AtomicBool,
 }
 
 impl Nodes {
     /// Puts together the states of the router port and of all nodes, in the order of
     /// [`Port::index`].
     #[must_use]
-    pub(super) fn new(
-        all: Box<[Arc<NodeState>]>,
-        topology: Arc<Topology>,
-        tracking: Arc<TrackingUse>,
-    ) -> Self {
-        let nodes = Self { all, topology, wants_events: AtomicBool::new(false), tracking };
+    pub(super) fn new(all: Box<[Arc<NodeState>]>, topology: Arc<Topology>) -> Self {
+        let (wants_events, tracking_is_due) = (AtomicBool::new(false), AtomicBool::new(false));
+        let wanting = AtomicUsize::new(0);
+        let nodes = Self { all, topology, wants_events, wanting, tracking_is_due };
         nodes.apply_settings();
         nodes
     }
@@ -74,7 +76,7 @@ impl Nodes {
         }
         self.apply_settings();
         // There may be a lower limit.
-        self.tracking.is_due.store(true, Ordering::Release);
+        self.tracking_is_due.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -86,12 +88,17 @@ impl Nodes {
             }
         }
         let wanted = self.all.iter().any(|state| state.settings.events_wanted() != 0);
-        let wanting = &self.tracking.wanting;
-        match (self.wants_events.swap(wanted, Ordering::AcqRel), wanted) {
-            (false, true) => _ = wanting.fetch_add(1, Ordering::AcqRel),
-            (true, false) => _ = wanting.fetch_sub(1, Ordering::AcqRel),
-            _ => {}
+        if self.wants_events.swap(wanted, Ordering::AcqRel) != wanted {
+            self.want_changes(wanted);
         }
+    }
+
+    /// Counts one more, or one less, who wants what happens to keys.
+    pub(super) fn want_changes(&self, wants: bool) {
+        match wants {
+            true => self.wanting.fetch_add(1, Ordering::AcqRel),
+            false => self.wanting.fetch_sub(1, Ordering::AcqRel),
+        };
     }
 
     /// Returns the shards, of so many, whose data are not to change at `now` by themselves: at their
@@ -122,14 +129,14 @@ impl Nodes {
     #[must_use]
     #[inline]
     pub fn events_wanted(&self, shard: Option<usize>) -> EventClass {
-        if self.tracking.wanting.load(Ordering::Relaxed) == 0 { 0 } else { self.all_wanted(shard) }
+        if self.wanting.load(Ordering::Relaxed) == 0 { 0 } else { self.all_wanted(shard) }
     }
 
     #[cold]
     fn all_wanted(&self, shard: Option<usize>) -> EventClass {
         let is_published = self.wants_events.load(Ordering::Relaxed);
         let published = if is_published { self.events_wanted_by_any(shard) } else { 0 };
-        let seats = self.tracking.wanting.load(Ordering::Relaxed) > usize::from(is_published);
+        let seats = self.wanting.load(Ordering::Relaxed) > usize::from(is_published);
         // A key that changes while its slot is lent is noted at home.
         published | if seats && shard.is_some() { event::CHANGED } else { 0 }
     }
@@ -165,9 +172,10 @@ impl Nodes {
                 let Some(shard) = shard else { continue };
                 let trackers = trackers.get_or_insert_with(|| self.trackers(shard));
                 for tracking in trackers {
-                    match event.name {
-                        event::EMPTIED => tracking.note_emptied(now, delivered),
-                        _ => tracking.note_change(&event.key, origin, now, delivered),
+                    if event.name == event::EMPTIED {
+                        tracking.note_emptied(now, delivered);
+                    } else if tracking.note_change(&event.key, origin, now, delivered) {
+                        self.tracking_is_due.store(true, Ordering::Release);
                     }
                 }
                 continue;
@@ -202,16 +210,34 @@ impl Nodes {
     #[must_use]
     #[inline]
     pub fn tracking_is_due(&self) -> bool {
-        self.tracking.is_due.load(Ordering::Relaxed)
+        self.tracking_is_due.load(Ordering::Relaxed)
     }
 
     /// Notifies the clients that track prefixes of the keys that have changed, and keeps the tables of
     /// keys within their limits: at the end of a turn, before its replies are sent.
     pub fn settle_tracking(&self, now: Millis, delivered: OnDelivery<'_>) {
-        if self.tracking.is_due.swap(false, Ordering::AcqRel) {
-            for NodeState { tracking, settings, .. } in self.all.iter().map(|state| &**state) {
-                tracking.settle(settings.tracked_keys_max(), now, delivered);
+        if !self.tracking_is_due.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        for NodeState { tracking, settings, .. } in self.all.iter().map(|state| &**state) {
+            if tracking.settle(settings.tracked_keys_max(), now, delivered) {
+                self.tracking_is_due.store(true, Ordering::Release);
             }
+        }
+    }
+
+    /// Remembers that the client of this number of `port` has read the keys that `each_key` names.
+    pub fn remember_read(
+        &self,
+        port: Port,
+        each_key: impl FnOnce(&mut dyn FnMut(&[u8])),
+        reader: u32,
+        now: Millis,
+        delivered: OnDelivery<'_>,
+    ) {
+        let NodeState { tracking, settings, .. } = &**self.at(port);
+        if tracking.remember(each_key, reader, settings.tracked_keys_max(), now, delivered) {
+            self.tracking_is_due.store(true, Ordering::Release);
         }
     }
 

@@ -24,8 +24,8 @@ pub struct Instrumentation {
     pub monitored: bool,
     /// Whether the commands are those of a script.
     pub in_script: bool,
-    /// Whether what they read is remembered (CLIENT TRACKING).
-    pub remembers: bool,
+    /// The number of the client if what they read is remembered (CLIENT TRACKING), else 0.
+    pub reader: u32,
 }
 
 impl Instrumentation {
@@ -36,7 +36,7 @@ impl Instrumentation {
         tracks: false,
         monitored: false,
         in_script: false,
-        remembers: false,
+        reader: 0,
     };
 }
 
@@ -116,7 +116,7 @@ impl Observer {
             tracks: self.settings.tracks_latency(),
             monitored: self.each().any(|observer| observer.monitors.any()),
             in_script: false,
-            remembers: false,
+            reader: 0,
         }
     }
 

@@ -24,7 +24,7 @@ use crate::keyspace::Millis;
 use crate::resp::Proto;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 
 /// Most bytes in an outbox, whatever the settings say.
@@ -133,6 +133,8 @@ impl SubscriptionCounts {
 pub struct Outbox {
     limits: Arc<OutputLimits>,
     inner: Mutex<Inner>,
+    /// Whether there are invalidations, for their own client to see without the lock.
+    has_invalidations: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -211,6 +213,9 @@ impl Client {
         let message = message(inner.proto, !inner.subscriptions.is_empty())?;
         // One for another's sake stays behind those that are there.
         let is_behind = is_own || !inner.invalidations.is_empty();
+        if is_behind {
+            outbox.has_invalidations.store(true, Ordering::Release);
+        }
         let queue = if is_behind { &mut inner.invalidations } else { &mut inner.bytes };
         queue.extend_from_slice(message);
         self.after_push(outbox, inner, now)
@@ -273,7 +278,7 @@ impl Outbox {
             soft_since: None,
             subscriptions: SubscriptionCounts::default(),
         };
-        Self { limits, inner: Mutex::new(inner) }
+        Self { limits, inner: Mutex::new(inner), has_invalidations: AtomicBool::new(false) }
     }
 
     fn is_overfull(&self, inner: &mut Inner, now: Millis) -> bool {
@@ -306,7 +311,11 @@ impl Outbox {
 
     /// Moves the invalidations to the end of `into`, which is behind every reply so far.
     pub fn take_invalidations(&self, into: &mut Vec<u8>) {
-        take(&mut self.inner.lock().invalidations, into);
+        if self.has_invalidations.load(Ordering::Acquire) {
+            let mut inner = self.inner.lock();
+            self.has_invalidations.store(false, Ordering::Relaxed);
+            take(&mut inner.invalidations, into);
+        }
     }
 
     /// Holds invalidations back: a reply is on its way from another thread. Those that are there
@@ -417,6 +426,49 @@ mod tests {
         outbox.poll(&waker, 0, &mut got);
         assert_eq!((&got[..], bell.0.load(Ordering::Relaxed)), (&b"xxx23"[..], 1));
         assert!(write(&client, 0, 1), "it sleeps again");
+    }
+
+    /// Sends an invalidation, one for the client's own sake or for another's.
+    fn invalidate(client: &Client, is_own: bool, message: &str) {
+        let sleeper = client.push_invalidation(0, is_own, |_, _| Some(message.as_bytes()));
+        assert!(sleeper.is_none(), "nobody sleeps");
+    }
+
+    #[test]
+    fn invalidations_come_behind_the_replies_that_are_on_their_way() {
+        let client = seat();
+        let outbox = client.open_outbox(&Arc::default(), Proto::Resp3);
+        let polled = |outbox: &Outbox| {
+            let mut got = Vec::new();
+            outbox.poll(Waker::noop(), 0, &mut got);
+            // Nobody is to be woken in what follows.
+            outbox.inner.lock().waker = None;
+            String::from_utf8(got).expect("text")
+        };
+        // Between requests they are sent at once, in their order.
+        invalidate(&client, true, "a");
+        invalidate(&client, false, "b");
+        assert!(client.push_output(0, |_| b"m").is_none());
+        assert_eq!(polled(outbox), "mab");
+        // Behind a reply, and not before the next: messages of channels have another place.
+        invalidate(&client, true, "c");
+        let mut got = b"reply".to_vec();
+        outbox.take(&mut got);
+        outbox.take_invalidations(&mut got);
+        assert_eq!(got, b"replyc");
+        // While a reply is on its way from another thread, only those that are older go before it.
+        invalidate(&client, true, "d");
+        outbox.hold_invalidations(false);
+        invalidate(&client, true, "e");
+        assert_eq!(polled(outbox), "");
+        assert!(outbox.release_invalidations() && !outbox.release_invalidations());
+        assert_eq!(polled(outbox), "de");
+        invalidate(&client, true, "f");
+        outbox.hold_invalidations(true);
+        invalidate(&client, true, "g");
+        assert_eq!(polled(outbox), "f");
+        outbox.release_invalidations();
+        assert_eq!(polled(outbox), "g");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a client has chosen of CLIENT TRACKING, as its own connection sets it and others read it.
 
 use super::Client;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// A client's tracking mode: a set of bits, none while tracking is off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub struct TrackingMode(u8);
 #[derive(Debug, Default)]
 pub(super) struct TrackingState {
     mode: AtomicU8,
+    /// Its number among those that track keys at its port, from 1; 0 for none.
+    number: AtomicU32,
     /// The id of the client that gets the invalidations; 0 for the client itself.
     redirect: AtomicU64,
 }
@@ -92,6 +94,43 @@ impl Client {
     #[must_use]
     pub fn tracking_redirect(&self) -> u64 {
         self.tracking.redirect.load(Ordering::Acquire)
+    }
+
+    /// Returns the client's number among those that track keys if the keys that its present request reads
+    /// are remembered, else 0.
+    #[must_use]
+    #[inline]
+    pub fn reader_number(&self) -> u32 {
+        match self.tracking() {
+            TrackingMode::OFF => 0,
+            mode => self.number_if(mode.remembers()),
+        }
+    }
+
+    /// Returns the same for the keys of every request.
+    #[must_use]
+    #[inline]
+    pub fn constant_reader_number(&self) -> u32 {
+        match self.tracking() {
+            TrackingMode::OFF => 0,
+            mode => self.number_if(mode.remembers_all()),
+        }
+    }
+
+    #[cold]
+    fn number_if(&self, remembers: bool) -> u32 {
+        if remembers { self.tracking_number() } else { 0 }
+    }
+
+    /// Returns the client's number among those that track keys at its port, from 1.
+    #[must_use]
+    pub fn tracking_number(&self) -> u32 {
+        self.tracking.number.load(Ordering::Acquire)
+    }
+
+    /// Sets the client's number among those that track keys at its port.
+    pub fn set_tracking_number(&self, number: u32) {
+        self.tracking.number.store(number, Ordering::Release);
     }
 
     /// Sets the tracking mode, and the client that gets the invalidations.

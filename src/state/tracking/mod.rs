@@ -25,44 +25,44 @@ use crate::topology::Port;
 use message::Invalidation;
 use parking_lot::Mutex;
 use prefixes::Prefixes;
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use table::TrackedKeys;
+use table::{Readers, TrackedKeys};
 
 /// Most prefixes of one client.
 pub(crate) const PREFIXES_MAX: usize = 1 << 12;
 /// Most keys that are evicted at a time.
 const EVICTED_MAX: usize = 1000;
 
-/// Whether anything is tracked at any port.
-#[derive(Debug, Default)]
-pub(crate) struct TrackingUse {
-    /// How many want what happens to keys: the clients of all ports that have switched tracking on,
-    /// and are still connected, and one more while keyspace events are on.
-    pub(super) wanting: AtomicUsize,
-    /// Keys have changed that clients in broadcast mode were not notified of, or there may be more keys
-    /// than there should be.
-    pub(super) is_due: AtomicBool,
-}
-
 /// The tracking clients of a port, the keys that they have read, and their prefixes.
 #[derive(Debug)]
 pub struct Tracking {
     port: Port,
     clients: Arc<Clients>,
-    in_use: Arc<TrackingUse>,
     /// Made when the first client switches tracking on.
     keys: OnceLock<Box<TrackedKeys>>,
     seed: u64,
     prefixes: Mutex<Prefixes>,
     has_prefixes: AtomicBool,
-    /// Those that have switched tracking on, whether or not it is on now, by id.
-    seated: Mutex<BTreeMap<u64, Arc<Client>>>,
+    /// Those that have switched tracking on, whether or not it is on now.
+    seated: Mutex<Seated>,
     /// The number of those for which it is on.
     on: AtomicUsize,
 }
+
+/// The clients that have switched tracking on, by their numbers.
+#[derive(Debug, Default)]
+struct Seated {
+    by_number: Vec<Option<Arc<Client>>>,
+    /// Numbers that no client has, and no key.
+    free: Vec<u32>,
+    /// Numbers that no client has any more; keys may have them.
+    gone: Vec<u32>,
+}
+
+/// Fewer numbers than this are not worth a look at all keys.
+const GONE_MIN: usize = 64;
 
 /// The command that events and changes of keys are due to.
 #[derive(Clone, Copy, Debug)]
@@ -88,26 +88,20 @@ pub struct TrackingCounts {
     pub prefixes: usize,
 }
 
-/// A session's part in [`Tracking`], from the first time that it switches tracking on; dropping it
-/// switches tracking off.
-#[derive(Debug)]
-pub(crate) struct TrackingSeat {
-    tracking: Arc<Tracking>,
-    client: Arc<Client>,
+impl Seated {
+    /// Returns the clients that still have these numbers.
+    fn numbered(&self, readers: &Readers) -> Vec<Arc<Client>> {
+        let client = |number: u32| self.by_number.get(number as usize).cloned().flatten();
+        readers.iter().filter_map(client).collect()
+    }
 }
 
 impl Tracking {
     /// Returns the tracking of a port without clients.
-    pub(super) fn new(
-        port: Port,
-        clients: Arc<Clients>,
-        in_use: Arc<TrackingUse>,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn new(port: Port, clients: Arc<Clients>, seed: u64) -> Self {
         Self {
             port,
             clients,
-            in_use,
             keys: OnceLock::new(),
             seed,
             prefixes: Mutex::default(),
@@ -146,75 +140,74 @@ impl Tracking {
         self.keys.get().is_some_and(|keys| keys.keys() > 0) || self.on.load(Ordering::Relaxed) > 0
     }
 
-    /// Remembers that a client has read these keys. If there are more than `keys_max` then, 0 for no
-    /// limit, forgets some and notifies their readers.
-    pub fn remember<'k>(
+    /// Remembers that the client of this number has read the keys that `each_key` names. If there are more than `keys_max` then, 0 for no
+    /// limit, forgets some and notifies their readers. Returns whether there are still too many.
+    pub(super) fn remember(
         &self,
-        read: impl Iterator<Item = &'k [u8]>,
-        reader: u64,
+        each_key: impl FnOnce(&mut dyn FnMut(&[u8])),
+        reader: u32,
         keys_max: usize,
         now: Millis,
         delivered: OnDelivery<'_>,
-    ) {
+    ) -> bool {
         let keys = self.keys.get_or_init(|| Box::new(TrackedKeys::new(self.seed)));
-        for key in read {
-            keys.add(key, reader, |id| self.clients.get(id).is_some());
-        }
-        self.evict(keys_max, now, delivered);
+        each_key(&mut |key| keys.add(key, reader));
+        self.evict(keys_max, now, delivered)
     }
 
     /// Forgets keys while there are more than `keys_max`, 0 for no limit, and notifies their readers: up
-    /// to [`EVICTED_MAX`] now, and the others in the turns that follow.
-    fn evict(&self, keys_max: usize, now: Millis, delivered: OnDelivery<'_>) {
-        let Some(keys) = self.keys.get() else { return };
+    /// to [`EVICTED_MAX`] of them. Returns whether there are still too many.
+    fn evict(&self, keys_max: usize, now: Millis, delivered: OnDelivery<'_>) -> bool {
+        let Some(keys) = self.keys.get() else { return false };
         for _ in 0..EVICTED_MAX {
             if !keys.is_over(keys_max) {
-                return;
+                return false;
             }
-            let Some((key, readers)) = keys.take_any() else { return };
+            let Some((key, readers)) = keys.take_any() else { return false };
             self.notify(&readers, 0, &mut Invalidation::of_key(&key), now, delivered);
         }
-        self.in_use.is_due.store(true, Ordering::Release);
+        true
     }
 
     /// Does what is due at the end of a turn: [`Tracking::broadcast`], and keeps the table within
-    /// `keys_max` keys.
-    pub(super) fn settle(&self, keys_max: usize, now: Millis, delivered: OnDelivery<'_>) {
+    /// `keys_max` keys. Returns whether there are still too many.
+    pub(super) fn settle(&self, keys_max: usize, now: Millis, delivered: OnDelivery<'_>) -> bool {
         self.broadcast(now, delivered);
-        self.evict(keys_max, now, delivered);
+        self.evict(keys_max, now, delivered)
     }
 
     /// Notifies the readers of a key that has changed; notes it for [`Tracking::broadcast`], where, as
-    /// on the servers, what a client's script has changed is not the client's own change.
+    /// on the servers, what a client's script has changed is not the client's own change. Returns whether
+    /// that has something to do.
     pub(super) fn note_change(
         &self,
         key: &[u8],
         origin: Origin,
         now: Millis,
         delivered: OnDelivery<'_>,
-    ) {
+    ) -> bool {
         let writer = if origin.in_script { 0 } else { origin.client };
-        if self.has_prefixes.load(Ordering::Acquire) && self.prefixes.lock().note(key, writer) {
-            self.in_use.is_due.store(true, Ordering::Release);
-        }
-        let readers = self.keys.get().map(|keys| keys.take(key)).unwrap_or_default();
-        if !readers.is_empty() {
+        let is_noted =
+            self.has_prefixes.load(Ordering::Acquire) && self.prefixes.lock().note(key, writer);
+        if let Some(readers) = self.keys.get().and_then(|keys| keys.take(key)) {
             self.notify(&readers, origin.client, &mut Invalidation::of_key(key), now, delivered);
         }
+        is_noted
     }
 
     fn notify(
         &self,
-        readers: &[u64],
+        readers: &Readers,
         writer: u64,
         invalidation: &mut Invalidation<'_>,
         now: Millis,
         delivered: OnDelivery<'_>,
     ) {
-        for &id in readers {
-            let Some(reader) = self.clients.get(id) else { continue };
+        // No lock is held while they are notified.
+        let readers = self.seated.lock().numbered(readers);
+        for reader in readers {
             let mode = reader.tracking();
-            let is_looped = id == writer && mode.has(TrackingMode::NOLOOP);
+            let is_looped = reader.id == writer && mode.has(TrackingMode::NOLOOP);
             if mode.has(TrackingMode::ON) && !mode.has(TrackingMode::BCAST) && !is_looped {
                 delivered(self.send(&reader, invalidation, now));
             }
@@ -226,7 +219,8 @@ impl Tracking {
         if let Some(keys) = self.keys.get() {
             keys.clear();
         }
-        let seated: Vec<_> = self.seated.lock().values().cloned().collect();
+        let mut seated: Vec<_> = self.seated.lock().by_number.iter().flatten().cloned().collect();
+        seated.sort_unstable_by_key(|client| client.id);
         let mut invalidation = Invalidation::of_all();
         for client in seated.iter().filter(|client| client.tracking().has(TrackingMode::ON)) {
             delivered(self.send(client, &mut invalidation, now));
@@ -291,68 +285,83 @@ impl Tracking {
             }
         }
     }
-}
 
-impl TrackingSeat {
-    /// Makes a client known to the tracking of its port; tracking is off until
-    /// [`TrackingSeat::switch_on`].
-    #[must_use]
-    pub(crate) fn new(tracking: &Arc<Tracking>, client: &Arc<Client>) -> Self {
-        tracking.seated.lock().insert(client.id, Arc::clone(client));
-        tracking.in_use.wanting.fetch_add(1, Ordering::AcqRel);
-        Self { tracking: Arc::clone(tracking), client: Arc::clone(client) }
+    /// Makes a client known that will switch tracking on, and gives it a number.
+    pub(super) fn enter(&self, client: &Arc<Client>) {
+        let mut seated = self.seated.lock();
+        let number = seated.free.pop().unwrap_or_else(|| {
+            // No client has number 0.
+            let number = seated.by_number.len().max(1);
+            seated.by_number.resize(number + 1, None);
+            number as u32
+        });
+        seated.by_number[number as usize] = Some(Arc::clone(client));
+        client.set_tracking_number(number);
     }
 
-    /// Switches tracking on, or to another mode and client to notify. Prefixes are added to those
-    /// that there are.
-    pub(crate) fn switch_on<'p>(
+    /// Forgets a client, for which tracking is off.
+    pub(super) fn leave(&self, client: &Client) {
+        let number = client.tracking_number();
+        let mut seated = self.seated.lock();
+        if let Some(place) = seated.by_number.get_mut(number as usize) {
+            *place = None;
+        }
+        seated.gone.push(number);
+        let left = seated.by_number.len() - seated.free.len() - seated.gone.len();
+        if left <= 1 {
+            // Nobody is left who could be notified.
+            *seated = Seated::default();
+            if let Some(keys) = self.keys.get() {
+                keys.clear();
+            }
+        } else if seated.gone.len() >= GONE_MIN.max(left) {
+            let gone = std::mem::take(&mut seated.gone);
+            if let Some(keys) = self.keys.get() {
+                keys.forget_readers(&gone.iter().copied().collect());
+            }
+            seated.free.extend(gone);
+        }
+    }
+
+    /// Switches tracking on for a client, or to another mode and client to notify. Prefixes are added
+    /// to those that there are.
+    pub(super) fn switch_on<'p>(
         &self,
+        client: &Client,
         mode: TrackingMode,
         redirect: u64,
         prefixes: impl Iterator<Item = &'p [u8]>,
     ) {
-        let before = self.client.tracking();
+        let before = client.tracking();
         if !before.has(TrackingMode::ON) {
-            self.tracking.on.fetch_add(1, Ordering::AcqRel);
+            self.on.fetch_add(1, Ordering::AcqRel);
         }
         if mode.has(TrackingMode::BCAST) {
-            let mut registered = self.tracking.prefixes.lock();
-            prefixes.for_each(|prefix| registered.add(prefix, self.client.id));
-            self.tracking.has_prefixes.store(registered.len() > 0, Ordering::Release);
+            let mut registered = self.prefixes.lock();
+            prefixes.for_each(|prefix| registered.add(prefix, client.id));
+            self.has_prefixes.store(registered.len() > 0, Ordering::Release);
         }
         let caching = before.has(TrackingMode::CACHING);
         let mode = mode.with(TrackingMode::ON);
         let mode = if caching { mode.with(TrackingMode::CACHING) } else { mode };
-        self.client.set_tracking(mode, redirect);
+        client.set_tracking(mode, redirect);
     }
 
-    /// Switches tracking off. What the client has read stays in the table.
-    pub(crate) fn switch_off(&self) {
-        let before = self.client.tracking();
+    /// Switches tracking off for a client. What it has read stays in the table.
+    pub(super) fn switch_off(&self, client: &Client) {
+        let before = client.tracking();
         if !before.has(TrackingMode::ON) {
             return;
         }
-        self.client.set_tracking(TrackingMode::OFF, 0);
-        self.tracking.on.fetch_sub(1, Ordering::AcqRel);
+        client.set_tracking(TrackingMode::OFF, 0);
+        self.on.fetch_sub(1, Ordering::AcqRel);
         if before.has(TrackingMode::BCAST) {
-            let mut registered = self.tracking.prefixes.lock();
-            registered.remove(self.client.id);
-            self.tracking.has_prefixes.store(registered.len() > 0, Ordering::Release);
+            let mut registered = self.prefixes.lock();
+            registered.remove(client.id);
+            self.has_prefixes.store(registered.len() > 0, Ordering::Release);
         }
     }
 }
 
-impl Drop for TrackingSeat {
-    fn drop(&mut self) {
-        self.switch_off();
-        let mut seated = self.tracking.seated.lock();
-        seated.remove(&self.client.id);
-        self.tracking.in_use.wanting.fetch_sub(1, Ordering::AcqRel);
-        if seated.is_empty()
-            && let Some(keys) = self.tracking.keys.get()
-        {
-            // Nobody is left who could be notified.
-            keys.clear();
-        }
-    }
-}
+#[cfg(test)]
+mod tests;
