@@ -16,6 +16,8 @@ use crate::keyspace::{
 };
 use crate::rdb::{self, Decoded};
 use crate::resp::Sink;
+#[cfg(feature = "json")]
+use crate::{dialect::servers, keyspace::Json};
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {
@@ -115,6 +117,8 @@ fn payload_of_redis7(value: &Value, piece: i64) -> Vec<u8> {
         }
         Value::List(list) => rdb::encode_list(list.iter(), piece),
         Value::Stream(stream) => rdb::encode_stream(&stream.parts()),
+        #[cfg(feature = "json")]
+        Value::Json(json) => rdb::encode_json(&json.view().to_text()),
         Value::Int(_) | Value::Str(_) | Value::Raw(_) => {
             rdb::encode_string(value.as_text().as_deref().unwrap_or_default())
         }
@@ -178,8 +182,13 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     }
     let payload = args.at(3);
     cx.pace.step(payload.len() / BYTES_PER_STEP);
-    let decoded = rdb::decode(payload, cx.product.payloads)
-        .map_err(|error| Refusal::new(error.to_string()))?;
+    let restored = match json_of(payload, cx) {
+        Some(json) => Restored::Json(json),
+        None => Restored::Other(
+            rdb::decode(payload, cx.product.payloads)
+                .map_err(|error| Refusal::new(error.to_string()))?,
+        ),
+    };
     let now = cx.now();
     let ttl = match ttl_ms {
         0 => Ttl::Clear,
@@ -194,10 +203,15 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             }
         }
         _ => {
-            if !matches!(decoded, Decoded::String(_)) {
-                cx.keyspace.count_payload();
-            }
-            let value = value_of(decoded, cx.keyspace);
+            let value = match restored {
+                Restored::Json(value) => value,
+                Restored::Other(decoded) => {
+                    if !matches!(decoded, Decoded::String(_)) {
+                        cx.keyspace.count_payload();
+                    }
+                    value_of(decoded, cx.keyspace)
+                }
+            };
             put_anew(cx.keyspace, key, value, ttl);
             cx.keyspace.notify_event(event::GENERIC, "restore", key.bytes);
             if let Some(idle_s) = options.idle_s {
@@ -207,6 +221,28 @@ fn restore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     }
     out.ok();
     Ok(())
+}
+
+/// What a payload holds.
+enum Restored {
+    /// A JSON document.
+    Json(Value),
+    Other(Decoded),
+}
+
+/// Reads the payload of a JSON document, on a server that has them.
+#[cfg(feature = "json")]
+fn json_of(payload: &[u8], cx: &Cx<'_>) -> Option<Value> {
+    if cx.product.servers & servers::JSON == 0 {
+        return None;
+    }
+    let text = rdb::decode_json(payload)?;
+    Some(Value::Json(Box::new(Json::parse(&text, cx.keyspace.hasher()).ok()?)))
+}
+
+#[cfg(not(feature = "json"))]
+fn json_of(_: &[u8], _: &Cx<'_>) -> Option<Value> {
+    None
 }
 
 fn value_of(decoded: Decoded, keyspace: &Keyspace) -> Value {

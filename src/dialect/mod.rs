@@ -8,7 +8,7 @@
 //! help/*.txt  what the servers reply to HELP, with their license
 //! ```
 
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A set of servers, a bit each.
 pub type Servers = u8;
@@ -27,8 +27,10 @@ pub mod servers {
     pub const ALL: Servers = REDIS7 | REDIS8 | VALKEY9;
     /// What came with Redis 7.2, from which Valkey descends.
     pub const SINCE_7_2: Servers = REDIS8 | VALKEY9;
+    /// A server that has loaded RedisJSON: never without one of the others.
+    pub const JSON: Servers = 1 << 3;
     /// How many sets of them there are.
-    pub const SETS: usize = 1 << 3;
+    pub const SETS: usize = 1 << 4;
 }
 
 /// The payloads of DUMP that a server writes and restores, with all older ones.
@@ -54,7 +56,7 @@ pub enum Tie {
 }
 
 /// A server's replies apart from its slot rules.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Product {
     /// Which server it is.
     pub servers: Servers,
@@ -105,11 +107,38 @@ pub struct Product {
     pub tracks_reads_of_scripts: bool,
 }
 
+/// A module that a server has loaded.
+#[derive(Debug)]
+pub(crate) struct Module {
+    /// Its name in MODULE LIST.
+    pub(crate) name: &'static str,
+    /// Its version there.
+    pub(crate) version: i64,
+}
+
+/// RedisJSON 2.8.3, of Redis Stack 7.4.1.
+const REJSON: Module = Module { name: "ReJSON", version: 20803 };
+
 impl Product {
     /// Whether it is one of these servers.
     #[must_use]
     pub const fn is_of(&self, servers: Servers) -> bool {
         self.servers & servers != 0
+    }
+
+    /// Returns the modules that are loaded.
+    #[must_use]
+    pub(crate) fn modules(&self) -> &'static [Module] {
+        if self.servers & servers::JSON == 0 { &[] } else { &[REJSON] }
+    }
+
+    /// Returns the same server with RedisJSON loaded.
+    #[must_use]
+    pub fn with_json(&'static self) -> &'static Self {
+        static PRODUCTS: [OnceLock<Product>; servers::SETS] =
+            [const { OnceLock::new() }; servers::SETS];
+        let servers = self.servers | servers::JSON;
+        PRODUCTS[usize::from(servers)].get_or_init(|| Self { servers, ..self.clone() })
     }
 
     /// Redis 7.0.
@@ -174,7 +203,7 @@ impl Product {
 }
 
 /// A server's rules.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dialect {
     /// The value of `--dialect`.
     pub name: &'static str,
@@ -213,6 +242,21 @@ impl Dialect {
             [const { OnceLock::new() }; servers::SETS];
         ROUTERS[usize::from(product.servers)]
             .get_or_init(|| Self { product, ..Self::ROUTER_REDIS7 })
+    }
+
+    /// Returns the same dialect with RedisJSON loaded.
+    #[must_use]
+    pub fn with_json(&'static self) -> &'static Self {
+        static DIALECTS: Mutex<Vec<&'static Dialect>> = Mutex::new(Vec::new());
+        let with = Self { product: self.product.with_json(), ..self.clone() };
+        let mut known = DIALECTS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.iter().find(|known| ***known == with) {
+            return known;
+        }
+        // There are few dialects, and each is needed to the end of the process.
+        let leaked: &'static Self = Box::leak(Box::new(with));
+        known.push(leaked);
+        leaked
     }
 
     const ROUTER_REDIS7: Self = Self {

@@ -35,6 +35,15 @@ impl Deref for Blob {
 }
 
 impl Blob {
+    /// Returns the bytes for changes that keep the length.
+    #[cfg(feature = "json")]
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        match &mut self.0 {
+            Repr::Inline { len, bytes } => &mut bytes[..*len as usize],
+            Repr::Heap(bytes) => bytes,
+        }
+    }
+
     /// Returns how many bytes of memory it takes besides itself.
     #[must_use]
     pub fn memory(&self) -> usize {

@@ -24,6 +24,8 @@ mod list;
 mod set;
 mod zset;
 mod stream;
+#[cfg(feature = "json")]
+mod json;
 mod value;
 mod key;
 mod entry;
@@ -44,6 +46,10 @@ pub(crate) use entry::{DetachedValue, Entry, Ttl};
 pub(crate) use event::{Event, EventClass};
 pub(crate) use hash::{Hash, PackLimits, Pair};
 pub(crate) use journal::TouchedKeys;
+#[cfg(feature = "json")]
+pub(crate) use json::{
+    DEPTH_MAX, Json, Kind, Layout, Number, Ref, STRING_LEN_MAX, Scalar, write_string,
+};
 pub(crate) use key::{Key, KeyHint};
 pub(crate) use list::{EncodedElement, End, List, PieceLimit};
 pub(crate) use probe::ProbeStage;

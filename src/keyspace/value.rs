@@ -2,6 +2,8 @@
 
 use super::blob::Blob;
 use super::hash::Hash;
+#[cfg(feature = "json")]
+use super::json::Json;
 use super::list::List;
 use super::set::Set;
 use super::stream::Stream;
@@ -37,6 +39,9 @@ pub enum Value {
     Zset(Zset),
     /// A stream; it may be empty.
     Stream(Box<Stream>),
+    /// A JSON document.
+    #[cfg(feature = "json")]
+    Json(Box<Json>),
 }
 
 impl Value {
@@ -62,6 +67,8 @@ impl Value {
             Self::Set(_) => "set",
             Self::Zset(_) => "zset",
             Self::Stream(_) => "stream",
+            #[cfg(feature = "json")]
+            Self::Json(_) => "ReJSON-RL",
         }
     }
 
@@ -77,6 +84,9 @@ impl Value {
             Self::Set(set) => set.encoding(),
             Self::Zset(zset) => zset.encoding(),
             Self::Stream(_) => "stream",
+            // As of any value of a module.
+            #[cfg(feature = "json")]
+            Self::Json(_) => "raw",
         }
     }
 
@@ -88,6 +98,8 @@ impl Value {
             Self::Str(bytes) => Some(Text::Bytes(bytes)),
             Self::Raw(bytes) => Some(Text::Bytes(bytes)),
             Self::Hash(_) | Self::List(_) | Self::Set(_) | Self::Zset(_) | Self::Stream(_) => None,
+            #[cfg(feature = "json")]
+            Self::Json(_) => None,
         }
     }
 
@@ -122,6 +134,8 @@ impl Value {
             Self::Set(set) => set.memory(),
             Self::Zset(zset) => zset.memory(),
             Self::Stream(stream) => stream.memory(),
+            #[cfg(feature = "json")]
+            Self::Json(json) => size_of::<Json>() + json.memory(),
         }
     }
 
@@ -133,6 +147,8 @@ impl Value {
             Self::Str(bytes) => 1 + bytes.len() / 100,
             Self::Raw(bytes) => 1 + bytes.len() / 100,
             Self::Stream(stream) => 1 + stream.weight(),
+            #[cfg(feature = "json")]
+            Self::Json(json) => 1 + json.memory() / 100,
             _ => 1 + self.len(),
         }
     }
@@ -147,6 +163,8 @@ impl Value {
             Self::Set(set) => set.len(),
             Self::Zset(zset) => zset.len(),
             Self::Stream(stream) => usize::try_from(stream.log.len()).unwrap_or(usize::MAX),
+            #[cfg(feature = "json")]
+            Self::Json(_) => 1,
         }
     }
 
@@ -161,6 +179,8 @@ impl Value {
     pub fn is_slow_to_free(&self) -> bool {
         match self {
             Self::Stream(stream) => stream.weight() > LAZY_FREE_LEN,
+            #[cfg(feature = "json")]
+            Self::Json(json) => json.is_slow_to_free(),
             _ => self.len() > LAZY_FREE_LEN,
         }
     }

@@ -15,6 +15,7 @@
 //! 20     a set: see set.rs; of Redis 7.2 and Valkey                         read
 //! 22, 24, 25     a hash with fields that expire: see timed_hash.rs          read, written
 //! 15, 19, 21     a stream: see stream.rs; 21 of Redis 7.2 and Valkey        read, 19 written
+//! 7      a module's value: see json.rs                                      read, written
 //! ```
 //!
 //! Redis restores what is written here, and the other way round. The bytes are equal too, unless
@@ -39,6 +40,8 @@ mod set;
 mod zset;
 mod stream;
 mod timed_hash;
+#[cfg(feature = "json")]
+mod json;
 pub(crate) mod file_window;
 pub(crate) mod file;
 
@@ -51,6 +54,8 @@ use crc::{CRC_64_REDIS, Crc, Table};
 pub(crate) use crate::dialect::Payloads as Known;
 use crate::text::number;
 use input::Input;
+#[cfg(feature = "json")]
+pub(crate) use json::encode_json;
 pub(crate) use list::{Elements, encode_list};
 pub(crate) use set::{encode_integers, encode_set};
 pub(crate) use stream::{
@@ -62,7 +67,7 @@ pub(crate) use zset::{encode_packed_zset, encode_zset};
 
 /// The format version of Redis 7.0, the one that is written.
 const VERSION: u16 = 10;
-/// Those of Redis 7.2, of Redis 8.2 and of Valkey 9.
+/// Those of Redis 7.2, of Redis 7.4 and 8.2, and of Valkey 9.
 const VERSION_REDIS72: u16 = 11;
 const VERSION_REDIS8: u16 = 12;
 const VERSION_VALKEY: u16 = 80;
@@ -82,6 +87,8 @@ mod kind {
     pub(super) const LIST_STRINGS: u8 = 1;
     pub(super) const SET: u8 = 2;
     pub(super) const HASH_PAIRS: u8 = 4;
+    #[cfg(feature = "json")]
+    pub(super) const MODULE: u8 = 7;
     pub(super) const SET_INTEGERS: u8 = 11;
     pub(super) const ZSET_TEXTS: u8 = 3;
     pub(super) const ZSET_PAIRS: u8 = 5;
@@ -262,6 +269,23 @@ impl Known {
 pub(crate) fn decode(payload: &[u8], known: Known) -> Result<Decoded, RestoreError> {
     let value = unseal(payload, known).ok_or(RestoreError::VersionOrChecksum)?;
     decode_value(value, known).ok_or(RestoreError::BadFormat)
+}
+
+/// Decodes the payload of a JSON document from an untrusted source, also of Redis 7.4 (Redis Stack);
+/// `None` if it is not one.
+#[cfg(feature = "json")]
+#[must_use]
+pub(crate) fn decode_json(payload: &[u8]) -> Option<String> {
+    let (checked, checksum) = payload.split_last_chunk()?;
+    let (value, version) = checked.split_last_chunk()?;
+    let is_intact = u64::from_le_bytes(*checksum) == CHECKSUM.checksum(checked);
+    let is_known = u16::from_le_bytes(*version) <= VERSION_REDIS8;
+    if !is_intact || !is_known {
+        return None;
+    }
+    let mut input = Input::new(value);
+    (input.byte()? == kind::MODULE).then_some(())?;
+    json::read(&mut input)
 }
 
 /// Checks the footer and returns the bytes before it.
