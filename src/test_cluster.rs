@@ -145,6 +145,15 @@ impl TestClusterBuilder {
         self
     }
 
+    /// Loads RedisJSON: the nodes have the commands `JSON.…` [default: not loaded]. Call it after
+    /// [`Self::dialect`].
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub fn json(mut self) -> Self {
+        self.wanted.dialect = self.wanted.dialect.with_json();
+        self
+    }
+
     /// Sets how nodes are announced to clients.
     #[must_use]
     pub fn announce(mut self, announce: Announce) -> Self {

@@ -57,6 +57,10 @@ pub(super) struct Options {
     /// Which server's rules the node ports follow [default: redis7]
     #[arg(long, env = "SLOTWAY_DIALECT")]
     pub dialect: Option<DialectName>,
+    /// Modules that the server has loaded: json (RedisJSON 2.8) [default: none]
+    #[cfg(feature = "json")]
+    #[arg(long, env = "SLOTWAY_MODULES", value_delimiter = ',')]
+    pub modules: Option<Vec<ModuleName>>,
     /// What is announced to cluster clients [default: nodes]
     #[arg(long, env = "SLOTWAY_ANNOUNCE")]
     pub announce: Option<AnnounceMode>,
@@ -194,6 +198,21 @@ impl DialectName {
     }
 }
 
+/// A module that can be loaded.
+#[cfg(feature = "json")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ModuleName {
+    /// RedisJSON.
+    Json,
+}
+
+/// Returns a dialect's rules with these modules loaded.
+#[cfg(feature = "json")]
+pub(super) fn with_modules(dialect: &'static Dialect, modules: &[ModuleName]) -> &'static Dialect {
+    if modules.contains(&ModuleName::Json) { dialect.with_json() } else { dialect }
+}
+
 /// A listening port and the port announced for it, `listened:announced`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -258,6 +277,8 @@ impl Options {
             replica_lag: self.replica_lag.or(file.replica_lag),
             spare_nodes: self.spare_nodes.or(file.spare_nodes),
             dialect: self.dialect.or(file.dialect),
+            #[cfg(feature = "json")]
+            modules: self.modules.or(file.modules),
             announce: self.announce.or(file.announce),
             announce_host: self.announce_host.or(file.announce_host),
             announce_map: self.announce_map.or(file.announce_map),
@@ -278,6 +299,15 @@ impl Options {
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
         toml::from_str(&text)
             .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+    }
+
+    /// Returns the rules of the server, with its modules.
+    pub(super) fn rules(&self) -> &'static Dialect {
+        let dialect = self.dialect.unwrap_or(DialectName::Redis7).dialect();
+        #[cfg(feature = "json")]
+        return with_modules(dialect, self.modules.as_deref().unwrap_or_default());
+        #[cfg(not(feature = "json"))]
+        dialect
     }
 
     /// Returns the number of databases.

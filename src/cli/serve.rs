@@ -1,7 +1,7 @@
 //! `slotway serve`: from options to a running router.
 
 use super::Failure;
-use super::options::{DialectName, NodePorts, Options, Output, Policy, SHARDS_DEFAULT};
+use super::options::{NodePorts, Options, Output, Policy, SHARDS_DEFAULT};
 use super::ready::Ready;
 use crate::command::slotway;
 use crate::server::{self, OpenError, Wanted};
@@ -36,7 +36,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
         binds,
         router: Some(options.port.unwrap_or(PORT_DEFAULT)),
         nodes: first_node_port(&options),
-        dialect: options.dialect.unwrap_or(DialectName::Redis7).dialect(),
+        dialect: options.rules(),
         announce: options.announce(),
         admin_enabled: !options.no_admin.unwrap_or(false),
         databases: options.databases(),

@@ -151,12 +151,15 @@ fn describe(spec: &Spec, out: &mut Sink<'_>) {
     out.int(last);
     out.int(step);
     words(spec.categories(), acl::NAMES, out);
-    out.set(spec.tips.len());
-    for tip in spec.tips {
+    // Those of a module's commands are ours: it gives none.
+    let tips = if spec.has(flag::MODULE) { &[] } else { spec.tips };
+    out.set(tips.len());
+    for tip in tips {
         out.bulk(tip.as_bytes());
     }
-    out.set(spec.keys.len());
-    for keys in spec.keys {
+    let declared = || spec.keys.iter().filter(|keys| keys.access & access::UNDECLARED == 0);
+    out.set(declared().count());
+    for keys in declared() {
         describe_keys(keys, out);
     }
     if spec.subcommands.is_empty() {
@@ -258,6 +261,15 @@ fn document_all(specs: &[&Spec], product: &Product, out: &mut Sink<'_>) {
 }
 
 fn document(spec: &Spec, product: &Product, out: &mut Sink<'_>) {
+    if spec.has(flag::MODULE) {
+        // A module has not said more.
+        out.map(2);
+        out.bulk(b"group");
+        out.bulk(b"module");
+        out.bulk(b"module");
+        out.bulk(b"ReJSON");
+        return;
+    }
     let fields = [
         ("summary", spec.summary),
         ("since", spec.since),
@@ -355,8 +367,9 @@ fn arguments(spec: &Spec) -> Option<Vec<KeyArgument>> {
 /// Which commands LIST returns.
 enum Filter<'a> {
     All,
-    /// Those of a module: there are none.
     None,
+    /// Those of modules.
+    Modules,
     Category(u32),
     Pattern(&'a [u8]),
 }
@@ -377,7 +390,7 @@ impl<'a> Filter<'a> {
             let category = acl::NAMES.iter().find(|&&(_, shown)| is_named(shown));
             Ok(category.map_or(Self::None, |&(category, _)| Self::Category(category)))
         } else if args.is(3, "module") {
-            Ok(Self::None)
+            Ok(if by.eq_ignore_ascii_case(b"rejson") { Self::Modules } else { Self::None })
         } else {
             Err(Refusal::SYNTAX)
         }
@@ -387,6 +400,7 @@ impl<'a> Filter<'a> {
         match self {
             Self::All => true,
             Self::None => false,
+            Self::Modules => spec.has(flag::MODULE),
             Self::Category(category) => spec.categories() & category != 0,
             Self::Pattern(pattern) => glob::matches_nocase(pattern, spec.full_name().as_bytes()),
         }

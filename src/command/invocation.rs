@@ -21,7 +21,8 @@ pub struct Invocation<'a> {
 
 impl<'a> Invocation<'a> {
     pub(crate) fn new(spec: &'static Spec, args: Args<'a>) -> Self {
-        let only_key = spec.only_key();
+        // A module's row admits requests without keys.
+        let only_key = spec.only_key().filter(|&at| usize::from(at) < args.len());
         let footprint = match only_key {
             Some(at) => Footprint::In(Slot::of(args.at(at.into()))),
             None => spec.footprint(args),

@@ -45,6 +45,8 @@ mod set;
 mod zset;
 mod geo;
 mod stream;
+#[cfg(feature = "json")]
+mod json;
 mod generic;
 mod database;
 mod sort;

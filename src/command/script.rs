@@ -33,7 +33,7 @@ pub(super) const WRITES: Keys = counted(RW | ACCESS | UPDATE);
 pub(super) const READS: Keys = counted(RO | ACCESS);
 
 /// The properties of the commands that run scripts.
-pub(super) const RUNS: u32 = NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS;
+pub(super) const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS | MOVABLE_KEYS;
 
 /// Defaults of the rows that run scripts.
 pub(super) const EVAL: Spec = Spec {

@@ -2,7 +2,7 @@
 //! replies of the parts are merged. Which they are follows from the row's tips, the hints that
 //! `COMMAND INFO` gives to proxies.
 
-use super::{Args, KeySlots, Spec};
+use super::{Args, Find, KeySlots, Spec};
 use crate::resp::{Sink, Span};
 use crate::slot::Slot;
 use crate::text::number::parse_i64;
@@ -30,7 +30,8 @@ pub struct SplitCommand {
 /// The part of a request that belongs to one slot.
 #[derive(Debug)]
 struct Part {
-    /// The command's name and the keys of this slot, each with its value if it has one.
+    /// The command's name and the keys of this slot, each with its value if it has one, and what follows
+    /// all keys.
     spans: Vec<Span>,
     /// The positions of its keys among the request's keys, from 0.
     positions: Vec<usize>,
@@ -58,10 +59,15 @@ impl Spec {
     #[must_use]
     pub fn split(&self, args: Args<'_>, slots: &KeySlots<'_>) -> Option<SplitCommand> {
         let merge = self.merge_policy()?;
-        // The values of MSET follow their keys.
-        let step = if merge == Merge::AllSucceeded { 2 } else { 1 };
+        // The values of MSET follow their keys, and the path of JSON.MGET follows all of them.
+        let (first, last) = (self.keys.first()?, self.keys.last()?);
+        let (Find::Range { step, .. }, Find::Range { last, .. }) = (first.find, last.find) else {
+            return None;
+        };
+        let (step, behind) = (usize::from(step), usize::from((-1 - last).max(0).unsigned_abs()));
         let (_, spans) = args.parts();
         let (name, rest) = spans.split_first()?;
+        let (rest, behind) = rest.split_at_checked(rest.len().checked_sub(behind)?)?;
         if rest.len() % step != 0 {
             return None;
         }
@@ -76,6 +82,7 @@ impl Spec {
             parts[part].spans.extend(key);
             parts[part].positions.push(position);
         }
+        parts.iter_mut().for_each(|part| part.spans.extend(behind));
         Some(SplitCommand { parts, keys: rest.len() / step, merge })
     }
 }

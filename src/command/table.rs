@@ -1,5 +1,7 @@
 //! The table of commands: all rows, numbered.
 
+#[cfg(feature = "json")]
+use super::json;
 use super::spec::{BASE, flag};
 use super::{Invocation, Run, Spec};
 use super::{
@@ -35,6 +37,8 @@ const FAMILIES: &[&[Spec]] = &[
     server::ROWS,
     introspect::ROWS,
     cluster::ROWS,
+    #[cfg(feature = "json")]
+    json::ROWS,
     slotway::ROWS,
 ];
 
@@ -126,7 +130,7 @@ pub(crate) fn between_databases<'a>(invocation: &Invocation<'a>) -> Option<Invoc
 mod tests {
     use super::*;
     /// The rows with a flag, by name.
-    fn with(flag: u32) -> Vec<String> {
+    fn with(flag: u64) -> Vec<String> {
         let rows = all().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
         rows.filter(|spec| spec.has(flag)).map(|spec| spec.full_name().into_owned()).collect()
     }

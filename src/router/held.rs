@@ -108,7 +108,7 @@ impl Router {
 
     /// Returns the shards that a command with these flags sees, ascending: those of the client's
     /// port and database.
-    pub(super) fn view(&self, session: &Session, flags: u32) -> Vec<usize> {
+    pub(super) fn view(&self, session: &Session, flags: u64) -> Vec<usize> {
         match session.port() {
             Port::Router if flags & flag::ALL_DATABASES != 0 => {
                 let databases = self.topology.shards()..self.shards.len();

@@ -255,7 +255,19 @@ impl Session {
         out.bulk(b"role");
         out.bulk(if server.topology.is_replica(self.port) { b"replica" } else { b"master" });
         out.bulk(b"modules");
-        out.array(0);
+        let modules = self.dialect.product.modules();
+        out.array(modules.len());
+        for module in modules {
+            out.map(4);
+            out.bulk(b"name");
+            out.bulk(module.name.as_bytes());
+            out.bulk(b"ver");
+            out.int(module.version);
+            out.bulk(b"path");
+            out.bulk(b"");
+            out.bulk(b"args");
+            out.array(0);
+        }
         if !zone.is_empty() {
             out.bulk(b"availability_zone");
             out.bulk(&zone);

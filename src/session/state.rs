@@ -234,7 +234,7 @@ impl Session {
     /// Returns the flags of this request that count when its slot is routed, given all flags of
     /// what it would run.
     #[must_use]
-    pub fn request_flags(&self, spec: &Spec, flags: u32) -> RequestFlags {
+    pub fn request_flags(&self, spec: &Spec, flags: u64) -> RequestFlags {
         let is_exec = matches!(spec.run, Run::Session(SessionCommand::Exec));
         RequestFlags {
             asking: self.asking == Asking::Now || spec.flags & flag::ASKING != 0,

@@ -63,7 +63,7 @@ pub struct Transaction {
     /// The guard that must still be whole when it runs.
     pub watched: Option<Box<Watched>>,
     /// The flags of its commands, all together.
-    pub flags: u32,
+    pub flags: u64,
     /// A command was refused: EXEC will not run the others.
     pub poisoned: bool,
     /// Nothing was refused but commands that servers have and Slotway has not. The queue holds them,

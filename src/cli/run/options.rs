@@ -1,6 +1,8 @@
 //! The options of `run`.
 
 use super::super::baseline::BaselineOptions;
+#[cfg(feature = "json")]
+use super::super::options::ModuleName;
 use super::super::reports::Color;
 use crate::state::settings::CrossSlot;
 use std::ffi::OsString;
@@ -43,6 +45,10 @@ pub(in crate::cli) struct Options {
     /// Requests at REDIS_URL that a cluster would refuse: run and report them, or refuse them
     #[arg(long, value_parser = CrossSlot::WORDS, default_value = "audit")]
     pub cross_slot: String,
+    /// Modules that the server has loaded: json (RedisJSON 2.8) [default: none]
+    #[cfg(feature = "json")]
+    #[arg(long, value_delimiter = ',')]
+    pub modules: Vec<ModuleName>,
     /// Write a report in the format of the extension: .json, .md, .html, .xml (JUnit), .sarif; can
     /// be repeated
     #[arg(long, value_name = "FILE")]

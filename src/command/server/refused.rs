@@ -62,9 +62,20 @@ pub(super) const MODULE_ROW: Spec = Spec {
             flags: ADMIN | NOSCRIPT,
             complexity: "O(N) where N is the number of loaded modules.",
             tips: &["nondeterministic_output_order"],
-            summary: "Lists the loaded modules: none.",
-            run: Run::Server(|_, _, out| {
-                out.array(0);
+            summary: "Lists the loaded modules: none, or RedisJSON.",
+            run: Run::Server(|cx, _, out| {
+                out.array(cx.product.modules().len());
+                for module in cx.product.modules() {
+                    out.map(4);
+                    out.bulk(b"name");
+                    out.bulk(module.name.as_bytes());
+                    out.bulk(b"ver");
+                    out.int(module.version);
+                    out.bulk(b"path");
+                    out.bulk(b"");
+                    out.bulk(b"args");
+                    out.array(0);
+                }
                 Ok(())
             }),
             ..MODULE

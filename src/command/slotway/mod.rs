@@ -30,7 +30,7 @@ use crate::topology::NodeNumber;
 pub(super) const ROWS: &[Spec] = &[SLOTWAY];
 const _: () = check(ROWS);
 
-const FLAGS: u32 = ADMIN | NOSCRIPT | LOADING | STALE;
+const FLAGS: u64 = ADMIN | NOSCRIPT | LOADING | STALE;
 
 /// Defaults of the rows that are orders. Their errors about missing arguments are the parser's.
 const ORDER: Spec = Spec {

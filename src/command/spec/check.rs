@@ -1,6 +1,6 @@
 //! The compile-time check of rows.
 
-use super::{Begin, Find, Run, Secret, Spec, access};
+use super::{Begin, Find, Run, Secret, Spec, access, flag};
 use crate::command::NAME_LEN_MAX;
 
 /// Rejects malformed rows at compile time: used as `const _: () = check(ROWS);`.
@@ -40,6 +40,8 @@ const fn check_below(rows: &[Spec], parent: &str, depth: usize) {
                     assert!(
                         (first as usize) < row.arity.least()
                             || row.keys[k].access & access::NOT_KEY != 0
+                            // Modules count their arguments themselves.
+                            || row.has(flag::MODULE)
                             || (k > 0 && last < 0),
                         "the first key is within the arity"
                     );

@@ -100,7 +100,8 @@ fn each(
     for keys in spec.keys {
         let Some(begin) = begin_of(keys, args) else {
             // A word may be missing, a position may not: PFMERGE without sources.
-            is_complete &= !matches!(keys.begin, Begin::Index(_));
+            let is_declared = keys.access & access::UNDECLARED == 0;
+            is_complete &= !is_declared || !matches!(keys.begin, Begin::Index(_));
             continue;
         };
         let (first, last, step) = match keys.find {
@@ -300,7 +301,7 @@ impl Spec {
         }
         let mut found = Vec::new();
         let fits = each(self, args, |at, keys| {
-            if keys.access & access::NOT_KEY == 0 {
+            if keys.access & (access::NOT_KEY | access::UNDECLARED) == 0 {
                 found.push((args.at(at), keys.access));
             }
         });
@@ -314,7 +315,8 @@ impl Spec {
     /// that covers the plain ranges, by the rule of Redis 7.
     #[must_use]
     pub fn legacy_range(&self) -> (i64, i64, i64) {
-        let mut ranges = self.keys.iter().filter_map(|keys| match (keys.begin, keys.find) {
+        let declared = self.keys.iter().filter(|keys| keys.access & access::UNDECLARED == 0);
+        let mut ranges = declared.filter_map(|keys| match (keys.begin, keys.find) {
             (Begin::Index(first), Find::Range { last, step, .. }) => {
                 let last =
                     if last >= 0 { i64::from(first) + i64::from(last) } else { i64::from(last) };

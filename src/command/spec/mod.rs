@@ -55,7 +55,7 @@ pub struct Spec {
     /// What differs in it on some of them; the row itself is that of Redis 7.0, or else of Redis 8.
     pub variants: &'static [Variant],
     /// Properties, from [`flag`].
-    pub flags: u32,
+    pub flags: u64,
     /// ACL categories, from `acl`, beyond those that follow from the flags.
     pub acl: u32,
     /// Where its keys are and what it does to them.
@@ -243,6 +243,7 @@ pub enum Group {
     Transactions,
     Scripting,
     Cluster,
+    Module,
     Slotway,
 }
 
@@ -264,6 +265,7 @@ impl Group {
             Self::Hash => "hash",
             Self::Connection => "connection",
             Self::Cluster => "cluster",
+            Self::Module => "module",
             Self::Scripting => "scripting",
             Self::Server => "server",
             Self::Slotway => "slotway",
@@ -313,6 +315,10 @@ impl Spec {
     #[must_use]
     pub const fn categories(&self) -> u32 {
         let mut all = self.acl;
+        // Modules name their categories themselves.
+        if self.has(flag::MODULE) {
+            return all;
+        }
         if self.has(flag::WRITE) {
             all |= acl::WRITE;
         }
@@ -334,7 +340,7 @@ impl Spec {
 
     /// Whether the row has a flag, or any of several.
     #[must_use]
-    pub const fn has(&self, flags: u32) -> bool {
+    pub const fn has(&self, flags: u64) -> bool {
         self.flags & flags != 0
     }
 

@@ -12,9 +12,9 @@ pub struct Variant {
     /// How many arguments it takes, if not the same.
     pub arity: Option<Arity>,
     /// Flags that it lacks.
-    pub without: u32,
+    pub without: u64,
     /// Flags that it has besides.
-    pub with: u32,
+    pub with: u64,
     /// ACL categories that it has besides.
     pub acl: u32,
     /// Its hints, if not the same.

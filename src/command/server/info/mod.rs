@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! fields       the lines of a section, and numbers for people
-//! process      server, threads, TLS, CPU
+//! process      server, threads, TLS, CPU, modules
 //! clients      clients
 //! memory       memory, scripting engines
 //! persistence  persistence
@@ -109,7 +109,7 @@ const SECTIONS: &[Section] = &[
     section("Slotway", "slotway", stats::slotway),
     section("Replication", "replication", replication::replication),
     section("CPU", "cpu", process::cpu),
-    section("Modules", "modules", |_, _| {}),
+    section("Modules", "modules", process::modules),
     rare("Commandstats", "commandstats", commands::commandstats),
     section("Errorstats", "errorstats", commands::errorstats),
     rare("Latencystats", "latencystats", commands::latencystats),

@@ -1,6 +1,7 @@
-//! The process: the sections server, threads, TLS and CPU.
+//! The process: the sections server, threads, TLS, CPU and modules.
 
 use super::{Fields, InfoCx, servers};
+use crate::dialect::Module;
 
 pub(super) fn server(info: &InfoCx<'_, '_>, fields: &mut Fields<'_>) {
     let (cx, product) = (info.cx, info.cx.product);
@@ -95,5 +96,12 @@ pub(super) fn cpu(info: &InfoCx<'_, '_>, fields: &mut Fields<'_>) {
     put("used_cpu_user_main_thread", usage.cpu_user_main);
     if info.is(servers::VALKEY9) {
         put("used_active_time_main_thread", usage.cpu_system_main + usage.cpu_user_main);
+    }
+}
+
+pub(super) fn modules(info: &InfoCx<'_, '_>, fields: &mut Fields<'_>) {
+    for Module { name, version } in info.cx.product.modules() {
+        let rest = "api=1,filters=0,usedby=[],using=[],options=[handle-io-errors]";
+        fields.put("module", format_args!("name={name},ver={version},{rest}"));
     }
 }
