@@ -16,8 +16,13 @@ const NOW: i64 = 1_700_000_000_000;
 
 /// The replies to `pieces`, which arrive one after the other on one connection.
 pub(crate) fn converse(pieces: &[&[u8]]) -> Vec<u8> {
-    let config = ServerConfig { topology: Topology::even(4), ..ServerConfig::default() };
-    let router = Router::new(ServerState::new(config), &Dialect::REDIS7, 7);
+    let dialect = Dialect::REDIS7.with_json();
+    let config = ServerConfig {
+        topology: Topology::even(4),
+        product: dialect.product,
+        ..ServerConfig::default()
+    };
+    let router = Router::new(ServerState::new(config), dialect, 7);
     // The smallest limit there is, so that no bytes make strings of half a gigabyte.
     router.server.router().settings.set(&[(b"proto-max-bulk-len", b"1048576")]).expect("a setting");
     play(&router, pieces)

@@ -24,6 +24,7 @@ mod info_fields;
 mod input_chunks;
 mod janitor;
 mod judge;
+mod json_stream;
 mod layers;
 mod limits;
 mod load;

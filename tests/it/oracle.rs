@@ -21,6 +21,8 @@ pub(crate) enum Reference {
     // What the other dialects are measured against.
     Redis8,
     Valkey,
+    /// Redis Stack, with its modules.
+    Stack,
 }
 
 impl Reference {
@@ -30,12 +32,14 @@ impl Reference {
             Self::Redis => "redis",
             Self::Redis8 => "redis8",
             Self::Valkey => "valkey",
+            Self::Stack => "stack",
         }
     }
 
     /// The reference of this word.
     pub(crate) fn of(word: &str) -> Option<Self> {
-        [Self::Redis, Self::Redis8, Self::Valkey].into_iter().find(|one| one.word() == word)
+        let all = [Self::Redis, Self::Redis8, Self::Valkey, Self::Stack];
+        all.into_iter().find(|one| one.word() == word)
     }
 
     fn product(self) -> Product {
@@ -43,7 +47,17 @@ impl Reference {
             Self::Redis => Product::Redis7,
             Self::Redis8 => Product::Redis8,
             Self::Valkey => Product::Valkey9,
+            Self::Stack => Product::Stack,
         }
+    }
+
+    /// The options that load its modules, and these.
+    fn options(self, options: &[String]) -> Vec<String> {
+        let modules = match self {
+            Self::Stack => Product::Stack.modules(),
+            Self::Redis | Self::Redis8 | Self::Valkey => Vec::new(),
+        };
+        [&modules, options].concat()
     }
 }
 
@@ -80,7 +94,8 @@ impl Oracle {
         // Another process may take a free port before Redis does: then it exits, and we try again.
         for _ in 0..20 {
             let port = free_port();
-            let process = Process::spawn(reference.product().command(None), port, options)?;
+            let all = reference.options(options);
+            let process = Process::spawn(reference.product().command(None), port, &all)?;
             let address = SocketAddr::from(([127, 0, 0, 1], port));
             let mut oracle = Self { address, password: password.clone(), process: Some(process) };
             if oracle.becomes_ready(options) {
@@ -160,7 +175,7 @@ impl OracleCluster {
         // The rest is to be quick.
         let quick = ["--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1"];
         all.extend(quick.map(str::to_owned));
-        all.extend_from_slice(options);
+        all.extend(reference.options(options));
         for _ in 0..20 {
             let mut processes = Vec::new();
             let mut nodes = Vec::new();

@@ -163,6 +163,55 @@ fn every_dialect_has_the_rows_of_its_server() {
     }
 }
 
+/// The rows of RedisJSON's commands, as Redis Stack has them.
+#[test]
+fn rows_of_a_module_equal_those_of_its_server() {
+    let reference = match Server::start(Product::Stack, &[]) {
+        Ok(server) => server,
+        Err(missing) => return report_missing(&missing),
+    };
+    let ours = ServerProcess::start(&["--modules".to_owned(), "json".to_owned()]);
+    let mut clients = [client_of(&ours), reference.client()];
+    let names: Vec<_> =
+        rows().filter(|spec| spec.servers == servers::JSON).map(Spec::full_name).collect();
+    assert!(names.len() > 20, "the commands of RedisJSON: {names:?}");
+    for name in &names {
+        let [ours, reference] = clients.each_mut().map(|client| info_of(client, name));
+        assert_eq!(ours, reference, "{name}");
+    }
+    let mut asked: Vec<Vec<&str>> = vec![vec!["COMMAND", "LIST", "FILTERBY", "MODULE", "ReJSON"]];
+    for name in &names {
+        asked.push(vec!["COMMAND", "DOCS", name]);
+        for arguments in
+            [&["a"][..], &["a", "b"], &["a", "b", "c"], &["a", "b", "c", "d", "e", "f"]]
+        {
+            asked.push([&["COMMAND", "GETKEYS", name][..], arguments].concat());
+            asked.push([&["COMMAND", "GETKEYSANDFLAGS", name][..], arguments].concat());
+        }
+    }
+    for request in asked {
+        let [ours, reference] = clients.each_mut().map(|client| {
+            let reply = ask(client, &request);
+            match reply {
+                Reply::Array(mut all) if request[1] == "LIST" => {
+                    all.sort();
+                    Reply::Array(all)
+                }
+                other => other,
+            }
+        });
+        assert_eq!(line(&ours), line(&reference), "{request:?}");
+    }
+    // The module as it is listed, but for where it was loaded from.
+    let [ours, reference] = clients.each_mut().map(|client| {
+        let modules = elements(ask(client, &["MODULE", "LIST"]));
+        let rejson = modules.iter().map(line).find(|module| module.contains("ReJSON"));
+        let rejson = rejson.expect("RedisJSON is loaded");
+        rejson.split(" \"path\"").next().map(str::to_owned)
+    });
+    assert_eq!(ours, reference);
+}
+
 /// What COMMAND INFO says of a command, on one line. Words of a set may come in any order.
 fn info_of(client: &mut Client, name: &str) -> String {
     let info = elements(ask(client, &["COMMAND", "INFO", name]));
