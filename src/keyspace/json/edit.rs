@@ -251,11 +251,14 @@ impl Array {
                     None => {}
                     Some(value) => {
                         let mut value = Some(value);
-                        self.single_out(p, at).update(rest, hasher, &mut |old| {
-                            if let Some(value) = value.take() {
-                                *old = value;
-                            }
-                        });
+                        let p = self.single_out(p, at);
+                        if let Piece::One(element) = &mut self.pieces[p] {
+                            element.update(rest, hasher, &mut |old| {
+                                if let Some(value) = value.take() {
+                                    *old = value;
+                                }
+                            });
+                        }
                     }
                 }
             }
@@ -277,8 +280,8 @@ impl Array {
         self.split(p, count / 2);
     }
 
-    /// Makes element `at` of piece `p` a piece of its own, and returns it.
-    fn single_out(&mut self, mut p: usize, at: usize) -> &mut Json {
+    /// Makes element `at` of piece `p` a piece of its own; returns which one.
+    fn single_out(&mut self, mut p: usize, at: usize) -> usize {
         if at > 0 {
             self.split(p, at);
             p += 1;
@@ -289,10 +292,7 @@ impl Array {
         if let Piece::Run { bytes, .. } = &mut self.pieces[p] {
             self.pieces[p] = Piece::One(Json::Packed(std::mem::replace(bytes, (&[][..]).into())));
         }
-        match &mut self.pieces[p] {
-            Piece::One(value) => value,
-            Piece::Run { .. } => unreachable!("it was made one above"),
-        }
+        p
     }
 
     fn insert(&mut self, at: usize, element: Json) {
@@ -310,10 +310,6 @@ impl Array {
                 let from = Children::of_run(bytes, *count as usize).byte_len(at);
                 splice(bytes, from..from, new);
                 *count += 1;
-                if bytes.len() > RUN_LEN && at + 1 == *count as usize {
-                    // What is appended next begins a new run.
-                    return;
-                }
             }
             _ => {
                 let run = Piece::Run { count: 1, bytes: new.clone() };
