@@ -43,6 +43,13 @@ def free_port():
     stop("no free port between 21000 and 32000")
 
 
+def environment(command):
+    """Redis Stack's wheel brings an OpenSSL of its own."""
+    folders = [Path(word).parent / "../openssl" for word in command if is_redis(word)]
+    own = [str(folder) for folder in folders if folder.exists()]
+    return {**os.environ, "LD_LIBRARY_PATH": own[0]} if own else None
+
+
 class Server:
     """One running server."""
 
@@ -53,7 +60,7 @@ class Server:
         self.started_ns = time.monotonic_ns()
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment(command)
             )
         self.pid = self.process.pid
 
@@ -141,8 +148,10 @@ class Starter:
     program called redis-server is started as Redis in any place: Redis beside itself shows
     how far from 1.00 the machine's own noise reaches."""
 
-    def __init__(self, **programs):
+    def __init__(self, options=(), **programs):
+        """The options are for our program."""
         self.programs = {kind: find_program(name) for kind, name in programs.items()}
+        self.options = options
 
     @property
     def other(self):
@@ -154,7 +163,7 @@ class Starter:
         prefix goes before the command."""
         for _ in range(3):
             port = free_port()
-            command = command_line(self.programs[kind], port, shards, threads, options)
+            command = command_line(self.programs[kind], port, shards, threads, [*self.options, *options])
             server = Server(kind, port, [*prefix, *command])
             if server_is_up(server):
                 return server
@@ -177,7 +186,10 @@ def is_redis(program):
 
 def command_line(program, port, shards, threads, options):
     if is_redis(program):
-        return [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        # Redis Stack has its modules in a folder beside it.
+        module = Path(program).parent / "../lib/rejson.so"
+        modules = ["--loadmodule", str(module)] if module.exists() else []
+        return [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", *modules]
     command = [program, "serve", "--port", str(port), "--shards", str(shards), "--node-ports", "off", "--output", "json"]
     return [*command, *([] if threads is None else ["--threads", str(threads)]), *options]
 

@@ -278,7 +278,7 @@ def compare(pair, workload, rounds, scale):
     )
 
 
-def rows(starter: Starter, wanted, rounds, scale):
+def rows(starter: Starter, wanted, rounds, scale, groups=groups):
     """Yields a row per wanted workload."""
     for group in groups():
         workloads = [workload for workload in group.workloads if wanted(workload.name)]

@@ -2,7 +2,7 @@
 //! one level at a time, from the document down to the place of the change.
 
 use super::build::RUN_LEN;
-use super::node::{Array, Json, Object, Piece};
+use super::node::{Array, Json, Member, Piece};
 use super::packed::{self, BODY_LEN_MAX, Children, HEAD_LEN, Unpacked};
 use crate::keyspace::Blob;
 use crate::keyspace::table::KeyHasher;
@@ -111,7 +111,7 @@ impl Json {
             Self::Array(array) => array.update(first as usize, rest, hasher, change),
             Self::Object(object) => {
                 if (first as usize) < object.members.len() {
-                    object.members.at_mut(first as usize).value.update(rest, hasher, change);
+                    object.members.at_mut(first as usize).update(rest, hasher, change);
                 }
             }
         }
@@ -370,10 +370,23 @@ impl Array {
     }
 }
 
-impl Object {
-    /// Returns how many members there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.members.len()
+impl Member {
+    fn update(&mut self, rest: &[u32], hasher: &KeyHasher, change: &mut dyn FnMut(&mut Json)) {
+        match self {
+            Self::Packed(bytes) => {
+                let from = bytes.len() - Self::packed_value(bytes).len();
+                if let Some(value) = update_packed(bytes, from, rest, change) {
+                    let mut value = Some(value);
+                    let mut whole = Json::Packed(bytes[from..].into());
+                    whole.update(rest, hasher, &mut |old| {
+                        if let Some(value) = value.take() {
+                            *old = value;
+                        }
+                    });
+                    *self = Self::new(packed::key(bytes), whole);
+                }
+            }
+            Self::Tree(member) => member.1.update(rest, hasher, change),
+        }
     }
 }

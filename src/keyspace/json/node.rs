@@ -47,15 +47,51 @@ pub struct Object {
     pub(super) hasher: KeyHasher,
 }
 
+/// A member of a long object: mostly in the entry itself.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
-    pub(super) key: Blob,
-    pub(super) value: Json,
+pub(super) enum Member {
+    /// The key and the value, packed.
+    Packed(Blob),
+    /// The value is a tree.
+    Tree(Box<(Blob, Json)>),
 }
 
 impl Keyed for Member {
     fn key(&self) -> &[u8] {
-        &self.key
+        match self {
+            Self::Packed(bytes) => packed::key(bytes),
+            Self::Tree(member) => &member.0,
+        }
+    }
+}
+
+impl Member {
+    pub(super) fn new(key: &[u8], value: Json) -> Self {
+        match value {
+            Json::Packed(value) => {
+                let mut bytes = Vec::with_capacity(packed::child_len((Some(key), &value)));
+                packed::put_key(&mut bytes, key);
+                bytes.extend_from_slice(&value);
+                Self::Packed(bytes.into())
+            }
+            tree => Self::Tree(Box::new((key.into(), tree))),
+        }
+    }
+
+    /// Returns the bytes of a value that is packed.
+    pub(super) fn packed_value(bytes: &[u8]) -> &[u8] {
+        &bytes[packed::child_len((Some(packed::key(bytes)), &[]))..]
+    }
+
+    fn memory(&self) -> usize {
+        size_of::<Self>()
+            + size_of::<u64>()
+            + match self {
+                Self::Packed(bytes) => bytes.memory(),
+                Self::Tree(member) => {
+                    size_of::<(Blob, Json)>() + member.0.memory() + member.1.memory()
+                }
+            }
     }
 }
 
@@ -71,10 +107,10 @@ impl Object {
     /// Sets a member, which keeps its place if it is there.
     pub(super) fn put(&mut self, key: &[u8], value: Json) {
         match self.position(key) {
-            Some(at) => self.members.at_mut(at).value = value,
+            Some(at) => *self.members.at_mut(at) = Member::new(key, value),
             None => {
                 let hash = self.hasher.hash(key);
-                self.members.insert(Member { key: key.into(), value }, hash, &self.hasher);
+                self.members.insert(Member::new(key, value), hash, &self.hasher);
             }
         }
     }
@@ -170,12 +206,8 @@ impl Json {
                     + pieces.sum::<usize>()
             }
             Self::Object(object) => {
-                let members = object.members.entries().iter();
-                let each = size_of::<Member>() + size_of::<u64>();
-                size_of::<Object>()
-                    + members
-                        .map(|member| each + member.key.memory() + member.value.memory())
-                        .sum::<usize>()
+                let members = object.members.entries().iter().map(Member::memory);
+                size_of::<Object>() + members.sum::<usize>()
             }
         }
     }
@@ -204,9 +236,10 @@ impl Json {
                 Piece::Run { .. } => count(None),
                 Piece::One(value) => count(Some(value)),
             }),
-            Self::Object(object) => {
-                object.members.entries().iter().all(|member| count(Some(&member.value)))
-            }
+            Self::Object(object) => object.members.entries().iter().all(|member| match member {
+                Member::Packed(_) => count(None),
+                Member::Tree(member) => count(Some(&member.1)),
+            }),
         };
     }
 }

@@ -238,7 +238,8 @@ fn large_documents_grow_and_shrink() {
         array.insert(n as usize, vec![value()], &hasher);
     }
     assert!(matches!(array.view().kind(), Kind::Array(20_000)));
-    assert!(array.memory() < 20_000 * 6, "an element of a long array takes {}", array.memory());
+    assert!(array.memory() < 20_000 * 6, "elements of a long array take {}", array.memory());
+    assert!(object.memory() < 20_000 * 40, "members of a long object take {}", object.memory());
     for n in [0, 1, 9_999, 19_999] {
         assert_eq!(text_of(array.view().child(n).expect("an element")), n.to_string());
         let (_, member) = object.view().member(format!("key{n}").as_bytes()).expect("a member");

@@ -2,6 +2,7 @@
 
 use super::node::{Array, Json, Member, Object, Piece};
 use super::packed::{self, Children, Number, Scalar, Unpacked};
+use crate::keyspace::table::Keyed;
 use std::cmp::Ordering;
 
 /// A value of a document, borrowed.
@@ -34,6 +35,15 @@ impl Json {
             Self::Packed(bytes) => Ref::Packed(bytes),
             Self::Array(array) => Ref::Array(array),
             Self::Object(object) => Ref::Object(object),
+        }
+    }
+}
+
+impl Member {
+    pub(super) fn value(&self) -> Ref<'_> {
+        match self {
+            Self::Packed(bytes) => Ref::Packed(Self::packed_value(bytes)),
+            Self::Tree(member) => member.1.view(),
         }
     }
 }
@@ -80,7 +90,7 @@ impl<'a> Ref<'a> {
             Self::Array(_) => None,
             Self::Object(object) => {
                 let at = object.position(key)?;
-                Some((at, object.members.entries()[at].value.view()))
+                Some((at, object.members.entries()[at].value()))
             }
         }
     }
@@ -100,9 +110,7 @@ impl<'a> Ref<'a> {
                     }
                 }
             }
-            Self::Object(object) => {
-                object.members.entries().get(at).map(|member| member.value.view())
-            }
+            Self::Object(object) => object.members.entries().get(at).map(Member::value),
         }
     }
 
@@ -240,7 +248,7 @@ impl<'a> Iterator for Parts<'a> {
                 }
             },
             Source::Object(members) => {
-                members.next().map(|member| (Some(&*member.key), member.value.view()))
+                members.next().map(|member| (Some(member.key()), member.value()))
             }
         }
     }

@@ -85,10 +85,13 @@ impl Naive {
                 }
                 found
             }
-            Self::Greater(than) => Self::children(value)
-                .into_iter()
-                .filter(|child| child.as_i64().is_some_and(|int| int > *than))
-                .collect(),
+            Self::Greater(than) => {
+                // A scalar is tested itself.
+                let is_container = value.is_array() || value.is_object();
+                let all = if is_container { Self::children(value) } else { vec![value] };
+                let is_greater = |it: &Value| it.as_i64().is_some_and(|int| int > *than);
+                all.into_iter().filter(|it| is_greater(it)).collect()
+            }
         }
     }
 }
