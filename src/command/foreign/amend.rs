@@ -31,6 +31,7 @@ const fn counted(access: u16, at: u8, step: u8) -> Keys {
 const KEYS: &[(&str, &[Keys])] = &[
     // Redis Stack 7.4.1 declares the first key alone. It looks for the others on the node of the first:
     // null, or "does not exist", where their own node has them.
+    #[cfg(not(feature = "json"))]
     ("json.mget", &[Keys::at(RO, 1), Keys::range(RO | UNDECLARED, 2, -2, 1)]),
     ("cms.merge", &[Keys::at(RW, 1), counted(RO | UNDECLARED, 2, 1)]),
     ("tdigest.merge", &[Keys::at(RW, 1), counted(RO | UNDECLARED, 2, 1)]),

@@ -1,5 +1,5 @@
 """An ORM on plain Redis: walrus, with the models and containers of its documentation.
-(rapyer and redis-om keep their objects in RedisJSON, which needs a module.)
+(rapyer keeps its objects in RedisJSON: see tests/apps/json.)
 
     walrus_notes.py PORT as-written|hashtags
 """
