@@ -98,7 +98,7 @@ fn what_a_cluster_would_refuse_is_entered() {
         ("a: sunioncard 2 x y", &["cross-slot-command sunioncard 1"]),
         ("a: json.mset x $ 1 y $ 2", &["cross-slot-command json.mset 1"]),
         ("a: json.mget x y $\na: json.mget {x}1 {x}2 $", &["undeclared-key json.mget 1"]),
-        ("a: msetex 2 x 1 y 2", &["undeclared-key msetex 1"]),
+        ("a: msetex 2 x 1 y 2", &["cross-slot-command msetex 1"]),
         (
             "a: multi\na: vadd x values 1 1 e\na: ft.search y *\na: exec",
             &["cross-slot-transaction multi: vadd, ft.search 1 at 2"],

@@ -41,7 +41,6 @@ const KEYS: &[(&str, &[Keys])] = &[
     // they run on the node that is asked.
     ("tfcall", &[counted(RW | UNDECLARED, 2, 1)]),
     ("tfcallasync", &[counted(RW | UNDECLARED, 2, 1)]),
-    ("msetex", &[counted(access::OW | access::UPDATE | UNDECLARED, 1, 2)]),
     // The index and the graph are read: their WATCH stays whole.
     ("ft.add", INDEX_AND_DOCUMENT),
     ("ft.safeadd", INDEX_AND_DOCUMENT),

@@ -133,7 +133,7 @@ fn keys_that_a_server_leaves_out_are_found_and_marked() {
         ("tdigest.merge a 1 b override", "a b", true),
         ("ts.createrule a b aggregation avg 10", "a b", true),
         ("ts.deleterule a b", "a b", true),
-        ("msetex 2 a 1 b 2 ex 10", "a b", true),
+        ("msetex 2 a 1 b 2 ex 10", "a b", false),
         ("msetex 1 a 1", "a", false),
         ("tfcall l.f 2 a b x", "a b", true),
         // A contradiction: the command itself answers with an error.
