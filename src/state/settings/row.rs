@@ -37,6 +37,7 @@ pub(super) enum SetRule {
 pub(super) const CHOSEN_AT_START: &str = "it is chosen when the server starts";
 pub(super) const I32_MAX: i128 = i32::MAX as i128;
 pub(super) const I64_MAX: i128 = i64::MAX as i128;
+pub(super) const U64_MAX: i128 = u64::MAX as i128;
 pub(super) const PORT: ValueType = ValueType::Int(0, u16::MAX as i128);
 
 /// A row for a number in an atomic of [`Settings`].

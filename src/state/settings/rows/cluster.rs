@@ -1,7 +1,9 @@
 //! Parameters of a node as a member of its cluster (`cluster-…`).
 
 use super::super::cluster::SAVE_WORDS;
-use super::super::row::{I32_MAX, I64_MAX, PORT, Row, SetRule, fixed, kept, never, number, yes_no};
+use super::super::row::{
+    I32_MAX, I64_MAX, PORT, Row, SetRule, U64_MAX, fixed, kept, never, number, yes_no,
+};
 use super::super::value_type::{Value, ValueType};
 use super::super::{EndpointType, number};
 use std::borrow::Cow;
@@ -95,7 +97,7 @@ pub(super) const ROWS: &[Row] = &[
 
 /// What Redis 7 alone has so.
 pub(super) const REDIS7: &[Row] =
-    &[kept!("cluster-link-sendbuf-limit", ValueType::Memory(0, u64::MAX as i128), "0")];
+    &[kept!("cluster-link-sendbuf-limit", ValueType::Memory(0, U64_MAX), "0")];
 
 /// What Redis takes as it comes.
 pub(super) const REDIS: &[Row] = &[Row {

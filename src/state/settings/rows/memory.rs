@@ -1,6 +1,6 @@
 //! Parameters about memory: there is no limit of it, and nothing is evicted.
 
-use super::super::row::{I32_MAX, I64_MAX, Row, SetRule, fixed, kept};
+use super::super::row::{I32_MAX, I64_MAX, Row, SetRule, U64_MAX, fixed, kept};
 use super::super::value_type::ValueType;
 
 const NO_EVICTION: &str = "slotway does not limit its memory";
@@ -30,7 +30,7 @@ macro_rules! lazyfree {
 pub(super) const ROWS: &[Row] = &[
     fixed!(
         "maxmemory",
-        ValueType::Memory(0, u64::MAX as i128),
+        ValueType::Memory(0, U64_MAX),
         "0",
         "slotway does not limit its memory: only 0 is possible"
     ),
