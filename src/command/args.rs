@@ -33,6 +33,14 @@ impl<'a> Args<'a> {
         self.spans.len()
     }
 
+    /// Returns how many bytes the request has, as a client sends it.
+    #[must_use]
+    pub fn wire_len(self) -> usize {
+        let header = |count: usize| 1 + count.max(1).ilog10() as usize + 1 + 2;
+        let arguments = self.from(0).map(|arg| header(arg.len()) + arg.len() + 2);
+        header(self.len()) + arguments.sum::<usize>()
+    }
+
     /// Argument `i`, or `None` after the last.
     #[must_use]
     #[inline]

@@ -326,11 +326,17 @@ impl Executor for Execution<'_, '_> {
         began
     }
 
-    fn end_script(&mut self, invocation: &Invocation<'_>, began: u64, error: Option<&Refusal>) {
+    fn end_script(
+        &mut self,
+        invocation: &Invocation<'_>,
+        began: u64,
+        error: Option<&Refusal>,
+        reply_len: usize,
+    ) {
         self.session.restore_database(self.database_before_script);
         self.set_in_script(false);
         let pace = self.turn.pace;
-        self.placement.engine().end_script(invocation, began, error, pace);
+        self.placement.engine().end_script(invocation, began, error, reply_len, pace);
     }
 
     fn block(&mut self, invocation: &Invocation<'_>, blocked: &Blocked, proto: Proto) {

@@ -260,7 +260,9 @@ impl Router {
         if instrumentation.monitored || ticks >= instrumentation.slow_ticks {
             let (shown, client) = (spec.without_secrets(args), instrumentation.client);
             let (now, in_script) = (batch.now, instrumentation.in_script);
-            let seen = ObservedCommand { args: shown.iter().copied(), client, now, in_script };
+            let (request_len, reply_len) = (args.wire_len(), reply.len());
+            let args = shown.iter().copied();
+            let seen = ObservedCommand { args, client, now, in_script, request_len, reply_len };
             if instrumentation.monitored && spec.is_shown() {
                 observer.feed_monitors(seen.clone());
             }

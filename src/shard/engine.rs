@@ -376,7 +376,9 @@ impl Engine {
         }
         let Instrumentation { slow_ticks, monitored, reader, .. } = self.instrumentation;
         if ticks >= slow_ticks || monitored || reader != 0 {
-            self.observe(invocation, ready.is_some(), ticks);
+            let is_new = ticks >= slow_ticks && ready.is_none() && !in_script;
+            let lengths = (if is_new { args.wire_len() } else { 0 }, out.len() - before);
+            self.observe(invocation, ready.is_some(), ticks, lengths);
             self.remember_read(invocation, ready.is_some(), batch, pace);
         }
         wait
@@ -465,10 +467,12 @@ impl Engine {
         &Invocation { spec, args, .. }: &Invocation<'_>,
         again: bool,
         ticks: u64,
+        (request_len, reply_len): (usize, usize),
     ) {
         let Instrumentation { client, slow_ticks, monitored, in_script, .. } = self.instrumentation;
         let now = self.keyspace.now();
-        let seen = ObservedCommand { args: args.from(0), client, now, in_script };
+        let args = args.from(0);
+        let seen = ObservedCommand { args, client, now, in_script, request_len, reply_len };
         if monitored && !again && spec.is_shown() {
             self.observer().feed_monitors(seen.clone());
         }

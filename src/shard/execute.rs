@@ -189,9 +189,15 @@ impl Executor for Running<'_> {
         began
     }
 
-    fn end_script(&mut self, invocation: &Invocation<'_>, began: u64, error: Option<&Refusal>) {
+    fn end_script(
+        &mut self,
+        invocation: &Invocation<'_>,
+        began: u64,
+        error: Option<&Refusal>,
+        reply_len: usize,
+    ) {
         self.engine.instrumentation.in_script = false;
-        self.engine.end_script(invocation, began, error, self.pace);
+        self.engine.end_script(invocation, began, error, reply_len, self.pace);
     }
 
     fn block(&mut self, invocation: &Invocation<'_>, blocked: &Blocked, proto: Proto) {

@@ -52,7 +52,14 @@ pub(crate) trait Executor {
     /// Begins a command that runs a script; returns when it began.
     fn begin_script(&mut self, invocation: &Invocation<'_>) -> u64;
     /// Ends what [`Executor::begin_script`] began.
-    fn end_script(&mut self, invocation: &Invocation<'_>, began: u64, error: Option<&Refusal>);
+    /// The reply has so many bytes.
+    fn end_script(
+        &mut self,
+        invocation: &Invocation<'_>,
+        began: u64,
+        error: Option<&Refusal>,
+        reply_len: usize,
+    );
     /// Blocks the client on the keys of its command.
     fn block(&mut self, invocation: &Invocation<'_>, blocked: &Blocked, proto: Proto);
     /// Files a guard under the keys of a WATCH.

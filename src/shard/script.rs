@@ -44,7 +44,7 @@ pub(crate) fn run<E: Executor>(
         out.truncate(before);
         out.error(refusal);
     }
-    on.end_script(invocation, began, refusal.as_ref());
+    on.end_script(invocation, began, refusal.as_ref(), out.len() - before);
 }
 
 /// Finds the script, runs it and writes its reply.

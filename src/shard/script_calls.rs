@@ -20,7 +20,9 @@ impl Engine {
         let Instrumentation { client, monitored, .. } = self.instrumentation;
         if monitored {
             let (args, now) = (invocation.args.from(0), self.keyspace.now());
-            let seen = ObservedCommand { args, client, now, in_script: false };
+            let (request_len, reply_len) = (0, 0);
+            let seen =
+                ObservedCommand { args, client, now, in_script: false, request_len, reply_len };
             self.observer().feed_monitors(seen);
         }
         self.lap
@@ -32,6 +34,7 @@ impl Engine {
         invocation: &Invocation<'_>,
         began: u64,
         error: Option<&Refusal>,
+        reply_len: usize,
         pace: &dyn Pace,
     ) {
         let spec = invocation.spec;
@@ -43,7 +46,7 @@ impl Engine {
         let ticks = now.wrapping_sub(began);
         self.tally.ran(spec.id, ticks, self.instrumentation.tracks);
         if ticks >= self.instrumentation.slow_ticks {
-            self.observe(invocation, true, ticks);
+            self.observe(invocation, true, ticks, (invocation.args.wire_len(), reply_len));
         }
     }
 
@@ -125,7 +128,7 @@ impl Engine {
         self.lap = now;
         self.tally.ran(spec.id, ticks, self.instrumentation.tracks);
         if ticks >= self.instrumentation.slow_ticks || self.instrumentation.monitored {
-            self.observe(invocation, false, ticks);
+            self.observe(invocation, false, ticks, (0, out.len() - before));
         }
     }
 }

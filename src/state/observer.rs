@@ -51,6 +51,10 @@ pub struct ObservedCommand<A> {
     pub now: Millis,
     /// Whether a script has called it.
     pub in_script: bool,
+    /// The bytes of its request; 0 for one that a script has made, or that was observed before.
+    pub request_len: usize,
+    /// The bytes of its reply.
+    pub reply_len: usize,
 }
 
 /// The observers of the commands of a port's clients, and the statistics of those that run on no
@@ -61,6 +65,10 @@ pub struct Observer {
     whole: Option<Arc<Self>>,
     /// The slow log.
     pub slowlog: Slowlog,
+    /// The log of large requests.
+    pub large_requests: Slowlog,
+    /// The log of large replies.
+    pub large_replies: Slowlog,
     /// The latency monitor.
     pub latency_monitor: LatencyMonitor,
     /// The monitors.
@@ -109,7 +117,13 @@ impl Observer {
     /// Returns what to record of a client's commands, by the present settings.
     #[must_use]
     pub fn instrumentation(&self, client: u64) -> Instrumentation {
+        let logs_sizes = self.each().any(|observer| {
+            let settings = &observer.settings;
+            settings.large_request_bytes().or(settings.large_reply_bytes()).is_some()
+        });
         let slow_us = self.each().map(Self::slow_us).min().unwrap_or(u64::MAX);
+        // To look at sizes is to look at every command.
+        let slow_us = if logs_sizes { 0 } else { slow_us };
         Instrumentation {
             client,
             slow_ticks: if slow_us == u64::MAX { u64::MAX } else { self.ticks(slow_us) },
@@ -154,8 +168,8 @@ impl Observer {
         (micros as f64 * 1000.0 / self.tick_ns) as u64
     }
 
-    /// Records a slow command in the slow log and the latency monitor, as far as their thresholds
-    /// are exceeded. `is_fast` says that the command is flagged FAST; `keep_out` keeps it out of
+    /// Records a command in the slow log, the logs of sizes and the latency monitor, as far as their
+    /// thresholds are exceeded. `is_fast` says that the command is flagged FAST; `keep_out` keeps it out of
     /// the slow log.
     #[cold]
     pub fn record_slow<'a, A>(
@@ -179,14 +193,25 @@ impl Observer {
         is_fast: bool,
         keep_out: bool,
     ) where
-        A: ExactSizeIterator<Item = &'a [u8]>,
+        A: ExactSizeIterator<Item = &'a [u8]> + Clone,
     {
         let micros = self.nanos(ticks) / 1000;
-        if !keep_out && self.settings.slow_us().is_some_and(|slow_us| micros >= slow_us) {
+        let settings = &self.settings;
+        let is_large = |len: usize, bytes: Option<usize>| {
+            bytes.is_some_and(|bytes| len >= bytes && len > 0).then_some(len as u64)
+        };
+        let slow = settings.slow_us().is_some_and(|slow_us| micros >= slow_us).then_some(micros);
+        let request = is_large(seen.request_len, settings.large_request_bytes());
+        let reply = is_large(seen.reply_len, settings.large_reply_bytes());
+        for (log, amount, len_max) in [
+            (&self.slowlog, slow, settings.slowlog_len_max()),
+            (&self.large_requests, request, settings.large_requests_max()),
+            (&self.large_replies, reply, settings.large_replies_max()),
+        ] {
+            let Some(amount) = amount.filter(|_| !keep_out) else { continue };
             let client = self.clients.get(seen.client);
             let who = client.map(|client| (client.peer.to_string(), client.labels().name));
-            let len_max = self.settings.slowlog_len_max();
-            self.slowlog.note(seen.now, micros, seen.args, who.unwrap_or_default(), len_max);
+            log.note(seen.now, amount, seen.args.clone(), who.unwrap_or_default(), len_max);
         }
         let millis = micros / 1000;
         if self.settings.spike_ms().is_some_and(|spike_ms| millis >= spike_ms) {

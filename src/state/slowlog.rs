@@ -1,6 +1,7 @@
-//! SLOWLOG: the slowest recent commands, the newest first.
+//! SLOWLOG and COMMANDLOG: the recent commands that were slow, or whose request or reply was large, the
+//! newest first.
 //!
-//! Only slow commands get here, so one lock around everything does not hurt.
+//! Only few commands get here, so one lock around everything does not hurt.
 
 use crate::keyspace::Millis;
 use parking_lot::Mutex;
@@ -12,15 +13,15 @@ const ARGS_MAX: usize = 32;
 /// Longest argument, in bytes; a longer one is cut, followed by the number of bytes cut.
 const ARG_LEN_MAX: usize = 128;
 
-/// A slow command.
+/// A command in a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowEntry {
     /// Its id: counted from 0 since the start, not reset.
     pub id: u64,
     /// The time when it ran, in seconds since the epoch.
     pub at_s: i64,
-    /// Its duration, in microseconds.
-    pub micros: u64,
+    /// Its duration in microseconds, or the size of its request or reply in bytes.
+    pub amount: u64,
     /// Its arguments, shortened.
     pub args: Vec<Box<[u8]>>,
     /// Address and port of the client.
@@ -43,11 +44,11 @@ struct Log {
 }
 
 impl Slowlog {
-    /// Adds a command that took `micros`, and removes the oldest entries beyond `len_max`.
+    /// Adds a command that took, or had, `amount`, and removes the oldest entries beyond `len_max`.
     pub fn note<'a>(
         &self,
         now: Millis,
-        micros: u64,
+        amount: u64,
         args: impl ExactSizeIterator<Item = &'a [u8]>,
         (peer, name): (String, Box<[u8]>),
         len_max: usize,
@@ -57,7 +58,7 @@ impl Slowlog {
         let mut log = self.log.lock();
         let id = log.next_id;
         log.next_id += 1;
-        log.entries.push_front(Arc::new(SlowEntry { id, at_s, micros, args, peer, name }));
+        log.entries.push_front(Arc::new(SlowEntry { id, at_s, amount, args, peer, name }));
         log.entries.truncate(len_max);
     }
 

@@ -52,6 +52,7 @@ transcripts! {
     dialect_valkey9_bits: valkey,
     dialect_valkey9_help: valkey,
     dialect_valkey9_info: valkey,
+    dialect_valkey9_large: valkey,
     dialect_valkey9_move: valkey,
     dialect_valkey9_newer: valkey,
     dialect_valkey9_server: valkey,

@@ -1,10 +1,10 @@
-//! COMMANDLOG: the slow log as Valkey has it, beside logs of large requests and replies, which are not
-//! kept here: their thresholds are -1, for none.
+//! COMMANDLOG: the slow log as Valkey has it, beside logs of large requests and of large replies.
 
 use super::super::help;
 use super::slowlog::put_entries;
 use super::*;
 use crate::dialect::servers;
+use crate::state::{Observer, Slowlog};
 
 /// Defaults of the rows.
 const COMMANDLOG: Spec = Spec {
@@ -42,10 +42,7 @@ pub(super) const ROW: Spec = Spec {
             ],
             summary: "Returns the number of entries of a log.",
             run: Run::Server(|cx, args, out| {
-                out.count(match Log::parse(args.at(2))? {
-                    Log::Slow => cx.node.observer.slowlog.len(),
-                    Log::Large => 0,
-                });
+                out.count(log_of(args.at(2))?(&cx.node.observer).len());
                 Ok(())
             }),
             ..COMMANDLOG
@@ -56,9 +53,8 @@ pub(super) const ROW: Spec = Spec {
             tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Removes all entries of a log.",
             run: Run::Server(|cx, args, out| {
-                if Log::parse(args.at(2))? == Log::Slow {
-                    cx.covered().iter().for_each(|node| node.observer.slowlog.reset());
-                }
+                let log = log_of(args.at(2))?;
+                cx.covered().iter().for_each(|node| log(&node.observer).reset());
                 out.ok();
                 Ok(())
             }),
@@ -79,23 +75,15 @@ pub(super) const ROW: Spec = Spec {
     ..SERVER
 };
 
-/// A log.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Log {
-    Slow,
-    /// Of requests or replies: always empty.
-    Large,
-}
-
-impl Log {
-    fn parse(word: &[u8]) -> Result<Self, Refusal> {
-        match &*word.to_ascii_lowercase() {
-            b"slow" => Ok(Self::Slow),
-            b"large-request" | b"large-reply" => Ok(Self::Large),
-            _ => Err(Refusal::of(
-                "ERR type should be one of the following: slow, large-request, large-reply",
-            )),
-        }
+/// Returns how to find the log that a word names.
+fn log_of(word: &[u8]) -> Result<fn(&Observer) -> &Slowlog, Refusal> {
+    match &*word.to_ascii_lowercase() {
+        b"slow" => Ok(|observer| &observer.slowlog),
+        b"large-request" => Ok(|observer| &observer.large_requests),
+        b"large-reply" => Ok(|observer| &observer.large_replies),
+        _ => Err(Refusal::of(
+            "ERR type should be one of the following: slow, large-request, large-reply",
+        )),
     }
 }
 
@@ -106,9 +94,6 @@ fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         Some(count @ 0..) => usize::try_from(count).unwrap_or(usize::MAX),
         _ => return Err(Refusal::of("ERR count should be greater than or equal to -1")),
     };
-    match Log::parse(args.at(3))? {
-        Log::Slow => put_entries(cx, count, out),
-        Log::Large => out.array(0),
-    }
+    put_entries(log_of(args.at(3))?(&cx.node.observer), count, out);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::super::{help, too_many_arguments};
 use super::*;
+use crate::state::Slowlog;
 
 /// Defaults of the subcommands' rows.
 const SLOWLOG: Spec = Spec {
@@ -85,19 +86,19 @@ fn get(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
         },
         _ => return Err(too_many_arguments(args)),
     };
-    put_entries(cx, count, out);
+    put_entries(&cx.node.observer.slowlog, count, out);
     Ok(())
 }
 
 /// Writes the newest entries.
-pub(super) fn put_entries(cx: &ServerCx<'_>, count: usize, out: &mut Sink<'_>) {
-    let entries = cx.node.observer.slowlog.newest(count);
+pub(super) fn put_entries(log: &Slowlog, count: usize, out: &mut Sink<'_>) {
+    let entries = log.newest(count);
     out.array(entries.len());
     for entry in &entries {
         out.array(6);
         out.int(entry.id.cast_signed());
         out.int(entry.at_s);
-        out.int(entry.micros.cast_signed());
+        out.int(entry.amount.cast_signed());
         out.array(entry.args.len());
         entry.args.iter().for_each(|arg| out.bulk(arg));
         out.bulk(entry.peer.as_bytes());

@@ -10,6 +10,7 @@
 //! ```text
 //! value_type  the types of values: parsed and shown as Redis does
 //! cluster     the values of a node as a member of its cluster
+//! command_log the values of COMMANDLOG
 //! row         a row, and macros for rows of the usual kinds
 //! rows        the table
 //! reply       the error replies of CONFIG SET
@@ -18,6 +19,7 @@
 
 mod value_type;
 mod cluster;
+mod command_log;
 mod row;
 mod rows;
 mod reply;
@@ -29,6 +31,7 @@ use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
 use crate::state::clients::OutputLimits;
 use crate::topology::LAG_MS_MAX;
 use cluster::ClusterSettings;
+use command_log::CommandLogSettings;
 use parking_lot::{Mutex, RwLock};
 pub(crate) use reply::lacking_parameter;
 use std::borrow::Cow;
@@ -113,6 +116,7 @@ pub struct Settings {
     /// Index into [`CrossSlot::ALL`].
     cross_slot: AtomicU8,
     cluster: ClusterSettings,
+    command_log: CommandLogSettings,
     /// Microseconds from which on a command is slow; negative for never.
     slow_us: AtomicI64,
     busy_ms: AtomicI64,
@@ -252,6 +256,7 @@ impl Settings {
             explain: AtomicBool::new(false),
             cross_slot: AtomicU8::new(0),
             cluster: ClusterSettings::default(),
+            command_log: CommandLogSettings::default(),
             slow_us: AtomicI64::new(10_000),
             busy_ms: AtomicI64::new(5000),
             slowlog_len_max: AtomicI64::new(128),

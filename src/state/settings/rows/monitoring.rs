@@ -1,7 +1,7 @@
 //! Parameters about slow commands and command times.
 
 use super::super::number;
-use super::super::row::{I64_MAX, Row, SetRule, fixed, kept, number, yes_no};
+use super::super::row::{I64_MAX, Row, SetRule, number, yes_no};
 use super::super::value_type::{Value, ValueType};
 use std::sync::atomic::Ordering;
 
@@ -23,14 +23,21 @@ pub(super) const ROWS: &[Row] = &[
     },
 ];
 
-/// What Valkey alone has: the slow log's parameters by other names, and those of logs that are not kept.
+/// What Valkey alone has: the slow log's parameters by other names, and those of large requests and
+/// replies.
 pub(super) const VALKEY: &[Row] = &[
     number!("commandlog-execution-slower-than", ValueType::Int(-1, I64_MAX), slow_us),
     number!("commandlog-slow-execution-max-len", ValueType::Int(0, I64_MAX), slowlog_len_max),
-    fixed!("commandlog-request-larger-than", ValueType::Int(-1, I64_MAX), "-1", NO_LARGE),
-    fixed!("commandlog-reply-larger-than", ValueType::Int(-1, I64_MAX), "-1", NO_LARGE),
-    kept!("commandlog-large-request-max-len", ValueType::Int(0, I64_MAX), "128"),
-    kept!("commandlog-large-reply-max-len", ValueType::Int(0, I64_MAX), "128"),
+    number!(
+        "commandlog-request-larger-than",
+        ValueType::Int(-1, I64_MAX),
+        command_log.request_bytes
+    ),
+    number!("commandlog-reply-larger-than", ValueType::Int(-1, I64_MAX), command_log.reply_bytes),
+    number!(
+        "commandlog-large-request-max-len",
+        ValueType::Int(0, I64_MAX),
+        command_log.requests_max
+    ),
+    number!("commandlog-large-reply-max-len", ValueType::Int(0, I64_MAX), command_log.replies_max),
 ];
-
-const NO_LARGE: &str = "large requests and replies are not logged: only -1 is possible";

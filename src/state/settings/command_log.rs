@@ -1,0 +1,58 @@
+//! The parameters of Valkey's COMMANDLOG about large requests and replies.
+
+use super::Settings;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Which requests and replies are logged, and how many. Both are off at the start, as measuring them
+/// takes every command the longer way.
+#[derive(Debug)]
+pub(super) struct CommandLogSettings {
+    /// Bytes from which on a request is large; negative for never.
+    pub(super) request_bytes: AtomicI64,
+    /// Bytes from which on a reply is large; negative for never.
+    pub(super) reply_bytes: AtomicI64,
+    pub(super) requests_max: AtomicI64,
+    pub(super) replies_max: AtomicI64,
+}
+
+impl Default for CommandLogSettings {
+    fn default() -> Self {
+        Self {
+            request_bytes: AtomicI64::new(-1),
+            reply_bytes: AtomicI64::new(-1),
+            requests_max: AtomicI64::new(128),
+            replies_max: AtomicI64::new(128),
+        }
+    }
+}
+
+impl Settings {
+    /// Returns from how many bytes on a request is large; `None` for never.
+    #[must_use]
+    pub fn large_request_bytes(&self) -> Option<usize> {
+        count(&self.command_log.request_bytes)
+    }
+
+    /// Returns from how many bytes on a reply is large; `None` for never.
+    #[must_use]
+    pub fn large_reply_bytes(&self) -> Option<usize> {
+        count(&self.command_log.reply_bytes)
+    }
+
+    /// Returns the most large requests that are logged.
+    #[must_use]
+    pub fn large_requests_max(&self) -> usize {
+        count(&self.command_log.requests_max).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the most large replies that are logged.
+    #[must_use]
+    pub fn large_replies_max(&self) -> usize {
+        count(&self.command_log.replies_max).unwrap_or(usize::MAX)
+    }
+}
+
+/// Returns a count; `None` for a negative number.
+fn count(cell: &AtomicI64) -> Option<usize> {
+    usize::try_from(cell.load(Ordering::Relaxed)).ok()
+}
