@@ -100,7 +100,9 @@ fn listed(client: &mut Client) -> Vec<Listed> {
         };
         let name = word(name).to_ascii_lowercase();
         let shown: Vec<String> = elements(flags).iter().map(word).collect();
-        let known = flag::NAMES.iter().map(|(_, name)| *name);
+        // Whose command it is does not matter.
+        let known =
+            flag::NAMES.iter().filter(|(bit, _)| *bit != flag::MODULE).map(|(_, name)| *name);
         let flags: Vec<&str> = known.filter(|name| shown.iter().any(|own| own == name)).collect();
         let flags = if flags.is_empty() { "-".to_owned() } else { flags.join(",") };
         let mut line = format!("{name} {} {flags}", number(arity));
