@@ -9,6 +9,8 @@
 //! finds in an object that has a number as a name.
 
 use fastrand::Rng;
+use slotway::TestCluster;
+use std::net::SocketAddr;
 
 use crate::env::{say, setting};
 use crate::references::report_missing;
@@ -98,6 +100,23 @@ fn random_commands_get_the_same_replies() {
         let is_lively =
             matched > length / 3 && errors > 100 && errors < length / 2 && tripped > 100;
         assert!(is_lively, "the stream is dull");
+    }
+}
+
+/// Without the module its commands are unknown; with it, in a cluster that a test starts, at all ports.
+#[test]
+fn the_module_is_there_if_it_is_asked_for() {
+    let reply = |port: SocketAddr| {
+        Client::connect(port).expect("it accepts connections").ask(&["JSON.GET", "{j}nosuch"])
+    };
+    let without = TestCluster::builder().shards(1).start().expect("a cluster");
+    let with = TestCluster::builder().shards(1).json().start().expect("a cluster");
+    for port in [without.router(), without.nodes()[0].address] {
+        let Reply::Error(error) = reply(port) else { panic!("it has no JSON.GET") };
+        assert!(text(&error).contains("unknown command 'JSON.GET'"), "{}", text(&error));
+    }
+    for port in [with.router(), with.nodes()[0].address] {
+        assert_eq!(reply(port), Reply::NullBulk);
     }
 }
 

@@ -159,6 +159,31 @@ fn a_plain_client_notices_no_slot_move() {
     assert_eq!(number(&client.ask(&["DBSIZE"])), 3 + WRITERS as i64, "no key is in two places");
 }
 
+/// A JSON document goes along with its slot: no addition in it, and no element, gets lost.
+#[test]
+fn a_document_moves_with_its_slot() {
+    let cluster = TestCluster::builder().json().threads(2).start().expect("a cluster");
+    let ok = Reply::Simple(b"OK".to_vec());
+    let start = r#"{"n":0,"all":[]}"#;
+    assert_eq!(client(cluster.router()).ask(&["JSON.SET", "{m}doc", "$", start]), ok);
+    while_it_moves(&cluster, Pace::Own, |_, _| {
+        let mut client = client(cluster.router());
+        for _ in 0..COMMITS {
+            client.ask(&["MULTI"]);
+            client.ask(&["JSON.NUMINCRBY", "{m}doc", "$.n", "1"]);
+            client.ask(&["JSON.ARRAPPEND", "{m}doc", "$.all", "\"x\""]);
+            let Reply::Array(replies) = client.ask(&["EXEC"]) else { panic!("EXEC runs") };
+            assert!(matches!(replies[..], [Reply::Bulk(_), Reply::Array(_)]), "{replies:?}");
+        }
+    });
+    let mut client = client(cluster.router());
+    let all = WRITERS * COMMITS;
+    let sum = format!("[{all}]").into_bytes();
+    assert_eq!(client.ask(&["JSON.GET", "{m}doc", "$.n"]), Reply::Bulk(sum));
+    let len = Reply::Array(vec![Reply::Int(all as i64)]);
+    assert_eq!(client.ask(&["JSON.ARRLEN", "{m}doc", "$.all"]), len);
+}
+
 /// Under an audit, clients transfer between accounts in several slots while one of these moves: the sum
 /// is right at any moment, and no acknowledged transfer is lost.
 #[test]
