@@ -282,10 +282,10 @@ impl Executor for Execution<'_, '_> {
         }
     }
 
-    fn remember_read_of_script<'k>(
+    fn remember_read_of_script(
         &mut self,
         invocation: &Invocation<'_>,
-        declared: &mut dyn Iterator<Item = &'k [u8]>,
+        declared: &mut dyn Iterator<Item = &[u8]>,
     ) {
         let Turn { batch, pace, .. } = self.turn;
         self.placement.engine().remember_read_of_script(invocation, declared, &batch, pace);

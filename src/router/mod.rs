@@ -140,7 +140,10 @@ impl Router {
         let client = session.client();
         let product = self.dialect_of(session.port()).product;
         let mut batch = batch_context(session.node(), product, now, (client.id, client.no_touch()));
-        batch.instrumentation.reader = client.constant_reader_number();
+        let reader = client.constant_reader_number();
+        if reader != 0 {
+            batch.instrumentation = batch.instrumentation.with_reader(reader);
+        }
         batch
     }
 }

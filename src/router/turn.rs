@@ -13,8 +13,8 @@ use crate::keyspace::Millis;
 use crate::resp::{Decoder, Sink};
 use crate::session::{OwnedUnit, Reply, Scope, Session, Step, Unit};
 use crate::shard::{OUTPUT_LEN_MAX, Outcome, Pending, Turn, WaitFor, execute};
+use crate::state::Paused;
 use crate::state::clients::Traffic;
-use crate::state::{Instrumentation, Paused};
 use crate::topology::Port;
 
 /// The input and the output of a turn.
@@ -446,7 +446,7 @@ impl Router {
         // What a hold of a shard reads again is not compared: whole commands end the present one.
         let observed = || session.node().observer.instrumentation(client.id);
         !ran || (spec.group != Group::Slotway
-            && Instrumentation { reader, ..observed() } == batch.instrumentation)
+            && observed().with_reader(reader) == batch.instrumentation)
     }
 }
 

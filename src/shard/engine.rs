@@ -374,8 +374,8 @@ impl Engine {
         } else {
             self.tally.resumed(spec.id, ticks);
         }
-        let Instrumentation { slow_ticks, monitored, reader, .. } = self.instrumentation;
-        if ticks >= slow_ticks || monitored || reader != 0 {
+        let Instrumentation { slow_ticks, looked_at_from, .. } = self.instrumentation;
+        if ticks >= looked_at_from {
             let is_new = ticks >= slow_ticks && ready.is_none() && !in_script;
             let lengths = (if is_new { args.wire_len() } else { 0 }, out.len() - before);
             self.observe(invocation, ready.is_some(), ticks, lengths);
@@ -387,7 +387,10 @@ impl Engine {
     /// Sets whose reads the following commands are: whether they are remembered.
     #[inline]
     pub fn set_reader(&mut self, client: &Client) {
-        self.instrumentation.reader = client.reader_number();
+        let reader = client.reader_number();
+        if reader != self.instrumentation.reader {
+            self.instrumentation = self.instrumentation.with_reader(reader);
+        }
     }
 
     /// Returns the present client, if its reads are remembered.

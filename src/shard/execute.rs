@@ -162,10 +162,10 @@ impl Executor for Running<'_> {
         }
     }
 
-    fn remember_read_of_script<'k>(
+    fn remember_read_of_script(
         &mut self,
         invocation: &Invocation<'_>,
-        declared: &mut dyn Iterator<Item = &'k [u8]>,
+        declared: &mut dyn Iterator<Item = &[u8]>,
     ) {
         self.engine.remember_read_of_script(invocation, declared, self.batch, self.pace);
     }

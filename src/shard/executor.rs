@@ -34,10 +34,10 @@ pub(crate) trait Executor {
     fn call_from_script(&mut self, invocation: &Invocation<'_>, out: &mut Sink<'_>);
     /// Remembers what a command of a script has read, for a client that tracks keys; `declared` are the
     /// keys that the script was given.
-    fn remember_read_of_script<'k>(
+    fn remember_read_of_script(
         &mut self,
         invocation: &Invocation<'_>,
-        declared: &mut dyn Iterator<Item = &'k [u8]>,
+        declared: &mut dyn Iterator<Item = &[u8]>,
     );
     /// Returns whether a command of a script finds the keys of its slot here.
     fn is_local(&mut self, slot: Slot, invocation: &Invocation<'_>) -> bool;

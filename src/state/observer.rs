@@ -26,6 +26,8 @@ pub struct Instrumentation {
     pub in_script: bool,
     /// The number of the client if what they read is remembered (CLIENT TRACKING), else 0.
     pub reader: u32,
+    /// From how many ticks on a command is looked at, for whatever reason: 0 unless only slow ones are.
+    pub looked_at_from: u64,
 }
 
 impl Instrumentation {
@@ -37,7 +39,19 @@ impl Instrumentation {
         monitored: false,
         in_script: false,
         reader: 0,
+        looked_at_from: u64::MAX,
     };
+
+    /// Returns the same for a client of this number whose reads are remembered; 0 for one whose are not.
+    #[must_use]
+    #[inline]
+    pub fn with_reader(self, reader: u32) -> Self {
+        let looked_at_from = match self.monitored || reader != 0 {
+            true => 0,
+            false => self.slow_ticks,
+        };
+        Self { reader, looked_at_from, ..self }
+    }
 }
 
 /// A command, as observers see it.
@@ -131,7 +145,9 @@ impl Observer {
             monitored: self.each().any(|observer| observer.monitors.any()),
             in_script: false,
             reader: 0,
+            looked_at_from: 0,
         }
+        .with_reader(0)
     }
 
     /// Returns from how many microseconds on a command is slow, or a spike.

@@ -272,12 +272,12 @@ impl Side {
                 other => panic!("client {actor} at step {step}: {other:?}"),
             }
         }
-        for client in 0..CLIENTS {
+        for (client, received) in received.iter_mut().enumerate() {
             self.clients[client].send(&command(&["PING", &mark]));
             loop {
                 match self.clients[client].read() {
                     Answer::Reply(reply) if is_mark(&reply, &mark) => break,
-                    Answer::Reply(reply) => received[client].push(self.comparable(reply)),
+                    Answer::Reply(reply) => received.push(self.comparable(reply)),
                     other => panic!("client {client} at step {step}: {other:?}"),
                 }
             }

@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Changed keys, each with the client that changed it last; 0 if none did.
+pub(super) type ChangedKeys = BTreeMap<Box<[u8]>, u64>;
+
 /// A prefix that clients have registered.
 #[derive(Debug, Default)]
 pub(super) struct Prefix {
-    pub(super) clients: BTreeSet<u64>,
-    /// The changed keys, each with the client that changed it last; 0 if none did.
-    changed: BTreeMap<Box<[u8]>, u64>,
+    clients: BTreeSet<u64>,
+    changed: ChangedKeys,
 }
 
 /// The registered prefixes. None is without clients.
@@ -59,7 +61,7 @@ impl Prefixes {
     }
 
     /// Takes the keys that have changed, by prefix, with the clients to be notified.
-    pub(super) fn take(&mut self) -> Vec<(BTreeMap<Box<[u8]>, u64>, Vec<u64>)> {
+    pub(super) fn take(&mut self) -> Vec<(ChangedKeys, Vec<u64>)> {
         let changed = self.0.values_mut().filter(|prefix| !prefix.changed.is_empty());
         let take = |prefix: &mut Prefix| {
             (std::mem::take(&mut prefix.changed), prefix.clients.iter().copied().collect())
@@ -80,7 +82,7 @@ mod tests {
         }
         assert_eq!((prefixes.len(), prefixes.of(3)), (3, vec![b"ab"[..].into(), b"x"[..].into()]));
         assert!(prefixes.note(b"abc", 9) && prefixes.note(b"a", 9) && prefixes.note(b"abc", 8));
-        let names = |keys: &BTreeMap<Box<[u8]>, u64>| {
+        let names = |keys: &ChangedKeys| {
             keys.iter().map(|(key, writer)| (key.to_vec(), *writer)).collect::<Vec<_>>()
         };
         let taken: Vec<_> =
