@@ -172,21 +172,7 @@ impl Router {
             }
         }
         note_choice(&session.node().observer, session.client(), invocation);
-        // A client is notified once, of however many shards.
-        let emptied = |(number, hold): &mut (usize, Hold<'_>)| {
-            hold.engine().keyspace.take_emptied().then_some(*number)
-        };
-        let emptied: Vec<usize> = holds.iter_mut().filter_map(emptied).collect();
-        if !emptied.is_empty() {
-            let delivered = &mut |sleeper| pace.delivered(sleeper);
-            self.server.nodes.note_emptied(&emptied, now, delivered);
-        }
-        for (_, hold) in holds.iter_mut() {
-            hold.engine().clear_writer();
-            // Before those of a transaction's next command, for which settings may have changed.
-            hold.engine().publish_events(pace);
-            hold.engine().read_settings();
-        }
+        self.publish_all(holds, turn);
         let ticks = turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
         self.note_command(invocation, ticks, reply, &turn.batch);
@@ -194,6 +180,25 @@ impl Router {
             self.apply_topology(holds, turn);
         }
         wait
+    }
+
+    /// Publishes what a command has done to the shards that it held.
+    fn publish_all(&self, holds: &mut [(usize, Hold<'_>)], turn: &Turn<'_>) {
+        // A client is notified once, of however many shards.
+        let emptied = |(number, hold): &mut (usize, Hold<'_>)| {
+            hold.engine().keyspace.take_emptied().then_some(*number)
+        };
+        let emptied: Vec<usize> = holds.iter_mut().filter_map(emptied).collect();
+        if !emptied.is_empty() {
+            let delivered = &mut |sleeper| turn.pace.delivered(sleeper);
+            self.server.nodes.note_emptied(&emptied, turn.batch.now, delivered);
+        }
+        for (_, hold) in holds.iter_mut() {
+            hold.engine().clear_writer();
+            // Before those of a transaction's next command, for which settings may have changed.
+            hold.engine().publish_events(turn.pace);
+            hold.engine().read_settings();
+        }
     }
 
     /// Refuses a command that would wait for a script, or for a function.
