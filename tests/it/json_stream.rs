@@ -4,9 +4,8 @@
 //!
 //! One seed makes one stream: `SLOTWAY_SEED` repeats a run, `SLOTWAY_JSON_COMMANDS` sets its length.
 //!
-//! Left out: the order of members in a reply to several paths, which is random there, and what ends the
-//! server: indices beyond 64 bits, elements inserted where the path leads on, and writing to what a filter
-//! finds in an object that has a number as a name.
+//! Left out: the order of members in a reply to several paths, which is random there, and what the server
+//! cannot go on from.
 
 use fastrand::Rng;
 use slotway::TestCluster;
@@ -145,7 +144,7 @@ fn draw(rng: &mut Rng) -> Vec<String> {
     let key = if rng.u32(..30) == 0 { KEYS[3] } else { KEYS[rng.usize(..3)] };
     let path = &path(rng);
     let value = &value(rng, 2);
-    // Where values would be set that the path leads on to, the server ends as well.
+    // Values are set along paths that do not lead on to what they have changed.
     let flat = if path.contains("..") { "$.a.b" } else { path };
     match rng.u32(..46) {
         0..4 => words(&["JSON.SET", key, "$", &document(rng)]),

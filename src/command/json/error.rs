@@ -3,7 +3,7 @@
 use crate::command::Refusal;
 
 /// An error with a text that has parts of the request: RedisJSON writes the lowest byte of each
-/// character. (It ends its server if that is zero.)
+/// character.
 pub(super) fn error_of(text: &str) -> Refusal {
     let byte = |char: char| match (u32::from(char) & 0xFF) as u8 {
         0 => b'?',
