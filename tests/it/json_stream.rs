@@ -52,10 +52,15 @@ fn random_commands_get_the_same_replies() {
     for step in 0..length {
         let command = draw(&mut rng);
         history.push(command.iter().map(|arg| format!("{arg:?} ")).collect());
+        // When a run is repeated up to a difference, its document is shown.
+        let before = match step + 1 == length {
+            true => shown_answer(&pairs[0][1].call(&["JSON.GET", &command[1]])),
+            false => String::new(),
+        };
         let fail = |what: &str, theirs: &Answer, ours: &Answer| -> ! {
             let shown = &history[history.len().saturating_sub(SHOWN)..];
             panic!(
-                "seed {seed}, step {step}, {what}:\n{}\nreference {}\nours      {}\n\
+                "seed {seed}, step {step}, {what}:\n{}\nof        {before}\nreference {}\nours      {}\n\
                  Repeat: SLOTWAY_SEED={seed} SLOTWAY_JSON_COMMANDS={} cargo test --test it \
                  json_stream::",
                 shown.join("\n"),

@@ -3,6 +3,7 @@
 use super::path::BY_NAME;
 use crate::keyspace::{Kind, Ref};
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 /// A step of a place, by name, so that it is found again when members have moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,35 +72,48 @@ pub(super) fn place_of(root: Ref<'_>, steps: &[Step]) -> Option<Vec<u32>> {
 
 /// Returns those places of values to delete that RedisJSON deletes, in its order.
 ///
-/// It writes each place as text, with commas, and leaves out those of which another text is the
-/// beginning: what is inside of another value, but also `ab` beside `a`, the eleventh element beside the
-/// second, and a place that is named twice.
+/// It writes each place as text, with commas, and leaves out those before which, in the order of texts,
+/// one is their beginning: what is inside of another value, but also `ab` beside `a`, and the eleventh
+/// element beside the second. It looks a text up among all of them, so that one that is there twice
+/// counts as its own beginning if it is not the first that is found.
 pub(super) fn deleted_places(mut places: Vec<Vec<Step>>) -> Vec<Vec<Step>> {
     if places.len() < 2 {
         return places;
     }
     places.sort_by(|a, b| in_order_of_deletion(a, b));
     let texts: Vec<String> = places.iter().map(|place| text_of(place)).collect();
-    let mut sorted: Vec<usize> = (0..places.len()).collect();
-    sorted.sort_by(|&a, &b| texts[a].cmp(&texts[b]));
-    let mut is_kept = vec![true; places.len()];
+    let mut sorted: Vec<&str> = texts.iter().map(String::as_str).collect();
+    sorted.sort_unstable();
+    let mut kept: HashSet<&str> = HashSet::new();
     // Texts that begin the one at hand; each begins the next.
-    let mut beginnings: Vec<usize> = Vec::new();
-    for &at in &sorted {
-        while beginnings.last().is_some_and(|&last| !texts[at].starts_with(&texts[last])) {
+    let mut beginnings: Vec<&str> = Vec::new();
+    for (at, &text) in sorted.iter().enumerate() {
+        while beginnings.last().is_some_and(|last| !text.starts_with(last)) {
             beginnings.pop();
         }
-        if let Some(&last) = beginnings.last() {
-            is_kept[at] = false;
-            if texts[last] == texts[at] {
-                is_kept[last] = false;
-            }
+        if beginnings.is_empty() && look_up(&sorted, text) == Some(at) {
+            kept.insert(text);
         }
-        beginnings.push(at);
+        beginnings.push(text);
     }
-    let mut kept = is_kept.into_iter();
-    places.retain(|_| kept.next().unwrap_or(false));
+    let is_kept: Vec<bool> = texts.iter().map(|text| kept.contains(text.as_str())).collect();
+    let mut is_kept = is_kept.into_iter();
+    places.retain(|_| is_kept.next().unwrap_or(false));
     places
+}
+
+/// A binary search that ends at the first of several equal texts that it meets, as Rust's did up to 1.81.
+fn look_up(sorted: &[&str], text: &str) -> Option<usize> {
+    let (mut from, mut to) = (0, sorted.len());
+    while from < to {
+        let middle = from + (to - from) / 2;
+        match sorted[middle].cmp(text) {
+            Ordering::Less => from = middle + 1,
+            Ordering::Greater => to = middle,
+            Ordering::Equal => return Some(middle),
+        }
+    }
+    None
 }
 
 fn text_of(place: &[Step]) -> String {
