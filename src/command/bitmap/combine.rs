@@ -3,24 +3,68 @@
 use super::words::{self, Operation};
 use crate::command::pace::units;
 use crate::command::{Args, Cx, Outcome, Refusal};
+use crate::dialect::servers;
 use crate::keyspace::{Edited, Key, Text, Ttl, Value, event};
 use crate::resp::Sink;
 
 /// So many bytes of the result are computed from all sources in turn: they stay in the cache.
 const STRETCH: usize = 16 << 10;
 
-/// BITOP AND | OR | XOR | NOT destination key [key ...]
-pub(super) fn bitop(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let operation = match () {
-        () if args.is(1, "and") => Some(Operation::And),
-        () if args.is(1, "or") => Some(Operation::Or),
-        () if args.is(1, "xor") => Some(Operation::Xor),
-        () if args.is(1, "not") => None,
-        () => return Err(Refusal::SYNTAX),
-    };
-    if operation.is_none() && args.len() > 4 {
-        return Err(Refusal::of("ERR BITOP NOT must be called with a single source key."));
+/// What BITOP does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// NOT
+    Invert,
+    /// AND, OR, XOR
+    Combine(Operation),
+    /// Of Redis 8: see [`Choice`].
+    Choose(Choice),
+}
+
+/// Operations in which the first source is apart, and the others count together, and one that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// The bits of the first source that no other has.
+    Diff,
+    /// The bits of other sources that the first has not.
+    Diff1,
+    /// The bits of the first source that another has too.
+    AndOr,
+    /// The bits that exactly one source has.
+    One,
+}
+
+impl What {
+    fn of(args: Args<'_>, has_choices: bool) -> Result<Self, Refusal> {
+        let what = match () {
+            () if args.is(1, "and") => Self::Combine(Operation::And),
+            () if args.is(1, "or") => Self::Combine(Operation::Or),
+            () if args.is(1, "xor") => Self::Combine(Operation::Xor),
+            () if args.is(1, "not") => Self::Invert,
+            () if has_choices && args.is(1, "diff") => Self::Choose(Choice::Diff),
+            () if has_choices && args.is(1, "diff1") => Self::Choose(Choice::Diff1),
+            () if has_choices && args.is(1, "andor") => Self::Choose(Choice::AndOr),
+            () if has_choices && args.is(1, "one") => Self::Choose(Choice::One),
+            () => return Err(Refusal::SYNTAX),
+        };
+        match what {
+            Self::Invert if args.len() > 4 => {
+                Err(Refusal::of("ERR BITOP NOT must be called with a single source key."))
+            }
+            Self::Choose(choice) if choice != Choice::One && args.len() < 5 => {
+                let name = String::from_utf8_lossy(args.at(1)).to_ascii_uppercase();
+                let text =
+                    format!("ERR BITOP {name} must be called with at least two source keys.");
+                Err(Refusal::new(text))
+            }
+            _ => Ok(what),
+        }
     }
+}
+
+/// BITOP AND | OR | XOR | NOT destination key [key ...]; DIFF, DIFF1, ANDOR and ONE of Redis 8
+pub(super) fn bitop(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let what = What::of(args, cx.product.is_of(servers::REDIS8))?;
     let to = cx.key(args.at(2));
     let keys: Vec<Key<'_>> = args.from(3).map(|key| cx.key(key)).collect();
     for &key in &keys {
@@ -32,7 +76,7 @@ pub(super) fn bitop(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
         let sources: Vec<Option<Text<'_>>> = keys.iter().map(text).collect();
         let sources: Vec<&[u8]> =
             sources.iter().map(|source| source.as_deref().unwrap_or_default()).collect();
-        combined(room, &sources, operation, |bytes| cx.pace.step(units(bytes)))
+        combined(room, &sources, what, |bytes| cx.pace.step(units(bytes)))
     };
     out.count(result.len());
     if !result.is_empty() {
@@ -63,15 +107,9 @@ fn room_at(cx: &mut Cx<'_>, to: Key<'_>, sources: &[Key<'_>]) -> Vec<u8> {
     taken.unwrap_or_default()
 }
 
-/// Returns the sources, of which there is at least one, combined; without an operation, the first
-/// one inverted. The result is in `room`, if that is large enough and not far larger. Calls `step`
+/// Returns the sources, of which there is at least one, combined. The result is in `room`, if that is large enough and not far larger. Calls `step`
 /// with numbers of bytes that were read.
-fn combined(
-    room: Vec<u8>,
-    sources: &[&[u8]],
-    operation: Option<Operation>,
-    step: impl Fn(usize),
-) -> Vec<u8> {
+fn combined(room: Vec<u8>, sources: &[&[u8]], what: What, step: impl Fn(usize)) -> Vec<u8> {
     let len = sources.iter().map(|source| source.len()).max().unwrap_or_default();
     let fits = (len..=len.saturating_mul(2)).contains(&room.capacity());
     // The zeros of a new vector are not written until they are touched.
@@ -84,9 +122,21 @@ fn combined(
         let mut parts = sources.iter().map(|source| &source[part(source)]);
         let first = parts.next().unwrap_or_default();
         let mut read = first.len();
-        match operation {
-            None => words::invert(into, first),
-            Some(operation) => {
+        match what {
+            What::Invert => words::invert(into, first),
+            What::Choose(Choice::One) => {
+                read += parts.clone().map(<[u8]>::len).sum::<usize>();
+                in_one(into, std::iter::once(first).chain(parts));
+            }
+            What::Choose(choice) => {
+                into.fill(0);
+                for other in parts {
+                    words::combine(&mut into[..other.len()], other, Operation::Or);
+                    read += other.len();
+                }
+                choose(into, first, choice);
+            }
+            What::Combine(operation) => {
                 let second = parts.next().unwrap_or(first_alone(operation, first));
                 of_two(into, first, second, operation);
                 read += second.len();
@@ -105,6 +155,37 @@ fn combined(
         start = end;
     }
     result
+}
+
+/// Writes the bits that exactly one source has.
+fn in_one<'s>(into: &mut [u8], sources: impl Iterator<Item = &'s [u8]>) {
+    into.fill(0);
+    // The bits that several have.
+    let mut more = vec![0_u8; into.len()];
+    for source in sources {
+        for ((any, more), byte) in into.iter_mut().zip(&mut more).zip(source) {
+            *more |= *any & byte;
+            *any |= byte;
+        }
+    }
+    for (any, more) in into.iter_mut().zip(&more) {
+        *any &= !more;
+    }
+}
+
+/// Writes the choice from the first source and the others, whose bits are in `into`.
+fn choose(into: &mut [u8], first: &[u8], choice: Choice) {
+    let (both, rest) = into.split_at_mut(first.len());
+    for (others, first) in both.iter_mut().zip(first) {
+        *others = match choice {
+            Choice::Diff => first & !*others,
+            Choice::Diff1 => *others & !first,
+            Choice::AndOr | Choice::One => *others & first,
+        };
+    }
+    if choice != Choice::Diff1 {
+        rest.fill(0);
+    }
 }
 
 /// Returns what leaves `first` as it is.
@@ -154,13 +235,28 @@ mod tests {
                 (Operation::Or, |a, b| a | b),
                 (Operation::Xor, |a, b| a ^ b),
             ] {
-                let result = combined(room(len), &slices, Some(operation), |_| ());
+                let result = combined(room(len), &slices, What::Combine(operation), |_| ());
                 let expected: Vec<u8> = (0..len)
                     .map(|i| slices.iter().map(|s| at(s, i)).reduce(of_two).unwrap_or_default())
                     .collect();
                 prop_assert!(result == expected, "{:?}", operation);
             }
-            let inverted = combined(room(slices[0].len()), &slices[..1], None, |_| ());
+            for choice in [Choice::Diff, Choice::Diff1, Choice::AndOr, Choice::One] {
+                let result = combined(room(len), &slices, What::Choose(choice), |_| ());
+                let bit = |i: usize, bit: u32| {
+                    let is_in = |source: &&[u8]| at(source, i) >> bit & 1 == 1;
+                    let (first, others) = (is_in(&slices[0]), slices[1..].iter().any(is_in));
+                    match choice {
+                        Choice::Diff => first && !others,
+                        Choice::Diff1 => !first && others,
+                        Choice::AndOr => first && others,
+                        Choice::One => slices.iter().filter(|source| is_in(source)).count() == 1,
+                    }
+                };
+                let byte = |i| (0..8).fold(0, |byte, n| byte | u8::from(bit(i, n)) << n);
+                prop_assert!(result == (0..len).map(byte).collect::<Vec<u8>>(), "{:?}", choice);
+            }
+            let inverted = combined(room(slices[0].len()), &slices[..1], What::Invert, |_| ());
             prop_assert!(inverted.iter().zip(slices[0]).all(|(a, b)| *a == !b));
             prop_assert_eq!(inverted.len(), slices[0].len());
         }

@@ -16,11 +16,12 @@ mod slot_argument;
 mod bus;
 mod show;
 mod slot_stats;
+mod flush_slot;
 mod migrate;
 
 pub(super) use show::info_lines;
 
-use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE};
+use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Doc, Group, LOADING_IN_VALKEY, LOADING_SINCE_7_2, Run, SAME, SessionCommand, Spec,
@@ -328,6 +329,18 @@ const CLUSTER: Spec = Spec {
             tips: VARYING,
             summary: "Lists the replicas of a master.",
             run: Run::Server(show::replicas),
+            ..QUERY
+        },
+        Spec {
+            name: "flushslot",
+            arity: AtLeast(3),
+            servers: servers::VALKEY9,
+            flags: WRITE | ADMIN | NO_ASYNC_LOADING,
+            acl: acl::KEYSPACE,
+            since: "9.0.0",
+            complexity: "O(N) where N is the number of keys in the slot",
+            summary: "Removes the keys of a slot.",
+            run: Run::Whole(flush_slot::flushslot),
             ..QUERY
         },
         Spec {
