@@ -172,7 +172,7 @@ impl Policy {
 /// The server whose rules the node ports follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum DialectName {
+pub(in crate::cli) enum DialectName {
     /// Redis 7.
     Redis7,
     /// Redis 8.
@@ -187,7 +187,7 @@ pub(super) enum DialectName {
 
 impl DialectName {
     /// Returns its rules.
-    pub(super) fn dialect(self) -> &'static Dialect {
+    pub(in crate::cli) fn dialect(self) -> &'static Dialect {
         match self {
             Self::Redis7 => &Dialect::REDIS7,
             Self::Redis8 => &Dialect::REDIS8,
@@ -209,7 +209,10 @@ pub(super) enum ModuleName {
 
 /// Returns a dialect's rules with these modules loaded.
 #[cfg(feature = "json")]
-pub(super) fn with_modules(dialect: &'static Dialect, modules: &[ModuleName]) -> &'static Dialect {
+pub(in crate::cli) fn with_modules(
+    dialect: &'static Dialect,
+    modules: &[ModuleName],
+) -> &'static Dialect {
     if modules.contains(&ModuleName::Json) { dialect.with_json() } else { dialect }
 }
 

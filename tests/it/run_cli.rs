@@ -81,6 +81,19 @@ fn violations_fail_a_command_that_has_passed() {
     assert_eq!(talk(&["--strict"], &["DBSIZE"]).code, Some(3));
 }
 
+/// A command that only newer servers have runs in their dialects, and is a gap in the others.
+#[test]
+fn a_dialect_has_its_commands() {
+    let commands = ["HSET h a 1", "HEXPIREAT h 1900000000 FIELDS 1 a"];
+    for dialect in ["redis8", "valkey9"] {
+        let end = talk(&["--dialect", dialect], &commands);
+        assert_eq!((end.code, end.stdout.as_str()), (Some(0), ":1\n*1\n"), "{}", end.stderr);
+    }
+    let end = talk(&[], &commands);
+    assert_eq!(end.code, Some(4));
+    assert!(end.stderr.contains("Slotway has no HEXPIREAT in this dialect"), "{}", end.stderr);
+}
+
 #[test]
 fn a_script_without_keys_is_in_every_report() {
     let folder = Folder::new("run-script-without-keys");

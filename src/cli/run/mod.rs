@@ -20,8 +20,6 @@ use super::Failure;
 use super::baseline::BaselineFile;
 use super::options::THREADS_MAX;
 use super::reports::{self, Reports, columns};
-#[cfg(feature = "json")]
-use crate::dialect::Dialect;
 use crate::ledger::pattern;
 use crate::report::proof::{EXIT_VIOLATIONS, text};
 use crate::report::{Ended, Found, Report, Source};
@@ -125,8 +123,7 @@ fn wanted(options: &Options) -> Result<Wanted, Failure> {
         router: Some(0),
         databases: if is_audit { DATABASES_DEFAULT } else { 1 },
         threads: options.threads,
-        #[cfg(feature = "json")]
-        dialect: super::options::with_modules(&Dialect::REDIS7, &options.modules),
+        dialect: options.rules(),
         settings: vec![("cross-slot", options.cross_slot.clone())],
         ..Wanted::default()
     })

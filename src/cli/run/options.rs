@@ -1,9 +1,11 @@
 //! The options of `run`.
 
 use super::super::baseline::BaselineOptions;
+use super::super::options::DialectName;
 #[cfg(feature = "json")]
-use super::super::options::ModuleName;
+use super::super::options::{ModuleName, with_modules};
 use super::super::reports::Color;
+use crate::dialect::Dialect;
 use crate::state::settings::CrossSlot;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,6 +24,7 @@ Try:
   slotway run -- pytest                           exit with 3 on violations
   slotway run --report proof.html --report proof.xml -- pytest
   slotway run --cross-slot reject -- npm test     refuse as a cluster does
+  slotway run --dialect redis8 -- pytest          with the commands of Redis 8
   slotway run --allow known.txt --update-baseline -- pytest
                                                   accept the present violations as the baseline
   slotway run --allow known.txt -- pytest         fail on any other violation
@@ -45,6 +48,9 @@ pub(in crate::cli) struct Options {
     /// Requests at REDIS_URL that a cluster would refuse: run and report them, or refuse them
     #[arg(long, value_parser = CrossSlot::WORDS, default_value = "audit")]
     pub cross_slot: String,
+    /// The server to be like, in its commands and versions
+    #[arg(long, value_enum, default_value = "redis7")]
+    pub dialect: DialectName,
     /// Modules that the server has loaded: json (RedisJSON 2.8) [default: none]
     #[cfg(feature = "json")]
     #[arg(long, value_delimiter = ',')]
@@ -70,4 +76,15 @@ pub(in crate::cli) struct Options {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pub command: Vec<OsString>,
+}
+
+impl Options {
+    /// The rules of the dialect, with the modules.
+    pub(super) fn rules(&self) -> &'static Dialect {
+        let dialect = self.dialect.dialect();
+        #[cfg(feature = "json")]
+        return with_modules(dialect, &self.modules);
+        #[cfg(not(feature = "json"))]
+        dialect
+    }
 }
