@@ -351,6 +351,42 @@ mod tests {
 
     /// A replica hides an expired key, but only removes it when the master's changes do.
     #[test]
+    fn a_hash_goes_with_its_last_field() {
+        let mut master = keyspace();
+        let add = |keyspace: &mut Keyspace, key: &[u8]| {
+            let (limits, hasher) = (keyspace.limits.hash, keyspace.hasher().clone());
+            let mut hash = Hash::default();
+            for name in [b"a", b"b"] {
+                hash.set(name, b"1", limits, &hasher);
+                hash.set_end(name, 1005, &hasher);
+            }
+            let key = keyspace.key(Slot::of(key), key);
+            keyspace.set(key, Value::Hash(hash), Ttl::Clear);
+        };
+        add(&mut master, b"k");
+        let mut replica = keyspace();
+        replica.apply_changes(master.snapshot());
+        replica.is_replica = true;
+        for keyspace in [&mut master, &mut replica] {
+            assert_eq!(keyspace.with_ends(), 1);
+            keyspace.begin(1006);
+            assert!(keyspace.peek(keyspace.key(Slot::of(b"k"), b"k")).is_none());
+        }
+        assert_eq!((master.len(), master.with_ends(), master.counts().expired_fields), (0, 0, 2));
+        // A replica hides it, until the master's change arrives or it is a master itself.
+        assert_eq!(
+            (replica.len(), replica.with_ends(), replica.counts().expired_fields),
+            (1, 1, 0)
+        );
+        replica.is_replica = false;
+        assert!(replica.peek(replica.key(Slot::of(b"k"), b"k")).is_none());
+        assert_eq!(
+            (replica.len(), replica.with_ends(), replica.counts().expired_fields),
+            (0, 0, 2)
+        );
+    }
+
+    #[test]
     fn expired_keys_go_when_the_master_removes_them() {
         let (mut master, mut replica) = (keyspace(), keyspace());
         master.set_journaling(true);

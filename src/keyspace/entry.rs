@@ -119,7 +119,8 @@ impl Entry {
         self.is_due(now) && (now as u64 > self.expiry() as u64 || self.has_lost_all_fields(now))
     }
 
-    fn has_lost_all_fields(&self, now: Millis) -> bool {
+    /// Returns whether its value is a hash whose fields have all expired.
+    pub(super) fn has_lost_all_fields(&self, now: Millis) -> bool {
         let hash = self.value.as_hash();
         hash.is_some_and(|hash| hash.is_empty() || hash.last_end().is_some_and(|end| end < now))
     }

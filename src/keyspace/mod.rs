@@ -329,32 +329,35 @@ impl Keyspace {
             self.remove_expired(s, at);
             return false;
         }
+        if entry.has_lost_all_fields(self.now) {
+            self.remove_with_fields(s, at);
+            return false;
+        }
         let before = entry.expiring();
         let Value::Hash(hash) = &mut entry.value else { return true };
         let removed = hash.take_due(self.now, &self.hasher);
-        let is_left = !hash.is_empty();
-        if self.is_replica {
-            if is_left {
-                self.value_changed(s, at, before);
-            }
-            return is_left;
-        }
-        self.counts.expired_fields += removed as u64;
-        if is_left {
-            self.value_changed(s, at, before);
+        self.value_changed(s, at, before);
+        if !self.is_replica {
+            self.counts.expired_fields += removed as u64;
             let key = self.slots[s].table.entries()[at].key.clone();
             self.touch(&key, false);
             self.note_fields_expired(&key);
-        } else {
-            self.count_expiring(s, before, Expiring::default());
-            // Counted here already, as it was before its fields went.
-            let entry = self.slots[s].table.remove(at, &self.hasher);
-            self.len -= 1;
-            self.touch(&entry.key, true);
-            self.note_fields_expired(&entry.key);
-            self.notify_event(event::GENERIC, "del", &entry.key);
         }
-        is_left
+        true
+    }
+
+    /// Removes a hash whose fields have all expired: as a whole, so that it costs the same however
+    /// many they are.
+    fn remove_with_fields(&mut self, s: usize, at: usize) {
+        if self.is_replica {
+            return;
+        }
+        let entry = self.remove_at(s, at);
+        self.counts.expired_fields += entry.value.len() as u64;
+        self.touch(&entry.key, true);
+        self.note_fields_expired(&entry.key);
+        self.notify_event(event::GENERIC, "del", &entry.key);
+        self.free_lazily(entry.value);
     }
 
     /// Publishes that fields have expired.

@@ -65,9 +65,9 @@ impl Keyspace {
         None
     }
 
-    /// Removes expired keys, and expired fields of hashes, from up to `slots_max` slots, starting where the last call ended, and
-    /// visiting about `entries_max` entries. Returns how many entries it visited and how many keys it
-    /// removed.
+    /// Removes expired keys, and expired fields of hashes, from up to `slots_max` slots, starting
+    /// where the last call ended, and visiting about `entries_max` entries. Returns how many entries
+    /// it visited and how many keys it removed.
     pub fn expire_some(&mut self, slots_max: usize, entries_max: usize) -> (usize, usize) {
         let (mut visited, mut removed) = (0, 0);
         if self.volatile + self.with_ends == 0 || self.is_replica {

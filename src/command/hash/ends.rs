@@ -104,9 +104,11 @@ pub(super) fn announce_past(cx: &mut Cx<'_>, key: Key<'_>, emptied: bool) {
 
 /// Redis looks at the type of the value before it reads the options.
 pub(super) fn check_first(cx: &mut Cx<'_>, key: Key<'_>) -> Outcome {
-    if cx.product.has_valkey_field_options {
-        return Ok(());
-    }
+    if cx.product.has_valkey_field_options { Ok(()) } else { check_type(cx, key) }
+}
+
+/// Refuses a value of another type.
+pub(super) fn check_type(cx: &mut Cx<'_>, key: Key<'_>) -> Outcome {
     match cx.keyspace.peek(key).map(|entry| entry.value().as_hash()) {
         Some(None) => Err(Refusal::WRONG_TYPE),
         _ => Ok(()),

@@ -1,7 +1,7 @@
 //! Commands that read or set fields and say how long these stay: HGETEX, HSETEX, HGETDEL.
 
 use super::change;
-use super::ends::{announce_past, check_first, set_end};
+use super::ends::{announce_past, check_first, check_type, set_end};
 use super::options::{End, Fields, UntilOptions};
 use crate::command::collection::announce_removal;
 use crate::command::pace::{Strides, units};
@@ -43,7 +43,8 @@ pub(super) fn hgetex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
     let key = cx.key(args.at(1));
     check_first(cx, key)?;
     let UntilOptions { end, fields, .. } = UntilOptions::of_hgetex(cx, args)?;
-    is_hash(cx, args)?;
+    // Valkey looks at the type before it reads the time.
+    check_type(cx, key)?;
     let time = time_of(cx, args, end)?;
     let (now, hasher) = (cx.now(), cx.keyspace.hasher().clone());
     let done = change(cx.keyspace, key, |hash| {
@@ -75,15 +76,6 @@ pub(super) fn hgetex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
     Ok(())
 }
 
-/// Refuses a value of another type, for Valkey, which looks at it before it reads the time.
-fn is_hash(cx: &mut Cx<'_>, args: Args<'_>) -> Outcome {
-    let key = cx.key(args.at(1));
-    match cx.keyspace.peek(key).map(|entry| entry.value().as_hash()) {
-        Some(None) => Err(Refusal::WRONG_TYPE),
-        _ => Ok(()),
-    }
-}
-
 fn time_of(cx: &Cx<'_>, args: Args<'_>, end: End) -> Result<Option<i64>, Refusal> {
     match end {
         End::At(unit, at) => unit.time(cx, args, at).map(Some),
@@ -95,9 +87,9 @@ fn time_of(cx: &Cx<'_>, args: Args<'_>, end: End) -> Result<Option<i64>, Refusal
 /// [field value ...]; Valkey has NX and XX too
 pub(super) fn hsetex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let options = UntilOptions::of_hsetex(cx, args)?;
-    is_hash(cx, args)?;
-    let time = time_of(cx, args, options.end)?;
     let key = cx.key(args.at(1));
+    check_type(cx, key)?;
+    let time = time_of(cx, args, options.end)?;
     let was_there = cx.keyspace.peek(key).is_some();
     if options.key_exists.is_some_and(|wanted| wanted != was_there) {
         out.int(0);
