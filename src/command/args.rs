@@ -59,6 +59,20 @@ impl<'a> Args<'a> {
         self.spans[i].of(self.buf)
     }
 
+    /// The first eight bytes of argument `i`, zeros after a shorter one, as a little-endian number.
+    ///
+    /// # Panics
+    /// If there is no argument `i`.
+    #[inline]
+    pub(super) fn word(self, i: usize) -> u64 {
+        let (arg, start) = (self.at(i), self.spans[i].start as usize);
+        // Behind an argument there are other bytes nearly always.
+        match self.buf.get(start..).and_then(<[u8]>::first_chunk) {
+            Some(eight) => u64::from_le_bytes(*eight) & low_bytes(arg.len()),
+            None => word_of(arg),
+        }
+    }
+
     /// The arguments from `first` on.
     pub fn from(self, first: usize) -> ArgsFrom<'a> {
         ArgsFrom { buf: self.buf, spans: self.spans[first.min(self.spans.len())..].iter() }
@@ -91,6 +105,17 @@ impl<'a> Args<'a> {
     pub fn parts(self) -> (&'a [u8], &'a [Span]) {
         (self.buf, self.spans)
     }
+}
+
+/// Returns a mask of as many bytes, the lowest, up to all eight.
+#[inline]
+fn low_bytes(count: usize) -> u64 {
+    if count < 8 { (1 << (8 * count)) - 1 } else { u64::MAX }
+}
+
+/// The first eight bytes, zeros after fewer, as a little-endian number.
+pub(super) fn word_of(bytes: &[u8]) -> u64 {
+    bytes.iter().take(8).rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 /// The arguments from some one on, in order.

@@ -6,7 +6,9 @@
 //!
 //! [`Variant`]: super::spec::Variant
 
+use super::args::word_of;
 use super::container::{SHOWN_MAX, truncated, unknown_subcommand};
+use super::spec::Arity;
 use super::{Args, Invocation, Refusal, Run, ServerCx, Spec, all};
 use crate::dialect::{Product, Servers, servers};
 use crate::resp::until_nul;
@@ -62,6 +64,26 @@ impl Commands {
     /// # Errors
     /// The command or subcommand is unknown, or takes another number of arguments.
     pub(crate) fn resolve<'a>(&self, args: Args<'a>) -> Result<Invocation<'a>, Refusal> {
+        match self.indexed(args) {
+            Some(row) => Ok(Invocation::new(row.spec, args)),
+            None => self.resolve_any(args),
+        }
+    }
+
+    /// Returns the indexed row of a request, if it admits the number of its arguments and has no
+    /// subcommands.
+    #[inline(always)]
+    pub(crate) fn indexed(&self, args: Args<'_>) -> Option<&IndexedRow> {
+        let row = self.index.row(args.word(0), args.at(0))?;
+        // One comparison decides: below the fewest, the difference is huge.
+        let more = args.len().wrapping_sub(row.least as usize);
+        (more <= row.spread as usize).then_some(row)
+    }
+
+    /// As [`Commands::resolve`], of a request in any form.
+    #[cold]
+    #[inline(never)]
+    fn resolve_any<'a>(&self, args: Args<'a>) -> Result<Invocation<'a>, Refusal> {
         let spec = self.find(&args[0]).ok_or_else(|| unknown(args))?;
         if spec.subcommands.is_empty() {
             return if spec.arity.admits(args.len()) {
@@ -145,61 +167,69 @@ fn unknown(args: Args<'_>) -> Refusal {
     Refusal::new(text)
 }
 
+/// Setting these bits turns upper case into lower. It may make other bytes equal, which the comparison
+/// of the whole name then finds.
+const LOWER: u64 = 0x2020_2020_2020_2020;
+
 /// Commands by name: a small open-addressing table over the name's length and first eight bytes,
 /// which differ between nearly all commands; the rest of a name is compared only if they are equal.
 struct NameIndex {
     /// A power of two in size, at most half full, probed linearly from the bucket of `word` and the
     /// name's length.
-    buckets: Box<[Option<Indexed>]>,
+    buckets: Box<[Option<IndexedRow>]>,
 }
 
-/// A command in the index.
-#[derive(Clone, Copy)]
-struct Indexed {
+/// A row in the index, with what nearly every request asks of it.
+#[derive(Clone)]
+pub(crate) struct IndexedRow {
     word: u64,
-    /// Whether the word and the length determine the whole name.
-    is_whole: bool,
-    spec: &'static Spec,
+    /// The row.
+    pub(crate) spec: &'static Spec,
+    /// The fewest arguments that it takes.
+    least: u32,
+    /// How many more it may take.
+    spread: u32,
+    /// The length of its name, if the word determines all of it; else 0.
+    whole_len: u8,
+    /// The argument that is its only key, or 0.
+    pub(crate) only_key: u8,
+    /// Whether it names no keys.
+    pub(crate) is_keyless: bool,
+    /// What [`Spec::runs_directly`] returns.
+    pub(crate) is_direct: bool,
 }
 
 impl NameIndex {
     fn of(rows: &'static [Spec]) -> Self {
         let mut buckets = vec![None; (2 * rows.len()).next_power_of_two()].into_boxed_slice();
         for spec in rows {
+            let name = spec.name.as_bytes();
             // Only a letter becomes a letter when bit 0x20 is set, so that a word of letters is enough.
-            let is_whole =
-                spec.name.len() <= 8 && spec.name.bytes().all(|b| b.is_ascii_lowercase());
-            let word = Self::word(spec.name.as_bytes());
-            let mut bucket = Self::bucket(word, spec.name.len(), buckets.len());
+            let is_whole = name.len() <= 8 && name.iter().all(u8::is_ascii_lowercase);
+            let word = word_of(name) | LOWER;
+            let mut bucket = Self::bucket(word, name.len(), buckets.len());
             while buckets[bucket].is_some() {
                 bucket = (bucket + 1) % buckets.len();
             }
-            buckets[bucket] = Some(Indexed { word, is_whole, spec });
+            let (least, spread) = match spec.arity {
+                // No request has so many: those of subcommands are counted by their own rows.
+                _ if !spec.subcommands.is_empty() => (u32::MAX, 0),
+                Arity::Exactly(count) => (count.into(), 0),
+                Arity::AtLeast(count) => (count.into(), u32::MAX),
+            };
+            let whole_len = if is_whole { name.len() as u8 } else { 0 };
+            buckets[bucket] = Some(IndexedRow {
+                word,
+                spec,
+                least,
+                spread,
+                whole_len,
+                only_key: spec.only_key().unwrap_or(0),
+                is_keyless: spec.keys.is_empty(),
+                is_direct: spec.runs_directly(),
+            });
         }
         Self { buckets }
-    }
-
-    /// The name's first eight bytes, letters in lower case, zeros after a shorter one.
-    #[inline]
-    fn word(name: &[u8]) -> u64 {
-        // Setting this bit turns upper case into lower. It may make other bytes equal, which the
-        // comparison of the whole name then finds.
-        const LOWER: u64 = 0x2020_2020_2020_2020;
-        let four = |at: usize| {
-            u64::from(u32::from_le_bytes([name[at], name[at + 1], name[at + 2], name[at + 3]]))
-        };
-        LOWER
-            | match *name {
-                [] => 0,
-                [a, b, c, d, e, f, g, h, ..] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
-                [_, _, _, _, ..] => four(0) | four(name.len() - 4) << (8 * (name.len() - 4)),
-                [a, ..] => {
-                    let (middle, last) = (name[name.len() / 2], name[name.len() - 1]);
-                    u64::from(a)
-                        | u64::from(middle) << (8 * (name.len() / 2))
-                        | u64::from(last) << (8 * (name.len() - 1))
-                }
-            }
     }
 
     #[inline]
@@ -209,12 +239,21 @@ impl NameIndex {
     }
 
     fn find(&self, name: &[u8]) -> Option<&'static Spec> {
-        let word = Self::word(name);
+        self.row(word_of(name), name).map(|row| row.spec)
+    }
+
+    /// Returns the command of this name, in any case; `word` are its first eight bytes.
+    #[inline(always)]
+    fn row(&self, word: u64, name: &[u8]) -> Option<&IndexedRow> {
+        let word = word | LOWER;
         let mut bucket = Self::bucket(word, name.len(), self.buckets.len());
-        while let Some(Indexed { word: its, is_whole, spec }) = self.buckets[bucket] {
-            let is_equal = || is_whole || name.eq_ignore_ascii_case(spec.name.as_bytes());
-            if its == word && name.len() == spec.name.len() && is_equal() {
-                return Some(spec);
+        while let Some(row) = &self.buckets[bucket] {
+            let is_equal = || {
+                usize::from(row.whole_len) == name.len()
+                    || name.eq_ignore_ascii_case(row.spec.name.as_bytes())
+            };
+            if row.word == word && is_equal() {
+                return Some(row);
             }
             bucket = (bucket + 1) & (self.buckets.len() - 1);
         }

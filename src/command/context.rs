@@ -1,7 +1,7 @@
 //! What a command function works on: [`Cx`] for one of a shard, [`ServerCx`] for one of the
 //! process.
 
-use super::{KeySlots, Outcome, Pace, Refusal};
+use super::{Invocation, KeySlots, KnownKey, Outcome, Pace, Refusal};
 use crate::dialect::Product;
 use crate::keyspace::{Key, Keyspace, Millis, Text, Value, event};
 use crate::replication::ReplicaWait;
@@ -17,12 +17,10 @@ use std::sync::Arc;
 pub struct Cx<'a> {
     /// The shard's keys; its time is the batch's.
     pub keyspace: &'a mut Keyspace,
-    /// The slot of all keys of the request; `None` if they may be in several.
-    pub slot: Option<Slot>,
+    /// The request.
+    pub invocation: &'a Invocation<'a>,
     /// The slots of its keys, if there are several.
     pub slots: Option<&'a KeySlots<'a>>,
-    /// The request's only key, if it was looked up before.
-    pub known: Option<Key<'a>>,
     /// Longest string that a command may make (`proto-max-bulk-len`), in bytes.
     pub string_len_max: u64,
     /// Called during long work.
@@ -45,6 +43,12 @@ impl<'a> Cx<'a> {
         self.ready.is_none_or(|ready| ready == key)
     }
 
+    /// Returns the slot of all keys of the request; `None` if they may be in several.
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        self.invocation.slot()
+    }
+
     /// Returns a key of the request as the keyspace takes it, with its slot and hash.
     #[must_use]
     #[inline]
@@ -52,12 +56,16 @@ impl<'a> Cx<'a> {
     where
         'a: 'k,
     {
-        if let Some(known) = self.known
-            && std::ptr::eq(known.bytes, bytes)
+        if let Some(KnownKey { key, .. }) = &self.invocation.known
+            && std::ptr::eq(key.bytes, bytes)
         {
-            return known;
+            return *key;
         }
-        let slot = match (self.slot, self.slots) {
+        self.unknown_key(bytes)
+    }
+
+    fn unknown_key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
+        let slot = match (self.slot(), self.slots) {
             (Some(slot), _) => slot,
             (None, Some(slots)) => slots.slot_of(bytes),
             (None, None) => Slot::of(bytes),
@@ -86,13 +94,25 @@ impl<'a> Cx<'a> {
     /// WRONGTYPE if the key holds another type.
     #[inline]
     pub fn answer_text(&mut self, key: Key<'_>, out: &mut Sink<'_>) -> Outcome {
-        match self.keyspace.read(key) {
-            None => out.null(),
-            Some(Value::Str(bytes)) => out.bulk(bytes),
-            Some(Value::Int(value)) => out.bulk_int(*value),
-            Some(value) => out.bulk(&value.as_text().ok_or(Refusal::WRONG_TYPE)?),
+        match self.keyspace.read_whole(&key) {
+            Some(Value::Str(bytes)) => {
+                out.bulk(bytes);
+                Ok(())
+            }
+            Some(value) => write_text(value, out),
+            None => self.answer_other(key, out),
         }
-        Ok(())
+    }
+
+    #[inline(never)]
+    fn answer_other(&mut self, key: Key<'_>, out: &mut Sink<'_>) -> Outcome {
+        match self.keyspace.read(key) {
+            Some(value) => write_text(value, out),
+            None => {
+                out.null();
+                Ok(())
+            }
+        }
     }
 
     /// Publishes the event of a key that is gone because it was given an expiry in the past.
@@ -107,6 +127,20 @@ impl<'a> Cx<'a> {
     pub fn value(&mut self, key: Key<'_>) -> Option<&Value> {
         self.keyspace.read(key)
     }
+}
+
+/// Writes a string.
+///
+/// # Errors
+/// WRONGTYPE for another type.
+#[inline(never)]
+fn write_text(value: &Value, out: &mut Sink<'_>) -> Outcome {
+    match value {
+        Value::Str(bytes) => out.bulk(bytes),
+        Value::Int(value) => out.bulk_int(*value),
+        value => out.bulk(&value.as_text().ok_or(Refusal::WRONG_TYPE)?),
+    }
+    Ok(())
 }
 
 /// What a command sees that acts on the process, or on all shards in view.

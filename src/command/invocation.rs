@@ -1,7 +1,7 @@
 //! A request whose row is known.
 
 use super::{Args, Spec};
-use crate::keyspace::{Key, KeyHint};
+use crate::keyspace::Key;
 use crate::slot::{Footprint, Slot};
 
 /// A request whose row was found and whose number of arguments fits.
@@ -13,10 +13,17 @@ pub struct Invocation<'a> {
     pub args: Args<'a>,
     /// The slots of its keys.
     pub footprint: Footprint,
-    /// The argument that is its only key, if the row says so ([`Spec::only_key`]).
-    pub only_key: Option<u8>,
-    /// Where an early look-up has found that key, if there was one.
-    pub seen: Option<KeyHint>,
+    /// Its only key, if the row says so ([`Spec::only_key`]) and the key is hashed already.
+    pub known: Option<KnownKey<'a>>,
+}
+
+/// The only key of a request, hashed, and perhaps looked up before.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownKey<'a> {
+    /// Which argument it is.
+    pub at: u8,
+    /// The key.
+    pub key: Key<'a>,
 }
 
 impl<'a> Invocation<'a> {
@@ -27,19 +34,7 @@ impl<'a> Invocation<'a> {
             Some(at) => Footprint::In(Slot::of(args.at(at.into()))),
             None => spec.footprint(args),
         };
-        Self { spec, args, footprint, only_key, seen: None }
-    }
-
-    /// Its only key, if that was looked up before.
-    #[must_use]
-    #[inline]
-    pub fn known(&self) -> Option<Key<'a>> {
-        match (self.slot(), self.only_key, self.seen) {
-            (Some(slot), Some(at), Some(seen)) => {
-                Some(Key::with_hint(self.args.at(at.into()), slot, seen))
-            }
-            _ => None,
-        }
+        Self { spec, args, footprint, known: None }
     }
 
     /// Whether its keys are in more than one slot.

@@ -71,7 +71,7 @@ pub mod foreign;
 pub(crate) use args::{Args, ArgsFrom};
 pub(crate) use connection::label_client;
 pub(crate) use context::{Cx, ServerCx};
-pub(crate) use invocation::Invocation;
+pub(crate) use invocation::{Invocation, KnownKey};
 pub(crate) use key_slots::KeySlots;
 pub use pace::Immediate;
 pub(crate) use pace::{DeferredWork, Pace, ReplyDelay};

@@ -3,8 +3,8 @@
 //! The bytes of all commands are in one buffer, so that queueing a command is one copy and running
 //! the queue is a walk; [`Args`] reads it as it reads the connection's buffer.
 
-use super::{Args, Invocation, Spec};
-use crate::keyspace::KeyHint;
+use super::{Args, Invocation, KnownKey, Spec};
+use crate::keyspace::{Key, KeyHint};
 use crate::resp::Span;
 use crate::slot::Footprint;
 
@@ -21,8 +21,8 @@ pub struct Queue {
 struct Queued {
     spec: &'static Spec,
     footprint: Footprint,
-    only_key: Option<u8>,
-    seen: Option<KeyHint>,
+    /// The argument that is its only key, if there is one, and what is known of that.
+    known: Option<(u8, KeyHint)>,
     spans_from: u32,
     spans_to: u32,
 }
@@ -74,8 +74,9 @@ impl Queue {
             |s: &Span| Span { start: (s.start as usize - from + moved) as u32, len: s.len };
         self.spans.extend(spans.iter().map(shifted));
         let spans_to = self.spans.len() as u32;
-        let &Invocation { spec, footprint, only_key, seen, .. } = invocation;
-        self.commands.push(Queued { spec, footprint, only_key, seen, spans_from, spans_to });
+        let &Invocation { spec, footprint, known, .. } = invocation;
+        let known = known.map(|KnownKey { at, key }| (at, key.hint()));
+        self.commands.push(Queued { spec, footprint, known, spans_from, spans_to });
         true
     }
 
@@ -106,8 +107,15 @@ impl Queue {
     pub fn iter(&self) -> impl Iterator<Item = Invocation<'_>> {
         self.commands.iter().map(|c| {
             let spans = &self.spans[c.spans_from as usize..c.spans_to as usize];
-            let &Queued { spec, footprint, only_key, seen, .. } = c;
-            Invocation { spec, args: Args::new(&self.bytes, spans), footprint, only_key, seen }
+            let &Queued { spec, footprint, known, .. } = c;
+            let args = Args::new(&self.bytes, spans);
+            let known = match (known, footprint) {
+                (Some((at, hint)), Footprint::In(slot)) => {
+                    Some(KnownKey { at, key: Key::with_hint(args.at(at.into()), slot, hint) })
+                }
+                _ => None,
+            };
+            Invocation { spec, args, footprint, known }
         })
     }
 }

@@ -3,6 +3,7 @@
 //! Most keys and many values are short; 22 bytes inside the entry save an allocation, its header
 //! and a cache miss each. Its layout can change in this one file.
 
+use crate::text::short;
 use std::cmp::Ordering;
 use std::ops::Deref;
 
@@ -67,13 +68,14 @@ impl Ord for Blob {
 }
 
 impl From<&[u8]> for Blob {
+    #[inline]
     fn from(from: &[u8]) -> Self {
         if from.len() > INLINE_LEN_MAX {
             return Self(Repr::Heap(from.into()));
         }
-        let mut bytes = [0; INLINE_LEN_MAX];
-        bytes[..from.len()].copy_from_slice(from);
-        Self(Repr::Inline { len: from.len() as u8, bytes })
+        let (mut bytes, len) = ([0; INLINE_LEN_MAX], from.len());
+        short::copy(from, &mut bytes);
+        Self(Repr::Inline { len: len as u8, bytes })
     }
 }
 

@@ -74,6 +74,12 @@ impl Entry {
         }
     }
 
+    /// Returns whether its value is a string, and it does not expire.
+    #[inline]
+    pub(super) fn is_lasting_string(&self) -> bool {
+        self.due_at == NEVER && self.value.is_string()
+    }
+
     /// Returns whether its value is a hash whose fields expire, or once did.
     #[inline]
     pub(super) fn is_timed(&self) -> bool {

@@ -66,6 +66,7 @@ pub(crate) use write::{Edited, LazyFree};
 pub(crate) use zset::{LexBound, ScoreBound, Zset, ZsetBuilder};
 
 use crate::slot::{SLOTS, Slot};
+use crate::text::short::are_equal;
 use entry::Expiring;
 use journal::Journal;
 use std::collections::HashSet;
@@ -144,6 +145,8 @@ pub struct Keyspace {
     rng: fastrand::Rng,
     watchers: Watchers,
     now: Millis,
+    /// The same in seconds.
+    second: u32,
     /// Entries in all tables.
     len: usize,
     /// How many of `len` have an expiry.
@@ -193,6 +196,7 @@ impl Keyspace {
             rng: fastrand::Rng::with_seed(seed),
             watchers: Watchers::default(),
             now: 0,
+            second: 0,
             len: 0,
             volatile: 0,
             with_ends: 0,
@@ -213,6 +217,7 @@ impl Keyspace {
     /// Begins a batch of commands that all run at `now`.
     pub fn begin(&mut self, now: Millis) {
         self.now = now;
+        self.second = (now / 1000) as u32;
     }
 
     /// Returns the time of this batch.
@@ -301,13 +306,18 @@ impl Keyspace {
     #[inline]
     fn find_even_expired(&self, key: Key<'_>) -> Option<(usize, usize)> {
         let s = self.table_of_slot[key.slot.index()] as usize;
-        let table = &self.slots.get(s)?.table;
-        if let Some(entry) = table.entries().get(key.hint.position as usize)
-            && *entry.key == *key.bytes
+        let at = key.hint.position as usize;
+        if let Some(entry) = self.slots.get(s)?.table.entries().get(at)
+            && are_equal(&entry.key, key.bytes)
         {
-            return Some((s, key.hint.position as usize));
+            return Some((s, at));
         }
-        Some((s, table.find(key.bytes, key.hint.hash)?))
+        self.search(s, key)
+    }
+
+    /// Searches a slot's table for a key.
+    fn search(&self, s: usize, key: Key<'_>) -> Option<(usize, usize)> {
+        Some((s, self.slots[s].table.find(key.bytes, key.hint.hash)?))
     }
 
     /// Finds a key; an expired one is removed and not found, and so are expired fields of a hash.

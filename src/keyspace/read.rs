@@ -1,8 +1,44 @@
 //! Reading keys: with or without a hit counted, the access time updated, a `keymiss` event.
 
-use super::{Entry, Key, Keyspace, Value, event};
+use super::{Entry, Key, Keyspace, Millis, SlotTable, Value, event};
+use crate::text::short::are_equal;
+
+/// Returns the entry of a key, if there is one of which nothing is due.
+#[inline(always)]
+fn whole_in<'t>(
+    tables: &'t mut [SlotTable],
+    table_of_slot: &[u16],
+    key: &Key<'_>,
+    now: Millis,
+) -> Option<&'t mut Entry> {
+    let table = &mut tables.get_mut(table_of_slot[key.slot.index()] as usize)?.table;
+    let mut at = key.hint.position as usize;
+    if !table.entries().get(at).is_some_and(|entry| are_equal(&entry.key, key.bytes)) {
+        at = table.find(key.bytes, key.hint.hash)?;
+    }
+    let entry = table.get_mut(at)?;
+    (!entry.is_due(now)).then_some(entry)
+}
 
 impl Keyspace {
+    /// Returns the entry of a key, if there is one of which nothing is due.
+    #[inline(always)]
+    pub(super) fn whole_entry(&mut self, key: &Key<'_>) -> Option<&mut Entry> {
+        whole_in(&mut self.slots, &self.table_of_slot, key, self.now)
+    }
+
+    /// Reads a key as [`Keyspace::read`] does, if there is one of which nothing is due; else there is no
+    /// effect.
+    #[inline(always)]
+    pub fn read_whole(&mut self, key: &Key<'_>) -> Option<&Value> {
+        let entry = whole_in(&mut self.slots, &self.table_of_slot, key, self.now)?;
+        self.counts.hits += 1;
+        if entry.accessed != self.second && !self.no_touch {
+            entry.accessed = self.second;
+        }
+        Some(&entry.value)
+    }
+
     /// Reads a key: counts a hit or a miss and updates the access time.
     #[inline]
     pub fn read(&mut self, key: Key<'_>) -> Option<&Value> {
@@ -11,7 +47,7 @@ impl Keyspace {
             return None;
         };
         self.counts.hits += 1;
-        let second = (self.now / 1000) as u32;
+        let second = self.second;
         let entry = self.slots[s].table.at_mut(at);
         // Writing to a clean cache line costs more than the comparison.
         if entry.accessed != second && !self.no_touch {

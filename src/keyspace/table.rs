@@ -38,9 +38,17 @@ impl KeyHasher {
         Self(foldhash::fast::FixedState::with_seed(seed))
     }
 
-    /// Returns the hash of `bytes`.
+    /// Returns the hash of `bytes`: 32 bits are all that a table uses.
     #[must_use]
-    pub fn hash(&self, bytes: &[u8]) -> u64 {
+    #[inline]
+    pub fn hash(&self, bytes: &[u8]) -> u32 {
+        (self.wide_hash(bytes) >> 32) as u32
+    }
+
+    /// Returns a hash of `bytes` of 64 bits, for other tables.
+    #[must_use]
+    #[inline]
+    pub fn wide_hash(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.0.build_hasher();
         hasher.write(bytes);
         hasher.finish()
@@ -63,13 +71,9 @@ pub(crate) struct Table<E> {
     index: Option<Box<Index>>,
 }
 
-fn fingerprint_of(hash: u64) -> u16 {
-    (hash >> 48) as u16
-}
-
-/// Returns the hash that the index uses: its upper half is the fingerprint.
-fn index_hash(hash: u64) -> u32 {
-    (hash >> 32) as u32
+/// Returns the fingerprint: the upper half of a hash.
+fn fingerprint_of(hash: u32) -> u16 {
+    (hash >> 16) as u16
 }
 
 impl<E> Default for Table<E> {
@@ -91,6 +95,12 @@ impl<E: Keyed> Table<E> {
         &self.entries
     }
 
+    /// Returns the entry at a position, if there is one.
+    #[inline]
+    pub(crate) fn get_mut(&mut self, at: usize) -> Option<&mut E> {
+        self.entries.get_mut(at)
+    }
+
     /// Returns the entry at a position that [`Table::find`] returned.
     pub(crate) fn at_mut(&mut self, at: usize) -> &mut E {
         &mut self.entries[at]
@@ -98,9 +108,10 @@ impl<E: Keyed> Table<E> {
 
     /// Returns the position of the entry with this key, whose hash is `hash`.
     #[must_use]
-    pub(crate) fn find(&self, key: &[u8], hash: u64) -> Option<usize> {
+    #[inline(never)]
+    pub(crate) fn find(&self, key: &[u8], hash: u32) -> Option<usize> {
         if let Some(index) = &self.index {
-            return index.find(index_hash(hash), |at| self.entries[at].key() == key);
+            return index.find(hash, |at| self.entries[at].key() == key);
         }
         let fingerprint = fingerprint_of(hash);
         // Comparing all of a group and branching once lets the compiler use vector instructions;
@@ -131,9 +142,9 @@ impl<E: Keyed> Table<E> {
 
     /// Prefetches the memory that [`Table::guess`] will read first.
     #[inline]
-    pub(crate) fn prefetch(&self, hash: u64) {
+    pub(crate) fn prefetch(&self, hash: u32) {
         if let Some(index) = &self.index {
-            prefetch(index.memory_of(index_hash(hash)));
+            prefetch(index.memory_of(hash));
             return;
         }
         for line in self.fingerprints.chunks(64 / size_of::<u16>()) {
@@ -144,9 +155,9 @@ impl<E: Keyed> Table<E> {
     /// Returns the entry that most likely has a key of this hash, with its position: nearly always
     /// the right one, if there is one.
     #[must_use]
-    pub(crate) fn guess(&self, hash: u64) -> Option<(usize, &E)> {
+    pub(crate) fn guess(&self, hash: u32) -> Option<(usize, &E)> {
         let at = match &self.index {
-            Some(index) => index.find(index_hash(hash), |_| true)?,
+            Some(index) => index.find(hash, |_| true)?,
             None => {
                 let fingerprint = fingerprint_of(hash);
                 let (groups, rest) = self.fingerprints.as_chunks::<GROUP>();
@@ -164,13 +175,13 @@ impl<E: Keyed> Table<E> {
     }
 
     /// Adds an entry whose key, with hash `hash`, is not in the table; returns its position.
-    pub(crate) fn insert(&mut self, entry: E, hash: u64, hasher: &KeyHasher) -> usize {
+    pub(crate) fn insert(&mut self, entry: E, hash: u32, hasher: &KeyHasher) -> usize {
         debug_assert!(self.find(entry.key(), hash).is_none());
         let at = self.entries.len();
         grow(&mut self.entries);
         self.entries.push(entry);
         match &mut self.index {
-            Some(index) => index.insert(index_hash(hash), at),
+            Some(index) => index.insert(hash, at),
             None if at < DENSE_LEN_MAX => {
                 grow(&mut self.fingerprints);
                 self.fingerprints.push(fingerprint_of(hash));
@@ -184,7 +195,7 @@ impl<E: Keyed> Table<E> {
     pub(crate) fn remove(&mut self, at: usize, hasher: &KeyHasher) -> E {
         if let Some(index) = &mut self.index {
             let last = self.entries.len() - 1;
-            let hash_at = |at: usize| index_hash(hasher.hash(self.entries[at].key()));
+            let hash_at = |at: usize| hasher.hash(self.entries[at].key());
             index.remove(hash_at(at), at);
             if last != at {
                 index.replace(hash_at(last), last, at);
@@ -254,7 +265,7 @@ impl<E: Keyed> Table<E> {
             next = above.iter().copied().filter(|&it| it > last).min();
         }
         for (entry, &it) in self.entries.iter().zip(&self.fingerprints) {
-            let is_seen = |entry: &E| index_hash(hasher.hash(entry.key())) < from;
+            let is_seen = |entry: &E| hasher.hash(entry.key()) < from;
             if (first..=last).contains(&it) && !(it == first && from as u16 != 0 && is_seen(entry))
             {
                 page.push(entry);
@@ -276,7 +287,7 @@ impl<E: Keyed> Table<E> {
     fn build_index(&mut self, hasher: &KeyHasher) {
         let mut index = Index::with_capacity(self.entries.len());
         for (at, entry) in self.entries.iter().enumerate() {
-            index.insert(index_hash(hasher.hash(entry.key())), at);
+            index.insert(hasher.hash(entry.key()), at);
         }
         self.index = Some(Box::new(index));
         self.fingerprints = Vec::new();

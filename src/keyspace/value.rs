@@ -103,6 +103,13 @@ impl Value {
         }
     }
 
+    /// Returns whether it is a string.
+    #[must_use]
+    #[inline]
+    pub fn is_string(&self) -> bool {
+        matches!(self, Self::Int(_) | Self::Str(_) | Self::Raw(_))
+    }
+
     /// Returns the hash, or `None` for another type.
     #[must_use]
     #[inline]

@@ -30,6 +30,7 @@ impl std::fmt::Debug for LazyFree {
 
 impl Keyspace {
     /// Sets a key, overwriting any previous value.
+    #[inline]
     pub fn set(&mut self, key: Key<'_>, value: Value, ttl: Ttl) {
         self.put(key, value, ttl);
         self.touch(key.bytes, false);
@@ -44,8 +45,27 @@ impl Keyspace {
         self.record_unwatched(key.bytes);
     }
 
+    #[inline]
     fn put(&mut self, key: Key<'_>, value: Value, ttl: Ttl) {
-        let accessed = (self.now / 1000) as u32;
+        let (accessed, no_touch) = (self.second, self.no_touch);
+        if let Some(entry) = self.whole_entry(&key)
+            // A string in place of another, and neither expires: nothing is to be counted.
+            && !matches!(ttl, Ttl::At(_))
+            && entry.is_lasting_string()
+            && value.is_string()
+        {
+            entry.value = value;
+            if !no_touch {
+                entry.accessed = accessed;
+            }
+            return;
+        }
+        self.put_any(key, value, ttl);
+    }
+
+    #[inline(never)]
+    fn put_any(&mut self, key: Key<'_>, value: Value, ttl: Ttl) {
+        let accessed = self.second;
         if let Some((s, at)) = self.find(key) {
             let slot = &mut self.slots[s];
             let entry = slot.table.at_mut(at);
@@ -77,7 +97,7 @@ impl Keyspace {
         edit: impl FnOnce(&mut Value) -> Edited<R>,
     ) -> Option<R> {
         let (s, at) = self.find(key)?;
-        let accessed = (self.now / 1000) as u32;
+        let accessed = self.second;
         let entry = self.slots[s].table.at_mut(at);
         if !self.no_touch {
             entry.accessed = accessed;

@@ -139,10 +139,7 @@ impl Decoder {
         }
         match buf.get(from) {
             None => Ok(Decoded::Incomplete { missing: 1 }),
-            Some(b'*') => match short_request(buf, from, limits, spans) {
-                Some(end) => Ok(Decoded::Request { end }),
-                None => self.multibulk(buf, from, limits, spans),
-            },
+            Some(b'*') => self.multibulk(buf, from, limits, spans),
             Some(_) => inline(buf, from, spans),
         }
     }
@@ -240,16 +237,16 @@ struct State {
     bulk_len: Option<usize>,
 }
 
-/// Decodes a complete request with short headers, as nearly all are, and returns its end; `None`
-/// leaves the spans as they were, for the general path to decide.
-#[inline]
-fn short_request(buf: &[u8], from: usize, limits: Limits, spans: &mut Vec<Span>) -> Option<usize> {
-    let (args, mut at) =
-        short_header(buf, from).filter(|&(args, _)| args > 0 && limits.authenticated)?;
+/// Decodes a complete request with short headers, as nearly all are, of a client that has
+/// authenticated; returns its end. `None` leaves the spans as they were, for [`Decoder::next`] to
+/// decide.
+#[inline(always)]
+pub(crate) fn short_request(buf: &[u8], from: usize, spans: &mut Vec<Span>) -> Option<usize> {
+    let (args, mut at) = short_header(buf, from, b'*').filter(|&(args, _)| args > 0)?;
     let first = spans.len();
     for _ in 0..args {
-        match short_header(buf, at) {
-            Some((len, start)) if buf[at] == b'$' && start + len + 2 <= buf.len() => {
+        match short_header(buf, at, b'$') {
+            Some((len, start)) if start + len + 2 <= buf.len() => {
                 spans.push(Span { start: start as u32, len: len as u32 });
                 at = start + len + 2;
             }
@@ -262,27 +259,28 @@ fn short_request(buf: &[u8], from: usize, limits: Limits, spans: &mut Vec<Span>)
     Some(at)
 }
 
-/// Returns the number of a header of one to three digits, as nearly all are, and the offset after
-/// its line; `None` for any other or an incomplete header, for the general path to decide.
-#[inline]
-fn short_header(buf: &[u8], at: usize) -> Option<(usize, usize)> {
-    let digit = |b: u8| b.wrapping_sub(b'0');
-    let (value, len) = match *buf.get(at + 1..at + 5)? {
-        [a, b'\r', _, _] if digit(a) < 10 => (digit(a).into(), 3),
-        [a, b, b'\r', _] if digit(a).wrapping_sub(1) < 9 && digit(b) < 10 => {
-            (usize::from(digit(a)) * 10 + usize::from(digit(b)), 4)
-        }
-        [a, b, c, b'\r']
-            if digit(a).wrapping_sub(1) < 9
-                && digit(b) < 10
-                && digit(c) < 10
-                && buf.len() > at + 5 =>
-        {
-            (usize::from(digit(a)) * 100 + usize::from(digit(b)) * 10 + usize::from(digit(c)), 5)
-        }
-        _ => return None,
-    };
-    Some((value, at + 1 + len))
+/// Returns the number of a header of one to three digits behind its `kind`, as nearly all are, and
+/// the offset after its line; `None` for any other or an incomplete header, for the general path to
+/// decide.
+#[inline(always)]
+fn short_header(buf: &[u8], at: usize, kind: u8) -> Option<(usize, usize)> {
+    let digit = |b: u8| usize::from(b.wrapping_sub(b'0'));
+    // The shortest header that something follows has five bytes.
+    let &[its, a, b, c, d] = buf.get(at..)?.first_chunk()?;
+    if its != kind || digit(a) > 9 {
+        return None;
+    }
+    if b == b'\r' {
+        return Some((digit(a), at + 4));
+    }
+    if digit(a) == 0 || digit(b) > 9 {
+        return None;
+    }
+    let two = digit(a) * 10 + digit(b);
+    if c == b'\r' {
+        return Some((two, at + 5));
+    }
+    (d == b'\r' && digit(c) < 10 && buf.len() > at + 5).then_some((two * 10 + digit(c), at + 6))
 }
 
 /// Returns the line from `at` up to its CR, and the offset after the byte that follows the CR.

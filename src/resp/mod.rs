@@ -15,7 +15,7 @@ mod reply;
 pub use decode::Decoded;
 pub use decode::Decoder;
 pub use decode::Limits;
-pub(crate) use decode::ProtocolError;
+pub(crate) use decode::{ProtocolError, short_request};
 pub(crate) use reply::{Reply, ReplyDecoder};
 pub(crate) use sink::Proto;
 pub use sink::Sink;

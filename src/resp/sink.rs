@@ -4,6 +4,7 @@
 //! pairs, a null, a double) and never how RESP2 or RESP3 encodes it.
 
 use crate::text::number::{I64_BYTES_MAX, spell_i64, write_f64, write_i64};
+use crate::text::short;
 
 /// The protocol version that a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,9 @@ impl Proto {
         }
     }
 }
+
+/// Byte strings of up to this length are put together before they are appended.
+const SHORT_LEN_MAX: usize = 16;
 
 /// Where a command writes its reply.
 #[derive(Debug)]
@@ -105,16 +109,35 @@ impl<'o> Sink<'o> {
     /// Writes a byte string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.out.reserve(bytes.len() + 32);
-        // Most are this short.
-        match bytes.len() {
-            len @ 0..10 => self.raw(&[b'$', b'0' + len as u8, b'\r', b'\n']),
-            len @ 10..100 => {
-                let (tens, ones) = (len as u8 / 10, len as u8 % 10);
-                self.raw(&[b'$', b'0' + tens, b'0' + ones, b'\r', b'\n']);
+        // Most are short: those are put together first, and appended at once.
+        if bytes.len() <= SHORT_LEN_MAX { self.short_bulk(bytes) } else { self.long_bulk(bytes) }
+    }
+
+    #[inline]
+    fn short_bulk(&mut self, bytes: &[u8]) {
+        let (mut whole, len) = ([0; 32], bytes.len());
+        let digit = b'0' + (len % 10) as u8;
+        let start = match len {
+            0..10 => {
+                whole[..4].copy_from_slice(&[b'$', digit, b'\r', b'\n']);
+                4
             }
-            len => self.head(b'$', len as i64),
-        }
+            _ => {
+                whole[..5].copy_from_slice(&[b'$', b'1', digit, b'\r', b'\n']);
+                5
+            }
+        };
+        let to = &mut whole[start..];
+        short::copy(bytes, to);
+        to[len..len + 2].copy_from_slice(b"\r\n");
+        let before = self.out.len();
+        self.out.extend_from_slice(&whole);
+        self.out.truncate(before + start + len + 2);
+    }
+
+    fn long_bulk(&mut self, bytes: &[u8]) {
+        self.out.reserve(bytes.len() + 32);
+        self.head(b'$', bytes.len() as i64);
         self.raw(bytes);
         self.crlf();
     }

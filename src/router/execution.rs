@@ -52,6 +52,8 @@ impl Router {
         turn: &'r Turn<'r>,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        // It may leave shards in another state than it found them in.
+        turn.forget();
         let slots = match (scope, unit) {
             (Scope::Slot(_), _) | (_, Unit::Exec(_)) => None,
             (_, Unit::Command(it) | Unit::Blocking(it) | Unit::Watch(it, _)) => {
@@ -111,7 +113,7 @@ impl Router {
             session,
             client,
             placement,
-            turn: *turn,
+            turn: turn.clone(),
             scope,
             slots,
             may_select,
@@ -242,7 +244,7 @@ impl Executor for Execution<'_, '_> {
             }
             Run::Cluster(function) => {
                 let view = self.router.view(self.session, invocation.spec.flags);
-                let (router, session, turn) = (self.router, &*self.session, self.turn);
+                let (router, session, turn) = (self.router, &*self.session, self.turn.clone());
                 self.placement.with_view(&view, out, |holds, out| {
                     router.call_process(session, function, invocation, holds, &turn, out);
                 });
@@ -274,7 +276,7 @@ impl Executor for Execution<'_, '_> {
         match invocation.spec.run {
             _ if are_held => self.call_queued(invocation, out),
             Run::Cluster(function) if !invocation.spec.writes() => {
-                let (client, Turn { batch, pace, .. }) = (&self.client, self.turn);
+                let (client, Turn { batch, pace, .. }) = (&self.client, self.turn.clone());
                 let engine = self.placement.engine();
                 engine.run_process(function, invocation, client, &batch, pace, out);
             }
@@ -492,7 +494,7 @@ impl Execution<'_, '_> {
         self.session.run_queued(server, self.may_select, command, args, out);
         let ticks = self.turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
-        self.router.note_command(invocation, ticks, reply, &self.turn.batch);
+        self.router.note_command(invocation, ticks, reply, &self.turn);
         if command == SessionCommand::ClientTracking {
             // Changes of keys may be wanted from now on.
             self.placement.held.engines().for_each(Engine::read_settings);

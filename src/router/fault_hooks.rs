@@ -43,7 +43,7 @@ impl Router {
         if !turn.armed.delays_replies() {
             return;
         }
-        let slot = match request.footprint {
+        let slot = match request.footprint(args_of(input, scratch, request)) {
             _ if is_exec => session.transaction_slot(),
             Footprint::In(slot) | Footprint::Crossing { first: slot, .. } => Some(slot),
             Footprint::Anywhere => None,

@@ -26,6 +26,8 @@ mod execution;
 mod split;
 mod gate;
 mod orders;
+mod admitted;
+mod requests;
 mod turn;
 #[cfg(test)]
 mod tests;
@@ -33,12 +35,12 @@ mod tests;
 pub use pipeline::Scratch;
 pub use turn::TurnIo;
 
-use crate::dialect::{Dialect, Product};
+use crate::dialect::Dialect;
 use crate::keyspace::{KeyHasher, Keyspace, Millis};
 use crate::session::Session;
 use crate::shard::{BatchContext, Engine, RemoteShard, Shard};
+use crate::state::ServerState;
 use crate::state::clients::Client;
-use crate::state::{NodeState, ServerState};
 use crate::topology::{Port, Topology};
 use multi_slot::ScratchShards;
 use std::collections::BTreeMap;
@@ -128,43 +130,53 @@ impl Router {
 
     /// Returns the context of a batch of `port` that begins at `now`, by the current settings.
     #[must_use]
-    #[inline]
     pub fn batch_context(&self, port: Port, now: Millis) -> BatchContext {
-        let product = self.dialect_of(port).product;
-        batch_context(self.server.node(port), product, now, (0, false))
+        let (node, product) = (self.server.node(port), self.dialect_of(port).product);
+        let settings = &node.settings;
+        BatchContext {
+            now,
+            string_len_max: settings.bulk_len_max(),
+            limits: settings.limits(),
+            no_touch: false,
+            instrumentation: node.observer.instrumentation(0),
+            port,
+            product,
+        }
     }
 
-    /// Returns the same for the requests of a session.
+    /// Returns the same for the requests of a session; what only settings decide is taken from
+    /// `latest`, as far as that is of the same settings.
     #[inline]
-    fn batch_of(&self, session: &Session, now: Millis) -> BatchContext {
-        let client = session.client();
-        let product = self.dialect_of(session.port()).product;
-        let mut batch = batch_context(session.node(), product, now, (client.id, client.no_touch()));
-        let reader = client.constant_reader_number();
-        if reader != 0 {
+    fn batch_of(&self, session: &Session, now: Millis, latest: &mut LatestContext) -> BatchContext {
+        let (client, observer) = (session.client(), &session.node().observer);
+        let versions = observer.settings_versions();
+        let mut batch = match latest.0 {
+            Some((of, batch)) if of == versions => batch,
+            _ => {
+                let batch = self.batch_context(session.port(), now);
+                latest.0 = Some((versions, batch));
+                batch
+            }
+        };
+        (batch.now, batch.no_touch) = (now, client.no_touch());
+        let (monitored, reader) = (observer.is_monitored(), client.constant_reader_number());
+        batch.instrumentation.client = client.id;
+        if monitored != batch.instrumentation.monitored || reader != 0 {
+            batch.instrumentation.monitored = monitored;
             batch.instrumentation = batch.instrumentation.with_reader(reader);
         }
         batch
     }
 }
 
-/// Returns the context of a batch of a client's, 0 for none, that begins at `now`, by the node's
-/// current settings; with whether the client's commands leave the access times of keys alone.
-#[inline]
-fn batch_context(
-    node: &NodeState,
-    product: &'static Product,
-    now: Millis,
-    (client, no_touch): (u64, bool),
-) -> BatchContext {
-    let settings = &node.settings;
-    BatchContext {
-        now,
-        string_len_max: settings.bulk_len_max(),
-        limits: settings.limits(),
-        no_touch,
-        instrumentation: node.observer.instrumentation(client),
-        port: node.port,
-        product,
+/// The context of the latest batch, with the versions of the settings that it was read from. Versions
+/// are never used twice, so that they stand for the port, too.
+#[derive(Debug, Default)]
+struct LatestContext(Option<((u64, u64), BatchContext)>);
+
+impl LatestContext {
+    /// Returns the versions.
+    fn versions(&self) -> (u64, u64) {
+        self.0.map_or((0, 0), |(versions, _)| versions)
     }
 }

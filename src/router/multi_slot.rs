@@ -42,7 +42,7 @@ impl ScratchShards {
 
     fn make(&self, server: &ServerState) -> Engine {
         let made = self.made.fetch_add(1, Ordering::Relaxed);
-        let seed = self.hasher.hash(&made.to_le_bytes());
+        let seed = self.hasher.wide_hash(&made.to_le_bytes());
         let mut keyspace = Keyspace::new(std::iter::empty(), self.hasher.clone(), seed);
         keyspace.set_journaling(true);
         Engine::scratch(keyspace, Arc::clone(&server.topology), Arc::clone(&server.nodes))
@@ -67,7 +67,7 @@ impl Router {
             return None;
         };
         let mut scratch = self.scratch.take(&self.server);
-        scratch.begin(&turn.batch);
+        scratch.begin_batch(&turn.batch);
         // The batch may have waited for some of the shards since it began.
         let now = held.engines().map(|engine| engine.keyspace.now()).max();
         scratch.advance(now.unwrap_or(turn.batch.now));

@@ -1,12 +1,12 @@
 //! Decodes ahead: the requests of a read are decoded, matched with their rows and placed in slots
 //! before the first of them runs, and their keys are probed.
 
-use super::Router;
-use crate::command::{Args, Commands, Invocation, Queue, Run, Spec, flag};
-use crate::keyspace::{KeyHint, ProbeStage};
-use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Span};
+use super::{LatestContext, Router};
+use crate::command::{Args, Commands, Invocation, KnownKey, Queue, Run, Spec, flag};
+use crate::keyspace::{Key, KeyHint, ProbeStage};
+use crate::resp::{Decoded, Decoder, Limits, ProtocolError, Span, short_request};
 use crate::session::Session;
-use crate::shard::Turn;
+use crate::shard::{Look, Turn, TurnNumbers};
 use crate::slot::{Footprint, Slot};
 use crate::topology::Port;
 
@@ -14,20 +14,20 @@ use crate::topology::Port;
 pub(super) const AHEAD_MAX: usize = 128;
 /// From this many bytes of request and reply on, values are likely to be on the heap.
 pub(super) const LONG_BYTES: usize = 128;
-/// Ends a chain of requests.
-const NO_REQUEST: u16 = u16::MAX;
+/// No shard has this number.
+const NO_SHARD: u16 = u16::MAX;
 /// Batches of fewer requests are run without a probe.
 const WARM_MIN: usize = 4;
-/// With more shards than this, a batch has few keys to probe on each of them.
+/// With more shards than this, holding them takes longer than a probe saves.
 const WARM_SHARDS_MAX: usize = 64;
 
 /// Buffers that belong to a thread and are lent to the connection that runs on it.
 #[derive(Debug, Default)]
 pub struct Scratch {
+    pub(super) turns: TurnNumbers,
+    pub(super) latest: LatestContext,
     pub(super) spans: Vec<Span>,
     pub(super) requests: Vec<Request>,
-    /// The first request of the batch for each shard, or [`NO_REQUEST`].
-    first_there: Vec<u16>,
     /// Whether the last batch had many bytes per request, in or out: the next one likely has, too.
     pub(super) values_are_long: bool,
     /// Whether a value of the last batch was a string that was changed in place.
@@ -37,18 +37,30 @@ pub struct Scratch {
 /// A decoded request: `spans[first..first + count]`; the next one begins at `end` of the input.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
-    pub(super) first: usize,
-    pub(super) count: usize,
-    pub(super) end: usize,
     /// Its row; `None` if it fits none.
     pub(super) spec: Option<&'static Spec>,
-    pub(super) footprint: Footprint,
-    /// The argument that is its only key, if there is one.
-    pub(super) only_key: Option<u8>,
-    /// The result of probing its only key, if it was probed.
-    pub(super) seen: Option<KeyHint>,
-    /// The next request for the same shard in the batch, or [`NO_REQUEST`].
-    next_there: u16,
+    first: u32,
+    count: u32,
+    end: u32,
+    /// What is known of its only key, if there is one.
+    hint: KeyHint,
+    place: Place,
+    /// The shard on which its only key is probed, or [`NO_SHARD`].
+    shard: u16,
+    /// The argument that is its only key, or 0.
+    only_key: u8,
+    /// Whether a plain session has it run on its slot's shard.
+    pub(super) is_direct: bool,
+}
+
+/// Where the keys of a request are.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// There are none.
+    Anywhere,
+    In(Slot),
+    /// In several slots.
+    Crossing,
 }
 
 /// Where decoding ahead stopped; `taken` is the offset of the first undecoded byte.
@@ -62,19 +74,58 @@ impl Request {
     /// every call.)
     #[inline]
     pub(super) fn invocation<'i>(&self, spec: &'static Spec, args: Args<'i>) -> Invocation<'i> {
-        let &Self { footprint, only_key, seen, .. } = self;
-        Invocation { spec, args, footprint, only_key, seen }
+        let footprint = self.footprint(args);
+        let known = match (self.only_key, self.place) {
+            (at, Place::In(slot)) if at > 0 => {
+                Some(KnownKey { at, key: Key::with_hint(args.at(at.into()), slot, self.hint) })
+            }
+            _ => None,
+        };
+        Invocation { spec, args, footprint, known }
+    }
+
+    /// Returns the slots of its keys.
+    #[inline]
+    pub(super) fn footprint(&self, args: Args<'_>) -> Footprint {
+        match (self.place, self.spec) {
+            (Place::In(slot), _) => Footprint::In(slot),
+            // They are few.
+            (Place::Crossing, Some(spec)) => spec.footprint(args),
+            _ => Footprint::Anywhere,
+        }
     }
 
     /// Returns the slot that all its keys live in.
+    #[inline]
     pub(super) fn slot(&self) -> Option<Slot> {
-        if let Footprint::In(slot) = self.footprint { Some(slot) } else { None }
+        if let Place::In(slot) = self.place { Some(slot) } else { None }
+    }
+
+    /// Returns the offset of the first byte behind it.
+    #[inline]
+    pub(super) fn end(&self) -> usize {
+        self.end as usize
     }
 }
 
 #[inline]
 pub(super) fn args_of<'i>(input: &'i [u8], scratch: &'i Scratch, request: &Request) -> Args<'i> {
-    Args::new(input, &scratch.spans[request.first..request.first + request.count])
+    let first = request.first as usize;
+    Args::new(input, &scratch.spans[first..first + request.count as usize])
+}
+
+/// The shards that are looked at during a probe, by number.
+type Looks<'s> = [Option<Look<'s>>; WARM_SHARDS_MAX];
+
+/// Probes the only keys of requests whose shards are looked at.
+#[inline(always)]
+fn probe(requests: &mut [Request], looks: &Looks<'_>, stage: ProbeStage) {
+    for request in requests {
+        if let (Some(slot), Some(Some(look))) = (request.slot(), looks.get(request.shard as usize))
+        {
+            look.keyspace().probe(slot, &mut request.hint, stage);
+        }
+    }
 }
 
 impl Router {
@@ -98,7 +149,13 @@ impl Router {
         };
         let commands = Commands::of(self.server.product);
         let mut at = from;
-        while scratch.requests.len() < ahead_max {
+        loop {
+            if limits.authenticated && !decoder.is_midway() {
+                at = self.decode_usual(commands, input, at, ahead_max, scratch);
+            }
+            if scratch.requests.len() >= ahead_max {
+                break;
+            }
             // An inline request is unquoted in place, so it must not be decoded twice: it is taken
             // only when nothing before it can make this turn stop short of it.
             if !scratch.requests.is_empty() && input.get(at).is_some_and(|&b| b != b'*') {
@@ -107,25 +164,8 @@ impl Router {
             let first = scratch.spans.len();
             match decoder.next(input, at, limits, &mut scratch.spans)? {
                 Decoded::Request { end } => {
-                    let (spec, footprint, only_key) =
-                        match commands.resolve(Args::new(input, &scratch.spans[first..])) {
-                            Ok(Invocation { spec, footprint, only_key, .. }) => {
-                                (Some(spec), footprint, only_key)
-                            }
-                            Err(_) => (None, Footprint::Anywhere, None),
-                        };
-                    let count = scratch.spans.len() - first;
-                    let (seen, next_there) = (None, NO_REQUEST);
-                    scratch.requests.push(Request {
-                        first,
-                        count,
-                        end,
-                        spec,
-                        footprint,
-                        only_key,
-                        seen,
-                        next_there,
-                    });
+                    let args = Args::new(input, &scratch.spans[first..]);
+                    scratch.requests.push(self.any_request(commands, args, first, end));
                     at = end;
                 }
                 Decoded::Nothing { end } => {
@@ -144,54 +184,133 @@ impl Router {
         Ok(Ahead::More { taken: at })
     }
 
+    /// Decodes requests in the usual form, until there is another, or `ahead_max` of them; returns
+    /// where it stopped.
+    #[inline(never)] // Else what surrounds it takes its registers.
+    fn decode_usual(
+        &self,
+        commands: &Commands,
+        input: &[u8],
+        mut at: usize,
+        ahead_max: usize,
+        scratch: &mut Scratch,
+    ) -> usize {
+        let Scratch { spans, requests, .. } = scratch;
+        while requests.len() < ahead_max {
+            let first = spans.len();
+            let Some(end) = short_request(input, at, spans) else { break };
+            let args = Args::new(input, &spans[first..]);
+            let request = match commands.indexed(args) {
+                Some(row) if row.only_key > 0 && usize::from(row.only_key) < args.len() => {
+                    let key = args.at(row.only_key.into());
+                    Request {
+                        spec: Some(row.spec),
+                        first: first as u32,
+                        count: args.len() as u32,
+                        end: end as u32,
+                        // All shards hash alike.
+                        hint: KeyHint::from_hash(self.hasher.hash(key)),
+                        place: Place::In(Slot::of(key)),
+                        shard: NO_SHARD,
+                        only_key: row.only_key,
+                        is_direct: row.is_direct,
+                    }
+                }
+                Some(row) if row.is_keyless => Request {
+                    spec: Some(row.spec),
+                    first: first as u32,
+                    count: args.len() as u32,
+                    end: end as u32,
+                    hint: KeyHint::NONE,
+                    place: Place::Anywhere,
+                    shard: NO_SHARD,
+                    only_key: 0,
+                    is_direct: row.is_direct,
+                },
+                _ => self.any_request(commands, args, first, end),
+            };
+            requests.push(request);
+            at = end;
+        }
+        at
+    }
+
+    /// Returns the request that `args` are, whatever it is.
+    #[inline(never)]
+    fn any_request(
+        &self,
+        commands: &Commands,
+        args: Args<'_>,
+        first: usize,
+        end: usize,
+    ) -> Request {
+        let resolved = commands.resolve(args).ok();
+        let spec = resolved.as_ref().map(|it| it.spec);
+        let only_key = spec
+            .and_then(Spec::only_key)
+            // A module's row admits requests without keys.
+            .filter(|&at| usize::from(at) < args.len());
+        let hash = |at: u8| KeyHint::from_hash(self.hasher.hash(args.at(at.into())));
+        let place = match resolved.as_ref().map(|it| it.footprint) {
+            Some(Footprint::In(slot)) => Place::In(slot),
+            Some(Footprint::Crossing { .. }) => Place::Crossing,
+            Some(Footprint::Anywhere) | None => Place::Anywhere,
+        };
+        Request {
+            spec,
+            first: first as u32,
+            count: args.len() as u32,
+            end: end as u32,
+            hint: only_key.map_or(KeyHint::NONE, hash),
+            place,
+            shard: NO_SHARD,
+            only_key: only_key.unwrap_or(0),
+            is_direct: spec.is_some_and(Spec::runs_directly) && !matches!(place, Place::Crossing),
+        }
+    }
+
     /// Probes the only keys of a batch's requests before the first of them runs. So the memory that
     /// each needs is fetched while the others' is requested; look-ups one after the other would
     /// each wait for theirs. Nothing is decided here: the position where a key was seen is only a
-    /// hint. Each round holds a shard only while it probes.
-    pub(super) fn probe_keys(&self, input: &[u8], scratch: &mut Scratch, turn: &Turn<'_>) {
-        let Scratch { spans, requests, first_there, values_are_long, values_are_raw } = scratch;
+    /// hint. The shards are held meanwhile, those that are free, for as long as it takes to request
+    /// the memory of a batch.
+    #[inline(never)]
+    pub(super) fn probe_keys(&self, scratch: &mut Scratch, turn: &Turn<'_>) {
+        let Scratch { requests, values_are_long, values_are_raw, .. } = scratch;
         if requests.len() < WARM_MIN || self.topology.shards() > WARM_SHARDS_MAX {
             return;
         }
-        // The last rounds pay off only where values lie on the heap.
-        let last = match (*values_are_raw, *values_are_long) {
-            (true, _) => ProbeStage::Bytes,
-            (false, true) => ProbeStage::Value,
-            (false, false) => ProbeStage::Entry,
-        };
-        first_there.clear();
-        first_there.resize(self.topology.shards(), NO_REQUEST);
-        for (i, request) in requests.iter_mut().enumerate().rev() {
-            if let (Some(slot), Some(at)) = (request.slot(), request.only_key) {
-                let key = spans[request.first + at as usize].of(input);
-                request.seen = Some(KeyHint::from_hash(self.hasher.hash(key)));
-                let first = &mut first_there[self.topology.shard_of(slot)];
-                request.next_there = std::mem::replace(first, i as u16);
+        let mut looks: Looks<'_> = [const { None }; WARM_SHARDS_MAX];
+        for request in requests.iter_mut() {
+            if let Some(slot) = request.slot()
+                && request.only_key > 0
+            {
+                let shard = self.topology.shard_of(slot);
+                if looks[shard].is_none() {
+                    looks[shard] = self.shards[shard].try_look();
+                }
+                request.shard = shard as u16;
             }
         }
-        for round in ProbeStage::ALL.into_iter().take_while(|&round| round <= last) {
-            for (shard, &first) in first_there.iter().enumerate() {
-                if first == NO_REQUEST {
-                    continue;
-                }
-                let Some(mut hold) = self.shards[shard].try_hold(turn) else {
-                    continue;
-                };
-                let keyspace = &hold.engine().keyspace;
-                let mut i = first;
-                while let Some(request) = requests.get_mut(i as usize) {
-                    i = request.next_there;
-                    if let (Some(slot), Some(seen)) = (request.slot(), &mut request.seen) {
-                        keyspace.probe(slot, seen, round);
-                    }
-                }
-                if round == last
-                    && let Some(request) = requests.get(first as usize)
-                    && let (Some(slot), Some(seen)) = (request.slot(), &request.seen)
-                {
-                    // One value stands for those of the next batch.
-                    *values_are_raw = keyspace.is_raw(slot, seen);
-                }
+        probe(requests, &looks, ProbeStage::Slot);
+        probe(requests, &looks, ProbeStage::Fingerprints);
+        probe(requests, &looks, ProbeStage::Entry);
+        // More pays off only where values lie on the heap.
+        if *values_are_long || *values_are_raw {
+            probe(requests, &looks, ProbeStage::Value);
+        }
+        if *values_are_raw {
+            probe(requests, &looks, ProbeStage::Bytes);
+        }
+        // One value stands for those of the next batch.
+        let first = requests.iter().find_map(|request| {
+            let look = looks.get(request.shard as usize)?.as_ref()?;
+            Some(look.keyspace().is_raw(request.slot()?, &request.hint))
+        });
+        *values_are_raw = first.unwrap_or(false);
+        for (look, shard) in looks.into_iter().zip(&self.shards) {
+            if let Some(look) = look {
+                look.end(shard, turn);
             }
         }
     }

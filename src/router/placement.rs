@@ -135,7 +135,7 @@ impl<'r> Placement<'r> {
 impl Router {
     /// Holds the shard that runs a unit of `slot`, if it is free; the hold of the previous command
     /// is kept if the shard is the same.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hold_directly<'h, 'r>(
         &'r self,
         slot: Option<Slot>,
@@ -150,22 +150,23 @@ impl Router {
             (Port::Router, None, None) => 0,
         };
         if kept.as_ref().is_none_or(|(held, _)| *held != shard) {
-            *kept = None;
-            if self.remotes.contains_key(&shard) {
-                return Direct::Elsewhere(shard);
-            }
-            let Some(held) = self.shards[shard].try_hold(turn) else {
-                return Direct::Elsewhere(shard);
-            };
-            *kept = Some((shard, held));
-        }
-        // Certain only now that the shard is held.
-        if slot.is_some_and(|slot| !self.topology.serves_directly(slot, shard, port)) {
-            return Direct::Unclear;
+            self.keep(shard, kept, turn);
         }
         match kept {
+            // Certain only now that the shard is held.
+            Some(_) if slot.is_some_and(|it| !self.topology.serves_directly(it, shard, port)) => {
+                Direct::Unclear
+            }
             Some((_, hold)) => Direct::Held(hold),
             None => Direct::Elsewhere(shard),
+        }
+    }
+
+    /// Holds this shard in place of the one before, if it is here and free.
+    fn keep<'r>(&'r self, shard: usize, kept: &mut KeptHold<'r>, turn: &'r Turn<'r>) {
+        *kept = None;
+        if self.remotes.is_empty() || !self.remotes.contains_key(&shard) {
+            *kept = self.shards[shard].try_hold(turn).map(|hold| (shard, hold));
         }
     }
 

@@ -7,7 +7,7 @@ use crate::command::{Group, Invocation, Refusal, Run, ServerCx, ServerFn, Spec, 
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::session::{Session, Unit, note_choice, note_failed};
-use crate::shard::{BatchContext, Hold, Outcome, Turn, WaitFor};
+use crate::shard::{Hold, Outcome, Turn, WaitFor};
 use crate::state::clients::Traffic;
 use crate::state::{Instrumentation, ObservedCommand, ScriptKind};
 use crate::topology::Port;
@@ -25,6 +25,8 @@ impl Router {
     ) -> Outcome {
         // It may show the client its own entry.
         session.note_activity(turn.batch.now, Some(invocation.spec), Traffic::default());
+        // It may change settings.
+        turn.forget();
         match invocation.spec.run {
             Run::Server(function) => {
                 if let Some((_, hold)) = kept {
@@ -175,7 +177,7 @@ impl Router {
         self.publish_all(holds, turn);
         let ticks = turn.pace.ticks().wrapping_sub(began);
         let reply = out.buffer().get(before..).unwrap_or_default();
-        self.note_command(invocation, ticks, reply, &turn.batch);
+        self.note_command(invocation, ticks, reply, turn);
         if self.topology.version() != version {
             self.apply_topology(holds, turn);
         }
@@ -245,16 +247,19 @@ impl Router {
         invocation: &Invocation<'_>,
         ticks: u64,
         reply: &[u8],
-        batch: &BatchContext,
+        turn: &Turn<'_>,
     ) {
-        let &Invocation { spec, args, .. } = invocation;
+        let (&Invocation { spec, args, .. }, batch) = (invocation, &turn.batch);
         let observer = &self.server.node(batch.port).observer;
         // The thresholds in force now that it has run: it may have been CONFIG SET. A monitor that
         // joined meanwhile is not shown what had begun before.
-        let instrumentation = Instrumentation {
-            monitored: batch.instrumentation.monitored,
-            in_script: batch.instrumentation.in_script,
-            ..observer.instrumentation(batch.instrumentation.client)
+        let instrumentation = match observer.settings_versions() == turn.settings.get() {
+            true => batch.instrumentation,
+            false => Instrumentation {
+                monitored: batch.instrumentation.monitored,
+                in_script: batch.instrumentation.in_script,
+                ..observer.instrumentation(batch.instrumentation.client)
+            },
         };
         observer.commandstats.count(instrumentation.client, |tally| {
             tally.ran(spec.id, ticks, instrumentation.tracks);

@@ -4,7 +4,6 @@
 use super::Router;
 use super::pipeline::{Scratch, args_of};
 use crate::shard::Turn;
-use crate::slot::Footprint;
 use crate::state::NodeState;
 use crate::state::recorder::Pressure;
 use crate::state::{About, Note, NoteKeys, recorder};
@@ -44,7 +43,7 @@ impl Router {
                 continue;
             }
             // A command that crosses slots is recorded where it is refused.
-            let together = matches!(request.footprint, Footprint::In(_));
+            let together = request.slot().is_some();
             let about = About::Request { of, together };
             node.observer.recorder.take(Note { client: None, keys, about });
         }

@@ -10,7 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[expect(clippy::disallowed_methods, reason = "the rim: time enters here")]
 pub(crate) fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
+    // Without numbers of 128 bits.
+    let seconds = Millis::try_from(since.as_secs()).unwrap_or(Millis::MAX);
+    seconds.saturating_mul(1000).saturating_add(since.subsec_millis().into())
 }
 
 /// Calibrated when first used, within a millisecond or so.

@@ -50,6 +50,9 @@ pub(super) struct WorkerPace {
 impl Drop for WorkerPace {
     fn drop(&mut self) {
         let sleepers = self.sleepers.get_mut();
+        if sleepers.is_empty() {
+            return;
+        }
         if sleepers.len() <= ROUSED_FIRST {
             sleepers.drain(..).for_each(Waker::wake);
         } else {

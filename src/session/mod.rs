@@ -19,6 +19,7 @@ mod admission;
 mod subscribe;
 mod tracking;
 mod multi;
+mod queueing;
 mod commands;
 
 pub use state::Session;
@@ -89,16 +90,6 @@ pub trait SlotGate {
 }
 
 impl Session {
-    /// Returns whether a request runs on its slot's shard in any state of this session: most do.
-    #[must_use]
-    #[inline]
-    pub fn runs_directly(&self, invocation: &Invocation<'_>) -> bool {
-        self.is_plain()
-            && matches!(invocation.spec.run, Run::Shard(_))
-            && !invocation.crosses()
-            && invocation.spec.flags & (flag::READS_UNNAMED | flag::NAMES_DATABASE) == 0
-    }
-
     /// Returns the request as it runs in a session that has databases, if it names one of them.
     #[must_use]
     #[inline]

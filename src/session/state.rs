@@ -147,6 +147,13 @@ impl Session {
             && self.database == 0
     }
 
+    /// Returns whether the session is plain, and its client hears replies only.
+    #[must_use]
+    #[inline]
+    pub fn is_simple(&self) -> bool {
+        self.hears_replies_only() && self.is_plain()
+    }
+
     /// Returns the database that the client has chosen.
     #[must_use]
     pub fn database(&self) -> u32 {

@@ -1,25 +1,21 @@
-//! A shard's state, and the only function that runs a command: [`Engine::call`].
-//!
-//! A command that panics replies an error; the shard rebuilds its tables from their entries and
-//! continues. This module does not use connections, locks or the clock.
+//! A shard's state. This module does not use connections, locks or the clock.
 
-use super::context::BatchContext;
+use super::context::{BatchContext, Turn};
 use super::outcome::RefuseWaiting;
 use super::tracking::Reader;
 use super::waiters::Waiters;
-use crate::command::{Cx, Invocation, KeySlots, Pace, Refusal, Run, Spec, Wait, flag};
+use crate::command::{Invocation, Pace, Refusal, Spec, flag};
 use crate::keyspace::{Changes, Keyspace, Millis, Writer};
 use crate::replication::{ReplicationLinks, ReplicationStream};
 use crate::resp::Sink;
 use crate::script::{FunctionSet, Interpreter};
-use crate::session::{Watched, note_failed};
+use crate::session::Watched;
 use crate::slot::Slot;
 use crate::state::clients::Client;
 use crate::state::tracking::Origin;
 use crate::state::{CommandStats, Instrumentation, Nodes, ObservedCommand, Observer, ServerState};
 use crate::topology::{KeyPresence, NodeNumber, Port, Topology};
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Weak};
 
@@ -46,6 +42,8 @@ pub struct Engine {
     nodes: Arc<Nodes>,
     /// The port that the present batch was received at.
     port: Port,
+    /// The number of the turn that the engine is prepared for, or 0.
+    turn: u64,
     /// The tick at which the last command ended, which is when the next one begins; 0 if the clock
     /// has to be read.
     pub(super) lap: u64,
@@ -82,6 +80,7 @@ impl Engine {
             topology,
             nodes,
             port: Port::Router,
+            turn: 0,
             lap: 0,
             waiters: Waiters::default(),
             links: ReplicationLinks::default(),
@@ -190,9 +189,19 @@ impl Engine {
         }
     }
 
-    /// Begins a batch.
+    /// Begins a hold of a turn.
     #[inline]
-    pub fn begin(&mut self, batch: &BatchContext) {
+    pub(super) fn begin(&mut self, turn: &Turn<'_>) {
+        if turn.number() == 0 || turn.number() != self.turn {
+            self.begin_batch(&turn.batch);
+            self.turn = turn.number();
+        }
+        self.lap = turn.lap.take();
+    }
+
+    /// Begins a batch.
+    pub fn begin_batch(&mut self, batch: &BatchContext) {
+        self.turn = 0;
         // Until a command runs, changes have no writer: keys expire, a master's changes arrive.
         self.keyspace.set_writer(None);
         self.advance(batch.now);
@@ -287,103 +296,6 @@ impl Engine {
         self.lap = 0;
     }
 
-    /// Runs one command; where it would block, it replies that there is no value.
-    pub fn run(
-        &mut self,
-        invocation: &Invocation<'_>,
-        batch: &BatchContext,
-        pace: &dyn Pace,
-        out: &mut Sink<'_>,
-    ) {
-        if let Some(wait) = self.call(invocation, None, None, batch, pace, out) {
-            wait.null_reply.write(out);
-        }
-    }
-
-    /// Runs one command; returns what it waits for if no key has a value for it yet. `slots` are
-    /// those of its keys, if there are several; `ready` is the key that it is served from, if it
-    /// has waited.
-    pub fn call(
-        &mut self,
-        invocation: &Invocation<'_>,
-        slots: Option<&KeySlots<'_>>,
-        ready: Option<&[u8]>,
-        batch: &BatchContext,
-        pace: &dyn Pace,
-        out: &mut Sink<'_>,
-    ) -> Option<Wait> {
-        let &Invocation { spec, args, .. } = invocation;
-        let before = out.len();
-        if self.lap == 0 {
-            self.lap = pace.ticks();
-        }
-        let is_watched = self.keyspace.is_watched();
-        if is_watched {
-            self.set_writer(spec);
-        }
-        let (keyspace, sees_all) = (&mut self.keyspace, self.sees_all);
-        let in_script = self.instrumentation.in_script;
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let (slot, known) = (invocation.slot(), invocation.known());
-            let &BatchContext { string_len_max, product, .. } = batch;
-            let mut cx = Cx {
-                keyspace,
-                slot,
-                slots,
-                known,
-                string_len_max,
-                pace,
-                ready,
-                sees_all,
-                product,
-                in_script,
-            };
-            match spec.run {
-                Run::Shard(function) => function(&mut cx, args, out).map(|()| None),
-                Run::Blocks(function) => function(&mut cx, args, out),
-                _ => Err(Refusal::NOT_IN_MULTI),
-            }
-        }));
-        let wait = match outcome {
-            Ok(Ok(wait)) => wait,
-            Ok(Err(refusal)) => {
-                debug_assert_eq!(out.len(), before, "{} wrote before it refused", spec.name);
-                self.tally.failed(spec.id, refusal.text());
-                note_failed(self.observer(), self.instrumentation.client, invocation, &refusal);
-                out.error(refusal);
-                None
-            }
-            Err(_panic) => {
-                tracing::error!(command = %spec.full_name(), "a command panicked; rebuilding the index of its shard");
-                out.truncate(before);
-                self.tally.failed(spec.id, Refusal::SHARD_PANIC.text());
-                out.error(Refusal::SHARD_PANIC);
-                self.keyspace.rebuild_index();
-                None
-            }
-        };
-        self.publish_events(pace);
-        if is_watched {
-            self.clear_writer();
-        }
-        let now = pace.ticks();
-        let ticks = now.wrapping_sub(self.lap);
-        self.lap = now;
-        if ready.is_none() {
-            self.tally.ran(spec.id, ticks, self.instrumentation.tracks);
-        } else {
-            self.tally.resumed(spec.id, ticks);
-        }
-        let Instrumentation { slow_ticks, looked_at_from, .. } = self.instrumentation;
-        if ticks >= looked_at_from {
-            let is_new = ticks >= slow_ticks && ready.is_none() && !in_script;
-            let lengths = (if is_new { args.wire_len() } else { 0 }, out.len() - before);
-            self.observe(invocation, ready.is_some(), ticks, lengths);
-            self.remember_read(invocation, ready.is_some(), batch, pace);
-        }
-        wait
-    }
-
     /// Sets whose reads the following commands are: whether they are remembered.
     #[inline]
     pub fn set_reader(&mut self, client: &Client) {
@@ -398,25 +310,6 @@ impl Engine {
         let Instrumentation { client, reader: number, .. } = self.instrumentation;
         let (nodes, port, now) = (&*self.nodes, self.port, self.keyspace.now());
         (number != 0).then_some(Reader { nodes, port, client, number, now })
-    }
-
-    /// Remembers what a command has read, for a client that tracks what it reads. A script remembers
-    /// what its commands read; one that has waited does so where it runs again as a whole.
-    #[cold]
-    fn remember_read(
-        &self,
-        invocation: &Invocation<'_>,
-        has_waited: bool,
-        batch: &BatchContext,
-        pace: &dyn Pace,
-    ) {
-        let runs_anew = !has_waited || batch.product.has_new_streams;
-        if let Some(reader) = self.reader().filter(|_| runs_anew && !self.instrumentation.in_script)
-        {
-            // Whose command runs again may have connected to another port than the present client.
-            let reader = if has_waited { reader.at_own_port() } else { reader };
-            reader.remember_keys_of(invocation, pace);
-        }
     }
 
     /// Makes this command the writer that the guards it trips record.

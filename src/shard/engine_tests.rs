@@ -1,5 +1,5 @@
 use super::*;
-use crate::command::{Args, Arity, Immediate, Outcome, Queue};
+use crate::command::{Args, Arity, Cx, Immediate, Outcome, Queue, Run};
 use crate::dialect::Product;
 use crate::keyspace::KeyHasher;
 use crate::keyspace::Limits;
@@ -36,7 +36,7 @@ fn a_panic_stays_with_its_command() {
         port: Port::Router,
         product: &Product::REDIS7,
     };
-    engine.begin(&batch);
+    engine.begin_batch(&batch);
     let (buf, span) = (b"bad".to_vec(), [Span::new(0, 3)]);
     let mut queue = Queue::default();
     let footprint = Footprint::Anywhere;
@@ -44,8 +44,7 @@ fn a_panic_stays_with_its_command() {
         spec: &BAD,
         args: Args::new(&buf, &span),
         footprint,
-        only_key: None,
-        seen: None
+        known: None
     }));
     let get = b"get half";
     let spans = [Span::new(0, 3), Span::new(4, 4)];

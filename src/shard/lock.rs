@@ -21,6 +21,7 @@ use super::engine::Engine;
 use super::execute::{Running, execute};
 use super::outcome::{Outcome, Pending, RefuseWaiting, Served, WaitFor};
 use crate::command::{Invocation, Pace, Queue, Refusal, Run};
+use crate::keyspace::Keyspace;
 use crate::resp::{Proto, Sink};
 use crate::session::{OwnedUnit, Unit};
 use crate::state::clients::Client;
@@ -73,6 +74,29 @@ pub struct Hold<'s> {
     after: AfterUnlock<'s>,
 }
 
+/// A look at the keys of a shard, which [`Look::end`] has to end.
+#[derive(Debug)]
+pub struct Look<'s> {
+    engine: MutexGuard<'s, Engine>,
+}
+
+impl Look<'_> {
+    /// Returns the keys.
+    #[must_use]
+    #[inline]
+    pub fn keyspace(&self) -> &Keyspace {
+        &self.engine.keyspace
+    }
+
+    /// Unlocks the shard, and serves those that have queued a job meanwhile.
+    #[inline]
+    pub fn end(self, shard: &Arc<Shard>, turn: &Turn<'_>) {
+        let after = AfterUnlock { shard, turn, is_task: false, served: 0 };
+        drop(self.engine);
+        drop(after);
+    }
+}
+
 /// The second check of the queue.
 struct AfterUnlock<'s> {
     shard: &'s Arc<Shard>,
@@ -108,18 +132,30 @@ impl Shard {
     #[must_use]
     #[inline]
     pub fn try_hold<'s>(self: &'s Arc<Self>, turn: &'s Turn<'s>) -> Option<Hold<'s>> {
-        for _ in 0..SPINS_MAX {
-            if let Some(engine) = self.engine.try_lock() {
-                return Some(self.held(engine, turn));
-            }
+        let engine = self.engine.try_lock().or_else(|| self.spin())?;
+        Some(self.held(engine, turn))
+    }
+
+    /// Tries again for a few moments.
+    #[cold]
+    fn spin(&self) -> Option<MutexGuard<'_, Engine>> {
+        (1..SPINS_MAX).find_map(|_| {
             std::hint::spin_loop();
-        }
-        None
+            self.engine.try_lock()
+        })
+    }
+
+    /// Holds the shard for a look at its keys, if it is free: nothing is prepared for a command.
+    #[must_use]
+    #[inline]
+    pub fn try_look(&self) -> Option<Look<'_>> {
+        self.engine.try_lock().map(|engine| Look { engine })
     }
 
     /// Holds the shard, blocking the thread until it is free: never on a runtime worker.
     #[must_use]
     pub fn hold<'s>(self: &'s Arc<Self>, turn: &'s Turn<'s>) -> Hold<'s> {
+        turn.reset_timer();
         self.held(self.engine.lock(), turn)
     }
 
@@ -130,6 +166,7 @@ impl Shard {
         turn: &'s Turn<'s>,
         gives_up: &dyn Fn() -> bool,
     ) -> Option<Hold<'s>> {
+        turn.reset_timer();
         loop {
             if let Some(engine) = self.engine.try_lock_for(ASKED_EVERY) {
                 return Some(self.held(engine, turn));
@@ -146,7 +183,7 @@ impl Shard {
         mut engine: MutexGuard<'s, Engine>,
         turn: &'s Turn<'s>,
     ) -> Hold<'s> {
-        engine.begin(&turn.batch);
+        engine.begin(turn);
         Hold { engine, after: AfterUnlock { shard: self, turn, is_task: false, served: 0 } }
     }
 
@@ -249,9 +286,11 @@ impl Drop for Hold<'_> {
     #[inline]
     fn drop(&mut self) {
         let after = &mut self.after;
+        after.turn.lap.set(self.engine.lap);
         finish(&mut self.engine, after.turn.pace);
         if after.shard.waiting.load(Ordering::Relaxed) != 0 {
             let (shard, pace) = (after.shard, after.turn.pace);
+            after.turn.reset_timer();
             after.served = shard.serve_queue(&mut self.engine, DRAIN_MAX, after.is_task, pace);
         }
     }
@@ -270,6 +309,7 @@ impl AfterUnlock<'_> {
     /// Serves the jobs that were queued while the shard was being unlocked.
     #[cold]
     fn serve_again(&mut self) {
+        self.turn.reset_timer();
         while self.shard.waiting() != 0 {
             if self.served >= DRAIN_MAX || !self.is_task && self.shard.has_script_next() {
                 return self.leave();
@@ -353,7 +393,7 @@ impl Job {
             return;
         }
         let batch = &BatchContext { now: pace.now(), ..batch };
-        engine.begin(batch);
+        engine.begin_batch(batch);
         engine.keyspace.no_touch = client.no_touch();
         engine.set_reader(&client);
         engine.instrumentation.client = client.id;

@@ -110,7 +110,7 @@ impl Blocked {
     ) -> Option<Box<Self>> {
         let mut request = Queue::default();
         let kept = match &wait.resolved {
-            Some(resolved) => Invocation { args: resolved.args(), seen: None, ..*invocation },
+            Some(resolved) => Invocation { args: resolved.args(), known: None, ..*invocation },
             None => *invocation,
         };
         if !request.push(&kept) {

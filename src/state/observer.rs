@@ -128,6 +128,22 @@ impl Observer {
         std::iter::once(self).chain(self.whole.as_deref())
     }
 
+    /// Returns a number for each of the settings that [`Observer::instrumentation`] goes by: the
+    /// port's, and the router port's.
+    #[must_use]
+    #[inline]
+    pub fn settings_versions(&self) -> (u64, u64) {
+        let version = |observer: &Self| observer.settings.version();
+        (version(self), self.whole.as_deref().map_or(0, version))
+    }
+
+    /// Returns whether a monitor sees the commands.
+    #[must_use]
+    #[inline]
+    pub fn is_monitored(&self) -> bool {
+        self.each().any(|observer| observer.monitors.any())
+    }
+
     /// Returns what to record of a client's commands, by the present settings.
     #[must_use]
     pub fn instrumentation(&self, client: u64) -> Instrumentation {
@@ -142,7 +158,7 @@ impl Observer {
             client,
             slow_ticks: if slow_us == u64::MAX { u64::MAX } else { self.ticks(slow_us) },
             tracks: self.settings.tracks_latency(),
-            monitored: self.each().any(|observer| observer.monitors.any()),
+            monitored: self.is_monitored(),
             in_script: false,
             reader: 0,
             looked_at_from: 0,

@@ -68,7 +68,7 @@ fn a_module_uses_only_those_above_it() {
 #[test]
 fn some_names_are_used_in_one_place_only() {
     for (name, home) in
-        [("crc16::", "slot.rs"), ("clap::", "cli"), ("SystemTime::now(", "server/clock.rs")]
+        [("crc16::", "slot/crc.rs"), ("clap::", "cli"), ("SystemTime::now(", "server/clock.rs")]
     {
         for (path, text) in project_files::sources() {
             let at_home = Path::new(&path).starts_with(home);

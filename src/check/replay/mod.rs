@@ -141,7 +141,7 @@ impl Replay {
         };
         self.ledger.counts.foreign += u64::from(foreign::is_foreign(spec));
         let footprint = spec.footprint(args);
-        let invocation = Invocation { spec, args, footprint, only_key: None, seen: None };
+        let invocation = Invocation { spec, args, footprint, known: None };
         let mut keys: Vec<&[u8]> = Vec::new();
         spec.each_key(args, |key| keys.push(key));
         let control = match spec.run {

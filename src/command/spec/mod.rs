@@ -344,6 +344,13 @@ impl Spec {
         self.flags & flags != 0
     }
 
+    /// Whether the command runs on the shard of its keys' slot in every plain session.
+    #[must_use]
+    #[inline]
+    pub const fn runs_directly(&self) -> bool {
+        matches!(self.run, Run::Shard(_)) && !self.has(flag::READS_UNNAMED | flag::NAMES_DATABASE)
+    }
+
     /// Whether the command may change keys.
     #[must_use]
     pub const fn writes(&self) -> bool {

@@ -61,7 +61,7 @@ fn read(
     if let Some(ready) = cx.ready
         && let Some(n) = (0..read.streams).find(|&n| read.key(n) == ready)
         // Since Redis 7.2 the command runs again as a whole, if all of its streams are here.
-        && !(cx.product.has_new_streams && cx.slot.is_some())
+        && !(cx.product.has_new_streams && cx.slot().is_some())
     {
         wake(cx, &read, n, out)?;
         return Ok(None);

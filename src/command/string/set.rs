@@ -163,6 +163,7 @@ pub(super) fn exists(cx: &mut Cx<'_>, key: Key<'_>) -> bool {
 }
 
 /// Sets a key to a string and publishes the events of that.
+#[inline]
 pub(super) fn put(keyspace: &mut Keyspace, key: Key<'_>, bytes: &[u8], ttl: Ttl) {
     keyspace.set(key, Value::string(bytes), ttl);
     keyspace.notify_event(event::STRING, "set", key.bytes);
@@ -173,9 +174,15 @@ pub(super) fn put(keyspace: &mut Keyspace, key: Key<'_>, bytes: &[u8], ttl: Ttl)
 
 /// SET key value [NX | XX] [GET] [EX seconds | …]
 pub(super) fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    let key = cx.key(args.at(1));
+    if args.len() == 3 {
+        // Most are without options.
+        put(cx.keyspace, key, args.at(2), Ttl::Clear);
+        out.ok();
+        return Ok(());
+    }
     let options = SetOptions::of(args, cx.product.is_of(servers::VALKEY9))?;
     let ttl = expiry_of(cx, options.expiry, "set")?;
-    let key = cx.key(args.at(1));
     let compares = matches!(options.condition, Condition::Equals(_));
     let (mut found, mut equals) = (false, false);
     if options.get || compares {

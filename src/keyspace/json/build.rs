@@ -254,9 +254,9 @@ impl NewObject {
         }
         if self.hashes.is_empty() {
             let keys = self.members(builder).filter_map(|(key, _)| key);
-            self.hashes = keys.map(|key| builder.hasher.hash(key)).collect();
+            self.hashes = keys.map(|key| builder.hasher.wide_hash(key)).collect();
         }
-        !self.hashes.insert(builder.hasher.hash(key))
+        !self.hashes.insert(builder.hasher.wide_hash(key))
     }
 
     fn push(&mut self, builder: &mut Builder<'_>, place: Place, built: Built) {

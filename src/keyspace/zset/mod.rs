@@ -440,7 +440,7 @@ impl Large {
         against(entries, entries[at].score, &entries[at].name)
     }
 
-    fn insert(&mut self, name: &[u8], score: f64, hash: u64, hasher: &KeyHasher) {
+    fn insert(&mut self, name: &[u8], score: f64, hash: u32, hasher: &KeyHasher) {
         let at = self.table.insert(Member { name: name.into(), score }, hash, hasher);
         let entry = RankEntry { score, place: at as u32 };
         self.order.insert(entry, against(self.table.entries(), score, name));

@@ -3,11 +3,12 @@
 use super::row::{Row, SetRule};
 use super::rows;
 use super::value_type::Value;
-use super::{SetError, Settings};
+use super::{SetError, Settings, next_version};
 use crate::dialect::Product;
 use crate::text::glob;
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Settings {
     /// Returns the parameters that any of `patterns` matches, with their values, none twice. A
@@ -84,6 +85,7 @@ impl Settings {
         for (set, value) in changes {
             set(self, value);
         }
+        self.version.store(next_version(), Ordering::Release);
         Ok(())
     }
 
@@ -150,6 +152,7 @@ impl Settings {
         if let Some(row) = self.rows().find(named) {
             let _one_at_a_time = self.changing.lock();
             self.adopt_row(router, row);
+            self.version.store(next_version(), Ordering::Release);
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) use reply::lacking_parameter;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU64, Ordering};
 use subtle::{Choice, ConstantTimeEq};
 use value_type::{BufferLimit, Value};
 
@@ -143,6 +143,15 @@ pub struct Settings {
     kept: Mutex<BTreeMap<&'static str, Value>>,
     /// Held while CONFIG SET stores its values, so that two do not mix.
     changing: Mutex<()>,
+    /// A number that no other settings of the process have, nor these at another time.
+    version: AtomicU64,
+}
+
+/// The last number that settings were given.
+static VERSIONS: AtomicU64 = AtomicU64::new(0);
+
+fn next_version() -> u64 {
+    VERSIONS.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 impl Default for Settings {
@@ -272,7 +281,15 @@ impl Settings {
             has_password: AtomicBool::new(false),
             kept: Mutex::default(),
             changing: Mutex::default(),
+            version: AtomicU64::new(next_version()),
         }
+    }
+
+    /// Returns a number that stands for these settings as they are now: it changes with them.
+    #[must_use]
+    #[inline]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
     }
 
     /// Sets the port that is shown as the one that is listened on.

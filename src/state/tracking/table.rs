@@ -128,7 +128,7 @@ impl TrackedKeys {
         self.readers.load(Ordering::Relaxed)
     }
 
-    fn stripe_of(&self, hash: u64) -> &Mutex<Table<TrackedKey>> {
+    fn stripe_of(&self, hash: u32) -> &Mutex<Table<TrackedKey>> {
         // The table uses the upper bits.
         &self.stripes[hash as usize % STRIPES]
     }

@@ -6,11 +6,11 @@
 //!                                 if there is at least one; else the whole key
 //! ```
 //!
-//! The rule is the Redis Cluster specification's ("Hash tags"). This is the only file that names
-//! the CRC.
+//! The rule is the Redis Cluster specification's ("Hash tags").
 
-use crc16::{State, XMODEM};
-use std::sync::LazyLock;
+mod crc;
+
+use crc::crc;
 
 /// How many hash slots a cluster has.
 pub const SLOTS: u16 = 16384;
@@ -50,60 +50,64 @@ impl Slot {
     }
 }
 
-/// The checksum of every byte value followed by 0 to 7 zero bytes.
-///
-/// A CRC is linear: the checksum of eight bytes is the XOR of the checksums that each of them would
-/// give alone, with the others zero. Eight independent look-ups replace eight that wait for each
-/// other.
-static EIGHT: LazyLock<[[u16; 256]; 8]> = LazyLock::new(|| {
-    let mut message = [0; 8];
-    std::array::from_fn(|zeros| {
-        std::array::from_fn(|byte| {
-            message[0] = byte as u8;
-            State::<XMODEM>::calculate(&message[..=zeros])
-        })
-    })
-});
-
-/// Computes CRC16/XMODEM: polynomial 0x1021, no reflection, no final XOR.
-#[inline]
-fn crc(bytes: &[u8]) -> u16 {
-    let table = &*EIGHT;
-    let (eights, rest) = bytes.as_chunks::<8>();
-    let crc = eights.iter().fold(0, |crc, b| crc_on(table, crc, u64::from_le_bytes(*b)));
-    rest.iter().fold(crc, |crc, &byte| (crc << 8) ^ table[0][usize::from((crc >> 8) as u8 ^ byte)])
-}
-
-/// Continues a checksum `crc` with eight more bytes, the first of them lowest. They are taken from
-/// one word, because the compiler would otherwise build the word from single loads.
-#[inline]
-fn crc_on(table: &[[u16; 256]; 8], crc: u16, word: u64) -> u16 {
-    // The checksum so far combines with the first two bytes.
-    let mixed = word ^ u64::from(crc.swap_bytes());
-    (0..8).fold(0, |sum, i| sum ^ table[7 - i][usize::from((mixed >> (8 * i)) as u8)])
-}
-
 /// Returns the position of the first `byte`, searching eight bytes at a time: keys are too short
 /// for a call to `memchr` to pay.
 #[inline]
 fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
-    let (eights, rest) = bytes.as_chunks::<8>();
-    for (i, b) in eights.iter().enumerate() {
+    let among = |eight: &[u8; 8]| {
         // Zero where the byte is; the lowest mark of a zero byte is always a true one.
-        let differing = u64::from_le_bytes(*b) ^ (ONES * u64::from(byte));
+        let differing = u64::from_le_bytes(*eight) ^ (ONES * u64::from(byte));
         let zeros = differing.wrapping_sub(ONES) & !differing & (ONES << 7);
-        if zeros != 0 {
-            return Some(8 * i + zeros.trailing_zeros() as usize / 8);
+        (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
+    };
+    let (eights, rest) = bytes.as_chunks::<8>();
+    for (i, eight) in eights.iter().enumerate() {
+        if let Some(at) = among(eight) {
+            return Some(8 * i + at);
         }
     }
-    rest.iter().position(|&b| b == byte).map(|at| 8 * eights.len() + at)
+    match bytes.last_chunk::<8>() {
+        // Some of them for the second time.
+        Some(last) if !rest.is_empty() => among(last).map(|at| bytes.len() - 8 + at),
+        Some(_) => None,
+        None => rest.iter().position(|&b| b == byte),
+    }
 }
 
 /// Returns the part of `key` that is hashed: its hashtag if that is not empty, else the whole key.
 #[must_use]
 #[inline]
 pub fn hashed_part(key: &[u8]) -> &[u8] {
+    // Most tags begin a key.
+    match key.first() == Some(&b'{') || has(b'{', key) {
+        true => hashtag(key),
+        false => key,
+    }
+}
+
+/// Returns whether `bytes` have this byte. Sixteen are compared at once, and branched on once, so
+/// that the compiler uses vector instructions.
+#[inline]
+fn has(byte: u8, bytes: &[u8]) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    let among = |bytes: &[u8]| bytes.iter().fold(false, |any, &b| any | (b == byte));
+    if blocks.iter().any(|block| among(block)) {
+        return true;
+    }
+    match (blocks.is_empty(), rest.is_empty()) {
+        (_, true) => false,
+        // The last sixteen, some of them for the second time.
+        (false, false) => bytes.last_chunk::<16>().is_some_and(|last| among(last)),
+        (true, false) => match (rest.first_chunk::<8>(), rest.last_chunk::<8>()) {
+            (Some(first), Some(last)) => among(first) | among(last),
+            _ => rest.contains(&byte),
+        },
+    }
+}
+
+/// Returns the hashtag of a key in which there is a brace, or the key if it has none.
+fn hashtag(key: &[u8]) -> &[u8] {
     let Some(open) = find(b'{', key) else { return key };
     let inside = &key[open + 1..];
     match find(b'}', inside) {
@@ -183,12 +187,9 @@ mod tests {
         #[test]
         fn a_byte_is_found_where_it_is(bytes in prop::collection::vec(0u8..4, 0..40), byte in 0u8..4) {
             prop_assert_eq!(find(byte, &bytes), bytes.iter().position(|&b| b == byte));
+            prop_assert_eq!(has(byte, &bytes), bytes.contains(&byte));
         }
 
-        #[test]
-        fn eight_bytes_at_a_time_are_the_same_checksum(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            prop_assert_eq!(crc(&bytes), State::<XMODEM>::calculate(&bytes));
-        }
     }
 
     #[test]
