@@ -76,7 +76,7 @@ pub mod internals {
         pub use crate::resp::{Decoded, Decoder, Limits, Sink, Span};
     }
     pub mod router {
-        pub use crate::router::{Router, Scratch, TurnIo};
+        pub use crate::router::{Input, Router, Scratch, TurnIo};
     }
     pub mod session {
         pub use crate::dialect::Dialect;

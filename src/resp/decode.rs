@@ -130,18 +130,34 @@ impl Decoder {
         limits: Limits,
         spans: &mut Vec<Span>,
     ) -> Result<Decoded, ProtocolError> {
-        if let Some(half) = self.half.take() {
-            let first = spans.len();
-            spans.extend(half.spans.iter().map(|span| span.shifted(from)));
-            let state =
-                State { at: from + half.at, args_left: half.args_left, bulk_len: half.bulk_len };
-            return self.bulks(buf, from, state, first, limits, spans);
+        if self.is_midway() {
+            return self.resume(buf, from, limits, spans);
         }
         match buf.get(from) {
             None => Ok(Decoded::Incomplete { missing: 1 }),
             Some(b'*') => self.multibulk(buf, from, limits, spans),
             Some(_) => inline(buf, from, spans),
         }
+    }
+
+    /// As [`Decoder::next`], of a request that has been parsed in part, which is never an inline one: the
+    /// bytes need not be mutable. Of another request nothing is decoded.
+    ///
+    /// # Errors
+    /// The client violated the protocol; the rest of the buffer must not be read.
+    pub fn resume(
+        &mut self,
+        buf: &[u8],
+        from: usize,
+        limits: Limits,
+        spans: &mut Vec<Span>,
+    ) -> Result<Decoded, ProtocolError> {
+        let Some(half) = self.half.take() else { return Ok(Decoded::Incomplete { missing: 1 }) };
+        let first = spans.len();
+        spans.extend(half.spans.iter().map(|span| span.shifted(from)));
+        let state =
+            State { at: from + half.at, args_left: half.args_left, bulk_len: half.bulk_len };
+        self.bulks(buf, from, state, first, limits, spans)
     }
 
     /// Returns whether a request has been parsed in part.

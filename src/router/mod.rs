@@ -32,7 +32,7 @@ mod turn;
 #[cfg(test)]
 mod tests;
 
-pub use pipeline::Scratch;
+pub use pipeline::{Input, Scratch};
 pub use turn::TurnIo;
 
 use crate::dialect::Dialect;

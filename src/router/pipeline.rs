@@ -63,6 +63,78 @@ enum Place {
     Crossing,
 }
 
+/// The bytes that a client has sent.
+#[derive(Debug)]
+pub enum Input<'t> {
+    /// Inline requests are unquoted in place.
+    Own(&'t mut [u8]),
+    /// A large request of which a part has been decoded, and maybe more behind it, which is left.
+    Shared(&'t [u8]),
+}
+
+impl Input<'_> {
+    /// Returns the bytes.
+    #[must_use]
+    #[inline]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
+}
+
+/// What requests are decoded from.
+trait Source {
+    fn bytes(&self) -> &[u8];
+
+    /// Decodes the next request at `at`.
+    fn decode(
+        &mut self,
+        decoder: &mut Decoder,
+        at: usize,
+        limits: Limits,
+        spans: &mut Vec<Span>,
+    ) -> Result<Decoded, ProtocolError>;
+}
+
+impl Source for &mut [u8] {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+
+    #[inline]
+    fn decode(
+        &mut self,
+        decoder: &mut Decoder,
+        at: usize,
+        limits: Limits,
+        spans: &mut Vec<Span>,
+    ) -> Result<Decoded, ProtocolError> {
+        decoder.next(self, at, limits, spans)
+    }
+}
+
+/// The input of [`Input::Shared`].
+struct Large<'t>(&'t [u8]);
+
+impl Source for Large<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.0
+    }
+
+    fn decode(
+        &mut self,
+        decoder: &mut Decoder,
+        at: usize,
+        limits: Limits,
+        spans: &mut Vec<Span>,
+    ) -> Result<Decoded, ProtocolError> {
+        decoder.resume(self.0, at, limits, spans)
+    }
+}
+
 /// Where decoding ahead stopped; `taken` is the offset of the first undecoded byte.
 pub(super) enum Ahead {
     More { taken: usize },
@@ -130,11 +202,42 @@ fn probe(requests: &mut [Request], looks: &Looks<'_>, stage: ProbeStage) {
 
 impl Router {
     /// Decodes requests from `input[from..]` into the scratch, `ahead_max` of them at the most.
+    #[inline]
     pub(super) fn decode_ahead(
         &self,
         session: &Session,
         decoder: &mut Decoder,
-        input: &mut [u8],
+        input: &mut Input<'_>,
+        from: usize,
+        ahead_max: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Ahead, ProtocolError> {
+        match input {
+            Input::Own(input) => {
+                self.decode_from(session, decoder, &mut **input, from, ahead_max, scratch)
+            }
+            Input::Shared(input) => self.decode_shared(session, decoder, input, from, scratch),
+        }
+    }
+
+    /// The same of a large request that has been decoded in part before.
+    #[cold]
+    fn decode_shared(
+        &self,
+        session: &Session,
+        decoder: &mut Decoder,
+        input: &[u8],
+        from: usize,
+        scratch: &mut Scratch,
+    ) -> Result<Ahead, ProtocolError> {
+        self.decode_from(session, decoder, Large(input), from, 1, scratch)
+    }
+
+    fn decode_from(
+        &self,
+        session: &Session,
+        decoder: &mut Decoder,
+        mut input: impl Source,
         from: usize,
         ahead_max: usize,
         scratch: &mut Scratch,
@@ -151,20 +254,20 @@ impl Router {
         let mut at = from;
         loop {
             if limits.authenticated && !decoder.is_midway() {
-                at = self.decode_usual(commands, input, at, ahead_max, scratch);
+                at = self.decode_usual(commands, input.bytes(), at, ahead_max, scratch);
             }
             if scratch.requests.len() >= ahead_max {
                 break;
             }
             // An inline request is unquoted in place, so it must not be decoded twice: it is taken
             // only when nothing before it can make this turn stop short of it.
-            if !scratch.requests.is_empty() && input.get(at).is_some_and(|&b| b != b'*') {
+            if !scratch.requests.is_empty() && input.bytes().get(at).is_some_and(|&b| b != b'*') {
                 break;
             }
             let first = scratch.spans.len();
-            match decoder.next(input, at, limits, &mut scratch.spans)? {
+            match input.decode(decoder, at, limits, &mut scratch.spans)? {
                 Decoded::Request { end } => {
-                    let args = Args::new(input, &scratch.spans[first..]);
+                    let args = Args::new(input.bytes(), &scratch.spans[first..]);
                     scratch.requests.push(self.any_request(commands, args, first, end));
                     at = end;
                 }
@@ -172,7 +275,7 @@ impl Router {
                     at = end;
                     // Skipped input is consumed: if the inline request behind it were held up, it
                     // would have to be put back at its own place.
-                    if input.get(at).is_some_and(|&b| b != b'*') {
+                    if input.bytes().get(at).is_some_and(|&b| b != b'*') {
                         break;
                     }
                 }

@@ -1,7 +1,7 @@
 //! Tests the seams of the router: a shard that runs elsewhere, several commands under one hold, and
 //! impossible states.
 
-use super::{Router, Scratch, TurnIo};
+use super::{Input, Router, Scratch, TurnIo};
 use crate::command::{Args, Immediate, resolve};
 use crate::dialect::Dialect;
 use crate::keyspace::Millis;
@@ -35,7 +35,7 @@ fn process(router: &Router, session: &mut Session, mut input: Vec<u8>) -> Vec<u8
     loop {
         let io = TurnIo {
             decoder: &mut decoder,
-            input: &mut input,
+            input: Input::Own(&mut input),
             scratch: &mut scratch,
             out: &mut out,
         };

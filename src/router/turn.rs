@@ -2,7 +2,7 @@
 //! is left, the connection has to wait, or other connections are due.
 
 use super::Router;
-use super::pipeline::{AHEAD_MAX, Ahead, LONG_BYTES, Scratch};
+use super::pipeline::{AHEAD_MAX, Ahead, Input, LONG_BYTES, Scratch};
 use super::requests::Progress;
 use crate::command::Pace;
 use crate::keyspace::Millis;
@@ -17,7 +17,7 @@ pub struct TurnIo<'t> {
     /// The decoding progress of the first request of `input`.
     pub decoder: &'t mut Decoder,
     /// The bytes that the client has sent.
-    pub input: &'t mut [u8],
+    pub input: Input<'t>,
     /// Memory for the requests.
     pub scratch: &'t mut Scratch,
     /// The output that replies are appended to.
@@ -97,16 +97,18 @@ impl Router {
         let TurnIo { decoder, input, scratch, out } = io;
         let (input_from, output_from) = (progress.taken, out.len());
         progress.pause = session.node().pause.at(turn.batch.now);
-        let line = progress.pause.and_then(|_| inline(&input[input_from..])).map(<[u8]>::to_vec);
+        let waiting = &input.bytes()[input_from..];
+        let line = progress.pause.and_then(|_| inline(waiting)).map(<[u8]>::to_vec);
         let each = turn.armed.affects_each_request();
         let ahead_max = if each { 1 } else { AHEAD_MAX };
         let ahead = self.decode_ahead(session, decoder, input, input_from, ahead_max, scratch);
-        self.sample(session.node(), input, scratch);
+        let bytes = input.bytes();
+        self.sample(session.node(), bytes, scratch);
         self.probe_keys(scratch, turn);
         if each {
-            self.inject_faults(session, input, scratch, turn);
+            self.inject_faults(session, bytes, scratch, turn);
         }
-        let mut stop = self.run_requests(session, input, scratch, turn, progress, out);
+        let mut stop = self.run_requests(session, bytes, scratch, turn, progress, out);
         self.flush_notes(session.node(), turn);
         if each && stop.is_none() && !scratch.requests.is_empty() {
             // Each reply is delayed by its own time, and scenarios count each request.
@@ -117,6 +119,7 @@ impl Router {
         if let Some(stop) = stop {
             if let (Outcome::Wait { wait: WaitFor::Pause(_), .. }, Some(line)) = (&stop, &line)
                 && progress.taken == input_from
+                && let Input::Own(input) = input
             {
                 input[input_from..input_from + line.len()].copy_from_slice(line);
             }

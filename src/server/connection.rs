@@ -20,7 +20,7 @@ use super::worker::WorkerPace;
 use crate::command::ReplyDelay;
 use crate::keyspace::Millis;
 use crate::resp::Decoder;
-use crate::router::{Router, Scratch, TurnIo, UNAUTHENTICATED_OUTPUT_MAX};
+use crate::router::{Input, Router, Scratch, TurnIo, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::{OwnedUnit, Session};
 use crate::shard::{Outcome, WaitFor};
 use crate::state::clients::RegisteredClient;
@@ -230,7 +230,7 @@ impl Connection {
             (0, Outcome::Drained { missing })
         } else {
             let decoder = &mut self.decoder;
-            let io = TurnIo { decoder, input: bytes, scratch, out: output };
+            let io = TurnIo { decoder, input: Input::Own(bytes), scratch, out: output };
             self.router.process(&mut self.session, io, now, &pace)
         };
         // After a large publish, yields so that subscribers can flush: their mailboxes are bounded.

@@ -3,7 +3,7 @@
 
 use slotway::internals::command::Immediate;
 use slotway::internals::resp::{Decoder, Sink};
-use slotway::internals::router::{Router, Scratch, TurnIo};
+use slotway::internals::router::{Input, Router, Scratch, TurnIo};
 use slotway::internals::session::Dialect;
 use slotway::internals::shard::{Outcome, WaitFor};
 use slotway::internals::state::{ServerConfig, ServerState};
@@ -45,7 +45,7 @@ pub(crate) fn play(router: &Router, pieces: &[&[u8]]) -> Vec<u8> {
         loop {
             let io = TurnIo {
                 decoder: &mut decoder,
-                input: &mut input,
+                input: Input::Own(&mut input),
                 scratch: &mut scratch,
                 out: &mut output,
             };

@@ -9,7 +9,7 @@ use crate::wire::{Client, Reply, command};
 use proptest::prelude::*;
 use slotway::internals::command::Immediate;
 use slotway::internals::resp::Decoder;
-use slotway::internals::router::{Router, Scratch, TurnIo};
+use slotway::internals::router::{Input, Router, Scratch, TurnIo};
 use slotway::internals::session::{Dialect, Session};
 use slotway::internals::shard::{Outcome, WaitFor};
 use slotway::internals::state::{ServerConfig, ServerState};
@@ -72,7 +72,7 @@ impl Cluster {
         loop {
             let io = TurnIo {
                 decoder: &mut decoder,
-                input: &mut input,
+                input: Input::Own(&mut input),
                 scratch: &mut scratch,
                 out: &mut output,
             };
