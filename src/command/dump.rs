@@ -119,7 +119,7 @@ fn payload_of_redis7(value: &Value, piece: i64) -> Vec<u8> {
         Value::Stream(stream) => rdb::encode_stream(&stream.parts()),
         #[cfg(feature = "json")]
         Value::Json(json) => rdb::encode_json(&json.view().to_text()),
-        Value::Int(_) | Value::Str(_) | Value::Raw(_) => {
+        Value::Int(_) | Value::Str(_) | Value::Raw(_) | Value::Received(_) => {
             rdb::encode_string(value.as_text().as_deref().unwrap_or_default())
         }
     }

@@ -16,6 +16,7 @@
 mod blob;
 mod text;
 mod packed_item;
+pub(crate) mod large;
 mod prefetch;
 mod index;
 mod table;

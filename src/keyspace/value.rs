@@ -4,12 +4,14 @@ use super::blob::Blob;
 use super::hash::Hash;
 #[cfg(feature = "json")]
 use super::json::Json;
+use super::large::{self, LARGE_LEN_MIN};
 use super::list::List;
 use super::set::Set;
 use super::stream::Stream;
 use super::text::{Digits, Text};
 use super::zset::Zset;
 use crate::text::number::parse_i64;
+use bytes::Bytes;
 
 /// Longest byte string that Redis would embed in its object (`OBJECT ENCODING` says `embstr`).
 pub(crate) const EMBSTR_LEN_MAX: usize = 44;
@@ -29,6 +31,8 @@ pub enum Value {
     /// A string that was changed in place; it has spare capacity.
     #[expect(clippy::box_collection, reason = "one word keeps the value at 24 bytes")]
     Raw(Box<Vec<u8>>),
+    /// A long string as it was set, in the buffer that it was received in.
+    Received(Box<Bytes>),
     /// A hash; never empty.
     Hash(Hash),
     /// A list; never empty.
@@ -53,7 +57,16 @@ impl Value {
             Some(b'-' | b'0'..=b'9') if bytes.len() <= 20 => {
                 parse_i64(bytes).map_or_else(|| Self::Str(bytes.into()), Self::Int)
             }
-            _ => Self::Str(bytes.into()),
+            _ if bytes.len() < LARGE_LEN_MIN => Self::Str(bytes.into()),
+            _ => Self::long_string(bytes),
+        }
+    }
+
+    #[cold]
+    fn long_string(bytes: &[u8]) -> Self {
+        match large::kept(bytes) {
+            Some(kept) => Self::Received(Box::new(kept)),
+            None => Self::Str(bytes.into()),
         }
     }
 
@@ -61,7 +74,7 @@ impl Value {
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
-            Self::Int(_) | Self::Str(_) | Self::Raw(_) => "string",
+            Self::Int(_) | Self::Str(_) | Self::Raw(_) | Self::Received(_) => "string",
             Self::Hash(_) => "hash",
             Self::List(_) => "list",
             Self::Set(_) => "set",
@@ -78,7 +91,7 @@ impl Value {
         match self {
             Self::Int(_) => "int",
             Self::Str(bytes) if bytes.len() <= EMBSTR_LEN_MAX => "embstr",
-            Self::Str(_) | Self::Raw(_) => "raw",
+            Self::Str(_) | Self::Raw(_) | Self::Received(_) => "raw",
             Self::Hash(hash) => hash.encoding(),
             Self::List(list) => list.encoding(),
             Self::Set(set) => set.encoding(),
@@ -97,6 +110,7 @@ impl Value {
             Self::Int(value) => Some(Text::Digits(Digits::of(*value))),
             Self::Str(bytes) => Some(Text::Bytes(bytes)),
             Self::Raw(bytes) => Some(Text::Bytes(bytes)),
+            Self::Received(bytes) => Some(Text::Bytes(bytes)),
             Self::Hash(_) | Self::List(_) | Self::Set(_) | Self::Zset(_) | Self::Stream(_) => None,
             #[cfg(feature = "json")]
             Self::Json(_) => None,
@@ -119,7 +133,10 @@ impl Value {
 
     /// Returns the string as bytes that can be changed in place, or `None` for another type.
     pub fn as_raw_mut(&mut self) -> Option<&mut Vec<u8>> {
-        if !matches!(self, Self::Raw(_)) {
+        if let Self::Received(bytes) = self {
+            // Its memory is used on if nothing else needs it.
+            *self = Self::Raw(Box::new(Vec::from(std::mem::take(&mut **bytes))));
+        } else if !matches!(self, Self::Raw(_)) {
             let bytes = self.as_text()?.to_vec();
             *self = Self::Raw(Box::new(bytes));
         }
@@ -136,6 +153,7 @@ impl Value {
             Self::Int(_) => 0,
             Self::Str(bytes) => bytes.memory(),
             Self::Raw(bytes) => size_of::<Vec<u8>>() + bytes.capacity(),
+            Self::Received(bytes) => size_of::<Bytes>() + bytes.len(),
             Self::Hash(hash) => hash.memory(),
             Self::List(list) => list.memory(),
             Self::Set(set) => set.memory(),
@@ -153,6 +171,7 @@ impl Value {
             Self::Int(_) => 1,
             Self::Str(bytes) => 1 + bytes.len() / 100,
             Self::Raw(bytes) => 1 + bytes.len() / 100,
+            Self::Received(bytes) => 1 + bytes.len() / 100,
             Self::Stream(stream) => 1 + stream.weight(),
             #[cfg(feature = "json")]
             Self::Json(json) => 1 + json.memory() / 100,
@@ -164,7 +183,7 @@ impl Value {
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
-            Self::Int(_) | Self::Str(_) | Self::Raw(_) => 1,
+            Self::Int(_) | Self::Str(_) | Self::Raw(_) | Self::Received(_) => 1,
             Self::Hash(hash) => hash.len(),
             Self::List(list) => list.len(),
             Self::Set(set) => set.len(),
@@ -188,6 +207,7 @@ impl Value {
             Self::Stream(stream) => stream.weight() > LAZY_FREE_LEN,
             #[cfg(feature = "json")]
             Self::Json(json) => json.is_slow_to_free(),
+            Self::Received(_) => true,
             _ => self.len() > LAZY_FREE_LEN,
         }
     }

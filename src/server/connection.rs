@@ -19,13 +19,14 @@ use super::socket::ClientSocket;
 use super::worker::WorkerPace;
 use crate::command::ReplyDelay;
 use crate::keyspace::Millis;
+use crate::keyspace::large::{self, LARGE_LEN_MIN};
 use crate::resp::Decoder;
 use crate::router::{Input, Router, Scratch, TurnIo, UNAUTHENTICATED_OUTPUT_MAX};
 use crate::session::{OwnedUnit, Session};
 use crate::shard::{Outcome, WaitFor};
 use crate::state::clients::RegisteredClient;
 use crate::topology::Port;
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use std::cell::RefCell;
 use std::io;
 use std::pin::{Pin, pin};
@@ -37,6 +38,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 const READ_LEN_MAX: usize = 64 * 1024;
 /// Longest request for any value of `client-query-buffer-limit`: positions within it have 32 bits.
 const CARRY_LEN_MAX: usize = u32::MAX as usize - READ_LEN_MAX;
+/// The buffer of a large request is made at once for what the client has announced, up to so many bytes;
+/// beyond, for as much again as it has sent. What is not sent is not resident: this bounds address space.
+const ANNOUNCED_LEN_MAX: usize = 256 << 20;
+/// Room behind an announced argument, in bytes: for the options that mostly follow it.
+const BEHIND_ANNOUNCED: usize = 1024;
 /// Turns that one connection takes before other connections get theirs.
 const TURNS_MAX: usize = 16;
 /// A thread keeps an output buffer of up to this size for the next turn, in bytes.
@@ -221,6 +227,11 @@ impl Connection {
         };
         self.take_pushes(cx, output);
         let now = clock::now();
+        if self.carry.len() >= LARGE_LEN_MIN.max(self.missing) && self.decoder.is_midway() {
+            let next = self.run_large(read_len, (now, output, scratch));
+            self.send(cx, output)?;
+            return Poll::Ready(Ok(next));
+        }
         let from_thread = self.carry.is_empty();
         let bytes = if from_thread { &mut input[..read_len] } else { &mut self.carry[..] };
         let pace = WorkerPace::default();
@@ -266,6 +277,44 @@ impl Connection {
         Poll::Ready(Ok(next))
     }
 
+    /// Executes a large request, whose bytes a value may keep.
+    #[cold]
+    fn run_large(
+        &mut self,
+        read_len: usize,
+        (now, output, scratch): (Millis, &mut Vec<u8>, &mut Scratch),
+    ) -> Option<Outcome> {
+        let capacity = self.carry.capacity();
+        let whole = std::mem::take(&mut self.carry).freeze();
+        let pace = WorkerPace::default();
+        let (taken, outcome) = large::lending(&whole, capacity, || {
+            let io = TurnIo {
+                decoder: &mut self.decoder,
+                input: Input::Shared(&whole),
+                scratch,
+                out: output,
+            };
+            self.router.process(&mut self.session, io, now, &pace)
+        });
+        if let Some(why) = pace.take_reply_delay() {
+            self.gate = Some(self.gate(why));
+        }
+        self.carry = match taken {
+            // Nothing keeps it: it is used on.
+            0 => whole.try_into_mut().unwrap_or_else(|whole| BytesMut::from(&whole[..])),
+            taken => BytesMut::from(&whole[taken..]),
+        };
+        self.session.node().stats.note_read(read_len);
+        let has_published = pace.has_delivered();
+        drop(pace);
+        let next = self.after_turn(outcome).or(has_published.then_some(Outcome::Flush));
+        if taken > 0 && !self.carry.is_empty() {
+            // What is behind the request has not been looked at.
+            (self.carry_is_ready, self.missing) = (true, 1);
+        }
+        next
+    }
+
     /// Reads what the client sends: into the thread's buffer, or behind the front of a request.
     /// While no input arrives, messages from other clients are sent.
     fn poll_read(
@@ -279,9 +328,7 @@ impl Connection {
             let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf)?;
             read.map(|()| Ok(buf.filled().len()))
         } else {
-            // A big argument is read straight to its final place, which grows with the bytes that
-            // have been received and not with those that were announced.
-            self.carry.reserve(self.missing.min(self.carry.len()).max(READ_LEN_MAX / 4));
+            self.make_room();
             pin!(self.stream.read_buf(&mut self.carry)).poll(cx)
         };
         if read.is_pending() {
@@ -291,6 +338,27 @@ impl Connection {
             }
         }
         read
+    }
+
+    /// Makes room for what the client sends behind the front of a request: for a large argument at its
+    /// final place, in memory that it will fill.
+    fn make_room(&mut self) {
+        let len = self.carry.len();
+        if self.carry.capacity() > len {
+            return;
+        }
+        let more = (self.missing + BEHIND_ANNOUNCED).saturating_sub(len);
+        let mut bytes = Vec::new();
+        // Where the system does not promise memory, it grows as it is filled.
+        let is_made = len >= LARGE_LEN_MIN
+            && bytes.try_reserve_exact(len + more.min(ANNOUNCED_LEN_MAX.max(len))).is_ok();
+        if is_made {
+            bytes.extend_from_slice(&self.carry);
+            let bytes = Bytes::from(bytes);
+            self.carry = bytes.try_into_mut().unwrap_or_else(|bytes| BytesMut::from(&bytes[..]));
+        } else {
+            self.carry.reserve(more.min(len).max(READ_LEN_MAX / 4));
+        }
     }
 
     /// Prepares the next turn; returns what is due before it, if anything.
@@ -353,7 +421,14 @@ impl Connection {
             }
         }
         if sent < output.len() {
-            self.unsent.extend_from_slice(&output[sent..]);
+            if self.unsent.is_empty() && output.len() > OUTPUT_KEPT_MAX {
+                // It is not copied: the thread gets a new one.
+                let rest = Bytes::from(std::mem::take(output));
+                self.unsent = rest.try_into_mut().unwrap_or_else(|rest| BytesMut::from(&rest[..]));
+                self.unsent.advance(sent);
+            } else {
+                self.unsent.extend_from_slice(&output[sent..]);
+            }
             self.note_unsent();
         }
         output.clear();

@@ -26,6 +26,7 @@ mod janitor;
 mod judge;
 mod json_stream;
 mod layers;
+mod large_values;
 mod limits;
 mod load;
 mod node_clients;

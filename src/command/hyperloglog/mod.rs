@@ -102,6 +102,7 @@ fn sketch_of(value: &Value) -> Result<Sketch<'_>, Refusal> {
     let bytes: &[u8] = match value {
         Value::Raw(bytes) => bytes,
         Value::Str(bytes) => bytes,
+        Value::Received(bytes) => bytes,
         Value::Int(_) => return Err(NOT_ONE),
         _ => return Err(Refusal::WRONG_TYPE),
     };
