@@ -4,10 +4,10 @@
 use super::context::BatchContext;
 use super::engine::Engine;
 use super::outcome::Blocked;
-use super::waiters::{Serve, Waiter};
+use super::waiters::{Pass, Serve, Waiter};
 use crate::command::{Pace, WaitKind, ends_wait_for_stream};
 use crate::dialect::{Dialect, Product};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{Keyspace, Value};
 use crate::resp::{Proto, Sink};
 use crate::slot::{Footprint, Slot};
 use crate::state::clients::{Claim, Client, Ending};
@@ -66,7 +66,9 @@ impl Engine {
         let (no_touch, instrumentation) = (self.keyspace.no_touch, self.instrumentation);
         while self.keyspace.has_ready() {
             for bytes in self.keyspace.take_ready() {
-                while let Some((waiter, claim)) = self.next_waiter(&bytes, batch.product) {
+                let mut pass = Pass::default();
+                let product = batch.product;
+                while let Some((waiter, claim)) = self.next_waiter(&bytes, product, &mut pass) {
                     self.keyspace.no_touch = waiter.client.no_touch();
                     self.set_reader(&waiter.client);
                     waiter.client.hold_invalidations();
@@ -92,7 +94,12 @@ impl Engine {
     }
 
     /// Returns the first client blocked on `bytes` that can use the key's value, or its absence.
-    fn next_waiter(&mut self, bytes: &[u8], product: &'static Product) -> Option<(Waiter, Claim)> {
+    fn next_waiter(
+        &mut self,
+        bytes: &[u8],
+        product: &'static Product,
+        pass: &mut Pass,
+    ) -> Option<(Waiter, Claim)> {
         let Self { keyspace, waiters, .. } = self;
         let key = keyspace.key(Slot::of(bytes), bytes);
         // An expired key is removed here.
@@ -107,7 +114,8 @@ impl Engine {
                     kind => value.is_some_and(|value| kind.fits(value)),
                 }
             };
-        waiters.claim(bytes, fits, keyspace)
+        pass.see(matches!(keyspace.get(key), Some(Value::Stream(_))));
+        waiters.claim(bytes, fits, (keyspace, pass))
     }
 
     /// Forgets the clients that no longer wait.
