@@ -10,13 +10,14 @@ use super::spec::access::{ACCESS, RW, UPDATE};
 use super::spec::flag::{FAST, OTHER_DATABASE, WRITE};
 use super::spec::{Arity::Exactly, BASE, Group, Keys, Run, Spec, acl, check};
 use super::{Args, Outcome, Refusal, ServerCx};
-use crate::keyspace::{Keyspace, Ttl, Value, event};
+use crate::keyspace::{Ttl, Value, event};
 use crate::resp::Sink;
 use crate::slot::Slot;
 use crate::state::settings::CrossSlot;
 use crate::text::number::parse_i64;
 use crate::topology::Port;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Defaults of the rows.
 const DATABASE: Spec =
@@ -57,6 +58,15 @@ fn shards_of(cx: &ServerCx<'_>, database: usize, slot: Slot) -> (usize, Option<u
         (Some(number), _) => (topology.shards() + number, None),
         (None, Some(it)) => (it.from, Some(it.to).filter(|&to| to != it.from)),
         (None, None) => (topology.shard_of(slot), None),
+    }
+}
+
+/// All shards that may have keys of a database.
+fn all_shards_of(cx: &ServerCx<'_>, database: usize) -> Range<usize> {
+    let shards = cx.server.topology.shards();
+    match database.checked_sub(1) {
+        Some(number) => shards + number..shards + number + 1,
+        None => 0..shards,
     }
 }
 
@@ -155,39 +165,47 @@ fn swapdb(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome 
     Ok(())
 }
 
-/// Swaps the keys of two databases, slot by slot.
+/// Swaps the keys of two databases, slot by slot; slots without keys are passed over, and if there are no
+/// keys at all, so are all.
 fn swap(cx: &mut ServerCx<'_>, first: usize, second: usize) {
-    let mut placed = Vec::with_capacity(Slot::all().count());
-    for slot in Slot::all() {
-        let both = [first, second].map(|database| {
-            let (from, to) = shards_of(cx, database, slot);
-            // If some keys of a migrating slot are already at the target, moves the others there.
-            let target = to.filter(|&to| cx.shards[to].slot_len(slot) > 0);
-            if let Some(to) = target
-                && let Ok([from, to]) = cx.shards.get_disjoint_mut([from, to])
-            {
-                from.merge_slot(slot, to);
-            }
-            target.unwrap_or(from)
-        });
-        placed.push((slot, both[0], both[1]));
-    }
-    let shards: BTreeSet<usize> = placed.iter().flat_map(|&(_, a, b)| [a, b]).collect();
+    let shards: BTreeSet<usize> =
+        [first, second].into_iter().flat_map(|database| all_shards_of(cx, database)).collect();
     // Before and after: a watched or awaited key is touched if it exists at either time.
+    let mut slots = Vec::new();
+    if shards.iter().any(|&shard| !cx.shards[shard].is_empty()) {
+        slots.extend(Slot::all().filter_map(|slot| {
+            let both = [first, second].map(|database| place_together(cx, database, slot));
+            both.into_iter()
+                .any(|shard| cx.shards[shard].slot_len(slot) > 0)
+                .then_some((slot, both))
+        }));
+    }
     for &shard in &shards {
         cx.shards[shard].touch_all_existing();
     }
-    let mut aside = Keyspace::new(std::iter::empty(), cx.shards[0].hasher().clone(), 0);
-    for (slot, a, b) in placed {
-        let Ok([a, b]) = cx.shards.get_disjoint_mut([a, b]) else { continue };
-        a.transfer_slot(slot, &mut aside);
-        b.transfer_slot(slot, a);
-        aside.transfer_slot(slot, b);
+    for &(slot, both) in &slots {
+        let Ok([a, b]) = cx.shards.get_disjoint_mut(both) else { continue };
+        a.swap_slot(slot, b);
         cx.pace.step(1);
     }
-    for &shard in &shards {
-        cx.shards[shard].touch_all_existing();
+    if !slots.is_empty() {
+        for &shard in &shards {
+            cx.shards[shard].touch_all_existing();
+        }
     }
+}
+
+/// Returns the shard that has the keys of a slot. If some of a migrating slot are already at the target,
+/// moves the others there.
+fn place_together(cx: &mut ServerCx<'_>, database: usize, slot: Slot) -> usize {
+    let (from, to) = shards_of(cx, database, slot);
+    let target = to.filter(|&to| cx.shards[to].slot_len(slot) > 0);
+    if let Some(to) = target
+        && let Ok([from, to]) = cx.shards.get_disjoint_mut([from, to])
+    {
+        from.merge_slot(slot, to);
+    }
+    target.unwrap_or(from)
 }
 
 /// The database that an argument names; `None` if there is none of this number.

@@ -31,9 +31,36 @@ impl Keyspace {
         let at = other.slot_table(slot);
         debug_assert_eq!(other.slots[at].table.len(), 0, "a slot's keys are in one place");
         other.slots[at] = lent;
-        other.len += len;
-        other.volatile += volatile;
-        other.with_ends += with_ends;
+        other.count_slot(at);
+    }
+
+    /// Exchanges the keys of `slot` with those of `other`.
+    pub fn swap_slot(&mut self, slot: Slot, other: &mut Self) {
+        if self.slot_len(slot) + other.slot_len(slot) == 0 {
+            return;
+        }
+        let (own, its) = (self.slot_table(slot), other.slot_table(slot));
+        self.uncount_slot(own);
+        other.uncount_slot(its);
+        std::mem::swap(&mut self.slots[own], &mut other.slots[its]);
+        self.count_slot(own);
+        other.count_slot(its);
+    }
+
+    /// Takes the keys of a table off the sums.
+    fn uncount_slot(&mut self, at: usize) {
+        let table = &self.slots[at];
+        self.len -= table.table.len();
+        self.volatile -= table.volatile as usize;
+        self.with_ends -= table.with_ends as usize;
+    }
+
+    /// Adds the keys of a table to the sums.
+    fn count_slot(&mut self, at: usize) {
+        let table = &self.slots[at];
+        self.len += table.table.len();
+        self.volatile += table.volatile as usize;
+        self.with_ends += table.with_ends as usize;
     }
 
     /// Moves every key of `slot` to `other`, which may have keys of that slot; of a key that both
@@ -149,6 +176,27 @@ mod tests {
         set(&mut stage, b"{c}", 1, Ttl::Clear);
         stage.transfer_slot(Slot::of(b"{c}"), &mut home);
         assert_eq!((home.len(), stage.len()), (3, 0));
+    }
+
+    #[test]
+    fn the_keys_of_a_slot_are_exchanged_with_their_counts() {
+        let (mut one, mut other) = (keyspace(), keyspace());
+        set(&mut one, b"{a}1", 1, Ttl::Clear);
+        set(&mut one, b"{a}2", 2, Ttl::At(5000));
+        set(&mut other, b"{a}3", 3, Ttl::At(5000));
+        set(&mut other, b"{b}", 4, Ttl::Clear);
+        one.swap_slot(Slot::of(b"a"), &mut other);
+        assert_eq!((one.len(), one.volatile(), other.len(), other.volatile()), (1, 1, 3, 1));
+        let is_there = |keyspace: &mut Keyspace, key: &[u8]| {
+            let key = keyspace.key(Slot::of(key), key);
+            keyspace.peek(key).is_some()
+        };
+        assert!(is_there(&mut one, b"{a}3") && is_there(&mut other, b"{a}1"));
+        assert!(is_there(&mut other, b"{b}"));
+        // A slot without keys gets no table.
+        let tables = (one.slots.len(), other.slots.len());
+        Slot::all().skip(9000).take(1000).for_each(|slot| one.swap_slot(slot, &mut other));
+        assert_eq!((one.slots.len(), other.slots.len()), tables);
     }
 
     #[test]
