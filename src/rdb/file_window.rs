@@ -9,16 +9,13 @@
 //! A read error ends the file early; [`FileWindow::failure`] returns it. What is taken can be
 //! checksummed on the way, in large pieces, which is what makes the checksum cheap.
 
-use crc::{Digest, Table};
+use crc_fast::Digest;
 use std::io::{self, ErrorKind, Read};
 
 /// Bytes that are read at a time.
 pub(crate) const PIECE_LEN: usize = 1 << 20;
 /// Longest line; longer ones are skipped.
 pub(crate) const LINE_LEN_MAX: usize = 16 << 20;
-
-/// A checksum in progress.
-pub(crate) type Sum = Digest<'static, u64, Table<16>>;
 
 /// A file being read from its beginning to its end.
 pub(crate) struct FileWindow<'r> {
@@ -30,7 +27,7 @@ pub(crate) struct FileWindow<'r> {
     start: usize,
     end: usize,
     summed: usize,
-    sum: Option<Sum>,
+    sum: Option<Digest>,
     /// The offset of `window[0]` in the file.
     base: u64,
     has_ended: bool,
@@ -141,8 +138,7 @@ impl<'r> FileWindow<'r> {
         let mut looked = 0;
         loop {
             let at_hand = self.more(looked + 1);
-            if let Some(at) = at_hand[looked.min(at_hand.len())..].iter().position(|&b| b == b'\n')
-            {
+            if let Some(at) = memchr::memchr(b'\n', &at_hand[looked.min(at_hand.len())..]) {
                 let len = looked + at;
                 self.start += len + 1;
                 return Some(Line::Whole(&self.window[self.start - len - 1..self.start - 1]));
@@ -165,7 +161,7 @@ impl<'r> FileWindow<'r> {
             if at_hand.is_empty() {
                 return;
             }
-            let end = at_hand.iter().position(|&b| b == b'\n').map(|at| at + 1);
+            let end = memchr::memchr(b'\n', at_hand).map(|at| at + 1);
             let len = end.unwrap_or(at_hand.len());
             self.take(len);
             if end.is_some() {
@@ -175,7 +171,7 @@ impl<'r> FileWindow<'r> {
     }
 
     /// Starts a checksum over what is taken from here on.
-    pub(crate) fn begin_sum(&mut self, sum: Sum) {
+    pub(crate) fn begin_sum(&mut self, sum: Digest) {
         self.summed = self.start;
         self.sum = Some(sum);
     }
@@ -183,7 +179,7 @@ impl<'r> FileWindow<'r> {
     /// Ends the checksum and returns it.
     pub(crate) fn end_sum(&mut self) -> Option<u64> {
         self.sum_up();
-        self.sum.take().map(|sum: Sum| sum.finalize())
+        self.sum.take().map(|sum: Digest| sum.finalize())
     }
 
     fn sum_up(&mut self) {
@@ -197,9 +193,7 @@ impl<'r> FileWindow<'r> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crc::{CRC_64_REDIS, Crc};
-
-    static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+    use crc_fast::CrcAlgorithm::Crc64Redis;
 
     /// Yields a few bytes at a time.
     struct Drops<'a>(&'a [u8], usize);
@@ -246,11 +240,11 @@ mod tests {
         let bytes: Vec<u8> = (0..3 * PIECE_LEN).map(|n| n as u8).collect();
         let (mut from, mut progress) = (Drops(&bytes, 77_777), |_| ());
         let mut window = FileWindow::new(&mut from, &mut progress);
-        window.begin_sum(CRC.digest());
+        window.begin_sum(Digest::new(Crc64Redis));
         let len = window.more(10).len().min(10);
         window.take(len);
         assert!(window.skip(2 * PIECE_LEN as u64));
-        let expected = CRC.checksum(&bytes[..10 + 2 * PIECE_LEN]);
+        let expected = crc_fast::checksum(Crc64Redis, &bytes[..10 + 2 * PIECE_LEN]);
         assert_eq!(window.end_sum(), Some(expected));
         assert!(!window.skip(2 * PIECE_LEN as u64));
     }

@@ -49,7 +49,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
-use crc::{CRC_64_REDIS, Crc, Table};
+use crc_fast::CrcAlgorithm;
 
 pub(crate) use crate::dialect::Payloads as Known;
 use crate::text::number;
@@ -105,7 +105,7 @@ mod kind {
     pub(super) const STREAM_3: u8 = 21;
 }
 
-static CHECKSUM: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+const CHECKSUM: CrcAlgorithm = CrcAlgorithm::Crc64Redis;
 
 /// A value read from a payload.
 #[derive(Clone, Debug, PartialEq)]
@@ -238,7 +238,7 @@ pub(crate) fn seal(payload: Vec<u8>) -> Vec<u8> {
 
 fn seal_as(mut payload: Vec<u8>, version: u16) -> Vec<u8> {
     payload.extend_from_slice(&version.to_le_bytes());
-    let checksum = CHECKSUM.checksum(&payload);
+    let checksum = crc_fast::checksum(CHECKSUM, &payload);
     payload.extend_from_slice(&checksum.to_le_bytes());
     payload
 }
@@ -278,7 +278,7 @@ pub(crate) fn decode(payload: &[u8], known: Known) -> Result<Decoded, RestoreErr
 pub(crate) fn decode_json(payload: &[u8]) -> Option<String> {
     let (checked, checksum) = payload.split_last_chunk()?;
     let (value, version) = checked.split_last_chunk()?;
-    let is_intact = u64::from_le_bytes(*checksum) == CHECKSUM.checksum(checked);
+    let is_intact = u64::from_le_bytes(*checksum) == crc_fast::checksum(CHECKSUM, checked);
     let is_known = u16::from_le_bytes(*version) <= VERSION_REDIS8;
     if !is_intact || !is_known {
         return None;
@@ -292,7 +292,7 @@ pub(crate) fn decode_json(payload: &[u8]) -> Option<String> {
 fn unseal(payload: &[u8], known: Known) -> Option<&[u8]> {
     let (checked, checksum) = payload.split_last_chunk()?;
     let (value, version) = checked.split_last_chunk()?;
-    let intact = u64::from_le_bytes(*checksum) == CHECKSUM.checksum(checked);
+    let intact = u64::from_le_bytes(*checksum) == crc_fast::checksum(CHECKSUM, checked);
     (known.has(u16::from_le_bytes(*version)) && intact).then_some(value)
 }
 

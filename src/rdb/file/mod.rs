@@ -20,6 +20,7 @@ use std::collections::HashMap;
 
 use super::CHECKSUM;
 use super::file_window::FileWindow;
+use crc_fast::Digest;
 use fields::{Failure, Fields};
 use types::{Value, name_of_module};
 
@@ -161,7 +162,7 @@ struct File<'f, 'r> {
 
 impl<'f, 'r> File<'f, 'r> {
     fn read(&mut self, report: &mut dyn FnMut(Record<'_>)) -> Result<Rest, Failure> {
-        self.fields.window.begin_sum(CHECKSUM.digest());
+        self.fields.window.begin_sum(Digest::new(CHECKSUM));
         let Some((server, version)) = header(self.fields.window.more(HEADER_LEN)) else {
             return self.fields.malformed("not an RDB file");
         };
