@@ -10,7 +10,7 @@
 //! share is off by a percentage point or so.
 
 use super::lru::LruTable;
-use super::pattern::{shown, write_pattern};
+use super::pattern::{ShortPattern, shown, write_pattern};
 use super::violation::TEXT_CHARS_MAX;
 use crate::slot::{SLOTS, Slot};
 use std::collections::BTreeMap;
@@ -91,9 +91,11 @@ pub struct KeyStats {
     big: Vec<LargeKey>,
     sampled_uses: Vec<Box<[u8]>>,
     sampled_keys: BTreeMap<u64, Box<[u8]>>,
+    /// The largest hash in a full sample of keys, which keys from there on are not part of.
+    hash_limit: Option<u64>,
     chance: fastrand::Rng,
     hasher: foldhash::quality::FixedState,
-    /// The pattern of the latest key: a buffer that is used again.
+    /// The pattern of the latest long key: a buffer that is used again.
     text: String,
 }
 
@@ -110,6 +112,7 @@ impl Default for KeyStats {
             big: Vec::new(),
             sampled_uses: Vec::new(),
             sampled_keys: BTreeMap::new(),
+            hash_limit: None,
             // The same file gives the same report.
             chance: fastrand::Rng::with_seed(0),
             hasher: foldhash::quality::FixedState::with_seed(0),
@@ -120,9 +123,15 @@ impl Default for KeyStats {
 
 impl KeyStats {
     fn row(&mut self, key: &[u8], slot: Slot) -> &mut PatternStats {
-        self.text.clear();
-        write_pattern(key, &mut self.text);
-        let text = self.text.as_str();
+        let mut short = ShortPattern::default();
+        let text = match short.of(key) {
+            Some(text) => text,
+            None => {
+                self.text.clear();
+                write_pattern(key, &mut self.text);
+                &self.text
+            }
+        };
         let stats = self.patterns.row(text, || Arc::from(text), || PatternStats::new(key));
         stats.lies_in(slot);
         stats
@@ -133,9 +142,18 @@ impl KeyStats {
         self.used_times(key, 1);
     }
 
+    /// Counts a use of a key whose slot is known.
+    pub(crate) fn used_in(&mut self, slot: Slot, key: &[u8]) {
+        self.used_times_in(slot, key, 1);
+    }
+
     /// Counts `times` uses of a key, at least one.
     pub fn used_times(&mut self, key: &[u8], times: u64) {
-        let slot = Slot::of(key);
+        self.used_times_in(Slot::of(key), key, times);
+    }
+
+    #[inline]
+    fn used_times_in(&mut self, slot: Slot, key: &[u8], times: u64) {
         self.uses += times;
         self.uses_by_slot[slot.index()] += times;
         self.row(key, slot).uses += times;
@@ -143,7 +161,8 @@ impl KeyStats {
             if self.sampled_uses.len() < SAMPLE_MAX {
                 self.sampled_uses.push(key.into());
             } else {
-                let at = self.chance.u64(..self.uses) / times;
+                let at = self.chance.u64(..self.uses);
+                let at = if times == 1 { at } else { at / times };
                 if let Some(place) =
                     usize::try_from(at).ok().and_then(|at| self.sampled_uses.get_mut(at))
                 {
@@ -182,13 +201,15 @@ impl KeyStats {
             return;
         }
         let hash = self.hasher.hash_one(key);
-        let is_full = self.sampled_keys.len() >= SAMPLE_MAX;
-        if is_full && self.sampled_keys.last_key_value().is_some_and(|(&last, _)| hash >= last) {
+        if self.hash_limit.is_some_and(|limit| hash >= limit) {
             return;
         }
         self.sampled_keys.entry(hash).or_insert_with(|| key.into());
         if self.sampled_keys.len() > SAMPLE_MAX {
             self.sampled_keys.pop_last();
+        }
+        if self.sampled_keys.len() >= SAMPLE_MAX {
+            self.hash_limit = self.sampled_keys.last_key_value().map(|(&last, _)| last);
         }
     }
 

@@ -24,6 +24,7 @@ pub(crate) mod key_list;
 pub(crate) mod key_stats;
 pub(crate) mod lru;
 pub(crate) mod namespace;
+pub(crate) mod piece;
 pub(crate) mod pattern;
 pub(crate) mod price;
 pub(crate) mod rule;

@@ -21,63 +21,14 @@
 //! only the key's text is known. Two kinds of keys in one row lose detail; one kind in many rows
 //! takes rows, which are bounded.
 
+use super::piece::{CLASSES, Class, careful, first, plain, split};
 use std::fmt::Write;
 use std::sync::Arc;
 
+pub(crate) use super::piece::{Kind, Piece};
+
 /// Pieces of a key that are distinguished, marks between them counted.
 pub(crate) const PIECES_MAX: usize = 48;
-/// Letters and digits before a control character are a name from this length on.
-const NAME_LEN_MIN: usize = 4;
-
-/// So many hexadecimal letters are no word.
-const HEX_LETTERS_MIN: usize = 16;
-
-/// The kind of a piece of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A separator: `:`, `{`, a space.
-    Mark,
-    /// Text that stays as it is.
-    Word,
-    Int,
-    Uuid,
-    Hex,
-    Ulid,
-    Time,
-    Id,
-    Bin,
-    Rest,
-}
-
-impl Kind {
-    /// The placeholder that is shown for it, if any.
-    #[must_use]
-    pub(crate) const fn sign(self) -> Option<&'static str> {
-        match self {
-            Self::Mark | Self::Word => None,
-            Self::Int => Some("<int>"),
-            Self::Uuid => Some("<uuid>"),
-            Self::Hex => Some("<hex>"),
-            Self::Ulid => Some("<ulid>"),
-            Self::Time => Some("<time>"),
-            Self::Id => Some("<id>"),
-            Self::Bin => Some("<bin>"),
-            Self::Rest => Some("…"),
-        }
-    }
-}
-
-/// A piece of a key: its kind and its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
-    /// Its kind.
-    pub kind: Kind,
-    /// The index of its first byte.
-    pub start: usize,
-    /// The index of the first byte behind it.
-    pub end: usize,
-}
-
 /// Returns the pieces of a key in order, without gaps.
 #[must_use]
 pub(crate) fn pieces(key: &[u8]) -> Vec<Piece> {
@@ -93,7 +44,7 @@ fn cut(key: &[u8], pieces: &mut Vec<Piece>) {
     while at < key.len() {
         let (kind, len) = first(&key[at..]);
         if kind == Kind::Word {
-            split(key, at, at + len, pieces);
+            split(key, at, at + len, &mut |piece| pieces.push(piece));
         } else {
             pieces.push(Piece { kind, start: at, end: at + len });
         }
@@ -107,9 +58,139 @@ fn cut(key: &[u8], pieces: &mut Vec<Piece>) {
     }
 }
 
-/// Appends the pattern of `key`.
+/// Appends the pattern of `key`, piece by piece as they are recognised: no list of them is made.
 pub(crate) fn write_pattern(key: &[u8], out: &mut String) {
-    write_pieces(key, &pieces(key), out);
+    let mut short = ShortPattern::default();
+    if let Some(text) = short.of(key) {
+        out.push_str(text);
+        return;
+    }
+    let Ok(text) = std::str::from_utf8(key) else {
+        return write_pieces(key, &pieces(key), out);
+    };
+    let mut at = 0;
+    let mut pattern = PatternWriter { text, kept: out.len(), out, count: 0 };
+    while at < key.len() && pattern.count <= PIECES_MAX {
+        let (kind, len) = first(&key[at..]);
+        match kind {
+            Kind::Word => split(key, at, at + len, &mut |piece| pattern.add(piece)),
+            kind => pattern.add(Piece { kind, start: at, end: at + len }),
+        }
+        at += len;
+    }
+    pattern.end();
+}
+
+/// Bytes of a pattern that is written in place.
+const SHORT_LEN_MAX: usize = 128;
+
+/// The pattern of a short key of ASCII characters, as nearly all are: written in one pass over its bytes.
+pub(crate) struct ShortPattern {
+    bytes: [u8; SHORT_LEN_MAX],
+    len: usize,
+}
+
+impl Default for ShortPattern {
+    fn default() -> Self {
+        Self { bytes: [0; SHORT_LEN_MAX], len: 0 }
+    }
+}
+
+impl ShortPattern {
+    /// Returns the pattern of a key; `None` for a key that needs more care, or has a longer one.
+    #[inline]
+    pub(crate) fn of(&mut self, key: &[u8]) -> Option<&str> {
+        let (mut at, mut pieces) = (0, 0);
+        while at < key.len() {
+            let rest = &key[at..];
+            pieces += 1;
+            match CLASSES[usize::from(rest[0])] {
+                Class::Mark => {
+                    self.push(rest[0])?;
+                    at += 1;
+                }
+                Class::Other => return None,
+                Class::Digit | Class::Letter => match plain(rest) {
+                    Some((Kind::Word, len)) => {
+                        self.extend(&rest[..len])?;
+                        at += len;
+                    }
+                    Some((kind, len)) => {
+                        self.extend(kind.sign()?.as_bytes())?;
+                        at += len;
+                    }
+                    None => {
+                        let (kind, len) = careful(rest);
+                        match kind.sign() {
+                            Some(sign) => self.extend(sign.as_bytes())?,
+                            None => {
+                                let mut fits = Some(());
+                                split(key, at, at + len, &mut |piece: Piece| {
+                                    pieces += 1;
+                                    let text = &key[piece.start..piece.end];
+                                    let text = piece.kind.sign().map_or(text, str::as_bytes);
+                                    fits = fits.and_then(|()| self.extend(text));
+                                });
+                                fits?;
+                            }
+                        }
+                        at += len;
+                    }
+                },
+            }
+        }
+        // With so many pieces the rest may have to be left out.
+        let text = std::str::from_utf8(&self.bytes[..self.len]).ok()?;
+        (pieces <= PIECES_MAX).then_some(text)
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) -> Option<()> {
+        *self.bytes.get_mut(self.len)? = byte;
+        self.len += 1;
+        Some(())
+    }
+
+    #[inline]
+    fn extend(&mut self, text: &[u8]) -> Option<()> {
+        let to = self.bytes.get_mut(self.len..self.len + text.len())?;
+        // Words are too short for a call to pay.
+        to.iter_mut().zip(text).for_each(|(to, byte)| *to = *byte);
+        self.len += text.len();
+        Some(())
+    }
+}
+
+/// Writes the pattern of a key that is text.
+struct PatternWriter<'a> {
+    text: &'a str,
+    out: &'a mut String,
+    /// Pieces so far.
+    count: usize,
+    /// The length of `out` before the piece in whose place the rest is shown if there are too many.
+    kept: usize,
+}
+
+impl PatternWriter<'_> {
+    #[inline]
+    fn add(&mut self, Piece { kind, start, end }: Piece) {
+        if self.count < PIECES_MAX {
+            self.kept = self.out.len();
+        }
+        self.count += 1;
+        self.out.push_str(match kind.sign() {
+            Some(sign) => sign,
+            // Pieces end at ASCII characters.
+            None => self.text.get(start..end).unwrap_or_default(),
+        });
+    }
+
+    fn end(self) {
+        if self.count > PIECES_MAX {
+            self.out.truncate(self.kept);
+            self.out.push_str(Kind::Rest.sign().unwrap_or_default());
+        }
+    }
 }
 
 fn write_pieces(key: &[u8], pieces: &[Piece], out: &mut String) {
@@ -180,194 +261,6 @@ pub(crate) fn shown(key: &[u8], chars_max: usize) -> String {
     text
 }
 
-/// Whether a byte is part of words; the others separate them.
-const fn is_inner(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte >= 0x80 || byte.is_ascii_control()
-}
-
-/// Returns the kind and the length of the first piece of a key's rest. A `Word` may contain numbers.
-fn first(rest: &[u8]) -> (Kind, usize) {
-    if !is_inner(rest[0]) {
-        return (Kind::Mark, 1);
-    }
-    plain(rest).unwrap_or_else(|| careful(rest))
-}
-
-/// The same for any token, by every rule.
-fn careful(rest: &[u8]) -> (Kind, usize) {
-    if let Some(len) = uuid(rest) {
-        return (Kind::Uuid, len);
-    }
-    if let Some(len) = time(rest) {
-        return (Kind::Time, len);
-    }
-    if let Some(len) = chance_with_marks(rest) {
-        return (Kind::Id, len);
-    }
-    let len = rest.iter().position(|&byte| !is_inner(byte)).unwrap_or(rest.len());
-    let text = rest[..len].iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(len);
-    // Some libraries put control characters between a name and its suffix.
-    let len = match rest[..len].get(text).is_some_and(u8::is_ascii_control) && text >= NAME_LEN_MIN
-    {
-        true => text,
-        false => len,
-    };
-    (kind(&rest[..len]), len)
-}
-
-/// The same for what most keys consist of, in one pass: only letters, or only digits, up to a mark
-/// that no date, UUID or identifier has in it.
-fn plain(rest: &[u8]) -> Option<(Kind, usize)> {
-    let is_digit = rest[0].is_ascii_digit();
-    let same = |byte: &u8| match is_digit {
-        true => byte.is_ascii_digit(),
-        false => byte.is_ascii_alphabetic(),
-    };
-    let len = rest.iter().position(|byte| !same(byte)).unwrap_or(rest.len());
-    let ends_here =
-        rest.get(len).is_none_or(|&next| !is_inner(next) && !matches!(next, b'-' | b'_'));
-    match is_digit {
-        _ if !ends_here => None,
-        true => Some((Kind::Int, len)),
-        // Longer runs of letters may be hexadecimal.
-        false => (len < HEX_LETTERS_MIN).then_some((Kind::Word, len)),
-    }
-}
-
-/// Returns the kind of a token without separators.
-fn kind(token: &[u8]) -> Kind {
-    let count = |is: fn(&u8) -> bool| token.iter().filter(|byte| is(byte)).count();
-    let digits = count(u8::is_ascii_digit);
-    if digits == token.len() {
-        return Kind::Int;
-    }
-    if token.iter().any(u8::is_ascii_control) || std::str::from_utf8(token).is_err() {
-        return Kind::Bin;
-    }
-    let (lower, upper) = (count(u8::is_ascii_lowercase), count(u8::is_ascii_uppercase));
-    if digits + lower + upper < token.len() {
-        return Kind::Word;
-    }
-    let one_case = lower == 0 || upper == 0;
-    let is_hex = one_case && token.iter().all(u8::is_ascii_hexdigit);
-    if is_hex && (token.len() >= 8 && digits > 0 || token.len() >= HEX_LETTERS_MIN) {
-        return Kind::Hex;
-    }
-    if one_case && is_ulid(token) && digits > 1 {
-        return Kind::Ulid;
-    }
-    let turns = token.windows(2).filter(|w| w[0].is_ascii_digit() != w[1].is_ascii_digit()).count();
-    match token.len() {
-        6.. if turns >= 4 && is_hex => Kind::Hex,
-        6.. if turns >= 4 => Kind::Id,
-        8.. if digits > 1 && lower > 0 && upper > 1 && changes(token) * 5 >= token.len() * 2 => {
-            Kind::Id
-        }
-        _ => Kind::Word,
-    }
-}
-
-/// Splits a word into its numbers and the text between them.
-fn split(key: &[u8], start: usize, end: usize, pieces: &mut Vec<Piece>) {
-    let mut at = start;
-    while at < end {
-        let is_number = key[at].is_ascii_digit();
-        let len = key[at..end]
-            .iter()
-            .position(|byte| byte.is_ascii_digit() != is_number)
-            .unwrap_or(end - at);
-        let kind = if is_number { Kind::Int } else { Kind::Word };
-        pieces.push(Piece { kind, start: at, end: at + len });
-        at += len;
-    }
-}
-
-/// Counts how often the class of characters changes (upper case, lower case, digit), separators
-/// left out.
-fn changes(token: &[u8]) -> usize {
-    let class = |byte: u8| match byte {
-        b'0'..=b'9' => 0,
-        b'a'..=b'z' => 1,
-        _ => 2,
-    };
-    let mut classes = token.iter().filter(|byte| byte.is_ascii_alphanumeric()).map(|&b| class(b));
-    let mut before = classes.next();
-    classes.filter(|&class| before.replace(class) != Some(class)).count()
-}
-
-fn is_ulid(token: &[u8]) -> bool {
-    token.len() == 26
-        && token[0] <= b'7'
-        && token.iter().all(|byte| !matches!(byte.to_ascii_uppercase(), b'I' | b'L' | b'O' | b'U'))
-}
-
-/// Whether a word ends at `at`.
-fn ends(rest: &[u8], at: usize) -> bool {
-    rest.get(at).is_none_or(|&byte| !is_inner(byte) || byte.is_ascii_control())
-}
-
-fn uuid(rest: &[u8]) -> Option<usize> {
-    const LEN: usize = 36;
-    let text = rest.get(..LEN)?;
-    let fits = text.iter().enumerate().all(|(at, byte)| match at {
-        8 | 13 | 18 | 23 => *byte == b'-',
-        _ => byte.is_ascii_hexdigit(),
-    });
-    (fits && ends(rest, LEN)).then_some(LEN)
-}
-
-/// Returns the length of a date with its time of day, if there is one.
-fn time(rest: &[u8]) -> Option<usize> {
-    const DATE: usize = 10;
-    let fits = |from: usize, form: &[u8]| {
-        let text = rest.get(from..from + form.len())?;
-        let same = |(&byte, &wanted): (&u8, &u8)| match wanted {
-            b'd' => byte.is_ascii_digit(),
-            wanted => byte == wanted,
-        };
-        text.iter().zip(form).all(same).then_some(from + form.len())
-    };
-    let digits = |from: usize| rest[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let two = |from: usize| u32::from(rest[from] - b'0') * 10 + u32::from(rest[from + 1] - b'0');
-    fits(0, b"dddd-dd-dd")?;
-    if !(1..=12).contains(&two(5)) || !(1..=31).contains(&two(8)) {
-        return None;
-    }
-    let mut end = DATE;
-    if matches!(rest.get(DATE), Some(b'T' | b't' | b' ' | b'_'))
-        && let Some(minutes) = fits(DATE + 1, b"dd:dd")
-    {
-        end = fits(minutes, b":dd").unwrap_or(minutes);
-        if rest.get(end) == Some(&b'.') && digits(end + 1) > 0 {
-            end += 1 + digits(end + 1);
-        }
-        end = match rest.get(end) {
-            Some(b'Z' | b'z') => end + 1,
-            Some(b'+' | b'-') => {
-                fits(end + 1, b"dd:dd").or_else(|| fits(end + 1, b"dddd")).unwrap_or(end)
-            }
-            _ => end,
-        };
-    }
-    ends(rest, end).then_some(end)
-}
-
-/// Returns the length of twenty or more letters, digits, `-` and `_` that look random, as URL-safe
-/// identifiers do: words, even capitalised ones, change the class of characters less often.
-fn chance_with_marks(rest: &[u8]) -> Option<usize> {
-    const LEN_MIN: usize = 20;
-    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let len = rest.iter().take_while(|byte| is_part(byte)).count();
-    let token = &rest[..len];
-    let has = |is: fn(&u8) -> bool| token.iter().any(is);
-    let looks = len >= LEN_MIN
-        && has(u8::is_ascii_digit)
-        && has(u8::is_ascii_lowercase)
-        && has(u8::is_ascii_uppercase)
-        && changes(token) * 5 >= len * 2;
-    (looks && ends(rest, len)).then_some(len)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,11 +268,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_short_way_finds_what_every_rule_finds(text in "[a-fA-F0-9xZ]{1,20}[-_:{}. ]?[0-9a-z]{0,6}") {
-            let rest = text.as_bytes();
-            if let Some(found) = plain(rest) {
-                prop_assert_eq!(found, careful(rest));
-            }
+        fn a_pattern_is_that_of_the_pieces(
+            key in prop::collection::vec(prop::sample::select(
+                b"aaabcdefZ0123456789::-_{}. \x00\x06\xc3\xa4\xff".to_vec()), 0..120)
+        ) {
+            let (mut plain, mut written) = (String::from("x"), String::from("x"));
+            write_pieces(&key, &pieces(&key), &mut plain);
+            write_pattern(&key, &mut written);
+            prop_assert_eq!(written, plain);
         }
     }
 

@@ -372,7 +372,7 @@ mod tests {
         let rows = violations.rows();
         assert_eq!((rows.len(), violations.total, violations.forgotten()), (2, 10_001, 0));
         let (kind, row) = rows[0];
-        assert_eq!(kind.patterns, ["cart:<int>:items".into(), "cart:<int>:total".into()]);
+        assert_eq!(kind.patterns, ["cart:<int>:items", "cart:<int>:total"].map(Arc::from));
         assert_eq!((row.count, row.first_ms, row.last_ms), (10_000, Some(100), Some(10_099)));
         assert_eq!(row.refused, 5000);
         assert_eq!((row.examples.len(), row.clients.len()), (EXAMPLES_MAX, CLIENTS_MAX));
