@@ -10,6 +10,7 @@
 //! commands since.
 
 use super::Trouble;
+use super::pipeline::{self, Batch};
 use super::replay::{Replay, SeenCommand};
 use super::tokenizer::Words;
 use crate::command::Args;
@@ -30,35 +31,70 @@ const HEADER_LEN_MAX: usize = 64;
 /// Longest annotation.
 const ANNOTATION_LEN_MAX: usize = 1024;
 
-/// Reads commands up to the end.
-pub(super) fn read(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Trouble> {
-    let mut command = Command::default();
-    let mut start = window.offset();
-    // A command that could not be judged.
-    let mut unjudged: Option<Trouble> = None;
-    let why = loop {
-        start = if to.is_queueing(b"") { start } else { window.offset() };
-        let at = window.offset();
-        match command.next(window) {
-            Ok(true) => {}
-            Ok(false) if to.is_queueing(b"") => {
-                break "the file ends in the middle of a transaction".to_owned();
-            }
-            Ok(false) => return unjudged,
-            Err(why) => {
-                start = at;
-                break why;
-            }
-        }
-        let at_ms = command.at_ms;
-        if let Some(args) = command.words.args() {
-            if command.has_cut_key(args) {
-                let why = "a key is too long to be judged".to_owned();
-                unjudged.get_or_insert(Trouble { spot: Spot::Byte(at), why, lines: None });
-                continue;
+/// Reads commands up to the end: the bytes on this core, what becomes of them on another one if there is.
+pub(super) fn read(window: &mut FileWindow<'_>, to: &mut Replay, cores: usize) -> Option<Trouble> {
+    let mut taker = Taker { to, start: window.offset(), unjudged: None };
+    let end = pipeline::run(
+        cores,
+        |batch| taker.take(batch),
+        |pass| {
+            let (mut commands, mut batch) = (Commands::default(), Batch::default());
+            let end = loop {
+                let at = window.offset();
+                match commands.next(window, &mut batch) {
+                    Ok(true) => {}
+                    Ok(false) => break Ok(()),
+                    Err(why) => {
+                        break Err(Trouble { spot: Spot::Byte(at), why, lines: None });
+                    }
+                }
+                if batch.is_full() {
+                    pass(&mut batch);
+                }
+            };
+            pass(&mut batch);
+            end
+        },
+    );
+    if end.is_ok() && taker.to.is_queueing(b"") {
+        let why = "the file ends in the middle of a transaction".to_owned();
+        return Some(Trouble { spot: Spot::Byte(taker.start), why, lines: None });
+    }
+    end.err().or(taker.unjudged)
+}
+
+/// A command in a batch, beside its words.
+#[derive(Debug)]
+struct Row {
+    /// Where it begins in the file.
+    at: u64,
+    at_ms: Option<u64>,
+    /// Only the beginning of one of its keys was kept.
+    has_cut_key: bool,
+}
+
+/// Takes the commands that [`Commands`] has read.
+struct Taker<'t> {
+    to: &'t mut Replay,
+    /// Where the latest command outside a transaction begins.
+    start: u64,
+    /// A command that could not be judged.
+    unjudged: Option<Trouble>,
+}
+
+impl Taker<'_> {
+    fn take(&mut self, batch: &Batch<Row>) {
+        batch.each(|args, &Row { at, at_ms, has_cut_key }| {
+            if !self.to.is_queueing(b"") {
+                self.start = at;
             }
             let spot = Spot::Byte(at);
-            to.command(&SeenCommand {
+            if has_cut_key {
+                let why = "a key is too long to be judged".to_owned();
+                self.unjudged.get_or_insert(Trouble { spot, why, lines: None });
+                return;
+            }
+            self.to.command(&SeenCommand {
                 args,
                 client: b"",
                 database: None,
@@ -67,26 +103,23 @@ pub(super) fn read(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Troub
                 by_script: false,
                 has_run: true,
             });
-        }
-    };
-    Some(Trouble { spot: Spot::Byte(start), why, lines: None })
+        });
+    }
 }
 
-/// A command.
+/// Reads commands.
 #[derive(Default)]
-struct Command {
-    words: Words,
-    /// The arguments of which only the beginning was kept.
+struct Commands {
+    /// The arguments of a command of which only the beginning was kept.
     cut: Vec<usize>,
     /// The time of the last annotation.
     at_ms: Option<u64>,
 }
 
-impl Command {
-    /// Reads the next command, or an annotation, which leaves no words. Returns whether there was one.
-    fn next(&mut self, window: &mut FileWindow<'_>) -> Result<bool, String> {
-        self.words.clear();
-        self.cut.clear();
+impl Commands {
+    /// Appends the next command to a batch, or reads an annotation. Returns whether there was one.
+    fn next(&mut self, window: &mut FileWindow<'_>, to: &mut Batch<Row>) -> Result<bool, String> {
+        let at = window.offset();
         match window.more(1).first() {
             None => return Ok(false),
             Some(b'#') => {
@@ -102,25 +135,37 @@ impl Command {
         if count == 0 {
             return Err("a command without arguments".to_owned());
         }
+        self.cut.clear();
+        let (first, before) = (to.spans.len(), to.bytes.len());
         for _ in 0..count {
-            self.argument(window)?;
+            self.argument(window, to, (first, before))?;
         }
+        let args = Args::new(&to.bytes, &to.spans[first..]);
+        let has_cut_key = self.has_cut_key(args);
+        to.end_request(Row { at, at_ms: self.at_ms, has_cut_key });
         Ok(true)
     }
 
-    fn argument(&mut self, window: &mut FileWindow<'_>) -> Result<(), String> {
+    /// Appends an argument of the command that begins at these lengths of the batch.
+    fn argument(
+        &mut self,
+        window: &mut FileWindow<'_>,
+        to: &mut Batch<Row>,
+        (first, before): (usize, usize),
+    ) -> Result<(), String> {
         let len = header(window, b'$')?;
-        let is_long = self.words.len() > COMMAND_FREE_MAX;
-        let kept = len.min(if is_long { ARG_KEPT_MAX_THEN } else { ARG_KEPT_MAX });
+        let used = to.bytes.len() - before;
+        let kept = len.min(if used > COMMAND_FREE_MAX { ARG_KEPT_MAX_THEN } else { ARG_KEPT_MAX });
         if kept < len {
-            self.cut.push(self.words.iter().len());
+            self.cut.push(to.spans.len() - first);
         }
         let kept = usize::try_from(kept).unwrap_or(0);
-        if self.words.len() + kept > COMMAND_KEPT_MAX {
+        if used + kept > COMMAND_KEPT_MAX {
             return Err(format!("a command of more than {COMMAND_KEPT_MAX} bytes"));
         }
         let word = window.more(kept).get(..kept).ok_or_else(ended)?;
-        self.words.push(word);
+        let span = to.add(word);
+        to.spans.push(span);
         window.take(kept);
         if !window.skip(len - kept as u64) {
             return Err(ended());
@@ -154,6 +199,10 @@ fn ended() -> String {
 
 /// `*3\r\n`, `$5\r\n`.
 fn header(window: &mut FileWindow<'_>, mark: u8) -> Result<u64, String> {
+    if let Some((number, len)) = short_header(window.more(1), mark) {
+        window.take(len);
+        return Ok(number);
+    }
     let line = line(window, HEADER_LEN_MAX)?;
     let number = line.split_first().filter(|(first, _)| **first == mark);
     let number = number.and_then(|(_, digits)| parse_i64(digits));
@@ -163,6 +212,20 @@ fn header(window: &mut FileWindow<'_>, mark: u8) -> Result<u64, String> {
             char::from(mark),
             line.escape_ascii().to_string()
         )
+    })
+}
+
+/// Returns the number of a header that is at hand as a whole, as nearly all are, and its length; `None` if
+/// it is to be looked at closely.
+#[inline]
+fn short_header(at_hand: &[u8], mark: u8) -> Option<(u64, usize)> {
+    const DIGITS_MAX: usize = 9;
+    let digits = at_hand.strip_prefix(&[mark])?;
+    let len = digits.iter().take(DIGITS_MAX).take_while(|byte| byte.is_ascii_digit()).count();
+    let is_plain = digits[..len] == *b"0" || digits.first().is_some_and(|digit| *digit != b'0');
+    (len > 0 && is_plain && digits[len..].starts_with(b"\r\n")).then(|| {
+        let number = digits[..len].iter().fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
+        (number, len + 3)
     })
 }
 
@@ -244,7 +307,7 @@ mod tests {
         let mut progress = |_| ();
         let mut window = FileWindow::new(&mut bytes, &mut progress);
         let form = Form::named(format, "the test");
-        let outcome = crate::check::read(&mut window, &form, &mut replay);
+        let outcome = crate::check::read(&mut window, &form, &mut replay, 2);
         (replay, outcome.trouble)
     }
 
@@ -352,7 +415,58 @@ mod tests {
         }
     }
 
+    /// Commands fed one after the other, as they are read plainly: what the file's report must be.
+    fn report(replay: &Replay) -> String {
+        crate::report::proof::json::json(&crate::report::Report::of(&replay.found(), &[], false))
+    }
+
+    fn command() -> impl Strategy<Value = Vec<String>> {
+        let key = prop_oneof!["[a-c]:[0-9]{1,3}", "\\{[ab]\\}:[a-z]{1,4}", "s:[0-9a-f]{12}"];
+        (0..9, key.clone(), key, "[a-z\r\n]{0,40}").prop_map(|(of, key, other, value)| {
+            let words: &[&str] = match of {
+                0..3 => &["SET", &key, &value],
+                3 => &["MSET", &key, &value, &other, &value],
+                4 => &["MULTI"],
+                5 => &["EXEC"],
+                6 => &["SELECT", "1"],
+                7 => &["DEL", &key, &other],
+                _ => &["nosuch", &key],
+            };
+            words.iter().map(|word| (*word).to_owned()).collect()
+        })
+    }
+
     proptest! {
+        #[test]
+        fn both_roads_lead_to_one_report(commands in prop::collection::vec(command(), 0..60)) {
+            let (mut bytes, mut plain) = (Vec::new(), Replay::new(3));
+            for command in &commands {
+                let mut words = Words::default();
+                command.iter().for_each(|word| words.push(word.as_bytes()));
+                plain.command(&SeenCommand {
+                    args: words.args().expect("words"),
+                    client: b"",
+                    database: None,
+                    at_ms: None,
+                    spot: Spot::Byte(bytes.len() as u64),
+                    by_script: false,
+                    has_run: true,
+                });
+                bytes.extend(format!("*{}\r\n", command.len()).bytes());
+                command.iter().for_each(|w| bytes.extend(format!("${}\r\n{w}\r\n", w.len()).bytes()));
+            }
+            plain.end();
+            for cores in [1, 2] {
+                let (mut from, mut progress) = (&bytes[..], |_| ());
+                let mut replay = Replay::new(3);
+                let mut window = FileWindow::new(&mut from, &mut progress);
+                let trouble = read(&mut window, &mut replay, cores);
+                replay.end();
+                prop_assert_eq!(trouble.is_some(), plain.is_queueing(b""));
+                prop_assert_eq!(report(&replay), report(&plain));
+            }
+        }
+
         #[test]
         fn nothing_panics(bytes in prop::collection::vec(prop::sample::select(b"*$\r\n0123GET#".to_vec()), 0..60)) {
             let _any = scan(Format::Aof, &bytes);

@@ -11,9 +11,12 @@
 pub(crate) mod aof;
 pub(crate) mod replay;
 pub(crate) mod detect;
+mod lines;
+mod pipeline;
 mod monitor;
 mod replies;
 pub(crate) mod text_formats;
+mod rdb;
 mod text_shapes;
 pub(crate) mod tokenizer;
 mod offline;
@@ -24,11 +27,7 @@ pub use offline::{CheckReport, OfflineCheck};
 pub use replay::{Replay, SeenCommand};
 
 use crate::ledger::Spot;
-use crate::ledger::pattern::shown;
-use crate::ledger::violation::TEXT_CHARS_MAX;
-use crate::rdb::file::{self, RdbError, Record, Rest};
 use crate::rdb::file_window::FileWindow;
-use crate::text::display::plural;
 
 /// What came of a file.
 #[derive(Debug, Default)]
@@ -41,13 +40,19 @@ pub(crate) struct Outcome {
     pub(crate) left_out: Option<String>,
 }
 
-/// Reads a file of this form into `to`.
-pub(crate) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) -> Outcome {
+/// Reads a file of this form into `to`, on so many cores, of which two are enough.
+pub(crate) fn read(
+    window: &mut FileWindow<'_>,
+    form: &Form,
+    to: &mut Replay,
+    cores: usize,
+) -> Outcome {
     let of = |trouble| Outcome { trouble, ..Outcome::default() };
     let outcome = match form.format {
-        Format::Aof => of(aof::read(window, to)),
-        Format::Rdb => of(rdb(window, to)),
-        Format::Monitor | Format::History | Format::Transactions | Format::Sets | Format::Keys => {
+        Format::Aof => of(aof::read(window, to, cores)),
+        Format::Rdb => of(rdb::read(window, to, cores)),
+        Format::Monitor => monitor::read(window, to, cores),
+        Format::History | Format::Transactions | Format::Sets | Format::Keys => {
             text_formats::read(window, form, to)
         }
     };
@@ -61,36 +66,6 @@ pub(crate) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) ->
             Outcome { trouble: Some(Trouble { spot, why, lines: None }), ..outcome }
         }
     }
-}
-
-fn rdb(window: &mut FileWindow<'_>, to: &mut Replay) -> Option<Trouble> {
-    let mut other = false;
-    let outcome = file::read(window, &mut |met| match met {
-        Record::Database(number) => other = number != 0,
-        Record::Key { key, bytes, kind } => {
-            to.ledger.key_stats.stored(key, bytes, kind);
-            if other {
-                other = false;
-                to.key_in_other_database(key);
-            }
-        }
-    });
-    match outcome {
-        Ok(Rest::Nothing) => None,
-        Ok(Rest::Commands) => aof::read(window, to),
-        Err(broken) => Some(rdb_trouble(broken)),
-    }
-}
-
-fn rdb_trouble(broken: RdbError) -> Trouble {
-    let RdbError { at, mut why, key, keys_before } = broken;
-    if let Some(key) = key {
-        why += &format!(", in the value of key {}", shown(&key, TEXT_CHARS_MAX));
-    }
-    if let Some(keys) = keys_before {
-        why += &format!("; the count of {} is partial", plural(keys, "key"));
-    }
-    Trouble { spot: Spot::Byte(at), why, lines: None }
 }
 
 #[cfg(test)]
@@ -115,16 +90,16 @@ mod tests {
 
     #[test]
     fn a_failed_read_is_reported_as_such() {
-        for (format, bytes) in [
-            (Format::Monitor, &b"1.000001 [0 a:1] \"mget\" \"x\" \"y\"\n1.0000"[..]),
-            (Format::Aof, b"*3\r\n$4\r\nmget\r\n$1\r\nx\r\n$1\r\ny\r\n*2\r\n$3"),
-            (Format::Rdb, b"REDIS0010\xfe"),
+        for (format, bytes, cores) in [
+            (Format::Monitor, &b"1.000001 [0 a:1] \"mget\" \"x\" \"y\"\n1.0000"[..], 1),
+            (Format::Aof, b"*3\r\n$4\r\nmget\r\n$1\r\nx\r\n$1\r\ny\r\n*2\r\n$3", 2),
+            (Format::Rdb, b"REDIS0010\xfe", 2),
         ] {
             let (mut from, mut progress) = (Failing(bytes), |_| ());
             let mut replay = Replay::new(3);
             let mut window = FileWindow::new(&mut from, &mut progress);
             let form = Form::named(format, "the test");
-            let trouble = read(&mut window, &form, &mut replay).trouble.expect("trouble");
+            let trouble = read(&mut window, &form, &mut replay, cores).trouble.expect("trouble");
             assert!(trouble.why.contains("the disk is gone"), "{format:?}: {}", trouble.why);
             let commands = u64::from(format != Format::Rdb);
             assert!(replay.ledger.counts.commands >= commands, "{format:?}");

@@ -19,7 +19,7 @@ fn of(name: &str, text: &[u8], strict: bool) -> Report {
     let (mut from, mut progress) = (text, |_| ());
     let form = Form::of(text).expect("a certain form");
     let mut window = FileWindow::new(&mut from, &mut progress);
-    let trouble = check::read(&mut window, &form, &mut replay).trouble;
+    let trouble = check::read(&mut window, &form, &mut replay, 2).trouble;
     let source = Source {
         name: name.to_owned(),
         format: form.format.name(),
@@ -103,7 +103,7 @@ fn lacking() -> Report {
     let (mut from, mut progress) = (text.as_bytes(), |_| ());
     let mut window = FileWindow::new(&mut from, &mut progress);
     let form = Form::of(text.as_bytes()).expect("a certain form");
-    check::read(&mut window, &form, &mut replay);
+    check::read(&mut window, &form, &mut replay, 2);
     (0..3).for_each(|_| replay.ledger.refused.enter(b"xadd"));
     replay.ledger.unknown.enter(b"nosuch");
     let name = "npm test".to_owned();

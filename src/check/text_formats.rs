@@ -1,19 +1,18 @@
-//! Reads text files: keys, sets of keys, transactions, redis-cli's history, MONITOR.
+//! Reads text files: keys, sets of keys, transactions, redis-cli's history.
 //!
-//! A line of MONITOR that cannot be read means that something was lost: it is reported with its
-//! number, and the lines behind it are read all the same. So is a line that is no text where the form
-//! was not named. In typed lines errors are ordinary; such lines are skipped, as redis-cli skips them.
+//! A line that is no text where the form was not named is reported with its number, and the lines behind
+//! it are read all the same. In typed lines errors are ordinary; such lines are skipped, as redis-cli skips them.
 
-use super::detect::{BYTE_ORDER_MARK, Form, Format};
-use super::monitor;
+use super::Outcome;
+use super::detect::{Form, Format};
+use super::lines::each_line;
 use super::replay::{Replay, SeenCommand};
 use super::replies::{self, ReplyLines};
 use super::text_shapes::{ends_connection, is_own, is_text, repeat};
 use super::tokenizer::Words;
-use super::{Outcome, Trouble};
 use crate::command::{Args, foreign};
 use crate::ledger::{CommandCounts, Spot};
-use crate::rdb::file_window::{FileWindow, Line};
+use crate::rdb::file_window::FileWindow;
 use crate::text::display::plural;
 
 /// How often a typed command is taken that has a repeat count: more would find nothing else.
@@ -23,18 +22,10 @@ const NAMES_MAX: usize = 4;
 
 /// Reads lines of this form.
 pub(super) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) -> Outcome {
-    if window.more(BYTE_ORDER_MARK.len()).starts_with(BYTE_ORDER_MARK) {
-        window.take(BYTE_ORDER_MARK.len());
-    }
-    if form.format == Format::Monitor {
-        let mut reader = monitor::Reader::new(to);
-        let trouble = each_line(window, &mut |line, number| reader.line(line, Spot::Line(number)));
-        return Outcome { trouble, gap: reader.end(), left_out: None };
-    }
     let words = Words::default();
     let replies = ReplyLines::default();
     let mut reader = Reader { to, words, number: 0, replies, mistyped: CommandCounts::default() };
-    let trouble = each_line(window, &mut |line, number| {
+    let trouble = each_line(window, &mut |line, number, _| {
         if !form.is_named && !is_text(line) {
             return Err("bytes that are not text".to_owned());
         }
@@ -44,30 +35,6 @@ pub(super) fn read(window: &mut FileWindow<'_>, form: &Form, to: &mut Replay) ->
     });
     reader.end();
     Outcome { trouble, gap: None, left_out: reader.mistyped() }
-}
-
-/// Takes a line and its number; an error says why it cannot be read.
-type TakeLine<'t> = dyn FnMut(&[u8], u64) -> Result<(), String> + 't;
-
-/// Takes all lines, numbered from 1. Returns the trouble with those that could not be read.
-fn each_line(window: &mut FileWindow<'_>, take: &mut TakeLine<'_>) -> Option<Trouble> {
-    let mut trouble: Option<Trouble> = None;
-    let mut number = 0;
-    while let Some(line) = window.line() {
-        number += 1;
-        let outcome = match line {
-            Line::TooLong => Err("the line is too long".to_owned()),
-            Line::Whole(line) => take(line.strip_suffix(b"\r").unwrap_or(line), number),
-            Line::Last(line) => take(line, number)
-                .map_err(|why| format!("the file ends in the middle of a line: {why}")),
-        };
-        if let Err(why) = outcome {
-            let first = || Trouble { spot: Spot::Line(number), why, lines: Some(0) };
-            let trouble = trouble.get_or_insert_with(first);
-            trouble.lines = trouble.lines.map(|lines| lines + 1);
-        }
-    }
-    trouble
 }
 
 struct Reader<'t> {
@@ -209,13 +176,14 @@ impl Reader<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::check::Trouble;
 
     fn scan(format: Format, mut text: &[u8]) -> (Replay, Option<Trouble>) {
         let mut replay = Replay::new(3);
         let mut progress = |_| ();
         let mut window = FileWindow::new(&mut text, &mut progress);
         let form = Form::named(format, "the test");
-        let outcome = crate::check::read(&mut window, &form, &mut replay);
+        let outcome = crate::check::read(&mut window, &form, &mut replay, 1);
         (replay, outcome.trouble)
     }
 

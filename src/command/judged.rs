@@ -49,6 +49,19 @@ impl judge::Command for Invocation<'_> {
     }
 }
 
+impl Invocation<'_> {
+    /// Whether a rule about single commands may be broken: most rows have nothing that one is about, and
+    /// then the slots decide alone.
+    #[must_use]
+    pub(crate) fn may_break_rules(&self) -> bool {
+        const MARKS: u64 =
+            flag::READS_UNNAMED | flag::NODE_LOCAL | flag::OTHER_DATABASE | flag::NAMES_DATABASE;
+        matches!(self.footprint, Footprint::Crossing { .. })
+            || self.spec.flags & MARKS != 0
+            || matches!(self.spec.run, Run::Session(SessionCommand::Select))
+    }
+}
+
 /// Whether these arguments choose a database other than number 0.
 fn chooses_database(spec: &Spec, args: Args<'_>) -> bool {
     match spec.run {
@@ -66,6 +79,36 @@ fn chooses_database(spec: &Spec, args: Args<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Commands that may break no rule have none of the traits that the rules are about.
+    #[test]
+    fn what_may_break_no_rule_breaks_none() {
+        for line in [
+            "get a",
+            "sort a by w_*",
+            "dbsize",
+            "swapdb 0 1",
+            "select 1",
+            "copy a b db 1",
+            "mget a b",
+            "ping",
+        ] {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let bytes = words.concat();
+            let mut at = 0;
+            let spans: Vec<crate::resp::Span> = words
+                .iter()
+                .map(|word| {
+                    at += word.len();
+                    crate::resp::Span::new(at - word.len(), word.len())
+                })
+                .collect();
+            let call = crate::command::resolve(Args::new(&bytes, &spans)).expect(line);
+            let breaks = judge::reach(&call).chain(judge::scope(&call, true)).count()
+                + judge::choice(&call).into_iter().count();
+            assert_eq!(breaks > 0, call.may_break_rules(), "{line}");
+        }
+    }
 
     /// What sees all keys of the shards in view and names none is node-local, and nothing else.
     #[test]

@@ -20,6 +20,9 @@ pub const SLOTS: u16 = 16384;
 pub struct Slot(u16);
 
 impl Slot {
+    /// Slot number 0.
+    pub const FIRST: Self = Self(0);
+
     /// Returns the slot with this number, or `None` from 16384 up.
     #[must_use]
     pub const fn new(number: u16) -> Option<Self> {

@@ -160,10 +160,12 @@ impl Connections {
             return self.of_shared(shown, act, to);
         }
         let waits = self.pending.iter().any(|pending| pending.client == shown.client);
-        if self.row(shown.client).is_over(shown, act, waits) {
+        let mut place = self.place(shown.client);
+        if self.known.at(place).is_over(shown, act, waits) {
             self.replace(shown.client, to);
+            place = self.place(shown.client);
         }
-        let connection = self.row(shown.client);
+        let connection = self.known.at(place);
         connection.at_us = shown.at_us;
         connection.database = (!matches!(act, Act::Select | Act::End)).then_some(shown.database);
         connection.has_worked |= !matches!(act, Act::Greet | Act::Begin | Act::Idle | Act::Select);
@@ -192,6 +194,11 @@ impl Connections {
 
     fn row(&mut self, client: &[u8]) -> &mut Connection {
         self.known.row(client, || client.to_vec(), Connection::default)
+    }
+
+    /// Returns the place of a connection in `known`.
+    fn place(&mut self, client: &[u8]) -> usize {
+        self.known.place(client, || client.to_vec(), Connection::default)
     }
 
     /// Takes a command that a script called: it belongs to the line before it.

@@ -28,6 +28,8 @@ pub(crate) struct MonitorLine<'a> {
     pub(crate) client: &'a [u8],
     /// Quoted words.
     pub(crate) command: &'a [u8],
+    /// Both, with the bracket between them.
+    pub(crate) client_and_command: &'a [u8],
 }
 
 /// What a log puts before a line.
@@ -78,6 +80,9 @@ pub(crate) fn writer(shape: Shape) -> Option<&'static str> {
 impl<'a> MonitorLine<'a> {
     /// Parses a line, whose end may have been cut off.
     pub(crate) fn parse(line: &'a [u8]) -> Option<Self> {
+        if let Some(found) = bare(line) {
+            return Some(found);
+        }
         let (prefix, rest) = split(line);
         bare(rest).map(|found| Self { prefix, ..found })
     }
@@ -134,25 +139,85 @@ pub(crate) fn is_around(line: &[u8]) -> bool {
 /// Parses a line without a prefix.
 fn bare(line: &[u8]) -> Option<MonitorLine<'_>> {
     let line = line.strip_prefix(b"+").unwrap_or(line);
-    let (time, rest) = cut(line, b' ')?;
-    let (seconds, parts) = cut(time, b'.')?;
+    if let Some((at_us, rest)) = usual_time(line) {
+        return behind_time(at_us, rest);
+    }
+    let (seconds, rest) = line.split_at(digits(line));
+    let rest = rest.strip_prefix(b".")?;
+    let (parts, rest) = rest.split_at(digits(rest));
     let is_time = (1..=SECONDS_DIGITS_MAX).contains(&seconds.len())
-        && (3..=SECONDS_DIGITS_MAX).contains(&parts.len())
-        && parts.iter().all(u8::is_ascii_digit);
-    let seconds = is_time.then(|| whole(seconds)).flatten()?;
+        && (3..=SECONDS_DIGITS_MAX).contains(&parts.len());
+    let rest = rest.strip_prefix(b" [").filter(|_| is_time)?;
+    let value = |number, digit: &u8| number * 10 + u64::from(digit - b'0');
+    let seconds = seconds.iter().fold(0, value);
     // Microseconds, whatever the number of digits.
-    let digits = parts.iter().copied().chain(std::iter::repeat(b'0')).take(6);
-    let parts = digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
-    let rest = rest.strip_prefix(b"[")?;
-    let (database, rest) = cut(rest, b' ')?;
-    let close = rest.windows(3).position(|three| three == b"] \"")?;
+    let parts = parts.iter().chain(std::iter::repeat(&b'0')).take(6).fold(0, value);
+    behind_time(seconds * 1_000_000 + parts, rest)
+}
+
+/// Parses the ten digits of seconds and the six of microseconds that servers write, up to the bracket;
+/// `None` if they are not that many.
+#[inline]
+fn usual_time(line: &[u8]) -> Option<(u64, &[u8])> {
+    let (time, rest) = line.split_first_chunk::<19>()?;
+    let marks = (time[10], time[17], time[18]) == (b'.', b' ', b'[');
+    let eight = |at: usize| *time[at..].first_chunk::<8>().expect("within nineteen bytes");
+    // The last two digits of the seconds, and all six behind the point in its place.
+    let mut parts = eight(9);
+    (parts[0], parts[1]) = (time[8], time[9]);
+    let (seconds, parts) = (eight_digits(eight(0))?, eight_digits(parts)?);
+    marks.then_some((seconds * 100_000_000 + parts, rest))
+}
+
+/// Returns the number that eight digits are, computed side by side.
+#[inline]
+fn eight_digits(text: [u8; 8]) -> Option<u64> {
+    const ONES: u64 = u64::MAX / 255;
+    let word = u64::from_le_bytes(text);
+    let digits = word ^ (ONES * 0x30);
+    // A digit is below ten: adding 0x76 does not reach the upper bit, and that bit is not set.
+    if (digits | digits.wrapping_add(ONES * 0x76)) & (ONES * 0x80) != 0 {
+        return None;
+    }
+    let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00FF_00FF_00FF_00FF;
+    let fours = pairs.wrapping_mul(100).wrapping_add(pairs >> 16) & 0x0000_FFFF_0000_FFFF;
+    Some(fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xFFFF_FFFF)
+}
+
+/// Parses what follows the time and the opening bracket.
+#[inline]
+fn behind_time(at_us: u64, rest: &[u8]) -> Option<MonitorLine<'_>> {
+    let (database, rest) = rest.split_at(digits(rest));
+    let rest = rest.strip_prefix(b" ")?;
+    let close = address_end(rest)?;
     Some(MonitorLine {
         prefix: Prefix::default(),
-        at_us: seconds * 1_000_000 + parts,
-        database: whole(database)?,
+        at_us,
+        database: if database == b"0" { 0 } else { whole(database)? },
         client: &rest[..close],
         command: &rest[close + 2..],
+        client_and_command: rest,
     })
+}
+
+/// Returns the position of the bracket behind the address: the first one with a word behind it.
+#[inline]
+fn address_end(text: &[u8]) -> Option<usize> {
+    // Addresses are short.
+    const NEAR: usize = 48;
+    let near = &text[..text.len().min(NEAR)];
+    let is_end = |at: usize| text[at..].starts_with(b"] \"");
+    if let Some(at) = near.iter().position(|&byte| byte == b']')
+        && is_end(at)
+    {
+        return Some(at);
+    }
+    memchr::memchr_iter(b']', text).find(|&at| is_end(at))
+}
+
+/// Returns how many digits a text begins with.
+fn digits(text: &[u8]) -> usize {
+    text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len())
 }
 
 /// The first part of a prefix, the name in it, and the rest. `before` is the part before it.

@@ -1,39 +1,94 @@
 //! Reads what MONITOR shows: [`line`] takes a line apart, [`connections`] says whose it is.
 //!
 //! Lines behind different names (the services of docker compose, pods) come from different servers:
-//! clients, scripts and watched keys of one have nothing to do with those of another.
+//! clients, scripts and watched keys of one have nothing to do with those of another. A line that cannot
+//! be read means that something was lost: it is reported with its number, and the lines behind it are
+//! read all the same.
 
 mod connections;
 pub(super) mod line;
+#[cfg(test)]
+mod plain_road;
 
 use self::connections::{Connections, Shown};
 use self::line::{MonitorLine, Shape, is_around};
+use super::lines::{cut, each_line};
+use super::pipeline::{self, Batch};
 use super::replay::Replay;
-use super::tokenizer::Words;
+use super::tokenizer::{Words, split_plain};
+use super::{Outcome, Trouble};
 use crate::ledger::Spot;
+use crate::rdb::file_window::FileWindow;
+use crate::resp::Span;
 use std::mem::swap;
 
 /// Servers whose lines are in one file.
 const SERVERS_MAX: usize = 64;
 
-/// Reads lines, all of one file. [`Reader::end`] must follow.
-pub(super) struct Reader<'t> {
-    to: &'t mut Replay,
-    /// Each has a replay of its own; the ledger is lent to the one whose line was read last.
-    servers: Vec<(Connections, Replay)>,
-    lent_to: Option<usize>,
+/// Reads lines, all of one file: the lines on this core, what becomes of them on another one if there is.
+pub(super) fn read(window: &mut FileWindow<'_>, to: &mut Replay, cores: usize) -> Outcome {
+    let mut reader = Reader::new(to);
+    let trouble = pipeline::run(
+        cores,
+        |batch| reader.take(batch),
+        |pass| {
+            let (mut lines, mut batch) = (Lines::default(), Batch::default());
+            let trouble = each_line(window, &mut |line, number, is_cut| {
+                lines.line(line, (number, is_cut), &mut batch)?;
+                if batch.is_full() {
+                    pass(&mut batch);
+                }
+                Ok(())
+            });
+            pass(&mut batch);
+            trouble
+        },
+    );
+    let trouble = both(trouble, reader.trouble.take());
+    Outcome { trouble, gap: reader.end(), left_out: None }
+}
+
+/// The trouble of two sets of lines of one file.
+fn both(a: Option<Trouble>, b: Option<Trouble>) -> Option<Trouble> {
+    let (Some(a), Some(b)) = (&a, &b) else { return a.or(b) };
+    let lines = a.lines.zip(b.lines).map(|(a, b)| a + b);
+    let line = |trouble: &Trouble| match trouble.spot {
+        Spot::Line(number) => number,
+        _ => 0,
+    };
+    let first = if line(a) <= line(b) { a } else { b };
+    Some(Trouble { lines, ..first.clone() })
+}
+
+/// A line in a batch, beside its words.
+#[derive(Debug)]
+struct Row {
+    /// The name of the server.
+    source: Span,
+    client: Span,
+    database: u64,
+    at_us: u64,
+    number: u64,
+    /// The file ends in the middle of it.
+    is_cut: bool,
+}
+
+/// Takes lines apart, all of one file.
+#[derive(Default)]
+struct Lines {
     /// The prefix of the lines so far.
     shape: Option<Shape>,
     words: Words,
 }
 
-impl<'t> Reader<'t> {
-    pub(super) fn new(to: &'t mut Replay) -> Self {
-        Self { to, servers: Vec::new(), lent_to: None, shape: None, words: Words::default() }
-    }
-
-    /// Takes a line; an error says why it cannot be read.
-    pub(super) fn line(&mut self, line: &[u8], spot: Spot) -> Result<(), String> {
+impl Lines {
+    /// Appends a line to a batch; an error says why it cannot be read.
+    fn line(
+        &mut self,
+        line: &[u8],
+        (number, is_cut): (u64, bool),
+        to: &mut Batch<Row>,
+    ) -> Result<(), String> {
         let line = line.trim_ascii();
         let Some(shown) = MonitorLine::parse(line) else {
             let is_other = || Err("not a line of MONITOR".to_owned());
@@ -42,19 +97,78 @@ impl<'t> Reader<'t> {
         if *self.shape.get_or_insert(shown.prefix.shape) != shown.prefix.shape {
             return Err("another prefix than the lines before".to_owned());
         }
-        self.words.clear();
-        self.words.split(shown.command).map_err(|_| "unbalanced quotes")?;
-        let at = self.server(shown.prefix.source)?;
+        let MonitorLine { prefix, at_us, database, client, command, client_and_command } = shown;
+        let (first, start) = (to.spans.len(), to.bytes.len());
+        let between = client_and_command.len() - command.len();
+        let is_plain = split_plain(command, start + between, &mut to.spans);
+        let client = if is_plain {
+            // One copy has them all.
+            to.add(client_and_command);
+            Span::new(start, client.len())
+        } else {
+            to.spans.truncate(first);
+            self.words.clear();
+            self.words.split(command).map_err(|_| "unbalanced quotes")?;
+            for word in self.words.iter() {
+                let span = to.add(word);
+                to.spans.push(span);
+            }
+            to.add(client)
+        };
+        if to.spans.len() == first {
+            return Err("no command in the line".to_owned());
+        }
+        let source = to.add(prefix.source);
+        to.end_request(Row { source, client, database, at_us, number, is_cut });
+        Ok(())
+    }
+}
+
+/// Takes what [`Lines`] has read. [`Reader::end`] must follow.
+struct Reader<'t> {
+    to: &'t mut Replay,
+    /// Each has a replay of its own; the ledger is lent to the one whose line was read last.
+    servers: Vec<(Connections, Replay)>,
+    lent_to: Option<usize>,
+    /// The trouble with lines of more servers than are kept.
+    trouble: Option<Trouble>,
+}
+
+impl<'t> Reader<'t> {
+    fn new(to: &'t mut Replay) -> Self {
+        Self { to, servers: Vec::new(), lent_to: None, trouble: None }
+    }
+
+    fn take(&mut self, batch: &Batch<Row>) {
+        batch.each(|args, row| {
+            let source = row.source.of(&batch.bytes);
+            let shown = Shown {
+                args,
+                client: row.client.of(&batch.bytes),
+                database: row.database,
+                at_us: row.at_us,
+                spot: Spot::Line(row.number),
+            };
+            if let Err(why) = self.see(source, &shown) {
+                let why = if row.is_cut { cut(&why) } else { why };
+                let first = || Trouble { spot: shown.spot, why, lines: Some(0) };
+                let trouble = self.trouble.get_or_insert_with(first);
+                trouble.lines = trouble.lines.map(|lines| lines + 1);
+            }
+        });
+    }
+
+    /// Takes a line of a server; an error says why it cannot be taken.
+    fn see(&mut self, source: &[u8], shown: &Shown<'_>) -> Result<(), String> {
+        let at = self.server(source)?;
         self.lend_to(Some(at));
-        let args = self.words.args().ok_or("no command in the line")?;
-        let MonitorLine { at_us, database, client, .. } = shown;
         let (connections, replay) = &mut self.servers[at];
-        connections.see(&Shown { args, client, database, at_us, spot }, replay);
+        connections.see(shown, replay);
         Ok(())
     }
 
     /// Ends what is open. Returns what could not be judged.
-    pub(super) fn end(mut self) -> Option<String> {
+    fn end(mut self) -> Option<String> {
         for at in 0..self.servers.len() {
             self.lend_to(Some(at));
             let (connections, replay) = &mut self.servers[at];
@@ -72,7 +186,13 @@ impl<'t> Reader<'t> {
     }
 
     fn server(&mut self, name: &[u8]) -> Result<usize, String> {
-        let known = self.servers.iter().position(|(connections, _)| connections.server() == name);
+        // Mostly the one before.
+        let is_it = |at: &usize| {
+            let server = self.servers[*at].0.server();
+            server.len() == name.len() && (name.is_empty() || server == name)
+        };
+        let before = self.lent_to.filter(is_it);
+        let known = before.or_else(|| (0..self.servers.len()).find(is_it));
         if let Some(at) = known {
             return Ok(at);
         }
@@ -100,14 +220,12 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (Replay, Option<String>, u64) {
+        let (mut from, mut progress) = (text.as_bytes(), |_| ());
         let mut replay = Replay::new(3);
-        let mut reader = Reader::new(&mut replay);
-        let mut wrong = 0;
-        for (at, line) in text.lines().enumerate() {
-            wrong += u64::from(reader.line(line.as_bytes(), Spot::Line(at as u64 + 1)).is_err());
-        }
-        let unclear = reader.end();
-        (replay, unclear, wrong)
+        let mut window = FileWindow::new(&mut from, &mut progress);
+        let outcome = super::read(&mut window, &mut replay, 2);
+        let wrong = outcome.trouble.and_then(|trouble| trouble.lines).unwrap_or(0);
+        (replay, outcome.gap, wrong)
     }
 
     /// Lines `client: command`, 7 microseconds apart; `+5 client: command` comes 5 seconds later,

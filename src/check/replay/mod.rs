@@ -11,15 +11,17 @@
 //! The judge ([`judge`]) decides which rule is broken, as it does for a running server.
 
 mod client;
+mod keys;
 mod script;
 #[cfg(test)]
 mod tests;
 
 use self::client::{Change, ClientState, Guard, Queue, bytes_of};
+use self::keys::Keys;
 use self::script::{Script, ScriptTexts};
 use crate::command::{self, Args, Invocation, Run, SessionCommand, Spec, flag, foreign};
 use crate::ledger::judge::{self, Finding, GuardPolicy};
-use crate::ledger::lru::LruTable;
+use crate::ledger::lru::{LruTable, Name};
 use crate::ledger::{Breach, Fate, FromArgument, KeyList, Ledger, LostExec, Origin, Spot};
 use crate::report::Found;
 use crate::topology::Topology;
@@ -62,6 +64,8 @@ pub struct Replay {
     pub ledger: Ledger,
     topology: Topology,
     clients: LruTable<Vec<u8>, ClientState>,
+    /// The place of the client whose command is being taken.
+    place: usize,
     /// The clients that watch keys, at most [`WATCHING_MAX`].
     watching: Vec<Vec<u8>>,
     script: Option<Script>,
@@ -81,6 +85,7 @@ impl Replay {
             ledger: Ledger::default(),
             topology: Topology::even(shards.max(1)),
             clients: LruTable::new(CLIENTS_MAX),
+            place: 0,
             watching: Vec::new(),
             script: None,
             texts: ScriptTexts::default(),
@@ -113,7 +118,7 @@ impl Replay {
     /// Whether a client is in the middle of a transaction.
     #[must_use]
     pub fn is_queueing(&self, client: &[u8]) -> bool {
-        self.clients.get(client).is_some_and(|state| state.queue.is_some())
+        self.clients.get(&Name(client)).is_some_and(|state| state.queue.is_some())
     }
 
     /// Takes keys that are used together, without commands: a line of keys.
@@ -137,25 +142,27 @@ impl Replay {
         self.ledger.counts.commands += 1;
         let args = seen.args;
         let Some(spec) = foreign::find(args) else {
+            self.find_client(seen);
             return self.unknown(seen);
         };
         self.ledger.counts.foreign += u64::from(foreign::is_foreign(spec));
-        let footprint = spec.footprint(args);
+        let (keys, footprint) = Keys::of(spec, args);
+        let (keys, slots) = (keys.keys(), keys.slots());
         let invocation = Invocation { spec, args, footprint, known: None };
-        let mut keys: Vec<&[u8]> = Vec::new();
-        spec.each_key(args, |key| keys.push(key));
         let control = match spec.run {
             Run::Session(command) => Some(command),
             _ => None,
         };
         if control != Some(SessionCommand::Watch) {
-            keys.iter().for_each(|key| self.ledger.key_stats.used(key));
+            let used = keys.iter().zip(slots);
+            used.for_each(|(key, slot)| self.ledger.key_stats.used_in(*slot, key));
         }
         if seen.by_script {
-            return self.by_script(seen, &invocation, &keys);
+            return self.by_script(seen, &invocation, keys);
         }
         self.end_script();
-        let is_queueing = self.state(seen).queue.is_some();
+        self.find_client(seen);
+        let is_queueing = self.state().queue.is_some();
         if is_refused(seen, spec, is_queueing) {
             return self.refuse(seen, control);
         }
@@ -164,12 +171,12 @@ impl Replay {
             // Within a transaction MULTI and WATCH are errors that change nothing.
             Some(SessionCommand::Multi | SessionCommand::Watch) if is_queueing => {}
             Some(SessionCommand::Exec | SessionCommand::Discard) if !is_queueing => {}
-            Some(SessionCommand::Multi) => self.state(seen).queue = Some(Queue::default()),
-            Some(SessionCommand::Watch) => self.watch(seen, &invocation, &keys),
+            Some(SessionCommand::Multi) => self.state().queue = Some(Queue::default()),
+            Some(SessionCommand::Watch) => self.watch(seen, &invocation, keys),
             Some(SessionCommand::Exec) => self.exec(seen),
-            Some(SessionCommand::Unwatch) if is_queueing => self.plain(seen, &invocation, &keys),
+            Some(SessionCommand::Unwatch) if is_queueing => self.plain(seen, &invocation, keys),
             Some(SessionCommand::Unwatch) => {
-                let state = self.state(seen);
+                let state = self.state();
                 let guard = std::mem::take(&mut state.guard);
                 state.watch_failed = false;
                 self.stop_watching(seen.client, &guard);
@@ -179,11 +186,11 @@ impl Replay {
             }
             _ => {
                 match (spec.parent, spec.name) {
-                    ("client", _) | ("", "hello") => self.state(seen).note_labels(&invocation),
+                    ("client", _) | ("", "hello") => self.state().note_labels(&invocation),
                     ("script", "load") => drop(self.texts.add(args.get(2).unwrap_or_default())),
                     _ => {}
                 }
-                self.plain(seen, &invocation, &keys);
+                self.plain(seen, &invocation, keys);
             }
         }
     }
@@ -193,28 +200,35 @@ impl Replay {
         self.end_script();
     }
 
-    fn state(&mut self, seen: &SeenCommand<'_>) -> &mut ClientState {
+    /// Finds the client of a command: its state is that of [`Replay::state`] from here on.
+    fn find_client(&mut self, seen: &SeenCommand<'_>) {
         let client = seen.client;
-        self.clients.row(client, || client.to_vec(), || ClientState::new(client))
+        self.place =
+            self.clients.place(&Name(client), || client.to_vec(), || ClientState::new(client));
+    }
+
+    /// Returns the state of the client whose command is being taken.
+    fn state(&mut self) -> &mut ClientState {
+        self.clients.at(self.place)
     }
 
     /// Returns the number of the unit that a client's command is part of: its transaction, or itself.
-    fn unit(&mut self, seen: &SeenCommand<'_>) -> u64 {
+    fn unit(&mut self) -> u64 {
         let next = self.units + 1;
-        let queue = self.state(seen).queue.as_mut();
+        let queue = self.state().queue.as_mut();
         let unit = queue.map_or(next, |queue| *queue.unit.get_or_insert(next));
         self.units = self.units.max(unit);
         unit
     }
 
     /// Returns the transaction that a client has begun, or begins one.
-    fn queue(&mut self, seen: &SeenCommand<'_>) -> &mut Queue {
-        self.state(seen).queue.get_or_insert_default()
+    fn queue(&mut self) -> &mut Queue {
+        self.state().queue.get_or_insert_default()
     }
 
     /// Ends a client's transaction and its guard.
     fn end_transaction(&mut self, seen: &SeenCommand<'_>) -> (Option<Queue>, Guard) {
-        let (queue, guard) = self.state(seen).end_transaction();
+        let (queue, guard) = self.state().end_transaction();
         self.release(queue.as_ref());
         self.stop_watching(seen.client, &guard);
         (queue, guard)
@@ -246,7 +260,7 @@ impl Replay {
 
     /// Enters a finding about a client's command; `unit` is the number of the unit it is part of.
     fn record(&mut self, seen: &SeenCommand<'_>, finding: &Finding, unit: Option<u64>) {
-        let origin = self.state(seen).origin.clone();
+        let origin = self.state().origin.clone();
         self.enter(finding, &origin, seen.at_ms, seen.spot, unit);
     }
 
@@ -282,20 +296,20 @@ impl Replay {
         if seen.has_run || command::find(name).is_none() {
             self.ledger.unknown.enter(name);
         }
-        if self.state(seen).queue.is_none() {
+        if self.state().queue.is_none() {
             return;
         }
         if !seen.has_run {
-            self.queue(seen).is_spoilt = true;
+            self.queue().is_spoilt = true;
         } else if self.has_room_for(&[]) {
-            self.queue(seen).push_unknown(name);
+            self.queue().push_unknown(name);
         }
     }
 
     /// Takes a command that any server refuses before it runs or is queued, which spoils the transaction
     /// it belongs to.
     fn refuse(&mut self, seen: &SeenCommand<'_>, control: Option<SessionCommand>) {
-        let state = self.state(seen);
+        let state = self.state();
         match (control, &mut state.queue) {
             (Some(SessionCommand::Exec), _) => drop(self.end_transaction(seen)),
             (_, Some(queue)) => queue.is_spoilt = true,
@@ -309,9 +323,9 @@ impl Replay {
     fn database(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>) {
         if let Run::Session(SessionCommand::Select) = invocation.spec.run {
             // What it breaks is recorded when it runs.
-            self.state(seen).has_left_database |= judge::choice(invocation).is_some();
+            self.state().has_left_database |= judge::choice(invocation).is_some();
         } else if seen.database.is_some_and(|number| number != 0)
-            && !std::mem::replace(&mut self.state(seen).has_left_database, true)
+            && !std::mem::replace(&mut self.state().has_left_database, true)
         {
             self.record(seen, &judge::other_database("select", KeyList::default()), None);
         }
@@ -320,30 +334,32 @@ impl Replay {
     /// Takes a command that runs, or is queued.
     fn plain(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>, keys: &[&[u8]]) {
         let spec = invocation.spec;
-        let unit = self.unit(seen);
-        let queue = &self.state(seen).queue;
+        let unit = self.unit();
+        let queue = &self.state().queue;
         let place = queue.as_ref().and_then(Queue::next_place);
         let (is_queued, is_spoilt) = (queue.is_some(), queue.as_ref().is_some_and(|q| q.is_spoilt));
         if is_queued && self.has_room_for(keys) {
-            self.queue(seen).push(invocation, keys);
+            self.queue().push(invocation, keys);
         }
-        for rule in judge::reach(invocation).chain(judge::scope(invocation, true)) {
-            self.record(seen, &judge::by_command(rule, invocation, place), Some(unit));
-        }
-        // A database is chosen when the command runs: a unit by itself, as on a server.
-        if let Some(rule) = judge::choice(invocation).filter(|_| !is_queued) {
-            self.record(seen, &judge::by_command(rule, invocation, place), None);
+        if invocation.may_break_rules() {
+            for rule in judge::reach(invocation).chain(judge::scope(invocation, true)) {
+                self.record(seen, &judge::by_command(rule, invocation, place), Some(unit));
+            }
+            // A database is chosen when the command runs: a unit by itself, as on a server.
+            if let Some(rule) = judge::choice(invocation).filter(|_| !is_queued) {
+                self.record(seen, &judge::by_command(rule, invocation, place), None);
+            }
         }
         if foreign::is_script(spec) {
             self.ledger.counts.scripts += 1;
-            let origin = self.state(seen).origin.clone();
+            let origin = self.state().origin.clone();
             let script = (spec, invocation.args);
             self.script = Some(Script::new(script, keys, origin, unit, &mut self.texts));
         } else if !is_queued {
             self.ledger.key_groups.enter(keys);
         }
         if spec.trips_watch() && !is_spoilt && !self.watching.is_empty() {
-            let writer = self.state(seen).origin.clone();
+            let writer = self.state().origin.clone();
             self.changed(seen, &writer, invocation);
         }
     }
@@ -374,13 +390,13 @@ impl Replay {
     }
 
     fn watch(&mut self, seen: &SeenCommand<'_>, invocation: &Invocation<'_>, keys: &[&[u8]]) {
-        if let Some(finding) = self.state(seen).guard.judge(invocation) {
+        if let Some(finding) = self.state().guard.judge(invocation) {
             self.record(seen, &finding, None);
         }
         for key in keys {
-            let is_new = !self.state(seen).guard.keys.contains_key(*key);
+            let is_new = !self.state().guard.keys.contains_key(*key);
             if is_new && self.has_room_for(&[key]) {
-                self.state(seen).guard.add(key, seen.at_ms);
+                self.state().guard.add(key, seen.at_ms);
             }
         }
         let is_known = self.watching.iter().any(|client| client == seen.client);
@@ -390,8 +406,8 @@ impl Replay {
     }
 
     fn exec(&mut self, seen: &SeenCommand<'_>) {
-        let unit = Some(self.unit(seen));
-        let unguarded = judge::unguarded(self.state(seen).watch_failed);
+        let unit = Some(self.unit());
+        let unguarded = judge::unguarded(self.state().watch_failed);
         let (Some(queue), guard) = self.end_transaction(seen) else { return };
         let (commands, guarded) = (queue.commands, guard.keys());
         if let Some(rule) = unguarded {
@@ -422,14 +438,14 @@ impl Replay {
         if commands.is_empty() {
             self.enter_lost_exec(seen, &guard);
         } else {
-            let attempts = std::mem::take(&mut self.state(seen).lost) + 1;
+            let attempts = std::mem::take(&mut self.state().lost) + 1;
             self.ledger.conflicts.committed(attempts);
         }
     }
 
     /// Enters an EXEC that ran nothing: it lost if a watched key was changed.
     fn enter_lost_exec(&mut self, seen: &SeenCommand<'_>, guard: &Guard) {
-        let loser = self.state(seen).origin.clone();
+        let loser = self.state().origin.clone();
         let mut is_lost = false;
         for (key, watched) in &guard.keys {
             let Some(change) = &watched.change else { continue };
@@ -445,7 +461,7 @@ impl Replay {
                 at_ms: seen.at_ms,
             });
         }
-        self.state(seen).lost += u64::from(is_lost);
+        self.state().lost += u64::from(is_lost);
     }
 
     /// Takes a command that the running script calls.

@@ -143,7 +143,8 @@ fn read_part(
         Ok(form) => form,
         Err(why) => return unread(part, bytes, why),
     };
-    let check::Outcome { trouble, gap, left_out } = check::read(&mut window, &form, replay);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let check::Outcome { trouble, gap, left_out } = check::read(&mut window, &form, replay, cores);
     let packed = packed.map(|name| format!("decompressed ({name})"));
     let why: Vec<String> = packed.into_iter().chain([form.why]).chain(left_out).collect();
     let (name, why) = (part.name.clone(), Some(why.join("; ")));
