@@ -14,9 +14,11 @@ use super::common_part::{self, Pair, Set};
 use super::hashtag::{self, Tag, TagKind};
 use super::lru::LruTable;
 use super::namespace::Library;
-use super::pattern::{pattern, patterns, shown};
+use super::pattern::{pattern, shown, write_pattern};
 use crate::slot::Slot;
+use hashbrown::Equivalent;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 /// Kinds of sets that are kept.
@@ -50,11 +52,33 @@ type SetKinds<'a> = Vec<(&'a Vec<Arc<str>>, &'a SetKind)>;
 pub struct KeyGroups {
     kinds: LruTable<Vec<Arc<str>>, SetKind>,
     chance: fastrand::Rng,
+    /// The patterns of the latest set: a buffer that is used again.
+    text: String,
+}
+
+/// The patterns of a set, to find its kind by.
+struct Patterns<'a>(&'a [&'a str]);
+
+impl Hash for Patterns<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As that of a vector of them.
+        self.0.hash(state);
+    }
+}
+
+impl Equivalent<Vec<Arc<str>>> for Patterns<'_> {
+    fn equivalent(&self, kind: &Vec<Arc<str>>) -> bool {
+        self.0.len() == kind.len() && self.0.iter().zip(kind).all(|(a, b)| **a == **b)
+    }
 }
 
 impl Default for KeyGroups {
     fn default() -> Self {
-        Self { kinds: LruTable::new(KINDS_MAX), chance: fastrand::Rng::with_seed(0) }
+        Self {
+            kinds: LruTable::new(KINDS_MAX),
+            chance: fastrand::Rng::with_seed(0),
+            text: String::new(),
+        }
     }
 }
 
@@ -92,17 +116,45 @@ impl KeyGroups {
         if keys.len() < 2 {
             return;
         }
-        let kind = patterns(keys.iter().copied().take(SET_KEYS_MAX), SET_KEYS_MAX);
-        self.enter_of_kind(keys, &kind, times);
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        let mut ends = [0; SET_KEYS_MAX];
+        for (key, end) in keys.iter().zip(&mut ends) {
+            write_pattern(key, &mut text);
+            *end = text.len();
+        }
+        // Each pattern once, in order: only a new kind costs an allocation.
+        let (mut found, mut len, mut start) = ([""; SET_KEYS_MAX], 0, 0);
+        for end in &ends[..keys.len().min(SET_KEYS_MAX)] {
+            let pattern = &text[std::mem::replace(&mut start, *end)..*end];
+            if let Err(at) = found[..len].binary_search(&pattern) {
+                found.copy_within(at..len, at + 1);
+                found[at] = pattern;
+                len += 1;
+            }
+        }
+        let kind = Patterns(&found[..len]);
+        self.enter_kind(keys, &kind, times, || kind.0.iter().map(|&text| text.into()).collect());
+        self.text = text;
     }
 
     /// The same, given the patterns of the first [`SET_KEYS_MAX`] keys.
     pub(crate) fn enter_of_kind(&mut self, keys: &[&[u8]], kind: &[Arc<str>], times: u64) {
+        self.enter_kind(keys, kind, times, || kind.to_vec());
+    }
+
+    fn enter_kind<Q: Hash + Equivalent<Vec<Arc<str>>> + ?Sized>(
+        &mut self,
+        keys: &[&[u8]],
+        kind: &Q,
+        times: u64,
+        own: impl FnOnce() -> Vec<Arc<str>>,
+    ) {
         let considered = &keys[..keys.len().min(SET_KEYS_MAX)];
         if considered.iter().all(|key| *key == considered[0]) {
             return;
         }
-        let sort = self.kinds.row(kind, || kind.to_vec(), SetKind::default);
+        let sort = self.kinds.row(kind, own, SetKind::default);
         sort.count += times;
         let first = Slot::of(keys[0]);
         let crosses = keys.iter().any(|key| Slot::of(key) != first);
@@ -284,6 +336,19 @@ mod tests {
         assert!(groups[0].choices[0].values > 1);
         assert_eq!(groups[1].crossing, 0);
         assert!(groups[1].choices.is_empty());
+    }
+
+    #[test]
+    fn a_kind_is_found_by_its_patterns_in_any_order() {
+        let mut key_groups = KeyGroups::default();
+        for set in [["b:1", "a:1", "b:2"], ["a:7", "b:7", "a:8"], ["a:1", "b:1", "c:1"]] {
+            enter(&mut key_groups, &set);
+        }
+        let keys: [&[u8]; 2] = [b"a:1", b"b:1"];
+        key_groups.enter_of_kind(&keys, &["a:<int>", "b:<int>"].map(Arc::from), 1);
+        let mut counts: Vec<u64> = key_groups.kinds.iter().map(|(_, kind)| kind.count).collect();
+        counts.sort_unstable();
+        assert_eq!(counts, [1, 3]);
     }
 
     #[test]
