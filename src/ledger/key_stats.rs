@@ -10,7 +10,7 @@
 //! share is off by a percentage point or so.
 
 use super::lru::LruTable;
-use super::pattern::{ShortPattern, shown, write_pattern};
+use super::pattern::{PatternBytes, ShortPattern, shown, write_pattern};
 use super::violation::TEXT_CHARS_MAX;
 use crate::slot::{SLOTS, Slot};
 use std::collections::BTreeMap;
@@ -124,15 +124,16 @@ impl Default for KeyStats {
 impl KeyStats {
     fn row(&mut self, key: &[u8], slot: Slot) -> &mut PatternStats {
         let mut short = ShortPattern::default();
-        let text = match short.of(key) {
-            Some(text) => text,
+        let pattern = match short.of(key) {
+            Some(pattern) => pattern,
             None => {
                 self.text.clear();
                 write_pattern(key, &mut self.text);
-                &self.text
+                PatternBytes(self.text.as_bytes())
             }
         };
-        let stats = self.patterns.row(text, || Arc::from(text), || PatternStats::new(key));
+        let new = || PatternStats::new(key);
+        let stats = self.patterns.row(&pattern, || pattern.to_text(), new);
         stats.lies_in(slot);
         stats
     }

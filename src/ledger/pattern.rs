@@ -22,7 +22,9 @@
 //! takes rows, which are bounded.
 
 use super::piece::{CLASSES, Class, careful, first, plain, split};
+use hashbrown::Equivalent;
 use std::fmt::Write;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 pub(crate) use super::piece::{Kind, Piece};
@@ -61,7 +63,7 @@ fn cut(key: &[u8], pieces: &mut Vec<Piece>) {
 /// Appends the pattern of `key`, piece by piece as they are recognised: no list of them is made.
 pub(crate) fn write_pattern(key: &[u8], out: &mut String) {
     let mut short = ShortPattern::default();
-    if let Some(text) = short.of(key) {
+    if let Some(text) = short.of(key).and_then(|text| std::str::from_utf8(text.0).ok()) {
         out.push_str(text);
         return;
     }
@@ -79,6 +81,32 @@ pub(crate) fn write_pattern(key: &[u8], out: &mut String) {
         at += len;
     }
     pattern.end();
+}
+
+/// The bytes of a pattern, to find a row by: that they are text is not looked at again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PatternBytes<'a>(pub(crate) &'a [u8]);
+
+impl Hash for PatternBytes<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // As that of a `str`.
+        state.write(self.0);
+        state.write_u8(0xFF);
+    }
+}
+
+impl Equivalent<Arc<str>> for PatternBytes<'_> {
+    fn equivalent(&self, pattern: &Arc<str>) -> bool {
+        self.0 == pattern.as_bytes()
+    }
+}
+
+impl PatternBytes<'_> {
+    /// Returns the pattern as it is kept.
+    #[must_use]
+    pub(crate) fn to_text(self) -> Arc<str> {
+        String::from_utf8_lossy(self.0).into()
+    }
 }
 
 /// Bytes of a pattern that is written in place.
@@ -99,7 +127,7 @@ impl Default for ShortPattern {
 impl ShortPattern {
     /// Returns the pattern of a key; `None` for a key that needs more care, or has a longer one.
     #[inline]
-    pub(crate) fn of(&mut self, key: &[u8]) -> Option<&str> {
+    pub(crate) fn of(&mut self, key: &[u8]) -> Option<PatternBytes<'_>> {
         let (mut at, mut pieces) = (0, 0);
         while at < key.len() {
             let rest = &key[at..];
@@ -140,8 +168,7 @@ impl ShortPattern {
             }
         }
         // With so many pieces the rest may have to be left out.
-        let text = std::str::from_utf8(&self.bytes[..self.len]).ok()?;
-        (pieces <= PIECES_MAX).then_some(text)
+        (pieces <= PIECES_MAX).then_some(PatternBytes(&self.bytes[..self.len]))
     }
 
     #[inline]

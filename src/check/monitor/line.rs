@@ -187,13 +187,18 @@ fn eight_digits(text: [u8; 8]) -> Option<u64> {
 /// Parses what follows the time and the opening bracket.
 #[inline]
 fn behind_time(at_us: u64, rest: &[u8]) -> Option<MonitorLine<'_>> {
-    let (database, rest) = rest.split_at(digits(rest));
-    let rest = rest.strip_prefix(b" ")?;
+    let (database, rest) = match rest {
+        [b'0', b' ', rest @ ..] => (0, rest),
+        _ => {
+            let (database, rest) = rest.split_at(digits(rest));
+            (whole(database)?, rest.strip_prefix(b" ")?)
+        }
+    };
     let close = address_end(rest)?;
     Some(MonitorLine {
         prefix: Prefix::default(),
         at_us,
-        database: if database == b"0" { 0 } else { whole(database)? },
+        database,
         client: &rest[..close],
         command: &rest[close + 2..],
         client_and_command: rest,
@@ -203,14 +208,11 @@ fn behind_time(at_us: u64, rest: &[u8]) -> Option<MonitorLine<'_>> {
 /// Returns the position of the bracket behind the address: the first one with a word behind it.
 #[inline]
 fn address_end(text: &[u8]) -> Option<usize> {
-    // Addresses are short.
-    const NEAR: usize = 48;
-    let near = &text[..text.len().min(NEAR)];
     let is_end = |at: usize| text[at..].starts_with(b"] \"");
-    if let Some(at) = near.iter().position(|&byte| byte == b']')
-        && is_end(at)
-    {
-        return Some(at);
+    // Addresses of IPv6 have brackets of their own.
+    let first = memchr::memchr(b']', text)?;
+    if is_end(first) {
+        return Some(first);
     }
     memchr::memchr_iter(b']', text).find(|&at| is_end(at))
 }

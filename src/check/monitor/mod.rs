@@ -118,7 +118,10 @@ impl Lines {
         if to.spans.len() == first {
             return Err("no command in the line".to_owned());
         }
-        let source = to.add(prefix.source);
+        let source = match prefix.source {
+            [] => Span::new(0, 0),
+            name => to.add(name),
+        };
         to.end_request(Row { source, client, database, at_us, number, is_cut });
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::command::{Args, Spec};
 use crate::slot::{Footprint, Slot};
 
 /// Keys that are kept in place.
-const FEW: usize = 8;
+const FEW: usize = 4;
 
 /// The keys of a command in their order.
 pub(super) struct Keys<'a> {
