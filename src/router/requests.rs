@@ -72,8 +72,14 @@ impl Router {
             }
             let before = out.len();
             let after = (input, scratch, &mut next);
-            let (outcome, reply) =
-                self.run_request(session, (request, args), after, &mut kept, turn, &mut pause, out);
+            let (outcome, reply) = self.run_request(
+                session,
+                (request, args),
+                after,
+                (&mut kept, &mut pause),
+                turn,
+                out,
+            );
             is_simple = pause.is_none() && session.is_simple();
             queues = pause.is_none() && session.queues_directly();
             if matches!(outcome, Outcome::Replied)
@@ -113,9 +119,8 @@ impl Router {
         session: &mut Session,
         (request, args): (&Request, Args<'_>),
         (input, scratch, next): (&[u8], &Scratch, &mut usize),
-        kept: &mut KeptHold<'r>,
+        (kept, pause): (&mut KeptHold<'r>, &mut Option<(Paused, Millis)>),
         turn: &'r Turn<'r>,
-        pause: &mut Option<(Paused, Millis)>,
         out: &mut Vec<u8>,
     ) -> (Outcome, Reply) {
         let Some(spec) = request.spec else {
