@@ -92,7 +92,10 @@ pub(super) fn payload_of(
         };
         return rdb::encode_timed_hash((0..hash.len()).map(timed).collect(), payloads);
     }
-    rdb::stamp(payload_of_redis7(value, piece), payloads)
+    match value {
+        Value::Stream(stream) => rdb::encode_stream(&stream.parts(), payloads),
+        value => rdb::stamp(payload_of_redis7(value, piece), payloads),
+    }
 }
 
 fn payload_of_redis7(value: &Value, piece: i64) -> Vec<u8> {
@@ -116,7 +119,7 @@ fn payload_of_redis7(value: &Value, piece: i64) -> Vec<u8> {
             rdb::encode_zset(zset.len(), zset.range(all, true))
         }
         Value::List(list) => rdb::encode_list(list.iter(), piece),
-        Value::Stream(stream) => rdb::encode_stream(&stream.parts()),
+        Value::Stream(stream) => rdb::encode_stream(&stream.parts(), Payloads::Redis7),
         #[cfg(feature = "json")]
         Value::Json(json) => rdb::encode_json(&json.view().to_text()),
         Value::Int(_) | Value::Str(_) | Value::Raw(_) | Value::Received(_) => {

@@ -19,8 +19,10 @@ pub mod servers {
 
     /// Redis 7.0.
     pub const REDIS7: Servers = 1;
-    /// Redis 8.
-    pub const REDIS8: Servers = 1 << 1;
+    /// Redis 8.2.
+    pub const REDIS8_2: Servers = 1 << 1;
+    /// Redis 8, of any version.
+    pub const REDIS8: Servers = REDIS8_2;
     /// Valkey 9.
     pub const VALKEY9: Servers = 1 << 2;
     /// All of them.
@@ -41,6 +43,18 @@ pub enum Payloads {
     /// Up to Redis 8.2: version 12.
     Redis8,
     /// Up to Redis 7.2, and Valkey 9: versions 11 and 80.
+    Valkey9,
+}
+
+/// How a server counts the entries that a group has read and those that it has not, where deleted entries
+/// make its counters wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lags {
+    /// Up to Redis 7.0.
+    Redis7,
+    /// Redis 8: a group that has read none of the entries that are left lags by all of them.
+    Redis8,
+    /// Valkey 9.
     Valkey9,
 }
 
@@ -95,6 +109,8 @@ pub struct Product {
     /// also if there is nothing for it, XINFO shows when a consumer was last active, a blocked command
     /// runs again as a whole when it is woken, XREAD takes `+` for the last entry.
     pub has_new_streams: bool,
+    /// How far groups have read.
+    pub lags: Lags,
     /// XREAD names the `+` among the ids that it takes.
     pub names_last_entry: bool,
     /// The commands for fields that expire are Valkey's: other errors, options that may be repeated, times
@@ -159,6 +175,7 @@ impl Product {
         shows_shard_ids: false,
         has_client_addresses: false,
         has_new_streams: false,
+        lags: Lags::Redis7,
         names_last_entry: false,
         has_valkey_field_options: false,
         payloads: Payloads::Redis7,
@@ -166,13 +183,14 @@ impl Product {
     };
     /// Redis 8.2.
     pub const REDIS8: Self = Self {
-        servers: servers::REDIS8,
+        servers: servers::REDIS8_2,
         version: "8.2.3",
         redis_version: "8.2.3",
         sorts_within_slot: true,
         shows_shard_ids: true,
         reads_bit_range_first: true,
         has_new_streams: true,
+        lags: Lags::Redis8,
         names_last_entry: true,
         payloads: Payloads::Redis8,
         ..Self::REDIS7
@@ -195,6 +213,7 @@ impl Product {
         shows_shard_ids: true,
         has_client_addresses: true,
         has_new_streams: true,
+        lags: Lags::Valkey9,
         names_last_entry: false,
         has_valkey_field_options: true,
         payloads: Payloads::Valkey9,

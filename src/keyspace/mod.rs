@@ -56,8 +56,8 @@ pub(crate) use list::{EncodedElement, End, List, PieceLimit};
 pub(crate) use probe::ProbeStage;
 pub(crate) use set::{BorrowedMember, Member, Set};
 pub(crate) use stream::{
-    Consumer, ConsumerNumber, Group, NODE_BYTES_MAX, NodeLimits, Pending, Stream, StreamEntry,
-    StreamId, StreamLog, TrimTo,
+    Consumer, ConsumerNumber, Deletion, Eraser, Group, NODE_BYTES_MAX, NodeLimits, Pending,
+    References, Stream, StreamEntry, StreamId, StreamLog, TrimTo,
 };
 pub(crate) use table::{KeyHasher, Keyed, Table};
 pub(crate) use text::{Digits, Text};

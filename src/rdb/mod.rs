@@ -14,7 +14,7 @@
 //! 5, 17  a sorted set                                                       read, written
 //! 20     a set: see set.rs; of Redis 7.2 and Valkey                         read
 //! 22, 24, 25     a hash with fields that expire: see timed_hash.rs          read, written
-//! 15, 19, 21     a stream: see stream.rs; 21 of Redis 7.2 and Valkey        read, 19 written
+//! 15, 19, 21     a stream: see stream.rs; 21 of Redis 7.2 and Valkey        read, 19 or 21 written
 //! 7      a module's value: see json.rs                                      read, written
 //! ```
 //!

@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::{self, Input};
 use super::listpack_cursor::{PackedElement, element_at};
-use super::{Decoded, kind, listpack, seal};
+use super::{Decoded, Known, kind, listpack, seal_as};
 
 /// The bytes of an id.
 const ID_BYTES: usize = 16;
@@ -76,10 +76,11 @@ pub(crate) struct ConsumerParts {
     pub(crate) pending: Vec<IdPair>,
 }
 
-/// Encodes a stream as Redis 7.0 does.
+/// Encodes a stream in the newest form that a server of these payloads has.
 #[must_use]
-pub(crate) fn encode_stream(parts: &StreamParts) -> Vec<u8> {
-    let mut out = vec![kind::STREAM_2];
+pub(crate) fn encode_stream(parts: &StreamParts, known: Known) -> Vec<u8> {
+    let has_activity = known != Known::Redis7;
+    let mut out = vec![if has_activity { kind::STREAM_3 } else { kind::STREAM_2 }];
     input::write_length(&mut out, parts.nodes.len());
     for (id, packed) in &parts.nodes {
         input::write_string(&mut out, &id_bytes(*id));
@@ -107,11 +108,14 @@ pub(crate) fn encode_stream(parts: &StreamParts) -> Vec<u8> {
         for consumer in &group.consumers {
             input::write_string(&mut out, &consumer.name);
             out.extend(consumer.seen_at.to_le_bytes());
+            if has_activity {
+                out.extend(consumer.active_at.unwrap_or(-1).to_le_bytes());
+            }
             input::write_length(&mut out, consumer.pending.len());
             consumer.pending.iter().for_each(|&id| out.extend(id_bytes(id)));
         }
     }
-    seal(out)
+    seal_as(out, known.version())
 }
 
 fn write_number(out: &mut Vec<u8>, number: u64) {

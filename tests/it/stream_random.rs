@@ -1,8 +1,11 @@
-//! Random commands on streams, sent to the reference and to Slotway, with every pair of replies
+//! Random commands on streams, sent to a reference and to Slotway in its dialect, with every pair of replies
 //! compared; now and then whole streams with their groups, and their payloads in both directions.
 //!
 //! One seed makes one run: `SLOTWAY_SEED` repeats it, `SLOTWAY_STREAM_COMMANDS` sets its length. A run
 //! is played with nodes of the usual size and with small ones.
+//!
+//! Left out beside Redis 8.2: XGROUP DESTROY. Once ACKED was used, that server goes on as if the group were
+//! there that was furthest behind, up to a later XGROUP CREATE; Redis 8.10 does not.
 //!
 //! What depends on the clock is left out (`*` as an id) or compared loosely: times of delivery, idle
 //! times. Minimum idle times are far from what a run lasts.
@@ -10,6 +13,7 @@
 use fastrand::Rng;
 
 use crate::env::{say, setting};
+use crate::oracle::Reference;
 use crate::references;
 use crate::server_process::ServerProcess;
 use crate::wire::{Answer, Client, Reply, text};
@@ -115,6 +119,21 @@ const TEMPLATES: &[&str] = &[
     "1 UNWATCH",
 ];
 
+/// What Redis 8.2 has besides, in the same form; `$ids` is a number and that many ids.
+const NEWER: &[&str] = &[
+    "4 XDELEX $key |KEEPREF|DELREF|ACKED IDS $ids",
+    "2 XDELEX $key IDS $ids KEEPREF|DELREF|ACKED",
+    "4 XACKDEL $key $group |KEEPREF|DELREF|ACKED IDS $ids",
+    "3 XTRIM $key MAXLEN|MINID |=|~ $number KEEPREF|DELREF|ACKED",
+    "2 XTRIM $key KEEPREF|DELREF|ACKED MINID |= $id",
+    "3 XADD $key |NOMKSTREAM KEEPREF|DELREF|ACKED MAXLEN |=|~ $number $new $pairs",
+    "2 XADD $key MINID |=|~ $id KEEPREF|DELREF|ACKED $new $pairs",
+    "1 XADD $key KEEPREF|DELREF|ACKED $new $pairs",
+];
+
+/// Nodes that are soon full.
+const FEW_ENTRIES: &[(&str, &str)] = &[("stream-node-max-entries", "4")];
+
 /// The generator of commands.
 struct Commands {
     chance: Rng,
@@ -124,11 +143,16 @@ struct Commands {
 }
 
 impl Commands {
-    fn new(seed: u64) -> Self {
-        let templates = TEMPLATES.iter().flat_map(|line| {
+    fn new(seed: u64, reference: Reference) -> Self {
+        let newer = if reference == Reference::Redis8 { NEWER } else { &[] };
+        let templates = TEMPLATES.iter().chain(newer).flat_map(|line| {
             let (weight, template) = line.split_once(' ').expect("a weight");
             std::iter::repeat_n(template, weight.parse().expect("a weight"))
         });
+        let is_there = |template: &&str| {
+            reference != Reference::Redis8 || !template.starts_with("XGROUP DESTROY")
+        };
+        let templates = templates.filter(is_there);
         Self { chance: Rng::with_seed(seed), templates: templates.collect(), last_ms: 1 }
     }
 
@@ -185,6 +209,11 @@ impl Commands {
                 2 => "100".to_owned(),
                 _ => self.chance.u32(1..12).to_string(),
             },
+            "$ids" => {
+                let count = self.chance.usize(1..5);
+                words.push(count.to_string());
+                return words.extend((0..count).map(|_| self.id()));
+            }
             "$idle" => self.one_of(&["0", "0", "50000", "999999999", "-5"]).to_owned(),
             "$same" => {
                 let value = self.chance.u32(..200).to_string();
@@ -227,7 +256,8 @@ impl Commands {
 fn is_same(theirs: &Reply, ours: &Reply, idle_at: Option<usize>) -> bool {
     let all_same = |theirs: &[Reply], ours: &[Reply]| {
         let is_idle = |at: usize| {
-            let named = at > 0 && theirs[at - 1] == Reply::Bulk(b"idle".to_vec());
+            let named = at > 0
+                && [&b"idle"[..], b"inactive"].contains(&bulk(&theirs[at - 1]).unwrap_or_default());
             named || idle_at == Some(at) && theirs.len() == 4 && matches!(theirs[3], Reply::Int(_))
         };
         theirs.len() == ours.len()
@@ -246,8 +276,12 @@ fn is_same(theirs: &Reply, ours: &Reply, idle_at: Option<usize>) -> bool {
     }
 }
 
+fn bulk(reply: &Reply) -> Option<&[u8]> {
+    if let Reply::Bulk(bytes) = reply { Some(bytes) } else { None }
+}
+
 fn is_near(theirs: &Reply, ours: &Reply) -> bool {
-    matches!((theirs, ours), (Reply::Int(a), Reply::Int(b)) if a.abs_diff(*b) < 20_000)
+    matches!((theirs, ours), (Reply::Int(a), Reply::Int(b)) if a.abs_diff(*b) < 20_000 && (*a < 0) == (*b < 0))
 }
 
 /// The same clients on both servers.
@@ -326,14 +360,21 @@ impl Pair {
     }
 }
 
-fn play(settings: &[(&str, &str)], salt: u64, resp3: bool) {
+/// Plays a run beside a reference.
+fn play(reference: Reference, settings: &[(&str, &str)], salt: u64, resp3: bool) {
     let number = |name: &str| setting(name).map(|n| n.parse::<u64>().expect(name));
     let seed = number("SLOTWAY_SEED").unwrap_or(SEED ^ salt);
     let length = number("SLOTWAY_STREAM_COMMANDS").map_or(COMMANDS, |n| n as usize);
     let theirs = [("rdbcompression", "no")].iter().chain(settings);
     let options = theirs.flat_map(|(name, value)| [format!("--{name}"), (*value).to_owned()]);
-    let Some(oracle) = references::lease(&options.collect::<Vec<_>>()) else { return };
-    let server = ServerProcess::start(&[]);
+    let options = options.collect::<Vec<_>>();
+    let Some(oracle) = references::lease_of(reference, &options) else { return };
+    let dialect = match reference {
+        Reference::Redis8 => "redis8",
+        Reference::Valkey => "valkey9",
+        Reference::Redis | Reference::Stack => "redis7",
+    };
+    let server = ServerProcess::start(&["--dialect".to_owned(), dialect.to_owned()]);
     let open = |address| Client::connect(address).expect("both servers accept connections");
     let mut pair = Pair {
         theirs: [open(oracle.address), open(oracle.address)],
@@ -347,7 +388,7 @@ fn play(settings: &[(&str, &str)], salt: u64, resp3: bool) {
     if resp3 {
         pair.both(1, &["HELLO", "3"]);
     }
-    let mut commands = Commands::new(seed);
+    let mut commands = Commands::new(seed, reference);
     for step in 0..length {
         let client = commands.chance.usize(..2);
         let compared = match commands.chance.u32(..25) {
@@ -358,7 +399,7 @@ fn play(settings: &[(&str, &str)], salt: u64, resp3: bool) {
         let audited = if is_due { compared.and_then(|()| pair.audit()) } else { compared };
         if let Err(difference) = audited {
             panic!(
-                "seed {seed}, {settings:?}, step {step}: {difference}\nRepeat: SLOTWAY_SEED={seed} \
+                "{dialect}, seed {seed}, {settings:?}, step {step}: {difference}\nRepeat: SLOTWAY_SEED={seed} \
                  SLOTWAY_STREAM_COMMANDS={} cargo test --test it stream_random",
                 step + 1
             );
@@ -371,15 +412,26 @@ fn play(settings: &[(&str, &str)], salt: u64, resp3: bool) {
 
 #[test]
 fn nodes_of_the_usual_size() {
-    play(&[], 0, true);
+    play(Reference::Redis, &[], 0, true);
 }
 
 #[test]
 fn nodes_of_few_entries() {
-    play(&[("stream-node-max-entries", "4")], 1, false);
+    play(Reference::Redis, FEW_ENTRIES, 1, false);
 }
 
 #[test]
 fn nodes_of_few_bytes() {
-    play(&[("stream-node-max-bytes", "300"), ("stream-node-max-entries", "0")], 2, false);
+    let few_bytes = &[("stream-node-max-bytes", "300"), ("stream-node-max-entries", "0")];
+    play(Reference::Redis, few_bytes, 2, false);
+}
+
+#[test]
+fn streams_of_redis_8() {
+    play(Reference::Redis8, FEW_ENTRIES, 3, true);
+}
+
+#[test]
+fn streams_of_valkey() {
+    play(Reference::Valkey, FEW_ENTRIES, 4, true);
 }

@@ -177,7 +177,9 @@ pub(super) fn xclaim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
     let (always_creates, mut strides) = (cx.product.has_new_streams, Strides::new(cx.pace));
     let mut moves_id = false;
     let is_new = change(cx.keyspace, key, |stream: &mut Stream| {
-        let Some((log, group)) = stream.log_and_group(name) else { return Edited::Kept(false) };
+        let Some((log, group)) = stream.log_and_group(name) else {
+            return Edited::Kept((false, false));
+        };
         moves_id = claim.last_id > group.last_id;
         group.last_id = group.last_id.max(claim.last_id);
         let mut claimer = Claimer::of(log, group, args.at(CONSUMER), now);
@@ -196,10 +198,10 @@ pub(super) fn xclaim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
             claimed
         });
         moves_id &= !claimer.is_sent;
-        Edited::Unwatched(claimer.is_new)
+        Edited::Unwatched((claimer.is_new, claimer.is_sent))
     })?;
-    if is_new == Some(true) {
-        note_new_consumer(cx, key.bytes);
+    if let Some((true, is_sent)) = is_new {
+        note_new_consumer(cx, key.bytes, is_sent);
     }
     if moves_id {
         note_moved_id(cx, key.bytes);
@@ -287,7 +289,9 @@ pub(super) fn xautoclaim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
     require_group(cx, key, name)?;
     let (always_creates, mut strides) = (cx.product.has_new_streams, Strides::new(cx.pace));
     let is_new = change(cx.keyspace, key, |stream: &mut Stream| {
-        let Some((log, group)) = stream.log_and_group(name) else { return Edited::Kept(false) };
+        let Some((log, group)) = stream.log_and_group(name) else {
+            return Edited::Kept((false, false));
+        };
         let mut claimer = Claimer::of(log, group, args.at(CONSUMER), now);
         if always_creates {
             claimer.number();
@@ -306,10 +310,10 @@ pub(super) fn xautoclaim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
         out.raw(&claimed);
         out.array(deleted.len());
         deleted.iter().for_each(|&id| write_id(out, id));
-        Edited::Unwatched(claimer.is_new)
+        Edited::Unwatched((claimer.is_new, claimer.is_sent || !deleted.is_empty()))
     })?;
-    if is_new == Some(true) {
-        note_new_consumer(cx, key.bytes);
+    if let Some((true, is_sent)) = is_new {
+        note_new_consumer(cx, key.bytes, is_sent);
     }
     Ok(())
 }

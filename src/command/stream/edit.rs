@@ -1,6 +1,6 @@
-//! XADD, XTRIM, XDEL and XSETID.
+//! XADD, XTRIM and XSETID.
 
-use super::ids::{AddedId, id_of, ids_from, write_id};
+use super::ids::{AddedId, id_of, write_id};
 use super::trim::{Options, Trim};
 use crate::command::collection::change;
 use crate::command::pace::Strides;
@@ -60,10 +60,11 @@ fn next_id(
     Ok(id)
 }
 
-/// XADD key [NOMKSTREAM] [MAXLEN|MINID [=|~] threshold [LIMIT count]] *|id field value [field value …]
+/// XADD key [NOMKSTREAM] [KEEPREF|DELREF|ACKED] [MAXLEN|MINID [=|~] threshold [LIMIT count]] *|id field value
+/// [field value …]
 pub(super) fn xadd(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let nodes = cx.keyspace.limits.stream_node;
-    let options = Options::of(args, true, nodes)?;
+    let options = Options::of(args, true, nodes, cx.product)?;
     let first = options.id_at + 1;
     if args.len() < first + 2 || (args.len() - first) % 2 == 1 {
         return Err(Refusal::arity("xadd"));
@@ -110,13 +111,14 @@ pub(super) fn xadd(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outco
 }
 
 fn run_trim(stream: &mut Stream, trim: Trim, strides: &mut Strides<'_>) -> u64 {
-    let Trim { to, is_approximate, limit } = trim;
-    stream.log.trim(to, is_approximate, limit, |entries| strides.step(entries as usize))
+    let Trim { to, is_approximate, limit, references } = trim;
+    stream.trim(to, is_approximate, limit, references, |entries| strides.step(entries as usize))
 }
 
-/// XTRIM key MAXLEN|MINID [=|~] threshold [LIMIT count]
+/// XTRIM key MAXLEN|MINID [=|~] threshold [LIMIT count] [KEEPREF|DELREF|ACKED]
 pub(super) fn xtrim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let Options { trim, .. } = Options::of(args, false, cx.keyspace.limits.stream_node)?;
+    let Options { trim, .. } =
+        Options::of(args, false, cx.keyspace.limits.stream_node, cx.product)?;
     let (key, mut strides) = (cx.key(args.at(1)), Strides::new(cx.pace));
     let trimmed = change(cx.keyspace, key, |stream: &mut Stream| {
         match trim.map_or(0, |trim| run_trim(stream, trim, &mut strides)) {
@@ -129,29 +131,6 @@ pub(super) fn xtrim(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
         cx.keyspace.notify_event(event::STREAM, "xtrim", key.bytes);
     }
     out.int(trimmed as i64);
-    Ok(())
-}
-
-/// XDEL key id [id …]
-pub(super) fn xdel(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let (key, mut strides) = (cx.key(args.at(1)), Strides::new(cx.pace));
-    let deleted = change(cx.keyspace, key, |stream: &mut Stream| {
-        let ids = match ids_from(args, 2) {
-            Ok(ids) => ids,
-            Err(refusal) => return Edited::Kept(Err(refusal)),
-        };
-        let mut deleted = 0;
-        for id in ids {
-            strides.step(1);
-            deleted += usize::from(stream.log.delete(id));
-        }
-        if deleted > 0 { Edited::Changed(Ok(deleted)) } else { Edited::Kept(Ok(0)) }
-    })?;
-    let deleted = deleted.transpose()?.unwrap_or(0);
-    if deleted > 0 {
-        cx.keyspace.notify_event(event::STREAM, "xdel", key.bytes);
-    }
-    out.count(deleted);
     Ok(())
 }
 

@@ -6,7 +6,8 @@ use crate::command::collection::change;
 use crate::command::container;
 use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal, too_many_arguments};
-use crate::keyspace::{Edited, Group, Stream, StreamId, Ttl, Value, event};
+use crate::dialect::Lags;
+use crate::keyspace::{Edited, Group, Stream, StreamId, StreamLog, Ttl, Value, event};
 use crate::resp::Sink;
 
 /// The arguments of the subcommands: key, group, and what follows.
@@ -49,22 +50,28 @@ impl Options {
         }
         Ok(options)
     }
+
+    /// Returns how many entries the group is to have read; in Redis 8 no more than there have been.
+    fn entries_read(&self, log: &StreamLog, lags: Lags) -> i64 {
+        match lags {
+            Lags::Redis8 => self.entries_read.min(log.entries_added as i64),
+            Lags::Redis7 | Lags::Valkey9 => self.entries_read,
+        }
+    }
 }
 
 /// Changes a group of the stream at the key, which must exist.
 fn change_group<R>(
     cx: &mut Cx<'_>,
     args: Args<'_>,
-    edit: impl FnOnce(StreamId, &mut Group) -> Edited<Result<R, Refusal>>,
+    edit: impl FnOnce(&StreamLog, &mut Group) -> Edited<Result<R, Refusal>>,
 ) -> Result<R, Refusal> {
     let (key, name) = (cx.key(args.at(KEY)), args.at(GROUP));
-    let changed = change(cx.keyspace, key, |stream: &mut Stream| {
-        let last_id = stream.log.last_id;
-        match stream.group_mut(name) {
-            Some(group) => edit(last_id, group),
+    let changed =
+        change(cx.keyspace, key, |stream: &mut Stream| match stream.log_and_group(name) {
+            Some((log, group)) => edit(log, group),
             None => Edited::Kept(Err(no_group_for_key(key.bytes, name))),
-        }
-    })?;
+        })?;
     changed.ok_or(NO_STREAM)?
 }
 
@@ -72,14 +79,15 @@ fn change_group<R>(
 pub(super) fn create(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     const ARGUMENTS_MAX: usize = 8;
     let options = Options::of(args, ARGUMENTS_MAX, true)?;
-    let (key, name) = (cx.key(args.at(KEY)), args.at(GROUP));
+    let (key, name, lags) = (cx.key(args.at(KEY)), args.at(GROUP), cx.product.lags);
     let id_in = |last_id| if args.at(REST) == b"$" { Ok(last_id) } else { id_of(args.at(REST)) };
     let created = change(cx.keyspace, key, |stream: &mut Stream| {
         let id = match id_in(stream.log.last_id) {
             Ok(id) => id,
             Err(refusal) => return Edited::Kept(Err(refusal)),
         };
-        match stream.add_group(name, Group::new(id, options.entries_read)) {
+        let entries_read = options.entries_read(&stream.log, lags);
+        match stream.add_group(name, Group::new(id, entries_read)) {
             true => Edited::Unwatched(Ok(())),
             false => Edited::Kept(Err(Refusal::of("BUSYGROUP Consumer Group name already exists"))),
         }
@@ -89,7 +97,8 @@ pub(super) fn create(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
         None if options.makes_stream => {
             let id = id_in(StreamId::MIN)?;
             let mut stream = Stream::default();
-            stream.add_group(name, Group::new(id, options.entries_read));
+            let entries_read = options.entries_read(&stream.log, lags);
+            stream.add_group(name, Group::new(id, entries_read));
             cx.keyspace.set(key, Value::Stream(Box::new(stream)), Ttl::Clear);
         }
         None => return Err(NO_STREAM),
@@ -103,11 +112,12 @@ pub(super) fn create(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
 pub(super) fn set_id(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     const ARGUMENTS_MAX: usize = 7;
     let options = Options::of(args, ARGUMENTS_MAX, false)?;
-    change_group(cx, args, |last_id, group| {
-        let id = if args.at(REST) == b"$" { Ok(last_id) } else { open_id_of(args.at(REST)) };
+    let lags = cx.product.lags;
+    change_group(cx, args, |log, group| {
+        let id = if args.at(REST) == b"$" { Ok(log.last_id) } else { open_id_of(args.at(REST)) };
         match id {
             Ok(id) => {
-                (group.last_id, group.entries_read) = (id, options.entries_read);
+                (group.last_id, group.entries_read) = (id, options.entries_read(log, lags));
                 Edited::Unwatched(Ok(()))
             }
             Err(refusal) => Edited::Kept(Err(refusal)),
@@ -147,20 +157,25 @@ pub(super) fn create_consumer(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_
         }
     })?;
     if is_new {
-        note_new_consumer(cx, args.at(KEY));
+        note_new_consumer(cx, args.at(KEY), true);
     }
     out.int(is_new.into());
     Ok(())
 }
 
 /// The event of a new consumer.
-pub(super) const NEW_CONSUMER: &str = "xgroup-createconsumer";
+const NEW_CONSUMER: &str = "xgroup-createconsumer";
 /// The event of an id that is set.
 const SET_ID: &str = "xgroup-setid";
 
-/// Publishes the event of a new consumer, also of one that a command has created along the way.
-pub(super) fn note_new_consumer(cx: &mut Cx<'_>, key: &[u8]) {
-    cx.keyspace.notify_event(event::STREAM, NEW_CONSUMER, key);
+/// Publishes the event of a new consumer, also of one that a command has created along the way: of that,
+/// replicas publish it only if the command is sent to them.
+pub(super) fn note_new_consumer(cx: &mut Cx<'_>, key: &[u8], is_sent: bool) {
+    let replicated = match is_sent {
+        true => event::Replicated::once(event::STREAM, NEW_CONSUMER),
+        false => event::Replicated::NOTHING,
+    };
+    cx.keyspace.notify_replicated(event::STREAM, NEW_CONSUMER, key, replicated);
 }
 
 /// Publishes, on replicas alone, that a group has read on: they are sent its id.

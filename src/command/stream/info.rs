@@ -6,6 +6,7 @@ use super::{XINFO_CONTAINER, no_group_for_key, stream_at};
 use crate::command::container;
 use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal, too_many_arguments};
+use crate::dialect::Lags;
 use crate::keyspace::{Consumer, Group, Stream, StreamId, StreamLog};
 use crate::resp::Sink;
 
@@ -55,7 +56,7 @@ pub(super) fn consumers(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> 
 
 /// XINFO GROUPS key
 pub(super) fn groups(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let mut strides = Strides::new(cx.pace);
+    let (lags, mut strides) = (cx.product.lags, Strides::new(cx.pace));
     let stream = existing(cx, args)?;
     out.array(stream.groups().len());
     for (name, group) in stream.groups() {
@@ -67,13 +68,13 @@ pub(super) fn groups(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
         out.count(group.consumers().len());
         out.bulk(b"pending");
         out.count(group.pending().len());
-        write_progress(&stream.log, group, out);
+        write_progress(&stream.log, group, lags, out);
     }
     Ok(())
 }
 
 /// Writes how far a group has read.
-fn write_progress(log: &StreamLog, group: &Group, out: &mut Sink<'_>) {
+fn write_progress(log: &StreamLog, group: &Group, lags: Lags, out: &mut Sink<'_>) {
     out.bulk(b"last-delivered-id");
     write_id(out, group.last_id);
     out.bulk(b"entries-read");
@@ -82,7 +83,7 @@ fn write_progress(log: &StreamLog, group: &Group, out: &mut Sink<'_>) {
         count => out.int(count),
     }
     out.bulk(b"lag");
-    match log.lag(group) {
+    match log.lag(group, lags) {
         None => out.null(),
         Some(lag) => out.int(lag),
     }
@@ -90,7 +91,7 @@ fn write_progress(log: &StreamLog, group: &Group, out: &mut Sink<'_>) {
 
 /// XINFO STREAM key [FULL [COUNT count]]
 pub(super) fn stream(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let shows_activity = cx.product.has_new_streams;
+    let (shows_activity, lags) = (cx.product.has_new_streams, cx.product.lags);
     let mut strides = Strides::new(cx.pace);
     let stream = existing(cx, args)?;
     let full = match args.len() - REST {
@@ -123,7 +124,7 @@ pub(super) fn stream(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
     write_id(out, log.first_id());
     match full {
         Some(count) => {
-            Details { count, shows_activity }.write(stream, &mut strides, out);
+            Details { count, shows_activity, lags }.write(stream, &mut strides, out);
         }
         None => write_ends(stream, &mut strides, out),
     }
@@ -151,6 +152,7 @@ struct Details {
     /// Most of each; 0 means all.
     count: usize,
     shows_activity: bool,
+    lags: Lags,
 }
 
 impl Details {
@@ -167,7 +169,7 @@ impl Details {
             out.map(7);
             out.bulk(b"name");
             out.bulk(name);
-            write_progress(&stream.log, group, out);
+            write_progress(&stream.log, group, self.lags, out);
             out.bulk(b"pel-count");
             out.count(group.pending().len());
             out.bulk(b"pending");

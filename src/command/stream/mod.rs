@@ -5,7 +5,8 @@
 //! stream/ids        ids as arguments and in replies
 //! stream/reply      entries as replies
 //! stream/trim       how a stream is trimmed: the arguments of XADD and XTRIM
-//! stream/edit       XADD, XTRIM, XDEL, XSETID
+//! stream/edit       XADD, XTRIM, XSETID
+//! stream/delete     XDEL, XDELEX, XACKDEL
 //! stream/range      XLEN, XRANGE, XREVRANGE
 //! stream/group      XGROUP, XACK
 //! stream/read_args  the arguments of XREAD and XREADGROUP, and what wakes a client blocked in them
@@ -21,6 +22,7 @@ mod ids;
 mod reply;
 mod trim;
 mod edit;
+mod delete;
 mod range;
 mod group;
 mod read_args;
@@ -41,6 +43,7 @@ use super::spec::{
     BASE, Begin, Find, Group, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Refusal};
+use crate::dialect::servers;
 use crate::keyspace::{Key, Stream};
 use crate::resp::until_nul;
 
@@ -105,6 +108,18 @@ pub(super) const ROWS: &[Spec] = &[
         ..STREAM
     },
     Spec {
+        name: "xackdel",
+        servers: servers::REDIS8,
+        arity: AtLeast(6),
+        flags: WRITE | FAST,
+        keys: &[Keys::at(RW | UPDATE | DELETE, 1)],
+        since: "8.2.0",
+        complexity: "O(1) for each message ID processed.",
+        summary: "Removes entries from those that are pending in a group, and deletes them.",
+        run: Run::Shard(delete::xackdel),
+        ..STREAM
+    },
+    Spec {
         name: "xadd",
         arity: AtLeast(5),
         flags: WRITE | DENYOOM | FAST,
@@ -145,7 +160,19 @@ pub(super) const ROWS: &[Spec] = &[
         keys: REDUCED_KEY,
         complexity: "O(1) for each single item to delete in the stream, regardless of the stream size.",
         summary: "Deletes entries; returns how many there were.",
-        run: Run::Shard(edit::xdel),
+        run: Run::Shard(delete::xdel),
+        ..STREAM
+    },
+    Spec {
+        name: "xdelex",
+        servers: servers::REDIS8,
+        arity: AtLeast(5),
+        flags: WRITE | FAST,
+        keys: REDUCED_KEY,
+        since: "8.2.0",
+        complexity: "O(1) for each single item to delete in the stream, regardless of the stream size.",
+        summary: "Deletes entries, with the references of groups to them or if there are none.",
+        run: Run::Shard(delete::xdelex),
         ..STREAM
     },
     XGROUP_CONTAINER,

@@ -1,6 +1,6 @@
 //! XREAD and XREADGROUP.
 
-use super::group::{NEW_CONSUMER, note_moved_id, note_new_consumer};
+use super::group::{note_moved_id, note_new_consumer};
 use super::ids::{id_of, push_id, write_id};
 use super::read_args::{ReadArgs, Reader};
 use super::reply::{Aggregate, write_counted, write_entry, write_range};
@@ -9,8 +9,9 @@ use crate::command::collection::change;
 use crate::command::pace::Strides;
 use crate::command::wait::Wait;
 use crate::command::{Args, Cx, Refusal};
+use crate::dialect::Lags;
 use crate::keyspace::{
-    ConsumerNumber, Edited, Group, Key, Millis, Stream, StreamId, StreamLog, Value, event,
+    ConsumerNumber, Edited, Group, Key, Millis, Stream, StreamId, StreamLog, Value,
 };
 use crate::resp::{Proto, Sink};
 
@@ -118,8 +119,13 @@ fn from_of(cx: &mut Cx<'_>, read: &ReadArgs<'_>, n: usize) -> Result<From, Refus
              this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID \
              would just return an empty result set.",
         )),
+        b"+" if has_last && read.group.is_some() => Err(Refusal::of(
+            "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of \
+             this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID \
+             would just return an empty result set.",
+        )),
         b"$" => Ok(From::Id(stream.map_or(StreamId::MIN, |stream| stream.log.last_id))),
-        b"+" if has_last && read.group.is_none() => {
+        b"+" if has_last => {
             let last = stream.map_or(StreamId::MIN, |stream| stream.log.last_entry_id());
             Ok(From::Id(last.previous().unwrap_or(StreamId::MIN)))
         }
@@ -240,7 +246,7 @@ fn read_for_group(
     serve: Serve,
     out: &mut Sink<'_>,
 ) -> bool {
-    let (now, always_creates) = (cx.now(), cx.product.has_new_streams);
+    let (now, always_creates, lags) = (cx.now(), cx.product.has_new_streams, cx.product.lags);
     let mut strides = Strides::new(cx.pace);
     let done = change(cx.keyspace, key, |stream: &mut Stream| {
         let mut done = Done::default();
@@ -258,19 +264,20 @@ fn read_for_group(
         group.consumer_mut(number).seen_at = now;
         if done.is_served {
             begin_stream(key, out);
-            let delivery = Delivery { log, group, number, now, count: read.count };
+            let delivery = Delivery { log, group, number, now, count: read.count, lags };
             match from {
                 From::Id(id) => delivery.again(id, &mut strides, out),
                 From::Unread => {
                     let delivered = delivery.first(read.no_ack, &mut strides, out);
-                    done.moves_id = read.no_ack && delivered > 0;
+                    done.has_delivered = delivered > 0;
+                    done.moves_id = (read.no_ack || always_creates) && delivered > 0;
                 }
             }
         }
         Edited::Unwatched(done)
     });
     let done = done.ok().flatten().unwrap_or_default();
-    note_read(cx, key, from, &done);
+    note_read(cx, key, &done);
     done.is_served
 }
 
@@ -281,18 +288,18 @@ struct Done {
     is_served: bool,
     /// The consumer is new.
     is_new: bool,
-    /// The group has read on, and nothing says so on replicas but the id itself.
+    /// New entries were delivered.
+    has_delivered: bool,
+    /// The group has read on, and replicas are sent its id by itself.
     moves_id: bool,
 }
 
 /// Publishes the events of reading for a group. Replicas publish that of a new consumer only together
-/// with entries, and that of an id that is set if entries do not become pending: so measured.
-fn note_read(cx: &mut Cx<'_>, key: Key<'_>, from: From, done: &Done) {
-    if done.is_new && matches!(from, From::Id(_)) && !cx.product.has_new_streams {
-        let nothing = event::Replicated::NOTHING;
-        cx.keyspace.notify_replicated(event::STREAM, NEW_CONSUMER, key.bytes, nothing);
-    } else if done.is_new {
-        note_new_consumer(cx, key.bytes);
+/// with entries, and that of an id that is set always since Redis 7.2, before if entries do not become pending:
+/// so measured.
+fn note_read(cx: &mut Cx<'_>, key: Key<'_>, done: &Done) {
+    if done.is_new {
+        note_new_consumer(cx, key.bytes, done.has_delivered);
     }
     if done.moves_id {
         note_moved_id(cx, key.bytes);
@@ -307,6 +314,7 @@ struct Delivery<'s> {
     now: Millis,
     /// Most entries; 0 means all.
     count: usize,
+    lags: Lags,
 }
 
 impl Delivery<'_> {
@@ -317,14 +325,14 @@ impl Delivery<'_> {
     /// Delivers the entries that the group has not read; returns how many.
     fn first(self, no_ack: bool, strides: &mut Strides<'_>, out: &mut Sink<'_>) -> usize {
         let count_max = self.count_max();
-        let Self { log, group, number, now, .. } = self;
+        let Self { log, group, number, now, lags, .. } = self;
         let start = group.last_id.next().unwrap_or(StreamId::MIN);
         let delivered = write_counted(Aggregate::Array, out, |out| {
             let mut delivered = 0;
             for entry in log.range(start, StreamId::MAX).take(count_max) {
                 let id = entry.id();
                 (group.last_id, group.entries_read) =
-                    log.read_up_to(group.last_id, group.entries_read, id);
+                    log.read_up_to(group.last_id, group.entries_read, id, lags);
                 write_entry(&entry, strides, out);
                 if !no_ack {
                     group.assign(id, number, now, 1);
@@ -333,7 +341,8 @@ impl Delivery<'_> {
             }
             delivered
         });
-        if delivered > 0 {
+        // Being handed entries without keeping them does not count.
+        if delivered > 0 && !no_ack {
             group.consumer_mut(number).active_at = now;
         }
         delivered

@@ -1,8 +1,10 @@
-//! How a stream is trimmed: `MAXLEN|MINID [=|~] threshold [LIMIT count]` of XADD and XTRIM.
+//! How a stream is trimmed: `MAXLEN|MINID [=|~] threshold [LIMIT count]` of XADD and XTRIM, and what becomes
+//! of references to the entries that go.
 
 use super::ids::{AddedId, added_id_of, id_of};
 use crate::command::{Args, Refusal};
-use crate::keyspace::{NodeLimits, TrimTo};
+use crate::dialect::{Product, servers};
+use crate::keyspace::{NodeLimits, References, TrimTo};
 
 /// Most entries that an approximate trim removes unless LIMIT says otherwise, and what it is if nodes
 /// have no limit.
@@ -18,6 +20,17 @@ pub(super) struct Trim {
     pub(super) is_approximate: bool,
     /// Most entries to remove; 0 means no limit.
     pub(super) limit: u64,
+    pub(super) references: References,
+}
+
+/// Reads what becomes of references, if that is what an argument says.
+pub(super) fn references_of(args: Args<'_>, at: usize) -> Option<References> {
+    match () {
+        () if args.is(at, "keepref") => Some(References::Keep),
+        () if args.is(at, "delref") => Some(References::Delete),
+        () if args.is(at, "acked") => Some(References::Acked),
+        () => None,
+    }
 }
 
 /// The options of XADD or XTRIM.
@@ -38,11 +51,17 @@ struct Seen {
     to: Option<TrimTo>,
     is_approximate: bool,
     limit: Option<u64>,
+    references: Option<References>,
 }
 
 impl Options {
     /// Reads the options: those of XADD up to its id, or those of XTRIM to the end.
-    pub(super) fn of(args: Args<'_>, is_add: bool, nodes: NodeLimits) -> Result<Self, Refusal> {
+    pub(super) fn of(
+        args: Args<'_>,
+        is_add: bool,
+        nodes: NodeLimits,
+        product: &Product,
+    ) -> Result<Self, Refusal> {
         let (mut options, mut seen) =
             (Self { id_at: args.len(), ..Self::default() }, Seen::default());
         let mut i = 2;
@@ -66,6 +85,7 @@ impl Options {
                 seen.limit = Some(limit.map_err(|_| negative)?);
             } else if is_add && args.is(i, "nomkstream") {
                 options.no_stream = true;
+            } else if product.is_of(servers::REDIS8) && seen.marks_references(args, i) {
             } else if is_add {
                 options.id = Some(added_id_of(args.at(i))?);
                 options.id_at = i;
@@ -75,12 +95,21 @@ impl Options {
             }
             i += 1;
         }
-        options.trim = seen.finish(is_add, nodes)?;
+        options.trim = seen.finish(is_add, nodes, product)?;
         Ok(options)
     }
 }
 
 impl Seen {
+    /// Reads what becomes of references, once; returns whether the argument says so.
+    fn marks_references(&mut self, args: Args<'_>, at: usize) -> bool {
+        if self.references.is_some() {
+            return false;
+        }
+        self.references = references_of(args, at);
+        self.references.is_some()
+    }
+
     /// Reads `=` or `~` behind MAXLEN or MINID; returns where the threshold is.
     fn mark(&mut self, args: Args<'_>, at: usize) -> Result<usize, Refusal> {
         if self.to.is_some() {
@@ -94,8 +123,13 @@ impl Seen {
         Ok(if is_marked { at + 2 } else { at + 1 })
     }
 
-    fn finish(self, is_add: bool, nodes: NodeLimits) -> Result<Option<Trim>, Refusal> {
-        let Self { to, is_approximate, limit } = self;
+    fn finish(
+        self,
+        is_add: bool,
+        nodes: NodeLimits,
+        product: &Product,
+    ) -> Result<Option<Trim>, Refusal> {
+        let Self { to, is_approximate, limit, references } = self;
         let Some(to) = to else {
             return match limit {
                 Some(1..) => Err(Refusal::of(
@@ -117,7 +151,12 @@ impl Seen {
                 limit => limit.min(LIMIT_MAX),
             },
         };
-        Ok(Some(Trim { to, is_approximate, limit }))
+        let references = references.unwrap_or_default();
+        // Redis 8.2 removes nothing then.
+        if is_approximate && references != References::Keep && product.is_of(servers::REDIS8_2) {
+            return Ok(None);
+        }
+        Ok(Some(Trim { to, is_approximate, limit, references }))
     }
 }
 

@@ -1,9 +1,10 @@
 //! The entries of a stream and their counters.
 
 use super::id::StreamId;
-use super::node::Node;
+use super::node::{Node, Verdict};
 use crate::keyspace::Millis;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 /// How large the nodes of a stream may become (`stream-node-max-entries`, `stream-node-max-bytes`); 0
 /// means no limit.
@@ -179,9 +180,8 @@ impl StreamLog {
                 break;
             }
             let len = self.len;
-            let gone = first.get_mut().delete_first(first_id, |its, gone| match to {
-                TrimTo::Len(len_max) => len - gone > len_max,
-                TrimTo::Id(id) => its < id,
+            let gone = first.get_mut().delete_first(first_id, |its, gone| {
+                if to.spares(its, len - gone) { Verdict::Stop } else { Verdict::Goes }
             });
             self.len -= gone.min(self.len);
             deleted += gone;
@@ -191,5 +191,58 @@ impl StreamLog {
             self.find_first_id();
         }
         deleted
+    }
+
+    /// The same of entries of which `goes` says so, entry by entry; the others stay. Nodes count towards the
+    /// limit as in an approximate trim. The first node that cannot go as a whole is the last one, also if
+    /// entries stay in it that could not go.
+    pub(super) fn trim_those(
+        &mut self,
+        to: TrimTo,
+        limit: u64,
+        mut goes: impl FnMut(StreamId) -> bool,
+        mut step: impl FnMut(u64),
+    ) -> u64 {
+        let (mut deleted, mut from) = (0, Bound::Unbounded);
+        while let Some((&first_id, node)) = self.nodes.range_mut((from, Bound::Unbounded)).next() {
+            let live = node.live();
+            if limit > 0 && deleted + live > limit {
+                break;
+            }
+            step(live);
+            let len = self.len;
+            let is_whole = match to {
+                TrimTo::Len(len_max) => len.saturating_sub(live) >= len_max,
+                TrimTo::Id(id) => node.last_id(first_id) < id,
+            };
+            let gone = node.delete_first(first_id, |its, gone| match () {
+                () if to.spares(its, len.saturating_sub(gone)) => Verdict::Stop,
+                () if goes(its) => Verdict::Goes,
+                () => Verdict::Stays,
+            });
+            if is_whole && gone == live {
+                self.nodes.remove(&first_id);
+            }
+            self.len -= gone.min(self.len);
+            deleted += gone;
+            if !is_whole {
+                break;
+            }
+            from = Bound::Excluded(first_id);
+        }
+        if deleted > 0 {
+            self.find_first_id();
+        }
+        deleted
+    }
+}
+
+impl TrimTo {
+    /// Whether a trim ends at an entry, of a stream of this length.
+    fn spares(self, its: StreamId, len: u64) -> bool {
+        match self {
+            Self::Len(len_max) => len <= len_max,
+            Self::Id(id) => its >= id,
+        }
     }
 }

@@ -24,23 +24,29 @@ mod group;
 mod log;
 mod range;
 mod lag;
+mod references;
 mod radix;
 
 pub(crate) use group::{Consumer, ConsumerNumber, Group, Pending};
 pub(crate) use id::StreamId;
 pub(crate) use log::{NODE_BYTES_MAX, NodeLimits, StreamLog, TrimTo};
 pub(crate) use range::StreamEntry;
+pub(crate) use references::{Deletion, Eraser, References};
 
+use crate::dialect::Lags;
 use crate::rdb::{ConsumerParts, GroupParts, PendingParts, StreamParts};
 use node::Node;
 use std::collections::BTreeMap;
+
+/// Groups by their names.
+type Groups = BTreeMap<Box<[u8]>, Group>;
 
 /// A stream.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
     /// Its entries.
     pub log: StreamLog,
-    groups: BTreeMap<Box<[u8]>, Group>,
+    groups: Groups,
 }
 
 impl Stream {
@@ -117,7 +123,8 @@ impl Stream {
             let GroupParts { name, last_id, entries_read, pending, consumers } = parts;
             let last_id = id(last_id);
             // What earlier servers did not store is worked out, if it can be.
-            let entries_read = entries_read.unwrap_or_else(|| stream.log.estimate_read(last_id));
+            let entries_read =
+                entries_read.unwrap_or_else(|| stream.log.estimate_read(last_id, Lags::Redis8));
             let mut group = Group::new(last_id, entries_read);
             for ConsumerParts { name, seen_at, active_at, pending: ids } in consumers {
                 let number = group.add_consumer(&name, seen_at);

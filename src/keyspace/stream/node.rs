@@ -27,6 +27,17 @@ const HEAD_ELEMENTS: usize = 3;
 #[derive(Clone, Debug)]
 pub(super) struct Node(Vec<u8>);
 
+/// What a trim does with an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is deleted.
+    Goes,
+    /// It stays, and the trim goes on.
+    Stays,
+    /// It stays, and so do those behind it.
+    Stop,
+}
+
 /// The beginning of a node.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Master {
@@ -343,22 +354,26 @@ impl Node {
         true
     }
 
-    /// Deletes entries from the first on, as long as `goes` says so of the id and of how many were
-    /// deleted before. Returns how many that were.
+    /// Deletes entries from the first on, as `verdict` says of the id and of how many were deleted before.
+    /// Returns how many that were.
     pub(super) fn delete_first(
         &mut self,
         first_id: StreamId,
-        mut goes: impl FnMut(StreamId, u64) -> bool,
+        mut verdict: impl FnMut(StreamId, u64) -> Verdict,
     ) -> u64 {
         let mut walk = self.walk(first_id);
         let (mut marks, mut deleted) = (Vec::new(), 0);
         while let Some(entry) = walk.next() {
-            if !goes(entry.id, deleted) {
-                break;
+            if entry.is_deleted() {
+                continue;
             }
-            if !entry.is_deleted() {
-                marks.push((entry.at, entry.flags));
-                deleted += 1;
+            match verdict(entry.id, deleted) {
+                Verdict::Goes => {
+                    marks.push((entry.at, entry.flags));
+                    deleted += 1;
+                }
+                Verdict::Stays => {}
+                Verdict::Stop => break,
             }
         }
         // From the last one on: an integer that became longer would move those behind it.

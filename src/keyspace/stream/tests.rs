@@ -147,7 +147,7 @@ impl Model {
 }
 
 fn restored(stream: &Stream) -> Stream {
-    match rdb::decode(&rdb::encode_stream(&stream.parts()), Known::Redis7) {
+    match rdb::decode(&rdb::encode_stream(&stream.parts(), Known::Redis7), Known::Redis7) {
         Ok(Decoded::Stream(parts)) => Stream::from_parts(*parts),
         other => panic!("{other:?} is no stream"),
     }
@@ -263,7 +263,7 @@ proptest! {
         let number = group.add_consumer(b"c", 5);
         model.entries.keys().for_each(|id| group.assign(*id, number, 7, 1));
         stream.add_group(b"g", group);
-        let mut payload = rdb::encode_stream(&stream.parts());
+        let mut payload = rdb::encode_stream(&stream.parts(), Known::Redis7);
         payload.truncate(payload.len() - 10);
         payload[0] = version;
         for (at, byte, how) in changes {
@@ -283,7 +283,7 @@ proptest! {
             contents(stream.log.range_back(StreamId::MIN, StreamId::MAX)).iter().map(|(id, _)| *id).collect();
         let _shown = (stream.log.radix_nodes(), stream.memory(), stream.weight());
         for (_, group) in stream.groups() {
-            let _lag = stream.log.lag(group);
+            let _lag = stream.log.lag(group, crate::dialect::Lags::Valkey9);
             assert_eq!(group.consumers().map(|one| one.pending().len()).sum::<usize>(), group.pending().len());
         }
         for id in ids.iter().step_by(2) {
@@ -292,7 +292,7 @@ proptest! {
         if let Some(id) = stream.log.next_id(9) {
             stream.log.add(id, [(&b"f"[..], &b"v"[..])].into_iter(), limits);
         }
-        assert!(rdb::decode(&rdb::encode_stream(&stream.parts()), Known::Redis7).is_ok());
+        assert!(rdb::decode(&rdb::encode_stream(&stream.parts(), Known::Redis7), Known::Redis7).is_ok());
         stream.log.trim(TrimTo::Id(StreamId { ms: 4, seq: 0 }), false, 0, |_| ());
         stream.log.trim(TrimTo::Len(0), false, 0, |_| ());
     }
