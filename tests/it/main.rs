@@ -20,6 +20,7 @@ mod faulty_server;
 mod foreign_commands;
 mod forwarded;
 mod fuzzing;
+mod hash_random;
 mod info_fields;
 mod input_chunks;
 mod janitor;

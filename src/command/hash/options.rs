@@ -211,7 +211,7 @@ impl<'a> UntilOptions<'a> {
         let (mut end, mut fields_exist, mut at) = (End::Unsaid, None, 2);
         while at < args.len() {
             let unit = Unit::of(args, at).filter(|_| at + 1 < args.len());
-            if args.is(at, "fields") && at + 1 < args.len() {
+            if args.is(at, "fields") {
                 let fields = Self::fields_of_hsetex(args, at)?;
                 return Ok(Self { end, fields_exist, key_exists: None, fields });
             } else if args.is(at, "fnx") || args.is(at, "fxx") {
@@ -241,6 +241,9 @@ impl<'a> UntilOptions<'a> {
     }
 
     fn fields_of_hsetex(args: Args<'a>, at: usize) -> Result<Fields<'a>, Refusal> {
+        if args.len() < at + 4 {
+            return Err(Refusal::arity("hsetex"));
+        }
         let number =
             parse_i64(args.at(at + 1)).filter(|number| (1..=i64::from(i32::MAX)).contains(number));
         let number = number.ok_or(Refusal::of("ERR invalid number of fields"))?;

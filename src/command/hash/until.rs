@@ -89,12 +89,12 @@ pub(super) fn hsetex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
     let options = UntilOptions::of_hsetex(cx, args)?;
     let key = cx.key(args.at(1));
     check_type(cx, key)?;
-    let time = time_of(cx, args, options.end)?;
     let was_there = cx.keyspace.peek(key).is_some();
     if options.key_exists.is_some_and(|wanted| wanted != was_there) {
         out.int(0);
         return Ok(());
     }
+    let time = time_of(cx, args, options.end)?;
     let (now, limits) = (cx.now(), cx.keyspace.limits.hash);
     let hasher = cx.keyspace.hasher().clone();
     let UntilOptions { end, fields, fields_exist, .. } = options;
