@@ -175,8 +175,12 @@ impl Policy {
 pub(in crate::cli) enum DialectName {
     /// Redis 7.
     Redis7,
-    /// Redis 8.
+    /// Redis 8.2.
     Redis8,
+    /// Redis 8.10.
+    #[value(name = "redis8.10")]
+    #[serde(rename = "redis8.10")]
+    Redis8_10,
     /// Valkey 9.
     Valkey9,
     /// Redis Enterprise.
@@ -191,6 +195,7 @@ impl DialectName {
         match self {
             Self::Redis7 => &Dialect::REDIS7,
             Self::Redis8 => &Dialect::REDIS8,
+            Self::Redis8_10 => &Dialect::REDIS8_10,
             Self::Valkey9 => &Dialect::VALKEY9,
             Self::Enterprise => &Dialect::ENTERPRISE,
             Self::Serverless => &Dialect::SERVERLESS,

@@ -18,6 +18,8 @@ use std::sync::{LazyLock, OnceLock};
 pub(crate) struct Commands {
     rows: &'static [Spec],
     index: NameIndex,
+    /// The error for an unknown command says that arguments follow also if none do.
+    lists_no_arguments: bool,
 }
 
 /// One for each set of servers, made when first used: the process keeps them to its end.
@@ -41,11 +43,12 @@ impl Commands {
         };
         let commands =
             all().map(|spec| Spec { subcommands: rows(&mut spec.subcommands.iter()), ..*spec });
-        Self::new(rows(&mut commands.collect::<Vec<_>>().iter()))
+        let commands = Self::new(rows(&mut commands.collect::<Vec<_>>().iter()));
+        Self { lists_no_arguments: by & servers::REDIS8_10 == 0, ..commands }
     }
 
     fn new(rows: &'static [Spec]) -> Self {
-        Self { rows, index: NameIndex::of(rows) }
+        Self { rows, index: NameIndex::of(rows), lists_no_arguments: true }
     }
 
     /// Returns every command's row in the order of the families, without subcommands.
@@ -84,7 +87,7 @@ impl Commands {
     #[cold]
     #[inline(never)]
     fn resolve_any<'a>(&self, args: Args<'a>) -> Result<Invocation<'a>, Refusal> {
-        let spec = self.find(&args[0]).ok_or_else(|| unknown(args))?;
+        let spec = self.find(&args[0]).ok_or_else(|| unknown(args, self.lists_no_arguments))?;
         if spec.subcommands.is_empty() {
             return if spec.arity.admits(args.len()) {
                 Ok(Invocation::new(spec, args))
@@ -149,10 +152,14 @@ pub(crate) fn resolve(args: Args<'_>) -> Result<Invocation<'_>, Refusal> {
     ALL.resolve(args)
 }
 
-fn unknown(args: Args<'_>) -> Refusal {
+fn unknown(args: Args<'_>, lists_none: bool) -> Refusal {
     let shown = |arg, max| truncated(until_nul(arg), max).to_vec();
     let mut text = b"ERR unknown command '".to_vec();
     text.extend(shown(&args[0], SHOWN_MAX));
+    if args.len() == 1 && !lists_none {
+        text.push(b'\'');
+        return Refusal::new(text);
+    }
     text.extend(b"', with args beginning with: ");
     let mut listed = Vec::new();
     for arg in args.from(1) {

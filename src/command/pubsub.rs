@@ -2,12 +2,15 @@
 //! commands that subscribe (`session/subscribe.rs`); their rows are here with the rest of the
 //! family.
 
-use super::spec::flag::{FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE, WHILE_SUBSCRIBED};
+use super::spec::flag::{
+    DENYOOM, FAST, LOADING, MAY_REPLICATE, NOSCRIPT, PUBSUB, STALE, WHILE_SUBSCRIBED,
+};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Group, Keys, Run, SessionCommand, Spec, access, check,
+    BASE, Group, Keys, Run, SAME, SessionCommand, Spec, Variant, access, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx, help};
+use crate::dialect::servers;
 use crate::resp::{Sink, until_nul};
 use crate::state::pubsub::ChannelKind;
 
@@ -36,12 +39,17 @@ const INSPECT: Spec = Spec {
     ..BASE
 };
 
+/// It is refused without memory in Redis 8.10.
+const DENYOOM_IN_REDIS8_10: &[Variant] =
+    &[Variant { servers: servers::REDIS8_10, with: DENYOOM, ..SAME }];
+
 /// Shard channels: names that belong to slots as keys do, without being keys.
 const SHARD_CHANNELS: &[Keys] = &[Keys::range(access::NOT_KEY, 1, -1, 1)];
 
 pub(super) const ROWS: &[Spec] = &[
     Spec {
         name: "subscribe",
+        variants: DENYOOM_IN_REDIS8_10,
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of channels to subscribe to.",
         summary: "Subscribes to channels.",
@@ -57,6 +65,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "psubscribe",
+        variants: DENYOOM_IN_REDIS8_10,
         arity: AtLeast(2),
         complexity: "O(N) where N is the number of patterns the client is already subscribed to.",
         summary: "Subscribes to all channels that match a pattern.",
@@ -73,6 +82,7 @@ pub(super) const ROWS: &[Spec] = &[
     },
     Spec {
         name: "ssubscribe",
+        variants: DENYOOM_IN_REDIS8_10,
         arity: AtLeast(2),
         keys: SHARD_CHANNELS,
         since: "7.0.0",

@@ -6,7 +6,7 @@
 use super::spec::access::{ACCESS, RO, RW, UPDATE};
 use super::spec::flag::{
     ALLOW_BUSY, LOADING, MAY_REPLICATE, MOVABLE_KEYS, NO_MANDATORY_KEYS, NOSCRIPT, READ,
-    SKIP_MONITOR, STALE,
+    SCRIPT_RUNNER, SKIP_MONITOR, STALE,
 };
 use super::spec::{
     Arity::{AtLeast, Exactly},
@@ -39,6 +39,7 @@ pub(super) const RUNS: u64 = NOSCRIPT | STALE | SKIP_MONITOR | NO_MANDATORY_KEYS
 pub(super) const EVAL: Spec = Spec {
     arity: AtLeast(3),
     flags: RUNS | MAY_REPLICATE,
+    variants: &[Variant { servers: servers::REDIS8_10, with: SCRIPT_RUNNER, ..SAME }],
     acl: acl::SCRIPTING,
     group: Group::Scripting,
     since: "2.6.0",

@@ -1,7 +1,7 @@
 //! How servers differ: in the slot rules of a transaction ([`Dialect`]), and in the replies of a few
 //! commands ([`Product`]). The differences are data, so that the same code serves all of them.
 //!
-//! Measured on two-node clusters of Redis 7.0.15, 7.2.6, 7.4.1 and Valkey 8.0.1, 9.1.2; the replies
+//! Measured on two-node clusters of Redis 7.0.15, 7.2.6, 7.4.1, 8.2.3, 8.10.2 and Valkey 8.0.1, 9.1.2; the replies
 //! of Redis Enterprise and ElastiCache Serverless follow their documentation.
 //!
 //! ```text
@@ -21,8 +21,10 @@ pub mod servers {
     pub const REDIS7: Servers = 1;
     /// Redis 8.2.
     pub const REDIS8_2: Servers = 1 << 1;
+    /// Redis 8.10.
+    pub const REDIS8_10: Servers = 1 << 4;
     /// Redis 8, of any version.
-    pub const REDIS8: Servers = REDIS8_2;
+    pub const REDIS8: Servers = REDIS8_2 | REDIS8_10;
     /// Valkey 9.
     pub const VALKEY9: Servers = 1 << 2;
     /// All of them.
@@ -32,7 +34,7 @@ pub mod servers {
     /// A server that has loaded RedisJSON: never without one of the others.
     pub const JSON: Servers = 1 << 3;
     /// How many sets of them there are.
-    pub const SETS: usize = 1 << 4;
+    pub const SETS: usize = 1 << 5;
 }
 
 /// The payloads of DUMP that a server writes and restores, with all older ones.
@@ -42,6 +44,8 @@ pub enum Payloads {
     Redis7,
     /// Up to Redis 8.2: version 12.
     Redis8,
+    /// Up to Redis 8.10: version 15.
+    Redis8_10,
     /// Up to Redis 7.2, and Valkey 9: versions 11 and 80.
     Valkey9,
 }
@@ -195,6 +199,14 @@ impl Product {
         payloads: Payloads::Redis8,
         ..Self::REDIS7
     };
+    /// Redis 8.10.
+    pub const REDIS8_10: Self = Self {
+        servers: servers::REDIS8_10,
+        version: "8.10.2",
+        redis_version: "8.10.2",
+        payloads: Payloads::Redis8_10,
+        ..Self::REDIS8
+    };
     /// Valkey 9.1.
     pub const VALKEY9: Self = Self {
         servers: servers::VALKEY9,
@@ -293,6 +305,9 @@ impl Dialect {
     };
     /// Redis 8.
     pub const REDIS8: Self = Self { name: "redis8", product: &Product::REDIS8, ..Self::REDIS7 };
+    /// Redis 8.10.
+    pub const REDIS8_10: Self =
+        Self { name: "redis8.10", product: &Product::REDIS8_10, ..Self::REDIS7 };
     /// Redis 7.
     pub const REDIS7: Self = Self {
         name: "redis7",
@@ -331,6 +346,12 @@ impl Dialect {
         Self { name: "serverless", product: &Product::REDIS7, tie: Tie::AtExec, ..Self::VALKEY9 };
 
     /// The dialects that a node port can use.
-    pub const OF_NODES: [&'static Self; 5] =
-        [&Self::REDIS7, &Self::REDIS8, &Self::VALKEY9, &Self::ENTERPRISE, &Self::SERVERLESS];
+    pub const OF_NODES: [&'static Self; 6] = [
+        &Self::REDIS7,
+        &Self::REDIS8,
+        &Self::REDIS8_10,
+        &Self::VALKEY9,
+        &Self::ENTERPRISE,
+        &Self::SERVERLESS,
+    ];
 }

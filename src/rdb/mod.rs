@@ -70,6 +70,8 @@ const VERSION: u16 = 10;
 /// Those of Redis 7.2, of Redis 7.4 and 8.2, and of Valkey 9.
 const VERSION_REDIS72: u16 = 11;
 const VERSION_REDIS8: u16 = 12;
+/// That of Redis 8.10.
+const VERSION_REDIS8_10: u16 = 15;
 const VERSION_VALKEY: u16 = 80;
 
 /// Bytes of the footer: the version and the checksum.
@@ -249,6 +251,7 @@ impl Known {
         match self {
             Self::Redis7 => VERSION,
             Self::Redis8 => VERSION_REDIS8,
+            Self::Redis8_10 => VERSION_REDIS8_10,
             Self::Valkey9 => VERSION_VALKEY,
         }
     }
@@ -257,6 +260,7 @@ impl Known {
         match self {
             Self::Redis7 => version <= VERSION,
             Self::Redis8 => version <= VERSION_REDIS8,
+            Self::Redis8_10 => version <= VERSION_REDIS8_10,
             Self::Valkey9 => matches!(version, 0..=VERSION_REDIS72 | VERSION_VALKEY),
         }
     }
@@ -303,7 +307,9 @@ fn decode_value(value: &[u8], known: Known) -> Option<Decoded> {
         kind @ timed_hash::kind::VALKEY if known == Known::Valkey9 => {
             timed_hash::read(&mut input, kind)
         }
-        kind @ (timed_hash::kind::PLAIN | timed_hash::kind::LISTPACK) if known == Known::Redis8 => {
+        kind @ (timed_hash::kind::PLAIN | timed_hash::kind::LISTPACK)
+            if matches!(known, Known::Redis8 | Known::Redis8_10) =>
+        {
             timed_hash::read(&mut input, kind)
         }
         kind::STREAM_3 if known != Known::Redis7 => stream::read(&mut input, 3),

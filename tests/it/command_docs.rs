@@ -11,9 +11,12 @@ use crate::wire::{Client, Reply, text};
 #[test]
 fn docs_agree_with_those_of_the_servers() {
     let (mut wrong, mut compared) = (Vec::new(), 0);
-    for (product, dialect) in
-        [(Product::Redis7, "redis7"), (Product::Redis8, "redis8"), (Product::Valkey9, "valkey9")]
-    {
+    for (product, dialect) in [
+        (Product::Redis7, "redis7"),
+        (Product::Redis8, "redis8"),
+        (Product::Redis810, "redis8.10"),
+        (Product::Valkey9, "valkey9"),
+    ] {
         let reference = match Server::start(product, &[]) {
             Ok(server) => server,
             Err(missing) => {

@@ -22,9 +22,10 @@ use crate::wire::{Client, Reply, text};
 const RECORDED: &str = "src/command/foreign/recorded";
 
 /// The servers that `tests/run` installs, by the names of their files.
-const PRODUCTS: [(Product, &str); 4] = [
+const PRODUCTS: [(Product, &str); 5] = [
     (Product::Redis7, "redis-7.0"),
     (Product::Redis8, "redis-8.2"),
+    (Product::Redis810, "redis-8.10"),
     (Product::Stack, "redis-stack-7.4"),
     (Product::Valkey9, "valkey-9.1"),
 ];

@@ -20,13 +20,39 @@ const LACKING: &[(&[Reference], &str, &str)] = &[
     ),
     (NEWER, "total_blocking_keys", "the keys that clients wait for are not counted"),
     (NEWER, "total_blocking_keys_on_nokey", "the same"),
-    (&[Reference::Redis8], "used_memory_peak_time", "when the peak was is not known"),
-    (&[Reference::Redis8], "master_link_up_since_seconds", "since when a link is up is not known"),
-    (&[Reference::Redis8], "# Keysizes", "the sizes of values are not counted"),
-    (&[Reference::Redis8], "db0_distrib_*", "the same"),
+    (REDIS8, "used_memory_peak_time", "when the peak was is not known"),
+    (REDIS8, "master_link_up_since_seconds", "since when a link is up is not known"),
+    (REDIS8, "# Keysizes", "the sizes of values are not counted"),
+    (REDIS8, "db0_distrib_*", "the same"),
+    (REDIS810, "active_clients", "the clients of the last seconds are not counted"),
+    (REDIS810, "used_memory_hash_templates", "hashes have no templates"),
+    (REDIS810, "hash_templates", "the same"),
+    (REDIS810, "hash_template_keys", "the same"),
+    (REDIS810, "mem_clients_normal_shared", "nothing is shared between output buffers"),
+    (REDIS810, "mem_clients_normal_unshared", "the same"),
+    (REDIS810, "mem_cluster_slot_migration_output_buffer", "slots move in one step"),
+    (REDIS810, "mem_cluster_slot_migration_input_buffer", "the same"),
+    (REDIS810, "mem_cluster_slot_migration_input_buffer_peak", "the same"),
+    (REDIS810, "rdb_saves_consecutive_failures", "nothing is saved"),
+    (REDIS810, "backup_in_progress", "there are no backups"),
+    (REDIS810, "expired_subkeys_active", "how a field expired is not counted"),
+    (REDIS810, "expired_keys_active", "the same of keys"),
+    (REDIS810, "eventloop_cycles_with_clients_processing", "batches are not counted"),
+    (REDIS810, "total_client_processing_events", "the same"),
+    (REDIS810, "avg_pipeline_length_sum", "the same"),
+    (REDIS810, "avg_pipeline_length_cnt", "the same"),
+    (REDIS810, "avg_pipeline_length", "the same"),
+    (REDIS810, "slowlog_commands_count", "slow commands are not summed up"),
+    (REDIS810, "slowlog_commands_time_ms_max", "the same"),
+    (REDIS810, "slowlog_commands_time_ms_sum", "the same"),
+    (REDIS810, "acl_access_denied_tls_cert", "no port speaks TLS"),
+    (REDIS810, "master_client_io_thread", "there are no threads for I/O alone"),
+    (REDIS810, "# Hotkeys", "hot keys are not looked for"),
 ];
 
-const NEWER: &[Reference] = &[Reference::Redis8, Reference::Valkey];
+const NEWER: &[Reference] = &[Reference::Redis8, Reference::Redis810, Reference::Valkey];
+const REDIS810: &[Reference] = &[Reference::Redis810];
+const REDIS8: &[Reference] = &[Reference::Redis8, Reference::Redis810];
 
 /// Fields that one server has and another of the same version may not have at that moment.
 const TRANSIENT: &[&str] = &["master_link_down_since_seconds", "slave0", "db0"];
@@ -42,6 +68,11 @@ fn a_node_of_redis_shows_what_redis_shows() {
 #[test]
 fn a_node_of_redis_8_shows_what_redis_8_shows() {
     compare(Reference::Redis8, "redis8");
+}
+
+#[test]
+fn a_node_of_redis_8_10_shows_what_redis_8_10_shows() {
+    compare(Reference::Redis810, "redis8.10");
 }
 
 #[test]

@@ -20,6 +20,7 @@ pub(crate) enum Reference {
     Redis,
     // What the other dialects are measured against.
     Redis8,
+    Redis810,
     Valkey,
     /// Redis Stack, with its modules.
     Stack,
@@ -31,6 +32,7 @@ impl Reference {
         match self {
             Self::Redis => "redis",
             Self::Redis8 => "redis8",
+            Self::Redis810 => "redis8.10",
             Self::Valkey => "valkey",
             Self::Stack => "stack",
         }
@@ -38,7 +40,7 @@ impl Reference {
 
     /// The reference of this word.
     pub(crate) fn of(word: &str) -> Option<Self> {
-        let all = [Self::Redis, Self::Redis8, Self::Valkey, Self::Stack];
+        let all = [Self::Redis, Self::Redis8, Self::Redis810, Self::Valkey, Self::Stack];
         all.into_iter().find(|one| one.word() == word)
     }
 
@@ -46,6 +48,7 @@ impl Reference {
         match self {
             Self::Redis => Product::Redis7,
             Self::Redis8 => Product::Redis8,
+            Self::Redis810 => Product::Redis810,
             Self::Valkey => Product::Valkey9,
             Self::Stack => Product::Stack,
         }
@@ -55,7 +58,7 @@ impl Reference {
     fn options(self, options: &[String]) -> Vec<String> {
         let modules = match self {
             Self::Stack => Product::Stack.modules(),
-            Self::Redis | Self::Redis8 | Self::Valkey => Vec::new(),
+            Self::Redis | Self::Redis8 | Self::Redis810 | Self::Valkey => Vec::new(),
         };
         [&modules, options].concat()
     }

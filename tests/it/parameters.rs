@@ -29,11 +29,12 @@ enum Differs {
 
 use Differs::{Lacking, Name, Own, Refuses, RefusesValue, Value};
 
-const ALL: &[Product] = &[Product::Redis7, Product::Redis8, Product::Valkey9];
-const REDIS: &[Product] = &[Product::Redis7, Product::Redis8];
+const ALL: &[Product] = &[Product::Redis7, Product::Redis8, Product::Redis810, Product::Valkey9];
+const REDIS: &[Product] = &[Product::Redis7, Product::Redis8, Product::Redis810];
 const REDIS7: &[Product] = &[Product::Redis7];
-const REDIS8: &[Product] = &[Product::Redis8];
-const NEWER: &[Product] = &[Product::Redis8, Product::Valkey9];
+const REDIS8: &[Product] = &[Product::Redis8, Product::Redis810];
+const REDIS810: &[Product] = &[Product::Redis810];
+const NEWER: &[Product] = &[Product::Redis8, Product::Redis810, Product::Valkey9];
 const VALKEY: &[Product] = &[Product::Valkey9];
 
 /// What differs on purpose from these servers, and why.
@@ -118,6 +119,15 @@ const DIFFERENCES: &[(&str, &[Product], Differs, &str)] = &[
     ("tls-cluster", NEWER, Name, "it is not set"),
     ("tls-replication", NEWER, Name, "it is not set"),
     // Not there yet.
+    ("slowlog-entry-max-argc", REDIS810, Lacking, "32, as in earlier servers"),
+    ("slowlog-entry-max-string-len", REDIS810, Lacking, "128, as in earlier servers"),
+    ("array-slice-size", REDIS810, Lacking, "there are no arrays"),
+    ("array-sparse-kmax", REDIS810, Lacking, "there are no arrays"),
+    ("array-sparse-kmin", REDIS810, Lacking, "there are no arrays"),
+    ("stream-idmp-duration", REDIS810, Lacking, "entries are added as often as they are sent"),
+    ("stream-idmp-maxsize", REDIS810, Lacking, "the same"),
+    ("key-memory-histograms", REDIS810, Refuses, "the sizes of values are not counted"),
+    ("cluster-bus-port-protected-mode", REDIS810, Refuses, "nothing listens there"),
     (
         "slot-migration-max-failover-repl-bytes",
         VALKEY,
@@ -139,6 +149,11 @@ fn a_node_of_redis_has_the_parameters_of_redis() {
 #[test]
 fn a_node_of_redis_8_has_the_parameters_of_redis_8() {
     compare(Product::Redis8, "redis8");
+}
+
+#[test]
+fn a_node_of_redis_8_10_has_the_parameters_of_redis_8_10() {
+    compare(Product::Redis810, "redis8.10");
 }
 
 #[test]

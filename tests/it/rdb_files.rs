@@ -278,7 +278,7 @@ fn fill(product: Product, is_cluster: bool, client: &mut Client) {
     match product {
         Product::Redis7 => {}
         Product::Valkey9 => field_ttls(client),
-        Product::Redis8 => {
+        Product::Redis8 | Product::Redis810 => {
             field_ttls(client);
             redis8(client);
         }

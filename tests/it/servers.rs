@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | Redis 7.0 | | `redis-server` on the path |
 //! | Redis 8.2 | `SLOTWAY_REDIS8` | `servers/redis8/redis-server` below the target folder |
+//! | Redis 8.10 | `SLOTWAY_REDIS810` | `servers/redis810/redis-server` there |
 //! | Redis Stack 7.4 | `SLOTWAY_STACK` | `servers/stack/bin/redis-server` there |
 //! | Valkey 9.1 | `SLOTWAY_VALKEY` | `valkey/valkey-server` there, or the one on the path |
 //!
@@ -27,6 +28,7 @@ use crate::wire::{Answer, Client, Reply};
 pub(crate) enum Product {
     Redis7,
     Redis8,
+    Redis810,
     /// With modules for JSON, search, time series, probabilistic types, and functions in JavaScript.
     Stack,
     Valkey9,
@@ -43,6 +45,9 @@ impl Product {
         let (variable, below, otherwise) = match self {
             Self::Redis7 => return PathBuf::from("redis-server"),
             Self::Redis8 => ("SLOTWAY_REDIS8", "servers/redis8/redis-server", "redis-server 8.2"),
+            Self::Redis810 => {
+                ("SLOTWAY_REDIS810", "servers/redis810/redis-server", "redis-server 8.10")
+            }
             Self::Stack => {
                 ("SLOTWAY_STACK", "servers/stack/bin/redis-server", "redis-stack-server")
             }
@@ -83,7 +88,7 @@ impl Product {
         let program = self.program();
         let bin = program.parent().unwrap_or(Path::new(""));
         let (folder, names): (_, &[&str]) = match self {
-            Self::Redis7 | Self::Valkey9 => return Vec::new(),
+            Self::Redis7 | Self::Redis810 | Self::Valkey9 => return Vec::new(),
             Self::Redis8 => (bin.to_owned(), &["falkordb"]),
             Self::Stack => (
                 bin.join("../lib"),
@@ -219,6 +224,7 @@ fn each_server_is_of_its_version() {
     for (product, name, version, modules) in [
         (Product::Redis7, "redis_version", "7.0.", 0),
         (Product::Redis8, "redis_version", "8.2.", 1),
+        (Product::Redis810, "redis_version", "8.10.", 0),
         (Product::Stack, "redis_version", "7.4.", 6),
         (Product::Valkey9, "valkey_version", "9.1.", 0),
     ] {

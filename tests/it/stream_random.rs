@@ -144,7 +144,8 @@ struct Commands {
 
 impl Commands {
     fn new(seed: u64, reference: Reference) -> Self {
-        let newer = if reference == Reference::Redis8 { NEWER } else { &[] };
+        let is_redis8 = matches!(reference, Reference::Redis8 | Reference::Redis810);
+        let newer = if is_redis8 { NEWER } else { &[] };
         let templates = TEMPLATES.iter().chain(newer).flat_map(|line| {
             let (weight, template) = line.split_once(' ').expect("a weight");
             std::iter::repeat_n(template, weight.parse().expect("a weight"))
@@ -252,17 +253,28 @@ impl Commands {
     }
 }
 
+/// What is not compared exactly.
+#[derive(Clone, Copy)]
+struct Loose {
+    /// Where a row of XPENDING has an idle time.
+    idle_at: Option<usize>,
+    /// The names of numbers.
+    names: &'static [&'static [u8]],
+}
+
 /// Returns whether replies are the same but for times.
-fn is_same(theirs: &Reply, ours: &Reply, idle_at: Option<usize>) -> bool {
+fn is_same(theirs: &Reply, ours: &Reply, loose: Loose) -> bool {
     let all_same = |theirs: &[Reply], ours: &[Reply]| {
         let is_idle = |at: usize| {
-            let named = at > 0
-                && [&b"idle"[..], b"inactive"].contains(&bulk(&theirs[at - 1]).unwrap_or_default());
-            named || idle_at == Some(at) && theirs.len() == 4 && matches!(theirs[3], Reply::Int(_))
+            let named = at > 0 && loose.names.contains(&bulk(&theirs[at - 1]).unwrap_or_default());
+            named
+                || loose.idle_at == Some(at)
+                    && theirs.len() == 4
+                    && matches!(theirs[3], Reply::Int(_))
         };
         theirs.len() == ours.len()
             && theirs.iter().zip(ours).enumerate().all(|(at, (theirs, ours))| {
-                is_idle(at) && is_near(theirs, ours) || is_same(theirs, ours, idle_at)
+                is_idle(at) && is_near(theirs, ours) || is_same(theirs, ours, loose)
             })
     };
     match (theirs, ours) {
@@ -286,6 +298,7 @@ fn is_near(theirs: &Reply, ours: &Reply) -> bool {
 
 /// The same clients on both servers.
 struct Pair {
+    reference: Reference,
     theirs: [Client; 2],
     ours: [Client; 2],
     errors: usize,
@@ -299,10 +312,15 @@ impl Pair {
     fn compare(&mut self, client: usize, argv: &[Vec<u8>]) -> Result<(), String> {
         let (theirs, ours) = self.both(client, argv);
         let idle_at = argv[0].eq_ignore_ascii_case(b"XPENDING").then_some(2);
+        // How many nodes a tree has depends on what was deleted in Redis 8.10.
+        let names: &[&[u8]] = match self.reference {
+            Reference::Redis810 => &[b"idle", b"inactive", b"radix-tree-nodes"],
+            _ => &[b"idle", b"inactive"],
+        };
         let same = match (&theirs, &ours) {
             (Answer::Reply(theirs), Answer::Reply(ours)) => {
                 self.errors += usize::from(matches!(theirs, Reply::Error(_)));
-                is_same(theirs, ours, idle_at)
+                is_same(theirs, ours, Loose { idle_at, names })
             }
             _ => false,
         };
@@ -338,7 +356,12 @@ impl Pair {
                 Answer::Reply(Reply::Bulk(bytes)) => Some(bytes),
                 _ => None,
             };
+            // Redis 8.10 has a form of its own, which is not read here, and reads ours.
+            let has_own_form = self.reference == Reference::Redis810;
             for is_ours in [false, true] {
+                if has_own_form && !is_ours {
+                    continue;
+                }
                 let (from, to) = match is_ours {
                     false => (&mut self.theirs[0], &mut self.ours[0]),
                     true => (&mut self.ours[0], &mut self.theirs[0]),
@@ -350,7 +373,7 @@ impl Pair {
                     return Err(format!("{key}: {restored:?} for {}", text(&sent)));
                 }
                 let arrived = to.call(&["DUMP", "{t}moved"]);
-                if arrived != Answer::Reply(Reply::Bulk(sent.clone())) {
+                if !has_own_form && arrived != Answer::Reply(Reply::Bulk(sent.clone())) {
                     return Err(format!("{key}: sent {}, dumped again {arrived:?}", text(&sent)));
                 }
             }
@@ -371,12 +394,14 @@ fn play(reference: Reference, settings: &[(&str, &str)], salt: u64, resp3: bool)
     let Some(oracle) = references::lease_of(reference, &options) else { return };
     let dialect = match reference {
         Reference::Redis8 => "redis8",
+        Reference::Redis810 => "redis8.10",
         Reference::Valkey => "valkey9",
         Reference::Redis | Reference::Stack => "redis7",
     };
     let server = ServerProcess::start(&["--dialect".to_owned(), dialect.to_owned()]);
     let open = |address| Client::connect(address).expect("both servers accept connections");
     let mut pair = Pair {
+        reference,
         theirs: [open(oracle.address), open(oracle.address)],
         ours: [open(server.address), open(server.address)],
         errors: 0,
@@ -429,6 +454,11 @@ fn nodes_of_few_bytes() {
 #[test]
 fn streams_of_redis_8() {
     play(Reference::Redis8, FEW_ENTRIES, 3, true);
+}
+
+#[test]
+fn streams_of_redis_8_10() {
+    play(Reference::Redis810, FEW_ENTRIES, 5, false);
 }
 
 #[test]

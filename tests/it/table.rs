@@ -141,7 +141,11 @@ fn every_row_equals_the_references() {
 /// The rows as the other dialects show them, as their servers do.
 #[test]
 fn every_dialect_has_the_rows_of_its_server() {
-    for (product, dialect) in [(Product::Redis8, "redis8"), (Product::Valkey9, "valkey9")] {
+    for (product, dialect) in [
+        (Product::Redis8, "redis8"),
+        (Product::Redis810, "redis8.10"),
+        (Product::Valkey9, "valkey9"),
+    ] {
         let reference = match Server::start(product, &[]) {
             Ok(server) => server,
             Err(missing) => {
@@ -311,8 +315,12 @@ fn line(reply: &Reply) -> String {
 // ── docs/commands.md ──────────────────────────────────────────────────────────────────────────────
 
 /// The dialects by the servers that they are of.
-const DIALECTS: &[(Servers, &str)] =
-    &[(servers::REDIS7, "redis7"), (servers::REDIS8, "redis8"), (servers::VALKEY9, "valkey9")];
+const DIALECTS: &[(Servers, &str)] = &[
+    (servers::REDIS7, "redis7"),
+    (servers::REDIS8_2, "redis8"),
+    (servers::REDIS8_10, "redis8.10"),
+    (servers::VALKEY9, "valkey9"),
+];
 
 /// The page, from the table.
 fn page() -> String {

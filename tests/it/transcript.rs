@@ -140,7 +140,8 @@ impl Transcript {
             ("source", word) => match Reference::of(word) {
                 Some(reference) => self.reference = Some(reference),
                 None => {
-                    let error = "the source is `redis`, `redis8`, `valkey` or `rule`";
+                    let error =
+                        "the source is `redis`, `redis8`, `redis8.10`, `valkey`, `stack` or `rule`";
                     return Some(Err(error.to_owned()));
                 }
             },

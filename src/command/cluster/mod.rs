@@ -24,8 +24,8 @@ pub(super) use show::info_lines;
 use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, WRITE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Doc, Group, LOADING_IN_VALKEY, LOADING_SINCE_7_2, Run, SAME, SessionCommand, Spec,
-    Variant, acl, check,
+    BASE, Doc, Group, LOADING_IN_NEWEST, LOADING_IN_REDIS8_10, LOADING_SINCE_7_2, Run, SAME,
+    SessionCommand, Spec, Variant, acl, check,
 };
 use super::{Args, Outcome, Refusal, ServerCx, help, too_many_arguments};
 use crate::dialect::servers;
@@ -120,6 +120,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "count-failure-reports",
+            variants: LOADING_IN_REDIS8_10,
             arity: Exactly(3),
             flags: ADMIN | STALE,
             tips: VARYING,
@@ -197,7 +198,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "info",
-            variants: LOADING_IN_VALKEY,
+            variants: LOADING_IN_NEWEST,
             tips: VARYING,
             summary: "Returns the state of the cluster.",
             run: Run::Server(show::info),
@@ -205,6 +206,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "keyslot",
+            variants: LOADING_IN_REDIS8_10,
             arity: Exactly(3),
             complexity: "O(N) where N is the number of bytes in the key",
             summary: "Returns the slot of a key.",
@@ -216,6 +218,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "links",
+            variants: LOADING_IN_REDIS8_10,
             since: "7.0.0",
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",
@@ -232,7 +235,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "myid",
-            variants: LOADING_IN_VALKEY,
+            variants: LOADING_IN_NEWEST,
             summary: "Returns the id of this node.",
             run: Run::Server(|cx, _, out| {
                 out.bulk(show::view(cx).myself().node.id.as_bytes());
@@ -242,7 +245,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "myshardid",
-            variants: LOADING_IN_VALKEY,
+            variants: LOADING_IN_NEWEST,
             servers: servers::SINCE_7_2,
             since: "7.2.0",
             tips: VARYING,
@@ -255,7 +258,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "nodes",
-            variants: LOADING_IN_VALKEY,
+            variants: LOADING_IN_NEWEST,
             tips: VARYING,
             complexity: "O(N) where N is the total number of Cluster nodes",
             summary: "Lists the nodes and their slots, a line each.",
@@ -264,6 +267,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "replicas",
+            variants: LOADING_IN_REDIS8_10,
             arity: Exactly(3),
             flags: ADMIN | STALE,
             since: "5.0.0",
@@ -323,6 +327,7 @@ const CLUSTER: Spec = Spec {
         },
         Spec {
             name: "slaves",
+            variants: LOADING_IN_REDIS8_10,
             doc: Doc::nowhere("5.0.0", "`CLUSTER REPLICAS`"),
             arity: Exactly(3),
             flags: ADMIN | STALE,

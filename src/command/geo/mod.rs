@@ -19,7 +19,7 @@ mod search;
 
 use self::cell::{Point, STEP_MAX};
 use super::collection::read_at;
-use super::spec::access::{ACCESS, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
+use super::spec::access::{ACCESS, INCOMPLETE, OW, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::spec::flag::{DENYOOM, MOVABLE_KEYS, READ, WRITE};
 use super::spec::{
     Arity::AtLeast, BASE, Begin, Doc, Find, Group, Keys, Run, SAME, Spec, Variant, acl, check,
@@ -48,17 +48,40 @@ const fn either(word: &'static str, from: i8) -> Keys {
     Keys { access: found.access | VARIABLE_FLAGS, ..found }
 }
 
+/// The same as Redis 8.10 describes it.
+const fn last_wins(word: &'static str, from: i8, notes: &'static str) -> Keys {
+    let found = behind(word, from);
+    Keys { access: found.access | INCOMPLETE, notes, ..found }
+}
+
+/// What Redis 8.10 says of it.
+const LAST_STORE: &str =
+    "Incomplete because duplicate STORE options use last-wins; fall back to georadiusGetKeys";
+const LAST_STOREDIST: &str =
+    "Incomplete because duplicate STOREDIST options use last-wins; fall back to georadiusGetKeys";
+
 const GEORADIUS: Spec = Spec {
     name: "georadius",
     doc: Doc::not_in_redis("6.2.0", "`GEOSEARCH … BYRADIUS`, `GEOSEARCHSTORE … BYRADIUS`"),
     arity: AtLeast(6),
     flags: WRITE | DENYOOM | MOVABLE_KEYS,
     keys: &[Keys::at(RO | ACCESS, 1), behind("STORE", 6), behind("STOREDIST", 6)],
-    variants: &[Variant {
-        servers: servers::VALKEY9,
-        keys: Some(&[Keys::at(RO | ACCESS, 1), either("STORE", 6), either("STOREDIST", 6)]),
-        ..SAME
-    }],
+    variants: &[
+        Variant {
+            servers: servers::VALKEY9,
+            keys: Some(&[Keys::at(RO | ACCESS, 1), either("STORE", 6), either("STOREDIST", 6)]),
+            ..SAME
+        },
+        Variant {
+            servers: servers::REDIS8_10,
+            keys: Some(&[
+                Keys::at(RO | ACCESS, 1),
+                last_wins("STORE", 6, LAST_STORE),
+                last_wins("STOREDIST", 6, LAST_STOREDIST),
+            ]),
+            ..SAME
+        },
+    ],
     complexity: "O(N+log(M)) where N is the number of elements inside the bounding box of the \
                  circular area delimited by center and radius and M is the number of items inside \
                  the index.",
@@ -144,11 +167,22 @@ pub(super) const ROWS: &[Spec] = &[
         ),
         arity: AtLeast(5),
         keys: &[Keys::at(RO | ACCESS, 1), behind("STORE", 5), behind("STOREDIST", 5)],
-        variants: &[Variant {
-            servers: servers::VALKEY9,
-            keys: Some(&[Keys::at(RO | ACCESS, 1), either("STORE", 5), either("STOREDIST", 5)]),
-            ..SAME
-        }],
+        variants: &[
+            Variant {
+                servers: servers::VALKEY9,
+                keys: Some(&[Keys::at(RO | ACCESS, 1), either("STORE", 5), either("STOREDIST", 5)]),
+                ..SAME
+            },
+            Variant {
+                servers: servers::REDIS8_10,
+                keys: Some(&[
+                    Keys::at(RO | ACCESS, 1),
+                    last_wins("STORE", 5, LAST_STORE),
+                    last_wins("STOREDIST", 5, LAST_STOREDIST),
+                ]),
+                ..SAME
+            },
+        ],
         summary: "Returns or stores the members within a distance of a member.",
         run: Run::Shard(search::georadiusbymember),
         ..GEORADIUS

@@ -59,6 +59,20 @@ pub(super) fn sdiffstore(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
 
 /// SINTERCARD numkeys key [key ...] [LIMIT limit]
 pub(super) fn sintercard(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    count(cx, args, Operation::Inter, out)
+}
+
+/// SUNIONCARD numkeys key [key ...] [APPROX] [LIMIT limit]
+pub(super) fn sunioncard(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    count(cx, args, Operation::Union, out)
+}
+
+/// SDIFFCARD numkeys key [key ...] [LIMIT limit]
+pub(super) fn sdiffcard(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+    count(cx, args, Operation::Diff, out)
+}
+
+fn count(cx: &mut Cx<'_>, args: Args<'_>, operation: Operation, out: &mut Sink<'_>) -> Outcome {
     let number = parse_i64(args.at(1)).and_then(|n| usize::try_from(n).ok());
     let none = Refusal::of("ERR numkeys should be greater than 0");
     let number = number.filter(|&n| n > 0).ok_or(none)?;
@@ -68,6 +82,11 @@ pub(super) fn sintercard(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
     let mut limit = 0;
     let mut i = 2 + number;
     while i < args.len() {
+        // What may be approximate is exact here.
+        if operation == Operation::Union && args.is(i, "approx") {
+            i += 1;
+            continue;
+        }
         let Some(value) = args.get(i + 1).filter(|_| args.is(i, "limit")) else {
             return Err(Refusal::SYNTAX);
         };
@@ -77,10 +96,18 @@ pub(super) fn sintercard(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
     }
     let keys: Vec<_> = args.from(2).take(number).map(|key| cx.key(key)).collect();
     read_all(cx.keyspace, &keys)?;
-    let (sets, hasher) = (sets_at(cx.keyspace, &keys), cx.keyspace.hasher());
-    let common = intersect(&sets, hasher, Strides::new(cx.pace));
     // LIMIT 0 means no limit.
-    out.count(if limit > 0 { common.take(limit).count() } else { common.count() });
+    let limit = if limit > 0 { limit } else { usize::MAX };
+    let (ints_max, hasher) = (cx.keyspace.limits.intset_len_max, cx.keyspace.hasher());
+    let (sets, strides) = (sets_at(cx.keyspace, &keys), Strides::new(cx.pace));
+    out.count(match operation {
+        Operation::Inter => intersect(&sets, hasher, strides).take(limit).count(),
+        Operation::Union | Operation::Diff => {
+            combine::<BorrowedMember<'_>>(operation, &sets, ints_max, hasher, strides)
+                .len()
+                .min(limit)
+        }
+    });
     Ok(())
 }
 

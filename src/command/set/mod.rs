@@ -100,6 +100,23 @@ pub(super) const ROWS: &[Spec] = &[
         ..SET
     },
     Spec {
+        name: "sdiffcard",
+        servers: servers::REDIS8_10,
+        arity: AtLeast(3),
+        flags: READ | MOVABLE_KEYS,
+        keys: &[Keys {
+            access: RO | ACCESS,
+            begin: Begin::Index(1),
+            find: Find::Count { at: 0, first: 1, step: 1 },
+            notes: "",
+        }],
+        since: "8.10.0",
+        complexity: "O(N) where N is the total number of elements in all given sets.",
+        summary: "Counts the members of a set that others do not have, up to a limit if one is given.",
+        run: Run::Shard(combine::sdiffcard),
+        ..SET
+    },
+    Spec {
         name: "sintercard",
         arity: AtLeast(3),
         flags: READ | MOVABLE_KEYS,
@@ -113,6 +130,23 @@ pub(super) const ROWS: &[Spec] = &[
         complexity: INTER_COMPLEXITY,
         summary: "Counts the members that all sets have, up to a limit if one is given.",
         run: Run::Shard(combine::sintercard),
+        ..SET
+    },
+    Spec {
+        name: "sunioncard",
+        servers: servers::REDIS8_10,
+        arity: AtLeast(3),
+        flags: READ | MOVABLE_KEYS,
+        keys: &[Keys {
+            access: RO | ACCESS,
+            begin: Begin::Index(1),
+            find: Find::Count { at: 0, first: 1, step: 1 },
+            notes: "",
+        }],
+        since: "8.10.0",
+        complexity: "O(N) where N is the total number of elements in all given sets.",
+        summary: "Counts the members that any of several sets has, up to a limit if one is given.",
+        run: Run::Shard(combine::sunioncard),
         ..SET
     },
     Spec {

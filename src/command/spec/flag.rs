@@ -57,6 +57,9 @@ pub const KEEPS_CACHING: u64 = 1 << 31;
 /// It is a module's: JSON.SET.
 pub const MODULE: u64 = 1 << 32;
 
+/// It runs scripts, as Redis 8.10 shows it.
+pub const SCRIPT_RUNNER: u64 = 1 << 33;
+
 /// Every flag that COMMAND shows, with its name there, in the order shown.
 pub const NAMES: &[(u64, &str)] = &[
     (WRITE, "write"),
@@ -80,6 +83,7 @@ pub const NAMES: &[(u64, &str)] = &[
     (NO_MULTI, "no_multi"),
     (MOVABLE_KEYS, "movablekeys"),
     (ALLOW_BUSY, "allow_busy"),
+    (SCRIPT_RUNNER, "script_runner"),
 ];
 
 /// Every flag that COMMAND does not show.

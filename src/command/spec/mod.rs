@@ -28,8 +28,8 @@ pub(super) use check::check;
 pub use keys::{Begin, Find, Keys};
 pub(crate) use secrets::Secret;
 pub(super) use variant::{
-    BUSY_IN_VALKEY, IN_SCRIPTS_SINCE_7_2, LOADING_IN_VALKEY, LOADING_SINCE_7_2,
-    ON_ALL_NODES_SINCE_7_2, SAME, Variant,
+    BUSY_IN_VALKEY, IN_SCRIPTS_SINCE_7_2, LOADING_IN_NEWEST, LOADING_IN_REDIS8_10,
+    LOADING_IN_VALKEY, LOADING_SINCE_7_2, ON_ALL_NODES_SINCE_7_2, SAME, Variant,
 };
 
 use super::{Args, Cx, Outcome, Refusal, ServerCx, Wait};

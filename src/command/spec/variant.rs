@@ -42,6 +42,12 @@ pub(in crate::command) const LOADING_SINCE_7_2: &[Variant] =
 /// It runs while the data are loaded in Valkey.
 pub(in crate::command) const LOADING_IN_VALKEY: &[Variant] =
     &[Variant { servers: servers::VALKEY9, with: LOADING, ..SAME }];
+/// It runs while the data are loaded in Redis 8.10.
+pub(in crate::command) const LOADING_IN_REDIS8_10: &[Variant] =
+    &[Variant { servers: servers::REDIS8_10, with: LOADING, ..SAME }];
+/// The same in Valkey, too.
+pub(in crate::command) const LOADING_IN_NEWEST: &[Variant] =
+    &[Variant { servers: servers::VALKEY9 | servers::REDIS8_10, with: LOADING, ..SAME }];
 /// It runs while a script makes others wait in Valkey.
 pub(in crate::command) const BUSY_IN_VALKEY: &[Variant] =
     &[Variant { servers: servers::VALKEY9, with: ALLOW_BUSY, ..SAME }];

@@ -6,7 +6,7 @@ use super::{XINFO_CONTAINER, no_group_for_key, stream_at};
 use crate::command::container;
 use crate::command::pace::Strides;
 use crate::command::{Args, Cx, Outcome, Refusal, too_many_arguments};
-use crate::dialect::Lags;
+use crate::dialect::{Lags, servers};
 use crate::keyspace::{Consumer, Group, Stream, StreamId, StreamLog};
 use crate::resp::Sink;
 
@@ -15,6 +15,17 @@ const KEY: usize = 2;
 const REST: usize = 3;
 /// How many entries, pending entries and the like FULL shows of each unless COUNT says otherwise.
 const FULL_COUNT: usize = 10;
+
+/// What Redis 8.10 shows of producers whose entries are not added twice, which there are none of here:
+/// the defaults, and how many there are.
+const OF_PRODUCERS: [(&str, i64); 6] = [
+    ("idmp-duration", 100),
+    ("idmp-maxsize", 100),
+    ("pids-tracked", 0),
+    ("iids-tracked", 0),
+    ("iids-added", 0),
+    ("iids-duplicates", 0),
+];
 
 /// XINFO HELP
 pub(super) fn help(cx: &mut Cx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome {
@@ -92,6 +103,7 @@ fn write_progress(log: &StreamLog, group: &Group, lags: Lags, out: &mut Sink<'_>
 /// XINFO STREAM key [FULL [COUNT count]]
 pub(super) fn stream(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let (shows_activity, lags) = (cx.product.has_new_streams, cx.product.lags);
+    let is_newest = cx.product.is_of(servers::REDIS8_10);
     let mut strides = Strides::new(cx.pace);
     let stream = existing(cx, args)?;
     let full = match args.len() - REST {
@@ -105,11 +117,15 @@ pub(super) fn stream(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
     };
     let log = &stream.log;
     strides.step(log.nodes());
-    out.map(if full.is_some() { 9 } else { 10 });
+    let fields = if full.is_some() { 9 } else { 10 };
+    out.map(if is_newest { fields + OF_PRODUCERS.len() } else { fields });
+    // Redis 8.10 no longer counts the leaves.
+    let leaves = if is_newest { log.nodes() } else { 0 };
+    let radix_nodes = log.radix_nodes().saturating_sub(leaves);
     for (name, count) in [
         ("length", log.len() as i64),
         ("radix-tree-keys", log.nodes() as i64),
-        ("radix-tree-nodes", log.radix_nodes() as i64),
+        ("radix-tree-nodes", radix_nodes as i64),
     ] {
         out.bulk(name.as_bytes());
         out.int(count);
@@ -122,9 +138,13 @@ pub(super) fn stream(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
     out.int(log.entries_added as i64);
     out.bulk(b"recorded-first-entry-id");
     write_id(out, log.first_id());
+    for (name, number) in OF_PRODUCERS.iter().filter(|_| is_newest) {
+        out.bulk(name.as_bytes());
+        out.int(*number);
+    }
     match full {
         Some(count) => {
-            Details { count, shows_activity, lags }.write(stream, &mut strides, out);
+            Details { count, shows_activity, is_newest, lags }.write(stream, &mut strides, out);
         }
         None => write_ends(stream, &mut strides, out),
     }
@@ -152,6 +172,8 @@ struct Details {
     /// Most of each; 0 means all.
     count: usize,
     shows_activity: bool,
+    /// As of Redis 8.10.
+    is_newest: bool,
     lags: Lags,
 }
 
@@ -166,12 +188,17 @@ impl Details {
         out.bulk(b"groups");
         out.array(stream.groups().len());
         for (name, group) in stream.groups() {
-            out.map(7);
+            out.map(if self.is_newest { 8 } else { 7 });
             out.bulk(b"name");
             out.bulk(name);
             write_progress(&stream.log, group, self.lags, out);
             out.bulk(b"pel-count");
             out.count(group.pending().len());
+            if self.is_newest {
+                // There is no XNACK.
+                out.bulk(b"nacked-count");
+                out.int(0);
+            }
             out.bulk(b"pending");
             let count = self.count_of(group.pending().len());
             out.array(count);

@@ -34,13 +34,13 @@ mod info;
 pub(crate) use read_args::ends_wait_for_stream;
 
 use super::collection::read_at;
-use super::spec::access::{ACCESS, DELETE, INSERT, RO, RW, UPDATE};
+use super::spec::access::{ACCESS, DELETE, INCOMPLETE, INSERT, RO, RW, UPDATE};
 use super::spec::flag::{
     BLOCKING, DENYOOM, FAST, LOADING, MOVABLE_KEYS, READ, STALE, UNWATCHED, WRITE,
 };
 use super::spec::{
     Arity::{AtLeast, Exactly},
-    BASE, Begin, Find, Group, Keys, Run, Spec, acl, check,
+    BASE, Begin, Find, Group, Keys, Run, SAME, Spec, Variant, acl, check,
 };
 use super::{Args, Cx, Refusal};
 use crate::dialect::servers;
@@ -73,6 +73,11 @@ const ADDED_KEY: &[Keys] = &[Keys::at(RW | UPDATE, 1)
 const fn streams(begin: Begin) -> Keys {
     let find = Find::Range { last: -1, step: 1, limit: 2 };
     Keys { access: RO | ACCESS, begin, find, notes: "" }
+}
+
+/// The same as Redis 8.10 describes them.
+const fn incomplete(keys: Keys, notes: &'static str) -> Keys {
+    Keys { access: keys.access | INCOMPLETE, notes, ..keys }
 }
 
 /// Where the keys of XREADGROUP begin: behind the first STREAMS that is no group or consumer.
@@ -212,6 +217,15 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(4),
         flags: READ | BLOCKING | MOVABLE_KEYS,
         keys: &[streams(Begin::Keyword("STREAMS", 1))],
+        variants: &[Variant {
+            servers: servers::REDIS8_10,
+            keys: Some(&[incomplete(
+                streams(Begin::Keyword("STREAMS", 1)),
+                "Incomplete because a stream key named STREAMS (or options before it) can shift the \
+                 STREAMS keyword; fall back to xreadGetKeys",
+            )]),
+            ..SAME
+        }],
         complexity: "For each stream mentioned: O(N) with N being the number of elements being returned, it means that XREAD-ing with a fixed COUNT is O(1). Note that when the BLOCK option is used, XADD will pay O(M) time in order to serve the M clients blocked on the stream getting new data.",
         summary: "Returns the entries of several streams that are behind the given ids; can wait for one.",
         run: Run::Blocks(read::xread),
@@ -222,6 +236,15 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(7),
         flags: WRITE | BLOCKING | MOVABLE_KEYS | UNWATCHED,
         keys: &[streams(Begin::KeywordFound("STREAMS", 4, behind_streams))],
+        variants: &[Variant {
+            servers: servers::REDIS8_10,
+            keys: Some(&[incomplete(
+                streams(Begin::KeywordFound("STREAMS", 4, behind_streams)),
+                "Incomplete because a consumer/group named STREAMS (or options before GROUP) can shift \
+                 the STREAMS keyword; fall back to xreadGetKeys",
+            )]),
+            ..SAME
+        }],
         complexity: "For each stream mentioned: O(M) with M being the number of elements returned. If M is constant (e.g. always asking for the first 10 elements with COUNT), you can consider it O(1). On the other side when XREADGROUP blocks, XADD will pay the O(N) time in order to serve the N clients blocked on the stream getting new data.",
         summary: "Returns entries to a consumer of a group, new ones or its own pending ones; can wait for one.",
         run: Run::Blocks(read::xreadgroup),

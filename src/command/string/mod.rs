@@ -3,7 +3,8 @@
 //! ```text
 //! string        the rows; whole values (GET, MSET, …) and parts of them (APPEND, SETRANGE, …)
 //! string/set    conditions and an expiry: SET, the older commands that it replaces, and GETEX
-//! string/msetex MSETEX and DELIFEQ, of newer servers
+//! string/compare conditions on strings: DELEX, DELIFEQ, DIGEST
+//! string/msetex MSETEX, of newer servers
 //! string/count  strings that are numbers: INCR, DECR, INCRBYFLOAT, …
 //! string/lcs    the longest common subsequence of two strings
 //! ```
@@ -13,6 +14,7 @@
 
 mod count;
 mod lcs;
+mod compare;
 mod set;
 mod msetex;
 
@@ -93,6 +95,29 @@ pub(super) const ROWS: &[Spec] = &[
         ..STRING
     },
     Spec {
+        name: "delex",
+        arity: AtLeast(2),
+        flags: WRITE | FAST,
+        keys: &[Keys::at(RW | DELETE | VARIABLE_FLAGS, 1)],
+        servers: servers::REDIS8_10,
+        since: "8.4.0",
+        summary: "Removes a key if its string meets a condition.",
+        run: Run::Shard(compare::delex),
+        ..STRING
+    },
+    Spec {
+        name: "digest",
+        arity: Exactly(2),
+        flags: READ | FAST,
+        keys: READ_KEY,
+        servers: servers::REDIS8_10,
+        since: "8.4.0",
+        complexity: "O(N) where N is the length of the string value.",
+        summary: "Returns the XXH3 hash of the string at a key, as IFDEQ and IFDNE take it.",
+        run: Run::Shard(compare::digest),
+        ..STRING
+    },
+    Spec {
         name: "delifeq",
         arity: Exactly(3),
         flags: WRITE | FAST,
@@ -100,7 +125,7 @@ pub(super) const ROWS: &[Spec] = &[
         servers: servers::VALKEY9,
         since: "9.0.0",
         summary: "Removes a key if it holds this string.",
-        run: Run::Shard(msetex::delifeq),
+        run: Run::Shard(compare::delifeq),
         ..STRING
     },
     Spec {
@@ -224,7 +249,7 @@ pub(super) const ROWS: &[Spec] = &[
         arity: AtLeast(4),
         flags: WRITE | DENYOOM | MOVABLE_KEYS,
         keys: &[COUNTED_PAIRS],
-        servers: servers::VALKEY9,
+        servers: servers::VALKEY9 | servers::REDIS8_10,
         since: "8.4.0",
         complexity: "O(N) where N is the number of keys to set.",
         summary: "Sets several keys, and when they expire, if all or none of them exist.",

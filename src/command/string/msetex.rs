@@ -1,8 +1,9 @@
-//! Commands of newer servers for strings: MSETEX, and DELIFEQ.
+//! MSETEX, of newer servers.
 
 use super::set::{Expiry, exists, expiry_of, put, timed};
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::keyspace::{Key, event};
+use crate::dialect::{Product, servers};
+use crate::keyspace::{Ttl, Value, event};
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
 
@@ -16,13 +17,20 @@ struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    fn of(args: Args<'a>) -> Result<Self, Refusal> {
+    fn of(args: Args<'a>, product: &Product) -> Result<Self, Refusal> {
+        let (number, pairs) = match product.is_of(servers::VALKEY9) {
+            true => (Refusal::of("ERR invalid numkeys value or out of range"), Refusal::SYNTAX),
+            false => (
+                Refusal::of("ERR invalid numkeys value"),
+                Refusal::of("ERR wrong number of key-value pairs"),
+            ),
+        };
         let keys = parse_i64(args.at(1)).and_then(|keys| i32::try_from(keys).ok());
         let keys = keys.and_then(|keys| usize::try_from(keys).ok()).filter(|&keys| keys > 0);
-        let keys = keys.ok_or(Refusal::of("ERR invalid numkeys value or out of range"))?;
+        let keys = keys.ok_or(number)?;
         let mut at = keys.checked_mul(2).map_or(usize::MAX, |pairs| pairs.saturating_add(2));
         if at > args.len() {
-            return Err(Refusal::SYNTAX);
+            return Err(pairs);
         }
         let (mut exist, mut expiry) = (None, Expiry::NotGiven);
         while let Some(option) = args.get(at) {
@@ -43,7 +51,7 @@ impl<'a> Request<'a> {
 
 /// MSETEX number key value [key value ...] [NX | XX] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
 pub(super) fn msetex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let Request { keys, exist, expiry } = Request::of(args)?;
+    let Request { keys, exist, expiry } = Request::of(args, cx.product)?;
     let ttl = expiry_of(cx, expiry, "msetex")?;
     let pairs = || (0..keys).map(|n| (args.at(2 + 2 * n), args.at(3 + 2 * n)));
     if let Some(wanted) = exist {
@@ -59,34 +67,23 @@ pub(super) fn msetex(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Out
         cx.pace.step(1);
         let key = cx.key(key);
         // A time in the past is stored as well, other than by SET.
-        put(cx.keyspace, key, value, ttl);
+        if cx.product.is_of(servers::VALKEY9) || !matches!(ttl, Ttl::At(_)) {
+            put(cx.keyspace, key, value, ttl);
+        } else {
+            // In Redis the events come the other way round here.
+            cx.keyspace.set(key, Value::string(value), ttl);
+            cx.keyspace.notify_event(event::GENERIC, "expire", key.bytes);
+            cx.keyspace.notify_event(event::STRING, "set", key.bytes);
+        }
     }
     out.int(1);
     Ok(())
-}
-
-/// DELIFEQ key value
-pub(super) fn delifeq(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let key = cx.key(args.at(1));
-    let is_equal = cx.text(key)?.is_some_and(|text| *text == *args.at(2));
-    if is_equal {
-        remove(cx, key);
-    }
-    out.int(is_equal.into());
-    Ok(())
-}
-
-fn remove(cx: &mut Cx<'_>, key: Key<'_>) {
-    if cx.keyspace.delete(key) {
-        cx.keyspace.notify_event(event::GENERIC, "del", key.bytes);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::command::args::with_words;
-    use crate::keyspace::Ttl;
 
     #[test]
     fn requests() {
@@ -103,7 +100,7 @@ mod tests {
             ("msetex -1 k v", Err(number)),
         ] {
             with_words(line, |args| {
-                let request = Request::of(args).map(|request| {
+                let request = Request::of(args, &Product::VALKEY9).map(|request| {
                     let ttl = if request.expiry == Expiry::Keep { Ttl::Keep } else { Ttl::Clear };
                     (request.keys, request.exist, ttl)
                 });

@@ -2,15 +2,16 @@
 //! the same options for the expiry.
 //!
 //! ```text
-//! SET k v [NX | XX | IFEQ text] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
+//! SET k v [NX | XX | IFEQ text | …] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]
 //! GETEX k                 [EX s | PX ms | EXAT s | PXAT ms | PERSIST]
 //! ```
 //!
 //! The options may be in any order. Those separated by a bar exclude each other; the same option
 //! may be given twice, and then the last number counts.
 
+use super::compare::Comparison;
 use crate::command::{Args, Cx, Outcome, Refusal};
-use crate::dialect::servers;
+use crate::dialect::{Product, servers};
 use crate::keyspace::{Edited, Key, Keyspace, Millis, Ttl, Value, event};
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
@@ -23,8 +24,8 @@ enum Condition<'a> {
     Missing,
     /// XX
     Exists,
-    /// IFEQ, of Valkey: it has to hold this string.
-    Equals(&'a [u8]),
+    /// IFEQ of Valkey and Redis 8.10, or IFNE, IFDEQ or IFDNE of the latter.
+    Compares(Comparison<'a>),
 }
 
 impl Condition<'_> {
@@ -83,6 +84,36 @@ impl TimeFormat {
     }
 }
 
+/// The conditions on the string that SET takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparisons {
+    None,
+    /// IFEQ, once.
+    Valkey,
+    /// All of them; one may be given again, and then the last one counts.
+    Redis,
+}
+
+impl Comparisons {
+    fn of(product: &Product) -> Self {
+        match () {
+            () if product.is_of(servers::VALKEY9) => Self::Valkey,
+            () if product.is_of(servers::REDIS8_10) => Self::Redis,
+            () => Self::None,
+        }
+    }
+
+    /// Whether a comparison may follow a condition.
+    fn admit(self, before: Condition<'_>, next: Comparison<'_>) -> bool {
+        match (self, before) {
+            (Self::None, _) => false,
+            (Self::Valkey, before) => before == Condition::Always && next.is_plain(),
+            (Self::Redis, Condition::Compares(before)) => next.is_like(before),
+            (Self::Redis, before) => before == Condition::Always,
+        }
+    }
+}
+
 /// SET's options.
 #[derive(Debug, PartialEq, Eq)]
 struct SetOptions<'a> {
@@ -92,7 +123,7 @@ struct SetOptions<'a> {
 }
 
 impl<'a> SetOptions<'a> {
-    fn of(args: Args<'a>, compares: bool) -> Result<Self, Refusal> {
+    fn of(args: Args<'a>, comparisons: Comparisons) -> Result<Self, Refusal> {
         let mut options =
             Self { condition: Condition::Always, get: false, expiry: Expiry::NotGiven };
         let mut i = 3;
@@ -101,12 +132,12 @@ impl<'a> SetOptions<'a> {
                 options.condition = options.condition.or(Condition::Missing)?;
             } else if option.eq_ignore_ascii_case(b"XX") {
                 options.condition = options.condition.or(Condition::Exists)?;
-            } else if compares
-                && option.eq_ignore_ascii_case(b"IFEQ")
-                && options.condition == Condition::Always
+            } else if let Some(operand) = args.get(i + 1)
+                && let Some(comparison) = Comparison::of(option, operand)
+                && comparisons.admit(options.condition, comparison)
             {
                 i += 1;
-                options.condition = Condition::Equals(args.get(i).ok_or(Refusal::SYNTAX)?);
+                options.condition = Condition::Compares(comparison);
             } else if option.eq_ignore_ascii_case(b"GET") {
                 options.get = true;
             } else if option.eq_ignore_ascii_case(b"KEEPTTL") {
@@ -181,19 +212,32 @@ pub(super) fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         out.ok();
         return Ok(());
     }
-    let options = SetOptions::of(args, cx.product.is_of(servers::VALKEY9))?;
+    let comparisons = Comparisons::of(cx.product);
+    let options = SetOptions::of(args, comparisons)?;
     let ttl = expiry_of(cx, options.expiry, "set")?;
-    let compares = matches!(options.condition, Condition::Equals(_));
-    let (mut found, mut equals) = (false, false);
-    if options.get || compares {
-        let old = cx.text(key)?;
+    let (mut found, mut holds) = (false, false);
+    if let Condition::Compares(comparison) = options.condition {
+        let is_redis = comparisons == Comparisons::Redis;
+        // Redis looks twice for GET, and without it counts no miss.
+        let old = match is_redis && !options.get && !exists(cx, key) {
+            true => None,
+            false => cx.text(key)?,
+        };
         found = old.is_some();
-        if let Condition::Equals(text) = options.condition {
-            equals = old.as_deref() == Some(text);
-        }
+        holds = match &old {
+            Some(old) => comparison.holds(old)?,
+            None => comparison.holds_without(),
+        };
         if options.get {
             out.bulk_or_null(old.as_deref());
         }
+        if options.get && found && is_redis {
+            cx.keyspace.count_hit();
+        }
+    } else if options.get {
+        let old = cx.text(key)?;
+        found = old.is_some();
+        out.bulk_or_null(old.as_deref());
     } else if options.condition != Condition::Always {
         found = exists(cx, key);
     }
@@ -201,7 +245,7 @@ pub(super) fn set(cx: &mut Cx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcom
         Condition::Always => true,
         Condition::Missing => !found,
         Condition::Exists => found,
-        Condition::Equals(_) => equals,
+        Condition::Compares(_) => holds,
     };
     if met {
         put_until(cx, key, args.at(2), ttl);
@@ -330,7 +374,8 @@ mod tests {
             ("set k v foo", None),
         ] {
             with_words(line, |args| {
-                let options = SetOptions::of(args, false).map(|o| (o.condition, o.get, o.expiry));
+                let options =
+                    SetOptions::of(args, Comparisons::None).map(|o| (o.condition, o.get, o.expiry));
                 assert_eq!(options, expected.ok_or(Refusal::SYNTAX), "{line}");
             });
         }

@@ -15,7 +15,12 @@ pub(super) fn replication(info: &InfoCx<'_, '_>, fields: &mut Fields<'_>) {
             offset = master_offset(&replicas, standing);
             fields.put("role", "master");
             fields.put("connected_slaves", replicas.len());
-            let kind = if info.is(servers::VALKEY9) { ",type=replica" } else { "" };
+            let kind = match () {
+                () if info.is(servers::VALKEY9) => ",type=replica",
+                // There are no threads for I/O alone.
+                () if info.is(servers::REDIS8_10) => ",io-thread=0",
+                () => "",
+            };
             for (i, replica) in replicas.iter().enumerate() {
                 let (host, port) = endpoint(replica.port);
                 let ReplicaStatus { applied, behind_ms, .. } = standing(replica);

@@ -99,8 +99,8 @@ pub(super) const ROWS: &[Row] = &[
 pub(super) const REDIS7: &[Row] =
     &[kept!("cluster-link-sendbuf-limit", ValueType::Memory(0, U64_MAX), "0")];
 
-/// What Redis takes as it comes.
-pub(super) const REDIS: &[Row] = &[Row {
+/// What Redis takes as it comes up to 8.2.
+pub(super) const UP_TO_8_2: &[Row] = &[Row {
     name: "cluster-announce-ip",
     value_type: ValueType::Text,
     get: |settings| Value::Text(settings.cluster.ip.read().clone()),
@@ -108,29 +108,54 @@ pub(super) const REDIS: &[Row] = &[Row {
 }];
 
 /// What Redis 8 and Valkey have.
-pub(super) const NEWER: &[Row] = &[
-    // There are no links between nodes.
-    kept!("cluster-link-sendbuf-limit", ValueType::Memory(0, I64_MAX), "0"),
-    fixed!(
-        "cluster-slot-stats-enabled",
-        ValueType::YesNo,
-        "no",
-        "only the keys of a slot are counted"
-    ),
-];
+pub(super) const NEWER: &[Row] = &[fixed!(
+    "cluster-slot-stats-enabled",
+    ValueType::YesNo,
+    "no",
+    "only the keys of a slot are counted"
+)];
 
-/// What Redis 8 alone has, or with other values.
-pub(super) const REDIS8: &[Row] = &[
+/// What Redis 8.2 and Valkey have with other values than Redis 7 and 8.10.
+pub(super) const BOUNDED_LINKS: &[Row] =
+    // There are no links between nodes.
+    &[kept!("cluster-link-sendbuf-limit", ValueType::Memory(0, I64_MAX), "0")];
+
+/// What Redis 8 alone has.
+pub(super) const REDIS8: &[Row] =
+    &[kept!("cluster-compatibility-sample-ratio", ValueType::Int(0, 100), "0")];
+
+/// What Redis 8.2 has with other values.
+pub(super) const REDIS8_2: &[Row] = &[Row {
+    name: "cluster-announce-human-nodename",
+    value_type: ValueType::Text,
+    get: |settings| Value::Text(settings.cluster.valkey.node_name.read().clone()),
+    set: SetRule::Checked(
+        |_, value| check_without_marks(&value.text()),
+        |settings, value| *settings.cluster.valkey.node_name.write() = value.into_text(),
+    ),
+}];
+
+/// What Redis 8.10 has with other values.
+pub(super) const REDIS8_10: &[Row] = &[
+    kept!("cluster-link-sendbuf-limit", ValueType::Memory(0, U64_MAX), "0"),
     Row {
         name: "cluster-announce-human-nodename",
         value_type: ValueType::Text,
         get: |settings| Value::Text(settings.cluster.valkey.node_name.read().clone()),
         set: SetRule::Checked(
-            |_, value| check_without_marks(&value.text()),
+            |_, value| check_characters(&value.text(), INVALID_NODE_NAME),
             |settings, value| *settings.cluster.valkey.node_name.write() = value.into_text(),
         ),
     },
-    kept!("cluster-compatibility-sample-ratio", ValueType::Int(0, 100), "0"),
+    Row {
+        name: "cluster-announce-ip",
+        value_type: ValueType::Text,
+        get: |settings| Value::Text(settings.cluster.ip.read().clone()),
+        set: SetRule::Checked(
+            |_, value| check_hostname(&value.text()),
+            |settings, value| *settings.cluster.ip.write() = value.into_text(),
+        ),
+    },
 ];
 
 /// What Valkey alone has, or with other values.

@@ -11,6 +11,7 @@
 //! cluster      a node as a member of its cluster
 //! tls          TLS
 //! process      ports, threads, log, title and end of the process
+//! newest       what Redis 8.10 has besides, of all kinds
 //! ```
 //!
 //! Each file has the rows of all products in `ROWS`, and in others those that some products have, or have
@@ -26,9 +27,10 @@ mod replication;
 mod cluster;
 mod tls;
 mod process;
+mod newest;
 
 use super::row::Row;
-use crate::dialect::servers::{REDIS7, REDIS8, SINCE_7_2, VALKEY9};
+use crate::dialect::servers::{REDIS7, REDIS8, REDIS8_2, REDIS8_10, SINCE_7_2, VALKEY9};
 use crate::dialect::{Product, Servers};
 
 /// The rows that every product has, in the order in which they are shown.
@@ -56,12 +58,17 @@ const SPECIAL: &[(Servers, &[Row])] = &[
     (REDIS, persistence::REDIS),
     (VALKEY9, persistence::VALKEY),
     (REDIS, replication::REDIS),
+    (REDIS7 | REDIS8_2, replication::UP_TO_8_2),
+    (REDIS8_10, replication::REDIS8_10),
     (REDIS8, replication::REDIS8),
     (VALKEY9, replication::VALKEY),
     (REDIS7, cluster::REDIS7),
-    (REDIS, cluster::REDIS),
+    (REDIS7 | REDIS8_2, cluster::UP_TO_8_2),
     (SINCE_7_2, cluster::NEWER),
+    (REDIS8_2 | VALKEY9, cluster::BOUNDED_LINKS),
     (REDIS8, cluster::REDIS8),
+    (REDIS8_2, cluster::REDIS8_2),
+    (REDIS8_10, cluster::REDIS8_10),
     (VALKEY9, cluster::VALKEY),
     (SINCE_7_2, tls::NEWER),
     (VALKEY9, tls::VALKEY),
@@ -70,6 +77,7 @@ const SPECIAL: &[(Servers, &[Row])] = &[
     (SINCE_7_2, process::NEWER),
     (REDIS8, process::REDIS8),
     (VALKEY9, process::VALKEY),
+    (REDIS8_10, newest::REDIS8_10),
 ];
 
 /// Redis, whatever its version.

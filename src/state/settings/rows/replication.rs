@@ -77,12 +77,21 @@ pub(super) const REDIS: &[Row] = &[
     backlog_size!("1048576"),
     kept!("replica-lazy-flush", ValueType::YesNo, "no"),
     kept!("slave-lazy-flush" as "replica-lazy-flush", ValueType::YesNo, "no"),
-    kept!(
-        "repl-diskless-load",
-        ValueType::OneOf(&["disabled", "on-empty-db", "swapdb"]),
-        "disabled"
-    ),
 ];
+
+/// What Redis has with other values up to 8.2.
+pub(super) const UP_TO_8_2: &[Row] = &[kept!(
+    "repl-diskless-load",
+    ValueType::OneOf(&["disabled", "on-empty-db", "swapdb"]),
+    "disabled"
+)];
+
+/// What Redis 8.10 has with other values.
+pub(super) const REDIS8_10: &[Row] = &[kept!(
+    "repl-diskless-load",
+    ValueType::OneOf(&["disabled", "on-empty-db", "swapdb", "flushdb"]),
+    "disabled"
+)];
 
 /// What Redis 8 alone has.
 pub(super) const REDIS8: &[Row] =
