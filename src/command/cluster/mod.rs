@@ -21,7 +21,7 @@ mod migrate;
 
 pub(super) use show::info_lines;
 
-use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE, WRITE};
+use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE};
 use super::spec::{
     Arity::{AtLeast, Exactly},
     BASE, Doc, Group, LOADING_IN_NEWEST, LOADING_IN_REDIS8_10, LOADING_SINCE_7_2, Run, SAME,
@@ -336,30 +336,8 @@ const CLUSTER: Spec = Spec {
             run: Run::Server(show::replicas),
             ..QUERY
         },
-        Spec {
-            name: "flushslot",
-            arity: AtLeast(3),
-            servers: servers::VALKEY9,
-            flags: WRITE | ADMIN | NO_ASYNC_LOADING,
-            acl: acl::KEYSPACE,
-            since: "9.0.0",
-            complexity: "O(N) where N is the number of keys in the slot",
-            summary: "Removes the keys of a slot.",
-            run: Run::Whole(flush_slot::flushslot),
-            ..QUERY
-        },
-        Spec {
-            name: "slot-stats",
-            arity: AtLeast(4),
-            servers: servers::SINCE_7_2,
-            flags: LOADING | STALE,
-            since: "8.0.0",
-            tips: &["nondeterministic_output", "request_policy:all_shards"],
-            complexity: "O(N) where N is the total number of slots based on arguments. O(N*log(N)) with ORDERBY subcommand.",
-            summary: "Returns the number of keys by slot, for a range of slots or ordered by number.",
-            run: Run::Cluster(slot_stats::slot_stats),
-            ..QUERY
-        },
+        flush_slot::ROW,
+        slot_stats::ROW,
         Spec {
             name: "slots",
             doc: Doc::not_in_redis("7.0.0", "`CLUSTER SHARDS`"),

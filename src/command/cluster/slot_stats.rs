@@ -2,15 +2,32 @@
 //! one, which costs nothing to keep.
 
 use super::super::{Args, Outcome, Refusal, ServerCx, too_many_arguments};
+use super::QUERY;
 use super::slot_argument::slot;
+use crate::command::spec::flag::{LOADING, STALE};
+use crate::command::spec::{Arity::AtLeast, Run, Spec};
+use crate::dialect::servers;
 use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
 use crate::text::number::parse_i64;
 use crate::topology::Port;
 
+pub(super) const ROW: Spec = Spec {
+    name: "slot-stats",
+    arity: AtLeast(4),
+    servers: servers::SINCE_7_2,
+    flags: LOADING | STALE,
+    since: "8.0.0",
+    tips: &["nondeterministic_output", "request_policy:all_shards"],
+    complexity: "O(N) where N is the total number of slots based on arguments. O(N*log(N)) with ORDERBY subcommand.",
+    summary: "Returns the number of keys by slot, for a range of slots or ordered by number.",
+    run: Run::Cluster(slot_stats),
+    ..QUERY
+};
+
 /// CLUSTER SLOT-STATS SLOTSRANGE first last
 /// CLUSTER SLOT-STATS ORDERBY KEY-COUNT [LIMIT limit] [ASC|DESC]
-pub(super) fn slot_stats(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
+fn slot_stats(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     let counts = if args.is(2, "slotsrange") && args.len() == 5 {
         let (first, last) = (slot(args.at(3))?, slot(args.at(4))?);
         if first > last {
