@@ -60,8 +60,8 @@ mod pubsub;
 mod connection;
 mod server;
 mod introspect;
-mod cluster;
 pub(crate) mod slotway;
+pub(crate) mod cluster;
 // All of them.
 mod table;
 mod commands;

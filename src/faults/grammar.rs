@@ -3,6 +3,7 @@
 //! ```text
 //! MOVE first[-last] [first[-last] …] TO node
 //! HOLD slot TO node [FOR ms] [KEYS key …]        FINISH slot        REVERT slot
+//! HOLD MIGRATIONS [FOR ms]
 //! FAILOVER node
 //! STOP node [HANG] [FOR ms] [PROMOTE AFTER ms | PROMOTE NEVER]      START node
 //! DOWN [FOR ms]        UP
@@ -128,6 +129,7 @@ pub struct FaultLimit {
 pub enum Order {
     Move { runs: Vec<(Slot, Slot)>, to: NodeName },
     Hold { slot: Slot, to: NodeName, time: Option<Millis>, keys: Vec<Vec<u8>> },
+    HoldMigrations { time: Option<Millis> },
     Finish(Slot),
     Revert(Slot),
     FailOver(NodeName),
@@ -238,7 +240,11 @@ const FORMS: &[(&str, Parse)] = &[
         }
         Ok(Order::Move { runs, to: words.node()? })
     }),
-    ("HOLD slot TO node [FOR ms] [KEYS key ...]", |words| {
+    ("HOLD slot TO node [FOR ms] [KEYS key ...] | HOLD MIGRATIONS [FOR ms]", |words| {
+        if words.take("migrations") {
+            let time = if words.take("for") { Some(words.time()?) } else { None };
+            return Ok(Order::HoldMigrations { time });
+        }
         let slot = words.slot()?;
         words.expect("to")?;
         let (to, mut time, mut keys) = (words.node()?, None, Vec::new());
@@ -486,7 +492,10 @@ mod tests {
                 "ERR the slots are missing: MOVE first[-last] [first[-last] ...] TO node",
             ),
             ("MOVE 1", "ERR TO is missing: MOVE first[-last] [first[-last] ...] TO node"),
-            ("HOLD 1 2", "ERR TO is missing: HOLD slot TO node [FOR ms] [KEYS key ...]"),
+            (
+                "HOLD 1 2",
+                "ERR TO is missing: HOLD slot TO node [FOR ms] [KEYS key ...] | HOLD MIGRATIONS [FOR ms]",
+            ),
             ("DOWN FOR 0", "ERR '0' is not a number from 1 to 86400000: DOWN [FOR ms]"),
             ("UP now", "ERR unexpected 'now': UP"),
             ("UP \"now", "ERR unterminated quote"),

@@ -95,7 +95,8 @@ impl ArmedFaults {
             FaultKind::Stop { .. }
             | FaultKind::Promotion(_)
             | FaultKind::Down
-            | FaultKind::Hold { .. } => 0,
+            | FaultKind::Hold { .. }
+            | FaultKind::HoldMigrations => 0,
         }
     }
 }
@@ -158,6 +159,11 @@ impl Faults {
     #[must_use]
     pub fn next_due(&self) -> Option<Millis> {
         self.registry.lock().due()
+    }
+
+    /// Sets when something besides faults and scenarios is to be done by the clock, if anything is.
+    pub fn set_work_due(&self, due: Option<Millis>) {
+        self.change(|registry| registry.work_due = due);
     }
 
     /// Starts a scenario at `now`, in place of any other.

@@ -33,6 +33,8 @@ pub enum FaultKind {
         /// The target node.
         to: NodeNumber,
     },
+    /// Slots that migrate as a whole are not handed over.
+    HoldMigrations,
     /// Replies are delayed.
     Latency {
         /// Which replies.
@@ -66,6 +68,7 @@ impl fmt::Display for FaultKind {
             Self::Hold { slot, from, to } => {
                 write!(f, "HOLD {} FROM {from} TO {to}", slot.number())
             }
+            Self::HoldMigrations => f.write_str("HOLD MIGRATIONS"),
             Self::Latency { scope: at, ms } => write!(f, "LATENCY{} {ms}", scope(at)),
             Self::Exec { answer, scope: at } => write!(f, "EXEC {}{}", answer.name(), scope(at)),
             Self::Conflict(key) => write!(f, "CONFLICT {}", key.escape_ascii()),
@@ -103,6 +106,8 @@ impl Fault {
 pub(super) struct Registry {
     faults: Vec<Fault>,
     last_id: u64,
+    /// When something besides faults and scenarios is to be done.
+    pub(super) work_due: Option<Millis>,
     /// The running scenario, or the last one.
     pub(super) playback: Option<Playback>,
 }
@@ -121,7 +126,9 @@ impl Registry {
     /// Returns when the next fault ends or the next step is due.
     pub(super) fn due(&self) -> Option<Millis> {
         let ends = self.faults.iter().map(|fault| fault.until);
-        ends.chain(self.playback.as_ref().and_then(Playback::due)).min()
+        let besides =
+            self.playback.as_ref().and_then(Playback::due).into_iter().chain(self.work_due);
+        ends.chain(besides).min()
     }
 
     pub(super) fn all(&self) -> &[Fault] {

@@ -1,6 +1,7 @@
 //! Carries out orders that no client gives: those of scenarios, tests and faults that are due.
 
 use super::Router;
+use crate::command::cluster;
 use crate::command::slotway::{self, ClusterAccess};
 use crate::command::{Pace, Refusal};
 use crate::faults::Order;
@@ -23,9 +24,13 @@ impl Router {
         self.with_cluster(now, pace, |access| slotway::apply(order, access))
     }
 
-    /// Ends the faults that are over at `now`, and takes the steps of a scenario that are due.
+    /// Ends the faults that are over at `now`, takes the steps of a scenario that are due, and carries
+    /// migrations of slots on.
     pub fn tend_faults(&self, now: Millis, pace: &dyn Pace) {
-        self.with_cluster(now, pace, slotway::apply_due);
+        self.with_cluster(now, pace, |access| {
+            slotway::apply_due(access);
+            cluster::advance_migrations(access);
+        });
     }
 
     /// Lends the whole cluster to `work`: all shards are held meanwhile.

@@ -11,6 +11,7 @@
 //! The links are made to fit the new topology, whatever changed it.
 
 use super::Router;
+use crate::command::cluster::end_lost_migrations;
 use crate::replication::ReplicationStream;
 use crate::shard::{Engine, Hold, Turn};
 use crate::state::ServerState;
@@ -26,6 +27,7 @@ impl Router {
             let mut engines: Vec<_> = holds.iter_mut().map(|(_, hold)| hold.engine()).collect();
             link_replicas(&self.server, &mut engines);
         }
+        end_lost_migrations(&self.server, turn.batch.now);
         for (_, hold) in holds {
             hold.engine().unblock_moved(self.dialect);
         }

@@ -9,6 +9,7 @@
 //! latency_monitor  LATENCY
 //! pause            CLIENT PAUSE
 //! running_scripts  scripts that make others wait: BUSY, SCRIPT KILL, FUNCTION STATS
+//! slot_migrations  slots that migrate as a whole: CLUSTER MIGRATESLOTS
 //! clients          the connected clients: CLIENT LIST, blocked clients, their outboxes
 //! settings         CONFIG
 //! pubsub           channels and their subscribers
@@ -32,6 +33,7 @@ mod slowlog;
 mod latency_monitor;
 mod pause;
 mod running_scripts;
+mod slot_migrations;
 pub(crate) mod clients;
 pub(crate) mod settings;
 pub(crate) mod pubsub;
@@ -56,6 +58,10 @@ pub(crate) use pause::{Pause, Paused};
 pub(crate) use process::Usage;
 pub(crate) use recorder::{About, Note, Recorder};
 pub(crate) use running_scripts::{Killed, RunningFunction, RunningScripts, ScriptKind};
+pub(crate) use slot_migrations::{
+    MigrationEnd, MigrationPart, MigrationRecord, MigrationState, SlotMigrationJob, SlotMigrations,
+    SlotRange,
+};
 pub(crate) use slowlog::Slowlog;
 pub(crate) use stats::{Counter, Stats};
 pub(crate) use tracking_seat::TrackingSeat;
@@ -91,6 +97,8 @@ pub struct ServerState {
     pub announce: Announce,
     /// Injected faults.
     pub faults: Faults,
+    /// Slots that migrate as a whole.
+    pub slot_migrations: SlotMigrations,
     /// The scripts that make others wait.
     pub running_scripts: RunningScripts,
     /// The memory of the states that run scripts, in bytes.
@@ -207,6 +215,7 @@ impl ServerState {
             replication_streams: ReplicationStreams::default(),
             announce: config.announce,
             faults: Faults::default(),
+            slot_migrations: SlotMigrations::new(chance.u64(..)),
             script_memory: AtomicU64::new(0),
             admin_enabled: config.admin_enabled,
             identity: config.identity,

@@ -177,14 +177,19 @@ impl Topology {
             // A master without slots becomes a replica of the new owner, and so do its own
             // replicas: only once this command has reached it, so that resharding tools find a
             // master until then.
-            for number in 0..map.nodes.len() {
-                if number == node || map.node(number).role == Role::ReplicaOf(node) {
-                    self.follow(&mut map, number, target);
-                }
-            }
+            self.follow_with_replicas(&mut map, node, target);
         }
         self.refresh(&mut map);
         Ok(())
+    }
+
+    /// Makes `node`, which owns nothing, and its replicas replicas of `master`.
+    fn follow_with_replicas(&self, map: &mut Map, node: NodeNumber, master: NodeNumber) {
+        for number in 0..map.nodes.len() {
+            if number == node || map.node(number).role == Role::ReplicaOf(node) {
+                self.follow(map, number, master);
+            }
+        }
     }
 
     fn owns_any(&self, node: NodeNumber) -> bool {
@@ -228,6 +233,26 @@ impl Topology {
         map.nodes[target].epoch = map.epoch;
         self.refresh(&mut map);
         Ok(())
+    }
+
+    /// Hands the slots of a migration that moves them as a whole over to `target`: it gets a higher epoch
+    /// than any node it has met, unless it has one, and a source that is left without slots becomes its
+    /// replica with its own replicas. The caller has moved their keys.
+    pub fn hand_over(&self, slots: &[Slot], source: NodeNumber, target: NodeNumber) {
+        let mut map = self.map.write();
+        let shard = map.node(target).shard;
+        for &slot in slots {
+            for node in &mut map.nodes {
+                node.migrating.remove(&slot);
+                node.importing.remove(&slot);
+            }
+            self.set_owner(slot, Some(target), shard);
+        }
+        Self::bump(&mut map, target);
+        if !self.owns_any(source) {
+            self.follow_with_replicas(&mut map, source, target);
+        }
+        self.refresh(&mut map);
     }
 
     /// Checks whether [`Topology::move_slots`] would succeed.

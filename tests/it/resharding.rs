@@ -8,8 +8,9 @@
 //! A plain client must cope with any pace. A cluster client gives up when the slot has moved again at
 //! each of its attempts: there the mover waits for a reply to each client before each step.
 
+use crate::env::poll;
 use crate::wire::{Answer, Client, Reply, text};
-use slotway::TestCluster;
+use slotway::{Dialect, TestCluster, TestClusterBuilder};
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
@@ -81,6 +82,12 @@ fn keep_moving(cluster: &TestCluster, clients: &mut Clients, pace: Pace) {
             masters[owner] = replica;
             clients.keep(pace);
         }
+        if has_whole_slots(cluster) {
+            next = (owner + 1) % 3;
+            migrate_whole(cluster, slot, masters[owner], masters[next]);
+            owner = next;
+            clients.keep(pace);
+        }
         // Half-way: some keys are migrated, then the others too, or they go back.
         next = (owner + 1) % 3;
         let ahead = "KEYS {m}ahead {m}guarded";
@@ -96,6 +103,30 @@ fn keep_moving(cluster: &TestCluster, clients: &mut Clients, pace: Pace) {
             return;
         }
     }
+}
+
+/// Whether slots can be migrated as a whole: CLUSTER MIGRATESLOTS.
+fn has_whole_slots(cluster: &TestCluster) -> bool {
+    cluster.command_at(0, &["CLUSTER", "GETSLOTMIGRATIONS"]).is_ok()
+}
+
+/// Migrates a slot as a whole, and waits until the target has it.
+fn migrate_whole(cluster: &TestCluster, slot: u16, from: usize, to: usize) {
+    let (slot, id) = (slot.to_string(), cluster.nodes()[to].id.as_str());
+    let begin = ["CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", &slot, &slot, "NODE", id];
+    cluster.command_at(from, &begin).expect("a migration");
+    let mut source = client(cluster.nodes()[from].address);
+    let ended = poll(|| {
+        let Reply::Array(records) = source.ask(&["CLUSTER", "GETSLOTMIGRATIONS"]) else {
+            panic!("the log is an array")
+        };
+        let Some(Reply::Array(latest)) = records.first() else { panic!("it has the migration") };
+        let state = latest.chunks(2).find(|pair| pair[0] == Reply::Bulk(b"state".to_vec()));
+        let state = state.map(|pair| pair[1].clone());
+        assert_ne!(state, Some(Reply::Bulk(b"failed".to_vec())), "{latest:?}");
+        (state == Some(Reply::Bulk(b"success".to_vec()))).then_some(())
+    });
+    ended.expect("the migration ends");
 }
 
 /// Runs `work` in [`WRITERS`] threads while the slot moves. `work` calls its argument at each reply.
@@ -116,11 +147,20 @@ fn while_it_moves(cluster: &TestCluster, pace: Pace, work: impl Fn(usize, &dyn F
     });
 }
 
-/// Transactions with and without WATCH, and single commands, at the router port: every reply is that of
-/// a server without slots.
 #[test]
 fn a_plain_client_notices_no_slot_move() {
-    let cluster = TestCluster::builder().threads(2).start().expect("a cluster");
+    plain_clients_work(TestCluster::builder());
+}
+
+#[test]
+fn a_plain_client_notices_no_slot_that_migrates_as_a_whole() {
+    plain_clients_work(TestCluster::builder().dialect(&Dialect::VALKEY9));
+}
+
+/// Transactions with and without WATCH, and single commands, at the router port: every reply is that of
+/// a server without slots.
+fn plain_clients_work(builder: TestClusterBuilder) {
+    let cluster = builder.threads(2).start().expect("a cluster");
     while_it_moves(&cluster, Pace::Own, |writer, _| {
         let mut client = client(cluster.router());
         let mut committed = 0;
@@ -271,10 +311,19 @@ fn blocked_clients_are_served_at_any_owner_of_the_key() {
     });
 }
 
-/// redis-rs' cluster client, blocking, over node ports, while slots move and masters fail over.
 #[test]
 fn redis_rs_loses_and_doubles_nothing() {
-    let cluster = TestCluster::builder().replicas(1).threads(2).start().expect("a cluster");
+    cluster_clients_work(TestCluster::builder());
+}
+
+#[test]
+fn redis_rs_loses_and_doubles_nothing_of_slots_that_migrate_as_a_whole() {
+    cluster_clients_work(TestCluster::builder().dialect(&Dialect::VALKEY9));
+}
+
+/// redis-rs' cluster client, blocking, over node ports, while slots move and masters fail over.
+fn cluster_clients_work(builder: TestClusterBuilder) {
+    let cluster = builder.replicas(1).threads(2).start().expect("a cluster");
     let open = || {
         let client = redis::cluster::ClusterClient::builder(cluster.node_urls()).retries(64);
         client.build().expect("settings").get_connection().expect("a connection")

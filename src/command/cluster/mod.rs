@@ -6,6 +6,9 @@
 //! cluster/bus         the messages that INFO counts
 //! cluster/slot_stats  SLOT-STATS
 //! cluster/migrate     MIGRATE
+//! cluster/migrateslots      MIGRATESLOTS, GETSLOTMIGRATIONS, CANCELSLOTMIGRATIONS
+//! cluster/copy_events       the keyspace events of the keys' copies
+//! cluster/atomic_migration  what a migration of whole slots does once it has begun
 //! ```
 //!
 //! A node port replies for its node. The router port replies as the first node would, so that a
@@ -18,7 +21,12 @@ mod show;
 mod slot_stats;
 mod flush_slot;
 mod migrate;
+mod migrateslots;
+mod copy_events;
+mod atomic_migration;
 
+pub(super) use atomic_migration::end_flushed_migrations;
+pub(crate) use atomic_migration::{advance_migrations, end_lost_migrations};
 pub(super) use show::info_lines;
 
 use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE};
@@ -337,6 +345,9 @@ const CLUSTER: Spec = Spec {
             ..QUERY
         },
         flush_slot::ROW,
+        migrateslots::MIGRATE,
+        migrateslots::GET,
+        migrateslots::CANCEL,
         slot_stats::ROW,
         Spec {
             name: "slots",
@@ -430,6 +441,11 @@ fn setslot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
     let topology = &cx.server.topology;
     if topology.is_replica(cx.port) {
         return Err(Refusal::of("ERR Please use SETSLOT only with masters."));
+    }
+    match cx.server.slot_migrations.parts_of(me) {
+        (_, true) => return Err(Refusal::of("ERR Slot import in progress.")),
+        (true, _) => return Err(Refusal::of("ERR Slot export in progress.")),
+        (false, false) => {}
     }
     let slot = slot(args.at(2))?;
     match args.len() {

@@ -6,6 +6,7 @@ use super::super::dump::payload_of;
 use super::super::object::encoding_of;
 use super::super::too_many_arguments;
 use super::*;
+use crate::dialect::servers;
 use crate::slot::Slot;
 use crate::text::number::parse_f64;
 use std::sync::atomic::Ordering;
@@ -45,6 +46,8 @@ const HELP: &[&str] = &[
     "    With 0, expired keys are removed only when they are accessed; 1 is the default.",
     "SLEEP <seconds>",
     "    Stops the shards of this port for this long, fractions allowed.",
+    "SLOTMIGRATION PREVENT-PAUSE <0|1>",
+    "    With 1, slots that migrate from this node as a whole stay here once their keys are copied.",
     "HELP",
     "    Lists the subcommands.",
 ];
@@ -75,6 +78,18 @@ fn debug(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
             // As in Redis, a text that is not a number counts as 0.
             let on = parse_i64(args.at(2)).unwrap_or(0) != 0;
             cx.covered().iter().for_each(|port| port.expires_keys.store(on, Ordering::Relaxed));
+            out.ok();
+        }
+        (b"slotmigration", 4)
+            if args.is(2, "prevent-pause") && cx.product.is_of(servers::VALKEY9) =>
+        {
+            let is_held = parse_i64(args.at(3)).unwrap_or(0) != 0;
+            for port in cx.covered() {
+                if let Port::Node(node) = port.port {
+                    cx.server.slot_migrations.set_held(node, is_held);
+                }
+            }
+            cx.server.faults.set_work_due(Some(cx.now));
             out.ok();
         }
         (b"help", 2) => {

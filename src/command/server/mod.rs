@@ -10,6 +10,7 @@ mod memory;
 mod debug;
 mod refused;
 
+use super::cluster::end_flushed_migrations;
 use super::script::shards_in_view;
 use super::slotway::stop_node;
 use super::spec::flag::{
@@ -149,6 +150,7 @@ fn flush(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     for shard in &mut cx.shards {
         shard.clear();
     }
+    end_flushed_migrations(cx.server, &cx.view, cx.now);
     out.ok();
     Ok(())
 }

@@ -44,6 +44,10 @@ pub(crate) fn apply(
             let until = access.deadline(*time);
             hold(access, *slot, to, until, keys).map(Some)
         }
+        Order::HoldMigrations { time } => {
+            let until = access.deadline(*time);
+            access.arm(FaultKind::HoldMigrations, until, None).map(Some)
+        }
         Order::Finish(slot) => {
             let (from, to) = access.move_of(*slot)?;
             access.finish(*slot, from, to).map(|()| None)
@@ -150,7 +154,8 @@ pub(crate) fn check_order(server: &ServerState, order: &Order) -> Result<(), Ref
         Order::Latency { scope, .. } | Order::Exec { scope, .. } => {
             resolve(server, scope).map(drop)
         }
-        Order::Finish(_)
+        Order::HoldMigrations { .. }
+        | Order::Finish(_)
         | Order::Revert(_)
         | Order::Down { .. }
         | Order::Up
@@ -394,6 +399,8 @@ impl ClusterAccess<'_, '_> {
                     self.revert(slot, from, to);
                 }
             }
+            // Migrations are looked at again now.
+            FaultKind::HoldMigrations => self.server.faults.set_work_due(Some(self.now)),
             FaultKind::Latency { .. } | FaultKind::Exec { .. } | FaultKind::Conflict(_) => {}
         }
     }
@@ -465,11 +472,17 @@ impl ClusterAccess<'_, '_> {
         keys
     }
 
-    /// Moves a slot's keys from one shard to another. A key that both have is overwritten.
-    fn move_keys(&mut self, slot: Slot, from: usize, to: usize) {
-        for key in self.keys_of(slot, from) {
-            self.move_key(slot, &key, from, to);
-        }
+    /// Moves a slot's keys from one shard to another, and returns them. A key that both have is
+    /// overwritten.
+    pub(in crate::command) fn move_keys(
+        &mut self,
+        slot: Slot,
+        from: usize,
+        to: usize,
+    ) -> Vec<Vec<u8>> {
+        let keys = self.keys_of(slot, from);
+        keys.iter().for_each(|key| self.move_key(slot, key, from, to));
+        keys
     }
 
     fn move_key(&mut self, slot: Slot, key: &[u8], from: usize, to: usize) {

@@ -47,13 +47,13 @@ pub(super) struct ValkeyClusterSettings {
     pub(super) client_tls_port: AtomicI64,
     /// Shown only: Valkey has it in its log.
     pub(super) node_name: RwLock<Box<[u8]>>,
+    pub(super) migration_log_len: AtomicI64,
     // What follows decides nothing here: a node is forgotten, and a replica promoted, at once; no
-    // file is written, and no slot is moved by CLUSTER MIGRATESLOTS.
+    // file is written.
     pub(super) blacklist_ttl_s: AtomicI64,
     pub(super) failover_timeout_ms: AtomicI64,
     /// Index into [`SAVE_WORDS`].
     pub(super) save_behavior: AtomicU8,
-    pub(super) migration_log_len: AtomicI64,
 }
 
 /// The values of `cluster-config-save-behavior`.
@@ -120,6 +120,12 @@ impl Settings {
     #[must_use]
     pub fn refuses_failover(&self) -> bool {
         self.cluster.no_failover.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many migrations of slots that have ended the node's log keeps.
+    #[must_use]
+    pub fn slot_migrations_logged(&self) -> usize {
+        usize::try_from(self.cluster.valkey.migration_log_len.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// Returns the announced hostname, or nothing.

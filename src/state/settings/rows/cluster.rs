@@ -219,7 +219,7 @@ pub(super) const VALKEY: &[Row] = &[
         }),
     },
     never!("cluster-databases", ValueType::Int(1, I32_MAX), "1"),
-    // There is no CLUSTER MIGRATESLOTS that could wait for it.
+    // A migration of slots never waits for what is still to be sent.
     kept!("slot-migration-max-failover-repl-bytes", ValueType::Memory(-1, I64_MAX), "0"),
     number!(
         "cluster-manual-failover-timeout",
