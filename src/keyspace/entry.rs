@@ -74,10 +74,10 @@ impl Entry {
         }
     }
 
-    /// Returns whether its value is a string, and it does not expire.
+    /// Returns whether its value is a string that is freed at once, and it does not expire.
     #[inline]
     pub(super) fn is_lasting_string(&self) -> bool {
-        self.due_at == NEVER && self.value.is_string()
+        self.due_at == NEVER && self.value.is_simple_string()
     }
 
     /// Returns whether its value is a hash whose fields expire, or once did.

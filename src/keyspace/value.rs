@@ -117,10 +117,10 @@ impl Value {
         }
     }
 
-    /// Returns whether it is a string.
+    /// Returns whether it is a string that is freed at once.
     #[must_use]
     #[inline]
-    pub fn is_string(&self) -> bool {
+    pub fn is_simple_string(&self) -> bool {
         matches!(self, Self::Int(_) | Self::Str(_) | Self::Raw(_))
     }
 

@@ -52,7 +52,7 @@ impl Keyspace {
             // A string in place of another, and neither expires: nothing is to be counted.
             && !matches!(ttl, Ttl::At(_))
             && entry.is_lasting_string()
-            && value.is_string()
+            && value.is_simple_string()
         {
             entry.value = value;
             if !no_touch {

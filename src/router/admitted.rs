@@ -8,7 +8,7 @@ use crate::command::{Group, Invocation, Pace, Run, SessionCommand, Spec};
 use crate::keyspace::Millis;
 use crate::resp::Sink;
 use crate::session::{OwnedUnit, Reply, Scope, Session, Step, Unit};
-use crate::shard::{Outcome, Pending, Turn, WaitFor, execute};
+use crate::shard::{Outcome, Pending, Turn, WaitFor, count_request, execute};
 use crate::state::Paused;
 
 impl Router {
@@ -74,6 +74,9 @@ impl Router {
         }
         match reply {
             Reply::Refused => self.note_refused(Some(spec), &out[before..], turn),
+            Reply::Queued if turn.batch.instrumentation.counts_slots => {
+                count_request(&session.node().observer, invocation, 0, 0);
+            }
             _ if is_of_session && has_run => {
                 let ticks = turn.pace.ticks().wrapping_sub(began);
                 let written = out.get(before..).unwrap_or_default();

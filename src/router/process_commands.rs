@@ -7,7 +7,7 @@ use crate::command::{Group, Invocation, Refusal, Run, ServerCx, ServerFn, Spec, 
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::session::{Session, Unit, note_choice, note_failed};
-use crate::shard::{Hold, Outcome, Turn, WaitFor};
+use crate::shard::{Hold, Outcome, Turn, WaitFor, count_request};
 use crate::state::clients::Traffic;
 use crate::state::{Instrumentation, ObservedCommand, ScriptKind};
 use crate::topology::Port;
@@ -267,7 +267,7 @@ impl Router {
                 tally.failed(spec.id, error);
             }
         });
-        if instrumentation.monitored || ticks >= instrumentation.slow_ticks {
+        if ticks >= instrumentation.looked_at_from {
             let (shown, client) = (spec.without_secrets(args), instrumentation.client);
             let (now, in_script) = (batch.now, instrumentation.in_script);
             let (request_len, reply_len) = (args.wire_len(), reply.len());
@@ -278,6 +278,9 @@ impl Router {
             }
             if ticks >= instrumentation.slow_ticks {
                 observer.record_slow(seen, ticks, spec.flags & flag::FAST != 0, !spec.is_logged());
+            }
+            if instrumentation.counts_slots {
+                count_request(observer, invocation, ticks, reply_len);
             }
         }
     }

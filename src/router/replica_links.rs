@@ -11,7 +11,7 @@
 //! The links are made to fit the new topology, whatever changed it.
 
 use super::Router;
-use crate::command::cluster::end_lost_migrations;
+use crate::command::cluster::{end_lost_migrations, forget_lost_slots};
 use crate::replication::ReplicationStream;
 use crate::shard::{Engine, Hold, Turn};
 use crate::state::ServerState;
@@ -28,6 +28,7 @@ impl Router {
             link_replicas(&self.server, &mut engines);
         }
         end_lost_migrations(&self.server, turn.batch.now);
+        forget_lost_slots(&self.server);
         for (_, hold) in holds {
             hold.engine().unblock_moved(self.dialect);
         }

@@ -40,7 +40,9 @@ impl Router {
         let (mut kept, mut pause, mut next) = (None, progress.pause, 0);
         // Only what is not direct can change this.
         let mut is_simple = pause.is_none() && session.is_simple();
-        let mut queues = pause.is_none() && session.queues_directly();
+        // Where slots are counted, so is what is queued.
+        let may_queue = !turn.batch.instrumentation.counts_slots;
+        let mut queues = may_queue && pause.is_none() && session.queues_directly();
         let stop = loop {
             let Some(request) = scratch.requests.get(next) else { break None };
             next += 1;
@@ -81,7 +83,7 @@ impl Router {
                 out,
             );
             is_simple = pause.is_none() && session.is_simple();
-            queues = pause.is_none() && session.queues_directly();
+            queues = may_queue && pause.is_none() && session.queues_directly();
             if matches!(outcome, Outcome::Replied)
                 && session.hears_replies_only()
                 && out.len() <= OUTPUT_LEN_MAX

@@ -118,7 +118,7 @@ impl Engine {
             self.tally.resumed(spec.id, ticks);
         }
         if ticks >= self.instrumentation.looked_at_from {
-            self.look_at(call, ticks, out.len() - before);
+            self.look_at(call, ticks, (before, out.len()));
         }
         done
     }
@@ -151,12 +151,16 @@ impl Engine {
 
     /// Records what a command took or read, if it is to be.
     #[cold]
-    fn look_at(&self, call: &Call<'_>, ticks: u64, reply_len: usize) {
+    fn look_at(&mut self, call: &Call<'_>, ticks: u64, (before, after): (usize, usize)) {
         let Instrumentation { slow_ticks, in_script, .. } = self.instrumentation;
         let &Call { invocation, ready, batch, pace, .. } = call;
         let is_new = ticks >= slow_ticks && ready.is_none() && !in_script;
-        let lengths = (if is_new { invocation.args.wire_len() } else { 0 }, reply_len);
+        let lengths = (if is_new { invocation.args.wire_len() } else { 0 }, after - before);
         self.observe(invocation, ready.is_some(), ticks, lengths);
+        // A command that waits has written nothing yet.
+        if self.instrumentation.counts_slots && after > before {
+            self.count_slot_of(invocation, ticks, (before, after));
+        }
         self.remember_read(invocation, ready.is_some(), batch, pace);
     }
 

@@ -2,6 +2,7 @@
 
 use super::context::{BatchContext, Turn};
 use super::outcome::RefuseWaiting;
+use super::slot_use::SlotUseState;
 use super::tracking::Reader;
 use super::waiters::Waiters;
 use crate::command::{Invocation, Pace, Refusal, Spec, flag};
@@ -47,6 +48,8 @@ pub struct Engine {
     /// The tick at which the last command ended, which is when the next one begins; 0 if the clock
     /// has to be read.
     pub(super) lap: u64,
+    /// What is remembered while the commands of slots are counted.
+    pub(super) slot_use: SlotUseState,
     pub(super) waiters: Waiters,
     /// The shard that this one replicates, and those that replicate it, with a lag.
     links: ReplicationLinks,
@@ -82,6 +85,7 @@ impl Engine {
             port: Port::Router,
             turn: 0,
             lap: 0,
+            slot_use: SlotUseState::default(),
             waiters: Waiters::default(),
             links: ReplicationLinks::default(),
             server: None,
@@ -288,6 +292,18 @@ impl Engine {
     #[must_use]
     pub fn source(&self) -> Option<&Arc<ReplicationStream>> {
         self.links.source()
+    }
+
+    /// Counts a command for its slot.
+    pub(super) fn count_slot_of(
+        &mut self,
+        invocation: &Invocation<'_>,
+        ticks: u64,
+        ends: (usize, usize),
+    ) {
+        let Self { nodes, port, slot_use, .. } = self;
+        let (observer, in_script) = (&nodes.at(*port).observer, self.instrumentation.in_script);
+        slot_use.count_command(observer, invocation, in_script, ticks, ends);
     }
 
     /// Resets the command timer: the time since the last command must not be charged to the next.

@@ -69,9 +69,17 @@ fn exec(transaction: &Transaction, on: &mut impl Executor, out: &mut Sink<'_>) {
         Some(InjectedReply::Error(refusal)) => out.error(refusal),
         None => {
             watched.inspect(|watched| watched.keep(on.observer()));
+            let counts_slots = on.engine().instrumentation.counts_slots;
+            if counts_slots {
+                on.engine().slot_use.begin_exec(out.len(), transaction.slot);
+            }
             out.array(transaction.queue.len());
             for invocation in transaction.queue.iter() {
                 on.call_queued(&invocation, out);
+            }
+            if counts_slots {
+                let mut slot_use = std::mem::take(&mut on.engine().slot_use);
+                slot_use.end_exec(on.observer(), out.len());
             }
             on.serve_blocked();
         }

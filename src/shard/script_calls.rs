@@ -48,6 +48,11 @@ impl Engine {
         if ticks >= self.instrumentation.slow_ticks {
             self.observe(invocation, true, ticks, (invocation.args.wire_len(), reply_len));
         }
+        if self.instrumentation.counts_slots {
+            let mut slot_use = std::mem::take(&mut self.slot_use);
+            slot_use.count_script(self.observer(), invocation, ticks, reply_len);
+            self.slot_use = slot_use;
+        }
     }
 
     /// Remembers what a command of a script has read, for a client that tracks what it reads: as the

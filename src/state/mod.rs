@@ -6,6 +6,7 @@
 //! stats            counters of connections and traffic
 //! commandstats     calls, times and errors by command
 //! slowlog          SLOWLOG
+//! slot_traffic     what the commands of each slot take: CLUSTER SLOT-STATS
 //! latency_monitor  LATENCY
 //! pause            CLIENT PAUSE
 //! running_scripts  scripts that make others wait: BUSY, SCRIPT KILL, FUNCTION STATS
@@ -30,6 +31,7 @@ mod histogram;
 mod stats;
 mod commandstats;
 mod slowlog;
+mod slot_traffic;
 mod latency_monitor;
 mod pause;
 mod running_scripts;
@@ -62,6 +64,7 @@ pub(crate) use slot_migrations::{
     MigrationEnd, MigrationPart, MigrationRecord, MigrationState, SlotMigrationJob, SlotMigrations,
     SlotRange,
 };
+pub(crate) use slot_traffic::{SlotTraffic, SlotUse};
 pub(crate) use slowlog::Slowlog;
 pub(crate) use stats::{Counter, Stats};
 pub(crate) use tracking_seat::TrackingSeat;

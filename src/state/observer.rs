@@ -4,9 +4,11 @@
 //! ([`Instrumentation`], set once per batch); the rest runs only when one of them applies.
 
 use super::{
-    About, CommandStatsStripes, LatencyMonitor, Monitors, Note, NoteKeys, Recorder, Slowlog,
+    About, CommandStatsStripes, LatencyMonitor, Monitors, Note, NoteKeys, Recorder, SlotTraffic,
+    SlotUse, Slowlog,
 };
 use crate::keyspace::Millis;
+use crate::slot::Slot;
 use crate::state::clients::{Client, Clients};
 use crate::state::settings::Settings;
 use std::sync::Arc;
@@ -26,6 +28,8 @@ pub struct Instrumentation {
     pub in_script: bool,
     /// The number of the client if what they read is remembered (CLIENT TRACKING), else 0.
     pub reader: u32,
+    /// Whether the commands of each slot are counted.
+    pub counts_slots: bool,
     /// From how many ticks on a command is looked at, for whatever reason: 0 unless only slow ones are.
     pub looked_at_from: u64,
 }
@@ -39,6 +43,7 @@ impl Instrumentation {
         monitored: false,
         in_script: false,
         reader: 0,
+        counts_slots: false,
         looked_at_from: u64::MAX,
     };
 
@@ -46,7 +51,7 @@ impl Instrumentation {
     #[must_use]
     #[inline]
     pub fn with_reader(self, reader: u32) -> Self {
-        let looked_at_from = match self.monitored || reader != 0 {
+        let looked_at_from = match self.monitored || reader != 0 || self.counts_slots {
             true => 0,
             false => self.slow_ticks,
         };
@@ -87,6 +92,8 @@ pub struct Observer {
     pub latency_monitor: LatencyMonitor,
     /// The monitors.
     pub monitors: Monitors,
+    /// What the commands of each slot take.
+    pub slot_traffic: SlotTraffic,
     /// Statistics of commands that run on no shard.
     pub commandstats: CommandStatsStripes,
     /// The recorder of violations and conflicts, the same for all ports.
@@ -161,6 +168,7 @@ impl Observer {
             monitored: self.is_monitored(),
             in_script: false,
             reader: 0,
+            counts_slots: self.each().any(|observer| observer.settings.counts_slots()),
             looked_at_from: 0,
         }
         .with_reader(0)
@@ -198,6 +206,14 @@ impl Observer {
     /// Converts microseconds to ticks.
     fn ticks(&self, micros: u64) -> u64 {
         (micros as f64 * 1000.0 / self.tick_ns) as u64
+    }
+
+    /// Counts what a command of a slot has taken, at the ports that count.
+    #[cold]
+    pub fn count_slot(&self, slot: Slot, used: SlotUse) {
+        for observer in self.each().filter(|observer| observer.settings.counts_slots()) {
+            observer.slot_traffic.add(slot, used);
+        }
     }
 
     /// Records a command in the slow log, the logs of sizes and the latency monitor, as far as their

@@ -31,7 +31,9 @@ pub(super) fn notify(job: &SlotMigrationJob, access: &mut ClusterAccess<'_, '_>)
 /// Records the events of the commands that make such a value.
 fn notify_value(to: &mut Keyspace, key: &[u8], value: &Value) {
     let (class, name, elements): (EventClass, _, _) = match value {
-        Value::Int(_) | Value::Str(_) | Value::Raw(_) => (event::STRING, "set", 1),
+        Value::Int(_) | Value::Str(_) | Value::Raw(_) | Value::Received(_) => {
+            (event::STRING, "set", 1)
+        }
         Value::List(list) => (event::LIST, "rpush", list.len()),
         Value::Set(set) => (event::SET, "sadd", set.len()),
         Value::Zset(zset) => (event::ZSET, "zadd", zset.len()),

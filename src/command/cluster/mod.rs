@@ -28,6 +28,7 @@ mod atomic_migration;
 pub(super) use atomic_migration::end_flushed_migrations;
 pub(crate) use atomic_migration::{advance_migrations, end_lost_migrations};
 pub(super) use show::info_lines;
+pub(crate) use slot_stats::forget_lost_slots;
 
 use super::spec::flag::{ADMIN, FAST, LOADING, NO_ASYNC_LOADING, NOSCRIPT, STALE};
 use super::spec::{

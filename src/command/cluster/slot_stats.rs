@@ -1,5 +1,5 @@
-//! CLUSTER SLOT-STATS: the number of keys by slot, as Valkey 8 replies; of its metrics only this
-//! one, which costs nothing to keep.
+//! CLUSTER SLOT-STATS: the number of keys by slot and, with `cluster-slot-stats-enabled`, what their
+//! commands have taken.
 
 use super::super::{Args, Outcome, Refusal, ServerCx, too_many_arguments};
 use super::QUERY;
@@ -9,8 +9,9 @@ use crate::command::spec::{Arity::AtLeast, Run, Spec};
 use crate::dialect::servers;
 use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
+use crate::state::{ServerState, SlotUse};
 use crate::text::number::parse_i64;
-use crate::topology::Port;
+use crate::topology::{Port, Role};
 
 pub(super) const ROW: Spec = Spec {
     name: "slot-stats",
@@ -20,15 +21,56 @@ pub(super) const ROW: Spec = Spec {
     since: "8.0.0",
     tips: &["nondeterministic_output", "request_policy:all_shards"],
     complexity: "O(N) where N is the total number of slots based on arguments. O(N*log(N)) with ORDERBY subcommand.",
-    summary: "Returns the number of keys by slot, for a range of slots or ordered by number.",
+    summary: "Returns the number of keys by slot, and what commands have taken of time and network if that is counted; for a range of slots, or ordered by one of these.",
     run: Run::Cluster(slot_stats),
     ..QUERY
 };
 
+/// What is known of a slot.
+struct SlotStats {
+    slot: Slot,
+    keys: usize,
+    /// Only while it is counted.
+    used: Option<SlotUse>,
+}
+
+/// A metric of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Metric {
+    KeyCount,
+    CpuMicros,
+    BytesIn,
+    BytesOut,
+}
+
+impl Metric {
+    const ALL: [Self; 4] = [Self::KeyCount, Self::CpuMicros, Self::BytesIn, Self::BytesOut];
+
+    /// Its name in requests and replies.
+    fn name(self) -> &'static str {
+        match self {
+            Self::KeyCount => "key-count",
+            Self::CpuMicros => "cpu-usec",
+            Self::BytesIn => "network-bytes-in",
+            Self::BytesOut => "network-bytes-out",
+        }
+    }
+
+    /// Returns its value; `None` if it is not counted.
+    fn of(self, stats: &SlotStats) -> Option<u64> {
+        match self {
+            Self::KeyCount => Some(stats.keys as u64),
+            Self::CpuMicros => stats.used.map(|used| used.nanos / 1000),
+            Self::BytesIn => stats.used.map(|used| used.bytes_in),
+            Self::BytesOut => stats.used.map(|used| used.bytes_out),
+        }
+    }
+}
+
 /// CLUSTER SLOT-STATS SLOTSRANGE first last
-/// CLUSTER SLOT-STATS ORDERBY KEY-COUNT [LIMIT limit] [ASC|DESC]
+/// CLUSTER SLOT-STATS ORDERBY metric [LIMIT limit] [ASC|DESC]
 fn slot_stats(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
-    let counts = if args.is(2, "slotsrange") && args.len() == 5 {
+    let all = if args.is(2, "slotsrange") && args.len() == 5 {
         let (first, last) = (slot(args.at(3))?, slot(args.at(4))?);
         if first > last {
             return Err(Refusal::new(format!(
@@ -37,51 +79,85 @@ fn slot_stats(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
                 last.number()
             )));
         }
-        key_counts(cx, (first.number()..=last.number()).filter_map(Slot::new))
+        stats_of(cx, (first.number()..=last.number()).filter_map(Slot::new))
     } else if args.is(2, "orderby") {
-        let Order { limit, ascends } = Order::of(args)?;
-        let mut counts = key_counts(cx, Slot::all());
-        // A stable sort: slots with the same number of keys stay in their order.
-        counts.sort_by(|a, b| if ascends { a.1.cmp(&b.1) } else { b.1.cmp(&a.1) });
-        counts.truncate(limit);
-        counts
+        let Order { metric, limit, ascends } = Order::of(args, cx.node.settings.counts_slots())?;
+        let mut all = stats_of(cx, Slot::all());
+        // A stable sort: slots with the same value stay in their order.
+        all.sort_by(|a, b| {
+            let (a, b) = (metric.of(a), metric.of(b));
+            if ascends { a.cmp(&b) } else { b.cmp(&a) }
+        });
+        all.truncate(limit);
+        all
     } else {
         return Err(too_many_arguments(args));
     };
     cx.pace.step(SLOTS as usize);
-    out.array(counts.len());
-    for (slot, keys) in counts {
+    out.array(all.len());
+    for stats in all {
         out.array(2);
-        out.int(slot.number().into());
-        out.map(1);
-        out.bulk(b"key-count");
-        out.count(keys);
+        out.int(stats.slot.number().into());
+        let counted = Metric::ALL.into_iter().filter_map(|it| it.of(&stats).map(|n| (it, n)));
+        out.map(counted.clone().count());
+        for (metric, value) in counted {
+            out.bulk(metric.name().as_bytes());
+            out.int(value.cast_signed());
+        }
     }
     Ok(())
 }
 
-/// The number of keys in each of the slots that the port serves.
-fn key_counts(cx: &ServerCx<'_>, slots: impl Iterator<Item = Slot>) -> Vec<(Slot, usize)> {
-    let is_served = |&slot: &Slot| match cx.port {
-        Port::Router => cx.server.topology.owner_of(slot).is_some(),
-        Port::Node(node) => cx.server.topology.owner_of(slot) == Some(node),
+/// Returns what is known of those of these slots that the port serves, a replica those of its master.
+fn stats_of(cx: &ServerCx<'_>, slots: impl Iterator<Item = Slot>) -> Vec<SlotStats> {
+    let topology = &cx.server.topology;
+    let served_by = match cx.port {
+        Port::Router => None,
+        Port::Node(node) => Some(match topology.node(node).role {
+            Role::ReplicaOf(master) => master,
+            Role::Master => node,
+        }),
     };
-    let keys = |slot| cx.shards.iter().map(|shard| shard.slot_len(slot)).sum();
-    slots.filter(is_served).map(|slot| (slot, keys(slot))).collect()
+    let is_served = |&slot: &Slot| match (topology.owner_of(slot), served_by) {
+        (owner, Some(node)) => owner == Some(node),
+        (owner, None) => owner.is_some(),
+    };
+    let counts = cx.node.settings.counts_slots();
+    let stats = |slot| SlotStats {
+        slot,
+        keys: cx.shards.iter().map(|shard| shard.slot_len(slot)).sum(),
+        used: counts.then(|| cx.node.observer.slot_traffic.of(slot)),
+    };
+    slots.filter(is_served).map(stats).collect()
+}
+
+/// Forgets what was counted of slots that nodes do not serve any more.
+pub(crate) fn forget_lost_slots(server: &ServerState) {
+    for port in server.nodes.covered(Port::Router) {
+        let Port::Node(node) = port.port else { continue };
+        let owner = match server.topology.node(node).role {
+            Role::ReplicaOf(master) => master,
+            Role::Master => node,
+        };
+        let is_lost = |slot| server.topology.owner_of(slot) != Some(owner);
+        port.observer.slot_traffic.reset(is_lost);
+    }
 }
 
 /// The options of ORDERBY.
 struct Order {
+    metric: Metric,
     /// How many slots are returned at most.
     limit: usize,
     ascends: bool,
 }
 
 impl Order {
-    fn of(args: Args<'_>) -> Result<Self, Refusal> {
-        if !args.is(3, "key-count") {
-            return Err(Refusal::of("ERR Unrecognized sort metric for ORDERBY."));
-        }
+    /// Parses the options; `counts` says that more than keys is counted.
+    fn of(args: Args<'_>, counts: bool) -> Result<Self, Refusal> {
+        let known = if counts { &Metric::ALL[..] } else { &[Metric::KeyCount] };
+        let metric = known.iter().find(|metric| args.is(3, metric.name()));
+        let metric = *metric.ok_or(Refusal::of("ERR Unrecognized sort metric for ORDERBY."))?;
         let (mut limit, mut ascends, mut i) = (None, None, 4);
         while i < args.len() {
             let again = Refusal::of("ERR Multiple filters of the same type are disallowed.");
@@ -104,6 +180,10 @@ impl Order {
             }
             i += 1;
         }
-        Ok(Self { limit: limit.unwrap_or(SLOTS as usize), ascends: ascends.unwrap_or(false) })
+        Ok(Self {
+            metric,
+            limit: limit.unwrap_or(SLOTS as usize),
+            ascends: ascends.unwrap_or(false),
+        })
     }
 }

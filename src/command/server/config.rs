@@ -127,6 +127,7 @@ fn resetstat(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) -> Outcome 
         node.stats.reset();
         node.settings.outbox_limits().reset_closed();
         node.observer.commandstats.each(CommandStats::reset);
+        node.observer.slot_traffic.reset(|_| true);
     }
     cx.shards.iter_mut().for_each(|shard| shard.reset_counts());
     cx.tallies.iter_mut().for_each(|tally| tally.reset());

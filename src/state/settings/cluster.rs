@@ -30,6 +30,8 @@ pub(super) struct ClusterSettings {
     pub(super) migration_barrier: AtomicI64,
     pub(super) no_failover: AtomicBool,
     pub(super) replicas_migrate: AtomicBool,
+    /// Whether what the commands of each slot take is counted.
+    pub(super) counts_slots: AtomicBool,
     /// What Valkey alone has.
     pub(super) valkey: ValkeyClusterSettings,
 }
@@ -92,6 +94,7 @@ impl Default for ClusterSettings {
             migration_barrier: AtomicI64::new(1),
             no_failover: AtomicBool::new(false),
             replicas_migrate: AtomicBool::new(true),
+            counts_slots: AtomicBool::new(false),
             valkey: ValkeyClusterSettings::default(),
         }
     }
@@ -120,6 +123,13 @@ impl Settings {
     #[must_use]
     pub fn refuses_failover(&self) -> bool {
         self.cluster.no_failover.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether what the commands of each slot take is counted.
+    #[must_use]
+    #[inline]
+    pub fn counts_slots(&self) -> bool {
+        self.cluster.counts_slots.load(Ordering::Relaxed)
     }
 
     /// Returns how many migrations of slots that have ended the node's log keeps.

@@ -2,7 +2,7 @@
 
 use super::super::cluster::SAVE_WORDS;
 use super::super::row::{
-    I32_MAX, I64_MAX, PORT, Row, SetRule, U64_MAX, fixed, kept, never, number, yes_no,
+    I32_MAX, I64_MAX, PORT, Row, SetRule, U64_MAX, kept, never, number, yes_no,
 };
 use super::super::value_type::{Value, ValueType};
 use super::super::{EndpointType, number};
@@ -108,12 +108,8 @@ pub(super) const UP_TO_8_2: &[Row] = &[Row {
 }];
 
 /// What Redis 8 and Valkey have.
-pub(super) const NEWER: &[Row] = &[fixed!(
-    "cluster-slot-stats-enabled",
-    ValueType::YesNo,
-    "no",
-    "only the keys of a slot are counted"
-)];
+pub(super) const NEWER: &[Row] =
+    &[yes_no!("cluster-slot-stats-enabled", cluster.counts_slots)];
 
 /// What Redis 8.2 and Valkey have with other values than Redis 7 and 8.10.
 pub(super) const BOUNDED_LINKS: &[Row] =
