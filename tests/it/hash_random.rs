@@ -345,6 +345,11 @@ fn fields_that_expire_in_redis_8() {
 }
 
 #[test]
+fn fields_that_expire_in_redis_8_10() {
+    play(Reference::Redis810, "redis8.10", 2);
+}
+
+#[test]
 fn fields_that_expire_in_valkey() {
     play(Reference::Valkey, "valkey9", 1);
 }

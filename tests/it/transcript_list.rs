@@ -75,6 +75,7 @@ transcripts! {
     geo_search: redis,
     geo_watch: redis,
     hash: redis,
+    hash_expiry_any_order: redis8_10,
     hash_expiry_dump_redis8: redis8,
     hash_expiry_dump_valkey: valkey,
     hash_expiry_events_redis8: redis8,

@@ -3,7 +3,9 @@
 
 use crate::command::conditions::Conditions;
 use crate::command::{Args, Cx, Refusal};
+use crate::dialect::servers;
 use crate::keyspace::Millis;
+use crate::resp::until_nul;
 use crate::text::number::parse_i64;
 
 /// The latest time at which a field may expire in Redis, in milliseconds since the epoch.
@@ -76,25 +78,27 @@ pub(super) enum End {
 pub(super) struct Fields<'a> {
     args: Args<'a>,
     first: usize,
+    /// The argument behind the last one.
+    end: usize,
     /// Arguments for each: 2 with values.
     step: usize,
 }
 
 impl<'a> Fields<'a> {
-    /// Returns the fields, to the last argument.
+    /// Returns the fields.
     pub(super) fn names(self) -> impl Iterator<Item = &'a [u8]> {
-        (self.first..self.args.len()).step_by(self.step).map(move |at| self.args.at(at))
+        (self.first..self.end).step_by(self.step).map(move |at| self.args.at(at))
     }
 
     /// Returns the fields, each with the argument after it.
     pub(super) fn pairs(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let Self { args, first, step } = self;
-        (first..args.len()).step_by(step).map(move |at| (args.at(at), args.at(at + 1)))
+        let Self { args, first, end, step } = self;
+        (first..end).step_by(step).map(move |at| (args.at(at), args.at(at + 1)))
     }
 
     /// Returns how many there are.
     pub(super) fn len(self) -> usize {
-        (self.args.len() - self.first) / self.step
+        (self.end - self.first) / self.step
     }
 
     /// Reads them where Redis expects `FIELDS`, at argument `at`; `not_positive` says that their number
@@ -104,7 +108,7 @@ impl<'a> Fields<'a> {
             return Err(NO_FIELDS);
         }
         let number = parse_i64(args.at(at + 1)).filter(|&number| number > 0).ok_or(not_positive)?;
-        let fields = Self { args, first: at + 2, step: 1 };
+        let fields = Self { args, first: at + 2, end: args.len(), step: 1 };
         if usize::try_from(number) != Ok(fields.len()) {
             return Err(OTHER_NUMBER);
         }
@@ -120,7 +124,7 @@ impl<'a> Fields<'a> {
         refusal: Refusal,
     ) -> Result<Self, Refusal> {
         let number = args.int(at + 1)?;
-        let fields = Self { args, first: at + 2, step };
+        let fields = Self { args, first: at + 2, end: args.len(), step };
         let given = args.len() - fields.first;
         let is_right = usize::try_from(number).ok().and_then(|number| number.checked_mul(step));
         if number <= 0 || is_right != Some(given) {
@@ -162,6 +166,11 @@ impl<'a> ExpireOptions<'a> {
             return Ok(Self { time: unit.time(cx, args, 2)?, conditions, fields });
         }
         let time = unit.time(cx, args, 2)?;
+        let not_positive = Refusal::of("ERR Parameter `numFields` should be greater than 0");
+        if cx.product.is_of(servers::REDIS8_10) {
+            let read = AnyOrder::read(cx, args, 3, Options::Expire(not_positive))?;
+            return Ok(Self { time, conditions: read.conditions, fields: read.fields });
+        }
         // One condition at the most.
         let mut conditions = Conditions::default();
         let mut at = 4;
@@ -172,8 +181,145 @@ impl<'a> ExpireOptions<'a> {
             () if args.is(3, "lt") => conditions.earlier = true,
             () => at = 3,
         }
-        let not_positive = Refusal::of("ERR Parameter `numFields` should be greater than 0");
         Ok(Self { time, conditions, fields: Fields::of_redis(args, at, not_positive)? })
+    }
+}
+
+/// Which options a command has that Redis 8.10 takes in any order, before the fields and behind them.
+enum Options {
+    /// A condition; and what is said of a number of fields that is none.
+    Expire(Refusal),
+    /// An end, or PERSIST.
+    GetEx,
+    /// An end or KEEPTTL, and FNX or FXX.
+    SetEx,
+}
+
+impl Options {
+    const ENDS_OF_HGETEX: Refusal =
+        Refusal::of("ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified");
+    const ENDS_OF_HSETEX: Refusal =
+        Refusal::of("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified");
+    const EXISTENCE: Refusal = Refusal::of("ERR Only one of FXX or FNX arguments can be specified");
+
+    fn bad_number(&self) -> Refusal {
+        match self {
+            Self::Expire(refusal) => refusal.clone(),
+            Self::GetEx | Self::SetEx => Refusal::of("ERR invalid number of fields"),
+        }
+    }
+}
+
+/// What was read of options in any order.
+struct AnyOrder<'a> {
+    conditions: Conditions,
+    end: End,
+    fields_exist: Option<bool>,
+    fields: Fields<'a>,
+}
+
+impl<'a> AnyOrder<'a> {
+    fn read(cx: &Cx<'_>, args: Args<'a>, first: usize, options: Options) -> Result<Self, Refusal> {
+        let (mut given, mut end) = (Vec::new(), End::Unsaid);
+        let (mut fields_exist, mut fields) = (None, None);
+        let mut at = first;
+        while at < args.len() {
+            if args.is(at, "fields") {
+                if fields.is_some() {
+                    return Err(Refusal::of("ERR FIELDS keyword specified multiple times"));
+                }
+                let read = Self::fields_at(args, at, &options)?;
+                fields = Some(read);
+                at = read.end;
+                continue;
+            }
+            at += match options {
+                Options::Expire(_) => {
+                    let words = ["nx", "xx", "gt", "lt"];
+                    let word = words.into_iter().find(|word| args.is(at, word));
+                    given.push(word.ok_or_else(|| unknown_argument(args, at))?);
+                    1
+                }
+                Options::SetEx if args.is(at, "fnx") || args.is(at, "fxx") => {
+                    if fields_exist.is_some() {
+                        return Err(Options::EXISTENCE);
+                    }
+                    fields_exist = Some(args.is(at, "fxx"));
+                    1
+                }
+                Options::GetEx | Options::SetEx => {
+                    Self::end(cx, args, at, matches!(options, Options::SetEx), &mut end)?
+                }
+            };
+        }
+        let fields = fields.ok_or(Refusal::of("ERR missing FIELDS argument"))?;
+        given.dedup();
+        if given.len() > 1 {
+            return Err(Refusal::of("ERR Multiple condition flags specified"));
+        }
+        let conditions = Conditions::of(given.into_iter().map(str::as_bytes))?;
+        Ok(Self { conditions, end, fields_exist, fields })
+    }
+
+    fn fields_at(args: Args<'a>, at: usize, options: &Options) -> Result<Fields<'a>, Refusal> {
+        let step = if matches!(options, Options::SetEx) { 2 } else { 1 };
+        if matches!(options, Options::Expire(_)) && at + 2 >= args.len() {
+            return Err(Refusal::of(
+                "ERR FIELDS requires at least numfields and one field argument",
+            ));
+        }
+        let Some(number) = args.get(at + 1) else {
+            let name = String::from_utf8_lossy(args.at(0)).to_ascii_lowercase();
+            return Err(Refusal::arity(&name));
+        };
+        let number = parse_i64(number).and_then(|number| i32::try_from(number).ok());
+        let number = number.and_then(|number| usize::try_from(number).ok()).filter(|&n| n > 0);
+        let number = number.ok_or_else(|| options.bad_number())?;
+        let end = number.checked_mul(step).and_then(|count| count.checked_add(at + 2));
+        let end = end.filter(|&end| end <= args.len());
+        let end = end.ok_or(Refusal::of("ERR wrong number of arguments"))?;
+        Ok(Fields { args, first: at + 2, end, step })
+    }
+
+    fn end(
+        cx: &Cx<'_>,
+        args: Args<'a>,
+        at: usize,
+        sets: bool,
+        end: &mut End,
+    ) -> Result<usize, Refusal> {
+        let unit = Unit::of(args, at);
+        let (word, without, twice) = match sets {
+            true => ("keepttl", End::Keep, Options::ENDS_OF_HSETEX),
+            false => ("persist", End::Clear, Options::ENDS_OF_HGETEX),
+        };
+        if unit.is_none() && !args.is(at, word) {
+            return Err(unknown_argument(args, at));
+        }
+        if *end != End::Unsaid {
+            return Err(twice);
+        }
+        let Some(unit) = unit else {
+            *end = without;
+            return Ok(1);
+        };
+        if at + 1 >= args.len() {
+            return Err(Refusal::of("ERR missing expire time"));
+        }
+        unit.time(cx, args, at + 1)?;
+        *end = End::At(unit, at + 1);
+        Ok(2)
+    }
+}
+
+fn unknown_argument(args: Args<'_>, at: usize) -> Refusal {
+    Refusal::new([b"ERR unknown argument: ", until_nul(args.at(at))].concat())
+}
+
+impl<'a> From<AnyOrder<'a>> for UntilOptions<'a> {
+    fn from(read: AnyOrder<'a>) -> Self {
+        let AnyOrder { end, fields_exist, fields, .. } = read;
+        Self { end, fields_exist, key_exists: None, fields }
     }
 }
 
@@ -192,6 +338,9 @@ impl<'a> UntilOptions<'a> {
         if cx.product.has_valkey_field_options {
             return Self::of_valkey(args, false);
         }
+        if cx.product.is_of(servers::REDIS8_10) {
+            return Ok(AnyOrder::read(cx, args, 2, Options::GetEx)?.into());
+        }
         let (end, at) = match Unit::of(args, 2) {
             Some(unit) => {
                 unit.time(cx, args, 3)?;
@@ -207,6 +356,9 @@ impl<'a> UntilOptions<'a> {
     pub(super) fn of_hsetex(cx: &Cx<'_>, args: Args<'a>) -> Result<Self, Refusal> {
         if cx.product.has_valkey_field_options {
             return Self::of_valkey(args, true);
+        }
+        if cx.product.is_of(servers::REDIS8_10) {
+            return Ok(AnyOrder::read(cx, args, 2, Options::SetEx)?.into());
         }
         let (mut end, mut fields_exist, mut at) = (End::Unsaid, None, 2);
         while at < args.len() {
@@ -233,7 +385,7 @@ impl<'a> UntilOptions<'a> {
                     at += 1;
                 }
             } else {
-                return Err(Refusal::new([b"ERR unknown argument: ", args.at(at)].concat()));
+                return Err(unknown_argument(args, at));
             }
             at += 1;
         }
@@ -247,7 +399,7 @@ impl<'a> UntilOptions<'a> {
         let number =
             parse_i64(args.at(at + 1)).filter(|number| (1..=i64::from(i32::MAX)).contains(number));
         let number = number.ok_or(Refusal::of("ERR invalid number of fields"))?;
-        let fields = Fields { args, first: at + 2, step: 2 };
+        let fields = Fields { args, first: at + 2, end: args.len(), step: 2 };
         if (args.len() - fields.first) as i64 != 2 * number {
             return Err(Refusal::arity("hsetex"));
         }

@@ -42,7 +42,11 @@ fn is_pending(groups: &Groups, id: StreamId) -> bool {
 
 /// Removes an entry from those that are pending in any group; returns whether there was one.
 fn acknowledge_all(groups: &mut Groups, id: StreamId) -> bool {
-    groups.values_mut().fold(false, |was_pending, group| group.acknowledge(id) || was_pending)
+    let mut was_pending = false;
+    for group in groups.values_mut() {
+        was_pending |= group.acknowledge(id);
+    }
+    was_pending
 }
 
 /// Deletes entries of a stream one by one.
