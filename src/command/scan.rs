@@ -145,8 +145,7 @@ impl<'a> Page<'a> {
     /// # Errors
     /// A syntax error, or COUNT is not an integer.
     pub(super) fn of(args: Args<'a>, first: usize, what: Scanned) -> Result<Self, Refusal> {
-        let (count, pattern) = (COUNT_DEFAULT, Pattern::All);
-        let mut page = Self { count, pattern, type_name: None, without_values: false };
+        let mut page = Self::DEFAULT;
         let mut i = first;
         while i < args.len() {
             if what == Scanned::Fields && args.is(i, "novalues") {
@@ -154,24 +153,41 @@ impl<'a> Page<'a> {
                 i += 1;
                 continue;
             }
-            let Some(value) = args.get(i + 1) else { return Err(Refusal::SYNTAX) };
-            if args.is(i, "count") {
-                let count = args.int(i + 1)?;
-                page.count =
-                    usize::try_from(count).ok().filter(|&n| n > 0).ok_or(Refusal::SYNTAX)?;
-            } else if args.is(i, "match") {
-                page.pattern = Pattern::of(value);
-            } else if what == Scanned::Keys && args.is(i, "type") {
-                page.type_name = Some(value);
-            } else {
-                return Err(Refusal::SYNTAX);
-            }
+            page.read(args, i, what)?;
             i += 2;
         }
         Ok(page)
     }
 
-    fn takes(&self, entry: &Entry) -> bool {
+    /// What a scan without options returns.
+    pub(super) const DEFAULT: Self = Self {
+        count: COUNT_DEFAULT,
+        pattern: Pattern::All,
+        type_name: None,
+        without_values: false,
+    };
+
+    /// Reads the option at argument `i`, which has a value.
+    ///
+    /// # Errors
+    /// As [`Page::of`].
+    pub(super) fn read(&mut self, args: Args<'a>, i: usize, what: Scanned) -> Result<(), Refusal> {
+        let Some(value) = args.get(i + 1) else { return Err(Refusal::SYNTAX) };
+        if args.is(i, "count") {
+            let count = usize::try_from(args.int(i + 1)?).ok();
+            self.count = count.filter(|&n| n > 0).ok_or(Refusal::SYNTAX)?;
+        } else if args.is(i, "match") {
+            self.pattern = Pattern::of(value);
+        } else if what == Scanned::Keys && args.is(i, "type") {
+            self.type_name = Some(value);
+        } else {
+            return Err(Refusal::SYNTAX);
+        }
+        Ok(())
+    }
+
+    /// Returns whether a page has this key, by its name and its type.
+    pub(super) fn takes(&self, entry: &Entry) -> bool {
         let type_name = entry.value().type_name().as_bytes();
         self.type_name.is_none_or(|wanted| wanted.eq_ignore_ascii_case(type_name))
             && self.pattern.matches(entry.key())

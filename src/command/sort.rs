@@ -134,7 +134,7 @@ impl Patterns {
 
 /// The slot of all keys that a pattern stands for: `None` if no hashtag stands before its first
 /// special character.
-fn slot_of_pattern(pattern: &[u8]) -> Option<Slot> {
+pub(super) fn slot_of_pattern(pattern: &[u8]) -> Option<Slot> {
     let tag = hashed_part(pattern);
     let tag_end = match tag.len() == pattern.len() {
         true => pattern.len(),

@@ -5,6 +5,7 @@
 //! cluster/show        the view of a node: SLOTS, SHARDS, NODES, INFO, LINKS
 //! cluster/bus         the messages that INFO counts
 //! cluster/slot_stats  SLOT-STATS
+//! cluster/cluster_scan  CLUSTERSCAN
 //! cluster/migrate     MIGRATE
 //! cluster/migrateslots      MIGRATESLOTS, GETSLOTMIGRATIONS, CANCELSLOTMIGRATIONS
 //! cluster/copy_events       the keyspace events of the keys' copies
@@ -19,6 +20,7 @@ mod slot_argument;
 mod bus;
 mod show;
 mod slot_stats;
+mod cluster_scan;
 mod flush_slot;
 mod migrate;
 mod migrateslots;
@@ -90,6 +92,7 @@ pub(super) const ROWS: &[Spec] = &[
         ..REDIRECTION
     },
     CLUSTER,
+    cluster_scan::ROW,
     migrate::ROW,
 ];
 const _: () = check(ROWS);

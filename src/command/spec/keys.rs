@@ -269,10 +269,12 @@ impl Spec {
             && (2..args.len()).any(|at| args.is(at, "by") || args.is(at, "get"))
     }
 
-    /// Whether the command names shard channels, which belong to slots without being keys.
+    /// Whether the command names shard channels, which belong to slots without being keys. (The cursor of
+    /// a command that reads keys is none.)
     #[must_use]
     pub fn has_channels(&self) -> bool {
-        self.keys.first().is_some_and(|keys| keys.access & access::NOT_KEY != 0)
+        self.flags & flag::READ == 0
+            && self.keys.first().is_some_and(|keys| keys.access & access::NOT_KEY != 0)
     }
 
     /// Key number `n`, counted from 0 in the order of [`Spec::each_key`].
