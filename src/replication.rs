@@ -13,6 +13,7 @@
 //! in or taken out, and never together with another one.
 
 use crate::keyspace::{Changes, Millis};
+use crate::resp::Sink;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -328,7 +329,8 @@ impl ReplicationStreams {
     }
 }
 
-/// WAIT: waits until replicas have what was written so far.
+/// WAIT: waits until replicas have what was written so far. WAITAOF: until they have it in their files,
+/// of which there are none.
 #[derive(Debug)]
 pub struct ReplicaWait {
     /// How many replicas share the master's shard, and so have everything always.
@@ -339,9 +341,27 @@ pub struct ReplicaWait {
     wanted: usize,
     /// The deadline; `None` for none.
     until: Option<Millis>,
+    /// It is WAITAOF.
+    is_for_files: bool,
 }
 
 impl ReplicaWait {
+    /// Makes a wait for the files of so many replicas.
+    #[must_use]
+    pub fn for_files(wanted: usize, until: Option<Millis>) -> Self {
+        Self { is_for_files: true, ..Self::new(Vec::new(), 0, wanted, until) }
+    }
+
+    /// Writes how many replicas have everything at `now`; for WAITAOF, before that, how many files
+    /// here.
+    pub fn reply(&self, now: Millis, out: &mut Sink<'_>) {
+        if self.is_for_files {
+            out.array(2);
+            out.int(0);
+        }
+        out.count(self.count(now));
+    }
+
     /// Makes a wait for `wanted` of the replicas of these streams and of `sharing` others, which
     /// share the master's shard.
     #[must_use]
@@ -355,7 +375,8 @@ impl ReplicaWait {
             let written = stream.backlog.lock().written;
             (stream, written)
         };
-        Self { sharing, targets: streams.into_iter().map(target).collect(), wanted, until }
+        let targets = streams.into_iter().map(target).collect();
+        Self { sharing, targets, wanted, until, is_for_files: false }
     }
 
     /// Returns whether it ends after some time.

@@ -8,7 +8,7 @@ use super::spec::{
 };
 use super::{Args, Cx, Outcome, Refusal, ServerCx};
 use crate::dialect::servers;
-use crate::keyspace::{Edited, Entry, Key, Keyspace, Ttl, Value, event};
+use crate::keyspace::{Edited, Entry, Key, Keyspace, Millis, Ttl, Value, event};
 use crate::replication::ReplicaWait;
 use crate::resp::Sink;
 use crate::text::number::parse_i64;
@@ -115,6 +115,18 @@ pub(super) const ROWS: &[Spec] = &[
         since: "3.0.0",
         summary: "Waits until replicas have this connection's writes; returns how many have.",
         run: Run::Server(wait),
+        ..BASE
+    },
+    Spec {
+        name: "waitaof",
+        arity: Exactly(4),
+        servers: servers::SINCE_7_2,
+        flags: BLOCKING,
+        acl: acl::CONNECTION,
+        tips: &["request_policy:all_shards", "response_policy:agg_min"],
+        since: "7.2.0",
+        summary: "Waits until replicas have this connection's writes in their append-only files, of which there are none.",
+        run: Run::Server(waitaof),
         ..BASE
     },
 ];
@@ -305,18 +317,47 @@ fn wait(cx: &mut ServerCx<'_>, args: Args<'_>, _: &mut Sink<'_>) -> Outcome {
              not propagated.",
         ));
     };
-    let wanted = args.int(1)?;
-    let timeout = parse_i64(args.at(2));
-    let timeout = timeout.ok_or(Refusal::of("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(Refusal::of("ERR timeout is negative"));
-    }
+    let (wanted, until) = (args.int(1)?, deadline(args.at(2), cx.now)?);
     let feeds: Vec<_> = replicas
         .iter()
         .filter_map(|replica| cx.server.replication_streams.of_shard(replica.shard))
         .collect();
     let (sharing, wanted) = (replicas.len() - feeds.len(), usize::try_from(wanted).unwrap_or(0));
-    let until = (timeout != 0).then(|| cx.now.saturating_add(timeout));
     cx.replica_wait = Some(ReplicaWait::new(feeds, sharing, wanted, until));
+    Ok(())
+}
+
+/// Returns when a timeout of milliseconds is over; `None` for 0, which means never.
+fn deadline(timeout: &[u8], now: Millis) -> Result<Option<Millis>, Refusal> {
+    let timeout = parse_i64(timeout);
+    let timeout = timeout.ok_or(Refusal::of("ERR timeout is not an integer or out of range"))?;
+    if timeout < 0 {
+        return Err(Refusal::of("ERR timeout is negative"));
+    }
+    Ok((timeout != 0).then(|| now.saturating_add(timeout)))
+}
+
+/// WAITAOF local replicas timeout, as with `appendonly no`: no replica ever says that its file has the
+/// writes.
+fn waitaof(cx: &mut ServerCx<'_>, args: Args<'_>, _: &mut Sink<'_>) -> Outcome {
+    let local = args.int(1)?;
+    if !(0..=1).contains(&local) {
+        return Err(Refusal::of("ERR value is out of range, value must between 0 and 1"));
+    }
+    let wanted = parse_i64(args.at(2)).and_then(|wanted| usize::try_from(wanted).ok());
+    let wanted = wanted.ok_or(Refusal::of("ERR value is out of range, must be positive"))?;
+    let until = deadline(args.at(3), cx.now)?;
+    if cx.server.topology.is_replica(cx.port) {
+        return Err(Refusal::of(
+            "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are \
+             just local and are not propagated.",
+        ));
+    }
+    if local > 0 {
+        return Err(Refusal::of(
+            "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        ));
+    }
+    cx.replica_wait = Some(ReplicaWait::for_files(wanted, until));
     Ok(())
 }

@@ -239,7 +239,7 @@ impl Executor for Execution<'_, '_> {
                 let wait = router.call_process(session, function, invocation, &mut [], &*turn, out);
                 if let Some(wait) = wait {
                     // No command waits within a transaction.
-                    out.count(wait.count(turn.batch.now));
+                    wait.reply(turn.batch.now, out);
                 }
             }
             Run::Cluster(function) => {

@@ -42,7 +42,7 @@ impl Router {
                 if let Some(wait) = wait {
                     match wait.next_check(turn.batch.now) {
                         Some(_) => return Outcome::wait(WaitFor::Replicas(Box::new(wait))),
-                        None => out.count(wait.count(turn.batch.now)),
+                        None => wait.reply(turn.batch.now, out),
                     }
                 }
                 Outcome::Replied

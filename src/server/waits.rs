@@ -206,7 +206,7 @@ impl Connection {
                 self.is_closing = true;
             }
             Ending::TimedOut | Ending::Elsewhere | Ending::Served(_) => {
-                out.count(wait.count(clock::now()));
+                wait.reply(clock::now(), &mut out);
             }
         }
         if !muted {

@@ -110,10 +110,12 @@ impl Engine {
                 pace,
                 replica_wait,
             };
-            function(&mut cx, invocation.args, out)
+            function(&mut cx, invocation.args, out).map(|()| cx.replica_wait)
         }));
         match outcome {
-            Ok(Ok(())) => {}
+            Ok(Ok(None)) => {}
+            // No command waits within a script.
+            Ok(Ok(Some(wait))) => wait.reply(now, out),
             Ok(Err(refusal)) => {
                 out.truncate(before);
                 self.tally.failed(spec.id, refusal.text());
