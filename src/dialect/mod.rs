@@ -190,6 +190,7 @@ impl Product {
         servers: servers::REDIS8_2,
         version: "8.2.3",
         redis_version: "8.2.3",
+        help: include_str!("help/redis-8.2.txt"),
         sorts_within_slot: true,
         shows_shard_ids: true,
         reads_bit_range_first: true,
