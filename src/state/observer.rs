@@ -10,7 +10,7 @@ use super::{
 use crate::keyspace::Millis;
 use crate::slot::Slot;
 use crate::state::clients::{Client, Clients};
-use crate::state::settings::Settings;
+use crate::state::settings::{SIZES, SLOTS, Settings};
 use std::sync::Arc;
 
 /// What to record of the commands of a batch.
@@ -154,13 +154,10 @@ impl Observer {
     /// Returns what to record of a client's commands, by the present settings.
     #[must_use]
     pub fn instrumentation(&self, client: u64) -> Instrumentation {
-        let logs_sizes = self.each().any(|observer| {
-            let settings = &observer.settings;
-            settings.large_request_bytes().or(settings.large_reply_bytes()).is_some()
-        });
+        let looks_at = self.each().fold(0, |all, observer| all | observer.settings.looks_at());
         let slow_us = self.each().map(Self::slow_us).min().unwrap_or(u64::MAX);
         // To look at sizes is to look at every command.
-        let slow_us = if logs_sizes { 0 } else { slow_us };
+        let slow_us = if looks_at & SIZES != 0 { 0 } else { slow_us };
         Instrumentation {
             client,
             slow_ticks: if slow_us == u64::MAX { u64::MAX } else { self.ticks(slow_us) },
@@ -168,7 +165,7 @@ impl Observer {
             monitored: self.is_monitored(),
             in_script: false,
             reader: 0,
-            counts_slots: self.each().any(|observer| observer.settings.counts_slots()),
+            counts_slots: looks_at & SLOTS != 0,
             looked_at_from: 0,
         }
         .with_reader(0)

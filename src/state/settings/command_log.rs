@@ -1,7 +1,12 @@
 //! The parameters of Valkey's COMMANDLOG about large requests and replies.
 
 use super::Settings;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+
+/// The bit of [`Settings::looks_at`] for large requests and replies that are logged.
+pub(crate) const SIZES: u8 = 1;
+/// The bit for what the commands of each slot take.
+pub(crate) const SLOTS: u8 = 1 << 1;
 
 /// Which requests and replies are logged, and how many. Both are off at the start, as measuring them
 /// takes every command the longer way.
@@ -13,6 +18,8 @@ pub(super) struct CommandLogSettings {
     pub(super) reply_bytes: AtomicI64,
     pub(super) requests_max: AtomicI64,
     pub(super) replies_max: AtomicI64,
+    /// See [`Settings::looks_at`].
+    pub(super) looks_at: AtomicU8,
 }
 
 impl Default for CommandLogSettings {
@@ -22,11 +29,27 @@ impl Default for CommandLogSettings {
             reply_bytes: AtomicI64::new(-1),
             requests_max: AtomicI64::new(128),
             replies_max: AtomicI64::new(128),
+            looks_at: AtomicU8::new(0),
         }
     }
 }
 
 impl Settings {
+    /// Returns for what every command is to be looked at: [`SIZES`], [`SLOTS`]. Read once per batch.
+    #[must_use]
+    #[inline]
+    pub fn looks_at(&self) -> u8 {
+        self.command_log.looks_at.load(Ordering::Relaxed)
+    }
+
+    /// Brings [`Settings::looks_at`] up to date with the parameters.
+    pub(super) fn note_looks_at(&self) {
+        let has_sizes = self.large_request_bytes().or(self.large_reply_bytes()).is_some();
+        let sizes = if has_sizes { SIZES } else { 0 };
+        let slots = if self.counts_slots() { SLOTS } else { 0 };
+        self.command_log.looks_at.store(sizes | slots, Ordering::Relaxed);
+    }
+
     /// Returns from how many bytes on a request is large; `None` for never.
     #[must_use]
     pub fn large_request_bytes(&self) -> Option<usize> {

@@ -85,6 +85,7 @@ impl Settings {
         for (set, value) in changes {
             set(self, value);
         }
+        self.note_looks_at();
         self.version.store(next_version(), Ordering::Release);
         Ok(())
     }
@@ -161,5 +162,6 @@ impl Settings {
             SetRule::Freely(set) | SetRule::Checked(_, set) => set(self, (row.get)(router)),
             SetRule::Own(_) | SetRule::Fixed(_) | SetRule::Never | SetRule::Protected => {}
         }
+        self.note_looks_at();
     }
 }

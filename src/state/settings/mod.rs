@@ -32,6 +32,7 @@ use crate::state::clients::OutputLimits;
 use crate::topology::LAG_MS_MAX;
 use cluster::ClusterSettings;
 use command_log::CommandLogSettings;
+pub(crate) use command_log::{SIZES, SLOTS};
 use parking_lot::{Mutex, RwLock};
 pub(crate) use reply::lacking_parameter;
 use std::borrow::Cow;
