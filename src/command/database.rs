@@ -85,10 +85,14 @@ fn shard_of_key(cx: &mut ServerCx<'_>, database: usize, key: &[u8]) -> usize {
 /// MOVE key db
 fn move_(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome {
     if !has_databases(cx) {
-        return Err(Refusal::of("ERR MOVE is not allowed in cluster mode"));
+        let is_node = cx.product.numbers_databases && cx.port != Port::Router;
+        if is_node && args.int(2)? == 0 {
+            return Err(generic::SAME_OBJECTS);
+        }
+        return Err(Refusal::no_database(cx.product, cx.port, "MOVE"));
     }
-    let target = number(cx, args.at(2), Refusal::NOT_AN_INTEGER)?
-        .ok_or(Refusal::of("ERR DB index is out of range"))?;
+    let target = number(cx, args.at(2), Refusal::NOT_AN_INTEGER)?;
+    let target = target.ok_or(Refusal::NO_SUCH_DATABASE)?;
     let source = cx.me.database() as usize;
     if source == target {
         return Err(generic::SAME_OBJECTS);
@@ -156,7 +160,7 @@ fn swapdb(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome 
     let first = number(cx, args.at(1), Refusal::of("ERR invalid first DB index"))?;
     let second = number(cx, args.at(2), Refusal::of("ERR invalid second DB index"))?;
     let (Some(first), Some(second)) = (first, second) else {
-        return Err(Refusal::of("ERR DB index is out of range"));
+        return Err(Refusal::NO_SUCH_DATABASE);
     };
     if first != second {
         swap(cx, first, second);

@@ -254,7 +254,7 @@ impl CopyOptions {
                     )
                 })?;
                 let number = usize::try_from(number).ok().filter(|&number| number < databases);
-                database = Some(number.ok_or(Refusal::of("ERR DB index is out of range"))?);
+                database = Some(number.ok_or(Refusal::NO_SUCH_DATABASE)?);
             } else {
                 return Err(Refusal::SYNTAX);
             }

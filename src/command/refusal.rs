@@ -1,8 +1,10 @@
 //! The error that a command replies with instead of doing its work; the connection goes on.
 
+use crate::dialect::Product;
 use crate::ledger::Rule;
 use crate::state::ScriptKind;
 use crate::state::settings::lacking_parameter;
+use crate::topology::Port;
 use std::borrow::Cow;
 
 /// An error reply: its code and text, without the leading `-` of the protocol.
@@ -51,6 +53,8 @@ refusals! {
     DEMOTED = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)";
     /// AUTH with a password only, while no password is configured.
     NO_PASSWORD = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?";
+    /// There is no database of this number.
+    NO_SUCH_DATABASE = "ERR DB index is out of range";
     /// A command of the transaction was refused when it was queued.
     EXEC_ABORT = "EXECABORT Transaction discarded because of previous errors.";
     /// A number outside its range.
@@ -115,6 +119,16 @@ impl Refusal {
     #[must_use]
     pub fn invalid_expire(command: &str) -> Self {
         Self::new(format!("ERR invalid expire time in '{command}' command"))
+    }
+
+    /// A command of this name wants another database than number 0 where there is only that one. At the
+    /// router port it has violated a rule, whatever the server that is followed calls it.
+    #[must_use]
+    pub fn no_database(product: &Product, port: Port, name: &str) -> Self {
+        match product.numbers_databases && port != Port::Router {
+            true => Self::NO_SUCH_DATABASE,
+            false => Self::new(format!("ERR {name} is not allowed in cluster mode")),
+        }
     }
 
     /// `ERR wrong number of arguments for 'get' command`; `name` as `client|list`.

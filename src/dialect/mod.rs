@@ -106,6 +106,9 @@ pub struct Product {
     pub has_open_bit_ranges: bool,
     /// CLUSTER SHARDS has the ids of shards.
     pub shows_shard_ids: bool,
+    /// A node of a cluster may have several databases: one that it has not is out of range, as elsewhere,
+    /// and not forbidden.
+    pub numbers_databases: bool,
     /// CONFIG has the parameters that only Valkey has of a cluster's node, `cluster-announce-client-port`
     /// and others.
     pub has_client_addresses: bool,
@@ -177,6 +180,7 @@ impl Product {
         reads_bit_range_first: false,
         has_open_bit_ranges: false,
         shows_shard_ids: false,
+        numbers_databases: false,
         has_client_addresses: false,
         has_new_streams: false,
         lags: Lags::Redis7,
@@ -224,6 +228,7 @@ impl Product {
         reads_bit_range_first: true,
         has_open_bit_ranges: true,
         shows_shard_ids: true,
+        numbers_databases: true,
         has_client_addresses: true,
         has_new_streams: true,
         lags: Lags::Valkey9,

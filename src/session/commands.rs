@@ -292,11 +292,11 @@ impl Session {
             violations::other_database(server, &self.client, "select", fate);
         }
         if number != 0 && !may_choose {
-            return Err(Refusal::of("ERR SELECT is not allowed in cluster mode"));
+            return Err(Refusal::no_database(self.dialect.product, self.port, "SELECT"));
         }
         let database = u32::try_from(number).ok();
         let database = database.filter(|&it| (it as usize) < self.node.settings.databases());
-        self.choose(database.ok_or(Refusal::of("ERR DB index is out of range"))?);
+        self.choose(database.ok_or(Refusal::NO_SUCH_DATABASE)?);
         out.ok();
         Ok(())
     }

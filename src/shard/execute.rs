@@ -160,7 +160,9 @@ impl Executor for Running<'_> {
             }
             Run::Session(SessionCommand::Select) => match invocation.args.int(1) {
                 Ok(0) => out.ok(),
-                Ok(_) => out.error("ERR SELECT is not allowed in cluster mode"),
+                Ok(_) => {
+                    out.error(Refusal::no_database(self.batch.product, self.batch.port, "SELECT"));
+                }
                 Err(refusal) => out.error(refusal),
             },
             Run::Session(_) => out.ok(),

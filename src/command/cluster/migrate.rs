@@ -123,7 +123,9 @@ fn migrate(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
     }
     check_login(cx, target, &request)?;
     if request.database != 0 {
-        return Err(from_target("ERR SELECT is not allowed in cluster mode"));
+        return Err(from_target(
+            Refusal::no_database(cx.product, Port::Node(target), "SELECT").text(),
+        ));
     }
     check_route(cx, target, slot)?;
     let mut busy = false;
