@@ -41,6 +41,7 @@ transcripts! {
     cluster_reads: redis,
     cluster_replica: redis,
     cluster_scan: valkey,
+    cluster_scan_router: rule,
     cluster_script: redis,
     cluster_slot_stats: valkey,
     cluster_slot_stats_redis8: redis8,
