@@ -10,7 +10,8 @@
 //! latency_monitor  LATENCY
 //! pause            CLIENT PAUSE
 //! running_scripts  scripts that make others wait: BUSY, SCRIPT KILL, FUNCTION STATS
-//! slot_migrations  slots that migrate as a whole: CLUSTER MIGRATESLOTS
+//! migration_end    how a migration of whole slots ends, in the servers' words
+//! slot_migrations  slots that migrate as a whole: CLUSTER MIGRATESLOTS, CLUSTER MIGRATION
 //! clients          the connected clients: CLIENT LIST, blocked clients, their outboxes
 //! settings         CONFIG
 //! pubsub           channels and their subscribers
@@ -35,6 +36,7 @@ mod slot_traffic;
 mod latency_monitor;
 mod pause;
 mod running_scripts;
+mod migration_end;
 mod slot_migrations;
 pub(crate) mod clients;
 pub(crate) mod settings;
@@ -52,6 +54,7 @@ pub(crate) use histogram::Histogram;
 #[cfg(test)]
 pub(crate) use latency_monitor::Sample;
 pub(crate) use latency_monitor::{LatencyMonitor, LatencySpike};
+pub(crate) use migration_end::{MigrationEnd, MigrationPart, MigrationState};
 pub(crate) use monitor::Monitors;
 pub(crate) use node::NodeState;
 pub(crate) use nodes::Nodes;
@@ -60,10 +63,7 @@ pub(crate) use pause::{Pause, Paused};
 pub(crate) use process::Usage;
 pub(crate) use recorder::{About, Note, Recorder};
 pub(crate) use running_scripts::{Killed, RunningFunction, RunningScripts, ScriptKind};
-pub(crate) use slot_migrations::{
-    MigrationEnd, MigrationPart, MigrationRecord, MigrationState, SlotMigrationJob, SlotMigrations,
-    SlotRange,
-};
+pub(crate) use slot_migrations::{MigrationRecord, SlotMigrationJob, SlotMigrations, SlotRange};
 pub(crate) use slot_traffic::{SlotTraffic, SlotUse};
 pub(crate) use slowlog::Slowlog;
 pub(crate) use stats::{Counter, Stats};

@@ -1,14 +1,15 @@
-//! The slots that migrate as a whole, by CLUSTER MIGRATESLOTS: the migrations that run, and what each
-//! node's log says of them.
+//! The slots that migrate as a whole, by CLUSTER MIGRATESLOTS or CLUSTER MIGRATION: the migrations that run,
+//! and what each node's log says of them.
 //!
 //! ```text
 //! begun ──► copied ──► success        source: its keys and slots go to the target at once
 //!    └────────┴──────► cancelled, failed: everything stays where it is
 //! ```
 //!
-//! Until a migration has succeeded, its slots are served by the source as if there were none. Source,
-//! target and the target's replicas each have a record of it, as each of them sees it.
+//! Until a migration has succeeded, its slots are served by the source as if there were none. Source and
+//! target each have a record of it, as each of them sees it; with Valkey the target's replicas, too.
 
+use super::migration_end::{MigrationEnd, MigrationPart, MigrationState};
 use crate::keyspace::Millis;
 use crate::slot::Slot;
 use crate::topology::NodeNumber;
@@ -39,6 +40,10 @@ pub struct SlotMigrationJob {
     pub ranges: Arc<[SlotRange]>,
     /// Whether the target has a copy of the keys, and only the slots are to be handed over.
     pub is_copied: bool,
+    /// Whether the target has begun it, as with Redis; else the source, as with Valkey.
+    pub is_import: bool,
+    /// It has failed, and is tried again then.
+    pub retry_at: Option<Millis>,
 }
 
 impl SlotMigrationJob {
@@ -52,87 +57,6 @@ impl SlotMigrationJob {
     #[must_use]
     pub fn has(&self, slot: Slot) -> bool {
         self.ranges.iter().any(|&(first, last)| first <= slot && slot <= last)
-    }
-}
-
-/// What a node has to do with a migration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MigrationPart {
-    /// It is the source.
-    Source,
-    /// It is the target.
-    Target,
-    /// It is a replica of the target.
-    Replica,
-}
-
-/// Where a migration is, as a node's record says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MigrationState {
-    /// It has begun.
-    Begun,
-    /// The target has a copy of the keys.
-    Copied,
-    /// The target owns the slots.
-    Success,
-    /// It was cancelled at this node.
-    Cancelled,
-    /// It has failed.
-    Failed,
-}
-
-/// How a migration ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MigrationEnd {
-    /// The target owns the slots.
-    Success,
-    /// The source was asked to.
-    Cancelled,
-    /// The target refused it with this error.
-    Refused(&'static str),
-    /// The target does not listen.
-    Unreachable,
-    /// Source or target was stopped.
-    Disconnected,
-    /// The source's keys were removed.
-    SourceFlushed,
-    /// The target's keys were removed.
-    TargetFlushed,
-    /// The source owns the slots no longer.
-    SlotsLost,
-    /// The target is a master no longer.
-    TargetDemoted,
-}
-
-const SOURCE_LOST: &str = "Connection lost to source. Check CLUSTER GETSLOTMIGRATIONS on the source node for more information.";
-const TARGET_LOST: &str = "Connection lost to target. Check CLUSTER GETSLOTMIGRATIONS on the target node for more information.";
-const FLUSHED: &str = "Data was flushed";
-
-impl MigrationEnd {
-    /// Returns the state that a node's record has from then on, and its message.
-    fn as_seen_by(self, part: MigrationPart) -> (MigrationState, String) {
-        let (at_source, at_target) = match self {
-            Self::Success => return (MigrationState::Success, String::new()),
-            Self::Cancelled if part == MigrationPart::Source => {
-                return (MigrationState::Cancelled, String::new());
-            }
-            Self::Refused(error) => {
-                let why = format!("Received error during handshake to target: -{error}\r\n");
-                return (MigrationState::Failed, why);
-            }
-            Self::Unreachable => {
-                ("Unable to connect to target node: Connection refused", SOURCE_LOST)
-            }
-            Self::Cancelled | Self::Disconnected => (TARGET_LOST, SOURCE_LOST),
-            Self::SourceFlushed => (FLUSHED, SOURCE_LOST),
-            Self::TargetFlushed => (TARGET_LOST, FLUSHED),
-            Self::SlotsLost => {
-                ("Slots are no longer owned by myself", "Slots are no longer owned by source node")
-            }
-            Self::TargetDemoted => (TARGET_LOST, "A failover occurred during slot import"),
-        };
-        let why = if part == MigrationPart::Source { at_source } else { at_target };
-        (MigrationState::Failed, why.to_owned())
     }
 }
 
@@ -154,13 +78,28 @@ pub struct MigrationRecord {
     pub message: String,
     /// When it began.
     pub begun_at: Millis,
+    /// When it was last tried.
+    pub started_at: Option<Millis>,
     /// When its state last changed.
     pub updated_at: Millis,
+    /// When it ended for good.
+    pub ended_at: Option<Millis>,
+    /// How often it was tried again.
+    pub retries: i64,
+    is_import: bool,
 }
 
 impl MigrationRecord {
-    fn runs(&self) -> bool {
-        matches!(self.state, MigrationState::Begun | MigrationState::Copied)
+    /// Sets what a migration that ends so is to this node from then on.
+    fn end(&mut self, end: MigrationEnd, now: Millis) {
+        (self.state, self.message) = match self.is_import {
+            true => end.of_import(self.part, self.state, std::mem::take(&mut self.message)),
+            false => end.of_export(self.part),
+        };
+        self.updated_at = now;
+        // With Redis, one that has failed may be tried again.
+        let is_final = !self.is_import || self.state != MigrationState::Failed;
+        self.ended_at = is_final.then_some(now);
     }
 }
 
@@ -191,8 +130,9 @@ impl SlotMigrations {
         }))
     }
 
-    /// Begins the migrations of one command, each with the ids of its source and its target.
-    pub fn begin(&self, jobs: Vec<(SlotMigrationJob, [Arc<str>; 2])>, now: Millis) {
+    /// Begins the migrations of one command, each with the ids of its source and its target. Returns the
+    /// name of the last one.
+    pub fn begin(&self, jobs: Vec<(SlotMigrationJob, [Arc<str>; 2])>, now: Millis) -> Arc<str> {
         let inner = &mut *self.0.lock();
         let mut records = Vec::with_capacity(jobs.len());
         for (mut job, ids) in jobs {
@@ -202,19 +142,25 @@ impl SlotMigrations {
             let record = MigrationRecord {
                 number: job.number,
                 name: digits.collect::<String>().into(),
-                part: MigrationPart::Source,
+                part: if job.is_import { MigrationPart::Target } else { MigrationPart::Source },
                 ranges: Arc::clone(&job.ranges),
                 ids,
                 state: MigrationState::Begun,
                 message: String::new(),
                 begun_at: now,
+                started_at: None,
                 updated_at: now,
+                ended_at: None,
+                retries: 0,
+                is_import: job.is_import,
             };
-            records.push((job.source, record));
+            records.push((if job.is_import { job.target } else { job.source }, record));
             inner.running.push(job);
         }
+        let last = records.last().map_or(Arc::from(""), |(_, record)| Arc::clone(&record.name));
         // They stand in the order in which they were named, before older ones.
-        records.into_iter().rev().for_each(|(source, record)| inner.record(source, record));
+        records.into_iter().rev().for_each(|(node, record)| inner.record(node, record));
+        last
     }
 
     /// Returns the migrations that run, in the order in which they began.
@@ -223,12 +169,31 @@ impl SlotMigrations {
         self.0.lock().running.clone()
     }
 
-    /// Returns whether a node is the source, and whether it is the target of a migration that runs.
+    /// Returns the name of a migration.
+    #[must_use]
+    pub fn name_of(&self, number: u64) -> Option<Arc<str>> {
+        let inner = self.0.lock();
+        let mut all = inner.logs.values().flatten();
+        all.find(|record| record.number == number).map(|record| Arc::clone(&record.name))
+    }
+
+    /// Returns whether a node exports, and whether it imports slots by CLUSTER MIGRATESLOTS.
     #[must_use]
     pub fn parts_of(&self, node: NodeNumber) -> (bool, bool) {
         let running = &self.0.lock().running;
-        let is_target = running.iter().any(|job| job.target == node && job.is_copied);
-        (running.iter().any(|job| job.source == node), is_target)
+        let mut exports = running.iter().filter(|job| !job.is_import);
+        let is_target = exports.clone().any(|job| job.target == node && job.is_copied);
+        (exports.any(|job| job.source == node), is_target)
+    }
+
+    /// Returns whether a node is importing a slot by CLUSTER MIGRATION, or another one is importing it
+    /// from there.
+    #[must_use]
+    pub fn is_importing(&self, node: NodeNumber, slot: Slot) -> bool {
+        let concerns = |job: &SlotMigrationJob| {
+            job.is_import && job.has(slot) && (job.target == node || job.source == node)
+        };
+        self.0.lock().running.iter().any(concerns)
     }
 
     /// Records that the target, whose replicas these are, has a copy of the keys.
@@ -236,29 +201,48 @@ impl SlotMigrations {
         let inner = &mut *self.0.lock();
         let Some(job) = inner.running.iter_mut().find(|job| job.number == number) else { return };
         job.is_copied = true;
-        let (source, target) = (job.source, job.target);
-        let log = inner.logs.entry(source).or_default();
+        let is_retry = job.retry_at.take().is_some();
+        let (begun_at_node, other) = match job.is_import {
+            true => (job.target, (job.source, MigrationPart::Source)),
+            false => (job.source, (job.target, MigrationPart::Target)),
+        };
+        let log = inner.logs.entry(begun_at_node).or_default();
         let Some(record) = log.iter_mut().find(|record| record.number == number) else { return };
         (record.state, record.updated_at) = (MigrationState::Copied, now);
-        let record = MigrationRecord { begun_at: now, ..record.clone() };
-        for &replica in replicas {
-            inner.record(
-                replica,
-                MigrationRecord { part: MigrationPart::Replica, ..record.clone() },
-            );
+        record.started_at = Some(now);
+        record.retries += i64::from(is_retry);
+        let record = MigrationRecord { begun_at: now, retries: 0, ..record.clone() };
+        if record.is_import {
+            inner.end_failed(other.0, now);
+        } else {
+            for &replica in replicas {
+                let record = MigrationRecord { part: MigrationPart::Replica, ..record.clone() };
+                inner.record(replica, record);
+            }
         }
-        inner.record(target, MigrationRecord { part: MigrationPart::Target, ..record });
+        let message = if record.is_import { String::new() } else { record.message.clone() };
+        inner.record(other.0, MigrationRecord { part: other.1, message, ..record });
     }
 
     /// Ends a migration.
     pub fn end(&self, number: u64, end: MigrationEnd, now: Millis) {
         let inner = &mut *self.0.lock();
         inner.running.retain(|job| job.number != number);
-        let all = inner.logs.values_mut().flatten();
-        for record in all.filter(|record| record.number == number && record.runs()) {
-            (record.state, record.message) = end.as_seen_by(record.part);
-            record.updated_at = now;
-        }
+        inner.end_records(number, end, now);
+    }
+
+    /// Records that a migration by CLUSTER MIGRATION has failed, and is to be tried again at `retry_at`.
+    pub fn fail(&self, number: u64, end: MigrationEnd, retry_at: Millis, now: Millis) {
+        let inner = &mut *self.0.lock();
+        let Some(job) = inner.running.iter_mut().find(|job| job.number == number) else { return };
+        (job.is_copied, job.retry_at) = (false, Some(retry_at));
+        inner.end_records(number, end, now);
+    }
+
+    /// Returns when the next migration that has failed is to be tried again.
+    #[must_use]
+    pub fn next_retry(&self) -> Option<Millis> {
+        self.0.lock().running.iter().filter_map(|job| job.retry_at).min()
     }
 
     /// Returns what a node's log says, the newest first, once it is cut to so many records of
@@ -269,8 +253,8 @@ impl SlotMigrations {
         let Some(log) = inner.logs.get_mut(&node) else { return Vec::new() };
         let mut ended = 0;
         log.retain(|record| {
-            ended += usize::from(!record.runs());
-            record.runs() || ended <= ended_max
+            ended += usize::from(record.ended_at.is_some());
+            record.ended_at.is_none() || ended <= ended_max
         });
         log.iter().cloned().collect()
     }
@@ -295,13 +279,28 @@ impl SlotMigrations {
 }
 
 impl Inner {
+    fn end_records(&mut self, number: u64, end: MigrationEnd, now: Millis) {
+        let all = self.logs.values_mut().flatten();
+        all.filter(|record| record.number == number && record.ended_at.is_none())
+            .for_each(|record| record.end(end, now));
+    }
+
+    /// Ends the records of exports that have failed: another one begins at this node.
+    fn end_failed(&mut self, node: NodeNumber, now: Millis) {
+        for record in self.logs.entry(node).or_default() {
+            if record.state == MigrationState::Failed && record.part == MigrationPart::Source {
+                record.end(MigrationEnd::Superseded, now);
+            }
+        }
+    }
+
     /// Enters a record, in place of the oldest ones if there are too many.
     fn record(&mut self, node: NodeNumber, record: MigrationRecord) {
         let log = self.logs.entry(node).or_default();
         log.push_front(record);
         let mut ranges: usize = log.iter().map(|record| record.ranges.len()).sum();
         while log.len() > RECORDS_MAX || ranges > RANGES_MAX {
-            let Some(oldest) = log.iter().rposition(|record| !record.runs()) else { break };
+            let Some(oldest) = log.iter().rposition(|it| it.ended_at.is_some()) else { break };
             ranges -= log.remove(oldest).map_or(0, |record| record.ranges.len());
         }
     }
@@ -314,7 +313,15 @@ mod tests {
     fn job(first: u16, last: u16) -> (SlotMigrationJob, [Arc<str>; 2]) {
         let slot = |number| Slot::new(number).expect("a slot");
         let ranges = Arc::from([(slot(first), slot(last))]);
-        let job = SlotMigrationJob { number: 0, source: 0, target: 1, ranges, is_copied: false };
+        let job = SlotMigrationJob {
+            number: 0,
+            source: 0,
+            target: 1,
+            ranges,
+            is_copied: false,
+            is_import: false,
+            retry_at: None,
+        };
         (job, ["a".into(), "b".into()])
     }
 
@@ -334,6 +341,31 @@ mod tests {
         assert_eq!(states(4), [MigrationState::Copied, MigrationState::Failed]);
         // What runs stays in the log, however short it is.
         assert_eq!((all.log(0, 0).len(), all.running().len()), (1, 1));
+    }
+
+    #[test]
+    fn an_import_that_fails_is_tried_again_until_it_is_cancelled() {
+        let all = SlotMigrations::new(1);
+        let (one, ids) = job(1, 2);
+        all.begin(vec![(SlotMigrationJob { is_import: true, ..one }, ids)], 10);
+        let number = all.running()[0].number;
+        assert!(all.log(0, 9).is_empty() && all.log(1, 9)[0].state == MigrationState::Begun);
+        all.note_copied(number, &[4], 20);
+        assert_eq!((all.log(0, 9).len(), all.log(4, 9).len()), (1, 0));
+        all.fail(number, MigrationEnd::SourceFlushed, 500, 30);
+        assert_eq!(all.next_retry(), Some(500));
+        let seen = |node| all.log(node, 9).into_iter().map(|it| (it.state, it.retries)).collect();
+        let seen = |node| -> Vec<(MigrationState, i64)> { seen(node) };
+        assert_eq!(
+            (seen(0), seen(1)),
+            (vec![(MigrationState::Cancelled, 0)], vec![(MigrationState::Failed, 0)])
+        );
+        all.note_copied(number, &[], 500);
+        assert_eq!(seen(0), [(MigrationState::Copied, 0), (MigrationState::Cancelled, 0)]);
+        all.end(number, MigrationEnd::CancelledByTarget, 600);
+        assert_eq!(seen(1), [(MigrationState::Cancelled, 1)]);
+        assert_eq!(seen(0)[0], (MigrationState::Failed, 0));
+        assert!(all.running().is_empty());
     }
 
     #[test]

@@ -32,6 +32,7 @@ transcripts! {
     cluster_migrateslots: valkey,
     cluster_migrateslots_clients: valkey,
     cluster_migrateslots_events: valkey,
+    cluster_migration: rule,
     cluster_move: redis,
     cluster_moved: redis,
     cluster_multi: redis,

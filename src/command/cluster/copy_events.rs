@@ -1,5 +1,5 @@
 //! The keyspace events at the target of a migration of whole slots: those of the commands that bring it
-//! its copy of the keys.
+//! its copy of the keys. With Redis, RESTORE brings all but strings.
 
 use crate::command::slotway::ClusterAccess;
 use crate::keyspace::{EventClass, Hash, Keyed, Keyspace, Stream, Value, event};
@@ -19,6 +19,11 @@ pub(super) fn notify(job: &SlotMigrationJob, access: &mut ClusterAccess<'_, '_>)
     for slot in job.slots() {
         from.walk_slot(slot, |entry| {
             access.pace.step(1);
+            let is_text = matches!(entry.value(), Value::Int(_) | Value::Str(_) | Value::Raw(_));
+            if job.is_import && !is_text {
+                to.notify_event(event::GENERIC, "restore", entry.key());
+                return true;
+            }
             notify_value(to, entry.key(), entry.value());
             if entry.expires_at().is_some() {
                 to.notify_event(event::GENERIC, "expire", entry.key());

@@ -88,6 +88,8 @@ fn migrateslots(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Ou
             target: me,
             ranges: ranges.into(),
             is_copied: false,
+            is_import: false,
+            retry_at: None,
         };
         check_slots(cx, me, &target, &running)?;
         if !target.slots().all(|slot| taken.insert(slot)) {

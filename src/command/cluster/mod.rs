@@ -9,6 +9,7 @@
 //! cluster/cluster_scan  CLUSTERSCAN
 //! cluster/migrate     MIGRATE
 //! cluster/migrateslots      MIGRATESLOTS, GETSLOTMIGRATIONS, CANCELSLOTMIGRATIONS
+//! cluster/migration         CLUSTER MIGRATION
 //! cluster/copy_events       the keyspace events of the keys' copies
 //! cluster/atomic_migration  what a migration of whole slots does once it has begun
 //! ```
@@ -28,6 +29,7 @@ mod migrate;
 mod migrateslots;
 mod copy_events;
 mod atomic_migration;
+mod migration;
 
 pub(super) use atomic_migration::end_flushed_migrations;
 pub(crate) use atomic_migration::{advance_migrations, end_lost_migrations};
@@ -348,6 +350,7 @@ const CLUSTER: Spec = Spec {
         migrateslots::MIGRATE,
         migrateslots::GET,
         migrateslots::CANCEL,
+        migration::ROW,
         slot_stats::ROW,
         Spec {
             name: "slots",

@@ -27,6 +27,14 @@ fn setslot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outcome
         (false, false) => {}
     }
     let slot = slot(args.at(2))?;
+    if cx.server.slot_migrations.is_importing(me, slot) {
+        return Err(Refusal::new(format!(
+            "ERR Slot {} is currently in an active atomic slot migration. CLUSTER SETSLOT cannot be used at \
+             this time. To perform a legacy slot migration instead, first cancel the ongoing task with CLUSTER \
+             MIGRATION CANCEL",
+            slot.number()
+        )));
+    }
     match args.len() {
         5 if args.is(3, "migrating") => topology.set_migrating(me, slot, args.at(4))?,
         5 if args.is(3, "importing") => topology.set_importing(me, slot, args.at(4))?,
