@@ -10,7 +10,7 @@ use super::{
 use crate::keyspace::Millis;
 use crate::slot::Slot;
 use crate::state::clients::{Client, Clients};
-use crate::state::settings::{SIZES, SLOTS, Settings};
+use crate::state::settings::{SIZES, SLOT_BYTES, SLOT_TIME, SLOTS, Settings};
 use std::sync::Arc;
 
 /// What to record of the commands of a batch.
@@ -208,8 +208,17 @@ impl Observer {
     /// Counts what a command of a slot has taken, at the ports that count.
     #[cold]
     pub fn count_slot(&self, slot: Slot, used: SlotUse) {
-        for observer in self.each().filter(|observer| observer.settings.counts_slots()) {
-            observer.slot_traffic.add(slot, used);
+        for observer in self.each() {
+            let metrics = observer.settings.slot_metrics();
+            let of = |metric, amount| if metrics & metric != 0 { amount } else { 0 };
+            if metrics != 0 {
+                let used = SlotUse {
+                    nanos: of(SLOT_TIME, used.nanos),
+                    bytes_in: of(SLOT_BYTES, used.bytes_in),
+                    bytes_out: of(SLOT_BYTES, used.bytes_out),
+                };
+                observer.slot_traffic.add(slot, used);
+            }
         }
     }
 

@@ -171,7 +171,7 @@ impl<'a> Options<'a> {
             } else {
                 all.page.read(args, i, Scanned::Keys)?;
                 let is_type = |name: &&str| value.eq_ignore_ascii_case(name.as_bytes());
-                if args.is(i, "type") && !TYPES.iter().any(|name| is_type(name)) {
+                if args.is(i, "type") && !TYPES.iter().any(is_type) {
                     let shown = String::from_utf8_lossy(value);
                     return Err(Refusal::new(format!("ERR unknown type name '{shown}'")));
                 }

@@ -9,6 +9,7 @@ use crate::command::spec::{Arity::AtLeast, Run, Spec};
 use crate::dialect::servers;
 use crate::resp::Sink;
 use crate::slot::{SLOTS, Slot};
+use crate::state::settings::{SLOT_BYTES, SLOT_TIME};
 use crate::state::{ServerState, SlotUse};
 use crate::text::number::parse_i64;
 use crate::topology::{Port, Role};
@@ -30,8 +31,9 @@ pub(super) const ROW: Spec = Spec {
 struct SlotStats {
     slot: Slot,
     keys: usize,
-    /// Only while it is counted.
-    used: Option<SlotUse>,
+    used: SlotUse,
+    /// What is counted: [`SLOT_TIME`], [`SLOT_BYTES`].
+    metrics: u8,
 }
 
 /// A metric of a slot.
@@ -60,9 +62,18 @@ impl Metric {
     fn of(self, stats: &SlotStats) -> Option<u64> {
         match self {
             Self::KeyCount => Some(stats.keys as u64),
-            Self::CpuMicros => stats.used.map(|used| used.nanos / 1000),
-            Self::BytesIn => stats.used.map(|used| used.bytes_in),
-            Self::BytesOut => stats.used.map(|used| used.bytes_out),
+            Self::CpuMicros => Some(stats.used.nanos / 1000),
+            Self::BytesIn => Some(stats.used.bytes_in),
+            Self::BytesOut => Some(stats.used.bytes_out),
+        }
+        .filter(|_| self.is_counted(stats.metrics))
+    }
+
+    fn is_counted(self, metrics: u8) -> bool {
+        match self {
+            Self::KeyCount => true,
+            Self::CpuMicros => metrics & SLOT_TIME != 0,
+            Self::BytesIn | Self::BytesOut => metrics & SLOT_BYTES != 0,
         }
     }
 }
@@ -81,7 +92,7 @@ fn slot_stats(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) -> Outc
         }
         stats_of(cx, (first.number()..=last.number()).filter_map(Slot::new))
     } else if args.is(2, "orderby") {
-        let Order { metric, limit, ascends } = Order::of(args, cx.node.settings.counts_slots())?;
+        let Order { metric, limit, ascends } = Order::of(args, cx.node.settings.slot_metrics())?;
         let mut all = stats_of(cx, Slot::all());
         // A stable sort: slots with the same value stay in their order.
         all.sort_by(|a, b| {
@@ -122,11 +133,12 @@ fn stats_of(cx: &ServerCx<'_>, slots: impl Iterator<Item = Slot>) -> Vec<SlotSta
         (owner, Some(node)) => owner == Some(node),
         (owner, None) => owner.is_some(),
     };
-    let counts = cx.node.settings.counts_slots();
+    let metrics = cx.node.settings.slot_metrics();
     let stats = |slot| SlotStats {
         slot,
         keys: cx.shards.iter().map(|shard| shard.slot_len(slot)).sum(),
-        used: counts.then(|| cx.node.observer.slot_traffic.of(slot)),
+        used: cx.node.observer.slot_traffic.of(slot),
+        metrics,
     };
     slots.filter(is_served).map(stats).collect()
 }
@@ -153,11 +165,11 @@ struct Order {
 }
 
 impl Order {
-    /// Parses the options; `counts` says that more than keys is counted.
-    fn of(args: Args<'_>, counts: bool) -> Result<Self, Refusal> {
-        let known = if counts { &Metric::ALL[..] } else { &[Metric::KeyCount] };
-        let metric = known.iter().find(|metric| args.is(3, metric.name()));
-        let metric = *metric.ok_or(Refusal::of("ERR Unrecognized sort metric for ORDERBY."))?;
+    /// Parses the options; `metrics` is what is counted besides keys.
+    fn of(args: Args<'_>, metrics: u8) -> Result<Self, Refusal> {
+        let mut known = Metric::ALL.into_iter().filter(|metric| metric.is_counted(metrics));
+        let metric = known.find(|metric| args.is(3, metric.name()));
+        let metric = metric.ok_or(Refusal::of("ERR Unrecognized sort metric for ORDERBY."))?;
         let (mut limit, mut ascends, mut i) = (None, None, 4);
         while i < args.len() {
             let again = Refusal::of("ERR Multiple filters of the same type are disallowed.");

@@ -6,6 +6,11 @@ use parking_lot::RwLock;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering};
 
+/// The bit of [`Settings::slot_metrics`] for their time.
+pub(crate) const SLOT_TIME: u8 = 1;
+/// The bit for the bytes of their requests and replies.
+pub(crate) const SLOT_BYTES: u8 = 1 << 1;
+
 /// What a node announces of itself, and how it behaves while others are down.
 #[derive(Debug)]
 pub(super) struct ClusterSettings {
@@ -30,8 +35,8 @@ pub(super) struct ClusterSettings {
     pub(super) migration_barrier: AtomicI64,
     pub(super) no_failover: AtomicBool,
     pub(super) replicas_migrate: AtomicBool,
-    /// Whether what the commands of each slot take is counted.
-    pub(super) counts_slots: AtomicBool,
+    /// What is counted of the commands of each slot: [`SLOT_TIME`], [`SLOT_BYTES`].
+    pub(super) slot_metrics: AtomicU8,
     /// What Valkey alone has.
     pub(super) valkey: ValkeyClusterSettings,
 }
@@ -94,7 +99,7 @@ impl Default for ClusterSettings {
             migration_barrier: AtomicI64::new(1),
             no_failover: AtomicBool::new(false),
             replicas_migrate: AtomicBool::new(true),
-            counts_slots: AtomicBool::new(false),
+            slot_metrics: AtomicU8::new(0),
             valkey: ValkeyClusterSettings::default(),
         }
     }
@@ -125,11 +130,11 @@ impl Settings {
         self.cluster.no_failover.load(Ordering::Relaxed)
     }
 
-    /// Returns whether what the commands of each slot take is counted.
+    /// Returns what is counted of the commands of each slot: [`SLOT_TIME`], [`SLOT_BYTES`].
     #[must_use]
     #[inline]
-    pub fn counts_slots(&self) -> bool {
-        self.cluster.counts_slots.load(Ordering::Relaxed)
+    pub fn slot_metrics(&self) -> u8 {
+        self.cluster.slot_metrics.load(Ordering::Relaxed)
     }
 
     /// Returns how many migrations of slots that have ended the node's log keeps.

@@ -46,7 +46,7 @@ impl Settings {
     pub(super) fn note_looks_at(&self) {
         let has_sizes = self.large_request_bytes().or(self.large_reply_bytes()).is_some();
         let sizes = if has_sizes { SIZES } else { 0 };
-        let slots = if self.counts_slots() { SLOTS } else { 0 };
+        let slots = if self.slot_metrics() != 0 { SLOTS } else { 0 };
         self.command_log.looks_at.store(sizes | slots, Ordering::Relaxed);
     }
 

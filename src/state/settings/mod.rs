@@ -31,6 +31,7 @@ use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
 use crate::state::clients::OutputLimits;
 use crate::topology::LAG_MS_MAX;
 use cluster::ClusterSettings;
+pub(crate) use cluster::{SLOT_BYTES, SLOT_TIME};
 use command_log::CommandLogSettings;
 pub(crate) use command_log::{SIZES, SLOTS};
 use parking_lot::{Mutex, RwLock};

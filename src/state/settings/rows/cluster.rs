@@ -1,6 +1,6 @@
 //! Parameters of a node as a member of its cluster (`cluster-…`).
 
-use super::super::cluster::SAVE_WORDS;
+use super::super::cluster::{SAVE_WORDS, SLOT_BYTES, SLOT_TIME};
 use super::super::row::{
     I32_MAX, I64_MAX, PORT, Row, SetRule, U64_MAX, kept, never, number, yes_no,
 };
@@ -107,9 +107,16 @@ pub(super) const UP_TO_8_2: &[Row] = &[Row {
     set: SetRule::Freely(|settings, value| *settings.cluster.ip.write() = value.into_text()),
 }];
 
-/// What Redis 8 and Valkey have.
-pub(super) const NEWER: &[Row] =
-    &[yes_no!("cluster-slot-stats-enabled", cluster.counts_slots)];
+/// What Redis 8.2 and Valkey have.
+pub(super) const SLOT_STATS: &[Row] = &[Row {
+    name: "cluster-slot-stats-enabled",
+    value_type: ValueType::YesNo,
+    get: |settings| Value::Bool(settings.slot_metrics() != 0),
+    set: SetRule::Freely(|settings, value| {
+        let metrics = if value.is_yes() { SLOT_TIME | SLOT_BYTES } else { 0 };
+        settings.cluster.slot_metrics.store(metrics, Ordering::Relaxed);
+    }),
+}];
 
 /// What Redis 8.2 and Valkey have with other values than Redis 7 and 8.10.
 pub(super) const BOUNDED_LINKS: &[Row] =
@@ -131,9 +138,37 @@ pub(super) const REDIS8_2: &[Row] = &[Row {
     ),
 }];
 
+fn has_word(value: &Value, word: &[u8]) -> bool {
+    value.text().split(|&byte| byte == b' ').any(|part| part == word)
+}
+
 /// What Redis 8.10 has with other values.
 pub(super) const REDIS8_10: &[Row] = &[
     kept!("cluster-link-sendbuf-limit", ValueType::Memory(0, U64_MAX), "0"),
+    Row {
+        name: "cluster-slot-stats-enabled",
+        value_type: ValueType::SomeOf(&["no", "yes", "cpu", "net", "mem"]),
+        get: |settings| {
+            let words = match settings.slot_metrics() {
+                0 => "no",
+                SLOT_TIME => "cpu",
+                SLOT_BYTES => "net",
+                _ => "cpu net",
+            };
+            Value::Text(words.as_bytes().into())
+        },
+        set: SetRule::Checked(
+            |_, value| match has_word(value, b"yes") || has_word(value, b"mem") {
+                true => Err("memory tracking cannot be enabled at runtime".into()),
+                false => Ok(()),
+            },
+            |settings, value| {
+                let time = if has_word(&value, b"cpu") { SLOT_TIME } else { 0 };
+                let bytes = if has_word(&value, b"net") { SLOT_BYTES } else { 0 };
+                settings.cluster.slot_metrics.store(time | bytes, Ordering::Relaxed);
+            },
+        ),
+    },
     Row {
         name: "cluster-announce-human-nodename",
         value_type: ValueType::Text,

@@ -64,7 +64,7 @@ const SPECIAL: &[(Servers, &[Row])] = &[
     (VALKEY9, replication::VALKEY),
     (REDIS7, cluster::REDIS7),
     (REDIS7 | REDIS8_2, cluster::UP_TO_8_2),
-    (SINCE_7_2, cluster::NEWER),
+    (REDIS8_2 | VALKEY9, cluster::SLOT_STATS),
     (REDIS8_2 | VALKEY9, cluster::BOUNDED_LINKS),
     (REDIS8, cluster::REDIS8),
     (REDIS8_2, cluster::REDIS8_2),
