@@ -3,6 +3,7 @@
 use crate::command::{Args, Outcome, Refusal, ServerCx};
 use crate::resp::Sink;
 use crate::slot::Slot;
+use crate::state::SlotMigrationJob;
 use crate::topology::{Node, NodeNumber, Port, Role};
 use std::fmt::Write;
 
@@ -96,6 +97,12 @@ pub(super) fn cluster(cx: &mut ServerCx<'_>, _: Args<'_>, out: &mut Sink<'_>) ->
             let _ = writeln!(text, "  slot {}: {migration}", slot.number());
         }
     }
+    for job in cx.server.slot_migrations.running() {
+        let Some(&(first, last)) = job.ranges.first() else { continue };
+        let more = if job.ranges.len() > 1 { " and others" } else { "" };
+        let (first, last, whole) = (first.number(), last.number(), as_a_whole(&job));
+        let _ = writeln!(text, "  slots {first}-{last}{more}: from {} {whole}", job.source);
+    }
     text.push_str("faults\n");
     for fault in cx.server.faults.all() {
         let _ = writeln!(text, "  {}", fault.line(cx.now));
@@ -109,6 +116,12 @@ fn migration(cx: &ServerCx<'_>, slot: Slot, from: NodeNumber, to: NodeNumber) ->
     let topology = &cx.server.topology;
     let keys = |node| cx.shards[topology.shard_of_node(node)].slot_len(slot);
     format!("from {from} to {to}, {} keys to move, {} moved", keys(from), keys(to))
+}
+
+/// Describes a migration of whole slots.
+fn as_a_whole(job: &SlotMigrationJob) -> String {
+    let stage = if job.is_copied { "copied" } else { "not copied yet" };
+    format!("to {} as a whole, {stage}", job.target)
 }
 
 /// SLOTWAY SLOT slot
@@ -126,6 +139,10 @@ pub(super) fn slot(cx: &mut ServerCx<'_>, args: Args<'_>, out: &mut Sink<'_>) ->
             let _ = write!(text, "node {owner} ({}), {keys} keys", endpoint(cx, owner));
             if let Some(&to) = node.migrating.get(&slot) {
                 let _ = write!(text, "; on the move {}", migration(cx, slot, owner, to));
+            }
+            let running = cx.server.slot_migrations.running();
+            if let Some(job) = running.iter().find(|job| job.has(slot)) {
+                let _ = write!(text, "; on the move {}", as_a_whole(job));
             }
         }
     }
