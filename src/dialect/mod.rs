@@ -209,6 +209,7 @@ impl Product {
         servers: servers::REDIS8_10,
         version: "8.10.2",
         redis_version: "8.10.2",
+        help: include_str!("help/redis-8.10.txt"),
         payloads: Payloads::Redis8_10,
         ..Self::REDIS8
     };
