@@ -98,6 +98,7 @@ transcripts! {
     help: redis,
     hyperloglog: redis,
     hyperloglog_watch: redis,
+    increx: redis8_10,
     info: redis,
     json: stack,
     json_array: stack,

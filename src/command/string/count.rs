@@ -54,7 +54,8 @@ fn add(cx: &mut Cx<'_>, args: Args<'_>, by: i64, out: &mut Sink<'_>) -> Outcome 
     Ok(())
 }
 
-fn integer(value: &Value) -> Result<i64, Refusal> {
+/// Reads a value as an integer.
+pub(super) fn integer(value: &Value) -> Result<i64, Refusal> {
     if let Value::Int(integer) = value {
         return Ok(*integer);
     }

@@ -5,6 +5,7 @@
 //! string/set    conditions and an expiry: SET, the older commands that it replaces, and GETEX
 //! string/compare conditions on strings: DELEX, DELIFEQ, DIGEST
 //! string/msetex MSETEX, of newer servers
+//! string/increx INCREX, of Redis 8.10
 //! string/count  strings that are numbers: INCR, DECR, INCRBYFLOAT, …
 //! string/lcs    the longest common subsequence of two strings
 //! ```
@@ -17,6 +18,7 @@ mod lcs;
 mod compare;
 mod set;
 mod msetex;
+mod increx;
 
 use super::spec::access::{ACCESS, DELETE, INSERT, OW, RM, RO, RW, UPDATE, VARIABLE_FLAGS};
 use super::spec::flag::{DENYOOM, FAST, MOVABLE_KEYS, READ, WRITE};
@@ -194,6 +196,17 @@ pub(super) const ROWS: &[Spec] = &[
         since: "2.6.0",
         summary: "Adds a floating-point number to a number; a missing key counts as 0.",
         run: Run::Shard(count::incrbyfloat),
+        ..STRING
+    },
+    Spec {
+        name: "increx",
+        arity: AtLeast(2),
+        flags: WRITE | DENYOOM | FAST,
+        keys: MODIFIED_KEY,
+        servers: servers::REDIS8_10,
+        since: "8.8.0",
+        summary: "Adds a number to a counter within bounds, and sets when it expires.",
+        run: Run::Shard(increx::increx),
         ..STRING
     },
     Spec {

@@ -10,6 +10,7 @@
 //! write_human  nearest multiple of 10^-17 -> text      as "%.17Lf" without trailing zeros
 //! ```
 
+use std::cmp::Ordering;
 use std::ops::Add;
 
 use num_bigint::{BigInt, BigUint, Sign};
@@ -57,6 +58,20 @@ impl Extended {
                 Some(Self(Some(Finite { negative, significand, exponent })))
             }
         }
+    }
+
+    /// Returns the number with the other sign.
+    #[must_use]
+    pub(crate) fn negated(self) -> Self {
+        Self(self.0.map(|number| Finite { negative: !number.negative, ..number }))
+    }
+
+    /// Compares two numbers. What is not finite is equal to everything.
+    #[must_use]
+    pub(crate) fn compared(self, other: Self) -> Ordering {
+        let (Some(a), Some(b)) = (self.0, other.0) else { return Ordering::Equal };
+        let exponent = a.exponent.min(b.exponent);
+        a.in_units_of(exponent).cmp(&b.in_units_of(exponent))
     }
 
     /// Returns whether this is a number that may be stored.
