@@ -125,6 +125,7 @@ transcripts! {
     list_dump: redis,
     list_edit: redis,
     list_move: redis,
+    list_move_many: redis8_10,
     list_pop: redis,
     list_position: redis,
     list_watch: redis,

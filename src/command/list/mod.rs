@@ -6,6 +6,7 @@
 //! list/lpos     the index of an element: LPOS
 //! list/pop      removal at an end: LPOP, LMPOP, BLPOP
 //! list/lmove    from one list to another: LMOVE, BLMOVE, RPOPLPUSH
+//! list/lmovem   several elements at once: LMOVEM, of Redis 8.10
 //! ```
 //!
 //! A missing key is an empty list, and a list that loses its last element is a missing key.
@@ -14,6 +15,7 @@ mod edit;
 mod lpos;
 mod pop;
 mod lmove;
+mod lmovem;
 
 use super::collection::{change, read_at};
 use super::pace::{Strides, units};
@@ -24,6 +26,7 @@ use super::spec::{
     BASE, Begin, Doc, Find, Group, IN_SCRIPTS_SINCE_7_2, Keys, Run, Spec, acl, check,
 };
 use super::{Args, Cx, Outcome, Refusal};
+use crate::dialect::servers;
 use crate::keyspace::{Edited, End, Key, Keyspace, List, PieceLimit, Ttl, Value, event};
 use crate::resp::Sink;
 use std::ops::Range;
@@ -159,6 +162,18 @@ pub(super) const ROWS: &[Spec] = &[
         since: "6.2.0",
         summary: "Moves an element from an end of a list to an end of another.",
         run: Run::Shard(lmove::lmove),
+        ..LIST
+    },
+    Spec {
+        name: "lmovem",
+        arity: AtLeast(5),
+        flags: WRITE | DENYOOM,
+        keys: SOURCE_AND_DESTINATION,
+        servers: servers::REDIS8_10,
+        since: "8.10.0",
+        complexity: "O(N) where N is the number of elements moved.",
+        summary: "Moves several elements from an end of a list to an end of another.",
+        run: Run::Shard(lmovem::lmovem),
         ..LIST
     },
     Spec {
