@@ -47,29 +47,11 @@ impl Router {
             let Some(request) = scratch.requests.get(next) else { break None };
             next += 1;
             let args = args_of(input, scratch, request);
-            if is_simple
-                && request.is_direct
-                && let Some(spec) = request.spec
-                && let Direct::Held(hold) = self.hold_directly(request.slot(), &mut kept, turn)
+            if self.run_simply(session, (request, args), (is_simple, queues), &mut kept, turn, out)
             {
-                let invocation = request.invocation(spec, args);
-                hold.run(&invocation, &mut Sink::new(out, session.proto()));
-                if out.len() <= OUTPUT_LEN_MAX && !session.client().is_closing() {
-                    continue;
-                }
-                break (out.len() > OUTPUT_LEN_MAX).then_some(Outcome::Flush);
-            }
-            if queues
-                && request.is_direct
-                && let (Some(spec), Some(slot)) = (request.spec, request.slot())
-            {
-                let (server, invocation) = (&self.server, request.invocation(spec, args));
-                let sink = &mut Sink::new(out, session.proto());
-                if session.queue_directly(server, slot, &invocation, sink) {
-                    if out.len() <= OUTPUT_LEN_MAX && !session.client().is_closing() {
-                        continue;
-                    }
-                    break (out.len() > OUTPUT_LEN_MAX).then_some(Outcome::Flush);
+                match (out.len() > OUTPUT_LEN_MAX, session.client().is_closing()) {
+                    (false, false) => continue,
+                    (too_much, _) => break too_much.then_some(Outcome::Flush),
                 }
             }
             let before = out.len();
@@ -112,6 +94,33 @@ impl Router {
             }
         }
         stop
+    }
+
+    /// Runs a direct request in a simple session whose shard is free, or has one that queues directly
+    /// queue it; returns whether it could.
+    #[inline(always)]
+    fn run_simply<'r>(
+        &'r self,
+        session: &mut Session,
+        (request, args): (&Request, Args<'_>),
+        (is_simple, queues): (bool, bool),
+        kept: &mut KeptHold<'r>,
+        turn: &'r Turn<'r>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Some(spec) = request.spec.filter(|_| request.is_direct) else { return false };
+        if is_simple {
+            let Direct::Held(hold) = self.hold_directly(request.slot(), kept, turn) else {
+                return false;
+            };
+            let invocation = request.invocation(spec, args);
+            hold.run(&invocation, &mut Sink::new(out, session.proto()));
+            return true;
+        }
+        let Some(slot) = request.slot().filter(|_| queues) else { return false };
+        let invocation = request.invocation(spec, args);
+        let mut sink = Sink::new(out, session.proto());
+        session.queue_directly(&self.server, slot, &invocation, &mut sink)
     }
 
     /// Runs a request, whatever the state of the session; those behind it, too, if they have to wait for

@@ -180,6 +180,7 @@ transcripts! {
     set_count: redis8_10,
     set_large: redis,
     set_random: redis,
+    settings_within_a_batch: redis,
     slot: redis,
     slotway: rule,
     slotway_exec: rule,
