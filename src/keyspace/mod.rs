@@ -304,7 +304,7 @@ impl Keyspace {
         *place as usize
     }
 
-    #[inline]
+    #[inline(always)]
     fn find_even_expired(&self, key: Key<'_>) -> Option<(usize, usize)> {
         let s = self.table_of_slot[key.slot.index()] as usize;
         let at = key.hint.position as usize;
@@ -317,6 +317,7 @@ impl Keyspace {
     }
 
     /// Searches a slot's table for a key.
+    #[inline(never)]
     fn search(&self, s: usize, key: Key<'_>) -> Option<(usize, usize)> {
         Some((s, self.slots[s].table.find(key.bytes, key.hint.hash)?))
     }
