@@ -3,6 +3,7 @@
 use super::*;
 use crate::command::{Args, DeferredWork, resolve};
 use crate::dialect::Product;
+use crate::faults::ArmedFaults;
 use crate::keyspace::{Entry, KeyHasher, Keyspace, Limits, Millis, NodeLimits, PackLimits};
 use crate::resp::Span;
 use crate::slot::Slot;
@@ -251,4 +252,39 @@ fn no_job_is_forgotten() {
     let key = keyspace.key(Slot::of(b"n"), b"n");
     let value = keyspace.read(key).and_then(|v| v.as_text().map(|t| t.to_vec())).expect("a count");
     assert_eq!(value, (THREADS * JOBS).to_string().into_bytes());
+}
+
+#[test]
+fn a_shard_is_prepared_for_each_turn_that_comes_between() {
+    let (shard, client, pace) = (shard(), client(), Later::default());
+    let turn = |number, now| {
+        let batch = BatchContext { now, ..BATCH };
+        Turn::numbered(number, batch, ArmedFaults::default(), &pace)
+    };
+    let (first, second) = (turn(1, 100), turn(2, 200));
+    let now = |turn| shard.try_hold(turn).expect("free").engine().keyspace.now();
+    assert_eq!([now(&first), now(&second), now(&first)], [100, 200, 100]);
+    // What is set stays as long as no other turn holds it, and this one does not forget.
+    let no_touch = |turn| shard.try_hold(turn).expect("free").engine().keyspace.no_touch;
+    shard.try_hold(&first).expect("free").engine().keyspace.no_touch = true;
+    assert!(no_touch(&first));
+    first.forget();
+    assert!(!no_touch(&first));
+    // A job of another client has a time of its own.
+    assert_eq!(now(&second), 200);
+    pace.now.set(300);
+    drop(shard.submit(&client, increment(), Proto::Resp2, &BATCH, &pace));
+    assert_eq!(now(&second), 200);
+}
+
+#[test]
+fn who_looks_serves_who_came_meanwhile() {
+    let (shard, client, pace) = (shard(), client(), Later::default());
+    let turn = Turn::new(BATCH, &pace);
+    let look = shard.try_look().expect("free");
+    assert!(look.keyspace().is_empty() && shard.try_look().is_none());
+    let mut pending = shard.submit(&client, increment(), Proto::Resp2, &BATCH, &pace);
+    assert!(pending.try_recv().is_err(), "nothing runs while it is looked at");
+    look.end(&shard, &turn);
+    assert_eq!(pending.try_recv().expect("served").replies, b":1\r\n");
 }
