@@ -7,7 +7,8 @@
 //! ```
 //!
 //! [`Router::process`] is the whole path of a request as a plain function: bytes in, bytes out, no
-//! socket and no clock. Consecutive commands for one shard share one hold of it; the order across
+//! socket and no clock. Consecutive commands for one shard share one hold of it.
+//!
 //! A unit that needs several shards, or whose slot is not simply served by one, is placed: all that
 //! it needs is held, in ascending order. If that involves waiting, the wait happens away from the
 //! runtime's workers.

@@ -27,7 +27,7 @@ mod config;
 
 use crate::dialect::Product;
 use crate::keyspace::{EventClass, Limits, Millis, NodeLimits, PackLimits, event};
-use crate::resp::{BULK_LEN_MAX_DEFAULT, until_nul};
+use crate::resp::BULK_LEN_MAX_DEFAULT;
 use crate::state::clients::OutputLimits;
 use crate::topology::LAG_MS_MAX;
 use cluster::ClusterSettings;
@@ -35,8 +35,8 @@ pub(crate) use cluster::{SLOT_BYTES, SLOT_TIME};
 use command_log::CommandLogSettings;
 pub(crate) use command_log::{SIZES, SLOTS};
 use parking_lot::{Mutex, RwLock};
-pub(crate) use reply::lacking_parameter;
-use std::borrow::Cow;
+
+pub(crate) use reply::{SetError, lacking_parameter};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU64, Ordering};
@@ -201,44 +201,6 @@ impl CrossSlot {
         Self::WORDS[self as usize]
     }
 }
-
-/// Why CONFIG SET failed; no parameter was changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SetError {
-    /// There is no parameter of this name.
-    Unknown(Vec<u8>),
-    /// The parameter refuses the value.
-    Refused {
-        /// Its name.
-        name: Vec<u8>,
-        /// The reason.
-        why: Cow<'static, str>,
-    },
-}
-
-impl SetError {
-    /// Returns the error reply of CONFIG SET, code first.
-    #[must_use]
-    pub fn text(&self) -> Vec<u8> {
-        match self {
-            Self::Unknown(name) => [reply::UNKNOWN, until_nul(name), b"'"].concat(),
-            Self::Refused { name, why } => {
-                [reply::REFUSED, &name[..], reply::BECAUSE, why.as_bytes()].concat()
-            }
-        }
-    }
-}
-
-impl std::fmt::Display for SetError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unknown(name) => write!(f, "there is no setting '{}'", name.escape_ascii()),
-            Self::Refused { name, why } => write!(f, "setting '{}': {why}", name.escape_ascii()),
-        }
-    }
-}
-
-impl std::error::Error for SetError {}
 
 impl Settings {
     /// Makes settings with default values.

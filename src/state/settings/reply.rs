@@ -2,6 +2,8 @@
 
 use super::row::SetRule;
 use super::rows;
+use crate::resp::until_nul;
+use std::borrow::Cow;
 
 /// What stands before the name of a parameter that does not exist.
 pub(super) const UNKNOWN: &[u8] = b"ERR Unknown option or number of arguments for CONFIG SET - '";
@@ -23,3 +25,39 @@ pub(crate) fn lacking_parameter(reply: &[u8]) -> Option<&[u8]> {
         (reason == why.as_bytes()).then_some(row.name.as_bytes())
     })
 }
+
+/// Why CONFIG SET failed; no parameter was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetError {
+    /// There is no parameter of this name.
+    Unknown(Vec<u8>),
+    /// The parameter refuses the value.
+    Refused {
+        /// Its name.
+        name: Vec<u8>,
+        /// The reason.
+        why: Cow<'static, str>,
+    },
+}
+
+impl SetError {
+    /// Returns the error reply of CONFIG SET, code first.
+    #[must_use]
+    pub fn text(&self) -> Vec<u8> {
+        match self {
+            Self::Unknown(name) => [UNKNOWN, until_nul(name), b"'"].concat(),
+            Self::Refused { name, why } => [REFUSED, &name[..], BECAUSE, why.as_bytes()].concat(),
+        }
+    }
+}
+
+impl std::fmt::Display for SetError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "there is no setting '{}'", name.escape_ascii()),
+            Self::Refused { name, why } => write!(f, "setting '{}': {why}", name.escape_ascii()),
+        }
+    }
+}
+
+impl std::error::Error for SetError {}
